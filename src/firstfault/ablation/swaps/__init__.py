@@ -1,0 +1,1 @@
+"""Known-good replacements, one module per layer."""

@@ -1,0 +1,270 @@
+"""Checks: functions that measure one thing on a subject and judge it, and the way they are run.
+
+    @check(layer, needs, detects, depth)  registers a function that yields judgements
+    judge(value, above=…)                 turns one measurement into a judgement
+    run_checks(layer, subject, depth)     runs every check of a layer, whatever happens in it
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import logging
+import math
+import pkgutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from firstfault import progress
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, user_frame
+from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+
+logger = logging.getLogger(__name__)
+
+
+class Depth(StrEnum):
+    """How much a run may cost: a check of one depth runs at that depth and all later ones.
+
+    quick: structure and single passes, at most one brief training. standard: profiles, packaging,
+    a served process and swaps, at most 3 trainings of the target. deep: up to 20 trainings.
+    """
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    DEEP = "deep"
+
+    def includes(self, other: Depth) -> bool:
+        """Whether a check of depth `other` runs at this depth."""
+        order = list(Depth)
+        return order.index(other) <= order.index(self)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judged measurement, before it carries the name and layer of its check."""
+
+    status: Status
+    message: str
+    value: Any = None
+    threshold: Any = None
+    where: str | None = None
+    faults: Mapping[str, float] | None = None
+    fix: str | None = None
+    artifacts: tuple[str, ...] = ()
+
+
+def judge(
+    value: float,
+    *,
+    message: str,
+    above: float | None = None,
+    below: float | None = None,
+    otherwise: Status = Status.FAIL,
+    where: str | None = None,
+    fix: str | None = None,
+    faults: Mapping[str, float] | None = None,
+    artifacts: tuple[str, ...] = (),
+) -> Judgement:
+    """Judge one number: it passes unless it lies `above` or `below` the given bound.
+
+    NaN lies beyond every bound. `otherwise` is the status of a value beyond the bound (`fail` or
+    `warn`); `faults` overrides what the check's `detects` says this finding is evidence for.
+
+    Raises:
+        ValueError: when not exactly one of `above` and `below` is given.
+    """
+    if (above is None) == (below is None):
+        raise ValueError("judge takes exactly one of `above` and `below`")
+    bound = above if above is not None else below
+    assert bound is not None
+    beyond = value > bound if above is not None else value < bound
+    bad = beyond or math.isnan(value)
+    return Judgement(
+        status=otherwise if bad else Status.PASS,
+        message=message,
+        value=value,
+        threshold=bound,
+        where=where,
+        fix=fix if bad else None,
+        faults=faults,
+        artifacts=artifacts,
+    )
+
+
+def passed(message: str, *, value: Any = None, where: str | None = None) -> Judgement:
+    """A judgement that all is well."""
+    return Judgement(Status.PASS, message, value=value, where=where)
+
+
+def skipped(reason: str, *, where: str | None = None) -> Judgement:
+    """A judgement that there was nothing to judge, and why."""
+    return Judgement(Status.SKIPPED, reason, where=where)
+
+
+class HasParts(Protocol):
+    """What a check is run on; `firstfault.subject.Subject` is the one that a debug run uses."""
+
+    def get(self, need: str) -> Any:
+        """The part named `need`; raises Missing, UserCodeError or TargetError."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A registered check: what it needs, what it detects, and the function that does it."""
+
+    name: str
+    layer: Layer
+    function: Callable[..., Iterator[Judgement]]
+    needs: frozenset[str]
+    detects: Mapping[str, float]
+    depth: Depth
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the check."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def source(self) -> str | None:
+        """Where the thresholds come from: the docstring's `Source:` paragraph."""
+        _, found, after = self.doc.partition("Source:")
+        return " ".join(after.split("\n\n")[0].split()) if found else None
+
+    def findings(self, subject: Any, thresholds: Mapping[str, Any]) -> Iterator[Finding]:
+        """Run the function on `subject`, and put this check's name on what it yields."""
+        for judgement in self.function(subject, **thresholds):
+            yield self._finding(judgement)
+
+    def _finding(self, judgement: Judgement) -> Finding:
+        bad = judgement.status in (Status.FAIL, Status.WARN)
+        faults = judgement.faults if judgement.faults is not None else self.detects
+        return Finding(
+            check=self.name,
+            layer=self.layer,
+            status=judgement.status,
+            message=judgement.message,
+            value=plain(judgement.value),
+            threshold=plain(judgement.threshold),
+            where=judgement.where,
+            faults=dict(faults) if bad else {},
+            fix=judgement.fix,
+            source=self.source,
+            artifacts=judgement.artifacts,
+        )
+
+
+REGISTRY: dict[str, Check] = {}
+
+
+def check(
+    *,
+    layer: Layer,
+    needs: Iterable[str] = (),
+    detects: Mapping[str, float],
+    depth: Depth = Depth.QUICK,
+) -> Callable[[Callable[..., Iterator[Judgement]]], Callable[..., Iterator[Judgement]]]:
+    """Register a generator function `f(subject, *, threshold=…)` as a check named after it.
+
+    Args:
+        layer: the layer it examines.
+        needs: parts of the subject it uses; when one is missing, the check is skipped.
+        detects: fault ids with the weight of this evidence, 0–1 (0.9 and more is proof).
+        depth: the lowest depth at which it runs.
+    """
+
+    def register(function: Callable[..., Iterator[Judgement]]) -> Callable[..., Iterator[Judgement]]:
+        name = function.__name__
+        if name in REGISTRY and REGISTRY[name].function.__module__ != function.__module__:
+            raise ValueError(f"two checks are named {name!r}")
+        signature = inspect.signature(function)
+        parameters = {
+            key: parameter.default
+            for key, parameter in signature.parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        REGISTRY[name] = Check(name, layer, function, frozenset(needs), dict(detects), depth, parameters)
+        return function
+
+    return register
+
+
+@functools.cache
+def checks_of(layer: Layer) -> tuple[Check, ...]:
+    """The checks of one layer, in the order in which their modules define them."""
+    package = importlib.import_module(f"firstfault.checks.{layer.value}")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return tuple(entry for entry in REGISTRY.values() if entry.layer is layer)
+
+
+def run_checks(
+    layer: Layer,
+    subject: Any,
+    depth: Depth = Depth.STANDARD,
+    thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+) -> LayerReport:
+    """Run the checks of `layer` on `subject`, and go on whatever one of them does.
+
+    A part that the target lacks makes its checks `skipped`; the user's own code raising is a
+    finding of status `fail` (once); a crash of the check itself is one of status `error`.
+    """
+    started = time.perf_counter()
+    findings: list[Finding] = []
+    chosen = [entry for entry in checks_of(layer) if depth.includes(entry.depth)]
+    for done, entry in enumerate(chosen):
+        progress.emit(progress.CheckStarted(layer, entry.name, done, len(chosen)))
+        found = _run_one(entry, subject, (thresholds or {}).get(entry.name, {}))
+        new = [finding for finding in found if finding not in findings]
+        findings.extend(new)
+        for finding in new:
+            progress.emit(progress.Found(finding))
+    return LayerReport(layer, tuple(findings), time.perf_counter() - started)
+
+
+def _run_one(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        for need in sorted(entry.needs):
+            subject.get(need)
+        for finding in entry.findings(subject, thresholds):
+            findings.append(finding)
+    except Missing as reason:
+        findings.append(entry._finding(skipped(str(reason))))
+    except UserCodeError as error:
+        findings.append(_raised(error))
+    except FirstfaultError:
+        raise
+    except Exception as error:
+        findings.append(_crashed(entry, subject, error))
+    return findings or [entry._finding(skipped("it found nothing to look at"))]
+
+
+def _raised(error: UserCodeError) -> Finding:
+    return Finding(
+        check=f"{error.part}_raises",
+        layer=error.layer,
+        status=Status.FAIL,
+        message=str(error),
+        where=error.frame or error.part,
+        faults={"user_code_raises": 1.0},
+        fix=f"make {error.part} run on its own; the message above is the exception it raised",
+    )
+
+
+def _crashed(entry: Check, subject: Any, error: Exception) -> Finding:
+    root = getattr(getattr(subject, "target", None), "root", None)
+    if root is not None and user_frame(error, root):
+        return _raised(UserCodeError(entry.layer, entry.layer.value, error, root))
+    logger.warning("check %s crashed", entry.name, exc_info=error)
+    return Finding(
+        check=entry.name,
+        layer=entry.layer,
+        status=Status.ERROR,
+        message=f"the check itself crashed: {type(error).__name__}: {error}",
+        source=entry.source,
+    )

@@ -1,0 +1,62 @@
+"""What can go wrong outside a check: a bad call, a missing part, the user's code raising."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from firstfault.finding import Layer
+
+
+class FirstfaultError(Exception):
+    """Base of the errors that end a command with one sentence and exit code 2."""
+
+
+class TargetError(FirstfaultError):
+    """The target, or a path, column or value in it, is not what firstfault can work with."""
+
+
+class PrerequisiteError(FirstfaultError):
+    """An optional dependency or a service is missing; the sentence says how to get it."""
+
+    @classmethod
+    def extra(cls, feature: str, extra: str) -> PrerequisiteError:
+        """The error for a feature whose extra is not installed."""
+        return cls(f"{feature} needs an optional dependency: pip install 'firstfault[{extra}]'")
+
+
+class Missing(Exception):
+    """A target does not declare this part; checks that need it are skipped with this reason."""
+
+
+class UserCodeError(Exception):
+    """The user's own code raised: a finding about `layer`, not a crash of firstfault.
+
+    `part` is the part of the target that raised (`preprocess`, `model` …); `frame` is the last
+    frame of the traceback in the user's own files, as `file.py:12 in build`, if there is one.
+    """
+
+    def __init__(self, layer: Layer, part: str, cause: BaseException, root: Path) -> None:
+        self.layer = layer
+        self.part = part
+        self.frame = user_frame(cause, root)
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else "no message"
+        place = f" at {self.frame}" if self.frame else ""
+        super().__init__(f"{part} raised {type(cause).__name__}{place}: {reason}")
+        self.__cause__ = cause
+
+
+def user_frame(error: BaseException, root: Path) -> str | None:
+    """The last frame of `error`'s traceback in a file below `root`, without installed packages."""
+    root = root.resolve()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).resolve().is_relative_to(root)
+        and not {"site-packages", ".venv"} & set(Path(frame.filename).parts)
+        and Path(__file__).parent not in Path(frame.filename).resolve().parents
+    ]
+    if not frames:
+        return None
+    last = frames[-1]
+    return f"{Path(last.filename).name}:{last.lineno} in {last.name}"

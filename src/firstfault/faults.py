@@ -1,0 +1,164 @@
+"""Every fault id: the layer it belongs to, what is wrong, and the remedy when a finding offers none better."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from firstfault.finding import Layer
+
+
+class FaultKind(NamedTuple):
+    """One row of the fault reference."""
+
+    layer: Layer
+    wrong: str
+    remedy: str
+
+
+_BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
+    Layer.DATA: {
+        "label_noise": ("part of the labels are wrong", "review the listed rows and correct their labels"),
+        "random_labels": ("the labels are independent of the inputs", "check how labels were joined to inputs"),
+        "conflicting_labels": ("the same input carries different labels", "decide one label per input"),
+        "class_imbalance": ("one class drowns the rest", "weight the loss by class, or resample the training split"),
+        "missing_class": ("a declared class never occurs, or only in one split", "collect it, or split by class"),
+        "missing_values": ("values are missing where they are needed", "impute them, or drop the rows or columns"),
+        "sentinel_value": ("a code like −999 stands for a missing number", "read it as missing, then impute"),
+        "out_of_range": ("values lie outside the expected range", "correct the source, or widen the expectation"),
+        "unseen_category": ("a category occurs that is not expected", "map it, or add it to the expectation"),
+        "type_change": ("a column changed its type", "parse the column as the expected type"),
+        "schema_change": ("columns came, went or were renamed", "restore the columns, or update the expectations"),
+        "duplicate_rows": ("rows are repeated", "drop the copies before splitting"),
+        "split_overlap": ("training rows occur in validation or test", "deduplicate before splitting"),
+        "group_overlap": ("one group is on both sides of a split", "split by group"),
+        "target_leakage": ("a column gives the label away", "drop the column: it is not known at prediction time"),
+        "degenerate_split": ("a split is tiny, sorted or unstratified", "split at random, stratified by label"),
+        "insufficient_data": ("there are too few samples", "collect more data, or use a smaller model"),
+        "noisy_features": ("inputs are corrupted", "remove or repair the corrupted inputs"),
+        "covariate_drift": ("the inputs moved from the reference", "retrain on recent data, or repair the source"),
+        "label_drift": ("the labels moved from the reference", "check the labelling, then retrain"),
+        "spurious_shortcut": ("a marker correlates with the label", "remove the marker, or balance it over labels"),
+    },
+    Layer.PREPROCESSING: {
+        "missing_normalisation": ("inputs are on wild scales", "standardise the inputs, fitted on train"),
+        "double_normalisation": ("inputs are scaled twice", "scale once"),
+        "target_not_scaled": ("the regression target is on a wild scale", "standardise the target, and invert at the end"),
+        "label_scaled": ("labels went through the input scaling", "scale the inputs only"),
+        "misaligned_labels": ("inputs were moved without their labels", "shuffle and filter inputs and labels together"),
+        "fit_on_all_data": ("a step is fitted on held-out rows too", "fit on train only, then transform the rest"),
+        "inconsistent_transform": ("the splits are prepared differently", "apply the same fitted steps to every split"),
+        "batch_dependent_transform": ("a sample's result depends on its batch", "use statistics fitted on train"),
+        "nondeterministic_transform": ("the same input gives two outputs", "seed the step, or keep randomness in augmentation"),
+        "destructive_augmentation": ("augmentation destroys the label", "weaken or drop the augmentation"),
+        "augmented_validation": ("validation is augmented too", "augment the training split only"),
+        "worker_seed_duplicated": ("loader workers draw the same numbers", "seed each worker by its id"),
+        "scrambled_axes": ("axes or channels are mixed up", "permute the axes instead of reshaping"),
+        "truncation": ("the informative tail is cut", "raise the length, or keep the end"),
+        "row_loss": ("rows are lost on the way", "impute instead of dropping, or drop knowingly"),
+        "information_loss": ("a column collapsed to a constant", "repair the step that collapses it"),
+        "wrong_dtype": ("inputs have the wrong dtype", "convert to float32"),
+        "nonfinite_output": ("preprocessing produces NaN or infinity", "guard the logarithm or division"),
+        "label_encoding_order": ("class ids differ between splits", "fit one label encoding and keep it"),
+    },
+    Layer.MODEL: {
+        "single_unit_softmax": ("softmax over one unit is constant", "use sigmoid, or one unit per class"),
+        "missing_output_activation": ("the loss expects probabilities, but gets raw outputs", "add the activation, or use the loss on logits"),
+        "wrong_output_activation": ("the output activation does not fit the target", "use the activation that fits the task"),
+        "redundant_softmax": ("softmax before a loss that applies its own", "return logits"),
+        "softmax_wrong_axis": ("softmax runs over the batch", "use dim=-1"),
+        "batch_mixing": ("samples of a batch influence each other", "keep the batch axis apart"),
+        "missing_nonlinearity": ("a stack of linear layers is one linear layer", "put activations between the layers"),
+        "saturating_activation": ("activations are saturated", "use ReLU, normalise, or initialise smaller"),
+        "dead_relu": ("most units never fire", "use He initialisation, a lower learning rate or a leaky ReLU"),
+        "constant_init": ("weights start equal", "use the default initialisation"),
+        "exploding_init": ("weights start far too large", "use the default initialisation"),
+        "frozen_parameters": ("parameters cannot learn", "set requires_grad=True"),
+        "detached_graph": ("gradients are cut off", "remove the detach, .data or no_grad on the path"),
+        "unused_parameters": ("parameters are not on the forward path", "use them, or delete them"),
+        "output_shape_mismatch": ("outputs do not fit the labels", "make the output width the number of classes"),
+        "missing_causal_mask": ("a position sees the future", "apply a causal mask"),
+        "padding_not_masked": ("padding changes the output", "mask the padding"),
+        "missing_positional_information": ("order of positions is invisible", "add positional encodings"),
+        "norm_statistics_wrong": ("normalisation statistics are wrong", "check momentum, batch size and modes"),
+        "excessive_dropout": ("dropout removes too much", "lower the dropout rate"),
+        "insufficient_capacity": ("the model is too small", "widen it"),
+        "numerically_unstable": ("a NaN is born in the model", "clamp, or use the stable form of the operation"),
+        "mode_not_propagated": ("train and eval mode are not passed on", "use modules for dropout, and super().train"),
+        "nondeterministic_eval": ("eval mode is not deterministic", "switch randomness off in eval mode"),
+    },
+    Layer.TRAINING: {
+        "learning_rate_too_high": ("the learning rate is too high", "divide it by 10"),
+        "learning_rate_too_low": ("the learning rate is too low", "multiply it by 10"),
+        "too_few_epochs": ("training stops while it still learns", "train longer"),
+        "batch_size_too_large": ("there are too few steps", "use smaller batches"),
+        "batch_size_too_small": ("steps are too noisy", "use larger batches"),
+        "wrong_loss": ("the loss does not fit the task", "use the loss of the task"),
+        "wrong_loss_reduction": ("the loss is summed, not averaged", "use reduction='mean'"),
+        "flipped_loss_sign": ("the loss is maximised", "minimise it"),
+        "wrong_optimizer": ("the optimizer does not get anywhere", "use Adam"),
+        "missing_zero_grad": ("gradients add up over steps", "call optimizer.zero_grad() before backward()"),
+        "parameters_not_in_optimizer": ("the optimizer does not hold all parameters", "pass model.parameters()"),
+        "gradient_clipped_away": ("clipping leaves no gradient", "raise clip_norm"),
+        "exploding_gradient": ("gradients explode", "look for the cause upstream"),
+        "vanishing_gradient": ("gradients vanish", "look for the cause upstream"),
+        "over_regularised": ("the penalty drowns the loss", "weaken the penalty"),
+        "overfitting": ("the model memorises train", "stop earlier, regularise, or get more data"),
+        "no_shuffle": ("batches are sorted", "shuffle the training split"),
+        "scheduler_misuse": ("the scheduler steps at the wrong time", "step it once an epoch, after the optimizer"),
+        "missing_eval_mode": ("validation runs in train mode", "call model.eval() before validation"),
+        "validation_contamination": ("training sees validation", "train on train only"),
+        "metric_mismatch": ("the metric does not measure the task", "recompute it with a known function"),
+        "early_stopping_misconfigured": ("early stopping stops wrongly", "check its direction and patience"),
+        "stalled": ("the loss does not move", "look for the cause"),
+        "diverged": ("the loss grows", "look for the cause"),
+        "oscillating": ("the loss swings", "look for the cause"),
+        "nonfinite_loss": ("the loss is not finite", "look for the first non-finite tensor"),
+        "nonreproducible": ("the same seed gives another result", "seed everything"),
+        "input_bottleneck": ("the loader starves the model", "load in parallel, or cache"),
+    },
+    Layer.DEPLOYMENT: {
+        "weights_not_loaded": ("the served model lacks the trained weights", "load with strict=True"),
+        "state_not_saved": ("state is lost when saving", "register it as a buffer"),
+        "train_mode_serving": ("the model is served in train mode", "call model.eval() after loading"),
+        "nondeterministic_serving": ("two identical calls differ", "switch randomness off"),
+        "train_serve_skew": ("serving prepares inputs differently", "serve with the training's fitted preprocessing"),
+        "batch_dependence": ("an answer depends on its batch", "mask padding, and serve in eval mode"),
+        "precision_loss": ("lower precision ruins the outputs", "serve in float32, or calibrate"),
+        "version_mismatch": ("library versions differ from the saved ones", "pin the saved versions"),
+        "schema_mismatch": ("columns are renamed or reordered", "enforce the signature"),
+        "label_map_mismatch": ("class ids are permuted", "save the label map with the model"),
+        "unvalidated_input": ("bad input is not refused", "validate the input, and answer 4xx"),
+        "latency_regression": ("answers are too slow", "profile the request path; use inference_mode"),
+        "memory_growth": ("memory grows with requests", "use inference_mode, and keep no tensors"),
+        "baked_shape": ("a shape is fixed at export", "export with dynamic shapes"),
+    },
+    Layer.SAFETY: {
+        "harmful_output": ("the model complies with harmful requests", "align or filter the model"),
+        "over_refusal": ("the model refuses harmless requests", "align with harmless look-alikes"),
+        "not_robust": ("small changes flip the answer", "train with the perturbation"),
+        "unfair": ("groups are treated unequally", "mitigate, or reconsider the features"),
+        "misaligned": ("behaviour differs from its specification", "align with the scenario"),
+        "metric_gaming": ("one metric is suspiciously good", "judge by several metrics"),
+    },
+}
+
+FAULTS: dict[str, FaultKind] = {
+    name: FaultKind(layer, wrong, remedy)
+    for layer, rows in _BY_LAYER.items()
+    for name, (wrong, remedy) in rows.items()
+}
+
+SYMPTOMS = frozenset({
+    "stalled", "diverged", "oscillating", "nonfinite_loss", "exploding_gradient", "vanishing_gradient",
+})
+"""Faults that describe what is seen; they are listed only when no cause is found."""
+
+
+def layer_of(fault: str, default: Layer) -> Layer:
+    """The layer a fault belongs to; `default` for `user_code_raises`, which can occur in any."""
+    return FAULTS[fault].layer if fault in FAULTS else default
+
+
+def remedy_of(fault: str) -> str:
+    """The general remedy of a fault."""
+    return FAULTS[fault].remedy if fault in FAULTS else "make the code run; the evidence holds the exception"

@@ -1,0 +1,210 @@
+"""Training a recipe: firstfault's own loop, or the user's `fit` between the same two loaders."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from firstfault.errors import UserCodeError
+from firstfault.finding import Layer
+from firstfault.metrics import metric_of
+from firstfault.recipe import Recipe, Tensors, outputs_of
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The state after one epoch: losses and metric on train and validation, in eval mode."""
+
+    number: int
+    train_loss: float
+    train_metric: float
+    validation_loss: float
+    validation_metric: float
+
+
+@dataclass
+class Trained:
+    """A trained model and the curve that led to it.
+
+    `crash` is the exception that ended the training early, if one did.
+    """
+
+    model: nn.Module
+    metric: str
+    epochs: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+    crash: UserCodeError | None = None
+    record: Any = None          # probe.record.Record when the training was observed
+
+    @property
+    def score(self) -> float:
+        """The metric on validation at the end; NaN when no epoch ended."""
+        return self.epochs[-1].validation_metric if self.epochs else float("nan")
+
+
+class _Samples(Dataset[Any]):
+    """Tensors that a DataLoader fetches a batch at a time."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.tensors.x[index], self.tensors.y[index]
+
+    def __getitems__(self, index: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.tensors.x[index], self.tensors.y[index]
+
+
+def loader(tensors: Tensors, batch_size: int, shuffle: bool, seed: int) -> DataLoader[Any]:
+    """Batches `(x, y)` of a split, in an order that the seed fixes."""
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(
+        _Samples(tensors), batch_size=batch_size, shuffle=shuffle, generator=generator, collate_fn=_as_it_is
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def train(recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadline: float | None = None) -> Trained:
+    """Train a fresh model of `recipe`, and evaluate it after every epoch.
+
+    Args:
+        recipe: what to train.
+        seed: of initialisation and order; the recipe's own when left out.
+        probe: a `firstfault.probe.Probe` to observe with, or None.
+        deadline: `time.monotonic()` value after which no further epoch begins.
+
+    The user's code raising ends the training; what was measured until then is returned, with the
+    exception as `crash`.
+    """
+    seed = recipe.training.seed if seed is None else seed
+    started = time.perf_counter()
+    model = recipe.build(seed)
+    name, _ = metric_of(recipe.task, recipe.training.metric)
+    trained = Trained(model, name)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    observed = probe.observe(model, recipe) if probe is not None else contextlib.nullcontext()
+    run = _run_fit if recipe.training.fit is not None else _run_own
+    with observed:
+        try:
+            run(recipe, trained, seed, probe, deadline)
+        except Exception as error:
+            trained.crash = UserCodeError(Layer.TRAINING, "training", error, recipe.root)
+    trained.model.eval()
+    trained.seconds = time.perf_counter() - started
+    trained.record = getattr(probe, "record", None)
+    return trained
+
+
+def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None) -> None:
+    settings, model = recipe.training, trained.model
+    make = settings.optimizer or torch.optim.Adam
+    optimizer = make(model.parameters())
+    scheduler = settings.scheduler(optimizer) if settings.scheduler else None
+    batches = loader(recipe.train, settings.batch_size, settings.shuffle, seed)
+    for number in range(settings.epochs):
+        if deadline is not None and number and time.monotonic() > deadline:
+            break
+        model.train()
+        for x, y in batches:
+            _step(recipe, model, optimizer, x, y, probe)
+        if scheduler is not None:
+            scheduler.step()
+        _end_epoch(recipe, trained, probe)
+
+
+def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor, probe: Any) -> None:
+    settings = recipe.training
+    x = recipe.inputs_for(model, x)
+    if settings.augment is not None:
+        x = settings.augment(x)
+    optimizer.zero_grad()
+    loss = recipe.loss(outputs_of(model(x)), y)
+    if settings.penalty is not None:
+        loss = loss + settings.penalty(model)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if settings.clip_norm is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+    optimizer.step()
+
+
+class _Watched:
+    """The training loader handed to the user's `fit`: it evaluates the model when a pass ends."""
+
+    def __init__(self, batches: DataLoader[Any], on_pass: Any) -> None:
+        self._batches, self._on_pass = batches, on_pass
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._batches
+        self._on_pass()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batches, name)
+
+
+def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None) -> None:
+    settings, model = recipe.training, trained.model
+    typed = [Tensors(recipe.inputs_for(model, part.x), part.y) for part in (recipe.train, recipe.validation)]
+    batches = loader(typed[0], settings.batch_size, settings.shuffle, seed)
+    held_out = loader(typed[1], settings.batch_size, False, seed)
+    assert settings.fit is not None
+    result = settings.fit(model, _Watched(batches, lambda: _end_epoch(recipe, trained, probe)), held_out)
+    if isinstance(result, nn.Module):
+        trained.model = result
+    _end_epoch(recipe, trained, probe)
+
+
+def _end_epoch(recipe: Recipe, trained: Trained, probe: Any) -> None:
+    with probe.paused() if probe is not None else contextlib.nullcontext():
+        limit = len(recipe.validation) or EVALUATION_BATCH
+        train_loss, train_metric = evaluate(recipe, trained.model, recipe.train.rows(slice(max(limit, 256))))
+        loss, metric = evaluate(recipe, trained.model, recipe.validation)
+    epoch = Epoch(len(trained.epochs) + 1, train_loss, train_metric, loss, metric)
+    trained.epochs.append(epoch)
+    if probe is not None:
+        probe.end_epoch(epoch)
+
+
+def evaluate(recipe: Recipe, model: nn.Module, tensors: Tensors) -> tuple[float, float]:
+    """Loss and metric of `model` in eval mode, leaving modes and random state as they were."""
+    if len(tensors) == 0:
+        return float("nan"), float("nan")
+    outputs = predict(recipe, model, tensors.x)
+    _, metric = metric_of(recipe.task, recipe.training.metric)
+    with torch.no_grad():
+        loss = float(recipe.loss(outputs, tensors.y))
+    if not torch.isfinite(outputs).all():
+        return loss, float("nan")
+    return loss, metric(outputs.float().cpu().numpy(), tensors.y.cpu().numpy())
+
+
+def predict(recipe: Recipe, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Outputs `(N, …)` of `model` in eval mode, leaving modes and random state as they were."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            parts = [outputs_of(model(recipe.inputs_for(model, part))) for part in x.split(EVALUATION_BATCH)]
+            return torch.cat(parts)
+    finally:
+        for module, training in modes.items():
+            module.training = training

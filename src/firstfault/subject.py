@@ -1,0 +1,160 @@
+"""The target under examination: each of its parts is made when a check first needs it, and kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from firstfault.check import Depth
+from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.finding import Layer
+from firstfault.loop import Trained, train
+from firstfault.preparing import Pipeline, prepare
+from firstfault.recipe import Recipe, Tensors, make_recipe, outputs_of
+from firstfault.splits import Split, Splits, load_raw, load_reference
+from firstfault.target import Deployment, Target, Training
+
+T = TypeVar("T")
+
+
+class _Part(Generic[T]):
+    """A property that is built once; a failure to build it is kept and raised again."""
+
+    def __init__(self, build: Callable[[Any], T], layer: Layer) -> None:
+        self.build, self.layer, self.name = build, layer, build.__name__
+        self.__doc__ = build.__doc__
+
+    def __get__(self, subject: Subject | None, owner: type | None = None) -> T:
+        if subject is None:
+            return self  # type: ignore[return-value]
+        if self.name not in subject.built:
+            subject.built[self.name] = self._try(subject)
+        value = subject.built[self.name]
+        if isinstance(value, Exception):
+            raise value
+        return value  # type: ignore[no-any-return]
+
+    def _try(self, subject: Subject) -> T | Exception:
+        try:
+            return self.build(subject)
+        except (Missing, UserCodeError, FirstfaultError) as known:
+            return known
+        except Exception as error:
+            return UserCodeError(self.layer, self.name, error, subject.target.root)
+
+
+def part(layer: Layer) -> Callable[[Callable[[Any], T]], _Part[T]]:
+    """Declare a part of the subject; an unexpected exception in it is the user's code of `layer`."""
+    return lambda build: _Part(build, layer)
+
+
+class Subject:
+    """A target with its parts. `folder` takes the files that examining it makes."""
+
+    def __init__(self, target: Target, folder: Path, depth: Depth = Depth.STANDARD) -> None:
+        self.target = target
+        self.folder = folder
+        self.depth = depth
+        self.built: dict[str, Any] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, need: str) -> Any:
+        """The part of that name.
+
+        Raises:
+            Missing: when the target does not declare it.
+            UserCodeError: when the user's code raised while making it.
+            TargetError: when it is declared wrongly.
+        """
+        return getattr(self, need)
+
+    @property
+    def seed(self) -> int:
+        """The seed the target sets."""
+        return self.target.training.seed if self.target.training else 0
+
+    @part(Layer.DATA)
+    def raw(self) -> Splits:
+        """The raw splits."""
+        if self.target.data is None:
+            raise Missing("the target declares no data")
+        return load_raw(self.target)
+
+    @part(Layer.DATA)
+    def reference(self) -> Split:
+        """The reference data."""
+        split = load_reference(self.target) if self.target.data else None
+        if split is None:
+            raise Missing("the target declares no data.reference")
+        return split
+
+    @part(Layer.PREPROCESSING)
+    def pipeline(self) -> Pipeline:
+        """The fitted preprocessing, with the splits after every step."""
+        return prepare(self.target, self.raw)
+
+    @part(Layer.PREPROCESSING)
+    def prepared(self) -> Splits:
+        """The splits after preprocessing."""
+        return self.pipeline.prepared
+
+    @part(Layer.PREPROCESSING)
+    def _made(self) -> tuple[Recipe, tuple[Any, ...]]:
+        if self.target.model is None:
+            raise Missing("the target declares no model")
+        training = self.target.training or Training()
+        return make_recipe(self.target.task, self.prepared, self.target.model, training, self.target.root)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The target's own training: prepared tensors, model factory, settings."""
+        return self._made[0]
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """The label values in the order of their class ids; empty when the task has no classes."""
+        return self._made[1]
+
+    @part(Layer.MODEL)
+    def model(self) -> nn.Module:
+        """A freshly initialised model, in eval mode. Copy it before changing it: `fresh_model`."""
+        return self.recipe.build(self.seed).eval()
+
+    def fresh_model(self) -> nn.Module:
+        """A copy of `model` in train mode, free to be changed."""
+        return copy.deepcopy(self.model).train()
+
+    @part(Layer.MODEL)
+    def batch(self) -> Tensors:
+        """One shuffled training batch, `x` in the dtype the model takes."""
+        recipe = self.recipe
+        order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(self.seed))
+        rows = recipe.train.rows(order[: recipe.training.batch_size])
+        return Tensors(recipe.inputs_for(self.model, rows.x), rows.y)
+
+    @part(Layer.MODEL)
+    def outputs(self) -> torch.Tensor:
+        """Outputs `(N, …)` of the fresh model on `batch`, in eval mode."""
+        with torch.no_grad():
+            return outputs_of(self.model(self.batch.x))
+
+    @part(Layer.TRAINING)
+    def trained(self) -> Trained:
+        """The target trained once under observation."""
+        if self.target.training is None:
+            raise Missing("the target declares no training")
+        from firstfault.probe import Probe
+
+        trained = train(self.recipe, self.seed, probe=Probe(self.folder))
+        torch.save(trained.model.state_dict(), self.folder / "trained.pt")
+        return trained
+
+    @part(Layer.DEPLOYMENT)
+    def deployment(self) -> Deployment:
+        """The declared deployment; an empty one (the model trained here, saved by MLflow) when left out."""
+        return self.target.deployment or Deployment()

@@ -1,0 +1,288 @@
+"""What is debugged: data, preprocessing, model, training, deployment and safety, as the user declares them.
+
+    Target ── Data         where the samples come from, and what their columns mean
+           ├─ preprocess   or `prepare`: how raw samples become model inputs
+           ├─ model        a function that builds the network
+           ├─ Training     loss, optimizer, loop
+           ├─ Deployment   how the trained model is saved, loaded and served
+           └─ Safety       suites and the function that generates text
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from firstfault.errors import TargetError, user_frame
+
+Task = Literal["classification", "regression", "multilabel", "language_model"]
+
+
+@dataclass(frozen=True)
+class Sql:
+    """Samples that an SQL query returns. `url` is an SQLAlchemy database URL."""
+
+    url: str
+    query: str
+
+    def __str__(self) -> str:
+        return f"sql:{self.query}"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the samples come from.
+
+    Each of `train`, `validation`, `test` and `reference` is a path (csv, parquet, jsonl), a
+    DataFrame, a pair `(X, y)` of arrays or tensors, a callable that returns one of these, or `Sql`.
+    Splits left out are split from train, stratified, by the training seed. `reference` is an
+    earlier healthy version, against which drift is measured. `label` names the label column (or
+    columns, for multilabel) of a frame; `expectations` a Great Expectations suite (JSON), inferred
+    from the reference or from train when left out.
+    """
+
+    train: Any
+    validation: Any = None
+    test: Any = None
+    reference: Any = None
+    label: str | Sequence[str] | None = None
+    sensitive: Sequence[str] = ()
+    group: str | None = None
+    time: str | None = None
+    expectations: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        _expect(self.train is not None, "data.train", self.train, "a path, a DataFrame, (X, y), a callable or Sql")
+        _expect(not isinstance(self.sensitive, str), "data.sensitive", self.sensitive, "a list of column names")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the model is trained, by firstfault's loop or by the user's own `fit`.
+
+    `loss` is called as `loss(outputs, y)`; `optimizer` as `optimizer(model.parameters())`;
+    `scheduler` as `scheduler(optimizer)` and stepped once an epoch; `augment(x)` on every training
+    batch; `penalty(model)` is added to the loss. `metric` is a name (accuracy, balanced_accuracy,
+    f1, auc, r2, mae, mse) or a callable `metric(outputs, y)`, higher is better; left out, it fits the
+    task. `fit(model, train_loader, validation_loader)` is observed, not replaced.
+    """
+
+    loss: Callable[..., Any] | None = None
+    optimizer: Callable[..., Any] | None = None
+    scheduler: Callable[..., Any] | None = None
+    epochs: int = 10
+    batch_size: int = 64
+    shuffle: bool = True
+    clip_norm: float | None = None
+    augment: Callable[..., Any] | None = None
+    penalty: Callable[..., Any] | None = None
+    metric: str | Callable[..., Any] | None = None
+    seed: int = 0
+    device: str = "auto"
+    fit: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        _expect_whole("training.epochs", self.epochs)
+        _expect_whole("training.batch_size", self.batch_size)
+        for name in ("loss", "optimizer", "scheduler", "augment", "penalty", "fit"):
+            _expect_callable(f"training.{name}", getattr(self, name))
+        clip = self.clip_norm
+        _expect(clip is None or (isinstance(clip, int | float) and clip >= 0), "training.clip_norm", clip, "a number of at least 0")
+        if isinstance(self.metric, str):
+            from firstfault.metrics import METRICS
+
+            _expect(self.metric in METRICS, "training.metric", self.metric, f"one of {', '.join(METRICS)}, or a callable")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How the trained model reaches its users.
+
+    `model` is an MLflow URI, a saved file or a callable `predict(inputs) -> outputs`; left out, it
+    is the model trained here. `save(model, path)` and `load(path)` are the user's own, MLflow's
+    when left out. `preprocess` is the serving path's own preprocessing, when it is separate code.
+    `golden` are samples `(X, y)` with known answers; `latency_ms` is the budget for p95.
+    """
+
+    model: Any = None
+    save: Callable[..., Any] | None = None
+    load: Callable[..., Any] | None = None
+    preprocess: Any = None
+    url: str | None = None
+    request: Any = None
+    latency_ms: float = 100.0
+    requirements: Any = None
+    golden: Any = None
+
+    def __post_init__(self) -> None:
+        _expect_callable("deployment.save", self.save)
+        _expect_callable("deployment.load", self.load)
+        _expect(
+            isinstance(self.latency_ms, int | float) and self.latency_ms > 0,
+            "deployment.latency_ms", self.latency_ms, "a number of milliseconds above 0",
+        )
+
+
+@dataclass(frozen=True)
+class Safety:
+    """Behaviour suites (YAML files), and `generate(prompt) -> text` for language models."""
+
+    suites: Sequence[Any] = ()
+    generate: Callable[..., str] | None = None
+
+    def __post_init__(self) -> None:
+        _expect(not isinstance(self.suites, str | Path), "safety.suites", self.suites, "a list of YAML files")
+        _expect_callable("safety.generate", self.generate)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The system under debugging. What is left out is skipped, with the reason.
+
+    `preprocess` is an object with fit and transform, a list of (name, step), or a function X -> X;
+    `prepare` is a function Splits -> Splits, for code that owns the splits itself. `thresholds`
+    overrides a check's defaults: `{"dead_relu": {"inactive_share": 0.8}}`. `root` is the folder
+    to which relative paths refer; `load_target` sets it to the folder of the target's file.
+
+    Raises:
+        TargetError: naming the field, the value, and what was expected.
+    """
+
+    name: str
+    task: Task = "classification"
+    data: Data | None = None
+    preprocess: Any = None
+    prepare: Callable[..., Any] | None = None
+    model: Callable[[], Any] | None = None
+    training: Training | None = None
+    deployment: Deployment | None = None
+    safety: Safety | None = None
+    thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    root: Path = field(default_factory=Path.cwd)
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        _expect(isinstance(self.name, str) and bool(self.name.strip()), "name", self.name, "a non-empty string")
+        _expect(self.task in get_args(Task), "task", self.task, f"one of {', '.join(get_args(Task))}")
+        for name, kind in (("data", Data), ("training", Training), ("deployment", Deployment), ("safety", Safety)):
+            value = getattr(self, name)
+            _expect(value is None or isinstance(value, kind), name, value, f"{kind.__name__}(…) or None")
+        _expect_callable("model", self.model, "a function () -> nn.Module")
+        _expect_callable("prepare", self.prepare, "a function Splits -> Splits")
+        _expect_preprocess("preprocess", self.preprocess)
+        _expect(
+            self.prepare is None or self.preprocess is None,
+            "prepare", self.prepare, "either `preprocess` or `prepare`, not both",
+        )
+
+
+def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target:
+    """The target that `file.py:name` or `module:name` declares (`:target` by default).
+
+    Args:
+        spec: where the target is declared; its folder is put on the import path.
+        overrides: `{"training.epochs": "3"}`, as `--set` gives them; values are read as YAML.
+
+    Raises:
+        TargetError: when there is no such file or name, it doesn't import, or a value is wrong.
+    """
+    place, name = _split_spec(spec)
+    is_file = place.endswith(".py") or "/" in place or Path(place).is_dir()
+    module, file = _import_file(place) if is_file else _import_module(place)
+    if not hasattr(module, name):
+        known = [key for key, value in vars(module).items() if isinstance(value, Target)]
+        hint = f"; it has {', '.join(known)}" if known else ""
+        raise TargetError(f"{place} has no `{name}`{hint}")
+    target = getattr(module, name)
+    if not isinstance(target, Target):
+        raise TargetError(f"{place}:{name} must be a firstfault.Target, but is a {type(target).__name__}")
+    return _override(replace(target, root=file.parent, file=file), overrides or {})
+
+
+def _split_spec(spec: str) -> tuple[str, str]:
+    place, _, name = spec.rpartition(":")
+    return (place, name) if place and name.isidentifier() else (spec.rstrip(":"), "target")
+
+
+def _import_file(place: str) -> tuple[Any, Path]:
+    path = Path(place).expanduser()
+    if path.is_dir():
+        path = path / "target.py"
+    path = path.resolve()
+    if not path.is_file():
+        raise TargetError(f"there is no target file {place}")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    name = f"firstfault_target_{abs(hash(str(path)))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{place} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module                  # so that its classes can be pickled by name
+    _guard_import(place, path.parent, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    return module, path
+
+
+def _import_module(place: str) -> tuple[Any, Path]:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    module = _guard_import(place, Path.cwd(), lambda: importlib.import_module(place))
+    return module, Path(module.__file__ or ".").resolve()
+
+
+def _guard_import(place: str, root: Path, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except TargetError:
+        raise
+    except (Exception, SystemExit) as error:
+        frame = user_frame(error, root)
+        at = f" at {frame}" if frame else ""
+        raise TargetError(f"{place} doesn't import: {type(error).__name__}{at}: {error}") from error
+
+
+def _override(target: Target, overrides: Mapping[str, str]) -> Target:
+    import yaml
+
+    for path, text in overrides.items():
+        part, _, name = path.rpartition(".")
+        owner = getattr(target, part, None) if part else target
+        if owner is None or name not in {entry.name for entry in fields(owner)}:
+            raise TargetError(f"--set {path}={text}: the target has no field {path!r}")
+        changed = replace(owner, **{name: yaml.safe_load(text)})
+        target = replace(target, **{part: changed}) if part else changed
+    return target
+
+
+def _expect(holds: bool, name: str, value: Any, expected: str) -> None:
+    if not holds:
+        raise TargetError(f"{name} must be {expected}, but got {_brief(value)}")
+
+
+def _expect_whole(name: str, value: Any) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    _expect(whole, name, value, "a whole number of at least 1")
+
+
+def _expect_callable(name: str, value: Any, expected: str = "a callable or None") -> None:
+    _expect(value is None or callable(value), name, value, expected)
+
+
+def _expect_preprocess(name: str, value: Any) -> None:
+    expected = "an object with fit and transform, a list of (name, step), or a function X -> X"
+    if isinstance(value, list | tuple):
+        for step in value:
+            _expect(isinstance(step, list | tuple) and len(step) == 2 and isinstance(step[0], str), name, step, "a list of (name, step)")
+            _expect(hasattr(step[1], "transform") or callable(step[1]), f"{name} step {step[0]!r}", step[1], expected)
+        return
+    _expect(value is None or hasattr(value, "transform") or callable(value), name, value, expected)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -1,0 +1,237 @@
+"""The verdict: which faults firstfault stands by, ranked, and the first faulty layer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from importlib import resources
+from typing import Any
+
+from firstfault.faults import SYMPTOMS, layer_of, remedy_of
+from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
+
+SCHEMA_VERSION = 1
+PROOF = 0.9
+STANDS = 0.5
+
+
+class VerdictStatus(StrEnum):
+    """What a debug run concludes."""
+
+    HEALTHY = "healthy"
+    FAULTY = "faulty"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Swap:
+    """What undoing a fault did to the metric, as means over paired seeds."""
+
+    change: str
+    metric: str
+    before: float | None
+    after: float | None
+    seeds: int
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The test of one suspected fault: `confirmed` is None when no swap could test it, and why in `reason`."""
+
+    fault: str
+    confirmed: bool | None
+    swap: Swap | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """This outcome as JSON values."""
+        return plain(asdict(self))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Outcome:
+        """The outcome that `to_json` wrote."""
+        swap = values.get("swap")
+        return cls(values["fault"], values["confirmed"], Swap(**swap) if swap else None, values.get("reason", ""))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A named cause that firstfault stands by."""
+
+    fault: str
+    layer: Layer
+    confidence: float
+    confirmed: bool | None
+    evidence: tuple[str, ...]
+    remedy: str
+    where: str | None = None
+    swap: Swap | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """This fault as JSON values."""
+        return plain(asdict(self))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one debug run concludes. `faults` are ranked, best first."""
+
+    target: str
+    status: VerdictStatus
+    faults: tuple[Fault, ...]
+    layers: tuple[LayerReport, ...]
+    seconds: float
+    safety: Mapping[str, Any] | None = None
+    mlflow_run_id: str | None = None
+    prefect_flow_run_id: str | None = None
+    outcomes: tuple[Outcome, ...] = field(default=())
+
+    @property
+    def first_faulty_layer(self) -> Layer | None:
+        """The earliest layer that has a fault; None for a healthy target."""
+        return min((fault.layer for fault in self.faults), key=lambda layer: layer.rank, default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as the versioned JSON that tools and CI read."""
+        first = self.first_faulty_layer
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "target": self.target,
+            "status": self.status.value,
+            "first_faulty_layer": first.value if first else None,
+            "faults": [fault.to_json() for fault in self.faults],
+            "layers": [report.to_json() for report in self.layers],
+            "safety": plain(self.safety),
+            "mlflow_run_id": self.mlflow_run_id,
+            "prefect_flow_run_id": self.prefect_flow_run_id,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of `Verdict.to_json`."""
+    text = resources.files("firstfault").joinpath("verdict.schema.json").read_text()
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def suspected(report: LayerReport) -> dict[str, float]:
+    """The faults that a layer's failed findings are evidence for, with the combined weight of each.
+
+    Independent evidence adds up as 1 − Π(1 − weight); a warning supports a failure, but raises none.
+    """
+    doubt: dict[str, float] = {}
+    for finding in report.failures:
+        for fault, weight in finding.faults.items():
+            doubt[fault] = doubt.get(fault, 1.0) * (1.0 - weight)
+    for finding in report.findings:
+        if finding.status is Status.WARN:
+            for fault, weight in finding.faults.items():
+                if fault in doubt:
+                    doubt[fault] *= 1.0 - weight / 2
+    ranked = sorted(doubt.items(), key=lambda item: item[1])
+    return {fault: 1.0 - left for fault, left in ranked}
+
+
+def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fault]:
+    """The faults of one layer's report that stand after their swaps, ranked.
+
+    A confirmed swap settles a suspicion. A refuted one removes a suspicion drawn from symptoms, and
+    only weakens one that is proven from structure. A symptom is listed only when no cause is.
+    """
+    tested = {outcome.fault: outcome for outcome in outcomes}
+    faults = [
+        _fault(report, name, weight, tested.get(name)) for name, weight in suspected(report).items()
+    ]
+    named = {fault.fault for fault in faults}
+    faults += [
+        _fault(report, outcome.fault, 0.5, outcome)
+        for outcome in outcomes
+        if outcome.confirmed and outcome.fault not in named
+    ]
+    standing = [fault for fault in faults if fault.confidence >= STANDS]
+    causes = [fault for fault in standing if fault.fault not in SYMPTOMS]
+    return sorted(causes or standing, key=_rank)
+
+
+def _rank(fault: Fault) -> tuple[int, int, float]:
+    certain = fault.confirmed or fault.confidence >= PROOF
+    return (0 if certain else 1, fault.layer.rank, -fault.confidence)
+
+
+def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | None) -> Fault:
+    about = [
+        finding for finding in report.findings
+        if name in finding.faults and finding.status in (Status.FAIL, Status.WARN)
+    ]
+    about.sort(key=lambda finding: -finding.faults[name])
+    fixes = [finding.fix for finding in about if finding.fix]
+    places = list(dict.fromkeys(finding.where for finding in about if finding.where))
+    confirmed = outcome.confirmed if outcome else None
+    swap = outcome.swap if outcome else None
+    evidence = [finding.message for finding in about]
+    if confirmed and swap:
+        evidence.append(f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} seeds")
+    return Fault(
+        fault=name,
+        layer=layer_of(name, report.layer),
+        confidence=round(_confidence(weight, confirmed), 3),
+        confirmed=confirmed,
+        evidence=tuple(evidence),
+        remedy=fixes[0] if fixes else remedy_of(name),
+        where=", ".join(places[:5]) or None,
+        swap=swap,
+    )
+
+
+def _confidence(weight: float, confirmed: bool | None) -> float:
+    if confirmed is None:
+        return weight
+    if confirmed:
+        return 1 - (1 - weight) * 0.2
+    return weight * 0.9 if weight >= PROOF else weight * 0.4
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def soften(report: LayerReport) -> LayerReport:
+    """A report whose suspicions were all refuted: its failures become warnings that say so."""
+    return replace(report, findings=tuple(
+        replace(finding, status=Status.WARN, message=f"{finding.message} (undoing it changed nothing, so it is no fault)")
+        if finding.status is Status.FAIL else finding
+        for finding in report.findings
+    ))
+
+
+def conclude(
+    target: str,
+    reports: Sequence[LayerReport],
+    faults: Sequence[Fault],
+    *,
+    seconds: float,
+    safety: Mapping[str, Any] | None = None,
+    outcomes: Sequence[Outcome] = (),
+    mlflow_run_id: str | None = None,
+    prefect_flow_run_id: str | None = None,
+) -> Verdict:
+    """The verdict over all layers: faulty when a fault stands, error when a check crashed and none does."""
+    crashed = any(report.status is Status.ERROR for report in reports)
+    status = VerdictStatus.FAULTY if faults else VerdictStatus.ERROR if crashed else VerdictStatus.HEALTHY
+    return Verdict(
+        target, status, tuple(faults), tuple(reports), seconds, safety, mlflow_run_id, prefect_flow_run_id,
+        tuple(outcomes),
+    )
+
+
+def healthy_layers(reports: Sequence[LayerReport]) -> list[Layer]:
+    """The layers of the order in which nothing failed."""
+    return [report.layer for report in reports if report.layer in LADDER and report.status is not Status.FAIL]
+
+
+def findings_of(reports: Sequence[LayerReport]) -> list[Finding]:
+    """All findings, in the order of the layers."""
+    return [finding for report in reports for finding in report.findings]
