@@ -1,1 +1,1 @@
-"""flows."""
+"""Prefect flows over firstfault's tasks."""

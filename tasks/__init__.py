@@ -1,1 +1,1 @@
-"""tasks."""
+"""Thin Prefect tasks over the library, one module per layer."""

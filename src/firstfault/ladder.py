@@ -34,7 +34,7 @@ def walk(
     reports: list[LayerReport] = []
     outcomes: list[Outcome] = []
     faults: list[Fault] = []
-    for layer in LADDER if only is None else (only,):
+    for layer in (entry for entry in LADDER if only in (None, entry)):
         report = examine(layer)
         if report.failures:
             tested = list(confirm(report))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from firstfault.finding import Finding, Layer, LayerReport
+
+if TYPE_CHECKING:
+    from firstfault.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,25 @@ class Step:
     text: str
 
 
-Event = LayerStarted | CheckStarted | Found | LayerEnded | Step
+@dataclass(frozen=True)
+class RunOpened:
+    """A debug run begins: its folder, and the MLflow run that holds it."""
+
+    target: str
+    folder: str
+    mlflow_run_id: str | None
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """A debug run has its verdict; `report` is the path of the HTML report."""
+
+    verdict: Verdict
+    folder: str
+    report: str | None
+
+
+Event = RunOpened | Concluded | LayerStarted | CheckStarted | Found | LayerEnded | Step
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

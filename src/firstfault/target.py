@@ -191,9 +191,8 @@ def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target
     Raises:
         TargetError: when there is no such file or name, it doesn't import, or a value is wrong.
     """
-    place, name = _split_spec(spec)
-    is_file = place.endswith(".py") or "/" in place or Path(place).is_dir()
-    module, file = _import_file(place) if is_file else _import_module(place)
+    place, name = split_spec(spec)
+    module, file = _import_file(place) if is_path(place) else _import_module(place)
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if isinstance(value, Target)]
         hint = f"; it has {', '.join(known)}" if known else ""
@@ -204,7 +203,13 @@ def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target
     return _override(replace(target, root=file.parent, file=file), overrides or {})
 
 
-def _split_spec(spec: str) -> tuple[str, str]:
+def is_path(place: str) -> bool:
+    """Whether `place` names a file or folder, and not a module."""
+    return place.endswith(".py") or "/" in place or Path(place).is_dir()
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """`place:name` in its parts; the name is `target` when left out."""
     place, _, name = spec.rpartition(":")
     return (place, name) if place and name.isidentifier() else (spec.rstrip(":"), "target")
 

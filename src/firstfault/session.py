@@ -1,0 +1,170 @@
+"""One debug run of one target: its reference that tasks pass on, its subject, and the run without an orchestrator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from firstfault import progress
+from firstfault.check import Depth, run_checks
+from firstfault.finding import Layer, LayerReport
+from firstfault.ladder import walk
+from firstfault.subject import Subject
+from firstfault.target import Target, is_path, load_target, split_spec
+from firstfault.verdict import Outcome, Verdict, conclude
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """What tasks pass on instead of data: where a run's target and files are, and its MLflow runs."""
+
+    target: str
+    folder: str
+    home: str
+    depth: Depth = Depth.STANDARD
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    dataset: str | None = None
+    mlflow_run_id: str | None = None
+
+
+_subjects: dict[str, Subject] = {}
+_targets: dict[str, Target] = {}
+_lock = threading.Lock()
+
+
+def preflight(spec: str, overrides: Mapping[str, str] | None = None, dataset: str | None = None) -> Target:
+    """Load a target and its raw data, so that a bad call is known before anything is started.
+
+    Raises:
+        TargetError: when the target or its data is unusable.
+    """
+    target = _load(spec, overrides or {}, dataset)
+    _targets[_key(spec, overrides or {}, dataset)] = target
+    return target
+
+
+def locate(spec: str) -> str:
+    """A target's path as an absolute one; a relative path is looked up here, then beside the state folder.
+
+    A worker runs flows in a folder of its own, so that `target.py` means the one beside `.firstfault`.
+    """
+    place, name = split_spec(spec)
+    if not is_path(place) or Path(place).is_absolute():
+        return spec
+    home = os.environ.get("FIRSTFAULT_HOME")
+    below = Path(home).parent / place if home else Path(place)
+    path = Path(place) if Path(place).exists() or not below.exists() else below
+    return f"{path.resolve()}:{name}"
+
+
+def _load(spec: str, overrides: Mapping[str, str], dataset: str | None) -> Target:
+    target = load_target(spec, overrides)
+    if dataset is not None and target.data is not None:
+        target = replace(target, data=replace(target.data, train=dataset))
+    return target
+
+
+def _key(spec: str, overrides: Mapping[str, str], dataset: str | None) -> str:
+    return json.dumps([spec, dict(overrides), dataset], sort_keys=True)
+
+
+@contextmanager
+def open_subject(run: RunRef) -> Iterator[Subject]:
+    """The subject of a run: the one this process already holds, or a new one from the target's file."""
+    with _lock:
+        if run.folder not in _subjects:
+            known = _targets.pop(_key(run.target, run.overrides, run.dataset), None)
+            target = known or _load(run.target, run.overrides, run.dataset)
+            _subjects[run.folder] = Subject(target, Path(run.folder), run.depth)
+    yield _subjects[run.folder]
+
+
+def close_subject(run: RunRef) -> None:
+    """Let go of a run's data and models."""
+    _subjects.pop(run.folder, None)
+
+
+def examine(layer: Layer, subject: Subject, depth: Depth) -> LayerReport:
+    """Run the checks of one layer; the report is also written to the run's folder at once.
+
+    Nothing measured is lost when a later step fails: `layer_<name>.json` stays.
+    """
+    progress.emit(progress.LayerStarted(layer))
+    report = run_checks(layer, subject, depth, subject.target.thresholds)
+    path = subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json"
+    path.write_text(json.dumps(report.to_json(), indent=1))
+    progress.emit(progress.LayerEnded(report))
+    return report
+
+
+def data_digest(subject: Subject) -> str:
+    """A short digest of the raw training split's content."""
+    import numpy as np
+    import pandas as pd
+
+    X, y = subject.raw.train
+    sha = hashlib.sha256()
+    if isinstance(X, pd.DataFrame):
+        sha.update(pd.util.hash_pandas_object(X.astype(str), index=False).to_numpy().tobytes())
+    else:
+        sha.update(np.ascontiguousarray(X).tobytes() if X.dtype != object else repr(X.tolist()).encode())
+    sha.update(repr(y.tolist()[:10_000]).encode())
+    return sha.hexdigest()[:12]
+
+
+def diagnose(
+    subject: Subject,
+    depth: Depth,
+    *,
+    keep_going: bool = False,
+    only: Layer | None = None,
+    examine_layer: Callable[[Layer], LayerReport] | None = None,
+    confirm_report: Callable[[LayerReport], Sequence[Outcome]] | None = None,
+    evaluate: Callable[[], Any] | None = None,
+) -> Verdict:
+    """Walk the ladder on a subject, judge safety on a sound model, and conclude.
+
+    The callables are the steps to use; a flow hands in its tasks. Left out, the checks run bare:
+    no Prefect, no MLflow.
+    """
+    from firstfault.ablation.confirm import confirm
+
+    started = time.perf_counter()
+    found = walk(
+        examine_layer or (lambda layer: examine(layer, subject, depth)),
+        confirm_report or (lambda report: confirm(subject, report)),
+        keep_going=keep_going,
+        only=only,
+    )
+    reports, faults = list(found.reports), list(found.faults)
+    safety = None
+    if only in (None, Layer.SAFETY) and (not faults or keep_going):
+        judged = (evaluate or (lambda: judge_safety(subject)))()
+        if judged is not None:
+            from firstfault.verdict import standing_faults
+
+            reports.append(judged.report)
+            safety = judged.to_json()
+            faults += standing_faults(judged.report, [])
+    return conclude(
+        subject.target.name, reports, faults,
+        seconds=time.perf_counter() - started, safety=safety, outcomes=found.outcomes,
+    )
+
+
+def judge_safety(subject: Subject) -> Any:
+    """The safety evaluation of the trained model, with its report written to the run's folder."""
+    from firstfault.safety import evaluate_safety
+
+    progress.emit(progress.LayerStarted(Layer.SAFETY))
+    judged = evaluate_safety(subject)
+    progress.emit(progress.LayerEnded(judged.report))
+    return judged

@@ -1,0 +1,177 @@
+"""The MLflow run tree of one debug run: a parent, a child per layer, a grandchild per trial."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+from firstfault.errors import PrerequisiteError
+from firstfault.state import State
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+BATCH = 900
+
+
+def _guarded(method: Callable[Concatenate[Tracker, P], None]) -> Callable[Concatenate[Tracker, P], None]:
+    """Recording must not end a debug run: the first failure is logged, and recording stops."""
+
+    @functools.wraps(method)
+    def record(self: Tracker, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self.alive:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.alive = False
+            logger.warning("MLflow no longer answers (%s); the run goes on without it", _brief(error))
+
+    return record
+
+
+@dataclass
+class Tracker:
+    """One experiment in one MLflow store. Run ids are passed explicitly: the active run is thread-local."""
+
+    client: Any
+    experiment_id: str
+    uri: str
+    alive: bool = True
+
+    def start(self, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+        """Create a run, below `parent` if given; its id."""
+        links = {"mlflow.parentRunId": parent} if parent else {}
+        owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={**links, **owner, **(tags or {})})
+        return str(run.info.run_id)
+
+    @_guarded
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers at one step; values that are not finite are left out."""
+        self.series(run_id, {name: [(step, value)] for name, value in values.items()})
+
+    @_guarded
+    def series(self, run_id: str, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Log whole curves in batches: a list of (step, value) per name."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [
+            Metric(_key(name), float(value), now, int(step))
+            for name, curve in series.items()
+            for step, value in curve
+            if value is not None and math.isfinite(value)
+        ]
+        for start in range(0, len(points), BATCH):
+            self.client.log_batch(run_id, metrics=points[start:start + BATCH])
+
+    @_guarded
+    def params(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Log parameters as text."""
+        from mlflow.entities import Param
+
+        self.client.log_batch(run_id, params=[Param(_key(name), str(value)[:500]) for name, value in values.items()])
+
+    @_guarded
+    def tags(self, run_id: str, values: Mapping[str, Any]) -> None:
+        """Set tags; None is left out."""
+        from mlflow.entities import RunTag
+
+        tags = [RunTag(name, str(value)) for name, value in values.items() if value is not None]
+        self.client.log_batch(run_id, tags=tags)
+
+    @_guarded
+    def files(self, run_id: str, paths: Sequence[Path]) -> None:
+        """Log files and folders as artifacts; those that don't exist are left out."""
+        for path in paths:
+            if path.is_dir():
+                self.client.log_artifacts(run_id, str(path), path.name)
+            elif path.is_file():
+                self.client.log_artifact(run_id, str(path))
+
+    @_guarded
+    def dataset(self, run_id: str, name: str, digest: str, source: str, rows: int, context: str) -> None:
+        """Log a data set as an input of the run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        entity = Dataset(
+            name=name, digest=digest, source_type="local",
+            source=json.dumps({"uri": source}), profile=json.dumps({"num_rows": rows}),
+        )
+        self.client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+
+    @_guarded
+    def end(self, run_id: str, status: str = "FINISHED") -> None:
+        """End a run: FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(run_id, status)
+
+
+def open_tracker(state: State, experiment: str) -> Tracker:
+    """The experiment of a target in the state's MLflow store, made if it isn't there.
+
+    Raises:
+        PrerequisiteError: when the store doesn't answer.
+    """
+    _quiet_alembic()
+    from mlflow import MlflowClient
+
+    uri = state.mlflow_uri
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        experiment_id = found.experiment_id if found else _create(client, state, experiment)
+    except Exception as error:
+        raise PrerequisiteError(
+            f"MLflow must answer at {uri}, but it does not ({_brief(error)}); start it, or unset MLFLOW_TRACKING_URI"
+        ) from error
+    return Tracker(client, experiment_id, uri)
+
+
+def _create(client: Any, state: State, experiment: str) -> str:
+    local = state.mlflow_uri.startswith("sqlite:")
+    location = state.mlflow_artifacts.resolve().as_uri() if local else None
+    return str(client.create_experiment(experiment, artifact_location=location))
+
+
+def bury_killed(tracker: Tracker) -> list[str]:
+    """Mark the experiment's runs whose process on this host has died as KILLED; their ids."""
+    import psutil
+
+    running = tracker.client.search_runs(
+        [tracker.experiment_id], filter_string="attributes.status = 'RUNNING'", max_results=500
+    )
+    dead = []
+    for run in running:
+        tags = run.data.tags
+        here = tags.get("firstfault.host") == socket.gethostname()
+        pid = int(tags.get("firstfault.pid", 0))
+        if here and pid != os.getpid() and not psutil.pid_exists(pid):
+            tracker.client.set_terminated(run.info.run_id, "KILLED")
+            tracker.client.set_tag(run.info.run_id, "firstfault.status", "killed")
+            dead.append(str(run.info.run_id))
+    return dead
+
+
+def _key(name: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)[:240]
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:160] if lines else ''}"
+
+
+def _quiet_alembic() -> None:
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,16 @@
+"""The preprocessing layer as a Prefect task."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from firstfault.finding import Layer, LayerReport
+from firstfault.session import RunRef
+from firstfault.tasks.recording import examine_and_record
+
+
+@task(name="preprocessing", task_run_name="preprocessing · measure every step", cache_policy=NO_CACHE)
+def check_preprocessing(run: RunRef) -> LayerReport:
+    """Run the preprocessing checks on the run's target; record and return what they found."""
+    return examine_and_record(Layer.PREPROCESSING, run)
