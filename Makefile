@@ -1,0 +1,43 @@
+# Every target sets up what it needs; a second run is quick.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup demo test lint types clean browser benchmarks
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/firstfault up --if-needed
+	$(BIN)/firstfault debug examples/broken/preprocessing_missing_normalisation/target.py; test $$? -eq 1
+	@echo "The model was healthy but for one missing step. Stop the servers with: $(BIN)/firstfault down"
+
+test: setup browser
+	$(BIN)/python -m pytest $(ARGS)
+
+# A browser for the tests: the system's, else from the system's packages, else Playwright's own.
+browser: setup
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+	  || { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || $(BIN)/python -m playwright install --with-deps chromium
+
+lint: setup
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+benchmarks: setup
+	for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+clean:
+	-test -x $(BIN)/firstfault && $(BIN)/firstfault down
+	rm -rf $(VENV) .firstfault examples/**/.firstfault build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,36 @@
+"""Adult joined with a second table: the left join leaves NaN in a column, and nothing imputes it."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.compose import make_column_transformer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import nn
+
+from firstfault import Data, Target, Training
+
+ADULT = Path(__file__).parents[2] / "adult" / "adult.parquet"
+NUMBERS = ["age", "education_num", "capital_gain", "capital_loss", "hours_per_week"]
+CATEGORIES = ["workclass", "education", "marital_status", "occupation", "relationship", "race", "sex"]
+
+
+def load():
+    people = pd.read_parquet(ADULT).sample(12_000, random_state=0).reset_index(drop=True)
+    people["person"] = np.arange(len(people))
+    hours = people.loc[people["age"] < 65, ["person", "hours_per_week"]]            # the payroll lacks pensioners
+    return people.drop(columns="hours_per_week").merge(hours, on="person", how="left").drop(columns="person")
+
+
+target = Target(
+    name="broken-data-missing-values",
+    data=Data(train=load, label="salary"),
+    preprocess=make_column_transformer(
+        (StandardScaler(), NUMBERS),
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES),
+    ),
+    model=lambda: nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, 2)),
+    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-3), epochs=4, batch_size=128),
+)

@@ -1,0 +1,238 @@
+"""The command line: parses, calls flows, and renders what happens.
+
+Heavy imports stay inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from firstfault.verdict import Verdict
+
+EXIT_HEALTHY, EXIT_FAULTY, EXIT_BAD_CALL, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+app = typer.Typer(
+    name="firstfault",
+    help="Name the first faulty layer of an ML system: data, preprocessing, model, training or deployment.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class DepthName(StrEnum):
+    """How much a run may cost."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    DEEP = "deep"
+
+
+class LayerName(StrEnum):
+    """A layer, or safety."""
+
+    DATA = "data"
+    PREPROCESSING = "preprocessing"
+    MODEL = "model"
+    TRAINING = "training"
+    DEPLOYMENT = "deployment"
+    SAFETY = "safety"
+
+
+TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
+
+
+@app.command()
+def debug(
+    target: TargetArgument,
+    depth: Annotated[DepthName, typer.Option(help="quick, standard (≤ 3 trainings) or deep (≤ 20)")] = DepthName.STANDARD,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="go on after the first faulty layer")] = False,
+    only: Annotated[LayerName | None, typer.Option(help="examine one layer only")] = None,
+    set_: SetOption = None,
+    dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the verdict to this file")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="open the report in a browser")] = False,
+) -> None:
+    """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
+    from firstfault.console import watch_debug
+
+    ended = watch_debug(
+        target, depth=depth.value, keep_going=keep_going, only=only.value if only else None,
+        overrides=_pairs(set_), dataset=dataset,
+    )
+    if json_file is not None:
+        json_file.write_text(json.dumps(ended.verdict.to_json(), indent=1))
+    if open_ and ended.report:
+        typer.launch(ended.report)
+    raise typer.Exit(_exit_code(ended.verdict))
+
+
+@app.command()
+def sweep(
+    target: TargetArgument,
+    factors: Annotated[str | None, typer.Option(help="changes to try, separated by commas; all by default")] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="seeds per change")] = 3,
+    trials: Annotated[int | None, typer.Option(min=1, help="stop after this many trainings")] = None,
+    set_: SetOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the table to this file")] = None,
+) -> None:
+    """Change one thing of a target at a time, and compare with the noise between seeds."""
+    from firstfault.console import watch_sweep
+
+    names = [name.strip() for name in factors.split(",")] if factors else None
+    result = watch_sweep(target, factors=names, seeds=seeds, trials=trials, overrides=_pairs(set_))
+    if json_file is not None:
+        json_file.write_text(json.dumps(result, indent=1))
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="port of the Prefect server and UI")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="port of the MLflow server and UI")] = 5000,
+    if_needed: Annotated[bool, typer.Option("--if-needed", help="do nothing when it is already up")] = False,
+) -> None:
+    """Start a Prefect server, an MLflow server and a worker on this machine, with the deployments."""
+    from firstfault.services import running
+    from firstfault.services import up as start
+    from firstfault.state import configure_environment
+
+    state = _state_here()
+    configure_environment(state)
+    known = running(state)
+    if not (if_needed and {"prefect", "mlflow", "worker"} <= set(known)):
+        known = start(state, port, mlflow_port, say=typer.echo)
+    typer.echo(f"Prefect UI  {known['prefect'].url}\nMLflow UI   {known['mlflow'].url}\nstate       {state.home}")
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started, and nothing else."""
+    from firstfault.services import down as stop
+
+    stopped = stop(_state_here())
+    names = ", ".join(service.name for service in stopped)
+    typer.echo(f"stopped: {names}" if stopped else "nothing was running")
+
+
+@app.command()
+def status() -> None:
+    """Say what runs, and where."""
+    from firstfault.services import healthy, running
+
+    known = running(_state_here())
+    for service in known.values():
+        state = "healthy" if healthy(service) else "not answering"
+        typer.echo(f"{service.name:<8} {state:<14} {service.url or ''} (pid {service.pid})")
+    if not known:
+        typer.echo("nothing is running; `firstfault up` starts it")
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to write target.py")]) -> None:
+    """Write a small working target with comments."""
+    from importlib import resources
+
+    file = folder / "target.py"
+    if file.exists():
+        _refuse(f"{file} must not exist yet, but it does; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(resources.files("firstfault").joinpath("starter.py.txt").read_text())
+    typer.echo(f"wrote {file}; next: firstfault debug {file}")
+
+
+@app.command()
+def checks(name: Annotated[str | None, typer.Argument(help="explain this check")] = None) -> None:
+    """List the checks, or explain one with its thresholds and sources."""
+    from firstfault.catalogue import explain, listing
+
+    text = listing() if name is None else explain(name)
+    if text is None:
+        _refuse(f"there is no check {name!r}; `firstfault checks` lists them")
+    typer.echo(text)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, its name, or `last`")] = "last",
+    open_: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
+) -> None:
+    """Say where a run's report is, with its verdict."""
+    folder = _run_folder(run)
+    file = folder / "report.html"
+    if not file.is_file():
+        _refuse(f"{folder} must hold a report.html, but the run did not get that far")
+    values = json.loads((folder / "verdict.json").read_text())
+    faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"
+    typer.echo(f"{values['target']}: {values['status']} ({faults})\n{file}")
+    if open_:
+        typer.launch(str(file))
+
+
+def _run_folder(run: str) -> Path:
+    if Path(run).is_dir():
+        return Path(run)
+    runs = _state_here().runs
+    known = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    chosen = known[-1:] if run == "last" else [path for path in known if path.name.startswith(run)]
+    if not chosen:
+        _refuse(f"there is no run {run!r} in {runs}")
+    return chosen[0]
+
+
+def _state_here() -> Any:
+    from firstfault.state import state_for
+
+    return state_for(Path.cwd())
+
+
+def _pairs(options: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals:
+            _refuse(f"--set must be K=V, but got {option!r}")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def _exit_code(verdict: Verdict) -> int:
+    return {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY}.get(verdict.status.value, EXIT_FAILED)
+
+
+def _refuse(sentence: str) -> Any:
+    typer.echo(f"firstfault: {sentence}", err=True)
+    raise typer.Exit(EXIT_BAD_CALL)
+
+
+def main() -> None:
+    """Run the command line; known errors become one sentence and exit code 2."""
+    from firstfault.errors import FirstfaultError
+
+    try:
+        app()
+    except FirstfaultError as error:
+        typer.echo(f"firstfault: {error}", err=True)
+        sys.exit(EXIT_BAD_CALL)
+    except KeyboardInterrupt:
+        typer.echo("firstfault: interrupted; what was measured is in the run's folder", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if "FIRSTFAULT_TRACEBACK" in __import__("os").environ:
+            raise
+        typer.echo(
+            f"firstfault: it failed itself: {type(error).__name__}: {error} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True
+        )
+        sys.exit(EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main()
