@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-from prefect.states import Completed, Failed, State
-
-from firstfault.check import Depth
-from firstfault.finding import Layer
-from firstfault.session import RunRef, diagnose, open_subject
 from firstfault.tasks.ablation import confirm_suspicions
 from firstfault.tasks.data import check_data
 from firstfault.tasks.deployment import check_deployment
@@ -18,6 +12,12 @@ from firstfault.tasks.preprocessing import check_preprocessing
 from firstfault.tasks.run import abandon_run, conclude_run, open_run
 from firstfault.tasks.safety import check_safety
 from firstfault.tasks.training import check_training
+from prefect import flow
+from prefect.states import Completed, Failed, State
+
+from firstfault.check import Depth
+from firstfault.finding import Layer
+from firstfault.session import RunRef, diagnose, open_subject
 from firstfault.verdict import Verdict, VerdictStatus
 
 TASKS = {

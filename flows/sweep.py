@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-
 from firstfault.tasks.ablation import run_sweep
 from firstfault.tasks.run import abandon_run, finish_run, open_run
+from prefect import flow
 
 
 @flow(name="sweep", flow_run_name="sweep · {target}", validate_parameters=True)

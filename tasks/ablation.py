@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from firstfault.tasks.recording import tracker_of
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from firstfault.finding import LayerReport
 from firstfault.session import RunRef, open_subject
-from firstfault.tasks.recording import tracker_of
 from firstfault.verdict import Outcome
 
 

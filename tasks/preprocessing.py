@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from firstfault.tasks.recording import examine_and_record
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from firstfault.finding import Layer, LayerReport
 from firstfault.session import RunRef
-from firstfault.tasks.recording import examine_and_record
 
 
 @task(name="preprocessing", task_run_name="preprocessing · measure every step", cache_policy=NO_CACHE)

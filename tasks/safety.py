@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from firstfault.tasks.recording import record
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from firstfault.session import RunRef, judge_safety, open_subject
-from firstfault.tasks.recording import record
 
 
 @task(name="safety", task_run_name="safety · groups, robustness, behaviour", cache_policy=NO_CACHE)

@@ -6,10 +6,11 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -180,7 +181,7 @@ def report(
 def _run_folder(run: str) -> Path:
     if Path(run).is_dir():
         return Path(run)
-    runs = _state_here().runs
+    runs: Path = _state_here().runs
     known = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
     chosen = known[-1:] if run == "last" else [path for path in known if path.name.startswith(run)]
     if not chosen:
@@ -208,7 +209,7 @@ def _exit_code(verdict: Verdict) -> int:
     return {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY}.get(verdict.status.value, EXIT_FAILED)
 
 
-def _refuse(sentence: str) -> Any:
+def _refuse(sentence: str) -> NoReturn:
     typer.echo(f"firstfault: {sentence}", err=True)
     raise typer.Exit(EXIT_BAD_CALL)
 
@@ -226,7 +227,7 @@ def main() -> None:
         typer.echo("firstfault: interrupted; what was measured is in the run's folder", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
-        if "FIRSTFAULT_TRACEBACK" in __import__("os").environ:
+        if "FIRSTFAULT_TRACEBACK" in os.environ:
             raise
         typer.echo(
             f"firstfault: it failed itself: {type(error).__name__}: {error} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True

@@ -203,7 +203,7 @@ def predict(recipe: Recipe, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            parts = [outputs_of(model(recipe.inputs_for(model, part))) for part in x.split(EVALUATION_BATCH)]
+            parts = [outputs_of(model(recipe.inputs_for(model, part))) for part in torch.split(x, EVALUATION_BATCH)]
             return torch.cat(parts)
     finally:
         for module, training in modes.items():

@@ -17,7 +17,7 @@ def classes_of(outputs: Array) -> Array:
     lie in [0, 1], a logit otherwise.
     """
     if outputs.ndim > 1 and outputs.shape[-1] > 1:
-        return outputs.argmax(-1)
+        return np.asarray(outputs.argmax(-1))
     flat = outputs.reshape(len(outputs))
     is_probability = len(flat) > 0 and float(np.min(flat)) >= 0 and float(np.max(flat)) <= 1
     return (flat > (0.5 if is_probability else 0.0)).astype(np.int64)

@@ -88,7 +88,7 @@ def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:
 
 def _fit(step: Any, train: Split) -> Callable[[Any], Any]:
     if not hasattr(step, "transform"):
-        return step if callable(step) else step.__call__
+        return lambda X: step(X)
     fitted = copy.deepcopy(step)
     if hasattr(fitted, "fit"):
         wants_y = "y" in inspect.signature(fitted.fit).parameters

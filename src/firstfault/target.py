@@ -259,8 +259,9 @@ def _override(target: Target, overrides: Mapping[str, str]) -> Target:
         owner = getattr(target, part, None) if part else target
         if owner is None or name not in {entry.name for entry in fields(owner)}:
             raise TargetError(f"--set {path}={text}: the target has no field {path!r}")
-        changed = replace(owner, **{name: yaml.safe_load(text)})
-        target = replace(target, **{part: changed}) if part else changed
+        changed: Any = replace(owner, **{name: yaml.safe_load(text)})
+        update: dict[str, Any] = {part: changed}
+        target = replace(target, **update) if part else changed
     return target
 
 

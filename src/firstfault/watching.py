@@ -50,8 +50,7 @@ def remember(content: Content, memory: Path) -> None:
 
 
 def _files(pattern: str) -> Iterator[Content]:
-    for name in sorted(glob.glob(pattern, recursive=True)):
-        path = Path(name)
+    for path in sorted(map(Path, glob.glob(pattern, recursive=True))):      # noqa: PTH207 (an absolute pattern)
         if path.is_file():
             yield Content(str(path.resolve()), _digest(path))
 
