@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -35,6 +36,12 @@ class Swap:
     after: float | None
     seeds: int
     p_value: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("before", "after", "p_value"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):      # a training that ended in NaN has no score
+                object.__setattr__(self, name, None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""The verdict ranks what stands, and its JSON keeps the contract."""
+
+import json
+
+import jsonschema
+import pytest
+
+from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.verdict import Outcome, Swap, conclude, schema, standing_faults, suspected
+
+
+def report(*faults, layer=Layer.TRAINING, status=Status.FAIL):
+    findings = [
+        Finding(f"check{number}", layer, status, f"measured {number}", where=f"place{number}", faults=fault, fix=f"fix {number}")
+        for number, fault in enumerate(faults)
+    ]
+    return LayerReport(layer, tuple(findings), 0.5)
+
+
+def swap(before, after):
+    return Swap("learning rate ÷ 10", "accuracy", before, after, 3, 0.01)
+
+
+def test_evidence_adds_up():
+    """Two independent findings of weight 0.5 make a suspicion of 0.75."""
+    assert suspected(report({"stalled": 0.5}, {"stalled": 0.5}))["stalled"] == pytest.approx(0.75)
+
+
+def test_a_cause_replaces_its_symptom():
+    """A symptom is listed only when no cause stands."""
+    faults = standing_faults(report({"diverged": 0.8, "learning_rate_too_high": 0.8}), [])
+    assert [fault.fault for fault in faults] == ["learning_rate_too_high"]
+    assert [fault.fault for fault in standing_faults(report({"diverged": 0.8}), [])] == ["diverged"]
+
+
+def test_a_refuted_proof_still_stands_but_a_refuted_symptom_does_not():
+    """Structure outweighs a swap that changed nothing."""
+    refuted = [Outcome("dead_relu", False, swap(0.5, 0.5))]
+    assert standing_faults(report({"dead_relu": 0.7}), refuted) == []
+    [fault] = standing_faults(report({"dead_relu": 0.95}), refuted)
+    assert fault.confirmed is False
+
+
+def test_a_confirmed_fault_is_ranked_first():
+    """Confirmation outranks a higher suspicion."""
+    outcomes = [Outcome("learning_rate_too_low", True, swap(0.4, 0.9))]
+    faults = standing_faults(report({"too_few_epochs": 0.8, "learning_rate_too_low": 0.6}), outcomes)
+    assert faults[0].fault == "learning_rate_too_low"
+
+
+def test_a_fault_that_only_a_swap_revealed_is_added():
+    """A confirmed outcome without a finding of its own stands."""
+    faults = standing_faults(report({"stalled": 0.6}), [Outcome("wrong_optimizer", True, swap(0.1, 0.9))])
+    assert [fault.fault for fault in faults] == ["wrong_optimizer"]
+
+
+def test_the_first_faulty_layer_is_the_earliest():
+    """A fault found late but caused early points at the early layer."""
+    faults = standing_faults(report({"missing_normalisation": 0.9, "learning_rate_too_high": 0.95}), [])
+    verdict = conclude("t", [report()], faults, seconds=1.0)
+    assert verdict.first_faulty_layer is Layer.PREPROCESSING
+
+
+@pytest.mark.parametrize("faults", [(), ({"dead_relu": 0.95},)])
+def test_the_json_follows_the_schema(faults):
+    """A healthy and a faulty verdict both validate against the contract."""
+    bad = report(*faults)
+    outcomes = [Outcome("dead_relu", True, swap(0.5, float("nan")))] if faults else []
+    verdict = conclude("t", [bad], standing_faults(bad, outcomes) if faults else [], seconds=1.0)
+    jsonschema.validate(json.loads(json.dumps(verdict.to_json(), allow_nan=False)), schema())
+    assert verdict.to_json()["status"] == ("faulty" if faults else "healthy")
+
+
+def test_a_crashed_check_without_a_fault_is_an_error():
+    """firstfault's own failure is not called healthy."""
+    assert conclude("t", [report({}, status=Status.ERROR)], [], seconds=1.0).status.value == "error"
