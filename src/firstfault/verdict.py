@@ -146,7 +146,8 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     """The faults of one layer's report that stand after their swaps, ranked.
 
     A confirmed swap settles a suspicion. A refuted one removes a suspicion drawn from symptoms, and
-    only weakens one that is proven from structure. A symptom is listed only when no cause is.
+    only weakens one that is proven from structure. A symptom is listed only when no cause is, and a
+    suspicion only when nothing is certain.
     """
     tested = {outcome.fault: outcome for outcome in outcomes}
     faults = [
@@ -160,12 +161,16 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     ]
     standing = [fault for fault in faults if fault.confidence >= STANDS]
     causes = [fault for fault in standing if fault.fault not in SYMPTOMS]
-    return sorted(causes or standing, key=_rank)
+    certain = [fault for fault in causes if _certain(fault)]
+    return sorted(certain or causes or standing, key=_rank)
+
+
+def _certain(fault: Fault) -> bool:
+    return bool(fault.confirmed) or fault.confidence >= PROOF
 
 
 def _rank(fault: Fault) -> tuple[int, int, float]:
-    certain = fault.confirmed or fault.confidence >= PROOF
-    return (0 if certain else 1, fault.layer.rank, -fault.confidence)
+    return (0 if fault.confirmed else 1, fault.layer.rank, -fault.confidence)
 
 
 def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | None) -> Fault:

@@ -17,9 +17,10 @@ from firstfault.faults import SYMPTOMS, layer_of
 from firstfault.finding import Layer, LayerReport
 from firstfault.metrics import metric_of
 from firstfault.recipe import Recipe
-from firstfault.verdict import PROOF, STANDS, Outcome, Swap, suspected
+from firstfault.verdict import PROOF, Outcome, Swap, suspected
 
 LEAST_SECONDS = 20.0
+HOPEFUL = 0.7
 TRAININGS = {Depth.QUICK: 1.0, Depth.STANDARD: 3.0, Depth.DEEP: 20.0}
 
 
@@ -118,7 +119,7 @@ class _Search:
             for kind in swaps_for(fault):
                 if self._spent():
                     break
-                entry = self._try(fault, kind, hopeful=suspects[fault] >= STANDS)
+                entry = self._try(fault, kind, hopeful=suspects[fault] >= HOPEFUL)
                 if entry is not None and (best is None or entry.result.after > best.result.after):
                     best = entry
                 if entry is not None and entry.result.better:

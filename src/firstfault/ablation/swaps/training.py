@@ -1,0 +1,154 @@
+"""Known-good training: other step sizes, optimizers, lengths, losses and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.ablation.swap import swap
+from firstfault.errors import Missing
+from firstfault.recipe import Recipe, default_loss
+
+
+def _own_loop(recipe: Recipe) -> Recipe:
+    if recipe.training.fit is not None:
+        raise Missing("the user's fit owns the loop")
+    return recipe
+
+
+def scaled_rate(make: Callable[..., Any] | None, factor: float) -> Callable[..., Any]:
+    """An optimizer factory like `make`, with every learning rate multiplied by `factor`."""
+
+    def build(parameters: Any) -> Any:
+        optimizer = (make or torch.optim.Adam)(parameters)
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        return optimizer
+
+    return build
+
+
+def _rate(subject: Any, factor: float) -> Recipe:
+    recipe = _own_loop(subject.recipe)
+    return recipe.with_training(optimizer=scaled_rate(recipe.training.optimizer, factor))
+
+
+@swap(change="learning rate ÷ 10", undoes=("learning_rate_too_high",))
+def lower_rate(subject: Any) -> Recipe:
+    """A tenth of the learning rate."""
+    return _rate(subject, 0.1)
+
+
+@swap(change="learning rate ÷ 100", undoes=("learning_rate_too_high",))
+def much_lower_rate(subject: Any) -> Recipe:
+    """A hundredth of the learning rate."""
+    return _rate(subject, 0.01)
+
+
+@swap(change="learning rate ÷ 1000", undoes=("learning_rate_too_high",))
+def far_lower_rate(subject: Any) -> Recipe:
+    """A thousandth of the learning rate."""
+    return _rate(subject, 0.001)
+
+
+@swap(change="learning rate × 10", undoes=("learning_rate_too_low",))
+def higher_rate(subject: Any) -> Recipe:
+    """Ten times the learning rate."""
+    return _rate(subject, 10.0)
+
+
+@swap(change="learning rate × 100", undoes=("learning_rate_too_low",))
+def much_higher_rate(subject: Any) -> Recipe:
+    """A hundred times the learning rate."""
+    return _rate(subject, 100.0)
+
+
+@swap(change="4 × the epochs", undoes=("too_few_epochs",))
+def longer(subject: Any) -> Recipe:
+    """Four times as many epochs."""
+    recipe = _own_loop(subject.recipe)
+    return recipe.with_training(epochs=4 * recipe.training.epochs)
+
+
+@swap(change="Adam at 0.001", undoes=("wrong_optimizer",))
+def adam(subject: Any) -> Recipe:
+    """Adam with its default learning rate."""
+    return _own_loop(subject.recipe).with_training(optimizer=partial(torch.optim.Adam, lr=1e-3))
+
+
+@swap(change="batches of 32", undoes=("batch_size_too_large", "batch_size_too_small"))
+def batches_of_32(subject: Any) -> Recipe:
+    """Batches of 32 samples."""
+    if subject.recipe.training.batch_size == 32:
+        raise Missing("the batch size is 32 already")
+    return _own_loop(subject.recipe).with_training(batch_size=32)
+
+
+@swap(change="the loss that fits the task", undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"))
+def fitting_loss(subject: Any) -> Recipe:
+    """The usual loss of the task on raw outputs."""
+    recipe = _own_loop(subject.recipe)
+    fitting = default_loss(recipe.task)
+    one_unit = recipe.task == "classification" and subject.outputs.ndim == 2 and subject.outputs.shape[1] == 1
+    fitting = nn.BCEWithLogitsLoss() if one_unit else fitting
+    same = type(recipe.training.loss) is type(fitting) and getattr(recipe.training.loss, "reduction", "mean") == "mean"
+    if same:
+        raise Missing("the loss fits already")
+    return recipe.with_training(loss=fitting)
+
+
+@swap(change="shuffled batches", undoes=("no_shuffle",))
+def shuffled(subject: Any) -> Recipe:
+    """A new order every epoch."""
+    if subject.recipe.training.shuffle:
+        raise Missing("the batches are shuffled already")
+    return subject.recipe.with_training(shuffle=True)  # type: ignore[no-any-return]
+
+
+@swap(change="no clipping", undoes=("gradient_clipped_away",))
+def no_clipping(subject: Any) -> Recipe:
+    """Gradients as they are."""
+    if subject.recipe.training.clip_norm is None:
+        raise Missing("no gradient is clipped")
+    return _own_loop(subject.recipe).with_training(clip_norm=None)
+
+
+@swap(change="no penalty and no weight decay", undoes=("over_regularised",))
+def no_penalty(subject: Any) -> Recipe:
+    """The loss alone."""
+    recipe = _own_loop(subject.recipe)
+
+    def build(parameters: Any) -> Any:
+        optimizer = (recipe.training.optimizer or torch.optim.Adam)(parameters)
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 0.0
+        return optimizer
+
+    return recipe.with_training(optimizer=build, penalty=None)
+
+
+@swap(change="a constant learning rate", undoes=("scheduler_misuse",))
+def no_scheduler(subject: Any) -> Recipe:
+    """No scheduler."""
+    if subject.recipe.training.scheduler is None:
+        raise Missing("there is no scheduler")
+    return _own_loop(subject.recipe).with_training(scheduler=None)
+
+
+@swap(
+    change="firstfault's own loop, with Adam",
+    undoes=("missing_zero_grad", "missing_eval_mode", "parameters_not_in_optimizer"),
+)
+def known_good_loop(subject: Any) -> Recipe:
+    """The same model and data in a loop that is known to be right."""
+    recipe = subject.recipe
+    settings = replace(
+        recipe.training, fit=None, optimizer=partial(torch.optim.Adam, lr=1e-3),
+        loss=recipe.training.loss or default_loss(recipe.task),
+    )
+    return replace(recipe, training=settings)

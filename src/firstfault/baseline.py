@@ -1,0 +1,94 @@
+"""Simple models on the same prepared data: what a network has to beat to count as sound."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from firstfault.metrics import METRICS, metric_of
+
+MOST_ROWS = 4_000
+MOST_COLUMNS = 1_024
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The best simple score, whose it is, the constant answer's score, and the metric's standard error.
+
+    `span` is the distance from the constant answer to a perfect one, in units of the metric.
+    """
+
+    name: str
+    best: float
+    prior: float
+    error: float
+    span: float
+
+
+def baselines(subject: Any) -> Baselines:
+    """Score a constant answer, a linear model and boosted trees on the validation split.
+
+    The models see at most 4,000 training rows, flattened and standardised. Token sequences and
+    labels of several columns get the constant answer only. Computed once per subject.
+    """
+    if "baselines" not in subject.built:
+        subject.built["baselines"] = _measure(subject.recipe)
+    return subject.built["baselines"]  # type: ignore[no-any-return]
+
+
+def _measure(recipe: Any) -> Baselines:
+    from firstfault.ablation.trial import prior_score
+
+    prior = prior_score(recipe, recipe.validation)
+    name, best = "a constant answer", prior
+    if recipe.task in ("classification", "regression") and recipe.train.x.is_floating_point() and recipe.train.y.ndim == 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for title, score in _models(recipe):
+                if score > best:
+                    name, best = title, score
+    metric = metric_of(recipe.task, recipe.training.metric)[0]
+    error = _standard_error(metric, best, len(recipe.validation))
+    span = abs(best - prior) if metric in ("mse", "mae") else max(0.2, 1.0 - prior if math.isfinite(prior) else 1.0)
+    return Baselines(name, best, prior, error, span)
+
+
+def _models(recipe: Any) -> list[tuple[str, float]]:
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, y = _matrix(recipe.train.x)[:MOST_ROWS], recipe.train.y.numpy()[:MOST_ROWS]
+    if x.shape[1] > MOST_COLUMNS or not np.isfinite(x).all() or (recipe.classes and len(np.unique(y)) < 2):
+        return []
+    linear = LogisticRegression(max_iter=200) if recipe.classes else Ridge()
+    return [("a linear model", _score(recipe, make_pipeline(StandardScaler(), linear).fit(x, y)))]
+
+
+def _score(recipe: Any, model: Any) -> float:
+    name, metric = metric_of(recipe.task, recipe.training.metric)
+    if name not in METRICS:
+        return -math.inf
+    x, y = _matrix(recipe.validation.x), recipe.validation.y.numpy()
+    if not np.isfinite(x).all():
+        return -math.inf
+    if not recipe.classes:
+        return float(metric(model.predict(x), y))
+    outputs = np.zeros((len(x), max(recipe.classes, 2)))
+    outputs[:, model.classes_.astype(int)] = model.predict_proba(x)
+    return float(metric(outputs, y))
+
+
+def _matrix(x: Any) -> np.ndarray[Any, Any]:
+    return np.asarray(x.flatten(1).numpy() if x.ndim > 1 else x[:, None].numpy(), dtype=np.float64)
+
+
+def _standard_error(metric: str, score: float, n: int) -> float:
+    if metric in ("mse", "mae"):
+        return abs(score) / math.sqrt(max(n, 1))
+    share = min(max(score, 0.05), 0.95) if math.isfinite(score) else 0.5
+    return math.sqrt(share * (1 - share) / max(n, 1))
