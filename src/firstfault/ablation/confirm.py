@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from firstfault import progress
@@ -91,6 +91,7 @@ class _Search:
     ) -> None:
         self.subject, self.recipe, self.suspects, self.layer = subject, recipe, suspects, layer
         self.seeds = seeds
+        self.known: dict[str, Tested] = {}
         self.started = time.monotonic()
         self.bench = Bench(recipe, seeds, on_trial)
         self.bench.baseline(seeds=1)
@@ -147,6 +148,14 @@ class _Search:
         name, _ = metric_of(swapped.task, swapped.training.metric)
         own = metric_of(self.recipe.task, self.recipe.training.metric)[0]
         judged_by = swapped if kind.same_validation or name != own else None
+        if kind.name in self.known:
+            return replace(self.known[kind.name], fault=fault)
+        self.known[kind.name] = entry = self._compare(fault, kind, swapped, name, judged_by, hopeful)
+        return entry
+
+    def _compare(
+        self, fault: str, kind: SwapKind, swapped: Recipe, name: str, judged_by: Recipe | None, hopeful: bool
+    ) -> Tested:
         if not hopeful:
             first = self.bench.scores(fault, kind.change, swapped, seeds=1)
             before = self.bench.baseline(judged_by, seeds=1)
@@ -164,7 +173,9 @@ class _Search:
             reason = "no swap undoes it" if not swaps_for(fault) else "not tested: the swaps do not apply, or the budget was spent"
             return Outcome(fault, None, reason=reason)
         stands = any(entry.fault == fault for entry in confirmed)
-        others = [entry.kind.change for entry in tested if entry.result.better and entry.fault != fault]
+        others = list(dict.fromkeys(
+            entry.kind.change for entry in tested if entry.result.better and entry.kind.name != own[0].kind.name
+        ))
         reason = f"also restored by: {', '.join(others)}" if stands and others else ""
         if self.bench.share < 1:
             reason += f" (both arms on {self.bench.share:.0%} of the rows)"

@@ -1,0 +1,78 @@
+"""Statistics of the data at every stage of preprocessing, as plain rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.preparing import Pipeline
+from firstfault.splits import Split, to_array
+
+MOST_CLASSES = 20
+
+
+def stage_table(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """One row per stage and split: rows, shape, dtype, mean, variance, min, max, missing, classes.
+
+    Numbers are taken over all numeric columns together; `missing` counts missing cells; `classes` is the share of
+    each label where there are at most 20.
+    """
+    return [
+        {"stage": stage.name, "split": name, **statistics(split)}
+        for stage in pipeline.stages
+        for name, split in stage.splits.items()
+    ]
+
+
+def statistics(split: Split) -> dict[str, Any]:
+    """The row of one split."""
+    values = numbers(split.X)
+    finite = values[np.isfinite(values)]
+    some = finite.size > 0
+    return {
+        "rows": len(split.y),
+        "shape": "×".join(str(size) for size in np.shape(split.X)),
+        "dtype": _dtype(split.X),
+        "mean": float(finite.mean()) if some else None,
+        "variance": float(finite.var()) if some else None,
+        "min": float(finite.min()) if some else None,
+        "max": float(finite.max()) if some else None,
+        "missing": missing_cells(split.X),
+        "classes": _classes(split.y),
+    }
+
+
+def numbers(X: Any) -> np.ndarray[Any, Any]:
+    """The numeric part of inputs as float64 `(N, …)`; columns of text are left out."""
+    if isinstance(X, pd.DataFrame):
+        numeric = X.select_dtypes(include=["number", "bool"])
+        return numeric.to_numpy(dtype=np.float64, na_value=np.nan)
+    array = to_array(X)
+    if array.dtype == object or array.dtype.kind in "USM":
+        return np.empty((len(array), 0))
+    return array.astype(np.float64)
+
+
+def missing_cells(X: Any) -> int:
+    """How many cells are missing."""
+    if isinstance(X, pd.DataFrame):
+        return int(X.isna().sum().sum())
+    array = to_array(X)
+    return int(pd.isna(array).sum()) if array.dtype.kind in "fOM" else 0
+
+
+def _dtype(X: Any) -> str:
+    if isinstance(X, pd.DataFrame):
+        kinds = X.dtypes.astype(str).value_counts()
+        return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return str(getattr(X, "dtype", type(X).__name__))
+
+
+def _classes(y: Any) -> dict[str, float] | None:
+    values = to_array(y)
+    if values.ndim != 1:
+        return None
+    share = pd.Series(values).value_counts(normalize=True, dropna=False)
+    return {str(key): round(float(part), 4) for key, part in share.items()} if len(share) <= MOST_CLASSES else None
