@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -18,6 +18,9 @@ from firstfault.preparing import Pipeline, prepare
 from firstfault.recipe import Recipe, Tensors, make_recipe, outputs_of
 from firstfault.splits import Split, Splits, load_raw, load_reference
 from firstfault.target import Deployment, Target, Training
+
+if TYPE_CHECKING:
+    from firstfault.serving import Golden, Served
 
 T = TypeVar("T")
 
@@ -158,3 +161,17 @@ class Subject:
     def deployment(self) -> Deployment:
         """The declared deployment; an empty one (the model trained here, saved by MLflow) when left out."""
         return self.target.deployment or Deployment()
+
+    @part(Layer.DEPLOYMENT)
+    def golden(self) -> Golden:
+        """Samples with what the trained model answers offline."""
+        from firstfault.serving import golden_of
+
+        return golden_of(self)
+
+    @part(Layer.DEPLOYMENT)
+    def served(self) -> Served:
+        """The model as the deployment serves it."""
+        from firstfault.serving import served_of
+
+        return served_of(self)

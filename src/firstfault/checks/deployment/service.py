@@ -1,0 +1,101 @@
+"""The served process: its versions, its speed, and what it does with malformed requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstfault.check import Depth, Judgement, check, judge, passed, skipped
+from firstfault.checks.deployment.parity import _row
+from firstfault.finding import Layer, Status
+
+
+@check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, detects={"version_mismatch": 0.85})
+def version_mismatch(subject: Any) -> Iterator[Judgement]:
+    """Find libraries whose running version is not the pinned one; a different major or minor version is a fault."""
+    wanted = _requirements(subject)
+    if not wanted:
+        yield skipped("no requirement pins a version")
+        return
+    other = {}
+    for name, pin in wanted.items():
+        try:
+            running = version(name)
+        except PackageNotFoundError:
+            running = "none"
+        if running.split("+")[0].split(".")[:2] != pin.split("+")[0].split(".")[:2]:
+            other[name] = f"{name} {pin} saved, {running} running"
+    if not other:
+        yield passed(f"{len(wanted)} pinned versions are the running ones")
+        return
+    yield Judgement(Status.FAIL, "; ".join(list(other.values())[:3]), value=len(other), threshold=0, where=", ".join(other),
+                    fix="serve with the versions that the model was saved with")
+
+
+def _requirements(subject: Any) -> dict[str, str]:
+    declared = subject.deployment.requirements
+    if isinstance(declared, Mapping):
+        return {str(name): str(pin) for name, pin in declared.items()}
+    if isinstance(declared, str | Path):
+        path = subject.target.root / declared
+        declared = path.read_text().splitlines() if path.is_file() else [str(declared)]
+    pairs = (line.split("==") for line in declared or () if "==" in line)
+    return {name.strip(): pin.split(";")[0].strip() for name, pin in pairs}
+
+
+@check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"latency_regression": 0.8})
+def latency_regression(subject: Any, *, times: float = 3.0, calls: int = 30) -> Iterator[Judgement]:
+    """Measure single-sample calls in this process; `value` is p95 in milliseconds.
+
+    Beyond the budget `deployment.latency_ms` is a warning, beyond `times` of it a fault.
+    """
+    import time
+
+    row, seconds = _row(subject.golden.raw, 0), []
+    for _ in range(calls):
+        started = time.perf_counter()
+        subject.served.call(row)
+        seconds.append(time.perf_counter() - started)
+    p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
+    budget = subject.deployment.latency_ms
+    status = Status.FAIL if p50 > times * budget else Status.WARN if p95 > budget else Status.PASS
+    yield Judgement(
+        status, f"one call takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms; the budget is {budget:g} ms", value=p95, threshold=budget,
+        where=subject.served.kind if status is not Status.PASS else None, fix="profile the request path; use inference_mode",
+    )
+
+
+@check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, depth=Depth.STANDARD, detects={"unvalidated_input": 0.9})
+def served_process(subject: Any) -> Iterator[Judgement]:
+    """Serve the model for real on loopback, and send it good and malformed requests.
+
+    The process is the one at `deployment.url`, or `mlflow models serve` with the packaged model. Malformed are: a wrong type,
+    a missing column, NaN, no rows, a huge number; each must get a 4xx, never a 5xx and never a quiet answer.
+
+    Source: FAULTS of this project; HTTP semantics (RFC 9110) for 4xx.
+    """
+    from firstfault.http_service import measure, requests_for, serving
+
+    if subject.deployment.url is None and (subject.deployment.model is not None or subject.deployment.load is not None):
+        yield skipped("the deployment has no URL, and its own loader is not served by MLflow")
+        return
+    with serving(subject) as url:
+        good, malformed = requests_for(subject)
+        answers = measure(url, good, malformed)
+    p50, p95, p99 = answers.latency_ms
+    budget = subject.deployment.latency_ms
+    yield Judgement(
+        Status.WARN if p95 > budget else Status.PASS,
+        f"a request takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms over HTTP; the budget is {budget:g} ms", value=p95,
+        threshold=budget, faults={},
+    )
+    bad = {name: code for name, code in answers.malformed.items() if not 400 <= code < 500}
+    text = ", ".join(f"{name}: {code}" for name, code in answers.malformed.items())
+    yield Judgement(
+        Status.FAIL if bad else Status.PASS, f"malformed requests are answered with {text}", value=len(bad), threshold=0,
+        where=", ".join(bad) or None, fix="validate the input, and answer 4xx" if bad else None,
+    )

@@ -1,0 +1,142 @@
+"""A model served over HTTP on loopback: started, asked, and stopped whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.errors import Missing
+from firstfault.services import HOST, answers, free_port
+from firstfault.serving import packaged
+
+START_SECONDS = 90.0
+CALLS = 30
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Latencies (p50, p95, p99 in ms) of good requests, and the status code of each malformed one."""
+
+    latency_ms: tuple[float, float, float]
+    malformed: dict[str, int]
+
+
+@contextlib.contextmanager
+def serving(subject: Any) -> Iterator[str]:
+    """The URL of the deployment, or of a real `mlflow models serve` process that lives for the block.
+
+    Raises:
+        Missing: when the process does not become healthy.
+    """
+    if subject.deployment.url is not None:
+        yield subject.deployment.url
+        return
+    port, log = free_port(), subject.folder / "serve.log"
+    command = [
+        sys.executable, "-m", "mlflow", "models", "serve", "-m", str(packaged(subject)), "--host", HOST, "--port", str(port),
+        "--env-manager", "local", "--workers", "1",
+    ]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _wait(process, f"http://{HOST}:{port}/health", log)
+        yield f"http://{HOST}:{port}/invocations"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+
+
+def _wait(process: Any, url: str, log: Any) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if answers(url, timeout=1.0):
+            return
+        time.sleep(0.1)
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise Missing(f"the served process did not become healthy: {lines[-1][:200] if lines else 'its log is empty'}")
+
+
+def requests_for(subject: Any) -> tuple[Any, dict[str, Any]]:
+    """A good request, and malformed ones by name, as JSON values."""
+    raw = subject.golden.raw
+    if subject.deployment.request is not None:
+        good = subject.deployment.request
+        return good, {"wrong type": {"inputs": "text"}, "empty": {}, "no JSON object": []}
+    if isinstance(raw, pd.DataFrame):
+        return _frame_requests(raw.head(1))
+    row = np.asarray(raw)[:1]
+    return {"inputs": row.tolist()}, _array_requests(row)
+
+
+def _frame_requests(row: pd.DataFrame) -> tuple[Any, dict[str, Any]]:
+    plain: dict[str, Any] = json.loads(row.astype(object).to_json(orient="split", index=False))
+    columns, [values] = plain["columns"], plain["data"]
+    numeric = next((index for index, name in enumerate(columns) if pd.api.types.is_numeric_dtype(row[name])), 0)
+
+    def changed(value: Any) -> dict[str, Any]:
+        return {"dataframe_split": {"columns": columns, "data": [[*values[:numeric], value, *values[numeric + 1:]]]}}
+
+    return {"dataframe_split": {"columns": columns, "data": [values]}}, {
+        "wrong type": changed("not a number"),
+        "missing column": {"dataframe_split": {"columns": columns[1:], "data": [values[1:]]}},
+        "NaN": changed(float("nan")),
+        "empty": {"dataframe_split": {"columns": columns, "data": []}},
+        "huge": changed(1e300),
+    }
+
+
+def _array_requests(row: np.ndarray[Any, Any]) -> dict[str, Any]:
+    flat = row.astype(float).reshape(-1)
+    whole = row.dtype.kind in "iu"
+
+    def first(value: Any) -> dict[str, Any]:
+        return {"inputs": np.concatenate([[value], flat[1:]]).reshape(row.shape).tolist()}
+
+    narrow = row[..., :-1] if row.ndim > 1 and row.shape[-1] > 1 else np.zeros((1, *row.shape[1:], 2))
+    return {
+        "wrong type": {"inputs": "text"},
+        "missing column": {"inputs": narrow.tolist()},
+        "NaN": first(float("nan")),
+        "empty": {"inputs": []},
+        **({} if whole else {"huge": first(float("inf"))}),
+    }
+
+
+def measure(url: str, good: Any, malformed: dict[str, Any]) -> Answers:
+    """Ask `CALLS` good requests one after another, then each malformed one."""
+    seconds = []
+    for _ in range(CALLS):
+        started = time.perf_counter()
+        code = _post(url, good)
+        seconds.append(time.perf_counter() - started)
+        if code != 200:
+            raise Missing(f"the served process refuses a good request with {code}")
+    p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
+    return Answers((p50, p95, p99), {name: _post(url, body) for name, body in malformed.items()})
+
+
+def _post(url: str, body: Any) -> int:
+    request = urllib.request.Request(
+        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except (urllib.error.URLError, OSError):
+        return 599

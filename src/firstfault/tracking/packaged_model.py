@@ -1,0 +1,65 @@
+"""The model that firstfault packages: it refuses bad input, prepares it as in training, and answers in eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from mlflow.pyfunc import PythonModel
+
+from firstfault.preparing import to_inputs
+from firstfault.recipe import outputs_of
+
+
+class PackagedModel(PythonModel):  # type: ignore[misc]
+    """A trained network with its fitted preprocessing. `predict` takes raw samples and returns outputs `(N, …)`.
+
+    Raises:
+        ValueError: for no rows, missing values where training had none, or outputs that are not finite; a
+            served process answers these with a 4xx.
+    """
+
+    def __init__(self, steps: list[Callable[[Any], Any]], model: Any, whole: bool, tolerant: bool, dtypes: dict[str, Any]) -> None:
+        self.steps, self.model, self.whole, self.tolerant, self.dtypes = steps, model, whole, tolerant, dtypes
+
+    @classmethod
+    def of(cls, subject: Any) -> PackagedModel:
+        """The package of a subject's trained model."""
+        model = subject.trained.model.cpu().eval()
+        whole = not subject.recipe.inputs_for(model, subject.recipe.train.x[:1]).is_floating_point()
+        raw = subject.raw.train.X
+        tolerant = bool(pd.DataFrame(raw).isna().any().any()) if isinstance(raw, pd.DataFrame) else False
+        dtypes = dict(raw.dtypes) if isinstance(raw, pd.DataFrame) else {}
+        return cls([step for _, step in subject.pipeline.steps], model, whole, tolerant, dtypes)
+
+    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+        """Outputs `(N, …)` for raw samples."""
+        if len(model_input) == 0:
+            raise ValueError("at least one sample is expected, but none came")
+        if not self.tolerant and _missing(model_input):
+            raise ValueError("every value is expected, but some are missing")
+        outputs = self.answer(model_input)
+        if not np.isfinite(outputs).all():
+            raise ValueError("the input lies so far outside the training data that no finite answer exists")
+        return outputs
+
+    def answer(self, raw: Any) -> Any:
+        """Outputs `(N, …)` as an array."""
+        if isinstance(raw, pd.DataFrame) and self.dtypes:
+            raw = raw.astype({name: kind for name, kind in self.dtypes.items() if name in raw.columns and str(kind) == "category"})
+        for step in self.steps:
+            raw = step(raw)
+        x = to_inputs(raw)
+        with torch.inference_mode():
+            outputs = outputs_of(self.model(x if self.whole else x.float()))
+        return outputs.float().numpy()
+
+
+def _missing(value: Any) -> bool:
+    if isinstance(value, pd.DataFrame):
+        return bool(value.isna().any().any())
+    array = np.asarray(value)
+    return bool(np.isnan(array).any()) if array.dtype.kind == "f" else False

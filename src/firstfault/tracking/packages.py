@@ -1,0 +1,77 @@
+"""The trained model as an MLflow package: saved with its preprocessing and signature, loaded, and served."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+REQUIREMENTS = ("torch", "numpy", "pandas", "scikit-learn", "mlflow")
+
+
+def save_package(subject: Any, example: Any, path: Path) -> None:
+    """Write the trained model with its fitted preprocessing as an MLflow pyfunc package.
+
+    The signature is inferred from raw `example` inputs and their outputs. Code of the target's own file is
+    pickled by value, so that the package loads where that file is not.
+    """
+    import cloudpickle
+    import mlflow.pyfunc
+    from mlflow.models import infer_signature
+
+    from firstfault.tracking.packaged_model import PackagedModel
+
+    model = PackagedModel.of(subject)
+    inputs = as_client(example)
+    signature = infer_signature(inputs, model.answer(example))
+    modules = [module for module in (sys.modules.get(name) for name in _own_modules(subject)) if module]
+    shutil.rmtree(path, ignore_errors=True)
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        mlflow.pyfunc.save_model(
+            str(path), python_model=model, signature=signature,
+            pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        )
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _own_modules(subject: Any) -> list[str]:
+    """The modules of the user's folder, the target's file among them."""
+    root = subject.target.root.resolve()
+    return [
+        name for name, module in list(sys.modules.items())
+        if getattr(module, "__file__", None) and name != "__main__"
+        and Path(str(module.__file__)).resolve().is_relative_to(root)
+        and "site-packages" not in Path(str(module.__file__)).parts and not name.startswith("firstfault.")
+    ]
+
+
+def load_package(where: str) -> Callable[[Any], Any]:
+    """The `predict` of a package at a path or an MLflow URI; it enforces the signature."""
+    import mlflow.pyfunc
+
+    loaded = mlflow.pyfunc.load_model(where)
+    return lambda raw: loaded.predict(as_client(raw))
+
+
+def as_client(raw: Any) -> Any:
+    """Raw inputs as a client sends them: categories as text, arrays as they are."""
+    if isinstance(raw, pd.DataFrame):
+        return raw.apply(lambda column: column.astype(str) if str(column.dtype) == "category" else column)
+    return np.asarray(raw)
+
+
+def saved_requirements(path: Path) -> dict[str, str]:
+    """The versions that a package was saved with, by package name."""
+    lines = (path / "requirements.txt").read_text().splitlines() if (path / "requirements.txt").is_file() else []
+    pairs = (line.split("==") for line in lines if "==" in line)
+    return {name.strip(): wanted.strip() for name, wanted in pairs}
