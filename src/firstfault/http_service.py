@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,11 @@ def serving(subject: Any) -> Iterator[str]:
         sys.executable, "-m", "mlflow", "models", "serve", "-m", str(packaged(subject)), "--host", HOST, "--port", str(port),
         "--env-manager", "local", "--workers", "1",
     ]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"     # it calls `uvicorn` by name
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PATH": path}
+        )
     try:
         _wait(process, f"http://{HOST}:{port}/health", log)
         yield f"http://{HOST}:{port}/invocations"

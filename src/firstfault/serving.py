@@ -102,6 +102,8 @@ def served_of(subject: Any) -> Served:
         if isinstance(loaded, nn.Module):
             return _from_module(subject, loaded, "deployment.load")
         return _from_callable(subject, loaded, "deployment.load")
+    if deployment.preprocess is not None and deployment.model is None:
+        return _from_module(subject, trained.model, "the trained model behind deployment.preprocess")
     from firstfault.tracking.packages import load_package
 
     where = str(deployment.model) if deployment.model is not None else str(packaged(subject))

@@ -35,7 +35,7 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
         dtypes = dict(raw.dtypes) if isinstance(raw, pd.DataFrame) else {}
         return cls([step for _, step in subject.pipeline.steps], model, whole, tolerant, dtypes)
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Outputs `(N, …)` for raw samples."""
         if len(model_input) == 0:
             raise ValueError("at least one sample is expected, but none came")

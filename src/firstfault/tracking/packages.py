@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def save_package(subject: Any, example: Any, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
         mlflow.pyfunc.save_model(
             str(path), python_model=model, signature=signature,

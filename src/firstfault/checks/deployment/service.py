@@ -80,7 +80,8 @@ def served_process(subject: Any) -> Iterator[Judgement]:
     """
     from firstfault.http_service import measure, requests_for, serving
 
-    if subject.deployment.url is None and (subject.deployment.model is not None or subject.deployment.load is not None):
+    own = (subject.deployment.model, subject.deployment.load, subject.deployment.preprocess)
+    if subject.deployment.url is None and any(part is not None for part in own):
         yield skipped("the deployment has no URL, and its own loader is not served by MLflow")
         return
     with serving(subject) as url:
