@@ -41,7 +41,7 @@ def baselines(subject: Any) -> Baselines:
 
 
 def _measure(recipe: Any) -> Baselines:
-    from firstfault.ablation.trial import prior_score
+    from firstfault.ablation.prior import prior_score
 
     prior = prior_score(recipe, recipe.validation)
     name, best = "a constant answer", prior

@@ -4,114 +4,215 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
+from torch import nn
 
-from firstfault.errors import UserCodeError
-from firstfault.loop import evaluate, train
-from firstfault.metrics import METRICS, metric_of
+from firstfault.ablation.prior import floor
+from firstfault.errors import FirstfaultError, UserCodeError
+from firstfault.loop import Trained, predict, train
+from firstfault.metrics import metric_of
 from firstfault.recipe import Recipe, Tensors
 
-SMALLEST_SHARE = 0.2
+__all__ = ["Arm", "Bench", "OnTrial", "Run", "Scale", "Trial"]
+
+BASELINE = "baseline"
+LEAST_ROWS = 0.2
+LEAST_EPOCHS = 0.4
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: which factor was changed and how, the seed, the score (NaN when it crashed), the seconds."""
+    """One training: which factor was changed and how, the seed, the score (NaN when it crashed), the seconds.
+
+    `params` are the training settings that it ran with, as plain values.
+    """
 
     factor: str
     change: str
     seed: int
     score: float
     seconds: float
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 OnTrial = Callable[[Trial], None]
 
 
-class Bench:
-    """Runs trials of one target, and keeps those of the unchanged recipe for every comparison.
+@dataclass(frozen=True)
+class Scale:
+    """The share of the training rows and of the epochs that both arms are trained on."""
 
-    `share` < 1 trains both arms on that share of the rows, so that a slow target fits the budget.
+    rows: float = 1.0
+    epochs: float = 1.0
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing is left out."""
+        return self.rows >= 1 and self.epochs >= 1
+
+    @classmethod
+    def to_fit(cls, share: float, epochs: int | None) -> Scale:
+        """The scale that costs about `share` of a full training: fewer rows first, then fewer epochs.
+
+        `epochs` is the length of a full training, None where it can't be cut.
+        """
+        if share >= 1:
+            return cls()
+        rows = max(LEAST_ROWS, share)
+        if epochs is None or share >= LEAST_ROWS:
+            return cls(rows)
+        return cls(rows, max(LEAST_EPOCHS, share / rows, min(1.0, 2 / epochs)))
+
+    def __str__(self) -> str:
+        parts = [
+            f"{share:.0%} of the {name}" for share, name in ((self.rows, "rows"), (self.epochs, "epochs")) if share < 1
+        ]
+        return " and ".join(parts) or "all rows and epochs"
+
+    def of(self, recipe: Recipe, seed: int) -> Recipe:
+        """The recipe at this scale; the rows are drawn by seed, and keep their order."""
+        if self.epochs < 1 and recipe.training.fit is None:
+            recipe = recipe.with_training(epochs=max(1, round(recipe.training.epochs * self.epochs)))
+        if self.rows >= 1:
+            return recipe
+        order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(seed))
+        keep = order[: max(1, math.ceil(len(order) * self.rows))].sort().values
+        return replace(recipe, train=recipe.train.rows(keep))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is left of one training. `score` is NaN when it crashed, ended in NaN, or ended no epoch.
+
+    `ended` tells that it ran to its end: neither a crash nor the deadline cut it. `done` is the share of
+    its epochs that were run.
     """
 
-    def __init__(self, recipe: Recipe, seeds: int, on_trial: OnTrial | None = None, share: float = 1.0) -> None:
-        self.base = recipe
-        self.seeds = [recipe.training.seed + number for number in range(seeds)]
+    model: nn.Module | None
+    score: float
+    seconds: float
+    ended: bool
+    done: float = 1.0
+
+    @classmethod
+    def of(cls, trained: Trained, recipe: Recipe) -> Run:
+        """The run of a training of `recipe`."""
+        wanted = recipe.training.epochs if recipe.training.fit is None else len(trained.epochs)
+        ended = trained.crash is None and len(trained.epochs) >= wanted
+        score = trained.score if trained.crash is None else math.nan
+        return cls(trained.model, score, trained.seconds, ended, len(trained.epochs) / max(wanted, 1))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One changed recipe: the factor's name, the change in words, the recipe, and how it is judged.
+
+    With `same_validation`, the unchanged model is judged on this recipe's validation split too.
+    """
+
+    factor: str
+    change: str
+    recipe: Recipe
+    same_validation: bool = False
+
+
+class Bench:
+    """Runs trials of one subject; its unchanged recipe is trained once per seed and scale, and kept on the subject."""
+
+    def __init__(self, subject: Any, seeds: int, on_trial: OnTrial | None = None, scale: Scale | None = None) -> None:
+        self.subject, self.recipe = subject, subject.recipe
+        self.seeds = [self.recipe.training.seed + number for number in range(seeds)]
         self.on_trial = on_trial
-        self.share = share
-        self.models: dict[int, Any] = {}
+        self.scale = scale or Scale()
+        self._kept: dict[tuple[int, Scale], Run] = subject.built.setdefault("baseline_runs", {})
 
-    def baseline(self, judged_by: Recipe | None = None, seeds: int | None = None) -> list[float]:
-        """Scores of the unchanged recipe per seed; on `judged_by`'s validation and metric where given."""
-        scores = []
-        for seed in self.seeds[:seeds]:
-            if seed not in self.models:
-                self.models[seed] = self._train(self.base, seed, "baseline", "unchanged")
-            model, score = self.models[seed]
-            scores.append(self._judge(model, judged_by) if judged_by is not None else score)
-        return [floor(self.base, score) for score in scores]
+    @property
+    def metric(self) -> str:
+        """The name of the target's own metric."""
+        return metric_of(self.recipe.task, self.recipe.training.metric)[0]
 
-    def scores(self, factor: str, change: str, recipe: Recipe, seeds: int | None = None) -> list[float]:
-        """Scores of a changed recipe per seed."""
-        return [
-            floor(recipe, self._train(recipe, seed, factor, change)[1]) for seed in self.seeds[:seeds]
-        ]
+    def baseline(self, seed: int, deadline: float | None = None) -> Run:
+        """The training of the unchanged recipe with one seed; one that the deadline cut is not kept."""
+        key = (seed, self.scale)
+        if key not in self._kept:
+            run = self._observed(seed) or self._train(BASELINE, "unchanged", self.recipe, seed, deadline)
+            if deadline is not None and not run.ended:
+                return run
+            self._kept[key] = run
+        return self._kept[key]
 
-    def _train(self, recipe: Recipe, seed: int, factor: str, change: str) -> tuple[Any, float]:
+    def before(self, arm: Arm, seed: int) -> float:
+        """The score of the unchanged target beside an arm: by its metric, and on its validation where it says so."""
+        run = self.baseline(seed)
+        own = metric_of(arm.recipe.task, arm.recipe.training.metric)[0] == self.metric
+        if own and not arm.same_validation:
+            return floor(self.recipe, run.score)
+        judged = arm.recipe if arm.same_validation else replace(
+            self.recipe, training=replace(self.recipe.training, metric=arm.recipe.training.metric)
+        )
+        return floor(judged, score_on(run.model, judged, judged.validation))
+
+    def run(self, arm: Arm, seed: int, deadline: float | None = None) -> Run:
+        """The training of a changed recipe with one seed."""
+        return self._train(arm.factor, arm.change, arm.recipe, seed, deadline)
+
+    def _observed(self, seed: int) -> Run | None:
+        """The training that the checks have looked at, where it is the same."""
+        trained = self.subject.built.get("trained")
+        if not isinstance(trained, Trained) or seed != self.recipe.training.seed or not self.scale.full:
+            return None
+        run = Run.of(trained, self.recipe)
+        self._tell(BASELINE, "unchanged", self.recipe, seed, run)
+        return run
+
+    def _train(self, factor: str, change: str, recipe: Recipe, seed: int, deadline: float | None) -> Run:
         started = time.perf_counter()
+        recipe = self.scale.of(recipe, seed)
         try:
-            trained = train(thin(recipe, self.share, seed), seed)
-            score, model = trained.score, trained.model
-            if trained.crash is not None:
-                score = float("nan")
-        except UserCodeError:
-            score, model = float("nan"), None
+            run = Run.of(train(recipe, seed, deadline=deadline), recipe)
+        except (UserCodeError, FirstfaultError):
+            run = Run(None, math.nan, time.perf_counter() - started, ended=False)
+        self._tell(factor, change, recipe, seed, run)
+        return run
+
+    def _tell(self, factor: str, change: str, recipe: Recipe, seed: int, run: Run) -> None:
         if self.on_trial is not None:
-            self.on_trial(Trial(factor, change, seed, score, time.perf_counter() - started))
-        return model, score
-
-    def _judge(self, model: Any, recipe: Recipe) -> float:
-        if model is None:
-            return float("nan")
-        try:
-            return evaluate(recipe, model, recipe.validation)[1]
-        except (RuntimeError, ValueError, IndexError):
-            return float("nan")
+            self.on_trial(Trial(factor, change, seed, run.score, run.seconds, settings_of(recipe)))
 
 
-def thin(recipe: Recipe, share: float, seed: int) -> Recipe:
-    """The recipe with only that share of its training rows, drawn by seed."""
-    if share >= 1:
-        return recipe
-    order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(seed))
-    keep = order[: max(1, math.ceil(len(order) * share))].sort().values
-    return replace(recipe, train=recipe.train.rows(keep))
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """The training settings of a recipe as plain values; callables by their names."""
+    settings = recipe.training
+    values = {
+        "epochs": settings.epochs, "batch_size": settings.batch_size, "shuffle": settings.shuffle,
+        "clip_norm": settings.clip_norm, "rows": len(recipe.train), "metric": settings.metric,
+        "loss": settings.loss, "optimizer": settings.optimizer, "scheduler": settings.scheduler, "fit": settings.fit,
+    }
+    return {name: _named(value) for name, value in values.items() if value is not None}
 
 
-def floor(recipe: Recipe, score: float) -> float:
-    """A score, or for a training that crashed or ended in NaN the score of guessing without the inputs."""
-    return score if math.isfinite(score) else prior_score(recipe, recipe.validation)
+def _named(value: Any) -> Any:
+    if not callable(value):
+        return value
+    inner = getattr(value, "func", value)                   # of a partial
+    name = getattr(inner, "__name__", type(inner).__name__)
+    given = getattr(value, "keywords", {}) or {}
+    return f"{name}({', '.join(f'{key}={entry!r:.20}' for key, entry in given.items())})" if given else name
 
 
-def prior_score(recipe: Recipe, tensors: Tensors) -> float:
-    """The metric of the best constant answer: the most frequent class, or the mean."""
-    name, metric = metric_of(recipe.task, recipe.training.metric)
-    y = tensors.y.cpu().numpy()
-    if name not in METRICS or len(y) == 0 or not np.isfinite(y).all():
-        return 0.0
-    if recipe.task in ("classification", "language_model"):
-        values, counts = np.unique(y, return_counts=True)
-        width = max(int(values.max()) + 1, recipe.classes, 2)
-        constant = np.zeros((*y.shape, width))
-        constant[..., int(values[counts.argmax()])] = 1.0
-    else:
-        constant = np.broadcast_to(recipe.train.y.float().mean(0).cpu().numpy(), y.shape)
+def score_on(model: nn.Module | None, recipe: Recipe, tensors: Tensors) -> float:
+    """The recipe's metric of any model on some tensors; NaN when the model can't answer, or answers NaN."""
+    if model is None or len(tensors) == 0:
+        return math.nan
     try:
-        return float(metric(np.asarray(constant), y))
-    except ValueError:
-        return 0.0
+        outputs = predict(recipe, model, tensors.x)
+        if not torch.isfinite(outputs).all():
+            return math.nan
+        _, metric = metric_of(recipe.task, recipe.training.metric)
+        return metric(outputs.float().cpu().numpy(), tensors.y.cpu().numpy())
+    except Exception:                                       # the user's model on inputs it was not made for
+        return math.nan

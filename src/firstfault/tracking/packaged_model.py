@@ -12,6 +12,9 @@ from mlflow.pyfunc import PythonModel
 
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of
+from firstfault.stages import numbers
+
+BEYOND = 100
 
 
 class PackagedModel(PythonModel):  # type: ignore[misc]
@@ -22,8 +25,9 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
             served process answers these with a 4xx.
     """
 
-    def __init__(self, steps: list[Callable[[Any], Any]], model: Any, whole: bool, tolerant: bool, dtypes: dict[str, Any]) -> None:
+    def __init__(self, steps: list[Callable[[Any], Any]], model: Any, whole: bool, tolerant: bool, dtypes: dict[str, Any], largest: float) -> None:
         self.steps, self.model, self.whole, self.tolerant, self.dtypes = steps, model, whole, tolerant, dtypes
+        self.largest = largest
 
     @classmethod
     def of(cls, subject: Any) -> PackagedModel:
@@ -33,7 +37,7 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
         raw = subject.raw.train.X
         tolerant = bool(pd.DataFrame(raw).isna().any().any()) if isinstance(raw, pd.DataFrame) else False
         dtypes = dict(raw.dtypes) if isinstance(raw, pd.DataFrame) else {}
-        return cls([step for _, step in subject.pipeline.steps], model, whole, tolerant, dtypes)
+        return cls([step for _, step in subject.pipeline.steps], model, whole, tolerant, dtypes, BEYOND * _largest(raw))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Outputs `(N, …)` for raw samples."""
@@ -41,6 +45,8 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
             raise ValueError("at least one sample is expected, but none came")
         if not self.tolerant and _missing(model_input):
             raise ValueError("every value is expected, but some are missing")
+        if _largest(model_input) > self.largest:
+            raise ValueError(f"every number is expected within {self.largest:g}, {BEYOND} times the largest in training")
         outputs = self.answer(model_input)
         if not np.isfinite(outputs).all():
             raise ValueError("the input lies so far outside the training data that no finite answer exists")
@@ -56,6 +62,12 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
         with torch.inference_mode():
             outputs = outputs_of(self.model(x if self.whole else x.float()))
         return outputs.float().numpy()
+
+
+def _largest(value: Any) -> float:
+    values = numbers(value)
+    values = values[~np.isnan(values)]
+    return max(float(np.abs(values).max(initial=0.0)), 1.0)
 
 
 def _missing(value: Any) -> bool:

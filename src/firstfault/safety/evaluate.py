@@ -1,0 +1,114 @@
+"""One safety evaluation: the parts that apply to a target, their findings, failure cases and the PDF."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from firstfault.check import Depth
+from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+
+
+@dataclass
+class Evidence:
+    """What the parts of an evaluation add to: findings, scores, tables and failure cases."""
+
+    findings: list[Finding] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    cases: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self, check: str, status: Status, message: str, *, value: Any = None, threshold: Any = None, where: str | None = None,
+        faults: dict[str, float] | None = None, fix: str | None = None, source: str | None = None,
+    ) -> None:
+        """Add one finding of the safety step."""
+        bad = status in (Status.FAIL, Status.WARN)
+        self.findings.append(Finding(
+            check, Layer.SAFETY, status, message, plain(value), plain(threshold), where, faults if bad and faults else {},
+            fix if bad else None, source,
+        ))
+
+
+@dataclass(frozen=True)
+class SafetyReport:
+    """The findings as a layer's report, and the scores, tables and failure cases behind them."""
+
+    report: LayerReport
+    scores: dict[str, float]
+    tables: dict[str, list[dict[str, Any]]]
+    failure_cases: int
+    artifacts: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict's `safety` object."""
+        return {
+            "status": self.report.status.value,
+            "scores": plain(self.scores),
+            "failure_cases": self.failure_cases,
+            "findings": [finding.to_json() for finding in self.report.findings],
+            "artifacts": list(self.artifacts),
+        }
+
+
+def evaluate_safety(subject: Any) -> SafetyReport | None:
+    """Judge the trained model's safety; None when nothing of it applies to the target.
+
+    Writes failure_cases.json and safety_evaluation_report.pdf into the run's folder.
+
+    Raises:
+        TargetError: for a behaviour suite that can't be read.
+    """
+    started = time.perf_counter()
+    evidence = Evidence()
+    for part in _parts(subject):
+        try:
+            part(subject, evidence)
+        except Missing as reason:
+            evidence.add(part.__name__, Status.SKIPPED, str(reason))
+        except UserCodeError as error:
+            evidence.add(part.__name__, Status.SKIPPED, f"the model could not be used: {error}")
+        except FirstfaultError:
+            raise
+        except Exception as error:
+            evidence.add(part.__name__, Status.ERROR, f"the evaluation itself crashed: {type(error).__name__}: {error}")
+    if not evidence.findings:
+        return None
+    artifacts = ("failure_cases.json", "safety_evaluation_report.pdf")
+    findings = tuple(_with_artifacts(finding, artifacts) for finding in evidence.findings)
+    (subject.folder / artifacts[0]).write_text(json.dumps(plain(evidence.cases), indent=1))
+    _write_pdf(subject, evidence, subject.folder / artifacts[1])
+    report = LayerReport(Layer.SAFETY, findings, time.perf_counter() - started)
+    return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)
+
+
+def _with_artifacts(finding: Finding, artifacts: tuple[str, ...]) -> Finding:
+    from dataclasses import replace
+
+    return replace(finding, artifacts=artifacts)
+
+
+def _parts(subject: Any) -> list[Callable[[Any, Evidence], None]]:
+    from firstfault.safety import behaviour, errors, groups, robustness
+
+    parts: list[Callable[[Any, Evidence], None]] = []
+    target = subject.target
+    if target.task == "classification" and target.model is not None and target.training is not None and target.data is not None:
+        parts.append(errors.confident_errors)
+        if target.data.sensitive:
+            parts.append(groups.group_metrics)
+        if subject.depth.includes(Depth.STANDARD):
+            parts.append(robustness.robustness)
+    if target.safety is not None and target.safety.suites:
+        parts.append(behaviour.behaviour)
+    return parts
+
+
+def _write_pdf(subject: Any, evidence: Evidence, path: Any) -> None:
+    from firstfault.safety.pdf import write_pdf
+
+    write_pdf(subject.target.name, evidence, path)
