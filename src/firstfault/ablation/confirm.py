@@ -1,44 +1,26 @@
-"""Testing suspicions: undo each suspected fault, retrain over paired seeds, and see what recovers."""
+"""Confirming suspicions: undo each suspected fault, retrain over paired seeds, and see what recovers."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import importlib.util
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from firstfault import progress
-from firstfault.ablation.compare import Comparison, compare
+from firstfault.ablation.budget import Budget, default_seconds, scale_for, training_seconds
 from firstfault.ablation.swap import SwapKind, swaps, swaps_for
-from firstfault.ablation.trial import SMALLEST_SHARE, Bench, OnTrial
-from firstfault.check import Depth
+from firstfault.ablation.testing import Tested, Tester, leaders
+from firstfault.ablation.trial import Bench, OnTrial
+from firstfault.check import REGISTRY
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.faults import SYMPTOMS, layer_of
-from firstfault.finding import Layer, LayerReport
-from firstfault.metrics import metric_of
-from firstfault.recipe import Recipe
-from firstfault.verdict import PROOF, Outcome, Swap, suspected
+from firstfault.finding import Layer, LayerReport, Status
+from firstfault.verdict import PROOF, Outcome, suspected
 
-LEAST_SECONDS = 20.0
 HOPEFUL = 0.7
-TRAININGS = {Depth.QUICK: 1.0, Depth.STANDARD: 3.0, Depth.DEEP: 20.0}
-
-
-@dataclass(frozen=True)
-class Tested:
-    """One swap that was tried for one fault."""
-
-    fault: str
-    kind: SwapKind
-    metric: str
-    result: Comparison
-    seeds: int
-
-    def swap(self) -> Swap:
-        """The numbers for the verdict."""
-        return Swap(
-            self.kind.change, self.metric, self.result.before, self.result.after, self.seeds, self.result.p_value
-        )
+SEARCHED = (Layer.PREPROCESSING, Layer.MODEL, Layer.TRAINING)
+SEARCHING = (Layer.MODEL, Layer.TRAINING)
+SURPLUS = 2.0
 
 
 def confirm(
@@ -53,140 +35,157 @@ def confirm(
 
     Both arms are trained over the same seeds; a fault is confirmed when undoing it improves the
     metric by more than the noise, and as much as the best of the other repairs. When nothing is
-    confirmed and no structure proves a fault, the other swaps are searched too.
+    confirmed and no structure proves a fault of the model or training, the other swaps are searched.
 
     Args:
         subject: the target under examination.
         report: the layer whose failed findings name the suspects.
-        budget_seconds: for all trainings; at standard depth 3 trainings of the target, at least 20 s.
-        seeds: paired seeds per comparison.
+        budget_seconds: for all trainings after the first of the unchanged target. Left out: 3 trainings
+            of the target and at least 15 s at standard depth, 20 and 60 s at deep, 1 and 5–10 s at quick.
+        seeds: paired seeds per comparison; two more are added where three leave a doubt.
         on_trial: called after every training.
+
+    Raises:
+        ValueError: for fewer than 2 seeds.
     """
+    if seeds < 2:
+        raise ValueError(f"seeds must be at least 2, but got {seeds}")
     weights = suspected(report)
     served = [fault for fault in weights if layer_of(fault, report.layer) is Layer.DEPLOYMENT]
     outcomes = [_served(subject, fault) for fault in served]
     suspects = {fault: weight for fault, weight in weights.items() if fault not in served}
-    if not suspects or "user_code_raises" in suspects:
-        return outcomes + [Outcome(fault, None, reason="code that raises has no swap") for fault in suspects]
+    if not suspects:
+        return outcomes
+    if "user_code_raises" in suspects:
+        return outcomes + [Outcome(fault, None, reason="not tested: the target's code raises") for fault in suspects]
+    if not any(swaps_for(fault) for fault in suspects) and report.layer not in SEARCHING:
+        return outcomes + [Outcome(fault, None, reason="no swap undoes it") for fault in suspects]
     try:
-        recipe: Recipe = subject.recipe
+        bench = Bench(subject, seeds, on_trial)
     except (Missing, UserCodeError, FirstfaultError) as reason:
         return outcomes + [Outcome(fault, None, reason=f"not tested: {reason}") for fault in suspects]
-    return outcomes + _Search(subject, recipe, suspects, budget_seconds, seeds, on_trial, report.layer).outcomes()
+    return outcomes + _Trials(subject, report, suspects, bench, budget_seconds).outcomes()
 
 
 def _served(subject: Any, fault: str) -> Outcome:
+    if importlib.util.find_spec("firstfault.ablation.serving") is None:
+        return Outcome(fault, None, reason="no swap undoes it")
     from firstfault.ablation.serving import confirm_serving
 
-    outcome = confirm_serving(subject, fault)
-    return outcome or Outcome(fault, None, reason="no swap undoes it")
+    return confirm_serving(subject, fault) or Outcome(fault, None, reason="no swap undoes it")
 
 
-class _Search:
-    """The trials of one confirmation, under one budget."""
+class _Trials:
+    """The trials of one confirmation: first the suspects, most suspected first, then a search."""
 
     def __init__(
-        self, subject: Any, recipe: Recipe, suspects: dict[str, float], budget: float | None, seeds: int,
-        on_trial: OnTrial | None, layer: Layer,
+        self, subject: Any, report: LayerReport, suspects: Mapping[str, float], bench: Bench, seconds: float | None
     ) -> None:
-        self.subject, self.recipe, self.suspects, self.layer = subject, recipe, suspects, layer
-        self.seeds = seeds
-        self.known: dict[str, Tested] = {}
-        self.started = time.monotonic()
-        self.bench = Bench(recipe, seeds, on_trial)
-        self.bench.baseline(seeds=1)
-        once = time.monotonic() - self.started
-        self.budget = budget if budget is not None else max(LEAST_SECONDS, TRAININGS[subject.depth] * once)
-        needed = 2 * seeds * once
-        if needed > self.budget:
-            share = max(SMALLEST_SHARE, self.budget / needed)
-            self.bench = Bench(recipe, seeds, on_trial, share)
+        self.subject, self.report, self.suspects = subject, report, suspects
+        self.proven = frozenset(
+            fault for finding in report.failures for fault, weight in finding.faults.items() if weight >= PROOF
+        )
+        once = training_seconds(subject, bench)
+        seconds = default_seconds(subject.depth, once) if seconds is None else seconds
+        arms = sum(len(swaps_for(fault)) for fault in suspects)
+        bench = Bench(subject, len(bench.seeds), bench.on_trial, scale_for(bench, seconds, once, arms))
+        self.tester = Tester(bench, report.layer, Budget(seconds))
+        self.tested: list[Tested] = []
 
     def outcomes(self) -> list[Outcome]:
-        tested = list(self._test(self.suspects))
-        proven = any(weight >= PROOF for weight in self.suspects.values())
-        confirmed = _confirmed(tested)
-        if not confirmed and not proven:
-            tested += list(self._search({entry.kind.name for entry in tested}))
-            confirmed = _confirmed(tested)
-        return [self._outcome(fault, tested, confirmed) for fault in self._named(confirmed)]
+        self.tested = [entry for fault in self.suspects for entry in self._best_of(fault)]
+        standing = leaders(self.tested, self.suspects, self.proven)
+        if not standing and not self.proven and self.report.layer in SEARCHING:
+            found = self._search()
+            self.tested += found
+            standing = found[:1]
+        names = dict.fromkeys([*self.suspects, *(entry.fault for entry in standing)])
+        return [self._outcome(fault, standing) for fault in names]
 
-    def _named(self, confirmed: list[Tested]) -> list[str]:
-        return list(dict.fromkeys([*self.suspects, *(entry.fault for entry in confirmed)]))
+    def _best_of(self, fault: str) -> Iterator[Tested]:
+        """The best of the swaps that undo a fault: they are tried in order until one restores health."""
+        best: Tested | None = None
+        for kind in swaps_for(fault):
+            entry = self.tester.attempt(fault, kind, patient=self.suspects[fault] >= HOPEFUL)
+            if entry is not None and (best is None or _better(entry, best)):
+                best = entry
+            if entry is not None and entry.repaired and self._healthy(entry):
+                break
+        if best is not None:
+            yield best
 
-    def _test(self, suspects: dict[str, float]) -> Iterator[Tested]:
-        for fault in suspects:
-            best: Tested | None = None
-            for kind in swaps_for(fault):
-                if self._spent():
-                    break
-                entry = self._try(fault, kind, hopeful=suspects[fault] >= HOPEFUL)
-                if entry is not None and (best is None or entry.result.after > best.result.after):
-                    best = entry
-                if entry is not None and entry.result.better:
-                    break
-            if best is not None:
-                yield best
+    def _search(self) -> list[Tested]:
+        """The first swap outside the suspects that restores health, or else the best repair found; first in the list."""
+        found: list[Tested] = []
+        for fault, kind in self._candidates():
+            entry = self.tester.attempt(fault, kind, patient=False)
+            if entry is None or not entry.repaired or entry.result.gain < SURPLUS * entry.result.noise:
+                continue
+            found.append(entry)
+            if self._healthy(entry):
+                break
+        return sorted(found, key=lambda entry: -entry.result.gain)
 
-    def _search(self, tried: set[str]) -> Iterator[Tested]:
+    def _candidates(self) -> list[tuple[str, SwapKind]]:
+        """Swaps of the searched layers with the fault that each would be evidence for; this layer's first."""
+        acquitted = _acquitted(self.report)
+        pairs = []
         for kind in swaps().values():
-            if kind.name in tried or self._spent():
-                continue
-            fault = min(kind.undoes, key=lambda name: (name in SYMPTOMS, layer_of(name, self.layer).rank, name))
-            if layer_of(fault, self.layer).rank < self.layer.rank - 2:
-                continue
-            entry = self._try(fault, kind, hopeful=False)
-            if entry is not None and entry.result.better:
-                yield entry
+            open_faults = [fault for fault in sorted(kind.undoes - acquitted) if layer_of(fault, self.report.layer) in SEARCHED]
+            if open_faults:
+                pairs.append((min(open_faults, key=self._order), kind))
+        return sorted(pairs, key=lambda pair: self._order(pair[0])[1:3])
 
-    def _try(self, fault: str, kind: SwapKind, hopeful: bool) -> Tested | None:
-        progress.emit(progress.Step(self.layer, f"undo {fault}: {kind.change}"))
+    def _order(self, fault: str) -> tuple[float, bool, int, str]:
+        layer = layer_of(fault, self.report.layer)
+        return (
+            -self.suspects.get(fault, 0.0), fault in SYMPTOMS,
+            0 if layer is self.report.layer else len(Layer) - layer.rank, fault,
+        )
+
+    def _healthy(self, entry: Tested) -> bool:
+        """Whether a repair reaches what a simple model reaches; then no other needs to be tried."""
+        if entry.metric != self.tester.bench.metric or entry.kind.same_validation:
+            return True
+        from firstfault.baseline import baselines
+
         try:
-            swapped = kind.apply(self.subject)
-        except (Missing, UserCodeError, FirstfaultError):
-            return None
-        name, _ = metric_of(swapped.task, swapped.training.metric)
-        own = metric_of(self.recipe.task, self.recipe.training.metric)[0]
-        judged_by = swapped if kind.same_validation or name != own else None
-        if kind.name in self.known:
-            return replace(self.known[kind.name], fault=fault)
-        self.known[kind.name] = entry = self._compare(fault, kind, swapped, name, judged_by, hopeful)
-        return entry
+            mark = baselines(self.subject).best
+        except Exception:                                   # labels or inputs that a simple model can't take
+            return True
+        return not math.isfinite(mark) or entry.result.after >= mark - entry.result.noise
 
-    def _compare(
-        self, fault: str, kind: SwapKind, swapped: Recipe, name: str, judged_by: Recipe | None, hopeful: bool
-    ) -> Tested:
-        if not hopeful:
-            first = self.bench.scores(fault, kind.change, swapped, seeds=1)
-            before = self.bench.baseline(judged_by, seeds=1)
-            if first[0] <= before[0] + compare(before, before, name).noise:
-                return Tested(fault, kind, name, compare(before, first, name), 1)
-        after = self.bench.scores(fault, kind.change, swapped)
-        return Tested(fault, kind, name, compare(self.bench.baseline(judged_by), after, name), self.seeds)
+    def _outcome(self, fault: str, standing: Sequence[Tested]) -> Outcome:
+        own = next((entry for entry in [*standing, *self.tested] if entry.fault == fault), None)
+        if own is None:
+            reason = self.tester.untested.get(fault)
+            return Outcome(fault, None, reason=f"not tested: {reason}" if reason else "no swap undoes it")
+        if own.open:
+            return Outcome(fault, None, own.swap(), f"not tested: {own.open}")
+        return Outcome(fault, own in standing, own.swap(), self._reason(own, standing))
 
-    def _spent(self) -> bool:
-        return time.monotonic() - self.started > self.budget
-
-    def _outcome(self, fault: str, tested: Sequence[Tested], confirmed: Sequence[Tested]) -> Outcome:
-        own = [entry for entry in tested if entry.fault == fault]
-        if not own:
-            reason = "no swap undoes it" if not swaps_for(fault) else "not tested: the swaps do not apply, or the budget was spent"
-            return Outcome(fault, None, reason=reason)
-        stands = any(entry.fault == fault for entry in confirmed)
+    def _reason(self, own: Tested, standing: Sequence[Tested]) -> str:
         others = list(dict.fromkeys(
-            entry.kind.change for entry in tested if entry.result.better and entry.kind.name != own[0].kind.name
+            entry.kind.change for entry in self.tested if entry.repaired and entry.kind.name != own.kind.name
         ))
-        reason = f"also restored by: {', '.join(others)}" if stands and others else ""
-        if self.bench.share < 1:
-            reason += f" (both arms on {self.bench.share:.0%} of the rows)"
-        return Outcome(fault, stands, own[0].swap(), reason.strip())
+        parts = []
+        if own in standing and others:
+            parts.append(f"also restored by: {', '.join(others)}")
+        if own not in standing and own.repaired:
+            parts.append(f"it helps, but {', '.join(entry.kind.change for entry in standing)} explains it better")
+        if not self.tester.bench.scale.full:
+            parts.append(f"both arms on {self.tester.bench.scale}")
+        return "; ".join(parts)
 
 
-def _confirmed(tested: Sequence[Tested]) -> list[Tested]:
-    """The repairs that help as much as the best one; the first of equals is the most suspected."""
-    better = [entry for entry in tested if entry.result.better]
-    if not better:
-        return []
-    best = max(entry.result.after for entry in better)
-    equals = [entry for entry in better if entry.result.after >= best - max(entry.result.noise, 0.02 * abs(best))]
-    return equals[:1]
+def _better(entry: Tested, other: Tested) -> bool:
+    return (entry.repaired, entry.result.gain) > (other.repaired, other.result.gain)
+
+
+def _acquitted(report: LayerReport) -> frozenset[str]:
+    """The faults that a check of this report proves where they are, and did not find."""
+    passed = [finding.check for finding in report.findings if finding.status is Status.PASS]
+    return frozenset(
+        fault for name in passed if name in REGISTRY
+        for fault, weight in REGISTRY[name].detects.items() if weight >= PROOF
+    ) - frozenset(suspected(report))

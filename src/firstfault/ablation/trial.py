@@ -17,8 +17,6 @@ from firstfault.loop import Trained, predict, train
 from firstfault.metrics import metric_of
 from firstfault.recipe import Recipe, Tensors
 
-__all__ = ["Arm", "Bench", "OnTrial", "Run", "Scale", "Trial"]
-
 BASELINE = "baseline"
 LEAST_ROWS = 0.2
 LEAST_EPOCHS = 0.4
@@ -88,23 +86,27 @@ class Scale:
 class Run:
     """What is left of one training. `score` is NaN when it crashed, ended in NaN, or ended no epoch.
 
-    `ended` tells that it ran to its end: neither a crash nor the deadline cut it. `done` is the share of
-    its epochs that were run.
+    `done` is the share of its epochs that were run; less than 1 without a crash means that the deadline cut it.
     """
 
     model: nn.Module | None
     score: float
     seconds: float
-    ended: bool
+    crashed: bool = False
     done: float = 1.0
+
+    @property
+    def cut(self) -> bool:
+        """Whether the deadline ended it."""
+        return self.done < 1 and not self.crashed
 
     @classmethod
     def of(cls, trained: Trained, recipe: Recipe) -> Run:
         """The run of a training of `recipe`."""
         wanted = recipe.training.epochs if recipe.training.fit is None else len(trained.epochs)
-        ended = trained.crash is None and len(trained.epochs) >= wanted
-        score = trained.score if trained.crash is None else math.nan
-        return cls(trained.model, score, trained.seconds, ended, len(trained.epochs) / max(wanted, 1))
+        crashed = trained.crash is not None
+        score = math.nan if crashed else trained.score
+        return cls(trained.model, score, trained.seconds, crashed, len(trained.epochs) / max(wanted, 1))
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,15 @@ class Bench:
         key = (seed, self.scale)
         if key not in self._kept:
             run = self._observed(seed) or self._train(BASELINE, "unchanged", self.recipe, seed, deadline)
-            if deadline is not None and not run.ended:
+            if run.cut:
                 return run
             self._kept[key] = run
         return self._kept[key]
+
+    def full_score(self) -> float | None:
+        """The score of the unchanged target trained in full with its own seed, where that was done."""
+        run = self._kept.get((self.seeds[0], Scale()))
+        return None if run is None else floor(self.recipe, run.score)
 
     def before(self, arm: Arm, seed: int) -> float:
         """The score of the unchanged target beside an arm: by its metric, and on its validation where it says so."""
@@ -175,7 +182,7 @@ class Bench:
         try:
             run = Run.of(train(recipe, seed, deadline=deadline), recipe)
         except (UserCodeError, FirstfaultError):
-            run = Run(None, math.nan, time.perf_counter() - started, ended=False)
+            run = Run(None, math.nan, time.perf_counter() - started, crashed=True)
         self._tell(factor, change, recipe, seed, run)
         return run
 
