@@ -20,6 +20,7 @@ from firstfault.recipe import Recipe, Tensors
 BASELINE = "baseline"
 LEAST_ROWS = 0.2
 LEAST_EPOCHS = 0.4
+NEARLY_FULL = 0.8
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Scale:
 
         `epochs` is the length of a full training, None where it can't be cut.
         """
-        if share >= 1:
+        if share >= NEARLY_FULL:
             return cls()
         rows = max(LEAST_ROWS, share)
         if epochs is None or share >= LEAST_ROWS:
@@ -152,11 +153,14 @@ class Bench:
         run = self._kept.get((self.seeds[0], Scale()))
         return None if run is None else floor(self.recipe, run.score)
 
+    def judges_alike(self, arm: Arm) -> bool:
+        """Whether an arm is judged by the target's own metric on its own validation split."""
+        return not arm.same_validation and metric_of(arm.recipe.task, arm.recipe.training.metric)[0] == self.metric
+
     def before(self, arm: Arm, seed: int) -> float:
         """The score of the unchanged target beside an arm: by its metric, and on its validation where it says so."""
         run = self.baseline(seed)
-        own = metric_of(arm.recipe.task, arm.recipe.training.metric)[0] == self.metric
-        if own and not arm.same_validation:
+        if self.judges_alike(arm):
             return floor(self.recipe, run.score)
         judged = arm.recipe if arm.same_validation else replace(
             self.recipe, training=replace(self.recipe.training, metric=arm.recipe.training.metric)
