@@ -12,7 +12,7 @@ from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
 NOTHING = "–"
 _NOT_NUMBERS = {"nan": "NaN", "inf": "∞", "-inf": "−∞"}
-_PROVEN = 0.9
+_PROVEN = {None: 0.9, False: 0.81}      # a refuted proof keeps 0.9 of its weight
 
 
 def number(value: Any) -> str:
@@ -93,7 +93,7 @@ def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
     """How the test of a fault ended: one word, and the sentence that explains it."""
     if fault.confirmed:
         return "confirmed", "undoing it restored the metric"
-    proof = "; it stands on proof from structure" if fault.confidence >= _PROVEN * _PROVEN else ""
+    proof = "; it stands on proof from structure" if fault.confidence >= _PROVEN[fault.confirmed] else ""
     if fault.confirmed is False:
         return "refuted", f"undoing it did not restore the metric{proof}"
     reasons = [outcome.reason for outcome in outcomes if outcome.fault == fault.fault and outcome.reason]
