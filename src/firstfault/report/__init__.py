@@ -1,6 +1,7 @@
-"""The report of a run: one HTML file, and the verdict as markdown and in the terminal."""
+"""Reports of a verdict: an HTML page, markdown, and a panel in the terminal."""
 
-from firstfault.report.context import ReportContext, context_of
-from firstfault.report.html import write_report
+from firstfault.report.context import ReportContext
+from firstfault.report.gathering import context_of
+from firstfault.report.page import write_report
 
 __all__ = ["ReportContext", "context_of", "write_report"]

@@ -1,0 +1,129 @@
+"""Collects what a report shows from the parts of a subject that are already built; it builds none."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from firstfault.report.context import ReportContext, Rows
+from firstfault.report.samples import sample_images, sample_rows
+from firstfault.subject import Subject
+
+logger = logging.getLogger(__name__)
+SERIES = ("loss", "grad_norm", "update_ratio", "lr")
+MOST_DIGESTED = 200_000
+
+
+def context_of(
+    subject: Subject,
+    *,
+    links: Mapping[str, str] | None = None,
+    ablation: Rows = (),
+    plots: Mapping[str, bytes] | None = None,
+) -> ReportContext:
+    """The context of a subject's report, from the parts it has built so far; nothing new is run.
+
+    Args:
+        subject: the target as it was examined.
+        links: URLs of the MLflow and Prefect runs, by title.
+        ablation: rows of an ablation sweep.
+        plots: PNG bytes by title.
+    """
+    parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
+    for gather in (_stages, _curves, _sample, _environment):
+        parts |= _guarded(gather, subject)
+    return ReportContext(**parts)
+
+
+def _guarded(gather: Callable[[Subject], dict[str, Any]], subject: Subject) -> dict[str, Any]:
+    """A part of the report that can't be gathered is left out: it must not cost the report."""
+    try:
+        return gather(subject)
+    except Exception:
+        logger.warning("the report lacks a part: %s failed", gather.__name__.strip("_"), exc_info=True)
+        return {}
+
+
+def _built(subject: Subject, name: str) -> Any:
+    value = subject.built.get(name)
+    return None if isinstance(value, BaseException) else value
+
+
+def _stages(subject: Subject) -> dict[str, Any]:
+    from firstfault.stages import stage_table
+
+    pipeline = _built(subject, "pipeline")
+    return {"stages": stage_table(pipeline)} if pipeline is not None else {}
+
+
+def _curves(subject: Subject) -> dict[str, Any]:
+    trained = _built(subject, "trained")
+    if trained is None:
+        return {}
+    record = getattr(trained, "record", None)
+    steps = {name: list(series) for name in SERIES if (series := getattr(record, name, None))}
+    sparse = list(getattr(record, "ratio_steps", None) or ())
+    return {
+        "epochs": [asdict(epoch) for epoch in trained.epochs],
+        "metric": trained.metric,
+        "steps": steps,
+        "step_numbers": {"update_ratio": sparse} if sparse else {},
+        "epoch_ends": list(getattr(record, "epoch_ends", None) or ()),
+    }
+
+
+def _sample(subject: Subject) -> dict[str, Any]:
+    raw, pipeline = _built(subject, "raw"), _built(subject, "pipeline")
+    if raw is None:
+        return {}
+    prepared = [pipeline.prepared.train] if pipeline is not None else []
+    images = sample_images([raw.train, *prepared])
+    if images is not None:
+        return {"sample_images": images[0], "sample_labels": images[1]}
+    label = getattr(subject.target.data, "label", None)
+    rows, masked = sample_rows(raw.train, label if isinstance(label, str) else "label")
+    return {"sample_rows": rows, "masked": masked}
+
+
+def _environment(subject: Subject) -> dict[str, Any]:
+    from firstfault.provenance import git_sha, versions
+
+    found: dict[str, Any] = {
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "depth": subject.depth.value,
+        "seed": subject.seed,
+        "task": subject.target.task,
+        "commit": git_sha(subject.target.root) or "outside git",
+        "data digest": _digest(subject),
+        "model": _model(subject),
+        "device": _device(subject),
+        "platform": platform.platform(terse=True),
+        **versions(),
+    }
+    return {"environment": {key: value for key, value in found.items() if value is not None}}
+
+
+def _digest(subject: Subject) -> str | None:
+    raw = _built(subject, "raw")
+    if raw is None or len(raw.train.y) > MOST_DIGESTED:
+        return None
+    from firstfault.session import data_digest
+
+    return data_digest(subject)
+
+
+def _model(subject: Subject) -> str | None:
+    model = getattr(_built(subject, "trained"), "model", None) or _built(subject, "model")
+    if model is None:
+        return None
+    return f"{type(model).__name__}, {sum(weight.numel() for weight in model.parameters()):,} parameters"
+
+
+def _device(subject: Subject) -> str | None:
+    model = getattr(_built(subject, "trained"), "model", None)
+    first = next(iter(model.parameters()), None) if model is not None else None
+    return None if first is None else str(first.device)

@@ -1,0 +1,217 @@
+"""The report: one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.report import charts, pictures, wording
+from firstfault.report.charts import Line, Mark
+from firstfault.report.context import ReportContext
+from firstfault.report.png import image_png
+from firstfault.report.rungs import rungs_of
+from firstfault.verdict import Fault, Verdict
+
+HERE = Path(__file__).parent
+MOST_IN_FULL = 12
+EPOCH_CHARTS = (("Loss", "loss"), ("", "metric"))
+STEP_CHARTS = {
+    "loss": ("Loss per step", False), "grad_norm": ("Gradient norm", True),
+    "update_ratio": ("Update ratio ‖Δw‖ / ‖w‖", True), "lr": ("Learning rate", False),
+}
+KNOWN_FILES = {
+    "verdict.json": "the verdict, for tools", "stages.json": "statistics of every preprocessing stage",
+    "model_summary.txt": "layers, shapes and parameters", "trained.pt": "the trained weights",
+    "failure_cases.json": "what the safety evaluation got wrong", "gx_result.json": "Great Expectations, as JSON",
+    "safety_evaluation_report.pdf": "the safety evaluation, as PDF", "layer_1_data.json": "findings of a layer",
+}
+
+
+def write_report(verdict: Verdict, folder: Path, *, context: ReportContext | None = None) -> Path:
+    """Write `report.html` into `folder`, and return its path.
+
+    The page links the other files of `folder` relatively; everything else is inside it.
+    """
+    path = folder / "report.html"
+    path.write_text(render_page(verdict, context or ReportContext(), _files(folder)), encoding="utf-8")
+    return path
+
+
+def render_page(verdict: Verdict, context: ReportContext, files: Sequence[dict[str, str]] = ()) -> str:
+    """The page of a verdict as HTML."""
+    reports = {report.layer: report for report in verdict.layers}
+    training = reports.get(Layer.TRAINING)
+    template = _environment().get_template("report.html")
+    return template.render(
+        verdict=verdict,
+        context=context,
+        rungs=rungs_of(verdict),
+        files=files,
+        charts=charts_of(context, training),
+        notices=wording.of_status(training, Status.FAIL, Status.WARN) if training else [],
+        cleared=_cleared(verdict),
+        safety=_safety(verdict),
+        ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
+        images=[_data_url(image_png(image)) for image in _images(context)],
+        plots={title: _data_url(png) for title, png in context.plots.items()},
+        time=_time(verdict),
+        css=(HERE / "report.css").read_text(encoding="utf-8"),
+    )
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    jinja = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    jinja.filters |= {
+        "number": wording.number, "brief": wording.brief, "duration": wording.duration, "percent": wording.percent,
+        "words": wording.words, "sentence": wording.sentence, "wrong": wording.what_is_wrong, "raw_css": Markup,
+    }
+    jinja.globals |= {
+        "headline": wording.headline, "tested": wording.tested, "swap_numbers": wording.swap_numbers,
+        "swap_basis": wording.swap_basis, "tally": wording.tally, "count": wording.count, "sorted_findings": findings_by_kind,
+        "swap_picture": pictures.swap_picture, "share_bar": pictures.share_bar, "safe_url": safe_url,
+        "file_url": file_url, "is_mapping": lambda value: hasattr(value, "items"), "is_rows": _is_rows,
+        "columns": columns_of, "proves": proves,
+    }
+    return jinja
+
+
+def findings_by_kind(report: LayerReport) -> dict[str, list[Finding]]:
+    """The findings of a layer: the bad ones in full (at most a dozen), more bad ones, passed, skipped."""
+    bad = wording.of_status(report, Status.FAIL, Status.ERROR, Status.WARN)
+    return {
+        "full": bad[:MOST_IN_FULL],
+        "more": bad[MOST_IN_FULL:],
+        "passed": wording.of_status(report, Status.PASS),
+        "skipped": wording.of_status(report, Status.SKIPPED),
+    }
+
+
+def charts_of(context: ReportContext, training: LayerReport | None = None) -> list[Any]:
+    """The curves of a context as SVG, with the findings of the training layer marked."""
+    bad = wording.of_status(training, Status.FAIL, Status.WARN) if training else []
+    drawn = []
+    if context.epochs:
+        marks = [mark for finding in bad if (mark := mark_of(finding, "epoch"))]
+        drawn += [_epoch_chart(context, title or wording.sentence(context.metric), key, marks) for title, key in EPOCH_CHARTS]
+    marks = [mark for finding in bad if (mark := mark_of(finding, "step"))]
+    drawn += [_step_chart(context, key, marks) for key in STEP_CHARTS if len(context.steps.get(key, ()))]
+    return drawn
+
+
+def mark_of(finding: Finding, unit: str) -> Mark | None:
+    """Where a finding lies on an axis of epochs or steps: from `step 12` in its place, or in its message."""
+    for text in (finding.where or "", finding.message):
+        if found := re.search(rf"\b{unit} (\d+)", text):
+            return Mark(float(found[1]), f"{finding.check}: {finding.message}")
+    return None
+
+
+def _epoch_chart(context: ReportContext, title: str, key: str, marks: list[Mark]) -> Any:
+    numbers = [float(epoch.get("number", index + 1)) for index, epoch in enumerate(context.epochs)]
+    lines = [
+        Line(name, numbers, [_real(epoch.get(f"{name}_{key}")) for epoch in context.epochs], name)
+        for name in ("train", "validation")
+    ]
+    return charts.line_chart(title, lines, x_label="epoch", marks=marks)
+
+
+def _step_chart(context: ReportContext, key: str, marks: list[Mark]) -> Any:
+    title, log = STEP_CHARTS[key]
+    series = [_real(value) for value in context.steps[key]]
+    steps = list(context.step_numbers.get(key, ())) or list(range(1, len(series) + 1))
+    line = Line("", [float(step) for step in steps[: len(series)]], series)
+    return charts.line_chart(title, [line], x_label="optimizer step", log=log, marks=marks, ticks=list(context.epoch_ends)[:60])
+
+
+def _real(value: Any) -> float:
+    try:
+        return float("nan") if value is None else float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _cleared(verdict: Verdict) -> list[Any]:
+    """The suspicions that were tested, and do not stand."""
+    standing = {fault.fault for fault in verdict.faults}
+    return [outcome for outcome in verdict.outcomes if outcome.fault not in standing]
+
+
+def _safety(verdict: Verdict) -> dict[str, Any]:
+    """The safety evaluation without its findings, which the ladder shows."""
+    return {key: value for key, value in (verdict.safety or {}).items() if key not in ("findings", "report", "artifacts")}
+
+
+def proves(fault: Fault) -> list[str]:
+    """The evidence of a fault, each sentence once."""
+    return list(dict.fromkeys(fault.evidence))
+
+
+def _images(context: ReportContext) -> list[Any]:
+    return [] if context.sample_images is None else list(context.sample_images[:16])
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _time(verdict: Verdict) -> list[dict[str, Any]]:
+    """Seconds per layer, and what is left of the whole for swaps and the rest."""
+    rows = [{"name": report.layer.value, "seconds": report.seconds, "style": "layer"} for report in verdict.layers]
+    rest = verdict.seconds - sum(report.seconds for report in verdict.layers)
+    if rows and rest >= 0.05:
+        rows.append({"name": "swaps, packaging, records", "seconds": rest, "style": "rest"})
+    longest = max((row["seconds"] for row in rows), default=0.0) or 1.0
+    return [{**row, "width": round(100 * row["seconds"] / longest, 1)} for row in rows]
+
+
+def columns_of(rows: Sequence[Any], *without: str) -> list[str]:
+    """The keys of some rows, in the order in which they first come."""
+    return [key for key in dict.fromkeys(key for row in rows for key in row) if key not in without]
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(hasattr(item, "items") for item in value)
+
+
+def safe_url(url: str) -> str | None:
+    """`url` when a report may link it: http, https, file or a relative path; None for anything else."""
+    text = str(url).strip()
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.\-]*:", text)
+    if scheme is None:
+        return None if text.startswith("//") else text
+    return text if scheme[0].lower() in ("http:", "https:", "file:") else None
+
+
+def file_url(name: str) -> str:
+    """The relative address of a file beside the report."""
+    return f"./{quote(name)}"
+
+
+def _files(folder: Path) -> list[dict[str, str]]:
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".") and entry.name != "report.html"]
+    return [
+        {"name": entry.name + "/" * entry.is_dir(), "about": _about(entry.name), "size": _size(entry)} for entry in entries
+    ]
+
+
+def _about(name: str) -> str:
+    if re.fullmatch(r"layer_\d_\w+\.json", name):
+        return "findings of one layer, for tools"
+    return KNOWN_FILES.get(name, "")
+
+
+def _size(entry: Path) -> str:
+    if entry.is_dir():
+        return "folder"
+    size = entry.stat().st_size
+    return f"{size} B" if size < 1000 else f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"

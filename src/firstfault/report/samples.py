@@ -1,0 +1,82 @@
+"""A few samples to look at: rows with personal data masked, or images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.splits import Split, to_array
+
+MASK = "•••"
+MOST_ROWS, MOST_COLUMNS, MOST_IMAGES, SMALLEST_SIDE = 8, 24, 16, 6
+PERSONAL = frozenset({
+    "name", "firstname", "lastname", "surname", "forename", "fullname", "username", "email", "mail", "phone",
+    "telephone", "mobile", "fax", "address", "street", "ssn", "passport", "iban", "birthday", "birthdate", "dob", "ip",
+})
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_PHONE = re.compile(r"\+?[\d(][\d\s().\-]{7,}\d")
+_IMPERSONAL = frozenset({"file", "product", "column", "class", "feature", "model", "brand", "item", "category"})
+
+
+def is_personal(column: str, values: Sequence[Any]) -> bool:
+    """Whether a column looks like names, emails, phone numbers, addresses: by its own name or by its values."""
+    tokens = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower())
+    if PERSONAL & set(tokens) and not _IMPERSONAL & set(tokens):
+        return any(isinstance(value, str) for value in values) or bool({"phone", "mobile", "telephone", "ssn"} & set(tokens))
+    texts = [value for value in values if isinstance(value, str)]
+    return any(_EMAIL.search(text) or _is_phone(text) for text in texts)
+
+
+def _is_phone(text: str) -> bool:
+    match = _PHONE.fullmatch(text.strip())
+    return match is not None and sum(letter.isdigit() for letter in text) >= 9 and not re.fullmatch(r"[\d.\-]+", text.strip())
+
+
+def sample_rows(split: Split, label: str = "label") -> tuple[list[dict[str, Any]], list[str]]:
+    """The first rows of a split with their labels, and the columns that were masked."""
+    frame = _frame(split.X)
+    y = to_array(split.y)[:MOST_ROWS]
+    masked = [name for name in frame.columns if is_personal(str(name), frame[name].tolist())]
+    rows = [
+        {str(name): MASK if name in masked else _plain(value) for name, value in row.items()}
+        for row in frame.head(MOST_ROWS).iloc[:, :MOST_COLUMNS].to_dict("records")
+    ]
+    return [{label: _plain(answer), **row} for row, answer in zip(rows, y, strict=False)], [str(name) for name in masked]
+
+
+def _frame(X: Any) -> pd.DataFrame:
+    """At most 200 rows of inputs as a frame; the rows of an array are flattened."""
+    if isinstance(X, pd.DataFrame):
+        return X.head(200)
+    array = to_array(X[:MOST_ROWS])
+    flat = array.reshape(len(array), -1)
+    return pd.DataFrame(flat[:, :MOST_COLUMNS // 2], columns=[f"[{index}]" for index in range(min(flat.shape[1], MOST_COLUMNS // 2))])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | list | tuple):
+        return ", ".join(str(_plain(item)) for item in list(value)[:12])
+    if hasattr(value, "item"):
+        value = value.item()
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def sample_images(splits: Sequence[Split]) -> tuple[Any, list[Any]] | None:
+    """Up to 16 images and labels of the first of some splits that holds images; None when none does."""
+    for split in splits:
+        if isinstance(split.X, pd.DataFrame | Mapping) or not looks_like_images(np.shape(split.X)):
+            continue
+        images = to_array(split.X[:MOST_IMAGES])
+        if images.dtype.kind in "buif":
+            return images, [_plain(value) for value in to_array(split.y)[:MOST_IMAGES]]
+    return None
+
+
+def looks_like_images(shape: tuple[int, ...]) -> bool:
+    """Whether inputs of that shape are images `(N, H, W)`, `(N, C, H, W)` or `(N, H, W, C)`."""
+    sides = sorted(shape[1:])
+    return len(shape) in (3, 4) and shape[0] > 0 and sides[-2] >= SMALLEST_SIDE and 4 * sides[-2] >= sides[-1]

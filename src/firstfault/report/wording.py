@@ -1,0 +1,138 @@
+"""Numbers, durations and statuses in the words of every report: page, terminal, markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from firstfault.faults import FAULTS
+from firstfault.finding import Finding, LayerReport, Status
+from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
+
+NOTHING = "–"
+_NOT_NUMBERS = {"nan": "NaN", "inf": "∞", "-inf": "−∞"}
+_PROVEN = {None: 0.9, False: 0.81}      # a refuted proof keeps 0.9 of its weight
+
+
+def number(value: Any) -> str:
+    """A number in at most four significant digits, `12,345` or `1.2e-05`; NaN and infinity by name."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return _NOT_NUMBERS.get(value, value)
+    if isinstance(value, int):
+        return f"{value:,}".replace("-", "−")
+    return _real(float(value))
+
+
+def _real(value: float) -> str:
+    if not math.isfinite(value):
+        return _NOT_NUMBERS[str(value)]
+    size = abs(value)
+    if size and (size < 1e-3 or size >= 1e7):
+        return f"{value:.2e}".replace("-", "−", int(value < 0))
+    digits = 0 if size >= 1000 else max(0, 3 - math.floor(math.log10(size))) if size else 0
+    text = f"{value:,.{min(digits, 4)}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def brief(value: Any, longest: int = 120) -> str:
+    """Any plain value as one short line."""
+    if value is None or isinstance(value, bool | int | float):
+        return number(value)
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{key} {brief(item)}" for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        text = ", ".join(brief(item) for item in value)
+    else:
+        text = number(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= longest else f"{text[:longest - 1]}…"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `31 s` or `2 min 5 s`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage; what is not certain is not shown as 100 %."""
+    return f"{min(share * 100, 99) if share < 1 else 100:.0f} %"
+
+
+def words(key: Any) -> str:
+    """A key such as `data_digest` as words."""
+    return str(key).replace("_", " ")
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital at its start."""
+    return text[:1].upper() + text[1:]
+
+
+def count(amount: int, noun: str) -> str:
+    """`1 finding`, `2 findings`."""
+    return f"{amount:,} {noun}" + ("" if amount == 1 else "s")
+
+
+def what_is_wrong(fault: str) -> str:
+    """A fault id in words, as a sentence without its full stop."""
+    if fault == "user_code_raises":
+        return "The code raises an exception"
+    return sentence(FAULTS[fault].wrong if fault in FAULTS else words(fault))
+
+
+def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
+    """How the test of a fault ended: one word, and the sentence that explains it."""
+    if fault.confirmed:
+        return "confirmed", "undoing it restored the metric"
+    proof = "; it stands on proof from structure" if fault.confidence >= _PROVEN[fault.confirmed] else ""
+    if fault.confirmed is False:
+        return "refuted", f"undoing it did not restore the metric{proof}"
+    reasons = [outcome.reason for outcome in outcomes if outcome.fault == fault.fault and outcome.reason]
+    return "not tested", (reasons[0] if reasons else "no swap was run for it") + proof
+
+
+def swap_numbers(swap: Swap) -> str:
+    """`accuracy 0.61 → 0.86`, where a training without a score counts as `no score`."""
+    before, after = ("no score" if score is None else number(score) for score in (swap.before, swap.after))
+    return f"{swap.metric} {before} → {after}"
+
+
+def swap_basis(swap: Swap) -> str:
+    """`mean of 3 seeds, p = 0.01`."""
+    basis = f"mean of {swap.seeds} paired seeds" if swap.seeds > 1 else "one seed"
+    return basis if swap.p_value is None else f"{basis}, p = {number(swap.p_value)}"
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict as one sentence."""
+    if verdict.faults:
+        return what_is_wrong(verdict.faults[0].fault)
+    if verdict.status is VerdictStatus.ERROR:
+        return "A check crashed, so nothing is certain"
+    if not any(finding.status is Status.PASS for report in verdict.layers for finding in report.findings):
+        return "Nothing could be examined"
+    return "No fault found"
+
+
+def of_status(report: LayerReport, *statuses: Status) -> list[Finding]:
+    """The findings of a report that have one of the statuses, in the given order of statuses."""
+    return [finding for status in statuses for finding in report.findings if finding.status is status]
+
+
+def tally(report: LayerReport) -> list[tuple[Status, str]]:
+    """How many findings a layer has of each status, the worst first: `2 failed`, `1 to look at`, `18 passed`."""
+    names = {
+        Status.FAIL: "failed", Status.ERROR: "crashed", Status.WARN: "to look at", Status.PASS: "passed",
+        Status.SKIPPED: "skipped",
+    }
+    counts = {status: len(of_status(report, status)) for status in names}
+    return [(status, f"{counts[status]:,} {name}") for status, name in names.items() if counts[status]]
