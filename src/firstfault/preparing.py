@@ -49,9 +49,11 @@ class Pipeline:
 
 
 def steps_of(preprocess: Any) -> list[tuple[str, Any]]:
-    """A target's `preprocess` as a list of (name, step)."""
+    """A target's `preprocess` as a list of (name, step); a pipeline of scikit-learn in its own steps."""
     if preprocess is None:
         return []
+    if type(preprocess).__module__ == "sklearn.pipeline" and isinstance(getattr(preprocess, "steps", None), list):
+        return [(name, step) for name, step in preprocess.steps if step not in (None, "passthrough")]
     if isinstance(preprocess, list | tuple):
         return [(name, step) for name, step in preprocess]
     return [(getattr(preprocess, "__name__", type(preprocess).__name__), preprocess)]
@@ -74,13 +76,14 @@ def prepare(target: Target, raw: Splits) -> Pipeline:
         except Exception as error:
             raise UserCodeError(Layer.PREPROCESSING, f"preprocess step {name!r}", error, target.root) from error
         steps.append((name, applied))
+    stages[-1] = Stage(stages[-1].name, _dense(stages[-1].splits))
     return Pipeline(tuple(steps), tuple(stages))
 
 
 def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:
     assert target.prepare is not None
     try:
-        splits = as_splits(target.prepare(copy.deepcopy(raw)))
+        splits = _dense(as_splits(target.prepare(copy.deepcopy(raw))))
     except Exception as error:
         raise UserCodeError(Layer.PREPROCESSING, "prepare", error, target.root) from error
     return Pipeline((), (Stage("raw", raw), Stage("prepare", splits)))
@@ -90,14 +93,22 @@ def _fit(step: Any, train: Split) -> Callable[[Any], Any]:
     if not hasattr(step, "transform"):
         return lambda X: step(X)
     fitted = copy.deepcopy(step)
-    if hasattr(fitted, "fit"):
-        wants_y = "y" in inspect.signature(fitted.fit).parameters
-        fitted.fit(_copy(train.X), train.y) if wants_y else fitted.fit(_copy(train.X))
+    fit = getattr(fitted, "fit", None) or getattr(fitted, "fit_transform", None)
+    if fit is not None:
+        wants_y = "y" in inspect.signature(fit).parameters
+        fit(_copy(train.X), train.y) if wants_y else fit(_copy(train.X))
     return fitted.transform  # type: ignore[no-any-return]
 
 
 def _apply(step: Callable[[Any], Any], splits: Splits) -> Splits:
     return Splits(*(Split(step(_copy(split.X)), split.y) for _, split in splits.items()))
+
+
+def _dense(splits: Splits) -> Splits:
+    """The splits with sparse matrices as arrays: a tensor is made of them anyway, and they have no length."""
+    return Splits(*(
+        Split(split.X.toarray() if hasattr(split.X, "toarray") else split.X, split.y) for _, split in splits.items()
+    ))
 
 
 def _copy(X: Any) -> Any:

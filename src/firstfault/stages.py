@@ -45,14 +45,33 @@ def statistics(split: Split) -> dict[str, Any]:
 
 
 def numbers(X: Any) -> np.ndarray[Any, Any]:
-    """The numeric part of inputs as float64 `(N, …)`; columns of text are left out."""
+    """The numeric part of inputs as float64 `(N, …)`; columns of text are left out, numbers kept as objects are read."""
     if isinstance(X, pd.DataFrame):
         numeric = X.select_dtypes(include=["number", "bool"])
         return numeric.to_numpy(dtype=np.float64, na_value=np.nan)
     array = to_array(X)
-    if array.dtype == object or array.dtype.kind in "USM":
-        return np.empty((len(array), 0))
+    if array.dtype == object:
+        return _numbers_among_objects(array)
+    if array.dtype.kind in "USMm" or array.ndim == 0:
+        return np.empty((len(array) if array.ndim else 0, 0))
+    if array.ndim == 1:
+        array = array[:, None]
     return array.astype(np.float64)
+
+
+def _numbers_among_objects(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of objects as float64, its columns of text left out."""
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        if array.ndim != 2:
+            return np.empty((len(array), 0))
+    numeric = [column for column in range(array.shape[1]) if _are_numbers(array[:, column])]
+    return array[:, numeric].astype(np.float64)
+
+
+def _are_numbers(values: np.ndarray[Any, Any]) -> bool:
+    return all(value is None or isinstance(value, int | float | np.number) for value in values)
 
 
 def missing_cells(X: Any) -> int:

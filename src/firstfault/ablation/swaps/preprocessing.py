@@ -1,33 +1,48 @@
-"""Known-good preparation: standardised inputs, aligned labels, one path for every split."""
+"""Known-good preparation: standardised inputs, raw labels, one path for every split."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from firstfault.ablation.swap import swap
 from firstfault.errors import Missing
-from firstfault.recipe import Recipe, Tensors
+from firstfault.preparing import Labels, to_inputs
+from firstfault.recipe import Recipe, Tensors, make_recipe
+from firstfault.splits import Split, Splits, to_array
+
+STANDARDISED = ("missing_normalisation", "double_normalisation")
+REPREPARED = ("misaligned_labels", "inconsistent_transform", "batch_dependent_transform", "nondeterministic_transform")
 
 
-@swap(change="standardise the inputs", undoes=("missing_normalisation", "double_normalisation"))
+@swap(change="standardise the inputs", undoes=STANDARDISED)
 def standardised_inputs(subject: Any) -> Recipe:
     """Inputs with mean 0 and deviation 1 per column (per channel for images), fitted on train."""
     recipe = subject.recipe
-    if not recipe.train.x.is_floating_point() and recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype == torch.int64:
+    if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype == torch.int64:
         raise Missing("token ids have no scale")
-    x = recipe.train.x.float()
-    axes = [axis for axis in range(x.ndim) if axis != 1] if x.ndim > 2 else [0]
-    mean = x.nanmean(axes, keepdim=True)
-    deviation = (x - mean).pow(2).nanmean(axes, keepdim=True).sqrt()
+    scale = standardiser(recipe.train.x)
+    return _each(recipe, lambda part: Tensors(scale(part.x), part.y))
+
+
+def standardiser(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function that standardises inputs by the statistics of `x`: per column, per channel of `(N, C, H, W)`."""
+    values = torch.where(torch.isfinite(x), x, torch.full_like(x, float("nan"))) if x.is_floating_point() else x
+    values = values.double()
+    channel = 1 if x.ndim == 4 else x.ndim - 1
+    axes = [axis for axis in range(x.ndim) if axis != channel] if x.ndim > 1 else [0]
+    mean = values.nanmean(axes, keepdim=True)
+    deviation = (values - mean).pow(2).nanmean(axes, keepdim=True).sqrt()
     deviation = torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
-    parts = {
-        name: Tensors((part.x.float() - mean) / deviation, part.y)
-        for name, part in (("train", recipe.train), ("validation", recipe.validation), ("test", recipe.test))
-    }
-    return replace(recipe, **parts)
+    return lambda part: ((part.double() - mean) / deviation).float()
+
+
+def _each(recipe: Recipe, change: Callable[[Tensors], Tensors]) -> Recipe:
+    return replace(recipe, train=change(recipe.train), validation=change(recipe.validation), test=change(recipe.test))
 
 
 @swap(change="standardise the target", undoes=("target_not_scaled",))
@@ -36,12 +51,9 @@ def standardised_target(subject: Any) -> Recipe:
     recipe = subject.recipe
     if recipe.task != "regression":
         raise Missing("the task is no regression")
-    mean, deviation = recipe.train.y.mean(0, keepdim=True), recipe.train.y.std(0, keepdim=True).clamp_min(1e-12)
-    parts = {
-        name: Tensors(part.x, (part.y - mean) / deviation)
-        for name, part in (("train", recipe.train), ("validation", recipe.validation), ("test", recipe.test))
-    }
-    return replace(recipe, **parts).with_training(metric="r2")
+    mean, deviation = recipe.train.y.float().mean(0, keepdim=True), recipe.train.y.float().std(0, keepdim=True)
+    swapped = _each(recipe, lambda part: Tensors(part.x, (part.y - mean) / deviation.clamp_min(1e-12)))
+    return swapped.with_training(metric="r2")
 
 
 @swap(change="no augmentation", undoes=("destructive_augmentation",))
@@ -52,35 +64,104 @@ def no_augmentation(subject: Any) -> Recipe:
     return subject.recipe.with_training(augment=None)  # type: ignore[no-any-return]
 
 
+@swap(change="the raw labels", undoes=("label_scaled", "label_encoding_order"))
+def raw_labels(subject: Any) -> Recipe:
+    """The prepared inputs with the labels of the raw data, where the preparation kept the order of rows."""
+    from firstfault.checks.preprocessing.labels import _by_row
+
+    recipe, raw = subject.recipe, dict(subject.raw.items())
+    labels = Labels.of(recipe.task, raw["train"].y)
+    tensors = []
+    for name, prepared in subject.prepared.items():
+        first, second = to_array(raw[name].y).reshape(-1), to_array(prepared.y).reshape(-1)
+        if len(first) != len(second) or _by_row(first, second) is None:
+            raise Missing(f"the raw labels cannot be matched with the prepared rows of {name}")
+        tensors.append(Tensors(dict(zip(("train", "validation", "test"), _tensors(recipe), strict=True))[name].x, labels.encode(raw[name].y)))
+    train, validation, test = tensors
+    return replace(recipe, train=train, validation=validation, test=test, classes=len(labels.classes))
+
+
+def _tensors(recipe: Recipe) -> tuple[Tensors, Tensors, Tensors]:
+    return recipe.train, recipe.validation, recipe.test
+
+
+@swap(change="train prepared on the path of validation", undoes=("misaligned_labels",))
+def train_on_validation_path(subject: Any) -> Recipe:
+    """The training rows sent through what the preparation does to validation rows."""
+    from firstfault.checks.preprocessing.rerun import rerun
+
+    raw = subject.raw
+    again = rerun(subject, Splits(raw.train, raw.train, raw.test)) if subject.target.prepare else None
+    if again is None or len(again.prepared.validation.X) != len(raw.train.y):
+        raise Missing("the preparation has no path of its own for validation")
+    made = _recipe_of(subject, Splits(again.prepared.validation, subject.prepared.validation, subject.prepared.test))
+    if made.train.x.shape == subject.recipe.train.x.shape and torch.equal(made.train.x, subject.recipe.train.x):
+        raise Missing("both paths give the same inputs")
+    return made
+
+
+@swap(change="every split prepared together with train", undoes=(*REPREPARED, "label_encoding_order"))
+def one_path(subject: Any) -> Recipe:
+    """Train, validation and test sent down the path of train in one piece, and parted again by position."""
+    from firstfault.checks.preprocessing.rerun import joined, rerun
+
+    raw = subject.raw
+    whole = joined(raw.train, raw.validation, raw.test)
+    again = rerun(subject, Splits(whole, raw.validation, raw.test))
+    if again is None or len(again.prepared.train.X) != len(whole.y):
+        raise Missing("the preparation of train does not keep the rows")
+    bounds = np.cumsum([0, *(len(split.y) for _, split in raw.items())])
+    prepared = again.prepared.train
+    parts = [Split(to_inputs(prepared.X)[a:b], to_array(prepared.y)[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    made, recipe = _recipe_of(subject, Splits(*parts)), subject.recipe
+    same = made.validation.x.shape == recipe.validation.x.shape and torch.allclose(made.validation.x, recipe.validation.x, atol=1e-3)
+    if same and torch.equal(made.validation.y, recipe.validation.y):
+        raise Missing("validation comes out of both paths alike")
+    return made
+
+
 @swap(
     change="known-good preparation of the raw data",
-    undoes=("misaligned_labels", "label_scaled", "inconsistent_transform", "batch_dependent_transform", "label_encoding_order"),
-    same_validation=True,
+    undoes=(*REPREPARED, "label_scaled", "label_encoding_order", "information_loss", "wrong_dtype", "scrambled_axes"),
 )
 def known_good_preparation(subject: Any) -> Recipe:
-    """The raw splits, prepared so that inputs keep their labels: as they are, on the scale of the user's own.
-
-    It applies where the user's preparation keeps the shape of a sample.
-    """
-    from firstfault.preparing import to_inputs
-    from firstfault.recipe import make_recipe
-    from firstfault.splits import Split, Splits
-
+    """The raw splits, standardised by train and with columns of text one-hot, where the model's width fits them."""
     recipe, raw = subject.recipe, subject.raw
-    inputs = {}
-    for name, split in raw.items():
+    inputs = _plain_inputs(raw)
+    wanted = tuple(recipe.train.x.shape[1:])
+    inputs = {name: _shaped(x, wanted) for name, x in inputs.items()}
+    if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype != torch.int64:
+        scale = standardiser(inputs["train"])
+        inputs = {name: torch.nan_to_num(scale(x)) for name, x in inputs.items()}
+    return _recipe_of(subject, Splits(*(Split(inputs[name], split.y) for name, split in raw.items())))
+
+
+def _recipe_of(subject: Any, prepared: Splits) -> Recipe:
+    recipe = subject.recipe
+    return make_recipe(recipe.task, prepared, recipe.model, recipe.training, recipe.root)[0]
+
+
+def _plain_inputs(raw: Splits) -> dict[str, torch.Tensor]:
+    """Raw inputs as tensors: numbers as they are, text one-hot by the categories of train."""
+    import pandas as pd
+
+    if not isinstance(raw.train.X, pd.DataFrame):
         try:
-            inputs[name] = to_inputs(split.X)
+            return {name: to_inputs(split.X) for name, split in raw.items()}
         except Exception as error:
             raise Missing(f"the raw inputs are no numbers: {error}") from error
-    if inputs["train"].shape[1:] != recipe.train.x.shape[1:]:
-        raise Missing("the preparation changes the shape of a sample")
-    if not recipe.train.x.is_floating_point():
-        splits = Splits(*(Split(inputs[name], split.y) for name, split in raw.items()))
-    else:
-        mean, deviation = inputs["train"].float().mean(), inputs["train"].float().std().clamp_min(1e-12)
-        own_mean, own_deviation = recipe.train.x.mean(), recipe.train.x.std()
-        splits = Splits(*(
-            Split((inputs[name].float() - mean) / deviation * own_deviation + own_mean, split.y) for name, split in raw.items()
-        ))
-    return make_recipe(recipe.task, splits, recipe.model, recipe.training, recipe.root)[0]
+    columns = pd.get_dummies(raw.train.X).columns
+    return {name: to_inputs(pd.get_dummies(split.X).reindex(columns=columns, fill_value=0)) for name, split in raw.items()}
+
+
+def _shaped(x: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
+    """Raw inputs in the shape of the prepared ones: as they are, with channels first, or with an axis of one."""
+    if tuple(x.shape[1:]) == wanted:
+        return x
+    if x.ndim == 4 and tuple(x.permute(0, 3, 1, 2).shape[1:]) == wanted:
+        return x.permute(0, 3, 1, 2).contiguous()
+    if tuple(size for size in x.shape[1:] if size > 1) == tuple(size for size in wanted if size > 1) or len(wanted) == 1:
+        flat = x.reshape(len(x), -1)
+        if flat.shape[1] == int(np.prod(wanted)):
+            return flat.reshape(len(x), *wanted)
+    raise Missing("the preparation changes the shape of a sample")

@@ -9,192 +9,289 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.preprocessing.rerun import (
+    Apart,
+    apart,
+    apart_by_row,
+    flat,
+    joined,
+    moved_columns,
+    reference_run,
+    rerun,
+    rows_change_split,
+    rows_of,
+    score,
+)
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.preparing import prepare
-from firstfault.splits import Split, Splits, take
-from firstfault.stages import numbers
+from firstfault.splits import Split, Splits, to_array
 
-MOST_ROWS = 4_000
-
-
-def _again(subject: Any, splits: Splits) -> Splits | None:
-    try:
-        return prepare(subject.target, splits).prepared
-    except UserCodeError:
-        return None
+MOST_ROWS = 5_000
+CODES = 20
+FEWEST_ROWS = 20
 
 
-def difference(a: Any, b: Any) -> float:
-    """The share of values that differ, beyond float noise on the scale of their column; 1 for other shapes."""
-    first, second = numbers(a), numbers(b)
-    if first.shape != second.shape:
-        return 1.0
-    if first.size == 0:
-        return 0.0
-    first, second = first.reshape(len(first), -1), second.reshape(len(second), -1)
-    scale = np.maximum(np.nanstd(first, axis=0, keepdims=True), 1e-6)
-    apart = np.abs(first - second) > 1e-3 * scale + 1e-6 * np.abs(first)
-    apart |= np.isnan(first) != np.isnan(second)
-    return float(apart.mean())
-
-
-def _repeatable(subject: Any) -> bool:
-    """Whether the preparation gives the same train split twice; the other tests need that."""
-    if "repeatable" not in subject.built:
-        raw = subject.pipeline.stages[0].splits
-        again = _again(subject, raw)
-        subject.built["repeatable"] = again is not None and difference(subject.prepared.train.X, again.train.X) == 0
-    return bool(subject.built["repeatable"])
-
-
-@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nondeterministic_transform": 0.9})
-def nondeterministic_transform(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nondeterministic_transform": 0.92})
+def nondeterministic_transform(subject: Any, *, share: float = 0.01, size: float = 0.02) -> Iterator[Judgement]:
     """Find preparation that gives two results for one input; `value` is the share of values that differ.
 
-    The steps run again on the same raw data. A `prepare` that shuffles anew gives the same rows in another
-    order: its sorted columns are compared.
+    Everything is prepared once more from the same raw data. Rows that come in another order, or in
+    another split, are the same rows. It fails when more than `share` of the values move by more than `size`
+    deviations on average; randomness in the training split alone (augmentation) is a warning.
 
-    Source: FAULTS of this project; randomness belongs into training.augment.
+    Source: FAULTS of this project; 0.02 deviations are below the seed noise of our planted faults.
     """
-    again = _again(subject, subject.pipeline.stages[0].splits)
-    if again is None:
-        yield skipped("the preparation could not be run again")
+    try:
+        again = prepare(subject.target, subject.raw).prepared
+    except UserCodeError as error:
+        yield Judgement(
+            Status.WARN, f"the preparation runs once only: {error}", where=_last_step(subject), faults={},
+            fix="let the preparation be called twice",
+        )
         return
-    first, second = subject.prepared.train.X, again.train.X
-    value = difference(first, second)
-    if value > share and subject.target.prepare is not None:
-        value = min(value, _sorted_difference(first, second))
-    yield judge(
-        value, above=share, where=subject.pipeline.stages[-1].name, message=f"{value:.1%} of the values differ when it runs again",
-        fix="seed the step, or move the randomness into training.augment",
+    found = {name: apart(a.X, b.X) for (name, a), (_, b) in zip(subject.prepared.items(), again.items(), strict=True)}
+    if any(_material(entry, share, size) for entry in found.values()) and _same_rows(subject.prepared, again):
+        found = {name: Apart(0.0, 0.0) for name in found}
+    worst = max(found, key=lambda name: found[name].share)
+    held_out = any(_material(found[name], share, size) for name in ("validation", "test"))
+    status = Status.FAIL if held_out else Status.WARN if _material(found["train"], share, size) else Status.PASS
+    yield Judgement(
+        status, f"{found[worst].share:.1%} of the values of {worst} differ when the same data are prepared twice",
+        value=found[worst].share, threshold=share, where=_last_step(subject) if status is not Status.PASS else None,
+        fix="seed the step, or move the randomness into training.augment" if status is not Status.PASS else None,
     )
 
 
-def _sorted_difference(a: Any, b: Any) -> float:
-    first, second = numbers(a), numbers(b)
-    if first.shape != second.shape:
-        return 1.0
-    return difference(np.sort(first.reshape(len(first), -1), 0), np.sort(second.reshape(len(second), -1), 0))
+def _material(entry: Apart, share: float, size: float) -> bool:
+    return entry.share > share and entry.size > size
+
+
+def _same_rows(first: Splits, second: Splits) -> bool:
+    """Whether a preparation that deals the rows out anew left the same rows, in whichever split."""
+    a, b = (joined(*(split for _, split in splits.items())) for splits in (first, second))
+    return apart(a.X, b.X).share < 0.05
+
+
+def _last_step(subject: Any) -> str:
+    return str(subject.pipeline.stages[-1].name)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"fit_on_all_data": 0.95})
-def fit_on_all_data(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
-    """Find preparation that learns from held-out rows: strange test rows must not change the train rows.
+def fit_on_all_data(subject: Any, *, share: float = 0.001) -> Iterator[Judgement]:
+    """Find preparation that learns from held-out rows: strange held-out rows must not change the train rows.
 
-    `value` is the share of prepared training values that change.
+    The numeric columns of validation and test are stretched and moved, and their labels mixed; the
+    prepared training values must stay. `value` is the share of them that change.
 
-    Source: Kapoor & Narayanan 2023, leakage; metamorphic test.
+    Source: Kapoor & Narayanan 2023, leakage by preprocessing on train and test; metamorphic test.
     """
     if subject.target.prepare is None:
         yield passed("firstfault fits every step on train alone")
         return
-    if not _repeatable(subject):
-        yield skipped("the preparation differs from run to run")
+    before = reference_run(subject)
+    if before is None or rows_change_split(subject):
+        yield skipped("the preparation cannot be run again, or deals the rows out to the splits anew")
         return
-    raw = subject.pipeline.stages[0].splits
-    strange = Splits(raw.train, Split(_strange(raw.validation.X), raw.validation.y), Split(_strange(raw.test.X), raw.test.y))
-    again = _again(subject, strange)
-    if again is None:
+    value = _effect_of_held_out(subject, before)
+    if value is None:
         yield skipped("the preparation refuses strange held-out rows")
         return
-    value = difference(subject.prepared.train.X, again.train.X)
+    if value > share and _unstable(subject, before):
+        yield skipped("the preparation differs from run to run")
+        return
     yield judge(
-        value, above=share, where=subject.pipeline.stages[-1].name,
-        message=f"{value:.0%} of the prepared training values change when the held-out rows do",
+        value, above=share, where=_last_step(subject),
+        message=f"{value:.0%} of the prepared training values change when only the held-out rows do",
         fix="fit on train only, then transform the rest",
     )
 
 
-def _strange(X: Any) -> Any:
-    """The same inputs, stretched and moved."""
-    if isinstance(X, pd.DataFrame):
-        numeric = X.select_dtypes(include=["number"]).columns
-        changed = X.copy()
-        changed[numeric] = X[numeric].astype(float) * 3 + 7
-        return changed
-    values = np.asarray(X)
-    return values if values.dtype.kind not in "fiu" else (values * 3 + 7).astype(values.dtype)
+def _effect_of_held_out(subject: Any, before: Splits) -> float | None:
+    """The share of training values that change with the held-out rows; None where no change of them is taken."""
+    for change in (_stretched, _one_sided):
+        raw = subject.raw
+        again = rerun(subject, Splits(raw.train, change(raw.validation), change(raw.test)))
+        if again is None:
+            continue
+        after = again.prepared.train.X
+        if flat(before.train.X).shape[1] == flat(after).shape[1]:     # new columns: only categories were fitted on all
+            return apart(before.train.X, after).share
+    return None
 
 
-@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"inconsistent_transform": 0.92})
-def inconsistent_transform(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+def _unstable(subject: Any, before: Splits) -> bool:
+    again = rerun(subject, subject.raw)
+    return again is None or apart(before.train.X, again.prepared.train.X).share > 0
+
+
+def _stretched(split: Split) -> Split:
+    """Numeric columns stretched and moved, labels mixed; columns of few whole numbers stay, as they may be codes."""
+    y = to_array(split.y)[np.random.default_rng(0).permutation(len(split.y))]
+    if not isinstance(split.X, pd.DataFrame):
+        return Split(_stretch(to_array(split.X)), y)
+    X = split.X.copy()
+    for column in X.select_dtypes(include=["number"]).columns:
+        if X[column].dtype.kind not in "iu" or X[column].nunique() > CODES:
+            X[column] = _stretch(X[column].to_numpy())
+    return Split(X, y)
+
+
+def _stretch(values: Any) -> Any:
+    if values.dtype.kind == "u":
+        return np.iinfo(values.dtype).max - values // 2
+    return (values * 10 + 5).astype(values.dtype) if values.dtype.kind in "fi" else values
+
+
+def _one_sided(split: Split) -> Split:
+    """The upper half of the rows, twice: every value is one that occurs."""
+    order = np.argsort(score(split.X))
+    upper = np.resize(order[len(order) // 2:], len(order))
+    return Split(rows_of(split.X, upper), to_array(split.y)[upper])
+
+
+@check(
+    layer=Layer.PREPROCESSING, needs={"pipeline"},
+    detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92},
+)
+def inconsistent_transform(subject: Any, *, share: float = 0.01, size: float = 0.1) -> Iterator[Judgement]:
     """Find splits that are prepared differently: training rows sent down the other paths must come out the same.
 
-    `value` is the share of values that differ between the paths, of the worst path. A function X -> X is
-    applied to each split by itself: where its result depends on the other rows, small differences are a warning.
+    Rows of the upper half of train take the places of validation, then of test, so that a step that is
+    fitted per split shows. `value` is the share of values that differ; it fails when some column moves by
+    more than `size` of its deviations. Values that differ between equal rows of train itself
+    (augmentation, out-of-fold encodings) are a warning; values that change with the order of rows are
+    `batch_dependent_transform`.
 
     Source: FAULTS of this project; metamorphic test.
     """
-    raw = subject.pipeline.stages[0].splits
-    rows = np.arange(min(len(raw.train.y), MOST_ROWS))
-    copies = take(raw.train, rows)
-    again = _again(subject, Splits(raw.train, copies, copies))
-    if again is None or not _repeatable(subject) or len(again.validation.X) != len(rows) or len(again.train.X) != len(raw.train.y):
-        yield skipped("the preparation refuses copies of train, moves rows, or differs from run to run")
+    if subject.target.prepare is None:
+        yield passed("firstfault applies the same fitted steps to every split")
         return
-    if _moves_rows(again, rows):
-        yield skipped("the preparation moves rows, so that paths cannot be compared row by row")
+    if rows_change_split(subject):
+        yield skipped("the preparation deals the rows out to the splits anew")
         return
-    own = numbers(again.train.X)[: len(rows)]
-    paths = {"validation": again.validation.X, "test": again.test.X}
-    values = {name: _size_of_difference(own, numbers(X)) for name, X in paths.items()}
-    worst = max(values, key=lambda name: values[name])
-    moved = difference(own, numbers(paths[worst]))
-    text = f"{moved:.0%} of the values of the same rows differ between the paths of train and {worst}"
+    found = _between_paths(subject)
+    if found is None:
+        yield skipped("the preparation refuses training rows in place of held-out ones")
+        return
+    worst = max(found, key=lambda name: found[name].size if found[name].share > share else 0.0)
+    value = found[worst]
+    if value.share <= share:
+        yield passed("training rows come out of every path alike", value=value.share)
+        return
+    fault, status = "inconsistent_transform", Status.FAIL if value.size > size else Status.WARN
+    if status is Status.FAIL and _random_per_row(subject):
+        status = Status.WARN
+    elif status is Status.FAIL and _depends_on_order(subject, size):
+        fault = "batch_dependent_transform"
     yield Judgement(
-        Status.FAIL if moved > share and values[worst] > 0.1 else Status.WARN if moved > share else Status.PASS,
-        text, value=moved, threshold=share, where=worst if moved > share else None,
-        fix="apply the same fitted steps to every split" if moved > share else None,
+        status, f"{value.share:.0%} of the values of the same rows differ between the paths of train and {worst}",
+        value=value.share, threshold=share, where=worst, fix="apply the same steps, fitted on train, to every split",
+        faults={fault: 0.95},
     )
 
 
-def _moves_rows(again: Splits, rows: Any) -> bool:
-    """Whether a path holds the same values as train in another order of rows."""
-    own = numbers(again.train.X)[: len(rows)]
-    for X in (again.validation.X, again.test.X):
-        other = numbers(X)
-        if own.shape == other.shape and difference(own, other) > 0.01 and _sorted_difference(own, other) < 0.01:
-            return True
-    return False
+def _between_paths(subject: Any) -> dict[str, Apart] | None:
+    raw = subject.raw
+    upper = np.argsort(score(raw.train.X))[len(raw.train.y) // 2:]
+    for pool in (upper, np.arange(len(raw.train.y))):
+        rows = {name: np.resize(pool, len(split.y)) for name, split in raw.items() if name != "train"}
+        copies = {name: Split(rows_of(raw.train.X, index), to_array(raw.train.y)[index]) for name, index in rows.items()}
+        again = rerun(subject, Splits(raw.train, copies["validation"], copies["test"]))
+        if again is not None:
+            break
+    else:
+        return None
+    out = dict(again.prepared.items())
+    return {name: _against_train(out["train"].X, out[name].X, rows[name], len(raw.train.y)) for name in rows}
 
 
-def _size_of_difference(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    """The mean difference in units of the column's deviation, over the columns that differ most (the upper tenth)."""
-    if a.shape != b.shape:
-        return float("inf")
-    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
-    scale = np.maximum(np.nanstd(a, axis=0), 1e-6)
-    moved = np.nan_to_num(np.nanmean(np.abs(a - b), axis=0) / scale)
-    return float(np.quantile(moved, 0.9))
+def _against_train(train: Any, other: Any, rows: Any, n: int) -> Apart:
+    own, theirs = flat(train), flat(other)
+    if own.shape[1] != theirs.shape[1]:
+        return Apart(1.0, float("inf"))
+    if len(own) == n and len(theirs) == len(rows):
+        aligned = apart_by_row(own[rows], theirs)
+        if aligned.share < 1e-4:
+            return Apart(0.0, 0.0)
+        loose = apart(own, theirs)
+        return aligned if loose.share > 0.05 else Apart(0.0, 0.0)
+    return apart(own, theirs)
 
 
-@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"batch_dependent_transform": 0.9})
-def batch_dependent_transform(subject: Any, *, size: float = 0.3) -> Iterator[Judgement]:
-    """Find fitted steps whose result for a sample depends on the samples beside it; `value` in column deviations.
+def _random_per_row(subject: Any) -> bool:
+    """Whether two copies of one training row come out of the train path differently."""
+    raw = subject.raw
+    again = rerun(subject, Splits(joined(raw.train, raw.train), raw.validation, raw.test))
+    if again is None:
+        return False
+    values, n = flat(again.prepared.train.X), len(raw.train.y)
+    return len(values) == 2 * n and apart(values[:n], values[n:]).size > 0.01
 
-    Source: FAULTS of this project; the same row in two batches.
+
+def _depends_on_order(subject: Any, size: float) -> bool:
+    """Whether the same training rows in another order come out with other values."""
+    raw, before = subject.raw, reference_run(subject)
+    order = np.random.default_rng(0).permutation(len(raw.train.y))
+    moved = Split(rows_of(raw.train.X, order), to_array(raw.train.y)[order])
+    again = rerun(subject, Splits(moved, raw.validation, raw.test))
+    return before is not None and again is not None and apart(before.train.X, again.prepared.train.X).size > size
+
+
+@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"batch_dependent_transform": 0.92})
+def batch_dependent_transform(subject: Any, *, size: float = 0.1, columns: float = 0.25) -> Iterator[Judgement]:
+    """Find steps whose result for a row depends on the other rows; `value` is the move in deviations.
+
+    Validation rows are prepared in another order, and once more together with training rows. It fails
+    when `columns` of the columns move by more than `size` deviations in another order, or by more than
+    twice that in other company: statistics of a large split that are taken anew are a warning.
+
+    Source: FAULTS of this project, the same row in two batches; 0.1 deviations is the error of a mean of 100 rows.
     """
-    if subject.target.prepare is not None or not subject.pipeline.steps:
-        yield skipped("there is no step that serving could apply to a batch")
+    if not subject.pipeline.steps:
+        yield skipped("the target declares no steps that could be applied to a batch")
         return
-    raw = subject.pipeline.stages[0].splits.validation
-    n = min(len(raw.y), 64)
-    if n < 8 or not _repeatable(subject):
-        yield skipped("too few rows, or a preparation that differs from run to run")
+    validation = subject.raw.validation
+    if len(validation.y) < FEWEST_ROWS:
+        yield skipped(f"validation has fewer than {FEWEST_ROWS} rows")
         return
-    try:
-        whole = numbers(subject.pipeline.apply(take(raw, np.arange(n)).X))
-        few = numbers(subject.pipeline.apply(take(raw, np.arange(4)).X))
-    except Exception as error:
-        yield skipped(f"the steps refuse a small batch: {type(error).__name__}")
+    order = np.random.default_rng(0).permutation(len(validation.y))
+    company = joined(_first_rows(subject.raw.train), validation)
+    alone = flat(subject.prepared.validation.X)
+    shuffled = _applied(subject, rows_of(validation.X, order), order.argsort())
+    together = _applied(subject, company.X, slice(len(company.y) - len(validation.y), None))
+    by_order, by_company = (_move(alone, other, columns) for other in (shuffled, together))
+    if by_order is None or by_company is None or by_order > size and _differs_anyway(subject, alone):
+        yield skipped("the steps refuse other batches, drop rows, or differ from run to run")
         return
-    value = _size_of_difference(whole[:4], few) if len(whole) == n and len(few) == 4 else 0.0
-    scale = np.maximum(np.nanstd(whole.reshape(len(whole), -1), axis=0), 1e-6)
-    moved = np.abs(whole[: len(few)].reshape(len(few), -1) - few.reshape(len(few), -1)) / scale if len(few) == 4 else np.zeros(1)
-    value = float(np.quantile(np.nan_to_num(moved.mean(0)), 0.9)) if moved.ndim == 2 else value
-    yield judge(
-        value, above=size, where=subject.pipeline.stages[-1].name,
-        message=f"a row moves by {value:.2f} deviations when it is prepared in a batch of 4 instead of {n}",
-        fix="use statistics fitted on train",
+    value, bad = max(by_order, by_company), by_order > size or by_company > 2 * size
+    status = Status.FAIL if bad else Status.WARN if value > 1e-3 else Status.PASS
+    yield Judgement(
+        status, f"the same validation rows move by {value:.2g} deviations when they are prepared among other rows",
+        value=value, threshold=size, where=_last_step(subject) if status is not Status.PASS else None,
+        fix="use statistics fitted on train" if status is not Status.PASS else None,
     )
+
+
+def _first_rows(split: Split) -> Split:
+    rows = np.arange(min(len(split.y), MOST_ROWS))
+    return Split(rows_of(split.X, rows), to_array(split.y)[rows])
+
+
+def _applied(subject: Any, X: Any, rows: Any) -> Any:
+    try:
+        return flat(subject.pipeline.apply(X))[rows]
+    except Exception:
+        return None
+
+
+def _move(alone: Any, other: Any, columns: float) -> float | None:
+    if other is None or other.shape != alone.shape:
+        return None
+    return float(np.quantile(moved_columns(alone, other), 1 - columns))
+
+
+def _differs_anyway(subject: Any, alone: Any) -> bool:
+    again = _applied(subject, subject.raw.validation.X, slice(None))
+    return again is None or again.shape != alone.shape or apart_by_row(alone, again).share > 0

@@ -1,26 +1,30 @@
-"""What the prepared values look like: finite, on one scale, and as many as there were."""
+"""What the prepared values look like: finite, of the right type, still informative, and as many as there were."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.preprocessing.rerun import flat
 from firstfault.finding import Layer, Status
+from firstfault.recipe import outputs_of
+from firstfault.splits import Split, to_array
 from firstfault.stages import numbers, stage_table
 
-NORMALISING = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+Array = np.ndarray[Any, Any]
+SEEN_ROWS = 5_000
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"information_loss": 0.3})
 def stage_statistics(subject: Any) -> Iterator[Judgement]:
     """Measure every stage of the preprocessing; the table goes to stages.json. `value` is the number of stages."""
-    import json
-
     rows = stage_table(subject.pipeline)
     (subject.folder / "stages.json").write_text(json.dumps(rows, indent=1))
     stages = len(subject.pipeline.stages)
@@ -29,176 +33,202 @@ def stage_statistics(subject: Any) -> Iterator[Judgement]:
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nonfinite_output": 0.95})
 def nonfinite_output(subject: Any) -> Iterator[Judgement]:
-    """Find the first step that turns finite numbers into NaN or infinity; `value` counts the cells.
+    """Find the first step in which finite rows become NaN or infinite; `value` counts the rows.
+
+    Rows with missing values before the step are not its fault. Values that float32 cannot hold are infinite.
 
     Source: SageMaker Debugger, Tensor rules; the first stage is looked for, as the cause lies there.
     """
     stages = subject.pipeline.stages
     for before, after in zip(stages, stages[1:], strict=False):
         for (name, source), (_, result) in zip(before.splits.items(), after.splits.items(), strict=True):
-            clean = np.isfinite(numbers(source.X)).all() and not _has_missing(source.X)
-            bad = int((~np.isfinite(numbers(result.X))).sum())
-            if clean and bad:
+            born = _born(_unusable(source.X), _unusable(result.X, limit=LARGEST_FLOAT32))
+            if born:
                 yield Judgement(
-                    Status.FAIL, f"{after.name} makes {bad} values of {name} NaN or infinite", value=bad, threshold=0,
-                    where=after.name, fix="guard the logarithm or division in this step",
+                    Status.FAIL, f"{after.name} makes {born} rows of {name} NaN or infinite that were finite before",
+                    value=born, threshold=0, where=f"{after.name}, {name}{_columns_with_nan(result.X)}",
+                    fix="guard the logarithm or division in this step",
                 )
                 return
     yield passed(f"{len(stages) - 1} steps keep finite values finite")
 
 
-def _has_missing(X: Any) -> bool:
-    from firstfault.stages import missing_cells
-
-    return missing_cells(X) > 0
-
-
-@check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"missing_normalisation": 0.75})
-def missing_normalisation(subject: Any, *, largest: float = 50.0, apart: float = 100.0) -> Iterator[Judgement]:
-    """Find inputs on wild scales; a swap has to confirm that standardising them helps.
-
-    `value` is the largest absolute value of the prepared training inputs; it fails above `largest`, or when
-    the scales of two columns differ by more than `apart` with values above 10. Token ids and models that normalise first are left out.
-
-    Source: UMLAUT (inputs outside [−10, 10]); the bounds are wider, since a swap confirms.
-    """
-    recipe = subject.recipe
-    x = recipe.inputs_for(subject.model, recipe.train.x[:5000])
-    if not x.is_floating_point():
-        yield skipped("the inputs are token ids")
-        return
-    if _normalises_first(subject.model):
-        yield skipped("the model normalises its inputs itself")
-        return
-    finite = torch.where(torch.isfinite(x), x, torch.zeros_like(x))
-    top = float(finite.abs().max())
-    scales = finite.flatten(1).std(0) if finite.ndim == 2 and len(finite) > 1 else finite.std().reshape(1)
-    scales = scales[scales > 1e-8]
-    ratio = float(scales.max() / scales.min()) if len(scales) else 1.0
-    wild = top > largest or (ratio > apart and top > 10)
-    where = _widest_columns(subject, finite)
-    yield Judgement(
-        Status.FAIL if wild else Status.PASS,
-        f"inputs reach {top:,.4g}, and the scales of columns differ by a factor of {ratio:,.3g}", value=top, threshold=largest,
-        where=where if wild else None, fix="standardise the inputs, fitted on train" if wild else None,
-    )
+def _unusable(X: Any, limit: float = np.inf) -> Array:
+    """Which rows `(N,)` hold a missing, infinite or too large value."""
+    if isinstance(X, pd.DataFrame):
+        text = X.select_dtypes(exclude=["number", "bool"]).isna().any(axis=1).to_numpy()
+    else:
+        array = to_array(X)
+        text = pd.isna(array).reshape(len(array), -1).any(1) if array.dtype.kind == "O" else np.zeros(len(array), bool)
+    values = numbers(X).reshape(len(text), -1)
+    return np.asarray(text | ~(np.abs(values) <= limit).all(1) | ~np.isfinite(values).all(1))
 
 
-def _normalises_first(model: nn.Module) -> bool:
-    for module in model.modules():
-        if list(module.children()):
-            continue
-        if isinstance(module, NORMALISING):
-            return True
-        if next(module.parameters(recurse=False), None) is not None:
-            return False
-    return False
+def _born(before: Array, after: Array) -> int:
+    if len(before) == len(after) and not before[after].all() and before.sum() == (before & after).sum():
+        return int((after & ~before).sum())
+    return max(0, int(after.sum()) - int(before.sum()))
 
 
-def _widest_columns(subject: Any, x: torch.Tensor) -> str:
-    if x.ndim != 2:
-        return "all inputs"
-    tops = x.abs().max(0).values
-    order = tops.argsort(descending=True)[:3].tolist()
-    names = _column_names(subject, x.shape[1])
-    return "columns " + ", ".join(names[column] for column in order if tops[column] > 10)
+def _columns_with_nan(X: Any) -> str:
+    if not isinstance(X, pd.DataFrame):
+        return ""
+    numeric = X.select_dtypes(include=["number"])
+    names = numeric.columns[~np.isfinite(numeric.to_numpy(dtype=float, na_value=np.nan)).all(0)]
+    return f", column {', '.join(str(name) for name in names[:3])}" if len(names) else ""
 
 
-def _column_names(subject: Any, width: int) -> list[str]:
-    X = subject.prepared.train.X
-    if hasattr(X, "columns"):
-        return [str(name) for name in X.columns]
-    for _, step in reversed(subject.pipeline.steps):
-        owner = getattr(step, "__self__", None)
-        try:
-            names = [str(name) for name in owner.get_feature_names_out()]       # type: ignore[union-attr]
-            if len(names) == width:
-                return names
-        except Exception:
-            continue
-    return [str(column) for column in range(width)]
-
-
-@check(layer=Layer.PREPROCESSING, needs={"recipe", "model", "pipeline"}, detects={"double_normalisation": 0.75})
-def double_normalisation(subject: Any, *, smallest: float = 1e-2) -> Iterator[Judgement]:
-    """Find inputs that were scaled twice; `value` is the standard deviation of the prepared inputs.
-
-    Source: FAULTS of this project: a range near 1/255 and a deviation below 1e-2.
-    """
-    x = subject.recipe.train.x
-    if not x.is_floating_point() or _normalises_first(subject.model):
-        yield skipped("token ids, or a model that normalises its inputs itself")
-        return
-    finite = x[torch.isfinite(x)]
-    deviation = float(finite.std()) if finite.numel() > 1 else 1.0
-    if finite.numel() > 1 and float(finite.abs().max()) == 0:
-        yield Judgement(Status.FAIL, "all prepared inputs are 0", faults={"information_loss": 0.9}, fix="look at the last step")
-        return
-    yield judge(
-        deviation, below=smallest, where=subject.pipeline.stages[-1].name,
-        message=f"the prepared inputs have a standard deviation of {deviation:.2g}", fix="scale once",
-    )
-
-
-@check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"target_not_scaled": 0.7})
-def target_not_scaled(subject: Any, *, largest: float = 50.0) -> Iterator[Judgement]:
-    """Find regression targets on a wild scale; a swap has to confirm. `value` is their root mean square.
-
-    Source: TheDeepChecker, label scale; Bishop 1995.
-    """
-    if subject.recipe.task != "regression":
-        yield skipped("the task is no regression")
-        return
-    y = subject.recipe.train.y.float()
-    size = float(y[torch.isfinite(y)].pow(2).mean().sqrt())
-    yield judge(size, above=largest, where="labels", message=f"the targets have a root mean square of {size:,.4g}", fix="standardise the target")
-
-
-@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"row_loss": 0.9})
+@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"row_loss": 0.92})
 def row_loss(subject: Any, *, lost: float = 0.2) -> Iterator[Judgement]:
     """Find rows that are lost on the way; `value` is the largest lost share of a split.
 
-    Rows of X lost without their labels are a fault at any number.
+    Inputs lost without their labels fail at any number. Dropped duplicates and classes that are
+    balanced by dropping are meant so, and warn.
 
     Source: our planted faults; dropping a few rows with missing values is common and harmless.
     """
-    raw, worst, place = subject.pipeline.stages[0].splits, 0.0, ""
+    raw = subject.raw
+    worst, place, meant = 0.0, "", False
     for stage in subject.pipeline.stages[1:]:
         for (name, before), (_, after) in zip(raw.items(), stage.splits.items(), strict=True):
-            count = len(after.X)
-            if count != len(after.y):
+            count, labels = len(flat(after.X)), len(to_array(after.y))
+            if count != labels:
                 yield Judgement(
-                    Status.FAIL, f"{stage.name} leaves {count} inputs for {len(after.y)} labels of {name}", value=count,
-                    threshold=len(after.y), where=stage.name, fix="drop rows with their labels, or impute",
+                    Status.FAIL, f"{stage.name} leaves {count} inputs for {labels} labels of {name}", value=count,
+                    threshold=labels, where=f"{stage.name}, {name}", fix="drop rows with their labels, or impute",
                 )
                 return
-            share = 1 - count / max(1, len(before.X))
+            share = 1 - count / max(1, len(before.y))
             if share > worst:
-                worst, place = share, f"{stage.name}, {name}"
-    unequal = subject.target.prepare is not None and _resplit(subject)
-    yield judge(
-        0.0 if unequal else worst, above=lost, where=place or None, message=f"at most {worst:.0%} of the rows are lost on the way",
-        fix="impute instead of dropping",
+                worst, place, meant = share, f"{stage.name}, {name}", _meant(before, after)
+    if worst and _nothing_lost(subject):
+        yield passed("the preparation moves rows between splits, and loses none")
+        return
+    status = Status.PASS if worst == 0 else Status.FAIL if worst > lost and not meant else Status.WARN
+    yield Judgement(
+        status, f"{worst:.1%} of the rows are lost on the way", value=worst, threshold=lost, where=place or None,
+        fix="impute instead of dropping" if worst else None,
     )
 
 
-def _resplit(subject: Any) -> bool:
-    """Whether the user's prepare moved rows between splits and lost none."""
-    first, last = subject.pipeline.stages[0].splits, subject.pipeline.stages[-1].splits
-    return sum(len(s.y) for _, s in first.items()) <= sum(len(s.y) for _, s in last.items())
+def _nothing_lost(subject: Any) -> bool:
+    first, last = (joined.items() for joined in (subject.raw, subject.prepared))
+    return sum(len(to_array(split.y)) for _, split in last) >= sum(len(split.y) for _, split in first)
+
+
+def _meant(before: Split, after: Split) -> bool:
+    """Whether the lost rows were duplicates, or classes came out more even."""
+    X = before.X if isinstance(before.X, pd.DataFrame) else pd.DataFrame(to_array(before.X).reshape(len(before.y), -1))
+    if len(after.y) >= len(X.drop_duplicates()):
+        return True
+    first, second = (pd.Series(list(map(str, to_array(split.y)))).value_counts() for split in (before, after))
+    few = 1 < len(first) <= 100 and len(first) == len(second)
+    return bool(few and first.max() / first.min() > 1.5 * second.max() / second.min())
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"information_loss": 0.9})
 def information_loss(subject: Any, *, constant: float = 0.5) -> Iterator[Judgement]:
-    """Find inputs that become constant; `value` is the share of varying columns that ended constant.
+    """Find steps that make inputs constant; `value` is the largest share of varying columns that end constant.
+
+    A step fails that makes more than `constant` of the columns, or all rows, the same. Single columns that it
+    makes constant are a suspicion that a swap must confirm. Values cut to whole numbers are `wrong_dtype`.
 
     Source: our planted faults.
     """
-    first, last = (numbers(stage.splits.train.X) for stage in (subject.pipeline.stages[0], subject.pipeline.stages[-1]))
-    if last.size == 0 or first.size == 0 or last.ndim != first.ndim or first.shape[1:] != last.shape[1:]:
-        yield skipped("the columns before and after cannot be matched")
-        return
-    varied = np.nanstd(first.reshape(len(first), -1), axis=0) > 1e-12
-    still = np.nanstd(last.reshape(len(last), -1), axis=0) > 1e-12
-    share = float((varied & ~still).sum() / max(1, varied.sum()))
-    yield judge(share, above=constant, message=f"{share:.0%} of the columns became constant", fix="repair the step that collapses them")
+    stages = subject.pipeline.stages
+    for before, after in zip(stages, stages[1:], strict=False):
+        first, second = flat(before.splits.train.X), flat(after.splits.train.X)
+        cut = _cut_to_whole(first, second)
+        gone = _became_constant(first, second)
+        share = float(gone.mean()) if gone is not None and len(gone) else 0.0
+        if share > constant or (_all_equal(second) and not _all_equal(first)):
+            yield Judgement(
+                Status.FAIL, f"{after.name} makes {max(share, 0.0):.0%} of the columns constant", value=share, threshold=constant,
+                where=after.name, fix="repair the step that collapses them",
+                faults={"wrong_dtype" if cut else "information_loss": 0.92},
+            )
+            return
+        if share > 0 and not cut:
+            yield Judgement(
+                Status.WARN, f"{after.name} makes {int(gone.sum()) if gone is not None else 0} columns constant", value=share,
+                threshold=constant, where=after.name, fix="repair the step that collapses them", faults={"information_loss": 0.45},
+            )
+            return
+    yield passed("no step makes a column constant")
+
+
+def _became_constant(first: Array, second: Array) -> Array | None:
+    """Which varying columns end constant; None when columns before and after cannot be matched."""
+    if first.shape[1] != second.shape[1] or not len(first) or not len(second):
+        return None
+    varied = np.nanmax(first, 0, initial=-np.inf) > np.nanmin(first, 0, initial=np.inf)
+    varied &= (np.abs(first - first[:1]) > 0).mean(0) > 0.01                     # a rare value may be clipped
+    still = np.nanmax(second, 0, initial=-np.inf) > np.nanmin(second, 0, initial=np.inf)
+    return np.asarray(~still[varied])
+
+
+def _all_equal(values: Array) -> bool:
+    return bool(len(values) > 1 and values.size and (values == values[:1]).all())
+
+
+def _cut_to_whole(first: Array, second: Array) -> bool:
+    return bool(first.size and second.size and (first % 1 != 0).any() and (np.nan_to_num(second) % 1 == 0).all())
+
+
+@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"wrong_dtype": 0.75})
+def wrong_dtype(subject: Any, *, kept: float = 0.1) -> Iterator[Judgement]:
+    """Find inputs of a type that the model cannot use: fractions cut to whole numbers, floats for an embedding.
+
+    A step that turns fractions into whole numbers of the same shape fails when it keeps less than `kept` of the
+    distinct values per column. `value` is the share it keeps. A model that takes the inputs only after a
+    change of type is proof.
+
+    Source: FAULTS of this project, ints where floats are due; our planted faults.
+    """
+    stages = subject.pipeline.stages
+    for before, after in zip(stages, stages[1:], strict=False):
+        share = _kept_values(flat(before.splits.train.X)[:SEEN_ROWS], flat(after.splits.train.X)[:SEEN_ROWS])
+        if share is not None and share < kept:
+            yield judge(
+                share, below=kept, where=after.name,
+                message=f"{after.name} cuts fractions to whole numbers, and keeps {share:.1%} of the distinct values",
+                fix="keep the inputs in float32",
+            )
+            return
+    needed = _needed_type(subject)
+    if needed:
+        yield Judgement(
+            Status.FAIL, f"the model takes the prepared inputs only as {needed}", where=stages[-1].name,
+            fix=f"convert the inputs to {needed}", faults={"wrong_dtype": 0.92},
+        )
+    else:
+        yield passed("the model can take the type of the inputs")
+
+
+def _kept_values(first: Array, second: Array) -> float | None:
+    """The share of distinct values per column that survive cutting; None where nothing is cut."""
+    if first.shape != second.shape or not first.size or not _cut_to_whole(first, second):
+        return None
+    fractional = np.flatnonzero((np.nan_to_num(first) % 1 != 0).any(0))[:64]
+    shares = [len(np.unique(second[:, column])) / len(np.unique(first[:, column])) for column in fractional]
+    return float(np.median(shares))
+
+
+def _needed_type(subject: Any) -> str | None:
+    try:
+        model, x = subject.model, subject.batch.x
+    except Exception:
+        return None
+    if _runs(model, x) or not x.is_floating_point():
+        return None
+    whole = bool((x[torch.isfinite(x)] % 1 == 0).all()) and float(x.min()) >= 0
+    return "int64" if whole and _runs(model, x.long()) else None
+
+
+def _runs(model: Any, x: torch.Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            outputs_of(model(x))
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,92 @@
+"""Does augmentation leave in the inputs what the labels depend on?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from firstfault.check import Judgement, check, skipped
+from firstfault.checks.preprocessing.rerun import fixed_seeds
+from firstfault.errors import UserCodeError
+from firstfault.finding import Layer, Status
+
+MOST_ROWS = 1_500
+PASSES = 2
+
+
+@check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"destructive_augmentation": 0.7})
+def destructive_augmentation(subject: Any, *, worse: float = 0.15, learnable: float = 0.1) -> Iterator[Judgement]:
+    """Find augmentation that destroys the label: a simple model that learns from augmented inputs fails on plain ones.
+
+    A linear model and a forest are fitted to plain rows, and to two augmented passes over the same rows; both are scored on
+    plain validation rows. `value` is what is lost of the better one's gain over guessing, 0–1; it fails above
+    `worse` and when at least a third of the gain is gone, and a swap has to confirm. Where plain rows teach these models less than `learnable`, nothing is judged.
+
+    Source: TheDeepChecker, augmented data must stay alike; scored by learning, as a flip moves every pixel.
+    """
+    recipe = subject.recipe
+    if recipe.training.augment is None:
+        yield skipped("nothing is augmented")
+        return
+    if recipe.task not in ("classification", "regression") or recipe.train.y.ndim != 1:
+        yield skipped("only one label per sample is judged")
+        return
+    train, held = recipe.train.rows(slice(MOST_ROWS)), recipe.validation.rows(slice(MOST_ROWS))
+    plain = recipe.inputs_for(subject.model, train.x)
+    augmented = [_augmented(recipe, plain, number) for number in range(PASSES)]
+    if any(len(x) != len(plain) or x[0].numel() != plain[0].numel() for x in augmented):
+        yield skipped("augmented inputs have another shape")
+        return
+    test = _features(held.x), held.y.numpy()
+    floor = _guess(recipe.task, test[1])
+    before = _best(recipe.task, _features(plain), train.y.numpy(), *test)
+    after = _best(recipe.task, np.concatenate([_features(x) for x in augmented]), np.tile(train.y.numpy(), PASSES), *test)
+    if before - floor < learnable:
+        yield skipped("simple models learn too little from these inputs to tell")
+        return
+    gone = (before - max(after, floor)) / (before - floor)
+    bad = before - after > worse and gone > 1 / 3
+    yield Judgement(
+        Status.FAIL if bad else Status.PASS,
+        f"a simple model scores {after:.2f} on plain rows after learning from augmented ones, and {before:.2f} without",
+        value=gone, threshold=1 / 3, where="training.augment" if bad else None,
+        fix="weaken or drop the augmentation" if bad else None,
+    )
+
+
+def _augmented(recipe: Any, x: torch.Tensor, seed: int) -> torch.Tensor:
+    batches = torch.split(x.clone(), recipe.training.batch_size)
+    with fixed_seeds(seed), torch.no_grad():
+        try:
+            return torch.cat([recipe.training.augment(batch) for batch in batches])
+        except Exception as error:
+            raise UserCodeError(Layer.TRAINING, "training.augment", error, recipe.root) from error
+
+
+def _features(x: torch.Tensor) -> Any:
+    """Flat values `(N, D)`; whole-number sequences as counts of each token."""
+    values = x.detach().flatten(1).cpu()
+    if values.is_floating_point():
+        return np.nan_to_num(values.double().numpy(), posinf=0.0, neginf=0.0)
+    width = min(int(values.max()) + 1, 2000)
+    return np.stack([np.bincount(row.clamp(0, width - 1), minlength=width) for row in values]).astype(float)
+
+
+def _guess(task: str, y: Any) -> float:
+    return float(np.unique(y, return_counts=True)[1].max() / len(y)) if task == "classification" else 0.0
+
+
+def _best(task: str, X: Any, y: Any, held_X: Any, held_y: Any) -> float:
+    """The better score (accuracy or R²) of a linear model and a forest."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.linear_model import Ridge, RidgeClassifier
+
+    if X.shape[1] != held_X.shape[1]:
+        width = max(X.shape[1], held_X.shape[1])
+        X, held_X = (np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in (X, held_X))
+    forest, linear = (RandomForestClassifier, RidgeClassifier) if task == "classification" else (RandomForestRegressor, Ridge)
+    models = (forest(40, max_features="sqrt", random_state=0), linear(alpha=1.0))
+    return max(float(model.fit(X, y).score(held_X, held_y)) for model in models)

@@ -1,0 +1,232 @@
+"""Are inputs and targets on a scale that a network can learn from?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.finding import Layer, Status
+
+NORMALISING = (
+    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding, nn.EmbeddingBag,
+)
+SEEN_ROWS = 5_000
+
+
+class Received(NamedTuple):
+    """What the first layer with parameters receives for raw rows: `(N, …)`, or None if it normalises or embeds."""
+
+    values: torch.Tensor | None
+    reason: str
+
+
+def received(subject: Any) -> Received:
+    """The training inputs as the first layer with parameters gets them: a model may rescale by itself."""
+    recipe = subject.recipe
+    x = recipe.inputs_for(subject.model, recipe.train.x[:SEEN_ROWS])
+    if not x.is_floating_point():
+        return Received(None, "the inputs are token ids")
+    calls: list[tuple[nn.Module, torch.Tensor]] = []
+
+    def note(module: nn.Module, inputs: Any) -> None:
+        if not calls and inputs and isinstance(inputs[0], torch.Tensor):
+            calls.append((module, inputs[0].detach()))
+
+    hooks = [module.register_forward_pre_hook(note) for module in subject.model.modules() if _has_own_weights(module)]
+    try:
+        with torch.no_grad():
+            subject.model(x)
+    except Exception:       # a model that raises is the model layer's business
+        calls.clear()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if calls and isinstance(calls[0][0], NORMALISING):
+        return Received(None, f"the model begins with {type(calls[0][0]).__name__}")
+    if calls and calls[0][1].is_floating_point() and calls[0][1].numel() == x.numel():
+        return Received(calls[0][1].reshape(x.shape), "")
+    return Received(x, "")
+
+
+def _has_own_weights(module: nn.Module) -> bool:
+    return isinstance(module, NORMALISING) or next(module.parameters(recurse=False), None) is not None
+
+
+def columns_of(x: torch.Tensor) -> torch.Tensor:
+    """Values `(M, C)` per column of a table, per channel of images and sequences; non-finite ones as 0."""
+    finite = torch.where(torch.isfinite(x), x, torch.zeros_like(x)).double()
+    if finite.ndim == 2:
+        return finite
+    return finite.movedim(1 if finite.ndim == 4 else -1, -1).reshape(-1, finite.shape[1 if finite.ndim == 4 else -1]) \
+        if finite.ndim > 2 else finite.reshape(-1, 1)
+
+
+@check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"missing_normalisation": 0.75})
+def missing_normalisation(
+    subject: Any, *, largest: float = 20.0, apart: float = 100.0, noticeable: float = 10.0
+) -> Iterator[Judgement]:
+    """Find inputs on wild scales; a swap has to confirm that standardising them helps.
+
+    `value` is the largest root mean square of a column (a channel of images), 1 when standardised. It fails
+    above `largest`, or when columns differ by more than a factor of `apart` and the largest is above 3; above
+    `noticeable` it warns. Columns of two values (one-hot) are not compared. It is measured where the
+    first layer with parameters receives it; token ids and models that begin with a normalisation pass.
+
+    Source: UMLAUT (inputs outside ±1) and TheDeepChecker (±10); wider here, as raw digits of 0–16 train well.
+    """
+    seen = received(subject)
+    if seen.values is None:
+        yield passed(seen.reason)
+        return
+    columns = columns_of(seen.values)
+    sizes = columns.pow(2).mean(0).sqrt()
+    varying = [index for index in range(columns.shape[1]) if _takes_many_values(columns[:, index])]
+    compared = sizes[varying][sizes[varying] > 1e-8] if varying else sizes[:0]
+    ratio = float(compared.max() / compared.min()) if len(compared) else 1.0
+    top = float(sizes.max()) if len(sizes) else 0.0
+    wild = top > largest or (ratio > apart and top > 3)
+    status = Status.FAIL if wild else Status.WARN if top > noticeable else Status.PASS
+    yield Judgement(
+        status, f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {ratio:,.3g}",
+        value=top, threshold=largest, where=_widest(subject, sizes) if status is not Status.PASS else None,
+        fix="standardise the inputs, fitted on train" if status is not Status.PASS else None,
+    )
+
+
+def _takes_many_values(column: torch.Tensor) -> bool:
+    return len(torch.unique(column[:1000])) > 2
+
+
+def _widest(subject: Any, sizes: torch.Tensor) -> str:
+    names = column_names(subject, len(sizes))
+    if subject.recipe.train.x.ndim != 2 or names is None:
+        return "all inputs"
+    order = sizes.argsort(descending=True)[:3].tolist()
+    return "columns " + ", ".join(names[column] for column in order if sizes[column] > 3)
+
+
+def column_names(subject: Any, width: int) -> list[str] | None:
+    """The names of the prepared columns, from the frame or from the step that made them; their numbers otherwise."""
+    X = subject.prepared.train.X
+    if hasattr(X, "columns"):
+        return [str(name) for name in X.columns]
+    for _, step in reversed(subject.pipeline.steps):
+        try:
+            names = [str(name) for name in step.__self__.get_feature_names_out()]
+        except Exception:
+            continue
+        if len(names) == width:
+            return names
+    return [str(column) for column in range(width)]
+
+
+@check(layer=Layer.PREPROCESSING, needs={"recipe", "model", "pipeline"}, detects={"double_normalisation": 0.75})
+def double_normalisation(
+    subject: Any, *, smallest: float = 1e-2, shrunk: float = 0.05, reach: float = 0.1
+) -> Iterator[Judgement]:
+    """Find inputs that were scaled twice; `value` is their standard deviation where the model receives them.
+
+    It fails below `smallest` when no value is further than `reach` from another; below `shrunk` already when
+    a step made inputs that were normalised before more than ten times smaller.
+
+    Source: FAULTS of this project: a range near 1/255 and a deviation below 1e-2.
+    """
+    seen = received(subject)
+    if seen.values is None or seen.values.numel() < 2:
+        yield passed(seen.reason or "nothing to measure")
+        return
+    columns = columns_of(seen.values)
+    deviation = float((columns - columns.mean(0)).pow(2).mean().sqrt())
+    spread = float((columns.max(0).values - columns.min(0).values).max())
+    if spread == 0:
+        yield skipped("all inputs are equal")
+        return
+    tiny = deviation < smallest and spread < reach
+    step = _shrinking_step(subject) if deviation < shrunk else None
+    bad = tiny or step is not None
+    yield Judgement(
+        Status.FAIL if bad else Status.PASS, f"the prepared inputs have a standard deviation of {deviation:.2g}",
+        value=deviation, threshold=shrunk if step else smallest,
+        where=(step or subject.pipeline.stages[-1].name) if bad else None, fix="scale once" if bad else None,
+    )
+
+
+def _shrinking_step(subject: Any) -> str | None:
+    """The step that made inputs more than ten times smaller that were normalised already."""
+    from firstfault.checks.preprocessing.rerun import flat
+
+    stages = subject.pipeline.stages
+    for before, after in zip(stages, stages[1:], strict=False):
+        first, second = flat(before.splits.train.X), flat(after.splits.train.X)
+        if first.shape != second.shape or not first.size:
+            continue
+        size = float(np.nanstd(first))
+        if 0.05 < size < 3 and np.nanmax(np.abs(first)) < 30 and float(np.nanstd(second)) < 0.1 * size:
+            return str(after.name)
+    return None
+
+
+@check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"target_not_scaled": 0.7})
+def target_not_scaled(
+    subject: Any, *, largest: float = 1000.0, noticeable: float = 20.0, behind: float = 0.1
+) -> Iterator[Judgement]:
+    """Find regression targets on a wild scale; a swap has to confirm. `value` is their root mean square.
+
+    It fails above `largest`. Between `noticeable` and `largest` it fails only where the trained model is
+    worse than a linear model on the same inputs by `behind` of R²: many nets cope with such targets.
+
+    Source: TheDeepChecker, label scale; Bishop 1995, section 8.2, on targets of order one.
+    """
+    recipe = subject.recipe
+    if recipe.task != "regression":
+        yield skipped("the task is no regression")
+        return
+    y = recipe.train.y.float()
+    size = float(y[torch.isfinite(y)].pow(2).mean().sqrt())
+    message = f"the targets have a root mean square of {size:,.4g}"
+    if not size > noticeable:
+        yield passed(message, value=size)
+        return
+    gap = _behind_linear(subject) if size <= largest else math.inf
+    bad = gap > behind
+    if bad and math.isfinite(gap):
+        message += f", and the trained model's R² is {gap:.2f} below a linear model's"
+    yield Judgement(
+        Status.FAIL if bad else Status.WARN, message, value=size, threshold=largest if size > largest else noticeable,
+        where="labels", fix="standardise the target, and invert it for predictions",
+    )
+
+
+def _behind_linear(subject: Any) -> float:
+    from firstfault.loop import predict
+
+    if subject.target.training is None:
+        return 0.0
+    recipe, trained = subject.recipe, subject.trained
+    held = recipe.validation
+    reference = _r2(held.y, _linear(recipe.train.x, recipe.train.y, held.x))
+    if trained.crash is not None:
+        return 1.0
+    own = _r2(held.y, predict(recipe, trained.model, held.x).reshape(held.y.shape))
+    return min(1.0, reference - own) if math.isfinite(own) else 1.0
+
+
+def _linear(x: torch.Tensor, y: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    first, second = (np.nan_to_num(part.flatten(1).double().numpy()) for part in (x[:SEEN_ROWS], at))
+    model = make_pipeline(StandardScaler(), Ridge()).fit(first, y[:SEEN_ROWS].numpy())
+    return torch.as_tensor(model.predict(second)).reshape(len(at), *y.shape[1:])
+
+
+def _r2(y: torch.Tensor, predicted: torch.Tensor) -> float:
+    y = y.double()
+    return float(1 - (y - predicted.double().cpu()).pow(2).mean() / (y - y.mean(0)).pow(2).mean().clamp_min(1e-12))
