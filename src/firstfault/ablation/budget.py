@@ -17,7 +17,7 @@ MOST_ARMS = 3
 
 
 class Budget:
-    """A number of seconds that begin to count now. A comparison that has begun may take half as long again."""
+    """Seconds that begin to count now. A comparison that has begun may take half as long again."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -53,7 +53,7 @@ def default_seconds(depth: Depth, once: float) -> float:
 
 
 def scale_for(bench: Bench, seconds: float, once: float, arms: int) -> Scale:
-    """The scale at which the unchanged target and up to 3 of the planned arms fit the seconds, over all seeds."""
+    """The scale at which the unchanged target and up to 3 of the planned arms fit the seconds."""
     trainings = len(bench.seeds) * (1 + max(1, min(arms, MOST_ARMS)))
     epochs = bench.recipe.training.epochs if bench.recipe.training.fit is None else None
     return Scale.to_fit(seconds / (once * trainings), epochs)

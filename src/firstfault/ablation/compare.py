@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 LEAST_EFFECT = 0.02
 LEAST_ERROR_SHARE = 0.05
 SIGNIFICANT = 0.05
+SURE = 1.64
 FEWEST_SEEDS = 2
 
 
@@ -36,23 +38,27 @@ class Comparison:
         return self.after - self.before
 
 
-def compare(before: Sequence[float], after: Sequence[float], metric: str) -> Comparison:
+def compare(
+    before: Sequence[float], after: Sequence[float], metric: str, rows: int | None = None
+) -> Comparison:
     """Compare paired scores, higher is better.
 
-    Better means: the mean gain exceeds the noise band (the standard deviation of the first arm, at
-    least 0.02, or 5 % of an error metric), and either the one-sided paired t-test gives p < 0.05 or
-    every seed gains more than the band. One pair can only give a gain, never a judgement.
+    Better means: the mean gain exceeds the noise band, and either the one-sided paired t-test gives
+    p < 0.05 or every seed gains more than the band. The band is the largest of: the standard deviation of
+    the first arm between seeds; 0.02 (5 % of an error metric); and, since all seeds are scored on the
+    same `rows` of validation, 1.64 standard errors of a score on that many rows. One pair can only give a
+    gain, never a judgement.
 
     Raises:
         ValueError: when the arms are not of the same length, or empty.
 
-    Source: Bouthillier et al. 2021, Accounting for Variance in Machine Learning Benchmarks (paired over seeds).
+    Source: Bouthillier et al. 2021, Accounting for Variance in Machine Learning Benchmarks.
     """
     if len(before) != len(after) or not before:
-        raise ValueError(f"compare takes as many scores before as after, at least one, but got {len(before)} and {len(after)}")
+        raise ValueError(f"after must hold as many scores as before, but got {len(before)} and {len(after)}")
     first, second = np.asarray(before, float), np.asarray(after, float)
     gains = second - first
-    least = least_effect(metric, first)
+    least = max(least_effect(metric, first), SURE * standard_error(metric, np.r_[first, second], rows))
     noise, spread = max(_deviation(first), least), max(_deviation(first), _deviation(second), least)
     p_value = _p_value(gains)
     clear = bool(gains.mean() > noise)
@@ -68,6 +74,20 @@ def least_effect(metric: str, scores: Any) -> float:
     if metric in ("mse", "mae"):
         return LEAST_ERROR_SHARE * float(np.abs(scores).mean())
     return LEAST_EFFECT
+
+
+def standard_error(metric: str, scores: Any, rows: int | None) -> float:
+    """How far a score moves with the choice of that many validation rows; 0 where they are not given.
+
+    Shares p as √(p (1 − p) / n), R² as (1 − R²) √(2 / n), errors as their size × √(2 / n).
+    """
+    if not rows:
+        return 0.0
+    mean = float(np.mean(scores))
+    if metric in ("mse", "mae", "r2"):
+        return (1 - mean if metric == "r2" else abs(mean)) * math.sqrt(2 / rows)
+    share = min(max(mean, 0.0), 1.0)
+    return math.sqrt(share * (1 - share) / rows)
 
 
 def _deviation(scores: Any) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from firstfault.ablation.budget import Budget, default_seconds, scale_for, training_seconds
@@ -21,6 +22,7 @@ HOPEFUL = 0.7
 SEARCHED = (Layer.PREPROCESSING, Layer.MODEL, Layer.TRAINING)
 SEARCHING = (Layer.MODEL, Layer.TRAINING)
 SURPLUS = 2.0
+NO_SWAP = "no swap undoes it"
 
 
 def confirm(
@@ -57,33 +59,39 @@ def confirm(
     if not suspects:
         return outcomes
     if "user_code_raises" in suspects:
-        return outcomes + [Outcome(fault, None, reason="not tested: the target's code raises") for fault in suspects]
+        return outcomes + _untested(suspects, "not tested: the target's code raises")
     if not any(swaps_for(fault) for fault in suspects) and report.layer not in SEARCHING:
-        return outcomes + [Outcome(fault, None, reason="no swap undoes it") for fault in suspects]
+        return outcomes + _untested(suspects, NO_SWAP)
     try:
         bench = Bench(subject, seeds, on_trial)
     except (Missing, UserCodeError, FirstfaultError) as reason:
-        return outcomes + [Outcome(fault, None, reason=f"not tested: {reason}") for fault in suspects]
+        return outcomes + _untested(suspects, f"not tested: {reason}")
     return outcomes + _Trials(subject, report, suspects, bench, budget_seconds).outcomes()
+
+
+def _untested(faults: Iterable[str], reason: str) -> list[Outcome]:
+    return [Outcome(fault, None, reason=reason) for fault in faults]
 
 
 def _served(subject: Any, fault: str) -> Outcome:
     if importlib.util.find_spec("firstfault.ablation.serving") is None:
-        return Outcome(fault, None, reason="no swap undoes it")
+        return Outcome(fault, None, reason=NO_SWAP)
     from firstfault.ablation.serving import confirm_serving
 
-    return confirm_serving(subject, fault) or Outcome(fault, None, reason="no swap undoes it")
+    return confirm_serving(subject, fault) or Outcome(fault, None, reason=NO_SWAP)
 
 
 class _Trials:
     """The trials of one confirmation: first the suspects, most suspected first, then a search."""
 
     def __init__(
-        self, subject: Any, report: LayerReport, suspects: Mapping[str, float], bench: Bench, seconds: float | None
+        self, subject: Any, report: LayerReport, suspects: Mapping[str, float], bench: Bench,
+        seconds: float | None,
     ) -> None:
         self.subject, self.report, self.suspects = subject, report, suspects
         self.proven = frozenset(
-            fault for finding in report.failures for fault, weight in finding.faults.items() if weight >= PROOF
+            fault for finding in report.failures
+            for fault, weight in finding.faults.items() if weight >= PROOF
         )
         once = training_seconds(subject, bench)
         seconds = default_seconds(subject.depth, once) if seconds is None else seconds
@@ -95,7 +103,7 @@ class _Trials:
     def outcomes(self) -> list[Outcome]:
         self.tested = [entry for fault in self.suspects for entry in self._best_of(fault)]
         standing = leaders(self.tested, self.suspects, self.proven)
-        if not standing and not self.proven and self.report.layer in SEARCHING:
+        if not standing and not self.proven and self.report.layer in SEARCHING and not self._sound():
             found = self._search()
             self.tested += found
             standing = found[:1]
@@ -109,20 +117,20 @@ class _Trials:
             entry = self.tester.attempt(fault, kind, patient=self.suspects[fault] >= HOPEFUL)
             if entry is not None and (best is None or _better(entry, best)):
                 best = entry
-            if entry is not None and entry.repaired and self._healthy(entry):
+            if entry is not None and entry.repaired and self._healthy(entry, unknown=True):
                 break
         if best is not None:
             yield best
 
     def _search(self) -> list[Tested]:
-        """The first swap outside the suspects that restores health, or else the best repair found; first in the list."""
+        """The repairs outside the suspects, best first; it ends with the first that restores health."""
         found: list[Tested] = []
         for fault, kind in self._candidates():
             entry = self.tester.attempt(fault, kind, patient=False)
             if entry is None or not entry.repaired or entry.result.gain < SURPLUS * entry.result.noise:
                 continue
             found.append(entry)
-            if self._healthy(entry):
+            if self._healthy(entry, unknown=False):
                 break
         return sorted(found, key=lambda entry: -entry.result.gain)
 
@@ -131,9 +139,11 @@ class _Trials:
         acquitted = _acquitted(self.report)
         pairs = []
         for kind in swaps().values():
-            open_faults = [fault for fault in sorted(kind.undoes - acquitted) if layer_of(fault, self.report.layer) in SEARCHED]
-            if open_faults:
-                pairs.append((min(open_faults, key=self._order), kind))
+            faults = [
+                fault for fault in kind.undoes - acquitted if layer_of(fault, self.report.layer) in SEARCHED
+            ]
+            if faults:
+                pairs.append((min(faults, key=self._order), kind))
         return sorted(pairs, key=lambda pair: self._order(pair[0])[1:3])
 
     def _order(self, fault: str) -> tuple[float, bool, int, str]:
@@ -143,23 +153,32 @@ class _Trials:
             0 if layer is self.report.layer else len(Layer) - layer.rank, fault,
         )
 
-    def _healthy(self, entry: Tested) -> bool:
-        """Whether a repair reaches what a simple model reaches; then no other needs to be tried."""
-        if entry.metric != self.tester.bench.metric or entry.kind.same_validation:
-            return True
+    def _sound(self) -> bool:
+        """Whether the unchanged target is as good as a simple model: then there is nothing to search for."""
+        score = self.tester.bench.full_score()
+        return score is not None and self._mark is not None and score >= self._mark
+
+    def _healthy(self, entry: Tested, *, unknown: bool) -> bool:
+        """Whether a repair reaches what a simple model reaches; `unknown` where none can be trained."""
+        if self._mark is None or entry.metric != self.tester.bench.metric or entry.kind.same_validation:
+            return unknown
+        return entry.result.after >= self._mark - entry.result.noise
+
+    @functools.cached_property
+    def _mark(self) -> float | None:
         from firstfault.baseline import baselines
 
         try:
-            mark = baselines(self.subject).best
+            simple = baselines(self.subject)
         except Exception:                                   # labels or inputs that a simple model can't take
-            return True
-        return not math.isfinite(mark) or entry.result.after >= mark - entry.result.noise
+            return None
+        return simple.best if math.isfinite(simple.best) and simple.best > simple.prior else None
 
     def _outcome(self, fault: str, standing: Sequence[Tested]) -> Outcome:
         own = next((entry for entry in [*standing, *self.tested] if entry.fault == fault), None)
         if own is None:
             reason = self.tester.untested.get(fault)
-            return Outcome(fault, None, reason=f"not tested: {reason}" if reason else "no swap undoes it")
+            return Outcome(fault, None, reason=f"not tested: {reason}" if reason else NO_SWAP)
         if own.open:
             return Outcome(fault, None, own.swap(), f"not tested: {own.open}")
         return Outcome(fault, own in standing, own.swap(), self._reason(own, standing))
@@ -172,7 +191,8 @@ class _Trials:
         if own in standing and others:
             parts.append(f"also restored by: {', '.join(others)}")
         if own not in standing and own.repaired:
-            parts.append(f"it helps, but {', '.join(entry.kind.change for entry in standing)} explains it better")
+            better = ", ".join(entry.kind.change for entry in standing)
+            parts.append(f"it helps, but less surely than: {better}")
         if not self.tester.bench.scale.full:
             parts.append(f"both arms on {self.tester.bench.scale}")
         return "; ".join(parts)

@@ -8,7 +8,8 @@ from typing import Any
 from firstfault.ablation.sweep import SweepResult, SweepRow
 
 COLOURS = {
-    "baseline": "#333333", "better": "#1a7f37", "worse": "#c62828", "within noise": "#6e7781", "pending": "#b08800",
+    "baseline": "#333333", "better": "#1a7f37", "worse": "#c62828", "within noise": "#6e7781",
+    "pending": "#b08800",
 }
 NAME = "ablation.png"
 
@@ -58,7 +59,9 @@ def _band(axes: Any, result: SweepResult) -> None:
 def _draw(axes: Any, height: int, row: SweepRow) -> None:
     colour = COLOURS[row.verdict]
     axes.scatter(row.scores, [height] * len(row.scores), s=14, color=colour, alpha=0.45, zorder=2)
-    axes.errorbar([row.mean], [height], xerr=[row.std or 0.0], fmt="o", markersize=7, color=colour, capsize=3, zorder=3)
+    axes.errorbar(
+        [row.mean], [height], xerr=[row.std or 0.0], fmt="o", markersize=7, color=colour, capsize=3, zorder=3
+    )
     if row.difference is not None:
         axes.annotate(
             f"{row.difference:+.3f}", (1.0, height), xycoords=("axes fraction", "data"), xytext=(4, 0),
@@ -76,4 +79,5 @@ def _legend(axes: Any, rows: list[SweepRow], result: SweepResult) -> None:
     ]
     if result.noise is not None:
         handles.append(Patch(color="#d0d7de", label=f"seed noise ± {result.noise:.3f}"))
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=len(handles), fontsize=8, frameon=False)
+    figure = axes.get_figure()
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ Pair = tuple[str, int]
 
 @dataclass(frozen=True)
 class Scored:
-    """One ended training of a study: its score, that of the unchanged target judged alike, and how it ended."""
+    """One ended training: its score, the unchanged target's where it is judged anew, and how it ended."""
 
     score: float
     before: float | None
@@ -51,13 +52,13 @@ class SweepStudy:
         try:
             opened = _journal(storage) if isinstance(storage, Path) else storage
             self.study = optuna.create_study(
-                storage=opened, study_name=name, load_if_exists=True, direction="maximize",
-                sampler=optuna.samplers.BruteForceSampler(seed=0),
+                storage=opened, study_name=name, load_if_exists=True, direction="maximize", sampler=_sampler()
             )
             self._check_space()
             self._bury_killed()
         except OSError as error:
-            raise FirstfaultError(f"the sweep's storage {storage} must be writable, but: {error.strerror}") from error
+            reason = error.strerror or error
+            raise FirstfaultError(f"the sweep's storage {storage} must be writable, but: {reason}") from error
 
     def ended(self) -> dict[Pair, Scored]:
         """The trainings that have ended, by factor and seed; of two for one pair, the first."""
@@ -71,7 +72,7 @@ class SweepStudy:
         return found
 
     def run(self, pairs: Sequence[Pair], measure: Callable[[str, int], Scored], jobs: int = 1) -> None:
-        """Measure each pair, and keep every result at once; what was enqueued by a killed sweep is dropped."""
+        """Measure each pair, and keep each result at once; what a killed sweep had enqueued is dropped."""
         import optuna
 
         wanted = set(pairs)
@@ -102,9 +103,7 @@ class SweepStudy:
         if known is None:
             self.study.set_user_attr("space", space)
         elif known != space:
-            raise TargetError(
-                f"study_name must be a new one, but {self.name!r} was made for other factors or seeds"
-            )
+            raise TargetError(f"study_name must be new, but {self.name!r} has other factors or seeds")
 
     def _bury_killed(self) -> None:
         import optuna
@@ -113,6 +112,14 @@ class SweepStudy:
             owner = trial.user_attrs.get("owner")
             if owner is not None and not _lives(owner):
                 self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+
+
+def _sampler() -> Any:
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.BruteForceSampler(seed=0)
 
 
 def _journal(path: Path) -> Any:
@@ -152,13 +159,13 @@ def _lives(owner: Sequence[Any]) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(pid).create_time() - born) < 1.0
+        return bool(abs(psutil.Process(pid).create_time() - born) < 1.0)
     except psutil.Error:
         return False
 
 
 def fingerprint(subject: Any) -> str:
-    """A short digest of what a training of the target depends on: data, settings, network, the user's source files."""
+    """A short digest of what a training of the target depends on: data, settings, network, source files."""
     from firstfault.session import data_digest
 
     parts: list[str] = [data_digest(subject), repr(subject.model), repr(sorted(_settings(subject).items()))]
@@ -169,12 +176,14 @@ def fingerprint(subject: Any) -> str:
 
 
 def _settings(subject: Any) -> Mapping[str, Any]:
-    return {key: value if isinstance(value, int | float) else str(value) for key, value in settings_of(subject.recipe).items()}
+    values = settings_of(subject.recipe)
+    return {key: value if isinstance(value, int | float) else str(value) for key, value in values.items()}
 
 
 def _sources(file: Path) -> list[Path]:
     """The target's file and the modules beside and below it that it has imported."""
     folder = file.resolve().parent
-    loaded = {Path(place).resolve() for module in list(sys.modules.values()) if (place := getattr(module, "__file__", None))}
-    own = {path for path in loaded if path.suffix == ".py" and path.is_relative_to(folder) and ".venv" not in path.parts}
-    return sorted({file.resolve(), *own})
+    places = {getattr(module, "__file__", None) for module in list(sys.modules.values())} - {None}
+    loaded = {Path(str(place)).resolve() for place in places}
+    own = {path for path in loaded if path.suffix == ".py" and path.is_relative_to(folder)}
+    return sorted({file.resolve(), *(path for path in own if "site-packages" not in path.parts)})

@@ -1,4 +1,4 @@
-"""Ablation sweeps: change one thing of a target at a time, paired over seeds, and compare with the seed noise."""
+"""Ablation sweeps: change one thing of a target at a time, and compare with the noise between seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from firstfault import progress
-from firstfault.ablation.compare import compare, least_effect
+from firstfault.ablation.compare import compare
 from firstfault.ablation.prior import floor
 from firstfault.ablation.study import MOST_SEEDS, Pair, Scored, SweepStudy, fingerprint
 from firstfault.ablation.swap import swaps
@@ -121,7 +121,8 @@ def sweep(
     left = [pair for pair in wanted if pair not in study.ended()][:n_trials]
     study.run(left, _Measure(bench, arms, len(left)), jobs)
     rows = _rows(bench, arms, skipped, study.ended())
-    return SweepResult(subject.target.name, bench.metric, name, tuple(rows), _noise(rows[0], bench.metric), _best(rows))
+    noise = _noise(rows[0], bench)
+    return SweepResult(subject.target.name, bench.metric, name, tuple(rows), noise, _best(rows))
 
 
 class _Measure:
@@ -189,37 +190,40 @@ def _rows(
     )]
     for name, arm in arms.items():
         own = {seed: ended[name, seed] for seed in bench.seeds if (name, seed) in ended and seed in base}
-        rows.append(_row(name, arm, base, own, bench.metric))
-    rows += [
-        SweepRow(swaps()[name].change, None, None, None, None, "skipped", 0, name, reason) for name, reason in skipped.items()
-    ]
+        held_out = len((arm if arm.same_validation else bench).recipe.validation)
+        rows.append(_row(arm, base, own, bench.metric, held_out))
+    for name, reason in skipped.items():
+        rows.append(SweepRow(swaps()[name].change, None, None, None, None, "skipped", 0, name, reason))
     return rows
 
 
-def _row(name: str, arm: Arm, base: Mapping[int, Scored], own: Mapping[int, Scored], metric: str) -> SweepRow:
+def _row(
+    arm: Arm, base: Mapping[int, Scored], own: Mapping[int, Scored], metric: str, held_out: int
+) -> SweepRow:
     after = [scored.score for scored in own.values()]
     before = [base[seed].score if scored.before is None else scored.before for seed, scored in own.items()]
     if len(after) < 2:
-        return SweepRow(arm.change, _mean(after), None, None, None, "pending", len(after), name, "", tuple(after))
-    up, down = compare(before, after, metric), compare(after, before, metric)
+        mean, ended = _mean(after), len(after)
+        return SweepRow(arm.change, mean, None, None, None, "pending", ended, arm.factor, "", tuple(after))
+    up, down = compare(before, after, metric, held_out), compare(after, before, metric, held_out)
     finite = all(scored.finite for scored in own.values())
     verdict = "better" if up.better and finite else "worse" if down.better else "within noise"
     p_value = up.p_value if up.gain >= 0 else down.p_value
     return SweepRow(
-        arm.change, up.after, _deviation(after), up.gain, p_value, verdict, len(after), name,
+        arm.change, up.after, _deviation(after), up.gain, p_value, verdict, len(after), arm.factor,
         _failures(list(own.values())), tuple(after),
     )
 
 
 def _failures(runs: Sequence[Scored]) -> str:
     failed = sum(not scored.finite for scored in runs)
-    return f"{failed} of {len(runs)} trainings crashed or ended in NaN; they count as guessing" if failed else ""
+    return f"{failed} of {len(runs)} trainings failed, and count as guessing" if failed else ""
 
 
-def _noise(base: SweepRow, metric: str) -> float | None:
+def _noise(base: SweepRow, bench: Bench) -> float | None:
     if base.std is None:
         return None
-    return max(base.std, least_effect(metric, base.scores))
+    return compare(base.scores, base.scores, bench.metric, len(bench.recipe.validation)).noise
 
 
 def _best(rows: Sequence[SweepRow]) -> str:

@@ -1,4 +1,4 @@
-"""Testing one swap: train the changed target beside the unchanged one, seed by seed, as long as it is worth it."""
+"""Testing one swap: train the changed target beside the unchanged one, seed by seed, while it is worth it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from firstfault import progress
 from firstfault.ablation.budget import Budget
@@ -82,7 +81,7 @@ class Tester:
         name, _ = metric_of(arm.recipe.task, arm.recipe.training.metric)
         before, runs = self._pairs(arm, name, patient)
         after = [floor(arm.recipe, run.score) for run in runs]
-        result = compare(before, after, name)
+        result = compare(before, after, name, self._rows(arm))
         sound = all(math.isfinite(run.score) for run in runs)
         doubt = self._doubt(fault, runs, result, name)
         return Tested(fault, kind, name, result, result.better and sound and not doubt, doubt)
@@ -94,15 +93,18 @@ class Tester:
         for number in range(len(self.bench.seeds) + MORE_SEEDS):
             before.append(self.bench.before(arm, first + number))
             runs.append(self.bench.run(arm, first + number, self.budget.deadline))
-            after = [floor(arm.recipe, run.score) for run in runs]
-            if self._decided(before, after, metric, patient) or runs[-1].cut or runs[-1].crashed:
+            result = compare(before, [floor(arm.recipe, run.score) for run in runs], metric, self._rows(arm))
+            if self._decided(result, metric, patient) or runs[-1].cut or runs[-1].crashed:
                 break
         return before, runs
 
-    def _decided(self, before: Sequence[float], after: Sequence[float], metric: str, patient: bool) -> bool:
-        result, seeds = compare(before, after, metric), len(self.bench.seeds)
-        if len(after) < seeds:
-            return len(after) >= (2 if patient else 1) and result.gain <= least_effect(metric, before)
+    def _rows(self, arm: Arm) -> int:
+        return len((arm.recipe if arm.same_validation else self.bench.recipe).validation)
+
+    def _decided(self, result: Comparison, metric: str, patient: bool) -> bool:
+        if result.seeds < len(self.bench.seeds):
+            hopeless = result.gain <= least_effect(metric, [result.before])
+            return hopeless and result.seeds >= (2 if patient else 1)
         unsure = result.gain > result.noise and not result.better
         return not unsure or self.budget.left <= 0
 

@@ -67,9 +67,8 @@ class Scale:
         return cls(rows, max(LEAST_EPOCHS, share / rows, min(1.0, 2 / epochs)))
 
     def __str__(self) -> str:
-        parts = [
-            f"{share:.0%} of the {name}" for share, name in ((self.rows, "rows"), (self.epochs, "epochs")) if share < 1
-        ]
+        shares = {"rows": self.rows, "epochs": self.epochs}
+        parts = [f"{share:.0%} of the {name}" for name, share in shares.items() if share < 1]
         return " and ".join(parts) or "all rows and epochs"
 
     def of(self, recipe: Recipe, seed: int) -> Recipe:
@@ -87,7 +86,7 @@ class Scale:
 class Run:
     """What is left of one training. `score` is NaN when it crashed, ended in NaN, or ended no epoch.
 
-    `done` is the share of its epochs that were run; less than 1 without a crash means that the deadline cut it.
+    `done` is the share of its epochs that were run; below 1 without a crash, the deadline cut it.
     """
 
     model: nn.Module | None
@@ -124,9 +123,11 @@ class Arm:
 
 
 class Bench:
-    """Runs trials of one subject; its unchanged recipe is trained once per seed and scale, and kept on the subject."""
+    """Runs trials of one subject; the unchanged target is trained once per seed and scale, and kept there."""
 
-    def __init__(self, subject: Any, seeds: int, on_trial: OnTrial | None = None, scale: Scale | None = None) -> None:
+    def __init__(
+        self, subject: Any, seeds: int, on_trial: OnTrial | None = None, scale: Scale | None = None
+    ) -> None:
         self.subject, self.recipe = subject, subject.recipe
         self.seeds = [self.recipe.training.seed + number for number in range(seeds)]
         self.on_trial = on_trial
@@ -155,10 +156,11 @@ class Bench:
 
     def judges_alike(self, arm: Arm) -> bool:
         """Whether an arm is judged by the target's own metric on its own validation split."""
-        return not arm.same_validation and metric_of(arm.recipe.task, arm.recipe.training.metric)[0] == self.metric
+        metric, _ = metric_of(arm.recipe.task, arm.recipe.training.metric)
+        return not arm.same_validation and metric == self.metric
 
     def before(self, arm: Arm, seed: int) -> float:
-        """The score of the unchanged target beside an arm: by its metric, and on its validation where it says so."""
+        """The unchanged target's score beside an arm: by its metric, on its validation where it says so."""
         run = self.baseline(seed)
         if self.judges_alike(arm):
             return floor(self.recipe, run.score)
@@ -201,7 +203,8 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     values = {
         "epochs": settings.epochs, "batch_size": settings.batch_size, "shuffle": settings.shuffle,
         "clip_norm": settings.clip_norm, "rows": len(recipe.train), "metric": settings.metric,
-        "loss": settings.loss, "optimizer": settings.optimizer, "scheduler": settings.scheduler, "fit": settings.fit,
+        "loss": settings.loss, "optimizer": settings.optimizer, "scheduler": settings.scheduler,
+        "fit": settings.fit,
     }
     return {name: _named(value) for name, value in values.items() if value is not None}
 
