@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from firstfault.report.markdown import layer_markdown
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.report.markdown import layer_markdown
 from firstfault.session import RunRef, examine, open_subject
 from firstfault.state import State
 from firstfault.tracking.links import run_url

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from firstfault.report.markdown import verdict_markdown
 from firstfault.tasks.recording import _slug, tracker_of
 from prefect import get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -17,6 +16,7 @@ from prefect.runtime import flow_run
 
 from firstfault import progress
 from firstfault.errors import Missing, UserCodeError
+from firstfault.report.markdown import verdict_markdown
 from firstfault.session import RunRef, close_subject, data_digest, locate, open_subject
 from firstfault.state import state_for
 from firstfault.tracking.links import run_url

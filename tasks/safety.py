@@ -16,5 +16,6 @@ def check_safety(run: RunRef) -> Any:
     """Judge the safety of the run's trained model; record and return the evaluation."""
     with open_subject(run) as subject:
         judged = judge_safety(subject)
-    record(run, judged.report)
+    if judged is not None:
+        record(run, judged.report)
     return judged

@@ -82,7 +82,7 @@ def test_a_field_can_be_overridden(tmp_path):
     assert load_target(str(file), {"training.epochs": "3"}).training.epochs == 3
     with pytest.raises(TargetError, match=r"training\.epochs"):
         load_target(str(file), {"training.epochs": "many"})
-    with pytest.raises(TargetError, match="no field 'training.epoch'"):
+    with pytest.raises(TargetError, match=r"no field 'training\.epoch'"):
         load_target(str(file), {"training.epoch": "3"})
 
 

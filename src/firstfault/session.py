@@ -166,5 +166,6 @@ def judge_safety(subject: Subject) -> Any:
 
     progress.emit(progress.LayerStarted(Layer.SAFETY))
     judged = evaluate_safety(subject)
-    progress.emit(progress.LayerEnded(judged.report))
+    if judged is not None:
+        progress.emit(progress.LayerEnded(judged.report))
     return judged

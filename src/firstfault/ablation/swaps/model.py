@@ -117,8 +117,9 @@ def fresh_initialisation(subject: Any) -> Recipe:
 
     def reset(model: nn.Module) -> None:
         for module in model.modules():
-            if hasattr(module, "reset_parameters") and not isinstance(module, nn.modules.lazy.LazyModuleMixin):
-                module.reset_parameters()
+            own: Any = module
+            if hasattr(own, "reset_parameters") and not isinstance(own, nn.modules.lazy.LazyModuleMixin):
+                own.reset_parameters()
 
     return _rebuilt(subject.recipe, reset)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from firstfault.check import Depth, Judgement, check, judge, passed, skipped
+from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.deployment.parity import _row
 from firstfault.finding import Layer, Status
 

@@ -16,7 +16,7 @@ from firstfault.recipe import outputs_of
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd)
 
 
-def weight_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def weight_layers(model: nn.Module) -> list[tuple[str, Any]]:
     """The linear and convolutional layers, by name."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, MATRICES)]
 

@@ -40,7 +40,7 @@ def nonfinite_output(subject: Any) -> Iterator[Judgement]:
     Source: SageMaker Debugger, Tensor rules; the first stage is looked for, as the cause lies there.
     """
     stages = subject.pipeline.stages
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in itertools.pairwise(stages):
         for (name, source), (_, result) in zip(before.splits.items(), after.splits.items(), strict=True):
             born = _born(_unusable(source.X), _unusable(result.X, limit=LARGEST_FLOAT32))
             if born:
