@@ -166,7 +166,7 @@ def _data_url(png: bytes) -> str:
 
 def _time(verdict: Verdict) -> list[dict[str, Any]]:
     """Seconds per layer, and what is left of the whole for swaps and the rest."""
-    rows = [{"name": report.layer.value, "seconds": report.seconds, "style": "layer"} for report in verdict.layers]
+    rows: list[dict[str, Any]] = [{"name": report.layer.value, "seconds": report.seconds, "style": "layer"} for report in verdict.layers]
     rest = verdict.seconds - sum(report.seconds for report in verdict.layers)
     if rows and rest >= 0.05:
         rows.append({"name": "swaps, packaging, records", "seconds": rest, "style": "rest"})

@@ -43,7 +43,7 @@ def swap_picture(swap: Swap) -> Markup:
 
 
 def _score_scale(scores: Sequence[float], floor: float, top: float) -> Scale:
-    if not scores or len(scores) == 2 and scores[0] != scores[1]:
+    if not scores or (len(scores) == 2 and scores[0] != scores[1]):
         return fit(scores, floor, top, pad=0.08)
     return fit([scores[0] - 0.5, scores[0] + 0.5], floor, top)
 

@@ -262,7 +262,7 @@ def batch_dependent_transform(subject: Any, *, size: float = 0.1, columns: float
     shuffled = _applied(subject, rows_of(validation.X, order), order.argsort())
     together = _applied(subject, company.X, slice(len(company.y) - len(validation.y), None))
     by_order, by_company = (_move(alone, other, columns) for other in (shuffled, together))
-    if by_order is None or by_company is None or by_order > size and _differs_anyway(subject, alone):
+    if by_order is None or by_company is None or (by_order > size and _differs_anyway(subject, alone)):
         yield skipped("the steps refuse other batches, drop rows, or differ from run to run")
         return
     value, bad = max(by_order, by_company), by_order > size or by_company > 2 * size
