@@ -78,7 +78,7 @@ def _complete(X: Any) -> Array:
     if missing_cells(X) == 0:
         return np.arange(len(X))
     if isinstance(X, pd.DataFrame):
-        whole: Any = ~X.isna().any(axis=1).to_numpy()
+        whole = ~X.isna().any(axis=1).to_numpy()
     else:
         whole = ~pd.isna(to_array(X)).reshape(len(X), -1).any(1)
     return np.flatnonzero(whole) if whole.sum() >= PROTOTYPES else np.arange(len(X))

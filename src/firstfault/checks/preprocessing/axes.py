@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ def scrambled_axes(subject: Any, *, alike: float = 0.9, margin: float = 0.15) ->
     Source: FAULTS of this project, view for permute; neighbouring pixels of images are correlated.
     """
     looked = False
-    for before, after in zip(subject.pipeline.stages, subject.pipeline.stages[1:], strict=False):
+    for before, after in itertools.pairwise(subject.pipeline.stages):
         pair = _moved_channels(numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES])
         if pair is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -87,7 +88,8 @@ def missing_normalisation(
     columns = columns_of(seen.values)
     sizes = columns.pow(2).mean(0).sqrt()
     varying = [index for index in range(columns.shape[1]) if _takes_many_values(columns[:, index])]
-    compared = sizes[varying][sizes[varying] > 1e-8] if varying else sizes[:0]
+    filled = columns.pow(2).sum(0).div((columns != 0).sum(0).clamp_min(1)).sqrt()      # a rare value is no scale
+    compared = filled[varying][filled[varying] > 1e-8] if varying else filled[:0]
     ratio = float(compared.max() / compared.min()) if len(compared) else 1.0
     top = float(sizes.max()) if len(sizes) else 0.0
     wild = top > largest or (ratio > apart and top > 3)
@@ -162,7 +164,7 @@ def _shrinking_step(subject: Any) -> str | None:
     from firstfault.checks.preprocessing.rerun import flat
 
     stages = subject.pipeline.stages
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in itertools.pairwise(stages):
         first, second = flat(before.splits.train.X), flat(after.splits.train.X)
         if first.shape != second.shape or not first.size:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from firstfault.check import Judgement, check, judge, passed
+from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.preprocessing.rerun import flat
 from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
@@ -19,6 +20,7 @@ from firstfault.stages import numbers, stage_table
 
 Array = np.ndarray[Any, Any]
 SEEN_ROWS = 5_000
+WHOLE_TYPES = tuple(np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64"))
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -40,7 +42,7 @@ def nonfinite_output(subject: Any) -> Iterator[Judgement]:
     Source: SageMaker Debugger, Tensor rules; the first stage is looked for, as the cause lies there.
     """
     stages = subject.pipeline.stages
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in itertools.pairwise(stages):
         for (name, source), (_, result) in zip(before.splits.items(), after.splits.items(), strict=True):
             born = _born(_unusable(source.X), _unusable(result.X, limit=LARGEST_FLOAT32))
             if born:
@@ -56,7 +58,7 @@ def nonfinite_output(subject: Any) -> Iterator[Judgement]:
 def _unusable(X: Any, limit: float = np.inf) -> Array:
     """Which rows `(N,)` hold a missing, infinite or too large value."""
     if isinstance(X, pd.DataFrame):
-        text: Any = X.select_dtypes(exclude=["number", "bool"]).isna().any(axis=1).to_numpy()
+        text = X.select_dtypes(exclude=["number", "bool"]).isna().any(axis=1).to_numpy()
     else:
         array = to_array(X)
         text = pd.isna(array).reshape(len(array), -1).any(1) if array.dtype.kind == "O" else np.zeros(len(array), bool)
@@ -136,9 +138,9 @@ def information_loss(subject: Any, *, constant: float = 0.5) -> Iterator[Judgeme
     Source: our planted faults.
     """
     stages = subject.pipeline.stages
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in itertools.pairwise(stages):
         first, second = flat(before.splits.train.X), flat(after.splits.train.X)
-        cut = _cut_to_whole(first, second)
+        cut = _is_cut(first, second, after.splits.train.X)
         gone = _became_constant(first, second)
         share = float(gone.mean()) if gone is not None and len(gone) else 0.0
         if share > constant or (_all_equal(second) and not _all_equal(first)):
@@ -148,9 +150,9 @@ def information_loss(subject: Any, *, constant: float = 0.5) -> Iterator[Judgeme
                 faults={"wrong_dtype" if cut else "information_loss": 0.92},
             )
             return
-        if share > 0 and not cut:
+        if gone is not None and share > 0 and not cut:
             yield Judgement(
-                Status.WARN, f"{after.name} makes {int(gone.sum()) if gone is not None else 0} columns constant", value=share,
+                Status.WARN, f"{after.name} makes {int(gone.sum())} columns constant", value=share,
                 threshold=constant, where=after.name, fix="repair the step that collapses them", faults={"information_loss": 0.45},
             )
             return
@@ -171,47 +173,53 @@ def _all_equal(values: Array) -> bool:
     return bool(len(values) > 1 and values.size and (values == values[:1]).all())
 
 
-def _cut_to_whole(first: Array, second: Array) -> bool:
-    return bool(first.size and second.size and (first % 1 != 0).any() and (np.nan_to_num(second) % 1 == 0).all())
+def _is_cut(first: Array, second: Array, X: Any) -> bool:
+    """Whether a result is its source cut to whole numbers, or holds whole numbers by type."""
+    return getattr(X, "dtype", np.dtype(float)) in WHOLE_TYPES or _error_of_cutting(first, second) is not None
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"wrong_dtype": 0.75})
-def wrong_dtype(subject: Any, *, kept: float = 0.1) -> Iterator[Judgement]:
-    """Find inputs of a type that the model cannot use: fractions cut to whole numbers, floats for an embedding.
+def wrong_dtype(subject: Any, *, error: float = 0.3) -> Iterator[Judgement]:
+    """Find inputs of a type that the model cannot use: fractions cut off, or floats for an embedding.
 
-    A step that turns fractions into whole numbers of the same shape fails when it keeps less than `kept` of the
-    distinct values per column. `value` is the share it keeps. A model that takes the inputs only after a
-    change of type is proof.
+    A step that cuts fractions to whole numbers fails when that moves values by more than `error` deviations
+    (root mean square, `value`): rounding ages does no harm, cutting values of 0–1 does. A model that takes
+    the inputs only after a change of type is proof.
 
     Source: FAULTS of this project, ints where floats are due; our planted faults.
     """
-    stages = subject.pipeline.stages
-    for before, after in zip(stages, stages[1:], strict=False):
-        share = _kept_values(flat(before.splits.train.X)[:SEEN_ROWS], flat(after.splits.train.X)[:SEEN_ROWS])
-        if share is not None and share < kept:
+    for before, after in itertools.pairwise(subject.pipeline.stages):
+        first, second = (flat(stage.splits.train.X)[:SEEN_ROWS] for stage in (before, after))
+        value = _error_of_cutting(first, second)
+        if value is not None and value > error:
             yield judge(
-                share, below=kept, where=after.name,
-                message=f"{after.name} cuts fractions to whole numbers, and keeps {share:.1%} of the distinct values",
-                fix="keep the inputs in float32",
+                value, above=error, where=after.name, fix="keep the inputs in float32",
+                message=f"{after.name} cuts fractions off, and so moves values by {value:.2g} deviations",
             )
             return
     needed = _needed_type(subject)
     if needed:
         yield Judgement(
-            Status.FAIL, f"the model takes the prepared inputs only as {needed}", where=stages[-1].name,
-            fix=f"convert the inputs to {needed}", faults={"wrong_dtype": 0.92},
+            Status.FAIL, f"the model takes the prepared inputs only as {needed}", faults={"wrong_dtype": 0.92},
+            where=subject.pipeline.stages[-1].name, fix=f"convert the inputs to {needed}",
         )
     else:
         yield passed("the model can take the type of the inputs")
 
 
-def _kept_values(first: Array, second: Array) -> float | None:
-    """The share of distinct values per column that survive cutting; None where nothing is cut."""
-    if first.shape != second.shape or not first.size or not _cut_to_whole(first, second):
+def _error_of_cutting(first: Array, second: Array) -> float | None:
+    """How far values were moved by cutting them, or them divided by their maximum, to whole numbers; None if they were not."""
+    if first.shape != second.shape or not first.size or (np.nan_to_num(second) % 1 != 0).any():
         return None
-    fractional = np.flatnonzero((np.nan_to_num(first) % 1 != 0).any(0))[:64]
-    shares = [len(np.unique(second[:, column])) / len(np.unique(first[:, column])) for column in fractional]
-    return float(np.median(shares))
+    first, second = np.nan_to_num(first), np.nan_to_num(second)
+    if not (first % 1 != 0).any():
+        first = first / max(float(np.abs(first).max()), 1.0)
+        if not (second == np.floor(first)).all():
+            return None
+    if np.abs(second - first).max() > 1:
+        return None
+    deviation = float(first.std())
+    return float(np.sqrt(((second - first) ** 2).mean())) / deviation if deviation else None
 
 
 def _needed_type(subject: Any) -> str | None:

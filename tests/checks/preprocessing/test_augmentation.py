@@ -1,0 +1,81 @@
+"""Augmentation that destroys the label, and augmentation that does not."""
+
+import pytest
+import torch
+from torch import nn
+
+from firstfault import Training
+from firstfault.finding import Status
+
+
+def noise(scale):
+    return lambda x: x + scale * torch.randn_like(x)
+
+
+def shuffled_samples(x):
+    return x[torch.randperm(len(x))]
+
+
+def shuffled_pixels(x):
+    order = torch.rand(x.flatten(1).shape).argsort(1)
+    return x.flatten(1).gather(1, order).reshape(x.shape)
+
+
+def shifted(x):
+    return torch.roll(x, int(torch.randint(-1, 2, ())), dims=-1)
+
+
+def flipped(x):
+    return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(-1), x)
+
+
+def images_of_digits(X):
+    return X.reshape(-1, 1, 8, 8) / 16
+
+
+def digits(make, augment):
+    return make(
+        "digits", preprocess=images_of_digits, training=Training(augment=augment),
+        model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
+    )
+
+
+@pytest.mark.parametrize("augment", [noise(10.0), shuffled_samples, shuffled_pixels, torch.zeros_like], ids=["noise", "samples", "pixels", "zeros"])
+def test_augmentation_that_destroys_the_label_fails(make, only, augment):
+    """Drowning in noise, shuffling samples or pixels and blanking leave nothing to learn."""
+    finding = only("destructive_augmentation", digits(make, augment))
+    assert finding.status is Status.FAIL
+    assert finding.faults == {"destructive_augmentation": 0.7}
+
+
+@pytest.mark.parametrize("augment", [noise(0.1), shifted, flipped, lambda x: x * 0.9], ids=["noise", "shift", "flip", "dim"])
+def test_mild_augmentation_passes(make, only, augment):
+    """A little noise, shifts, flips and dimming keep the label."""
+    assert only("destructive_augmentation", digits(make, augment)).status is Status.PASS
+
+
+def test_without_augmentation_there_is_nothing_to_judge(make, only):
+    """No augmentation is skipped."""
+    assert only("destructive_augmentation", digits(make, None)).status is Status.SKIPPED
+
+
+def test_a_table_is_judged_too(make, only):
+    """Noise on standardised cells passes when small, and fails when it drowns them."""
+    from sklearn.preprocessing import StandardScaler
+
+    for scale, status in ((0.2, Status.PASS), (30.0, Status.FAIL)):
+        subject = make(
+            "breast_cancer", preprocess=StandardScaler(), training=Training(augment=noise(scale)), model=lambda: nn.Linear(30, 2)
+        )
+        assert only("destructive_augmentation", subject).status is status
+
+
+def test_augmentation_that_raises_is_the_users_code(make, only):
+    """An exception in augment is a finding about it."""
+
+    def broken(x):
+        raise RuntimeError("no")
+
+    finding = only("destructive_augmentation", digits(make, broken))
+    assert finding.status is Status.FAIL
+    assert "training.augment raised RuntimeError" in finding.message
