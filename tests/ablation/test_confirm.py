@@ -65,6 +65,26 @@ def test_of_equal_repairs_the_more_suspected_stands_and_names_the_other(subject_
     assert outcome_of(outcomes, "wrong_optimizer").confirmed is False
 
 
+def test_a_rate_that_is_far_too_low_for_its_optimizer_is_no_wrong_optimizer(subject_of, suspect):
+    """Adam at a millionth works at its usual rate: the rate is to blame, not Adam."""
+    faults = {"learning_rate_too_low": 0.55, "wrong_optimizer": 0.4}
+    outcomes = confirm(subject_of(lr=1e-6, epochs=12), suspect(faults), budget_seconds=60.0)
+    assert [outcome.fault for outcome in outcomes if outcome.confirmed] == ["learning_rate_too_low"]
+
+
+def test_a_wrong_optimizer_is_told_from_its_rate(subject_of, suspect):
+    """An optimizer that goes nowhere at any rate is to blame itself."""
+
+    class Idle(torch.optim.SGD):
+        def step(self, closure=None):
+            return None
+
+    faults = {"learning_rate_too_low": 0.6, "wrong_optimizer": 0.5}
+    subject = subject_of(optimizer=partial(Idle, lr=0.05), epochs=10)
+    outcomes = confirm(subject, suspect(faults), budget_seconds=60.0)
+    assert [outcome.fault for outcome in outcomes if outcome.confirmed] == ["wrong_optimizer"]
+
+
 def test_a_symptom_is_searched_for_its_cause(subject_of, suspect):
     """When only a symptom is reported, the swap that restores health names the fault."""
     outcomes = confirm(subject_of(lr=1e-5), suspect({"stalled": 0.6}))

@@ -192,7 +192,7 @@ class _Trials:
             parts.append(f"also restored by: {', '.join(others)}")
         if own not in standing and own.repaired:
             better = ", ".join(entry.kind.change for entry in standing)
-            parts.append(f"it helps, but less surely than: {better}")
+            parts.append(f"it helps too; the better explanation: {better}")
         if not self.tester.bench.scale.full:
             parts.append(f"both arms on {self.tester.bench.scale}")
         return "; ".join(parts)

@@ -14,6 +14,12 @@ from firstfault.ablation.swap import swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, default_loss
 
+USUAL_RATES = {
+    torch.optim.SGD: 0.05, torch.optim.Adagrad: 0.01, torch.optim.Adam: 1e-3, torch.optim.AdamW: 1e-3,
+    torch.optim.NAdam: 1e-3, torch.optim.RAdam: 1e-3, torch.optim.RMSprop: 1e-3,
+}
+"""Rates at which small networks on standardised inputs train; Adam's and its kin's are PyTorch's defaults."""
+
 
 def _own_loop(recipe: Recipe) -> Recipe:
     if recipe.training.fit is not None:
@@ -56,6 +62,30 @@ def far_lower_rate(subject: Any) -> Recipe:
     return _rate(subject, 0.001)
 
 
+def _usual_rate(subject: Any, *, below: bool) -> Recipe:
+    """The recipe at its optimizer's usual rate, where the target's is at least 3 × below (or above) it."""
+    recipe = _own_loop(subject.recipe)
+    optimizer = (recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters())
+    usual = next((rate for kind, rate in USUAL_RATES.items() if isinstance(optimizer, kind)), None)
+    rate = optimizer.param_groups[0]["lr"]
+    if usual is None or not (rate * 3 < usual if below else rate > usual * 3):
+        raise Missing("the learning rate is near the usual one, or there is no usual one")
+
+    def build(parameters: Any) -> Any:
+        built = (recipe.training.optimizer or torch.optim.Adam)(parameters)
+        for group in built.param_groups:
+            group["lr"] = usual
+        return built
+
+    return recipe.with_training(optimizer=build)
+
+
+@swap(change="the optimizer's usual learning rate, down", undoes=("learning_rate_too_high",))
+def usual_rate_from_above(subject: Any) -> Recipe:
+    """The rate with which this kind of optimizer usually works, for one that is far above it."""
+    return _usual_rate(subject, below=False)
+
+
 @swap(change="learning rate × 10", undoes=("learning_rate_too_low",))
 def higher_rate(subject: Any) -> Recipe:
     """Ten times the learning rate."""
@@ -66,6 +96,12 @@ def higher_rate(subject: Any) -> Recipe:
 def much_higher_rate(subject: Any) -> Recipe:
     """A hundred times the learning rate."""
     return _rate(subject, 100.0)
+
+
+@swap(change="the optimizer's usual learning rate, up", undoes=("learning_rate_too_low",))
+def usual_rate_from_below(subject: Any) -> Recipe:
+    """The rate with which this kind of optimizer usually works, for one that is far below it."""
+    return _usual_rate(subject, below=True)
 
 
 @swap(change="4 × the epochs", undoes=("too_few_epochs",))
