@@ -7,7 +7,7 @@ import torch
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
-from firstfault import Data, Splits, Target
+from firstfault import Data, Target
 from firstfault.errors import TargetError, UserCodeError
 from firstfault.preparing import Labels, prepare, steps_of, to_inputs
 from firstfault.splits import load_raw

@@ -150,6 +150,7 @@ FAULTS: dict[str, FaultKind] = {
 
 SYMPTOMS = frozenset({
     "stalled", "diverged", "oscillating", "nonfinite_loss", "exploding_gradient", "vanishing_gradient",
+    "user_code_raises",
 })
 """Faults that describe what is seen; they are listed only when no cause is found."""
 

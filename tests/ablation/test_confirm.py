@@ -248,3 +248,20 @@ def test_fewer_than_two_seeds_are_refused(subject_of, suspect):
     """One seed shows no noise."""
     with pytest.raises(ValueError, match="at least 2"):
         confirm(subject_of(), suspect({"learning_rate_too_low": 0.7}), seeds=1)
+
+
+def test_trials_tell_their_settings(subject_of, suspect):
+    """Each trial names what it ran with, the changed rate among it."""
+    trials = []
+    report = suspect({"learning_rate_too_low": 0.7})
+    confirm(subject_of(lr=1e-5), report, on_trial=trials.append, budget_seconds=60.0)
+    unchanged, changed = trials[0], next(trial for trial in trials if trial.change == "learning rate × 10")
+    assert unchanged.params["optimizer"] == "Adam" and unchanged.params["epochs"] == 6
+    assert unchanged.params["lr"] == pytest.approx(1e-5) and changed.params["lr"] == pytest.approx(1e-4)
+
+
+def test_a_shortened_trial_does_not_blame_the_pace_of_a_healthy_target(subject_of, suspect):
+    """On a fifth of the rows a higher rate helps a healthy target too: that confirms nothing."""
+    subject = subject_of(lr=5e-3, epochs=20)
+    outcome = confirm(subject, suspect({"learning_rate_too_low": 0.7}), budget_seconds=0.3)[0]
+    assert outcome.confirmed is not True

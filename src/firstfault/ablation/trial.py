@@ -203,10 +203,19 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     values = {
         "epochs": settings.epochs, "batch_size": settings.batch_size, "shuffle": settings.shuffle,
         "clip_norm": settings.clip_norm, "rows": len(recipe.train), "metric": settings.metric,
-        "loss": settings.loss, "optimizer": settings.optimizer, "scheduler": settings.scheduler,
-        "fit": settings.fit,
+        "loss": settings.loss, "scheduler": settings.scheduler, "fit": settings.fit,
+        **_optimizer(settings.optimizer),
     }
     return {name: _named(value) for name, value in values.items() if value is not None}
+
+
+def _optimizer(make: Callable[..., Any] | None) -> dict[str, Any]:
+    """Kind and rate of the optimizer that a factory makes; its name where that can't be made alone."""
+    try:
+        built = (make or torch.optim.Adam)([nn.Parameter(torch.zeros(1))])
+        return {"optimizer": type(built).__name__, "lr": float(built.param_groups[0]["lr"])}
+    except Exception:                                       # the user's factory wants its own model's parameters
+        return {"optimizer": make}
 
 
 def _named(value: Any) -> Any:

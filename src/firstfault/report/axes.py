@@ -61,7 +61,12 @@ def _round_steps(low: float, high: float, about: int) -> list[float]:
 
 def _decades(low: float, high: float, about: int) -> list[float]:
     first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
-    if last - first >= 1:
+    if last - first >= 2:
         every = max(1, math.ceil((last - first) / about))
         return [10.0**exponent for exponent in range(first, last + 1, every)]
-    return [tick for tick in _round_steps(low, high, about) if tick > 0]
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [factor * 10.0**exponent for exponent in range(first - 1, last + 2) for factor in factors]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= about + 1:
+            break
+    return ticks

@@ -12,7 +12,7 @@ from firstfault.report.axes import Scale, fit
 from firstfault.report.wording import number
 
 WIDTH, HEIGHT = 540, 264
-LEFT, RIGHT, TOP, BOTTOM = 58, 92, 34, 40
+LEFT, RIGHT, TOP, BOTTOM = 54, 84, 34, 40
 MOST_POINTS = 400
 LABEL_HEIGHT = 16
 

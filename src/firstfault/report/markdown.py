@@ -1,45 +1,89 @@
-"""Verdicts and layer reports as markdown, for Prefect artifacts."""
+"""Verdicts and layer reports as markdown, for Prefect artifacts and terminals."""
 
 from __future__ import annotations
 
-from firstfault.finding import LayerReport, Status
+import re
+from typing import Any
+
+from firstfault.finding import Finding, LayerReport, Status
+from firstfault.report.rungs import Rung, rungs_of
+from firstfault.report.wording import (
+    brief,
+    count,
+    duration,
+    headline,
+    of_status,
+    percent,
+    proves,
+    sentence,
+    swap_basis,
+    swap_numbers,
+    tally,
+    tested,
+    what_is_wrong,
+)
 from firstfault.verdict import Fault, Verdict
 
 MARKS = {Status.PASS: "✓", Status.WARN: "!", Status.FAIL: "✗", Status.ERROR: "E", Status.SKIPPED: "–"}
+MOST_FINDINGS = 50
 
 
 def verdict_markdown(verdict: Verdict) -> str:
-    """The verdict on top, then one row per layer."""
+    """The verdict on top, then each fault, then the ladder as a table; text of the user's is escaped."""
     first = verdict.first_faulty_layer
-    title = f"# {verdict.target}: {verdict.status.value}" + (f", first in {first.value}" if first else "")
-    faults = "\n\n".join(_fault(fault) for fault in verdict.faults)
-    rows = "\n".join(
-        f"| {MARKS[report.status]} | {report.layer.value} | {report.seconds:.1f} s | {len(report.failures)} | {len(report.findings)} |"
-        for report in verdict.layers
-    )
-    table = f"| | layer | time | failed | findings |\n|---|---|---|---|---|\n{rows}"
-    return "\n\n".join(part for part in (title, faults, table) if part)
+    title = f"# {escape(verdict.target)}: {verdict.status.value}" + (f", first in {first.value}" if first else "")
+    lead = "" if verdict.faults else f"{headline(verdict)}."
+    faults = [_fault(fault, verdict) for fault in verdict.faults]
+    rows = [_row(rung) for rung in rungs_of(verdict)]
+    table = "\n".join(["| | layer | state | time | findings |", "|---|---|---|---:|---|", *rows])
+    return "\n\n".join(part for part in (title, lead, *faults, table) if part)
 
 
 def layer_markdown(report: LayerReport) -> str:
     """A layer's findings, the bad ones in full, the good ones counted."""
-    bad = [finding for finding in report.findings if finding.status not in (Status.PASS, Status.SKIPPED)]
-    lines = [
-        f"- {MARKS[finding.status]} **{finding.check}**: {finding.message}" + (f"  \n  fix: {finding.fix}" if finding.fix else "")
-        for finding in bad
-    ]
-    good = sum(finding.status is Status.PASS for finding in report.findings)
-    skipped = sum(finding.status is Status.SKIPPED for finding in report.findings)
-    lines.append(f"- {good} passed, {skipped} skipped, in {report.seconds:.1f} s")
-    suspect = "\n\nSuspect: a layer below failed." if report.suspect else ""
+    bad = of_status(report, Status.FAIL, Status.ERROR, Status.WARN)
+    lines = [_finding(finding) for finding in bad[:MOST_FINDINGS]]
+    if len(bad) > MOST_FINDINGS:
+        lines.append(f"- and {len(bad) - MOST_FINDINGS} more")
+    counts = ", ".join(text for status, text in tally(report) if status in (Status.PASS, Status.SKIPPED))
+    lines.append(f"- {counts or 'nothing passed'}, in {duration(report.seconds)}")
+    suspect = "\n\nSuspect: an earlier layer is at fault." if report.suspect else ""
     return f"## {MARKS[report.status]} {report.layer.value}\n\n" + "\n".join(lines) + suspect
 
 
-def _fault(fault: Fault) -> str:
-    tested = {True: "confirmed by undoing it", False: "undoing it did not restore the metric", None: "not tested by a swap"}
-    lines = [f"## {fault.fault} ({fault.layer.value})", f"{tested[fault.confirmed]}, confidence {fault.confidence:.0%}"]
+def escape(text: Any) -> str:
+    """Text of the user's, so that neither markdown nor HTML in it takes effect."""
+    flat = " ".join(str(text).split())
+    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*|\[\]]|(?<!\w)_|_(?!\w)|^[#+\-](?=\s))", r"\\\1", flat)
+
+
+def _finding(finding: Finding) -> str:
+    place = f" ({escape(finding.where)})" if finding.where else ""
+    measured = f", limit {escape(brief(finding.threshold))}" if finding.threshold is not None else ""
+    value = f" Measured {escape(brief(finding.value))}{measured}." if finding.value is not None else ""
+    fix = f"  \n  Remedy: {escape(finding.fix)}" if finding.fix else ""
+    return f"- {MARKS[finding.status]} **{escape(finding.check)}**: {escape(finding.message)}{place}.{value}{fix}"
+
+
+def _row(rung: Rung) -> str:
+    if rung.report is None:
+        return f"| {rung.mark} | {rung.layer.value} | {rung.state} | | {escape(rung.note)} |"
+    counts = ", ".join(text for _, text in tally(rung.report)) or "none"
+    return f"| {rung.mark} | {rung.layer.value} | {rung.state} | {duration(rung.report.seconds)} | {counts} |"
+
+
+def _fault(fault: Fault, verdict: Verdict) -> str:
+    word, why = tested(fault, verdict.outcomes)
+    lines = [
+        f"## {what_is_wrong(fault.fault)}",
+        f"`{fault.fault}` in {fault.layer.value}, confidence {percent(fault.confidence)}",
+    ]
     if fault.where:
-        lines.append(f"**Where**: {fault.where}")
-    lines.append("**Evidence**\n" + "\n".join(f"- {line}" for line in fault.evidence))
-    lines.append(f"**Remedy**: {fault.remedy}")
-    return "\n\n".join(lines)
+        lines.append(f"**Place**: {escape(fault.where)}")
+    if evidence := proves(fault):
+        lines.append(f"**Evidence** ({count(len(evidence), 'finding')})\n\n" + "\n".join(f"- {escape(line)}" for line in evidence[:MOST_FINDINGS]))
+    lines.append(f"**Remedy**: {escape(fault.remedy)}")
+    if fault.swap:
+        lines.append(f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({swap_basis(fault.swap)})")
+    return "\n\n".join([*lines, f"**{sentence(word)}**: {escape(why)}"])

@@ -15,7 +15,7 @@ from firstfault.report.charts import Line, Mark
 from firstfault.report.context import ReportContext
 from firstfault.report.png import image_png
 from firstfault.report.rungs import rungs_of
-from firstfault.verdict import Fault, Verdict
+from firstfault.verdict import Verdict
 
 HERE = Path(__file__).parent
 MOST_IN_FULL = 12
@@ -80,7 +80,7 @@ def _environment() -> Any:
         "swap_basis": wording.swap_basis, "tally": wording.tally, "count": wording.count, "sorted_findings": findings_by_kind,
         "swap_picture": pictures.swap_picture, "share_bar": pictures.share_bar, "safe_url": safe_url,
         "file_url": file_url, "is_mapping": lambda value: hasattr(value, "items"), "is_rows": _is_rows,
-        "columns": columns_of, "proves": proves,
+        "columns": columns_of, "proves": wording.proves,
     }
     return jinja
 
@@ -151,11 +151,6 @@ def _safety(verdict: Verdict) -> dict[str, Any]:
     return {key: value for key, value in (verdict.safety or {}).items() if key not in ("findings", "report", "artifacts")}
 
 
-def proves(fault: Fault) -> list[str]:
-    """The evidence of a fault, each sentence once."""
-    return list(dict.fromkeys(fault.evidence))
-
-
 def _images(context: ReportContext) -> list[Any]:
     return [] if context.sample_images is None else list(context.sample_images[:16])
 
@@ -166,7 +161,9 @@ def _data_url(png: bytes) -> str:
 
 def _time(verdict: Verdict) -> list[dict[str, Any]]:
     """Seconds per layer, and what is left of the whole for swaps and the rest."""
-    rows: list[dict[str, Any]] = [{"name": report.layer.value, "seconds": report.seconds, "style": "layer"} for report in verdict.layers]
+    rows: list[dict[str, Any]] = [
+        {"name": report.layer.value, "seconds": report.seconds, "style": "layer"} for report in verdict.layers
+    ]
     rest = verdict.seconds - sum(report.seconds for report in verdict.layers)
     if rows and rest >= 0.05:
         rows.append({"name": "swaps, packaging, records", "seconds": rest, "style": "rest"})

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from firstfault.report.axes import Scale, fit
-from firstfault.report.wording import number, percent, swap_basis, swap_numbers
+from firstfault.report.wording import number, percent, score, swap_basis, swap_numbers
 from firstfault.verdict import Outcome, Swap
 
 SLOPE = (380, 216)
@@ -19,10 +19,10 @@ def swap_picture(swap: Swap) -> Markup:
     """A slope from the metric as it is to the metric with the fault undone, with both numbers."""
     width, height = SLOPE
     left, right, floor = 70.0, width - 70.0, height - 46.0
-    scores = [score for score in (swap.before, swap.after) if score is not None]
+    scores = [value for value in (swap.before, swap.after) if value is not None]
     up = _score_scale(scores, floor, 40.0)
     ends = [(left, swap.before, "before", "as it is"), (right, swap.after, "after", "fault undone")]
-    heights = [floor if score is None else up(score) for _, score, _, _ in ends]
+    heights = [floor if value is None else up(value) for _, value, _, _ in ends]
     about = f"{swap.change}: {swap_numbers(swap)}, {swap_basis(swap)}"
     slope = f'<line class="slope" x1="{left + 12}" y1="{heights[0]:.1f}" x2="{right - 14}" y2="{heights[1]:.1f}" marker-end="url(#arrow)"/>'
     posts = "".join(
@@ -30,16 +30,21 @@ def swap_picture(swap: Swap) -> Markup:
         f'<text class="tick" x="{x}" y="{height - 18}" text-anchor="middle">{text}</text>'
         for x, _, _, text in ends
     )
-    dots = "".join(_end(x, y, score, style) for (x, score, style, _), y in zip(ends, heights, strict=True))
+    dots = "".join(_end(x, y, value, style) for (x, value, style, _), y in zip(ends, heights, strict=True))
     arrow = (
         '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
         'orient="auto-start-reverse"><path class="head" d="M0 0L10 5L0 10z"/></marker></defs>'
     )
+    worse = "" if _improves(swap) else " worse"
     gain = _gain(swap, (left + right) / 2, sum(heights) / 2)
     return Markup(
-        f'<svg class="swap" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(about)}">'
+        f'<svg class="swap{worse}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(about)}">'
         f"{arrow}{posts}{slope}{dots}{gain}</svg>"
     )
+
+
+def _improves(swap: Swap) -> bool:
+    return swap.after is not None and (swap.before is None or swap.after > swap.before)
 
 
 def _score_scale(scores: Sequence[float], floor: float, top: float) -> Scale:
@@ -48,9 +53,9 @@ def _score_scale(scores: Sequence[float], floor: float, top: float) -> Scale:
     return fit([scores[0] - 0.5, scores[0] + 0.5], floor, top)
 
 
-def _end(x: float, y: float, score: float | None, style: str) -> str:
-    text = "no score" if score is None else number(score)
-    hollow = " hollow" if score is None else ""
+def _end(x: float, y: float, value: float | None, style: str) -> str:
+    text = score(value)
+    hollow = " hollow" if value is None else ""
     return (
         f'<circle class="{style}{hollow}" cx="{x}" cy="{y:.1f}" r="7"/>'
         f'<text class="score {style}" x="{x}" y="{y - 15:.1f}" text-anchor="middle">{text}</text>'
@@ -62,7 +67,7 @@ def _gain(swap: Swap, x: float, y: float) -> str:
         return ""
     gain = swap.after - swap.before
     sign = "+" if gain >= 0 else ""
-    return f'<text class="gain" x="{x:.0f}" y="{y - 14:.1f}" text-anchor="middle">{sign}{number(round(gain, 4))}</text>'
+    return f'<text class="gain" x="{x + 14:.0f}" y="{y + 20:.1f}">{sign}{score(gain)}</text>'
 
 
 def share_bar(shares: Any) -> Markup:
@@ -72,15 +77,16 @@ def share_bar(shares: Any) -> Markup:
     items = [(str(key), float(share)) for key, share in shares.items()]
     text = ", ".join(f"{key}: {percent(share)}" for key, share in items)
     x, bars = 0.0, []
+    hues = 4 if len(items) <= 4 else 2
     for index, (key, share) in enumerate(items):
         bars.append(
-            f'<rect class="c{index % 4}" x="{x:.2f}" y="0" width="{max(share * 100 - 0.6, 0.3):.2f}" height="12">'
+            f'<rect class="c{index % hues}{" many" * (hues == 2)}" x="{x:.2f}" y="0" width="{max(share * 100 - 0.6, 0.3):.2f}" height="12">'
             f"<title>{escape(key)}: {percent(share)}</title></rect>"
         )
         x += share * 100
     few = f'<span class="shares">{escape(text)}</span>' if len(items) <= 3 else f'<span class="shares">{len(items)} classes</span>'
     return Markup(
-        f'<svg class="bar" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{escape(text)}">{"".join(bars)}</svg>{few}'
+        f'<svg class="sharebar" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{escape(text)}">{"".join(bars)}</svg>{few}'
     )
 
 
@@ -150,5 +156,5 @@ def _change(row: Mapping[str, Any], ends: tuple[float, float], across: Scale, y:
         f'<text class="label" x="{LABEL - 14}" y="{y + 4}" text-anchor="end">{escape(short)}<title>{escape(name)}</title></text>{band}'
         f'<line class="{style}" x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}"/>'
         f'<circle class="before" cx="{start:.1f}" cy="{y}" r="5"/><circle class="{style}" cx="{end:.1f}" cy="{y}" r="6"/>'
-        f'<text class="value" x="{max(start, end) + 12:.1f}" y="{y + 4}">{number(ends[1])}</text>'
+        f'<text class="value" x="{AXIS + 14}" y="{y + 4}">{score(ends[1])}</text>'
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from firstfault.finding import LADDER, Layer, LayerReport, Status
@@ -20,16 +20,17 @@ class Standing(StrEnum):
     SUSPECT = "suspect"
     EMPTY = "empty"
     UNREACHED = "unreached"
+    LEFT_OUT = "left_out"
 
 
 MARKS = {
     Standing.SOUND: "✓", Standing.NOTICED: "!", Standing.FAULTY: "✗", Standing.ERROR: "E", Standing.SUSPECT: "?",
-    Standing.EMPTY: "–", Standing.UNREACHED: "·",
+    Standing.EMPTY: "–", Standing.UNREACHED: "·", Standing.LEFT_OUT: "·",
 }
 STATES = {
-    Standing.SOUND: "sound", Standing.NOTICED: "sound, with something to look at", Standing.FAULTY: "faulty",
+    Standing.SOUND: "sound", Standing.NOTICED: "sound, with remarks", Standing.FAULTY: "faulty",
     Standing.ERROR: "a check crashed", Standing.SUSPECT: "suspect", Standing.EMPTY: "nothing to examine",
-    Standing.UNREACHED: "not reached",
+    Standing.UNREACHED: "not reached", Standing.LEFT_OUT: "not examined",
 }
 
 
@@ -60,20 +61,27 @@ def rungs_of(verdict: Verdict) -> list[Rung]:
     first = verdict.first_faulty_layer
     last = max((layer.rank for layer in reports if layer in LADDER), default=-1)
     layers = [*LADDER, Layer.SAFETY]
-    return [_rung(layer, reports.get(layer), first, stops=layer is first and layer.rank == last) for layer in layers]
+    rungs = [_rung(layer, reports.get(layer), first, stops=layer is first and layer.rank == last) for layer in layers]
+    return [_once(rung, earlier) for rung, earlier in zip(rungs, [None, *rungs], strict=False)]
+
+
+def _once(rung: Rung, earlier: Rung | None) -> Rung:
+    """The rung without its note, if it is not reached for the same reason as the one before it."""
+    repeated = rung.report is None and earlier is not None and earlier.note == rung.note
+    return replace(rung, note="") if repeated else rung
 
 
 def _rung(layer: Layer, report: LayerReport | None, first: Layer | None, stops: bool) -> Rung:
     if report is None:
-        return Rung(layer, None, Standing.UNREACHED, _why_unreached(layer, first))
+        return _unexamined(layer, first)
     standing = _standing(report)
     return Rung(layer, report, standing, _note(report, standing), stops and layer is not Layer.DEPLOYMENT)
 
 
-def _why_unreached(layer: Layer, first: Layer | None) -> str:
+def _unexamined(layer: Layer, first: Layer | None) -> Rung:
     if first is not None and first.rank < layer.rank:
-        return f"not reached: with {first.value} at fault, what lies above it can't be judged"
-    return "not examined in this run"
+        return Rung(layer, None, Standing.UNREACHED, f"with {first.value} at fault, what is built on it can't be judged yet")
+    return Rung(layer, None, Standing.LEFT_OUT, "")
 
 
 def _standing(report: LayerReport) -> Standing:
@@ -88,7 +96,7 @@ def _standing(report: LayerReport) -> Standing:
 def _note(report: LayerReport, standing: Standing) -> str:
     bad = of_status(report, Status.FAIL, Status.ERROR, Status.WARN)
     if standing is Standing.SUSPECT:
-        return "suspect: a layer below it is at fault" + (f"; {bad[0].message}" if bad else "")
+        return "an earlier layer is at fault" + (f"; {bad[0].message}" if bad else "")
     if bad:
         return bad[0].message
     skipped = of_status(report, Status.SKIPPED)

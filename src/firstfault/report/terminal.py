@@ -1,4 +1,4 @@
-"""The verdict as a panel in the terminal: the ladder, the fault, its evidence and its remedy."""
+"""The verdict as a panel in the terminal: the ladder, then each fault with place, evidence, remedy and proof."""
 
 from __future__ import annotations
 
@@ -7,64 +7,102 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from firstfault.finding import LADDER, Status
-from firstfault.verdict import Fault, Verdict, VerdictStatus
+from firstfault.finding import Layer
+from firstfault.report.rungs import Rung, Standing, rungs_of
+from firstfault.report.wording import (
+    count,
+    duration,
+    headline,
+    percent,
+    proves,
+    score,
+    sentence,
+    swap_basis,
+    tally,
+    tested,
+    what_is_wrong,
+)
+from firstfault.verdict import Fault, Swap, Verdict, VerdictStatus
 
-MARKS = {
-    Status.PASS: ("✓", "green"), Status.WARN: ("!", "yellow"), Status.FAIL: ("✗", "bold red"),
-    Status.ERROR: ("E", "magenta"), Status.SKIPPED: ("–", "dim"),
+STYLES = {
+    Standing.SOUND: "green", Standing.NOTICED: "yellow", Standing.FAULTY: "bold red", Standing.ERROR: "magenta",
+    Standing.SUSPECT: "yellow", Standing.EMPTY: "dim", Standing.UNREACHED: "dim", Standing.LEFT_OUT: "dim",
 }
 COLOURS = {VerdictStatus.HEALTHY: "green", VerdictStatus.FAULTY: "red", VerdictStatus.ERROR: "magenta"}
+TESTS = {"confirmed": "green", "refuted": "yellow", "not tested": "dim"}
+MOST_FAULTS, MOST_EVIDENCE = 5, 4
 
 
 def render_verdict(verdict: Verdict) -> RenderableType:
-    """A panel of the verdict, for `rich.console.Console.print`."""
+    """A panel of the verdict, for `rich.console.Console.print`; it adapts to any width."""
     parts: list[RenderableType] = [_headline(verdict), Text(""), _ladder(verdict)]
-    for fault in verdict.faults:
-        parts += [Text(""), _fault(fault)]
-    title = f" {verdict.target} · {verdict.seconds:.0f} s "
+    for fault in verdict.faults[:MOST_FAULTS]:
+        parts += [Text(""), _fault(fault, verdict)]
+    if len(verdict.faults) > MOST_FAULTS:
+        parts += [Text(""), Text(f"{count(len(verdict.faults) - MOST_FAULTS, 'more fault')} in the report", style="dim")]
+    title = Text(f" {verdict.target} · {duration(verdict.seconds)} ")
     return Panel(Group(*parts), title=title, title_align="left", border_style=COLOURS[verdict.status], padding=(1, 2))
 
 
 def _headline(verdict: Verdict) -> Text:
+    colour = COLOURS[verdict.status]
+    text = Text.assemble((f" {verdict.status.value.upper()} ", f"bold reverse {colour}"), "  ", (headline(verdict), "bold"))
     first = verdict.first_faulty_layer
-    if first is not None:
-        return Text.assemble(("FAULTY", "bold red"), "  first faulty layer: ", (first.value, "bold red"))
-    if verdict.status is VerdictStatus.ERROR:
-        return Text.assemble(("ERROR", "bold magenta"), "  a check crashed, so nothing is certain")
-    return Text.assemble(("HEALTHY", "bold green"), "  no fault in any examined layer")
+    return text if first is None else text.append(f", first in {first.value}", style=colour)
 
 
 def _ladder(verdict: Verdict) -> Table:
-    table = Table.grid(padding=(0, 2))
-    known = {report.layer: report for report in verdict.layers}
-    for layer in [*LADDER, *(extra for extra in known if extra not in LADDER)]:
-        report = known.get(layer)
-        if report is None:
-            table.add_row(Text("·", style="dim"), Text(layer.value, style="dim"), "", Text("not reached", style="dim"))
-            continue
-        mark, style = MARKS[report.status]
-        passed = sum(finding.status is Status.PASS for finding in report.findings)
-        warned = sum(finding.status is Status.WARN for finding in report.findings)
-        counts = f"{passed} passed" + (f", {warned} to look at" if warned else "") + (
-            f", {len(report.failures)} failed" if report.failures else ""
-        ) + (", suspect" if report.suspect else "")
-        table.add_row(Text(mark, style=style), Text(layer.value, style=style), f"{report.seconds:.1f} s", Text(counts))
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for justify in ("left", "left", "right"):
+        table.add_column(no_wrap=True, justify=justify)
+    table.add_column(ratio=1)
+    for rung in rungs_of(verdict):
+        if rung.layer is not Layer.SAFETY or rung.report is not None:
+            table.add_row(*_row(rung))
     return table
 
 
-def _fault(fault: Fault) -> Group:
-    tested = {True: ("confirmed", "green"), False: ("not confirmed", "yellow"), None: ("not tested by a swap", "dim")}
-    word, style = tested[fault.confirmed]
-    head = Text.assemble((fault.fault, "bold"), f"  {fault.layer.value}  confidence {fault.confidence:.0%}  ", (word, style))
+def _row(rung: Rung) -> tuple[Text, Text, Text, Text]:
+    style = STYLES[rung.standing]
+    seconds = duration(rung.report.seconds) if rung.report else ""
+    if rung.report is None:
+        words = Text(rung.state, style="dim")
+    else:
+        suspect = [Text("suspect", style="yellow")] if rung.standing is Standing.SUSPECT else []
+        counts = [Text(text, style=_tally_style(status.value)) for status, text in tally(rung.report)]
+        words = Text(", ").join([*suspect, *counts]) if suspect or counts else Text(rung.state, style="dim")
+    rail = Text.assemble(("├", "dim"), (rung.mark, style), ("┤", "dim")) if rung.layer is not Layer.SAFETY else Text(f" {rung.mark} ", style=style)
+    return rail, Text(sentence(rung.layer.value), style=style), Text(seconds, style="dim"), words
+
+
+def _tally_style(status: str) -> str:
+    return {"fail": "bold red", "error": "magenta", "warn": "yellow"}.get(status, "dim" if status == "skipped" else "")
+
+
+def _fault(fault: Fault, verdict: Verdict) -> Group:
+    word, why = tested(fault, verdict.outcomes)
+    about = f"  {what_is_wrong(fault.fault)} ({fault.layer.value}, confidence {percent(fault.confidence)})"
+    head = Text.assemble((fault.fault, "bold"), about)
     table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
     if fault.where:
-        table.add_row(Text("  where", style="dim"), Text(fault.where))
-    for number, line in enumerate(fault.evidence[:5]):
-        table.add_row(Text("  evidence" if number == 0 else "", style="dim"), Text(line))
-    table.add_row(Text("  remedy", style="dim"), Text(fault.remedy))
-    if fault.swap and fault.swap.before is not None and fault.swap.after is not None:
-        p = f", p = {fault.swap.p_value:.3g}" if fault.swap.p_value is not None else ""
-        change = f"{fault.swap.change}: {fault.swap.metric} {fault.swap.before:.3f} → {fault.swap.after:.3f}"
-        table.add_row(Text("  proof", style="dim"), Text(f"{change} ({fault.swap.seeds} seeds{p})", style="bold"))
+        table.add_row("  place", Text(fault.where))
+    evidence = proves(fault)
+    for number, line in enumerate(evidence[:MOST_EVIDENCE]):
+        table.add_row("" if number else "  evidence", Text(line))
+    if len(evidence) > MOST_EVIDENCE:
+        table.add_row("", Text(f"and {len(evidence) - MOST_EVIDENCE} more", style="dim"))
+    table.add_row("  remedy", Text(fault.remedy, style="bold"))
+    if fault.swap:
+        table.add_row("  swap", _swap(fault.swap))
+    table.add_row("  test", Text.assemble((word, TESTS[word]), f": {why}"))
     return Group(head, table)
+
+
+def _swap(swap: Swap) -> Text:
+    after = "green" if swap.after is not None and (swap.before is None or swap.after > swap.before) else "yellow"
+    return Text.assemble(
+        f"{swap.change}: {swap.metric} ", (score(swap.before), "red"), " → ", (score(swap.after), f"bold {after}"),
+        (f"  ({swap_basis(swap)})", "dim"),
+    )

@@ -33,7 +33,8 @@ def _real(value: float) -> str:
         return _NOT_NUMBERS[str(value)]
     size = abs(value)
     if size and (size < 1e-3 or size >= 1e7):
-        return f"{value:.2e}".replace("-", "−", int(value < 0))
+        front, exponent = f"{value:.2e}".split("e")
+        return f"{front.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", "−")
     digits = 0 if size >= 1000 else max(0, 3 - math.floor(math.log10(size))) if size else 0
     text = f"{value:,.{min(digits, 4)}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
@@ -100,10 +101,16 @@ def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
     return "not tested", (reasons[0] if reasons else "no swap was run for it") + proof
 
 
+def score(value: float | None) -> str:
+    """A metric in three decimals, so that two of them compare; `no score` where a training ended without one."""
+    if value is None:
+        return "no score"
+    return f"{value:.3f}".replace("-", "−") if abs(value) < 100 else number(value)
+
+
 def swap_numbers(swap: Swap) -> str:
     """`accuracy 0.61 → 0.86`, where a training without a score counts as `no score`."""
-    before, after = ("no score" if score is None else number(score) for score in (swap.before, swap.after))
-    return f"{swap.metric} {before} → {after}"
+    return f"{swap.metric} {score(swap.before)} → {score(swap.after)}"
 
 
 def swap_basis(swap: Swap) -> str:
@@ -121,6 +128,12 @@ def headline(verdict: Verdict) -> str:
     if not any(finding.status is Status.PASS for report in verdict.layers for finding in report.findings):
         return "Nothing could be examined"
     return "No fault found"
+
+
+def proves(fault: Fault) -> list[str]:
+    """The evidence of a fault, each sentence once; the swap has its own picture."""
+    swapped = f"{fault.swap.change}: " if fault.swap else None
+    return [line for line in dict.fromkeys(fault.evidence) if swapped is None or not line.startswith(swapped)]
 
 
 def of_status(report: LayerReport, *statuses: Status) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Do the outputs fit the labels and the loss? One forward pass of the fresh model, judged by shape and range."""
+"""Do the outputs fit the labels in shape, and do they depend on the inputs at all?"""
 
 from __future__ import annotations
 
@@ -6,192 +6,114 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.model.fresh import sound_batch, sound_outputs
+from firstfault.checks.model.loss_call import loss_call
+from firstfault.checks.model.output_range import reach
+from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 
-ON_LOGITS = (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss)
-LOSS_FUNCTIONS = {
-    "cross_entropy": "CrossEntropyLoss", "nll_loss": "NLLLoss", "binary_cross_entropy": "BCELoss",
-    "binary_cross_entropy_with_logits": "BCEWithLogitsLoss", "mse_loss": "MSELoss", "l1_loss": "L1Loss",
-}
-
-
-def loss_name(subject: Any) -> str:
-    """The class name of the target's loss; functions of torch.nn.functional count as their classes."""
-    loss = subject.recipe.training.loss
-    if loss is None:
-        return "default"
-    name = getattr(loss, "__name__", type(loss).__name__)
-    return LOSS_FUNCTIONS.get(name, name)
-
-
-def rows_sum_to_one(outputs: torch.Tensor) -> bool:
-    """Whether every row `(…, K)` is a probability distribution."""
-    sums = outputs.sum(-1)
-    return bool((outputs >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4))
-
-
-def probed_outputs(subject: Any) -> torch.Tensor:
-    """Outputs of the fresh model on the batch, and on a widened copy of it, so that ranges show."""
-    from firstfault.recipe import outputs_of
-
-    x = subject.batch.x
-    if not x.is_floating_point():
-        return subject.outputs  # type: ignore[no-any-return]
-    with torch.no_grad():
-        wide = outputs_of(subject.model(x * 10 - x.mean()))
-    return torch.cat([subject.outputs, wide]) if torch.isfinite(wide).all() else subject.outputs
+ABOUT_SHAPE = ("size", "shape", "dimension", "out of bounds", "must match", "out of range", "expected input batch_size")
 
 
 @check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"output_shape_mismatch": 0.95})
 def output_shape_mismatch(subject: Any) -> Iterator[Judgement]:
-    """Find outputs whose shape does not fit the labels or the loss.
+    """Find outputs whose shape does not fit the labels or the loss, or is broadcast against the labels.
+
+    Outputs `(N, 1)` against labels `(N,)` give N × N differences without an error; it is seen in the
+    loss as it is called, in the user's own loop too. More outputs than classes are a warning.
 
     Source: Neuralint (Nikanjam et al. 2021), rule on the last layer's width.
     """
-    outputs, y, recipe = subject.outputs, subject.batch.y, subject.recipe
-    if len(outputs) != len(y):
-        yield _misfit(f"{len(y)} samples give {len(outputs)} outputs")
+    batch, outputs = sound_batch(subject), sound_outputs(subject)
+    text = _misfit(subject.recipe, outputs, batch.y)
+    call = loss_call(subject)
+    if text is None and call.spread is not None:
+        text = f"{call.spread[0]} against {call.spread[1]} is broadcast to {len(batch)} × {len(batch)} differences"
+    if text is None and call.error is not None and any(word in str(call.error).lower() for word in ABOUT_SHAPE):
+        reason = str(call.error).splitlines()[0]
+        text = f"the loss refuses outputs {tuple(outputs.shape)} and labels {tuple(batch.y.shape)}: {reason}"
+    if text is not None and not _about_range(call.error):
+        yield Judgement(
+            Status.FAIL, text, where="output layer",
+            fix="make the output width the number of classes or targets, and the shapes of outputs and labels equal",
+        )
         return
-    if recipe.task == "classification" and outputs.ndim == 2:
-        width, classes = outputs.shape[1], recipe.classes
-        fits = width >= classes or (width == 1 and classes <= 2)
-        if not fits:
-            yield _misfit(f"{width} outputs for {classes} classes")
-            return
-        if width > classes > 0 and width > 1:
-            yield Judgement(
-                Status.WARN, f"{width} outputs for {classes} classes: {width - classes} are never used", value=width,
-                threshold=classes, fix="make the output width the number of classes",
-            )
-            return
-    elif recipe.task in ("regression", "multilabel") and outputs.numel() != y.numel():
-        yield _misfit(f"outputs {tuple(outputs.shape)} for labels {tuple(y.shape)}")
+    surplus = _surplus(subject.recipe, outputs)
+    if surplus > 0:
+        yield Judgement(
+            Status.WARN, f"{surplus} of {outputs.shape[1]} outputs belong to no class", value=surplus, threshold=0,
+            where="output layer", faults={}, fix="make the output width the number of classes",
+        )
         return
-    yield from _try_loss(subject, outputs, y)
+    yield passed(f"outputs are {tuple(outputs.shape)} for labels {tuple(batch.y.shape)}")
 
 
-def _try_loss(subject: Any, outputs: torch.Tensor, y: torch.Tensor) -> Iterator[Judgement]:
-    if subject.recipe.training.fit is not None and subject.recipe.training.loss is None:
-        yield passed(f"outputs are {tuple(outputs.shape)} for labels {tuple(y.shape)}")
-        return
-    try:
-        subject.recipe.loss(outputs, y)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        text = str(error).splitlines()[0]
-        if "between 0 and 1" in text or "elements of input" in text:
-            yield skipped("the loss refuses the range of the outputs, not their shape")
-            return
-        yield _misfit(f"the loss refuses outputs {tuple(outputs.shape)} and labels {tuple(y.shape)}: {text}")
-        return
-    yield passed(f"outputs are {tuple(outputs.shape)} for labels {tuple(y.shape)}")
+def _about_range(error: Exception | None) -> bool:
+    return error is not None and ("between 0 and 1" in str(error) or "elements of input" in str(error))
 
 
-def _misfit(text: str) -> Judgement:
-    return Judgement(Status.FAIL, text, where="output layer", fix="make the output width the number of classes or targets")
+def _misfit(recipe: Any, outputs: torch.Tensor, y: torch.Tensor) -> str | None:
+    if outputs.ndim == 0 or (len(outputs) != len(y) and recipe.task != "language_model"):
+        return f"{len(y)} samples give outputs of shape {tuple(outputs.shape)}"
+    if recipe.task == "classification" and y.ndim == 1 and outputs.ndim <= 2 and recipe.classes > 1:
+        width = outputs.shape[1] if outputs.ndim == 2 else 1
+        if width < recipe.classes and not (width == 1 and recipe.classes == 2):
+            return f"{width} output{'s' * (width > 1)} for {recipe.classes} classes"
+    if recipe.task in ("regression", "multilabel") and outputs.numel() != y.numel():
+        return f"outputs {tuple(outputs.shape)} for labels {tuple(y.shape)}"
+    return None
 
 
-@check(layer=Layer.MODEL, needs={"outputs"}, detects={"single_unit_softmax": 0.98})
-def single_unit_softmax(subject: Any) -> Iterator[Judgement]:
-    """Find a softmax over one unit, which is 1 whatever the input.
+def _surplus(recipe: Any, outputs: torch.Tensor) -> int:
+    if recipe.task != "classification" or outputs.ndim != 2 or recipe.classes < 2:
+        return 0
+    return max(0, int(outputs.shape[1]) - recipe.classes)
 
-    Source: UMLAUT (Schoop et al. 2021); NeuraLint.
+
+@check(
+    layer=Layer.MODEL, needs={"outputs", "batch"},
+    detects={"constant_init": 0.3, "dead_relu": 0.3, "detached_graph": 0.3},
+)
+def constant_output(subject: Any, *, spread: float = 1e-7) -> Iterator[Judgement]:
+    """Find outputs that are the same for every sample; `value` is their relative spread over the batch.
+
+    A last layer that starts at zero gives this rightly, so alone it is a warning.
+
+    Source: the look-alikes of a flat loss; Karpathy 2019, "input-independent baseline".
     """
-    outputs = probed_outputs(subject)
-    if outputs.ndim != 2 or outputs.shape[1] != 1:
+    x, outputs = sound_batch(subject).x, sound_outputs(subject)
+    if len(outputs) != len(x) or len(x) < 2 or bool((x == x[:1]).all()):
+        yield skipped("there are no two different samples with an output each")
+        return
+    value = float((outputs - outputs[:1]).abs().max()) / max(float(outputs.abs().max()), 1e-12)
+    yield judge(
+        value, below=spread, otherwise=Status.WARN, where="output layer",
+        message=f"the outputs of {len(x)} different samples differ by {value:.1e}, relative to their size",
+        fix="look for a layer that loses the inputs: constant weights, dead units, softmax over one unit",
+    )
+
+
+@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"single_unit_softmax": 0.98})
+def single_unit_softmax(subject: Any) -> Iterator[Judgement]:
+    """Find a softmax over one unit, which is 1 whatever the input and the weights (its logarithm is 0).
+
+    Source: UMLAUT (Schoop et al. 2021); Neuralint.
+    """
+    outputs = sound_outputs(subject)
+    if outputs.ndim > 1 and outputs.shape[-1] != 1:
         yield skipped("the model has more than one output unit")
         return
-    if bool((outputs == 1).all()):
+    try:
+        only = reach(subject).constant
+    except Missing:
+        only = float(outputs.flatten()[0]) if bool((outputs == outputs.flatten()[0]).all()) else None
+    if only in (0.0, 1.0):
         yield Judgement(
-            Status.FAIL, "the only output is 1.0 for every input: softmax over one unit", value=1.0, where="output layer",
+            Status.FAIL, f"the only output is {only:.1f} for every input and every weight: softmax over one unit",
+            value=only, where="output layer",
             fix="use sigmoid (or no activation and BCEWithLogitsLoss), or one unit per class",
         )
         return
     yield passed("the output varies")
-
-
-@check(layer=Layer.MODEL, needs={"outputs"}, detects={"redundant_softmax": 0.95})
-def redundant_softmax(subject: Any) -> Iterator[Judgement]:
-    """Find probabilities where the loss applies softmax itself; the loss then cannot fall to 0.
-
-    Source: UMLAUT; the floor of the loss is ln(e + K − 1) − 1.
-    """
-    outputs = probed_outputs(subject)
-    width = outputs.shape[-1] if outputs.ndim > 1 else 1
-    if loss_name(subject) not in ("CrossEntropyLoss", "default") or subject.recipe.task == "regression" or width < 2:
-        yield skipped("the loss applies no softmax of its own")
-        return
-    if rows_sum_to_one(outputs):
-        floor = float(torch.tensor(torch.e + width - 1).log() - 1)
-        yield Judgement(
-            Status.FAIL, f"the outputs are probabilities already, so the loss cannot fall below {floor:.2f}", value=floor,
-            threshold=0.0, where="output layer", fix="return logits: CrossEntropyLoss applies log-softmax itself",
-        )
-        return
-    yield passed("the outputs are no probabilities, as the loss expects")
-
-
-@check(layer=Layer.MODEL, needs={"outputs"}, detects={"missing_output_activation": 0.95})
-def missing_output_activation(subject: Any) -> Iterator[Judgement]:
-    """Find raw outputs where the loss expects probabilities (BCELoss) or log-probabilities (NLLLoss).
-
-    Source: Humbatova et al. 2020, missing or wrong last activation.
-    """
-    name, outputs = loss_name(subject), probed_outputs(subject)
-    if name == "BCELoss" and bool(((outputs < 0) | (outputs > 1)).any()):
-        low, high = float(outputs.min()), float(outputs.max())
-        yield Judgement(
-            Status.FAIL, f"BCELoss expects probabilities, but the outputs reach from {low:.2f} to {high:.2f}", value=high,
-            threshold=1.0, where="output layer", fix="add a sigmoid, or use BCEWithLogitsLoss",
-        )
-    elif name == "NLLLoss" and outputs.ndim >= 2 and not rows_sum_to_one(outputs.exp()):
-        yield Judgement(
-            Status.FAIL, "NLLLoss expects log-probabilities, but the exponentials of the outputs do not sum to 1",
-            where="output layer", fix="add log_softmax, or use CrossEntropyLoss",
-        )
-    else:
-        yield passed("the outputs are what the loss expects")
-
-
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"wrong_output_activation": 0.92})
-def wrong_output_activation(subject: Any, *, beyond: float = 0.1) -> Iterator[Judgement]:
-    """Find an output activation that cannot reach the labels, or that the loss applies again.
-
-    Sigmoid, tanh, softmax or ReLU on a regression whose labels lie outside their range (`value` is the
-    share of such labels, a fault above `beyond`); softmax on several labels; sigmoid before BCEWithLogitsLoss.
-
-    Source: UMLAUT; TheDeepChecker, output range.
-    """
-    recipe, outputs = subject.recipe, probed_outputs(subject)
-    name = loss_name(subject)
-    if recipe.task == "regression":
-        yield _regression(recipe.train.y, outputs, beyond)
-    elif recipe.task == "multilabel" and outputs.ndim == 2 and outputs.shape[1] > 1 and rows_sum_to_one(outputs):
-        yield _wrong("softmax makes the labels exclude each other, but several can be true", "use sigmoid per label")
-    elif name == "BCEWithLogitsLoss" and bool(((outputs >= 0) & (outputs <= 1)).all()) and float(outputs.std()) > 0:
-        yield _wrong("the outputs lie within 0 and 1, but BCEWithLogitsLoss applies sigmoid itself", "return logits")
-    else:
-        yield passed("the output activation fits")
-
-
-def _regression(y: torch.Tensor, outputs: torch.Tensor, beyond: float) -> Judgement:
-    y = y.float()
-    low, high = float(outputs.min()), float(outputs.max())
-    for title, bottom, top in (("sigmoid or softmax", 0.0, 1.0), ("tanh", -1.0, 1.0), ("ReLU", 0.0, float("inf"))):
-        if low < bottom - 1e-6 or high > top + 1e-6:
-            continue
-        unreachable = float(((y < bottom - 1e-6) | (y > top + 1e-6)).float().mean())
-        flat = title == "ReLU" and low > 0                       # no output at the bound: no ReLU at the end
-        bounded = title != "tanh" or max(abs(low), abs(high)) > 0.9
-        if unreachable > beyond and bounded and not flat:
-            return _wrong(
-                f"the outputs lie in [{low:.2g}, {high:.2g}], as of {title}, which {unreachable:.0%} of the labels do not",
-                "end in a linear layer",
-            )
-    return passed("the outputs can reach the labels")
-
-
-def _wrong(text: str, fix: str) -> Judgement:
-    return Judgement(Status.FAIL, text, where="output layer", fix=fix)

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from firstfault.check import Judgement, check
+from firstfault.checks.model.fresh import sound_batch
 from firstfault.finding import Layer, Status
 from firstfault.summary import summarise
 
 
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"insufficient_capacity": 0.3})
+@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={})
 def model_size(subject: Any) -> Iterator[Judgement]:
-    """Count the parameters, and write the summary of the layers beside the run; `value` is the count."""
-    found = summarise(subject.fresh_model(), subject.batch.x)
-    (subject.folder / "model_summary.txt").write_text(found.text)
+    """Count the parameters, and write the summary of the layers beside the run; `value` is the count.
+
+    Source: torchinfo.
+    """
+    found = summarise(subject.fresh_model(), sound_batch(subject).x)
+    names = found.write(subject.folder)
     per_sample = found.parameters / max(1, len(subject.recipe.train))
     yield Judgement(
         Status.PASS, f"{found.parameters:,} parameters, {found.trainable:,} trainable, {per_sample:.1f} per training sample",
-        value=found.parameters, artifacts=("model_summary.txt",),
+        value=found.parameters, artifacts=names,
     )

@@ -237,20 +237,20 @@ def _random_per_row(subject: Any) -> bool:
 
 
 def _depends_on_company(subject: Any, size: float) -> bool:
-    """Whether training rows that stay in place come out with other values when their neighbours change places.
+    """Whether validation rows that stay in place come out with other values when their neighbours change places.
 
     Only every other row of the second half changes places: codes given by first appearance and noise drawn by
     position stay as they are.
     """
     raw, before = subject.raw, reference_run(subject)
-    n = len(raw.train.y)
+    n = len(raw.validation.y)
     order = np.arange(n)
     moving = order[n // 2 :][::2]
     order[moving] = np.random.default_rng(0).permutation(moving)
-    again = rerun(subject, Splits(_at(raw.train, order), raw.validation, raw.test))
+    again = rerun(subject, Splits(raw.train, _at(raw.validation, order), raw.test))
     if before is None or again is None:
         return False
-    first, second = flat(before.train.X), flat(again.prepared.train.X)
+    first, second = flat(before.validation.X), flat(again.prepared.validation.X)
     if first.shape != second.shape or len(first) != n or unmatched(first, second) < 0.35:
         return False
     still = order[n // 2 :][1::2]
@@ -280,7 +280,7 @@ def batch_dependent_transform(subject: Any, *, size: float = 0.1, columns: float
     shuffled = _applied(subject, rows_of(validation.X, order), order.argsort())
     together = _applied(subject, company.X, slice(len(company.y) - len(validation.y), None))
     by_order, by_company = (_move(alone, other, columns) for other in (shuffled, together))
-    if by_order is None or by_company is None or by_order > size and _differs_anyway(subject, alone):
+    if by_order is None or by_company is None or (by_order > size and _differs_anyway(subject, alone)):
         yield skipped("the steps refuse other batches, drop rows, or differ from run to run")
         return
     value, bad = max(by_order, by_company), by_order > size or by_company > 2 * size
@@ -302,6 +302,8 @@ def _applied(subject: Any, X: Any, rows: Any) -> Any:
 def _move(alone: Any, other: Any, columns: float) -> float | None:
     if other is None or other.shape != alone.shape:
         return None
+    if unmatched(alone, other) < 0.05:      # the same rows in another order: `misaligned_labels` looks at that
+        return 0.0
     return float(np.quantile(moved_columns(alone, other), 1 - columns))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.check import Judgement, check, judge, passed
 from firstfault.checks.preprocessing.rerun import flat
 from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
@@ -58,7 +58,7 @@ def nonfinite_output(subject: Any) -> Iterator[Judgement]:
 def _unusable(X: Any, limit: float = np.inf) -> Array:
     """Which rows `(N,)` hold a missing, infinite or too large value."""
     if isinstance(X, pd.DataFrame):
-        text = X.select_dtypes(exclude=["number", "bool"]).isna().any(axis=1).to_numpy()
+        text: Any = X.select_dtypes(exclude=["number", "bool"]).isna().any(axis=1).to_numpy()
     else:
         array = to_array(X)
         text = pd.isna(array).reshape(len(array), -1).any(1) if array.dtype.kind == "O" else np.zeros(len(array), bool)

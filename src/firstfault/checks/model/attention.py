@@ -1,0 +1,150 @@
+"""Faults of sequence models: a position that sees the future, attention to padding, order that is invisible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.model.fresh import answer, sound_batch, sound_outputs
+from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
+from firstfault.finding import Layer
+
+
+def predicts_next(x: torch.Tensor, y: torch.Tensor, share: float = 0.95) -> bool:
+    """Whether the labels `(N, T)` are the inputs `(N, T)` moved by one position."""
+    if x.ndim == 3 and x.shape[-1] == 1:
+        x = x[..., 0]
+    if y.ndim == 3 and y.shape[-1] == 1:
+        y = y[..., 0]
+    if x.shape != y.shape or x.ndim < 2 or x.shape[1] < 3:
+        return False
+    same = (x[:, 1:].float() - y[:, :-1].float()).abs() < 1e-6
+    return float(same.float().mean()) >= share
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"missing_causal_mask": 0.95})
+def missing_causal_mask(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
+    """Find models that predict the next token and see it: an output moves when only later tokens change.
+
+    Judged where the labels are the inputs moved by one; a tagger or a masked model may look both ways. `value` is
+    the largest relative move.
+
+    Source: metamorphic test, ∂out_t/∂x_{t'>t} = 0; Vaswani et al. 2017, 3.2.3.
+    """
+    batch, outputs = sound_batch(subject), sound_outputs(subject)
+    if not predicts_next(batch.x, batch.y) or outputs.ndim < 2:
+        yield skipped("the labels are not the inputs moved by one position")
+        return
+    length = batch.x.shape[1]
+    axis = next((axis for axis in range(1, outputs.ndim) if outputs.shape[axis] == length), None)
+    if axis is None:
+        yield skipped("there is no output per position")
+        return
+    cut = length // 2
+    changed = batch.x.clone()
+    changed[:, cut:] = batch.x[:, cut:].roll(1, 0).flip(1)
+    after = answer(subject.model, changed)
+    before, after = (value.movedim(axis, 1)[:, :cut] for value in (outputs, after))
+    value = float((after - before).abs().max()) / (float(before.abs().max()) + 1e-12)
+    yield judge(
+        value, above=tolerance, where="attention over positions",
+        message=f"outputs at the first {cut} positions move by {value:.1e} when only later tokens change",
+        fix="apply a causal mask (is_causal=True, or an upper triangle of −∞)",
+    )
+
+
+def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | None:
+    """The token that fills rows `(N, T)` of different lengths up at their end, if there is one."""
+    if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 3:
+        return None
+    declared = [module.padding_idx for module in model.modules() if isinstance(module, nn.Embedding) and module.padding_idx is not None]
+    token = declared[0] if declared else int(x[:, -1].mode().values)
+    ends = (x == token).flip(1).long().cumprod(1).sum(1)
+    inner = ((x == token).sum(1) - ends).sum()
+    varied = len(torch.unique(ends)) > 2 and float((ends > 0).float().mean()) > share
+    return token if varied and int(inner) <= 0.01 * x.numel() else None
+
+
+def _attention(subject: Any) -> list[Call]:
+    """The calls that attend, with their masks; the fast path of torch's encoder is avoided by asking for gradients."""
+    model = subject.fresh_model().eval()
+    with torch.enable_grad():
+        _, calls = record(model, sound_batch(subject).x)
+    return [call for call in calls if call.name in ("multi_head_attention_forward", "scaled_dot_product_attention") or _scores(call)]
+
+
+def _scores(call: Call) -> bool:
+    given = call.args[0] if call.args else None
+    return (
+        call.name == "softmax" and isinstance(given, torch.Tensor) and given.ndim >= 3
+        and given.shape[-1] == given.shape[-2] > 2 and softmax_axis(call) == given.ndim - 1
+    )
+
+
+def _looks_at(call: Call, padded: torch.Tensor) -> bool:
+    """Whether an attention call gives weight to positions that are padding, `(N, T)`."""
+    if call.name == "multi_head_attention_forward":
+        return call.kwargs.get("key_padding_mask") is None and call.kwargs.get("attn_mask") is None
+    if call.name == "scaled_dot_product_attention":
+        return flag(call, "attn_mask", 3, None) is None and not flag(call, "is_causal", 5, False)
+    weights: torch.Tensor = call.result
+    if len(weights) != len(padded) or weights.shape[-1] != padded.shape[1]:
+        return False
+    to_padding = weights.detach().movedim(-1, 1)[padded]
+    return bool((to_padding > 1e-6).float().mean() > 0.9)
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"padding_not_masked": 0.7})
+def padding_not_masked(subject: Any, *, share: float = 0.1) -> Iterator[Judgement]:
+    """Find attention that looks at padding: no mask, or one that leaves weight on it; `value` is the share of padding.
+
+    Padding is a token that fills rows of different lengths up. With less than `share` of it, it is a warning.
+
+    Source: Vaswani et al. 2017; torch.nn.MultiheadAttention, key_padding_mask.
+    """
+    x = sound_batch(subject).x
+    token = padding_of(x, subject.model)
+    calls = _attention(subject) if token is not None else []
+    if not calls:
+        yield skipped("there is no padding, or no attention")
+        return
+    padded = torch.eq(x, token if token is not None else -1)
+    looking = [call for call in calls if _looks_at(call, padded)]
+    if not looking:
+        yield passed(f"attention masks the padding token {token}")
+        return
+    value = float(padded.float().mean())
+    yield judge(
+        value, above=share if looking else 1.0, where=looking[0].place,
+        message=f"{len(looking)} of {len(calls)} attention calls look at the padding token {token}, {value:.0%} of all tokens",
+        fix="pass key_padding_mask=(x == padding)",
+    )
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"missing_positional_information": 0.7})
+def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
+    """Find attention over sequences to which the order of the tokens is invisible.
+
+    The positions are permuted: the output per sample stays, or the outputs per position are permuted with them. A bag of
+    words without attention ignores order on purpose. `value` is the relative difference.
+
+    Source: Vaswani et al. 2017, 3.5; metamorphic test f(perm x) = perm f(x).
+    """
+    x, outputs = sound_batch(subject).x, sound_outputs(subject)
+    sequence = x.ndim == 3 if x.is_floating_point() else x.ndim == 2
+    if not sequence or x.shape[1] < 3 or padding_of(x, subject.model) is not None or not _attention(subject):
+        yield skipped("there is no attention over sequences of full length")
+        return
+    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(subject.seed + 11)).to(x.device)
+    after = answer(subject.model, x[:, order])
+    rivals = [outputs] + [outputs[:, order]] * (outputs.ndim > 2 and outputs.shape[1] == x.shape[1])
+    spread = max(float((outputs - outputs.mean(0)).abs().max()), 1e-12)
+    value = min(float((after - rival).abs().max()) for rival in rivals) / spread
+    yield judge(
+        value, below=tolerance, where="forward", message=f"permuting the positions changes the outputs by {value:.1e} of their spread",
+        fix="add positional encodings to the embeddings",
+    )

@@ -1,0 +1,119 @@
+"""Is the model large enough: can it learn a few samples by heart, and does a bottleneck lose the inputs?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.check import Depth, Judgement, check, judge, passed, skipped
+from firstfault.checks.model.fresh import answer, ordinary_inputs, sound_batch, weight_layers
+from firstfault.finding import Layer, Status
+from firstfault.recipe import outputs_of
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"insufficient_capacity": 0.6})
+def bottleneck(subject: Any, *, narrowest: int = 2) -> Iterator[Judgement]:
+    """Find a hidden layer of one or two units through which everything must pass.
+
+    Everything does when the outputs no longer depend on the inputs once the layer's output is held still; a gate or an
+    attention score is as narrow, but not the only way. `value` is the width. In an autoencoder, and before outputs that
+    are no wider, it is a warning.
+
+    Source: Goodfellow et al. 2016, 6.4: width bounds what the next layers can tell apart.
+    """
+    model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
+    layers = weight_layers(model, x)
+    if len(layers) < 2 or len(x) < 3 or _alike(answer(model, x)):
+        yield skipped("there are fewer than two weight layers, or the outputs don't depend on the inputs")
+        return
+    narrow = [(name, width) for name, layer in layers[:-1] if (width := _units(layer)) <= narrowest and _inputs(layer) > width]
+    found = [(name, width) for name, width in narrow if _all_passes(model, x, name)]
+    if not found:
+        yield passed("no narrow layer holds everything")
+        return
+    name, width = min(found, key=lambda entry: entry[1])
+    y = subject.recipe.train.y
+    wanted = max(2, subject.recipe.classes - 1) if subject.recipe.task == "classification" else max(1, y[0].numel())
+    coded = y.shape == subject.recipe.train.x.shape
+    yield Judgement(
+        Status.WARN if coded or width >= wanted else Status.FAIL, f"everything passes through the {width} units of {name}",
+        value=width, threshold=narrowest, where=name, fix="widen the layer",
+    )
+
+
+def _units(layer: nn.Module) -> int:
+    return len(layer.weight) if isinstance(layer.weight, torch.Tensor) and isinstance(layer, nn.Linear) else 10**9
+
+
+def _inputs(layer: nn.Module) -> int:
+    return layer.weight[0].numel() if isinstance(layer.weight, torch.Tensor) else 0
+
+
+def _alike(outputs: torch.Tensor) -> bool:
+    return bool(torch.allclose(outputs, outputs[:1].expand_as(outputs), rtol=1e-5, atol=1e-8))
+
+
+def _all_passes(model: nn.Module, x: torch.Tensor, name: str) -> bool:
+    module = dict(model.named_modules())[name]
+    handle = module.register_forward_hook(lambda _, __, result: result.mean(0, keepdim=True).expand_as(result))
+    try:
+        return _alike(answer(model, x))
+    finally:
+        handle.remove()
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, depth=Depth.STANDARD, detects={"insufficient_capacity": 0.3})
+def one_batch_overfit(
+    subject: Any, *, fall: float = 0.5, steps: int = 150, samples: int = 16, seconds: float = 3.0
+) -> Iterator[Judgement]:
+    """Look whether a few samples can be learned by heart; `value` is the final loss over the first.
+
+    A symptom that never fails alone: it supports what other checks suspect. It ends after `seconds` at the latest.
+
+    Source: Karpathy 2019; TheDeepChecker, overfitting one batch.
+    """
+    training = subject.recipe.training
+    if training.fit is not None and training.loss is None:
+        yield skipped("the user's own loop holds the loss")
+        return
+    batch = sound_batch(subject).rows(slice(samples))
+    model = subject.fresh_model()
+    trainable = [value for value in model.parameters() if value.requires_grad]
+    if not trainable or len(batch) < 2:
+        yield skipped("no parameter is trainable, or there is only one sample")
+        return
+    try:
+        losses = _memorise(subject, model, trainable, batch, steps, seconds)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        yield skipped(f"the batch could not be trained on: {str(error).splitlines()[0]}")
+        return
+    value = losses[-1] / max(abs(losses[0]), 1e-9)
+    if len(losses) < steps and value > fall:
+        yield skipped(f"only {len(losses)} steps fitted into {seconds:.0f} s")
+        return
+    yield judge(
+        value, above=fall, otherwise=Status.WARN,
+        message=f"after {len(losses)} steps on {len(batch)} samples the loss is {value:.2f} of its start",
+        fix="a model that can't memorise a few samples can't learn the rest",
+    )
+
+
+def _memorise(subject: Any, model: nn.Module, trainable: Any, batch: Any, steps: int, seconds: float) -> list[float]:
+    optimizer, losses, started = torch.optim.Adam(trainable, lr=3e-3), [], time.monotonic()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(subject.seed)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = subject.recipe.loss(outputs_of(model(batch.x)), batch.y)
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+            if time.monotonic() - started > seconds:
+                break
+    return losses
+
+

@@ -1,0 +1,166 @@
+"""Does a sample's output depend on that sample alone, and on nothing random? Looked at in eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.model.fresh import answer, embeds, output_tensors, sound_batch, sound_outputs
+from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
+from firstfault.finding import Layer, Status
+from firstfault.recipe import outputs_of
+
+MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+
+
+def still_training(model: nn.Module) -> list[str]:
+    """Dropout and batch normalisation that are in train mode, though the model was put in eval mode."""
+    return [
+        name for name, module in model.named_modules()
+        if isinstance(module, MODAL) and module.training and getattr(module, "p", 1) != 0
+    ]
+
+
+def without_statistics(model: nn.Module) -> list[str]:
+    """Batch normalisation that keeps no running statistics, and so uses the batch's in eval mode."""
+    return [
+        name for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+    ]
+
+
+def _calls(subject: Any) -> list[Call]:
+    if "eval_calls" not in subject.built:
+        with torch.no_grad():
+            subject.built["eval_calls"] = record(subject.fresh_model().eval(), sound_batch(subject).x)[1]
+    return subject.built["eval_calls"]  # type: ignore[no-any-return]
+
+
+@check(
+    layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"batch_mixing": 0.95, "softmax_wrong_axis": 0.97},
+)
+def batch_mixing(subject: Any, *, tolerance: float = 1e-6) -> Iterator[Judgement]:
+    """Find samples that influence each other in eval mode; `value` is the influence of the others over a sample's own.
+
+    The influence is the gradient of a random mix of one sample's outputs by the inputs: a plain sum after
+    a softmax has gradient 0. For tokens, and where no gradient passes, the other samples are replaced instead. Softmax
+    over the batch axis is told from other mixing by the calls that the forward pass makes.
+
+    Source: metamorphic test; batch independence by gradient, Karpathy 2019.
+    """
+    x = sound_batch(subject).x[:32]
+    if len(x) < 3 or len(sound_outputs(subject)) != len(sound_batch(subject)):
+        yield skipped("there are fewer than 3 samples, or not one output per sample")
+        return
+    if still_training(subject.model) or without_statistics(subject.model):
+        yield skipped("batch normalisation uses the batch's statistics, which is judged on its own")
+        return
+    value = _influence(subject.fresh_model().eval(), x, subject.seed)
+    if value <= tolerance:
+        yield passed("no sample influences another", value=value)
+        return
+    axes = [call for call in _calls(subject) if call.name in ("softmax", "log_softmax") and _over_batch(call, len(sound_batch(subject)))]
+    text = f"the outputs of a sample react to other samples, with {value:.1e} of the strength of its own"
+    if axes:
+        yield Judgement(
+            Status.FAIL, f"softmax runs over the batch: {text}", value=value, threshold=tolerance, where=axes[0].place,
+            faults={"softmax_wrong_axis": 0.97}, fix="use softmax(dim=-1)",
+        )
+        return
+    yield Judgement(
+        Status.FAIL, text, value=value, threshold=tolerance, where="forward", faults={"batch_mixing": 0.95},
+        fix="keep the batch axis apart: no normalisation, attention or reshape across samples; batch_first=True for (N, T, …)",
+    )
+
+
+def _over_batch(call: Call, samples: int) -> bool:
+    given = call.args[0]
+    return isinstance(given, torch.Tensor) and given.ndim > 1 and softmax_axis(call) == 0 and len(given) == samples
+
+
+def _influence(model: nn.Module, x: torch.Tensor, seed: int) -> float:
+    ratio = None
+    if x.is_floating_point() and not embeds(model):
+        found = [_by_gradient(model, x, i, seed) for i in sorted({0, len(x) // 2, len(x) - 1})]
+        known = [value for value in found if value is not None]
+        ratio = max(known) if known else None
+    return _by_replacing(model, x) if ratio is None else ratio
+
+
+def _by_gradient(model: nn.Module, x: torch.Tensor, i: int, seed: int) -> float | None:
+    inputs = x.clone().requires_grad_(True)
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        own = outputs_of(model(inputs))[i]
+        total = (own * torch.randn(own.shape, generator=torch.Generator().manual_seed(7)).to(own)).sum()
+    if not total.requires_grad:
+        return None
+    with torch.backends.cudnn.flags(enabled=False):
+        grad = torch.autograd.grad(total, inputs, allow_unused=True)[0]
+    if grad is None or not torch.isfinite(grad).all() or not grad[i].any():
+        return None
+    others = grad.clone()
+    others[i] = 0
+    return float(others.abs().max() / grad[i].abs().max())
+
+
+def _by_replacing(model: nn.Module, x: torch.Tensor) -> float:
+    """How far sample 0's output moves when the other samples are replaced, over the spread of the outputs; tiny is 0."""
+    other = x.roll(1, 0).flip(0).clone()
+    other[0] = x[0]
+    before, after = answer(model, x), answer(model, other)
+    scale = max(float((before - before.mean(0)).abs().max()), 1e-3 * float(before.abs().max()), 1e-12)
+    moved = float((after[0] - before[0]).abs().max()) / scale
+    return moved if moved > 1e-4 else 0.0
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"mode_not_propagated": 0.92})
+def mode_not_propagated(subject: Any) -> Iterator[Judgement]:
+    """Find dropout and batch normalisation that stay in train mode in eval mode, as modules or as functions.
+
+    Functional dropout without `training=self.training`, and a `train` that does not hand on its mode.
+
+    Source: torch.nn.functional.dropout, whose `training` is True by default.
+    """
+    stuck = still_training(subject.model)
+    always = [call.place for call in _calls(subject) if call.name.endswith("dropout") and _drops(call)]
+    if not stuck and not always:
+        yield passed("dropout and batch normalisation follow eval mode")
+        return
+    yield Judgement(
+        Status.FAIL, f"{len(stuck or always)} places of dropout or batch normalisation stay in train mode after eval()",
+        value=len(stuck or always), threshold=0, where=", ".join((stuck or always)[:5]),
+        fix="pass training=self.training to functional dropout, and call super().train(mode)",
+    )
+
+
+def _drops(call: Call) -> bool:
+    return bool(flag(call, "training", 2, True)) and float(flag(call, "p", 1, 0.5)) > 0
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"nondeterministic_eval": 0.92})
+def nondeterministic_eval(subject: Any, *, tolerance: float = 1e-5) -> Iterator[Judgement]:
+    """Find models that draw random numbers in eval mode; `value` is the relative difference of two answers.
+
+    Dropout that stays on is mode_not_propagated, and not judged again. A model that returns three tensors or
+    more, as a variational autoencoder does, may draw on purpose: a warning.
+
+    Source: Humbatova et al. 2020.
+    """
+    if still_training(subject.model) or any(call.name.endswith("dropout") and _drops(call) for call in _calls(subject)):
+        yield skipped("dropout stays on in eval mode, which is judged on its own")
+        return
+    x = sound_batch(subject).x
+    model = subject.fresh_model().eval()
+    first, again = answer(model, x, 1), answer(model, x, 2)
+    moved = float((again - first).abs().max()) / (float(first.abs().max()) + 1e-12) if again.shape == first.shape else 1.0
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        generative = len(list(output_tensors(model(x)))) > 2
+    yield judge(
+        moved, above=tolerance, where="eval mode", otherwise=Status.WARN if generative else Status.FAIL,
+        message=f"the same input twice in eval mode differs by {moved:.1e}", fix="draw random numbers only `if self.training`",
+    )

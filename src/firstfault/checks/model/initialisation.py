@@ -1,0 +1,169 @@
+"""Is the start sound? Initial weights that differ from unit to unit, and outputs of a sane size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.model.fresh import (
+    all_outputs,
+    answer,
+    ordinary_inputs,
+    probe_loss,
+    sound_batch,
+    sound_outputs,
+    weight_layers,
+)
+from firstfault.checks.model.loss_call import loss_call, loss_on
+from firstfault.finding import Layer, Status
+
+ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"constant_init": 0.95})
+def constant_init(subject: Any, *, steps: int = 3) -> Iterator[Judgement]:
+    """Find layers whose units all start with the same weights, and stay the same as each other.
+
+    Proof: after a few steps of Adam towards random goals the units of a hidden layer are still equal. Zeros in
+    biases, in the last layer or at the end of a residual branch part at once, and are no fault. When all weight
+    matrices start constant and yet part, it is a symptom.
+
+    Source: Neuralint, asymmetric initialisation; Goodfellow et al. 2016, 8.4.
+    """
+    model, x = subject.fresh_model().eval(), sound_batch(subject).x
+    matrices = _matrices(model, x)
+    hidden = list(matrices)[:-1]
+    equal = [name for name in hidden if _units_equal(matrices[name])]
+    if not equal:
+        yield passed(f"the units of {len(matrices)} weight matrices start apart")
+        return
+    every = len(equal) == len(hidden) and _units_equal(matrices[list(matrices)[-1]])
+    _adapt(model, x, steps)
+    stuck = [name for name in equal if _units_equal(matrices[name])]
+    if stuck or every:
+        yield Judgement(
+            Status.FAIL,
+            f"all units of {len(stuck or equal)} hidden layers start with the same weights"
+            + (f", and still have the same after {steps} steps" if stuck else ""),
+            value=len(stuck or equal), threshold=0, where=", ".join((stuck or equal)[:5]),
+            faults={"constant_init": 0.95 if stuck else 0.75}, fix="use the default initialisation",
+        )
+        return
+    yield passed(f"{len(equal)} layers start with equal units, but part in the first steps")
+
+
+def _matrices(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The trainable weights `(units, …)` of the linear, convolutional and recurrent layers, as they run."""
+    from firstfault.checks.model.fresh import MATRICES, run_order
+
+    modules, found = dict(model.named_modules()), {}
+    for name in dict.fromkeys(run_order(model, x)):
+        if isinstance(modules[name], (*MATRICES, nn.RNNBase)):
+            for key, value in modules[name].named_parameters(recurse=False):
+                if value.ndim > 1 and value.requires_grad:
+                    found[f"{name}.{key}".lstrip(".")] = value
+    return found
+
+
+def _units_equal(weight: torch.Tensor) -> bool:
+    rows = weight.detach().flatten(1)
+    return len(rows) > 1 and bool((rows == rows[:1]).all())
+
+
+def _adapt(model: nn.Module, x: torch.Tensor, steps: int) -> None:
+    optimizer = torch.optim.Adam([value for value in model.parameters() if value.requires_grad], lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            loss = probe_loss(all_outputs(model, x))
+        if not loss.requires_grad or not torch.isfinite(loss):
+            return
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"exploding_init": 0.8})
+def exploding_init(subject: Any, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0) -> Iterator[Judgement]:
+    """Find weights that start so wide that the outputs of ordinary inputs explode, or the hidden units saturate.
+
+    The loss on standard normal inputs is judged against that of a constant answer (ln K for K classes): `value` is
+    their ratio, a fault above `times`. Without a known loss, outputs of a spread above `size` are. In both
+    cases some layer must be `gain` times as wide as the He initialisation.
+
+    Source: Karpathy 2019, "verify loss at init"; SageMaker Debugger, PoorWeightInitialization.
+    """
+    model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
+    widths = {name: _width(layer) for name, layer in weight_layers(model, x)}
+    widest = max(widths, key=lambda name: widths[name], default=None)
+    if widest is None:
+        yield skipped("the model has no linear or convolutional layer")
+        return
+    value, text = _excess(subject, answer(model, x), size)
+    wide = widths[widest] > gain
+    if wide and value > times:
+        yield Judgement(
+            Status.FAIL, f"{text}, and the weights of {widest} are {widths[widest]:.0f} times as wide as He initialisation",
+            value=value, threshold=times, where=widest, fix="use the default initialisation",
+        )
+        return
+    yield passed(f"{text}; no layer explodes", value=value)
+
+
+def _width(layer: nn.Module) -> float:
+    weight = layer.weight
+    if not isinstance(weight, torch.Tensor) or weight.numel() < 8:
+        return 0.0
+    return float(weight.detach().float().pow(2).mean().sqrt()) / math.sqrt(2 / max(1, weight[0].numel()))
+
+
+def _excess(subject: Any, outputs: torch.Tensor, size: float) -> tuple[float, str]:
+    """How many times the outputs exceed what is expected at the start, and that in words."""
+    recipe = subject.recipe
+    if loss_call(subject).name in ON_CLASSES and recipe.training.fit is None and recipe.task != "multilabel":
+        loss = _value(subject, outputs)
+        chance = math.log(max(2, recipe.classes))
+        if loss is not None:
+            return loss / chance, f"the loss of ordinary inputs before training is {loss / chance:.1f} times that of guessing"
+    spread = float(outputs.float().std()) if outputs.numel() > 1 else 0.0
+    y = recipe.train.y.float()
+    scale = max(1.0, float(y.abs().nanmean()) if recipe.task == "regression" and len(y) else 1.0)
+    return 5.0 * spread / (scale * size), f"the outputs of ordinary inputs spread by {spread:.2g} before training"
+
+
+def _value(subject: Any, outputs: torch.Tensor) -> float | None:
+    try:
+        with torch.no_grad():
+            return float(subject.recipe.loss(outputs, sound_batch(subject).y[: len(outputs)]))
+    except Exception:
+        return None
+
+
+@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"exploding_init": 0.2})
+def loss_at_start(subject: Any, *, times: float = 10.0) -> Iterator[Judgement]:
+    """Judge the loss before training against that of guessing, ln K for K classes; `value` is their ratio.
+
+    A warning only: inputs on a wild scale raise it as wide weights do.
+
+    Source: Karpathy 2019, "verify loss at init".
+    """
+    recipe = subject.recipe
+    if recipe.task != "classification" or recipe.classes < 2 or recipe.training.fit is not None:
+        yield skipped("there is no loss to expect")
+        return
+    if loss_on(subject, sound_outputs(subject)).name not in ON_CLASSES:
+        yield skipped("the loss is not known, so neither is its start")
+        return
+    loss = _value(subject, sound_outputs(subject))
+    if loss is None:
+        yield skipped("the loss could not be computed on the first outputs")
+        return
+    value = loss / math.log(recipe.classes)
+    yield judge(
+        value, above=times, otherwise=Status.WARN, message=f"the loss before training is {value:.1f} × ln {recipe.classes}",
+        fix="look at the scale of the inputs and of the initial weights",
+    )

@@ -1,0 +1,104 @@
+"""Where is the first number born that is not finite? Finite inputs, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from firstfault.check import Judgement, check, passed
+from firstfault.checks.model.fresh import embeds, output_tensors, sound_batch
+from firstfault.checks.model.torch_calls import name_of
+from firstfault.finding import Layer, Status
+
+
+class _FirstNonFinite(TorchFunctionMode):
+    """Notes the first torch function that makes a non-finite float tensor of finite ones, and its module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: list[str] = []
+        self.birth: tuple[str, str] | None = None
+        self.nan = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        bad = self.birth is None and any(not bool(torch.isfinite(value).all()) for value in output_tensors(result))
+        if bad and all(bool(torch.isfinite(value).all()) for value in output_tensors(list(args))):
+            name = name_of(func)
+            if name not in ("full", "masked_fill", "where", "empty", "empty_like", "new_full", "triu", "get", "to", "fill"):
+                self.birth = (name, self.inside[-1] if self.inside else "")
+        return result
+
+
+def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, str]:
+    """Whether the outputs are finite, and else the function and module in which the first bad number is born."""
+    spy = _FirstNonFinite()
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: spy.inside.append(name)))
+        handles.append(module.register_forward_hook(lambda *_: _leave(spy.inside), always_call=True))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
+            result = model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    sound = all(bool(torch.isfinite(value).all()) for value in output_tensors(result))
+    function, module_name = spy.birth or ("forward", "")
+    return sound, f"{function}() in {module_name or 'forward'}"
+
+
+def _leave(names: list[str]) -> None:
+    names.pop()
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"numerically_unstable": 0.92})
+def numerically_unstable(subject: Any, *, stress: float = 1000.0) -> Iterator[Judgement]:
+    """Find NaN or infinity that finite inputs give, and name the function in which it is born.
+
+    Forward on the batch, in eval and train mode, then backward (the root of 0 has an infinite slope). Inputs
+    `stress` times as large that give NaN, as exp(x) / exp(x).sum() does, are a symptom only.
+
+    Source: Humbatova et al. 2020; PyTorch's anomaly detection names the same operations.
+    """
+    x = sound_batch(subject).x
+    sound, where = birthplace(subject.fresh_model().eval(), x)
+    if not sound:
+        yield _unstable("finite inputs give outputs that are not finite", where, 0.92)
+        return
+    parameter = _bad_gradient(subject, x)
+    if parameter:
+        yield _unstable(f"the gradient of {parameter} is not finite", parameter, 0.9)
+        return
+    if x.is_floating_point() and not embeds(subject.model):
+        model = subject.fresh_model().eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            stressed = list(output_tensors(model(x * stress)))
+        if any(bool(torch.isnan(value).any()) for value in stressed):
+            _, where = birthplace(model, x * stress)
+            yield _unstable(f"inputs {stress:.0f} times as large give NaN", where, 0.6)
+            return
+    yield passed("finite inputs give finite outputs and gradients")
+
+
+def _bad_gradient(subject: Any, x: torch.Tensor) -> str | None:
+    model = subject.fresh_model().eval()
+    named = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        total = torch.stack([value.float().sum() for value in output_tensors(model(x))]).sum()
+        if not named or not total.requires_grad:
+            return None
+        found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    bad = [name for name, grad in zip(named, found, strict=True) if grad is not None and not torch.isfinite(grad).all()]
+    return bad[-1] if bad else None
+
+
+def _unstable(text: str, where: str, weight: float) -> Judgement:
+    return Judgement(
+        Status.FAIL, text, where=where, faults={"numerically_unstable": weight},
+        fix="clamp before log, root and division, or use the stable form (log_softmax, logsumexp, log1p)",
+    )

@@ -1,0 +1,124 @@
+"""The torch functions that a forward pass calls, as modules or as functions: recorded, or replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+SATURATING = ("sigmoid", "tanh", "softsign", "hardsigmoid", "hardtanh")
+RECORDED = frozenset({
+    *SATURATING, "relu", "relu6", "softmax", "log_softmax", "dropout", "dropout1d", "dropout2d", "dropout3d",
+    "alpha_dropout", "feature_dropout", "scaled_dot_product_attention", "multi_head_attention_forward", "linear",
+    "max_pool1d", "max_pool2d", "max_pool3d",
+})
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a torch function; `where` is the module that made it, empty for the model itself."""
+
+    name: str
+    where: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    result: Any
+
+    @property
+    def place(self) -> str:
+        """The module's name, or that of the function in the model's own forward."""
+        return self.where or f"{self.name} in forward"
+
+
+def name_of(function: Any) -> str:
+    """The bare name of a torch function: `relu` for F.relu, torch.relu_ and Tensor.relu."""
+    return getattr(function, "__name__", "").strip("_")
+
+
+class _Tape(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.inside: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = name_of(func), kwargs or {}
+        kept = tuple(arg.detach().clone() if isinstance(arg, torch.Tensor) else arg for arg in args[:1]) if name in RECORDED else ()
+        result = func(*args, **kwargs)
+        if name in RECORDED:
+            self.calls.append(Call(name, self.inside[-1] if self.inside else "", (*kept, *args[1:]), kwargs, result))
+        return result
+
+
+def record(model: nn.Module, x: torch.Tensor) -> tuple[Any, list[Call]]:
+    """What `model(x)` returns, and the recorded functions that it called, in order.
+
+    The mode of the model is kept, and so is the random state. The first argument of each call is a copy.
+    """
+    tape = _Tape()
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: tape.inside.append(name)))
+        handles.append(module.register_forward_hook(lambda *_: _pop(tape.inside), always_call=True))
+    try:
+        with torch.random.fork_rng(devices=[]), tape:
+            return model(x), tape.calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _pop(names: list[str]) -> None:
+    names.pop()
+
+
+def softmax_axis(call: Call) -> int | None:
+    """The axis, from 0, over which a recorded softmax runs; None where it can't be told."""
+    ndim = call.args[0].ndim if call.args and isinstance(call.args[0], torch.Tensor) else 0
+    axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
+    if axis is None:
+        axis = 0 if ndim in (0, 1, 3) else 1        # what torch does without `dim`
+    return axis % ndim if isinstance(axis, int) and ndim else None
+
+
+def flag(call: Call, name: str, position: int, default: Any) -> Any:
+    """An argument of a recorded call, by name or position."""
+    return call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
+
+
+Replacement = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+
+class _Replacing(TorchFunctionMode):
+    def __init__(self, table: Mapping[str, Replacement]) -> None:
+        super().__init__()
+        self.table = table
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        other = self.table.get(name_of(func))
+        return func(*args, **(kwargs or {})) if other is None else other(func, args, dict(kwargs or {}))
+
+
+def replace_calls(model: nn.Module, table: Callable[[], Mapping[str, Replacement]]) -> nn.Module:
+    """Make every forward pass of `model` call other functions; `table` is asked anew for each pass.
+
+    A replacement takes `(function, args, kwargs)`, and may call the function itself. The model stays the
+    same object, with the same parameters and attributes.
+    """
+    entered: list[_Replacing] = []
+
+    def enter(*_: Any) -> None:
+        entered.append(_Replacing(table()))
+        entered[-1].__enter__()             # type: ignore[no-untyped-call]
+
+    def leave(*_: Any) -> None:
+        if entered:
+            entered.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    model.register_forward_pre_hook(enter)
+    model.register_forward_hook(leave, always_call=True)
+    return model
