@@ -19,7 +19,7 @@ def build_model():
 
 target = Target(
     name="adult",
-    data=Data(train="adult.parquet", label="salary", sensitive=["sex", "race"]),
+    data=Data(train="adult.parquet", label="salary", expectations="adult.json", sensitive=["sex", "race"]),
     preprocess=make_column_transformer(
         (StandardScaler(), NUMBERS),
         (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES),

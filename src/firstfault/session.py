@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.check import Depth, run_checks
+from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import walk
 from firstfault.subject import Subject
@@ -98,11 +100,19 @@ def examine(layer: Layer, subject: Subject, depth: Depth) -> LayerReport:
     Nothing measured is lost when a later step fails: `layer_<name>.json` stays.
     """
     progress.emit(progress.LayerStarted(layer))
+    if layer is Layer.DATA and depth.includes(Depth.STANDARD):
+        _begin(subject, "profiling")
     report = run_checks(layer, subject, depth, subject.target.thresholds)
     path = subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json"
     path.write_text(json.dumps(report.to_json(), indent=1))
     progress.emit(progress.LayerEnded(report))
     return report
+
+
+def _begin(subject: Subject, part: str) -> None:
+    """Begin long work in a process of its own, so that it is done when its check asks for it."""
+    with contextlib.suppress(Missing, UserCodeError):
+        subject.get(part)
 
 
 def data_digest(subject: Subject) -> str:

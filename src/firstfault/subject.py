@@ -20,6 +20,7 @@ from firstfault.splits import Split, Splits, load_raw, load_reference
 from firstfault.target import Deployment, Target, Training
 
 if TYPE_CHECKING:
+    from firstfault.profiling import Profiling
     from firstfault.serving import Golden, Served
 
 T = TypeVar("T")
@@ -95,6 +96,17 @@ class Subject:
         if split is None:
             raise Missing("the target declares no data.reference")
         return split
+
+    @part(Layer.DATA)
+    def profiling(self) -> Profiling:
+        """The profile of a sample of the training table, in the making."""
+        from firstfault.checks.data.rows import table
+        from firstfault.profiling import start
+
+        frame = table(self.raw.train.X)
+        if frame is None:
+            raise Missing("only tables are profiled")
+        return start(frame, self.folder, self.target.name, self.seed)
 
     @part(Layer.PREPROCESSING)
     def pipeline(self) -> Pipeline:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data.rows import table
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
 from firstfault.stages import numbers
 
+FEWEST_ROWS = 80
 MOST_ROWS = 3_000
 MOST_COLUMNS = 1_024
 
@@ -69,41 +70,42 @@ def missing_class(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_noise": 0.75, "random_labels": 0.6})
-def labels_against_inputs(subject: Any, *, confident: float = 0.2, errors: float = 0.08, signal: float = 0.4) -> Iterator[Judgement]:
-    """Find labels that inputs cannot explain, by out-of-fold predictions of a fast model.
+def labels_against_inputs(subject: Any, *, errors: float = 0.08, evenness: float = 0.55, fewest: int = 4) -> Iterator[Judgement]:
+    """Find labels that inputs cannot explain, by out-of-fold predictions of two fast models.
 
-    Among the `confident` share of rows of which the model is surest, hard but clean data have few errors; wrong labels
-    are spread evenly, so that they are there too. `value` is the error rate in that share; label noise is found above `errors` when the
-    model has at least `signal` of the way from the constant answer to a perfect one. A model no better than shuffled labels
-    points to random labels, when the trained network finds nothing either.
+    On hard but clean data the surest predictions have few errors; wrong labels are spread evenly, so that they are there too.
+    `value` is the error rate among the surest fifth. It is label noise above `errors`, when that is more than `evenness` of the
+    error rate of all rows. Weak signals are even by nature, so the bound rises as the models' skill (0 for a constant answer,
+    1 for a perfect one) falls below one half. A model no better than a constant answer points to random labels, when the
+    trained network finds nothing either.
 
-    Source: confident learning (Northcutt et al. 2021); TheDeepChecker for shuffled labels.
+    Source: confident learning (Northcutt et al. 2021); TheDeepChecker for shuffled labels; bounds from 32 clean and 64 noisy
+    sets of this project's own.
     """
     found = _out_of_fold(subject)
     if found is None:
-        yield skipped("only classes and table-like inputs of at least 200 rows are looked at")
+        yield skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
         return
     probabilities, y = found
-    predicted = probabilities.argmax(1)
-    prior = float(np.bincount(y).max() / len(y))
-    accuracy = float((predicted == y).mean())
-    skill = (accuracy - prior) / max(1 - prior, 1e-9)
-    sure = np.argsort(-probabilities.max(1))[: max(20, int(confident * len(y)))]
-    wrong = float((predicted[sure] != y[sure]).mean())
-    if skill > signal:
-        yield judge(
-            wrong, above=errors, where="train labels", faults={"label_noise": 0.75},
-            message=f"{wrong:.1%} of the surest out-of-fold predictions disagree with their label",
-            fix="review the rows where a confident model disagrees",
-        )
+    wrong = probabilities.argmax(1) != y
+    prior, accuracy = float(np.bincount(y).max() / len(y)), float(1 - wrong.mean())
+    if accuracy <= prior + 2 * float(np.sqrt(prior * (1 - prior) / len(y))):
+        yield _no_signal(subject, accuracy, prior, len(y))
         return
-    yield _no_signal(subject, accuracy, prior, len(y))
+    skill = (accuracy - prior) / max(1 - prior, 1e-9)
+    surest = wrong[np.argsort(-probabilities.max(1))[: max(20, len(y) // 5)]]
+    even = evenness + 1.5 * max(0.0, 0.5 - skill)
+    noisy = surest.mean() > errors and surest.sum() >= fewest and surest.mean() > even * wrong.mean()
+    yield Judgement(
+        Status.FAIL if noisy else Status.PASS,
+        f"{surest.mean():.1%} of the surest out-of-fold predictions disagree with their label, {wrong.mean():.1%} of all",
+        value=float(surest.mean()), threshold=errors, where="train labels", faults={"label_noise": 0.75} if noisy else None,
+        fix="review the rows where a confident model disagrees" if noisy else None,
+    )
 
 
 def _no_signal(subject: Any, accuracy: float, prior: float, n: int) -> Judgement:
     error = 2 * float(np.sqrt(prior * (1 - prior) / n))
-    if accuracy > prior + error:
-        return passed(f"a fast model reaches {accuracy:.2f}, a constant answer {prior:.2f}", value=accuracy)
     try:
         trained = subject.trained
         score, name = trained.score, trained.metric
@@ -120,7 +122,7 @@ def _no_signal(subject: Any, accuracy: float, prior: float, n: int) -> Judgement
 
 def _out_of_fold(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
     """Out-of-fold class probabilities `(N, K)` and class ids `(N,)` of at most 3,000 training rows."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -128,7 +130,7 @@ def _out_of_fold(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, An
 
     train = subject.raw.train
     y = to_array(train.y)
-    if subject.target.task != "classification" or y.ndim != 1 or len(y) < 200 or pd.isna(y).any():
+    if subject.target.task != "classification" or y.ndim != 1 or len(y) < FEWEST_ROWS or pd.isna(y).any():
         return None
     X = encoded(train.X)
     codes, classes = pd.factorize(pd.Series(y))
@@ -138,14 +140,13 @@ def _out_of_fold(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, An
     X, codes = X[rows], codes[rows]
     if np.bincount(codes, minlength=len(classes)).min() < 5:
         return None
-    wide = X.shape[1] > 40
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100)) if wide else HistGradientBoostingClassifier(
-        max_iter=40, early_stopping=False, random_state=0
-    )
-    X = np.nan_to_num(X, nan=0.0, posinf=0.0, neginf=0.0) if wide else X
+    X = np.nan_to_num(X, nan=0.0, posinf=0.0, neginf=0.0)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
+    trees = RandomForestClassifier(60, min_samples_leaf=3 if len(y) < 500 else 5, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return cross_val_predict(model, X, codes, cv=3, method="predict_proba"), codes
+        answers = [cross_val_predict(model, X, codes, cv=4, method="predict_proba") for model in (linear, trees)]
+    return np.mean(answers, axis=0), codes
 
 
 def encoded(X: Any) -> np.ndarray[Any, Any] | None:

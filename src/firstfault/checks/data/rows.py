@@ -45,14 +45,14 @@ def row_hashes(X: Any) -> np.ndarray[Any, Any]:
 
 
 def surprisal(X: Any) -> np.ndarray[Any, Any] | None:
-    """−Σ log frequency of a row's values `(N,)`; None where chance repeats are out of question (images)."""
+    """−Σ log frequency of a row's values among the distinct rows `(N,)`; None for images, which don't repeat by chance."""
     frame = table(X)
     if frame is None:
         return None
-    total = np.zeros(len(frame))
+    total, distinct = np.zeros(len(frame)), ~pd.Series(row_hashes(X)).duplicated().to_numpy()
     for column in frame.columns:
         codes, _ = pd.factorize(frame[column].astype(str) if frame[column].dtype == object else frame[column])
-        share = np.bincount(codes + 1) / len(codes)
+        share = np.bincount(codes[distinct] + 1, minlength=codes.max() + 2) / distinct.sum()
         total -= np.log(share[codes + 1])
     return total
 

@@ -1,4 +1,4 @@
-"""Subjects of many kinds of data for the preprocessing checks, and the findings of one check on them."""
+"""Subjects of many kinds of data for the checks, and the findings of one check on them."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ SETS = {
 def make(tmp_path):
     """A function that makes a Subject of a named data set (or of a source) with the given parts of a target."""
 
-    def build(source, *, model=None, training=None, label=None, task=None, **parts):
+    def build(source, *, model=None, training=None, label=None, task=None, data=None, **parts):
         known = isinstance(source, str)
         task = task or ("regression" if source in ("diabetes",) else "multilabel" if known and source == "multilabel" else "classification") \
             if known else task or "classification"
         data = Data(train=SETS[source]() if known and source in SETS else table() if known else source,
-                    label="kind" if known and source == "table" else label)
+                    label="kind" if known and source == "table" else label, **(data or {}))
         target = Target(name="t", task=task, data=data, model=model, training=training or Training(epochs=2), **parts)
         return Subject(target, tmp_path / f"run{len(list(tmp_path.iterdir()))}")
 
@@ -74,7 +74,7 @@ def run():
     def findings(name, subject, **thresholds):
         from firstfault.check import _run_one
 
-        entry = next(entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == name)
+        entry = next(entry for layer in Layer for entry in checks_of(layer) if entry.name == name)
         return _run_one(entry, subject, thresholds)
 
     return findings

@@ -1,0 +1,103 @@
+"""Great Expectations suites: inferred, declared, validated, and what a broken one is evidence for."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from firstfault.errors import TargetError
+from firstfault.expecting import infer_suite, read_suite, validate
+from firstfault.finding import Status
+
+
+def people(n=800, seed=0):
+    """A clean mixed table with a label."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "age": rng.integers(18, 90, n), "income": rng.lognormal(10, 0.4, n), "city": rng.choice(["Bern", "Oslo", "Rome"], n),
+        "member": rng.random(n) > 0.5, "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D"),
+        "kind": rng.integers(0, 2, n),
+    })
+
+
+DEFECTS = {
+    "out_of_range": ("age", lambda f: f.assign(age=f["age"].where(f.index % 100 != 0, 900))),
+    "unseen_category": ("city", lambda f: f.assign(city=f["city"].where(f.index % 60 != 0, "Atlantis"))),
+    "type_change": ("age", lambda f: f.assign(age=f["age"].astype(str))),
+    "schema_change": ("income", lambda f: f.rename(columns={"income": "Income"})),
+    "missing_values": ("income", lambda f: f.assign(income=f["income"].where(f.index % 50 != 0))),
+}
+
+
+@pytest.mark.parametrize("fault", DEFECTS)
+def test_a_defect_against_the_reference_is_named_with_its_column(make, run, fault):
+    """Each planted defect fails with its own fault id and column."""
+    column, spoil = DEFECTS[fault]
+    subject = make(spoil(people(seed=1)), label="kind", data={"reference": people()})
+    found = [finding for finding in run("expectations", subject) if finding.status is Status.FAIL]
+    assert [list(finding.faults) for finding in found] == [[fault]]
+    assert column in found[0].where
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_source_on_another_day_meets_the_expectations(make, only, seed):
+    """Rows drawn anew from the same source break nothing."""
+    subject = make(people(500, seed + 5), label="kind", data={"reference": people()})
+    assert only("expectations", subject).status is Status.PASS
+
+
+def test_without_a_reference_held_out_rows_are_validated(make, only):
+    """A suite inferred from train is met by the rows that were held out, and both files are written."""
+    subject = make("table")
+    assert only("expectations", subject).status is Status.PASS
+    assert json.loads((subject.folder / "gx_result.json").read_text())["held-out rows"]["success"] is True
+
+
+def test_the_page_opens_offline(make, only):
+    """The page names every expectation, and refers to no other file or host."""
+    subject = make(people(), label="kind")
+    only("expectations", subject)
+    page = (subject.folder / "gx_result.html").read_text()
+    assert "column values to be between" in page and not re.search(r"(src|href|url)\s*[=(]", page)
+
+
+def test_a_declared_suite_is_used(make, run, tmp_path):
+    """The user's own file decides, with its severities."""
+    suite = {"name": "mine", "expectations": [
+        {"type": "expect_column_max_to_be_between", "kwargs": {"column": "age", "max_value": 50}, "severity": "critical"},
+        {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "city", "value_set": ["Bern"]}, "severity": "warning"},
+    ]}
+    (tmp_path / "mine.json").write_text(json.dumps(suite))
+    subject = make(people(), label="kind", data={"expectations": "mine.json"}, root=tmp_path)
+    found = run("expectations", subject)
+    assert [(finding.status, finding.where) for finding in found] == [(Status.FAIL, "age"), (Status.WARN, "city")]
+
+
+def test_the_shipped_suite_is_found_by_name(tmp_path):
+    """`adult.json` comes with firstfault."""
+    assert len(read_suite("adult.json", tmp_path).expectations) > 50
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"name": "x", "expectations": [{"type": "expect_nonsense", "kwargs": {}}]}'])
+def test_an_unusable_suite_is_refused_in_one_sentence(tmp_path, text):
+    """What is no suite of Great Expectations is the user's mistake."""
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(TargetError, match=r"data\.expectations must be a Great Expectations suite, but bad\.json is not"):
+        read_suite("bad.json", tmp_path)
+
+
+def test_a_missing_suite_is_refused(tmp_path):
+    """The sentence names the file."""
+    with pytest.raises(TargetError, match=r"there is no file .*gone\.json"):
+        read_suite("gone.json", tmp_path)
+
+
+def test_unseen_but_legal_tables_are_inferred_and_met():
+    """Categories, nullable numbers, empty columns and mixed objects: a table meets what was inferred from it."""
+    frame = pd.DataFrame({
+        "c": pd.Categorical(["a", "b"] * 60), "I": pd.array([1, None] * 60, dtype="Int64"), "empty": [None] * 120,
+        "mixed": ["a", 1] * 60, "const": 1.0, 7: range(120),
+    })
+    assert validate(frame, infer_suite(frame, "odd")).broken == ()

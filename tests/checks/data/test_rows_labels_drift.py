@@ -1,0 +1,113 @@
+"""Planted faults of the data layer, each with a healthy twin on other data."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from torch import nn
+
+from firstfault.check import Depth, run_checks
+from firstfault.finding import Layer, Status
+
+
+def cancer():
+    """Breast cancer as a frame with its label."""
+    return load_breast_cancer(as_frame=True).frame
+
+
+def wine():
+    """Wine as a frame with its label."""
+    return load_wine(as_frame=True).frame
+
+
+def halves(frame, seed=0):
+    """Two random halves of a frame."""
+    order = np.random.default_rng(seed).permutation(len(frame))
+    return frame.iloc[order[: len(frame) // 2]], frame.iloc[order[len(frame) // 2 :]]
+
+
+def noisy(frame, share, seed=0):
+    """A frame with a share of its labels replaced by another class."""
+    rng = np.random.default_rng(seed)
+    wrong = rng.random(len(frame)) < share
+    return frame.assign(target=np.where(wrong, (frame["target"] + 1) % frame["target"].nunique(), frame["target"]))
+
+
+def overlapping(frame):
+    """Train, and a test that repeats a fifth of it."""
+    train, test = halves(frame)
+    return train, {"test": pd.concat([test, train.iloc[: len(train) // 5]])}
+
+
+FAULTY = {
+    "duplicate_rows": lambda f: (pd.concat([f, f.iloc[: len(f) // 5]]), {}),
+    "split_overlap": overlapping,
+    "conflicting_labels": lambda f: (
+        pd.concat([f, f.iloc[: len(f) // 5].assign(target=(f["target"].iloc[: len(f) // 5] + 1) % f["target"].nunique())]), {}),
+    "target_leakage": lambda f: (f.assign(code=f["target"] * 7 + 1), {}),
+    "sentinel_value": lambda f: (f.assign(**{f.columns[0]: f.iloc[:, 0].where(np.arange(len(f)) % 20 != 0, -999.0)}), {}),
+    "label_noise": lambda f: (noisy(f, 0.3), {}),
+    "missing_class": lambda f: (f[f["target"] != 0], {"test": f}),
+    "covariate_drift": lambda f: (f, {"reference": f.assign(**{f.columns[3]: f.iloc[:, 3] + 1.5 * f.iloc[:, 3].std()})}),
+    "label_drift": lambda f: (f, {"reference": f.groupby("target").apply(
+        lambda g: g.sample(frac=0.15 if g.name else 1.0, random_state=0), include_groups=True).reset_index(drop=True)}),
+    "degenerate_split": lambda f: (
+        (g := f.sort_values("target")).iloc[: len(f) // 2], {"test": g.iloc[len(f) // 2 :]}),
+}
+
+
+def failures(subject):
+    """The faults that the data layer fails with."""
+    report = run_checks(Layer.DATA, subject, Depth.QUICK)
+    assert not [finding for finding in report.findings if finding.status is Status.ERROR], report.findings
+    return {fault for finding in report.failures for fault in finding.faults}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("source", [cancer, wine], ids=["cancer", "wine"])
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_planted_fault_is_found(make, fault, source):
+    """The fault's id is among the failed findings."""
+    train, declared = FAULTY[fault](source())
+    assert fault in failures(make(train, label="target", data=declared))
+
+
+@pytest.mark.parametrize("source", [cancer, wine], ids=["cancer", "wine"])
+def test_a_healthy_table_has_none(make, source):
+    """The table as it is, whole or as declared halves, fails nothing."""
+    assert failures(make(source(), label="target")) == set()
+    train, test = halves(source(), seed=3)
+    assert failures(make(train, label="target", data={"test": test, "reference": test})) == set()
+
+
+def test_random_labels_are_found_and_true_ones_are_not(make):
+    """Labels drawn anew have nothing to do with digits; the true ones have."""
+    X, y = load_digits(return_X_y=True)
+    shuffled = make((X, np.random.default_rng(0).permutation(y)), model=lambda: nn.Sequential(nn.Linear(64, 10)))
+    assert "random_labels" in failures(shuffled)
+    assert failures(make((X, y))) == set()
+
+
+def test_group_overlap_is_found_only_where_groups_are_parted(make):
+    """A patient on both sides of the user's own split."""
+    frame = cancer().assign(patient=np.arange(569) // 4)
+    train, test = halves(frame)
+    assert "group_overlap" in failures(make(train, label="target", data={"test": test, "group": "patient"}))
+    assert "group_overlap" not in failures(make(frame, label="target", data={"group": "patient"}))
+
+
+def test_imbalance_is_suspected(make):
+    """One class in thirty."""
+    frame = cancer()
+    keep = (frame["target"] == 1) | (np.arange(len(frame)) % 20 == 0)
+    assert "class_imbalance" in failures(make(frame[keep], label="target"))
+
+
+def test_missing_values_count_where_they_reach_the_model(make, only):
+    """Imputed ones warn, raw ones fail."""
+    from sklearn.impute import SimpleImputer
+
+    frame = cancer()
+    frame.iloc[::7, 2] = np.nan
+    assert only("missing_values", make(frame, label="target", preprocess=SimpleImputer())).status is Status.WARN
+    assert only("missing_values", make(frame, label="target")).status is Status.FAIL
