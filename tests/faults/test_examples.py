@@ -32,7 +32,7 @@ def test_a_broken_example_is_named(name, tmp_path):
     assert verdict.faults[0].confirmed is (None if fault in UNTESTABLE else True)
 
 
-@pytest.mark.parametrize("name", ["digits", "adult"])
+@pytest.mark.parametrize("name", ["digits", "adult", "assistant"])
 def test_a_healthy_example_comes_out_healthy(name, tmp_path):
     """No fault, in any layer, and nothing crashed."""
     verdict = verdict_of(EXAMPLES / name, tmp_path)
