@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+from firstfault.tasks.live import progress_artifact
 from firstfault.tasks.recording import tracker_of
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_table_artifact
@@ -20,14 +22,15 @@ def confirm_suspicions(run: RunRef, report: LayerReport) -> list[Outcome]:
     """Undo each suspected fault of a layer and retrain; which suspicions the recovery confirms."""
     from firstfault.ablation.confirm import confirm
 
-    with _parent(run, f"ablation · {report.layer.value}") as parent, open_subject(run) as subject:
+    name = f"{report.layer.value}-swaps"
+    with _parent(run, f"ablation · {report.layer.value}") as parent, open_subject(run) as subject, progress_artifact(f"{name}-progress"):
         outcomes = confirm(subject, report, on_trial=parent.log)
     table = [
         {"fault": outcome.fault, "confirmed": str(outcome.confirmed), "reason": outcome.reason,
          **({"change": outcome.swap.change, "before": outcome.swap.before, "after": outcome.swap.after} if outcome.swap else {})}
         for outcome in outcomes
     ]
-    create_table_artifact(key=f"{report.layer.value}-swaps", table=table or [{"fault": "none could be tested"}])
+    create_table_artifact(key=name, table=table or [{"fault": "none could be tested"}])
     return outcomes
 
 
@@ -37,7 +40,7 @@ def run_sweep(run: RunRef, settings: dict[str, Any]) -> dict[str, Any]:
     from firstfault.ablation.plot import plot_sweep
     from firstfault.ablation.sweep import sweep
 
-    with _parent(run, "sweep") as parent, open_subject(run) as subject:
+    with _parent(run, "sweep") as parent, open_subject(run) as subject, progress_artifact("sweep-progress"):
         result = sweep(subject, on_trial=parent.log, **settings)
         picture = plot_sweep(result, Path(run.folder))
         parent.tracker.files(parent.run_id, [picture])
@@ -65,6 +68,6 @@ class _parent:
         if not self.tracker.alive:
             return
         run_id = self.tracker.start(f"{trial.change} · seed {trial.seed}", self.run_id)
-        self.tracker.params(run_id, {"factor": trial.factor, "change": trial.change, "seed": trial.seed})
+        self.tracker.params(run_id, {"factor": trial.factor, "change": trial.change, "seed": trial.seed, **trial.params})
         self.tracker.metrics(run_id, {"score": trial.score, "seconds": trial.seconds})
-        self.tracker.end(run_id)
+        self.tracker.end(run_id, "FINISHED" if math.isfinite(trial.score) else "FAILED")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from firstfault.tasks.live import progress_artifact
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
@@ -30,7 +31,7 @@ def tracker_of(run: RunRef) -> Tracker:
 
 def examine_and_record(layer: Layer, run: RunRef) -> LayerReport:
     """Run a layer's checks on the run's target; record and return what they found."""
-    with open_subject(run) as subject:
+    with open_subject(run) as subject, progress_artifact(f"{layer}-progress"):
         report = examine(layer, subject, run.depth)
     return record(run, report)
 

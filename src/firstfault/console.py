@@ -93,7 +93,7 @@ def watch_sweep(
         name = preflight(place, overrides).name
         state = _enter(place)
         _with_prefect(state)
-    view = View(console, name, layers=())
+    view = View(console, name, layers=(), doing="ablating")
     with _quiet(console), progress.listening(view), view:
         from firstfault.flows.sweep import sweep
 
@@ -154,8 +154,8 @@ def _raise(final: Any) -> None:
 class View:
     """The layers as they are examined; a listener of `firstfault.progress`."""
 
-    def __init__(self, console: Console, target: str, layers: Sequence[Layer] = LADDER) -> None:
-        self.console, self.target, self.layers = console, target, layers
+    def __init__(self, console: Console, target: str, layers: Sequence[Layer] = LADDER, doing: str = "debugging") -> None:
+        self.console, self.layers, self.title = console, layers, f"{doing} {target}"
         self.reports: dict[Layer, LayerReport] = {}
         self.running: Layer | None = None
         self.text = ""
@@ -167,7 +167,7 @@ class View:
         if self.console.is_terminal:
             self._live.start()
         else:
-            self.console.print(f"debugging {self.target}")
+            self.console.print(self.title)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -203,7 +203,7 @@ class View:
         for layer in shown:
             table.add_row(*self._row(layer))
         seconds = time.perf_counter() - self.started
-        return Group(Text(f"debugging {self.target} · {seconds:.0f} s", style="bold"), table)
+        return Group(Text(f"{self.title} · {seconds:.0f} s", style="bold"), table)
 
     def _row(self, layer: Layer) -> tuple[Any, Text, Text]:
         report = self.reports.get(layer)
@@ -248,13 +248,23 @@ def _mlflow_place(ended: Ended) -> str:
 
 
 def _show_sweep(console: Console, result: Mapping[str, Any]) -> None:
-    rows = list(result["rows"])
-    table = Table(title=f"ablation of {result.get('target', '')}", title_justify="left")
-    for column in rows[0] if rows else ():
-        table.add_column(str(column))
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    table = Table(title=f"{result['target']}: {result['metric']} with one change at a time", title_justify="left")
+    for column in ("change", "mean", "difference", "p", "seeds", "verdict"):
+        table.add_column(column, no_wrap=column != "verdict", justify="right" if column in ("mean", "difference", "p", "seeds") else "left")
+    for row in result["rows"]:
+        verdict = f"{row['verdict']}: {row['reason']}" if row["reason"] else str(row["verdict"])
+        spread = f" ± {row['std']:.4f}" if isinstance(row["std"], float) else ""
+        mean = f"{row['mean']:.4f}{spread}" if isinstance(row["mean"], float) else "–"
+        table.add_row(
+            str(row["change"]), mean, _number(row["difference"], "+.4f"), _number(row["p_value"], ".3f"), str(row["seeds"]), verdict
+        )
     console.print(table)
+    if result["noise"] is not None:
+        console.print(f"changes within ± {result['noise']:.4f} of the baseline are noise between seeds; best: {result['best']}")
+
+
+def _number(value: Any, form: str) -> str:
+    return format(value, form) if isinstance(value, int | float) else "–"
 
 
 @contextmanager

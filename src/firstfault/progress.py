@@ -46,10 +46,11 @@ class LayerEnded:
 
 @dataclass(frozen=True)
 class Step:
-    """Any other long step, in words: `swap 2 of 5: learning rate ÷ 10`."""
+    """Any other long step, in words: `swap 2 of 5: learning rate ÷ 10`; `share` of the work or of its budget is done, 0–1."""
 
     layer: Layer
     text: str
+    share: float = 0.0
 
 
 @dataclass(frozen=True)

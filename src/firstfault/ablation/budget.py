@@ -29,6 +29,11 @@ class Budget:
         return self.seconds - (time.monotonic() - self._started)
 
     @property
+    def spent(self) -> float:
+        """The share of the seconds that has passed, 0 and more."""
+        return 1 - self.left / self.seconds if self.seconds > 0 else 1.0
+
+    @property
     def deadline(self) -> float:
         """The `time.monotonic()` value at which a comparison that has begun is cut."""
         return self._started + GRACE * self.seconds

@@ -185,5 +185,5 @@ def _sources(file: Path) -> list[Path]:
     folder = file.resolve().parent
     places = {getattr(module, "__file__", None) for module in list(sys.modules.values())} - {None}
     loaded = {Path(str(place)).resolve() for place in places}
-    own = {path for path in loaded if path.suffix == ".py" and path.is_relative_to(folder)}
+    own = {path for path in loaded if path.suffix == ".py" and path.is_relative_to(folder) and path.is_file()}
     return sorted({file.resolve(), *(path for path in own if "site-packages" not in path.parts)})

@@ -135,7 +135,7 @@ class _Measure:
         self.begun += 1
         change = self.arms[factor].change if factor in self.arms else "unchanged"
         text = f"training {self.begun} of {self.total}: {change}, seed {seed}"
-        progress.emit(progress.Step(Layer.TRAINING, text))
+        progress.emit(progress.Step(Layer.TRAINING, text, (self.begun - 1) / self.total))
         if factor == BASELINE:
             run = self.bench.baseline(seed)
             return Scored(floor(self.bench.recipe, run.score), None, math.isfinite(run.score))

@@ -63,7 +63,7 @@ class Tester:
         arm = self._arm(fault, kind)
         if arm is None:
             return None
-        progress.emit(progress.Step(self.layer, f"undo {fault}: {kind.change}"))
+        progress.emit(progress.Step(self.layer, f"undo {fault}: {kind.change}", self.budget.spent))
         self._known[kind.name] = tested = self._judge(fault, kind, arm, patient)
         return tested
 

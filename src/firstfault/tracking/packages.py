@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,12 @@ def save_package(subject: Any, example: Any, path: Path) -> None:
     The signature is inferred from raw `example` inputs and their outputs. Code of the target's own file is
     pickled by value, so that the package loads where that file is not.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # MLflow would have type hints, examples and wider integers
+        _save(subject, example, path)
+
+
+def _save(subject: Any, example: Any, path: Path) -> None:
     import cloudpickle
     import mlflow.pyfunc
     from mlflow.models import infer_signature
