@@ -236,7 +236,8 @@ def _run_one(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list[
     except Missing as reason:
         findings.append(entry._finding(skipped(str(reason))))
     except UserCodeError as error:
-        findings.append(_raised(error))
+        later = error.layer.rank > entry.layer.rank         # its own layer will say so
+        findings.append(entry._finding(skipped(str(error))) if later else _raised(error))
     except FirstfaultError:
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import threading
 import time
 import warnings
@@ -25,6 +26,7 @@ from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
 from firstfault.state import State, configure_environment, state_for
 from firstfault.verdict import Verdict
 
+LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
 MARKS = {
     Status.PASS: ("✓", "green"), Status.WARN: ("!", "yellow"), Status.FAIL: ("✗", "bold red"),
     Status.ERROR: ("E", "magenta"), Status.SKIPPED: ("–", "dim"),
@@ -68,12 +70,13 @@ def watch_debug(
     with _quiet(console), progress.listening(view), view:
         from firstfault.flows.debug import debug
 
-        final = debug(
-            place, depth=depth, keep_going=keep_going, only=only, dataset=chosen, overrides=dict(overrides),
-            return_state=True,
-        )
-        if view.ended is None:
-            _raise(final)
+        with _told_when_full(state):
+            final = debug(
+                place, depth=depth, keep_going=keep_going, only=only, dataset=chosen, overrides=dict(overrides),
+                return_state=True,
+            )
+            if view.ended is None:
+                _raise(final)
     return _show_end(console, view)
 
 
@@ -97,12 +100,13 @@ def watch_sweep(
     with _quiet(console), progress.listening(view), view:
         from firstfault.flows.sweep import sweep
 
-        final = sweep(
-            place, factors=list(factors) if factors else None, seeds=seeds, trials=trials, overrides=dict(overrides),
-            return_state=True,
-        )
-        if not final.is_completed():
-            _raise(final)
+        with _told_when_full(state):
+            final = sweep(
+                place, factors=list(factors) if factors else None, seeds=seeds, trials=trials, overrides=dict(overrides),
+                return_state=True,
+            )
+            if not final.is_completed():
+                _raise(final)
     result: dict[str, Any] = final.result()
     _show_sweep(console, result)
     return result
@@ -117,9 +121,28 @@ def _enter(place: str) -> State:
         state.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FirstfaultError(f"the state folder {state.home} must be writable, but: {error.strerror}") from error
+    free = shutil.disk_usage(state.home).free
+    if free < LEAST_BYTES:
+        raise FirstfaultError(
+            f"the disk of {state.home} must have {LEAST_BYTES // 2**20} MB free, but has {free // 2**20}; "
+            "free some, or set FIRSTFAULT_HOME to a folder on another disk"
+        )
     configure_environment(state)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return state
+
+
+@contextmanager
+def _told_when_full(state: State) -> Iterator[None]:
+    """Say that the disk is full where that made a run fail, in whatever library."""
+    try:
+        yield
+    except Exception as error:
+        if shutil.disk_usage(state.home).free > FULL_BYTES:
+            raise
+        raise FirstfaultError(
+            f"the disk of {state.home} ran full during the run; what was measured until then is in {state.runs}"
+        ) from error
 
 
 def _with_prefect(state: State) -> None:

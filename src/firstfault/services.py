@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -73,6 +74,17 @@ def answers(url: str, timeout: float = 3.0) -> bool:
         with urllib.request.urlopen(url, timeout=timeout) as response:
             return bool(200 <= response.status < 300)
     except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def accepts(url: str, timeout: float = 5.0) -> bool:
+    """Whether anything accepts a connection at the host and port of `url`."""
+    place = urllib.parse.urlsplit(url)
+    try:
+        port = place.port or (443 if place.scheme == "https" else 80)
+        with socket.create_connection((place.hostname or "", port), timeout=timeout):
+            return True
+    except OSError:
         return False
 
 

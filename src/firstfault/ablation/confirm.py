@@ -59,13 +59,13 @@ def confirm(
     if not suspects:
         return outcomes
     if "user_code_raises" in suspects:
-        return outcomes + _untested(suspects, "not tested: the target's code raises")
+        return outcomes + _untested(suspects, "the target's code raises")
     if not any(swaps_for(fault) for fault in suspects) and report.layer not in SEARCHING:
         return outcomes + _untested(suspects, NO_SWAP)
     try:
         bench = Bench(subject, seeds, on_trial)
     except (Missing, UserCodeError, FirstfaultError) as reason:
-        return outcomes + _untested(suspects, f"not tested: {reason}")
+        return outcomes + _untested(suspects, str(reason))
     return outcomes + _Trials(subject, report, suspects, bench, budget_seconds).outcomes()
 
 
@@ -178,9 +178,9 @@ class _Trials:
         own = next((entry for entry in [*standing, *self.tested] if entry.fault == fault), None)
         if own is None:
             reason = self.tester.untested.get(fault)
-            return Outcome(fault, None, reason=f"not tested: {reason}" if reason else NO_SWAP)
+            return Outcome(fault, None, reason=reason or NO_SWAP)
         if own.open:
-            return Outcome(fault, None, own.swap(), f"not tested: {own.open}")
+            return Outcome(fault, None, own.swap(), own.open)
         return Outcome(fault, own in standing, own.swap(), self._reason(own, standing))
 
     def _reason(self, own: Tested, standing: Sequence[Tested]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from firstfault.errors import PrerequisiteError
+from firstfault.services import accepts
 from firstfault.state import State
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,7 @@ def _guarded(method: Callable[Concatenate[Tracker, P], None]) -> Callable[Concat
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            self.alive = False
-            logger.warning("MLflow no longer answers (%s); the run goes on without it", _brief(error))
+            self._lose(error)
 
     return record
 
@@ -48,11 +48,19 @@ class Tracker:
     alive: bool = True
 
     def start(self, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
-        """Create a run, below `parent` if given; its id."""
+        """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
-        run = self.client.create_run(self.experiment_id, run_name=name, tags={**links, **owner, **(tags or {})})
+        try:
+            run = self.client.create_run(self.experiment_id, run_name=name, tags={**links, **owner, **(tags or {})})
+        except Exception as error:
+            self._lose(error)
+            return ""
         return str(run.info.run_id)
+
+    def _lose(self, error: Exception) -> None:
+        self.alive = False
+        logger.warning("MLflow no longer answers (%s); the run goes on without it", _brief(error))
 
     @_guarded
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
@@ -125,6 +133,8 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     from mlflow import MlflowClient
 
     uri = state.mlflow_uri
+    if uri.startswith("http") and not accepts(uri):
+        raise PrerequisiteError(f"MLflow must answer at {uri}, but nothing listens there; start it, or unset MLFLOW_TRACKING_URI")
     try:
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)

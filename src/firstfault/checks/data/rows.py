@@ -44,6 +44,14 @@ def row_hashes(X: Any) -> np.ndarray[Any, Any]:
         return np.asarray((words * weights).sum(1))
 
 
+def empty_rows(X: Any) -> np.ndarray[Any, Any]:
+    """Which rows `(N,)` hold no value at all: they are alike, but no copies."""
+    if isinstance(X, pd.DataFrame):
+        return np.asarray(X.isna().all(axis=1).to_numpy())
+    array = to_array(X).reshape(len(X), -1)
+    return np.asarray(np.isnan(array).all(1)) if array.dtype.kind == "f" else np.zeros(len(array), bool)
+
+
 def surprisal(X: Any) -> np.ndarray[Any, Any] | None:
     """−Σ log frequency of a row's values among the distinct rows `(N,)`; None for images, which don't repeat by chance."""
     frame = table(X)
@@ -84,7 +92,7 @@ def duplicate_rows(subject: Any, *, share: float = 0.05) -> Iterator[Judgement]:
     """
     train = subject.raw.train
     hashes = row_hashes(train.X) ^ pd.util.hash_array(to_array(train.y).reshape(len(train.y), -1)[:, 0].astype(str).astype(object))
-    repeated = pd.Series(hashes).duplicated().to_numpy()
+    repeated = pd.Series(hashes).duplicated().to_numpy() & ~empty_rows(train.X)
     value = copied_share(repeated, surprisal(train.X))
     yield judge(
         value, above=share, where="train", message=f"{int(repeated.sum())} of {len(repeated)} training rows are repeats, {value:.1%} copies",
@@ -119,7 +127,7 @@ def split_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
     worst: tuple[float, str, int] = (0.0, names[0], 0)
     for name in names:
         split = dict(splits.items())[name]
-        repeated = np.fromiter((value in known for value in row_hashes(split.X).tolist()), bool)
+        repeated = np.fromiter((value in known for value in row_hashes(split.X).tolist()), bool) & ~empty_rows(split.X)
         worst = max(worst, (copied_share(repeated, surprisal(split.X)), name, int(repeated.sum())))
     value, name, count = worst
     yield judge(
@@ -150,6 +158,7 @@ def conflicting_labels(subject: Any, *, share: float = 0.03) -> Iterator[Judgeme
         return
     frame = pd.DataFrame({"row": row_hashes(train.X), "label": pd.factorize(pd.Series(y))[0]})
     in_conflict = frame.groupby("row")["label"].transform("nunique").to_numpy() > 1
+    in_conflict &= ~empty_rows(train.X)
     value = copied_share(in_conflict, surprisal(train.X))
     yield judge(
         value, above=share, where="train labels", message=f"{int(in_conflict.sum())} training rows share their inputs with a row of another label",
