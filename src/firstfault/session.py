@@ -16,9 +16,10 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.check import Depth, run_checks
-from firstfault.errors import Missing, UserCodeError
+from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import walk
+from firstfault.splits import load_raw
 from firstfault.subject import Subject
 from firstfault.target import Target, is_path, load_target, split_spec
 from firstfault.verdict import Outcome, Verdict, conclude
@@ -38,7 +39,7 @@ class RunRef:
 
 
 _subjects: dict[str, Subject] = {}
-_targets: dict[str, Target] = {}
+_ready: dict[str, tuple[Target, dict[str, Any]]] = {}
 _lock = threading.Lock()
 
 
@@ -49,7 +50,15 @@ def preflight(spec: str, overrides: Mapping[str, str] | None = None, dataset: st
         TargetError: when the target or its data is unusable.
     """
     target = _load(spec, overrides or {}, dataset)
-    _targets[_key(spec, overrides or {}, dataset)] = target
+    built: dict[str, Any] = {}
+    try:
+        if target.data is not None:
+            built["raw"] = load_raw(target)
+    except TargetError:
+        raise
+    except Exception:
+        built.clear()                               # the user's code raising is a finding of the run
+    _ready[_key(spec, overrides or {}, dataset)] = target, built
     return target
 
 
@@ -83,9 +92,10 @@ def open_subject(run: RunRef) -> Iterator[Subject]:
     """The subject of a run: the one this process already holds, or a new one from the target's file."""
     with _lock:
         if run.folder not in _subjects:
-            known = _targets.pop(_key(run.target, run.overrides, run.dataset), None)
-            target = known or _load(run.target, run.overrides, run.dataset)
-            _subjects[run.folder] = Subject(target, Path(run.folder), run.depth)
+            key = _key(run.target, run.overrides, run.dataset)
+            target, built = _ready.pop(key) if key in _ready else (_load(run.target, run.overrides, run.dataset), {})
+            _subjects[run.folder] = subject = Subject(target, Path(run.folder), run.depth)
+            subject.built.update(built)
     yield _subjects[run.folder]
 
 
