@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test lint types clean browser benchmarks
+.PHONY: setup demo test lint types clean browser docs benchmarks
 
 setup: $(READY)
 
@@ -34,6 +34,9 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -c "from firstfault.catalogue import reference; print(reference(), end='')" > docs/checks.md
 
 benchmarks: setup
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done

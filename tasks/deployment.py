@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from firstfault.tasks.recording import examine_and_record
+from pathlib import Path
+
+from firstfault.tasks.recording import examine_and_record, slug, tracker_of
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from firstfault.finding import Layer, LayerReport
-from firstfault.session import RunRef
+from firstfault.session import RunRef, open_subject
 
 
 @task(name="deployment", task_run_name="deployment · package, serve, compare", cache_policy=NO_CACHE)
 def check_deployment(run: RunRef) -> LayerReport:
     """Run the deployment checks on the run's target; record and return what they found."""
-    return examine_and_record(Layer.DEPLOYMENT, run)
+    report = examine_and_record(Layer.DEPLOYMENT, run)
+    package = Path(run.folder) / "package"
+    if package.is_dir() and run.mlflow_run_id:
+        with open_subject(run) as subject:
+            tracker_of(run).model(run.mlflow_run_id, slug(subject.target.name), package)
+    return report

@@ -43,7 +43,7 @@ def record(run: RunRef, report: LayerReport) -> LayerReport:
     for finding in report.failures:
         emit_event(
             event="firstfault.finding.failed",
-            resource={"prefect.resource.id": f"firstfault.target.{_slug(_name(run))}", "firstfault.layer": report.layer.value},
+            resource={"prefect.resource.id": f"firstfault.target.{slug(_name(run))}", "firstfault.layer": report.layer.value},
             payload=finding.to_json(),
         )
     get_run_logger().info("%s: %s in %.1f s, %d findings", report.layer, report.status, report.seconds, len(report.findings))
@@ -97,5 +97,5 @@ def _name(run: RunRef) -> str:
         return subject.target.name
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "target"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from firstfault.tasks.recording import _slug, tracker_of
+from firstfault.tasks.recording import slug, tracker_of
 from prefect import get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -81,7 +81,7 @@ def conclude_run(run: RunRef, verdict: Verdict) -> Verdict:
         create_link_artifact(key="mlflow-run", link=link, link_text="this run in MLflow")
     emit_event(
         event="firstfault.verdict",
-        resource={"prefect.resource.id": f"firstfault.target.{_slug(verdict.target)}", "firstfault.status": verdict.status.value},
+        resource={"prefect.resource.id": f"firstfault.target.{slug(verdict.target)}", "firstfault.status": verdict.status.value},
         payload={key: value for key, value in verdict.to_json().items() if key != "layers"},
     )
     get_run_logger().info("verdict: %s", verdict.status)

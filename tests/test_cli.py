@@ -161,6 +161,11 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
     files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
     assert {"verdict.json", "report.html", "gx_result.html", "profile.html", "model_summary.txt", "failure_cases.json",
             "safety_evaluation_report.pdf", "tensorboard"} <= files
+    import mlflow.pyfunc
+
+    model = client.search_logged_models([parents[0].info.experiment_id])[0]
+    loaded = mlflow.pyfunc.load_model(model.artifact_location)
+    assert loaded.metadata.signature is not None and model.source_run_id == parents[0].info.run_id
     assert run_in(project, "report").stdout.startswith("starter: healthy")
 
 

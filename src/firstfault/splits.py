@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from firstfault.errors import TargetError
+from firstfault.errors import PrerequisiteError, TargetError
 from firstfault.target import Data, Sql, Target
 
 HELD_OUT = 0.2
@@ -137,6 +137,8 @@ def _read_sql(source: Sql, name: str) -> pd.DataFrame:
         engine = sqlalchemy.create_engine(source.url)
         with engine.connect() as connection:
             return pd.read_sql(sqlalchemy.text(source.query), connection)
+    except ModuleNotFoundError as error:
+        raise PrerequisiteError.extra(f"data.{name}: reading {source.url.split(':')[0]} (no module {error.name})", "postgres") from error
     except Exception as error:
         raise TargetError(f"data.{name}: the query failed: {str(error).splitlines()[0]}") from error
 

@@ -107,6 +107,13 @@ class Tracker:
                 self.client.log_artifact(run_id, str(path))
 
     @_guarded
+    def model(self, run_id: str, name: str, folder: Path) -> None:
+        """Log a saved MLflow package as a logged model of the run; it loads as `models:/<its id>`."""
+        model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, "READY")
+
+    @_guarded
     def dataset(self, run_id: str, name: str, digest: str, source: str, rows: int, context: str) -> None:
         """Log a data set as an input of the run."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
