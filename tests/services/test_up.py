@@ -186,7 +186,7 @@ def test_the_run_tree_is_in_mlflow(up, debugged, page):
                   if run.data.tags.get("firstfault.prefect_flow_run_id") == debugged["id"])
     assert parent.data.tags["firstfault.status"] == "healthy" and parent.inputs.dataset_inputs
     page.goto(f"{up.mlflow}/#/experiments/{experiment}/runs")
-    page.get_by_text("Expand rows").click()
+    page.locator(".ag-row button[data-component-id*=runnamecell]").first.click()
     page.get_by_text("preprocessing").first.wait_for(timeout=30_000)
     shot(page, "mlflow-runs")
     page.goto(f"{up.mlflow}/#/experiments/{experiment}/runs/{parent.info.run_id}")

@@ -141,7 +141,7 @@ def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> 
         return
     order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(subject.seed + 11)).to(x.device)
     after = answer(subject.model, x[:, order])
-    rivals = [outputs] + [outputs[:, order]] * (outputs.ndim > 2 and outputs.shape[1] == x.shape[1])
+    rivals = [outputs, outputs[:, order]] if outputs.ndim > 2 and outputs.shape[1] == x.shape[1] else [outputs]
     spread = max(float((outputs - outputs.mean(0)).abs().max()), 1e-12)
     value = min(float((after - rival).abs().max()) for rival in rivals) / spread
     yield judge(
