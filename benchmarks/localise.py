@@ -4,7 +4,7 @@
 
 Every faulty target is one of ten base programs (localising/programs.py) with one fault (localising/faults.py); sizes, widths, rates,
 loops and seeds are drawn at random. A fault that must hurt is left out, with a note, where two trainings of the healthy twin
-are not better than two of the faulty target by more than they differ. Last line: `RESULT {json}`.
+are not each better than both of the faulty target by 0.03 (accuracy, R²). Last line: `RESULT {json}`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from firstfault.check import Depth
 from firstfault.session import diagnose
 from firstfault.subject import Subject
 
+LEAST_HARM = 0.03
 MARKS = {"layer": 0.92, "top1": 0.80, "recall": 0.90, "precision": 0.75, "false_alarms": 0.04, "seconds": 20.0}
 
 
@@ -122,10 +123,8 @@ def _harmless(kind: FaultKind, program: Program, broken: Program) -> tuple[str, 
     bad = [run[0] for run in runs]
     if not all(np.isfinite(bad)):
         return "", seconds
-    noise = abs(bad[0] - bad[1]) + abs(healthy[0] - healthy[1])
-    gain = statistics.fmean(healthy) - statistics.fmean(bad)
-    scale = max(abs(statistics.fmean(healthy)), 1e-6) if program.task in ("regression", "language_model") else 1.0
-    return ("" if gain > max(noise, 0.03 * scale) else f"the fault costs only {gain:.3f}"), seconds
+    gain = min(healthy) - max(bad)
+    return ("" if gain > LEAST_HARM else f"the fault costs only {gain:.3f}"), seconds
 
 
 def _score(program: Program) -> tuple[float, float]:

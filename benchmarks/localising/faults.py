@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from localising.programs import Encoder, Program, Rng, loop
+from localising.programs import Program, Rng, loop
 from torch import nn
 
 from firstfault import Deployment, Splits
@@ -385,18 +386,7 @@ def softmax_wrong_axis(program: Program, rng: Rng) -> Program | None:
 @fault("model", hurts=False)
 def missing_causal_mask(program: Program, rng: Rng) -> Program | None:
     """A language model that sees what it must predict."""
-    def change(model: nn.Module) -> nn.Module:
-        assert isinstance(model, Encoder)
-        forward = model.forward
-
-        def unmasked(ids: torch.Tensor) -> torch.Tensor:
-            return model.head(model.layers(model.words(ids) + model.places[: ids.shape[1]]))
-
-        del forward
-        model.forward = unmasked  # type: ignore[method-assign]
-        return model
-
-    return _model(program, change) if program.kind == "causal transformer" else None
+    return replace(program, build=partial(program.build, masked=False)) if program.kind == "causal transformer" else None
 
 
 @fault("model")

@@ -210,16 +210,17 @@ def sequences(rng: Rng) -> Program:
 class Encoder(nn.Module):
     """A transformer over token ids `(N, T)`: causal with a logit per token, or pooled with one per class."""
 
-    def __init__(self, vocabulary: int, length: int, outputs: int, causal: bool, width: int = 32) -> None:
+    def __init__(self, vocabulary: int, length: int, outputs: int, causal: bool, width: int = 32, masked: bool = True) -> None:
         super().__init__()
-        self.words, self.places, self.causal = nn.Embedding(vocabulary, width), nn.Parameter(torch.randn(length, width) * 0.02), causal
+        self.words, self.places = nn.Embedding(vocabulary, width), nn.Parameter(torch.randn(length, width) * 0.02)
+        self.causal, self.masked = causal, causal and masked
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
         self.layers, self.head = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(width, outputs)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Logits `(N, T, K)` or `(N, K)`."""
         length = ids.shape[1]
-        mask = nn.Transformer.generate_square_subsequent_mask(length) if self.causal else None
+        mask = nn.Transformer.generate_square_subsequent_mask(length) if self.masked else None
         hidden = self.layers(self.words(ids) + self.places[:length], mask=mask)
         return self.head(hidden if self.causal else hidden.mean(1))
 

@@ -19,7 +19,8 @@ MOST_COLUMNS = 1_024
 class Baselines:
     """The best simple score, whose it is, the constant answer's score, and the metric's standard error.
 
-    `span` is the distance from the constant answer to a perfect one, in units of the metric.
+    `span` is the distance from the constant answer to a perfect one, in units of the metric. `constant` tells that
+    nothing but the constant answer could be tried.
     """
 
     name: str
@@ -27,13 +28,15 @@ class Baselines:
     prior: float
     error: float
     span: float
+    constant: bool
 
 
 def baselines(subject: Any) -> Baselines:
-    """Score a constant answer, a linear model and boosted trees on the validation split.
+    """Score a constant answer and a simple model on the validation split.
 
-    The models see at most 4,000 training rows, flattened and standardised. Token sequences and
-    labels of several columns get the constant answer only. Computed once per subject.
+    That is a linear model on at most 4,000 training rows, flattened and standardised; for a language model, the most
+    frequent successor of each token. Other tokens, and labels of several columns, get the constant answer only.
+    Computed once per subject.
     """
     if "baselines" not in subject.built:
         subject.built["baselines"] = _measure(subject.recipe)
@@ -41,20 +44,20 @@ def baselines(subject: Any) -> Baselines:
 
 
 def _measure(recipe: Any) -> Baselines:
-    from firstfault.ablation.prior import prior_score
+    from firstfault.prior import prior_score
 
     prior = prior_score(recipe, recipe.validation)
     name, best = "a constant answer", prior
-    if recipe.task in ("classification", "regression") and recipe.train.x.is_floating_point() and recipe.train.y.ndim == 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for title, score in _models(recipe):
-                if score > best:
-                    name, best = title, score
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = _models(recipe)
+    for title, score in scores:
+        if score > best:
+            name, best = title, score
     metric = metric_of(recipe.task, recipe.training.metric)[0]
     error = _standard_error(metric, best, len(recipe.validation))
     span = abs(best - prior) if metric in ("mse", "mae") else max(0.2, 1.0 - prior if math.isfinite(prior) else 1.0)
-    return Baselines(name, best, prior, error, span)
+    return Baselines(name, best, prior, error, span, constant=not scores)
 
 
 def _models(recipe: Any) -> list[tuple[str, float]]:
@@ -62,11 +65,30 @@ def _models(recipe: Any) -> list[tuple[str, float]]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if recipe.task == "language_model":
+        return _successors(recipe)
+    one = recipe.train.y.ndim == 1 or (recipe.task == "regression" and recipe.train.y.shape[1:] == (1,))
+    if recipe.task not in ("classification", "regression") or not recipe.train.x.is_floating_point() or not one:
+        return []
     x, y = _matrix(recipe.train.x)[:MOST_ROWS], recipe.train.y.numpy()[:MOST_ROWS]
     if x.shape[1] > MOST_COLUMNS or not np.isfinite(x).all() or (recipe.classes and len(np.unique(y)) < 2):
         return []
     linear = LogisticRegression(max_iter=200) if recipe.classes else Ridge()
     return [("a linear model", _score(recipe, make_pipeline(StandardScaler(), linear).fit(x, y)))]
+
+
+def _successors(recipe: Any) -> list[tuple[str, float]]:
+    """The accuracy of answering each token with its most frequent successor in train."""
+    name, _ = metric_of(recipe.task, recipe.training.metric)
+    x, y = recipe.train.x.numpy(), recipe.train.y.numpy()
+    held, wanted = recipe.validation.x.numpy(), recipe.validation.y.numpy()
+    if name != "accuracy" or x.shape != y.shape or x.dtype.kind not in "iu" or held.shape != wanted.shape:
+        return []
+    pairs, counts = np.unique(np.stack([x.ravel(), y.ravel()]), axis=1, return_counts=True)
+    order = np.argsort(counts, kind="stable")
+    best = dict(zip(pairs[0, order].tolist(), pairs[1, order].tolist(), strict=True))
+    answers = np.array([best.get(token, -1) for token in held.ravel().tolist()])
+    return [("the most frequent successor", float((answers == wanted.ravel()).mean()))]
 
 
 def _score(recipe: Any, model: Any) -> float:

@@ -5,6 +5,7 @@ A swap is a function Recipe -> Recipe.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,8 +84,17 @@ class Recipe:
     def loss(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The target's own loss on outputs `(N, …)` and encoded labels, without the penalty."""
         loss = self.training.loss or default_loss(self.task)
+        if outputs.ndim == 3 and self.task == "language_model" and not _of_torch(loss):
+            with contextlib.suppress(RuntimeError, ValueError, IndexError):     # one that wants the tokens flattened
+                return loss(outputs, y.to(outputs.device))  # type: ignore[no-any-return]
         outputs, y = fit_labels(loss, self.task, outputs, y)
         return loss(outputs, y)  # type: ignore[no-any-return]
+
+
+def _of_torch(loss: Callable[..., Any]) -> bool:
+    """Whether a loss is one of torch's modules or functions, which take tokens as a flat list."""
+    function = getattr(loss, "func", loss)          # of functools.partial
+    return isinstance(function, nn.modules.loss._Loss) or getattr(function, "__module__", "") == "torch.nn.functional"
 
 
 def default_loss(task: str) -> nn.Module:

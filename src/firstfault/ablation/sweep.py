@@ -10,12 +10,12 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.ablation.compare import compare
-from firstfault.ablation.prior import floor
 from firstfault.ablation.study import MOST_SEEDS, Pair, Scored, SweepStudy, fingerprint
 from firstfault.ablation.swap import swaps
 from firstfault.ablation.trial import BASELINE, Arm, Bench, OnTrial
 from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError
 from firstfault.finding import Layer, plain
+from firstfault.prior import floor
 from firstfault.state import state_for
 
 FACTORS = (

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from firstfault import progress
 from firstfault.ablation.budget import Budget
 from firstfault.ablation.compare import Comparison, compare, least_effect
-from firstfault.ablation.prior import floor
 from firstfault.ablation.swap import SwapKind
 from firstfault.ablation.trial import Arm, Bench, Run
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Layer
 from firstfault.metrics import metric_of
+from firstfault.prior import floor
 from firstfault.verdict import Swap
 
 logger = logging.getLogger(__name__)

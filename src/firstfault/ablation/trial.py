@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.ablation.prior import floor
 from firstfault.errors import FirstfaultError, UserCodeError
 from firstfault.loop import Trained, predict, train
 from firstfault.metrics import metric_of
+from firstfault.prior import floor
 from firstfault.recipe import Recipe, Tensors
 
 BASELINE = "baseline"

@@ -107,7 +107,8 @@ class Probe:
         self.record.backwards += 1
         named = self._parameters()
         if self._stepped:
-            held = [value.grad for _, value in named if value.grad is not None]
+            optimized = self.record.in_optimizer
+            held = [value.grad for name, value in named if value.grad is not None and optimized.get(name, True)]
             if held and float(torch.stack(torch._foreach_norm(held)).sum()) > 0:
                 self.record.stale_gradients += 1
             self._stepped = False

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.prior import prior_score
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"user_code_raises": 1.0})
@@ -139,13 +141,17 @@ def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
 def flipped_loss_sign(subject: Any) -> Iterator[Judgement]:
     """Find a loss that is negated: it falls without bound while the outputs get worse.
 
-    The loss of outputs that are right is compared with the loss of outputs that are wrong.
+    The loss of outputs that are right is compared with the loss of outputs that are wrong. In the user's own loop, a loss that
+    falls far below zero while the model ends worse than a constant answer tells the same.
 
     Source: Humbatova et al. 2020, wrong sign of the loss.
     """
     recipe = subject.recipe
-    if recipe.task not in ("classification", "regression") or recipe.training.fit is not None:
-        yield skipped("only firstfault's own loop on classes or numbers is compared")
+    if recipe.training.fit is not None:
+        yield _sign_in_fit(subject)
+        return
+    if recipe.task not in ("classification", "regression"):
+        yield skipped("only losses on classes or numbers are compared")
         return
     losses = _right_and_wrong(subject)
     if losses is None:
@@ -159,6 +165,23 @@ def flipped_loss_sign(subject: Any) -> Iterator[Judgement]:
         )
         return
     yield passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}")
+
+
+def _sign_in_fit(subject: Any) -> Judgement:
+    trained = subject.trained
+    if trained.record is None or trained.record.steps < 10 or trained.crash is not None:
+        return skipped("fewer than 10 steps of the user's loop were seen")
+    losses = np.asarray(trained.record.loss)
+    tenth = max(1, len(losses) // 10)
+    start, end = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
+    constant = prior_score(subject.recipe, subject.recipe.validation)
+    if end < min(start, 0.0) - abs(start) and trained.score < constant:
+        return Judgement(
+            Status.FAIL, f"the loss fell from {start:.3g} to {end:.3g}, while {trained.metric} ended at {trained.score:.3g}, "
+            f"below {constant:.3g} of a constant answer: the loss rewards mistakes",
+            value=end, threshold=0.0, where="training.fit", fix="minimise the loss: remove the minus sign",
+        )
+    return passed(f"the loss went from {start:.3g} to {end:.3g}, and {trained.metric} ended at {trained.score:.3g}")
 
 
 def _right_and_wrong(subject: Any) -> tuple[float, float] | None:
