@@ -96,6 +96,35 @@ def sweep(
 
 
 @app.command()
+def expect(
+    target: TargetArgument,
+    accept: Annotated[bool, typer.Option("--accept", help="approve the changes: write them to the file")] = False,
+    set_: SetOption = None,
+) -> None:
+    """Write the expectations that the data suggest, or show what changed; exit 1 when changes await approval."""
+    from firstfault.approving import propose
+    from firstfault.session import locate
+    from firstfault.target import load_target
+
+    proposal = propose(load_target(locate(target), _pairs(set_)))
+    count = len(proposal.suite["expectations"])
+    if proposal.new:
+        proposal.write()
+        typer.echo(f"wrote {count} expectations to {proposal.path}; review them, then set data.expectations to that file")
+        return
+    for change in proposal.changes:
+        typer.echo(change)
+    if not proposal.changes:
+        typer.echo(f"{proposal.path} is what the data suggest: {count} expectations")
+    elif accept:
+        proposal.write()
+        typer.echo(f"accepted {len(proposal.changes)} changes in {proposal.path}")
+    else:
+        typer.echo(f"{len(proposal.changes)} changes against {proposal.path}; `--accept` approves them")
+        raise typer.Exit(EXIT_FAULTY)
+
+
+@app.command()
 def up(
     port: Annotated[int, typer.Option(help="port of the Prefect server and UI")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="port of the MLflow server and UI")] = 5000,

@@ -79,7 +79,7 @@ def _plan(subject: Any) -> tuple[Any, dict[str, pd.DataFrame], bool]:
     from firstfault.expecting import infer_suite, read_suite
 
     data, raw = subject.target.data, subject.raw
-    frames = {name: with_labels(subject, split) for name, split in raw.items()}
+    frames = {name: with_labels(subject.target, split) for name, split in raw.items()}
     held_out = {name: frames[name] for name in ("validation", "test")}
     if frames["train"] is None:
         return None, {}, False
@@ -87,19 +87,19 @@ def _plan(subject: Any) -> tuple[Any, dict[str, pd.DataFrame], bool]:
     if data.expectations is not None:
         suite = read_suite(data.expectations, subject.target.root)
         return lambda: (suite, str(data.expectations)), everything, True
-    if data.reference is not None and (known := with_labels(subject, subject.reference)) is not None:
+    if data.reference is not None and (known := with_labels(subject.target, subject.reference)) is not None:
         return lambda: (infer_suite(known, "inferred from the reference"), "the reference"), everything, True
     declared = {name: frame for name, frame in held_out.items() if getattr(data, name) is not None and frame is not None}
     rest = {"held-out rows": pd.concat([frame for frame in held_out.values() if frame is not None], ignore_index=True)}
     return lambda: (infer_suite(frames["train"], "inferred from train"), "train"), declared or rest, False
 
 
-def with_labels(subject: Any, split: Split) -> pd.DataFrame | None:
+def with_labels(target: Any, split: Split) -> pd.DataFrame | None:
     """A split's table with its label columns; None for images and wide samples."""
     frame = table(split.X)
     if frame is None:
         return None
-    y, label = to_array(split.y), subject.target.data.label
+    y, label = to_array(split.y), target.data.label
     if y.ndim == 1 and len(y) == len(frame):
         return frame.assign(**{label if isinstance(label, str) else "label": y})
     if y.ndim == 2 and isinstance(label, list | tuple) and y.shape[1] == len(label):
