@@ -23,6 +23,9 @@ from firstfault.tracking.links import run_url
 from firstfault.tracking.runs import bury_killed
 from firstfault.verdict import Verdict, VerdictStatus
 
+LOCAL = ("trained.pt", "quarantine.csv")
+"""Files that stay in the run's folder: weights are in the logged model, and quarantined rows hold raw values."""
+
 
 @task(name="open run", task_run_name="open the run", cache_policy=NO_CACHE)
 def open_run(target: str, settings: dict[str, Any], kind: str = "debug") -> RunRef:
@@ -129,7 +132,7 @@ def _to_mlflow(run: RunRef, verdict: Verdict, folder: Path) -> None:
         trained = subject.built.get("trained")
     if hasattr(trained, "epochs"):
         _log_curves(tracker, run_id, trained)
-    tracker.files(run_id, [path for path in sorted(folder.iterdir()) if path.name not in ("trained.pt",)])
+    tracker.files(run_id, [path for path in sorted(folder.iterdir()) if path.name not in LOCAL])
     tracker.end(run_id, "FAILED" if verdict.status is VerdictStatus.ERROR else "FINISHED")
 
 

@@ -6,7 +6,7 @@ import html
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -169,12 +169,31 @@ def _plain(values: pd.Series) -> pd.Series:
 
 def validate(frame: pd.DataFrame, suite: gx.ExpectationSuite) -> Validation:
     """Validate a table against a suite, on Great Expectations' pandas engine."""
+    result = _validated(frame, suite, "SUMMARY")
+    return Validation(result, tuple(_causes([_broken(entry) for entry in result["results"] if not entry["success"]])))
+
+
+def failing_rows(frame: pd.DataFrame, suite: gx.ExpectationSuite, broken: Iterable[Broken]) -> dict[int, list[str]]:
+    """The rows of `frame`, by position, that break a critical expectation among `broken`, each with its reasons."""
+    wanted = {(entry.expectation, entry.column) for entry in broken if entry.severity == "critical" and entry.rows}
+    kept = [entry for entry in suite.to_json_dict()["expectations"] if (entry["type"], entry["kwargs"].get("column")) in wanted]
+    if not kept:
+        return {}
+    narrow = _gx().ExpectationSuite(name=suite.name, expectations=kept)
+    reasons: dict[int, list[str]] = {}
+    for entry in _validated(frame.reset_index(drop=True), narrow, "COMPLETE")["results"]:
+        told = f"{entry['expectation_config']['kwargs'].get('column')}: {entry['expectation_config']['type'].removeprefix('expect_')}"
+        for row in entry["result"].get("unexpected_index_list") or ():
+            reasons.setdefault(int(row), []).append(told)
+    return dict(sorted(reasons.items()))
+
+
+def _validated(frame: pd.DataFrame, suite: gx.ExpectationSuite, form: str) -> dict[str, Any]:
     context = _gx().get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     asset = context.data_sources.add_pandas("firstfault").add_dataframe_asset("table")
     batch = asset.add_batch_definition_whole_dataframe("rows").get_batch(batch_parameters={"dataframe": plain_types(frame)})
-    result = json.loads(json.dumps(batch.validate(suite, result_format="SUMMARY").to_json_dict(), default=str))
-    return Validation(result, tuple(_causes([_broken(entry) for entry in result["results"] if not entry["success"]])))
+    return json.loads(json.dumps(batch.validate(suite, result_format=form).to_json_dict(), default=str))  # type: ignore[no-any-return]
 
 
 def _causes(broken: list[Broken]) -> list[Broken]:

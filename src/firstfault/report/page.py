@@ -29,7 +29,7 @@ KNOWN_FILES = {
     "model_summary.txt": "layers, shapes and parameters", "trained.pt": "the trained weights",
     "failure_cases.json": "what the safety evaluation got wrong", "gx_result.json": "Great Expectations, as JSON",
     "safety_evaluation_report.pdf": "the safety evaluation, as PDF", "layer_1_data.json": "findings of a layer",
-    "gx_result.html": "Great Expectations, to read", "profile.html": "a profile of a sample, by ydata-profiling",
+    "quarantine.csv": "rows that break an expectation, with the reasons", "gx_result.html": "Great Expectations, to read", "profile.html": "a profile of a sample, by ydata-profiling",
     "profile_alerts.json": "the profile's alerts", "model_summary.json": "layers, shapes and parameters, as JSON",
 }
 

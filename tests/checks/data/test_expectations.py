@@ -63,6 +63,21 @@ def test_the_page_opens_offline(make, only):
     assert "column values to be between" in page and not re.search(r"(src|href|url)\s*[=(]", page)
 
 
+def test_failing_rows_are_set_aside_with_their_reasons(make, run):
+    """The counts add up, every reason is named, and each row is found where the file says."""
+    frame = people(seed=1)
+    frame.loc[[5, 9, 300], "age"] = 999
+    frame.loc[[9, 11], "city"] = "Atlantis"
+    subject = make(frame, label="kind", data={"reference": people()})
+    finding = next(finding for finding in run("expectations", subject) if finding.where == "rows")
+    assert finding.value == 4 and "4 of 800 rows" in finding.message and "796 are clean" in finding.message
+    kept = pd.read_csv(subject.folder / "quarantine.csv")
+    assert sorted(kept["quarantine.reasons"].str.count("column_values")) == [1, 1, 1, 2]
+    splits = dict(subject.raw.items())
+    for row in kept.itertuples():
+        assert splits[row[-3]].X["age"].iloc[row[-2]] == row.age
+
+
 def test_a_declared_suite_is_used(make, run, tmp_path):
     """The user's own file decides, with its severities."""
     suite = {"name": "mine", "expectations": [

@@ -15,6 +15,7 @@ from firstfault.finding import Layer, Status
 from firstfault.splits import Split, to_array
 
 RESULT, PAGE = "gx_result.json", "gx_result.html"
+QUARANTINE = "quarantine.csv"
 FEWEST = 3
 SHOWN = 3
 FIXES = {
@@ -55,11 +56,34 @@ def expectations(subject: Any) -> Iterator[Judgement]:
     ]
     if not trusted:                     # a part of the rows has fewer of them, and repeats by chance
         broken = [(name, entry) for name, entry in broken if entry.fault not in ("insufficient_data", "duplicate_rows")]
+    if trusted and (told := _set_aside(subject, batches["data"], suite, [entry for _, entry in broken])):
+        yield told
     for fault in dict.fromkeys(entry.fault for _, entry in broken):
         yield _judged(fault, [(name, entry) for name, entry in broken if entry.fault == fault], origin, trusted)
     if not broken:
         count = sum(found.count for found in validations.values())
         yield Judgement(Status.PASS, f"{count} expectations of {origin} are met", value=0, artifacts=(RESULT, PAGE))
+
+
+def _set_aside(subject: Any, frame: pd.DataFrame, suite: Any, broken: list[Any]) -> Judgement | None:
+    """Write the failing rows with their reasons to quarantine.csv, which stays in the run's folder."""
+    from firstfault.expecting import failing_rows
+
+    reasons = failing_rows(frame, suite, broken)
+    if not reasons:
+        return None
+    names = np.repeat([name for name, _ in subject.raw.items()], [len(split.y) for _, split in subject.raw.items()])
+    starts = {name: int(np.argmax(names == name)) for name in dict.fromkeys(names)}
+    rows = list(reasons)
+    set_aside = frame.iloc[rows].copy()
+    set_aside["quarantine.split"] = names[rows]
+    set_aside["quarantine.row"] = [row - starts[names[row]] for row in rows]
+    set_aside["quarantine.reasons"] = ["; ".join(reasons[row]) for row in rows]
+    set_aside.to_csv(subject.folder / QUARANTINE, index=False)
+    return Judgement(
+        Status.WARN, f"{len(rows)} of {len(frame)} rows break a critical expectation; they are listed with their reasons in {QUARANTINE}, "
+        f"{len(frame) - len(rows)} are clean", value=len(rows), threshold=0, where="rows", faults={}, fix=f"review {QUARANTINE} in the run's folder",
+    )
 
 
 def _judged(fault: str, broken: list[tuple[str, Any]], origin: str, trusted: bool) -> Judgement:
