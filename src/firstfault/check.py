@@ -195,11 +195,12 @@ def check(
 
 @functools.cache
 def checks_of(layer: Layer) -> tuple[Check, ...]:
-    """The checks of one layer, in the order in which their modules define them."""
+    """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first."""
     package = importlib.import_module(f"firstfault.checks.{layer.value}")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    return tuple(entry for entry in REGISTRY.values() if entry.layer is layer)
+    own = [entry for entry in REGISTRY.values() if entry.layer is layer]
+    return tuple(sorted(own, key=lambda entry: (entry.function.__module__, entry.function.__code__.co_firstlineno)))
 
 
 def run_checks(
