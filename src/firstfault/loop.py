@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,13 +145,18 @@ def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: 
 
 
 class _Watched:
-    """The training loader handed to the user's `fit`: it evaluates the model when a pass ends."""
+    """A loader handed to the user's `fit`: it tells the probe whose batch is in hand, and says when a pass ends."""
 
-    def __init__(self, batches: DataLoader[Any], on_pass: Any) -> None:
-        self._batches, self._on_pass = batches, on_pass
+    def __init__(self, batches: DataLoader[Any], split: str, probe: Any, on_pass: Callable[[], None] = lambda: None) -> None:
+        self._batches, self._split, self._probe, self._on_pass = batches, split, probe, on_pass
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self._batches
+        for batch in self._batches:
+            if self._probe is not None:
+                self._probe.split = self._split
+            yield batch
+        if self._probe is not None:
+            self._probe.split = None
         self._on_pass()
 
     def __len__(self) -> int:
@@ -167,7 +172,9 @@ def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: 
     batches = loader(typed[0], settings.batch_size, settings.shuffle, seed)
     held_out = loader(typed[1], settings.batch_size, False, seed)
     assert settings.fit is not None
-    result = settings.fit(model, _Watched(batches, lambda: _end_epoch(recipe, trained, probe)), held_out)
+    result = settings.fit(
+        model, _Watched(batches, "train", probe, lambda: _end_epoch(recipe, trained, probe)), _Watched(held_out, "validation", probe)
+    )
     if isinstance(result, nn.Module):
         trained.model = result
     _end_epoch(recipe, trained, probe)

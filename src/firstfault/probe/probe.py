@@ -34,6 +34,8 @@ class Probe:
         self._handles: list[Any] = []
         self._stepped = False
         self._before: list[torch.Tensor] | None = None
+        self.split: str | None = None                   # whose batch is in hand, where a loader tells
+        self._learning_from: str | None = None
 
     @contextlib.contextmanager
     def observe(self, model: nn.Module, recipe: Any) -> Iterator[None]:
@@ -105,6 +107,7 @@ class Probe:
 
     def _before_backward(self, loss: torch.Tensor) -> None:
         self.record.backwards += 1
+        self._learning_from = self.split
         named = self._parameters()
         if self._stepped:
             optimized = self.record.in_optimizer
@@ -123,6 +126,7 @@ class Probe:
         grads = [value.grad for _, value in named if value.grad is not None and not value.grad.is_sparse]
         norm = float(torch.stack(torch._foreach_norm(grads)).norm()) if grads else 0.0
         self.record.grad_norm.append(norm)
+        self.record.steps_on_validation += self._learning_from == "validation"
         self.record.loss.append(getattr(self, "_loss", float("nan")))
         self.record.lr.append(float(optimizer.param_groups[0]["lr"]))
         if not torch.isfinite(torch.tensor(norm)):

@@ -17,6 +17,7 @@ class Record:
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind
     input, activation, loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name.
     `stale_gradients` counts backward passes that began with gradients an optimizer step had already used.
+    `steps_on_validation` counts optimizer steps whose gradients came from a batch of the validation loader.
     `validated_in_train_mode` counts validation batches seen with the model in train mode.
     """
 
@@ -34,6 +35,7 @@ class Record:
     weight_decay: float = 0.0
     backwards: int = 0
     stale_gradients: int = 0
+    steps_on_validation: int = 0
     validation_batches: int = 0
     validated_in_train_mode: int = 0
 

@@ -64,9 +64,11 @@ def _difference(first: Any, second: Any) -> float:
     return float(np.abs(first - second).max() / max(np.abs(first).max(), 1e-9))
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, detects={"train_serve_skew": 0.95})
+@check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, detects={"train_serve_skew": 0.95, "schema_mismatch": 0.95})
 def train_serve_skew(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find serving code that prepares inputs differently than training; `value` is the share of inputs that differ.
+
+    Where each served column is some column of training, they were renamed or reordered: a schema mismatch.
 
     Source: Breck et al. 2019, Data validation for machine learning: training-serving skew.
     """
@@ -83,11 +85,21 @@ def train_serve_skew(subject: Any, *, share: float = 0.01) -> Iterator[Judgement
     differs = (x.float() - expected.float()).abs() > 0.01 * scale
     value = float(differs.float().mean())
     columns = torch.nonzero(differs.flatten(1).any(0)).flatten()[:3].tolist()
+    reordered = value > share and _reordered(x, expected)
     yield judge(
-        value, above=share, where=f"deployment.preprocess, inputs {', '.join(map(str, columns))}" if columns else None,
-        message=f"{value:.0%} of the inputs of golden samples differ between training and serving",
-        fix="serve with the training's fitted preprocessing",
+        value, above=share, faults={"schema_mismatch" if reordered else "train_serve_skew": 0.95}, where=f"deployment.preprocess, inputs {', '.join(map(str, columns))}" if columns else None,
+        message=f"{value:.0%} of the inputs of golden samples differ between training and serving" + (": columns changed places" if reordered else ""),
+        fix="send the columns in the order of training" if reordered else "serve with the training's fitted preprocessing",
     )
+
+
+def _reordered(x: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether the served columns `(N, D)` are those of training in another order."""
+    if x.ndim != 2 or len(x) < 3:
+        return False
+    served, trained = x.double().T, expected.double().T
+    close = torch.cdist(served, trained) <= 1e-4 * (trained.norm(dim=1)[None] + 1e-6)
+    return bool(close.any(1).all() and close.any(0).all())
 
 
 @check(

@@ -11,6 +11,7 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.metrics import METRICS, metric_of
 from firstfault.prior import prior_score
 
 
@@ -63,6 +64,72 @@ def missing_eval_mode(subject: Any) -> Iterator[Judgement]:
         message=f"{share:.0%} of the validation batches ran in train mode",
         fix="call model.eval() before validation, and model.train() after it",
     )
+
+
+@check(layer=Layer.TRAINING, needs={"trained"}, detects={"validation_contamination": 0.95})
+def validation_contamination(subject: Any, *, share: float = 0.02) -> Iterator[Judgement]:
+    """Find loops that train on the validation split; `value` is the share of optimizer steps made on its batches.
+
+    Source: Kapoor & Narayanan 2023, no clean separation of training and test data.
+    """
+    record = subject.trained.record
+    if subject.target.training.fit is None or record is None or record.steps == 0:
+        yield skipped("firstfault's own loop never trains on validation")
+        return
+    value = record.steps_on_validation / record.steps
+    yield judge(
+        value, above=share, where="training.fit", message=f"{record.steps_on_validation} of {record.steps} steps learn from validation batches",
+        fix="step on batches of the training loader only",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"recipe"}, detects={"metric_mismatch": 0.95})
+def metric_mismatch(subject: Any) -> Iterator[Judgement]:
+    """Find a metric that does not fit the task: one for classes on numbers, or one that does not prefer right answers.
+
+    A metric of the user's own is asked for the score of right outputs and of a constant answer; `value` is the difference.
+
+    Source: FAULTS of this project: accuracy on a regression, arg max of one column.
+    """
+    recipe = subject.recipe
+    name, metric = metric_of(recipe.task, recipe.training.metric)
+    if recipe.task == "regression" and name in ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy"):
+        yield Judgement(Status.FAIL, f"{name} counts classes, but the task is a regression", where="training.metric",
+                        fix="use r2, mse or mae")
+        return
+    answers = _answers(subject)
+    if name in METRICS or answers is None:
+        yield passed(f"{name} fits the task")
+        return
+    right, constant, y = answers
+    try:
+        value = metric(right, y) - metric(constant, y)
+    except Exception as error:
+        yield skipped(f"the metric takes no made-up outputs ({type(error).__name__})")
+        return
+    yield judge(
+        value, below=1e-9, where="training.metric", message=f"{name} gives right answers {value:+.3g} more than a constant one",
+        fix="compute the metric on outputs and labels of the same samples; higher must be better",
+    )
+
+
+def _answers(subject: Any) -> tuple[Any, Any, Any] | None:
+    """Right outputs, those of a constant answer, and labels `(N,)`, as arrays; None where they can't be made up."""
+    recipe = subject.recipe
+    y = recipe.train.y[:256].cpu()
+    outputs = subject.built.get("outputs")
+    if recipe.task == "regression":
+        return (y.numpy(), np.broadcast_to(y.float().mean(0).numpy(), y.shape).copy(), y.numpy()) if len(y.unique(dim=0)) > 1 else None
+    if recipe.task != "classification" or y.ndim != 1 or len(y.unique()) < 2 or outputs is None or outputs.ndim != 2:
+        return None
+    width = outputs.shape[1]
+    if width == 1:
+        right = (y.float()[:, None] * 2 - 1) * 4
+        return right.numpy(), np.full(right.shape, float(right.max())), y.numpy()
+    if int(y.max()) >= width:
+        return None
+    right = torch.nn.functional.one_hot(y.long(), width).float() * 8 - 4
+    return right.numpy(), np.tile(right[0].numpy(), (len(y), 1)), y.numpy()
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"parameters_not_in_optimizer": 0.95})

@@ -1,0 +1,113 @@
+"""Faults of the user's own training loop, each planted in a loop that is sound without it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from firstfault import Training
+from firstfault.finding import Status
+
+
+def network(dropout=0.2):
+    """A small classifier of 30 columns, without and with dropout."""
+    return nn.Sequential(nn.LazyBatchNorm1d(), nn.LazyLinear(24), nn.ReLU(), nn.Dropout(dropout), nn.Linear(24, 2))
+
+
+def loop(*, zero=True, switch=True, sign=1.0, contaminated=False, only=lambda name: True, accumulate=1, early=False):
+    """A training loop with one thing wrong, or none."""
+
+    def fit(model, train_loader, validation_loader):
+        loss = nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam([value for name, value in model.named_parameters() if only(name)], lr=5e-3)
+        for _ in range(8):
+            model.train()
+            for loader in (train_loader, validation_loader) if contaminated else (train_loader,):
+                for number, (x, y) in enumerate(loader):
+                    if zero and number % accumulate == 0:
+                        optimizer.zero_grad()
+                    (sign * loss(model(x), y)).backward()
+                    if early:                       # a look at one validation batch between two training steps
+                        with torch.no_grad():
+                            model(next(iter(validation_loader))[0])
+                    if (number + 1) % accumulate == 0:
+                        optimizer.step()
+            if switch:
+                model.eval()
+            with torch.no_grad():
+                for x, _ in validation_loader:
+                    model(x)
+
+    return fit
+
+
+FAULTY = {
+    "missing_zero_grad": {"zero": False},
+    "missing_eval_mode": {"switch": False},
+    "validation_contamination": {"contaminated": True},
+    "flipped_loss_sign": {"sign": -1.0},
+    "parameters_not_in_optimizer": {"only": lambda name: name.startswith("4")},
+}
+
+
+def examined(make, run, check, **wrong):
+    """The finding of a check on breast cancer with a loop."""
+    found = run(check, make("breast_cancer", model=network, training=Training(fit=loop(**wrong), batch_size=32)))
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("fault", FAULTY)
+def test_a_planted_fault_is_found_by_its_own_check(make, run, fault):
+    """The check named after the fault fails, with that fault as evidence."""
+    finding = examined(make, run, fault, **FAULTY[fault])
+    assert finding.status is Status.FAIL and fault in finding.faults
+
+
+@pytest.mark.parametrize("check", FAULTY)
+@pytest.mark.parametrize("sound", [{}, {"accumulate": 3}, {"early": True}], ids=["plain", "accumulation", "a look aside"])
+def test_a_sound_loop_is_not_blamed(make, run, check, sound):
+    """Neither a plain loop, nor accumulation of gradients, nor looking at a validation batch between steps."""
+    if check == "missing_eval_mode" and "early" in sound:
+        pytest.skip("this loop does look aside in train mode")
+    assert examined(make, run, check, **sound).status is not Status.FAIL
+
+
+@pytest.mark.parametrize("check", set(FAULTY) - {"missing_zero_grad"})
+def test_piled_up_gradients_are_not_taken_for_something_else(make, run, check):
+    """A missing zero_grad is evidence for itself only."""
+    assert examined(make, run, check, zero=False).status is not Status.FAIL
+
+
+def test_parameters_outside_of_the_optimizer_do_not_look_like_a_missing_zero_grad(make, run):
+    """Their gradients pile up, because nothing clears them."""
+    assert examined(make, run, "missing_zero_grad", only=lambda name: name.startswith("4")).status is not Status.FAIL
+
+
+def mistaken(outputs, y):
+    """Accuracy of the first column."""
+    return float(np.mean(outputs[:, 0].argmax(-1) == y)) * 0
+
+
+def loss_as_metric(outputs, y):
+    """Lower is better, which is the wrong way round."""
+    return float(nn.functional.cross_entropy(torch.as_tensor(outputs), torch.as_tensor(y).long()))
+
+
+def share_right(outputs, y):
+    """A sound metric of the user's own."""
+    return float(np.mean(outputs.argmax(-1) == y))
+
+
+@pytest.mark.parametrize(("metric", "fails"), [(mistaken, True), (loss_as_metric, True), (share_right, False), ("f1", False), (None, False)])
+def test_a_metric_must_prefer_right_answers(make, only, metric, fails):
+    """A metric that a constant answer satisfies as well is a mismatch."""
+    subject = make("breast_cancer", model=network, training=Training(metric=metric, epochs=1))
+    assert subject.outputs is not None
+    assert (only("metric_mismatch", subject).status is Status.FAIL) is fails
+
+
+def test_accuracy_of_a_regression_is_a_mismatch(make, only):
+    """There are no classes to count."""
+    subject = make("diabetes", model=lambda: nn.Linear(10, 1), training=Training(metric="accuracy", epochs=1))
+    assert only("metric_mismatch", subject).status is Status.FAIL
