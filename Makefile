@@ -37,6 +37,7 @@ types: setup
 
 docs: setup
 	$(BIN)/python -c "from firstfault.catalogue import reference; print(reference(), end='')" > docs/checks.md
+	$(BIN)/python -c "from firstfault.catalogue import thresholds; print(thresholds(), end='')" > expectations/thresholds.toml
 
 benchmarks: setup
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done

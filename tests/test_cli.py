@@ -55,6 +55,9 @@ BAD = {
     "wrong task": ('task="classification"', 'task="clasification"', r"task must be one of classification, .* but got 'clasification'"),
     "does not import": ("import torch\n", "import torch\nimport not_there\n", r"target\.py doesn't import: ModuleNotFoundError at target\.py:6"),
     "syntax error": ("def load():", "def load(:", r"target\.py doesn't import: SyntaxError"),
+    "unknown check": ('name="starter",', 'name="starter", thresholds={"duplicates": {}},', r"thresholds must name checks, but got 'duplicates'"),
+    "unknown threshold": (
+        'name="starter",', 'name="starter", thresholds={"duplicate_rows": {"part": 1}},', r"must name share, but got 'part'"),
     "bad number": ("epochs=15", "epochs=0", r"training\.epochs must be .*, but got 0"),
 }
 

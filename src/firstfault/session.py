@@ -50,6 +50,7 @@ def preflight(spec: str, overrides: Mapping[str, str] | None = None, dataset: st
         TargetError: when the target or its data is unusable.
     """
     target = _load(spec, overrides or {}, dataset)
+    _expect_thresholds(target)
     built: dict[str, Any] = {}
     try:
         if target.data is not None:
@@ -60,6 +61,20 @@ def preflight(spec: str, overrides: Mapping[str, str] | None = None, dataset: st
         built.clear()                               # the user's code raising is a finding of the run
     _ready[_key(spec, overrides or {}, dataset)] = target, built
     return target
+
+
+def _expect_thresholds(target: Target) -> None:
+    if not target.thresholds:
+        return
+    from firstfault.catalogue import all_checks
+
+    known = {entry.name: entry.parameters for entry in all_checks()}
+    for check, values in target.thresholds.items():
+        if check not in known:
+            raise TargetError(f"thresholds must name checks, but got {check!r}; `firstfault checks` lists them")
+        for name in values:
+            if name not in known[check]:
+                raise TargetError(f"thresholds[{check!r}] must name {', '.join(known[check]) or 'nothing'}, but got {name!r}")
 
 
 def locate(spec: str) -> str:
