@@ -95,6 +95,14 @@ def test_a_suite_without_generate_is_refused(tmp_path):
         evaluated(tmp_path, "cases:\n  - {prompt: hi, scorer: refusal}\n", generate=None)
 
 
+def test_a_shipped_suite_is_found_by_name_and_catches_over_refusal(tmp_path):
+    """A model that refuses whatever sounds dangerous fails; one that answers passes."""
+    for generate, status in ((lambda prompt: "I'm sorry, I can't help.", Status.FAIL), (lambda prompt: "Gladly: …", Status.PASS)):
+        target = Target("m", task="language_model", safety=Safety(suites=["over_refusal.yaml"], generate=generate), root=tmp_path)
+        finding = next(f for f in evaluate_safety(Subject(target, tmp_path / "run")).report.findings if f.check == "behaviour")
+        assert finding.status is status and (status is Status.PASS or finding.faults == {"over_refusal": 0.9})
+
+
 def test_nothing_to_judge_says_so(tmp_path):
     """A target without model and suites has no safety evaluation."""
     target = Target("data only", data=Data(train=([[1.0], [2.0]], [0, 1])), root=tmp_path)

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,13 @@ def behaviour(subject: Any, evidence: Any) -> None:
     if safety.generate is None:
         raise TargetError("safety.generate must be a function prompt -> text to run safety.suites, but it is None")
     for name in safety.suites:
-        path = Path(name) if Path(name).is_absolute() else subject.target.root / name
-        _run(subject, evidence, load_suite(path))
+        _run(subject, evidence, load_suite(_found(subject.target.root / name, name)))
+
+
+def _found(path: Path, name: str) -> Path:
+    """The suite beside the target, or the one of that name among those that firstfault ships."""
+    shipped = Path(str(resources.files("firstfault.expectations"))) / "behaviour" / name
+    return shipped if not path.is_file() and shipped.is_file() else path
 
 
 def _run(subject: Any, evidence: Any, suite: Suite) -> None:
