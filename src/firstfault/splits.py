@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.errors import PrerequisiteError, TargetError
+from firstfault.folders import read_folder
 from firstfault.target import Data, Sql, Target
 
 HELD_OUT = 0.2
@@ -104,7 +105,10 @@ def _declared(target: Target) -> Data:
 
 def _read(source: Any, name: str, root: Path) -> Any:
     if isinstance(source, str | Path):
-        return _read_file(root / Path(source).expanduser(), name)
+        path = root / Path(source).expanduser()
+        if path.is_dir():
+            return read_folder(path, name, _read_file, frozenset(READERS))
+        return _read_file(path, name)
     if isinstance(source, Sql):
         return _read_sql(source, name)
     if callable(source):
