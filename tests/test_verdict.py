@@ -5,6 +5,7 @@ import json
 import jsonschema
 import pytest
 
+from firstfault.faults import EXPLAINS, FAULTS
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.verdict import Outcome, Swap, conclude, schema, standing_faults, suspected
 
@@ -74,3 +75,19 @@ def test_the_json_follows_the_schema(faults):
 def test_a_crashed_check_without_a_fault_is_an_error():
     """firstfault's own failure is not called healthy."""
     assert conclude("t", [report({}, status=Status.ERROR)], [], seconds=1.0).status.value == "error"
+
+
+def test_what_a_certain_cause_explains_is_folded_under_it():
+    """Classes missing from a sorted split are no fault of their own; without the cause they are."""
+    split = Finding("label_drift", Layer.DATA, Status.FAIL, "sorted", faults={"degenerate_split": 0.9})
+    missing = Finding("missing_class", Layer.DATA, Status.FAIL, "no class 2", faults={"missing_class": 0.95})
+    both = standing_faults(LayerReport(Layer.DATA, (split, missing), 0.0), [])
+    assert [fault.fault for fault in both] == ["degenerate_split"]
+    assert [fault.fault for fault in standing_faults(LayerReport(Layer.DATA, (missing,), 0.0), [])] == ["missing_class"]
+
+
+def test_the_table_of_explanations_names_known_faults_and_has_no_circles():
+    """Every id is known, and no explained fault explains its cause."""
+    for cause, explained in EXPLAINS.items():
+        assert {cause, *explained} <= set(FAULTS)
+        assert not any(cause in EXPLAINS.get(fault, ()) for fault in explained)

@@ -148,6 +148,28 @@ FAULTS: dict[str, FaultKind] = {
     for name, (wrong, remedy) in rows.items()
 }
 
+EXPLAINS: dict[str, frozenset[str]] = {
+    # a split cut from sorted data lacks classes, and looks like drift
+    "degenerate_split": frozenset({"missing_class", "covariate_drift", "label_drift"}),
+    # rows oversampled before the split are in train twice, too
+    "split_overlap": frozenset({"duplicate_rows"}),
+    # labels that belong to other rows conflict with those of equal rows, and look like noise
+    "random_labels": frozenset({"label_noise", "conflicting_labels"}),
+    # without a value there is nothing to compute with
+    "missing_values": frozenset({"nonfinite_output", "numerically_unstable"}),
+    # equal units are as good as one: nothing bends, and they may be silent together
+    "constant_init": frozenset({"missing_nonlinearity", "dead_relu", "unused_parameters", "insufficient_capacity"}),
+    "exploding_init": frozenset({"saturating_activation", "numerically_unstable", "dead_relu"}),
+    # what softmax over one unit gives is constant, and its gradient 0
+    "single_unit_softmax": frozenset({"redundant_softmax", "detached_graph", "wrong_output_activation"}),
+    # columns that changed places differ in value
+    "schema_mismatch": frozenset({"train_serve_skew"}),
+    # a served network of fresh weights is wrong in every other way as well
+    "weights_not_loaded": frozenset({"label_map_mismatch", "precision_loss", "state_not_saved"}),
+    "train_mode_serving": frozenset({"nondeterministic_serving", "batch_dependence"}),
+}
+"""By cause, the faults of the same layer that it brings about: they are folded under it."""
+
 SYMPTOMS = frozenset({
     "stalled", "diverged", "oscillating", "nonfinite_loss", "exploding_gradient", "vanishing_gradient",
     "user_code_raises",

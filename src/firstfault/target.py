@@ -38,7 +38,7 @@ class Sql:
 class Data:
     """Where the samples come from.
 
-    Each of `train`, `validation`, `test` and `reference` is a path (csv, parquet, jsonl), a
+    Each of `train`, `validation`, `test` and `reference` is a path (csv, parquet, jsonl, or a folder of them or of images), a
     DataFrame, a pair `(X, y)` of arrays or tensors, a callable that returns one of these, or `Sql`.
     Splits left out are split from train, stratified, by the training seed. `reference` is an
     earlier healthy version, against which drift is measured. `label` names the label column (or

@@ -10,7 +10,7 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any
 
-from firstfault.faults import SYMPTOMS, layer_of, remedy_of
+from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
 
 SCHEMA_VERSION = 1
@@ -146,8 +146,8 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     """The faults of one layer's report that stand after their swaps, ranked.
 
     A confirmed swap settles a suspicion. A refuted one removes a suspicion drawn from symptoms, and
-    only weakens one that is proven from structure. A symptom is listed only when no cause is, and a
-    suspicion only when nothing is certain.
+    only weakens one that is proven from structure. A symptom is listed only when no cause is, a
+    suspicion only when nothing is certain, and what a certain fault explains is left to it (`faults.EXPLAINS`).
     """
     tested = {outcome.fault: outcome for outcome in outcomes}
     faults = [
@@ -162,7 +162,8 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     standing = [fault for fault in faults if fault.confidence >= STANDS]
     causes = [fault for fault in standing if fault.fault not in SYMPTOMS]
     certain = [fault for fault in causes if _certain(fault)]
-    return sorted(certain or causes or standing, key=_rank)
+    explained = {name for fault in certain for name in EXPLAINS.get(fault.fault, ())}
+    return sorted([fault for fault in certain or causes or standing if fault.fault not in explained], key=_rank)
 
 
 def _certain(fault: Fault) -> bool:

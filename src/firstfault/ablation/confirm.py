@@ -103,10 +103,11 @@ class _Trials:
     def outcomes(self) -> list[Outcome]:
         self.tested = [entry for fault in self.suspects for entry in self._best_of(fault)]
         standing = leaders(self.tested, self.suspects, self.proven)
-        if not standing and not self.proven and self.report.layer in SEARCHING and not self._sound():
+        cured = any(self._healthy(entry, unknown=True) for entry in standing)
+        if not cured and not self.proven and self.report.layer in SEARCHING and not self._sound():
             found = self._search()
             self.tested += found
-            standing = found[:1]
+            standing = _bests([*standing, *found[:1]])
         names = dict.fromkeys([*self.suspects, *(entry.fault for entry in standing)])
         return [self._outcome(fault, standing) for fault in names]
 
@@ -196,6 +197,11 @@ class _Trials:
         if not self.tester.bench.scale.full:
             parts.append(f"both arms on {self.tester.bench.scale}")
         return "; ".join(parts)
+
+
+def _bests(repairs: Sequence[Tested]) -> list[Tested]:
+    """The repairs that help as much as the best of them."""
+    return leaders(repairs, {}, frozenset())
 
 
 def _better(entry: Tested, other: Tested) -> bool:

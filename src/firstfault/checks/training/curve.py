@@ -90,12 +90,12 @@ def signs(record: Any) -> Signs:
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"learning_rate_too_high": 0.5})
-def underperforms(subject: Any, *, behind: float = 0.05, errors: float = 3.0) -> Iterator[Judgement]:
+def underperforms(subject: Any, *, behind: float = 0.05, behind_in_fit: float = 0.15, errors: float = 3.0) -> Iterator[Judgement]:
     """Find a trained model that is worse than a simple model on the same prepared data, and say what the run suggests.
 
     The validation metric is compared with the best of a constant answer and a simple model. A gap counts beyond
     `behind` and `errors` standard errors of the metric; where only a constant answer can be tried, the model has to
-    beat it by as much. The steps of the run then tell the likely causes apart; swaps have to confirm them.
+    beat it by as much. The user's own loop can't be varied to confirm a suspicion, so there the gap must exceed `behind_in_fit`. The steps of the run then tell the likely causes apart; swaps have to confirm them.
 
     Source: TheDeepChecker (baseline and overfit tests); the update-ratio band [1e-4, 1e-1] is measured on healthy
     runs of this project, after Karpathy 2019.
@@ -106,6 +106,8 @@ def underperforms(subject: Any, *, behind: float = 0.05, errors: float = 3.0) ->
         yield skipped("the training did not run to a comparable end")
         return
     simple = baselines(subject)
+    if subject.target.training.fit is not None and not simple.constant:
+        behind = behind_in_fit
     margin = max(behind * simple.span, errors * simple.error)
     text = f"{trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}"
     bound = simple.best + margin if simple.constant else simple.best - margin
