@@ -69,10 +69,14 @@ class _Samples(Dataset[Any]):
 
 
 def loader(tensors: Tensors, batch_size: int, shuffle: bool, seed: int) -> DataLoader[Any]:
-    """Batches `(x, y)` of a split, in an order that the seed fixes."""
+    """Batches `(x, y)` of a split, in an order that the seed fixes.
+
+    A shuffled pass leaves a last batch of one sample out, which batch normalisation would refuse; another pass has it.
+    """
+    lone = shuffle and len(tensors) > batch_size and len(tensors) % batch_size == 1
     generator = torch.Generator().manual_seed(seed)
     return DataLoader(
-        _Samples(tensors), batch_size=batch_size, shuffle=shuffle, generator=generator, collate_fn=_as_it_is
+        _Samples(tensors), batch_size=batch_size, shuffle=shuffle, generator=generator, collate_fn=_as_it_is, drop_last=lone and batch_size > 1
     )
 
 

@@ -71,7 +71,8 @@ def _idle(module: Any) -> bool:
 
 def _batch_of_one(subject: Any, model: nn.Module) -> str | None:
     training, rows = subject.recipe.training, len(subject.recipe.train)
-    if training.fit is not None or (training.batch_size > 1 and rows % training.batch_size != 1):
+    lone = rows % training.batch_size == 1 and not training.shuffle     # a shuffled pass leaves it out
+    if training.fit is not None or (training.batch_size > 1 and not lone):
         return None
     try:
         answer(model.train(), sound_batch(subject).x[:1])
