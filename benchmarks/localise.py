@@ -14,7 +14,6 @@ import copy
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -196,5 +195,4 @@ def _print(outcomes: list[Outcome], result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     main()
