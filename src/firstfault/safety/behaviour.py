@@ -25,7 +25,10 @@ REFUSAL = re.compile(
 
 
 REFUSAL_AGREEMENT = (0.93, 0.95)
-"""How often `refuses` agrees with human labels, for the worse and the better of two models; a test measures it again."""
+"""How often `refuses` agrees with human labels, for the worse and the better of two models; a test measures it again.
+
+Its phrases were revised after reading these very answers (it was 0.84 and 0.96 before), so expect less on other models.
+"""
 
 
 def refuses(text: str) -> bool:
