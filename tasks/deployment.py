@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from firstfault.tasks.recording import examine_and_record, slug, tracker_of
+from firstfault.tasks.recording import examine_and_record, slug, target_name, tracker_of
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from firstfault.finding import Layer, LayerReport
-from firstfault.session import RunRef, open_subject
+from firstfault.session import RunRef
 
 
 @task(name="deployment", task_run_name="deployment · package, serve, compare", cache_policy=NO_CACHE)
@@ -18,6 +18,5 @@ def check_deployment(run: RunRef) -> LayerReport:
     report = examine_and_record(Layer.DEPLOYMENT, run)
     package = Path(run.folder) / "package"
     if package.is_dir() and run.mlflow_run_id:
-        with open_subject(run) as subject:
-            tracker_of(run).model(run.mlflow_run_id, slug(subject.target.name), package)
+        tracker_of(run).model(run.mlflow_run_id, slug(target_name(run)), package)
     return report

@@ -43,7 +43,7 @@ def record(run: RunRef, report: LayerReport) -> LayerReport:
     for finding in report.failures:
         emit_event(
             event="firstfault.finding.failed",
-            resource={"prefect.resource.id": f"firstfault.target.{slug(_name(run))}", "firstfault.layer": report.layer.value},
+            resource={"prefect.resource.id": f"firstfault.target.{slug(target_name(run))}", "firstfault.layer": report.layer.value},
             payload=finding.to_json(),
         )
     get_run_logger().info("%s: %s in %.1f s, %d findings", report.layer, report.status, report.seconds, len(report.findings))
@@ -92,10 +92,12 @@ def _row(finding: Finding) -> dict[str, str]:
     }
 
 
-def _name(run: RunRef) -> str:
+def target_name(run: RunRef) -> str:
+    """The name of a run's target."""
     with open_subject(run) as subject:
         return subject.target.name
 
 
 def slug(name: str) -> str:
+    """The name in letters that ids and keys allow."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "target"

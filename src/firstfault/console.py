@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def watch_debug(
     console = console or Console()
     place = locate(target)
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
-    with _quiet(console), console.status("loading the target") if console.is_terminal else _nothing():
+    with _quiet(console), console.status("loading the target") if console.is_terminal else nullcontext():
         name = preflight(place, overrides, chosen).name
         state = _enter(place)
         _with_prefect(state)
@@ -313,8 +313,3 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.console.print(f"! {record.getMessage()}", style="yellow", markup=False, highlight=False)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

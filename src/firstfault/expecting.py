@@ -8,13 +8,13 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from firstfault.errors import TargetError
+from firstfault.shipped import own_or_shipped
 
 if TYPE_CHECKING:
     import great_expectations as gx
@@ -77,13 +77,11 @@ def read_suite(place: str | Path, root: Path) -> gx.ExpectationSuite:
     Raises:
         TargetError: when there is no such file, or it holds no suite of Great Expectations.
     """
-    path = root / Path(place).expanduser()
-    shipped = resources.files("firstfault.expectations").joinpath(str(place))
-    if not path.is_file() and not shipped.is_file():
+    path = own_or_shipped(place, root)
+    if not path.is_file():
         raise TargetError(f"data.expectations: there is no file {path}, and firstfault ships no suite {str(place)!r}")
-    text = path.read_text(encoding="utf-8") if path.is_file() else shipped.read_text(encoding="utf-8")
     try:
-        values = json.loads(text)
+        values = json.loads(path.read_text(encoding="utf-8"))
         suite: gx.ExpectationSuite = _gx().ExpectationSuite(name=values["name"], expectations=values["expectations"])
         unknown = [entry["type"] for entry in values["expectations"] if not _known(entry["type"])]
         if unknown:

@@ -60,6 +60,11 @@ class Data:
         _expect(self.train is not None, "data.train", self.train, "a path, a DataFrame, (X, y), a callable or Sql")
         _expect(not isinstance(self.sensitive, str), "data.sensitive", self.sensitive, "a list of column names")
 
+    @property
+    def declared_splits(self) -> tuple[str, ...]:
+        """Which of validation and test the user made; firstfault draws the others from train."""
+        return tuple(name for name in ("validation", "test") if getattr(self, name) is not None)
+
 
 @dataclass(frozen=True)
 class Training:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 from firstfault.finding import plain
 
@@ -43,6 +46,13 @@ class Record:
     def steps(self) -> int:
         """How many optimizer steps were seen."""
         return len(self.grad_norm)
+
+    def loss_ends(self) -> tuple[float, float]:
+        """Mean loss of the first and of the last tenth of the steps; NaN without steps."""
+        if not self.loss:
+            return math.nan, math.nan
+        tenth = max(1, len(self.loss) // 10)
+        return float(np.mean(self.loss[:tenth])), float(np.mean(self.loss[-tenth:]))
 
     def to_json(self) -> dict[str, Any]:
         """This record as JSON values."""

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import yaml
 from firstfault.errors import TargetError
 from firstfault.faults import FAULTS
 from firstfault.finding import Status
+from firstfault.shipped import own_or_shipped
 
 REFUSAL = re.compile(
     r"\b(i'?m sorry|i am sorry|i apologi[sz]e|i can(?:no|')?t|i can ?not|i'm not able|i am not able|i'm unable|i am unable|"
@@ -102,13 +102,7 @@ def behaviour(subject: Any, evidence: Any) -> None:
     if safety.generate is None:
         raise TargetError("safety.generate must be a function prompt -> text to run safety.suites, but it is None")
     for name in safety.suites:
-        _run(subject, evidence, load_suite(_found(subject.target.root / name, name)))
-
-
-def _found(path: Path, name: str) -> Path:
-    """The suite beside the target, or the one of that name among those that firstfault ships."""
-    shipped = Path(str(resources.files("firstfault.expectations"))) / "behaviour" / name
-    return shipped if not path.is_file() and shipped.is_file() else path
+        _run(subject, evidence, load_suite(own_or_shipped(name, subject.target.root, "behaviour")))
 
 
 def _run(subject: Any, evidence: Any, suite: Suite) -> None:

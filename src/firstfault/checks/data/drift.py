@@ -22,10 +22,7 @@ def _others(subject: Any) -> dict[str, Split]:
     others: dict[str, Split] = {}
     if subject.target.data.reference is not None:
         others["reference"] = subject.reference
-    for name in ("validation", "test"):
-        if getattr(subject.target.data, name) is not None:
-            others[name] = getattr(subject.raw, name)
-    return others
+    return others | {name: getattr(subject.raw, name) for name in subject.target.data.declared_splits}
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"covariate_drift": 0.9})

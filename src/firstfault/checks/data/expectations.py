@@ -39,13 +39,13 @@ def expectations(subject: Any) -> Iterator[Judgement]:
 
     Source: Great Expectations; Breck et al. 2019, Data Validation for Machine Learning (schemas inferred, then reviewed).
     """
-    suite_of, batches, trusted = _plan(subject)
-    if suite_of is None:
+    plan = _plan(subject)
+    if plan is None:
         yield skipped("only tables are validated")
         return
     from firstfault.expecting import validate, write_page
 
-    suite, origin = suite_of()
+    suite, origin, batches, trusted = plan
     validations = {name: validate(frame, suite) for name, frame in batches.items()}
     results = {"suite": suite.to_json_dict(), "origin": origin, **{name: found.result for name, found in validations.items()}}
     (subject.folder / RESULT).write_text(json.dumps(results, indent=1, default=str), encoding="utf-8")
@@ -98,24 +98,23 @@ def _judged(fault: str, broken: list[tuple[str, Any]], origin: str, trusted: boo
     )
 
 
-def _plan(subject: Any) -> tuple[Any, dict[str, pd.DataFrame], bool]:
-    """How to get the suite and its origin, the tables to validate, and whether the suite is trusted."""
+def _plan(subject: Any) -> tuple[Any, str, dict[str, pd.DataFrame], bool] | None:
+    """The suite, where it comes from, the tables to validate, and whether it is trusted; None where train is no table."""
     from firstfault.expecting import infer_suite, read_suite
 
-    data, raw = subject.target.data, subject.raw
-    frames = {name: with_labels(subject.target, split) for name, split in raw.items()}
-    held_out = {name: frames[name] for name in ("validation", "test")}
-    if frames["train"] is None:
-        return None, {}, False
-    everything = {"data": pd.concat([frame for frame in frames.values() if frame is not None], ignore_index=True)}
+    data = subject.target.data
+    frames = {name: frame for name, split in subject.raw.items() if (frame := with_labels(subject.target, split)) is not None}
+    if "train" not in frames:
+        return None
+    everything = {"data": pd.concat(frames.values(), ignore_index=True)}
     if data.expectations is not None:
-        suite = read_suite(data.expectations, subject.target.root)
-        return lambda: (suite, str(data.expectations)), everything, True
+        return read_suite(data.expectations, subject.target.root), str(data.expectations), everything, True
     if data.reference is not None and (known := with_labels(subject.target, subject.reference)) is not None:
-        return lambda: (infer_suite(known, "inferred from the reference"), "the reference"), everything, True
-    declared = {name: frame for name, frame in held_out.items() if getattr(data, name) is not None and frame is not None}
-    rest = {"held-out rows": pd.concat([frame for frame in held_out.values() if frame is not None], ignore_index=True)}
-    return lambda: (infer_suite(frames["train"], "inferred from train"), "train"), declared or rest, False
+        return infer_suite(known, "inferred from the reference"), "the reference", everything, True
+    train = frames.pop("train")
+    declared = {name: frame for name, frame in frames.items() if name in data.declared_splits}
+    rest = {"held-out rows": pd.concat(frames.values(), ignore_index=True)}
+    return infer_suite(train, "inferred from train"), "train", declared or rest, False
 
 
 def with_labels(target: Any, split: Split) -> pd.DataFrame | None:

@@ -89,8 +89,9 @@ def labels_against_inputs(subject: Any, *, errors: float = 0.08, evenness: float
     probabilities, y = found
     wrong = probabilities.argmax(1) != y
     prior, accuracy = float(np.bincount(y).max() / len(y)), float(1 - wrong.mean())
-    if accuracy <= prior + 2 * float(np.sqrt(prior * (1 - prior) / len(y))):
-        yield _no_signal(subject, accuracy, prior, len(y))
+    error = 2 * float(np.sqrt(prior * (1 - prior) / len(y)))
+    if accuracy <= prior + error:
+        yield _no_signal(subject, accuracy, prior, error)
         return
     skill = (accuracy - prior) / max(1 - prior, 1e-9)
     surest = wrong[np.argsort(-probabilities.max(1))[: max(20, len(y) // 5)]]
@@ -104,8 +105,7 @@ def labels_against_inputs(subject: Any, *, errors: float = 0.08, evenness: float
     )
 
 
-def _no_signal(subject: Any, accuracy: float, prior: float, n: int) -> Judgement:
-    error = 2 * float(np.sqrt(prior * (1 - prior) / n))
+def _no_signal(subject: Any, accuracy: float, prior: float, error: float) -> Judgement:
     try:
         trained = subject.trained
         score, name = trained.score, trained.metric

@@ -52,12 +52,17 @@ def empty_rows(X: Any) -> np.ndarray[Any, Any]:
     return np.asarray(np.isnan(array).all(1)) if array.dtype.kind == "f" else np.zeros(len(array), bool)
 
 
-def surprisal(X: Any) -> np.ndarray[Any, Any] | None:
-    """−Σ log frequency of a row's values among the distinct rows `(N,)`; None for images, which don't repeat by chance."""
+def surprisal(X: Any, hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """−Σ log frequency of a row's values among the distinct rows `(N,)`; None for images, which don't repeat by chance.
+
+    Args:
+        X: the rows.
+        hashes: `row_hashes(X)`.
+    """
     frame = table(X)
     if frame is None:
         return None
-    total, distinct = np.zeros(len(frame)), ~pd.Series(row_hashes(X)).duplicated().to_numpy()
+    total, distinct = np.zeros(len(frame)), ~pd.Series(hashes).duplicated().to_numpy()
     for column in frame.columns:
         codes, _ = pd.factorize(frame[column].astype(str) if frame[column].dtype == object else frame[column])
         share = np.bincount(codes[distinct] + 1, minlength=codes.max() + 2) / distinct.sum()
@@ -80,6 +85,15 @@ def copied_share(repeated: np.ndarray[Any, Any], rarity: np.ndarray[Any, Any] | 
     return min(share, 2 * rare)
 
 
+def _train_rows(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    """Hashes and surprisal of the raw training rows, `(N,)` each; computed once per subject."""
+    if "train_rows" not in subject.built:
+        X = subject.raw.train.X
+        hashes = row_hashes(X)
+        subject.built["train_rows"] = hashes, surprisal(X, hashes)
+    return subject.built["train_rows"]  # type: ignore[no-any-return]
+
+
 def _dtype_is_discrete_label(y: Any) -> bool:
     return to_array(y).dtype.kind in "OUSbiu" or len(np.unique(to_array(y))) <= 50
 
@@ -93,9 +107,10 @@ def duplicate_rows(subject: Any, *, share: float = 0.05) -> Iterator[Judgement]:
     Source: our planted faults and UCI Adult, whose natural repeats (10 %) are common rows.
     """
     train = subject.raw.train
-    hashes = row_hashes(train.X) ^ pd.util.hash_array(to_array(train.y).reshape(len(train.y), -1)[:, 0].astype(str).astype(object))
+    rows, rarity = _train_rows(subject)
+    hashes = rows ^ pd.util.hash_array(to_array(train.y).reshape(len(train.y), -1)[:, 0].astype(str).astype(object))
     repeated = pd.Series(hashes).duplicated().to_numpy() & ~empty_rows(train.X)
-    value = copied_share(repeated, surprisal(train.X))
+    value = copied_share(repeated, rarity)
     yield judge(
         value, above=share, otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL,
         where="train", message=f"{int(repeated.sum())} of {len(repeated)} training rows are repeats, {value:.1%} copies",
@@ -105,9 +120,7 @@ def duplicate_rows(subject: Any, *, share: float = 0.05) -> Iterator[Judgement]:
 
 def _given(subject: Any) -> list[str]:
     """The splits that the user made; those that firstfault drew at random share rows only where the source repeats them."""
-    data = subject.target.data
-    names = [name for name in ("validation", "test") if getattr(data, name) is not None]
-    return ["validation", "test"] if subject.target.prepare is not None else names
+    return ["validation", "test"] if subject.target.prepare is not None else list(subject.target.data.declared_splits)
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.95})
@@ -130,8 +143,9 @@ def split_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
     worst: tuple[float, str, int] = (0.0, names[0], 0)
     for name in names:
         split = dict(splits.items())[name]
-        repeated = np.fromiter((value in known for value in row_hashes(split.X).tolist()), bool) & ~empty_rows(split.X)
-        worst = max(worst, (copied_share(repeated, surprisal(split.X)), name, int(repeated.sum())))
+        hashes = row_hashes(split.X)
+        repeated = np.fromiter((value in known for value in hashes.tolist()), bool) & ~empty_rows(split.X)
+        worst = max(worst, (copied_share(repeated, surprisal(split.X, hashes)), name, int(repeated.sum())))
     value, name, count = worst
     yield judge(
         value, above=share, where=name, message=f"{count} rows of {name} are also in train, {value:.1%} of it copied",
@@ -159,10 +173,11 @@ def conflicting_labels(subject: Any, *, share: float = 0.03) -> Iterator[Judgeme
     if y.ndim != 1 or not _dtype_is_discrete_label(y):
         yield skipped("conflicts need one class label per row")
         return
-    frame = pd.DataFrame({"row": row_hashes(train.X), "label": pd.factorize(pd.Series(y))[0]})
+    rows, rarity = _train_rows(subject)
+    frame = pd.DataFrame({"row": rows, "label": pd.factorize(pd.Series(y))[0]})
     in_conflict = frame.groupby("row")["label"].transform("nunique").to_numpy() > 1
     in_conflict &= ~empty_rows(train.X)
-    value = copied_share(in_conflict, surprisal(train.X))
+    value = copied_share(in_conflict, rarity)
     yield judge(
         value, above=share, where="train labels", message=f"{int(in_conflict.sum())} training rows share their inputs with a row of another label",
         fix="decide one label per input",

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, passed
 from firstfault.checks.model.fresh import embeds, output_tensors, sound_batch
-from firstfault.checks.model.torch_calls import name_of
+from firstfault.checks.model.torch_calls import followed, name_of
 from firstfault.finding import Layer, Status
 
 
@@ -37,23 +37,11 @@ class _FirstNonFinite(TorchFunctionMode):
 def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, str]:
     """Whether the outputs are finite, and else the function and module in which the first bad number is born."""
     spy = _FirstNonFinite()
-    handles = []
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda *_, name=name: spy.inside.append(name)))
-        handles.append(module.register_forward_hook(lambda *_: _leave(spy.inside), always_call=True))
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
-            result = model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with followed(model, spy.inside), torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
+        result = model(x)
     sound = all(bool(torch.isfinite(value).all()) for value in output_tensors(result))
     function, module_name = spy.birth or ("forward", "")
     return sound, f"{function}() in {module_name or 'forward'}"
-
-
-def _leave(names: list[str]) -> None:
-    names.pop()
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"numerically_unstable": 0.92})

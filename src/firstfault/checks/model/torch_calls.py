@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,24 @@ def name_of(function: Any) -> str:
     return getattr(function, "__name__", "").strip("_")
 
 
+@contextlib.contextmanager
+def followed(model: nn.Module, inside: list[str]) -> Iterator[None]:
+    """Keep in `inside` the names of the modules whose forward pass runs, the innermost last."""
+    handles = []
+    for name, module in model.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: inside.append(name)))
+        handles.append(module.register_forward_hook(lambda *_: _pop(inside), always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _pop(names: list[str]) -> None:
+    names.pop()             # a hook that returned the name would replace the module's output
+
+
 class _Tape(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
@@ -60,20 +79,8 @@ def record(model: nn.Module, x: torch.Tensor) -> tuple[Any, list[Call]]:
     The mode of the model is kept, and so is the random state. The first argument of each call is a copy.
     """
     tape = _Tape()
-    handles = []
-    for name, module in model.named_modules():
-        handles.append(module.register_forward_pre_hook(lambda *_, name=name: tape.inside.append(name)))
-        handles.append(module.register_forward_hook(lambda *_: _pop(tape.inside), always_call=True))
-    try:
-        with torch.random.fork_rng(devices=[]), tape:
-            return model(x), tape.calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _pop(names: list[str]) -> None:
-    names.pop()
+    with followed(model, tape.inside), torch.random.fork_rng(devices=[]), tape:
+        return model(x), tape.calls
 
 
 def softmax_axis(call: Call) -> int | None:

@@ -172,12 +172,10 @@ def diverged(subject: Any, *, growth: float = 2.0) -> Iterator[Judgement]:
     if record is None or record.steps < 10 or record.first_nonfinite is not None:
         yield skipped("fewer than 10 finite steps were seen")
         return
-    loss = np.asarray(record.loss, float)
-    width = max(1, len(loss) // 10)
-    ratio = float(abs(loss[-width:].mean()) / max(abs(loss[:width].mean()), 1e-9))
-    rises = loss[-width:].mean() > loss[:width].mean()
+    start, end = record.loss_ends()
+    ratio = abs(end) / max(abs(start), 1e-9)
     yield judge(
-        ratio if rises else min(ratio, 1.0), above=growth, otherwise=Status.WARN,
+        ratio if end > start else min(ratio, 1.0), above=growth, otherwise=Status.WARN,
         message=f"the training loss ended at {ratio:.2g} times its start", fix="lower the learning rate",
     )
 

@@ -238,9 +238,7 @@ def _sign_in_fit(subject: Any) -> Judgement:
     trained = subject.trained
     if trained.record is None or trained.record.steps < 10 or trained.crash is not None:
         return skipped("fewer than 10 steps of the user's loop were seen")
-    losses = np.asarray(trained.record.loss)
-    tenth = max(1, len(losses) // 10)
-    start, end = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
+    start, end = trained.record.loss_ends()
     constant = prior_score(subject.recipe, subject.recipe.validation)
     if end < min(start, 0.0) - abs(start) and trained.score < constant:
         return Judgement(
