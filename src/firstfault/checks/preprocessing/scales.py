@@ -94,8 +94,9 @@ def missing_normalisation(
     top = float(sizes.max()) if len(sizes) else 0.0
     wild = top > largest or (ratio > apart and top > 3)
     status = Status.FAIL if wild else Status.WARN if top > noticeable else Status.PASS
+    times = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
     yield Judgement(
-        status, f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {ratio:,.3g}",
+        status, f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {times}",
         value=top, threshold=largest, where=_widest(subject, sizes) if status is not Status.PASS else None,
         fix="standardise the inputs, fitted on train" if status is not Status.PASS else None,
     )
