@@ -7,7 +7,7 @@ import pytest
 from firstfault import Data, Target
 from firstfault.approving import propose
 from firstfault.errors import TargetError
-from firstfault.expecting import read_suite
+from firstfault.expecting.suite import read_suite
 
 
 def people(n=300, seed=0):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
-from firstfault.expecting import infer_suite, read_suite
+from firstfault.expecting.suite import infer_suite, read_suite
+from firstfault.expecting.table import Table
 
 Entry = Mapping[str, Any]
 
@@ -35,15 +36,15 @@ def propose(target: Any) -> Proposal:
     Raises:
         TargetError: when the data are no table, or can't be read.
     """
-    from firstfault.checks.data.expectations import with_labels
+    from firstfault.expected import columns_of
     from firstfault.splits import load_raw, load_reference
 
     known = load_reference(target)
-    frame = with_labels(target, known if known is not None else load_raw(target).train)
-    if frame is None:
+    columns = columns_of(target, known if known is not None else load_raw(target).train)
+    if columns is None:
         raise TargetError(f"expectations are inferred from tables, but data.train of {target.name} is none")
     path = target.root / (target.data.expectations or Path("expectations") / f"{target.name}.json")
-    suite = plain_suite(infer_suite(frame, target.name))
+    suite = plain_suite(infer_suite(Table([columns]), target.name))
     if not path.is_file():
         return Proposal(path, suite, (), new=True)
     approved = plain_suite(read_suite(path, target.root))

@@ -54,7 +54,7 @@ def preflight(spec: str, overrides: Mapping[str, str] | None = None, dataset: st
     built: dict[str, Any] = {}
     try:
         if target.data is not None:
-            built["raw"] = load_raw(target)
+            built["source"] = load_raw(target)
     except TargetError:
         raise
     except Exception:

@@ -12,7 +12,9 @@ from torch import nn
 
 from firstfault.check import Depth
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.expected import Expected, expected_of, rows_to_set_aside, without
 from firstfault.finding import Layer
+from firstfault.loading import first_batch
 from firstfault.loop import Trained, train
 from firstfault.preparing import Pipeline, prepare
 from firstfault.recipe import Recipe, Tensors, make_recipe, outputs_of
@@ -83,11 +85,29 @@ class Subject:
         return self.target.training.seed if self.target.training else 0
 
     @part(Layer.DATA)
-    def raw(self) -> Splits:
-        """The raw splits."""
+    def source(self) -> Splits:
+        """The raw splits, with every row."""
         if self.target.data is None:
             raise Missing("the target declares no data")
         return load_raw(self.target)
+
+    @part(Layer.DATA)
+    def raw(self) -> Splits:
+        """The raw splits; without the rows that were set aside, where the target asks for that."""
+        if self.target.data is None or not self.target.data.quarantine or not self.quarantined:
+            return self.source
+        return without(self.source, self.quarantined)
+
+    @part(Layer.DATA)
+    def expected(self) -> Expected | None:
+        """The data's expectations, validated; None where the data are no table."""
+        declared = self.target.data is not None and self.target.data.reference is not None
+        return expected_of(self.target, self.source, self.reference if declared else None)
+
+    @part(Layer.DATA)
+    def quarantined(self) -> dict[int, list[str]]:
+        """The reasons for each row of `source` that breaks a critical expectation, by position over the splits."""
+        return rows_to_set_aside(self.expected) if self.expected is not None else {}
 
     @part(Layer.DATA)
     def reference(self) -> Split:
@@ -149,7 +169,7 @@ class Subject:
         """One shuffled training batch, `x` in the dtype the model takes."""
         recipe = self.recipe
         order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(self.seed))
-        rows = recipe.train.rows(order[: recipe.training.batch_size])
+        rows = first_batch(recipe, recipe.train.rows(order)) or recipe.train.rows(order[: recipe.training.batch_size])
         return Tensors(recipe.inputs_for(self.model, rows.x), rows.y)
 
     @part(Layer.MODEL)

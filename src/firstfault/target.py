@@ -25,25 +25,50 @@ Task = Literal["classification", "regression", "multilabel", "language_model"]
 
 @dataclass(frozen=True)
 class Sql:
-    """Samples that an SQL query returns. `url` is an SQLAlchemy database URL."""
+    """Samples that an SQL query returns. `url` is an SQLAlchemy database URL; its password is never shown."""
 
-    url: str
+    url: str = field(repr=False)
     query: str
+
+    def __post_init__(self) -> None:
+        _expect(isinstance(self.url, str) and ":" in self.url, "Sql.url", self.place, "a database URL such as sqlite:///rows.db")
+        _expect(isinstance(self.query, str) and bool(self.query.strip()), "Sql.query", self.query, "a query")
 
     def __str__(self) -> str:
         return f"sql:{self.query}"
+
+    @property
+    def place(self) -> str:
+        """The database's URL without its password."""
+        from sqlalchemy import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            return make_url(self.url).render_as_string(hide_password=True)
+        except (ArgumentError, ValueError):
+            return self.without_password(str(self.url))
+
+    def without_password(self, text: str) -> str:
+        """A text with this URL's password, as it is and as it is quoted in the URL, made unreadable."""
+        from urllib.parse import unquote
+
+        password = str(self.url).partition("://")[2].rpartition("@")[0].partition(":")[2]
+        for secret in {password, unquote(password)} - {""}:
+            text = text.replace(secret, "***")
+        return text
 
 
 @dataclass(frozen=True)
 class Data:
     """Where the samples come from.
 
-    Each of `train`, `validation`, `test` and `reference` is a path (csv, parquet, jsonl, or a folder of them or of images), a
+    Each of `train`, `validation`, `test` and `reference` is a path (csv, parquet, jsonl, also .gz, or a folder of them or of images), a
     DataFrame, a pair `(X, y)` of arrays or tensors, a callable that returns one of these, or `Sql`.
     Splits left out are split from train, stratified, by the training seed. `reference` is an
     earlier healthy version, against which drift is measured. `label` names the label column (or
     columns, for multilabel) of a frame; `expectations` a Great Expectations suite (JSON), inferred
-    from the reference or from train when left out.
+    from the reference or from train when left out. With `quarantine`, rows that break a critical expectation are set
+    aside, and the clean rest goes on.
     """
 
     train: Any
@@ -55,10 +80,14 @@ class Data:
     group: str | None = None
     time: str | None = None
     expectations: str | Path | None = None
+    quarantine: bool = False
 
     def __post_init__(self) -> None:
         _expect(self.train is not None, "data.train", self.train, "a path, a DataFrame, (X, y), a callable or Sql")
         _expect(not isinstance(self.sensitive, str), "data.sensitive", self.sensitive, "a list of column names")
+        _expect(isinstance(self.quarantine, bool), "data.quarantine", self.quarantine, "True or False")
+        known = self.expectations is not None or self.reference is not None
+        _expect(known or not self.quarantine, "data.quarantine", self.quarantine, "False where there are neither data.expectations nor data.reference")
 
     @property
     def declared_splits(self) -> tuple[str, ...]:
@@ -74,7 +103,9 @@ class Training:
     `scheduler` as `scheduler(optimizer)` and stepped once an epoch; `augment(x)` on every training
     batch; `penalty(model)` is added to the loss. `metric` is a name (accuracy, balanced_accuracy,
     f1, auc, r2, mae, mse) or a callable `metric(outputs, y)`, higher is better; left out, it fits the
-    task. `fit(model, train_loader, validation_loader)` is observed, not replaced.
+    task. `fit(model, train_loader, validation_loader)` is observed, not replaced. `loader(x, y, split)` makes
+    the batches `(x, y)` of prepared tensors, as a DataLoader that can be iterated again; `split` is "train" or
+    "validation". Left out, firstfault batches and shuffles. It is called with other rows too, to examine it.
     """
 
     loss: Callable[..., Any] | None = None
@@ -90,11 +121,12 @@ class Training:
     seed: int = 0
     device: str = "auto"
     fit: Callable[..., Any] | None = None
+    loader: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         _expect_whole("training.epochs", self.epochs)
         _expect_whole("training.batch_size", self.batch_size)
-        for name in ("loss", "optimizer", "scheduler", "augment", "penalty", "fit"):
+        for name in ("loss", "optimizer", "scheduler", "augment", "penalty", "fit", "loader"):
             _expect_callable(f"training.{name}", getattr(self, name))
         clip = self.clip_norm
         _expect(clip is None or (isinstance(clip, int | float) and clip >= 0), "training.clip_norm", clip, "a number of at least 0")

@@ -6,9 +6,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy
 
+from firstfault import Sql
 from firstfault.errors import TargetError
-from firstfault.expecting import infer_suite, read_suite, validate
+from firstfault.expecting.suite import infer_suite, read_suite
+from firstfault.expecting.table import Table
+from firstfault.expecting.validation import validate
 from firstfault.finding import Status
 
 
@@ -78,6 +82,41 @@ def test_failing_rows_are_set_aside_with_their_reasons(make, run):
         assert splits[row[-3]].X["age"].iloc[row[-2]] == row.age
 
 
+def test_the_clean_rest_goes_on_when_asked_for(make, run):
+    """With data.quarantine the failing rows leave the splits, nothing else does, and the run is told of them."""
+    frame = people(seed=1)
+    frame.loc[[5, 9, 300], "age"] = 999
+    frame.loc[[9, 11], "city"] = "Atlantis"
+    subject = make(frame, label="kind", data={"reference": people(), "quarantine": True})
+    left = pd.concat([split.X for _, split in subject.raw.items()])
+    assert len(left) == 796 and left["age"].max() < 100 and "Atlantis" not in set(left["city"])
+    [told] = run("quarantined_rows", subject)
+    assert told.status is Status.WARN and told.value == 4 and "796 are clean" in told.message
+    assert len(pd.read_csv(subject.folder / "quarantine.csv")) == 4
+    assert not [finding for finding in run("expectations", subject) if finding.status is Status.FAIL]
+
+
+def test_a_column_of_another_type_is_no_row_to_set_aside(make, run):
+    """Quarantine does not empty the table: what is wrong with a whole column still fails."""
+    frame = people(seed=1).assign(age=lambda f: f["age"].astype(str))
+    subject = make(frame, label="kind", data={"reference": people(), "quarantine": True})
+    assert sum(len(split.y) for _, split in subject.raw.items()) == 800
+    assert [list(finding.faults) for finding in run("expectations", subject) if finding.status is Status.FAIL] == [["type_change"]]
+
+
+def test_quarantine_that_leaves_nothing_is_refused(make):
+    """A split without rows can't go on."""
+    subject = make(people(seed=1).assign(age=999), label="kind", data={"reference": people(), "quarantine": True})
+    with pytest.raises(TargetError, match="must leave rows in every split, but all"):
+        subject.get("raw")
+
+
+def test_quarantine_needs_something_to_hold_rows_against(make):
+    """Without a suite and a reference there is nothing that a row could break."""
+    with pytest.raises(TargetError, match=r"data\.quarantine must be False where there are neither"):
+        make(people(), label="kind", data={"quarantine": True})
+
+
 def test_a_declared_suite_is_used(make, run, tmp_path):
     """The user's own file decides, with its severities."""
     suite = {"name": "mine", "expectations": [
@@ -115,4 +154,19 @@ def test_unseen_but_legal_tables_are_inferred_and_met():
         "c": pd.Categorical(["a", "b"] * 60), "I": pd.array([1, None] * 60, dtype="Int64"), "empty": [None] * 120,
         "mixed": ["a", 1] * 60, "const": 1.0, 7: range(120),
     })
-    assert validate(frame, infer_suite(frame, "odd")).broken == ()
+    table = Table([frame])
+    assert validate(table, infer_suite(table, "odd")).broken == ()
+
+
+def test_a_target_over_sql_is_judged_where_its_table_lies(make, run, tmp_path):
+    """The broken values are told with their counts, and the failing rows are listed."""
+    known = people().drop(columns=["member", "since"])                  # SQLite has neither truth values nor dates
+    frame = people(600, seed=1)[list(known)]
+    frame.loc[::50, "income"], frame.loc[::100, "age"], frame.loc[::60, "city"] = None, 900, "Atlantis"
+    frame.to_sql("people", sqlalchemy.create_engine(f"sqlite:///{tmp_path}/data.db"), index=False)
+    subject = make(Sql(f"sqlite:///{tmp_path}/data.db", "SELECT * FROM people"), label="kind", data={"reference": known})
+    found = run("expectations", subject)
+    faults = {fault for finding in found if finding.status is Status.FAIL for fault in finding.faults}
+    assert faults == {"out_of_range", "unseen_category", "missing_values"}
+    assert any("6 values" in finding.message and "age" in finding.where for finding in found)
+    assert len(pd.read_csv(subject.folder / "quarantine.csv")) == len({*range(0, 600, 50), *range(0, 600, 100), *range(0, 600, 60)})

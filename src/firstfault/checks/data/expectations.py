@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.data.rows import table
+from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.expected import ROW_FAULTS, Expected
 from firstfault.finding import Layer, Status
-from firstfault.splits import Split, to_array
 
 RESULT, PAGE = "gx_result.json", "gx_result.html"
 QUARANTINE = "quarantine.csv"
@@ -34,55 +32,79 @@ def expectations(subject: Any) -> Iterator[Judgement]:
     """Validate the data with Great Expectations; `value` is the number of broken expectations.
 
     The suite is the declared one, else one inferred from the reference, else from train. Against a declared suite or
-    a reference, all rows are validated, and a broken critical expectation fails. A suite inferred from train is
-    validated on the held-out rows and only warns, unless the user drew these splits and their columns or types differ.
+    a reference, all rows are validated, and a broken critical expectation fails, unless its rows were set aside. A suite
+    inferred from train is validated on the held-out rows and only warns, unless the user drew these splits and their
+    columns or types differ.
 
     Source: Great Expectations; Breck et al. 2019, Data Validation for Machine Learning (schemas inferred, then reviewed).
     """
-    plan = _plan(subject)
-    if plan is None:
+    expected: Expected | None = subject.expected
+    if expected is None:
         yield skipped("only tables are validated")
         return
-    from firstfault.expecting import validate, write_page
-
-    suite, origin, batches, trusted = plan
-    validations = {name: validate(frame, suite) for name, frame in batches.items()}
-    results = {"suite": suite.to_json_dict(), "origin": origin, **{name: found.result for name, found in validations.items()}}
-    (subject.folder / RESULT).write_text(json.dumps(results, indent=1, default=str), encoding="utf-8")
-    write_page({f"{name}, against {origin}": found for name, found in validations.items()}, subject.folder / PAGE)
-    broken = [
-        (name, entry) for name, found in validations.items() for entry in found.broken
-        if trusted or entry.rows >= FEWEST or entry.fault in ("schema_change", "type_change")
-    ]
-    if not trusted:                     # a part of the rows has fewer of them, and repeats by chance
-        broken = [(name, entry) for name, entry in broken if entry.fault not in ("insufficient_data", "duplicate_rows")]
-    if trusted and (told := _set_aside(subject, batches["data"], suite, [entry for _, entry in broken])):
-        yield told
+    _write_results(subject, expected)
+    broken = _counted(expected)
+    if subject.target.data.quarantine:
+        broken = [(name, entry) for name, entry in broken if entry.severity != "critical" or entry.fault not in ROW_FAULTS]
+    elif subject.quarantined:
+        yield _listed(subject, "are listed with their reasons in")
     for fault in dict.fromkeys(entry.fault for _, entry in broken):
-        yield _judged(fault, [(name, entry) for name, entry in broken if entry.fault == fault], origin, trusted)
+        yield _judged(fault, [(name, entry) for name, entry in broken if entry.fault == fault], expected.origin, expected.trusted)
     if not broken:
-        count = sum(found.count for found in validations.values())
-        yield Judgement(Status.PASS, f"{count} expectations of {origin} are met", value=0, artifacts=(RESULT, PAGE))
+        count = sum(found.count for found in expected.validations.values())
+        yield Judgement(Status.PASS, f"{count} expectations of {expected.origin} are met", value=0, artifacts=(RESULT, PAGE))
 
 
-def _set_aside(subject: Any, frame: pd.DataFrame, suite: Any, broken: list[Any]) -> Judgement | None:
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def quarantined_rows(subject: Any) -> Iterator[Judgement]:
+    """Tell which rows were set aside because they break a critical expectation; `value` is their number.
+
+    Only where the target asks for it by `data.quarantine`: then the clean rest goes on.
+
+    Source: Breck et al. 2019, Data Validation for Machine Learning (anomalous rows are quarantined, not trained on).
+    """
+    if not subject.target.data.quarantine:
+        yield skipped("the target does not ask for data.quarantine")
+    elif subject.quarantined:
+        yield _listed(subject, "were set aside, and are listed with their reasons in")
+    else:
+        yield passed("no row breaks a critical expectation", value=0)
+
+
+def _write_results(subject: Any, expected: Expected) -> None:
+    from firstfault.expecting.page import write_page
+
+    results = {name: found.result for name, found in expected.validations.items()}
+    document = {"suite": expected.suite.to_json_dict(), "origin": expected.origin, **results}
+    (subject.folder / RESULT).write_text(json.dumps(document, indent=1, default=str), encoding="utf-8")
+    write_page({f"{name}, against {expected.origin}": found for name, found in expected.validations.items()}, subject.folder / PAGE)
+
+
+def _counted(expected: Expected) -> list[tuple[str, Any]]:
+    """What counts as broken: against a suite inferred from train, a few rows don't, nor do counts that a part of the rows can't meet."""
+    if expected.trusted:
+        return expected.broken()
+    return [
+        (name, entry) for name, entry in expected.broken()
+        if entry.fault not in ("insufficient_data", "duplicate_rows")
+        and (entry.rows >= FEWEST or entry.fault in ("schema_change", "type_change"))
+    ]
+
+
+def _listed(subject: Any, verb: str) -> Judgement:
     """Write the failing rows with their reasons to quarantine.csv, which stays in the run's folder."""
-    from firstfault.expecting import failing_rows
-
-    reasons = failing_rows(frame, suite, broken)
-    if not reasons:
-        return None
-    names = np.repeat([name for name, _ in subject.raw.items()], [len(split.y) for _, split in subject.raw.items()])
+    reasons, splits = subject.quarantined, subject.source
+    names = np.repeat([name for name, _ in splits.items()], [len(split.y) for _, split in splits.items()])
     starts = {name: int(np.argmax(names == name)) for name in dict.fromkeys(names)}
     rows = list(reasons)
-    set_aside = frame.iloc[rows].copy()
+    set_aside = subject.expected.tables["data"].rows(rows)
     set_aside["quarantine.split"] = names[rows]
     set_aside["quarantine.row"] = [row - starts[names[row]] for row in rows]
     set_aside["quarantine.reasons"] = ["; ".join(reasons[row]) for row in rows]
     set_aside.to_csv(subject.folder / QUARANTINE, index=False)
     return Judgement(
-        Status.WARN, f"{len(rows)} of {len(frame)} rows break a critical expectation; they are listed with their reasons in {QUARANTINE}, "
-        f"{len(frame) - len(rows)} are clean", value=len(rows), threshold=0, where="rows", faults={}, fix=f"review {QUARANTINE} in the run's folder",
+        Status.WARN, f"{len(rows)} of {len(names)} rows break a critical expectation; they {verb} {QUARANTINE}, "
+        f"{len(names) - len(rows)} are clean", value=len(rows), threshold=0, where="rows", faults={}, fix=f"review {QUARANTINE} in the run's folder",
     )
 
 
@@ -96,37 +118,3 @@ def _judged(fault: str, broken: list[tuple[str, Any]], origin: str, trusted: boo
         where=", ".join(dict.fromkeys(entry.column or "table" for _, entry in broken)), faults={fault: 0.95} if fails else {},
         fix=FIXES[fault], artifacts=(RESULT, PAGE),
     )
-
-
-def _plan(subject: Any) -> tuple[Any, str, dict[str, pd.DataFrame], bool] | None:
-    """The suite, where it comes from, the tables to validate, and whether it is trusted; None where train is no table."""
-    from firstfault.expecting import infer_suite, read_suite
-
-    data = subject.target.data
-    frames = {name: frame for name, split in subject.raw.items() if (frame := with_labels(subject.target, split)) is not None}
-    if "train" not in frames:
-        return None
-    everything = {"data": pd.concat(frames.values(), ignore_index=True)}
-    if data.expectations is not None:
-        return read_suite(data.expectations, subject.target.root), str(data.expectations), everything, True
-    if data.reference is not None and (known := with_labels(subject.target, subject.reference)) is not None:
-        return infer_suite(known, "inferred from the reference"), "the reference", everything, True
-    train = frames.pop("train")
-    declared = {name: frame for name, frame in frames.items() if name in data.declared_splits}
-    rest = {"held-out rows": pd.concat(frames.values(), ignore_index=True)}
-    return infer_suite(train, "inferred from train"), "train", declared or rest, False
-
-
-def with_labels(target: Any, split: Split) -> pd.DataFrame | None:
-    """A split's table with its label columns; None for images and wide samples."""
-    frame = table(split.X)
-    if frame is None:
-        return None
-    y, label = to_array(split.y), target.data.label
-    if y.ndim == 1 and len(y) == len(frame):
-        return frame.assign(**{label if isinstance(label, str) else "label": y})
-    if y.ndim == 2 and isinstance(label, list | tuple) and y.shape[1] == len(label):
-        return frame.assign(**{name: np.asarray(y[:, column]) for column, name in enumerate(label)})
-    return frame
-
-
