@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prefect.events import emit_event
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.report.markdown import layer_markdown
 from firstfault.session import RunRef, examine, open_subject
+from firstfault.stages import stage_metrics
 from firstfault.state import State
 from firstfault.tracking.links import run_url
 from firstfault.tracking.runs import Tracker, open_tracker
@@ -56,8 +58,8 @@ def _to_mlflow(run: RunRef, report: LayerReport) -> str | None:
         return None
     run_id = tracker.start(report.layer.value, run.mlflow_run_id, {"firstfault.status": report.status.value})
     counts = {f"findings/{status.value}": sum(f.status is status for f in report.findings) for status in Status}
-    tracker.metrics(run_id, {"seconds": report.seconds, **counts, **_values(report)})
     folder = Path(run.folder)
+    tracker.metrics(run_id, {"seconds": report.seconds, **counts, **_values(report), **_stages(report, folder)})
     names = {name for finding in report.findings for name in finding.artifacts}
     tracker.files(run_id, [*sorted(folder.glob(f"layer_*_{report.layer.value}.json")), *(folder / name for name in sorted(names))])
     tracker.end(run_id)
@@ -70,6 +72,12 @@ def _values(report: LayerReport) -> dict[str, float]:
         for finding in report.findings
         if isinstance(finding.value, int | float)
     }
+
+
+def _stages(report: LayerReport, folder: Path) -> dict[str, float]:
+    """The statistics of every preprocessing stage and split."""
+    written = any("stages.json" in finding.artifacts for finding in report.findings)
+    return stage_metrics(json.loads((folder / "stages.json").read_text())) if written else {}
 
 
 def _to_prefect(run: RunRef, report: LayerReport, run_id: str | None) -> None:

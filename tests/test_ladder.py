@@ -69,4 +69,4 @@ def test_a_confirmed_symptom_stands_with_its_swap():
 @pytest.mark.parametrize("layer", list(LADDER))
 def test_only_examines_one_layer(layer):
     """`only` restricts the walk to that layer."""
-    assert [report.layer for report in walk(examine_with({}), confirm_nothing, only=layer).reports] == [layer]
+    assert [report.layer for report in walk(examine_with({}), confirm_nothing, layers=[layer]).reports] == [layer]

@@ -9,7 +9,7 @@ import pytest
 from firstfault import Data, Target
 from firstfault.preparing import prepare
 from firstfault.splits import Split, load_raw
-from firstfault.stages import missing_cells, numbers, stage_table, statistics
+from firstfault.stages import missing_cells, numbers, stage_metrics, stage_table, statistics
 
 
 def test_the_table_has_a_row_per_stage_and_split():
@@ -65,3 +65,13 @@ def test_missing_cells_of_text_count():
 def test_an_empty_split_has_no_numbers():
     """No rows: no mean."""
     assert statistics(Split(np.zeros((0, 3)), np.zeros(0)))["mean"] is None
+
+
+def test_the_table_becomes_metrics_by_stage_split_and_statistic():
+    """Every number has a name of its own; what a split of text has none of is left out."""
+    frame = pd.DataFrame({"word": ["a", "b"] * 10, "y": [0, 1] * 10})
+    target = Target(name="t", data=Data(train=frame, label="y"), preprocess=[("length", lambda X: X[["word"]].map(len))])
+    metrics = stage_metrics(stage_table(prepare(target, load_raw(target))))
+    assert metrics["stages/length/train/mean"] == 1.0
+    assert metrics["stages/raw/train/rows"] == metrics["stages/length/train/rows"] > metrics["stages/length/test/rows"]
+    assert "stages/raw/train/mean" not in metrics and metrics["stages/raw/train/missing"] == 0

@@ -14,16 +14,19 @@ import logging
 import math
 import pkgutil
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
 from firstfault import progress
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, user_frame
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.privacy import masked_text
 
 logger = logging.getLogger(__name__)
+MOST_FRAMES = 12
 
 
 class Depth(StrEnum):
@@ -243,7 +246,20 @@ def _run_one(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list[
         raise
     except Exception as error:
         findings.append(_crashed(entry, subject, error))
-    return findings or [entry._finding(skipped("it found nothing to look at"))]
+    return [private(finding, subject) for finding in findings] or [entry._finding(skipped("it found nothing to look at"))]
+
+
+def private(finding: Finding, subject: Any) -> Finding:
+    """A finding whose texts quote no personal data of the subject: nothing that a run writes does."""
+    hide = _hiding(subject)
+    return replace(
+        finding, message=hide(finding.message), where=finding.where and hide(finding.where), fix=finding.fix and hide(finding.fix),
+        value=hide(finding.value) if isinstance(finding.value, str) else finding.value,
+    )
+
+
+def _hiding(subject: Any) -> Callable[[str], str]:
+    return getattr(subject, "masked", masked_text)
 
 
 def _raised(error: UserCodeError) -> Finding:
@@ -262,7 +278,7 @@ def _crashed(entry: Check, subject: Any, error: Exception) -> Finding:
     root = getattr(getattr(subject, "target", None), "root", None)
     if root is not None and user_frame(error, root):
         return _raised(UserCodeError(entry.layer, entry.layer.value, error, root))
-    logger.warning("check %s crashed", entry.name, exc_info=error)
+    logger.warning("check %s crashed\n%s", entry.name, _hiding(subject)("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
     return Finding(
         check=entry.name,
         layer=entry.layer,

@@ -2,82 +2,65 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from firstfault.errors import TargetError
+from firstfault.image_files import read_images
+from firstfault.reading import KINDS, Defect, Read, Reading, kind_of_file, read_file
 
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+SHOWN = 5
 
 
-def read_folder(folder: Path, name: str, read_table: Callable[[Path, str], pd.DataFrame], tables: frozenset[str]) -> Any:
-    """The tables of a folder as one frame, or its images as `(X, y)`.
+def read_folder(folder: Path, name: str, read: Read) -> tuple[Any, Reading]:
+    """The tables of a folder as one frame, or its images as `(X, y)`; and what reading them taught.
 
-    Images `(N, C, H, W)` are float32 of 0–255 in the most common mode (grey or RGB) and size; `y` holds the subfolder's
-    name. Files that can't be read are left out here, and are what `unreadable_images` finds.
+    Images `(N, C, H, W)` are float32 of 0–255; `y` holds the subfolder's name. Files that can't be used are left out.
 
     Raises:
         TargetError: when the folder holds neither.
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in tables)
-    if files:
-        return pd.concat([read_table(path, name) for path in files], ignore_index=True)
-    labelled = image_files(folder)
-    if not labelled:
-        kinds = ", ".join(sorted(tables))
-        raise TargetError(f"data.{name} must be a folder of {kinds} files, or of images in a subfolder per class, but {folder} holds none")
-    read = [(image, label) for path, label in labelled if (image := _image(path)) is not None]
-    if not read:
-        raise TargetError(f"data.{name}: none of the {len(labelled)} image files in {folder} can be read")
-    shape = Counter(image.shape for image, _ in read).most_common(1)[0][0]
-    kept = [(image, label) for image, label in read if image.shape == shape]
-    return np.stack([image for image, _ in kept]), np.array([label for _, label in kept])
+    tables = sorted(path for path in folder.iterdir() if path.is_file() and kind_of_file(path))
+    if tables:
+        frames = [read_file(path, name, read) for path in tables]
+        read.defects += _other_columns(tables, frames)
+        return pd.concat(frames, ignore_index=True), read.reading()
+    if not any(place.is_dir() and any(place.rglob("*")) for place in folder.iterdir()):
+        raise TargetError(f"data.{name} must be a folder of {', '.join(KINDS)} files, or of images in a subfolder per class, "
+                          f"but {folder} holds none")
+    pixels, labels, files, notes = read_images(folder, name)
+    read.notes += notes
+    return (pixels, labels), read.reading(files)
 
 
-def image_files(folder: Path) -> list[tuple[Path, str]]:
-    """Every file in a subfolder, with the subfolder's name as its label; hidden files are no data."""
-    return [
-        (path, below.name) for below in sorted(folder.iterdir()) if below.is_dir()
-        for path in sorted(below.rglob("*")) if path.is_file() and not path.name.startswith(".")
-    ]
+def _other_columns(paths: list[Path], frames: list[pd.DataFrame]) -> list[Defect]:
+    """The files whose columns differ from those of the first file."""
+    defects = []
+    for path, frame in zip(paths, frames, strict=True):
+        lacks, adds = differences(frames[0].columns, frame.columns)
+        if lacks or adds:
+            defects.append(Defect(
+                path.name, f"{path.name} has other columns than {paths[0].name}: {in_words(lacks, adds)}", len(lacks) + len(adds),
+                "schema_change", "write all files of the folder with the same columns",
+            ))
+    return defects
 
 
-def faulty_images(folder: Path) -> dict[str, str]:
-    """What is wrong with an image file, by its path below the folder: not an image, corrupt, or of another mode or size."""
-    shapes, wrong = {}, {}
-    for path, _ in image_files(folder):
-        place = str(path.relative_to(folder))
-        image = _image(path)
-        if image is not None:
-            shapes[place] = image.shape
-        else:
-            wrong[place] = "corrupt or truncated" if path.suffix.lower() in IMAGES else "no image"
-    usual = Counter(shapes.values()).most_common(1)[0][0] if shapes else None
-    for place, shape in shapes.items():
-        if shape != usual:
-            wrong[place] = f"{_spoken(shape)} among {_spoken(usual)}"
-    return dict(sorted(wrong.items()))
+def differences(known: Iterable[Any], columns: Iterable[Any]) -> tuple[list[str], list[str]]:
+    """The known columns that are absent, and the columns that are not known, in their orders."""
+    first, second = [str(name) for name in known], [str(name) for name in columns]
+    absent, new = set(first) - set(second), set(second) - set(first)
+    return [name for name in first if name in absent], [name for name in second if name in new]
 
 
-def _spoken(shape: Any) -> str:
-    channels, height, width = shape
-    return f"{width}×{height} {'grey' if channels == 1 else 'colour'}"
+def in_words(lacks: list[str], adds: list[str]) -> str:
+    """What a table lacks and has besides, in words."""
+    return "; ".join(f"{word} {listed(names)}" for word, names in (("it lacks", lacks), ("it adds", adds)) if names)
 
 
-def _image(path: Path) -> np.ndarray[Any, Any] | None:
-    """An image `(C, H, W)` as float32 of 0–255; None when it can't be read to its end."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            mode = "L" if image.mode in ("1", "L", "I", "I;16", "LA") else "RGB"
-            values = np.asarray(image.convert(mode), dtype=np.float32)
-    except Exception:                                   # whatever a decoder raises, the file is not readable
-        return None
-    return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+def listed(names: list[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -62,6 +62,7 @@ def serving(subject: Any) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
+        log.write_text("\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
 
 
 def _wait(process: Any, url: str, log: Any) -> None:

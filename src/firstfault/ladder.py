@@ -23,9 +23,9 @@ def walk(
     confirm: Callable[[LayerReport], Sequence[Outcome]],
     *,
     keep_going: bool = False,
-    only: Layer | None = None,
+    layers: Sequence[Layer] = LADDER,
 ) -> Walk:
-    """Examine the layers in order; test what a failed one is suspected of, and stop when a fault stands.
+    """Examine the layers in their order; test what a failed one is suspected of, and stop when a fault stands.
 
     A layer whose suspicions are all refuted counts as sound: the walk goes on. With `keep_going`, it
     goes on after a fault too, and marks the later reports as suspect. Ranked: faults of the first
@@ -34,7 +34,7 @@ def walk(
     reports: list[LayerReport] = []
     outcomes: list[Outcome] = []
     faults: list[Fault] = []
-    for layer in (entry for entry in LADDER if only in (None, entry)):
+    for layer in layers:
         report = examine(layer)
         if report.failures:
             tested = list(confirm(report))

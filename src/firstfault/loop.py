@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
 
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer
+from firstfault.loading import batches_of, through_loader
 from firstfault.metrics import metric_of
 from firstfault.recipe import Recipe, Tensors, outputs_of
 
@@ -52,38 +52,6 @@ class Trained:
         return self.epochs[-1].validation_metric if self.epochs else float("nan")
 
 
-class _Samples(Dataset[Any]):
-    """Tensors that a DataLoader fetches a batch at a time."""
-
-    def __init__(self, tensors: Tensors) -> None:
-        self.tensors = tensors
-
-    def __len__(self) -> int:
-        return len(self.tensors)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.tensors.x[index], self.tensors.y[index]
-
-    def __getitems__(self, index: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.tensors.x[index], self.tensors.y[index]
-
-
-def loader(tensors: Tensors, batch_size: int, shuffle: bool, seed: int) -> DataLoader[Any]:
-    """Batches `(x, y)` of a split, in an order that the seed fixes.
-
-    A shuffled pass leaves a last batch of one sample out, which batch normalisation would refuse; another pass has it.
-    """
-    lone = shuffle and len(tensors) > batch_size and len(tensors) % batch_size == 1
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(
-        _Samples(tensors), batch_size=batch_size, shuffle=shuffle, generator=generator, collate_fn=_as_it_is, drop_last=lone and batch_size > 1
-    )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
 def train(recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadline: float | None = None) -> Trained:
     """Train a fresh model of `recipe`, and evaluate it after every epoch.
 
@@ -108,6 +76,8 @@ def train(recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadlin
     with observed:
         try:
             run(recipe, trained, seed, probe, deadline)
+        except UserCodeError as known:
+            trained.crash = known
         except Exception as error:
             trained.crash = UserCodeError(Layer.TRAINING, "training", error, recipe.root)
     trained.model.eval()
@@ -121,7 +91,7 @@ def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: 
     make = settings.optimizer or torch.optim.Adam
     optimizer = make(model.parameters())
     scheduler = settings.scheduler(optimizer) if settings.scheduler else None
-    batches = loader(recipe.train, settings.batch_size, settings.shuffle, seed)
+    batches = batches_of(recipe, "train", seed)
     for number in range(settings.epochs):
         if deadline is not None and number and time.monotonic() > deadline:
             break
@@ -151,7 +121,7 @@ def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: 
 class _Watched:
     """A loader handed to the user's `fit`: it tells the probe whose batch is in hand, and says when a pass ends."""
 
-    def __init__(self, batches: DataLoader[Any], split: str, probe: Any, on_pass: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, batches: Iterable[Any], split: str, probe: Any, on_pass: Callable[[], None] = lambda: None) -> None:
         self._batches, self._split, self._probe, self._on_pass = batches, split, probe, on_pass
 
     def __iter__(self) -> Iterator[Any]:
@@ -164,7 +134,7 @@ class _Watched:
         self._on_pass()
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._batches)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batches, name)
@@ -172,9 +142,7 @@ class _Watched:
 
 def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None) -> None:
     settings, model = recipe.training, trained.model
-    typed = [Tensors(recipe.inputs_for(model, part.x), part.y) for part in (recipe.train, recipe.validation)]
-    batches = loader(typed[0], settings.batch_size, settings.shuffle, seed)
-    held_out = loader(typed[1], settings.batch_size, False, seed)
+    batches, held_out = (batches_of(recipe, split, seed, model) for split in ("train", "validation"))
     assert settings.fit is not None
     result = settings.fit(
         model, _Watched(batches, "train", probe, lambda: _end_epoch(recipe, trained, probe)), _Watched(held_out, "validation", probe)
@@ -187,25 +155,26 @@ def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: 
 def _end_epoch(recipe: Recipe, trained: Trained, probe: Any) -> None:
     with probe.paused() if probe is not None else contextlib.nullcontext():
         limit = len(recipe.validation) or EVALUATION_BATCH
-        train_loss, train_metric = evaluate(recipe, trained.model, recipe.train.rows(slice(max(limit, 256))))
-        loss, metric = evaluate(recipe, trained.model, recipe.validation)
+        train_loss, train_metric = evaluate(recipe, trained.model, *through_loader(recipe, recipe.train.rows(slice(max(limit, 256)))))
+        loss, metric = evaluate(recipe, trained.model, *through_loader(recipe, recipe.validation))
     epoch = Epoch(len(trained.epochs) + 1, train_loss, train_metric, loss, metric)
     trained.epochs.append(epoch)
     if probe is not None:
         probe.end_epoch(epoch)
 
 
-def evaluate(recipe: Recipe, model: nn.Module, tensors: Tensors) -> tuple[float, float]:
-    """Loss and metric of `model` in eval mode, leaving modes and random state as they were."""
-    if len(tensors) == 0:
+def evaluate(recipe: Recipe, model: nn.Module, *parts: Tensors) -> tuple[float, float]:
+    """Loss and metric of `model` in eval mode on all parts together, leaving modes and random state as they were."""
+    if not sum(len(part) for part in parts):
         return float("nan"), float("nan")
-    outputs = predict(recipe, model, tensors.x)
+    outputs = torch.cat([predict(recipe, model, part.x) for part in parts])
+    y = torch.cat([part.y for part in parts])
     _, metric = metric_of(recipe.task, recipe.training.metric)
     with torch.no_grad():
-        loss = float(recipe.loss(outputs, tensors.y))
+        loss = float(recipe.loss(outputs, y))
     if not torch.isfinite(outputs).all():
         return loss, float("nan")
-    return loss, metric(outputs.float().cpu().numpy(), tensors.y.cpu().numpy())
+    return loss, metric(outputs.float().cpu().numpy(), y.cpu().numpy())
 
 
 def predict(recipe: Recipe, model: nn.Module, x: torch.Tensor) -> torch.Tensor:

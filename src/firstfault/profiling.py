@@ -18,6 +18,9 @@ from typing import Any
 
 import pandas as pd
 
+from firstfault.expecting.table import plain
+from firstfault.privacy import pseudonymised
+
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
 SAMPLE, PAGE, ALERTS = "profile_sample.parquet", "profile.html", "profile_alerts.json"
 
@@ -56,14 +59,22 @@ class Profiling:
 
 
 def start(frame: pd.DataFrame, folder: Path, title: str, seed: int, seconds: float = SECONDS) -> Profiling:
-    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`; files go to `folder`."""
+    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`; files go to `folder`, without personal data."""
     sample = frame.sample(min(ROWS, len(frame)), random_state=seed).iloc[:, :COLUMNS].rename(columns=str)
-    mixed = [column for column in sample.columns if sample[column].dtype == object]
-    sample = sample.assign(**{column: sample[column].map(lambda value: value if pd.isna(value) else str(value)) for column in mixed})
+    sample = sample.apply(_profiled)
+    sample = pseudonymised(sample)
     sample.to_parquet(folder / SAMPLE)
     command = [sys.executable, "-m", "firstfault.profiling", str(folder), title]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     return Profiling(process, folder, time.monotonic(), seconds, len(sample), sample.shape[1])
+
+
+def _profiled(values: pd.Series) -> pd.Series:
+    """A column of types that Parquet and ydata-profiling know: others become text."""
+    values = plain(values)
+    if values.dtype == object:
+        return values.where(values.isna(), values.astype(str))
+    return values.astype("float32") if values.dtype == "float16" else values
 
 
 def _profile(folder: Path, title: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from firstfault import progress
 from firstfault.check import Depth, run_checks
 from firstfault.errors import Missing, TargetError, UserCodeError
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.ladder import walk
 from firstfault.splits import load_raw
 from firstfault.subject import Subject
@@ -141,18 +141,31 @@ def _begin(subject: Subject, part: str) -> None:
 
 
 def data_digest(subject: Subject) -> str:
-    """A short digest of the raw training split's content."""
-    import numpy as np
+    """A short digest of the raw training split's content, the same in every process and on every machine."""
     import pandas as pd
 
     X, y = subject.raw.train
     sha = hashlib.sha256()
-    if isinstance(X, pd.DataFrame):
-        sha.update(pd.util.hash_pandas_object(X.astype(str), index=False).to_numpy().tobytes())
-    else:
-        sha.update(np.ascontiguousarray(X).tobytes() if X.dtype != object else repr(X.tolist()).encode())
-    sha.update(repr(y.tolist()[:10_000]).encode())
+    for name, values in X.items() if isinstance(X, pd.DataFrame) else [("inputs", X)]:
+        sha.update(str(name).encode())
+        sha.update(_content(values))
+    sha.update(_content(y))
     return sha.hexdigest()[:12]
+
+
+def _content(values: Any) -> Any:
+    """A column or an array as bytes: numbers as they are in memory, other values by the hash of each."""
+    import numpy as np
+    import pandas as pd
+
+    array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
+    if array.dtype.kind in "biufcmM":
+        return np.ascontiguousarray(array).view(np.uint8).data
+    flat = array.astype(object).ravel()
+    try:
+        return pd.util.hash_array(flat).tobytes()
+    except TypeError:                               # lists and mappings have no hash
+        return repr(flat.tolist()).encode()
 
 
 def diagnose(
@@ -177,7 +190,7 @@ def diagnose(
         examine_layer or (lambda layer: examine(layer, subject, depth)),
         confirm_report or (lambda report: confirm(subject, report)),
         keep_going=keep_going,
-        only=only,
+        layers=[layer for layer in LADDER if only in (None, layer)],
     )
     reports, faults = list(found.reports), list(found.faults)
     safety = None

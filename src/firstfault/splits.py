@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from firstfault.errors import PrerequisiteError, TargetError
+from firstfault.errors import TargetError
 from firstfault.folders import read_folder
+from firstfault.reading import MOST_SINGLE_COLUMNS, Read, Reading, expect_plain_columns, read_file, read_sql
 from firstfault.target import Data, Sql, Target
+from firstfault.timestamps import times_of
 
 HELD_OUT = 0.2
-READERS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 class Split(NamedTuple):
@@ -27,11 +28,12 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set; pairs `(X, y)` are taken for `Split`."""
+    """The three splits of a data set; pairs `(X, y)` are taken for `Split`. `readings` is what reading each source taught."""
 
     train: Split
     validation: Split
     test: Split
+    readings: Mapping[str, Reading] = field(default_factory=dict, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
@@ -62,24 +64,28 @@ def load_raw(target: Target) -> Splits:
         TargetError: for a missing file, an unknown column, an empty table or another unusable source.
     """
     data = _declared(target)
-    train = read_split(data, data.train, "train", target.root)
-    validation = read_split(data, data.validation, "validation", target.root) if data.validation is not None else None
-    test = read_split(data, data.test, "test", target.root) if data.test is not None else None
-    seed = target.training.seed if target.training else 0
-    classes = target.task == "classification"
-    if test is None:
-        train, test = _hold_out(train, data, seed, classes)
-    if validation is None:
-        train, validation = _hold_out(train, data, seed + 1, classes)
-    return Splits(train, validation, test)
+    splits, readings = {}, {}
+    for name in ("train", *data.declared_splits):
+        splits[name], readings[name] = _read_split(data, getattr(data, name), name, target.root)
+    rows = _dealt(data, splits["train"], target)
+    parts = _parted(splits.pop("train"), list(rows.values()))
+    splits |= {name: _own(split) for name, split in splits.items()} | dict(zip(rows, parts, strict=True))
+    return Splits(splits["train"], splits["validation"], splits["test"], readings=readings)
 
 
 def load_reference(target: Target) -> Split | None:
     """The declared reference data, or None."""
+    found = read_reference(target)
+    return found[0] if found else None
+
+
+def read_reference(target: Target) -> tuple[Split, Reading] | None:
+    """The declared reference data and what reading them taught, or None."""
     data = _declared(target)
     if data.reference is None:
         return None
-    return read_split(data, data.reference, "reference", target.root)
+    split, reading = _read_split(data, data.reference, "reference", target.root)
+    return _own(split), reading
 
 
 def read_split(data: Data, source: Any, name: str, root: Path) -> Split:
@@ -88,13 +94,28 @@ def read_split(data: Data, source: Any, name: str, root: Path) -> Split:
     Raises:
         TargetError: when it can't be read, is empty, or lacks a declared column.
     """
-    value = _read(source, name, root)
+    return _own(_read_split(data, source, name, root)[0])
+
+
+def _read_split(data: Data, source: Any, name: str, root: Path) -> tuple[Split, Reading]:
+    """A split whose inputs may still share memory with their source, and what reading it taught."""
+    value, reading = _read(source, name, root)
     split = _from_frame(data, value, name) if isinstance(value, pd.DataFrame) else _from_pair(value, name)
-    if len(split.X) == 0:
+    if np.ndim(split.X) == 0 or len(split.X) == 0:
         raise TargetError(f"data.{name} must have at least one row, but {_named(source)} has none")
-    if len(split.X) != len(split.y):
-        raise TargetError(f"data.{name} must have one label per sample, but has {len(split.X)} samples and {len(split.y)} labels")
-    return split
+    if np.ndim(split.y) == 0 or len(split.X) != len(split.y):
+        labels = len(split.y) if np.ndim(split.y) else "no"
+        raise TargetError(f"data.{name} must have one label per sample, but has {len(split.X)} samples and {labels} labels")
+    if 0 in np.shape(split.X):
+        raise TargetError(f"data.{name} must have values beside the label, but its samples hold none")
+    if _is_nested(split.y):
+        raise TargetError(f"data.{name} must have labels that are single values, but {data.label or 'y'} holds lists or mappings")
+    return split, reading
+
+
+def _is_nested(y: np.ndarray[Any, Any]) -> bool:
+    mixed = y.dtype == object and pd.api.types.infer_dtype(y.ravel(), skipna=True).startswith("mixed")
+    return mixed and any(isinstance(label, list | dict | set | np.ndarray) for label in y.flat)
 
 
 def _declared(target: Target) -> Data:
@@ -103,78 +124,71 @@ def _declared(target: Target) -> Data:
     return target.data
 
 
-def _read(source: Any, name: str, root: Path) -> Any:
+def _read(source: Any, name: str, root: Path) -> tuple[Any, Reading]:
+    read = Read()
     if isinstance(source, str | Path):
         path = root / Path(source).expanduser()
         if path.is_dir():
-            return read_folder(path, name, _read_file, frozenset(READERS))
-        return _read_file(path, name)
+            return read_folder(path, name, read)
+        return read_file(path, name, read), read.reading()
     if isinstance(source, Sql):
-        return _read_sql(source, name)
+        return read_sql(source, name, root), read.reading()
     if callable(source):
         return _read(source(), name, root)
-    return source
-
-
-def _read_file(path: Path, name: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise TargetError(f"data.{name}: there is no file {path}")
-    kind = READERS.get(path.suffix.lower())
-    if kind is None:
-        raise TargetError(f"data.{name} must be a {', '.join(READERS)} file, but got {path.name}")
-    try:
-        if kind == "csv":
-            return pd.read_csv(path)
-        if kind == "parquet":
-            return pd.read_parquet(path)
-        return pd.read_json(path, lines=True)
-    except pd.errors.EmptyDataError:
-        raise TargetError(f"data.{name} must have at least one row, but {path.name} is empty") from None
-    except Exception as error:
-        raise TargetError(f"data.{name}: {path.name} can't be read as {kind}: {str(error).splitlines()[0]}") from error
-
-
-def _read_sql(source: Sql, name: str) -> pd.DataFrame:
-    import sqlalchemy
-
-    try:
-        engine = sqlalchemy.create_engine(source.url)
-        with engine.connect() as connection:
-            return pd.read_sql(sqlalchemy.text(source.query), connection)
-    except ModuleNotFoundError as error:
-        raise PrerequisiteError.extra(f"data.{name}: reading {source.url.split(':')[0]} (no module {error.name})", "postgres") from error
-    except Exception as error:
-        raise TargetError(f"data.{name}: the query failed: {str(error).splitlines()[0]}") from error
+    return source, read.reading()
 
 
 def _from_frame(data: Data, frame: pd.DataFrame, name: str) -> Split:
     if len(frame) == 0:
         raise TargetError(f"data.{name} must have at least one row, but it is an empty table")
-    labels = [data.label] if isinstance(data.label, str) else list(data.label or ())
+    expect_plain_columns(frame, name)
+    single = isinstance(data.label, str) or not isinstance(data.label, Iterable)
+    labels: list[Any] = [data.label] if single and data.label is not None else list(data.label or ())
     if not labels:
         raise TargetError(f"data.label must name the label column of data.{name}, whose columns are {_listed(frame.columns)}")
     declared = [*labels, *data.sensitive, *(column for column in (data.group, data.time) if column)]
     for column in declared:
         if column not in frame.columns:
             raise TargetError(f"data.{name} has no column {column!r}; its columns are {_listed(frame.columns)}")
-    y = frame[labels[0]].to_numpy() if isinstance(data.label, str) else frame[labels].to_numpy()
-    return Split(frame.drop(columns=labels).reset_index(drop=True), y)
+    X = frame.copy(deep=False)
+    y = [_plain_labels(X.pop(column)) for column in labels]
+    X.index = pd.RangeIndex(len(X))
+    return Split(X, y[0] if single else np.column_stack(y))
+
+
+def _plain_labels(values: pd.Series) -> np.ndarray[Any, Any]:
+    """A label column as NumPy has it: pandas' own types of missing values as NaN or None."""
+    if not pd.api.types.is_extension_array_dtype(values.dtype):
+        return values.to_numpy()
+    if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
+        return np.asarray(values.astype(object).where(values.notna(), None).infer_objects().to_numpy())
+    return values.to_numpy(dtype=float, na_value=np.nan) if values.hasnans else np.asarray(values.to_numpy())
 
 
 def _from_pair(value: Any, name: str) -> Split:
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TargetError(f"data.{name} must be a path, a DataFrame, (X, y), a callable or Sql, but got {type(value).__name__}")
+        raise TargetError(f"data.{name} must be a path, a DataFrame, (X, y), a callable or Sql, but got {_spoken(value)}")
     X, y = value
-    X = X.reset_index(drop=True) if isinstance(X, pd.DataFrame) else to_array(X)
-    return Split(X, to_array(y))
+    if isinstance(X, pd.DataFrame):
+        expect_plain_columns(X, name)
+        X = X.copy(deep=False)
+        X.index = pd.RangeIndex(len(X))
+    try:
+        X = X if isinstance(X, pd.DataFrame) else to_array(X)
+        y = _plain_labels(y) if isinstance(y, pd.Series) else to_array(y)
+    except ValueError:
+        raise TargetError(f"data.{name} must be arrays of samples of one shape, but got lists of several lengths") from None
+    return Split(pd.DataFrame(X) if isinstance(X, np.ndarray) and X.dtype.names else X, y)
 
 
 def to_array(value: Any) -> np.ndarray[Any, Any]:
-    """A tensor, series, sparse matrix or list as a NumPy array."""
+    """A tensor, series, sparse matrix, masked array (NaN for what is masked) or list as a NumPy array."""
     if hasattr(value, "detach"):
         return np.asarray(value.detach().cpu().numpy())
     if hasattr(value, "toarray"):
         return np.asarray(value.toarray())
+    if isinstance(value, np.ma.MaskedArray):
+        return np.asarray(value.astype(float).filled(np.nan) if np.ma.is_masked(value) else value.data)
     return np.asarray(value)
 
 
@@ -184,41 +198,95 @@ def take(split: Split, rows: Any) -> Split:
     return Split(X, split.y[rows])
 
 
-def _hold_out(split: Split, data: Data, seed: int, stratify: bool) -> tuple[Split, Split]:
-    """Part off `HELD_OUT` of the rows: the latest by time, whole groups, or at random by class."""
-    n = len(split.y)
+def _dealt(data: Data, train: Split, target: Target) -> dict[str, np.ndarray[Any, Any] | None]:
+    """The rows of the declared train that each split gets; None for all of them."""
+    seed = target.training.seed if target.training else 0
+    given = data.declared_splits
+    if len(given) == 2:
+        return {"train": None}
+    kept, rows = np.arange(len(train.y)), {}
+    for name, drawn in (("test", seed), ("validation", seed + 1)):
+        if name not in given:
+            stay, held = _hold_out(train, kept, data, drawn, target.task == "classification")
+            kept, rows[name] = kept[stay], kept[held]
+    return {"train": kept, **rows}
+
+
+def _hold_out(split: Split, rows: np.ndarray[Any, Any], data: Data, seed: int, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Part off `HELD_OUT` of `rows`: the latest by time, whole groups, or at random by class. Both parts are places in `rows`."""
+    n = len(rows)
     if n < 2:
-        return split, split
+        return np.arange(n), np.arange(n)
     frame = split.X if isinstance(split.X, pd.DataFrame) else None
     if frame is not None and data.time:
-        order = np.argsort(frame[data.time].to_numpy(), kind="stable")
+        order = _in_time(frame[data.time].iloc[rows], data.time)
         cut = max(1, round(n * (1 - HELD_OUT)))
-        return take(split, order[:cut]), take(split, order[cut:])
+        return order[:cut], order[cut:]
     if frame is not None and data.group:
-        from sklearn.model_selection import GroupShuffleSplit
-
-        parts = GroupShuffleSplit(1, test_size=HELD_OUT, random_state=seed).split(frame, groups=frame[data.group])
-        kept, held = next(parts)
-        return take(split, kept), take(split, held)
-    return _hold_out_random(split, seed, stratify)
+        return _hold_out_groups(frame[data.group].iloc[rows], data.group, seed)
+    return _hold_out_random(split.y[rows], seed, stratify)
 
 
-def _hold_out_random(split: Split, seed: int, stratify: bool) -> tuple[Split, Split]:
+def _in_time(times: pd.Series, name: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.argsort(times.to_numpy(), kind="stable")
+    except TypeError:
+        if (read := times_of(times)) is not None:           # missing and malformed times come last
+            return np.argsort(read.values, kind="stable")
+        kinds = ", ".join(sorted({type(value).__name__ for value in times}))
+        raise TargetError(f"data.time must name a column that can be sorted, but {name!r} holds {kinds}") from None
+
+
+def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    from sklearn.model_selection import GroupShuffleSplit
+
+    codes = pd.factorize(groups.astype(str) if groups.dtype == object else groups, sort=True)[0]
+    if codes.min() == codes.max():
+        raise TargetError(f"data.group must name a column of at least two groups, but {name!r} has one")
+    kept, held = next(GroupShuffleSplit(1, test_size=HELD_OUT, random_state=seed).split(codes, groups=codes))
+    return kept, held
+
+
+def _hold_out_random(y: np.ndarray[Any, Any], seed: int, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     from sklearn.model_selection import train_test_split
 
-    rows = np.arange(len(split.y))
     strata = None
-    if stratify and split.y.ndim == 1:
-        strata = pd.factorize(pd.Series(split.y))[0]
+    if stratify and y.ndim == 1:
+        strata = pd.factorize(pd.Series(y))[0]
         counts = np.bincount(strata[strata >= 0])
-        if (strata < 0).any() or counts.min() < 2 or len(counts) > len(rows) * HELD_OUT:
+        if (strata < 0).any() or counts.min() < 2 or len(counts) > len(y) * HELD_OUT:
             strata = None
-    kept, held = train_test_split(rows, test_size=HELD_OUT, random_state=seed, stratify=strata)
-    return take(split, kept), take(split, held)
+    kept, held = train_test_split(np.arange(len(y)), test_size=HELD_OUT, random_state=seed, stratify=strata)
+    return kept, held
+
+
+def _parted(split: Split, parts: list[np.ndarray[Any, Any] | None]) -> list[Split]:
+    """The rows of each part (None: all), in memory of their own. The columns of `split.X` are given up one by one."""
+    labels = [split.y.copy() if rows is None else split.y[rows] for rows in parts]
+    if not isinstance(split.X, pd.DataFrame):
+        return [Split(split.X if rows is None else split.X[rows], y) for rows, y in zip(parts, labels, strict=True)]
+    if split.X.shape[1] > MOST_SINGLE_COLUMNS:
+        return [Split(split.X.copy() if rows is None else take(split, rows).X, y) for rows, y in zip(parts, labels, strict=True)]
+    indexes = [pd.RangeIndex(len(y)) for y in labels]
+    columns: list[dict[Any, pd.Series]] = [{} for _ in parts]
+    for name in list(split.X.columns):
+        values = split.X.pop(name)
+        for rows, index, made in zip(parts, indexes, columns, strict=True):
+            made[name] = values.copy() if rows is None else values.iloc[rows].set_axis(index, copy=False)
+    return [Split(pd.DataFrame(made, index=index, copy=False), y) for made, index, y in zip(columns, indexes, labels, strict=True)]
+
+
+def _own(split: Split) -> Split:
+    """The split in memory of its own."""
+    return _parted(split, [None])[0]
 
 
 def _named(source: Any) -> str:
     return str(source) if isinstance(source, str | Path | Sql) else f"a {type(source).__name__}"
+
+
+def _spoken(value: Any) -> str:
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
 
 
 def _listed(columns: Any) -> str:

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.preparing import Pipeline
+from firstfault.privacy import kinds_of
 from firstfault.splits import Split, to_array
 
 MOST_CLASSES = 20
+NUMBERS = ("rows", "mean", "variance", "min", "max", "missing")
 
 
 def stage_table(pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -26,9 +28,16 @@ def stage_table(pipeline: Pipeline) -> list[dict[str, Any]]:
     ]
 
 
+def stage_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The numbers of a stage table by `stages/<stage>/<split>/<statistic>`, as a tracker takes them."""
+    return {
+        f"stages/{row['stage']}/{row['split']}/{name}": float(row[name]) for row in rows for name in NUMBERS if row[name] is not None
+    }
+
+
 def statistics(split: Split) -> dict[str, Any]:
     """The row of one split."""
-    values = numbers(split.X)
+    values = numbers(_impersonal(split.X))
     finite = values[np.isfinite(values)]
     some = finite.size > 0
     return {
@@ -42,6 +51,11 @@ def statistics(split: Split) -> dict[str, Any]:
         "missing": missing_cells(split.X),
         "classes": _classes(split.y),
     }
+
+
+def _impersonal(X: Any) -> Any:
+    """Inputs without their personal columns, whose extremes would be somebody's numbers."""
+    return X.drop(columns=list(kinds_of(X))) if isinstance(X, pd.DataFrame) and X.columns.is_unique else X
 
 
 def numbers(X: Any) -> np.ndarray[Any, Any]:

@@ -17,12 +17,15 @@ from firstfault.finding import Layer
 from firstfault.loading import first_batch
 from firstfault.loop import Trained, train
 from firstfault.preparing import Pipeline, prepare
+from firstfault.privacy import Known, masked_text
 from firstfault.recipe import Recipe, Tensors, make_recipe, outputs_of
-from firstfault.splits import Split, Splits, load_raw, load_reference
+from firstfault.splits import Split, Splits, load_raw, read_reference
 from firstfault.target import Deployment, Target, Training
 
 if TYPE_CHECKING:
+    from firstfault.probe import Record
     from firstfault.profiling import Profiling
+    from firstfault.reading import Reading
     from firstfault.serving import Golden, Served
 
 T = TypeVar("T")
@@ -84,6 +87,14 @@ class Subject:
         """The seed the target sets."""
         return self.target.training.seed if self.target.training else 0
 
+    def masked(self, text: str) -> str:
+        """A text without personal data: its own, and the values of the raw data's personal columns that it quotes."""
+        source = self.built.get("source")
+        if "known" not in self.built and isinstance(source, Splits):
+            self.built["known"] = Known([split.X for _, split in source.items()])
+        known: Known | None = self.built.get("known")
+        return known.masked(text) if known is not None else masked_text(text)
+
     @part(Layer.DATA)
     def source(self) -> Splits:
         """The raw splits, with every row."""
@@ -112,10 +123,19 @@ class Subject:
     @part(Layer.DATA)
     def reference(self) -> Split:
         """The reference data."""
-        split = load_reference(self.target) if self.target.data else None
-        if split is None:
+        return self._reference[0]
+
+    @property
+    def reference_reading(self) -> Reading:
+        """What reading the reference taught."""
+        return self._reference[1]
+
+    @part(Layer.DATA)
+    def _reference(self) -> tuple[Split, Reading]:
+        found = read_reference(self.target) if self.target.data else None
+        if found is None:
             raise Missing("the target declares no data.reference")
-        return split
+        return found
 
     @part(Layer.DATA)
     def profiling(self) -> Profiling:
@@ -188,6 +208,13 @@ class Subject:
         trained = train(self.recipe, self.seed, probe=Probe(self.folder))
         torch.save(trained.model.state_dict(), self.folder / "trained.pt")
         return trained
+
+    @part(Layer.TRAINING)
+    def record(self) -> Record:
+        """What was seen of the training."""
+        if self.trained.record is None or self.trained.record.steps == 0:
+            raise Missing("no optimizer step was seen")
+        return self.trained.record  # type: ignore[no-any-return]
 
     @part(Layer.DEPLOYMENT)
     def deployment(self) -> Deployment:

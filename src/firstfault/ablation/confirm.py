@@ -65,7 +65,7 @@ def confirm(
     try:
         bench = Bench(subject, seeds, on_trial)
     except (Missing, UserCodeError, FirstfaultError) as reason:
-        return outcomes + _untested(suspects, str(reason))
+        return outcomes + _untested(suspects, subject.masked(str(reason)))
     return outcomes + _Trials(subject, report, suspects, bench, budget_seconds).outcomes()
 
 

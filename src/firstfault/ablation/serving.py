@@ -31,7 +31,7 @@ def confirm_serving(subject: Any, fault: str) -> Outcome | None:
         before = subject.served.call(golden.raw)
         after = repaired(golden)
     except (Missing, UserCodeError, FirstfaultError) as reason:
-        return Outcome(fault, None, reason=str(reason))
+        return Outcome(fault, None, reason=subject.masked(str(reason)))
     folds = [np.arange(start, len(golden), FOLDS) for start in range(FOLDS)]
     first = [agreement(subject, golden.outputs[rows], before[rows]) for rows in folds]
     second = [agreement(subject, golden.outputs[rows], after[rows]) for rows in folds]

@@ -173,9 +173,9 @@ def _arms(subject: Any, names: Sequence[str]) -> tuple[dict[str, Arm], dict[str,
         try:
             arms[name] = Arm(name, kind.change, kind.apply(subject), kind.same_validation)
         except (Missing, UserCodeError, FirstfaultError) as reason:
-            skipped[name] = str(reason)
+            skipped[name] = subject.masked(str(reason))
         except Exception as error:
-            skipped[name] = f"it could not be applied: {type(error).__name__}: {error}"
+            skipped[name] = subject.masked(f"it could not be applied: {type(error).__name__}: {error}")
     return arms, skipped
 
 

@@ -71,9 +71,9 @@ class Tester:
         try:
             return Arm(fault, kind.change, kind.apply(self.bench.subject), kind.same_validation)
         except (Missing, UserCodeError, FirstfaultError) as reason:
-            self.untested[fault] = str(reason)
+            self.untested[fault] = self.bench.subject.masked(str(reason))
         except Exception as error:
-            logger.warning("the swap %s could not be applied: %s: %s", kind.name, type(error).__name__, error)
+            logger.warning("the swap %s could not be applied: %s: %s", kind.name, type(error).__name__, self.bench.subject.masked(str(error)))
             self.untested[fault] = f"{kind.change} could not be applied ({type(error).__name__})"
         return None
 

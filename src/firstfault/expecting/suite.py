@@ -29,7 +29,7 @@ NUMBERS = [
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 ] + ["float16", "float32", "float64", "int", "float"]
 TEXT = ["str", "object", "string"]
-TYPES = {"number": NUMBERS, "text": TEXT, "bool": ["bool", "bool_"], "time": ["datetime64", "datetime64[ns]", "datetime64[us]", "Timestamp", "datetime"]}
+TYPES = {"number": NUMBERS, "text": TEXT, "bool": ["bool", "bool_"], "time": ["datetime64", "datetime64[ns]", "datetime64[us]", "datetime64[ms]", "datetime64[s]", "Timestamp", "datetime"]}
 
 
 def read_suite(place: str | Path, root: Path) -> gx.ExpectationSuite:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+
+from firstfault.privacy import Known
 
 
 class Table:
@@ -33,6 +36,11 @@ class Table:
     def frame(self, names: Sequence[str] | None = None) -> pd.DataFrame:
         """Some columns (all, when left out) as a frame `(N, D)`."""
         return pd.DataFrame({name: self.column(name) for name in names or self.names}, copy=False)
+
+    @functools.cached_property
+    def known(self) -> Known:
+        """The values of the personal columns, to be masked where a result quotes them."""
+        return Known(self._parts)
 
     def rows(self, positions: Sequence[int]) -> pd.DataFrame:
         """Some rows as a frame."""

@@ -1,57 +1,88 @@
-"""The probe: global hooks of torch on, statistics kept as tensors, everything off again."""
+"""The probe: torch's hooks on, statistics kept as tensors, everything off again."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules import module as modules
 from torch.optim import optimizer as optimizers
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import dataloader
 
-from firstfault.probe.record import Record
-from firstfault.recipe import outputs_of
+from firstfault.probe.activations import Looker
+from firstfault.probe.birthplace import birthplace
+from firstfault.probe.capture import Capture
+from firstfault.probe.hook import Hook
+from firstfault.probe.models import Models, is_compiled, modal_parts
+from firstfault.probe.record import Parameter, Record
 
-RATIO_EVERY = 10
-MODES_MATTER = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.AlphaDropout)
+EVERY = 10
+DENSE = 5
+SMALL = 1024
 
 
 class Probe:
-    """Watches one training between `observe(model, recipe)` and its end; `record` holds what it saw.
+    """Watches one training between `observe()` and its end; `record` holds what it saw. Steps count from 1.
 
-    It reads tensors and never writes one, draws no random number, and calls no user code, so that the
-    result of the training is the same bit for bit. `folder` takes record.json and TensorBoard files.
+    It reads tensors and never writes one, draws no random number, and calls no user code while values are finite, so that
+    the result of the training is the same bit for bit. Every step costs a look at the loss and at an edge of every
+    gradient; norms and activations are taken on the first 5 steps and on every `every`-th after them.
+
+    Args:
+        folder: takes record.json and TensorBoard files.
+        every: the distance of sampled steps.
+        on_sample: called with the step after each sampled step.
+        capture: takes the first batches, to replay the training.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path | None = None, *, every: int = EVERY, on_sample: Callable[[int], None] | None = None, capture: Capture | None = None
+    ) -> None:
+        self.folder, self.every, self.on_sample, self.capture = folder, every, on_sample, capture
         self.record = Record()
         self.epochs: list[Any] = []
-        self._paused = False
-        self._handles: list[Any] = []
-        self._stepped = False
-        self._before: list[torch.Tensor] | None = None
+        self.models = Models()
         self.split: str | None = None                   # whose batch is in hand, where a loader tells
+        self._paused = False
+        self._looker = Looker(self.record)
+        self._calls: dict[int, tuple[nn.Module, Any, Any]] = {}
+        self._hooked: list[Any] = []
+        self._searching: list[Any] = []
+        self._modal: dict[int, list[nn.Module]] = {}
+        self._held: dict[int, list[Any]] = {}
+        self._used: dict[int, Any] = {}                 # by optimizer, a parameter whose gradient its last step used
         self._learning_from: str | None = None
+        self._depth = 0
+        self._rounds = 0
+        self._first: int | None = None
+        self._sampling = False
+        self._norms: dict[int, Any] = {}
+        self._loss: torch.Tensor | None = None
+        self._mark = time.perf_counter()
 
     @contextlib.contextmanager
-    def observe(self, model: nn.Module, recipe: Any) -> Iterator[None]:
-        """Watch every optimizer step and forward pass inside the block."""
-        self._model = model
-        self._named: list[tuple[str, nn.Parameter]] = []
-        self._start: dict[str, torch.Tensor] = {}
-        self._modal = [module for module in model.modules() if isinstance(module, MODES_MATTER)]
-        backward = torch.Tensor.backward
-        self._hook()
-        torch.Tensor.backward = self._watched(backward)  # type: ignore[method-assign]
+    def observe(self, model: nn.Module | None = None, recipe: Any = None) -> Iterator[None]:
+        """Watch every optimizer step and forward pass inside the block; models that are not given are found by their calls."""
+        if model is not None:
+            self._meet(model)
+        undo = self._patch()
+        self._mark = time.perf_counter()
+        self._sample_next()
         try:
             yield
         finally:
-            torch.Tensor.backward = backward  # type: ignore[method-assign]
-            for handle in self._handles:
+            for take_back in undo:
+                take_back()
+            self._stop_sampling()
+            self._stop_searching()
+            for handle in self._hooked:
                 handle.remove()
             self._finish()
 
@@ -63,176 +94,298 @@ class Probe:
             yield
         finally:
             self._paused = before
+            self._mark = time.perf_counter()
 
     def end_epoch(self, epoch: Any) -> None:
         """Note the evaluation of an epoch."""
         self.epochs.append(epoch)
         self.record.epoch_ends.append(self.record.steps)
 
-    def _hook(self) -> None:
-        self._handles = [
+    # ------------------------------------------------------------------ on and off
+
+    def _patch(self) -> list[Callable[[], None]]:
+        handles = [
             optimizers.register_optimizer_step_pre_hook(self._before_step),
             optimizers.register_optimizer_step_post_hook(self._after_step),
-            self._model.register_forward_hook(self._after_forward),
+        ]
+        return [handle.remove for handle in handles] + [
+            _replace(torch.autograd, "backward", self._around_backward),
+            _replace(dataloader._BaseDataLoaderIter, "__next__", self._around_next),
+            _replace(LRScheduler, "step", self._around_schedule),
+            *(self.capture.patches(_replace) if self.capture is not None else ()),
         ]
 
-    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
-        if not self._named:                             # lazily made layers have their shapes only now
-            self._named = [
-                (name, value) for name, value in self._model.named_parameters()
-                if not isinstance(value, nn.parameter.UninitializedParameter)
+    def _search(self) -> None:
+        """Look at every call of a module, for models that were not seen yet."""
+        if not self._searching:
+            self._depth = 0
+            self._searching = [
+                modules.register_module_forward_pre_hook(self._entered),
+                modules.register_module_forward_hook(self._left, always_call=True),
             ]
-            self._start = {name: value.detach().clone() for name, value in self._named}
-        return self._named
 
-    def _after_forward(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+    def _stop_searching(self) -> None:
+        for handle in self._searching:
+            handle.remove()
+        self._searching = []
+
+    def _entered(self, module: nn.Module, inputs: Any) -> None:
+        if self._depth == 0 and not self._paused:
+            if isinstance(module, nn.modules.loss._Loss):
+                name = type(module).__name__
+                if name not in self.record.losses:
+                    self.record.losses.append(name)
+            elif any(True for _ in module.parameters()) and self._meet(module):
+                self._before_forward(module, inputs, {})        # the hook of its own comes too late for this call
+        self._depth += 1
+
+    def _left(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        self._depth = max(0, self._depth - 1)
+
+    def _meet(self, model: nn.Module) -> bool:
+        if not self.models.add(model):
+            return False
+        self.record.models.append(type(model).__name__)
+        if is_compiled(model):
+            self.record.passed_over["activations"] = "torch.compile: hooks inside a compiled model would break its graph"
+        self._modal[id(model)] = modal_parts(model)
+        self._hooked += [
+            model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True), model.register_forward_hook(Hook(self._after_forward)),
+        ]
+        if self._sampling and not is_compiled(model):
+            self._look()
+        return True
+
+    # ------------------------------------------------------------------ forward, backward
+
+    def _before_forward(self, model: nn.Module, args: Any, kwargs: Any) -> None:
         if self._paused:
             return
-        self._parameters()
         if self.record.first_nonfinite is None:
-            self._x = inputs[0] if inputs and isinstance(inputs[0], torch.Tensor) else None
-        if not torch.is_grad_enabled() and self._modal:
-            self.record.validation_batches += 1
-            self.record.validated_in_train_mode += any(part.training for part in self._modal)
+            self._calls[id(model)] = (model, args, kwargs)
+        if self.capture is not None and self.capture.open and torch.is_grad_enabled():
+            self.capture.called(model, args, kwargs)
 
-    def _watched(self, backward: Callable[..., Any]) -> Callable[..., Any]:
-        probe = self
+    def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
+        if self._paused:
+            return
+        if torch.is_grad_enabled():
+            if self.capture is not None and self.capture.open:
+                self.capture.answered(outputs)
+            return
+        if not self._modal.get(id(model)):
+            return
+        self.record.validation_batches += 1
+        self.record.validated_in_train_mode += any(part.training for part in self._modal[id(model)])
 
-        def observed(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            if not probe._paused:
-                probe._before_backward(tensor)
-            return backward(tensor, *args, **kwargs)
+    def _around_backward(self, backward: Callable[..., Any]) -> Callable[..., Any]:
+        def observed(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._paused:
+                return backward(tensors, *args, **kwargs)
+            self._pass("forward")
+            self._before_backward(tensors if isinstance(tensors, torch.Tensor) else tensors[0])
+            try:
+                return backward(tensors, *args, **kwargs)
+            finally:
+                self._pass("backward")
 
         return observed
 
     def _before_backward(self, loss: torch.Tensor) -> None:
         self.record.backwards += 1
         self._learning_from = self.split
-        named = self._parameters()
-        if self._stepped:
-            optimized = self.record.in_optimizer
-            held = [value.grad for name, value in named if value.grad is not None and optimized.get(name, True)]
-            if held and float(torch.stack(torch._foreach_norm(held)).sum()) > 0:
-                self.record.stale_gradients += 1
-            self._stepped = False
-        self._loss = float(loss.detach()) if loss.numel() == 1 else float(loss.detach().mean())
-        if not torch.isfinite(loss.detach()).all():
+        for key, value in list(self._used.items()):
+            if value is not None and (value.grad is None or not bool(value.grad.any())):
+                self._used[key] = None
+        if self.capture is not None and self.capture.open:
+            self.capture.learnt()
+        self._loss = loss.detach()
+        if self.record.first_nonfinite is None and not bool(torch.isfinite(self._loss).all()):
             self._note_nonfinite("loss")
+
+    # ------------------------------------------------------------------ steps
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._paused:
             return
-        named = self._parameters()
-        grads = [value.grad for _, value in named if value.grad is not None and not value.grad.is_sparse]
-        norm = float(torch.stack(torch._foreach_norm(grads)).norm()) if grads else 0.0
-        self.record.grad_norm.append(norm)
-        self.record.steps_on_validation += self._learning_from == "validation"
-        self.record.loss.append(getattr(self, "_loss", float("nan")))
-        self.record.lr.append(float(optimizer.param_groups[0]["lr"]))
-        if not torch.isfinite(torch.tensor(norm)):
-            self._note_nonfinite("gradient")
-        if self.record.steps == 1 or self.record.steps % 50 == 0:
+        key = id(optimizer)
+        if key not in self._held:
             self._note_optimizer(optimizer)
-        if self.record.steps <= 5 or self.record.steps % RATIO_EVERY == 0:
-            self._before = [value.detach().clone() for _, value in named]
+            if self.capture is not None:
+                self.capture.stepped(optimizer)
+        if self._first is None:
+            self._first = key
+        record = self.record
+        if self._used.get(key) is not None:
+            record.stale_steps += 1
+        record.steps_on_validation += self._learning_from == "validation"
+        values = [value for value in self._held[key] if value.grad is not None and not value.grad.is_sparse]
+        if record.first_nonfinite is None and not _edges_finite([value.grad for value in values]):
+            self._note_nonfinite("gradient")
+        if self._sampling and values:
+            grads = torch._foreach_norm([value.grad for value in values])
+            self._norms[key] = values, grads, [value.detach().clone() for value in values]
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._paused:
             return
-        self._stepped = True
-        if self._before is None:
+        key, record = id(optimizer), self.record
+        if self._sampling:
+            self._pull(key)
+        self._used[key] = self._used_gradient(key)
+        record.steps += 1
+        record.loss.add(record.steps, float(self._loss.mean()) if self._loss is not None else float("nan"))
+        record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
+        if key == self._first:
+            self._end_round(optimizer)
+        self._pass("optimizer")
+
+    def _used_gradient(self, key: int) -> Any:
+        """The smallest parameter with a gradient that is not zero: where it is still there at the next backward pass, nobody cleared it."""
+        return next(
+            (value for value in self._held[key] if value.grad is not None and not value.grad.is_sparse and bool(value.grad.any())), None
+        )
+
+    def _end_round(self, optimizer: Any) -> None:
+        self._rounds += 1
+        sampled = self._sampling
+        self._stop_sampling()
+        self._stop_searching()
+        if sampled:
+            self._looker.pull(self.record.steps)
+            self._note_gradients()
+            if self.on_sample is not None:
+                self.on_sample(self.record.steps)
+        if self._rounds < DENSE or (self._rounds + 1) % self.every == 0:
+            self._sample_next()
+
+    def _sample_next(self) -> None:
+        self._sampling = True
+        self._search()
+        self._look()
+
+    def _look(self) -> None:
+        self._looker.end()
+        self.models.look()
+        leaves = self.models.leaves()
+        attention = [
+            (self.models.modules[id(module)], module)
+            for model in self.models.roots.values() if not is_compiled(model)
+            for module in model.modules() if isinstance(module, nn.MultiheadAttention) and id(module) in self.models.modules
+        ]
+        self._looker.begin(leaves, attention)
+
+    def _stop_sampling(self) -> None:
+        self._sampling = False
+        self._looker.end()
+
+    def _pull(self, key: int) -> None:
+        """Norms of gradients, weights and updates of the step just made, in one transfer."""
+        values, grads, before = self._norms.pop(key, ((), (), ()))
+        if not values:
             return
-        values = [value.detach() for _, value in self._parameters()]
-        change = torch._foreach_norm(torch._foreach_sub(values, self._before))
-        size = torch._foreach_norm(self._before)
-        ratios = torch.stack(change) / torch.stack(size).clamp_min(1e-12)
-        self.record.update_ratio.append(float(ratios[torch.stack(size) > 1e-6].median()) if len(ratios) else 0.0)
-        self.record.ratio_steps.append(self.record.steps)
-        self._before = None
-        if not torch.isfinite(ratios).all():
+        step, record = self.record.steps + 1, self.record
+        changes = torch._foreach_norm(torch._foreach_sub([value.detach() for value in values], before))
+        rows = torch.stack([torch.stack(list(part)).float().cpu() for part in (grads, torch._foreach_norm(before), changes)]).T.tolist()
+        ratios = []
+        for value, (grad, size, change) in zip(values, rows, strict=True):
+            entry = record.parameters.setdefault(self.models.names[id(value)], Parameter(value.numel()))
+            entry.gradient.add(step, grad)
+            entry.weight.add(step, size)
+            entry.update.add(step, change / max(size, 1e-12))
+            if size > 1e-6:
+                ratios.append(change / size)
+        record.grad_norm.add(step, sum(row[0] ** 2 for row in rows) ** 0.5)
+        record.update_ratio.add(step, float(sorted(ratios)[len(ratios) // 2]) if ratios else 0.0)
+        if record.first_nonfinite is None and not all(ratio == ratio and ratio != float("inf") for ratio in ratios):
             self._note_nonfinite("weight")
 
     def _note_optimizer(self, optimizer: Any) -> None:
-        held = {id(value) for group in optimizer.param_groups for value in group["params"]}
-        name = type(optimizer).__name__
-        if name not in self.record.optimizers:
-            self.record.optimizers.append(name)
-        self.record.weight_decay = max(
-            self.record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups)
-        )
-        for key, value in self._parameters():
-            self.record.in_optimizer[key] = self.record.in_optimizer.get(key, False) or id(value) in held
-            self.record.had_gradient[key] = self.record.had_gradient.get(key, False) or (
-                value.grad is not None and bool((value.grad != 0).any())
-            )
+        self.models.look()
+        name, record = type(optimizer).__name__, self.record
+        values = [value for group in optimizer.param_groups for value in group["params"]]
+        self.models.adopt(values, name)
+        self._held[id(optimizer)] = sorted(values, key=lambda value: value.numel())
+        if name not in record.optimizers:
+            record.optimizers.append(name)
+        record.weight_decay = max(record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups))
+
+    def _note_gradients(self) -> None:
+        held = {id(value) for values in self._held.values() for value in values}
+        for name, value in self.models.parameters.items():
+            self.record.in_optimizer[name] = self.record.in_optimizer.get(name, False) or id(value) in held
+            if not self.record.had_gradient.get(name):
+                self.record.had_gradient[name] = value.grad is not None and bool((value.grad != 0).any())
+
+    # ------------------------------------------------------------------ data and schedules
+
+    def _around_next(self, following: Callable[..., Any]) -> Callable[..., Any]:
+        def observed(iterator: Any) -> Any:
+            if self._paused:
+                return following(iterator)
+            self._pass("other")
+            try:
+                return following(iterator)
+            except StopIteration:
+                if self.capture is not None and self.capture.samples:
+                    self.capture.close()                    # the second pass repeats the first
+                raise
+            finally:
+                self._pass("data")
+
+        return observed
+
+    def _around_schedule(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def observed(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+            name = type(scheduler).__name__
+            self.record.schedulers[name] = self.record.schedulers.get(name, 0) + 1
+            return step(scheduler, *args, **kwargs)
+
+        return observed
+
+    def _pass(self, phase: str) -> None:
+        """Put the time since the last mark on a phase."""
+        now = time.perf_counter()
+        self.record.phases[phase] = self.record.phases.get(phase, 0.0) + now - self._mark
+        self._mark = now
+
+    # ------------------------------------------------------------------ non-finite, end
 
     def _note_nonfinite(self, kind: str) -> None:
-        if self.record.first_nonfinite is not None:
-            return
-        self.record.first_nonfinite = (self.record.steps, *self._birthplace(kind))
-
-    def _birthplace(self, kind: str) -> tuple[str, str]:
-        """Where the NaN was born: the inputs, a weight, a module's output, or else the loss or gradient."""
-        x = getattr(self, "_x", None)
-        if x is not None and x.is_floating_point() and not torch.isfinite(x).all():
-            return "input", "the model's input"
-        for name, value in self._parameters():
-            if not torch.isfinite(value.detach()).all():
-                return "weight", name
-        found: list[str] = []
-        if x is not None:
-            with self.paused(), torch.no_grad(), torch.random.fork_rng(devices=[]):
-                found = _nonfinite_modules(self._model, x)
-        return ("activation", found[0]) if found else (kind, kind)
+        with self.paused():
+            self.models.look()
+            calls = {self.models.modules.get(key, "model"): call for key, call in self._calls.items()}
+            self.record.first_nonfinite = (self.record.steps + 1, *birthplace(kind, calls, self.models.parameters, self.models.modules))
+        self._calls = {}
 
     def _finish(self) -> None:
-        for name, value in self._named:
-            start = self._start[name]
-            size = float(start.norm())
-            self.record.moved[name] = float((value.detach() - start).norm()) / max(size, 1e-8)
+        self._calls = {}
+        self._note_gradients()
+        self.record.moved = self.models.moved()
         if self.folder is None:
             return
+        from firstfault.probe.tensorboard import write_tensorboard
+
         (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
-        _write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)
+        write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)
 
 
-def _nonfinite_modules(model: nn.Module, x: torch.Tensor) -> list[str]:
-    found: list[str] = []
+def _edges_finite(grads: list[torch.Tensor]) -> bool:
+    """Whether the gradients are finite, judged by small ones whole, and by the first row and column of the others.
 
-    def look(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
-            with contextlib.suppress(TypeError):
-                if not torch.isfinite(outputs_of(outputs)).all():
-                    found.append(name)
-
-        return hook
-
-    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
-    modes = {module: module.training for module in model.modules()}
-    handles = [module.register_forward_hook(look(name or "model")) for name, module in leaves]
-    try:
-        model.eval()
-        model(x)
-    except RuntimeError:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in modes.items():
-            module.training = training
-    return found
+    A NaN that reaches a weight's gradient from its outputs fills whole rows, one from its inputs whole columns.
+    """
+    edges = []
+    for grad in grads:
+        if grad.numel() <= SMALL or grad.ndim < 2:
+            edges.append(grad)
+        else:
+            edges += [grad[0], grad.select(-1, 0) if grad.ndim == 2 else grad.flatten(1).select(1, 0)]
+    return not edges or bool(torch.isfinite(torch.stack(torch._foreach_norm(edges)).sum()))
 
 
-def _write_tensorboard(folder: Path, record: Record, epochs: list[Any]) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
-        for step, (loss, norm, rate) in enumerate(zip(record.loss, record.grad_norm, record.lr, strict=True)):
-            writer.add_scalar("step/loss", loss, step)  # type: ignore[no-untyped-call]
-            writer.add_scalar("step/grad_norm", norm, step)  # type: ignore[no-untyped-call]
-            writer.add_scalar("step/lr", rate, step)  # type: ignore[no-untyped-call]
-        for step, ratio in zip(record.ratio_steps, record.update_ratio, strict=True):
-            writer.add_scalar("step/update_ratio", ratio, step)  # type: ignore[no-untyped-call]
-        for epoch in epochs:
-            for name in ("train_loss", "train_metric", "validation_loss", "validation_metric"):
-                writer.add_scalar(f"epoch/{name}", getattr(epoch, name), epoch.number)  # type: ignore[no-untyped-call]
+def _replace(owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
+    """Put a function that `around` makes of an attribute in its place; gives what takes it back."""
+    original = getattr(owner, name)
+    setattr(owner, name, around(original))
+    return lambda: setattr(owner, name, original)

@@ -3,57 +3,110 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from firstfault.finding import plain
+from firstfault.probe.series import Series
+
+
+@dataclass
+class Activations:
+    """The outputs of one module on the sampled steps: over a strided subsample of their values.
+
+    zero: share of values that are exactly 0; beyond: share beyond ±5; dead: share of the module's units (last axis, or
+    channels of images) that are 0 for every sample of the batch; negative: share below 0.
+    """
+
+    kind: str
+    mean: Series = field(default_factory=Series)
+    std: Series = field(default_factory=Series)
+    zero: Series = field(default_factory=Series)
+    beyond: Series = field(default_factory=Series)
+    dead: Series = field(default_factory=Series)
+    largest: Series = field(default_factory=Series)
+
+
+@dataclass
+class Attention:
+    """The attention weights of one module on the sampled steps, of the first sample of the batch.
+
+    entropy: mean over heads and queries, relative to the largest possible, 0–1; pattern: the last weights, averaged over
+    heads `(queries, keys)`, at most 32 of each.
+    """
+
+    entropy: Series = field(default_factory=Series)
+    pattern: list[list[float]] = field(default_factory=list)
+
+
+@dataclass
+class Parameter:
+    """One parameter tensor on the sampled steps: L2 norms of gradient and weight, and ‖Δw‖ / ‖w‖ of the step."""
+
+    size: int
+    gradient: Series = field(default_factory=Series)
+    weight: Series = field(default_factory=Series)
+    update: Series = field(default_factory=Series)
 
 
 @dataclass
 class Record:
     """One observed training.
 
-    Per optimizer step: `loss` (of the last backward), `grad_norm` (L2 over all parameters), `lr`;
-    every few steps `update_ratio` (‖Δw‖ / ‖w‖ per step, median over parameters) at `ratio_steps`.
+    Per optimizer step: `loss` (of the last backward) and `lr`. On the sampled steps: `grad_norm` (L2 over all parameters of
+    the optimizer), `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind
     input, activation, loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name.
-    `stale_gradients` counts backward passes that began with gradients an optimizer step had already used.
+    `stale_steps` counts optimizer steps whose gradients still held those of the step before.
     `steps_on_validation` counts optimizer steps whose gradients came from a batch of the validation loader.
     `validated_in_train_mode` counts validation batches seen with the model in train mode.
+    `phases` are seconds by what the loop did: data, forward, backward, optimizer, other.
+    `passed_over` says what could not be looked at, and why.
     """
 
-    loss: list[float] = field(default_factory=list)
-    grad_norm: list[float] = field(default_factory=list)
-    lr: list[float] = field(default_factory=list)
-    update_ratio: list[float] = field(default_factory=list)
-    ratio_steps: list[int] = field(default_factory=list)
+    loss: Series = field(default_factory=Series)
+    lr: Series = field(default_factory=Series)
+    grad_norm: Series = field(default_factory=Series)
+    update_ratio: Series = field(default_factory=Series)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    activations: dict[str, Activations] = field(default_factory=dict)
+    attention: dict[str, Attention] = field(default_factory=dict)
     epoch_ends: list[int] = field(default_factory=list)
     first_nonfinite: tuple[int, str, str] | None = None
     moved: dict[str, float] = field(default_factory=dict)
     had_gradient: dict[str, bool] = field(default_factory=dict)
     in_optimizer: dict[str, bool] = field(default_factory=dict)
+    models: list[str] = field(default_factory=list)
     optimizers: list[str] = field(default_factory=list)
+    losses: list[str] = field(default_factory=list)
+    schedulers: dict[str, int] = field(default_factory=dict)
+    phases: dict[str, float] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
     weight_decay: float = 0.0
+    steps: int = 0
     backwards: int = 0
-    stale_gradients: int = 0
+    stale_steps: int = 0
     steps_on_validation: int = 0
     validation_batches: int = 0
     validated_in_train_mode: int = 0
-
-    @property
-    def steps(self) -> int:
-        """How many optimizer steps were seen."""
-        return len(self.grad_norm)
 
     def loss_ends(self) -> tuple[float, float]:
         """Mean loss of the first and of the last tenth of the steps; NaN without steps."""
         if not self.loss:
             return math.nan, math.nan
         tenth = max(1, len(self.loss) // 10)
-        return float(np.mean(self.loss[:tenth])), float(np.mean(self.loss[-tenth:]))
+        return float(np.mean(self.loss.values[:tenth])), float(np.mean(self.loss.values[-tenth:]))
 
     def to_json(self) -> dict[str, Any]:
-        """This record as JSON values."""
-        return plain(asdict(self))  # type: ignore[no-any-return]
+        """This record as JSON values; a series is `{"steps": […], "values": […]}`."""
+        return plain(_bare(asdict(self)))  # type: ignore[no-any-return]
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        kept = ("steps", "values") if set(value) == {"steps", "values", "stride", "seen"} else tuple(value)
+        return {key: _bare(value[key]) for key in kept}
+    return [_bare(item) for item in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -44,7 +45,7 @@ def _guarded(gather: Callable[[Subject], dict[str, Any]], subject: Subject) -> d
     try:
         return gather(subject)
     except Exception:
-        logger.warning("the report lacks a part: %s failed", gather.__name__.strip("_"), exc_info=True)
+        logger.warning("the report lacks a part: %s failed\n%s", gather.__name__.strip("_"), subject.masked(traceback.format_exc(-4)))
         return {}
 
 
@@ -65,13 +66,12 @@ def _curves(subject: Subject) -> dict[str, Any]:
     if trained is None:
         return {}
     record = getattr(trained, "record", None)
-    steps = {name: list(series) for name in SERIES if (series := getattr(record, name, None))}
-    sparse = list(getattr(record, "ratio_steps", None) or ())
+    series = {name: found for name in SERIES if (found := getattr(record, name, None))}
     return {
         "epochs": [asdict(epoch) for epoch in trained.epochs],
         "metric": trained.metric,
-        "steps": steps,
-        "step_numbers": {"update_ratio": sparse} if sparse else {},
+        "steps": {name: found.values for name, found in series.items()},
+        "step_numbers": {name: found.steps for name, found in series.items()},
         "epoch_ends": list(getattr(record, "epoch_ends", None) or ()),
     }
 

@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from firstfault.privacy import kinds_of, masked
 from firstfault.splits import Split, to_array
 
-MASK = "•••"
 MOST_ROWS, MOST_COLUMNS, MOST_IMAGES, SMALLEST_SIDE = 8, 24, 16, 6
-PERSONAL = frozenset({
-    "name", "firstname", "lastname", "surname", "forename", "fullname", "username", "email", "mail", "phone",
-    "telephone", "mobile", "fax", "address", "street", "ssn", "passport", "iban", "birthday", "birthdate", "dob", "ip",
-})
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_PHONE = re.compile(r"\+?[\d(][\d\s().\-]{7,}\d")
-_IMPERSONAL = frozenset({"file", "product", "column", "class", "feature", "model", "brand", "item", "category"})
-
-
-def is_personal(column: str, values: Sequence[Any]) -> bool:
-    """Whether a column looks like names, emails, phone numbers, addresses: by its own name or by its values."""
-    tokens = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower())
-    if PERSONAL & set(tokens) and not _IMPERSONAL & set(tokens):
-        return any(isinstance(value, str) for value in values) or bool({"phone", "mobile", "telephone", "ssn"} & set(tokens))
-    texts = [value for value in values if isinstance(value, str)]
-    return any(_EMAIL.search(text) or _is_phone(text) for text in texts)
-
-
-def _is_phone(text: str) -> bool:
-    match = _PHONE.fullmatch(text.strip())
-    return match is not None and sum(letter.isdigit() for letter in text) >= 9 and not re.fullmatch(r"[\d.\-]+", text.strip())
 
 
 def sample_rows(split: Split, label: str = "label") -> tuple[list[dict[str, Any]], list[str]]:
     """The first rows of a split with their labels, and the columns that were masked."""
     frame = _frame(split.X)
     y = to_array(split.y)[:MOST_ROWS]
-    masked = [name for name in frame.columns if is_personal(str(name), frame[name].tolist())]
+    personal = [str(name) for name in kinds_of(frame)]
     rows = [
-        {str(name): MASK if name in masked else _plain(value) for name, value in row.items()}
-        for row in frame.head(MOST_ROWS).iloc[:, :MOST_COLUMNS].to_dict("records")
+        {str(name): _plain(value) for name, value in row.items()}
+        for row in masked(frame).head(MOST_ROWS).iloc[:, :MOST_COLUMNS].to_dict("records")
     ]
-    return [{label: _plain(answer), **row} for row, answer in zip(rows, y, strict=False)], [str(name) for name in masked]
+    return [{label: _plain(answer), **row} for row, answer in zip(rows, y, strict=False)], personal
 
 
 def _frame(X: Any) -> pd.DataFrame:

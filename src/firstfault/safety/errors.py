@@ -11,6 +11,7 @@ import torch
 from firstfault.errors import Missing
 from firstfault.finding import Status
 from firstfault.loop import predict
+from firstfault.privacy import MASK, kinds_of
 
 MOST_CASES = 50
 
@@ -73,4 +74,5 @@ def _sample(subject: Any, row: int) -> dict[str, Any] | None:
         name for name in X.columns
         if not pd.api.types.is_numeric_dtype(X[name]) and X[name].nunique() > max(50, 0.2 * len(X))
     }
-    return {str(name): "•••" if name in masked else str(X[name].iloc[row]) for name in X.columns}
+    personal = kinds_of(X)
+    return {str(name): MASK if name in masked or name in personal else str(X[name].iloc[row]) for name in X.columns}

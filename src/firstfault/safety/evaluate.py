@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from firstfault.check import Depth
+from firstfault.check import Depth, private
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 
@@ -79,11 +79,25 @@ def evaluate_safety(subject: Any) -> SafetyReport | None:
     if not evidence.findings:
         return None
     artifacts = ("failure_cases.json", "safety_evaluation_report.pdf")
+    evidence.findings = [private(finding, subject) for finding in evidence.findings]
+    evidence.cases = _private_cases(subject, evidence.cases)
     findings = tuple(_with_artifacts(finding, artifacts) for finding in evidence.findings)
     (subject.folder / artifacts[0]).write_text(json.dumps(plain(evidence.cases), indent=1))
     _write_pdf(subject, evidence, subject.folder / artifacts[1])
     report = LayerReport(Layer.SAFETY, findings, time.perf_counter() - started)
     return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)
+
+
+def _private_cases(subject: Any, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Failure cases whose texts are masked, however deep they lie."""
+    def hidden(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: hidden(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [hidden(item) for item in value]
+        return subject.masked(value) if isinstance(value, str) else value
+
+    return [hidden(case) for case in cases]
 
 
 def _with_artifacts(finding: Finding, artifacts: tuple[str, ...]) -> Finding:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from firstfault import Training
 from firstfault.finding import Status
@@ -57,6 +58,27 @@ def test_mild_augmentation_passes(make, only, augment):
 def test_without_augmentation_there_is_nothing_to_judge(make, only):
     """No augmentation is skipped."""
     assert only("destructive_augmentation", digits(make, None)).status is Status.SKIPPED
+
+
+@pytest.mark.parametrize(("augment", "status"), [
+    (shuffled_pixels, Status.FAIL), (noise(10.0), Status.FAIL), (noise(0.1), Status.PASS), (flipped, Status.PASS), (None, Status.SKIPPED),
+], ids=["pixels", "noise", "little noise", "flip", "nothing"])
+def test_augmentation_in_the_users_loader_is_judged_too(make, only, augment, status):
+    """What the loader does to training batches counts like `training.augment`."""
+
+    def loader(x, y, split):
+        def collate(rows):
+            batch = torch.stack([row for row, _ in rows])
+            return augment(batch) if augment and split == "train" else batch, torch.stack([label for _, label in rows])
+
+        return DataLoader(TensorDataset(x, y), batch_size=32, shuffle=split == "train", collate_fn=collate)
+
+    subject = make(
+        "digits", preprocess=images_of_digits, training=Training(loader=loader), model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    )
+    finding = only("destructive_augmentation", subject)
+    assert finding.status is status
+    assert finding.where == ("training.loader" if status is Status.FAIL else None)
 
 
 def test_a_table_is_judged_too(make, only):

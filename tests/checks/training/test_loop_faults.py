@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer, load_digits
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from firstfault import Training
 from firstfault.finding import Status
@@ -111,3 +113,20 @@ def test_accuracy_of_a_regression_is_a_mismatch(make, only):
     """There are no classes to count."""
     subject = make("diabetes", model=lambda: nn.Linear(10, 1), training=Training(metric="accuracy", epochs=1))
     assert only("metric_mismatch", subject).status is Status.FAIL
+
+
+def batches_of_24(shuffle):
+    """A loader of the user's own."""
+    return lambda x, y, split: DataLoader(TensorDataset(x, y), batch_size=24, shuffle=shuffle and split == "train")
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["sorted", "as it is"])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("source", [load_breast_cancer, load_digits])
+def test_a_loader_of_sorted_batches_is_found(make, only, source, shuffle, ordered):
+    """What counts is the order in which the user's loader gives the rows."""
+    X, y = source(return_X_y=True)
+    order = np.argsort(y, kind="stable") if ordered else np.arange(len(y))
+    splits = {"validation": (X, y), "test": (X, y)}
+    subject = make((X[order], y[order]), model=network, data=splits, training=Training(loader=batches_of_24(shuffle)))
+    assert (only("no_shuffle", subject).status is Status.FAIL) is (ordered and not shuffle)

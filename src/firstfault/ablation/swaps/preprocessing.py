@@ -16,6 +16,10 @@ from firstfault.recipe import Recipe, Tensors, make_recipe
 from firstfault.splits import Split, Splits, to_array
 
 STANDARDISED = ("missing_normalisation", "double_normalisation")
+LOADED = (
+    "augmented_validation", "worker_seed_duplicated", "misaligned_labels", "row_loss", "inconsistent_transform",
+    "batch_dependent_transform", "wrong_dtype", "scrambled_axes",
+)
 REPREPARED = ("misaligned_labels", "inconsistent_transform", "batch_dependent_transform", "nondeterministic_transform")
 
 
@@ -62,6 +66,14 @@ def no_augmentation(subject: Any) -> Recipe:
     if subject.recipe.training.augment is None:
         raise Missing("nothing is augmented")
     return subject.recipe.with_training(augment=None)  # type: ignore[no-any-return]
+
+
+@swap(change="firstfault's own loader", undoes=(*LOADED, "destructive_augmentation", "no_shuffle"))
+def own_loader(subject: Any) -> Recipe:
+    """The prepared tensors batched and shuffled by firstfault, without augmentation."""
+    if subject.recipe.training.loader is None:
+        raise Missing("the target declares no loader")
+    return subject.recipe.with_training(loader=None, shuffle=True)  # type: ignore[no-any-return]
 
 
 @swap(change="the raw labels", undoes=("label_scaled", "label_encoding_order"))

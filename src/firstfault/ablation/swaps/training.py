@@ -141,8 +141,8 @@ def fitting_loss(subject: Any) -> Recipe:
 @swap(change="shuffled batches", undoes=("no_shuffle",))
 def shuffled(subject: Any) -> Recipe:
     """A new order every epoch."""
-    if subject.recipe.training.shuffle:
-        raise Missing("the batches are shuffled already")
+    if subject.recipe.training.shuffle or subject.recipe.training.loader is not None:
+        raise Missing("the batches are shuffled already, or by the user's loader")
     return subject.recipe.with_training(shuffle=True)  # type: ignore[no-any-return]
 
 

@@ -75,7 +75,8 @@ def _write_results(subject: Any, expected: Expected) -> None:
     from firstfault.expecting.page import write_page
 
     results = {name: found.result for name, found in expected.validations.items()}
-    document = {"suite": expected.suite.to_json_dict(), "origin": expected.origin, **results}
+    suite = next(iter(expected.tables.values())).known.masked_tree(expected.suite.to_json_dict())
+    document = {"suite": suite, "origin": expected.origin, **results}
     (subject.folder / RESULT).write_text(json.dumps(document, indent=1, default=str), encoding="utf-8")
     write_page({f"{name}, against {expected.origin}": found for name, found in expected.validations.items()}, subject.folder / PAGE)
 

@@ -1,97 +1,33 @@
-"""Rows that occur more than once: within train, across splits, and with different labels.
-
-Tables of few distinct values repeat by chance. A copied row is told from a natural repeat by its
-surprisal, −Σ log of its values' frequencies: chance repeats common rows, copying repeats any row.
-"""
+"""Rows that occur more than once: within the source, across splits, and with different labels; and missing values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.data.hashing import Scan, scan, scans, table, with_labels
+from firstfault.checks.data.repeats import agreement, by_chance, copied_share, default_rows, repeats
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, Splits, to_array
 
-MOST_COLUMNS = 300
+__all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap", "table"]
+
+Array = np.ndarray[Any, Any]
+
+MOST_LISTED = 100
+LOOKED_AT = 200
 
 
-def table(X: Any) -> pd.DataFrame | None:
-    """Inputs as a frame of at most 300 columns; None for images and other large samples."""
-    if isinstance(X, pd.DataFrame):
-        return X if X.shape[1] <= MOST_COLUMNS else None
-    array = to_array(X)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or array.shape[1] > MOST_COLUMNS:
-        return None
-    return pd.DataFrame(array, columns=[str(column) for column in range(array.shape[1])])
+class _Part(NamedTuple):
+    """A split by its name, with its scan."""
 
-
-def row_hashes(X: Any) -> np.ndarray[Any, Any]:
-    """A 64-bit hash per sample `(N,)`, equal for equal samples."""
-    if isinstance(X, pd.DataFrame):
-        plain = X.apply(lambda column: column.astype(str) if column.dtype == object or str(column.dtype) == "category" else column)
-        return np.asarray(pd.util.hash_pandas_object(plain, index=False).to_numpy())
-    array = np.ascontiguousarray(to_array(X)).reshape(len(X), -1)
-    if array.dtype == object:
-        return np.asarray(pd.util.hash_pandas_object(pd.Series([str(row) for row in array]), index=False).to_numpy())
-    words = pd.util.hash_array(array.ravel()).reshape(array.shape).astype(np.uint64)
-    weights = np.random.default_rng(0).integers(1, 2**63, size=array.shape[1], dtype=np.uint64) | np.uint64(1)
-    with np.errstate(over="ignore"):
-        return np.asarray((words * weights).sum(1))
-
-
-def empty_rows(X: Any) -> np.ndarray[Any, Any]:
-    """Which rows `(N,)` hold no value at all: they are alike, but no copies."""
-    if isinstance(X, pd.DataFrame):
-        return np.asarray(X.isna().all(axis=1).to_numpy())
-    array = to_array(X).reshape(len(X), -1)
-    return np.asarray(np.isnan(array).all(1)) if array.dtype.kind == "f" else np.zeros(len(array), bool)
-
-
-def surprisal(X: Any, hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
-    """−Σ log frequency of a row's values among the distinct rows `(N,)`; None for images, which don't repeat by chance.
-
-    Args:
-        X: the rows.
-        hashes: `row_hashes(X)`.
-    """
-    frame = table(X)
-    if frame is None:
-        return None
-    total, distinct = np.zeros(len(frame)), ~pd.Series(hashes).duplicated().to_numpy()
-    for column in frame.columns:
-        codes, _ = pd.factorize(frame[column].astype(str) if frame[column].dtype == object else frame[column])
-        share = np.bincount(codes[distinct] + 1, minlength=codes.max() + 2) / distinct.sum()
-        total -= np.log(share[codes + 1])
-    return total
-
-
-def copied_share(repeated: np.ndarray[Any, Any], rarity: np.ndarray[Any, Any] | None) -> float:
-    """The share of rows that are copies rather than chance repeats.
-
-    Args:
-        repeated: whether each row is repeated `(N,)`.
-        rarity: its surprisal `(N,)`, or None when every repeat is a copy.
-    """
-    share = float(repeated.mean())
-    if rarity is None or share == 0:
-        return share
-    middle = float(np.median(rarity))
-    rare = float((repeated & (rarity >= middle)).mean())
-    return min(share, 2 * rare)
-
-
-def _train_rows(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    """Hashes and surprisal of the raw training rows, `(N,)` each; computed once per subject."""
-    if "train_rows" not in subject.built:
-        X = subject.raw.train.X
-        hashes = row_hashes(X)
-        subject.built["train_rows"] = hashes, surprisal(X, hashes)
-    return subject.built["train_rows"]  # type: ignore[no-any-return]
+    name: str
+    split: Split
+    rows: Scan
 
 
 def _dtype_is_discrete_label(y: Any) -> bool:
@@ -99,23 +35,80 @@ def _dtype_is_discrete_label(y: Any) -> bool:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"duplicate_rows": 0.9})
-def duplicate_rows(subject: Any, *, share: float = 0.05) -> Iterator[Judgement]:
-    """Find training rows that are copies of others; `value` is the share of copies, without chance repeats.
+def duplicate_rows(subject: Any, *, share: float = 0.05, certain: float = 0.01) -> Iterator[Judgement]:
+    """Find rows of the training source that are copies of others, label and all; `value` is the share of copies.
 
-    Sentences repeat by nature, so that for a language model it is a warning.
+    The splits that firstfault drew belong to the source. Where chance explains next to no repeat (a column, or half of
+    the columns, that two different rows never share), every repeat is a copy, and more than `certain` of the rows a
+    fault; where rows do repeat by chance, copies are told by their rarity, and more than `share` a fault. Sentences repeat by
+    nature, so that for a language model it is a warning.
 
-    Source: our planted faults and UCI Adult, whose natural repeats (10 %) are common rows.
+    Source: our planted faults; UCI Adult, whose natural repeats (10 %) are common rows; iris and digits (1–2 repeats).
     """
-    train = subject.raw.train
-    rows, rarity = _train_rows(subject)
-    hashes = rows ^ pd.util.hash_array(to_array(train.y).reshape(len(train.y), -1)[:, 0].astype(str).astype(object))
-    repeated = pd.Series(hashes).duplicated().to_numpy() & ~empty_rows(train.X)
-    value = copied_share(repeated, rarity)
+    parts = _source(subject)
+    hashes = np.concatenate([with_labels(part.rows, part.split) for part in parts])
+    repeated = repeats(hashes) & ~np.concatenate([part.rows.empty for part in parts])
+    count, total = int(repeated.sum()), len(hashes)
+    if not count:
+        yield passed(f"none of the {total} rows is a repeat", value=0.0, where="train")
+        return
+    bounded = repeated & ~default_rows(hashes, repeated)
+    chance = bounded.mean() > certain and by_chance(int(bounded.sum()), total**2 / 2, agreement(subject))
+    value = copied_share([part.split.X for part in parts], hashes, bounded) if chance else float(bounded.mean())
+    bound = share if chance else certain
     yield judge(
-        value, above=share, otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL,
-        where="train", message=f"{int(repeated.sum())} of {len(repeated)} training rows are repeats, {value:.1%} copies",
-        fix="drop the copies before splitting",
+        value, above=bound, otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL, where="train",
+        message=f"{count} of the {total} rows are repeats" + (f", {value:.1%} copies" if chance else ": too many for chance" if value > certain else ""),
+        fix="drop the copies before splitting", artifacts=_listed(subject, parts, hashes, repeated) if value > bound else (),
     )
+
+
+def _source(subject: Any) -> list[_Part]:
+    """The splits that were declared as one source, train last."""
+    declared, rows = subject.target.data.declared_splits, scans(subject)
+    return [_Part(name, split, rows[name]) for name, split in reversed(subject.raw.items()) if name not in declared]
+
+
+def _listed(subject: Any, parts: Sequence[_Part], hashes: Array, repeated: Array) -> tuple[str, ...]:
+    """Write the first pairs of equal rows to `duplicate_rows.csv`."""
+    later = np.flatnonzero(repeated)[-MOST_LISTED:]                     # train comes last, and is what the user looks at
+    return _write_pairs(subject, "duplicate_rows.csv", parts, later, _first_of(hashes, hashes[later]))
+
+
+def _first_of(hashes: Array, wanted: Array) -> Array:
+    """Where each of a few hashes occurs first."""
+    places = np.flatnonzero(np.isin(hashes, wanted))
+    first = pd.Series(places, index=hashes[places]).groupby(level=0).first()
+    return np.asarray(first.loc[wanted].to_numpy())
+
+
+def _write_pairs(subject: Any, name: str, parts: Sequence[_Part], later: Array, first: Array) -> tuple[str, ...]:
+    """One line per pair: where the row is, where its equal is, and its values, personal ones masked."""
+    ends = np.cumsum([len(part.rows.hashes) for part in parts])
+    pairs = {}
+    for heading, places in (("", later), ("equal_", first)):
+        of = np.searchsorted(ends, places, side="right")
+        pairs[f"{heading}split"] = [parts[part].name for part in of]
+        pairs[f"{heading}row"] = [int(place - (ends[part - 1] if part else 0)) for place, part in zip(places, of, strict=True)]
+    lines = pd.DataFrame(pairs)
+    frames = [table(part.split.X) for part in parts]
+    if all(frame is not None for frame in frames):
+        shown = [frames[part_of].iloc[[row]] for part_of, row in _places(lines, parts)]     # type: ignore[union-attr]
+        lines = pd.concat([lines, _masked(pd.concat(shown), frames[-1]).reset_index(drop=True)], axis=1)
+    lines.to_csv(subject.folder / name, index=False)
+    return (name,)
+
+
+def _places(lines: pd.DataFrame, parts: Sequence[_Part]) -> list[tuple[int, int]]:
+    names = [part.name for part in parts]
+    return [(names.index(split), row) for split, row in zip(lines["split"], lines["row"], strict=True)]
+
+
+def _masked(rows: pd.DataFrame, frame: Any) -> pd.DataFrame:
+    """Rows of a frame with personal values masked; what is personal shows in more rows than a few."""
+    from firstfault.privacy import masked
+
+    return masked(pd.concat([rows, frame.iloc[:LOOKED_AT]], ignore_index=True)).iloc[: len(rows)]
 
 
 def _given(subject: Any) -> list[str]:
@@ -124,10 +117,11 @@ def _given(subject: Any) -> list[str]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.95})
-def split_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+def split_overlap(subject: Any, *, share: float = 0.01, certain: float = 0.003) -> Iterator[Judgement]:
     """Find rows of train in the validation and test splits that the user made, or that `prepare` returns.
 
-    `value` is the share of copied rows of the worst split, without chance repeats.
+    `value` is the share of copied rows of the worst split. Where chance explains next to no equal rows, every one of them
+    is a copy, and more than `certain` of a split a fault; else copies are told by their rarity, and more than `share` is one.
 
     Source: Kapoor & Narayanan 2023; Barz & Denzler 2020 (overlap in CIFAR is 3–10 %).
     """
@@ -135,31 +129,65 @@ def split_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
     if not names:
         yield skipped("firstfault drew the splits itself")
         return
-    splits = _splits(subject)
-    if splits is None:
+    parts = _parts(subject)
+    if parts is None:
         yield skipped("the prepared splits could not be made")
         return
-    known = set(row_hashes(splits.train.X).tolist())
-    worst: tuple[float, str, int] = (0.0, names[0], 0)
-    for name in names:
-        split = dict(splits.items())[name]
-        hashes = row_hashes(split.X)
-        repeated = np.fromiter((value in known for value in hashes.tolist()), bool) & ~empty_rows(split.X)
-        worst = max(worst, (copied_share(repeated, surprisal(split.X, hashes)), name, int(repeated.sum())))
-    value, name, count = worst
+    source = [part for name, part in parts.items() if name not in names]
+    known = np.sort(np.concatenate([part.rows.hashes for part in source]))
+    found = {name: _among(parts[name].rows, known) for name in names}
+    judged = {name: _overlap(subject, source, parts[name], found[name], certain) for name in names}
+    name = max(names, key=lambda name: judged[name][0] / (share if judged[name][1] else certain))
+    value, chance = judged[name]
+    bound = share if chance else certain
+    count, total = int(found[name].sum()), len(found[name])
     yield judge(
-        value, above=share, where=name, message=f"{count} rows of {name} are also in train, {value:.1%} of it copied",
-        fix="deduplicate before splitting, and oversample after",
+        value, above=bound, where=name, fix="deduplicate before splitting, and oversample after",
+        message=f"{count} of the {total} rows of {name} are also in train" + (f", {value:.1%} of it copied" if chance else ""),
+        artifacts=_listed_across(subject, source, parts[name], found[name]) if value > bound else (),
     )
 
 
-def _splits(subject: Any) -> Splits | None:
+def _parts(subject: Any) -> dict[str, _Part] | None:
     if subject.target.prepare is None:
-        return subject.raw  # type: ignore[no-any-return]
+        rows = scans(subject)
+        return {name: _Part(name, split, rows[name]) for name, split in subject.raw.items()}
     try:
-        return subject.prepared  # type: ignore[no-any-return]
+        prepared: Splits = subject.prepared
     except Exception:
         return None
+    return {name: _Part(name, split, scan(split.X)) for name, split in prepared.items()}
+
+
+def _among(rows: Scan, known: Array) -> Array:
+    """Which rows `(N,)` occur among sorted hashes."""
+    order = np.argsort(rows.hashes)
+    wanted = rows.hashes[order]
+    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    found = np.zeros(len(wanted), bool)
+    found[order] = known[places] == wanted
+    return found & ~rows.empty
+
+
+def _overlap(subject: Any, source: list[_Part], part: _Part, found: Array, certain: float) -> tuple[float, bool]:
+    """The share of a split that is copied from its source, and whether some of it may be chance."""
+    if not found.any():
+        return 0.0, True
+    known = np.concatenate([other.rows.hashes for other in source])
+    bounded = found & ~default_rows(part.rows.hashes, found)
+    if bounded.mean() <= certain:
+        return float(bounded.mean()), False
+    if subject.target.prepare is None and not by_chance(int(bounded.sum()), len(known) * len(found), agreement(subject)):
+        return float(bounded.mean()), False
+    repeated = np.concatenate([np.full(len(known), np.nan), bounded])
+    return copied_share([*(other.split.X for other in source), part.split.X], np.concatenate([known, part.rows.hashes]), repeated), True
+
+
+def _listed_across(subject: Any, source: list[_Part], part: _Part, found: Array) -> tuple[str, ...]:
+    """Write the first rows of a split that are in train to `split_overlap.csv`."""
+    rows = np.flatnonzero(found)[:MOST_LISTED]
+    hashes = np.concatenate([known.rows.hashes for known in source])
+    return _write_pairs(subject, "split_overlap.csv", [*source, part], rows + len(hashes), _first_of(hashes, part.rows.hashes[rows]))
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"conflicting_labels": 0.9})
@@ -173,11 +201,13 @@ def conflicting_labels(subject: Any, *, share: float = 0.03) -> Iterator[Judgeme
     if y.ndim != 1 or not _dtype_is_discrete_label(y):
         yield skipped("conflicts need one class label per row")
         return
-    rows, rarity = _train_rows(subject)
-    frame = pd.DataFrame({"row": rows, "label": pd.factorize(pd.Series(y))[0]})
-    in_conflict = frame.groupby("row")["label"].transform("nunique").to_numpy() > 1
-    in_conflict &= ~empty_rows(train.X)
-    value = copied_share(in_conflict, rarity)
+    rows = scans(subject)["train"]
+    repeated = pd.Series(rows.hashes).duplicated(keep=False).to_numpy() & ~rows.empty
+    in_conflict = np.zeros(len(y), bool)
+    if repeated.any():
+        frame = pd.DataFrame({"row": rows.hashes[repeated], "label": pd.factorize(pd.Series(y[repeated]))[0]})
+        in_conflict[repeated] = frame.groupby("row")["label"].transform("nunique").to_numpy() > 1
+    value = copied_share([train.X], rows.hashes, in_conflict & ~default_rows(rows.hashes, in_conflict))
     yield judge(
         value, above=share, where="train labels", message=f"{int(in_conflict.sum())} training rows share their inputs with a row of another label",
         fix="decide one label per input",
@@ -194,7 +224,7 @@ def group_overlap(subject: Any, *, share: float = 0.0) -> Iterator[Judgement]:
     if group is None or not isinstance(subject.raw.train.X, pd.DataFrame):
         yield skipped("the target declares no data.group")
         return
-    known = set(subject.raw.train.X[group].tolist())
+    known = subject.raw.train.X[group].dropna().unique()
     shares = {name: float(split.X[group].isin(known).mean()) for name, split in subject.raw.items() if name != "train"}
     worst = max(shares, key=lambda name: shares[name])
     yield judge(
@@ -212,18 +242,17 @@ def missing_values(subject: Any) -> Iterator[Judgement]:
     Source: FAULTS of this project: non-finite before the model.
     """
     train = subject.raw.train
-    frame = train.X if isinstance(train.X, pd.DataFrame) else table(train.X)
     y_missing = int(pd.isna(to_array(train.y)).sum())
     if y_missing:
         yield Judgement(Status.FAIL, f"{y_missing} of {len(train.y)} training labels are missing", value=y_missing, threshold=0,
                         where="train labels", fix="drop rows without a label")
         return
-    missing = frame.isna().mean() if frame is not None else pd.Series({"inputs": _nan_share(train.X)})
-    columns = [str(name) for name in missing[missing > 0].index]
+    missing = scans(subject)["train"].missing
+    columns = [name for name, count in missing.items() if count]
     if not columns:
         yield passed("no training cell is missing")
         return
-    value = float(missing.mean())
+    value = sum(missing.values()) / max(1, int(np.prod(np.shape(train.X))))
     text = f"{value:.1%} of the training cells are missing, in {len(columns)} columns"
     arrives = _reaches_model(subject)
     yield Judgement(
@@ -232,16 +261,13 @@ def missing_values(subject: Any) -> Iterator[Judgement]:
     )
 
 
-def _nan_share(X: Any) -> float:
-    array = to_array(X)
-    return float(np.isnan(array).mean()) if array.dtype.kind == "f" else 0.0
-
-
 def _reaches_model(subject: Any) -> int:
-    from firstfault.stages import numbers
-
     try:
         prepared = subject.prepared.train.X
     except Exception:
         return 0
+    if isinstance(prepared, pd.DataFrame):
+        return sum(int(prepared[name].isna().sum()) for name in prepared.select_dtypes(include=["number"]).columns)
+    from firstfault.stages import numbers
+
     return int(np.isnan(numbers(prepared)).sum())

@@ -115,7 +115,7 @@ def _call(spy: _Spy, outputs: torch.Tensor | None, error: Exception | None = Non
 
 def _in_fit(subject: Any) -> LossCall:
     """Run the user's loop on a model of its own until it calls a loss, or calls the model a second time."""
-    from firstfault.loop import loader
+    from firstfault.loading import loader
 
     recipe = subject.recipe
     outputs: list[Any] = []

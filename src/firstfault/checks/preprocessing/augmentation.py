@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, skipped
-from firstfault.checks.preprocessing.rerun import fixed_seeds
-from firstfault.errors import UserCodeError
+from firstfault.checks.preprocessing.rerun import fixed_seeds, flat, unmatched
+from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.loading import UserBatches, is_pair
+from firstfault.recipe import Recipe, Tensors
 
 MOST_ROWS = 1_500
 PASSES = 2
@@ -28,22 +30,27 @@ def destructive_augmentation(subject: Any, *, worse: float = 0.15, learnable: fl
     Source: TheDeepChecker, augmented data must stay alike; scored by learning, as a flip moves every pixel.
     """
     recipe = subject.recipe
-    if recipe.training.augment is None:
+    if recipe.training.augment is None and recipe.training.loader is None:
         yield skipped("nothing is augmented")
         return
     if recipe.task not in ("classification", "regression") or recipe.train.y.ndim != 1:
         yield skipped("only one label per sample is judged")
         return
-    train, held = recipe.train.rows(slice(MOST_ROWS)), recipe.validation.rows(slice(MOST_ROWS))
+    train, held = (loaded(recipe, part.rows(slice(MOST_ROWS)), "validation") for part in (recipe.train, recipe.validation))
     plain = recipe.inputs_for(subject.model, train.x)
-    augmented = [_augmented(recipe, plain, number) for number in range(PASSES)]
-    if any(len(x) != len(plain) or x[0].numel() != plain[0].numel() for x in augmented):
-        yield skipped("augmented inputs have another shape")
+    augmented = [_augmented(subject, number) for number in range(PASSES)]
+    if any(not len(part) or part.x[0].numel() != plain[0].numel() or part.y.ndim != 1 for part in augmented):
+        yield skipped("augmented inputs have another shape, or labels of another kind")
         return
+    if recipe.training.augment is None and alike(augmented[0].x, train.x):
+        yield skipped("the loader augments nothing")
+        return
+    place = "training.augment" if recipe.training.augment else "training.loader"
     test = _features(held.x), held.y.numpy()
     floor = _guess(recipe.task, test[1])
     before = _best(recipe.task, _features(plain), train.y.numpy(), *test)
-    after = _best(recipe.task, np.concatenate([_features(x) for x in augmented]), np.tile(train.y.numpy(), PASSES), *test)
+    answers = np.concatenate([part.y.cpu().numpy() for part in augmented])
+    after = _best(recipe.task, np.concatenate([_features(part.x) for part in augmented]), answers, *test)
     if before - floor < learnable:
         yield skipped("simple models learn too little from these inputs to tell")
         return
@@ -52,18 +59,44 @@ def destructive_augmentation(subject: Any, *, worse: float = 0.15, learnable: fl
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"a simple model scores {after:.2f} on plain rows after learning from augmented ones, and {before:.2f} without",
-        value=gone, threshold=1 / 3, where="training.augment" if bad else None,
+        value=gone, threshold=1 / 3, where=place if bad else None,
         fix="weaken or drop the augmentation" if bad else None,
     )
 
 
-def _augmented(recipe: Any, x: torch.Tensor, seed: int) -> torch.Tensor:
-    batches = torch.split(x.clone(), recipe.training.batch_size)
+def _augmented(subject: Any, seed: int) -> Tensors:
+    """Training rows as the loop gives them to the model: through the user's loader, and augmented."""
+    recipe, augment = subject.recipe, subject.recipe.training.augment
     with fixed_seeds(seed), torch.no_grad():
+        rows = loaded(recipe, recipe.train.rows(slice(MOST_ROWS)), "train")
+        x = recipe.inputs_for(subject.model, rows.x)
         try:
-            return torch.cat([recipe.training.augment(batch) for batch in batches])
+            x = torch.cat([augment(batch) for batch in torch.split(x.clone(), recipe.training.batch_size)]) if augment else x
         except Exception as error:
             raise UserCodeError(Layer.TRAINING, "training.augment", error, recipe.root) from error
+    return Tensors(x, rows.y)
+
+
+def loaded(recipe: Recipe, rows: Tensors, split: str) -> Tensors:
+    """Rows as the user's loader gives them on the path of a split; as they are without a loader of batches of one shape.
+
+    Raises:
+        Missing: when its batches are no such pairs, or it refuses a part of the rows.
+    """
+    if recipe.training.loader is None:
+        return rows
+    try:
+        pairs = [batch for batch in UserBatches(recipe, rows, split) if is_pair(batch)]
+    except UserCodeError as refused:
+        raise Missing(f"the loader refuses a part of the rows: {refused}") from refused
+    if not pairs or any(part.shape[1:] != first.shape[1:] for pair in pairs for part, first in zip(pair, pairs[0], strict=True)):
+        raise Missing("the loader's batches are no pairs (x, y) of one shape")
+    return Tensors(torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))
+
+
+def alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two sets of rows are the same but for their order."""
+    return a.shape == b.shape and unmatched(flat(a), flat(b)) < 0.01
 
 
 def _features(x: torch.Tensor) -> Any:

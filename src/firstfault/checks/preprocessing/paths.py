@@ -15,7 +15,6 @@ from firstfault.checks.preprocessing.rerun import (
     apart_by_row,
     flat,
     joined,
-    moved_columns,
     reference_run,
     rerun,
     rows_change_split,
@@ -25,12 +24,10 @@ from firstfault.checks.preprocessing.rerun import (
 )
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
-from firstfault.preparing import prepare
+from firstfault.preparing import Pipeline, prepare
 from firstfault.splits import Split, Splits, to_array
 
-MOST_ROWS = 5_000
 CODES = 20
-FEWEST_ROWS = 20
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nondeterministic_transform": 0.92})
@@ -44,24 +41,36 @@ def nondeterministic_transform(subject: Any, *, share: float = 0.01, size: float
     Source: FAULTS of this project; 0.02 deviations are below the seed noise of our planted faults.
     """
     try:
-        again = prepare(subject.target, subject.raw).prepared
+        twin = prepare(subject.target, subject.raw)
     except UserCodeError as error:
         yield Judgement(
             Status.WARN, f"the preparation runs once only: {error}", where=_last_step(subject), faults={},
             fix="let the preparation be called twice",
         )
         return
-    found = {name: apart(a.X, b.X) for (name, a), (_, b) in zip(subject.prepared.items(), again.items(), strict=True)}
-    if any(_material(entry, share, size) for entry in found.values()) and _same_rows(subject.prepared, again):
+    found = _twice(subject.prepared, twin.prepared)
+    if any(_material(entry, share, size) for entry in found.values()) and _same_rows(subject.prepared, twin.prepared):
         found = {name: Apart(0.0, 0.0) for name in found}
     worst = max(found, key=lambda name: found[name].share)
     held_out = any(_material(found[name], share, size) for name in ("validation", "test"))
     status = Status.FAIL if held_out else Status.WARN if _material(found["train"], share, size) else Status.PASS
     yield Judgement(
         status, f"{found[worst].share:.1%} of the values of {worst} differ when the same data are prepared twice",
-        value=found[worst].share, threshold=share, where=_last_step(subject) if status is not Status.PASS else None,
+        value=found[worst].share, threshold=share, where=_first_random(subject, twin, share, size) if status is not Status.PASS else None,
         fix="seed the step, or move the randomness into training.augment" if status is not Status.PASS else None,
     )
+
+
+def _twice(first: Splits, second: Splits) -> dict[str, Apart]:
+    return {name: apart(a.X, b.X) for (name, a), (_, b) in zip(first.items(), second.items(), strict=True)}
+
+
+def _first_random(subject: Any, twin: Pipeline, share: float, size: float) -> str:
+    """The first step after which two preparations of the same data differ."""
+    for first, second in zip(subject.pipeline.stages[1:], twin.stages[1:], strict=True):
+        if any(_material(entry, share, size) for entry in _twice(first.splits, second.splits).values()):
+            return str(first.name)
+    return _last_step(subject)
 
 
 def _material(entry: Apart, share: float, size: float) -> bool:
@@ -192,7 +201,7 @@ def inconsistent_transform(subject: Any, *, share: float = 0.01, size: float = 0
         status = Status.WARN
     yield Judgement(
         status, f"{value.share:.0%} of the values of the same rows differ between the paths of train and {worst}",
-        value=value.share, threshold=share, where=worst, fix="apply the same steps, fitted on train, to every split",
+        value=value.share, threshold=share, where=f"{_last_step(subject)}, {worst}", fix="apply the same steps, fitted on train, to every split",
         faults={fault: 0.95},
     )
 
@@ -223,7 +232,7 @@ def _against_train(train: Any, other: Any, rows: Any, n: int) -> Apart:
         loose = apart(own, theirs)
         return aligned if loose.share > 0.05 else Apart(0.0, 0.0)
     loose = apart(own, theirs)
-    return loose if loose.share > 0.5 else Apart(0.0, 0.0)       # some rows were dropped on one path
+    return loose if loose.share > 0.75 else Apart(0.0, 0.0)      # some rows were dropped on one path; half of train is sent down the other
 
 
 def _random_per_row(subject: Any) -> bool:
@@ -255,58 +264,3 @@ def _depends_on_company(subject: Any, size: float) -> bool:
         return False
     still = order[n // 2 :][1::2]
     return apart_by_row(first[still], second[still]).size > size
-
-
-@check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"batch_dependent_transform": 0.92})
-def batch_dependent_transform(subject: Any, *, size: float = 0.1, columns: float = 0.25) -> Iterator[Judgement]:
-    """Find steps whose result for a row depends on the other rows; `value` is the move in deviations.
-
-    Validation rows are prepared in another order, and once more together with training rows. It fails
-    when `columns` of the columns move by more than `size` deviations in another order, or by more than
-    twice that in other company: statistics of a large split that are taken anew are a warning.
-
-    Source: FAULTS of this project, the same row in two batches; 0.1 deviations is the error of a mean of 100 rows.
-    """
-    if not subject.pipeline.steps:
-        yield skipped("the target declares no steps that could be applied to a batch")
-        return
-    validation = subject.raw.validation
-    if len(validation.y) < FEWEST_ROWS:
-        yield skipped(f"validation has fewer than {FEWEST_ROWS} rows")
-        return
-    order = np.random.default_rng(0).permutation(len(validation.y))
-    company = joined(_at(subject.raw.train, slice(MOST_ROWS)), validation)
-    alone = flat(subject.prepared.validation.X)
-    shuffled = _applied(subject, rows_of(validation.X, order), order.argsort())
-    together = _applied(subject, company.X, slice(len(company.y) - len(validation.y), None))
-    by_order, by_company = (_move(alone, other, columns) for other in (shuffled, together))
-    if by_order is None or by_company is None or (by_order > size and _differs_anyway(subject, alone)):
-        yield skipped("the steps refuse other batches, drop rows, or differ from run to run")
-        return
-    value, bad = max(by_order, by_company), by_order > size or by_company > 2 * size
-    status = Status.FAIL if bad else Status.WARN if value > 1e-3 else Status.PASS
-    yield Judgement(
-        status, f"the same validation rows move by {value:.2g} deviations when they are prepared among other rows",
-        value=value, threshold=size, where=_last_step(subject) if status is not Status.PASS else None,
-        fix="use statistics fitted on train" if status is not Status.PASS else None,
-    )
-
-
-def _applied(subject: Any, X: Any, rows: Any) -> Any:
-    try:
-        return flat(subject.pipeline.apply(X))[rows]
-    except Exception:
-        return None
-
-
-def _move(alone: Any, other: Any, columns: float) -> float | None:
-    if other is None or other.shape != alone.shape:
-        return None
-    if unmatched(alone, other) < 0.05:      # the same rows in another order: `misaligned_labels` looks at that
-        return 0.0
-    return float(np.quantile(moved_columns(alone, other), 1 - columns))
-
-
-def _differs_anyway(subject: Any, alone: Any) -> bool:
-    again = _applied(subject, subject.raw.validation.X, slice(None))
-    return again is None or again.shape != alone.shape or apart_by_row(alone, again).share > 0

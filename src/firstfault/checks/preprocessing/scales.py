@@ -13,6 +13,7 @@ from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.loading import through_loader
 
 NORMALISING = (
     nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding, nn.EmbeddingBag,
@@ -30,7 +31,7 @@ class Received(NamedTuple):
 def received(subject: Any) -> Received:
     """The training inputs as the first layer with parameters gets them: a model may rescale by itself."""
     recipe = subject.recipe
-    x = recipe.inputs_for(subject.model, recipe.train.x[:SEEN_ROWS])
+    x = recipe.inputs_for(subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))]))
     if not x.is_floating_point():
         return Received(None, "the inputs are token ids")
     calls: list[tuple[nn.Module, torch.Tensor]] = []

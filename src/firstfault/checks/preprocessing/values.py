@@ -201,7 +201,7 @@ def wrong_dtype(subject: Any, *, error: float = 0.3) -> Iterator[Judgement]:
     if needed:
         yield Judgement(
             Status.FAIL, f"the model takes the prepared inputs only as {needed}", faults={"wrong_dtype": 0.92},
-            where=subject.pipeline.stages[-1].name, fix=f"convert the inputs to {needed}",
+            where=_first_of_floats(subject), fix=f"convert the inputs to {needed}",
         )
     else:
         yield passed("the model can take the type of the inputs")
@@ -212,12 +212,10 @@ def _error_of_cutting(first: Array, second: Array) -> float | None:
     if first.shape != second.shape or not first.size or (np.nan_to_num(second) % 1 != 0).any():
         return None
     first, second = np.nan_to_num(first), np.nan_to_num(second)
-    if not (first % 1 != 0).any():
+    if not (first % 1 != 0).any() or np.abs(second - first).max() > 1:
         first = first / max(float(np.abs(first).max()), 1.0)
         if not (second == np.floor(first)).all():
             return None
-    if np.abs(second - first).max() > 1:
-        return None
     deviation = float(first.std())
     return float(np.sqrt(((second - first) ** 2).mean())) / deviation if deviation else None
 
@@ -231,6 +229,15 @@ def _needed_type(subject: Any) -> str | None:
         return None
     whole = bool((x[torch.isfinite(x)] % 1 == 0).all()) and float(x.min()) >= 0
     return "int64" if whole and _runs(model, x.long()) else None
+
+
+def _first_of_floats(subject: Any) -> str:
+    """The first step after which whole numbers are floats."""
+    for before, after in itertools.pairwise(subject.pipeline.stages):
+        kinds = [np.asarray(to_array(stage.splits.train.X)).dtype.kind for stage in (before, after)]
+        if kinds[0] in "iu" and kinds[1] == "f":
+            return str(after.name)
+    return str(subject.pipeline.stages[-1].name)
 
 
 def _runs(model: Any, x: torch.Tensor) -> bool:

@@ -22,16 +22,13 @@ BIRTHPLACES = {
 }
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"nonfinite_loss": 0.6})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"nonfinite_loss": 0.6})
 def nonfinite_loss(subject: Any) -> Iterator[Judgement]:
     """Find NaN or infinity in a training, and name the tensor that was the first to hold one.
 
     Source: Amazon SageMaker Debugger, TensorVariance and ExplodingTensor; FAULTS of this project on birthplaces.
     """
-    record = subject.trained.record
-    if record is None or record.steps == 0:
-        yield skipped("no optimizer step was seen")
-        return
+    record = subject.record
     if record.first_nonfinite is None:
         yield passed(f"loss, gradients and weights stayed finite over {record.steps} steps")
         return
@@ -145,14 +142,14 @@ def _suspects(subject: Any, simple: Baselines) -> dict[str, float]:
     return faults
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"stalled": 0.4})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.4})
 def stalled(subject: Any, *, fall: float = 0.02) -> Iterator[Judgement]:
     """Look whether the training loss fell at all; `value` is its relative fall over the run.
 
     Source: Amazon SageMaker Debugger, LossNotDecreasing.
     """
-    record = subject.trained.record
-    if record is None or record.steps < 10 or record.first_nonfinite is not None:
+    record = subject.record
+    if record.steps < 10 or record.first_nonfinite is not None:
         yield skipped("fewer than 10 finite steps were seen")
         return
     drop = signs(record).drop
@@ -162,14 +159,14 @@ def stalled(subject: Any, *, fall: float = 0.02) -> Iterator[Judgement]:
     )
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"diverged": 0.5})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"diverged": 0.5})
 def diverged(subject: Any, *, growth: float = 2.0) -> Iterator[Judgement]:
     """Look whether the training loss ended above where it began; `value` is their ratio.
 
     Source: AutoTrainer (Zhang et al. 2021), exploding training.
     """
-    record = subject.trained.record
-    if record is None or record.steps < 10 or record.first_nonfinite is not None:
+    record = subject.record
+    if record.steps < 10 or record.first_nonfinite is not None:
         yield skipped("fewer than 10 finite steps were seen")
         return
     start, end = record.loss_ends()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,14 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.preprocessing.rerun import fixed_seeds
 from firstfault.finding import Layer, Status
+from firstfault.loading import batches_of, is_pair
 from firstfault.metrics import METRICS, metric_of
 from firstfault.prior import prior_score
+from firstfault.recipe import Recipe
+
+MOST_BATCHES = 500
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"user_code_raises": 1.0})
@@ -25,20 +31,20 @@ def training_crash(subject: Any) -> Iterator[Judgement]:
     yield Judgement(Status.FAIL, str(crash), where=crash.frame or "training", fix="make the training run; the exception is above")
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"missing_zero_grad": 0.95})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_zero_grad": 0.95})
 def missing_zero_grad(subject: Any, *, stale_share: float = 0.5) -> Iterator[Judgement]:
     """Find loops in which gradients from before an optimizer step are still there at the next backward.
 
-    `value` is the share of optimizer steps that were followed by a backward pass on used gradients.
+    `value` is the share of optimizer steps whose gradients were never cleared since the step before.
     Accumulating gradients between two optimizer steps is no fault.
 
     Source: Humbatova et al. 2020, taxonomy of real faults, missing zero_grad.
     """
-    record = subject.trained.record
-    if record is None or record.steps < 3:
+    record = subject.record
+    if record.steps < 3:
         yield skipped("fewer than 3 optimizer steps were seen")
         return
-    share = record.stale_gradients / max(1, record.steps - 1)
+    share = record.stale_steps / max(1, record.steps - 1)
     yield judge(
         share, above=stale_share, where="training loop",
         message=f"{share:.0%} of the steps start from gradients that the step before has already used",
@@ -46,7 +52,7 @@ def missing_zero_grad(subject: Any, *, stale_share: float = 0.5) -> Iterator[Jud
     )
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"missing_eval_mode": 0.9})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_eval_mode": 0.9})
 def missing_eval_mode(subject: Any) -> Iterator[Judgement]:
     """Find validation that runs while dropout or batch normalisation are in train mode.
 
@@ -54,8 +60,8 @@ def missing_eval_mode(subject: Any) -> Iterator[Judgement]:
 
     Source: TrainCheck (Jiang et al. 2025), invariant on module.training during evaluation.
     """
-    record = subject.trained.record
-    if record is None or record.validation_batches == 0:
+    record = subject.record
+    if record.validation_batches == 0:
         yield skipped("no forward pass without gradients, through a model with dropout or batch statistics, was seen")
         return
     share = record.validated_in_train_mode / record.validation_batches
@@ -277,20 +283,32 @@ def no_shuffle(subject: Any, *, within: float = 0.5) -> Iterator[Judgement]:
     Source: our planted faults; unsorted data without shuffling keep a ratio near 1.
     """
     recipe = subject.recipe
-    if recipe.training.shuffle:
+    own = recipe.training.loader is not None
+    if recipe.training.shuffle and not own:
         yield passed("the training split is shuffled")
         return
-    if recipe.task != "classification" or len(recipe.train) <= recipe.training.batch_size:
+    batches = label_batches(recipe)
+    if recipe.task != "classification" or len(batches) < 2:
         yield skipped("label entropy needs classes and more than one batch")
         return
-    whole = _entropy(recipe.train.y, recipe.classes)
-    parts = [_entropy(part, recipe.classes) for part in torch.split(recipe.train.y, recipe.training.batch_size)]
+    whole = _entropy(torch.cat(batches), recipe.classes)
+    parts = [_entropy(part, recipe.classes) for part in batches]
     ratio = float(sum(parts) / len(parts) / max(whole, 1e-9))
     yield judge(
-        ratio, below=within, where="training.shuffle",
-        message=f"without shuffling, a batch holds {ratio:.0%} of the label entropy of the whole split",
+        ratio, below=within, where="training.loader" if own else "training.shuffle",
+        message=f"{'in the order of the loader' if own else 'without shuffling'}, a batch holds {ratio:.0%} of the label entropy of the whole split",
         fix="shuffle the training split",
     )
+
+
+def label_batches(recipe: Recipe) -> list[torch.Tensor]:
+    """The class ids of each training batch, as the user's loader gives them, or in order; empty for labels that are no ids."""
+    if recipe.training.loader is None:
+        return list(torch.split(recipe.train.y, recipe.training.batch_size))
+    with fixed_seeds():
+        pairs = [batch for batch in islice(batches_of(recipe, "train", 0), MOST_BATCHES) if is_pair(batch)]
+    ids = [y for _, y in pairs if y.ndim == 1 and not y.is_floating_point() and int(y.min()) >= 0]
+    return ids if len(ids) == len(pairs) else []
 
 
 def _entropy(y: torch.Tensor, classes: int) -> float:

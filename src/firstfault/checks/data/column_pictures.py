@@ -1,0 +1,183 @@
+"""An overview of the columns to look at: a table of all of them, how the classes are shared, and where values are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Depth, Judgement, check, skipped
+from firstfault.checks.data.distances import is_number
+from firstfault.checks.data.hashing import scans, table
+from firstfault.checks.data.pictures import INK, MUTED, figure, save
+from firstfault.finding import Layer, Status
+from firstfault.privacy import kinds_of, masked_text
+from firstfault.splits import to_array
+
+Array = np.ndarray[Any, Any]
+
+TABLE, BALANCE, MISSING = "columns.csv", "class_balance.png", "missing_values.png"
+MOST_CLASSES, MOST_MISSING, MOST_ROWS, COMMONEST, IDENTIFYING = 20, 20, 50_000, 3, 0.5
+COLOURS = {"train": "#1f5fbf", "validation": "#c14a09", "test": "#17703f"}
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
+def column_overview(subject: Any) -> Iterator[Judgement]:
+    """Draw how the classes are shared (`class_balance.png`), where values are missing, and list the columns (`columns.csv`).
+
+    It judges nothing; `value` is the number of columns. The table takes distinct values, means and commonest values from at most 50,000
+    training rows, and shows none of personal columns. `missing_values.png` has the 20 columns that miss the most, and how far
+    they miss values in the same rows.
+
+    Source: UMLAUT and ydata-profiling, which show the same first.
+    """
+    frame = table(subject.raw.train.X)
+    classes = _classes(subject)
+    if frame is None and classes is None:
+        yield skipped("only tables and classes are shown")
+        return
+    files = [_draw_classes(subject, classes)] if classes is not None else []
+    told = []
+    if classes is not None:
+        told.append(f"{len(classes)} classes, {_brief(classes.index[0])} the most with {classes['train'].iloc[0]:.0%} of train")
+    if frame is not None:
+        missing = _missing(subject)
+        files += [_write_columns(subject, frame, missing)] + ([_draw_missing(subject, frame, missing)] if len(missing) else [])
+        told.append(f"{frame.shape[1]} columns, of which {len(missing)} miss values")
+    yield Judgement(Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=tuple(files))
+
+
+def _classes(subject: Any) -> pd.DataFrame | None:
+    """The share of each class (rows) in every split (columns), the commonest first; None for what has no classes."""
+    if subject.target.task == "multilabel":
+        return _label_shares(subject)
+    if subject.target.task != "classification" or any(np.ndim(split.y) != 1 for _, split in subject.raw.items()):
+        return None
+    shares = pd.DataFrame({name: pd.Series(to_array(split.y)).dropna().value_counts(normalize=True) for name, split in subject.raw.items()})
+    return shares.fillna(0.0).sort_values("train", ascending=False)
+
+
+def _label_shares(subject: Any) -> pd.DataFrame | None:
+    rates = {name: to_array(split.y) for name, split in subject.raw.items()}
+    if any(y.ndim != 2 or y.dtype.kind not in "biuf" for y in rates.values()) or len({y.shape[1] for y in rates.values()}) != 1:
+        return None
+    names = subject.target.data.label
+    count = rates["train"].shape[1]
+    index = list(names) if names is not None and not isinstance(names, str) and len(names) == count else [f"label {at}" for at in range(count)]
+    return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values("train", ascending=False)
+
+
+def _draw_classes(subject: Any, shares: pd.DataFrame) -> str:
+    shown = shares.iloc[:MOST_CLASSES]
+    made = figure(7.6, max(2.0, 0.36 * len(shown) + 1.1))
+    axes = made.subplots()
+    places = np.arange(len(shown))[::-1]
+    for at, (name, colour) in enumerate(COLOURS.items()):
+        axes.barh(places + 0.26 * (1 - at), shown[name], 0.24, color=colour, label=f"{name} ({len(getattr(subject.raw, name).y):,})")
+    axes.set_yticks(places, [_brief(value) for value in shown.index])
+    rest = "" if len(shown) == len(shares) else f", the {len(shown)} commonest of {len(shares)}"
+    axes.set_title(f"Share of each class in the splits{rest}", loc="left", fontsize=10, color=INK)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    _plain(axes)
+    return save(made, subject.folder, BALANCE)
+
+
+def _missing(subject: Any) -> pd.DataFrame:
+    """The missing share of the columns (rows) that miss values in any split (columns), the worst first."""
+    found = scans(subject)
+    shares = pd.DataFrame({name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in COLOURS}).fillna(0.0)
+    shares = shares[shares.max(axis=1) > 0]
+    return shares.loc[shares.max(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> str:
+    shown = missing.iloc[:MOST_MISSING]
+    together = _together(frame, list(shown.index))
+    made = figure(10.6 if together is not None else 7.6, max(2.2, 0.3 * len(shown) + 1.2))
+    axes = made.add_subplot(1, 2 if together is not None else 1, 1)
+    places = np.arange(len(shown))[::-1]
+    for at, (name, colour) in enumerate(COLOURS.items()):
+        axes.barh(places + 0.26 * (1 - at), shown[name], 0.24, color=colour, label=name)
+    axes.set_yticks(places, [_brief(value) for value in shown.index])
+    axes.set_title("Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"), loc="left", fontsize=10, color=INK)
+    axes.set_xlim(0, min(1.0, 1.15 * float(shown.to_numpy().max())))
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    _plain(axes)
+    if together is not None:
+        _draw_together(made, made.add_subplot(1, 2, 2), together, list(shown.index))
+    return save(made, subject.folder, MISSING)
+
+
+def _together(frame: pd.DataFrame, names: list[str]) -> Array | None:
+    """How far columns miss values in the same rows `(C, C)`: the correlation of being missing; None below two columns."""
+    part = frame.iloc[:: max(1, len(frame) // MOST_ROWS)]
+    places = {str(name): place for place, name in reversed(list(enumerate(frame.columns)))}
+    gaps = np.column_stack([part.iloc[:, places[name]].isna().to_numpy() for name in names]).astype(float)
+    if (gaps.std(0) > 0).sum() < 2:
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.corrcoef(gaps.T))
+
+
+def _draw_together(made: Any, axes: Any, together: Array, names: list[str]) -> None:
+    drawn = axes.imshow(together, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest", aspect="auto")
+    axes.set_yticks(range(len(names)), [_brief(name) for name in names])
+    axes.set_xticks(range(len(names)), [_brief(name, 14) for name in names], rotation=60, ha="right")
+    axes.set_title("Missing in the same rows of train (correlation)", loc="left", fontsize=10, color=INK)
+    made.colorbar(drawn, ax=axes, shrink=0.8).ax.tick_params(labelsize=7, colors=MUTED)
+    _plain(axes)
+
+
+def _plain(axes: Any) -> None:
+    axes.tick_params(labelsize=8, colors=MUTED)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _brief(value: Any, most: int = 26) -> str:
+    text = masked_text(str(value))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _write_columns(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> str:
+    part = frame.iloc[:: max(1, len(frame) // MOST_ROWS)].iloc[:MOST_ROWS]
+    personal = kinds_of(part) if part.columns.is_unique else {}
+    lines = []
+    for place, name in enumerate(part.columns):
+        share = float(missing["train"].get(str(name), 0.0))
+        lines.append({"column": str(name), "kind": _kind(part.iloc[:, place]), "missing": round(share, 5), **_described(part.iloc[:, place], personal.get(name))})
+    pd.DataFrame(lines).to_csv(subject.folder / TABLE, index=False, float_format="%.5g")
+    return TABLE
+
+
+def _kind(column: pd.Series) -> str:
+    if is_number(column):
+        return "number"
+    return "text" if column.dtype == object or isinstance(column.dtype, pd.StringDtype) else str(column.dtype)
+
+
+def _described(column: pd.Series, personal: str | None) -> dict[str, Any]:
+    """Distinct values, and the range of numbers or the commonest texts; of a personal column its kind."""
+    known = column.dropna()
+    codes = _codes(known)
+    counts = np.bincount(codes) if len(codes) else np.zeros(0, int)
+    described: dict[str, Any] = {"distinct": len(counts)}
+    if personal is not None:
+        return described | {"commonest": f"{personal} •••"}
+    if is_number(column):
+        values = known.to_numpy(dtype=float)
+        values = values[np.isfinite(values)]
+        return described | ({"min": values.min(), "mean": values.mean(), "max": values.max()} if len(values) else {})
+    if not len(counts) or len(counts) > max(COMMONEST, IDENTIFYING * len(known)):
+        return described
+    first = {code: place for place, code in reversed(list(enumerate(codes)))}
+    common = np.argsort(-counts, kind="stable")[:COMMONEST]
+    return described | {"commonest": ", ".join(f"{_brief(known.iloc[first[code]])} {counts[code] / len(known):.0%}" for code in common)}
+
+
+def _codes(known: pd.Series) -> Array:
+    try:
+        return np.asarray(pd.factorize(known)[0])
+    except TypeError:                                   # lists and mappings have no hash
+        return np.asarray(pd.factorize(known.astype(str))[0])

@@ -1,0 +1,313 @@
+"""The shape of the data: what could not be read, columns that differ between tables, and columns of unusable values."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.finding import Layer, Status
+from firstfault.folders import differences, in_words, listed
+from firstfault.reading import Reading
+from firstfault.splits import Split, to_array
+from firstfault.stages import numbers
+
+LOOKED_AT = 1_000
+FIRST = 100
+MOST_OTHERS = 3
+EARLIEST, LATEST = pd.Timestamp.min.year + 1, pd.Timestamp.max.year
+NESTED = (list, dict, set, tuple, np.ndarray)
+PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+GROUPED = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?|[-+]?\d{1,3}(\.\d{3})+,\d+|[-+]?\d+,\d+")
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
+
+
+def _readings(subject: Any) -> dict[str, Reading]:
+    readings = dict(subject.get("source").readings)
+    if subject.target.data.reference is not None:
+        readings["reference"] = subject.get("reference_reading")
+    return readings
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92, "schema_change": 0.95})
+def broken_files(subject: Any) -> Iterator[Judgement]:
+    """Find what of the files could not be read as it stands; `value` is how many lines or columns one defect concerns.
+
+    Lines with too few or too many fields, with an unclosed quote or in another encoding are corrupted inputs; files of a folder
+    with other columns than its first are a change of schema. What was read by a guess that fits the whole file is a warning.
+
+    Source: FAULTS of this project: corrupt files; RFC 4180: each line of a CSV file has the same number of fields.
+    """
+    readings = _readings(subject)
+    for name, reading in readings.items():
+        for defect in reading.defects:
+            known = defect.fault is not None
+            yield Judgement(
+                Status.FAIL if known else Status.WARN, defect.message, value=defect.lost, threshold=0, where=f"{defect.file} ({name})",
+                faults={defect.fault: 0.95 if defect.fault == "schema_change" else 0.92} if defect.fault else {}, fix=defect.fix,
+            )
+    if not any(reading.defects for reading in readings.values()):
+        notes = [note for reading in readings.values() for note in reading.notes]
+        yield passed("; ".join(["every line of the sources was read", *notes]), value=0)
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"schema_change": 0.95, "type_change": 0.92})
+def differing_columns(subject: Any) -> Iterator[Judgement]:
+    """Find columns of train that the declared splits lack or hold in another type, and those of the reference that train lacks.
+
+    `value` is how many. Columns that come on top are a warning. Samples of another shape are a fault as well.
+
+    Source: Breck et al. 2019, Data Validation for Machine Learning: the schema is the first thing to be checked.
+    """
+    pairs = list(_compared(subject))
+    if not pairs:
+        yield skipped("there is one table only: no reference, and no declared split")
+        return
+    found = [judgement for pair in pairs for judgement in _differences(*pair)]
+    yield from found
+    if not found:
+        yield passed(f"the columns agree between {', '.join(sorted({name for pair in pairs for name in pair[:2]}))}", value=0)
+
+
+def _compared(subject: Any) -> Iterator[tuple[str, str, Split, Split]]:
+    """What is expected, and what is held against it: train against the reference, and the declared splits against train."""
+    data, raw = subject.target.data, subject.raw
+    if data.reference is not None:
+        yield "the reference", "train", subject.reference, raw.train
+    for name in data.declared_splits:
+        yield "train", name, raw.train, getattr(raw, name)
+
+
+def _differences(known: str, name: str, first: Split, second: Split) -> Iterator[Judgement]:
+    if not isinstance(first.X, pd.DataFrame) or not isinstance(second.X, pd.DataFrame):
+        shapes = [np.shape(split.X)[1:] for split in (first, second)]
+        if shapes[0] != shapes[1]:
+            told = ["×".join(map(str, shape)) or "single values" for shape in shapes]
+            yield Judgement(Status.FAIL, f"samples of {name} are {told[1]}, those of {known} {told[0]}", value=1, threshold=0, where=name,
+                            faults={"schema_change": 0.95}, fix="bring both to one shape")
+        return
+    lacks, adds = differences(first.X.columns, second.X.columns)
+    if lacks or adds:
+        yield Judgement(
+            Status.FAIL if lacks else Status.WARN, f"{name} has other columns than {known}: {in_words(lacks, adds)}", value=len(lacks) + len(adds),
+            threshold=0, where=listed([*lacks, *adds]), faults={"schema_change": 0.95} if lacks else {}, fix="restore the columns",
+        )
+    types = _changed_types(first.X, second.X)
+    if types:
+        yield Judgement(
+            Status.FAIL, f"{len(types)} columns of {name} have another type than in {known}: {listed([f'{k} ({v})' for k, v in types.items()])}",
+            value=len(types), threshold=0, where=listed(list(types)), faults={"type_change": 0.92}, fix="parse the column as the expected type",
+        )
+
+
+def _changed_types(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, str]:
+    changed = {}
+    for name in first.columns.intersection(second.columns):
+        kinds = [_kind(frame[name]) for frame in (first, second)]
+        if None not in kinds and kinds[0] != kinds[1]:
+            changed[str(name)] = f"{kinds[1]} instead of {kinds[0]}"
+    return changed
+
+
+def _kind(values: pd.Series) -> str | None:
+    """`number`, `time` or `text`; None for what is neither or empty."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return "number" if values.notna().any() else None
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return "time"
+    dtype = values.cat.categories.dtype if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype
+    if isinstance(dtype, pd.StringDtype):
+        return "text"
+    return {"string": "text", "integer": "number", "floating": "number"}.get(_inferred(values)) if dtype.kind == "O" else None
+
+
+def _inferred(values: pd.Series) -> str:
+    return pd.api.types.infer_dtype(values, skipna=True)
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def constant_columns(subject: Any) -> Iterator[Judgement]:
+    """Find columns of train without any value, or with one value only; `value` is how many. They teach nothing.
+
+    Source: ydata-profiling's alerts `constant` and `empty`.
+    """
+    frame = subject.raw.train.X
+    if not isinstance(frame, pd.DataFrame) or len(frame) < 2:
+        yield skipped("only tables of at least two rows are looked at")
+        return
+    columns = {str(name): values for name, values in frame.items() if _starts_constant(values)}
+    empty = [name for name, values in columns.items() if values.isna().all()]
+    constant = [name for name, values in columns.items() if name not in set(empty) and _is_constant(values)]
+    told = [f"{len(names)} columns {word}: {listed(names)}" for names, word in ((empty, "have no value"), (constant, "are constant")) if names]
+    if not told:
+        yield passed("every column has at least two values", value=0)
+        return
+    yield Judgement(Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=listed([*empty, *constant]),
+                    fix="find out what emptied them, or drop them")
+
+
+def _starts_constant(values: pd.Series) -> bool:
+    """Whether the first two values are equal or both missing: no other column needs to be looked at."""
+    first, second = values.array[0], values.array[1]
+    return isinstance(first, NESTED) or isinstance(second, NESTED) or first is second or bool(pd.isna(first) and pd.isna(second)) \
+        or (not pd.isna(first) and not pd.isna(second) and bool(first == second))
+
+
+def _is_constant(values: pd.Series) -> bool:
+    """Whether all values are equal; a column that is in part missing is none."""
+    first = values.array[0]
+    if isinstance(first, NESTED) or pd.isna(first):
+        return False
+    return bool((values.iloc[:FIRST] == first).all()) and bool((values == first).all())
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def mixed_columns(subject: Any) -> Iterator[Judgement]:
+    """Find columns of train that mix types, or hold lists and mappings; `value` is how many.
+
+    Neither can be compared or encoded as it is: 1 and "1" become two categories, a list none.
+
+    Source: pandas, `infer_dtype`; its DtypeWarning for columns read in parts.
+    """
+    frame = subject.raw.train.X
+    if not isinstance(frame, pd.DataFrame):
+        yield skipped("only tables are looked at")
+        return
+    mixed = {str(name): types for name, values in frame.items() if values.dtype == object and (types := _mixture(values))}
+    if not mixed:
+        yield passed("every column holds values of one type", value=0)
+        return
+    told = listed([f"{name} ({types})" for name, types in mixed.items()])
+    yield Judgement(Status.WARN, f"{len(mixed)} columns hold values of several types, or nested ones: {told}", value=len(mixed), threshold=0,
+                    where=listed(list(mixed)), fix="give each column one type, and each nested value columns of its own")
+
+
+def _mixture(values: pd.Series) -> str | None:
+    if _inferred(values) not in ("mixed", "mixed-integer"):
+        return None
+    types = sorted({type(value) for value in values[values.notna()]}, key=lambda kind: kind.__name__)
+    nested = any(issubclass(kind, NESTED) for kind in types)
+    return ", ".join(kind.__name__ for kind in types[:4]) if nested or len(types) > 1 else None
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def numbers_as_text(subject: Any, *, share: float = 0.9) -> Iterator[Judgement]:
+    """Find columns of text that are numbers: with separators ("1,234"), or with a few words among them; `value` is how many.
+
+    At least `share` of 1,000 values of a column read as numbers. Whole numbers without separators may be codes, and are left alone.
+
+    Source: pandas reads a column as text when one value of it is none of its numbers.
+    """
+    frame = subject.raw.train.X
+    if not isinstance(frame, pd.DataFrame):
+        yield skipped("only tables are looked at")
+        return
+    found = {str(name): told for name, values in frame.items() if values.dtype == object or isinstance(values.dtype, pd.StringDtype)
+             if (told := _as_numbers(values, share))}
+    if not found:
+        yield passed("no column of text is made of numbers", value=0)
+        return
+    told = listed([f"{name} ({how})" for name, how in found.items()])
+    yield Judgement(Status.WARN, f"{len(found)} columns are numbers, but read as text: {told}", value=len(found), threshold=0,
+                    where=listed(list(found)), fix="parse them: read_csv(thousands=…, decimal=…, na_values=…)")
+
+
+def _as_numbers(values: pd.Series, share: float) -> str | None:
+    some = values.iloc[:: max(1, len(values) // LOOKED_AT)].tolist()
+    texts = [value.strip() for value in some if isinstance(value, str) and value.strip()]
+    grouped = sum(GROUPED.fullmatch(text) is not None for text in texts)
+    plain = [text for text in texts if PLAIN.fullmatch(text)]
+    others = set(texts) - set(plain) - {text for text in texts if GROUPED.fullmatch(text)}
+    if not texts or (grouped + len(plain)) / len(texts) < share or len(others) > MOST_OTHERS:
+        return None
+    if grouped:
+        return "with commas"
+    fractions = any("." in text for text in plain)
+    if others:
+        return f"{len(others)} words among them"
+    return "fractions as text" if fractions else None
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def impossible_dates(subject: Any) -> Iterator[Judgement]:
+    """Find dates before 1678 or after 2261, which pandas' nanoseconds cannot hold; `value` is how many there are.
+
+    They are often a code for "never" or "unknown" (9999-12-31, 0001-01-01), and overflow once they are parsed.
+
+    Source: pandas, Timestamp limitations.
+    """
+    frame = subject.raw.train.X
+    if not isinstance(frame, pd.DataFrame):
+        yield skipped("only tables are looked at")
+        return
+    found = {str(name): count for name, values in frame.items() if (count := _impossible(values))}
+    if not found:
+        yield passed(f"no date lies before {EARLIEST} or after {LATEST - 1}", value=0)
+        return
+    told = listed([f"{name} ({count})" for name, count in found.items()])
+    yield Judgement(Status.WARN, f"{sum(found.values())} dates lie before {EARLIEST} or after {LATEST - 1}: {told}", value=sum(found.values()),
+                    threshold=0, where=listed(list(found)), fix="read them as missing, or correct the source")
+
+
+def _impossible(values: pd.Series) -> int:
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return 0 if "[ns" in str(values.dtype) else int(((values.dt.year < EARLIEST) | (values.dt.year >= LATEST)).sum())
+    if values.dtype != object:
+        return 0
+    known = values.iloc[:FIRST].dropna().tolist()
+    if known and all(isinstance(value, str) and DATE.fullmatch(value) for value in known):
+        known = [value for value in values.tolist() if isinstance(value, str)]
+        if min(known) >= str(EARLIEST) and max(known) < str(LATEST):
+            return 0
+        return sum(DATE.fullmatch(value) is not None and not str(EARLIEST) <= value < str(LATEST) for value in known)
+    if known and all(isinstance(value, datetime.date) for value in known):
+        return sum(not EARLIEST <= value.year < LATEST for value in values.dropna().tolist() if isinstance(value, datetime.date))
+    return 0
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.92})
+def infinite_values(subject: Any) -> Iterator[Judgement]:
+    """Find infinite numbers in train; `value` is how many there are.
+
+    Those that reach the model are as bad as missing ones, a fault; those that the preprocessing replaces a warning.
+
+    Source: FAULTS of this project: non-finite before the model.
+    """
+    X = subject.raw.train.X
+    found = _infinite(X)
+    if not found:
+        yield passed("no number is infinite", value=0)
+        return
+    total, arrives = sum(found.values()), _infinite_inputs(subject)
+    yield Judgement(
+        Status.FAIL if arrives else Status.WARN, f"{total} numbers of train are infinite, in {listed(list(found))}"
+        + (f", and {arrives} reach the model" if arrives else ", and none reaches the model"), value=total, threshold=0,
+        where=listed(list(found)), faults=None if arrives else {}, fix="read them as missing, then impute or clip",
+    )
+
+
+def _infinite(X: Any) -> Mapping[str, int]:
+    if isinstance(X, pd.DataFrame):
+        return {
+            str(name): count for name, values in X.items()
+            if values.dtype.kind == "f" and (count := int(np.isinf(_floats(values)).sum()))
+        }
+    array = to_array(X)
+    count = int(np.isinf(array).sum()) if array.dtype.kind == "f" else 0
+    return {"inputs": count} if count else {}
+
+
+def _floats(values: pd.Series) -> np.ndarray[Any, Any]:
+    return values.to_numpy() if isinstance(values.dtype, np.dtype) else values.to_numpy(float, na_value=0.0)
+
+
+def _infinite_inputs(subject: Any) -> int:
+    try:
+        return int(np.isinf(numbers(subject.prepared.train.X)).sum())
+    except Exception:
+        return 0

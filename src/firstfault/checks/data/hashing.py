@@ -1,0 +1,167 @@
+"""One 64-bit number per sample, equal for equal samples, taken column by column: no copy of the data is made.
+
+Equal numbers hash alike whatever their width, and columns are matched by name, so that splits that were read
+apart (whole numbers here, floats there; columns in another order) can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from firstfault.splits import Split, to_array
+
+Array = np.ndarray[Any, Any]
+
+MOST_COLUMNS = 300
+CHUNK = 1 << 22
+EXACT = 1 << 53
+MISSING = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Scan(NamedTuple):
+    """One pass over the samples of a split.
+
+    `hashes` `(N,)` are uint64; `empty` `(N,)` marks samples without any value; `missing` counts missing cells by column.
+    """
+
+    hashes: Array
+    empty: Array
+    missing: Mapping[str, int]
+
+
+def table(X: Any) -> pd.DataFrame | None:
+    """Inputs as a frame of at most 300 columns; None for images and other large samples."""
+    if isinstance(X, pd.DataFrame):
+        return X if X.shape[1] <= MOST_COLUMNS else None
+    array = to_array(X)
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] > MOST_COLUMNS:
+        return None
+    return pd.DataFrame(array, columns=[str(column) for column in range(array.shape[1])])
+
+
+def scan(X: Any) -> Scan:
+    """Hash samples `(N, …)` of a frame or an array."""
+    if isinstance(X, pd.DataFrame):
+        return _scan_frame(X)
+    array = to_array(X)
+    if array.dtype.kind in "biuf":
+        return _scan_numbers(array)
+    frame = table(array)
+    if frame is None:
+        frame = pd.DataFrame({"inputs": [str(sample) for sample in array]})
+    return _scan_frame(frame)
+
+
+def scans(subject: Any) -> dict[str, Scan]:
+    """The scan of every raw split by its name; made once per subject."""
+    if "row_scans" not in subject.built:
+        subject.built["row_scans"] = {name: scan(split.X) for name, split in subject.raw.items()}
+    return subject.built["row_scans"]  # type: ignore[no-any-return]
+
+
+def with_labels(rows: Scan, split: Split) -> Array:
+    """Hashes `(N,)` of samples together with their labels."""
+    return np.asarray(rows.hashes ^ (scan(split.y).hashes >> np.uint64(1)))
+
+
+def _scan_frame(frame: pd.DataFrame) -> Scan:
+    hashes, empty = np.zeros(len(frame), np.uint64), np.ones(len(frame), bool)
+    missing: dict[str, int] = {}
+    for place, weight in enumerate(_weights([str(name) for name in frame.columns])):
+        words, absent = column_words(frame.iloc[:, place])
+        missing[str(frame.columns[place])] = 0 if absent is None else int(absent.sum())
+        empty &= False if absent is None else absent
+        words *= weight
+        hashes += words
+    return Scan(hashes, empty, missing)
+
+
+def _scan_numbers(array: Array) -> Scan:
+    flat = array.reshape(len(array), -1)
+    hashes, empty = np.zeros(len(flat), np.uint64), np.zeros(len(flat), bool)
+    counts = np.zeros(flat.shape[1], np.int64)
+    weights = _weights([str(place) for place in range(flat.shape[1])])
+    step = max(1, CHUNK // max(1, flat.shape[1]))
+    for start in range(0, len(flat), step):
+        part = slice(start, start + step)
+        words, absent = _number_words(flat[part])
+        hashes[part] = (words * weights).sum(1)
+        if absent is not None:
+            empty[part], counts = absent.all(1), counts + absent.sum(0)
+    few = flat.shape[1] <= MOST_COLUMNS
+    return Scan(hashes, empty, {str(place): int(count) for place, count in enumerate(counts)} if few else {"inputs": int(counts.sum())})
+
+
+def _weights(names: list[str]) -> Array:
+    words = pd.util.hash_array(np.array(names, dtype=object), categorize=False) if names else np.zeros(0, np.uint64)
+    return np.asarray(_mixed(np.array(words, dtype=np.uint64)) | np.uint64(1))
+
+
+def _mixed(words: Array) -> Array:
+    """Spread the bits of uint64 words over the whole word, in place (a step of SplitMix64)."""
+    words *= np.uint64(0x9E3779B97F4A7C15)
+    words ^= words >> np.uint64(32)
+    words *= np.uint64(0xD6E8FEB86659FD93)
+    words ^= words >> np.uint64(29)
+    return words
+
+
+def column_words(column: pd.Series) -> tuple[Array, Array | None]:
+    """A new uint64 word per value of a column `(N,)`, and which values are missing (None for none)."""
+    kind = column.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return _category_words(column)
+    if isinstance(kind, np.dtype) and kind.kind in "biuf":
+        return _number_words(column.to_numpy())
+    if isinstance(kind, np.dtype) and kind.kind in "mM":
+        return _marked(_mixed(column.to_numpy().astype(f"{kind.kind}8[ns]").astype(np.int64).view(np.uint64)), column.isna().to_numpy())
+    return _other_words(column)
+
+
+def _number_words(values: Array) -> tuple[Array, Array | None]:
+    if values.dtype.kind in "iu" and values.size and max(abs(int(values.min())), abs(int(values.max()))) > EXACT:
+        return _mixed(values.astype(np.uint64)), None
+    floats = values.astype(np.float64)
+    floats += 0.0                                       # −0 is 0
+    absent = np.isnan(floats)
+    words = _mixed(floats.view(np.uint64))
+    return _marked(words, absent) if absent.any() else (words, None)
+
+
+def _marked(words: Array, absent: Array) -> tuple[Array, Array | None]:
+    if not absent.any():
+        return words, None
+    words[absent] = MISSING
+    return words, absent
+
+
+def _category_words(column: pd.Series) -> tuple[Array, Array | None]:
+    codes = column.cat.codes.to_numpy()
+    words, _ = column_words(pd.Series(column.cat.categories))
+    return np.append(words, MISSING)[codes], (codes < 0) if (codes < 0).any() else None
+
+
+def _other_words(column: pd.Series) -> tuple[Array, Array | None]:
+    """Texts, and whatever Arrow reads as one type; other objects by their text."""
+    import polars as pl
+    import pyarrow as pa
+
+    absent = None
+    try:
+        values = pa.array(column, from_pandas=True)
+        if pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type):
+            return _number_words(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+        absent = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
+        texts = pl.from_arrow(values)
+        assert isinstance(texts, pl.Series)
+        words = texts.cast(pl.String).hash(0).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pl.exceptions.PolarsError, OverflowError, UnicodeError):
+        absent = column.isna().to_numpy()
+        words = pd.util.hash_array(np.array([repr(value) for value in column], dtype=object), categorize=False)
+    words = _mixed(np.array(words, dtype=np.uint64))
+    return (words, None) if absent is None else _marked(words, absent)

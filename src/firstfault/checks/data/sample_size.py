@@ -1,0 +1,131 @@
+"""Too few samples: fast models that still learn a lot from every row that is added."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Depth, Judgement, check, skipped
+from firstfault.checks.data.out_of_fold import indicators
+from firstfault.finding import Layer, Status
+from firstfault.splits import Split, to_array
+
+Array = np.ndarray[Any, Any]
+
+MOST_ROWS = 3_000
+MOST_COLUMNS = 1_024
+FEWEST_ROWS = 16
+PARTS = (0.25, 0.5, 1.0)
+REPEATS = 4
+
+
+class _Curve(NamedTuple):
+    """Held-out skill (0 for a constant answer, 1 for a perfect one) at each part of the rows, its standard error, and that on train."""
+
+    skills: tuple[float, ...]
+    error: float
+    fitted: float
+
+    @property
+    def gain(self) -> float:
+        """What the second half of the rows added."""
+        return self.skills[-1] - self.skills[-2]
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"insufficient_data": 0.8}, depth=Depth.STANDARD)
+def insufficient_data(
+    subject: Any, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2, enough: float = 0.75,
+) -> Iterator[Judgement]:
+    """Find training sets that are too small: the learning curve over the rows still rises, and train is far better than the rest.
+
+    Fast models learn from a quarter, half and all of the rows (at most 3,000) and answer the others. `value` is the skill (0 for a
+    constant answer, 1 for a perfect one) that the second half of the rows added. Above `gain` and its noise, with a gap above `gap`
+    between train and the held-out rows and a skill below `enough`, it is a fault where rows are few in an absolute sense (fewer
+    than `per_class` per class, or `per_column` per column of a table), else a warning.
+
+    Source: learning curves, Viering & Loog 2023; 10 events per variable is a common floor (Peduzzi et al. 1996); bounds chosen on digits, wine,
+    iris, breast cancer and generated tables, whole and in small parts.
+    """
+    train = _small(subject.raw.train)
+    if train is None or subject.target.task not in ("classification", "regression"):
+        yield skipped(f"only classes and numbers on at least {FEWEST_ROWS} table-like rows are looked at")
+        return
+    X, y = train
+    classes = subject.target.task == "classification"
+    curve = _curve(X, y, classes)
+    if curve is None:
+        yield skipped("there are too few rows of each class to hold some out")
+        return
+    count = len(subject.raw.train.y)
+    columns = X.shape[1] if np.ndim(subject.raw.train.X) <= 2 else 0
+    few = (classes and count < per_class * len(np.unique(y))) or (count < per_column * columns and columns <= 300)
+    rising = curve.gain > max(gain, 2 * curve.error) and curve.skills[1] > curve.skills[0] - curve.error
+    short = rising and curve.fitted - curve.skills[-1] > gap and curve.skills[-1] < enough
+    steps = ", ".join(f"{skill:.2f}" for skill in curve.skills)
+    yield Judgement(
+        Status.PASS if not short else Status.FAIL if few else Status.WARN,
+        f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} ({curve.fitted:.2f} on its own rows)",
+        value=curve.gain, threshold=gain, where="train" if short else None, fix="collect more rows, or use a simpler model and fewer columns" if short else None,
+    )
+
+
+def _small(train: Split) -> tuple[Array, Array] | None:
+    y = to_array(train.y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1 or len(y) < FEWEST_ROWS or int(np.prod(np.shape(train.X)[1:])) > MOST_COLUMNS:
+        return None
+    known = np.flatnonzero(~pd.isna(y))
+    rows = np.random.default_rng(0).permutation(known)[:MOST_ROWS]
+    X = indicators(train.X, rows) if len(rows) >= FEWEST_ROWS else None
+    return (X, y[rows]) if X is not None and X.shape[1] else None
+
+
+def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
+    target = pd.factorize(pd.Series(y))[0] if classes else pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
+    if classes:
+        common = np.bincount(target)[target] >= 2
+        X, target = X[common], pd.factorize(target[common])[0]
+        if len(target) < FEWEST_ROWS or target.max() < 1:
+            return None
+    rows = [[_skills(X, target, part, seed, classes) for seed in range(REPEATS)] for part in PARTS]
+    held, own = np.array(rows)[..., 0], np.array(rows)[..., 1]                  # (parts, repeats, models)
+    best = int(held[-1].mean(0).argmax())
+    held = held[:, :, best]
+    difference = held[-1] - held[-2]
+    return _Curve(tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(REPEATS)), float(own[-1, :, best].mean()))
+
+
+def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> list[tuple[float, float]]:
+    """Held-out and own skill of a linear model and a forest on a part of three quarters of the rows."""
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    strata = target if classes else None
+    kept, held = train_test_split(np.arange(len(target)), test_size=max(0.25, len(np.unique(target)) / len(target) if classes else 0.0),
+                                  random_state=seed, stratify=strata)
+    kept = kept[: max(2, round(part * len(kept)))]
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=50) if classes else Ridge(1.0))
+    trees = (ExtraTreesClassifier if classes else ExtraTreesRegressor)(30, random_state=seed)
+    if len(np.unique(target[kept])) < 2:
+        return [(0.0, 1.0), (0.0, 1.0)]
+    skills = []
+    for model in (linear, trees):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X[kept], target[kept])
+            skills.append((_skill(model.predict(X[held]), target[held], classes), _skill(model.predict(X[kept]), target[kept], classes)))
+    return skills
+
+
+def _skill(predicted: Array, target: Array, classes: bool) -> float:
+    if classes:
+        prior = np.bincount(target).max() / len(target)
+        return float(((predicted == target).mean() - prior) / max(1 - prior, 1e-9))
+    return float(1 - ((target - predicted) ** 2).sum() / max(((target - target.mean()) ** 2).sum(), 1e-12))

@@ -1,0 +1,129 @@
+"""Parts of the data, one column's value or range at a time, that fast models get wrong far more often than the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.checks.data.hashing import table
+from firstfault.checks.data.out_of_fold import FEWEST_ROWS, out_of_fold
+from firstfault.finding import Layer, Status
+
+Array = np.ndarray[Any, Any]
+
+FILE = "slices.csv"
+MOST_COLUMNS = 60
+MOST_VALUES = 20
+RANGES = 4
+
+
+class Slice(NamedTuple):
+    """One slice with its error rate and that of all other rows; `p` is corrected for the number of slices."""
+
+    column: str
+    value: str
+    rows: int
+    error: float
+    rest: float
+    p: float
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
+def weak_slices(
+    subject: Any, *, times: float = 1.5, points: float = 0.05, fewest: int = 30, p_value: float = 0.01
+) -> Iterator[Judgement]:
+    """Find slices of the data that two fast models, fitted on other rows, get wrong far more often than the rest.
+
+    A slice is a category, or a quarter of the range, of one column: the sensitive ones first, 60 at most. One of at least `fewest` rows
+    is weak when its error rate is `times` that of the rest and `points` above it, with a p-value (hypergeometric, corrected by
+    Holm for all slices) below `p_value`. `value` is the error rate of the worst; `slices.csv` lists all weak ones.
+    A warning: it says where more data, better columns or a closer look at the labels pay, not that something is wrong.
+
+    Source: Chung et al. 2019, Slice Finder (effect size beside significance); Holm 1979.
+    """
+    found = out_of_fold(subject)
+    frame = table(subject.raw.train.X)
+    if found is None or frame is None:
+        yield skipped(f"only tables with classes and at least {FEWEST_ROWS} rows are looked at")
+        return
+    frame = frame.iloc[found.rows].reset_index(drop=True)
+    slices = measured(frame, found.wrong, [str(name) for name in subject.target.data.sensitive], fewest)
+    weak = [entry for entry in slices if entry.p < p_value and entry.error > times * entry.rest and entry.error > entry.rest + points]
+    if not weak:
+        yield passed(f"none of {len(slices)} slices is much harder than the rest")
+        return
+    weak.sort(key=lambda entry: -entry.error)
+    _write(subject, frame, weak)
+    worst = weak[0]
+    yield Judgement(
+        Status.WARN, f"{len(weak)} of {len(slices)} slices are much harder than the rest; in the worst, {_named(worst)}, "
+        f"{worst.error:.0%} of the predictions are wrong, elsewhere {worst.rest:.0%}",
+        value=worst.error, threshold=times * worst.rest, where=", ".join(dict.fromkeys(entry.column for entry in weak[:5])),
+        fix="look at these rows: collect more like them, or the columns that tell them apart", artifacts=(FILE,),
+    )
+
+
+def _named(entry: Slice) -> str:
+    """A slice by its size and column; its value, which may be personal, stays in the table."""
+    return f"{entry.rows} rows by {entry.column}"
+
+
+def measured(frame: pd.DataFrame, wrong: Array, first: Sequence[str], fewest: int) -> list[Slice]:
+    """Every slice of at least `fewest` rows (and as many outside), with its p-value corrected by Holm's method."""
+    from scipy.stats import hypergeom
+
+    names = sorted(frame.columns, key=lambda name: str(name) not in first)[:MOST_COLUMNS]
+    raw = []
+    for name in names:
+        for value, inside in _parts(frame[name]):
+            rows = int(inside.sum())
+            if rows < fewest or len(wrong) - rows < fewest:
+                continue
+            p = float(hypergeom.sf(int(wrong[inside].sum()) - 1, len(wrong), int(wrong.sum()), rows))
+            raw.append(Slice(str(name), value, rows, float(wrong[inside].mean()), float(wrong[~inside].mean()), p))
+    corrected = _holm(np.array([entry.p for entry in raw]))
+    return [entry._replace(p=float(p)) for entry, p in zip(raw, corrected, strict=True)]
+
+
+def _parts(column: pd.Series) -> Iterator[tuple[str, Array]]:
+    missing = column.isna().to_numpy()
+    if missing.any():
+        yield "missing", missing
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    if numeric and column.nunique() > MOST_VALUES // 2:
+        yield from _ranges(column.to_numpy(dtype=float, na_value=np.nan))
+        return
+    text = column.astype(str)
+    for value in text[~missing].value_counts().index[:MOST_VALUES]:
+        yield str(value), (text == value).to_numpy() & ~missing
+
+
+def _ranges(values: Array) -> Iterator[tuple[str, Array]]:
+    known = values[np.isfinite(values)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, RANGES + 1)))
+    for low, high in zip(edges, edges[1:], strict=False):
+        last = high == edges[-1]
+        yield f"{low:.4g} to {high:.4g}", (values >= low) & ((values <= high) if last else (values < high))
+
+
+def _holm(p: Array) -> Array:
+    order = np.argsort(p)
+    corrected = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))) if len(p) else p
+    result = np.empty_like(p)
+    result[order] = np.minimum(corrected, 1.0)
+    return result
+
+
+def _write(subject: Any, frame: pd.DataFrame, weak: Sequence[Slice]) -> None:
+    from firstfault.privacy import masked_text, personal_columns
+
+    personal = {str(name) for name in personal_columns(frame)}
+    table = pd.DataFrame([entry._asdict() for entry in weak])
+    table["value"] = [
+        "•••" if entry.column in personal else masked_text(entry.value) for entry in weak
+    ]
+    table.rename(columns={"value": "slice"}).round({"error": 4, "rest": 4}).to_csv(subject.folder / FILE, index=False)

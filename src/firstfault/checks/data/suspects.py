@@ -1,0 +1,113 @@
+"""Rows whose label is most likely wrong, listed for a person to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.checks.data.hashing import table
+from firstfault.checks.data.out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fold
+from firstfault.checks.data.pictures import gallery, images_of
+from firstfault.finding import Layer, Status
+
+TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
+LISTED = 500
+DRAWN = 16
+SHOWN_COLUMNS = 12
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
+def label_suspects(subject: Any) -> Iterator[Judgement]:
+    """List the rows whose given label two fast models, fitted on other rows, hold for wrong; `value` is their share.
+
+    Of at most 3,000 training rows, those that confident learning prunes, the least credible first: `label_suspects.csv`
+    holds the row's place in train, its given and likely label, a quality score (0–1, low is bad) and its values with personal ones
+    masked; `label_suspects.png` draws up to 16 of them where samples are images. Hard rows of clean data are listed too:
+    whether labels are wrong at large is the judgement of `labels_against_inputs`.
+
+    Source: confident learning (Northcutt et al. 2021), as cleanlab has it.
+    """
+    found = out_of_fold(subject)
+    if found is None:
+        yield skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
+        return
+    places, _ = suspects(subject)
+    if not len(places):
+        yield passed(f"none of {len(found.y)} rows looked at has a suspect label", value=0.0, where="train labels")
+        return
+    yield Judgement(
+        Status.PASS, f"{len(places)} of {len(found.y)} training rows looked at deserve a look: their label is not the likely one",
+        value=len(places) / len(found.y), where="train labels", artifacts=suspect_files(subject),
+    )
+
+
+def suspects(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Places among the rows looked at, worst first, and the label quality `(N,)` of all of them; computed once."""
+    if "label_suspects" not in subject.built:
+        subject.built["label_suspects"] = _pruned(out_of_fold(subject))
+    return subject.built["label_suspects"]  # type: ignore[no-any-return]
+
+
+def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    if found is None:
+        return np.zeros(0, int), np.zeros(0)
+    quality = get_label_quality_scores(found.y, found.probabilities)
+    places = find_label_issues(found.y, found.probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1)
+    places = np.asarray(places, dtype=int)
+    return places[found.wrong[places]], np.asarray(quality)
+
+
+def suspect_files(subject: Any) -> tuple[str, ...]:
+    """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect."""
+    if "label_suspect_files" not in subject.built:
+        subject.built["label_suspect_files"] = _written(subject)
+    return subject.built["label_suspect_files"]  # type: ignore[no-any-return]
+
+
+def _written(subject: Any) -> tuple[str, ...]:
+    from firstfault.privacy import masked_text
+
+    found = out_of_fold(subject)
+    places, quality = suspects(subject)
+    if found is None or not len(places):
+        return ()
+    likely = found.probabilities.argmax(1)
+    names = [masked_text(str(value)) for value in found.classes]
+    listed = places[:LISTED]
+    frame = pd.DataFrame({
+        "train_row": found.rows[listed], "given_label": [names[label] for label in found.y[listed]],
+        "likely_label": [names[label] for label in likely[listed]], "quality": quality[listed].round(4),
+    })
+    values = shown_values(subject.raw.train.X, found.rows[listed])
+    (frame if values is None else pd.concat([frame, values], axis=1)).to_csv(subject.folder / TABLE, index=False)
+    drawn = listed[:DRAWN]
+    images = images_of(subject.raw.train.X, found.rows[drawn])
+    if images is None:
+        return (TABLE,)
+    captions = [f"{_short(names[found.y[place]])} → {_short(names[likely[place]])}" for place in drawn]
+    return gallery(images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"), TABLE
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 8 else name[:7] + "…"
+
+
+def shown_values(X: Any, rows: Any) -> pd.DataFrame | None:
+    """The values of some rows in at most 12 columns, personal ones masked; None for images and other large samples."""
+    from firstfault.privacy import MASK, kinds_of, masked
+
+    frame = table(X)
+    if frame is None:
+        return None
+    frame = frame.iloc[:, :SHOWN_COLUMNS]
+    values = masked(frame.iloc[rows].reset_index(drop=True))
+    for name, kind in kinds_of(frame).items():              # a few rows alone may not tell that a column is personal
+        values[name] = f"{kind} {MASK}"
+    return values

@@ -1,0 +1,234 @@
+"""Free text: empty, of extreme length, repeated but for details, in another language, garbled."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.finding import Layer, Status
+from firstfault.splits import to_array
+
+MOST_TEXTS = 3_000
+FEWEST = 20
+_NO_TEXT = "no column holds free text"
+_NOTHING = re.compile(r"[\s.,;:!?_–—-]*|(?i:n/?a|nan|null|none|nil|undefined|unknown|\[?(?:deleted|removed|empty)\]?|no text|tbd|todo|lorem ipsum.*)")
+_MOJIBAKE = re.compile(r"Ã[\x80-\xbf¡-¿ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\x80-\xbf™œ˜“”¦¢\x9d]|Â[\xa0-\xbf]|ï¿½|ðŸ|[ÐÑ][\x80-\xbf°-¿‚-‰]{1}[ÐÑ]")
+_TAG = re.compile(r"</?(?:p|br|div|span|a|b|i|em|strong|ul|li|ol|td|tr|table|img|h\d|script|style|font)\b[^<>]{0,200}>|&(?:nbsp|amp|lt|gt|quot|#\d{2,5});", re.I)
+_WORD = re.compile(r"[A-Za-zÀ-ɏ]{4,}")
+_CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxzßçñćčďłńňřśšťźżž]{5,}")
+_VOWELS = frozenset("aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿāēīōūąęıůőűœ")
+
+
+def free_texts(X: Any) -> Mapping[str, pd.Series]:
+    """The columns of free text by name: texts of three words and more at the median, most of them different. An array of texts is `inputs`."""
+    if isinstance(X, pd.DataFrame):
+        return {str(name): X.iloc[:, place] for place, name in enumerate(X.columns) if _is_free(X.iloc[:, place])}
+    array = to_array(X)
+    if array.dtype.kind not in "OU" or not len(array) or (array.ndim == 2 and array.shape[1] != 1) or array.ndim > 2:
+        return {}
+    column = pd.Series(array.reshape(len(array)), dtype=object)
+    return {"inputs": column} if _is_free(column) else {}
+
+
+def _is_free(column: pd.Series) -> bool:
+    if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
+        return False
+    few = [value for value in column.iloc[:: max(1, len(column) // 200)].head(200) if isinstance(value, str) and not _NOTHING.fullmatch(value)]
+    if len(few) < 5 or not all(isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)):
+        return False
+    long = np.median([len(value.split()) for value in few]) >= 3 or (np.median([len(value) for value in few]) >= 25 and " " in "".join(few))
+    worded = np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(map(str.isascii, few))
+    return bool(long and worded and len(set(few)) > 0.3 * len(few))
+
+
+def _texts(subject: Any) -> dict[str, pd.Series]:
+    """The free-text columns of train, found once."""
+    if "free_texts" not in subject.built:
+        subject.built["free_texts"] = dict(free_texts(subject.raw.train.X))
+    return subject.built["free_texts"]  # type: ignore[no-any-return]
+
+
+def _sampled(column: pd.Series) -> dict[int, str]:
+    """At most 3,000 texts of a column by their row, the same ones each time."""
+    rows = np.arange(len(column))
+    if len(rows) > MOST_TEXTS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_TEXTS, replace=False))
+    return {int(row): value for row, value in zip(rows, column.iloc[rows], strict=True) if isinstance(value, str)}
+
+
+def _contents(column: pd.Series) -> dict[int, str]:
+    """The sampled texts that say something."""
+    return {row: text for row, text in _sampled(column).items() if not _NOTHING.fullmatch(text)}
+
+
+def _rows(rows: Sequence[int]) -> str:
+    """Where some texts stand; the texts themselves may name somebody."""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:3]))}"
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.6})
+def empty_texts(subject: Any, *, share: float = 0.005, large: float = 0.2) -> Iterator[Judgement]:
+    """Find texts that are empty, blank or a placeholder such as `n/a` or `[deleted]`; `value` is their share in a sample of 3,000.
+
+    It warns above `share`, and fails above `large` where the text is all that a model could learn from.
+
+    Source: our planted faults; CleanLab's TextLab flags any empty text.
+    """
+    columns = _texts(subject)
+    if not columns:
+        yield skipped(_NO_TEXT)
+        return
+    for name, column in columns.items():
+        texts = _sampled(column)
+        empty = sum(_NOTHING.fullmatch(text) is not None for text in texts.values())
+        value = empty / max(1, len(texts))
+        fails = value > large and _is_alone(subject)
+        yield Judgement(
+            Status.FAIL if fails else Status.WARN if value > share else Status.PASS, f"{empty} of {len(texts)} texts are empty or a placeholder",
+            value=value, threshold=large if fails else share, where=name, faults=None if fails else {},
+            fix="drop these rows, or repair the source" if value > share else None,
+        )
+
+
+def _is_alone(subject: Any) -> bool:
+    X = subject.raw.train.X
+    return not isinstance(X, pd.DataFrame) or X.shape[1] == 1
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def text_lengths(subject: Any, *, times: float = 20.0, share: float = 0.01) -> Iterator[Judgement]:
+    """Find texts of more than `times` the median length, and columns that repeat one text; `value` is the share of long ones.
+
+    Source: our planted faults; lengths of sentences and reviews are roughly log-normal with σ < 1, so that 20 medians are three σ and more.
+    """
+    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    if not columns:
+        yield skipped(_NO_TEXT)
+        return
+    for name, contents in columns.items():
+        lengths = np.array([len(text) for text in contents.values()])
+        long = lengths > times * np.median(lengths)
+        value = float(long.mean())
+        yield judge(
+            value, above=share, otherwise=Status.WARN, where=name, faults={},
+            message=f"{int(long.sum())} of {len(lengths)} texts are longer than {times:g} times the median of {np.median(lengths):.0f} letters; "
+                    f"the longest, in row {list(contents)[int(lengths.argmax())]}, has {int(lengths.max())}",
+            fix="look at the longest: joined records, and pages in place of sentences, are common causes",
+        )
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def boilerplate_texts(subject: Any, *, share: float = 0.1) -> Iterator[Judgement]:
+    """Find texts that differ from another in case, digits, marks or spaces alone; `value` is their share, without exact copies.
+
+    Source: Lee et al. 2022, Deduplicating training data makes language models better (3–14 % near duplicates in common corpora).
+    """
+    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    if not columns:
+        yield skipped(_NO_TEXT)
+        return
+    for name, contents in columns.items():
+        distinct = {text: row for row, text in contents.items()}
+        forms = Counter(map(_form, distinct))
+        alike = [row for text, row in distinct.items() if forms[_form(text)] > 1]
+        value = len(alike) / len(distinct)
+        yield judge(
+            value, above=share, otherwise=Status.WARN, where=name, faults={},
+            message=f"{len(alike)} of {len(distinct)} different texts are alike but for case, digits, marks and spaces"
+                    + (f", such as {_rows(alike)}" if value > share else ""),
+            fix="drop the boilerplate, or keep one of each before splitting",
+        )
+
+
+def _form(text: str) -> str:
+    return re.sub(r"[\W\d_]+", " ", text.lower()).strip()
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def mixed_languages(subject: Any, *, share: float = 0.05, dominant: float = 0.6) -> Iterator[Judgement]:
+    """Find a share of texts in other languages than the one that dominates; `value` is that share among texts whose language tells.
+
+    Where no language has `dominant` of the texts, the data are multilingual, which is no defect.
+
+    Source: our planted mixtures; Caswell et al. 2020, Language ID in the wild.
+    """
+    from firstfault.languages import language_of
+
+    columns = _texts(subject)
+    if not columns:
+        yield skipped(_NO_TEXT)
+        return
+    for name, column in columns.items():
+        found = Counter(language for text in _contents(column).values() if (language := language_of(text)) is not None)
+        known = sum(found.values())
+        if known < FEWEST:
+            yield skipped(f"the language of {known} texts only can be told", where=name)
+            continue
+        first, count = found.most_common(1)[0]
+        value = 1 - count / known
+        others = ", ".join(f"{language} ({number})" for language, number in found.most_common(4)[1:])
+        if count / known < dominant:
+            yield passed(f"the texts are in several languages: {first} ({count}), {others}", value=value, where=name)
+            continue
+        yield judge(
+            value, above=share, otherwise=Status.WARN, where=name, faults={},
+            message=f"{known - count} of {known} texts are not in {first}, like most" + (f", but in {others}" if others else ""),
+            fix="find out whether they belong here; a model learns little from the few of a language",
+        )
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
+def garbled_texts(subject: Any, *, share: float = 0.02, large: float = 0.2) -> Iterator[Judgement]:
+    """Find texts with damaged encoding (`Ã©` for é, �) or of random letters, and such with HTML left in; `value` is the garbled share.
+
+    Garbled texts warn above `share`, and fail above `large`. HTML only warns. A text is of random letters when three tenths of its words
+    of four letters and more have no vowel or five consonants in a row, and less than 0.3 of its letters are vowels (about 0.4 in languages of
+    Latin script).
+
+    Source: our planted faults; ftfy for the patterns of a wrong decoding.
+    """
+    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    if not columns:
+        yield skipped(_NO_TEXT)
+        return
+    for name, contents in columns.items():
+        damaged = [row for row, text in contents.items() if "\ufffd" in text or _MOJIBAKE.search(text)]
+        random = [row for row, text in contents.items() if _is_random(text)]
+        value = len({*damaged, *random}) / len(contents)
+        told = " and ".join(
+            f"{len(rows)} of {len(contents)} texts {what}, such as {_rows(rows)}"
+            for rows, what in ((damaged, "have a damaged encoding"), (random, "are of random letters")) if rows
+        )
+        fails = value > large
+        yield Judgement(
+            Status.FAIL if fails else Status.WARN if value > share else Status.PASS, told or f"none of {len(contents)} texts is garbled", value=value,
+            threshold=large if fails else share, where=name, faults=None if fails else {},
+            fix="read the source in its own encoding (often UTF-8), and drop what can't be repaired" if value > share else None,
+        )
+        tagged = sum(_TAG.search(text) is not None for text in contents.values())
+        if tagged > share * len(contents):
+            yield Judgement(
+                Status.WARN, f"{tagged} of {len(contents)} texts hold HTML", value=tagged / len(contents), threshold=share, where=name, faults={},
+                fix="strip the tags and unescape the entities",
+            )
+
+
+def _sounds(word: str) -> str:
+    """A word in lower case, with the letter groups that stand for one sound in German and English as one letter."""
+    return word if word.isupper() else re.sub(r"sch|ch|th|ck|sh|ph", "s", word.lower())
+
+
+def _is_random(text: str) -> bool:
+    words = _WORD.findall(text[:1_000])
+    letters = "".join(words).lower()
+    if len(letters) < 12 or not words:
+        return False
+    odd = sum(_VOWELS.isdisjoint(word) or _CONSONANTS.search(word) is not None for word in map(_sounds, words) if not word.isupper())
+    vowels = sum(letter in _VOWELS for letter in letters) / len(letters)
+    return odd >= 0.3 * len(words) and odd > 1 and vowels < 0.3

@@ -1,0 +1,305 @@
+"""Data in time: times that can't be read or can't be, their order, gaps and spacing, and splits that overlap in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.finding import Layer, Status
+from firstfault.privacy import kinds_of, masked_text
+from firstfault.timestamps import Times, times_of
+
+DAY, YEAR = 86_400.0, 31_556_952.0
+FIRST = (pd.Timestamp("1900-01-01") - pd.Timestamp(0)).total_seconds()
+AHEAD = 50 * YEAR
+FEWEST = 20
+_NO_TIME = "the target declares no data.time, or its values are no times"
+
+
+def _times(subject: Any) -> dict[str, Times]:
+    """The declared time column of every split, read once; empty when there is none or it holds no times."""
+    if "times" not in subject.built:
+        name, found = subject.target.data.time, {}
+        for split, (X, _) in subject.raw.items():
+            if name is not None and isinstance(X, pd.DataFrame) and name in X.columns and (times := times_of(X[name])) is not None:
+                found[split] = times
+        subject.built["times"] = found
+    return subject.built["times"]  # type: ignore[no-any-return]
+
+
+def _column(subject: Any, split: str) -> pd.Series:
+    return dict(subject.raw.items())[split].X[subject.target.data.time]
+
+
+def _examples(subject: Any, marked: dict[str, np.ndarray[Any, Any]]) -> str:
+    """Up to three different values of the marked rows, as text."""
+    values = [str(value) for split, rows in marked.items() for value in _column(subject, split)[rows].unique()[:3]]
+    return ", ".join(repr(masked_text(value[:40])) for value in dict.fromkeys(values[:3]))
+
+
+def _counted(times: dict[str, Times], part: str) -> tuple[int, int]:
+    """How many values are of a part (malformed, beyond), and how many there are."""
+    return sum(int(getattr(entry, part).sum()) for entry in times.values()), sum(int((~entry.missing).sum()) for entry in times.values())
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"type_change": 0.92})
+def malformed_times(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]:
+    """Find values of `data.time` that are no time; `value` is their share of the values of all splits.
+
+    A few are a warning; more than `share` fails. A column of which most values can't be read is in a format of its own, and is left alone.
+
+    Source: our planted faults; GX's mostly = 0.995 for parsed dates.
+    """
+    times = _times(subject)
+    if not times:
+        yield skipped(_NO_TIME)
+        return
+    wrong, known = _counted(times, "malformed")
+    if not wrong:
+        yield passed(f"all {known} values are times", value=0.0, where=subject.target.data.time)
+        return
+    shown = _examples(subject, {split: entry.malformed for split, entry in times.items()})
+    fails = wrong / known > share
+    yield Judgement(
+        Status.FAIL if fails else Status.WARN, f"{wrong} of {known} values of {subject.target.data.time} are no times, such as {shown}",
+        value=wrong / known, threshold=share, where=subject.target.data.time, faults=None if fails else {},
+        fix="repair the values at their source, or drop the rows",
+    )
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def mixed_time_formats(subject: Any, *, share: float = 0.001) -> Iterator[Judgement]:
+    """Find a `data.time` in several formats, or of which a part says its time zone; `value` is the share of the rarer ones.
+
+    Day and month change places unseen where formats are mixed.
+
+    Source: our planted faults.
+    """
+    times = _times(subject)
+    if not times:
+        yield skipped(_NO_TIME)
+        return
+    formats: dict[str, int] = {}
+    for entry in times.values():
+        for form, count in entry.formats.items():
+            formats[form] = formats.get(form, 0) + count
+    total = max(1, sum(formats.values()))
+    rarer, zoned = total - max(formats.values(), default=0), sum(entry.zoned for entry in times.values())
+    unlike = max(rarer, min(zoned, total - zoned)) / total
+    if unlike <= share:
+        yield passed("all times are in one format", value=unlike, where=subject.target.data.time)
+        return
+    told = ", ".join(f"{form} ({count})" for form, count in sorted(formats.items(), key=lambda entry: -entry[1])[:4])
+    zones = f"; {zoned} of {total} say their time zone" if 0 < zoned < total else ""
+    yield Judgement(
+        Status.WARN, f"the times are in several formats: {told}{zones}", value=unlike, threshold=share, where=subject.target.data.time, faults={},
+        fix="write all times in one format with their zone, such as ISO 8601 in UTC",
+    )
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"out_of_range": 0.92})
+def times_out_of_range(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]:
+    """Find values of `data.time` before 1900 or after tomorrow; `value` is their share.
+
+    A few are a warning; more than `share` fails. Where more than half lie in the future, as in a simulation, it is a warning too.
+
+    Source: our planted faults; placeholders such as 9999-12-31 and 0001-01-01.
+    """
+    times = _times(subject)
+    if not times or not all(entry.dated for entry in times.values()):
+        yield skipped(_NO_TIME)
+        return
+    marked = {split: entry.beyond | (entry.values < FIRST) | (entry.values > time.time() + DAY) for split, entry in times.items()}
+    wrong, known = sum(int(rows.sum()) for rows in marked.values()), _counted(times, "malformed")[1]
+    if not wrong:
+        yield passed(f"all {known} times lie between 1900 and now", value=0.0, where=subject.target.data.time)
+        return
+    fails = share < wrong / known <= 0.5
+    yield Judgement(
+        Status.FAIL if fails else Status.WARN,
+        f"{wrong} of {known} values of {subject.target.data.time} lie before 1900 or in the future, such as {_examples(subject, marked)}",
+        value=wrong / known, threshold=share, where=subject.target.data.time, faults=None if fails else {},
+        fix="correct the source; a placeholder date should be a missing value",
+    )
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def dates_out_of_range(subject: Any) -> Iterator[Judgement]:
+    """Find dates before 1900, or more than 50 years ahead, in the other columns that hold dates; `value` is how many. It only warns.
+
+    Source: placeholders such as 9999-12-31 and 0001-01-01; due dates may lie ahead.
+    """
+    X = subject.raw.train.X
+    if not isinstance(X, pd.DataFrame) or not X.columns.is_unique:
+        yield skipped("only tables have columns of dates")
+        return
+    columns = [name for name in X.columns if name != subject.target.data.time and _dated(X[name])]
+    personal, found = kinds_of(X[columns]), False
+    for name in columns:
+        times = times_of(X[name])
+        if times is None or not times.dated:
+            continue
+        rows = times.beyond | (times.values < FIRST) | (times.values > time.time() + AHEAD)
+        if rows.any():
+            found = True
+            shown = "" if name in personal else f", such as {str(X[name][rows].iloc[0])[:30]!r}"
+            yield Judgement(
+                Status.WARN, f"{int(rows.sum())} of {int((~times.missing).sum())} dates lie before 1900 or more than 50 years ahead{shown}",
+                value=int(rows.sum()), threshold=0, where=str(name), faults={}, fix="a placeholder date should be a missing value",
+            )
+    if not found:
+        yield passed(f"{len(columns)} columns hold dates, all between 1900 and 50 years ahead") if columns else skipped("no column holds dates")
+
+
+def _dated(column: pd.Series) -> bool:
+    """Whether a column holds dates: by its type, or by a few of its values."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return True
+    if column.dtype != object:
+        return False
+    few = column.iloc[:: max(1, len(column) // 50)].head(50).dropna()
+    shaped = [(isinstance(value, str) and 6 <= len(value) <= 35 and sum(map(str.isdigit, value)) >= 4) or hasattr(value, "isoformat") for value in few]
+    if not shaped or sum(shaped) < 0.9 * len(shaped):
+        return False
+    times = times_of(few)
+    return times is not None and times.malformed.mean() <= 0.1
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def late_records(subject: Any, *, mostly: float = 0.1) -> Iterator[Judgement]:
+    """Find rows that come later in the file than their time, where the rest is in order; `value` is their share.
+
+    A file of which more than `mostly` are out of order is in no order at all, which is no defect. Splits that firstfault drew by time are
+    sorted by it, so that only declared ones tell.
+
+    Source: our planted faults; watermarks of stream processing (Akidau et al. 2015, The Dataflow Model).
+    """
+    times = {split: entry for split, entry in _times(subject).items() if split in _as_declared(subject)}
+    if not times:
+        yield skipped("firstfault sorted the splits by time" if _times(subject) else _NO_TIME)
+        return
+    late = {split: _late(entry) for split, entry in times.items()}
+    split = max(late, key=lambda name: late[name].mean() if late[name].mean() <= mostly else -1.0)
+    rows = late[split]
+    if rows.mean() > mostly:
+        yield passed("the rows are not in the order of their time, and need not be", value=float(rows.mean()), where=split)
+        return
+    yield judge(
+        float(rows.mean()), above=0.0, otherwise=Status.WARN, faults={}, where=split,
+        message=f"{int(rows.sum())} of {len(rows)} rows of {split} come after rows of a later time" if rows.any() else "the rows are in the order of their time",
+        fix="sort by time before splitting, and find out why records come late",
+    )
+
+
+def _as_declared(subject: Any) -> tuple[str, ...]:
+    """The splits whose rows are in the order in which they came."""
+    declared = subject.target.data.declared_splits
+    return ("train", *declared) if len(declared) == 2 else declared
+
+
+def _late(times: Times) -> np.ndarray[Any, Any]:
+    latest = np.fmax.accumulate(np.where(np.isnan(times.values), -np.inf, times.values))
+    return np.asarray(times.values < latest)
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def time_gaps(subject: Any, *, regular: float = 0.8, missed: float = 3.0, unusual: float = 5.0, noticeable: float = 0.05) -> Iterator[Judgement]:
+    """Find gaps in time, and a change of the spacing, over the rows of all splits; `value` is the largest gap in usual spacings.
+
+    A gap is longer than others: `missed` times the tenth longest spacing where `regular` of the spacings are equal, so that nights and
+    weekends are none; else `unusual` times, and `noticeable` of the whole time. A change is another regular spacing in the second half.
+    Groups are looked at together.
+
+    Source: our planted faults; waiting times of a Poisson process, of which the longest is not twice the tenth longest.
+    """
+    times = _times(subject)
+    known = np.unique(np.concatenate([entry.values[~np.isnan(entry.values)] for entry in times.values()])) if times else np.zeros(0)
+    if len(known) < FEWEST:
+        yield skipped(_NO_TIME if not times else f"only {len(known)} different times are there")
+        return
+    spacing = np.diff(known)
+    usual, even = _usual(spacing)
+    halves = [_usual(half) for half in np.array_split(spacing, 2)]
+    value = float(spacing.max() / usual)
+    if min(share for _, share in halves) >= regular and not np.isclose(halves[0][0], halves[1][0], rtol=0.05):
+        yield Judgement(
+            Status.WARN, f"times are {_span(halves[0][0], times)} apart at first, and {_span(halves[1][0], times)} later", value=value,
+            where=subject.target.data.time, faults={}, fix="find out what changed at the source, and bring all to one spacing",
+        )
+        return
+    longest = np.sort(spacing)[-10]
+    gaps = spacing > missed * longest if even >= regular else (spacing > unusual * longest) & (spacing > noticeable * (known[-1] - known[0]))
+    count = int(gaps.sum())
+    told = f"{count} gaps in time, the longest {_span(float(spacing.max()), times)} where {_span(usual, times)} is usual"
+    yield Judgement(
+        Status.WARN if count else Status.PASS, told if count else f"no gap in time; times are mostly {_span(usual, times)} apart", value=value,
+        threshold=missed if even >= regular else unusual, where=subject.target.data.time, faults={},
+        fix="find out whether records are lost, and mark the gap" if count else None,
+    )
+
+
+def _usual(spacing: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """The median spacing, and the share of spacings that equal it within 5 %."""
+    middle = float(np.median(spacing))
+    return middle, float(np.isclose(spacing, middle, rtol=0.05).mean())
+
+
+def _span(seconds: float, times: dict[str, Times]) -> str:
+    if not all(entry.dated for entry in times.values()):
+        return f"{seconds:.4g}"
+    size, unit = next(((size, unit) for size, unit in ((DAY, "days"), (3_600.0, "hours"), (60.0, "minutes")) if seconds >= size), (1.0, "seconds"))
+    return f"{seconds / size:.3g} {unit}"
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={})
+def repeated_times(subject: Any, *, share: float = 0.001) -> Iterator[Judgement]:
+    """Find several rows of one group at one time; `value` is their share of the training rows.
+
+    Only where most groups have none: with many rows per moment, a time is no key.
+
+    Source: our planted faults; panel data have one row per unit and time.
+    """
+    times, group = _times(subject), subject.target.data.group
+    if "train" not in times or group is None:
+        yield skipped(_NO_TIME if "train" not in times else "the target declares no data.group")
+        return
+    values = times["train"].values
+    repeated = pd.DataFrame({"group": subject.raw.train.X[group].to_numpy(), "time": values})[~np.isnan(values)].duplicated().to_numpy()
+    value = float(repeated.mean()) if len(repeated) else 0.0
+    if value > 0.5:
+        yield passed("a group has many rows at a time", value=value)
+        return
+    yield judge(
+        value, above=share, otherwise=Status.WARN, faults={}, where=f"{group}, {subject.target.data.time}",
+        message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time of another row of their {group}",
+        fix="keep one row per group and time, or say what tells them apart",
+    )
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.6})
+def time_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+    """Find declared validation and test rows that are earlier than the last training row; `value` is the share of the worst split.
+
+    It warns: no row is shared, but what a model learns of a later time it is asked about an earlier one. It supports a
+    `split_overlap` that the rows themselves prove, and never stands alone.
+
+    Source: Kapoor & Narayanan 2023, temporal leakage.
+    """
+    times = _times(subject)
+    names = [name for name in subject.target.data.declared_splits if name in times]
+    if "train" not in times or not names:
+        yield skipped(_NO_TIME if "train" not in times else "firstfault drew the splits itself, by time")
+        return
+    end = float(np.nanmax(times["train"].values))
+    shares = {name: float((times[name].values < end).mean()) for name in names}
+    worst = max(shares, key=lambda name: shares[name])
+    yield judge(
+        shares[worst], above=share, otherwise=Status.WARN, where=worst,
+        message=f"{shares[worst]:.0%} of {worst} are earlier than the last training row",
+        fix=f"split by {subject.target.data.time}: train on the past, and test on what follows",
+    )

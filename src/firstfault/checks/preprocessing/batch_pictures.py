@@ -1,0 +1,172 @@
+"""The first training batch to look at, as the model sees it: after preparation, loader and augmentation."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from firstfault.check import Depth, Judgement, check, skipped
+from firstfault.checks.data.pictures import INK, MUTED, figure, images_of, save, shown
+from firstfault.checks.preprocessing.loader_passes import first_made, first_numbered
+from firstfault.checks.preprocessing.rerun import Array, fixed_seeds
+from firstfault.checks.preprocessing.scales import column_names
+from firstfault.finding import Layer, Status
+from firstfault.privacy import masked_text
+from firstfault.splits import to_array
+
+SAMPLES = 16
+ACROSS = 8
+MOST_ROWS, MOST_COLUMNS, MOST_NAMES = 64, 80, 40
+REACH = 3.0
+ENDS = 8
+FITTED_ROWS = 5_000
+
+
+class Batch(NamedTuple):
+    """Inputs `(N, …)` as the model gets them, their labels in words, and the rows of train that they are, where that is known."""
+
+    x: torch.Tensor
+    labels: list[str]
+    rows: Array | None
+
+
+@check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={}, depth=Depth.STANDARD)
+def batch_pictures(subject: Any) -> Iterator[Judgement]:
+    """Draw samples of the first training batch as the model sees them; `value` is the size of the batch.
+
+    Images stand below the raw ones that they were made of, with label and range of values; a table is a strip of colours, in
+    deviations of train; of token ids the first and last and the length are listed.
+    """
+    batch = _first(subject)
+    if not len(batch.x):
+        yield skipped("the first batch is empty")
+        return
+    name = _drawn(subject, batch)
+    if name is None:
+        yield skipped("the batch is neither images nor a table nor token ids")
+        return
+    shape = "×".join(str(size) for size in batch.x.shape)
+    yield Judgement(
+        Status.PASS, f"the first training batch is {shape} of {str(batch.x.dtype).removeprefix('torch.')}", value=len(batch.x), artifacts=(name,),
+    )
+
+
+def _drawn(subject: Any, batch: Batch) -> str | None:
+    images = images_of(batch.x.detach().cpu().numpy(), slice(SAMPLES))
+    if images is not None:
+        return _images(subject, batch, images)
+    if batch.x.is_floating_point() and batch.x.ndim == 2:
+        return _table(subject, batch)
+    return _tokens(subject, batch) if batch.x.ndim == 2 else None
+
+
+def _first(subject: Any) -> Batch:
+    recipe = subject.recipe
+    x, y, rows = _loaded(subject) if recipe.training.loader is not None else _own(subject)
+    x = recipe.inputs_for(subject.model, x)
+    if recipe.training.augment is not None and recipe.training.fit is None:
+        with fixed_seeds(), torch.no_grad():
+            x = recipe.training.augment(x.clone())
+    return Batch(x, [_label(subject, value) for value in y[:MOST_ROWS]], rows)
+
+
+def _own(subject: Any) -> tuple[torch.Tensor, torch.Tensor, Array]:
+    recipe = subject.recipe
+    order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(subject.seed))
+    rows = order[: recipe.training.batch_size] if recipe.training.shuffle else torch.arange(min(len(order), recipe.training.batch_size))
+    return recipe.train.x[rows], recipe.train.y[rows], rows.numpy()
+
+
+def _loaded(subject: Any) -> tuple[torch.Tensor, torch.Tensor, Array | None]:
+    """The first batch of the user's loader, of numbered rows where it takes them."""
+    first, found = first_made(subject, "train"), first_numbered(subject)
+    if found is None:
+        return first.x, first.y, None
+    x, rows = found
+    return x, subject.recipe.train.y[torch.as_tensor(rows)], rows
+
+
+def _label(subject: Any, value: torch.Tensor) -> str:
+    if value.ndim:
+        return "" if subject.target.task == "language_model" else " ".join(f"{part:.3g}" for part in value.reshape(-1)[:6].tolist())
+    known = subject.classes
+    place = int(value) if known and 0 <= int(value) < len(known) else None
+    text = str(known[place]) if place is not None else f"{float(value):.4g}"
+    return masked_text(text)
+
+
+def _images(subject: Any, batch: Batch, images: Array) -> str:
+    raw = _raw_images(subject, batch.rows, len(images))
+    rows = 2 if raw is not None else 1
+    across = min(ACROSS, len(images))
+    down = -(-len(images) // across) * rows
+    made = figure(1.2 * max(across, 4), 1.45 * down + 0.5)
+    for place, image in enumerate(images):
+        top = (place // across) * rows * across + place % across + 1
+        if raw is not None:
+            _tile(made.add_subplot(down, across, top), raw[place], f"raw: {batch.labels[place]}"[:20], INK)
+        range_ = f"{np.nanmin(image):.3g} … {np.nanmax(image):.3g}"
+        caption = range_ if raw is not None else f"{batch.labels[place]}\n{range_}"
+        _tile(made.add_subplot(down, across, top + across * (rows - 1)), image, caption, MUTED)
+    above = "raw samples, and below them what the model sees" if raw is not None else "what the model sees"
+    made.suptitle(f"First training batch: {above} (label, range of values)", fontsize=9, color=MUTED, x=0.01, ha="left")
+    return save(made, subject.folder, "batch.png")
+
+
+def _tile(axes: Any, image: Array, caption: str, colour: str) -> None:
+    axes.imshow(shown(image), cmap="gray", interpolation="nearest")
+    axes.set_title(caption, fontsize=7, color=colour)
+    axes.set_axis_off()
+
+
+def _raw_images(subject: Any, rows: Array | None, count: int) -> Array | None:
+    """The raw images of the batch; None where rows may have changed their places, or raw samples are no images."""
+    raw = subject.raw.train.X
+    if rows is None or subject.target.prepare is not None or len(raw) != len(subject.recipe.train):
+        return None
+    return images_of(raw if hasattr(raw, "columns") else to_array(raw), rows[:count])
+
+
+def _table(subject: Any, batch: Batch) -> str:
+    train = subject.recipe.train.x[:FITTED_ROWS].double()
+    width = batch.x.shape[1]
+    names = column_names(subject, width) or []
+    values = batch.x[:MOST_ROWS].detach().cpu().double()
+    if train.shape[1] == width:
+        deviation = train.std(0, correction=0)
+        values = (values - train.nanmean(0)) / torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
+    values = values[:, :MOST_COLUMNS]
+    made = figure(min(10.0, 2.5 + 0.16 * values.shape[1]), 1.6 + 0.055 * len(values) + (1.0 if width <= MOST_NAMES else 0.0))
+    axes = made.add_subplot()
+    strip = axes.imshow(values.numpy(), cmap="RdBu_r", vmin=-REACH, vmax=REACH, aspect="auto", interpolation="nearest")
+    axes.set_yticks([])
+    axes.tick_params(labelsize=7, colors=MUTED)
+    axes.set_ylabel(f"{len(values)} rows", fontsize=8, color=MUTED)
+    if width <= MOST_NAMES:
+        axes.set_xticks(range(width), [name[:24] for name in names], rotation=90, fontsize=7, color=INK)
+    else:
+        axes.set_xlabel(f"{values.shape[1]} of {width} columns", fontsize=8, color=MUTED)
+    bar = made.colorbar(strip, ax=axes, fraction=0.03)
+    bar.ax.tick_params(labelsize=7)
+    made.suptitle("First training batch as the model sees it, in deviations of train", fontsize=9, color=MUTED, x=0.01, ha="left")
+    return save(made, subject.folder, "batch.png")
+
+
+def _tokens(subject: Any, batch: Batch) -> str:
+    """Token ids of the first samples as CSV; the length leaves out what all rows end with most often."""
+    ids = batch.x[:SAMPLES].detach().cpu().numpy()
+    last, counts = np.unique(batch.x[:, -1].cpu().numpy(), return_counts=True)
+    padding = last[counts.argmax()] if counts.max() > 0.5 * len(batch.x) else None
+    with (subject.folder / "batch.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["label", "length", "width", "first_ids", "last_ids"])
+        for row, label in zip(ids, batch.labels, strict=False):
+            other = np.flatnonzero(row != padding) if padding is not None else np.arange(len(row))
+            length = int(other[-1]) + 1 if len(other) else 0
+            known = row[:length]
+            writer.writerow([label, length, len(row), *(" ".join(map(str, part)) for part in (known[:ENDS], known[-ENDS:]))])
+    return "batch.csv"

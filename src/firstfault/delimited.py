@@ -1,0 +1,189 @@
+"""CSV files as they come: their separator and encoding, and the lines that are broken, known before they are parsed.
+
+A line is broken when it has more or fewer fields than the others, or opens a quote that nothing closes. It is left out
+alone: the lines after an unclosed quote are looked at anew.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import IO
+
+from firstfault.errors import TargetError
+
+SEPARATORS = (",", ";", "\t", "|")
+BLOCK = 1 << 24
+LONGEST_RECORD = 10_000
+FIRST_LINES = 200
+LONGEST_FIELD = 1 << 27
+MARKS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+
+
+@dataclass
+class Survey:
+    """What the lines of a CSV file are like. Lines are numbered from 1, as editors do.
+
+    `fields` is how many a record has, `at` the header's line, `broken` the broken lines with their reasons, `foreign` the lines that are no UTF-8,
+    `utf8` how many lines need UTF-8, `trailing` whether every record ends with a separator that the header lacks.
+    """
+
+    separator: str
+    header: list[str]
+    fields: int
+    at: int = 1
+    trailing: bool = False
+    lines: int = 0
+    utf8: int = 0
+    broken: dict[int, str] = field(default_factory=dict)
+    foreign: list[int] = field(default_factory=list)
+
+
+def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
+    """The file with an encoding of two or four bytes, or line ends of old Macs, turned into UTF-8 lines; and the encoding it had."""
+    start = file.read(1 << 16)
+    file.seek(0)
+    encoding = next((name for mark, name in MARKS if start.startswith(mark)), None)
+    if encoding is None and (b"\n" in start or b"\r" not in start):
+        return file, None
+    text = io.TextIOWrapper(file, encoding=encoding or "latin-1", newline=None)
+    made = tempfile.TemporaryFile()        # noqa: SIM115 (it is handed on, and gone once closed)
+    while part := text.read(BLOCK):
+        made.write(part.encode("utf-8" if encoding else "latin-1"))
+    made.seek(0)
+    return made, encoding
+
+
+def survey(file: IO[bytes], name: str) -> Survey:
+    """Look at every line of a CSV file once.
+
+    Raises:
+        TargetError: when header and lines don't agree on the number of fields, or most lines are broken.
+    """
+    found = _first_look(file, name)
+    csv.field_size_limit(LONGEST_FIELD)
+    block: list[bytes] = []
+    while (more := file.readlines(BLOCK)) or block:
+        block += more
+        del block[: _survey_block(block, found, last=not more)]
+    if len(found.broken) > found.lines / 2:
+        line, reason = next(iter(found.broken.items()))
+        raise TargetError(f"{name} must have the same number of fields in every line, but {len(found.broken)} of {found.lines} lines "
+                          f"are broken: line {line} has {reason}")
+    return found
+
+
+def _first_look(file: IO[bytes], name: str) -> Survey:
+    start = file.readlines(1 << 20)[:FIRST_LINES]
+    file.seek(0)
+    lines = [line for line in start if line.strip(b" \r\n")]
+    if not lines:
+        raise TargetError(f"{name} must have at least one row, but it is empty")
+    first = _text(lines[0]).removeprefix("\ufeff").rstrip("\r\n")
+    separator = max(SEPARATORS, key=lambda mark: _marks(first.encode(), mark.encode()))
+    mark = separator.encode()
+    header, *rows = csv.reader([first, *map(_text, lines[1:])], delimiter=separator)
+    found = Survey(separator, header, len(header), at=start.index(lines[0]) + 1)
+    counts, by_line = Counter(map(len, rows)), Counter(_marks(line, mark) + 1 for line in lines[1:])
+    if not rows or len(header) in (_usual(counts), _usual(by_line)) or max(by_line.values()) <= len(lines) / 2:
+        return found
+    usual = _usual(counts)
+    if usual == len(header) + 1:                # row names as R writes them, or a separator at the end of every line
+        return replace(found, fields=usual, trailing=all(line.rstrip(b"\r\n").endswith(mark) for line in lines[1:]))
+    if usual == len(header) - 1 and not header[-1].strip():
+        return replace(found, fields=usual)
+    raise TargetError(f"{name} must have as many fields in a line as its header, which has {len(header)}, but most lines have {usual}")
+
+
+def _usual(counts: Counter[int]) -> int | None:
+    return max(counts, key=lambda size: counts[size], default=None)
+
+
+def _survey_block(block: list[bytes], found: Survey, *, last: bool) -> int:
+    """Judge the lines of a block; how many of them are done with. The rest waits for the lines that follow."""
+    mark, wanted = found.separator.encode(), found.fields - 1
+    special = [at for at, line in enumerate(block) if line.count(mark) != wanted or b'"' in line or not line.isascii()]
+    done = 0
+    for at in special:
+        if at < done:
+            continue
+        span, reason = _record(block, at, found) if found.lines + at + 1 != found.at else (1, None)
+        if span is None and not last and len(block) - at < LONGEST_RECORD:
+            return _counted(found, at)
+        if reason is not None:
+            found.broken[found.lines + at + 1] = reason
+        done = at + (span or 1)
+        for place in range(at, done):
+            _note_encoding(block[place], found.lines + place + 1, found)
+    return _counted(found, len(block))
+
+
+def _counted(found: Survey, lines: int) -> int:
+    found.lines += lines
+    return lines
+
+
+def _record(block: list[bytes], at: int, found: Survey) -> tuple[int | None, str | None]:
+    """How many lines the record that begins at a line takes, and what is wrong with it; None where its quote stays open."""
+    line = block[at]
+    if not line.strip(b" \r\n") or (line.count(b'"') % 2 == 0 and _marks(line, found.separator.encode()) + 1 == found.fields):
+        return 1, None
+    size, count = _parsed([line], found.separator)
+    if size == 1:
+        return 1, None if count == found.fields else f"{count} fields instead of {found.fields}"
+    size, count = _parsed(block[at:at + LONGEST_RECORD], found.separator)
+    if size is not None and count == found.fields:
+        return size, None
+    return size and 1, "a quote that is not closed"
+
+
+def _parsed(lines: list[bytes], separator: str) -> tuple[int | None, int]:
+    """How many lines the first record takes, None where its quote stays open, and how many fields it has."""
+    reader = csv.reader(map(_text, lines), delimiter=separator, strict=True)
+    try:
+        return (reader.line_num, len(row)) if (row := next(reader)) else (1, 0)
+    except csv.Error as error:
+        if len(lines) > 1 or "unexpected end" in str(error):
+            return None, 0
+    return 1, len(next(csv.reader(map(_text, lines), delimiter=separator)))
+
+
+def _marks(line: bytes, mark: bytes) -> int:
+    """How many separators a line has outside of its quotes."""
+    return line.count(mark) if b'"' not in line else b"".join(line.split(b'"')[::2]).count(mark)
+
+
+def _note_encoding(line: bytes, number: int, found: Survey) -> None:
+    line = line.removeprefix(codecs.BOM_UTF8)
+    if line.isascii():
+        return
+    try:
+        line.decode("utf-8")
+        found.utf8 += 1
+    except UnicodeDecodeError:
+        found.foreign.append(number)
+
+
+def _text(line: bytes) -> str:
+    """A line as text: UTF-8, else Windows-1252, else Latin-1, in which every byte is a character."""
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return line.decode("latin-1")
+
+
+def mended(file: IO[bytes], found: Survey) -> IO[bytes]:
+    """A copy of the file without its broken lines, in UTF-8 throughout."""
+    foreign = set(found.foreign)
+    made = tempfile.TemporaryFile()        # noqa: SIM115 (it is handed on, and gone once closed)
+    for number, line in enumerate(file, 1):
+        if number not in found.broken:
+            made.write(_text(line).encode() if number in foreign else line)
+    made.seek(0)
+    return made

@@ -1,0 +1,118 @@
+"""Outputs and attention weights of modules on a sampled step, as a handful of numbers each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.probe.birthplace import tensors_in
+from firstfault.probe.hook import Hook
+from firstfault.probe.record import Activations, Attention, Record
+
+MOST_VALUES = 4096
+MOST_SHOWN = 32
+SATURATED = 5.0
+
+
+class Looker:
+    """Hooks on the modules of the models while one step is sampled; what they saw is kept as tensors until `pull`."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._handles: list[Any] = []
+        self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor]] = []
+        self._attention: list[tuple[str, torch.Tensor]] = []
+
+    def begin(self, leaves: list[tuple[str, nn.Module]], attentions: list[tuple[str, nn.Module]]) -> None:
+        """Look at the outputs of these modules from now on."""
+        self._handles = [module.register_forward_hook(self._leaf(name)) for name, module in leaves]
+        self._handles += [module.register_forward_hook(self._attends(name), with_kwargs=True) for name, module in attentions]
+
+    def end(self) -> None:
+        """Look no longer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _leaf(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
+            value = next(tensors_in(outputs), None)
+            if value is None or not value.is_floating_point() or not value.numel() or not torch.is_grad_enabled():
+                return
+            with torch.no_grad():
+                value = value.detach()
+                silent = (_units(value) == 0).all(0).float().mean() if isinstance(module, nn.ReLU | nn.ReLU6) else value.new_tensor(math.nan)
+                self._seen.append((name, type(module).__name__, _sample(value), silent))
+
+        return Hook(hook)
+
+    def _attends(self, name: str) -> Any:
+        def hook(module: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+            if torch.is_grad_enabled() and len(args) + len(kwargs) >= 3:
+                with torch.no_grad():
+                    weights = _weights(module, args, kwargs)
+                    if weights is not None:
+                        self._attention.append((name, weights))
+
+        return Hook(hook)
+
+    def pull(self, step: int) -> None:
+        """Turn what was seen into numbers of the record."""
+        if self._seen:
+            numbers = torch.stack([torch.stack(_numbers(values, dead)) for _, _, values, dead in self._seen]).tolist()
+            for (name, kind, _, _), row in zip(self._seen, numbers, strict=True):
+                entry = self.record.activations.setdefault(name, Activations(kind))
+                for series, number in zip((entry.mean, entry.std, entry.zero, entry.beyond, entry.dead, entry.largest), row, strict=True):
+                    series.add(step, number)
+        for name, weights in self._attention:
+            entry_ = self.record.attention.setdefault(name, Attention())
+            entry_.entropy.add(step, relative_entropy(weights))
+            entry_.pattern = weights.mean(0)[:MOST_SHOWN, :MOST_SHOWN].tolist()
+        self._seen, self._attention = [], []
+
+
+def _sample(value: torch.Tensor) -> torch.Tensor:
+    """At most 4,096 values, evenly strided."""
+    flat = value.reshape(-1)
+    return flat[:: max(1, flat.numel() // MOST_VALUES)][:MOST_VALUES].float().clone()
+
+
+def _units(value: torch.Tensor) -> torch.Tensor:
+    """Outputs `(rows, units)`: the last axis, or the channels of images `(N, C, H, W)`, holds the units."""
+    if value.ndim == 4:
+        return value.transpose(1, 3).reshape(-1, value.shape[1])
+    return value.reshape(-1, value.shape[-1]) if value.ndim > 1 else value.reshape(-1, 1)
+
+
+def _numbers(values: torch.Tensor, dead: torch.Tensor) -> list[torch.Tensor]:
+    size = values.abs()
+    return [
+        values.mean(), values.std(unbiased=False), (values == 0).float().mean(), (size > SATURATED).float().mean(), dead.float(), size.max()
+    ]
+
+
+def _weights(module: Any, args: Any, kwargs: Any) -> torch.Tensor | None:
+    """The attention weights `(heads, queries, keys)` of the first sample of a call of `nn.MultiheadAttention`."""
+    query, key = (kwargs.get("query", args[0] if args else None), kwargs.get("key", args[1] if len(args) > 1 else None))
+    if query is None or key is None or query.ndim != 3 or module.in_proj_weight is None:
+        return None
+    first = (lambda x: x[:1]) if module.batch_first else (lambda x: x[:, :1].transpose(0, 1))
+    q_weight, k_weight, _ = module.in_proj_weight.chunk(3)
+    q_bias, k_bias, _ = module.in_proj_bias.chunk(3) if module.in_proj_bias is not None else (None, None, None)
+    q = nn.functional.linear(first(query), q_weight, q_bias).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)[0]
+    k = nn.functional.linear(first(key), k_weight, k_bias).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)[0]
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    mask = kwargs.get("attn_mask", args[5] if len(args) > 5 else None)
+    if mask is not None and mask.ndim == 2:
+        scores = scores.masked_fill(mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1)
+
+
+def relative_entropy(weights: torch.Tensor) -> float:
+    """The mean entropy of attention weights `(heads, queries, keys)`, relative to that of even weights over the visible keys."""
+    entropy = -(weights * weights.clamp_min(1e-12).log()).sum(-1)
+    most = (weights > 0).sum(-1).clamp_min(2).log()
+    return float((entropy / most).mean())

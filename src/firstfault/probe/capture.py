@@ -1,0 +1,182 @@
+"""What a loop trains on: the model as it began, its first batches, its loss and its optimizer, kept to be replayed."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from firstfault.recipe import outputs_of
+
+LOSSES = (
+    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+)
+REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+MOST_SAMPLES = 2_000
+MOST_BYTES = 64_000_000
+BETWEEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "": lambda outputs: outputs,
+    "log_softmax": lambda outputs: outputs.log_softmax(-1),
+    "softmax": lambda outputs: outputs.softmax(-1),
+    "sigmoid": lambda outputs: outputs.sigmoid(),
+    "log": lambda outputs: outputs.log(),
+}
+"""What may lie between a model's outputs and its loss, tried in this order on the first batch."""
+
+
+class Capture:
+    """The first pass of a loop over its data, at most 2,000 samples; `why_not` says why it can't be replayed, if so."""
+
+    def __init__(self) -> None:
+        self.model: nn.Module | None = None
+        self.why_not = ""
+        self.x: list[torch.Tensor] = []
+        self.y: list[torch.Tensor] = []
+        self.loss: Callable[..., Any] | None = None
+        self.loss_name = ""
+        self.optimizer: tuple[type, dict[str, Any]] | None = None
+        self.open = True
+        self._root: nn.Module | None = None
+        self._given: torch.Tensor | None = None
+        self._outputs: torch.Tensor | None = None
+        self._asked: list[tuple[str, torch.Tensor, torch.Tensor, dict[str, Any]]] = []
+        self._bytes = 0
+
+    @property
+    def samples(self) -> int:
+        """How many samples were kept."""
+        return sum(map(len, self.x))
+
+    def refuse(self, reason: str) -> None:
+        """Give up, and let go of what was kept."""
+        self.why_not, self.open = self.why_not or reason, False
+        self.x, self.y, self.model = [], [], None
+        self._forget()
+
+    def close(self) -> None:
+        """Take no more batches."""
+        self.open = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._given, self._outputs, self._asked = None, None, []
+
+    def called(self, model: nn.Module, args: Any, kwargs: Any) -> None:
+        """A model is about to be called with gradients on."""
+        if self._root is not None and model is not self._root:
+            self.refuse("the loop trains several models")
+            return
+        if len(args) != 1 or kwargs or not isinstance(args[0], torch.Tensor) or args[0].ndim == 0:
+            self.refuse("the model takes something else than one tensor")
+            return
+        if self._root is None:
+            self._root = model
+            try:
+                self.model = copy.deepcopy(model)
+            except Exception as error:
+                self.refuse(f"the model can't be copied: {type(error).__name__}")
+                return
+        self._given = args[0].detach().clone()
+
+    def answered(self, outputs: Any) -> None:
+        """The model answered."""
+        try:
+            self._outputs = outputs_of(outputs).detach()
+        except TypeError:
+            self.refuse("the model returns no tensor")
+
+    def asked(self, name: str, args: Any, kwargs: Any) -> None:
+        """A loss function of torch is about to be called."""
+        given = dict(zip(("input", "target"), args, strict=False)) | kwargs
+        outputs, target = given.pop("input", None), given.pop("target", None)
+        if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
+            self._asked.append((name, outputs.detach(), target.detach().clone(), given))
+
+    def learnt(self) -> None:
+        """A backward pass begins: the batch is complete, if one loss was asked about the model's outputs."""
+        asked, given, outputs = self._asked, self._given, self._outputs
+        self._forget()
+        if not asked or given is None or outputs is None:
+            self.refuse("no loss function of torch was called between forward and backward")
+            return
+        name, values, target, settings = asked[-1]
+        if len(asked) > 1:
+            self.refuse("the loop adds several losses up")
+        elif self.loss is None and not self._learn_loss(name, values, outputs, settings):
+            self.refuse("what lies between the model's outputs and the loss is not known")
+        elif len(target) == len(given) * max(1, target.shape[0] // max(1, len(given))):
+            self._keep(given, target.reshape(len(given), *_per_sample(target, len(given))))
+
+    def _learn_loss(self, name: str, values: torch.Tensor, outputs: torch.Tensor, settings: dict[str, Any]) -> bool:
+        if values.numel() != outputs.numel():
+            return False
+        for between, function in BETWEEN.items():
+            if torch.allclose(function(outputs).reshape(values.shape), values, rtol=1e-4, atol=1e-5, equal_nan=True):
+                self.loss_name = " of ".join(part for part in (name, between) if part)
+                self.loss = functools.partial(_replayed, name, between, tuple(values.shape[1:]), settings)
+                self.loss.__module__ = "torch.nn.functional"  # type: ignore[attr-defined]
+                return True
+        return False
+
+    def _keep(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self._bytes += x.numel() * x.element_size()
+        if self.x and (self.samples + len(x) > MOST_SAMPLES or self._bytes > MOST_BYTES or x.shape[1:] != self.x[0].shape[1:]):
+            self.close()
+            return
+        self.x.append(x.cpu())
+        self.y.append(y.cpu())
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer is about to step."""
+        if self.optimizer is None:
+            first = optimizer.param_groups[0]
+            known = {name: first.get(name, value) for name, value in optimizer.defaults.items()}
+            self.optimizer = type(optimizer), {name: value for name, value in known.items() if name in _parameters(type(optimizer))}
+
+    def patches(self, replace: Callable[..., Callable[[], None]]) -> list[Callable[[], None]]:
+        """Listen to the loss functions of torch."""
+        return [replace(functional, name, functools.partial(self._around, name)) for name in LOSSES]
+
+    def _around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            if self.open and torch.is_grad_enabled():
+                self.asked(name, args, kwargs)
+            return function(*args, **kwargs)
+
+        return observed
+
+
+def _per_sample(target: torch.Tensor, samples: int) -> tuple[int, ...]:
+    """The shape of one sample's labels; token labels `(N·T,)` become `(T,)`."""
+    return tuple(target.shape[1:]) if len(target) == samples else (len(target) // samples, *target.shape[1:])
+
+
+def _parameters(kind: type) -> set[str]:
+    import inspect
+
+    return set(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
+
+
+def _replayed(name: str, between: str, shape: tuple[int, ...], settings: dict[str, Any], outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The captured loss on a model's outputs: what lay between them, and the shape that the loss was given."""
+    values = BETWEEN[between](outputs)
+    values = values.reshape(-1, *shape)
+    y = y.reshape(-1) if name in ("cross_entropy", "nll_loss") and y.is_floating_point() is False and len(y) != len(values) else y
+    return getattr(functional, name)(values, y, **settings)  # type: ignore[no-any-return]
+
+
+def task_of(capture: Capture) -> str:
+    """The task that the loss and the labels tell."""
+    y = capture.y[0]
+    if any(capture.loss_name.startswith(name) for name in REGRESSION):
+        return "regression"
+    if capture.loss_name.startswith("binary") and y.ndim > 1 and y.shape[1] > 1:
+        return "multilabel"
+    return "language_model" if y.ndim == 2 and not y.is_floating_point() else "classification"

@@ -1,0 +1,112 @@
+"""The verdict over a watched loop: rules on its record, checks of its model, and swaps on a replay of what was captured."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.errors import Missing, UserCodeError
+from firstfault.finding import Layer, LayerReport
+from firstfault.ladder import walk
+from firstfault.loop import Epoch, Trained, evaluate
+from firstfault.probe.capture import Capture, task_of
+from firstfault.probe.record import Record
+from firstfault.recipe import Recipe, Tensors, outputs_of
+from firstfault.target import Target, Training
+from firstfault.verdict import Outcome, Verdict, conclude
+
+LAYERS = (Layer.MODEL, Layer.TRAINING)
+FEWEST = 32
+MOST_STEPS = 300
+HELD_OUT = 5
+"""Every fifth captured sample is held out of the replay."""
+
+
+def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Capture, model: nn.Module | None, crash: BaseException | None) -> Any:
+    """A subject whose training is the one that was watched; what was not captured is missing, with the reason."""
+    from firstfault.subject import Subject
+
+    why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
+    task: Any = "classification" if why_not else task_of(capture)
+    subject = Subject(Target(name, task=task, training=_training(capture, record), root=root), folder)
+    crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if isinstance(crash, Exception) else None
+    if why_not or capture.model is None or model is None:
+        subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
+        subject.built["trained"] = Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else subject.built["_made"]
+        subject.built["record"] = record
+        return subject
+    recipe = recipe_of(capture, task, subject.target.training, root)
+    subject.built["_made"] = recipe, tuple(range(recipe.classes))
+    subject.built["trained"] = _trained(recipe, model, record, crashed)
+    return subject
+
+
+def recipe_of(capture: Capture, task: str, training: Training, root: Path) -> Recipe:
+    """The captured training as a recipe: every fifth sample is held out."""
+    x, y = torch.cat(capture.x), torch.cat(capture.y)
+    classes = 0
+    if task == "classification":
+        y = (y if y.ndim == 1 else y.reshape(-1)).long() if y.ndim == 1 or y.shape[1] == 1 else y.argmax(-1)
+        classes = int(y.max()) + 1
+    held = torch.arange(len(x)) % HELD_OUT == HELD_OUT - 1
+    kept, out = Tensors(x[~held], y[~held]), Tensors(x[held], y[held])
+    return Recipe(task, kept, out, out, functools.partial(copy.deepcopy, capture.model), training, classes, root)
+
+
+def _training(capture: Capture, record: Record) -> Training:
+    batch = max(1, max(map(len, capture.x), default=1))
+    rounds = max(1, capture.samples // batch)
+    epochs = max(1, min(record.steps, MOST_STEPS) // rounds)
+    kind, settings = capture.optimizer or (None, {})
+    optimizer = functools.partial(kind, **settings) if kind is not None else None
+    training = Training(loss=capture.loss, optimizer=optimizer, epochs=epochs, batch_size=batch)
+    stale = record.stale_steps > record.steps / 2
+    return replace(training, fit=functools.partial(_never_clearing, training)) if stale else training
+
+
+def _never_clearing(training: Training, model: nn.Module, batches: Any, held_out: Any) -> None:
+    """The watched loop, where it never cleared its gradients."""
+    assert training.optimizer is not None and training.loss is not None
+    optimizer = training.optimizer(model.parameters())
+    model.train()
+    for _ in range(training.epochs):
+        for x, y in batches:
+            training.loss(outputs_of(model(x)), y).backward()
+            optimizer.step()
+
+
+def _trained(recipe: Recipe, model: nn.Module, record: Record, crash: UserCodeError | None) -> Trained:
+    from firstfault.metrics import metric_of
+
+    trained = Trained(model, metric_of(recipe.task, None)[0], crash=crash, record=record)
+    try:
+        scores = [*evaluate(recipe, model, recipe.train), *evaluate(recipe, model, recipe.validation)]
+    except Exception as error:
+        trained.crash = crash or UserCodeError(Layer.MODEL, "the model", error, recipe.root)
+        return trained
+    trained.epochs.append(Epoch(1, *scores))
+    return trained
+
+
+def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
+    """The verdict over the model and training layers of a watched loop."""
+    from firstfault.ablation.confirm import confirm
+    from firstfault.session import examine
+
+    started = time.perf_counter()
+    replayable = not isinstance(subject.built["_made"], Exception)
+
+    def test(report: LayerReport) -> list[Outcome]:
+        return list(confirm(subject, report)) if swaps and replayable else []
+
+    found = walk(lambda layer: examine(layer, subject, subject.depth), test, layers=LAYERS)
+    return conclude(
+        subject.target.name, list(found.reports), list(found.faults), seconds=time.perf_counter() - started, safety=None, outcomes=found.outcomes
+    )

@@ -1,0 +1,113 @@
+"""`firstfault.watch()`: any PyTorch loop, watched without a change to its code, and judged at its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from firstfault.probe.capture import Capture
+from firstfault.probe.judging import judge_watched, subject_of
+from firstfault.probe.probe import EVERY, Probe
+from firstfault.probe.record import Record
+from firstfault.probe.sinks import Sink, Sinks
+from firstfault.verdict import Verdict
+
+if TYPE_CHECKING:
+    from firstfault.subject import Subject
+
+
+def watch(
+    name: str = "training",
+    *,
+    folder: str | Path | None = None,
+    every: int = EVERY,
+    sinks: Sequence[Sink] = (),
+    on_sample: Callable[[Watch, int], None] | None = None,
+) -> Watch:
+    """Watch the training inside a `with` block; nothing else of the code changes.
+
+        with firstfault.watch("gan") as watched:
+            train()
+        print(watched.verdict().first_faulty_layer)
+
+    Models, optimizers, schedulers, losses and loaders are found through torch's own hooks. Weights end as they would
+    without the watch, bit for bit.
+
+    Args:
+        name: of the training, in verdict and sinks.
+        folder: for the record and the report; a new run in `.firstfault` when left out.
+        every: the distance of the steps at which norms and activations are taken.
+        sinks: where the numbers go while it runs, see `firstfault.probe.sinks`.
+        on_sample: called as `on_sample(watch, step)` after each sampled step; it may stop the loop by raising.
+    """
+    if folder is None:
+        from firstfault.state import state_for
+
+        folder = state_for(Path.cwd()).new_run()
+    return Watch(name, Path(folder), every, sinks, on_sample)
+
+
+class Watch:
+    """A watched training: `record` while it runs, `verdict()` at its end."""
+
+    def __init__(self, name: str, folder: Path, every: int, sinks: Sequence[Sink], on_sample: Callable[[Watch, int], None] | None) -> None:
+        self.name, self.folder = name, folder
+        self.capture = Capture()
+        self.crash: BaseException | None = None
+        self._on_sample = on_sample
+        self._sinks = Sinks(sinks)
+        self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture)
+        self._subject: Subject | None = None
+        self._verdict: Verdict | None = None
+
+    @property
+    def record(self) -> Record:
+        """What was seen so far."""
+        return self._probe.record
+
+    def __enter__(self) -> Watch:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._watching = self._probe.observe()
+        self._watching.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.crash = error
+        self._watching.__exit__(kind, error, trace)
+        self.record.passed_over |= self._sinks.close()
+
+    def _sampled(self, step: int) -> None:
+        self._sinks.send(self.record, step)
+        if self._on_sample is not None:
+            with self._probe.paused():
+                self._on_sample(self, step)
+
+    @property
+    def subject(self) -> Subject:
+        """The training as a subject of checks: its record, and a replay of what was captured."""
+        if self._subject is None:
+            roots = list(self._probe.models.roots.values())
+            self._subject = subject_of(
+                self.name, self.folder, Path(os.getcwd()), self.record, self.capture, roots[0] if len(roots) == 1 else None, self.crash
+            )
+        return self._subject
+
+    def verdict(self, *, swaps: bool = True) -> Verdict:
+        """The verdict over model and training; with `swaps`, suspicions are tested on a replay of the captured batches."""
+        if self._verdict is None:
+            self._verdict = judge_watched(self.subject, swaps=swaps)
+        return self._verdict
+
+    def report(self) -> Path:
+        """Write verdict.json and report.html into the folder; the report's path."""
+        import json
+
+        from firstfault.report import context_of, write_report
+
+        verdict = self.verdict()
+        (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
+        (self.folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
+        return write_report(verdict, self.folder, context=context_of(self.subject))
