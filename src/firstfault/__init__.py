@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firstfault.probe.watch import watch as watch
     from firstfault.splits import Split as Split
     from firstfault.splits import Splits as Splits
     from firstfault.target import Data as Data
@@ -21,9 +22,9 @@ __version__ = "0.1.0"
 _HOME = {
     "Split": "splits", "Splits": "splits",
     "Data": "target", "Deployment": "target", "Safety": "target", "Sql": "target", "Target": "target",
-    "Training": "target", "load_target": "target",
+    "Training": "target", "load_target": "target", "watch": "probe.watch",
 }
-__all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "load_target"]
+__all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "load_target", "watch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -77,6 +77,33 @@ def debug(
     raise typer.Exit(_exit_code(ended.verdict))
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False})
+def run(
+    context: typer.Context,
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="a training script, followed by its own arguments")],
+    module: Annotated[bool, typer.Option("-m", help="SCRIPT names a module")] = False,
+    every: Annotated[int, typer.Option(min=1, help="take norms and activations on every such step")] = 10,
+    sink: Annotated[list[str] | None, typer.Option(help="send the numbers there while it runs: json, tensorboard, mlflow, wandb")] = None,
+    swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the verdict to this file")] = None,
+) -> None:
+    """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
+    from rich.console import Console
+
+    from firstfault.report.terminal import render_verdict
+    from firstfault.script import run_script
+
+    watched = run_script(script, context.args, module=module, every=every, sinks=sink or [])
+    interrupted = isinstance(watched.crash, KeyboardInterrupt)
+    verdict = watched.verdict(swaps=swaps and not interrupted)
+    report = watched.report()
+    Console().print(render_verdict(verdict))
+    typer.echo(f"report {report}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(verdict.to_json(), indent=1))
+    raise typer.Exit(EXIT_INTERRUPTED if interrupted else _exit_code(verdict))
+
+
 @app.command()
 def sweep(
     target: TargetArgument,

@@ -216,8 +216,6 @@ class Probe:
         if self._first is None:
             self._first = key
         record = self.record
-        if self._used.get(key) is not None:
-            record.stale_steps += 1
         record.steps_on_validation += self._learning_from == "validation"
         values = [value for value in self._held[key] if value.grad is not None and not value.grad.is_sparse]
         if record.first_nonfinite is None and not _edges_finite([value.grad for value in values]):
@@ -232,6 +230,7 @@ class Probe:
         key, record = id(optimizer), self.record
         if self._sampling:
             self._pull(key)
+        record.stale_steps += self._used.get(key) is not None       # a closure clears and learns within the step
         self._used[key] = self._used_gradient(key)
         record.steps += 1
         record.loss.add(record.steps, float(self._loss.mean()) if self._loss is not None else float("nan"))
@@ -315,7 +314,7 @@ class Probe:
         for name, value in self.models.parameters.items():
             self.record.in_optimizer[name] = self.record.in_optimizer.get(name, False) or id(value) in held
             if not self.record.had_gradient.get(name):
-                self.record.had_gradient[name] = value.grad is not None and bool((value.grad != 0).any())
+                self.record.had_gradient[name] = value.grad is not None and bool(_dense(value.grad).any())
 
     # ------------------------------------------------------------------ data and schedules
 
@@ -368,6 +367,11 @@ class Probe:
 
         (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
         write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)
+
+
+def _dense(grad: torch.Tensor) -> torch.Tensor:
+    """The stored values of a gradient that may be sparse."""
+    return grad.coalesce().values() if grad.is_sparse else grad
 
 
 def _edges_finite(grads: list[torch.Tensor]) -> bool:

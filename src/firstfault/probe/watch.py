@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from firstfault.subject import Subject
 
 
+OnSample = Callable[["Watch", int], None]
+
+
 def watch(
     name: str = "training",
     *,
     folder: str | Path | None = None,
     every: int = EVERY,
     sinks: Sequence[Sink] = (),
-    on_sample: Callable[[Watch, int], None] | None = None,
+    on_sample: OnSample | None = None,
 ) -> Watch:
     """Watch the training inside a `with` block; nothing else of the code changes.
 
@@ -47,14 +50,16 @@ def watch(
         from firstfault.state import state_for
 
         folder = state_for(Path.cwd()).new_run()
-    return Watch(name, Path(folder), every, sinks, on_sample)
+    return Watch(name, Path(folder), every=every, sinks=sinks, on_sample=on_sample)
 
 
 class Watch:
     """A watched training: `record` while it runs, `verdict()` at its end."""
 
-    def __init__(self, name: str, folder: Path, every: int, sinks: Sequence[Sink], on_sample: Callable[[Watch, int], None] | None) -> None:
-        self.name, self.folder = name, folder
+    def __init__(
+        self, name: str, folder: Path, *, every: int = EVERY, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None, root: Path | None = None
+    ) -> None:
+        self.name, self.folder, self.root = name, folder, root or Path.cwd()
         self.capture = Capture()
         self.crash: BaseException | None = None
         self._on_sample = on_sample
@@ -91,7 +96,7 @@ class Watch:
         if self._subject is None:
             roots = list(self._probe.models.roots.values())
             self._subject = subject_of(
-                self.name, self.folder, Path(os.getcwd()), self.record, self.capture, roots[0] if len(roots) == 1 else None, self.crash
+                self.name, self.folder, self.root, self.record, self.capture, roots[0] if len(roots) == 1 else None, self.crash
             )
         return self._subject
 
@@ -103,8 +108,6 @@ class Watch:
 
     def report(self) -> Path:
         """Write verdict.json and report.html into the folder; the report's path."""
-        import json
-
         from firstfault.report import context_of, write_report
 
         verdict = self.verdict()

@@ -1,0 +1,60 @@
+"""A training script of the user's, run unmodified under the watch, and judged at its end."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firstfault.errors import TargetError
+
+if TYPE_CHECKING:
+    from firstfault.probe.watch import Watch
+
+
+def run_script(script: str, arguments: Sequence[str], *, module: bool = False, every: int = 10, sinks: Sequence[str] = ()) -> Watch:
+    """Run a script (or with `module` a module) as `python script.py arguments…` would, and watch it.
+
+    Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption.
+
+    Raises:
+        TargetError: when there is no such script, or no such sink.
+    """
+    from firstfault.probe.destinations import sinks_named
+    from firstfault.probe.watch import Watch
+    from firstfault.state import state_for
+
+    path = Path(script).resolve()
+    if not module and not path.is_file():
+        raise TargetError(f"there is no script {script}")
+    state = state_for(Path.cwd())
+    folder = state.new_run()
+    name = script if module else path.stem
+    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks, folder, name), root=Path.cwd() if module else path.parent)
+    before, process = (sys.argv, sys.path[:]), os.getpid()
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, os.getcwd() if module else str(path.parent))
+    try:
+        with watched:
+            _run(script, module)
+    except SystemExit as left:
+        if left.code not in (None, 0):
+            print(f"{name} left with {left.code}", file=sys.stderr)     # noqa: T201 (the script's own stderr)
+    except (Exception, KeyboardInterrupt):
+        traceback.print_exc()
+    finally:
+        if os.getpid() != process:                      # a fork of the script: its parent judges
+            os._exit(0)
+        sys.argv, sys.path[:] = before
+    return watched
+
+
+def _run(script: str, module: bool) -> None:
+    if module:
+        runpy.run_module(script, run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(script, run_name="__main__")
