@@ -106,31 +106,43 @@ def _usual(counts: Counter[int]) -> int | None:
 def _survey_block(block: list[bytes], found: Survey, *, last: bool) -> int:
     """Judge the lines of a block; how many of them are done with. The rest waits for the lines that follow."""
     mark, wanted = found.separator.encode(), found.fields - 1
-    special = [at for at, line in enumerate(block) if line.count(mark) != wanted or b'"' in line or not line.isascii()]
+    special = [at for at, line in enumerate(block) if (_marks(line, mark) if b'"' in line else line.count(mark)) != wanted or _is_open(line)]
     done = 0
     for at in special:
         if at < done:
             continue
         span, reason = _record(block, at, found) if found.lines + at + 1 != found.at else (1, None)
         if span is None and not last and len(block) - at < LONGEST_RECORD:
-            return _counted(found, at)
+            return _counted(block[:at], found)
         if reason is not None:
             found.broken[found.lines + at + 1] = reason
         done = at + (span or 1)
-        for place in range(at, done):
-            _note_encoding(block[place], found.lines + place + 1, found)
-    return _counted(found, len(block))
+    return _counted(block, found)
 
 
-def _counted(found: Survey, lines: int) -> int:
-    found.lines += lines
-    return lines
+def _is_open(line: bytes) -> bool:
+    """Whether a line may end within quotes."""
+    return b'"' in line and line.count(b'"') % 2 == 1
+
+
+def _counted(lines: list[bytes], found: Survey) -> int:
+    """Count lines that are judged, and those that need UTF-8 or are none."""
+    text = b"".join(lines)
+    if not text.isascii():
+        try:
+            text.decode("utf-8")
+            found.utf8 += sum(not line.isascii() for line in lines)
+        except UnicodeDecodeError:
+            for number, line in enumerate(lines, found.lines + 1):
+                _note_encoding(line, number, found)
+    found.lines += len(lines)
+    return len(lines)
 
 
 def _record(block: list[bytes], at: int, found: Survey) -> tuple[int | None, str | None]:
     """How many lines the record that begins at a line takes, and what is wrong with it; None where its quote stays open."""
     line = block[at]
-    if not line.strip(b" \r\n") or (line.count(b'"') % 2 == 0 and _marks(line, found.separator.encode()) + 1 == found.fields):
+    if not line.strip(b" \r\n"):
         return 1, None
     size, count = _parsed([line], found.separator)
     if size == 1:

@@ -112,8 +112,6 @@ def _oddities(image: Any, path: Path) -> list[str]:
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     if frames > 1:
         odd.append(f"{frames} frames, of which the first is used")
-    if image.getexif().get(ORIENTATION, 1) != 1:
-        odd.append("to be turned by its EXIF tag, which is not done")
     return odd
 
 
@@ -172,11 +170,14 @@ def _decode(path: Path, file: ImageFile, room: np.ndarray[Any, Any], size: tuple
     try:
         with Image.open(path) as image:
             image.load()
+            turned = image.getexif().get(ORIENTATION, 1) != 1       # PNG has it behind the pixels
             values = _pixels(image, "L" if len(room) == 1 else "RGB", size)
     except Exception:                                   # whatever a decoder raises, the file is not readable
         return replace(file, unusable="corrupt or truncated")
     room[:] = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-    return replace(file, digest=hashlib.blake2b(values.tobytes(), digest_size=12).hexdigest(), constant=bool(values.min() == values.max()))
+    odd = (*file.odd, "to be turned by its EXIF tag, which is not done") if turned else file.odd
+    digest = hashlib.blake2b(values.tobytes(), digest_size=12).hexdigest()
+    return replace(file, odd=odd, digest=digest, constant=bool(values.min() == values.max()))
 
 
 def _pixels(image: Any, mode: str, size: tuple[int, int]) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""A ydata-profiling report of a sample, made by a process of its own within a time budget.
+"""A ydata-profiling report of a sample, made by a process of its own within a time budget, and its comparison with the reference.
 
 ydata-profiling was renamed to fg-data-profiling (package `data_profiling`); this module is the only one that knows it.
 """
@@ -18,11 +18,11 @@ from typing import Any
 
 import pandas as pd
 
-from firstfault.expecting.table import plain
 from firstfault.privacy import pseudonymised
 
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
 SAMPLE, PAGE, ALERTS = "profile_sample.parquet", "profile.html", "profile_alerts.json"
+REFERENCE, COMPARED, LEFT_OUT = "profile_reference.parquet", "profile_compare.html", "profile_left_out.json"
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Profiling:
     columns: int
 
     def collect(self) -> list[Mapping[str, Any]] | None:
-        """The alerts as `{"alert", "column", "message"}`; None when the budget did not suffice.
+        """The alerts as `{"alert", "column", "message"}`; None when the budget did not suffice for them.
 
         Raises:
             RuntimeError: when ydata-profiling failed, with the last line it printed.
@@ -48,47 +48,87 @@ class Profiling:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
-            return None
+            return self._alerts()                       # the comparison comes last, and may be what is missing
         finally:
-            (self.folder / SAMPLE).unlink(missing_ok=True)
+            for name in (SAMPLE, REFERENCE):
+                (self.folder / name).unlink(missing_ok=True)
         if self.process.returncode != 0:
             lines = printed.decode(errors="replace").strip().splitlines()
             raise RuntimeError(f"ydata-profiling ended with {self.process.returncode}: {lines[-1] if lines else 'no word'}")
-        alerts: list[Mapping[str, Any]] = json.loads((self.folder / ALERTS).read_text())
-        return alerts
+        return self._alerts()
+
+    def _alerts(self) -> list[Mapping[str, Any]] | None:
+        path = self.folder / ALERTS
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def left_out(self) -> Mapping[str, tuple[str | None, str | None]] | None:
+        """The columns that can't be compared, with their type in the reference and here; None when there is no comparison."""
+        path = self.folder / LEFT_OUT
+        return json.loads(path.read_text()) if path.is_file() else None
 
 
-def start(frame: pd.DataFrame, folder: Path, title: str, seed: int, seconds: float = SECONDS) -> Profiling:
-    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`; files go to `folder`, without personal data."""
-    sample = frame.sample(min(ROWS, len(frame)), random_state=seed).iloc[:, :COLUMNS].rename(columns=str)
-    sample = sample.apply(_profiled)
-    sample = pseudonymised(sample)
+def start(
+    frame: pd.DataFrame, folder: Path, title: str, seed: int, seconds: float = SECONDS, reference: pd.DataFrame | None = None,
+) -> Profiling:
+    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`; files go to `folder`, without personal data."""
+    sample = _sample(frame, seed)
     sample.to_parquet(folder / SAMPLE)
+    if reference is not None:
+        _sample(reference, seed).to_parquet(folder / REFERENCE)
     command = [sys.executable, "-m", "firstfault.profiling", str(folder), title]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     return Profiling(process, folder, time.monotonic(), seconds, len(sample), sample.shape[1])
 
 
-def _profiled(values: pd.Series) -> pd.Series:
-    """A column of types that Parquet and ydata-profiling know: others become text."""
-    values = plain(values)
-    if values.dtype == object:
-        return values.where(values.isna(), values.astype(str))
-    return values.astype("float32") if values.dtype == "float16" else values
+def _sample(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    sample = frame.sample(min(ROWS, len(frame)), random_state=seed).iloc[:, :COLUMNS].rename(columns=str)
+    mixed = [column for column in sample.columns if sample[column].dtype == object]
+    sample = sample.assign(**{column: sample[column].map(lambda value: value if pd.isna(value) else str(value)) for column in mixed})
+    return pseudonymised(sample)
 
 
 def _profile(folder: Path, title: str) -> None:
     warnings.simplefilter("ignore")
     os.environ["YDATA_PROFILING_NO_ANALYTICS"] = "True"
-    from ydata_profiling import ProfileReport
-
-    report = ProfileReport(pd.read_parquet(folder / SAMPLE), title=title, minimal=True, progress_bar=False)
+    report = _report(folder / SAMPLE, title)
     alerts = [
         {"alert": alert.alert_type.name.lower(), "column": alert.column_name, "message": str(alert)}
         for alert in report.get_description().alerts
     ]
     report.to_file(folder / PAGE, silent=True)
-    (folder / ALERTS).write_text(json.dumps(alerts, indent=1))
+    _write_whole(folder / ALERTS, alerts)
+    if (folder / REFERENCE).is_file():
+        _compare(report, _report(folder / REFERENCE, "reference"), folder)
+
+
+def _report(path: Path, title: str) -> Any:
+    from ydata_profiling import ProfileReport
+
+    return ProfileReport(pd.read_parquet(path), title=title, minimal=True, progress_bar=False)
+
+
+def _compare(report: Any, reference: Any, folder: Path) -> None:
+    """Write the page of both; ydata-profiling compares columns of one type only, so that the others are left out, and named."""
+    kinds = [{name: entry["type"] for name, entry in each.get_description().variables.items()} for each in (report, reference)]
+    names = {**kinds[0], **kinds[1]}
+    left_out = {name: (kinds[1].get(name), kinds[0].get(name)) for name in names if kinds[0].get(name) != kinds[1].get(name)}
+    shared = [name for name in kinds[0] if name not in left_out]
+    if not shared:
+        return
+    for each in (report, reference):
+        variables = each.get_description().variables
+        for name in [name for name in variables if name in left_out]:
+            variables.pop(name)
+        each.df = each.df[shared]
+    reference.compare(report).to_file(folder / COMPARED, silent=True)
+    _write_whole(folder / LEFT_OUT, left_out)
+
+
+def _write_whole(path: Path, value: Any) -> None:
+    """Write a file that is never seen half written: the process may be killed at any time."""
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(value, indent=1))
+    beside.replace(path)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def run_script(script: str, arguments: Sequence[str], *, module: bool = False, e
     watched = Watch(name, folder, every=every, sinks=sinks_named(sinks, folder, name), root=Path.cwd() if module else path.parent)
     before, process = (sys.argv, sys.path[:]), os.getpid()
     sys.argv = [script, *arguments]
-    sys.path.insert(0, os.getcwd() if module else str(path.parent))
+    sys.path.insert(0, str(Path.cwd() if module else path.parent))
     try:
         with watched:
             _run(script, module)

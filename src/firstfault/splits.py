@@ -188,7 +188,7 @@ def to_array(value: Any) -> np.ndarray[Any, Any]:
     if hasattr(value, "toarray"):
         return np.asarray(value.toarray())
     if isinstance(value, np.ma.MaskedArray):
-        return np.asarray(value.astype(float).filled(np.nan) if np.ma.is_masked(value) else value.data)
+        return np.asarray(np.ma.filled(value.astype(float), np.nan) if np.ma.is_masked(value) else value.data)
     return np.asarray(value)
 
 
@@ -272,8 +272,13 @@ def _parted(split: Split, parts: list[np.ndarray[Any, Any] | None]) -> list[Spli
     for name in list(split.X.columns):
         values = split.X.pop(name)
         for rows, index, made in zip(parts, indexes, columns, strict=True):
-            made[name] = values.copy() if rows is None else values.iloc[rows].set_axis(index, copy=False)
+            made[name] = values.copy() if rows is None else _numbered(values.iloc[rows], index)
     return [Split(pd.DataFrame(made, index=index, copy=False), y) for made, index, y in zip(columns, indexes, labels, strict=True)]
+
+
+def _numbered(values: pd.Series, index: pd.RangeIndex) -> pd.Series:
+    values.index = index
+    return values
 
 
 def _own(split: Split) -> Split:

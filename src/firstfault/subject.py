@@ -146,7 +146,8 @@ class Subject:
         frame = table(self.raw.train.X)
         if frame is None:
             raise Missing("only tables are profiled")
-        return start(frame, self.folder, self.target.name, self.seed)
+        declared = self.target.data is not None and self.target.data.reference is not None
+        return start(frame, self.folder, self.target.name, self.seed, reference=table(self.reference.X) if declared else None)
 
     @part(Layer.PREPROCESSING)
     def pipeline(self) -> Pipeline:

@@ -19,7 +19,6 @@ FORMATS = (
     "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y", "%d/%m/%y", "%m/%d/%y",
 )
 ISO = "ISO 8601"
-_ZONE = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$")
 _YEAR = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _EPOCH = {"s": (3e8, 4e9), "ms": (3e11, 4e12), "us": (3e14, 4e15), "ns": (3e17, 4e18)}
 LOOKED_AT = 500
@@ -77,8 +76,11 @@ def _from_numbers(column: pd.Series, missing: Array) -> Times:
 
 
 def _from_texts(column: pd.Series, missing: Array) -> Times | None:
-    codes, distinct = pd.factorize(column.astype(str).str.strip().where(~missing))
-    texts = pd.Series(distinct, dtype=object)
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError:                                       # lists and mappings have no hash
+        codes, distinct = pd.factorize(column.astype(str).where(~missing))
+    texts = pd.Series([str(value).strip() for value in distinct], dtype=object)
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     values, formats, zoned = _parsed(texts, counts)
     beyond = np.isnan(values) & _beyond(texts, np.isnan(values))
@@ -105,26 +107,34 @@ def _parsed(texts: pd.Series, counts: Array) -> tuple[Array, dict[str, int], int
         values[left[good]] = found[good]
         if good.any():
             used[form] = int(counts[left[good]].sum())
-    with_time = texts.str.contains(":", regex=False).to_numpy(dtype=bool) if len(texts) else np.zeros(0, bool)
-    zoned = texts.str.contains(_ZONE).to_numpy(dtype=bool) & with_time if len(texts) else with_time
+    zoned = _matches(texts, r":.*(?:Z|[+-]\d\d:?\d\d)$")
     return values, used, int(counts[zoned & ~np.isnan(values)].sum())
 
 
 def _candidates(texts: pd.Series) -> Sequence[str]:
     """All formats, the one that reads most of a sample of texts first."""
     sample = texts.iloc[:: max(1, len(texts) // LOOKED_AT)].head(LOOKED_AT)
-    if (~np.isnan(_read(sample, ISO))).mean() > 0.9:
+    if (~np.isnan(_read(sample, ISO))).sum() > 0.9 * len(sample):
         return [ISO, *FORMATS]
     return sorted((ISO, *FORMATS), key=lambda form: -(~np.isnan(_read(sample, form))).sum())
 
 
 def _read(texts: pd.Series, form: str) -> Array:
     if form == ISO:                                         # a bare number is a year, a day or an id: no time of day, no date
-        texts = texts.where(~texts.str.fullmatch(r"\d{1,7}|\d{9,}").to_numpy(dtype=bool))
+        texts = texts.where(~_matches(texts, r"^(?:\d{1,7}|\d{9,})$"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = pd.to_datetime(texts, format="ISO8601" if form == ISO else form, errors="coerce", utc=True)
     return _seconds(found.dt.tz_localize(None))
+
+
+def _matches(texts: pd.Series, pattern: str) -> Array:
+    """Which texts a pattern (RE2's dialect) occurs in."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = pa.array([text.encode("utf-8", "replace") for text in texts], type=pa.binary()).cast(pa.string())
+    return np.asarray(pc.match_substring_regex(whole, pattern).to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _seconds(dates: pd.Series) -> Array:

@@ -102,13 +102,18 @@ def _weights(module: Any, args: Any, kwargs: Any) -> torch.Tensor | None:
     first = (lambda x: x[:1]) if module.batch_first else (lambda x: x[:, :1].transpose(0, 1))
     q_weight, k_weight, _ = module.in_proj_weight.chunk(3)
     q_bias, k_bias, _ = module.in_proj_bias.chunk(3) if module.in_proj_bias is not None else (None, None, None)
-    q = nn.functional.linear(first(query), q_weight, q_bias).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)[0]
-    k = nn.functional.linear(first(key), k_weight, k_bias).unflatten(-1, (module.num_heads, -1)).transpose(1, 2)[0]
+    q = _heads(nn.functional.linear(first(query), q_weight, q_bias), module.num_heads)
+    k = _heads(nn.functional.linear(first(key), k_weight, k_bias), module.num_heads)
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
     mask = kwargs.get("attn_mask", args[5] if len(args) > 5 else None)
     if mask is not None and mask.ndim == 2:
         scores = scores.masked_fill(mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     return scores.softmax(-1)
+
+
+def _heads(values: torch.Tensor, heads: int) -> torch.Tensor:
+    """`(1, L, D)` as `(heads, L, D / heads)`."""
+    return values[0].reshape(values.shape[1], heads, -1).transpose(0, 1)
 
 
 def relative_entropy(weights: torch.Tensor) -> float:

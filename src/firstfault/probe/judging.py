@@ -33,22 +33,23 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
     """A subject whose training is the one that was watched; what was not captured is missing, with the reason."""
     from firstfault.subject import Subject
 
+    training = _training(capture, record)
     why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
     task: Any = "classification" if why_not else task_of(capture)
-    subject = Subject(Target(name, task=task, training=_training(capture, record), root=root), folder)
+    subject = Subject(Target(name, task=task, training=training, root=root), folder)
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if isinstance(crash, Exception) else None
     if why_not or capture.model is None or model is None:
         subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
         subject.built["trained"] = Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else subject.built["_made"]
         subject.built["record"] = record
         return subject
-    recipe = recipe_of(capture, task, subject.target.training, root)
+    recipe = recipe_of(capture, capture.model, task, training, root)
     subject.built["_made"] = recipe, tuple(range(recipe.classes))
     subject.built["trained"] = _trained(recipe, model, record, crashed)
     return subject
 
 
-def recipe_of(capture: Capture, task: str, training: Training, root: Path) -> Recipe:
+def recipe_of(capture: Capture, start: nn.Module, task: str, training: Training, root: Path) -> Recipe:
     """The captured training as a recipe: every fifth sample is held out."""
     x, y = torch.cat(capture.x), torch.cat(capture.y)
     classes = 0
@@ -57,7 +58,7 @@ def recipe_of(capture: Capture, task: str, training: Training, root: Path) -> Re
         classes = int(y.max()) + 1
     held = torch.arange(len(x)) % HELD_OUT == HELD_OUT - 1
     kept, out = Tensors(x[~held], y[~held]), Tensors(x[held], y[held])
-    return Recipe(task, kept, out, out, functools.partial(copy.deepcopy, capture.model), training, classes, root)
+    return Recipe(task, kept, out, out, functools.partial(copy.deepcopy, start), training, classes, root)
 
 
 def _training(capture: Capture, record: Record) -> Training:

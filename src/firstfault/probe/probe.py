@@ -267,7 +267,7 @@ class Probe:
         self._looker.end()
         self.models.look()
         leaves = self.models.leaves()
-        attention = [
+        attention: list[tuple[str, nn.Module]] = [
             (self.models.modules[id(module)], module)
             for model in self.models.roots.values() if not is_compiled(model)
             for module in model.modules() if isinstance(module, nn.MultiheadAttention) and id(module) in self.models.modules

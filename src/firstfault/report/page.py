@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.report import charts, pictures, wording
+from firstfault.report.attachments import Attachments
 from firstfault.report.charts import Line, Mark
 from firstfault.report.context import ReportContext
-from firstfault.report.png import image_png
+from firstfault.report.png import image_png, small
 from firstfault.report.rungs import rungs_of
+from firstfault.report.staging import marked_stages
 from firstfault.verdict import Verdict
 
 HERE = Path(__file__).parent
@@ -30,7 +32,17 @@ KNOWN_FILES = {
     "failure_cases.json": "what the safety evaluation got wrong", "gx_result.json": "Great Expectations, as JSON",
     "safety_evaluation_report.pdf": "the safety evaluation, as PDF", "layer_1_data.json": "findings of a layer",
     "quarantine.csv": "rows that break an expectation, with the reasons", "gx_result.html": "Great Expectations, to read", "profile.html": "a profile of a sample, by ydata-profiling",
-    "profile_alerts.json": "the profile's alerts", "model_summary.json": "layers, shapes and parameters, as JSON",
+    "profile_alerts.json": "the profile's alerts", "profile_compare.html": "a sample of the reference beside this one, by ydata-profiling",
+    "profile_left_out.json": "columns of another type in the reference",
+    "drift.csv": "every column before and after", "drift.png": "the columns that moved most",
+    "domain_columns.csv": "the columns that tell train from the rest", "joint_drift.png": "two columns that moved together",
+    "columns.csv": "every column, with its range or commonest values", "class_balance.png": "the share of each class per split",
+    "missing_values.png": "where values are missing", "embedding_map.png": "a map of the training rows",
+    "label_suspects.csv": "rows whose label looks wrong", "label_suspects.png": "samples whose label looks wrong",
+    "duplicate_rows.csv": "pairs of equal rows", "split_overlap.csv": "rows that are also in train",
+    "unreadable_images.csv": "image files that can't be used", "odd_images.csv": "image files unlike the others",
+    "blank_images.csv": "images of one value", "images_of_two_classes.csv": "equal images under two classes",
+    "model_summary.json": "layers, shapes and parameters, as JSON",
 }
 
 
@@ -40,12 +52,15 @@ def write_report(verdict: Verdict, folder: Path, *, context: ReportContext | Non
     The page links the other files of `folder` relatively; everything else is inside it.
     """
     path = folder / "report.html"
-    path.write_text(render_page(verdict, context or ReportContext(), _files(folder)), encoding="utf-8")
+    path.write_text(render_page(verdict, context or ReportContext(), _files(folder), Attachments(folder)), encoding="utf-8")
     return path
 
 
-def render_page(verdict: Verdict, context: ReportContext, files: Sequence[dict[str, str]] = ()) -> str:
+def render_page(
+    verdict: Verdict, context: ReportContext, files: Sequence[dict[str, str]] = (), attachments: Attachments | None = None,
+) -> str:
     """The page of a verdict as HTML."""
+    attachments = attachments or Attachments(None)
     reports = {report.layer: report for report in verdict.layers}
     training = reports.get(Layer.TRAINING)
     template = _environment().get_template("report.html")
@@ -54,12 +69,15 @@ def render_page(verdict: Verdict, context: ReportContext, files: Sequence[dict[s
         context=context,
         rungs=rungs_of(verdict),
         files=files,
+        pictures={report.layer: attachments.pictures(report) for report in verdict.layers},
+        listings={report.layer: attachments.tables(report) for report in verdict.layers},
+        stages=marked_stages(context.stages, reports.get(Layer.PREPROCESSING)),
         charts=charts_of(context, training),
         notices=wording.of_status(training, Status.FAIL, Status.WARN) if training else [],
         cleared=_cleared(verdict),
         safety=_safety(verdict),
         ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
-        images=[_data_url(image_png(image)) for image in _images(context)],
+        images=[_data_url(image_png(small(image))) for image in _images(context)],
         plots={title: _data_url(png) for title, png in context.plots.items()},
         time=_time(verdict),
         css=(HERE / "report.css").read_text(encoding="utf-8"),

@@ -10,6 +10,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 MOST_CHANNELS = 4
+LONGEST_SIDE = 160
 
 
 def image_png(image: Any) -> bytes:
@@ -24,6 +25,13 @@ def image_png(image: Any) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
     parts = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows, 9)), _chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def small(image: Any) -> Array:
+    """An image of which every so many pixels are taken, so that no side is longer than 160."""
+    pixels = np.asarray(image)
+    step = -(-max(pixels.shape) // LONGEST_SIDE)
+    return pixels[tuple(slice(None, None, step if size > MOST_CHANNELS else 1) for size in pixels.shape)] if step > 1 else pixels
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -11,6 +11,7 @@ import torch
 
 from firstfault.ablation.swap import swap
 from firstfault.errors import Missing
+from firstfault.loading import first_batch
 from firstfault.preparing import Labels, to_inputs
 from firstfault.recipe import Recipe, Tensors, make_recipe
 from firstfault.splits import Split, Splits, to_array
@@ -70,10 +71,13 @@ def no_augmentation(subject: Any) -> Recipe:
 
 @swap(change="firstfault's own loader", undoes=(*LOADED, "destructive_augmentation", "no_shuffle"))
 def own_loader(subject: Any) -> Recipe:
-    """The prepared tensors batched and shuffled by firstfault, without augmentation."""
-    if subject.recipe.training.loader is None:
+    """The prepared tensors batched and shuffled by firstfault, in batches as large as the user's."""
+    recipe = subject.recipe
+    if recipe.training.loader is None:
         raise Missing("the target declares no loader")
-    return subject.recipe.with_training(loader=None, shuffle=True)  # type: ignore[no-any-return]
+    first = first_batch(recipe, recipe.train)
+    size = len(first) if first is not None else recipe.training.batch_size
+    return recipe.with_training(loader=None, shuffle=True, batch_size=size)  # type: ignore[no-any-return]
 
 
 @swap(change="the raw labels", undoes=("label_scaled", "label_encoding_order"))

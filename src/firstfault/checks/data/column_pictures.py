@@ -71,7 +71,7 @@ def _label_shares(subject: Any) -> pd.DataFrame | None:
 
 def _draw_classes(subject: Any, shares: pd.DataFrame) -> str:
     shown = shares.iloc[:MOST_CLASSES]
-    made = figure(7.6, max(2.0, 0.36 * len(shown) + 1.1))
+    made = figure(7.6, max(2.0, 0.36 * len(shown) + 1.3))
     axes = made.subplots()
     places = np.arange(len(shown))[::-1]
     for at, (name, colour) in enumerate(COLOURS.items()):
@@ -79,8 +79,8 @@ def _draw_classes(subject: Any, shares: pd.DataFrame) -> str:
     axes.set_yticks(places, [_brief(value) for value in shown.index])
     rest = "" if len(shown) == len(shares) else f", the {len(shown)} commonest of {len(shares)}"
     axes.set_title(f"Share of each class in the splits{rest}", loc="left", fontsize=10, color=INK)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
     _plain(axes)
+    _name_splits(made, axes)
     return save(made, subject.folder, BALANCE)
 
 
@@ -95,7 +95,7 @@ def _missing(subject: Any) -> pd.DataFrame:
 def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> str:
     shown = missing.iloc[:MOST_MISSING]
     together = _together(frame, list(shown.index))
-    made = figure(10.6 if together is not None else 7.6, max(2.2, 0.3 * len(shown) + 1.2))
+    made = figure(10.6 if together is not None else 7.6, max(2.2, 0.3 * len(shown) + 1.5))
     axes = made.add_subplot(1, 2 if together is not None else 1, 1)
     places = np.arange(len(shown))[::-1]
     for at, (name, colour) in enumerate(COLOURS.items()):
@@ -103,8 +103,8 @@ def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> s
     axes.set_yticks(places, [_brief(value) for value in shown.index])
     axes.set_title("Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"), loc="left", fontsize=10, color=INK)
     axes.set_xlim(0, min(1.0, 1.15 * float(shown.to_numpy().max())))
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
     _plain(axes)
+    _name_splits(made, axes)
     if together is not None:
         _draw_together(made, made.add_subplot(1, 2, 2), together, list(shown.index))
     return save(made, subject.folder, MISSING)
@@ -128,6 +128,10 @@ def _draw_together(made: Any, axes: Any, together: Array, names: list[str]) -> N
     axes.set_title("Missing in the same rows of train (correlation)", loc="left", fontsize=10, color=INK)
     made.colorbar(drawn, ax=axes, shrink=0.8).ax.tick_params(labelsize=7, colors=MUTED)
     _plain(axes)
+
+
+def _name_splits(made: Any, axes: Any) -> None:
+    made.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=8)
 
 
 def _plain(axes: Any) -> None:

@@ -64,6 +64,18 @@ def scans(subject: Any) -> dict[str, Scan]:
     return subject.built["row_scans"]  # type: ignore[no-any-return]
 
 
+def among(hashes: Array, known: Array) -> Array:
+    """Which hashes `(N,)` occur among sorted known ones."""
+    if not len(known):
+        return np.zeros(len(hashes), bool)
+    order = np.argsort(hashes)
+    wanted = hashes[order]
+    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    found = np.zeros(len(wanted), bool)
+    found[order] = known[places] == wanted
+    return found
+
+
 def with_labels(rows: Scan, split: Split) -> Array:
     """Hashes `(N,)` of samples together with their labels."""
     return np.asarray(rows.hashes ^ (scan(split.y).hashes >> np.uint64(1)))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import scans, table
+from firstfault.checks.data.hashing import among, scans, table
 from firstfault.checks.data.pictures import images_of
 from firstfault.checks.data.text_columns import free_texts
 from firstfault.finding import Layer, Status
@@ -84,13 +84,14 @@ def _judged(found: _Found, name: str, status: Status, faults: dict[str, float], 
 
 
 def _across(subject: Any, name: str) -> _Found | None:
-    raw, rows = subject.raw, scans(subject)
-    split = getattr(raw, name)
-    fresh = ~np.isin(rows[name].hashes, rows["train"].hashes)
-    texts, known = _texts(split), _texts(raw.train)
+    train, split, rows = subject.raw.train, getattr(subject.raw, name), scans(subject)
+    texts, known = _texts(split), _texts(train)
     if texts is not None and known is not None:
-        return _text_variants(texts[fresh[: len(texts)]], known)
-    return _neighbours(split, np.flatnonzero(fresh), raw.train, _first_rows(rows["train"].hashes), among_own=False)
+        return _text_variants(texts, known)
+    asked = _some(np.arange(len(split.y)), _most(train)[0], 0)
+    fresh = ~among(rows[name].hashes[asked], np.sort(rows["train"].hashes))
+    others = _different(_some(np.arange(len(train.y)), _most(train)[1], 1), rows["train"].hashes)
+    return _neighbours(split, asked[fresh], train, others, among_own=False)
 
 
 def _within(subject: Any) -> _Found | None:
@@ -98,12 +99,18 @@ def _within(subject: Any) -> _Found | None:
     texts = _texts(train)
     if texts is not None:
         return _text_variants(texts, None)
-    rows = _first_rows(hashes)
-    return _neighbours(train, rows, train, rows, among_own=True)
+    asked, known = _most(train)
+    rows = _different(np.random.default_rng(0).permutation(len(train.y))[:known], hashes)
+    return _neighbours(train, rows[:asked], train, rows, among_own=True)
 
 
-def _first_rows(hashes: Array) -> Array:
-    return np.flatnonzero(~pd.Series(hashes).duplicated().to_numpy())
+def _most(train: Split) -> tuple[int, int]:
+    return (MOST_IMAGES_ASKED, MOST_IMAGES_KNOWN) if np.ndim(train.X) >= 3 else (MOST_ASKED, MOST_KNOWN)
+
+
+def _different(rows: Array, hashes: Array) -> Array:
+    """The given rows without those that equal an earlier one."""
+    return rows[~pd.Series(hashes[rows]).duplicated().to_numpy()]
 
 
 def _points(split: Split) -> Any:
@@ -113,10 +120,6 @@ def _points(split: Split) -> Any:
 
 def _neighbours(split: Split, asked: Array, train: Split, known: Array, *, among_own: bool) -> _Found | None:
     images = np.ndim(train.X) >= 3
-    asked = _some(asked, MOST_IMAGES_ASKED if images else MOST_ASKED, 0)
-    rest = np.setdiff1d(known, asked) if among_own else known
-    most = MOST_IMAGES_KNOWN if images else MOST_KNOWN
-    known = np.concatenate([asked, _some(rest, most - len(asked), 1)]) if among_own else _some(known, most, 1)
     if len(known) < FEWEST or len(asked) < 1:
         return None
     base = _vectors(train, known, train)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.finding import Layer, Status
-from firstfault.profiling import ALERTS, PAGE, SECONDS
+from firstfault.profiling import ALERTS, COMPARED, LEFT_OUT, PAGE, SECONDS, Profiling
 
+MOST_NAMED = 5
+ALIKE = ({"Categorical", "Text"}, {"Categorical", "Numeric"}, {"Categorical", "Boolean"}, {"Numeric", "Boolean"})
+"""Types that ydata-profiling tells apart by the number of distinct values, so that two samples of one column may differ."""
 WORRYING = {"missing", "constant", "infinite", "duplicates", "empty", "unsupported", "non_stationary"}
 
 
@@ -17,7 +20,8 @@ WORRYING = {"missing", "constant", "infinite", "duplicates", "empty", "unsupport
 def profile_alerts(subject: Any) -> Iterator[Judgement]:
     """Report the alerts of a ydata-profiling report of a sample (≤ 1,000 rows, ≤ 30 columns, 45 s); `value` is how many.
 
-    Alerts describe columns: they warn or inform, and are evidence for no fault on their own.
+    Alerts describe columns: they warn or inform, and are evidence for no fault on their own. Where the target declares a reference,
+    `profile_compare.html` shows a sample of it beside this one; columns whose type differs can't be compared, and are named.
 
     Source: ydata-profiling's alerts with its default thresholds.
     """
@@ -37,3 +41,17 @@ def profile_alerts(subject: Any) -> Iterator[Judgement]:
         )
     if not by_kind:
         yield Judgement(Status.PASS, f"no alerts in a sample of {profiling.rows} rows", value=0, artifacts=(PAGE, ALERTS))
+    if (left_out := profiling.left_out()) is not None:
+        yield _beside_reference(profiling, left_out)
+
+
+def _beside_reference(profiling: Profiling, left_out: Mapping[str, tuple[str | None, str | None]]) -> Judgement:
+    files, sample = (COMPARED, LEFT_OUT), f"a sample of the reference is profiled beside one of {profiling.rows} rows of train"
+    if not left_out:
+        return Judgement(Status.PASS, sample, artifacts=files)
+    told = "; ".join(f"{name}: {before or 'absent'} in the reference, {after or 'absent'} here" for name, (before, after) in list(left_out.items())[:MOST_NAMED])
+    worrying = [name for name, kinds in left_out.items() if set(kinds) not in ALIKE]
+    return Judgement(
+        Status.WARN if worrying else Status.PASS, f"{sample}, without {len(left_out)} columns of another type ({told})", value=len(left_out),
+        where=", ".join(list(left_out)[:MOST_NAMED]), faults={}, artifacts=files, fix="see whether they are read as the same type" if worrying else None,
+    )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from firstfault.checks.data.hashing import Scan, column_words, scans
+from firstfault.checks.data.hashing import Scan, among, column_words, scans
 from firstfault.splits import Split, to_array
 
 Array = np.ndarray[Any, Any]
@@ -35,7 +35,7 @@ def default_rows(hashes: Array, repeated: Array) -> Array:
     """Which rows `(N,)` are one of few patterns that make up a hundredth of the rows each: a recurring state, no copy."""
     values, counts = np.unique(hashes[repeated], return_counts=True)
     common = values[counts > max(DEFAULT_COPIES, DEFAULT_SHARE * len(hashes))]
-    return np.isin(hashes, common) if len(common) else np.zeros(len(hashes), bool)
+    return among(hashes, common) if len(common) else np.zeros(len(hashes), bool)
 
 
 def copied_share(parts: Sequence[Any], hashes: Array, repeated: Array) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.data.hashing import Scan, scan, scans, table, with_labels
+from firstfault.checks.data.hashing import Scan, among, scan, scans, table, with_labels
 from firstfault.checks.data.repeats import agreement, by_chance, copied_share, default_rows, repeats
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, Splits, to_array
@@ -77,7 +77,7 @@ def _listed(subject: Any, parts: Sequence[_Part], hashes: Array, repeated: Array
 
 def _first_of(hashes: Array, wanted: Array) -> Array:
     """Where each of a few hashes occurs first."""
-    places = np.flatnonzero(np.isin(hashes, wanted))
+    places = np.flatnonzero(among(hashes, np.sort(wanted)))
     first = pd.Series(places, index=hashes[places]).groupby(level=0).first()
     return np.asarray(first.loc[wanted].to_numpy())
 
@@ -135,7 +135,7 @@ def split_overlap(subject: Any, *, share: float = 0.01, certain: float = 0.003) 
         return
     source = [part for name, part in parts.items() if name not in names]
     known = np.sort(np.concatenate([part.rows.hashes for part in source]))
-    found = {name: _among(parts[name].rows, known) for name in names}
+    found = {name: among(parts[name].rows.hashes, known) & ~parts[name].rows.empty for name in names}
     judged = {name: _overlap(subject, source, parts[name], found[name], certain) for name in names}
     name = max(names, key=lambda name: judged[name][0] / (share if judged[name][1] else certain))
     value, chance = judged[name]
@@ -157,16 +157,6 @@ def _parts(subject: Any) -> dict[str, _Part] | None:
     except Exception:
         return None
     return {name: _Part(name, split, scan(split.X)) for name, split in prepared.items()}
-
-
-def _among(rows: Scan, known: Array) -> Array:
-    """Which rows `(N,)` occur among sorted hashes."""
-    order = np.argsort(rows.hashes)
-    wanted = rows.hashes[order]
-    places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    found = np.zeros(len(wanted), bool)
-    found[order] = known[places] == wanted
-    return found & ~rows.empty
 
 
 def _overlap(subject: Any, source: list[_Part], part: _Part, found: Array, certain: float) -> tuple[float, bool]:

@@ -20,7 +20,7 @@ MOST_ROWS = 3_000
 MOST_COLUMNS = 1_024
 FEWEST_ROWS = 16
 PARTS = (0.25, 0.5, 1.0)
-REPEATS = 4
+REPEATS, REPEATS_OF_FEW, FEW = 4, 10, 300
 
 
 class _Curve(NamedTuple):
@@ -76,6 +76,8 @@ def insufficient_data(
 def _small(train: Split) -> tuple[Array, Array] | None:
     y = to_array(train.y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if np.ndim(train.X) == 2 and not isinstance(train.X, pd.DataFrame) and to_array(train.X).dtype.kind in "iu":
+        return None                                         # ids of tokens, of which a fast model makes little
     if y.ndim != 1 or len(y) < FEWEST_ROWS or int(np.prod(np.shape(train.X)[1:])) > MOST_COLUMNS:
         return None
     known = np.flatnonzero(~pd.isna(y))
@@ -91,12 +93,13 @@ def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
         X, target = X[common], pd.factorize(target[common])[0]
         if len(target) < FEWEST_ROWS or target.max() < 1:
             return None
-    rows = [[_skills(X, target, part, seed, classes) for seed in range(REPEATS)] for part in PARTS]
+    repeats = REPEATS_OF_FEW if len(target) <= FEW else REPEATS
+    rows = [[_skills(X, target, part, seed, classes) for seed in range(repeats)] for part in PARTS]
     held, own = np.array(rows)[..., 0], np.array(rows)[..., 1]                  # (parts, repeats, models)
     best = int(held[-1].mean(0).argmax())
     held = held[:, :, best]
     difference = held[-1] - held[-2]
-    return _Curve(tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(REPEATS)), float(own[-1, :, best].mean()))
+    return _Curve(tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(repeats)), float(own[-1, :, best].mean()))
 
 
 def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> list[tuple[float, float]]:

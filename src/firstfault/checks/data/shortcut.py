@@ -24,7 +24,7 @@ MOST_VALUES = 1 << 24
 FEWEST_OF_CLASS = 10
 SAME = 0.05
 FEWEST_PIXELS = 3
-MOST_AREA = 0.15
+MOST_AREA, VARIES = 0.15, 0.02
 SMALLEST_SIDE = 8
 MOST_MARKERS = 3
 CLEAR_GAP = 0.25
@@ -121,7 +121,7 @@ def _stamp(images: Array, labels: Array, own: float, others: float) -> _Stamp | 
 def _varies(images: Array, marked: Array) -> bool:
     """Whether the images differ away from the marked pixels."""
     spread = np.abs(images - np.median(images, axis=0)).max(-1) > SAME
-    return bool(spread[:, ~marked].mean() > 0.1)
+    return bool(spread[:, ~marked].mean() > VARIES)
 
 
 def _box(marked: Array) -> tuple[int, int, int, int]:

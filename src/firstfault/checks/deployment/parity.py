@@ -10,7 +10,7 @@ import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.probe.probe import MODES_MATTER
+from firstfault.probe.models import MODES_MATTER
 from firstfault.serving import agreement, apart, run_module, serving_inputs
 
 LOW_PRECISION = (torch.float16, torch.bfloat16, torch.int8, torch.quint8, torch.qint8)

@@ -1,0 +1,124 @@
+"""What a layer's findings left in the run's folder: pictures, shown in the page, and the first rows of tables."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from firstfault.finding import Finding, LayerReport, Status
+
+MOST_ROWS, MOST_COLUMNS = 10, 24
+MOST_BYTES, MOST_IN_ALL = 400_000, 1_600_000
+LARGEST_TABLE = 20_000_000
+PNG = b"\x89PNG\r\n\x1a\n"
+NUMBER = re.compile(r"[-−+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?%?")
+ORDER = (Status.FAIL, Status.ERROR, Status.WARN, Status.PASS, Status.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG of the run's folder as a data URL, with the finding that named it."""
+
+    name: str
+    url: str
+    finding: Finding
+
+    @property
+    def title(self) -> str:
+        """The file's name in words."""
+        return in_words(self.name)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first rows of a CSV of the run's folder; `total` counts its rows, and `more` the columns that are not shown."""
+
+    name: str
+    heading: list[str]
+    rows: list[list[str]]
+    total: int
+    more: int
+    finding: Finding
+    numeric: list[bool]
+
+    @property
+    def title(self) -> str:
+        """The file's name in words."""
+        return in_words(self.name)
+
+
+def in_words(name: str) -> str:
+    """`class_balance.png` as `Class balance`."""
+    words = Path(name).stem.replace("_", " ").replace("-", " ")
+    return words[:1].upper() + words[1:]
+
+
+class Attachments:
+    """The pictures and tables of a run's folder; pictures share one allowance of bytes, so that the page stays small."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder, self.left = folder, MOST_IN_ALL
+
+    def pictures(self, report: LayerReport) -> list[Picture]:
+        """The PNGs that a layer's findings name, those of the bad ones first."""
+        return [picture for name, finding in _named(report, ".png") if (picture := self._picture(name, finding)) is not None]
+
+    def tables(self, report: LayerReport) -> list[Table]:
+        """The CSVs that a layer's findings name, those of the bad ones first."""
+        return [table for name, finding in _named(report, ".csv") if (table := self._table(name, finding)) is not None]
+
+    def _picture(self, name: str, finding: Finding) -> Picture | None:
+        path = self._path(name)
+        if path is None or path.stat().st_size > min(MOST_BYTES, self.left):
+            return None
+        data = path.read_bytes()
+        if not data.startswith(PNG):
+            return None
+        self.left -= len(data)
+        return Picture(name, f"data:image/png;base64,{base64.b64encode(data).decode()}", finding)
+
+    def _table(self, name: str, finding: Finding) -> Table | None:
+        path = self._path(name)
+        if path is None or path.stat().st_size > LARGEST_TABLE:
+            return None
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            try:
+                lines = csv.reader(file)
+                heading = next(lines, [])
+                rows = list(itertools.islice(lines, MOST_ROWS))
+                total = len(rows) + sum(1 for _ in lines)
+            except csv.Error:
+                return None
+        if not heading:
+            return None
+        numeric = [_is_numeric([row[place] for row in rows if place < len(row)]) for place in range(len(heading))]
+        return Table(name, heading[:MOST_COLUMNS], [row[: min(MOST_COLUMNS, len(heading))] for row in rows], total, max(0, len(heading) - MOST_COLUMNS), finding, numeric)
+
+    def _path(self, name: str) -> Path | None:
+        """A file of the folder itself; no name leads out of it."""
+        if self.folder is None or Path(name).name != name:
+            return None
+        path = self.folder / name
+        return path if path.is_file() else None
+
+
+def _named(report: LayerReport, suffix: str) -> Iterator[tuple[str, Finding]]:
+    """Every file of that kind with the first finding that names it, the worst findings first."""
+    seen: dict[str, Finding] = {}
+    for status in ORDER:
+        for finding in report.findings:
+            if finding.status is status:
+                for name in finding.artifacts:
+                    if name.lower().endswith(suffix):
+                        seen.setdefault(name, finding)
+    yield from seen.items()
+
+
+def _is_numeric(values: list[str]) -> bool:
+    known = [value for value in values if value.strip()]
+    return bool(known) and all(NUMBER.fullmatch(value.strip()) for value in known)

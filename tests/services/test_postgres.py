@@ -1,0 +1,191 @@
+"""Targets over PostgreSQL and SQLite: types come out right, and a wrong address is one sentence without the password."""
+
+import datetime
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy
+import torch
+from torch import nn
+
+from firstfault import Data, Sql, Target, Training, cli
+from firstfault.check import Depth, run_checks
+from firstfault.errors import TargetError
+from firstfault.finding import Layer, Status
+from firstfault.session import diagnose
+from firstfault.splits import load_raw
+from firstfault.subject import Subject
+from firstfault.verdict import VerdictStatus
+
+pytest.importorskip("psycopg2", reason="the extra [postgres] is not installed")
+PASSWORD = "s3cret/ünder:p@ss"
+INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+def unprivileged():
+    """What makes a child of root another user: the database refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    try:
+        owner = pwd.getpwnam("postgres")
+    except KeyError:
+        owner = pwd.getpwnam("nobody")
+    return {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The URL of a PostgreSQL server of this test's own on a free port, with a password."""
+    initdb = shutil.which("initdb") or (str(INSTALLED[-1]) if INSTALLED else None)
+    if initdb is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder, identity = tmp_path_factory.mktemp("postgres"), unprivileged()
+    for place in (folder, *folder.parents[:2]):
+        place.chmod(0o755)
+    if identity:
+        os.chown(folder, identity["user"], identity["group"])
+    secret = folder / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o644)
+    subprocess.run([initdb, "-D", folder / "data", "-U", "tester", "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "--no-sync"],
+                   check=True, capture_output=True, cwd=folder, **identity)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(initdb).with_name("postgres"), "-D", folder / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1",
+               "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **identity)
+    url = sqlalchemy.URL.create("postgresql+psycopg2", "tester", PASSWORD, "127.0.0.1", port, "postgres")
+    try:
+        _await(url, process, folder / "log")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _await(url, process, log):
+    engine = sqlalchemy.create_engine(url)
+    for _ in range(100):
+        try:
+            engine.connect().close()
+            break
+        except sqlalchemy.exc.OperationalError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def url(server):
+    """The URL of that server as a user writes it, with the tables of these tests."""
+    rng = np.random.default_rng(0)
+    age = rng.normal(40, 12, 400)
+    churned = (age + rng.normal(0, 4, 400) > 42).astype(int)
+    people = pd.DataFrame({"age": age, "visits": rng.integers(0, 9, 400), "churned": churned})
+    engine = sqlalchemy.create_engine(server)
+    people.to_sql("people", engine, index=False)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(
+            "create table kinds (price numeric(10, 2), big bigint, flag boolean, at timestamp, day date, told text, doc jsonb, y int)"))
+        connection.execute(sqlalchemy.text(
+            "insert into kinds select case when i % 5 = 0 then null else i + 0.25 end, i * 10000000000, i % 2 = 0, timestamp '2020-01-01 12:30:00' + i * interval '1 day', "
+            "case when i = 3 then date '9999-12-31' else date '2020-01-01' end, case when i % 4 = 0 then null else 'ünï 100%' end, '{\"k\": [1]}', i % 2 "
+            "from generate_series(1, 40) i"))
+    engine.dispose()
+    return server.render_as_string(hide_password=False)
+
+
+def test_a_target_over_postgresql_is_debugged(url, tmp_path):
+    """A healthy one comes out healthy."""
+    target = Target("people", data=Data(train=Sql(url, "select * from people"), label="churned"),
+                    preprocess=lambda X: (X - [40, 4]) / [12, 3], model=lambda: nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 2)),
+                    training=Training(loss=nn.CrossEntropyLoss(), optimizer=lambda weights: torch.optim.Adam(weights, lr=0.01), epochs=15))
+    verdict = diagnose(Subject(target, tmp_path, Depth.QUICK), Depth.QUICK)
+    assert verdict.status is VerdictStatus.HEALTHY and verdict.faults == ()
+
+
+def test_types_of_postgresql_come_out_right(url, tmp_path):
+    """Decimals as floats, timestamps as times, flags, dates beyond pandas' range, missing values and documents."""
+    data = Data(train=Sql(url, "select * from kinds where told is null or told like 'ünï 100%'"), label="y")
+    X = pd.concat([split.X for _, split in load_raw(Target("t", data=data)).items()])
+    assert X["price"].dtype == float and X["price"].isna().sum() == 8 and X["price"].sum() == sum(i + 0.25 for i in range(1, 41) if i % 5)
+    assert X["big"].dtype == np.int64 and X["flag"].dtype == bool and X["at"].dtype.kind == "M" and X["at"].dt.hour.eq(12).all()
+    assert datetime.date(9999, 12, 31) in set(X["day"]) and X["told"].isna().sum() == 10 and X["doc"].iloc[0] == {"k": [1]}
+    report = run_checks(Layer.DATA, Subject(Target("t", data=data), tmp_path, Depth.QUICK), Depth.QUICK)
+    warned = {finding.check for finding in report.findings if finding.status is Status.WARN}
+    assert {"impossible_dates", "mixed_columns"} <= warned and not [finding for finding in report.findings if finding.status is Status.ERROR]
+
+
+def refused(url, query="select * from people"):
+    """The sentence with which reading ends."""
+    with pytest.raises(TargetError) as told:
+        load_raw(Target("t", data=Data(train=Sql(url, query), label="y")))
+    sentence = str(told.value)
+    assert len(sentence.splitlines()) == 1 and PASSWORD not in sentence and "p%40ss" not in sentence and "Background on this error" not in sentence
+    return sentence
+
+
+def test_a_wrong_query_is_one_sentence(url):
+    """It names the database without its password, and what the database says."""
+    sentence = refused(url, "select * from nobody")
+    assert 'relation "nobody" does not exist' in sentence and "tester:***@127.0.0.1" in sentence
+    assert "syntax error" in refused(url, "selekt 1")
+    assert "has no column 'y'; its columns are age, visits, churned" in refused(url)
+
+
+def test_a_wrong_password_and_an_absent_server_are_one_sentence(server, url):
+    """Neither shows what was tried as a password."""
+    wrong = server.set(password="an0ther p@ss").render_as_string(hide_password=False)
+    assert "password authentication failed" in refused(wrong) and "an0ther" not in refused(wrong)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        absent = server.set(port=free.getsockname()[1]).render_as_string(hide_password=False)
+        assert "Connection refused" in refused(absent)
+    assert "no database" not in refused("postgresql://tester:s3cret@[bad/x") and "s3cret" not in refused("postgresql://tester:s3cret@[bad/x")
+
+
+def test_the_command_line_keeps_the_password_to_itself(server, tmp_path, monkeypatch, capsys):
+    """Exit code 2 and one sentence."""
+    wrong = server.set(password="an0therp4ss").render_as_string(hide_password=False)
+    (tmp_path / "target.py").write_text(
+        f"from firstfault import Data, Sql, Target\ntarget = Target('t', data=Data(train=Sql({wrong!r}, 'select 1'), label='y'))\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr("sys.argv", ["firstfault", "debug", "target.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr()
+    assert ended.value.code == 2 and "authentication failed" in told.err and "an0therp4ss" not in told.err + told.out
+
+
+def test_a_source_shows_no_password():
+    """Neither its text nor its representation, which messages quote."""
+    source = Sql("postgresql://me:hidden@host/db", "select 1")
+    assert "hidden" not in str(source) + repr(source) + source.place + repr(Data(train=source))
+    with pytest.raises(TargetError, match=r"Sql\.query must be a query, but got ''"):
+        Sql("sqlite:///x.db", "")
+    with pytest.raises(TargetError, match=r"Sql\.url must be a database URL"):
+        Sql("rows.db", "select 1")
+
+
+def test_sqlite_is_looked_up_beside_the_target(tmp_path):
+    """A query may hold percent signs and colons; an absent file is not created."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
+    pd.DataFrame({"a": range(40), "t": ["50% :x"] * 40, "y": [0, 1] * 20}).to_sql("rows", engine, index=False)
+    engine.dispose()
+    query = "select * from rows where t like '50% :x' and t <> '12:30'"
+    splits = load_raw(Target("t", data=Data(train=Sql("sqlite:///rows.db", query), label="y"), root=tmp_path))
+    assert sum(len(split.y) for _, split in splits.items()) == 40
+    with pytest.raises(TargetError, match=r"data\.train: there is no file .*gone\.db"):
+        load_raw(Target("t", data=Data(train=Sql("sqlite:///gone.db", query), label="y"), root=tmp_path))
+    assert not (tmp_path / "gone.db").exists()
