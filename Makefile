@@ -21,7 +21,7 @@ demo: setup
 	@echo "The model was healthy but for one missing step. Stop the servers with: $(BIN)/firstfault down"
 
 test: setup browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # A browser for the tests: the system's, else from the system's packages, else Playwright's own.
 browser: setup

@@ -106,7 +106,7 @@ def _usual(counts: Counter[int]) -> int | None:
 def _survey_block(block: list[bytes], found: Survey, *, last: bool) -> int:
     """Judge the lines of a block; how many of them are done with. The rest waits for the lines that follow."""
     mark, wanted = found.separator.encode(), found.fields - 1
-    special = [at for at, line in enumerate(block) if (_marks(line, mark) if b'"' in line else line.count(mark)) != wanted or _is_open(line)]
+    special = [at for at, line in enumerate(block) if (_is_special(line, mark, wanted) if b'"' in line else line.count(mark) != wanted)]
     done = 0
     for at in special:
         if at < done:
@@ -120,9 +120,9 @@ def _survey_block(block: list[bytes], found: Survey, *, last: bool) -> int:
     return _counted(block, found)
 
 
-def _is_open(line: bytes) -> bool:
-    """Whether a line may end within quotes."""
-    return b'"' in line and line.count(b'"') % 2 == 1
+def _is_special(line: bytes, mark: bytes, wanted: int) -> bool:
+    """Whether a line with quotes may end within them, or has another number of separators outside of them."""
+    return line.count(b'"') % 2 == 1 or _marks(line, mark) != wanted
 
 
 def _counted(lines: list[bytes], found: Survey) -> int:

@@ -93,8 +93,7 @@ def columns_of(target: Any, split: Split) -> dict[str, pd.Series] | None:
 
 def _input_columns(X: Any) -> dict[str, pd.Series] | None:
     if isinstance(X, pd.DataFrame):
-        named = {str(name): X.iloc[:, position] for position, name in enumerate(X.columns)}
-        return named if len(X.columns) <= MOST_COLUMNS else None
+        return {str(name): values for name, values in X.items()} if len(X.columns) <= MOST_COLUMNS else None
     array = to_array(X)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[1] > MOST_COLUMNS:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from firstfault import Data, Target, Training
-from firstfault.report import context_of, write_report
 from firstfault.privacy import MASK
+from firstfault.report import context_of, write_report
 from firstfault.report.samples import looks_like_images, sample_rows
 from firstfault.splits import Split
 from firstfault.subject import Subject

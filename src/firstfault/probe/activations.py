@@ -11,6 +11,7 @@ from torch import nn
 from firstfault.probe.birthplace import tensors_in
 from firstfault.probe.hook import Hook
 from firstfault.probe.record import Activations, Attention, Record
+from firstfault.probe.samples import Samples, stride
 
 MOST_VALUES = 4096
 MOST_SHOWN = 32
@@ -20,8 +21,8 @@ SATURATED = 5.0
 class Looker:
     """Hooks on the modules of the models while one step is sampled; what they saw is kept as tensors until `pull`."""
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def __init__(self, record: Record, samples: Samples | None = None) -> None:
+        self.record, self.samples = record, samples
         self._handles: list[Any] = []
         self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor]] = []
         self._attention: list[tuple[str, torch.Tensor]] = []
@@ -61,6 +62,8 @@ class Looker:
 
     def pull(self, step: int) -> None:
         """Turn what was seen into numbers of the record."""
+        if self._seen and self.samples is not None:
+            self.samples.take("activation", ((name, values) for name, _, values, _ in self._seen))
         if self._seen:
             numbers = torch.stack([torch.stack(_numbers(values, dead)) for _, _, values, dead in self._seen]).tolist()
             for (name, kind, _, _), row in zip(self._seen, numbers, strict=True):
@@ -76,8 +79,7 @@ class Looker:
 
 def _sample(value: torch.Tensor) -> torch.Tensor:
     """At most 4,096 values, evenly strided."""
-    flat = value.reshape(-1)
-    return flat[:: max(1, flat.numel() // MOST_VALUES)][:MOST_VALUES].float().clone()
+    return value.reshape(-1)[:: stride(value.numel(), MOST_VALUES)].float().clone()
 
 
 def _units(value: torch.Tensor) -> torch.Tensor:

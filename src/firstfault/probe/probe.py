@@ -22,6 +22,7 @@ from firstfault.probe.capture import Capture
 from firstfault.probe.hook import Hook
 from firstfault.probe.models import Models, is_compiled, modal_parts
 from firstfault.probe.record import Parameter, Record
+from firstfault.probe.samples import Samples
 
 EVERY = 10
 DENSE = 5
@@ -40,18 +41,20 @@ class Probe:
         every: the distance of sampled steps.
         on_sample: called with the step after each sampled step.
         capture: takes the first batches, to replay the training.
+        samples: takes some values of gradients, weights and activations on sampled steps.
     """
 
     def __init__(
-        self, folder: Path | None = None, *, every: int = EVERY, on_sample: Callable[[int], None] | None = None, capture: Capture | None = None
+        self, folder: Path | None = None, *, every: int = EVERY, on_sample: Callable[[int], None] | None = None, capture: Capture | None = None,
+        samples: Samples | None = None,
     ) -> None:
-        self.folder, self.every, self.on_sample, self.capture = folder, every, on_sample, capture
+        self.folder, self.every, self.on_sample, self.capture, self.samples = folder, every, on_sample, capture, samples
         self.record = Record()
         self.epochs: list[Any] = []
         self.models = Models()
         self.split: str | None = None                   # whose batch is in hand, where a loader tells
         self._paused = False
-        self._looker = Looker(self.record)
+        self._looker = Looker(self.record, samples)
         self._calls: dict[int, tuple[nn.Module, Any, Any]] = {}
         self._hooked: list[Any] = []
         self._searching: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,15 +11,22 @@ MOST = 2048
 
 @dataclass
 class Series:
-    """Values by step, at most 2,048 of them: when it is full, every second goes, and every second is taken from then on."""
+    """Values by step, at most 2,048 of them: when it is full, every second goes, and every second is taken from then on.
+
+    `last` is the last step and value, taken or passed over.
+    """
 
     steps: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     stride: int = 1
     seen: int = 0
 
+    def __post_init__(self) -> None:
+        self.last: tuple[int, float] = (0, math.nan)        # no field: a record as JSON does without
+
     def add(self, step: int, value: float) -> None:
         """Take the value of a step, or pass it over where the series has thinned out."""
+        self.last = step, value
         if self.seen % self.stride == 0:
             self.steps.append(step)
             self.values.append(value)

@@ -15,6 +15,7 @@ from firstfault.finding import Finding, LayerReport, Status
 MOST_ROWS, MOST_COLUMNS = 10, 24
 MOST_BYTES, MOST_IN_ALL = 400_000, 1_600_000
 LARGEST_TABLE = 20_000_000
+WIDE = 760
 PNG = b"\x89PNG\r\n\x1a\n"
 NUMBER = re.compile(r"[-−+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?%?")
 ORDER = (Status.FAIL, Status.ERROR, Status.WARN, Status.PASS, Status.SKIPPED)
@@ -22,11 +23,12 @@ ORDER = (Status.FAIL, Status.ERROR, Status.WARN, Status.PASS, Status.SKIPPED)
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG of the run's folder as a data URL, with the finding that named it."""
+    """A PNG of the run's folder as a data URL, with the finding that named it; a `wide` one takes the whole width."""
 
     name: str
     url: str
     finding: Finding
+    wide: bool
 
     @property
     def title(self) -> str:
@@ -40,7 +42,7 @@ class Table:
 
     name: str
     heading: list[str]
-    rows: list[list[str]]
+    rows: list[list[str | float]]
     total: int
     more: int
     finding: Finding
@@ -80,7 +82,7 @@ class Attachments:
         if not data.startswith(PNG):
             return None
         self.left -= len(data)
-        return Picture(name, f"data:image/png;base64,{base64.b64encode(data).decode()}", finding)
+        return Picture(name, f"data:image/png;base64,{base64.b64encode(data).decode()}", finding, int.from_bytes(data[16:20]) > WIDE)
 
     def _table(self, name: str, finding: Finding) -> Table | None:
         path = self._path(name)
@@ -97,7 +99,8 @@ class Attachments:
         if not heading:
             return None
         numeric = [_is_numeric([row[place] for row in rows if place < len(row)]) for place in range(len(heading))]
-        return Table(name, heading[:MOST_COLUMNS], [row[: min(MOST_COLUMNS, len(heading))] for row in rows], total, max(0, len(heading) - MOST_COLUMNS), finding, numeric)
+        shown = [[_value(value, known) for value, known in zip(row[:MOST_COLUMNS], numeric, strict=False)] for row in rows]
+        return Table(name, heading[:MOST_COLUMNS], shown, total, max(0, len(heading) - MOST_COLUMNS), finding, numeric)
 
     def _path(self, name: str) -> Path | None:
         """A file of the folder itself; no name leads out of it."""
@@ -122,3 +125,8 @@ def _named(report: LayerReport, suffix: str) -> Iterator[tuple[str, Finding]]:
 def _is_numeric(values: list[str]) -> bool:
     known = [value for value in values if value.strip()]
     return bool(known) and all(NUMBER.fullmatch(value.strip()) for value in known)
+
+
+def _value(text: str, numeric: bool) -> str | float:
+    """A number as such, so that it is shown in a few digits; whole numbers and texts as they are written."""
+    return float(text) if numeric and ("." in text or "e" in text.lower()) and "," not in text and "%" not in text and "−" not in text else text

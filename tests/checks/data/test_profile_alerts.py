@@ -33,3 +33,13 @@ def test_a_spent_budget_ends_the_profile(tmp_path):
 def test_images_are_not_profiled(make, only):
     """Only tables are profiled."""
     assert only("profile_alerts", make("images")).status is Status.SKIPPED
+
+
+def test_a_sample_is_profiled_beside_the_reference(make, run):
+    """Columns of another type can't be compared: they are left out and named."""
+    reference = frame().drop(columns="half")
+    subject = make(frame().assign(value=lambda f: "about " + f["value"].round(3).astype(str)), label="y", data={"reference": reference})
+    found = next(entry for entry in run("profile_alerts", subject) if "profile_compare.html" in entry.artifacts)
+    assert found.status is Status.WARN and set(found.where.split(", ")) == {"value", "half"} and found.faults == {}
+    assert "reference" in (subject.folder / "profile_compare.html").read_text()
+    assert not list(subject.folder.glob("*.parquet"))

@@ -71,7 +71,7 @@ def _label_shares(subject: Any) -> pd.DataFrame | None:
 
 def _draw_classes(subject: Any, shares: pd.DataFrame) -> str:
     shown = shares.iloc[:MOST_CLASSES]
-    made = figure(7.6, max(2.0, 0.36 * len(shown) + 1.3))
+    made = figure(5.8, max(2.0, 0.36 * len(shown) + 1.3))
     axes = made.subplots()
     places = np.arange(len(shown))[::-1]
     for at, (name, colour) in enumerate(COLOURS.items()):
@@ -95,7 +95,7 @@ def _missing(subject: Any) -> pd.DataFrame:
 def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> str:
     shown = missing.iloc[:MOST_MISSING]
     together = _together(frame, list(shown.index))
-    made = figure(10.6 if together is not None else 7.6, max(2.2, 0.3 * len(shown) + 1.5))
+    made = figure(10.0 if together is not None else 5.8, max(2.2, 0.3 * len(shown) + 1.5))
     axes = made.add_subplot(1, 2 if together is not None else 1, 1)
     places = np.arange(len(shown))[::-1]
     for at, (name, colour) in enumerate(COLOURS.items()):
@@ -131,11 +131,11 @@ def _draw_together(made: Any, axes: Any, together: Array, names: list[str]) -> N
 
 
 def _name_splits(made: Any, axes: Any) -> None:
-    made.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=8)
+    made.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=9)
 
 
 def _plain(axes: Any) -> None:
-    axes.tick_params(labelsize=8, colors=MUTED)
+    axes.tick_params(labelsize=9, colors=MUTED)
     axes.spines[["top", "right"]].set_visible(False)
 
 

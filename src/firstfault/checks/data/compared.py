@@ -170,7 +170,7 @@ def _different_by_nature(pairs: Mapping[str, Pair], a: Any, b: Any, declared: tu
 def _numbers_rows(name: str, sample: pd.Series, whole: pd.Series | None) -> bool:
     """Whether a column's values name its rows: all different, and whole numbers that count up, without large gaps, or called an id."""
     known = sample.dropna()
-    if whole is None or len(known) < FEWEST_ROWS or not known.is_unique:
+    if whole is None or len(known) < FEWEST_ROWS or not _all_differ(known):
         return False
     values = as_numbers(known)
     if values is None:
@@ -182,3 +182,9 @@ def _numbers_rows(name: str, sample: pd.Series, whole: pd.Series | None) -> bool
     dense = everything is not None and float(np.ptp(everything)) <= ROOMY * len(whole)
     return dense or bool((steps > 0).all() or (steps < 0).all()) or NUMBERED.search(name) is not None
 
+
+def _all_differ(known: pd.Series) -> bool:
+    try:
+        return bool(known.is_unique)
+    except TypeError:                                   # lists and mappings have no hash
+        return False

@@ -15,6 +15,10 @@ from firstfault.privacy import kinds_of, masked_text
 TABLE = "drift.csv"
 QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}
 COMMONEST = 3
+COLUMNS = [
+    "column", "against", "drifted", "kind", "distance", "p_corrected", "shift",
+    *(f"{key} {side}" for key in ("mean", *QUANTILES, "commonest", "missing") for side in ("train", "other")),
+]
 
 Entry = tuple[Compared, Mapping[str, Distance], Mapping[str, float]]
 
@@ -22,7 +26,7 @@ Entry = tuple[Compared, Mapping[str, Distance], Mapping[str, float]]
 def write_drift(subject: Any, entries: Sequence[Entry]) -> None:
     """Write a line per column and per split that train is compared with, the most moved first."""
     lines = [line for beside, distances, moved in entries for line in _lines(beside, distances, moved)]
-    pd.DataFrame(lines).to_csv(subject.folder / TABLE, index=False, float_format="%.5g")
+    pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all").to_csv(subject.folder / TABLE, index=False, float_format="%.5g")
 
 
 def personal(beside: Compared) -> set[str]:

@@ -93,7 +93,10 @@ def _counted(expected: Expected) -> list[tuple[str, Any]]:
 
 
 def _listed(subject: Any, verb: str) -> Judgement:
-    """Write the failing rows with their reasons to quarantine.csv, which stays in the run's folder."""
+    """Write the failing rows with their reasons to quarantine.csv.
+
+    It alone holds raw values, personal ones too, so that they can be repaired: it stays in the run's folder and is never uploaded.
+    """
     reasons, splits = subject.quarantined, subject.source
     names = np.repeat([name for name, _ in splits.items()], [len(split.y) for _, split in splits.items()])
     starts = {name: int(np.argmax(names == name)) for name in dict.fromkeys(names)}

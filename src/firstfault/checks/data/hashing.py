@@ -84,9 +84,9 @@ def with_labels(rows: Scan, split: Split) -> Array:
 def _scan_frame(frame: pd.DataFrame) -> Scan:
     hashes, empty = np.zeros(len(frame), np.uint64), np.ones(len(frame), bool)
     missing: dict[str, int] = {}
-    for place, weight in enumerate(_weights([str(name) for name in frame.columns])):
-        words, absent = column_words(frame.iloc[:, place])
-        missing[str(frame.columns[place])] = 0 if absent is None else int(absent.sum())
+    for (name, column), weight in zip(frame.items(), _weights([str(name) for name in frame.columns]), strict=True):
+        words, absent = column_words(column)
+        missing[str(name)] = 0 if absent is None else int(absent.sum())
         empty &= False if absent is None else absent
         words *= weight
         hashes += words

@@ -84,7 +84,8 @@ def labels_against_inputs(
     noise. A model no better than a constant answer points to random labels, when the trained network finds nothing either.
 
     Source: confident learning (Northcutt et al. 2021); TheDeepChecker for shuffled labels; bounds chosen on 141 real tables
-    (KEEL, UCI, scikit-learn) and 47 made ones, as they are and with 5–20 % of their labels changed.
+    (KEEL, UCI, scikit-learn) and 47 made ones, as they are and with 5–20 % of their labels changed; then none of 60 other clean
+    sets fails.
     """
     found = out_of_fold(subject)
     if found is None:

@@ -1,29 +1,24 @@
-"""Columns that give the label away: one alone, or two together."""
+"""Columns that give the label away alone."""
 
 from __future__ import annotations
 
-import itertools
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data.hashing import table
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS, FEWEST_FOR_PAIRS = 80, 200
+FEWEST_ROWS = 80
 MOST_ROWS = 3_000
-MOST_PAIRED = 40
 FEWEST_OF_CLASS = 10
-FEW_VALUES = 16
-BINS = 64
 ABSENT = -1e300
 NARROW = 0.1
 MOST_FITTED = 1_000
@@ -31,26 +26,12 @@ LEFT_OPEN, TIMES_SURER = 0.08, 4.0
 CODE = re.compile(r"^(\D*)(\d*)")
 
 
-class _Sample(NamedTuple):
+class Sample(NamedTuple):
     """Some rows of train: the frame, class ids or ranks `(n,)`, and whether they are classes."""
 
     frame: pd.DataFrame
     target: Array
     classes: bool
-
-
-class _Pair(NamedTuple):
-    """Two columns and how well they predict the label together, and the better of them alone."""
-
-    names: tuple[str, str]
-    score: float
-    alone: float
-    relation: str
-
-    @property
-    def exact(self) -> bool:
-        """Whether they tell it by values that match or combine, not by an amount."""
-        return " − " not in self.relation and " / " not in self.relation
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92})
@@ -64,17 +45,17 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
 
     Source: Kapoor & Narayanan 2023; easily separable data (iris) have several strong columns.
     """
-    sample = _sample(subject)
+    sample = leak_sample(subject)
     if sample is None:
         yield skipped(f"only tables of at least {FEWEST_ROWS} rows and 2 columns are looked at")
         return
-    scores = _scores(subject, sample)
+    scores = column_scores(subject, sample)
     ranked = sorted(scores, key=lambda name: -scores[name])
     leaks = [name for name in ranked if scores[name] >= gives_away]
     best_of_rest = max((scores[name] for name in ranked if name not in leaks), default=0.0)
     few = len(leaks) <= max(1, len(ranked) // 4) and bool(leaks)
     codes = [name for name in leaks if _is_code(sample, name, gives_away)] if few else []
-    found = codes or (leaks if few and best_of_rest < ordinary and _adds(sample, leaks, scores[leaks[0]]) else [])
+    found = codes or (leaks if few and best_of_rest < ordinary and says_more(sample, leaks, scores[leaks[0]]) else [])
     if found:
         told = f"{found[0]} alone predicts the label with {scores[found[0]]:.3f}, the best other column with {best_of_rest:.3f}"
         yield Judgement(Status.FAIL, told, value=scores[found[0]], threshold=gives_away, where=", ".join(found),
@@ -93,39 +74,7 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
     yield passed(f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}", value=scores[ranked[0]])
 
 
-@check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92}, depth=Depth.STANDARD)
-def pair_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 0.8) -> Iterator[Judgement]:
-    """Find two columns that give the label away together, by a simple relation, and neither alone.
-
-    Tried are the values of two columns of few values (exclusive or), equality, difference and ratio, on up to 3,000 rows and 40
-    columns. `value` is the cross-fitted balanced accuracy (R² of ranks for numbers) of the best pair; it gives the label away
-    at `gives_away` or more, when each of its columns alone stays below `ordinary`, few pairs do, and (for differences and ratios)
-    it leaves a quarter of the errors of all other columns together.
-
-    Source: our planted leaks (exclusive or, difference, ratio, equality, with 1 % noise) against honest interactions of 0.95.
-    """
-    sample = _sample(subject)
-    if sample is None or len(sample.target) < FEWEST_FOR_PAIRS or sample.frame.shape[1] < 3:
-        yield skipped(f"only tables of at least {FEWEST_FOR_PAIRS} rows and 3 columns are looked at")
-        return
-    scores = _scores(subject, sample)
-    names = [str(name) for name in sample.frame.columns if scores[str(name)] < ordinary]
-    pairs = [pair for first, second in itertools.combinations(_spread(names), 2) if (pair := _best_relation(sample, first, second, scores))]
-    if not pairs:
-        yield skipped("no two columns could be compared")
-        return
-    best = max(pairs, key=lambda pair: pair.score)
-    strong = {name for pair in pairs if pair.score >= gives_away for name in pair.names}
-    if not strong or len(strong) > max(2, len(names) // 3) or not (best.exact or _adds(sample, list(strong), best.score)):
-        yield passed(f"no pair of columns gives the label away: the best predicts it with {best.score:.3f}", value=best.score)
-        return
-    yield Judgement(
-        Status.FAIL, f"{best.relation} predicts the label with {best.score:.3f}, either column alone with {best.alone:.3f} at best",
-        value=best.score, threshold=gives_away, where=", ".join(best.names), fix="drop one of them: together they are the label",
-    )
-
-
-def _sample(subject: Any) -> _Sample | None:
+def leak_sample(subject: Any) -> Sample | None:
     """Up to 3,000 rows of a table, before anything is encoded; classes of fewer than 10 rows are left out."""
     train = subject.raw.train
     frame, y, task = table(train.X), to_array(train.y), subject.target.task
@@ -147,10 +96,10 @@ def _sample(subject: Any) -> _Sample | None:
         return None
     target = pd.factorize(labels)[0] if task == "classification" else labels.rank(pct=True).to_numpy()
     shuffled = np.random.default_rng(1).permutation(len(target))
-    return _Sample(frame.iloc[rows[keep][shuffled]].reset_index(drop=True), target[shuffled], task == "classification")
+    return Sample(frame.iloc[rows[keep][shuffled]].reset_index(drop=True), target[shuffled], task == "classification")
 
 
-def _scores(subject: Any, sample: _Sample) -> Mapping[str, float]:
+def column_scores(subject: Any, sample: Sample) -> Mapping[str, float]:
     """How well each column alone predicts the label; made once per subject."""
     if "column_scores" not in subject.built:
         subject.built["column_scores"] = {
@@ -159,7 +108,7 @@ def _scores(subject: Any, sample: _Sample) -> Mapping[str, float]:
     return subject.built["column_scores"]  # type: ignore[no-any-return]
 
 
-def _readings(column: pd.Series, sample: _Sample) -> list[Array]:
+def _readings(column: pd.Series, sample: Sample) -> list[Array]:
     """A column as numbers `(n,)`, in each way that could hold the label."""
     if pd.api.types.is_numeric_dtype(column):
         return [_finite(column.to_numpy(dtype=float, na_value=np.nan))]
@@ -179,7 +128,7 @@ def _finite(values: Array) -> Array:
     return np.nan_to_num(values, nan=ABSENT, posinf=1e300, neginf=-1e299)
 
 
-def _by_target(codes: Array, sample: _Sample) -> Array:
+def _by_target(codes: Array, sample: Sample) -> Array:
     """Categories by their mean label in the other half of the rows, so that one cut parts them."""
     ordered, half = np.zeros(len(codes)), len(codes) // 2
     target = sample.target.astype(float)
@@ -190,7 +139,7 @@ def _by_target(codes: Array, sample: _Sample) -> Array:
     return ordered
 
 
-def _tree_score(values: Array, sample: _Sample) -> float:
+def _tree_score(values: Array, sample: Sample) -> float:
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     half = len(values) // 2
@@ -199,10 +148,10 @@ def _tree_score(values: Array, sample: _Sample) -> float:
     for own, other in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
         model = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0) if sample.classes else DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
         predicted[own] = model.fit(column[other], sample.target[other]).predict(column[own])
-    return _score(predicted, sample)
+    return score_of(predicted, sample)
 
 
-def _score(predicted: Array, sample: _Sample) -> float:
+def score_of(predicted: Array, sample: Sample) -> float:
     """Balanced accuracy of class ids, R² of ranks."""
     target = sample.target
     if sample.classes:
@@ -211,11 +160,11 @@ def _score(predicted: Array, sample: _Sample) -> float:
     return float(1 - ((target - predicted) ** 2).sum() / ((target - target.mean()) ** 2).sum())
 
 
-def _is_code(sample: _Sample, name: str, gives_away: float) -> bool:
+def _is_code(sample: Sample, name: str, gives_away: float) -> bool:
     """Whether a column is made from the label: one value or narrow range per class, a running number, or filled in one class only."""
     if not sample.classes:
         return False
-    column = _column(sample, name)
+    column = column_of(sample, name)
     number = pd.api.types.is_numeric_dtype(column) and not column.isna().any()
     if number and column.is_unique and (column % 1 == 0).all():
         return True
@@ -226,17 +175,17 @@ def _is_code(sample: _Sample, name: str, gives_away: float) -> bool:
     )
 
 
-def _one_per_class(values: Array, sample: _Sample) -> bool:
+def _one_per_class(values: Array, sample: Sample) -> bool:
     return len(np.unique(values)) <= len(np.unique(sample.target)) + 1
 
 
-def _narrow(values: Array, sample: _Sample) -> bool:
+def _narrow(values: Array, sample: Sample) -> bool:
     by_class = pd.Series(values).groupby(sample.target)
     low, high = by_class.quantile(0.02), by_class.quantile(0.98)
     return bool((high - low).sum() < NARROW * (high.max() - low.min()))
 
 
-def _one_class_only(values: Array, sample: _Sample) -> float:
+def _one_class_only(values: Array, sample: Sample) -> float:
     """How well the most common value alone tells one of two classes, as balanced accuracy."""
     usual, counts = np.unique(values, return_counts=True)
     if len(np.unique(sample.target)) != 2 or counts.max() < FEWEST_OF_CLASS:
@@ -245,7 +194,7 @@ def _one_class_only(values: Array, sample: _Sample) -> float:
     return float(abs(share[0] - share[1]) / 2 + 0.5)
 
 
-def _adds(sample: _Sample, leaks: list[str], score: float) -> bool:
+def says_more(sample: Sample, leaks: list[str], score: float) -> bool:
     """Whether columns say more of the label than all others together: easily separable data have columns that don't."""
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
     from sklearn.model_selection import cross_val_predict
@@ -255,19 +204,20 @@ def _adds(sample: _Sample, leaks: list[str], score: float) -> bool:
         return False
     rows = slice(None, MOST_FITTED)
     X = np.column_stack([_readings(sample.frame[name], sample)[0] for name in rest])[rows].clip(-1e37, 1e37)
-    part = _Sample(sample.frame, sample.target[rows], sample.classes)
+    part = Sample(sample.frame, sample.target[rows], sample.classes)
     if part.classes and np.bincount(part.target).min() < 3:
         return True
     kind = ExtraTreesClassifier if part.classes else ExtraTreesRegressor
-    others = _score(cross_val_predict(kind(60, random_state=0), X, part.target, cv=3), part)
+    others = score_of(cross_val_predict(kind(60, random_state=0), X, part.target, cv=3), part)
     return 1 - others > max(LEFT_OPEN, TIMES_SURER * (1 - score))
 
 
-def _column(sample: _Sample, name: str) -> pd.Series:
+def column_of(sample: Sample, name: str) -> pd.Series:
+    """The column of that name."""
     return sample.frame.iloc[:, [str(column) for column in sample.frame.columns].index(name)]
 
 
-def _missing_in_one_class(sample: _Sample, fewest: int = 30, doubt: float = 1e-6) -> tuple[str, float] | None:
+def _missing_in_one_class(sample: Sample, fewest: int = 30, doubt: float = 1e-6) -> tuple[str, float] | None:
     """A column whose missing values all lie in one class, though chance would have spread them, and the share of that class."""
     if not sample.classes:
         return None
@@ -277,61 +227,3 @@ def _missing_in_one_class(sample: _Sample, fewest: int = 30, doubt: float = 1e-6
         if len(classes) == 1 and counts[0] >= fewest and (sizes[classes[0]] / len(sample.target)) ** counts[0] < doubt:
             return str(name), float(counts[0] / sizes[classes[0]])
     return None
-
-
-def _spread(names: list[str]) -> list[str]:
-    """At most 40 of the names, evenly."""
-    return names if len(names) <= MOST_PAIRED else [names[place] for place in np.linspace(0, len(names) - 1, MOST_PAIRED).astype(int)]
-
-
-def _best_relation(sample: _Sample, first: str, second: str, scores: Mapping[str, float]) -> _Pair | None:
-    a, b = _column(sample, first), _column(sample, second)
-    tried = {relation: _cell_score(cells, sample) for relation, cells in _relations(a, b, first, second)}
-    if not tried:
-        return None
-    relation = max(tried, key=lambda key: tried[key])
-    return _Pair((first, second), tried[relation], max(scores[first], scores[second]), relation)
-
-
-def _relations(a: pd.Series, b: pd.Series, first: str, second: str) -> Iterator[tuple[str, Array]]:
-    """What two columns could say together, as cells `(n,)`: whole numbers of which each stands for one answer."""
-    codes = [pd.factorize(column, use_na_sentinel=False) for column in (a, b)]
-    if all(len(values) <= FEW_VALUES for _, values in codes):
-        yield f"{first} with {second}", codes[0][0] * FEW_VALUES + codes[1][0]
-    numeric = [pd.api.types.is_numeric_dtype(column) for column in (a, b)]
-    if all(numeric):
-        yield from _of_numbers(*(column.to_numpy(dtype=float, na_value=np.nan) for column in (a, b)), first, second)
-    elif not any(numeric):
-        yield f"{first} equal to {second}", (a.astype(str).to_numpy() == b.astype(str).to_numpy()).astype(int)
-
-
-def _of_numbers(a: Array, b: Array, first: str, second: str) -> Iterator[tuple[str, Array]]:
-    relations: dict[str, Callable[[], Array]] = {"−": lambda: a - b, "/": lambda: a / b}
-    for sign, relation in relations.items():
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            values = np.nan_to_num(relation(), nan=ABSENT, posinf=1e300, neginf=-1e299)
-            edges = np.unique(np.append(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]), 0.0))
-        yield f"{first} {sign} {second}", np.searchsorted(edges, values, side="left") + (BINS + 1) * (values == 0)
-
-
-def _cell_score(cells: Array, sample: _Sample) -> float:
-    """The score of answering each cell as the other half of the rows does."""
-    _, cells = np.unique(cells, return_inverse=True)
-    half, count = len(cells) // 2, int(cells.max()) + 1
-    predicted = np.zeros(len(cells))
-    for own, other in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
-        predicted[own] = _answers(cells[other], sample.target[other], count, sample.classes)[cells[own]]
-    return _score(predicted, sample)
-
-
-def _answers(cells: Array, target: Array, count: int, classes: bool) -> Array:
-    """The answer of each cell `(count,)`: its common class or mean; an empty cell has that of the one before it."""
-    sizes = np.bincount(cells, minlength=count)
-    if classes:
-        labels = int(target.max()) + 1
-        answers = np.bincount(cells * labels + target, minlength=count * labels).reshape(count, labels).argmax(1).astype(float)
-    else:
-        answers = np.bincount(cells, target, minlength=count) / np.maximum(sizes, 1)
-    before = np.maximum.accumulate(np.where(sizes, np.arange(count), 0))
-    return np.asarray(answers[before])

@@ -38,7 +38,7 @@ class _Found(NamedTuple):
     natural: float
 
     @property
-    def count(self) -> int:
+    def copies(self) -> int:
         """How many have one."""
         return round(self.share * self.looked_at)
 
@@ -72,12 +72,12 @@ def near_duplicates(subject: Any, *, share: float = 0.02, fewest: int = 5) -> It
 
 
 def _counts(found: _Found, share: float, fewest: int) -> bool:
-    return found.count >= fewest and found.share > max(share, TIMES_NATURAL * found.natural)
+    return found.copies >= fewest and found.share > max(share, TIMES_NATURAL * found.natural)
 
 
 def _judged(found: _Found, name: str, status: Status, faults: dict[str, float], share: float) -> Judgement:
     return Judgement(
-        status, f"{found.count} of {found.looked_at} samples of {name} are almost copies of {'other ' if name == 'train' else ''}training samples",
+        status, f"{found.copies} of {found.looked_at} samples of {name} are almost copies of {'other ' if name == 'train' else ''}training samples",
         value=found.share, threshold=share, where=name, faults=faults,
         fix="remove near duplicates before splitting, or keep them in one split",
     )

@@ -45,7 +45,7 @@ def rows_in_order(subject: Any, *, effect: float = 0.1, deviations: float = 8.0,
     known.
 
     Source: cleanlab's non-iid test (Cummings et al. 2023, Detecting dataset drift and non-IID sampling via k-nearest neighbours);
-    effects chosen on 60 shuffled and sorted tables.
+    effects of our choice, tried on wine, breast cancer, diabetes and digits, sorted and shuffled, and on 120 made programs.
     """
     if subject.target.data.time is not None:
         yield skipped("the target declares data.time: the order is meant")

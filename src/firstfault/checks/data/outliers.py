@@ -50,7 +50,7 @@ def noisy_rows(subject: Any, *, separation: float = 4.8, gap: float = 0.7, share
     unless one class holds most of it, and is that part of it by nature. Else the most distant rows are listed only, in `outliers.csv`,
     with their values, personal ones masked.
 
-    Source: Ramaswamy et al. 2000 (distance to the k-th neighbour); Otsu 1979 (two groups of one number); bounds chosen on 40
+    Source: Ramaswamy et al. 2000 (distance to the k-th neighbour); Otsu 1979 (two groups of one number); bounds chosen on 35
     real tables (KEEL, UCI, scikit-learn), as they are and with 10 and 25 % of their rows replaced by or mixed with noise.
     """
     train = subject.raw.train

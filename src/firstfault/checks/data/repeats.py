@@ -54,7 +54,9 @@ def copied_share(parts: Sequence[Any], hashes: Array, repeated: Array) -> float:
         return 0.0
     alone = ~_crowded(parts, hashes) & counted
     found = float(np.nansum(repeated[alone]))
-    return found / float(alone.sum()) if alone.sum() >= FEWEST_ALONE and found >= CERTAIN else 0.0
+    if alone.sum() < FEWEST_ALONE or found < CERTAIN:
+        return 0.0
+    return min(found / float(alone.sum()), float(np.nanmean(repeated)))
 
 
 def _crowded(parts: Sequence[Any], hashes: Array) -> Array:

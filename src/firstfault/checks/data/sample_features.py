@@ -124,7 +124,7 @@ def _unknown(texts: pd.Series, vocabulary: set[str]) -> pd.Series:
 
 def _of_texts(texts: pd.Series) -> dict[str, pd.Series]:
     length = texts.str.len().clip(lower=1)
-    words = texts.str.split().str.len().clip(lower=1)
+    words = texts.str.count(r"\S+").clip(lower=1)
     shares = {"letters": r"[^\W\d_]", "digits": r"\d", "capitals": r"[A-Z]", "characters beyond ASCII": r"[^\x00-\x7f]"}
     found = {f"share of {name}": texts.str.count(pattern) / length for name, pattern in shares.items()}
     return {"length": texts.str.len().astype(float), "words": words.astype(float), "length of a word": length / words, **found}

@@ -1,0 +1,61 @@
+"""The calls of torch's loss functions: what the last one learnt from, and what validation came to."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from firstfault.probe.birthplace import LossCall
+from firstfault.probe.capture import LOSSES
+from firstfault.probe.record import Record
+
+
+class LossCalls:
+    """Listens to the loss functions of torch; `paused` says when not to."""
+
+    def __init__(self, record: Record, paused: Callable[[], bool]) -> None:
+        self._record, self._paused = record, paused
+        self._last: tuple[str, Any, Any] | None = None
+        self._sum: torch.Tensor | None = None
+        self._count = 0
+
+    def patches(self, replace: Callable[..., Callable[[], None]]) -> list[Callable[[], None]]:
+        """Begin to listen."""
+        return [replace(functional, name, functools.partial(self._around, name)) for name in LOSSES]
+
+    def _around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            value = function(*args, **kwargs)
+            if not self._paused():
+                if torch.is_grad_enabled():
+                    outputs, target = args[0] if args else kwargs.get("input"), args[1] if len(args) > 1 else kwargs.get("target")
+                    self._last = name, _weak(outputs), _weak(target)
+                elif isinstance(value, torch.Tensor):
+                    self._sum = value.detach().mean() + (self._sum if self._sum is not None else 0.0)
+                    self._count += 1
+            return value
+
+        return observed
+
+    def last(self) -> LossCall | None:
+        """The last call that was to be learnt from."""
+        if self._last is None:
+            return None
+        name, outputs, target = self._last
+        return LossCall(name, outputs and outputs(), target and target())
+
+    def close_validation(self, step: int) -> None:
+        """Put the mean of the losses without gradients since the last step into the record."""
+        if self._count:
+            self._record.validation_loss.add(step, float(self._sum or 0.0) / self._count)
+            self._sum, self._count = None, 0
+
+
+def _weak(value: Any) -> Any:
+    return weakref.ref(value) if isinstance(value, torch.Tensor) else None
