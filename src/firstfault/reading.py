@@ -265,7 +265,7 @@ def read_sql(source: Sql, name: str, root: Path) -> pd.DataFrame:
     import sqlalchemy
 
     try:
-        engine = sqlalchemy.create_engine(_located(source, name, root))
+        engine = sqlalchemy.create_engine(database_url(source, name, root))
     except ModuleNotFoundError as error:
         raise PrerequisiteError.extra(f"data.{name}: reading {source.place} (no module {error.name})", "postgres") from error
     except sqlalchemy.exc.ArgumentError as error:
@@ -279,8 +279,12 @@ def read_sql(source: Sql, name: str, root: Path) -> pd.DataFrame:
         engine.dispose()
 
 
-def _located(source: Sql, name: str, root: Path) -> Any:
-    """The URL; the file of an SQLite database is looked up beside the target, and not created."""
+def database_url(source: Sql, name: str, root: Path) -> Any:
+    """The URL; the file of an SQLite database is looked up beside the target, and not created.
+
+    Raises:
+        TargetError: when there is no such file.
+    """
     import sqlalchemy
 
     url = sqlalchemy.make_url(source.url)

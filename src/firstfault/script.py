@@ -34,7 +34,7 @@ def run_script(script: str, arguments: Sequence[str], *, module: bool = False, e
     state = state_for(Path.cwd())
     folder = state.new_run()
     name = script if module else path.stem
-    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks, folder, name), root=Path.cwd() if module else path.parent)
+    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks), root=Path.cwd() if module else path.parent)
     before, process = (sys.argv, sys.path[:]), os.getpid()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))

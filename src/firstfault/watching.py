@@ -66,14 +66,14 @@ def _digest(path: Path) -> str:
 def _query(url: str, query: str) -> Content:
     import sqlalchemy
 
-    sha = hashlib.sha256()
+    source, sha = Sql(url, query), hashlib.sha256()
     try:
         with sqlalchemy.create_engine(url).connect() as connection:
             for row in connection.execute(sqlalchemy.text(query)):
                 sha.update(repr(tuple(row)).encode())
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise TargetError(f"the query of the watched source failed: {str(error).splitlines()[0]}") from error
-    return Content(str(Sql(url, query)), sha.hexdigest())
+        raise TargetError(f"the query of the watched source failed: {source.without_password(str(error).splitlines()[0])}") from error
+    return Content(str(source), sha.hexdigest())
 
 
 def _read(memory: Path) -> dict[str, list[str]]:

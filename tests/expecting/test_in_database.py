@@ -52,23 +52,23 @@ def outcome(result):
 
 
 @pytest.mark.parametrize("make_rows", [people, spoiled])
-def test_sqlite_gives_the_results_of_the_rows(stored, make_rows):
+def test_sqlite_gives_the_results_of_the_rows(stored, make_rows, tmp_path):
     """Every expectation has the same success and count in the database as on the rows."""
     suite, rows = infer_suite(Table([people()]), "s"), make_rows()
-    assert outcome(InDatabase([stored(rows)])(Table([rows]), suite, "SUMMARY")) == outcome(run_by_column(Table([rows]), suite, "SUMMARY"))
+    assert outcome(InDatabase([stored(rows)], tmp_path)(Table([rows]), suite, "SUMMARY")) == outcome(run_by_column(Table([rows]), suite, "SUMMARY"))
 
 
-def test_queries_of_one_database_count_as_one_table(stored):
+def test_queries_of_one_database_count_as_one_table(stored, tmp_path):
     """Train and test lie in two tables; the row count is that of both."""
     first, second = stored(people(400), "a"), stored(people(200, seed=3), "b")
     suite = infer_suite(Table([people()]), "s")
-    result = database_of([first, second])(Table([people(400), people(200, seed=3)]), suite, "SUMMARY")
+    result = database_of([first, second], tmp_path)(Table([people(400), people(200, seed=3)]), suite, "SUMMARY")
     counts = [entry["result"]["observed_value"] for entry in result["results"] if "row_count" in entry["expectation_config"]["type"]]
     assert counts == [600]
 
 
-def test_data_of_several_places_are_validated_as_rows(stored):
+def test_data_of_several_places_are_validated_as_rows(stored, tmp_path):
     """There is no one database to ask."""
-    assert database_of([stored(people()), people()]) is None
-    assert database_of([Sql("sqlite:///a.db", "q"), Sql("sqlite:///b.db", "q")]) is None
-    assert database_of([people()]) is None
+    assert database_of([stored(people()), people()], tmp_path) is None
+    assert database_of([Sql("sqlite:///a.db", "q"), Sql("sqlite:///b.db", "q")], tmp_path) is None
+    assert database_of([people()], tmp_path) is None

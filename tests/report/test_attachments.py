@@ -37,6 +37,14 @@ def test_a_picture_is_in_the_page_with_its_finding(tmp_path):
     assert "the share of each class per split" in text
 
 
+def test_a_wide_picture_takes_the_whole_width(tmp_path):
+    """A picture of many columns would be illegible in half a page."""
+    picture(tmp_path, "small.png")
+    (tmp_path / "large.png").write_bytes(image_png(np.zeros((9, 900))))
+    text = page(tmp_path, finding(artifacts=("small.png", "large.png")))
+    assert text.count('<figure class="wide">') == 1
+
+
 def test_a_table_shows_its_first_rows_and_its_count(tmp_path):
     """Ten rows, how many there are, and a link."""
     (tmp_path / "drift.csv").write_text("column,distance\n" + "".join(f"name{row},0.{row}12345678\n" for row in range(27)))

@@ -19,6 +19,10 @@ from torch import nn
 from firstfault import Data, Sql, Target, Training, cli
 from firstfault.check import Depth, run_checks
 from firstfault.errors import TargetError
+from firstfault.expecting.by_column import run_by_column
+from firstfault.expecting.in_database import InDatabase
+from firstfault.expecting.suite import infer_suite
+from firstfault.expecting.table import Table
 from firstfault.finding import Layer, Status
 from firstfault.session import diagnose
 from firstfault.splits import load_raw
@@ -112,6 +116,21 @@ def test_a_target_over_postgresql_is_debugged(url, tmp_path):
                     training=Training(loss=nn.CrossEntropyLoss(), optimizer=lambda weights: torch.optim.Adam(weights, lr=0.01), epochs=15))
     verdict = diagnose(Subject(target, tmp_path, Depth.QUICK), Depth.QUICK)
     assert verdict.status is VerdictStatus.HEALTHY and verdict.faults == ()
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_expectations_are_validated_in_the_database(url, tmp_path, spoilt):
+    """Every expectation has the same success and count in PostgreSQL as on the rows, and nothing but the types is asked of the rows."""
+    columns = "age, visits, churned" if not spoilt else "case when visits = 3 then null else age end as age, visits + 90 as visits, churned, 1 as extra"
+    query = f"select {columns} from people;"
+    known = pd.read_sql("select * from people", engine := sqlalchemy.create_engine(url))
+    rows = pd.read_sql(query, engine)
+    engine.dispose()
+    suite = infer_suite(Table([known]), "people")
+    there = InDatabase([Sql(url, query)], tmp_path)(Table([rows]), suite, "SUMMARY")["results"]
+    here = run_by_column(Table([rows]), suite, "SUMMARY")["results"]
+    told = [[(entry["success"], entry["result"].get("unexpected_count")) for entry in results] for results in (there, here)]
+    assert told[0] == told[1] and all(success for success, _ in told[0]) is not spoilt
 
 
 def test_types_of_postgresql_come_out_right(url, tmp_path):

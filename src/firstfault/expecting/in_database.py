@@ -8,10 +8,12 @@ uniqueness), are validated on the rows as they were read. A NaN in a PostgreSQL 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from firstfault.expecting.by_column import by_column, merged, numbered, quiet_context, results_of
 from firstfault.expecting.table import Table
+from firstfault.reading import database_url
 from firstfault.target import Sql
 
 SAME_IN_SQL = frozenset({
@@ -24,8 +26,8 @@ SAME_IN_SQL = frozenset({
 class InDatabase:
     """The engine for the rows that queries on one database return, one below the other."""
 
-    def __init__(self, sources: Sequence[Sql]) -> None:
-        self.url = sources[0].url
+    def __init__(self, sources: Sequence[Sql], root: Path) -> None:
+        self.url = database_url(sources[0], "train", root).render_as_string(hide_password=False)
         queries = [source.query.strip().rstrip(";") for source in sources]
         self.query = queries[0] if len(queries) == 1 else " UNION ALL ".join(f"SELECT * FROM ({text}) AS q{n}" for n, text in enumerate(queries))
 
@@ -41,9 +43,9 @@ class InDatabase:
         return source.add_query_asset("rows", query=self.query).add_batch_definition_whole_table("all").get_batch()
 
 
-def database_of(sources: Sequence[Any]) -> InDatabase | None:
+def database_of(sources: Sequence[Any], root: Path) -> InDatabase | None:
     """The engine for data that all come from one database; None when they don't."""
     queries = [source for source in sources if isinstance(source, Sql)]
     if not queries or len(queries) < len(sources) or len({source.url for source in queries}) > 1:
         return None
-    return InDatabase(queries)
+    return InDatabase(queries, root)

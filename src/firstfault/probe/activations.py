@@ -16,6 +16,9 @@ from firstfault.probe.samples import Samples, stride
 MOST_VALUES = 4096
 MOST_SHOWN = 32
 SATURATED = 5.0
+BOUNDED: dict[str, tuple[float, float]] = {"Tanh": (0.0, math.tanh(SATURATED)), "Sigmoid": (0.5, math.tanh(SATURATED / 2) / 2)}
+"""By kind, the middle of its values, and how far from it those lie that an input of ±5 gives."""
+LASTING = 5
 
 
 class Looker:
@@ -24,6 +27,7 @@ class Looker:
     def __init__(self, record: Record, samples: Samples | None = None) -> None:
         self.record, self.samples = record, samples
         self._handles: list[Any] = []
+        self._silent: dict[tuple[str, int], tuple[torch.Tensor, int]] = {}
         self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor]] = []
         self._attention: list[tuple[str, torch.Tensor]] = []
 
@@ -45,10 +49,18 @@ class Looker:
                 return
             with torch.no_grad():
                 value = value.detach()
-                silent = (_units(value) == 0).all(0).float().mean() if isinstance(module, nn.ReLU | nn.ReLU6) else value.new_tensor(math.nan)
+                silent = self._dead(name, _units(value)) if isinstance(module, nn.ReLU | nn.ReLU6) else value.new_tensor(math.nan)
                 self._seen.append((name, type(module).__name__, _sample(value), silent))
 
         return Hook(hook)
+
+    def _dead(self, name: str, units: torch.Tensor) -> torch.Tensor:
+        """The share of units that were silent for all samples of the last 5 batches that were looked at."""
+        silent = (units == 0).all(0)
+        runs, seen = self._silent.get((name, len(silent)), (torch.zeros_like(silent, dtype=torch.int), 0))
+        runs = (runs + 1) * silent
+        self._silent[name, len(silent)] = runs, seen + 1
+        return (runs >= min(LASTING, seen + 1)).float().mean()
 
     def _attends(self, name: str) -> Any:
         def hook(module: Any, args: Any, kwargs: Any, outputs: Any) -> None:
@@ -63,9 +75,9 @@ class Looker:
     def pull(self, step: int) -> None:
         """Turn what was seen into numbers of the record."""
         if self._seen and self.samples is not None:
-            self.samples.take("activation", ((name, values) for name, _, values, _ in self._seen))
+            self.samples.take("activations", ((name, values) for name, _, values, _ in self._seen))
         if self._seen:
-            numbers = torch.stack([torch.stack(_numbers(values, dead)) for _, _, values, dead in self._seen]).tolist()
+            numbers = torch.stack([torch.stack(_numbers(kind, values, dead)) for _, kind, values, dead in self._seen]).tolist()
             for (name, kind, _, _), row in zip(self._seen, numbers, strict=True):
                 entry = self.record.activations.setdefault(name, Activations(kind))
                 for series, number in zip((entry.mean, entry.std, entry.zero, entry.beyond, entry.dead, entry.largest), row, strict=True):
@@ -89,10 +101,11 @@ def _units(value: torch.Tensor) -> torch.Tensor:
     return value.reshape(-1, value.shape[-1]) if value.ndim > 1 else value.reshape(-1, 1)
 
 
-def _numbers(values: torch.Tensor, dead: torch.Tensor) -> list[torch.Tensor]:
+def _numbers(kind: str, values: torch.Tensor, dead: torch.Tensor) -> list[torch.Tensor]:
     size = values.abs()
+    middle, beyond = BOUNDED.get(kind, (0.0, SATURATED))
     return [
-        values.mean(), values.std(unbiased=False), (values == 0).float().mean(), (size > SATURATED).float().mean(), dead.float(), size.max()
+        values.mean(), values.std(unbiased=False), (values == 0).float().mean(), ((values - middle).abs() > beyond).float().mean(), dead.float(), size.max()
     ]
 
 

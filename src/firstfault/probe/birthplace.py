@@ -21,6 +21,7 @@ from torch import nn
 
 FINITE, INFINITE, NAN = 0, 1, 2
 SHOWN_OPERATIONS = 3
+SET_BY_HAND = "written by something else than an optimizer"
 WRAPPERS = ("DistributedDataParallel", "DataParallel")
 
 
@@ -233,7 +234,7 @@ class _Backward:
     def _of(self, value: torch.Tensor) -> _Passed:
         if id(value) not in self.passed:
             self.passed[id(value)] = entry = _Passed(value)
-            value.register_hook(lambda gradient: self._look(entry, gradient))
+            value.register_hook(lambda gradient: self._look(entry, gradient))  # type: ignore[no-untyped-call]
         return self.passed[id(value)]
 
     def _look(self, entry: _Passed, gradient: torch.Tensor) -> None:
@@ -318,7 +319,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 def _shared(model: nn.Module) -> dict[int, Any]:
     """What a copy has in common with its model: parameters, and tensors that were computed."""
-    kept = {id(value): value for value in model.parameters()}
+    kept: dict[int, Any] = {id(value): value for value in model.parameters()}
     for module in model.modules():
         kept |= {id(value): value for value in vars(module).values() if isinstance(value, torch.Tensor) and value.grad_fn is not None}
     return kept

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from firstfault.errors import TargetError
-from firstfault.probe.sinks import JsonLines, Sink
+from firstfault.probe.sinks import Sink
 
-NAMES = ("json",)
+NAMES = {"json": "JsonLines", "tensorboard": "TensorBoard", "mlflow": "MLflow", "wandb": "WeightsAndBiases"}
 
 
-def sinks_named(names: Sequence[str], folder: Path, run: str) -> list[Sink]:
-    """The sinks of these names, with their files in `folder`.
+def sinks_named(names: Sequence[str]) -> list[Sink]:
+    """The sinks of these names, each once.
 
     Raises:
         TargetError: for a name that is none of them.
+        PrerequisiteError: when the package of one is not installed.
     """
-    return [_sink(name, folder, run) for name in names]
+    return [_sink(name) for name in dict.fromkeys(names)]
 
 
-def _sink(name: str, folder: Path, run: str) -> Sink:
-    if name == "json":
-        folder.mkdir(parents=True, exist_ok=True)
-        return JsonLines(folder / "steps.jsonl")
-    raise TargetError(f"--sink must be one of {', '.join(NAMES)}, but got {name!r}")
+def _sink(name: str) -> Sink:
+    from firstfault import sinks
+
+    if name not in NAMES:
+        raise TargetError(f"--sink must be one of {', '.join(NAMES)}, but got {name!r}")
+    made: Sink = getattr(sinks, NAMES[name])()
+    return made

@@ -17,16 +17,20 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import dataloader
 
 from firstfault.probe.activations import Looker
-from firstfault.probe.birthplace import birthplace
+from firstfault.probe.birthplace import SET_BY_HAND, Call, birthplace, finite, in_calls
 from firstfault.probe.capture import Capture
 from firstfault.probe.hook import Hook
+from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.models import Models, is_compiled, modal_parts
 from firstfault.probe.record import Parameter, Record
 from firstfault.probe.samples import Samples
+from firstfault.probe.updates import Updates
 
 EVERY = 10
 DENSE = 5
 SMALL = 1024
+MOST_CALLS = 8
+MOST_SEARCHES = 5
 
 
 class Probe:
@@ -55,7 +59,15 @@ class Probe:
         self.split: str | None = None                   # whose batch is in hand, where a loader tells
         self._paused = False
         self._looker = Looker(self.record, samples)
-        self._calls: dict[int, tuple[nn.Module, Any, Any]] = {}
+        self._losses = LossCalls(self.record, lambda: self._paused)
+        self._updates = Updates()
+        self._calls: list[tuple[nn.Module, Any, Any, bool]] = []        # since the last backward pass; with gradients or without
+        self._learnt: list[tuple[nn.Module, Any, Any, bool]] = []       # before it
+        self._doubt: tuple[int, str, str] | None = None                 # a loss that was not finite, in a step that may be skipped
+        self._searches = 0
+        self._skips = False
+        self._began: float | None = None
+        self._cpu = time.process_time()
         self._hooked: list[Any] = []
         self._searching: list[Any] = []
         self._modal: dict[int, list[nn.Module]] = {}
@@ -80,8 +92,11 @@ class Probe:
         self._sample_next()
         try:
             yield
+        except (Exception, SystemExit):
+            self._doubt_what_was_called()
+            raise
         finally:
-            for take_back in undo:
+            for take_back in reversed(undo):
                 take_back()
             self._stop_sampling()
             self._stop_searching()
@@ -97,7 +112,7 @@ class Probe:
             yield
         finally:
             self._paused = before
-            self._mark = time.perf_counter()
+            self._mark, self._cpu = time.perf_counter(), time.process_time()
 
     def end_epoch(self, epoch: Any) -> None:
         """Note the evaluation of an epoch."""
@@ -115,6 +130,7 @@ class Probe:
             _replace(torch.autograd, "backward", self._around_backward),
             _replace(dataloader._BaseDataLoaderIter, "__next__", self._around_next),
             _replace(LRScheduler, "step", self._around_schedule),
+            *self._losses.patches(_replace),
             *(self.capture.patches(_replace) if self.capture is not None else ()),
         ]
 
@@ -164,8 +180,13 @@ class Probe:
     def _before_forward(self, model: nn.Module, args: Any, kwargs: Any) -> None:
         if self._paused:
             return
+        learns = torch.is_grad_enabled()
+        if learns and self._began is None:
+            self._began = time.perf_counter()
         if self.record.first_nonfinite is None:
-            self._calls[id(model)] = (model, args, kwargs)
+            if not learns:
+                self._calls = [call for call in self._calls if call[0] is not model or call[3]]
+            self._calls = [*self._calls[1 - MOST_CALLS:], (model, args, kwargs, learns)]
         if self.capture is not None and self.capture.open and torch.is_grad_enabled():
             self.capture.called(model, args, kwargs)
 
@@ -203,14 +224,15 @@ class Probe:
         if self.capture is not None and self.capture.open:
             self.capture.learnt()
         self._loss = loss.detach()
-        if self.record.first_nonfinite is None and not bool(torch.isfinite(self._loss).all()):
-            self._note_nonfinite("loss")
+        self._calls, self._learnt = [], self._calls
+        if self.record.first_nonfinite is None and self._doubt is None and not finite(self._loss):
+            self._doubt = self._search_birthplace("loss", loss)
 
     # ------------------------------------------------------------------ steps
 
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
         if self._paused:
-            return
+            return None
         key = id(optimizer)
         if key not in self._held:
             self._note_optimizer(optimizer)
@@ -218,14 +240,39 @@ class Probe:
                 self.capture.stepped(optimizer)
         if self._first is None:
             self._first = key
-        record = self.record
-        record.steps_on_validation += self._learning_from == "validation"
+        self._losses.close_validation(self.record.steps)
+        self._skips = _is_skipped(optimizer)
+        self.record.steps_on_validation += self._learning_from == "validation"
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if closure is None:
+            self._look_at_gradients(key, {})
+            return None
+        observed = self._around_closure(closure, key)
+        return (args, {**kwargs, "closure": observed}) if "closure" in kwargs else ((args[0], observed, *args[2:]), kwargs)
+
+    def _around_closure(self, closure: Callable[[], Any], key: int) -> Callable[[], Any]:
+        """A closure has the step's gradients only after its call, as in every step of Lightning."""
+        start = {id(value): value.detach().clone() for value in self._held[key] if value.requires_grad} if self._sampling else {}
+
+        def observed() -> Any:
+            loss = closure()
+            self._look_at_gradients(key, start)
+            return loss
+
+        return observed
+
+    def _look_at_gradients(self, key: int, start: dict[int, torch.Tensor]) -> None:
         values = [value for value in self._held[key] if value.grad is not None and not value.grad.is_sparse]
-        if record.first_nonfinite is None and not _edges_finite([value.grad for value in values]):
-            self._note_nonfinite("gradient")
-        if self._sampling and values:
-            grads = torch._foreach_norm([value.grad for value in values])
-            self._norms[key] = values, grads, [value.detach().clone() for value in values]
+        if self.record.first_nonfinite is None and not self._skips:
+            self._judge_gradients([value.grad for value in values])
+        if not self._sampling or not values:
+            return
+        grads = torch._foreach_norm([value.grad for value in values])
+        self._norms[key] = values, grads, [start[id(value)] if id(value) in start else value.detach().clone() for value in values]
+        if self.samples is not None:
+            named = [(self.models.names[id(value)], value) for value in values]
+            self.samples.take("gradients", ((name, value.grad) for name, value in named))
+            self.samples.take("weights", named)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._paused:
@@ -236,6 +283,10 @@ class Probe:
         record.stale_steps += self._used.get(key) is not None       # a closure clears and learns within the step
         self._used[key] = self._used_gradient(key)
         record.steps += 1
+        self._updates.made(optimizer, record.steps, self._held[key])
+        if self._began is not None:
+            record.seconds.add(record.steps, time.perf_counter() - self._began)
+            self._began = None
         record.loss.add(record.steps, float(self._loss.mean()) if self._loss is not None else float("nan"))
         record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
         if key == self._first:
@@ -300,7 +351,8 @@ class Probe:
         record.grad_norm.add(step, sum(row[0] ** 2 for row in rows) ** 0.5)
         record.update_ratio.add(step, float(sorted(ratios)[len(ratios) // 2]) if ratios else 0.0)
         if record.first_nonfinite is None and not all(ratio == ratio and ratio != float("inf") for ratio in ratios):
-            self._note_nonfinite("weight")
+            weight = self._nonfinite_weight()
+            record.first_nonfinite = (step, "weight", f"{weight}, by the update") if weight else None
 
     def _note_optimizer(self, optimizer: Any) -> None:
         self.models.look()
@@ -326,8 +378,13 @@ class Probe:
             if self._paused:
                 return following(iterator)
             self._pass("other")
+            began, first = time.perf_counter(), getattr(iterator, "_num_yielded", 0) == 0
+            self.record.workers = max(self.record.workers or 0, getattr(iterator, "_num_workers", 0))
             try:
-                return following(iterator)
+                batch = following(iterator)
+                if not first and torch.is_grad_enabled():
+                    self.record.waits.add(self.record.steps, time.perf_counter() - began)
+                return batch
             except StopIteration:
                 if self.capture is not None and self.capture.samples:
                     self.capture.close()                    # the second pass repeats the first
@@ -347,21 +404,64 @@ class Probe:
 
     def _pass(self, phase: str) -> None:
         """Put the time since the last mark on a phase."""
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         self.record.phases[phase] = self.record.phases.get(phase, 0.0) + now - self._mark
-        self._mark = now
+        self.record.cpu[phase] = self.record.cpu.get(phase, 0.0) + cpu - self._cpu
+        self._mark, self._cpu = now, cpu
 
     # ------------------------------------------------------------------ non-finite, end
 
-    def _note_nonfinite(self, kind: str) -> None:
+    def _judge_gradients(self, gradients: list[torch.Tensor]) -> None:
+        """Settle what is known before an update: a loss that was not finite is pardoned where the loop has cleared its gradients."""
+        if self._loss is not None and self._doubt is not None and not finite(self._loss):
+            self.record.first_nonfinite = self._doubt
+        elif not _edges_finite(gradients) and not all(map(finite, gradients)):
+            self.record.first_nonfinite = self._doubt or self._search_birthplace("gradient", self._loss)
+        self._doubt = None
+
+    def _search_birthplace(self, kind: str, loss: torch.Tensor | None) -> tuple[int, str, str]:
+        """Step, kind and place of the first non-finite tensor; the step is that of the update where an update made it."""
+        step = self.record.steps + 1
+        self._searches += 1
+        if self._searches > MOST_SEARCHES:
+            return step, kind, f"the {kind}"
         with self.paused():
             self.models.look()
-            calls = {self.models.modules.get(key, "model"): call for key, call in self._calls.items()}
-            self.record.first_nonfinite = (self.record.steps + 1, *birthplace(kind, calls, self.models.parameters, self.models.modules))
-        self._calls = {}
+            weight = self._nonfinite_weight()
+            if weight:
+                made = self._updates.step_of(self.models.parameters[weight])
+                return (made, "weight", f"{weight}, by the update") if made else (step, "weight", f"{weight}, {SET_BY_HAND}")
+            found = birthplace(
+                kind, self._calls_named([*self._learnt, *self._calls]), self.models.parameters, self.models.modules, loss=loss, asked=self._losses.last()
+            )
+        return step, *found
+
+    def _calls_named(self, calls: list[tuple[nn.Module, Any, Any, bool]]) -> list[Call]:
+        return [Call(self.models.modules.get(id(model), "model"), model, args, kwargs) for model, args, kwargs, _ in calls]
+
+    def _nonfinite_weight(self) -> str | None:
+        return next((name for name, value in self.models.parameters.items() if not finite(value)), None)
+
+    def _doubt_what_was_called(self) -> None:
+        """Search what was called before an exception: many loops raise by themselves when a loss is not finite."""
+        if self.record.first_nonfinite is None and self._doubt is None and self._calls and self._nonfinite_weight() is None:
+            with self.paused():
+                found = in_calls(self._calls_named(self._calls), self.models.modules)
+            self._doubt = (self.record.steps + 1, *found) if found else None
+
+    def _settle(self) -> None:
+        """What no later step tells: a loss in doubt at the end, a weight that the last update made."""
+        if self.record.first_nonfinite is None and self._doubt is None:
+            weight = self._nonfinite_weight()
+            made = self._updates.step_of(self.models.parameters[weight]) if weight else None
+            if weight:
+                self._doubt = (made or self.record.steps + 1, "weight", f"{weight}, {'by the update' if made else SET_BY_HAND}")
+        self.record.first_nonfinite = self.record.first_nonfinite or self._doubt
+        self._calls, self._learnt = [], []
 
     def _finish(self) -> None:
-        self._calls = {}
+        self._losses.close_validation(self.record.steps)
+        self._settle()
         self._note_gradients()
         self.record.moved = self.models.moved()
         if self.folder is None:
@@ -370,6 +470,12 @@ class Probe:
 
         (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
         write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)
+
+
+def _is_skipped(optimizer: Any) -> bool:
+    """Whether a gradient scaler has told a fused optimizer to change nothing in this step."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
 
 
 def _dense(grad: torch.Tensor) -> torch.Tensor:

@@ -17,8 +17,9 @@ from firstfault.probe.series import Series
 class Activations:
     """The outputs of one module on the sampled steps: over a strided subsample of their values.
 
-    zero: share of values that are exactly 0; beyond: share beyond ±5; dead: share of the module's units (last axis, or
-    channels of images) that are 0 for every sample of the batch; negative: share below 0.
+    zero: share of values that are exactly 0; beyond: share beyond ±5, or for sigmoid and tanh, of outputs that an input beyond ±5
+    gives; dead: share of the units of a ReLU (last axis, or channels of images) that were 0 for every sample of the last 5 batches
+    looked at.
     """
 
     kind: str
@@ -63,7 +64,10 @@ class Record:
     `stale_steps` counts optimizer steps whose gradients still held those of the step before.
     `steps_on_validation` counts optimizer steps whose gradients came from a batch of the validation loader.
     `validated_in_train_mode` counts validation batches seen with the model in train mode.
-    `phases` are seconds by what the loop did: data, forward, backward, optimizer, other.
+    `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
+    `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
+    first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less the first of each pass;
+    `workers` is the largest number of its processes, None without such a loader.
     `passed_over` says what could not be looked at, and why.
     """
 
@@ -71,6 +75,9 @@ class Record:
     lr: Series = field(default_factory=Series)
     grad_norm: Series = field(default_factory=Series)
     update_ratio: Series = field(default_factory=Series)
+    validation_loss: Series = field(default_factory=Series)
+    seconds: Series = field(default_factory=Series)
+    waits: Series = field(default_factory=Series)
     parameters: dict[str, Parameter] = field(default_factory=dict)
     activations: dict[str, Activations] = field(default_factory=dict)
     attention: dict[str, Attention] = field(default_factory=dict)
@@ -84,6 +91,8 @@ class Record:
     losses: list[str] = field(default_factory=list)
     schedulers: dict[str, int] = field(default_factory=dict)
     phases: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+    workers: int | None = None
     passed_over: dict[str, str] = field(default_factory=dict)
     weight_decay: float = 0.0
     steps: int = 0

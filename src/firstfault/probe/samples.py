@@ -11,29 +11,48 @@ import torch
 
 MOST = 512
 GROWTH = 1.1
-"""Samples are taken when the steps have grown by a tenth since the last: some 100 times in 10,000 steps, 150 in a million."""
+"""What is large is taken when the steps have grown by a tenth: some 90 times in 10,000 steps, 140 in a million."""
+
+
+class Spacing:
+    """Names steps of which each is a tenth further than the one before."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def reached(self, step: int) -> bool:
+        """Whether the next such step is reached; if so, the one after it is waited for."""
+        if step < self._due:
+            return False
+        self._due = GROWTH * step
+        return True
 
 
 class Samples:
-    """Takes values where `on`, at most 512 of a tensor, and hands them over once a step."""
+    """Takes values where `on`, at most 512 of a tensor, and hands them over once a step; `failed` says why it gave up."""
 
     def __init__(self) -> None:
         self.on = True
+        self.failed = ""
         self._held: dict[str, torch.Tensor] = {}
         self._last = 0
         self._due = 0.0
 
     def take(self, kind: str, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Copy values of named tensors; the last copy under a name counts."""
-        if self.on:
+        if not self.on or self.failed:
+            return
+        try:
             self._held |= {f"{kind}/{name}": _some(value) for name, value in tensors}
+        except Exception as error:
+            self.failed = f"{type(error).__name__}: {error}"
 
     def pull(self, step: int) -> dict[str, np.ndarray[Any, Any]]:
-        """What was taken since the last call, in one transfer; says by itself whether the next sampled step is due."""
+        """What was taken since the last call, in one transfer; from it on, it is `on` where the next sampled step will be due."""
         held, self._held = self._held, {}
         if held:
             self._due = GROWTH * step
-        self.on = 2 * step - self._last > self._due
+        self.on = 2 * step - self._last >= self._due
         self._last = step
         if not held:
             return {}
@@ -51,7 +70,7 @@ def _some(value: torch.Tensor) -> torch.Tensor:
 
 
 def stride(size: int, most: int) -> int:
-    """The smallest stride that leaves at most `most` of `size` values, and shares no factor with it.
+    """The smallest stride that leaves at most `most` of `size` values, and shares no factor with `size`.
 
     A stride that divides the width of a layer would see the same units of every row, and no others.
     """

@@ -1,12 +1,65 @@
-"""A record as TensorBoard files."""
+"""A training as TensorBoard files: while it runs, or from its record."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from firstfault.probe.record import Record
 from firstfault.probe.series import Series
+
+BUCKETS = 30
+FLUSH_SECONDS = 10
+
+
+class TensorBoard:
+    """Scalars of every sampled step; now and then histograms of gradients, weights and activations, and attention patterns as images.
+
+    Args:
+        folder: for the event files; `tensorboard` in the training's folder when left out.
+    """
+
+    wants_samples = True
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        import torch.utils.tensorboard  # noqa: F401 (takes seconds: before the training, not beside it)
+
+        self._folder = folder
+        self._writer: Any = None
+
+    def begin(self, name: str, folder: Path) -> None:
+        """Open the event file."""
+        from torch.utils.tensorboard import FileWriter
+
+        self._writer = FileWriter(str(self._folder or folder / "tensorboard"), flush_secs=FLUSH_SECONDS)  # type: ignore[no-untyped-call]
+
+    def write(self, step: int, values: Any) -> None:
+        """Take the values of a step, as one event."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        self._writer.add_summary(Summary(value=[entry for name, value in values.items() for entry in _entries(name, value)]), step)
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _entries(name: str, value: Any) -> list[Any]:
+    """A number, a pattern or a sample as entries of a TensorBoard event."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from torch.utils.tensorboard.summary import histogram, image
+
+    if isinstance(value, list):
+        from firstfault.probe.attention_image import image_of
+
+        return list(image(name, image_of(value), dataformats="HWC").value)  # type: ignore[no-untyped-call]
+    if isinstance(value, np.ndarray):
+        finite = value[np.isfinite(value)]
+        return list(histogram(name, finite, BUCKETS).value) if len(finite) else []  # type: ignore[no-untyped-call]
+    return [Summary.Value(tag=name, simple_value=value)]
 
 
 def write_tensorboard(folder: Path, record: Record, epochs: list[Any]) -> None:

@@ -43,7 +43,7 @@ def watch(
         name: of the training, in verdict and sinks.
         folder: for the record and the report; a new run in `.firstfault` when left out.
         every: the distance of the steps at which norms and activations are taken.
-        sinks: where the numbers go while it runs, see `firstfault.probe.sinks`.
+        sinks: where the numbers go while it runs, see `firstfault.sinks`.
         on_sample: called as `on_sample(watch, step)` after each sampled step; it may stop the loop by raising.
     """
     if folder is None:
@@ -64,7 +64,7 @@ class Watch:
         self.crash: BaseException | None = None
         self._on_sample = on_sample
         self._sinks = Sinks(sinks)
-        self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture)
+        self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture, samples=self._sinks.samples)
         self._subject: Subject | None = None
         self._verdict: Verdict | None = None
 
@@ -75,6 +75,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._sinks.begin(self.name, self.folder)
         self._watching = self._probe.observe()
         self._watching.__enter__()
         return self
@@ -82,7 +83,7 @@ class Watch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.crash = error
         self._watching.__exit__(kind, error, trace)
-        self.record.passed_over |= self._sinks.close()
+        self.record.passed_over |= self._sinks.close(error)
 
     def _sampled(self, step: int) -> None:
         self._sinks.send(self.record, step)

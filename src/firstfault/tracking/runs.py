@@ -46,6 +46,7 @@ class Tracker:
     experiment_id: str
     uri: str
     alive: bool = True
+    lost: str = ""
 
     def start(self, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
         """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
@@ -59,8 +60,8 @@ class Tracker:
         return str(run.info.run_id)
 
     def _lose(self, error: Exception) -> None:
-        self.alive = False
-        logger.warning("MLflow no longer answers (%s); the run goes on without it", _brief(error))
+        self.alive, self.lost = False, _brief(error)
+        logger.warning("MLflow no longer answers (%s); the run goes on without it", self.lost)
 
     @_guarded
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
@@ -68,16 +69,16 @@ class Tracker:
         self.series(run_id, {name: [(step, value)] for name, value in values.items()})
 
     @_guarded
-    def series(self, run_id: str, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-        """Log whole curves in batches: a list of (step, value) per name."""
+    def series(self, run_id: str, series: Mapping[str, Sequence[tuple[int, float]]], *, with_nan: bool = False) -> None:
+        """Log whole curves in batches: a list of (step, value) per name; what is not finite is left out, or logged as NaN."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
         points = [
-            Metric(_key(name), float(value), now, int(step))
+            Metric(_key(name), float(value) if math.isfinite(value) else math.nan, now, int(step))
             for name, curve in series.items()
             for step, value in curve
-            if value is not None and math.isfinite(value)
+            if value is not None and (with_nan or math.isfinite(value))
         ]
         for start in range(0, len(points), BATCH):
             self.client.log_batch(run_id, metrics=points[start:start + BATCH])
@@ -128,6 +129,17 @@ class Tracker:
     def end(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run: FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
+
+
+def prepare_store(state: State) -> None:
+    """Import MLflow, and make the state's own store if it isn't there: seconds that are better spent before a training than beside it."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    _quiet_alembic()
+    from mlflow import MlflowClient
+
+    if state.mlflow_uri.startswith("sqlite:"):
+        state.home.mkdir(parents=True, exist_ok=True)
+        MlflowClient(tracking_uri=state.mlflow_uri).search_experiments(max_results=1)
 
 
 def open_tracker(state: State, experiment: str) -> Tracker:

@@ -51,12 +51,9 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
         return
     scores = column_scores(subject, sample)
     ranked = sorted(scores, key=lambda name: -scores[name])
-    leaks = [name for name in ranked if scores[name] >= gives_away]
-    best_of_rest = max((scores[name] for name in ranked if name not in leaks), default=0.0)
-    few = len(leaks) <= max(1, len(ranked) // 4) and bool(leaks)
-    codes = [name for name in leaks if _is_code(sample, name, gives_away)] if few else []
-    found = codes or (leaks if few and best_of_rest < ordinary and says_more(sample, leaks, scores[leaks[0]]) else [])
+    found = leaking_columns(subject, gives_away, ordinary)
     if found:
+        best_of_rest = max((scores[name] for name in ranked if scores[name] < gives_away), default=0.0)
         told = f"{found[0]} alone predicts the label with {scores[found[0]]:.3f}, the best other column with {best_of_rest:.3f}"
         yield Judgement(Status.FAIL, told, value=scores[found[0]], threshold=gives_away, where=", ".join(found),
                         fix="drop the column: it is not known at prediction time")
@@ -72,6 +69,21 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
         )
         return
     yield passed(f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}", value=scores[ranked[0]])
+
+
+def leaking_columns(subject: Any, gives_away: float = 0.98, ordinary: float = 0.9) -> list[str]:
+    """The columns that give the label away alone, the surest first."""
+    sample = leak_sample(subject)
+    if sample is None:
+        return []
+    scores = column_scores(subject, sample)
+    ranked = sorted(scores, key=lambda name: -scores[name])
+    leaks = [name for name in ranked if scores[name] >= gives_away]
+    if not leaks or len(leaks) > max(1, len(ranked) // 4):
+        return []
+    best_of_rest = max((scores[name] for name in ranked if name not in leaks), default=0.0)
+    codes = [name for name in leaks if _is_code(sample, name, gives_away)]
+    return codes or (leaks if best_of_rest < ordinary and says_more(sample, leaks, scores[leaks[0]]) else [])
 
 
 def leak_sample(subject: Any) -> Sample | None:

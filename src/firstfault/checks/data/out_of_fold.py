@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.checks.data.hashing import table
+from firstfault.checks.data.leakage import leaking_columns
 from firstfault.splits import to_array
 from firstfault.stages import numbers
 
@@ -49,7 +50,10 @@ class OutOfFold(NamedTuple):
 
 
 def out_of_fold(subject: Any) -> OutOfFold | None:
-    """Out-of-fold probabilities of at most 3,000 training rows, made once; None for what has no classes or no numbers."""
+    """Out-of-fold probabilities of at most 3,000 training rows, made once; None for what has no classes or no numbers.
+
+    Columns that give the label away are left out: they would repeat a wrong label as well.
+    """
     if "out_of_fold" not in subject.built:
         subject.built["out_of_fold"] = _predicted(subject)
     return subject.built["out_of_fold"]  # type: ignore[no-any-return]
@@ -72,11 +76,16 @@ def _predicted(subject: Any) -> OutOfFold | None:
     codes = codes[rows]
     if np.bincount(codes, minlength=len(classes)).min() < FEWEST_OF_A_CLASS:
         return None
-    inputs, coded = indicators(train.X, rows), category_codes(train.X, rows)
+    X = _without(train.X, leaking_columns(subject))
+    inputs, coded = indicators(X, rows), category_codes(X, rows)
     if inputs is None or coded is None:
         return None
     linear, trees = _probabilities(inputs, coded, codes, small=len(y) < 500)
     return OutOfFold(rows, codes, np.asarray(classes), linear, trees, inputs)
+
+
+def _without(X: Any, columns: list[str]) -> Any:
+    return X.loc[:, [str(name) not in columns for name in X.columns]] if columns and isinstance(X, pd.DataFrame) else X
 
 
 def _probabilities(inputs: Array, coded: Array, y: Array, *, small: bool) -> tuple[Array, Array]:

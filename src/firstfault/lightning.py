@@ -1,0 +1,51 @@
+"""`firstfault.watch` as a callback of Lightning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firstfault.errors import PrerequisiteError
+from firstfault.probe.watch import Watch
+from firstfault.probe.watching import Watching
+
+try:
+    from lightning.pytorch import Callback
+except ModuleNotFoundError:
+    try:
+        from pytorch_lightning import Callback
+    except ModuleNotFoundError as error:
+        raise PrerequisiteError.extra("the Lightning callback", "lightning") from error
+
+
+class FirstfaultCallback(Callback):  # type: ignore[misc, unused-ignore]
+    """Watches `fit`, on the first process of several.
+
+        callback = FirstfaultCallback("digits")
+        Trainer(callbacks=[callback]).fit(model, loader)
+        print(callback.watched.verdict().first_faulty_layer)
+
+    Args:
+        name: of the training.
+        settings: the other arguments of `firstfault.watch`.
+    """
+
+    def __init__(self, name: str = "training", **settings: Any) -> None:
+        self._watching = Watching(name, settings)
+
+    @property
+    def watched(self) -> Watch:
+        """The watch of the last `fit`: `record`, `verdict()`, `report()`."""
+        return self._watching.watched
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Watch from here."""
+        if trainer.is_global_zero:
+            self._watching.start()
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Watch no longer."""
+        self._watching.stop()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Watch no longer, and keep what was raised as the watch's `crash`."""
+        self._watching.stop(exception)
