@@ -37,6 +37,7 @@ def debug(
     only: Layer | None = None,
     dataset: str | None = None,
     overrides: dict[str, str] | None = None,
+    where: str | None = None,
 ) -> Any:
     """Debug the target that `file.py:name` or `module:name` declares, layer by layer.
 
@@ -46,7 +47,7 @@ def debug(
 
     Ends in `Healthy`, in `Faulty: <layer>`, or in `Failed` when firstfault itself failed.
     """
-    run = open_run(target, {"depth": depth, "overrides": overrides or {}, "dataset": dataset})
+    run = open_run(target, {"depth": depth, "overrides": overrides or {}, "dataset": dataset, "where": where})
     try:
         verdict = conclude_run(run, _diagnose(run, keep_going, only))
     except BaseException as error:

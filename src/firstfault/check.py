@@ -222,7 +222,7 @@ def run_checks(
     chosen = [entry for entry in checks_of(layer) if depth.includes(entry.depth)]
     for done, entry in enumerate(chosen):
         progress.emit(progress.CheckStarted(layer, entry.name, done, len(chosen)))
-        found = _run_one(entry, subject, (thresholds or {}).get(entry.name, {}))
+        found = run_check(entry, subject, (thresholds or {}).get(entry.name, {}))
         new = [finding for finding in found if finding not in findings]
         findings.extend(new)
         for finding in new:
@@ -230,7 +230,8 @@ def run_checks(
     return LayerReport(layer, tuple(findings), time.perf_counter() - started)
 
 
-def _run_one(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list[Finding]:
+def run_check(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list[Finding]:
+    """The findings of one check, one at least, whatever happens in it."""
     findings: list[Finding] = []
     try:
         for need in sorted(entry.needs):

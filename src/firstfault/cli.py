@@ -58,6 +58,7 @@ def debug(
     depth: Annotated[DepthName, typer.Option(help="quick, standard (≤ 3 trainings) or deep (≤ 20)")] = DepthName.STANDARD,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="go on after the first faulty layer")] = False,
     only: Annotated[LayerName | None, typer.Option(help="examine one layer only")] = None,
+    where: Annotated[str | None, typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0")] = None,
     set_: SetOption = None,
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the verdict to this file")] = None,
@@ -66,9 +67,11 @@ def debug(
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
     from firstfault.console import watch_debug
 
+    if where is not None and only is not LayerName.MODEL:
+        _refuse("--where must come with --only model, since only the model layer tests a submodule alone")
     ended = watch_debug(
         target, depth=depth.value, keep_going=keep_going, only=only.value if only else None,
-        overrides=_pairs(set_), dataset=dataset,
+        overrides=_pairs(set_), dataset=dataset, where=where,
     )
     if json_file is not None:
         json_file.write_text(json.dumps(ended.verdict.to_json(), indent=1))

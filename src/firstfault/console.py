@@ -50,6 +50,7 @@ def watch_debug(
     only: str | None,
     overrides: Mapping[str, str],
     dataset: str | None,
+    where: str | None = None,
     console: Console | None = None,
 ) -> Ended:
     """Run the flow `debug` in this process, show it, and return how it ended.
@@ -63,7 +64,7 @@ def watch_debug(
     place = locate(target)
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
     with _quiet(console), console.status("loading the target") if console.is_terminal else nullcontext():
-        name = preflight(place, overrides, chosen).name
+        name = preflight(place, overrides, chosen, where).name
         state = _enter(place)
         _with_prefect(state)
     view = View(console, name)
@@ -72,7 +73,7 @@ def watch_debug(
 
         with _told_when_full(state):
             final = debug(
-                place, depth=depth, keep_going=keep_going, only=only, dataset=chosen, overrides=dict(overrides),
+                place, depth=depth, keep_going=keep_going, only=only, dataset=chosen, overrides=dict(overrides), where=where,
                 return_state=True,
             )
             if view.ended is None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from firstfault.delimited import Survey, as_utf8, mended, survey
@@ -159,6 +160,8 @@ def _read_parquet(path: Path, name: str, read: Read) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, pre_buffer=False) as file:
+        texts = _text_columns(file.schema_arrow)
+    with pq.ParquetFile(path, pre_buffer=False, read_dictionary=sorted(texts)) as file:
         metadata = file.schema_arrow.pandas_metadata or {}
         _expect_one_level(metadata, name)
         _expect_distinct(file.schema_arrow.names, name)
@@ -167,8 +170,32 @@ def _read_parquet(path: Path, name: str, read: Read) -> pd.DataFrame:
         if len(columns) > MOST_SINGLE_COLUMNS:
             frame: pd.DataFrame = file.read(columns).to_pandas(self_destruct=True, deduplicate_objects=True)
         else:
-            frame = _beside([_parquet_column(file, column, metadata) for column in columns], file.metadata.num_rows)
+            read_column = {True: _parquet_texts, False: _parquet_column}
+            frame = _beside([read_column[column in texts](file, column, metadata) for column in columns], file.metadata.num_rows)
     return frame
+
+
+def _text_columns(schema: Any) -> set[str]:
+    """The columns of text that pandas holds as objects."""
+    import pyarrow as pa
+
+    written = {column.get("field_name", column["name"]): column["numpy_type"] for column in (schema.pandas_metadata or {}).get("columns", ())}
+    return {
+        field.name for field in schema
+        if (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)) and written.get(field.name, "object") == "object"
+    }
+
+
+def _parquet_texts(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Series:
+    """One column of text by its dictionary: one object for each distinct text, None where it is missing."""
+    import pyarrow as pa
+
+    values = file.read([name]).column(name).unify_dictionaries().combine_chunks()
+    parts = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+    texts = [np.append(part.dictionary.to_numpy(zero_copy_only=False).astype(object), None) for part in parts]
+    codes = [part.indices.fill_null(len(part.dictionary)).to_numpy(zero_copy_only=False) for part in parts]
+    column = np.concatenate([known[code] for known, code in zip(texts, codes, strict=True)]) if parts else np.empty(0, object)
+    return pd.Series(column, name=name, dtype=object)
 
 
 def _parquet_column(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Series:

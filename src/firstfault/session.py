@@ -35,6 +35,7 @@ class RunRef:
     depth: Depth = Depth.STANDARD
     overrides: Mapping[str, str] = field(default_factory=dict)
     dataset: str | None = None
+    where: str | None = None
     mlflow_run_id: str | None = None
 
 
@@ -43,11 +44,13 @@ _ready: dict[str, tuple[Target, dict[str, Any]]] = {}
 _lock = threading.Lock()
 
 
-def preflight(spec: str, overrides: Mapping[str, str] | None = None, dataset: str | None = None) -> Target:
+def preflight(
+    spec: str, overrides: Mapping[str, str] | None = None, dataset: str | None = None, where: str | None = None
+) -> Target:
     """Load a target and its raw data, so that a bad call is known before anything is started.
 
     Raises:
-        TargetError: when the target or its data is unusable.
+        TargetError: when the target or its data is unusable, or its model has no submodule `where`.
     """
     target = _load(spec, overrides or {}, dataset)
     _expect_thresholds(target)
@@ -59,8 +62,23 @@ def preflight(spec: str, overrides: Mapping[str, str] | None = None, dataset: st
         raise
     except Exception:
         built.clear()                               # the user's code raising is a finding of the run
+    if where is not None and target.model is not None:
+        _expect_module(target.model, where)
     _ready[_key(spec, overrides or {}, dataset)] = target, built
     return target
+
+
+def _expect_module(build: Callable[[], Any], where: str) -> None:
+    from torch import nn
+
+    from firstfault.submodule import expect_name
+
+    try:
+        model = build()
+    except Exception:
+        return                                      # the user's code raising is a finding of the run
+    if isinstance(model, nn.Module):
+        expect_name(model, where)
 
 
 def _expect_thresholds(target: Target) -> None:
@@ -119,19 +137,34 @@ def close_subject(run: RunRef) -> None:
     _subjects.pop(run.folder, None)
 
 
-def examine(layer: Layer, subject: Subject, depth: Depth) -> LayerReport:
+def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = None) -> LayerReport:
     """Run the checks of one layer; the report is also written to the run's folder at once.
 
-    Nothing measured is lost when a later step fails: `layer_<name>.json` stays.
+    Nothing measured is lost when a later step fails: `layer_<name>.json` stays. `where` names a
+    submodule: the model layer then tests it alone.
+
+    Raises:
+        TargetError: when there is no such submodule.
     """
     progress.emit(progress.LayerStarted(layer))
     if layer is Layer.DATA and depth.includes(Depth.STANDARD):
         _begin(subject, "profiling")
-    report = run_checks(layer, subject, depth, subject.target.thresholds)
+    report = _run(layer, subject, depth, where if layer is Layer.MODEL else None)
     path = subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json"
     path.write_text(json.dumps(report.to_json(), indent=1))
     progress.emit(progress.LayerEnded(report))
     return report
+
+
+def _run(layer: Layer, subject: Subject, depth: Depth, where: str | None) -> LayerReport:
+    from firstfault.reduced import placed
+    from firstfault.submodule import submodule_subject
+
+    if where is not None:
+        with contextlib.suppress(Missing, UserCodeError):       # which the checks of the whole model will say
+            subject = submodule_subject(subject, where)
+    report = run_checks(layer, subject, depth, subject.target.thresholds)
+    return placed(report, subject) if layer is Layer.MODEL and depth is Depth.DEEP else report
 
 
 def _begin(subject: Subject, part: str) -> None:

@@ -70,6 +70,7 @@ class Subject:
         self.folder = folder
         self.depth = depth
         self.built: dict[str, Any] = {}
+        self.owner: Subject = self                  # of a part of a model tested alone: the subject of the whole
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, need: str) -> Any:
@@ -192,6 +193,11 @@ class Subject:
         order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(self.seed))
         rows = first_batch(recipe, recipe.train.rows(order)) or recipe.train.rows(order[: recipe.training.batch_size])
         return Tensors(recipe.inputs_for(self.model, rows.x), rows.y)
+
+    @part(Layer.MODEL)
+    def labels(self) -> torch.Tensor:
+        """Encoded labels `(N, …)` of `batch`."""
+        return self.batch.y
 
     @part(Layer.MODEL)
     def outputs(self) -> torch.Tensor:

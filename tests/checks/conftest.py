@@ -72,10 +72,10 @@ def run():
     """A function that gives the findings of one check on a subject, as a debug run would."""
 
     def findings(name, subject, **thresholds):
-        from firstfault.check import _run_one
+        from firstfault.check import run_check
 
         entry = next(entry for layer in Layer for entry in checks_of(layer) if entry.name == name)
-        return _run_one(entry, subject, thresholds)
+        return run_check(entry, subject, thresholds)
 
     return findings
 

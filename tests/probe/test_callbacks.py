@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import firstfault
 from firstfault.finding import Layer
 
 STEPS = 40
@@ -51,6 +52,32 @@ def lightning_fit(package, tmp_path, callbacks, *, rate=0.1, training_step=None)
     )
     trainer.fit(module, batches, batches)
     return list(module.parameters())
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_the_gradients_of_a_closure_are_those_of_its_step(by_name, tmp_path):
+    """Lightning learns in a closure: its norms and update ratios are those of the same loop without one."""
+    def norms(closure, folder):
+        torch.manual_seed(1)
+        model, (x, y) = network(), data(64)
+        optimizer = torch.optim.SGD(model.parameters(), 0.3)
+
+        def learn():
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            return loss
+
+        with firstfault.watch(folder=folder) as watched:
+            for _ in range(20):
+                if closure:
+                    optimizer.step(**{"closure": learn}) if by_name else optimizer.step(learn)
+                else:
+                    learn()
+                    optimizer.step()
+        return watched.record.grad_norm, watched.record.update_ratio, watched.record.parameters
+
+    assert norms(True, tmp_path / "closure") == norms(False, tmp_path / "plain")
 
 
 PACKAGES = ["lightning.pytorch", "pytorch_lightning"]

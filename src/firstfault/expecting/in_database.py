@@ -36,11 +36,15 @@ class InDatabase:
         entries = numbered(suite.to_json_dict()["expectations"])
         asked = [entry for entry in entries if entry["type"] in SAME_IN_SQL and not entry["kwargs"].get("row_condition")]
         rest = [entry for entry in entries if entry not in asked]
-        return merged(suite.name, [*results_of(self._batch(), asked, form), *by_column(table, rest, form)])
+        return merged(suite.name, [*self._asked(asked, form), *by_column(table, rest, form)])
 
-    def _batch(self) -> Any:
+    def _asked(self, entries: list[Any], form: str) -> list[dict[str, Any]]:
         source = quiet_context().data_sources.add_sql("database", connection_string=self.url)
-        return source.add_query_asset("rows", query=self.query).add_batch_definition_whole_table("all").get_batch()
+        try:
+            batch = source.add_query_asset("rows", query=self.query).add_batch_definition_whole_table("all").get_batch()
+            return results_of(batch, entries, form)
+        finally:
+            source.get_engine().dispose()
 
 
 def database_of(sources: Sequence[Any], root: Path) -> InDatabase | None:

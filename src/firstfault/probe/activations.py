@@ -45,7 +45,7 @@ class Looker:
     def _leaf(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
             value = next(tensors_in(outputs), None)
-            if value is None or not value.is_floating_point() or not value.numel() or not torch.is_grad_enabled():
+            if value is None or not value.is_floating_point() or value.numel() < 2 or not torch.is_grad_enabled():
                 return
             with torch.no_grad():
                 value = value.detach()

@@ -360,6 +360,7 @@ class Probe:
         values = [value for group in optimizer.param_groups for value in group["params"]]
         self.models.adopt(values, name)
         self._held[id(optimizer)] = sorted(values, key=lambda value: value.numel())
+        record.device = values[0].device.type if values else record.device
         if name not in record.optimizers:
             record.optimizers.append(name)
         record.weight_decay = max(record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups))

@@ -93,6 +93,7 @@ class Record:
     phases: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
     workers: int | None = None
+    device: str = ""
     passed_over: dict[str, str] = field(default_factory=dict)
     weight_decay: float = 0.0
     steps: int = 0

@@ -56,6 +56,37 @@ def line_chart(
     return _figure(title, describe(title, lines, marks), parts)
 
 
+def band_chart(
+    title: str, x: Sequence[float], low: Sequence[float], middle: Sequence[float], high: Sequence[float], *, x_label: str,
+    usual: tuple[float, float], marks: Sequence[Mark] = (),
+) -> Markup:
+    """A curve within a band, on a logarithmic scale; `usual` are the bounds between which it is expected."""
+    across = fit(x, LEFT, WIDTH - RIGHT, pad=0.0)
+    up = fit([value for value in (*low, *high, *usual) if value > 0], HEIGHT - BOTTOM, TOP, log=True)
+    line = Line("median", x, middle)
+    parts = [
+        _usual(up, usual), _grid(across, up, x_label, whole=True), *_marks(across, marks),
+        _band(x, low, high, across, up), _curve(line, across, up), *_names([line], up),
+    ]
+    about = f"{describe(title, [line], marks)}; between {number(min(low))} and {number(max(high))}, usual are {number(usual[0])} to {number(usual[1])}"
+    return _figure(title, about, parts)
+
+
+def _band(x: Sequence[float], low: Sequence[float], high: Sequence[float], across: Scale, up: Scale) -> str:
+    places = sorted({int(place) for ends in (low, high) for place, _ in thin(range(len(x)), ends)})
+    there = [f"{across(x[place]):.1f},{up(high[place]):.1f}" for place in places]
+    back = [f"{across(x[place]):.1f},{up(low[place]):.1f}" for place in reversed(places)]
+    return f'<polygon class="band" points="{" ".join(there + back)}"/>'
+
+
+def _usual(up: Scale, usual: tuple[float, float]) -> str:
+    right, (bottom, top) = WIDTH - RIGHT, (up(bound) for bound in usual)
+    return (
+        f'<rect class="usual" x="{LEFT}" y="{top:.1f}" width="{right - LEFT}" height="{bottom - top:.1f}"/>'
+        f'<text class="tick" x="{right + 8}" y="{top + 4:.1f}">usual</text>'
+    )
+
+
 def describe(title: str, lines: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
     """What a chart shows, in a sentence."""
     ends = [f"{line.name} from {number(line.y[0])} to {number(line.y[-1])}" for line in lines if len(line.y)]

@@ -19,6 +19,8 @@ class ReportContext:
         metric: the name of the metric.
         steps: one list per series (loss, grad_norm, lr, update_ratio), an entry per optimizer step.
         step_numbers: the steps at which a series was taken, for a series that skips steps.
+        record: the `firstfault.probe.Record` of the training, of which pictures are drawn.
+        network: the model as a tree of boxes, `firstfault.report.model_diagram.Box`.
         epoch_ends: the step after which each epoch ended.
         sample_rows: a few raw rows, personal data masked.
         sample_images: up to 16 images `(N, H, W)`, `(N, C, H, W)` or `(N, H, W, C)`, any numeric dtype.
@@ -37,6 +39,8 @@ class ReportContext:
     steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
     step_numbers: Mapping[str, Sequence[int]] = field(default_factory=dict)
     epoch_ends: Sequence[int] = ()
+    record: Any = None
+    network: Any = None
     sample_rows: Rows = ()
     sample_images: Any = None
     sample_labels: Sequence[Any] = ()

@@ -35,7 +35,7 @@ def context_of(
         plots: PNG bytes by title.
     """
     parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
-    for gather in (_stages, _curves, _sample, _environment):
+    for gather in (_stages, _curves, _network, _sample, _environment):
         parts |= _guarded(gather, subject)
     return ReportContext(**parts)
 
@@ -63,17 +63,31 @@ def _stages(subject: Subject) -> dict[str, Any]:
 
 def _curves(subject: Subject) -> dict[str, Any]:
     trained = _built(subject, "trained")
-    if trained is None:
-        return {}
-    record = getattr(trained, "record", None)
+    record = _record(subject)
     series = {name: found for name in SERIES if (found := getattr(record, name, None))}
     return {
-        "epochs": [asdict(epoch) for epoch in trained.epochs],
-        "metric": trained.metric,
+        "epochs": [asdict(epoch) for epoch in getattr(trained, "epochs", ())],
+        "metric": getattr(trained, "metric", "metric"),
+        "record": record,
         "steps": {name: found.values for name, found in series.items()},
         "step_numbers": {name: found.steps for name, found in series.items()},
         "epoch_ends": list(getattr(record, "epoch_ends", None) or ()),
     }
+
+
+def _record(subject: Subject) -> Any:
+    """What was seen of the training; a watched one has a record even where nothing of it can be replayed."""
+    return getattr(_built(subject, "trained"), "record", None) or _built(subject, "record")
+
+
+def _network(subject: Subject) -> dict[str, Any]:
+    from firstfault.report.model_diagram import boxes_of, boxes_of_record, shapes_in
+
+    trained, record = _built(subject, "trained"), _record(subject)
+    model = getattr(trained, "model", None) or _built(subject, "model")
+    if model is not None and any(True for _ in model.parameters()):
+        return {"network": boxes_of(model, shapes_in(subject.folder))}
+    return {"network": boxes_of_record(record)} if record is not None and record.parameters else {}
 
 
 def _sample(subject: Subject) -> dict[str, Any]:

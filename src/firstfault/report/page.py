@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,9 +14,11 @@ from firstfault.report import charts, pictures, wording
 from firstfault.report.attachments import Attachments
 from firstfault.report.charts import Line, Mark
 from firstfault.report.context import ReportContext
+from firstfault.report.model_diagram import Blame, blamed, diagram
 from firstfault.report.png import image_png, small
 from firstfault.report.rungs import rungs_of
 from firstfault.report.staging import marked_stages
+from firstfault.report.training_pictures import training_pictures
 from firstfault.verdict import Verdict
 
 HERE = Path(__file__).parent
@@ -43,6 +45,8 @@ KNOWN_FILES = {
     "unreadable_images.csv": "image files that can't be used", "odd_images.csv": "image files unlike the others",
     "blank_images.csv": "images of one value", "images_of_two_classes.csv": "equal images under two classes",
     "model_summary.json": "layers, shapes and parameters, as JSON",
+    "trace.json": "a profile of a few steps: open it in a trace viewer", "trace.json.gz": "a profile of a few steps: open it in a trace viewer",
+    "step_operators.csv": "the dearest operators of a step", "step_phases.csv": "the time of a step by what is done in it",
 }
 
 
@@ -63,6 +67,7 @@ def render_page(
     attachments = attachments or Attachments(None)
     reports = {report.layer: report for report in verdict.layers}
     training = reports.get(Layer.TRAINING)
+    blame = blamed(verdict.layers, context.network) if context.network is not None else {}
     template = _environment().get_template("report.html")
     return template.render(
         verdict=verdict,
@@ -73,7 +78,9 @@ def render_page(
         listings={report.layer: attachments.tables(report) for report in verdict.layers},
         stages=marked_stages(context.stages, reports.get(Layer.PREPROCESSING)),
         charts=charts_of(context, training),
-        notices=wording.of_status(training, Status.FAIL, Status.WARN) if training else [],
+        inside=training_pictures(context.record, _failed(blame), _step_marks(training)),
+        diagram=diagram(context.network, blame) if context.network is not None else None,
+        notices=_bad(training),
         cleared=_cleared(verdict),
         safety=_safety(verdict),
         ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
@@ -118,14 +125,26 @@ def findings_by_kind(report: LayerReport) -> dict[str, list[Finding]]:
 
 def charts_of(context: ReportContext, training: LayerReport | None = None) -> list[Any]:
     """The curves of a context as SVG, with the findings of the training layer marked."""
-    bad = wording.of_status(training, Status.FAIL, Status.WARN) if training else []
+    bad = _bad(training)
     drawn = []
     if context.epochs:
         marks = [mark for finding in bad if (mark := mark_of(finding, "epoch"))]
         drawn += [_epoch_chart(context, title or wording.sentence(context.metric), key, marks) for title, key in EPOCH_CHARTS]
-    marks = [mark for finding in bad if (mark := mark_of(finding, "step"))]
+    marks = _step_marks(training)
     drawn += [_step_chart(context, key, marks) for key in STEP_CHARTS if len(context.steps.get(key, ()))]
     return drawn
+
+
+def _bad(training: LayerReport | None) -> list[Finding]:
+    return wording.of_status(training, Status.FAIL, Status.WARN) if training else []
+
+
+def _step_marks(training: LayerReport | None) -> list[Mark]:
+    return [mark for finding in _bad(training) if (mark := mark_of(finding, "step"))]
+
+
+def _failed(blame: Mapping[str, Blame]) -> list[str]:
+    return [name for name, entry in blame.items() if entry.status is Status.FAIL]
 
 
 def mark_of(finding: Finding, unit: str) -> Mark | None:

@@ -164,7 +164,7 @@ def _kind(column: pd.Series) -> str:
 def _described(column: pd.Series, personal: str | None) -> dict[str, Any]:
     """Distinct values, and the range of numbers or the commonest texts; of a personal column its kind."""
     known = column.dropna()
-    codes = _codes(known)
+    codes, distinct = _codes(known)
     counts = np.bincount(codes) if len(codes) else np.zeros(0, int)
     described: dict[str, Any] = {"distinct": len(counts)}
     if personal is not None:
@@ -175,13 +175,13 @@ def _described(column: pd.Series, personal: str | None) -> dict[str, Any]:
         return described | ({"min": values.min(), "mean": values.mean(), "max": values.max()} if len(values) else {})
     if not len(counts) or len(counts) > max(COMMONEST, IDENTIFYING * len(known)):
         return described
-    first = {code: place for place, code in reversed(list(enumerate(codes)))}
     common = np.argsort(-counts, kind="stable")[:COMMONEST]
-    return described | {"commonest": ", ".join(f"{_brief(known.iloc[first[code]])} {counts[code] / len(known):.0%}" for code in common)}
+    return described | {"commonest": ", ".join(f"{_brief(distinct[code])} {counts[code] / len(known):.0%}" for code in common)}
 
 
-def _codes(known: pd.Series) -> Array:
+def _codes(known: pd.Series) -> tuple[Array, Any]:
+    """Values as codes `(N,)`, and the distinct values."""
     try:
-        return np.asarray(pd.factorize(known)[0])
+        return pd.factorize(known)
     except TypeError:                                   # lists and mappings have no hash
-        return np.asarray(pd.factorize(known.astype(str))[0])
+        return pd.factorize(known.astype(str))

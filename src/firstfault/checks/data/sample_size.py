@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from firstfault.check import Depth, Judgement, check, skipped
+from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.out_of_fold import indicators
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, to_array
@@ -39,13 +39,14 @@ class _Curve(NamedTuple):
 @check(layer=Layer.DATA, needs={"raw"}, detects={"insufficient_data": 0.8}, depth=Depth.STANDARD)
 def insufficient_data(
     subject: Any, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2, enough: float = 0.75,
+    plenty: int = 30_000,
 ) -> Iterator[Judgement]:
     """Find training sets that are too small: the learning curve over the rows still rises, and train is far better than the rest.
 
     Fast models learn from a quarter, half and all of the rows (at most 3,000) and answer the others. `value` is the skill (0 for a
     constant answer, 1 for a perfect one) that the second half of the rows added. Above `gain` and its noise, with a gap above `gap`
     between train and the held-out rows and a skill below `enough`, it is a fault where rows are few in an absolute sense (fewer
-    than `per_class` per class, or `per_column` per column of a table), else a warning.
+    than `per_class` per class, or `per_column` per column of a table), else a warning. From `plenty` rows on nothing is fitted.
 
     Source: learning curves, Viering & Loog 2023; 10 events per variable is a common floor (Peduzzi et al. 1996); bounds chosen on digits, wine,
     iris, breast cancer and generated tables, whole and in small parts.
@@ -55,12 +56,15 @@ def insufficient_data(
         yield skipped(f"only classes and numbers on at least {FEWEST_ROWS} table-like rows are looked at")
         return
     X, y = train
+    count = len(subject.raw.train.y)
+    if count >= plenty:
+        yield passed(f"{count:,} rows are plenty for fast models, which need {MOST_ROWS:,} at most")
+        return
     classes = subject.target.task == "classification"
     curve = _curve(X, y, classes)
     if curve is None:
         yield skipped("there are too few rows of each class to hold some out")
         return
-    count = len(subject.raw.train.y)
     columns = X.shape[1] if np.ndim(subject.raw.train.X) <= 2 else 0
     few = (classes and count < per_class * len(np.unique(y))) or (count < per_column * columns and columns <= 300)
     rising = curve.gain > max(gain, 2 * curve.error) and curve.skills[1] > curve.skills[0] - curve.error

@@ -131,7 +131,7 @@ def missing_nonlinearity(subject: Any, *, tolerance: float = 1e-4) -> Iterator[J
 
     `value` is the relative deviation from that identity, in eval mode, of what the last weight layer returns, before
     any output activation; max-pooling counts as average pooling. One single layer is a linear model on purpose, and
-    two layers with a bottleneck between them may be.
+    two layers with a bottleneck between them, or within a part tested alone, may be.
 
     Source: Neuralint, missing activation; superposition test.
     """
@@ -141,7 +141,7 @@ def missing_nonlinearity(subject: Any, *, tolerance: float = 1e-4) -> Iterator[J
         yield skipped("tokens, recurrent layers, or fewer than two weight layers")
         return
     value = min(_deviation(model, x, layers[-1][0], scale) for scale in (1.0, 10.0))
-    narrow = len(layers) == 2 and _bottleneck(layers)
+    narrow = len(layers) == 2 and (_bottleneck(layers) or subject.owner is not subject)
     yield judge(
         value, below=tolerance, where=", ".join(name for name, _ in layers[:5]),
         message=f"{len(layers)} weight layers deviate from one linear map by {value:.1e}",

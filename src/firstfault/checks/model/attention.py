@@ -35,8 +35,8 @@ def missing_causal_mask(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Ju
 
     Source: metamorphic test, ∂out_t/∂x_{t'>t} = 0; Vaswani et al. 2017, 3.2.3.
     """
-    batch, outputs = sound_batch(subject), sound_outputs(subject)
-    if not predicts_next(batch.x, batch.y) or outputs.ndim < 2:
+    batch, whole, outputs = sound_batch(subject), sound_batch(subject.owner), sound_outputs(subject)
+    if not predicts_next(whole.x, whole.y) or outputs.ndim < 2 or batch.x.ndim < 2:
         yield skipped("the labels are not the inputs moved by one position")
         return
     length = batch.x.shape[1]
@@ -135,6 +135,9 @@ def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> 
     Source: Vaswani et al. 2017, 3.5; metamorphic test f(perm x) = perm f(x).
     """
     x, outputs = sound_batch(subject).x, sound_outputs(subject)
+    if subject.owner is not subject:
+        yield skipped("a part may leave the order of positions to another")
+        return
     sequence = x.ndim == 3 if x.is_floating_point() else x.ndim == 2
     if not sequence or x.shape[1] < 3 or padding_of(x, subject.model) is not None or not _attention(subject):
         yield skipped("there is no attention over sequences of full length")

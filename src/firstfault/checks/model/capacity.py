@@ -15,7 +15,7 @@ from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
 
 
-@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"insufficient_capacity": 0.6})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"insufficient_capacity": 0.6})
 def bottleneck(subject: Any, *, narrowest: int = 2) -> Iterator[Judgement]:
     """Find a hidden layer of one or two units through which everything must pass.
 
@@ -66,7 +66,7 @@ def _all_passes(model: nn.Module, x: torch.Tensor, name: str) -> bool:
         handle.remove()
 
 
-@check(layer=Layer.MODEL, needs={"batch", "outputs"}, depth=Depth.STANDARD, detects={"insufficient_capacity": 0.3})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, depth=Depth.STANDARD, detects={"insufficient_capacity": 0.3})
 def one_batch_overfit(
     subject: Any, *, fall: float = 0.5, steps: int = 150, samples: int = 16, seconds: float = 3.0
 ) -> Iterator[Judgement]:

@@ -143,7 +143,7 @@ def _value(subject: Any, outputs: torch.Tensor) -> float | None:
         return None
 
 
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"exploding_init": 0.2})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"exploding_init": 0.2})
 def loss_at_start(subject: Any, *, times: float = 10.0) -> Iterator[Judgement]:
     """Judge the loss before training against that of guessing, ln K for K classes; `value` is their ratio.
 

@@ -40,7 +40,7 @@ def _distribution(subject: Any) -> bool:
         return is_simplex(call.input.movedim(1, -1) if call.input.ndim > 1 else call.input)
 
 
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"redundant_softmax": 0.95})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"redundant_softmax": 0.95})
 def redundant_softmax(subject: Any) -> Iterator[Judgement]:
     """Find probabilities where the loss applies softmax itself; the loss then cannot fall to 0.
 
@@ -69,7 +69,7 @@ def _width(given: torch.Tensor | None) -> int:
     return int(given.shape[1]) if given is not None and given.ndim > 1 else 1
 
 
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"missing_output_activation": 0.95})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"missing_output_activation": 0.95})
 def missing_output_activation(subject: Any) -> Iterator[Judgement]:
     """Find raw outputs where the loss expects probabilities (BCELoss) or log-probabilities (NLLLoss).
 
@@ -100,7 +100,7 @@ def _absent(text: str, fix: str) -> Judgement:
     return Judgement(Status.FAIL, text, where="output layer", fix=fix)
 
 
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"wrong_output_activation": 0.92})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"wrong_output_activation": 0.92})
 def wrong_output_activation(subject: Any, *, beyond: float = 0.05, floor: float = 0.1) -> Iterator[Judgement]:
     """Find an output activation that cannot reach the labels, or leaves the loss a floor.
 

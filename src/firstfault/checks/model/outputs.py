@@ -17,7 +17,7 @@ from firstfault.finding import Layer, Status
 ABOUT_SHAPE = ("size", "shape", "dimension", "out of bounds", "must match", "out of range", "expected input batch_size")
 
 
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"output_shape_mismatch": 0.95})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"output_shape_mismatch": 0.95})
 def output_shape_mismatch(subject: Any) -> Iterator[Judgement]:
     """Find outputs whose shape does not fit the labels or the loss, or is broadcast against the labels.
 

@@ -12,12 +12,10 @@ import numpy as np
 from firstfault.baseline import Baselines, baselines
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.probe.birthplace import SET_BY_HAND
 
 BIRTHPLACES = {
-    "input": {"missing_values": 0.6, "nonfinite_loss": 0.5},
-    "activation": {"numerically_unstable": 0.4, "nonfinite_loss": 0.6, "learning_rate_too_high": 0.5},
-    "loss": {"numerically_unstable": 0.4, "nonfinite_loss": 0.6, "learning_rate_too_high": 0.5},
-    "gradient": {"learning_rate_too_high": 0.5, "nonfinite_loss": 0.6},
+    "input": {"missing_values": 0.9, "nonfinite_loss": 0.95},
     "weight": {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.6},
 }
 
@@ -35,8 +33,29 @@ def nonfinite_loss(subject: Any) -> Iterator[Judgement]:
     step, kind, place = record.first_nonfinite
     yield Judgement(
         Status.FAIL, f"the first non-finite tensor is {place} ({kind}), at step {step}", value=step, threshold=record.steps,
-        where=place, faults=BIRTHPLACES[kind], fix="repair what makes the first non-finite tensor, not the loss",
+        where=place, faults=_suspects_of_birth(record), fix="repair what makes the first non-finite tensor, not the loss",
     )
+
+
+def _suspects_of_birth(record: Any) -> dict[str, float]:
+    """What the place of a birth, and the steps before it, are evidence for."""
+    step, kind, place = record.first_nonfinite
+    if SET_BY_HAND in place:
+        return {"nonfinite_loss": 0.95}
+    if kind in ("input", "weight"):
+        return BIRTHPLACES[kind]
+    if step > 1 and _strode(record, step):
+        return {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.6, "numerically_unstable": 0.3}
+    in_model = kind != "loss" and "the loss" not in place
+    return {"numerically_unstable": 0.6 if in_model else 0.4, "nonfinite_loss": 0.95}
+
+
+def _strode(record: Any, step: int) -> bool:
+    """Whether the steps before this one were far too large, or the loss leapt above its start."""
+    ratios = [value for at, value in zip(record.update_ratio.steps, record.update_ratio.values, strict=True) if at < step]
+    losses = [value for at, value in zip(record.loss.steps, record.loss.values, strict=True) if at < step and math.isfinite(value)]
+    leapt = bool(losses) and max(losses) > 3 * abs(losses[0]) + 1e-9
+    return leapt or (bool(ratios) and (max(ratios) > 0.5 or float(np.median(ratios)) > 0.1))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""What the outputs of modules tell during training: dead, saturated, constant, or on scales that differ too much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training.gradient_rules import NOT_FINITE, learns, middle, settled
+from firstfault.finding import Layer, Status
+
+RELU = ("ReLU", "ReLU6")
+BOUNDED = ("Sigmoid", "Tanh")
+WEIGHTED = ("Linear", "LazyLinear", "Conv1d", "Conv2d", "Conv3d", "NonDynamicallyQuantizableLinear")
+SHOWN = 5
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.3, "dead_relu": 0.3})
+def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Iterator[Judgement]:
+    """Find ReLU modules most of whose units fire for no sample of five sampled batches in a row.
+
+    `value` is the dead share of the worst module's units at the end of the training. Units that died on the way speak for too
+    large steps, units that were dead in the first batch for the initialisation. A layer that is dead as a whole in a training
+    that learns nothing is a fault.
+
+    Source: Amazon SageMaker Debugger, DeadRelu (50 % of the units of a layer).
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    shares = {name: settled(entry.dead) for name, entry in record.activations.items() if entry.kind in RELU}
+    shares = {name: values for name, values in shares.items() if len(values)}
+    if not shares:
+        yield skipped("no nn.ReLU was called while steps were sampled")
+        return
+    worst = max(shares, key=lambda name: shares[name][-1])
+    value, first = float(shares[worst][-1]), float(record.activations[worst].dead[0])
+    fault = "dead_relu" if first >= whole else "learning_rate_too_high"
+    failed = value >= whole and not learns(record)
+    yield judge(
+        value, above=dead, otherwise=Status.FAIL if failed else Status.WARN, where=worst,
+        message=f"{value:.0%} of the units of {worst} are dead at the end, {first:.0%} were silent in the first batch",
+        faults={fault: 0.6 if failed else 0.3}, fix="lower the learning rate, or use He initialisation or a leaky ReLU",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"saturating_activation": 0.3})
+def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
+    """Find sigmoid and tanh modules between layers whose outputs are where the slope is next to zero.
+
+    `value` is the share of the outputs of the worst module that an input beyond ±5 gives, median over the sampled steps. The last
+    module of a model is left out: a classifier that is sure saturates. A training that learns nothing besides has a fault.
+
+    Source: Amazon SageMaker Debugger, SaturatedActivation (50 % of a layer); Glorot & Bengio 2010.
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    inner = list(record.activations.items())[:-1]
+    shares = {name: middle(entry.beyond) for name, entry in inner if entry.kind in BOUNDED and len(settled(entry.beyond))}
+    if not shares:
+        yield skipped("no nn.Sigmoid or nn.Tanh was called between layers while steps were sampled")
+        return
+    worst = max(shares, key=lambda name: shares[name])
+    failed = not learns(record)
+    yield judge(
+        shares[worst], above=share, otherwise=Status.FAIL if failed else Status.WARN, where=worst,
+        message=f"{shares[worst]:.0%} of the outputs of {worst} are saturated", faults={"saturating_activation": 0.6 if failed else 0.3},
+        fix="normalise before the activation, initialise smaller, or use ReLU",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"detached_graph": 0.1})
+def tensor_variance(subject: Any, *, smallest: float = 1e-6, largest: float = 1e6) -> Iterator[Judgement]:
+    """Look for module outputs that hardly vary over samples and units, or vary wildly.
+
+    `value` is the standard deviation of the module's outputs over the largest of them (where they hardly vary), or itself.
+
+    Source: Amazon SageMaker Debugger, TensorVariance, which leaves the bounds to the user; these are far outside of all healthy runs
+    of this project.
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    spreads = {
+        name: (middle(entry.std), middle(entry.largest)) for name, entry in record.activations.items()
+        if len(settled(entry.std)) and not entry.kind.endswith("Loss")
+    }
+    if not spreads:
+        yield skipped("no outputs of modules were seen")
+        return
+    constant = [name for name, (std, size) in spreads.items() if size > 0 and std < smallest * size]
+    wild = [name for name, (std, _) in spreads.items() if std > largest]
+    if not constant and not wild:
+        yield passed(f"the outputs of {len(spreads)} modules vary by {min(std for std, _ in spreads.values()):.1e} to {max(std for std, _ in spreads.values()):.1e}")
+        return
+    worst = (constant or wild)[0]
+    yield Judgement(
+        Status.WARN, f"the outputs of {worst} {'hardly vary' if constant else 'vary wildly'}: their standard deviation is {spreads[worst][0]:.1e}",
+        value=spreads[worst][0], threshold=smallest if constant else largest, where=", ".join([*constant, *wild][:SHOWN]), faults={},
+        fix="look for a softmax over one unit, weights of equal value, or inputs that are not scaled",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"exploding_init": 0.2})
+def poor_initialisation(subject: Any, *, ratio: float = 1e3, size: float = 1e3) -> Iterator[Judgement]:
+    """Look at the first step for layers whose outputs are on scales that differ by orders of magnitude.
+
+    `value` is the largest standard deviation of the outputs of a linear or convolutional layer over the smallest.
+
+    Source: Amazon SageMaker Debugger, PoorWeightInitialization; its bound of 10 for the variances is exceeded by the default
+    initialisation of torch in healthy runs of this project, so that this one is wider.
+    """
+    spreads = {
+        name: float(entry.std[0]) for name, entry in subject.record.activations.items()
+        if entry.kind in WEIGHTED and len(entry.std) and entry.std.steps[0] == 1 and math.isfinite(entry.std[0]) and entry.std[0] > 0
+    }
+    if len(spreads) < 2:
+        yield skipped("fewer than two linear or convolutional layers were seen in the first step")
+        return
+    widest, narrowest = max(spreads, key=lambda name: spreads[name]), min(spreads, key=lambda name: spreads[name])
+    value = spreads[widest] / spreads[narrowest]
+    yield judge(
+        value if spreads[widest] <= size else math.inf, above=ratio, otherwise=Status.WARN, where=widest if spreads[widest] > 10 else narrowest,
+        message=f"in the first step the outputs of layers vary by {spreads[narrowest]:.1e} ({narrowest}) to {spreads[widest]:.1e} ({widest})",
+        fix="use the default or He initialisation, and standardised inputs",
+    )

@@ -1,0 +1,70 @@
+"""A training compared with the last one of the same name, whose summary lies in the folder of its run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.training.gradient_rules import middle
+from firstfault.finding import Layer, Status
+
+SUMMARY = "training_summary.json"
+MOST_RUNS = 50
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"nonreproducible": 0.1})
+def similar_across_runs(subject: Any, *, worse: float = 1.5, times: float = 10.0) -> Iterator[Judgement]:
+    """Look whether loss, gradients and updates resemble those of the last run of the same name.
+
+    `value` is the final training loss over that of the last run. More than `worse` times of it, or a gradient or an update that is `times`
+    larger or smaller, is a warning: something changed. Runs of other length or parameters are not compared.
+
+    Source: Amazon SageMaker Debugger, SimilarAcrossRuns.
+    """
+    own = _summary(subject)
+    before = _last_of(subject.target.name, subject.folder)
+    (subject.folder / SUMMARY).write_text(json.dumps(own))
+    if None in own.values():
+        yield skipped("loss, gradients or updates of this run are not finite")
+        return
+    if before is None or before["parameters"] != own["parameters"] or before["steps"] != own["steps"]:
+        yield skipped("there is no earlier run of the same name, length and parameters beside this one")
+        return
+    changed = [name for name in ("gradient", "update") if not 1 / times < _ratio(own[name], before[name]) < times]
+    value = _ratio(own["loss"], before["loss"])
+    text = f"the loss ends at {own['loss']:.3g}, in the last run at {before['loss']:.3g}"
+    if not changed and (value <= worse or own["loss"] <= before["loss"]):
+        yield passed(f"{text}; gradients and updates are alike", value=value)
+        return
+    also = f"; {' and '.join(changed)} changed by more than {times:g} times" if changed else ""
+    yield Judgement(Status.WARN, text + also, value=value, threshold=worse, faults={}, fix="look what changed between the two runs")
+
+
+def _summary(subject: Any) -> dict[str, Any]:
+    record = subject.record
+    numbers = {"loss": record.loss_ends()[1], "gradient": middle(record.grad_norm), "update": middle(record.update_ratio)}
+    return {
+        "name": subject.target.name, "steps": record.steps, "parameters": sum(entry.size for entry in record.parameters.values()),
+        **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
+    }
+
+
+def _last_of(name: str, folder: Path) -> Mapping[str, Any] | None:
+    """The newest summary of that name in the folders beside this one."""
+    files = [path for path in folder.resolve().parent.glob(f"*/{SUMMARY}") if path.parent != folder.resolve()]
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_RUNS]:
+        try:
+            found = json.loads(path.read_text())
+            if found["name"] == name and all(found[key] is not None for key in ("loss", "gradient", "update")):
+                return found  # type: ignore[no-any-return]
+        except (ValueError, KeyError, TypeError, OSError):
+            continue
+    return None
+
+
+def _ratio(one: float, other: float) -> float:
+    return abs(one) / max(abs(other), 1e-12)

@@ -1,0 +1,203 @@
+"""What gradients and updates tell, layer by layer: too small, too large, none at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training.curve import signs
+from firstfault.finding import Layer, Status
+
+SHOWN = 5
+WARM_UP = 5
+NOT_FINITE = "the training did not stay finite, see nonfinite_loss"
+
+
+def learns(record: Any, fall: float = 0.02) -> bool:
+    """Whether the loss of a record fell by 2 % or more; a record of fewer than 10 steps has no time to."""
+    return record.steps < 10 or record.first_nonfinite is not None or not signs(record).drop < fall
+
+
+def settled(values: Any) -> np.ndarray[Any, Any]:
+    """The finite values of a series after its first five, or all of them where they are few."""
+    found = np.asarray(values.values if hasattr(values, "values") else values, float)
+    later = found[WARM_UP:] if len(found) >= 2 * WARM_UP else found
+    return later[np.isfinite(later)]
+
+
+def middle(values: Any) -> float:
+    """The median of the settled values; NaN without any."""
+    later = settled(values)
+    return float(np.median(later)) if len(later) else math.nan
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"vanishing_gradient": 0.3})
+def vanishing_gradient(subject: Any, *, smallest: float = 1e-7, share: float = 1e-3) -> Iterator[Judgement]:
+    """Find weights whose gradient is next to nothing while other weights of the model get one.
+
+    `value` is the median of the root mean square gradient over the sampled steps, of the weight with the smallest; it has to
+    lie below `smallest`, and below `share` of the largest of the model: where a training has converged, all are small.
+    Biases are left out: one before a normalisation rightly gets none. Where the loss does not fall either, or half of the weights
+    get none, it is a fault.
+
+    Source: Amazon SageMaker Debugger, VanishingGradient (1e-7).
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    sizes = {
+        name: middle(entry.gradient) / math.sqrt(entry.size)
+        for name, entry in record.parameters.items() if not name.endswith("bias") and len(settled(entry.gradient))
+    }
+    if len(sizes) < 2:
+        yield skipped("fewer than two weights with a gradient were seen")
+        return
+    largest, names = max(sizes.values()), sorted(sizes, key=lambda name: sizes[name])
+    gone = [name for name in names if sizes[name] < smallest and sizes[name] < share * largest]
+    text = f"the smallest gradient of a weight is {sizes[names[0]]:.1e}, the largest {largest:.1e} (root mean square)"
+    if not gone:
+        yield passed(text, value=sizes[names[0]])
+        return
+    stuck = not learns(record) or len(gone) >= len(sizes) / 2
+    yield Judgement(
+        Status.FAIL if stuck else Status.WARN, f"{len(gone)} of {len(sizes)} weights get next to no gradient: {text}", value=sizes[names[0]],
+        threshold=smallest, where=", ".join(gone[:SHOWN]), faults={"vanishing_gradient": 0.5 if stuck else 0.3},
+        fix="use ReLU and normalisation, or residual connections; look for a detach",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"exploding_gradient": 0.4})
+def exploding_gradient(subject: Any, *, growth: float = 1e3, least: int = 8) -> Iterator[Judgement]:
+    """Find gradients that grow by orders of magnitude and stay there.
+
+    `value` is the median gradient norm of the last quarter of the sampled steps over that of the first five. Single spikes
+    are healthy (more than 10 times the trailing median occurred in 6 of 6 sound deep networks), so none is judged.
+    Where the loss ends above its start as well, it is a fault.
+
+    Source: Amazon SageMaker Debugger, ExplodingTensor; Pascanu et al. 2013; the bound is measured on healthy runs of this project.
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    norms = np.asarray(record.grad_norm.values, float)
+    norms = norms[np.isfinite(norms)]
+    if len(norms) < least:
+        yield skipped(f"the gradient was sampled in fewer than {least} steps")
+        return
+    start, end = float(np.median(norms[:WARM_UP])), float(np.median(norms[-max(2, len(norms) // 4):]))
+    first, last = record.loss_ends()
+    worse = last > abs(first) * 2
+    yield judge(
+        end / max(start, 1e-6), above=growth, otherwise=Status.FAIL if worse else Status.WARN,
+        message=f"the gradient norm went from {start:.2g} to {end:.2g}", faults={"exploding_gradient": 0.5, "learning_rate_too_high": 0.5} if worse else None,
+        fix="lower the learning rate, or clip gradients",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.4, "learning_rate_too_low": 0.4})
+def weight_update_ratio(subject: Any, *, smallest: float = 1e-5, largest: float = 0.1) -> Iterator[Judgement]:
+    """Look at the size of updates relative to weights; `value` is the median over parameters, then over the steps after warm-up.
+
+    Small ones at the end of a training that began with larger ones are those of one that has converged.
+
+    Source: Amazon SageMaker Debugger, WeightUpdateRatio; Karpathy 2019 (about 1e-3); the band is wider than that of the healthy
+    runs of this project.
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    ratios = settled(record.update_ratio)
+    if len(ratios) < 3:
+        yield skipped("updates were seen in fewer than 3 sampled steps")
+        return
+    value = float(np.median(ratios))
+    text = f"an update changes a weight by {value:.1e} of its size"
+    if smallest <= value <= largest or (value < smallest <= float(np.median(ratios[:2 * WARM_UP]))):
+        yield passed(text, value=value)
+        return
+    fault, bound = ("learning_rate_too_high", largest) if value > largest else ("learning_rate_too_low", smallest)
+    yield Judgement(
+        Status.WARN, text, value=value, threshold=bound, faults={fault: 0.4},
+        fix=f"{'divide' if value > largest else 'multiply'} the learning rate by 10",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"frozen_parameters": 0.3})
+def unchanged_tensor(subject: Any, *, rtol: float = 1e-7, least: int = 3) -> Iterator[Judgement]:
+    """Find parameters that an optimizer holds, and that end as they began.
+
+    `value` is their number; biases count only where nothing moved, as one before a normalisation rightly stays. Some may be frozen on purpose, which is a warning; where nothing moved at all, the training did not
+    happen: what the steps show tells why.
+
+    Source: Amazon SageMaker Debugger, UnchangedTensor (3 steps).
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    held = [name for name, inside in record.in_optimizer.items() if inside and name in record.moved]
+    if record.steps < least or not held:
+        yield skipped(f"fewer than {least} steps, or no parameter of an optimizer, were seen")
+        return
+    still = [name for name in held if record.moved[name] <= rtol]
+    nothing = len(still) == len(held)
+    still = still if nothing else [name for name in still if not name.endswith("bias")]
+    if not still:
+        yield passed(f"the weights among {len(held)} parameters moved", value=0)
+        return
+    yield Judgement(
+        Status.FAIL if nothing else Status.WARN, f"{len(still)} of {len(held)} parameters end as they began after {record.steps} steps",
+        value=len(still), threshold=0, where=", ".join(still[:SHOWN]), faults=_why_nothing_moved(record) if nothing else None,
+        fix="look at requires_grad, the learning rate and the optimizer's parameters",
+    )
+
+
+def _why_nothing_moved(record: Any) -> dict[str, float]:
+    if max(record.lr.values, default=0.0) < 1e-8:
+        return {"learning_rate_too_low": 0.7}
+    if not any(record.had_gradient.values()):
+        return {"frozen_parameters": 0.5, "detached_graph": 0.5}
+    return {"gradient_clipped_away": 0.5, "learning_rate_too_low": 0.5}
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"vanishing_gradient": 0.3, "frozen_parameters": 0.2})
+def all_zero(subject: Any, *, share: float = 0.9, least: int = 4) -> Iterator[Judgement]:
+    """Find gradients, and outputs of modules, that are nothing but zeros on nearly all sampled steps.
+
+    `value` is the number of such tensors. Where every gradient is zero from the start, nothing can be learnt: that is a fault.
+
+    Source: Amazon SageMaker Debugger, AllZero (100 % of the values).
+    """
+    record = subject.record
+    if record.first_nonfinite is not None:
+        yield skipped(NOT_FINITE)
+        return
+    if len(record.grad_norm) < least:
+        yield skipped(f"gradients were sampled in fewer than {least} steps")
+        return
+    dead = [name for name, entry in record.parameters.items() if _share(entry.gradient, 0.0) >= share and len(entry.gradient) >= least]
+    silent = [
+        name for name, entry in record.activations.items() if entry.kind not in ("ReLU", "ReLU6") and _share(entry.zero, 1.0) >= share and len(entry.zero) >= least
+    ]
+    if dead and len(dead) == len(record.parameters):
+        yield Judgement(
+            Status.FAIL, "every gradient is zero", value=len(dead), threshold=0, where=dead[0],
+            faults={"vanishing_gradient": 0.5, "detached_graph": 0.3, "gradient_clipped_away": 0.4}, fix="look for what has no slope: an argmax, a rounding, a clamp",
+        )
+        return
+    yield judge(
+        len(dead) + len(silent), above=0, otherwise=Status.WARN, where=", ".join([*dead, *silent][:SHOWN]) or None,
+        message=f"{len(dead)} gradients and {len(silent)} outputs are all zero on {share:.0%} of the sampled steps",
+        fix="look for dead units, or parts that the loss does not depend on",
+    )
+
+
+def _share(series: Any, value: float) -> float:
+    return float(np.mean(np.asarray(series.values, float) == value)) if len(series) else 0.0

@@ -1,0 +1,82 @@
+"""What a training is given, batch by batch: images, tokens, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training.loop_faults import label_batches
+from firstfault.finding import Layer, Status
+
+FEWEST_TOKENS = 64
+
+
+@check(layer=Layer.TRAINING, needs={"batch"}, detects={"missing_normalisation": 0.3, "double_normalisation": 0.3})
+def input_images(subject: Any, *, largest: float = 10.0, smallest: float = 0.02) -> Iterator[Judgement]:
+    """Look whether the images `(N, C, H, W)` of a batch are on a scale that networks learn from.
+
+    `value` is the mean of the worst channel in units of 1, or its standard deviation: pixels of 0–1 and standardised ones are fine, those of 0–255
+    are not scaled, and those scaled twice hardly vary.
+
+    Source: Amazon SageMaker Debugger, CheckInputImages; its bound of ±0.2 for the mean would refuse pixels of 0–1.
+    """
+    x = subject.batch.x
+    if x.ndim != 4 or not x.is_floating_point() or x.shape[1] > 4 or min(x.shape[2:]) < 4:
+        yield skipped("the inputs are no images (N, C, H, W)")
+        return
+    channels = x.float().transpose(0, 1).flatten(1)
+    means, stds = channels.mean(1).abs(), channels.std(1)
+    if float(means.max()) > largest or float(stds.max()) > largest:
+        fault, value, bound = "missing_normalisation", max(float(means.max()), float(stds.max())), largest
+    elif 0 < float(stds.max()) < smallest:
+        fault, value, bound = "double_normalisation", float(stds.max()), smallest
+    else:
+        yield passed(f"channels have means up to {float(means.max()):.2g} and standard deviations up to {float(stds.max()):.2g}")
+        return
+    yield Judgement(
+        Status.WARN, f"channels have means up to {float(means.max()):.3g} and standard deviations up to {float(stds.max()):.3g}", value=value,
+        threshold=bound, where="the training batch", faults={fault: 0.3}, fix="scale pixels to 0–1 once, or standardise them",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"batch"}, detects={"information_loss": 0.2})
+def token_ratio(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
+    """Look for one token that makes up most of a batch of token ids `(N, T)`: padding or an unknown word.
+
+    `value` is the share of the most frequent token.
+
+    Source: Amazon SageMaker Debugger, NLPSequenceRatio (50 %).
+    """
+    x = subject.batch.x
+    if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 2 or x.numel() < FEWEST_TOKENS or x.dtype == torch.bool:
+        yield skipped("the inputs are no token ids (N, T)")
+        return
+    values, counts = x.unique(return_counts=True)
+    value, token = float(counts.max() / x.numel()), int(values[counts.argmax()])
+    yield judge(
+        value, above=share, otherwise=Status.WARN, where="the training batch", message=f"token {token} makes up {value:.0%} of a batch",
+        fix="put texts of like length into a batch, or widen the vocabulary",
+    )
+
+
+@check(layer=Layer.TRAINING, needs={"recipe"}, detects={"class_imbalance": 0.3})
+def imbalanced_batches(subject: Any, *, ratio: float = 10.0) -> Iterator[Judgement]:
+    """Look how often the classes occur in the batches that a training learns from; `value` is the largest count over the smallest.
+
+    Source: Amazon SageMaker Debugger, ClassImbalance (10).
+    """
+    recipe = subject.recipe
+    batches = label_batches(recipe) if recipe.task == "classification" else []
+    if not batches or recipe.classes < 2:
+        yield skipped("the labels are no classes")
+        return
+    counts = torch.bincount(torch.cat(batches).long(), minlength=recipe.classes)
+    value = float(counts.max() / counts.min()) if int(counts.min()) else float("inf")
+    yield judge(
+        value, above=ratio, otherwise=Status.WARN, where="the training batches",
+        message=f"class {int(counts.argmax())} occurs {int(counts.max())} times, class {int(counts.argmin())} {int(counts.min())} times",
+        fix="weight the loss by class, or draw the classes evenly",
+    )

@@ -1,0 +1,63 @@
+"""Learning rates over the steps: a schedule that runs in batches instead of epochs, or that has ended before the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.training.gradient_rules import learns
+from firstfault.finding import Layer, Status
+
+BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR", "LambdaLR", "MultiplicativeLR")
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"scheduler_misuse": 0.6})
+def scheduler_misuse(subject: Any, *, spent: float = 0.01, share: float = 0.5) -> Iterator[Judgement]:
+    """Find schedules that leave next to no learning rate for most of the training, and those that never ran.
+
+    `value` is the share of steps with less than `spent` of the highest rate. Above `share` it is a fault where the schedule was stepped with
+    every batch, or the loss stands still; a warning otherwise. Warm-up and a decay to zero at the end are healthy.
+
+    Source: FAULTS of this project, the trace of learning rates; the documentation of torch.optim.lr_scheduler.
+    """
+    record = subject.record
+    if not record.schedulers or record.steps < 20:
+        yield skipped("no scheduler of torch, or fewer than 20 steps, were seen")
+        return
+    rates = np.asarray(record.lr.values, float)
+    calls = max(record.schedulers.values())
+    value = float(np.mean(rates < spent * rates.max())) if rates.max() > 0 else 1.0
+    text = f"{value:.0%} of the steps have less than {spent:.0%} of the highest learning rate ({_names(record)}, {calls} calls in {record.steps} steps)"
+    by_batch = calls >= 0.8 * record.steps
+    if value > share:
+        failed = (by_batch and any(name in BY_EPOCH for name in record.schedulers)) or not learns(record)
+        yield Judgement(
+            Status.FAIL if failed else Status.WARN, text, value=value, threshold=share, where="the scheduler",
+            fix="step the scheduler once an epoch, or count its settings in steps",
+        )
+    elif calls <= 1:
+        yield Judgement(
+            Status.WARN, f"{_names(record)} was made, but never stepped", value=calls, threshold=1, faults={"scheduler_misuse": 0.3},
+            where="the scheduler", fix="call scheduler.step() once an epoch",
+        )
+    elif "CosineAnnealingLR" in record.schedulers and _turns(rates) > 2:
+        yield Judgement(
+            Status.WARN, f"the learning rate of CosineAnnealingLR goes up and down {_turns(rates)} times: T_max is passed", value=_turns(rates),
+            threshold=2, faults={"scheduler_misuse": 0.3}, where="the scheduler", fix="step it once an epoch, or count T_max in steps",
+        )
+    else:
+        yield passed(text, value=value)
+
+
+def _names(record: Any) -> str:
+    return ", ".join(record.schedulers)
+
+
+def _turns(rates: np.ndarray[Any, Any]) -> int:
+    """How often the rates change from falling to rising or back."""
+    changes = np.sign(np.diff(rates))
+    changes = changes[changes != 0]
+    return int(np.sum(changes[1:] != changes[:-1]))

@@ -1,0 +1,254 @@
+"""What went on inside a training, from its record: gradient flow, size of the updates, activations, attention, time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from firstfault.report.axes import fit
+from firstfault.report.charts import Mark, band_chart
+from firstfault.report.heat import cells, legend, shading
+from firstfault.report.wording import duration, percent
+
+WIDTH, LEFT, TOP = 540, 176, 34
+ROW, MOST_ROWS, MOST_COLUMNS = 17, 32, 48
+MOST_ATTENTIONS, PER_LINE = 12, 4
+LONGEST = 24
+USUAL_UPDATES = (1e-4, 1e-1)
+"""Sources: Karpathy 2019, A Recipe for Training Neural Networks; measured on healthy runs of this project."""
+LARGE = 0.5
+PHASES = (("data", "loading"), ("forward", "forward"), ("backward", "backward"), ("optimizer", "optimizer"), ("other", "the rest"))
+
+
+def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[Mark] = ()) -> list[Markup]:
+    """The pictures of a record that has something to show; the names of modules in `sick` are coloured.
+
+    Args:
+        record: a `firstfault.probe.Record`, or None.
+        sick: names of modules that a finding blames.
+        marks: findings at a step, for the pictures over steps.
+    """
+    if record is None:
+        return []
+    drawn = (
+        gradient_flow(record.parameters, sick), update_bands(record.parameters, marks), activation_health(record.activations, sick),
+        attention_patterns(record.attention, sick), time_shares(record.phases),
+    )
+    return [picture for picture in drawn if picture is not None]
+
+
+# ---------------------------------------------------------------------- gradients and updates
+
+
+def gradient_flow(parameters: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
+    """The gradient of every layer on the sampled steps: the root mean square of its values, by its logarithm.
+
+    A layer is a module with its own parameters; where there are more than 32, those of one part of the model are taken together.
+    """
+    layers = _layers(parameters)
+    steps = sorted({step for entries in layers.values() for entry in entries for step in entry.gradient.steps})
+    if not steps:
+        return None
+    columns = [list(part) for part in np.array_split(np.array(steps), min(len(steps), MOST_COLUMNS))]
+    rows = [[_gradient(entries, part) for part in columns] for entries in layers.values()]
+    shades = shading([value for row in rows for value in row if value is not None], log=True)
+    width = (WIDTH - LEFT) / len(columns)
+    floor = TOP + ROW * len(rows)
+    body = [
+        _labels(layers, sick), cells(rows, shades, LEFT, TOP, width, ROW), _step_ticks(columns, width, floor),
+        legend(shades, LEFT + 28, floor + 44, 110, extra=[("zero", "0"), ("bad", "not finite")]),
+    ]
+    about = f"Root mean square gradient of {len(rows)} layers on {len(steps)} sampled steps, from 10^{shades.low:.0f} to 10^{shades.high:.0f}"
+    return _svg("Gradient flow", "root mean square of the gradient, per layer", about, floor + 60, body)
+
+
+def _layers(parameters: Mapping[str, Any]) -> dict[str, list[Any]]:
+    owners = {name: name.rpartition(".")[0] or name for name in parameters}
+    for depth in range(max((owner.count(".") + 1 for owner in owners.values()), default=1), 0, -1):
+        layers: dict[str, list[Any]] = {}
+        for name, owner in owners.items():
+            layers.setdefault(".".join(owner.split(".")[:depth]), []).append(parameters[name])
+        if len(layers) <= MOST_ROWS:
+            return layers
+    return dict(_some(list(layers.items())))
+
+
+def _some(items: list[Any]) -> list[Any]:
+    """At most 32 of some items, evenly taken, the first and the last among them."""
+    if len(items) <= MOST_ROWS:
+        return items
+    return [items[place] for place in np.linspace(0, len(items) - 1, MOST_ROWS).round().astype(int)]
+
+
+def _gradient(entries: Sequence[Any], steps: Sequence[int]) -> float | None:
+    """The largest root mean square gradient of a layer over some steps; NaN where one is not finite, None without one."""
+    wanted = set(steps)
+    squares: dict[int, float] = {}
+    for entry in entries:
+        for step, norm in zip(entry.gradient.steps, entry.gradient.values, strict=True):
+            if step in wanted:
+                squares[step] = squares.get(step, 0.0) + norm * norm
+    if not squares:
+        return None
+    size = max(1, sum(entry.size for entry in entries))
+    return math.sqrt(max(squares.values()) / size) if all(map(math.isfinite, squares.values())) else math.nan
+
+
+def _step_ticks(columns: Sequence[Sequence[int]], width: float, floor: float) -> str:
+    places = sorted({round(place) for place in np.linspace(0, len(columns) - 1, min(6, len(columns)))})
+    ticks = "".join(
+        f'<text class="tick" x="{LEFT + (place + 0.5) * width:.1f}" y="{floor + 16}" text-anchor="middle">{columns[place][0]}</text>' for place in places
+    )
+    return f'{ticks}<text class="tick" x="{(LEFT + WIDTH) / 2:.0f}" y="{floor + 33}" text-anchor="middle">sampled optimizer step</text>'
+
+
+def update_bands(parameters: Mapping[str, Any], marks: Sequence[Mark] = ()) -> Markup | None:
+    """How far a step moves the parameters: the 10th, 50th and 90th percentile of ‖Δw‖ / ‖w‖ over all of them.
+
+    Parameters that are still 0, such as fresh biases, are left out: their ratio means nothing.
+    """
+    by_step: dict[int, list[float]] = {}
+    for entry in parameters.values():
+        for step, ratio, size in zip(entry.update.steps, entry.update.values, entry.weight.values, strict=False):
+            if size > 1e-6 and math.isfinite(ratio):
+                by_step.setdefault(step, []).append(ratio)
+    if not by_step:
+        return None
+    steps = sorted(by_step)
+    low, middle, high = (list(map(float, line)) for line in np.array([np.percentile(by_step[step], (10, 50, 90)) for step in steps]).T)
+    return band_chart(
+        "Size of the updates ‖Δw‖ / ‖w‖", steps, low, middle, high, x_label="sampled optimizer step; median and 10–90 % of the parameters",
+        usual=USUAL_UPDATES, marks=marks,
+    )
+
+
+# ---------------------------------------------------------------------- activations and attention
+
+
+def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
+    """The last outputs that were seen of each module: the share of zeros, of values beyond ±5, and of dead units."""
+    shown = dict(_some([(name, entry) for name, entry in activations.items() if len(entry.zero)]))
+    if not shown:
+        return None
+    wide = (WIDTH - LEFT) / 3
+    heads = "".join(
+        f'<text class="tick" x="{LEFT + wide * place:.1f}" y="{TOP + 10}">{words}</text>' for place, words in enumerate(("zero", "beyond ±5", "dead units"))
+    )
+    bars = "".join(
+        _share(series.values[-1] if len(series) else math.nan, LEFT + wide * place, TOP + 18 + ROW * number, wide - 52, alarms)
+        for number, entry in enumerate(shown.values())
+        for place, (series, alarms) in enumerate(((entry.zero, 1.0), (entry.beyond, LARGE), (entry.dead, LARGE)))
+    )
+    worst = max(shown.items(), key=lambda item: _known(item[1].beyond.values[-1]))
+    about = f"Last outputs of {len(shown)} modules; most values beyond ±5: {worst[0]}, {percent(_known(worst[1].beyond.values[-1]))}"
+    body = [heads, _labels(shown, sick, TOP + 18, kinds={name: entry.kind for name, entry in shown.items()}), bars]
+    return _svg("Activations at the end", "share of the outputs of each module", about, TOP + 22 + ROW * len(shown), body)
+
+
+def _known(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def _share(value: float, x: float, y: float, width: float, alarms: float) -> str:
+    if not math.isfinite(value):
+        return f'<text class="tick" x="{x:.1f}" y="{y + 12}">–</text>'
+    style = "alarm" if value >= alarms else "share"
+    return (
+        f'<rect class="track" x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="9"/>'
+        f'<rect class="{style}" x="{x:.1f}" y="{y + 4}" width="{width * min(value, 1.0):.1f}" height="9"/>'
+        f'<text class="tick{" alarm" * (value >= alarms)}" x="{x + width + 5:.1f}" y="{y + 12}">{percent(value)}</text>'
+    )
+
+
+def attention_patterns(attention: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
+    """The last attention weights that were seen, of the first sample: queries down, keys across, the mean over heads."""
+    shown = [(name, entry) for name, entry in attention.items() if entry.pattern]
+    step = max(1, math.ceil(len(shown) / MOST_ATTENTIONS))
+    shown = shown[::step]
+    if not shown:
+        return None
+    gap = 14
+    size = (WIDTH - gap * (PER_LINE - 1)) / PER_LINE
+    drawn = []
+    for number, (name, entry) in enumerate(shown):
+        x, y = number % PER_LINE * (size + gap), TOP + 12 + number // PER_LINE * (size + 44)
+        drawn.append(_pattern(entry.pattern, x, y + 22, size) + _label(name, x, y, name in sick, most=17))
+        drawn.append(f'<text class="tick" x="{x:.1f}" y="{y + 15:.1f}">entropy {entry.entropy.values[-1]:.2f}</text>' if len(entry.entropy) else "")
+    lines = math.ceil(len(shown) / PER_LINE)
+    about = f"Attention weights of {len(shown)} modules: " + ", ".join(name for name, _ in shown)
+    return _svg("Attention", "queries down, keys across; darker is more; entropy relative to even attention", about, TOP + lines * (size + 44), drawn)
+
+
+def _pattern(pattern: Sequence[Sequence[float]], x: float, y: float, size: float) -> str:
+    high = max((value for row in pattern for value in row if math.isfinite(value)), default=1.0)
+    rows: list[list[float | None]] = [[None if value == 0 else value for value in row] for row in pattern]
+    cell = size / max(len(pattern), max(map(len, pattern)))
+    frame = f'<rect class="frame" x="{x:.1f}" y="{y:.1f}" width="{cell * max(map(len, pattern)):.1f}" height="{cell * len(pattern):.1f}"/>'
+    return cells(rows, shading([0.0, high]), x, y, cell, cell) + frame
+
+
+# ---------------------------------------------------------------------- time
+
+
+def time_shares(phases: Mapping[str, float]) -> Markup | None:
+    """Where the time of the loop went, as one bar."""
+    whole = sum(phases.values())
+    if whole <= 0:
+        return None
+    across = fit([0.0, whole], 0.0, float(WIDTH), pad=0.0)
+    x, bars, words = 0.0, [], []
+    for number, (key, name) in enumerate((key, name) for key, name in PHASES if phases.get(key)):
+        width = across(phases[key])
+        bars.append(f'<rect class="p{number}" x="{x:.1f}" y="{TOP + 4}" width="{max(width - 1.5, 0.5):.1f}" height="18"><title>{name}</title></rect>')
+        words.append((number, f"{name} {percent(phases[key] / whole)}"))
+        x += width
+    names = "".join(
+        f'<rect class="p{number}" x="{place:.1f}" y="{TOP + 36}" width="9" height="9"/><text class="tick" x="{place + 14:.1f}" y="{TOP + 45}">{text}</text>'
+        for place, (number, text) in zip(_places([text for _, text in words]), words, strict=True)
+    )
+    about = ", ".join(text for _, text in words)
+    return _svg("Time of the loop", f"{duration(whole)} under the probe", about, TOP + 52, [*bars, names])
+
+
+def _places(texts: Sequence[str]) -> Iterator[float]:
+    place = 0.0
+    for text in texts:
+        yield place
+        place += 30 + 6.4 * len(text)
+
+
+# ---------------------------------------------------------------------- parts
+
+
+def _labels(names: Mapping[str, Any], sick: Collection[str], top: float = TOP, kinds: Mapping[str, str] | None = None) -> str:
+    drawn = []
+    for number, name in enumerate(names):
+        y = top + ROW * number + 12
+        kind = (kinds or {}).get(name, "")
+        drawn.append(_label(name, LEFT - 8, y, _blamed(name, sick), anchor="end", note=kind))
+    return "".join(drawn)
+
+
+def _blamed(name: str, sick: Collection[str]) -> bool:
+    """Whether a module, or a part that is shown as one with others, is blamed."""
+    return name in sick or any(other.startswith(f"{name}.") for other in sick)
+
+
+def _label(name: str, x: float, y: float, bad: bool, *, anchor: str = "start", note: str = "", most: int = LONGEST) -> str:
+    room = most - (len(note) + 1 if note and len(note) < most - 6 else 0)
+    text = name if len(name) <= room else f"…{name[1 - room:]}"
+    kind = f' <tspan class="kind">{escape(note)}</tspan>' if note and len(note) < most - 6 else ""
+    style = "label sick" if bad else "label"
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}{kind}<title>{escape(name)}</title></text>'
+
+
+def _svg(title: str, note: str, about: str, height: float, body: Sequence[str]) -> Markup:
+    return Markup(
+        f'<svg class="chart inside-view" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}: {escape(about)}">'
+        f'<text class="title" x="0" y="15">{escape(title)}</text><text class="tick" x="{WIDTH}" y="15" text-anchor="end">{escape(note)}</text>'
+        f'{"".join(body)}</svg>'
+    )
