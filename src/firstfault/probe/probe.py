@@ -66,6 +66,7 @@ class Probe:
         self._doubt: tuple[int, str, str] | None = None                 # a loss that was not finite, in a step that may be skipped
         self._searches = 0
         self._skips = False
+        self._open: dict[int, list[int]] = {}            # by optimizer in its step: backward passes before it, steps nested in it
         self._began: float | None = None
         self._cpu = time.process_time()
         self._hooked: list[Any] = []
@@ -234,6 +235,10 @@ class Probe:
         if self._paused:
             return None
         key = id(optimizer)
+        if key in self._open and self._open[key][0] == self.record.backwards:       # a subclass calls the step that it extends
+            self._open[key][1] += 1
+            return None
+        self._open[key] = [self.record.backwards, 0]
         if key not in self._held:
             self._note_optimizer(optimizer)
             if self.capture is not None:
@@ -278,6 +283,10 @@ class Probe:
         if self._paused:
             return
         key, record = id(optimizer), self.record
+        if key in self._open and self._open[key][1]:
+            self._open[key][1] -= 1
+            return
+        self._open.pop(key, None)
         if self._sampling:
             self._pull(key)
         record.stale_steps += self._used.get(key) is not None       # a closure clears and learns within the step

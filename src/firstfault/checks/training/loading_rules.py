@@ -63,7 +63,7 @@ def loader_bottleneck(subject: Any, *, share: float = 0.3, wait: float = 0.005) 
     yield passed(text, value=record.workers)
 
 
-@check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.0})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.1})
 def cpu_bottleneck(subject: Any, *, share: float = 0.4, whole: float = 1.0) -> Iterator[Judgement]:
     """Look whether the process gets the processor while it computes.
 
@@ -86,7 +86,7 @@ def cpu_bottleneck(subject: Any, *, share: float = 0.4, whole: float = 1.0) -> I
     )
 
 
-@check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.0})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.1})
 def step_outliers(subject: Any, *, times: float = 10.0, share: float = 0.02, least: int = 10) -> Iterator[Judgement]:
     """Look for steps that take far longer than the median.
 
