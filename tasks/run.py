@@ -58,7 +58,7 @@ def _tags(subject: Any, run: RunRef) -> dict[str, str]:
 
 def _log_inputs(subject: Any, run: RunRef) -> None:
     tracker = tracker_of(run)
-    tracker.params(str(run.mlflow_run_id), {"target": run.target, "depth": run.depth, **run.overrides})
+    tracker.params(str(run.mlflow_run_id), {"target": run.target, "depth": run.depth, **({"where": run.where} if run.where else {}), **run.overrides})
     try:
         splits = subject.raw
     except (Missing, UserCodeError):

@@ -67,7 +67,7 @@ def watch_debug(
         name = preflight(place, overrides, chosen, where).name
         state = _enter(place)
         _with_prefect(state)
-    view = View(console, name)
+    view = View(console, f"{name}, {where} alone" if where else name)
     with _quiet(console), progress.listening(view), view:
         from firstfault.flows.debug import debug
 

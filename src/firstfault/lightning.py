@@ -12,7 +12,7 @@ try:
     from lightning.pytorch import Callback
 except ModuleNotFoundError:
     try:
-        from pytorch_lightning import Callback
+        from pytorch_lightning import Callback  # type: ignore[assignment, unused-ignore]
     except ModuleNotFoundError as error:
         raise PrerequisiteError.extra("the Lightning callback", "lightning") from error
 

@@ -39,7 +39,7 @@ class Place:
         """The input with the samples first, `(N, …)`."""
         rows = self._given(self.slot).movedim(self.axes[self.slot], 0)
         per_sample = len(rows) // self.samples
-        return rows.unflatten(0, (self.samples, per_sample)) if per_sample > 1 else rows
+        return rows.reshape(self.samples, per_sample, *rows.shape[1:]) if per_sample > 1 else rows
 
     def call(self, module: nn.Module, x: torch.Tensor) -> Any:
         """What the module returns for other inputs `(n, …)`, with the other arguments of the first n samples; samples first."""
@@ -52,7 +52,7 @@ class Place:
         if self.output_axis == 0 and len(outputs) == len(x):
             return result
         outputs = outputs.movedim(self.output_axis, 0)
-        return outputs.unflatten(0, (len(x), -1)) if len(outputs) > len(x) else outputs
+        return outputs.reshape(len(x), -1, *outputs.shape[1:]) if len(outputs) > len(x) else outputs
 
     def _given(self, key: int | str) -> Any:
         return self.args[key] if isinstance(key, int) else self.kwargs[key]
@@ -153,8 +153,8 @@ def place_of(subject: Subject, where: str) -> Place:
     x = subject.batch.x
     args, kwargs, result = _first_call(subject, x, where)
     fewer = _first_call(subject, x[:-1], where) if len(x) > 2 else None
-    keyed = [*enumerate(args), *kwargs.items()]
-    axes = {}
+    keyed: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    axes: dict[int | str, int] = {}
     for key, value in keyed:
         if isinstance(value, torch.Tensor) and value.ndim:
             other = None if fewer is None else _item(fewer[0], fewer[1], key)

@@ -120,7 +120,7 @@ def test_each_sink_gets_every_sampled_step_in_order(tmp_path):
         train()
     assert [step for step, _ in first.seen] == [step for step, _ in second.seen] == SAMPLED
     assert first.begun == ("encoder", tmp_path) and first.closed and not first.failed and not watched.record.passed_over
-    step, values = first.seen[-1]
+    values = first.seen[-1][1]
     assert {"loss", "lr", "grad_norm", "update_ratio", "gradient/head.weight", "weight/head.weight", "update/head.weight",
             "activation/head/std", "attention/encoder.layers.0.self_attn/entropy"} <= set(values)
     assert values["loss"] == watched.record.loss[-1] and all(isinstance(value, float | list) for value in values.values())

@@ -239,10 +239,6 @@ class Probe:
             self._open[key][1] += 1
             return None
         self._open[key] = [self.record.backwards, 0]
-        if key not in self._held:
-            self._note_optimizer(optimizer)
-            if self.capture is not None:
-                self.capture.stepped(optimizer)
         if self._first is None:
             self._first = key
         self._losses.close_validation(self.record.steps)
@@ -250,23 +246,26 @@ class Probe:
         self.record.steps_on_validation += self._learning_from == "validation"
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if closure is None:
-            self._look_at_gradients(key, {})
+            self._look_at_gradients(optimizer, {})
             return None
-        observed = self._around_closure(closure, key)
+        observed = self._around_closure(closure, optimizer)
         return (args, {**kwargs, "closure": observed}) if "closure" in kwargs else ((args[0], observed, *args[2:]), kwargs)
 
-    def _around_closure(self, closure: Callable[[], Any], key: int) -> Callable[[], Any]:
-        """A closure has the step's gradients only after its call, as in every step of Lightning."""
-        start = {id(value): value.detach().clone() for value in self._held[key] if value.requires_grad} if self._sampling else {}
+    def _around_closure(self, closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
+        """A closure calls the model, and has the step's gradients only after its call, as in every step of Lightning."""
+        values = [value for group in optimizer.param_groups for value in group["params"]] if self._sampling else []
+        start = {id(value): value.detach().clone() for value in values if value.requires_grad}
 
         def observed() -> Any:
             loss = closure()
-            self._look_at_gradients(key, start)
+            self._look_at_gradients(optimizer, start)
             return loss
 
         return observed
 
-    def _look_at_gradients(self, key: int, start: dict[int, torch.Tensor]) -> None:
+    def _look_at_gradients(self, optimizer: Any, start: dict[int, torch.Tensor]) -> None:
+        key = id(optimizer)
+        self._know(optimizer)
         values = [value for value in self._held[key] if value.grad is not None and not value.grad.is_sparse]
         if self.record.first_nonfinite is None and not self._skips:
             self._judge_gradients([value.grad for value in values])
@@ -287,6 +286,7 @@ class Probe:
             self._open[key][1] -= 1
             return
         self._open.pop(key, None)
+        self._know(optimizer)
         if self._sampling:
             self._pull(key)
         record.stale_steps += self._used.get(key) is not None       # a closure clears and learns within the step
@@ -362,6 +362,12 @@ class Probe:
         if record.first_nonfinite is None and not all(ratio == ratio and ratio != float("inf") for ratio in ratios):
             weight = self._nonfinite_weight()
             record.first_nonfinite = (step, "weight", f"{weight}, by the update") if weight else None
+
+    def _know(self, optimizer: Any) -> None:
+        if id(optimizer) not in self._held:
+            self._note_optimizer(optimizer)
+            if self.capture is not None:
+                self.capture.stepped(optimizer)
 
     def _note_optimizer(self, optimizer: Any) -> None:
         self.models.look()

@@ -25,7 +25,7 @@ TOP = 40
 MOST_BOXES = 64
 FEWEST_REPEATED = 3
 BLAMING = (Layer.MODEL, Layer.TRAINING)
-OUTPUT = "output layer"
+OUTPUT, WHOLE = "output layer", "forward"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Blame:
     """What a finding says of a module."""
 
     status: Status
-    text: str
+    check: str
+    message: str
 
 
 def boxes_of(model: Any, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Box:
@@ -82,11 +83,11 @@ def boxes_of_record(record: Any) -> Box:
     """The modules that a record names, where their model is not at hand."""
     sizes: dict[str, int] = {}
     for name, entry in record.parameters.items():
-        owner = name.rpartition(".")[0] or name
+        owner = name.rpartition(".")[0]
         sizes[owner] = sizes.get(owner, 0) + entry.size
-    names = dict.fromkeys([*record.activations, *sizes])
+    names = [name for name in dict.fromkeys([*record.activations, *sizes]) if name]
     kinds = {name: entry.kind for name, entry in record.activations.items()}
-    return _grown("", sorted(names, key=list(names).index), sizes, kinds, ", ".join(record.models) or "model")
+    return _grown("", names, sizes, kinds, ", ".join(record.models) or "model")
 
 
 def _grown(name: str, below: Sequence[str], sizes: Mapping[str, int], kinds: Mapping[str, str], kind: str = "") -> Box:
@@ -121,14 +122,14 @@ def blamed(reports: Sequence[LayerReport], box: Box) -> dict[str, Blame]:
             for finding in report.findings if report.layer in BLAMING else ():
                 if finding.status is status:
                     for name in _places(finding, boxes, last):
-                        found.setdefault(name, Blame(status, f"{finding.check}: {finding.message}"))
+                        found.setdefault(name, Blame(status, finding.check, finding.message))
     return found
 
 
 def _places(finding: Finding, names: Mapping[str, Box], last: str) -> Iterator[str]:
     """The modules that a finding's place names: by themselves, by their parameter, or as the output layer."""
-    if finding.where == OUTPUT:
-        yield last
+    if finding.where in (OUTPUT, WHOLE):
+        yield last if finding.where == OUTPUT else ""
     for part in re.split(r"[,;]\s+", finding.where or ""):
         piece = re.split(r"[\s(,:]", part.strip("'\"` "), maxsplit=1)[0]
         alone = piece == part.strip("'\"` ") or not piece.isdigit()
@@ -150,7 +151,7 @@ def diagram(box: Box, blame: Mapping[str, Blame]) -> Markup:
     """
     tree = _fitting(_folded(box, blame))
     drawn, height = _draw(tree, 0.0, float(TOP), float(WIDTH), blame)
-    words = ", ".join(f"{name or tree.kind} ({entry.text})" for name, entry in blame.items()) or "none blamed"
+    words = ", ".join(f"{name or tree.kind} ({entry.check})" for name, entry in blame.items()) or "none blamed"
     legend = "".join(
         f'<rect class="box {style}" x="{x}" y="6" width="13" height="13" rx="3"/><text class="tick" x="{x + 19}" y="17">{text}</text>'
         for x, style, text in ((WIDTH - 230, "fail", "a failed finding"), (WIDTH - 100, "warn", "a warning")) if blame
@@ -214,16 +215,17 @@ def _draw(box: Box, x: float, y: float, width: float, blame: Mapping[str, Blame]
 
 def _frame(box: Box, x: float, y: float, width: float, height: float, blame: Mapping[str, Blame]) -> str:
     found = blame.get(box.name) if box.name or not box.kind.startswith("…") else None
-    inside = None if found or box.children else next((text for name, text in blame.items() if box.name and name.startswith(f"{box.name}.")), None)
+    inside = None if found or box.children else next((entry for name, entry in blame.items() if box.name and name.startswith(f"{box.name}.")), None)
     said = found or inside
     style = f"{'part' if box.children else 'box'} {said.status.value if said else ''}".strip()
-    title = f"<title>{escape(said.text)}</title>" if said else ""
+    title = f"<title>{escape(said.check)}: {escape(said.message)}</title>" if said else ""
+    why = f'<tspan class="why-{said.status.value}" dx="14">{escape(said.check)}</tspan>' if said else ""
     line = y + (18 if box.children else HEIGHT / 2 + 4.5)
     name = f"{box.name} … {box.until}" if box.times > 1 else box.name
     return (
         f'<g>{title}<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="6"/>'
         f'<text class="kind" x="{x + 12:.1f}" y="{line:.1f}">{escape(box.kind)}'
-        f'<tspan class="where" dx="9">{escape(_short(name))}</tspan>{_times(box.times)}</text>'
+        f'<tspan class="where" dx="9">{escape(_short(name))}</tspan>{_times(box.times)}{why}</text>'
         f'<text class="where" x="{x + width * 0.62:.1f}" y="{line:.1f}">{_shape(box.shape)}</text>'
         f'<text class="where" x="{x + width - 12:.1f}" y="{line:.1f}" text-anchor="end">{_count(box.parameters)}</text></g>'
     )

@@ -14,7 +14,7 @@ from firstfault.report.charts import Mark, band_chart
 from firstfault.report.heat import cells, legend, shading
 from firstfault.report.wording import duration, percent
 
-WIDTH, LEFT, TOP = 540, 176, 34
+WIDTH, LEFT, RIGHT, TOP = 540, 176, 14, 34
 ROW, MOST_ROWS, MOST_COLUMNS = 17, 32, 48
 MOST_ATTENTIONS, PER_LINE = 12, 4
 LONGEST = 24
@@ -35,10 +35,15 @@ def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[M
     if record is None:
         return []
     drawn = (
-        gradient_flow(record.parameters, sick), update_bands(record.parameters, marks), activation_health(record.activations, sick),
+        gradient_flow(_in_order(record.parameters, record.in_optimizer), sick), update_bands(record.parameters, marks), activation_health(record.activations, sick),
         attention_patterns(record.attention, sick), time_shares(record.phases),
     )
     return [picture for picture in drawn if picture is not None]
+
+
+def _in_order(parameters: Mapping[str, Any], order: Collection[str]) -> dict[str, Any]:
+    """Parameters in the order of the model, which another part of a record keeps."""
+    return {name: parameters[name] for name in dict.fromkeys([*order, *parameters]) if name in parameters}
 
 
 # ---------------------------------------------------------------------- gradients and updates
@@ -50,19 +55,18 @@ def gradient_flow(parameters: Mapping[str, Any], sick: Collection[str] = ()) -> 
     A layer is a module with its own parameters; where there are more than 32, those of one part of the model are taken together.
     """
     layers = _layers(parameters)
-    steps = sorted({step for entries in layers.values() for entry in entries for step in entry.gradient.steps})
-    if not steps:
+    columns = _columns([{step for entry in entries for step in entry.gradient.steps} for entries in layers.values()])
+    if not columns:
         return None
-    columns = [list(part) for part in np.array_split(np.array(steps), min(len(steps), MOST_COLUMNS))]
     rows = [[_gradient(entries, part) for part in columns] for entries in layers.values()]
     shades = shading([value for row in rows for value in row if value is not None], log=True)
-    width = (WIDTH - LEFT) / len(columns)
+    width = (WIDTH - LEFT - RIGHT) / len(columns)
     floor = TOP + ROW * len(rows)
     body = [
         _labels(layers, sick), cells(rows, shades, LEFT, TOP, width, ROW), _step_ticks(columns, width, floor),
         legend(shades, LEFT + 28, floor + 44, 110, extra=[("zero", "0"), ("bad", "not finite")]),
     ]
-    about = f"Root mean square gradient of {len(rows)} layers on {len(steps)} sampled steps, from 10^{shades.low:.0f} to 10^{shades.high:.0f}"
+    about = f"Root mean square gradient of {len(rows)} layers on {sum(map(len, columns))} sampled steps, from 10^{shades.low:.0f} to 10^{shades.high:.0f}"
     return _svg("Gradient flow", "root mean square of the gradient, per layer", about, floor + 60, body)
 
 
@@ -77,11 +81,26 @@ def _layers(parameters: Mapping[str, Any]) -> dict[str, list[Any]]:
     return dict(_some(list(layers.items())))
 
 
-def _some(items: list[Any]) -> list[Any]:
-    """At most 32 of some items, evenly taken, the first and the last among them."""
-    if len(items) <= MOST_ROWS:
+def _some(items: list[Any], most: int = MOST_ROWS) -> list[Any]:
+    """At most so many of some items, evenly taken, the first and the last among them."""
+    if len(items) <= most:
         return items
-    return [items[place] for place in np.linspace(0, len(items) - 1, MOST_ROWS).round().astype(int)]
+    return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
+
+
+def _columns(seen: Sequence[set[int]]) -> list[list[int]]:
+    """The sampled steps as at most 48 columns; steps of several optimizers that were sampled in turn share one."""
+    columns: list[list[int]] = []
+    filled: set[int] = set()
+    for step in sorted(set().union(*seen)):
+        layers = {number for number, steps in enumerate(seen) if step in steps}
+        if not columns or layers & filled:
+            columns.append([])
+            filled = set()
+        columns[-1].append(step)
+        filled |= layers
+    parts = np.array_split(np.arange(len(columns)), min(len(columns), MOST_COLUMNS)) if columns else []
+    return [[step for place in part for step in columns[place]] for part in parts]
 
 
 def _gradient(entries: Sequence[Any], steps: Sequence[int]) -> float | None:
@@ -131,7 +150,8 @@ def update_bands(parameters: Mapping[str, Any], marks: Sequence[Mark] = ()) -> M
 
 def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
     """The last outputs that were seen of each module: the share of zeros, of values beyond ±5, and of dead units."""
-    shown = dict(_some([(name, entry) for name, entry in activations.items() if len(entry.zero)]))
+    seen = {name: entry for name, entry in activations.items() if len(entry.zero)}
+    shown = _notable(seen)
     if not shown:
         return None
     wide = (WIDTH - LEFT) / 3
@@ -140,13 +160,30 @@ def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()
     )
     bars = "".join(
         _share(series.values[-1] if len(series) else math.nan, LEFT + wide * place, TOP + 18 + ROW * number, wide - 52, alarms)
+        if math.isfinite(entry.mean.values[-1]) else _not_finite(LEFT + wide * place, TOP + 18 + ROW * number, place)
         for number, entry in enumerate(shown.values())
         for place, (series, alarms) in enumerate(((entry.zero, 1.0), (entry.beyond, LARGE), (entry.dead, LARGE)))
     )
     worst = max(shown.items(), key=lambda item: _known(item[1].beyond.values[-1]))
     about = f"Last outputs of {len(shown)} modules; most values beyond ±5: {worst[0]}, {percent(_known(worst[1].beyond.values[-1]))}"
     body = [heads, _labels(shown, sick, TOP + 18, kinds={name: entry.kind for name, entry in shown.items()}), bars]
-    return _svg("Activations at the end", "share of the outputs of each module", about, TOP + 22 + ROW * len(shown), body)
+    note = "share of the outputs of each module" if len(shown) == len(seen) else f"the {len(shown)} most striking of {len(seen)} modules"
+    return _svg("Activations at the end", note, about, TOP + 22 + ROW * len(shown), body)
+
+
+def _notable(activations: Mapping[str, Any]) -> dict[str, Any]:
+    """At most 32 modules in their order: those that are not finite, have most values beyond ±5 or dead units, or only zeros."""
+    ranked = set(sorted(activations, key=lambda name: _strikes(activations[name]), reverse=True)[:MOST_ROWS])
+    return {name: entry for name, entry in activations.items() if name in ranked}
+
+
+def _strikes(entry: Any) -> tuple[bool, float, bool]:
+    beyond, dead, zero = (_known(series.values[-1]) if len(series) else 0.0 for series in (entry.beyond, entry.dead, entry.zero))
+    return not math.isfinite(entry.mean.values[-1]), max(beyond, dead, float(zero == 1)), "Dropout" not in entry.kind
+
+
+def _not_finite(x: float, y: float, place: int) -> str:
+    return f'<text class="tick alarm" x="{x:.1f}" y="{y + 12}">not finite</text>' if place == 0 else ""
 
 
 def _known(value: float) -> float:
@@ -167,8 +204,7 @@ def _share(value: float, x: float, y: float, width: float, alarms: float) -> str
 def attention_patterns(attention: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
     """The last attention weights that were seen, of the first sample: queries down, keys across, the mean over heads."""
     shown = [(name, entry) for name, entry in attention.items() if entry.pattern]
-    step = max(1, math.ceil(len(shown) / MOST_ATTENTIONS))
-    shown = shown[::step]
+    shown = _some(shown, MOST_ATTENTIONS)
     if not shown:
         return None
     gap = 14
@@ -180,7 +216,7 @@ def attention_patterns(attention: Mapping[str, Any], sick: Collection[str] = ())
         drawn.append(f'<text class="tick" x="{x:.1f}" y="{y + 15:.1f}">entropy {entry.entropy.values[-1]:.2f}</text>' if len(entry.entropy) else "")
     lines = math.ceil(len(shown) / PER_LINE)
     about = f"Attention weights of {len(shown)} modules: " + ", ".join(name for name, _ in shown)
-    return _svg("Attention", "queries down, keys across; darker is more; entropy relative to even attention", about, TOP + lines * (size + 44), drawn)
+    return _svg("Attention", "queries down, keys across; entropy 1 is even attention", about, TOP + lines * (size + 44), drawn)
 
 
 def _pattern(pattern: Sequence[Sequence[float]], x: float, y: float, size: float) -> str:
@@ -201,7 +237,9 @@ def time_shares(phases: Mapping[str, float]) -> Markup | None:
         return None
     across = fit([0.0, whole], 0.0, float(WIDTH), pad=0.0)
     x, bars, words = 0.0, [], []
-    for number, (key, name) in enumerate((key, name) for key, name in PHASES if phases.get(key)):
+    for number, (key, name) in enumerate(PHASES):
+        if not phases.get(key):
+            continue
         width = across(phases[key])
         bars.append(f'<rect class="p{number}" x="{x:.1f}" y="{TOP + 4}" width="{max(width - 1.5, 0.5):.1f}" height="18"><title>{name}</title></rect>')
         words.append((number, f"{name} {percent(phases[key] / whole)}"))
@@ -218,7 +256,7 @@ def _places(texts: Sequence[str]) -> Iterator[float]:
     place = 0.0
     for text in texts:
         yield place
-        place += 30 + 6.4 * len(text)
+        place += 28 + 7.1 * len(text)
 
 
 # ---------------------------------------------------------------------- parts
@@ -240,10 +278,19 @@ def _blamed(name: str, sick: Collection[str]) -> bool:
 
 def _label(name: str, x: float, y: float, bad: bool, *, anchor: str = "start", note: str = "", most: int = LONGEST) -> str:
     room = most - (len(note) + 1 if note and len(note) < most - 6 else 0)
-    text = name if len(name) <= room else f"…{name[1 - room:]}"
+    text = _ending(name, room)
     kind = f' <tspan class="kind">{escape(note)}</tspan>' if note and len(note) < most - 6 else ""
     style = "label sick" if bad else "label"
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}{kind}<title>{escape(name)}</title></text>'
+
+
+def _ending(name: str, most: int) -> str:
+    """The last parts of a dotted name that fit."""
+    if len(name) <= most:
+        return name
+    parts = name.split(".")
+    endings = (".".join(parts[first:]) for first in range(1, len(parts)))
+    return f"…{next((ending for ending in endings if len(ending) < most), name[1 - most:])}"
 
 
 def _svg(title: str, note: str, about: str, height: float, body: Sequence[str]) -> Markup:

@@ -35,10 +35,11 @@ def mlp(activation=nn.ReLU, depth=2, columns=8, width=24):
     return nn.Sequential(*layers, nn.Linear(width, 2))
 
 
-def train(model, data=None, *, optimizer=torch.optim.Adam, rate=3e-3, epochs=8, schedule=None, by_batch=False, loss=nn.CrossEntropyLoss(),
+def train(model, data=None, *, optimizer=torch.optim.Adam, rate=3e-3, epochs=8, schedule=None, by_batch=False, loss=None,
           validation=None, before=lambda model, step: None, size=32):
     """A plain loop with a loader."""
     x, y = data if data is not None else points()
+    loss = loss or nn.CrossEntropyLoss()
     updates = optimizer([value for value in model.parameters() if value.requires_grad], lr=rate)
     scheduler = schedule(updates) if schedule else None
     batches, step = DataLoader(TensorDataset(x, y), size, shuffle=True), 0
