@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import sys
 import threading
 from pathlib import Path
 
@@ -313,16 +314,9 @@ def test_wandb_keeps_an_offline_run(tmp_path):
     assert list((run / "files" / "media" / "images" / "attention").rglob("*.png"))
 
 
-@pytest.mark.skipif(WANDB is not None, reason="wandb is installed")
-def test_without_wandb_the_extra_is_named():
-    """The error is the command that installs it."""
-    with pytest.raises(PrerequisiteError, match=r"pip install 'firstfault\[wandb\]'"):
-        sinks_named(["wandb"])
-
-
 def test_a_missing_package_is_named_by_its_extra(monkeypatch):
     """The error is the command that installs it, before the training starts."""
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(PrerequisiteError, match=r"pip install 'firstfault\[wandb\]'"):
         sinks_named(["wandb"])
 
