@@ -15,12 +15,13 @@ from firstfault.checks.model.fresh import (
     all_outputs,
     answer,
     embeds,
+    finite_outputs,
     ordinary_inputs,
     probe_loss,
     sound_batch,
     weight_layers,
 )
-from firstfault.checks.model.torch_calls import SATURATING, Call, name_of, record
+from firstfault.checks.model.torch_calls import SATURATING, Call, name_of, record, softmax_axis
 from firstfault.finding import Layer, Status
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
@@ -36,6 +37,7 @@ def dead_relu(subject: Any, *, inactive_share: float = 0.5, activity: float = 0.
 
     Source: Amazon SageMaker Debugger, DeadRelu (1 % / 50 %).
     """
+    finite_outputs(subject)
     model = subject.fresh_model().eval()
     runs = [dead_shares(model, x, activity) for x in (sound_batch(subject).x, ordinary_inputs(subject))]
     shares = {place: min(share, other) for (place, share), (_, other) in zip(*runs, strict=False)}
@@ -105,11 +107,15 @@ def _softmax_into_linear(calls: list[Call]) -> list[str]:
     found, results = [], []
     for call in calls:
         source = call.args[0] if call.args else None
-        if call.name == "softmax" and isinstance(call.result, torch.Tensor) and call.result.shape[-1] > 1:
+        if call.name == "softmax" and _over_units(call):
             results.append((call.place, call.result))
         elif call.name == "linear" and isinstance(source, torch.Tensor):
             found += [place for place, result in results if result.shape == source.shape and torch.equal(result, source)]
     return found
+
+
+def _over_units(call: Call) -> bool:
+    return isinstance(call.result, torch.Tensor) and call.result.shape[-1] > 1 and softmax_axis(call) == call.result.ndim - 1
 
 
 def _gradient_ratio(subject: Any, x: torch.Tensor) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, sound_batch, sound_outputs
+from firstfault.checks.model.fresh import answer, finite_outputs, sound_batch
 from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer
 
@@ -35,7 +35,7 @@ def missing_causal_mask(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Ju
 
     Source: metamorphic test, ∂out_t/∂x_{t'>t} = 0; Vaswani et al. 2017, 3.2.3.
     """
-    batch, whole, outputs = sound_batch(subject), sound_batch(subject.owner), sound_outputs(subject)
+    batch, whole, outputs = sound_batch(subject), sound_batch(subject.owner), finite_outputs(subject)
     if not predicts_next(whole.x, whole.y) or outputs.ndim < 2 or batch.x.ndim < 2:
         yield skipped("the labels are not the inputs moved by one position")
         return
@@ -134,7 +134,7 @@ def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> 
 
     Source: Vaswani et al. 2017, 3.5; metamorphic test f(perm x) = perm f(x).
     """
-    x, outputs = sound_batch(subject).x, sound_outputs(subject)
+    x, outputs = sound_batch(subject).x, finite_outputs(subject)
     if subject.owner is not subject:
         yield skipped("a part may leave the order of positions to another")
         return

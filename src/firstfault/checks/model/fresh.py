@@ -41,6 +41,18 @@ def sound_outputs(subject: Any) -> torch.Tensor:
     return subject.built["sound_outputs"]  # type: ignore[no-any-return]
 
 
+def finite_outputs(subject: Any) -> torch.Tensor:
+    """`sound_outputs`, for checks that compare outputs with each other.
+
+    Raises:
+        Missing: when they are not finite: NaN differs from itself, and would look like any fault.
+    """
+    outputs = sound_outputs(subject)
+    if not bool(torch.isfinite(outputs).all()):
+        raise Missing("the outputs are not finite, which is judged on its own")
+    return outputs
+
+
 def answer(model: nn.Module, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """Outputs `(N, …)` of a model in the mode it is in, without gradient; the random state stays as it was."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, embeds, output_tensors, sound_batch, sound_outputs
+from firstfault.checks.model.fresh import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
@@ -155,6 +155,7 @@ def nondeterministic_eval(subject: Any, *, tolerance: float = 1e-5) -> Iterator[
         yield skipped("dropout stays on in eval mode, which is judged on its own")
         return
     x = sound_batch(subject).x
+    finite_outputs(subject)
     model = subject.fresh_model().eval()
     first, again = answer(model, x, 1), answer(model, x, 2)
     moved = float((again - first).abs().max()) / (float(first.abs().max()) + 1e-12) if again.shape == first.shape else 1.0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import sound_batch, sound_outputs
+from firstfault.checks.model.fresh import finite_outputs, sound_batch, sound_outputs
 from firstfault.checks.model.loss_call import loss_call
 from firstfault.checks.model.output_range import reach
 from firstfault.errors import Missing
@@ -83,7 +83,7 @@ def constant_output(subject: Any, *, spread: float = 1e-7) -> Iterator[Judgement
 
     Source: the look-alikes of a flat loss; Karpathy 2019, "input-independent baseline".
     """
-    x, outputs = sound_batch(subject).x, sound_outputs(subject)
+    x, outputs = sound_batch(subject).x, finite_outputs(subject)
     if len(outputs) != len(x) or len(x) < 2 or bool((x == x[:1]).all()):
         yield skipped("there are no two different samples with an output each")
         return
