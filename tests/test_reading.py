@@ -180,7 +180,7 @@ def test_broken_lines_of_json_are_left_out_and_named(read):
 
 @pytest.mark.parametrize(("name", "content", "sentence"), [
     ("cut.parquet", b"PAR1....", "must be a whole parquet file, but cut.parquet can't be read as one"),
-    ("cut.csv.gz", gzip.compress(b"a,y\n" + b"1,0\n" * 999)[:-12], "must be a whole csv file, but cut.csv.gz can't be read as one"),
+    ("cut.csv.gz", gzip.compress(b"a,y\n" + b"1,0\n" * 999, mtime=0)[:-12], "must be a whole csv file, but cut.csv.gz can't be read as one"),
     ("empty.csv", b"", "must have at least one row, but it is empty"), ("head.csv", b"a,y\n", "must have at least one row, but it is an empty table"),
     ("empty.jsonl", b"", "at least one row"), ("text.jsonl", b"hello\nworld\n", "must have one JSON object per line, but 2 lines"),
     ("rows.xlsx", b"PK", "must be a .csv"),

@@ -192,7 +192,7 @@ def _parquet_texts(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Seri
 
     values = file.read([name]).column(name).unify_dictionaries().combine_chunks()
     parts = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
-    texts = [np.append(part.dictionary.to_numpy(zero_copy_only=False).astype(object), None) for part in parts]
+    texts = [np.array([*part.dictionary.to_pylist(), None], dtype=object) for part in parts]
     codes = [part.indices.fill_null(len(part.dictionary)).to_numpy(zero_copy_only=False) for part in parts]
     column = np.concatenate([known[code] for known, code in zip(texts, codes, strict=True)]) if parts else np.empty(0, object)
     return pd.Series(column, name=name, dtype=object)

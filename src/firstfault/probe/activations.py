@@ -114,11 +114,11 @@ def _weights(module: Any, args: Any, kwargs: Any) -> torch.Tensor | None:
     query, key = (kwargs.get("query", args[0] if args else None), kwargs.get("key", args[1] if len(args) > 1 else None))
     if query is None or key is None or query.ndim != 3 or module.in_proj_weight is None:
         return None
-    first = (lambda x: x[:1]) if module.batch_first else (lambda x: x[:, :1].transpose(0, 1))
+    query, key = (x[:1] if module.batch_first else x[:, :1].transpose(0, 1) for x in (query, key))
     q_weight, k_weight, _ = module.in_proj_weight.chunk(3)
     q_bias, k_bias, _ = module.in_proj_bias.chunk(3) if module.in_proj_bias is not None else (None, None, None)
-    q = _heads(nn.functional.linear(first(query), q_weight, q_bias), module.num_heads)
-    k = _heads(nn.functional.linear(first(key), k_weight, k_bias), module.num_heads)
+    q = _heads(nn.functional.linear(query, q_weight, q_bias), module.num_heads)
+    k = _heads(nn.functional.linear(key, k_weight, k_bias), module.num_heads)
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
     mask = kwargs.get("attn_mask", args[5] if len(args) > 5 else None)
     if mask is not None and mask.ndim == 2:

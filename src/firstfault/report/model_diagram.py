@@ -68,7 +68,7 @@ def boxes_of(model: Any, shapes: Mapping[str, tuple[int, ...]] | None = None) ->
 def _box(name: str, module: Any, shapes: Mapping[str, tuple[int, ...]]) -> Box:
     children = tuple(_box(f"{name}.{key}" if name else key, child, shapes) for key, child in module.named_children())
     values = {id(value): value for value in module.parameters()}.values()
-    counted = sum(value.numel() for value in values if hasattr(value, "shape") and not _is_lazy(value))
+    counted = sum(value.numel() for value in values if not _is_lazy(value))
     in_turn = bool(children) and type(module).__name__ in ("Sequential", "TransformerEncoder", "TransformerDecoder")
     return Box(name, type(module).__name__, tuple(shapes.get(name, ())), counted, children, in_turn)
 

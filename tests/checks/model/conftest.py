@@ -171,3 +171,21 @@ def status():
         return worst([finding.status for finding in run_check(entry, subject, {})])
 
     return of
+
+
+@pytest.fixture
+def ending():
+    """A function that gives a factory of a kind's usual network with a function of its outputs."""
+
+    def factory(kind, act):
+        class Then(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = KINDS[kind][0]()
+
+            def forward(self, x):
+                return act(self.body(x))
+
+        return Then
+
+    return factory

@@ -151,7 +151,7 @@ def test_a_different_path_is_named_with_its_split(make, only):
     assert only("inconsistent_transform", subject_of(make, TABLE, prepare=PREPARED["inconsistent_transform"])).where == "prepare, validation"
 
 
-@pytest.mark.parametrize(("source", "step"), [("wine", StandardScaler()), ("digits", lambda X: X / 16), ("iris", MinMaxScaler())], ids=str)
+@pytest.mark.parametrize(("source", "step"), [("wine", StandardScaler()), ("digits", lambda X: X / 16), ("iris", MinMaxScaler())])
 def test_the_whole_layer_passes_sound_steps(make, failures, source, step):
     """Tables and images in their usual preparation fail nothing."""
     assert failures(subject_of(make, source, preprocess=step)) == set()

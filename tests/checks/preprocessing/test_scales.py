@@ -29,7 +29,7 @@ def test_raw_inputs_on_wild_scales_fail(make, only, source):
     ("wine", StandardScaler()), ("breast_cancer", MinMaxScaler()), ("breast_cancer", RobustScaler()), ("iris", None), ("diabetes", None),
     ("digits", None), ("digits", lambda X: X / 16), ("images", lambda X: X / 255), ("multilabel", None),
     ("table", make_column_transformer((StandardScaler(), ["age", "income"]), (OneHotEncoder(), ["city"]))),
-], ids=str)
+])
 def test_sensible_scales_do_not_fail(make, only, source, step):
     """Scaled inputs, small raw ones and sparse one-hot columns pass, or warn at most."""
     finding = only("missing_normalisation", make(source, preprocess=step, model=linear()))
@@ -105,7 +105,7 @@ def sparse_text(n=200, width=3000):
 @pytest.mark.parametrize(("source", "step"), [
     ("diabetes", None), ("wine", StandardScaler()), ("images", lambda X: X / 255), ("digits", lambda X: X / 16),
     ("digits", [("scale", lambda X: X / 16), ("centre", lambda X: X - 0.3)]),
-], ids=str)
+])
 def test_inputs_scaled_once_pass(make, only, source, step):
     """Small but healthy scales pass."""
     assert only("double_normalisation", make(source, preprocess=step, model=linear())).status is Status.PASS

@@ -179,7 +179,7 @@ def test_floats_for_an_embedding_are_a_wrong_type(make, only):
 @pytest.mark.parametrize(("source", "step"), [
     ("tokens", None), ("digits", None), ("iris", KBinsDiscretizer(encode="ordinal", n_bins=8)), ("wine", lambda X: X.astype(np.float64)),
     ("wine", OneHotEncoder(handle_unknown="ignore")), ("iris", lambda X: torch.as_tensor(X, dtype=torch.float64)),
-], ids=str)
+])
 def test_usable_types_pass(make, only, source, step):
     """Whole numbers, bins, float64 and sparse matrices become what the model takes."""
     model = (lambda: nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(48, 2))) if source == "tokens" else \

@@ -18,6 +18,7 @@ from firstfault.checks.model.fresh import (
     finite_outputs,
     ordinary_inputs,
     probe_loss,
+    redrawn,
     sound_batch,
     weight_layers,
 )
@@ -25,6 +26,7 @@ from firstfault.checks.model.torch_calls import SATURATING, Call, name_of, recor
 from firstfault.finding import Layer, Status
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+FEW = 8                     # a healthy unit is silent on all of them once in 2⁸
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"dead_relu": 0.8})
@@ -42,7 +44,7 @@ def dead_relu(subject: Any, *, inactive_share: float = 0.5, activity: float = 0.
     runs = [dead_shares(model, x, activity) for x in (sound_batch(subject).x, ordinary_inputs(subject))]
     shares = {place: min(share, other) for (place, share), (_, other) in zip(*runs, strict=False)}
     if not shares:
-        yield skipped("the model has no ReLU")
+        yield skipped(f"the model has no ReLU, or one that sees fewer than {FEW} rows")
         return
     worst = max(shares, key=lambda place: shares[place])
     yield judge(
@@ -52,14 +54,16 @@ def dead_relu(subject: Any, *, inactive_share: float = 0.5, activity: float = 0.
 
 
 def dead_shares(model: nn.Module, x: torch.Tensor, activity: float) -> list[tuple[str, float]]:
-    """By the place of each ReLU call, in order, the dead share of its units."""
+    """By the place of each ReLU call that sees enough rows, in order, the dead share of its units."""
     with torch.no_grad():
         _, calls = record(model, x)
     found = []
     for call in calls:
         if call.name in ("relu", "relu6") and call.args[0].ndim > 1:
             convolved = call.args[0].ndim >= 4 or (call.args[0].ndim == 3 and _has_conv1d(model))
-            found.append((call.place, _dead_share(call.args[0], 1 if convolved else -1, activity)))
+            units = call.args[0].movedim(1 if convolved else -1, -1).flatten(0, -2)
+            if len(units) >= FEW:
+                found.append((call.place, _dead_share(units, activity)))
     return found
 
 
@@ -67,8 +71,7 @@ def _has_conv1d(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv1d) for module in model.modules())
 
 
-def _dead_share(before: torch.Tensor, axis: int, activity: float) -> float:
-    units = before.movedim(axis, -1).flatten(0, -2)
+def _dead_share(units: torch.Tensor, activity: float) -> float:
     silent = (units > 0).float().mean(0) < activity
     return float((silent & (units < 0).any(0)).float().mean())
 
@@ -136,7 +139,8 @@ def missing_nonlinearity(subject: Any, *, tolerance: float = 1e-4) -> Iterator[J
     """Find networks of several layers that are affine up to the last of them: f(a + b) = f(a) + f(b) − f(0).
 
     `value` is the relative deviation from that identity, in eval mode, of what the last weight layer returns, before
-    any output activation; max-pooling counts as average pooling. One single layer is a linear model on purpose, and
+    any output activation, with its weights as they start and drawn anew, since branches that start at zero add nothing yet;
+    max-pooling counts as average pooling. One single layer is a linear model on purpose, and
     two layers with a bottleneck between them, or within a part tested alone, may be.
 
     Source: Neuralint, missing activation; superposition test.
@@ -146,7 +150,10 @@ def missing_nonlinearity(subject: Any, *, tolerance: float = 1e-4) -> Iterator[J
     if not x.is_floating_point() or embeds(model) or len(layers) < 2 or any(isinstance(m, RECURRENT) for m in model.modules()):
         yield skipped("tokens, recurrent layers, or fewer than two weight layers")
         return
-    value = min(_deviation(model, x, layers[-1][0], scale) for scale in (1.0, 10.0))
+    value = max(
+        min(_deviation(network, x, layers[-1][0], scale) for scale in (1.0, 10.0))
+        for network in (model, redrawn(subject.fresh_model().eval(), torch.Generator().manual_seed(subject.seed)))
+    )
     narrow = len(layers) == 2 and (_bottleneck(layers) or subject.owner is not subject)
     yield judge(
         value, below=tolerance, where=", ".join(name for name, _ in layers[:5]),

@@ -142,10 +142,13 @@ def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> 
     if not sequence or x.shape[1] < 3 or padding_of(x, subject.model) is not None or not _attention(subject):
         yield skipped("there is no attention over sequences of full length")
         return
+    spread = float((outputs - outputs.mean(0)).abs().max())
+    if spread <= 1e-6 * float(outputs.abs().max()):
+        yield skipped("the outputs do not depend on the inputs")
+        return
     order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(subject.seed + 11)).to(x.device)
     after = answer(subject.model, x[:, order])
     rivals = [outputs, outputs[:, order]] if outputs.ndim > 2 and outputs.shape[1] == x.shape[1] else [outputs]
-    spread = max(float((outputs - outputs.mean(0)).abs().max()), 1e-12)
     value = min(float((after - rival).abs().max()) for rival in rivals) / spread
     yield judge(
         value, below=tolerance, where="forward", message=f"permuting the positions changes the outputs by {value:.1e} of their spread",

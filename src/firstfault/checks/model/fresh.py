@@ -105,6 +105,17 @@ def probe_loss(outputs: torch.Tensor, seed: int = 0) -> torch.Tensor:
     return (outputs - goals).pow(2).mean()
 
 
+def redrawn(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    """The model with every parameter drawn anew: matrices normal, of unit gain; gains and biases between 0.1 and 1.1."""
+    with torch.no_grad():
+        for value in model.parameters():
+            drawn = torch.rand(value.shape, generator=generator) + 0.1
+            if value.ndim > 1:
+                drawn = torch.randn(value.shape, generator=generator) / max(1, value[0].numel()) ** 0.5
+            value.copy_(drawn.to(value))
+    return model
+
+
 def run_order(model: nn.Module, x: torch.Tensor) -> list[str]:
     """The names of the modules without children, in the order in which they run."""
     order: list[str] = []

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.fresh import all_outputs, is_fresh, sound_batch, sound_outputs
+from firstfault.checks.model.fresh import all_outputs, is_fresh, redrawn, sound_batch, sound_outputs
 from firstfault.finding import Layer, Status
 
 SHOWN = 5
@@ -212,12 +212,7 @@ def _still_share(subject: Any, seed: int) -> float | None:
     weights = [value for value in model.parameters() if value.requires_grad and value.ndim > 1]
     if not weights or bool((sound_outputs(subject) == 1).all()):        # softmax over one unit: another fault
         return None
-    with torch.no_grad():
-        for value in model.parameters():
-            drawn = torch.rand(value.shape, generator=generator) + 0.1          # gains and biases: all above 0
-            if value.ndim > 1:
-                drawn = torch.randn(value.shape, generator=generator) / max(1, value[0].numel()) ** 0.5
-            value.copy_(drawn.to(value))
+    redrawn(model, generator)
     with torch.enable_grad():
         outputs = all_outputs(model, sound_batch(subject).x)
         total = (outputs * torch.randn(outputs.shape, generator=generator).to(outputs)).sum()

@@ -88,18 +88,29 @@ def _adapt(model: nn.Module, x: torch.Tensor, steps: int) -> None:
 
 
 @check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"exploding_init": 0.8})
-def exploding_init(subject: Any, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0) -> Iterator[Judgement]:
+def exploding_init(
+    subject: Any, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0, saturated: float = 0.25
+) -> Iterator[Judgement]:
     """Find weights that start so wide that the outputs of ordinary inputs explode, or the hidden units saturate.
 
     The loss on standard normal inputs is judged against that of a constant answer (ln K for K classes): `value` is
     their ratio, a fault above `times`. Without a known loss, outputs of a spread above `size` are. In both
-    cases some layer must be `gain` times as wide as the He initialisation.
+    cases some layer must be `gain` times as wide as the He initialisation. A recurrent layer that is as wide, and
+    of whose states more than the share `saturated` lies beyond ±0.95, is a fault too: its outputs can't grow.
 
     Source: Karpathy 2019, "verify loss at init"; SageMaker Debugger, PoorWeightInitialization.
     """
     model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
     widths = {name: _width(layer) for name, layer in weight_layers(model, x)}
     widest = max(widths, key=lambda name: widths[name], default=None)
+    stuck = [found for found in _recurrent_states(model, x) if found[1] > gain and found[2] > saturated]
+    if stuck:
+        name, width, share = stuck[0]
+        yield Judgement(
+            Status.FAIL, f"{share:.0%} of the states of {name} are saturated, and its weights are {width:.0f} times as wide as by default",
+            value=share, threshold=saturated, where=name, fix="use the default initialisation",
+        )
+        return
     if widest is None:
         yield skipped("the model has no linear or convolutional layer")
         return
@@ -112,6 +123,29 @@ def exploding_init(subject: Any, *, times: float = 5.0, gain: float = 3.0, size:
         )
         return
     yield passed(f"{text}; no layer explodes", value=value)
+
+
+def _recurrent_states(model: nn.Module, x: torch.Tensor) -> list[tuple[str, float, float]]:
+    """By recurrent layer: its name, its width against torch's ±1/√units, and the share of its states beyond ±0.95."""
+    found: list[tuple[str, float, float]] = []
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.RNNBase)]
+
+    def note(name: str, module: nn.RNNBase, result: Any) -> None:
+        usual = (3 * module.hidden_size) ** -0.5
+        weights = [float(value.detach().float().std()) for value in module.parameters() if value.ndim > 1 and value.numel() > 1]
+        states = getattr(result[0], "data", result[0])
+        found.append((name, max(weights, default=0.0) / usual, float((states.abs() > 0.95).float().mean())))
+
+    handles = [
+        module.register_forward_hook(lambda module, _, result, name=name: note(name, module, result)) for name, module in layers
+    ]
+    try:
+        if handles:
+            answer(model, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def _width(layer: nn.Module) -> float:

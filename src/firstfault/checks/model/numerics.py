@@ -15,17 +15,22 @@ from firstfault.checks.model.torch_calls import followed, name_of
 from firstfault.finding import Layer, Status
 
 
+PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum")
+
+
 class _FirstNonFinite(TorchFunctionMode):
-    """Notes the first torch function that makes a non-finite float tensor of finite ones, and its module."""
+    """Notes the first torch function that makes a non-finite float tensor of finite ones, and its module; and the first that makes NaN."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inside: list[str] = []
         self.birth: tuple[str, str] | None = None
-        self.nan = False
+        self.first_nan: str | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        if self.first_nan is None and any(bool(torch.isnan(value).any()) for value in output_tensors(result)):
+            self.first_nan = name_of(func)
         bad = self.birth is None and any(not bool(torch.isfinite(value).all()) for value in output_tensors(result))
         if bad and all(bool(torch.isfinite(value).all()) for value in output_tensors(list(args))):
             name = name_of(func)
@@ -34,14 +39,14 @@ class _FirstNonFinite(TorchFunctionMode):
         return result
 
 
-def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, str]:
-    """Whether the outputs are finite, and else the function and module in which the first bad number is born."""
+def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, str, str | None]:
+    """Whether the outputs are finite, and else where the first bad number is born, and the function that gives the first NaN."""
     spy = _FirstNonFinite()
     with followed(model, spy.inside), torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
         result = model(x)
     sound = all(bool(torch.isfinite(value).all()) for value in output_tensors(result))
     function, module_name = spy.birth or ("forward", "")
-    return sound, f"{function}() in {module_name or 'forward'}"
+    return sound, f"{function}() in {module_name or 'forward'}", spy.first_nan
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"numerically_unstable": 0.92})
@@ -49,12 +54,13 @@ def numerically_unstable(subject: Any, *, stress: float = 1000.0) -> Iterator[Ju
     """Find NaN or infinity that finite inputs give, and name the function in which it is born.
 
     Forward on the batch, in eval and train mode, then backward (the root of 0 has an infinite slope). Inputs
-    `stress` times as large that give NaN, as exp(x) / exp(x).sum() does, are a symptom only.
+    `stress` times as large that give NaN, as exp(x) / exp(x).sum() does, are a symptom only, and a warning where a weight
+    layer adds up infinities of both signs, as after the exponential in a variational autoencoder.
 
     Source: Humbatova et al. 2020; PyTorch's anomaly detection names the same operations.
     """
     x = sound_batch(subject).x
-    sound, where = birthplace(subject.fresh_model().eval(), x)
+    sound, where, _ = birthplace(subject.fresh_model().eval(), x)
     if not sound:
         yield _unstable("finite inputs give outputs that are not finite", where, 0.92)
         return
@@ -67,8 +73,9 @@ def numerically_unstable(subject: Any, *, stress: float = 1000.0) -> Iterator[Ju
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             stressed = list(output_tensors(model(x * stress)))
         if any(bool(torch.isnan(value).any()) for value in stressed):
-            _, where = birthplace(model, x * stress)
-            yield _unstable(f"inputs {stress:.0f} times as large give NaN", where, 0.6)
+            _, where, first = birthplace(model, x * stress)
+            summed = first in PRODUCTS
+            yield _unstable(f"inputs {stress:.0f} times as large give NaN", where, 0.6, Status.WARN if summed else Status.FAIL)
             return
     yield passed("finite inputs give finite outputs and gradients")
 
@@ -85,8 +92,8 @@ def _bad_gradient(subject: Any, x: torch.Tensor) -> str | None:
     return bad[-1] if bad else None
 
 
-def _unstable(text: str, where: str, weight: float) -> Judgement:
+def _unstable(text: str, where: str, weight: float, status: Status = Status.FAIL) -> Judgement:
     return Judgement(
-        Status.FAIL, text, where=where, faults={"numerically_unstable": weight},
+        status, text, where=where, faults={"numerically_unstable": weight},
         fix="clamp before log, root and division, or use the stable form (log_softmax, logsumexp, log1p)",
     )

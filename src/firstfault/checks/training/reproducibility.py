@@ -57,8 +57,8 @@ def nonreproducible(subject: Any, *, spread: float = 0.5) -> Iterator[Judgement]
         return
     if _repeats(subject, steps, {name: own[name] for name in moved}, before):
         yield passed(
-            f"fresh runs agree bit for bit; two runs in one process part in {_what(difference)}, as "
-            f"{_named(moved)} on where the first run stopped", value=difference.step,
+            f"fresh runs agree bit for bit; two runs in one process part in {_what(difference)}, where "
+            f"{_named(moved)} goes on from where the first run stopped", value=difference.step,
         )
         return
     yield _judged(runs, difference, lambda number: traced(recipe, number, steps), seed, spread, moved)
@@ -118,10 +118,10 @@ def _judged(runs: Sequence[Trace], difference: Event, run: Run, seed: int, sprea
     chance, whole = _apart(list(combinations(same, 2))), _apart(list(product(same, others)))
     share = chance**2 / whole**2 if whole > 0 else math.inf
     beyond = math.isfinite(chance) and share > spread
-    drawn = f"; {_named(moved)} outside the seed's reach" if moved else ""
+    drawn = f", where {_named(moved)} draws outside the seed's reach" if moved else ""
     return Judgement(
         Status.FAIL if beyond else Status.WARN,
-        f"the same seed gives another training: {_what(difference)} differs first{drawn}. "
+        f"the same seed gives another training: two runs part in {_what(difference)}{drawn}. "
         f"Losses of identical runs are {chance:.2g} apart, those of other seeds {whole:.2g}",
         value=difference.step, threshold=runs[0].steps, where=_place(difference), fix=REMEDIES.get(difference.kind, GENERATOR),
     )
@@ -139,7 +139,7 @@ def _what(event: Event) -> str:
     if event.kind == "prepared":
         return f"the prepared training {event.name}"
     said = {
-        "start": f"the initial {event.name}", "batch": "the batch", "augmented": "the augmented batch", "inputs": "what the model is given",
+        "start": f"the initial {event.name}", "batch": "the batch", "augmented": "the augmented batch", "inputs": "what the model is given", "given": f"what {event.name} is given",
         "outputs": f"the output of {event.name}", "loss": "the loss", "gradients": f"the gradient of {event.name}", "weights": f"the updated {event.name}",
     }[event.kind]
     return said if event.kind == "start" else f"{said} of step {event.step}"
@@ -147,12 +147,11 @@ def _what(event: Event) -> str:
 
 def _place(event: Event) -> str:
     places = {
-        "prepared": "preprocessing", "start": "model", "batch": event.name, "augmented": event.name, "inputs": "training.fit",
+        "prepared": "preprocessing", "start": "model", "batch": event.name, "augmented": event.name, "inputs": "training.fit", "given": "forward",
         "loss": "training.loss", "weights": "training.optimizer",
     }
     return places.get(event.kind, event.name)
 
 
 def _named(moved: Sequence[str]) -> str:
-    """Generators as the subject of a sentence that goes on with `on where …` or `outside …`."""
-    return f"the generator {', '.join(moved)} goes" if moved else "a state of its own goes"
+    return f"the generator {', '.join(moved)}" if moved else "a state of its own"

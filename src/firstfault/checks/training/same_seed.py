@@ -26,6 +26,7 @@ from torch.optim import optimizer as optimizers
 from firstfault.checks.preprocessing.rerun import fixed_seeds
 from firstfault.errors import Missing, UserCodeError
 from firstfault.loop import train
+from firstfault.probe.models import is_compiled
 from firstfault.recipe import Recipe
 from firstfault.target import Target
 
@@ -66,7 +67,7 @@ def bits(value: torch.Tensor) -> int:
     flat = value.detach().contiguous().reshape(-1)
     if flat.is_complex():
         flat = torch.view_as_real(flat).reshape(-1)
-    sums = [_placed(part) for part in flat.view(INTEGERS[flat.element_size()]).split(CHUNK)]
+    sums = [_placed(part) for part in torch.split(flat.view(INTEGERS[flat.element_size()]), CHUNK)]
     return int(_placed(torch.stack(sums))) if sums else 0
 
 
@@ -85,7 +86,7 @@ def first_difference(first: Trace, second: Trace) -> Event | None:
     return longer[min(len(first.events), len(second.events))]
 
 
-class _Enough(BaseException):
+class Enough(BaseException):
     """Ends a run from within the user's loop; no Exception, so that the loop does not take it for its own."""
 
 
@@ -106,10 +107,9 @@ class _Tracer:
         self._model = model
         self._names = {id(module): name for name, module in model.named_modules()}
         self._note_weights("start")
-        handles = [
-            modules.register_module_forward_pre_hook(self._entered), modules.register_module_forward_hook(self._left),
-            optimizers.register_optimizer_step_post_hook(self._stepped),
-        ]
+        handles = [optimizers.register_optimizer_step_post_hook(self._stepped)]
+        if not any(is_compiled(module) or getattr(module, "_compiled_call_impl", None) for module in model.modules()):
+            handles += [modules.register_module_forward_pre_hook(self._entered), modules.register_module_forward_hook(self._left)]
         backward = torch.autograd.backward
         torch.autograd.backward = self._around(backward)
         try:
@@ -123,7 +123,7 @@ class _Tracer:
     def paused(self) -> Iterator[None]:
         """The evaluation after a pass: the run ends before it, unless it is hardly begun."""
         if self.trace.steps >= FEWEST:
-            raise _Enough
+            raise Enough
         self.most, before = 0, self.most
         yield
         self.most = before
@@ -144,8 +144,9 @@ class _Tracer:
                 self.note(kind, name, value)
 
     def _entered(self, module: nn.Module, inputs: Any) -> None:
-        if module is self._model and torch.is_grad_enabled():
-            self.note("inputs", "model", *inputs)
+        name = self._names.get(id(module))
+        if name is not None and torch.is_grad_enabled():
+            self.note("given" if name else "inputs", name or "model", *inputs)
 
     def _left(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
         name = self._names.get(id(module))
@@ -171,7 +172,7 @@ class _Tracer:
         self._note_weights("weights")
         self.trace.losses.append(self._loss)
         if self.trace.steps >= self.most:
-            raise _Enough
+            raise Enough
 
 
 class _Seen:
@@ -201,7 +202,7 @@ def traced(recipe: Recipe, seed: int, steps: int) -> Trace:
     try:
         with fixed_seeds(seed):
             tracer.trace.crash = str(train(_noting(recipe, tracer), seed, probe=tracer).crash or "") or None
-    except _Enough:
+    except Enough:
         pass
     except UserCodeError as error:
         tracer.trace.crash = str(error)
