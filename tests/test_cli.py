@@ -77,6 +77,7 @@ def test_a_bad_target_gets_one_sentence_and_exit_code_2(call, spoilt, name):
     (["debug", "not_a_module:target"], "not_a_module"),
     (["debug", "x.py", "--set", "training.epochs"], "--set must be K=V, but got 'training.epochs'"),
     (["debug", "x.py", "--depth", "deeper"], "deeper"),
+    (["debug", "x.py", "--where", "head"], "--where must come with --only model"),
     (["checks", "nonsense"], "there is no check 'nonsense'"),
     (["report"], "there is no run 'last'"),
     (["frobnicate"], "frobnicate"),

@@ -162,6 +162,8 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "exploding_init": frozenset({"saturating_activation", "numerically_unstable", "dead_relu"}),
     # what softmax over one unit gives is constant, and its gradient 0
     "single_unit_softmax": frozenset({"redundant_softmax", "detached_graph", "wrong_output_activation"}),
+    # softmax over the batch leaves no distribution over the classes
+    "softmax_wrong_axis": frozenset({"missing_output_activation"}),
     # columns that changed places differ in value
     "schema_mismatch": frozenset({"train_serve_skew"}),
     # a served network of fresh weights is wrong in every other way as well

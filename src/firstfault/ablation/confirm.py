@@ -23,6 +23,8 @@ SEARCHED = (Layer.PREPROCESSING, Layer.MODEL, Layer.TRAINING)
 SEARCHING = (Layer.MODEL, Layer.TRAINING)
 SURPLUS = 2.0
 NO_SWAP = "no swap undoes it"
+BESIDE_THE_SCORE = frozenset({"nonreproducible", "input_bottleneck"})
+"""Faults that leave the score alone: no search for what raises it follows from them."""
 
 
 def confirm(
@@ -60,7 +62,7 @@ def confirm(
         return outcomes
     if "user_code_raises" in suspects:
         return outcomes + _untested(suspects, "the target's code raises")
-    if not any(swaps_for(fault) for fault in suspects) and report.layer not in SEARCHING:
+    if not any(swaps_for(fault) for fault in suspects) and (report.layer not in SEARCHING or set(suspects) <= BESIDE_THE_SCORE):
         return outcomes + _untested(suspects, NO_SWAP)
     try:
         bench = Bench(subject, seeds, on_trial)

@@ -21,7 +21,7 @@ LONGEST = 24
 USUAL_UPDATES = (1e-4, 1e-1)
 """Sources: Karpathy 2019, A Recipe for Training Neural Networks; measured on healthy runs of this project."""
 LARGE = 0.5
-PHASES = (("data", "loading"), ("forward", "forward"), ("backward", "backward"), ("optimizer", "optimizer"), ("other", "the rest"))
+PHASES = (("data", "loading"), ("forward", "forward"), ("backward", "backward"), ("optimizer", "optimizer"), ("other", "rest"))
 
 
 def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[Mark] = ()) -> list[Markup]:
@@ -256,19 +256,17 @@ def _places(texts: Sequence[str]) -> Iterator[float]:
     place = 0.0
     for text in texts:
         yield place
-        place += 28 + 7.1 * len(text)
+        place += 26 + 6.9 * len(text)
 
 
 # ---------------------------------------------------------------------- parts
 
 
 def _labels(names: Mapping[str, Any], sick: Collection[str], top: float = TOP, kinds: Mapping[str, str] | None = None) -> str:
-    drawn = []
-    for number, name in enumerate(names):
-        y = top + ROW * number + 12
-        kind = (kinds or {}).get(name, "")
-        drawn.append(_label(name, LEFT - 8, y, _blamed(name, sick), anchor="end", note=kind))
-    return "".join(drawn)
+    return "".join(
+        _label(name, LEFT - 8, top + ROW * number + 12, _blamed(name, sick), anchor="end", note=(kinds or {}).get(name, ""))
+        for number, name in enumerate(names)
+    )
 
 
 def _blamed(name: str, sick: Collection[str]) -> bool:

@@ -263,6 +263,9 @@ OTHERS = {
         ("cnn", {"model": flat(dense(64, 16, 1, last=nn.Softmax(-1))), "data": two_images(), "loss": binary_loss}),
     ],
     "wrong_output_activation": [("mlp", {"model": dense(8, 16, 4, last=nn.Softmax(1)), "data": several(), "task": "multilabel", "loss": F.binary_cross_entropy})],
+    "softmax_wrong_axis": [(kind, {"model": model, "loss": F.nll_loss}) for kind, model in (
+        ("mlp", dense(8, 16, 3, last=nn.LogSoftmax(0))), ("cnn", flat(dense(64, 16, 3, last=nn.LogSoftmax(0)))),
+    )],
     "missing_nonlinearity": [
         ("mlp", {"model": dense(8, 16, 16, 16, 3, act=nn.Identity)}),
         ("cnn", {"model": lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8, 3))}),
@@ -514,6 +517,12 @@ def test_what_looks_like_a_fault_and_is_none_passes(network, faults, fault, numb
     """Nothing fails."""
     kind, parts = LOOK_ALIKES[fault][number]
     assert faults(network(kind, **parts)) == {}
+
+
+@pytest.mark.parametrize(("plant", "expected"), [(None, "pass"), (lambda model: nn.init.constant_(model[6].bias, -50.0), "warn")])
+def test_a_batch_that_cannot_be_learned_by_heart_is_a_warning(network, status, plant, expected):
+    """A sound network learns a few samples by heart; one whose last hidden layer is dead does not."""
+    assert status("one_batch_overfit", network("mlp", plant)) == expected
 
 
 def test_every_fault_of_the_layer_is_planted_and_has_a_look_alike():

@@ -11,8 +11,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from firstfault import Training
-from firstfault.checks.training import step_profile
-from firstfault.checks.training.step_profile import PHASES, Operator, Profiled, limit, profile
+from firstfault.checks.training import profiled_steps
+from firstfault.checks.training.profiled_steps import PHASES, Operator, Profiled, profile
+from firstfault.checks.training.step_profile import limit
 from firstfault.finding import Status
 
 CHECK = "profiled_input_bottleneck"
@@ -55,7 +56,7 @@ def own_loop(model, train_loader, validation_loader):
 
 def test_a_loader_that_starves_the_model_is_a_warning(make, only, mlp):
     """Most of the step is loading, and the sentence says so."""
-    finding = only(CHECK, make("digits", model=mlp, training=Training(epochs=1, loader=loader(60))))
+    finding = only(CHECK, make("digits", model=mlp, training=Training(epochs=1, loader=loader(50))))
     assert finding.status is Status.WARN and finding.faults == {"input_bottleneck": 0.4}
     assert finding.value > 0.5 and "waits for the loader" in finding.message
 
@@ -94,7 +95,7 @@ def test_phases_operators_and_trace_are_files_of_the_run(make, only):
 def test_a_large_trace_is_packed(make, only, monkeypatch):
     """Above the limit it is written compressed."""
     subject = make("digits", model=wide, training=Training(epochs=1))
-    monkeypatch.setattr(step_profile, "MOST_BYTES", 150_000)
+    monkeypatch.setattr(profiled_steps, "MOST_BYTES", 150_000)
     assert "trace.json.gz" in only(CHECK, subject).artifacts
     assert json.loads(gzip.decompress((subject.folder / "trace.json.gz").read_bytes()))["traceEvents"]
 

@@ -14,7 +14,6 @@ from firstfault.checks.model.fresh import embeds, output_tensors, sound_batch
 from firstfault.checks.model.torch_calls import followed, name_of
 from firstfault.finding import Layer, Status
 
-
 PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum")
 
 
