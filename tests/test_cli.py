@@ -57,7 +57,7 @@ BAD = {
     "syntax error": ("def load():", "def load(:", r"target\.py doesn't import: SyntaxError"),
     "unknown check": ('name="starter",', 'name="starter", thresholds={"duplicates": {}},', r"thresholds must name checks, but got 'duplicates'"),
     "unknown threshold": (
-        'name="starter",', 'name="starter", thresholds={"duplicate_rows": {"part": 1}},', r"must name share, but got 'part'"),
+        'name="starter",', 'name="starter", thresholds={"group_overlap": {"part": 1}},', r"must name share, but got 'part'"),
     "bad number": ("epochs=15", "epochs=0", r"training\.epochs must be .*, but got 0"),
 }
 

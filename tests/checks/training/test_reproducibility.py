@@ -122,9 +122,9 @@ def test_what_the_seed_does_not_reach_is_named(make, only, settings, model, plac
 
 def test_a_little_noise_is_a_warning_and_much_a_failure(make, only):
     """Identical runs that are as far apart as other seeds fail; a small jitter does not."""
-    training = {size: Training(epochs=2, augment=jitter(lambda shape: np.random.default_rng().normal(size=shape), size)) for size in (0.1, 40.0)}
+    training = {size: Training(epochs=2, augment=jitter(lambda shape: np.random.default_rng().normal(size=shape), size)) for size in (0.1, 400.0)}
     status = {size: only("nonreproducible", make("digits", model=network, training=settings)).status for size, settings in training.items()}
-    assert status == {0.1: Status.WARN, 40.0: Status.FAIL}
+    assert status == {0.1: Status.WARN, 400.0: Status.FAIL}
 
 
 def test_a_seeded_generator_that_goes_on_is_no_fault(make, only):
