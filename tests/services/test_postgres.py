@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -47,14 +48,13 @@ def unprivileged():
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
+def server():
     """The URL of a PostgreSQL server of this test's own on a free port, with a password."""
     initdb = shutil.which("initdb") or (str(INSTALLED[-1]) if INSTALLED else None)
     if initdb is None:
         pytest.skip("PostgreSQL is not installed")
-    folder, identity = tmp_path_factory.mktemp("postgres"), unprivileged()
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
+    folder, identity = Path(tempfile.mkdtemp(prefix="postgres")), unprivileged()        # pytest's own is closed to other users
+    folder.chmod(0o755)
     if identity:
         os.chown(folder, identity["user"], identity["group"])
     secret = folder / "password"
@@ -76,6 +76,7 @@ def server(tmp_path_factory):
     finally:
         process.send_signal(signal.SIGINT)              # the fast shutdown: it waits for no client
         process.wait(30)
+        shutil.rmtree(folder)
 
 
 def _await(url, process, log):

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -48,11 +49,18 @@ class Up:
         self.arguments = ("up", "--port", self.port, "--mlflow-port", self.mlflow_port)
 
     def ask(self, path, body=None):
-        """The JSON answer of Prefect's API."""
+        """The JSON answer of Prefect's API; asked again while it is too busy, as its own client does."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"{self.prefect}/api/{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as response:
+                    return json.load(response)
+            except urllib.error.HTTPError as busy:
+                if busy.code != 503:
+                    raise
+                time.sleep(1)
+        raise TimeoutError(path)
 
     def launch(self, deployment, **parameters):
         """Create a run of a deployment; its id."""
