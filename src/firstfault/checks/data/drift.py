@@ -179,8 +179,10 @@ def sentinel_value(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]
         values = frame[name].dropna().to_numpy(dtype=float)
         for code in SENTINELS:
             hit = float((values == code).mean()) if len(values) else 0.0
+            if hit <= share:
+                continue
             rest = values[values != code]
-            if hit > share and len(rest) and rest.min() - code > 1.5 * max(float(np.ptp(np.quantile(rest, [0.25, 0.75]))), 1e-9) and rest.min() > code:
+            if len(rest) and rest.min() - code > 1.5 * max(float(np.ptp(np.quantile(rest, [0.25, 0.75]))), 1e-9) and rest.min() > code:
                 found[str(name)] = hit
     if not found:
         yield passed("no number looks like a code for a missing value")
