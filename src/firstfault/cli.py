@@ -85,7 +85,7 @@ def run(
     context: typer.Context,
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="a training script, followed by its own arguments")],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT names a module")] = False,
-    every: Annotated[int, typer.Option(min=1, help="take norms and activations on every such step")] = 10,
+    every: Annotated[int | None, typer.Option(min=1, help="take norms and activations on every such step; else it grows from 10 to 50")] = None,
     sink: Annotated[list[str] | None, typer.Option(help="send the numbers there while it runs: json, tensorboard, mlflow, wandb")] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the verdict to this file")] = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firstfault.probe.watch import Watch
 
 
-def run_script(script: str, arguments: Sequence[str], *, module: bool = False, every: int = 10, sinks: Sequence[str] = ()) -> Watch:
+def run_script(script: str, arguments: Sequence[str], *, module: bool = False, every: int | None = None, sinks: Sequence[str] = ()) -> Watch:
     """Run a script (or with `module` a module) as `python script.py arguments…` would, and watch it.
 
     Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption.

@@ -343,4 +343,4 @@ def test_no_batch_is_held_after_the_watch():
     probe = Probe()
     with probe.observe():
         train(Net(), steps=5)
-    assert not probe._calls and not probe._learnt
+    assert not probe._tripwire._calls and not probe._tripwire._learnt

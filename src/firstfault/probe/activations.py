@@ -49,14 +49,14 @@ class Looker:
                 return
             with torch.no_grad():
                 value = value.detach()
-                silent = self._dead(name, _units(value)) if isinstance(module, nn.ReLU | nn.ReLU6) else value.new_tensor(math.nan)
+                silent = self._dead(name, _largest(value)) if isinstance(module, nn.ReLU | nn.ReLU6) else value.new_tensor(math.nan)
                 self._seen.append((name, type(module).__name__, _sample(value), silent))
 
         return Hook(hook)
 
-    def _dead(self, name: str, units: torch.Tensor) -> torch.Tensor:
+    def _dead(self, name: str, largest: torch.Tensor) -> torch.Tensor:
         """The share of units that were silent for all samples of the last 5 batches that were looked at."""
-        silent = (units == 0).all(0)
+        silent = largest == 0
         runs, seen = self._silent.get((name, len(silent)), (torch.zeros_like(silent, dtype=torch.int), 0))
         runs = (runs + 1) * silent
         self._silent[name, len(silent)] = runs, seen + 1
@@ -94,11 +94,11 @@ def _sample(value: torch.Tensor) -> torch.Tensor:
     return value.reshape(-1)[:: stride(value.numel(), MOST_VALUES)].float().clone()
 
 
-def _units(value: torch.Tensor) -> torch.Tensor:
-    """Outputs `(rows, units)`: the last axis, or the channels of images `(N, C, H, W)`, holds the units."""
+def _largest(value: torch.Tensor) -> torch.Tensor:
+    """The largest output of each unit: the last axis, or the channels of images `(N, C, H, W)`, holds the units."""
     if value.ndim == 4:
-        return value.transpose(1, 3).reshape(-1, value.shape[1])
-    return value.reshape(-1, value.shape[-1]) if value.ndim > 1 else value.reshape(-1, 1)
+        return value.amax((0, 2, 3))
+    return value.amax(tuple(range(value.ndim - 1))) if value.ndim > 1 else value.amax().reshape(1)
 
 
 def _numbers(kind: str, values: torch.Tensor, dead: torch.Tensor) -> list[torch.Tensor]:

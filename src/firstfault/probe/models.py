@@ -72,6 +72,14 @@ class Models:
             for module in model.modules() if id(module) in self.modules and not any(True for _ in module.children())
         ]
 
+    def attention(self) -> list[tuple[str, nn.Module]]:
+        """The modules of multi-head attention."""
+        return [
+            (self.modules[id(module)], module)
+            for model in self.roots.values() if not is_compiled(model)
+            for module in model.modules() if isinstance(module, nn.MultiheadAttention) and id(module) in self.modules
+        ]
+
     def moved(self) -> dict[str, float]:
         """‖w − w_start‖ / ‖w_start‖ by parameter."""
         return {

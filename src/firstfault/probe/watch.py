@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from firstfault.probe.capture import Capture
 from firstfault.probe.judging import judge_watched, subject_of
-from firstfault.probe.probe import EVERY, Probe
+from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
 from firstfault.probe.sinks import Sink, Sinks
 from firstfault.verdict import Verdict
@@ -26,7 +26,7 @@ def watch(
     name: str = "training",
     *,
     folder: str | Path | None = None,
-    every: int = EVERY,
+    every: int | None = None,
     sinks: Sequence[Sink] = (),
     on_sample: OnSample | None = None,
 ) -> Watch:
@@ -42,7 +42,7 @@ def watch(
     Args:
         name: of the training, in verdict and sinks.
         folder: for the record and the report; a new run in `.firstfault` when left out.
-        every: the distance of the steps at which norms and activations are taken.
+        every: the distance of the steps at which norms and activations are taken; left out, it grows from 10 to 50 with the training.
         sinks: where the numbers go while it runs, see `firstfault.sinks`.
         on_sample: called as `on_sample(watch, step)` after each sampled step; it may stop the loop by raising.
     """
@@ -57,7 +57,7 @@ class Watch:
     """A watched training: `record` while it runs, `verdict()` at its end."""
 
     def __init__(
-        self, name: str, folder: Path, *, every: int = EVERY, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None, root: Path | None = None
+        self, name: str, folder: Path, *, every: int | None = None, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None, root: Path | None = None
     ) -> None:
         self.name, self.folder, self.root = name, folder, root or Path.cwd()
         self.capture = Capture()

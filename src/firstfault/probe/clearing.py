@@ -1,0 +1,38 @@
+"""Whether a loop clears its gradients between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+
+class Clearing:
+    """Remembers for each optimizer a parameter with a gradient, and sees whether it is still there at the next backward pass."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, torch.Tensor] = {}            # by optimizer, the parameter that is looked at
+        self._used: dict[int, torch.Tensor] = {}            # by optimizer, where its last step has used it and nobody has cleared it since
+
+    def before_backward(self) -> None:
+        """Forget the gradients that were cleared since the steps that used them."""
+        if self._used:
+            self._used = {key: value for key, value in self._used.items() if _has_gradient(value)}
+
+    def stepped(self, key: int, values: Sequence[torch.Tensor]) -> bool:
+        """Note a step with these parameters, small ones first; whether it used the gradients of the step before once more."""
+        stale = key in self._used
+        held = self._held.get(key)
+        if held is None or held.grad is None:
+            held = next((value for value in values if _has_gradient(value)), None)
+        if held is None:
+            self._held.pop(key, None)
+            self._used.pop(key, None)
+        else:
+            self._held[key] = self._used[key] = held
+        return stale
+
+
+def _has_gradient(value: torch.Tensor) -> bool:
+    grad = value.grad
+    return grad is not None and not grad.is_sparse and bool(grad.any())

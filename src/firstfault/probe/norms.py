@@ -1,0 +1,85 @@
+"""Norms of gradients, weights and updates on the sampled steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+
+from firstfault.probe.models import Models
+from firstfault.probe.record import Parameter, Record
+from firstfault.probe.samples import Samples
+
+Tensors = Sequence[torch.Tensor]
+SMALLEST = 1e-12
+JUDGED = 1e-6
+
+
+class Norms:
+    """Takes norms around a step of an optimizer; weights are copied into the same memory each time."""
+
+    def __init__(self, record: Record, models: Models, samples: Samples | None) -> None:
+        self._record, self._models, self._samples = record, models, samples
+        self._taken: dict[int, tuple[Tensors, Tensors, Tensors]] = {}           # by optimizer: parameters, norms of gradients and weights
+        self._before: dict[int, torch.Tensor] = {}                              # by parameter, its values before the step
+        self._kept: set[int] = set()                                            # the parameters of which these are of the step at hand
+
+    def keep(self, values: Iterable[torch.Tensor]) -> None:
+        """Copy the weights as they are before a step; those that were kept for this step already stay."""
+        for value in values:
+            if id(value) in self._kept:
+                continue
+            self._kept.add(id(value))
+            before = self._before.get(id(value))
+            if before is None or before.shape != value.shape or before.dtype != value.dtype or before.device != value.device:
+                self._before[id(value)] = value.detach().clone()
+            else:
+                before.copy_(value.detach())
+
+    def take(self, key: int, values: Tensors) -> None:
+        """Take what a step will use: gradients and weights."""
+        self.keep(values)
+        gradients = [value.grad for value in values if value.grad is not None]
+        self._taken[key] = values, torch._foreach_norm(gradients), torch._foreach_norm([self._before[id(value)] for value in values])
+        if self._samples is not None:
+            named = [(self._models.names[id(value)], value) for value in values]
+            self._samples.take("gradients", ((name, value.grad) for name, value in named if value.grad is not None))
+            self._samples.take("weights", named)
+
+    def pull(self, key: int, step: int) -> bool:
+        """Put the norms of the step just made into the record, in one transfer; whether all updates were finite."""
+        values, gradients, sizes = self._taken.pop(key, ((), (), ()))
+        if not values:
+            return True
+        self._kept -= set(map(id, values))
+        changes = [self._before[id(value)].sub_(value.detach()) for value in values]
+        rows = torch.stack([torch.stack(list(part)).float().cpu() for part in (gradients, sizes, torch._foreach_norm(changes))]).T.tolist()
+        record, ratios = self._record, []
+        for value, (gradient, size, change) in zip(values, rows, strict=True):
+            entry = record.parameters.setdefault(self._models.names[id(value)], Parameter(value.numel()))
+            entry.gradient.add(step, gradient)
+            entry.weight.add(step, size)
+            entry.update.add(step, change / max(size, SMALLEST))
+            if size > JUDGED:
+                ratios.append(change / size)
+        record.grad_norm.add(step, sum(row[0] ** 2 for row in rows) ** 0.5)
+        record.update_ratio.add(step, float(sorted(ratios)[len(ratios) // 2]) if ratios else 0.0)
+        return all(map(math.isfinite, ratios))
+
+    def forget(self) -> None:
+        """Forget what was kept for a step that did not come."""
+        self._taken, self._kept = {}, set()
+
+    def note_gradients(self, held: set[int], parameters: Mapping[str, torch.Tensor]) -> None:
+        """Note which parameters an optimizer holds, and which ever had a gradient."""
+        record = self._record
+        for name, value in parameters.items():
+            record.in_optimizer[name] = record.in_optimizer.get(name, False) or id(value) in held
+            if not record.had_gradient.get(name):
+                record.had_gradient[name] = value.grad is not None and bool(_stored(value.grad).any())
+
+
+def _stored(grad: torch.Tensor) -> torch.Tensor:
+    """The stored values of a gradient that may be sparse."""
+    return grad.coalesce().values() if grad.is_sparse else grad

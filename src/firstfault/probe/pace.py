@@ -1,0 +1,29 @@
+"""Which steps of a training are sampled."""
+
+from __future__ import annotations
+
+DENSE = 5
+FIRST, LAST = 10, 50
+SPARSER = 100
+
+
+class Pace:
+    """Samples the first 5 steps, and from then on every `every`-th.
+
+    Left out, `every` grows with the training, so that a long one costs no more: 10 up to step 100, 20 up to step 200, 40 up to
+    step 400, 50 after it.
+    """
+
+    def __init__(self, every: int | None = None) -> None:
+        self.every = every
+
+    def samples(self, step: int) -> bool:
+        """Whether this step, counted from 1, is one to sample."""
+        return step <= DENSE or step % (self.every or _distance(step)) == 0
+
+
+def _distance(step: int) -> int:
+    distance, end = FIRST, SPARSER
+    while step > end and distance < LAST:
+        distance, end = 2 * distance, 2 * end
+    return min(distance, LAST)

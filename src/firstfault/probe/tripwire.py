@@ -1,0 +1,167 @@
+"""Catches the first NaN or infinity of a training in the step in which it is born."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.probe.birthplace import SET_BY_HAND, Call, birthplace, finite, in_calls
+from firstfault.probe.loss_calls import LossCalls
+from firstfault.probe.models import Models
+from firstfault.probe.record import Record
+from firstfault.probe.updates import Updates
+
+SMALL = 1024
+MOST_CALLS = 8
+MOST_SEARCHES = 5
+Found = tuple[int, str, str]
+
+
+class Tripwire:
+    """Looks at the loss and at an edge of every gradient in each step, and searches the birthplace where they are not finite.
+
+    `record.first_nonfinite` holds what was found. A loss that is not finite stays in doubt until a step uses its gradients: a gradient
+    scaler, or the loop itself, may skip it.
+    """
+
+    def __init__(self, record: Record, models: Models, losses: LossCalls, paused: Callable[[], AbstractContextManager[None]]) -> None:
+        self._record, self._models, self._losses, self._paused = record, models, losses, paused
+        self._updates = Updates()
+        self._calls: list[tuple[nn.Module, Any, Any, bool]] = []        # since the last backward pass; with gradients or without
+        self._learnt: list[tuple[nn.Module, Any, Any, bool]] = []       # before it
+        self._loss: torch.Tensor | None = None
+        self._loss_finite = True
+        self._doubt: Found | None = None
+        self._searches = 0
+        self._biased: set[int] = set()
+
+    @property
+    def tripped(self) -> bool:
+        """Whether the first non-finite value is known: then nothing is looked at any more."""
+        return self._record.first_nonfinite is not None
+
+    def called(self, model: nn.Module, args: Any, kwargs: Any, learns: bool) -> None:
+        """Keep a call of a model until its loss is seen."""
+        if self.tripped:
+            return
+        if not learns:
+            self._calls = [call for call in self._calls if call[0] is not model or call[3]]
+        self._calls = [*self._calls[1 - MOST_CALLS:], (model, args, kwargs, learns)]
+
+    def before_backward(self, loss: torch.Tensor) -> float:
+        """Look at a loss; its mean."""
+        self._loss = loss.detach()
+        self._calls, self._learnt = [], self._calls
+        mean = float(self._loss if self._loss.numel() == 1 else self._loss.mean())
+        self._loss_finite = math.isfinite(mean) or finite(self._loss)
+        if not self._loss_finite and not self.tripped and self._doubt is None:
+            self._doubt = self._search("loss", loss)
+        return mean
+
+    def know(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Learn which weights of an optimizer have a bias, whose gradient tells what one of an output would."""
+        names = self._models.names
+        biases = {names.get(id(value), "").removesuffix("bias"): len(value) for value in parameters if value.ndim == 1}
+        self._biased |= {
+            id(value) for value in parameters if value.ndim > 1 and biases.get(names.get(id(value), "").removesuffix("weight")) == len(value)
+        }
+
+    def before_update(self, parameters: Sequence[torch.Tensor]) -> None:
+        """Settle what is known before an update: a loss that was not finite is pardoned where the loop has cleared its gradients."""
+        if self.tripped:
+            return
+        if self._doubt is not None and not self._loss_finite:
+            self._record.first_nonfinite = self._doubt
+        elif not _finite_sum(self._edges(parameters)) and not all(finite(value.grad) for value in parameters if value.grad is not None):
+            self._record.first_nonfinite = self._doubt or self._search("gradient", self._loss)
+        self._doubt = None
+
+    def updated(self, optimizer: Any, values: list[Any]) -> None:
+        """Note that an optimizer has just made its step."""
+        self._updates.made(optimizer, self._record.steps, values)
+
+    def bad_update(self, step: int) -> None:
+        """Look for the weight that an update has made non-finite."""
+        if not self.tripped:
+            weight = self._weight()
+            self._record.first_nonfinite = (step, "weight", f"{weight}, by the update") if weight else None
+
+    def raised(self) -> None:
+        """Search what was called before an exception: many loops raise by themselves when a loss is not finite."""
+        if not self.tripped and self._doubt is None and self._calls and self._weight() is None:
+            with self._paused():
+                found = in_calls(_named(self._calls, self._models), self._models.modules)
+            self._doubt = (self._record.steps + 1, *found) if found else None
+
+    def settle(self) -> None:
+        """What no later step tells: a loss in doubt at the end, a weight that the last update made."""
+        if not self.tripped and self._doubt is None:
+            weight = self._weight()
+            made = self._updates.step_of(self._models.parameters[weight]) if weight else None
+            if weight:
+                self._doubt = (made or self._record.steps + 1, "weight", f"{weight}, {'by the update' if made else SET_BY_HAND}")
+        self._record.first_nonfinite = self._record.first_nonfinite or self._doubt
+        self._calls, self._learnt = [], []
+
+    def _edges(self, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Small gradients whole; of the others the first row, and the first column where no bias does for it.
+
+        A NaN that reaches a weight's gradient from its outputs fills whole rows, one from its inputs whole columns.
+        """
+        edges = []
+        for value in parameters:
+            gradient = value.grad
+            if gradient is None:
+                continue
+            if gradient.ndim < 2 or gradient.numel() <= SMALL:
+                edges.append(gradient.reshape(-1))
+            else:
+                edges.append(gradient[0].reshape(-1))
+                if id(value) not in self._biased:
+                    edges.append(_first_column(gradient))
+        return edges
+
+    def _search(self, kind: str, loss: torch.Tensor | None) -> Found:
+        """Step, kind and place of the first non-finite tensor; the step is that of the update where an update made it."""
+        step = self._record.steps + 1
+        self._searches += 1
+        if self._searches > MOST_SEARCHES:
+            return step, kind, f"the {kind}"
+        models = self._models
+        with self._paused():
+            models.look()
+            weight = self._weight()
+            if weight:
+                made = self._updates.step_of(models.parameters[weight])
+                return (made, "weight", f"{weight}, by the update") if made else (step, "weight", f"{weight}, {SET_BY_HAND}")
+            calls = _named([*self._learnt, *self._calls], models)
+            found = birthplace(kind, calls, models.parameters, models.modules, loss=loss, asked=self._losses.last())
+        return step, *found
+
+    def _weight(self) -> str | None:
+        return next((name for name, value in self._models.parameters.items() if not finite(value)), None)
+
+
+def _named(calls: list[tuple[nn.Module, Any, Any, bool]], models: Models) -> list[Call]:
+    return [Call(models.modules.get(id(model), "model"), model, args, kwargs) for model, args, kwargs, _ in calls]
+
+
+def _finite_sum(parts: list[torch.Tensor]) -> bool:
+    """Whether the sum of all values is finite: then they are. One that overflows is no proof."""
+    if not parts:
+        return True
+    try:
+        return math.isfinite(torch.cat(parts).sum().abs())
+    except RuntimeError:                                    # on several devices
+        return all(math.isfinite(part.sum().abs()) for part in parts)
+
+
+def _first_column(gradient: torch.Tensor) -> torch.Tensor:
+    while gradient.ndim > 1:
+        gradient = gradient.select(-1, 0)
+    return gradient
