@@ -1,32 +1,38 @@
-"""What watching a training costs: seconds of watched steps over seconds of plain ones, interleaved in one process.
+"""What watching a training costs: processor seconds of a watched training over those of a plain one, in turn in one process.
 
-    python benchmarks/probe_overhead.py [--blocks 20] [--steps 40] [--no-peers]
+    python benchmarks/probe_overhead.py [--trainings 7] [--steps 200] [--no-peers]
 
-An MLP (3 × 512), a small CNN and a 4-layer transformer train in blocks of steps, a plain block and a watched one in turn, each arm
-with its own copy of the model. Watched means all that `firstfault.watch()` does: losses, gradients, weights, updates, activations,
-attention, waiting times, a look for non-finite values in every step, and the first batches captured. Printed is the median of the
-blocks' ratios. Peers in the same run: TensorBoard histograms of weights and gradients in every step, wandb.watch where wandb is
-installed, and autograd's anomaly mode. Last line: `RESULT {json}`.
+An MLP (3 × 512), a small CNN and a 4-layer transformer are trained whole: plain, watched, plain, watched, … Watched is what
+`firstfault.watch()` does, from its beginning to its end: losses, gradients, weights, updates, activations, attention, waiting times, a
+look for non-finite values in every step, and the first batches captured. The seconds of an arm are the sum over parts of 10 steps of
+the least that any of its trainings took for that part: what else the machine does comes and goes, and only ever adds. Peers in the same run, over fewer steps: TensorBoard histograms of weights and gradients in every
+step, wandb.watch where wandb is installed, and autograd's anomaly mode. Seconds are the processor's, of all threads of the process,
+with one thread for torch. The C library's allocator is told to keep freed memory: else it gives it back and faults it in again, or not, by
+accidents of what lies where, which is worth a factor of 1.5 to a convolution, with a probe and without. Last line: `RESULT {json}`.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import gc
 import importlib.util
+import itertools
 import json
 import os
-import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import nn
 
 LIMIT = 1.03
+PART, PEER_STEPS, PEER_TRAININGS = 10, 30, 3
+MARKS: list[float] = []
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "500000000", "WANDB_SILENT": "true"}
 Batches = tuple[torch.Tensor, torch.Tensor, int]
 
 
@@ -63,39 +69,74 @@ def transformer() -> tuple[nn.Module, Batches]:
     return Transformer(), (torch.randint(0, 100, (1024, 32)), torch.randint(0, 10, (1024,)), 32)
 
 
-class Arm:
-    """One copy of a model in training; `block` runs steps, and gives their seconds."""
+Train = Callable[[nn.Module, Batches, int], None]
 
-    def __init__(self, model: nn.Module, batches: Batches) -> None:
-        self.model = copy.deepcopy(model)
-        self.x, self.y, self.size = batches
-        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
-        self.loss = nn.CrossEntropyLoss()
-        self.at = 0
 
-    def block(self, steps: int, after: Callable[[int], None] = lambda step: None) -> float:
-        started = time.perf_counter()
-        for _ in range(steps):
-            start = self.at * self.size % (len(self.x) - self.size)
-            self.at += 1
-            self.optimizer.zero_grad()
-            self.loss(self.model(self.x[start:start + self.size]), self.y[start:start + self.size]).backward()
-            self.optimizer.step()
-            after(self.at)
-        return time.perf_counter() - started
+def steps(model: nn.Module, batches: Batches, count: int, after: Callable[[int], None] = lambda step: None) -> None:
+    """Plain steps of Adam; `after` is called after each."""
+    x, y, size = batches
+    optimizer, loss = torch.optim.Adam(model.parameters(), 1e-3), nn.CrossEntropyLoss()
+    for step in range(count):
+        if step % PART == 0:
+            MARKS.append(time.process_time())
+        start = step * size % (len(x) - size)
+        optimizer.zero_grad()
+        loss(model(x[start:start + size]), y[start:start + size]).backward()
+        optimizer.step()
+        after(step)
+
+
+def watched(model: nn.Module, batches: Batches, count: int) -> None:
+    """The same steps under `firstfault.watch()`."""
+    import firstfault
+
+    with tempfile.TemporaryDirectory() as folder, firstfault.watch("overhead", folder=folder):
+        steps(model, batches, count)
+
+
+def tensorboard(model: nn.Module, batches: Batches, count: int) -> None:
+    """Histograms of every weight and gradient, in every step."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+        def write(step: int) -> None:
+            for name, value in model.named_parameters():
+                writer.add_histogram(name, value, step)
+                writer.add_histogram(f"{name}.grad", value.grad, step)
+
+        steps(model, batches, count, write)
+
+
+def anomaly_mode(model: nn.Module, batches: Batches, count: int) -> None:
+    """Autograd's own search for NaN."""
+    with torch.autograd.set_detect_anomaly(True):
+        steps(model, batches, count)
+
+
+def wandb(model: nn.Module, batches: Batches, count: int) -> None:
+    """`wandb.watch` of weights and gradients in every step, offline."""
+    import wandb as client
+
+    with tempfile.TemporaryDirectory() as folder, client.init(mode="offline", dir=folder, project="overhead") as run:
+        run.watch(model, log="all", log_freq=1)
+        steps(model, batches, count, lambda step: run.log({"step": step}))
 
 
 def main() -> None:
     """Measure the three models, print a table, and end with the RESULT line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--trainings", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
+    if not KEEPING.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEPING})          # read at the start of a process
     torch.set_num_threads(1)
-    result = {make.__name__: _measure(make, options) for make in (mlp, cnn, transformer)}
-    for name, ratios in result.items():
-        print(f"{name:<12} " + "   ".join(f"{arm} {ratio:5.3f}" for arm, ratio in ratios.items() if arm != "ms_per_step") + f"   ({ratios['ms_per_step']} ms a step)")
+    result = {}
+    for make in (mlp, cnn, transformer):
+        result[make.__name__] = ratios = _measure(make, options)
+        text = "   ".join(f"{arm} {ratio:5.3f}" for arm, ratio in ratios.items() if arm != "ms_per_step")
+        print(f"{make.__name__:<12} {text}   ({ratios['ms_per_step']} ms a step)", flush=True)
     worst = max(ratios["firstfault"] for ratios in result.values())
     print("RESULT", json.dumps({"worst": worst, "limit": LIMIT, **result}))
 
@@ -103,75 +144,30 @@ def main() -> None:
 def _measure(make: Callable[[], tuple[nn.Module, Batches]], options: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
     model, batches = make()
-    arms: dict[str, Callable[[Arm, int], float]] = {"firstfault": _watched()}
+    own, plain = _least([watched, steps], model, batches, options.steps, options.trainings)
+    ratios = {"firstfault": own / plain}
     if not options.no_peers:
-        arms |= {"tensorboard": _tensorboard(), "anomaly_mode": _anomaly}
-        if importlib.util.find_spec("wandb"):
-            arms["wandb"] = _wandb()
-    plain, others = Arm(model, batches), {name: Arm(model, batches) for name in arms}
-    for arm in (plain, *others.values()):
-        arm.block(10)
-    ratios: dict[str, list[float]] = {name: [] for name in arms}
-    seconds = []
-    for _ in range(options.blocks):
-        for name, run in arms.items():
-            before = plain.block(options.steps)
-            between = run(others[name], options.steps)
-            after = plain.block(options.steps)
-            ratios[name].append(2 * between / (before + after))
-            seconds.append(before)
-    return {name: round(statistics.median(values), 3) for name, values in ratios.items()} | {
-        "ms_per_step": round(1000 * statistics.median(seconds) / options.steps, 2)
-    }
+        peers = [tensorboard, anomaly_mode, *([wandb] if importlib.util.find_spec("wandb") else [])]
+        *others, base = _least([*peers, steps], model, batches, PEER_STEPS, PEER_TRAININGS)
+        ratios |= {peer.__name__: seconds / base for peer, seconds in zip(peers, others, strict=True)}
+    return {name: round(ratio, 3) for name, ratio in ratios.items()} | {"ms_per_step": round(1000 * plain / options.steps, 2)}
 
 
-def _watched() -> Callable[[Arm, int], float]:
-    from firstfault.probe.capture import Capture
-    from firstfault.probe.probe import Probe
-
-    probe = Probe(capture=Capture())
-
-    def run(arm: Arm, steps: int) -> float:
-        with probe.observe():
-            return arm.block(steps)
-
-    return run
+def _least(arms: list[Train], model: nn.Module, batches: Batches, count: int, trainings: int) -> list[float]:
+    """The least seconds of each arm over trainings in turn, part by part; imports and first calls come before."""
+    for train in arms:
+        _parts(train, model, batches, PART)
+    runs = [[_parts(train, model, batches, count) for train in arms] for _ in range(trainings)]
+    return [sum(map(min, zip(*parts, strict=True))) for parts in zip(*runs, strict=True)]
 
 
-def _tensorboard() -> Callable[[Arm, int], float]:
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(tempfile.mkdtemp())
-
-    def run(arm: Arm, steps: int) -> float:
-        def write(step: int) -> None:
-            for name, value in arm.model.named_parameters():
-                writer.add_histogram(name, value, step)
-                writer.add_histogram(f"{name}.grad", value.grad, step)
-
-        return arm.block(steps, write)
-
-    return run
-
-
-def _anomaly(arm: Arm, steps: int) -> float:
-    with torch.autograd.set_detect_anomaly(True):
-        return arm.block(steps)
-
-
-def _wandb() -> Callable[[Arm, int], float]:
-    import wandb
-
-    run_ = wandb.init(mode="offline", dir=tempfile.mkdtemp(), project="overhead")
-    watched: list[Any] = []
-
-    def run(arm: Arm, steps: int) -> float:
-        if not watched:
-            wandb.watch(arm.model, log="all", log_freq=1)
-            watched.append(arm)
-        return arm.block(steps, lambda step: run_.log({"step": step}))
-
-    return run
+def _parts(train: Train, model: nn.Module, batches: Batches, count: int) -> list[float]:
+    """The seconds of one training of a copy: until its first step, of every 10 steps, the end with the last of them."""
+    copied = copy.deepcopy(model)
+    gc.collect()
+    MARKS[:] = [time.process_time()]
+    train(copied, batches, count)
+    return [end - begin for begin, end in itertools.pairwise([*MARKS, time.process_time()])]
 
 
 if __name__ == "__main__":

@@ -54,11 +54,12 @@ class Compared(NamedTuple):
 
 
 def others(subject: Any) -> dict[str, Split]:
-    """What train is compared with: the reference, and the splits that the user declared."""
+    """What train is compared with: the reference, and the splits that the user declared, where there are rows to compare."""
     found: dict[str, Split] = {}
     if subject.target.data.reference is not None:
         found["reference"] = subject.reference
-    return found | {name: getattr(subject.raw, name) for name in subject.target.data.declared_splits}
+    declared = {name: getattr(subject.raw, name) for name in subject.target.data.declared_splits}
+    return found | {name: split for name, split in declared.items() if len(split.y) and len(subject.raw.train.y)}
 
 
 def compared(subject: Any, name: str, other: Split, most: int = MOST_ROWS) -> Compared:
