@@ -5,11 +5,22 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from firstfault.recipe import Recipe
+
+PLACES = ("data", "preprocessing", "model", "training")
+
+
+class Size(IntEnum):
+    """How much of the user's code a swap changes: the value of a setting, a line, a part of the program."""
+
+    SETTING = 1
+    LINE = 2
+    PART = 3
 
 
 @dataclass(frozen=True)
@@ -17,9 +28,12 @@ class SwapKind:
     """One known-good replacement.
 
     `apply(subject)` returns the swapped recipe; it raises `Missing(reason)` where it doesn't apply to the
-    subject. `change` says in words what it does, `undoes` names the faults that it repairs.
+    subject. `change` says in words what it does, `undoes` names the faults that it repairs, `size` how large a change it is.
     `same_validation` tells that both models are judged on the swapped recipe's validation split
-    (for swaps that clean the data), instead of each on its own.
+    (for swaps that clean the data), instead of each on its own. `replaces_loop` tells that the user's own `fit`
+    is what is replaced: the swap is then compared with it, and not with its replay. `place` is where in the pipeline it works, from 0
+    for data; of the swaps of one `slot` a set holds one, as the later would undo the earlier. `from_guessing` tells that it repairs only
+    a target that is no better than guessing. `parts` are the swaps of a set.
     """
 
     name: str
@@ -27,19 +41,34 @@ class SwapKind:
     undoes: frozenset[str]
     apply: Callable[[Any], Recipe]
     same_validation: bool = False
+    size: Size = Size.LINE
+    replaces_loop: bool = False
+    place: int = 0
+    slot: str = ""
+    from_guessing: bool = False
+    parts: tuple[SwapKind, ...] = ()
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        """What changes are ordered by, the smallest first: how many, then how large."""
+        return max(1, len(self.parts)), sum(part.size for part in self.parts) or self.size
 
 
 REGISTRY: dict[str, SwapKind] = {}
 
 
 def swap(
-    *, change: str, undoes: tuple[str, ...], same_validation: bool = False
+    *, change: str, undoes: tuple[str, ...], same_validation: bool = False, size: Size = Size.LINE, replaces_loop: bool = False,
+    slot: str = "", from_guessing: bool = False,
 ) -> Callable[[Callable[[Any], Recipe]], Callable[[Any], Recipe]]:
     """Register a function `f(subject) -> Recipe` as the swap named after it."""
 
     def register(function: Callable[[Any], Recipe]) -> Callable[[Any], Recipe]:
-        name = function.__name__
-        REGISTRY[name] = SwapKind(name, change, frozenset(undoes), function, same_validation)
+        name, module = function.__name__, function.__module__.rpartition(".")[2]
+        place = PLACES.index(module) if module in PLACES else len(PLACES)
+        REGISTRY[name] = SwapKind(
+            name, change, frozenset(undoes), function, same_validation, size, replaces_loop, place, slot or name, from_guessing
+        )
         return function
 
     return register
@@ -57,3 +86,24 @@ def swaps() -> dict[str, SwapKind]:
 def swaps_for(fault: str) -> list[SwapKind]:
     """The swaps that repair a fault."""
     return [kind for kind in swaps().values() if fault in kind.undoes]
+
+
+def together(kinds: Iterable[SwapKind]) -> SwapKind:
+    """A set of swaps as one, applied from the data upwards.
+
+    Where the target has its own `fit`, the set is applied to its replay.
+    """
+    parts = tuple(sorted({kind.name: kind for kind in kinds}.values(), key=lambda kind: (kind.place, kind.name)))
+
+    def apply(subject: Any) -> Recipe:
+        from firstfault.ablation.replay import looped, viewed
+
+        view = viewed(subject, looped(subject))
+        for part in parts:
+            view = viewed(view, part.apply(view))
+        return view.recipe  # type: ignore[no-any-return]
+
+    return SwapKind(
+        " + ".join(part.name for part in parts), ", and ".join(part.change for part in parts),
+        frozenset().union(*(part.undoes for part in parts)), apply, any(part.same_validation for part in parts), Size.PART, parts=parts,
+    )

@@ -9,18 +9,22 @@ from dataclasses import dataclass, replace
 
 from firstfault import progress
 from firstfault.ablation.budget import Budget
-from firstfault.ablation.compare import Comparison, compare, least_effect
+from firstfault.ablation.compare import SURE, Comparison, compare, least_effect, standard_error
+from firstfault.ablation.replay import replayed
 from firstfault.ablation.swap import SwapKind
-from firstfault.ablation.trial import Arm, Bench, Run
+from firstfault.ablation.trial import Arm, Bench, Run, score_on
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Layer
 from firstfault.metrics import metric_of
-from firstfault.prior import floor
+from firstfault.prior import floor, prior_score
+from firstfault.recipe import Recipe
 from firstfault.verdict import Swap
 
 logger = logging.getLogger(__name__)
 
 MORE_SEEDS = 2
+UNLIKE = 2.0
+"""How many of the least effects a replay may lie from the `fit` that it repeats."""
 PACE = frozenset({"learning_rate_too_low", "too_few_epochs", "batch_size_too_large", "wrong_optimizer"})
 """Faults of which a shortened training of a healthy target shows the symptoms too."""
 
@@ -49,11 +53,23 @@ class Tester:
         self.bench, self.layer, self.budget = bench, layer, budget
         self.untested: dict[str, str] = {}
         self._known: dict[str, Tested] = {}
+        self._unlike: str | None = None
+        self._first_runs: dict[str, Run] = {}
 
-    def attempt(self, fault: str, kind: SwapKind, *, patient: bool) -> Tested | None:
+    @property
+    def known(self) -> list[Tested]:
+        """All that was tried."""
+        return list(self._known.values())
+
+    def for_fault(self, entry: Tested, fault: str) -> Tested:
+        """The same trial as evidence for another fault that its swap undoes."""
+        return replace(entry, fault=fault)
+
+    def attempt(self, fault: str, kind: SwapKind, *, patient: bool, aim: float | None = None) -> Tested | None:
         """Undo a fault by a swap and compare; None, with the reason in `untested`, where that can't be done.
 
-        A patient trial gives up after two seeds without a gain, an impatient one after the first.
+        A patient trial gives up after two seeds without a gain, an impatient one after the first; with an `aim`, also
+        after a first seed that stays below it by more than the noise.
         """
         if kind.name in self._known:
             return replace(self._known[kind.name], fault=fault)
@@ -64,53 +80,110 @@ class Tester:
         if arm is None:
             return None
         progress.emit(progress.Step(self.layer, f"undo {fault}: {kind.change}", self.budget.spent))
-        self._known[kind.name] = tested = self._judge(fault, kind, arm, patient)
+        tested = self._judge(fault, kind, arm, patient, aim)
+        if tested is None:
+            self.untested.setdefault(fault, f"the budget of {self.budget} cut the training of the unchanged target")
+            return None
+        self._known[kind.name] = tested
         return tested
+
+    def glance(self, kind: SwapKind) -> Comparison | None:
+        """A swap compared on the first seed only; None where the budget is spent, or it can't be done."""
+        if kind.name in self._known:
+            return self._known[kind.name].result
+        arm = self._arm(kind.name, kind) if self.budget.left > 0 else None
+        if arm is None:
+            return None
+        seed, metric = self.bench.seeds[0], metric_of(arm.recipe.task, arm.recipe.training.metric)[0]
+        unchanged = self.bench.unchanged(arm, seed, self.budget.deadline)
+        run = self._first_runs[kind.name] = self.bench.run(arm, seed, self.budget.deadline)
+        if unchanged.cut or run.cut or run.crashed:
+            return None
+        return compare([self.bench.before(arm, seed, unchanged)], [floor(arm.recipe, run.score)], metric, self._rows(arm))
 
     def _arm(self, fault: str, kind: SwapKind) -> Arm | None:
         try:
-            return Arm(fault, kind.change, kind.apply(self.bench.subject), kind.same_validation)
+            recipe = kind.apply(self.bench.subject)
+            return Arm(fault, kind.change, recipe, kind.same_validation, self._base(kind, recipe))
         except (Missing, UserCodeError, FirstfaultError) as reason:
-            self.untested[fault] = self.bench.subject.masked(str(reason))
+            if not self._unlike or self.untested.get(fault) != self._unlike:
+                self.untested[fault] = self.bench.subject.masked(str(reason))
         except Exception as error:
             logger.warning("the swap %s could not be applied: %s: %s", kind.name, type(error).__name__, self.bench.subject.masked(str(error)))
             self.untested[fault] = f"{kind.change} could not be applied ({type(error).__name__})"
         return None
 
-    def _judge(self, fault: str, kind: SwapKind, arm: Arm, patient: bool) -> Tested:
+    def _base(self, kind: SwapKind, recipe: Recipe) -> Recipe | None:
+        """What a changed recipe is compared with: the target itself (None), or the replay of its `fit`, which must come out like it."""
+        if self.bench.recipe.training.fit is None or recipe.training.fit is not None or kind.replaces_loop:
+            return None
+        base = replayed(self.bench.subject)
+        if self._unlike is None:
+            self._unlike = self._difference(base)
+        if self._unlike:
+            raise Missing(self._unlike)
+        return base
+
+    def _difference(self, base: Recipe) -> str:
+        """In which way the replay comes out otherwise than the user's `fit`; empty where it does not."""
+        seed, metric = self.bench.seeds[0], metric_of(base.task, base.training.metric)[0]
+        fit = self.bench.baseline(seed, self.budget.deadline)
+        again = self.bench.unchanged(Arm("replay", "replayed", base, base=base), seed, self.budget.deadline)
+        if fit.cut or again.cut:
+            return f"the budget of {self.budget} was too short to replay the user's fit"
+        theirs, ours = floor(base, score_on(fit.model, base, base.validation)), floor(base, again.score)
+        error = SURE * standard_error(metric, [theirs, ours], len(base.validation))
+        if abs(theirs - ours) <= max(UNLIKE * least_effect(metric, [theirs]), error):
+            return ""
+        return f"the replay of the user's fit reaches {metric} {ours:.3f}, and the fit {theirs:.3f}: it does something that was not captured"
+
+    def _judge(self, fault: str, kind: SwapKind, arm: Arm, patient: bool, aim: float | None) -> Tested | None:
         name, _ = metric_of(arm.recipe.task, arm.recipe.training.metric)
-        before, runs = self._pairs(arm, name, patient)
+        before, runs, cut = self._pairs(arm, kind, name, patient, aim)
+        if not runs:
+            return None
         after = [floor(arm.recipe, run.score) for run in runs]
         result = compare(before, after, name, self._rows(arm))
         sound = all(math.isfinite(run.score) for run in runs)
-        doubt = self._doubt(fault, runs, result, name)
-        return Tested(fault, kind, name, result, result.better and sound and not doubt, doubt)
+        doubt = self._doubt(fault, cut, result, name)
+        possible = not kind.from_guessing or self._learnt_from_nothing(arm, result)
+        return Tested(fault, kind, name, result, result.better and sound and possible and not doubt, doubt)
 
-    def _pairs(self, arm: Arm, metric: str, patient: bool) -> tuple[list[float], list[Run]]:
+    def _learnt_from_nothing(self, arm: Arm, result: Comparison) -> bool:
+        """Whether the unchanged target only guesses, and the changed one is nearer to a perfect score than to guessing."""
+        guess = prior_score(self.bench.recipe, self.bench.recipe.validation)
+        least = prior_score(arm.recipe, arm.recipe.validation)
+        return result.before <= guess + result.noise and result.after >= (1 + least) / 2
+
+    def _pairs(self, arm: Arm, kind: SwapKind, metric: str, patient: bool, aim: float | None) -> tuple[list[float], list[Run], bool]:
+        """Scores of the unchanged target, runs of the changed one, and whether the deadline cut one of them."""
         before: list[float] = []
         runs: list[Run] = []
-        first = self.bench.seeds[0]
-        for number in range(len(self.bench.seeds) + MORE_SEEDS):
-            before.append(self.bench.before(arm, first + number))
-            runs.append(self.bench.run(arm, first + number, self.budget.deadline))
+        for seed in range(self.bench.seeds[0], self.bench.seeds[0] + len(self.bench.seeds) + MORE_SEEDS):
+            unchanged = self.bench.unchanged(arm, seed, self.budget.deadline)
+            if unchanged.cut:
+                return before, runs, True
+            before.append(self.bench.before(arm, seed, unchanged))
+            glanced = self._first_runs.pop(kind.name, None) if not runs else None
+            runs.append(glanced or self.bench.run(arm, seed, self.budget.deadline))
             result = compare(before, [floor(arm.recipe, run.score) for run in runs], metric, self._rows(arm))
-            if self._decided(result, metric, patient) or runs[-1].cut or runs[-1].crashed:
+            if runs[-1].cut or runs[-1].crashed or self._decided(result, metric, patient, aim):
                 break
-        return before, runs
+        return before, runs, runs[-1].cut
 
     def _rows(self, arm: Arm) -> int:
         return len((arm.recipe if arm.same_validation else self.bench.recipe).validation)
 
-    def _decided(self, result: Comparison, metric: str, patient: bool) -> bool:
+    def _decided(self, result: Comparison, metric: str, patient: bool, aim: float | None) -> bool:
         if result.seeds < len(self.bench.seeds):
-            hopeless = result.gain <= least_effect(metric, [result.before])
+            hopeless = result.gain <= least_effect(metric, [result.before]) or (aim is not None and result.after < aim - result.noise)
             return hopeless and result.seeds >= (2 if patient else 1)
         unsure = result.gain > result.noise and not result.better
         return not unsure or self.budget.left <= 0
 
-    def _doubt(self, fault: str, runs: Sequence[Run], result: Comparison, metric: str) -> str:
+    def _doubt(self, fault: str, cut: bool, result: Comparison, metric: str) -> str:
         gain = result.gain > least_effect(metric, [result.before])
-        if runs[-1].cut and (not gain or len(runs) < len(self.bench.seeds)):
+        if cut and (not gain or result.seeds < len(self.bench.seeds)):
             return f"the budget of {self.budget} cut the trial"
         if not gain or self.bench.scale.full or fault not in PACE:
             return ""

@@ -101,25 +101,25 @@ class Run:
         return self.done < 1 and not self.crashed
 
     @classmethod
-    def of(cls, trained: Trained, recipe: Recipe) -> Run:
-        """The run of a training of `recipe`."""
-        wanted = recipe.training.epochs if recipe.training.fit is None else len(trained.epochs)
+    def of(cls, trained: Trained) -> Run:
+        """The run of a training."""
         crashed = trained.crash is not None
-        score = math.nan if crashed else trained.score
-        return cls(trained.model, score, trained.seconds, crashed, len(trained.epochs) / max(wanted, 1))
+        return cls(trained.model, math.nan if crashed else trained.score, trained.seconds, crashed, trained.share)
 
 
 @dataclass(frozen=True)
 class Arm:
     """One changed recipe: the factor's name, the change in words, the recipe, and how it is judged.
 
-    With `same_validation`, the unchanged model is judged on this recipe's validation split too.
+    With `same_validation`, the unchanged model is judged on this recipe's validation split too. `base` is the
+    unchanged recipe where that is not the target's own: the replay of a user's `fit`.
     """
 
     factor: str
     change: str
     recipe: Recipe
     same_validation: bool = False
+    base: Recipe | None = None
 
 
 class Bench:
@@ -133,6 +133,7 @@ class Bench:
         self.on_trial = on_trial
         self.scale = scale or Scale()
         self._kept: dict[tuple[int, Scale], Run] = subject.built.setdefault("baseline_runs", {})
+        self._replays: dict[tuple[int, Scale], Run] = subject.built.setdefault("replay_runs", {})
 
     @property
     def metric(self) -> str:
@@ -141,13 +142,25 @@ class Bench:
 
     def baseline(self, seed: int, deadline: float | None = None) -> Run:
         """The training of the unchanged recipe with one seed; one that the deadline cut is not kept."""
+        return self._once(
+            self._kept, seed, lambda: self._observed(seed) or self._train(BASELINE, "unchanged", self.recipe, seed, deadline)
+        )
+
+    def unchanged(self, arm: Arm, seed: int, deadline: float | None = None) -> Run:
+        """The training beside which an arm is put: of the target, or of the arm's own base."""
+        if arm.base is None:
+            return self.baseline(seed, deadline)
+        base = arm.base
+        return self._once(self._replays, seed, lambda: self._train(BASELINE, "replayed", base, seed, deadline))
+
+    def _once(self, kept: dict[tuple[int, Scale], Run], seed: int, train_it: Callable[[], Run]) -> Run:
         key = (seed, self.scale)
-        if key not in self._kept:
-            run = self._observed(seed) or self._train(BASELINE, "unchanged", self.recipe, seed, deadline)
+        if key not in kept:
+            run = train_it()
             if run.cut:
                 return run
-            self._kept[key] = run
-        return self._kept[key]
+            kept[key] = run
+        return kept[key]
 
     def full_score(self) -> float | None:
         """The score of the unchanged target trained in full with its own seed, where that was done."""
@@ -159,14 +172,13 @@ class Bench:
         metric, _ = metric_of(arm.recipe.task, arm.recipe.training.metric)
         return not arm.same_validation and metric == self.metric
 
-    def before(self, arm: Arm, seed: int) -> float:
-        """The unchanged target's score beside an arm: by its metric, on its validation where it says so."""
-        run = self.baseline(seed)
+    def before(self, arm: Arm, seed: int, run: Run | None = None) -> float:
+        """The score of the unchanged target (of `run`) beside an arm: by its metric, on its validation where it says so."""
+        run = run or self.unchanged(arm, seed)
+        base = arm.base or self.recipe
         if self.judges_alike(arm):
-            return floor(self.recipe, run.score)
-        judged = arm.recipe if arm.same_validation else replace(
-            self.recipe, training=replace(self.recipe.training, metric=arm.recipe.training.metric)
-        )
+            return floor(base, run.score)
+        judged = arm.recipe if arm.same_validation else base.with_training(metric=arm.recipe.training.metric)
         return floor(judged, score_on(run.model, judged, judged.validation))
 
     def run(self, arm: Arm, seed: int, deadline: float | None = None) -> Run:
@@ -176,9 +188,9 @@ class Bench:
     def _observed(self, seed: int) -> Run | None:
         """The training that the checks have looked at, where it is the same."""
         trained = self.subject.built.get("trained")
-        if not isinstance(trained, Trained) or seed != self.recipe.training.seed or not self.scale.full:
+        if not isinstance(trained, Trained) or trained.stopped or seed != self.recipe.training.seed or not self.scale.full:
             return None
-        run = Run.of(trained, self.recipe)
+        run = Run.of(trained)
         self._tell(BASELINE, "unchanged", self.recipe, seed, run)
         return run
 
@@ -186,7 +198,7 @@ class Bench:
         started = time.perf_counter()
         recipe = self.scale.of(recipe, seed)
         try:
-            run = Run.of(train(recipe, seed, deadline=deadline), recipe)
+            run = Run.of(train(recipe, seed, deadline=deadline))
         except (UserCodeError, FirstfaultError):
             run = Run(None, math.nan, time.perf_counter() - started, crashed=True)
         self._tell(factor, change, recipe, seed, run)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.ablation.swap import swap
+from firstfault.ablation.replay import looped
+from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, default_loss, outputs_of
 
@@ -23,12 +24,6 @@ def _rebuilt(recipe: Recipe, change: Callable[[nn.Module], nn.Module | None]) ->
         return change(model) or model
 
     return replace(recipe, model=build)
-
-
-def _needs_own_loop(recipe: Recipe) -> Recipe:
-    if recipe.training.fit is not None:
-        raise Missing("the user's fit owns the loss")
-    return recipe
 
 
 def _replace_modules(model: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[nn.Module], nn.Module]) -> int:
@@ -53,21 +48,21 @@ class _Then(nn.Module):
         return self.after(outputs_of(self.model(*inputs)))
 
 
-@swap(change="the loss on log-probabilities, so that softmax is applied once", undoes=("redundant_softmax",))
+@swap(change="the loss on log-probabilities, so that softmax is applied once", undoes=("redundant_softmax",), slot="loss")
 def softmax_once(subject: Any) -> Recipe:
     """Keep the network's softmax, and take the negative log-likelihood of it."""
-    recipe = _needs_own_loop(subject.recipe)
+    recipe = looped(subject)
     recipe = _rebuilt(recipe, lambda model: _Then(model, lambda outputs: outputs.clamp_min(1e-12).log()))
     return recipe.with_training(loss=nn.NLLLoss())
 
 
 @swap(
     change="raw outputs into the loss of the task",
-    undoes=("missing_output_activation", "wrong_output_activation"),
+    undoes=("missing_output_activation", "wrong_output_activation"), slot="loss",
 )
 def raw_outputs(subject: Any) -> Recipe:
     """No activation at the end, and the loss that takes raw outputs."""
-    recipe = _needs_own_loop(subject.recipe)
+    recipe = looped(subject)
     last = (nn.Sigmoid, nn.Softmax, nn.LogSoftmax, nn.Tanh, nn.ReLU)
     found = [module for module in subject.model.modules() if not list(module.children())]
     ends = bool(found) and isinstance(found[-1], last)
@@ -83,10 +78,10 @@ def raw_outputs(subject: Any) -> Recipe:
     return _rebuilt(recipe, strip).with_training(loss=loss)
 
 
-@swap(change="sigmoid in place of softmax over one unit", undoes=("single_unit_softmax",))
+@swap(change="sigmoid in place of softmax over one unit", undoes=("single_unit_softmax",), slot="loss")
 def sigmoid_for_one_unit(subject: Any) -> Recipe:
     """The unit's logit into BCEWithLogitsLoss."""
-    recipe = _needs_own_loop(subject.recipe)
+    recipe = looped(subject)
     kinds = (nn.Softmax, nn.LogSoftmax)
     if not any(isinstance(module, kinds) for module in subject.model.modules()):
         raise Missing("the softmax is no module that could be replaced")
@@ -100,7 +95,7 @@ def sigmoid_for_one_unit(subject: Any) -> Recipe:
 @swap(change="softmax over the classes", undoes=("softmax_wrong_axis",))
 def softmax_over_classes(subject: Any) -> Recipe:
     """Softmax modules over the last axis; into CrossEntropyLoss none at all."""
-    recipe = _needs_own_loop(subject.recipe)
+    recipe = looped(subject)
     logits = isinstance(recipe.training.loss, nn.CrossEntropyLoss)
 
     def repair(model: nn.Module) -> None:
@@ -159,7 +154,7 @@ def unfrozen(subject: Any) -> Recipe:
     return _rebuilt(subject.recipe, lambda model: model.requires_grad_(True))
 
 
-@swap(change="no dropout", undoes=("excessive_dropout",))
+@swap(change="no dropout", undoes=("excessive_dropout",), size=Size.SETTING)
 def no_dropout(subject: Any) -> Recipe:
     """Dropout rates of 0."""
     kind = nn.modules.dropout._DropoutNd
@@ -190,15 +185,32 @@ def normal_statistics(subject: Any) -> Recipe:
     return recipe.with_training(batch_size=max(32, recipe.training.batch_size))
 
 
+class _OverTokens(nn.Module):
+    """Token ids `(N, T)` embedded and read by a GRU: a row of outputs per token, or per sample."""
+
+    def __init__(self, vocabulary: int, outputs: int, per_token: bool, width: int = 32) -> None:
+        super().__init__()
+        self.words, self.cells, self.head = nn.Embedding(vocabulary, width), nn.GRU(width, width, batch_first=True), nn.Linear(width, outputs)
+        self.per_token = per_token
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        states = self.cells(self.words(ids))[0]
+        return self.head(states if self.per_token else states.mean(1))  # type: ignore[no-any-return]
+
+
 @swap(
     change="a reference network of matching shape",
-    undoes=("detached_graph", "batch_mixing", "missing_nonlinearity", "insufficient_capacity", "numerically_unstable"),
+    undoes=("detached_graph", "batch_mixing", "missing_nonlinearity", "insufficient_capacity", "numerically_unstable"), size=Size.PART,
 )
 def reference_network(subject: Any) -> Recipe:
-    """A two-layer perceptron over the flattened inputs, trained with the same settings."""
-    recipe = subject.recipe
-    x, outputs = recipe.train.x, subject.outputs
-    if not x.is_floating_point() or outputs.ndim != 2:
-        raise Missing("there is a reference for float inputs and one row of outputs per sample only")
-    inputs, width = x[0].numel(), outputs.shape[1]
-    return replace(recipe, model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, width)))
+    """A two-layer perceptron over the flattened inputs, or a GRU over token ids, trained with the same settings."""
+    recipe, outputs = subject.recipe, subject.outputs
+    x, width = recipe.train.x, outputs.shape[-1]
+    if recipe.inputs_for(subject.model, x[:1]).dtype == torch.int64 and x.ndim == 2 and outputs.ndim in (2, 3):
+        vocabulary = 1 + max(int(part.x.max()) for part in (recipe.train, recipe.validation, recipe.test) if len(part))
+        return replace(recipe, model=lambda: _OverTokens(vocabulary, width, outputs.ndim == 3))
+    if not x.is_floating_point() or outputs.ndim not in (1, 2):
+        raise Missing("there is a reference for one row of outputs per sample, and for tokens, only")
+    inputs, units = x[0].numel(), 1 if outputs.ndim == 1 else width
+    flat = [nn.Flatten(0)] if outputs.ndim == 1 else []
+    return replace(recipe, model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, units), *flat))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from firstfault.ablation.swap import swap
+from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.loading import first_batch
 from firstfault.preparing import Labels, to_inputs
@@ -24,7 +24,7 @@ LOADED = (
 REPREPARED = ("misaligned_labels", "inconsistent_transform", "batch_dependent_transform", "nondeterministic_transform")
 
 
-@swap(change="standardise the inputs", undoes=STANDARDISED)
+@swap(change="standardise the inputs", undoes=STANDARDISED, slot="inputs")
 def standardised_inputs(subject: Any) -> Recipe:
     """Inputs with mean 0 and deviation 1 per column (per channel for images), fitted on train."""
     recipe = subject.recipe
@@ -61,7 +61,7 @@ def standardised_target(subject: Any) -> Recipe:
     return swapped.with_training(metric="r2")
 
 
-@swap(change="no augmentation", undoes=("destructive_augmentation",))
+@swap(change="no augmentation", undoes=("destructive_augmentation",), size=Size.SETTING)
 def no_augmentation(subject: Any) -> Recipe:
     """Training batches as they are."""
     if subject.recipe.training.augment is None:
@@ -69,7 +69,7 @@ def no_augmentation(subject: Any) -> Recipe:
     return subject.recipe.with_training(augment=None)  # type: ignore[no-any-return]
 
 
-@swap(change="firstfault's own loader", undoes=(*LOADED, "destructive_augmentation", "no_shuffle"))
+@swap(change="firstfault's own loader", undoes=(*LOADED, "destructive_augmentation", "no_shuffle"), size=Size.PART)
 def own_loader(subject: Any) -> Recipe:
     """The prepared tensors batched and shuffled by firstfault, in batches as large as the user's."""
     recipe = subject.recipe
@@ -80,7 +80,7 @@ def own_loader(subject: Any) -> Recipe:
     return recipe.with_training(loader=None, shuffle=True, batch_size=size)  # type: ignore[no-any-return]
 
 
-@swap(change="the raw labels", undoes=("label_scaled", "label_encoding_order"))
+@swap(change="the raw labels", undoes=("label_scaled", "label_encoding_order"), slot="inputs")
 def raw_labels(subject: Any) -> Recipe:
     """The prepared inputs with the labels of the raw data, where the preparation kept the order of rows."""
     from firstfault.checks.preprocessing.labels import _by_row
@@ -101,7 +101,7 @@ def _tensors(recipe: Recipe) -> tuple[Tensors, Tensors, Tensors]:
     return recipe.train, recipe.validation, recipe.test
 
 
-@swap(change="train prepared on the path of validation", undoes=("misaligned_labels",))
+@swap(change="train prepared on the path of validation", undoes=("misaligned_labels",), slot="inputs")
 def train_on_validation_path(subject: Any) -> Recipe:
     """The training rows sent through what the preparation does to validation rows."""
     from firstfault.checks.preprocessing.rerun import rerun
@@ -116,7 +116,7 @@ def train_on_validation_path(subject: Any) -> Recipe:
     return made
 
 
-@swap(change="every split prepared together with train", undoes=(*REPREPARED, "label_encoding_order"))
+@swap(change="every split prepared together with train", undoes=(*REPREPARED, "label_encoding_order"), size=Size.PART, slot="inputs")
 def one_path(subject: Any) -> Recipe:
     """Train, validation and test sent down the path of train in one piece, and parted again by position."""
     from firstfault.checks.preprocessing.rerun import joined, rerun
@@ -139,17 +139,35 @@ def one_path(subject: Any) -> Recipe:
 @swap(
     change="known-good preparation of the raw data",
     undoes=(*REPREPARED, "label_scaled", "label_encoding_order", "information_loss", "wrong_dtype", "scrambled_axes"),
+    size=Size.PART, slot="inputs",
 )
 def known_good_preparation(subject: Any) -> Recipe:
     """The raw splits, standardised by train and with columns of text one-hot, where the model's width fits them."""
-    recipe, raw = subject.recipe, subject.raw
-    inputs = _plain_inputs(raw)
-    wanted = tuple(recipe.train.x.shape[1:])
-    inputs = {name: _shaped(x, wanted) for name, x in inputs.items()}
+    recipe, inputs = subject.recipe, _raw_inputs(subject)
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype != torch.int64:
         scale = standardiser(inputs["train"])
         inputs = {name: torch.nan_to_num(scale(x)) for name, x in inputs.items()}
-    return _recipe_of(subject, Splits(*(Split(inputs[name], split.y) for name, split in raw.items())))
+    return _from_raw(subject, inputs)
+
+
+@swap(change="the raw inputs", undoes=("double_normalisation", "information_loss", "scrambled_axes"), size=Size.PART, slot="inputs")
+def raw_inputs(subject: Any) -> Recipe:
+    """The raw splits as they are, where the model's width fits them."""
+    return _from_raw(subject, _raw_inputs(subject))
+
+
+def _raw_inputs(subject: Any) -> dict[str, torch.Tensor]:
+    """The raw inputs in the shape of the prepared ones; there is nothing to replace where they are the prepared ones."""
+    prepared = dict(zip(("train", "validation", "test"), _tensors(subject.recipe), strict=True))
+    wanted = tuple(prepared["train"].x.shape[1:])
+    inputs = {name: _shaped(values, wanted) for name, values in _plain_inputs(subject.raw).items()}
+    if all(inputs[name].shape == part.x.shape and torch.equal(inputs[name].to(part.x.dtype), part.x) for name, part in prepared.items()):
+        raise Missing("the inputs are the raw ones already")
+    return inputs
+
+
+def _from_raw(subject: Any, inputs: dict[str, torch.Tensor]) -> Recipe:
+    return _recipe_of(subject, Splits(*(Split(inputs[name], split.y) for name, split in subject.raw.items())))
 
 
 def _recipe_of(subject: Any, prepared: Splits) -> Recipe:

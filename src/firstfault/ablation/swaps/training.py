@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.ablation.swap import swap
+from firstfault.ablation.range_test import suggested_rate
+from firstfault.ablation.replay import looped, replayed
+from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, default_loss
 
@@ -19,12 +21,6 @@ USUAL_RATES = {
     torch.optim.NAdam: 1e-3, torch.optim.RAdam: 1e-3, torch.optim.RMSprop: 1e-3,
 }
 """Rates at which small networks on standardised inputs train; Adam's and its kin's are PyTorch's defaults."""
-
-
-def _own_loop(recipe: Recipe) -> Recipe:
-    if recipe.training.fit is not None:
-        raise Missing("the user's fit owns the loop")
-    return recipe
 
 
 def scaled_rate(make: Callable[..., Any] | None, factor: float) -> Callable[..., Any]:
@@ -40,95 +36,118 @@ def scaled_rate(make: Callable[..., Any] | None, factor: float) -> Callable[...,
 
 
 def _rate(subject: Any, factor: float) -> Recipe:
-    recipe = _own_loop(subject.recipe)
+    recipe = looped(subject)
     return recipe.with_training(optimizer=scaled_rate(recipe.training.optimizer, factor))
 
 
-@swap(change="learning rate ÷ 10", undoes=("learning_rate_too_high",))
+@swap(change="learning rate ÷ 10", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
 def lower_rate(subject: Any) -> Recipe:
     """A tenth of the learning rate."""
     return _rate(subject, 0.1)
 
 
-@swap(change="learning rate ÷ 100", undoes=("learning_rate_too_high",))
+@swap(change="learning rate ÷ 100", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
 def much_lower_rate(subject: Any) -> Recipe:
     """A hundredth of the learning rate."""
     return _rate(subject, 0.01)
 
 
-@swap(change="learning rate ÷ 1000", undoes=("learning_rate_too_high",))
+@swap(change="learning rate ÷ 1000", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
 def far_lower_rate(subject: Any) -> Recipe:
     """A thousandth of the learning rate."""
     return _rate(subject, 0.001)
 
 
-def _usual_rate(subject: Any, *, below: bool) -> Recipe:
-    """The recipe at its optimizer's usual rate, where the target's is at least 3 × below (or above) it."""
-    recipe = _own_loop(subject.recipe)
-    optimizer = (recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters())
-    usual = next((rate for kind, rate in USUAL_RATES.items() if isinstance(optimizer, kind)), None)
-    rate = optimizer.param_groups[0]["lr"]
-    if usual is None or not (rate * 3 < usual if below else rate > usual * 3):
-        raise Missing("the learning rate is near the usual one, or there is no usual one")
-
+def _at_rate(recipe: Recipe, rate: float) -> Recipe:
     def build(parameters: Any) -> Any:
         built = (recipe.training.optimizer or torch.optim.Adam)(parameters)
         for group in built.param_groups:
-            group["lr"] = usual
+            group["lr"] = rate
         return built
 
     return recipe.with_training(optimizer=build)
 
 
-@swap(change="the optimizer's usual learning rate, down", undoes=("learning_rate_too_high",))
+def _usual_rate(subject: Any, *, below: bool) -> Recipe:
+    """The recipe at its optimizer's usual rate, where the target's is at least 3 × below (or above) it."""
+    recipe = looped(subject)
+    optimizer = (recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters())
+    usual = next((rate for kind, rate in USUAL_RATES.items() if isinstance(optimizer, kind)), None)
+    rate = optimizer.param_groups[0]["lr"]
+    if usual is None or not (rate * 3 < usual if below else rate > usual * 3):
+        raise Missing("the learning rate is near the usual one, or there is no usual one")
+    return _at_rate(recipe, usual)
+
+
+@swap(change="the optimizer's usual learning rate, down", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
 def usual_rate_from_above(subject: Any) -> Recipe:
     """The rate with which this kind of optimizer usually works, for one that is far above it."""
     return _usual_rate(subject, below=False)
 
 
-@swap(change="learning rate × 10", undoes=("learning_rate_too_low",))
+@swap(change="learning rate × 10", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
 def higher_rate(subject: Any) -> Recipe:
     """Ten times the learning rate."""
     return _rate(subject, 10.0)
 
 
-@swap(change="learning rate × 100", undoes=("learning_rate_too_low",))
+@swap(change="learning rate × 100", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
 def much_higher_rate(subject: Any) -> Recipe:
     """A hundred times the learning rate."""
     return _rate(subject, 100.0)
 
 
-@swap(change="the optimizer's usual learning rate, up", undoes=("learning_rate_too_low",))
+@swap(change="the optimizer's usual learning rate, up", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
 def usual_rate_from_below(subject: Any) -> Recipe:
     """The rate with which this kind of optimizer usually works, for one that is far below it."""
     return _usual_rate(subject, below=True)
 
 
-@swap(change="4 × the epochs", undoes=("too_few_epochs",))
+def _range_tested(subject: Any, *, below: bool) -> Recipe:
+    recipe = looped(subject)
+    own, best = suggested_rate(recipe)
+    if not (best > 3 * own if below else best < own / 3):
+        raise Missing(f"a range test suggests {best:.1g}, which is no {'higher' if below else 'lower'} rate")
+    return _at_rate(recipe, best)
+
+
+@swap(change="the learning rate of a range test, down", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
+def range_test_from_above(subject: Any) -> Recipe:
+    """The rate that a range test suggests, where it is at least 3 × below the target's (Smith 2017)."""
+    return _range_tested(subject, below=False)
+
+
+@swap(change="the learning rate of a range test, up", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
+def range_test_from_below(subject: Any) -> Recipe:
+    """The rate that a range test suggests, where it is at least 3 × above the target's (Smith 2017)."""
+    return _range_tested(subject, below=True)
+
+
+@swap(change="4 × the epochs", undoes=("too_few_epochs",), size=Size.SETTING)
 def longer(subject: Any) -> Recipe:
     """Four times as many epochs."""
-    recipe = _own_loop(subject.recipe)
+    recipe = looped(subject)
     return recipe.with_training(epochs=4 * recipe.training.epochs)
 
 
-@swap(change="Adam at 0.001", undoes=("wrong_optimizer",))
+@swap(change="Adam at 0.001", undoes=("wrong_optimizer",), size=Size.SETTING, slot="optimizer")
 def adam(subject: Any) -> Recipe:
     """Adam with its default learning rate."""
-    return _own_loop(subject.recipe).with_training(optimizer=partial(torch.optim.Adam, lr=1e-3))
+    return looped(subject).with_training(optimizer=partial(torch.optim.Adam, lr=1e-3))
 
 
-@swap(change="batches of 32", undoes=("batch_size_too_large", "batch_size_too_small"))
+@swap(change="batches of 32", undoes=("batch_size_too_large", "batch_size_too_small"), size=Size.SETTING)
 def batches_of_32(subject: Any) -> Recipe:
     """Batches of 32 samples."""
     if subject.recipe.training.batch_size == 32:
         raise Missing("the batch size is 32 already")
-    return _own_loop(subject.recipe).with_training(batch_size=32)
+    return looped(subject).with_training(batch_size=32)
 
 
-@swap(change="the loss that fits the task", undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"))
+@swap(change="the loss that fits the task", undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"), slot="loss")
 def fitting_loss(subject: Any) -> Recipe:
     """The usual loss of the task on raw outputs."""
-    recipe = _own_loop(subject.recipe)
+    recipe = looped(subject)
     fitting = default_loss(recipe.task)
     one_unit = recipe.task == "classification" and subject.outputs.ndim == 2 and subject.outputs.shape[1] == 1
     fitting = nn.BCEWithLogitsLoss() if one_unit else fitting
@@ -138,7 +157,7 @@ def fitting_loss(subject: Any) -> Recipe:
     return recipe.with_training(loss=fitting)
 
 
-@swap(change="shuffled batches", undoes=("no_shuffle",))
+@swap(change="shuffled batches", undoes=("no_shuffle",), size=Size.SETTING)
 def shuffled(subject: Any) -> Recipe:
     """A new order every epoch."""
     if subject.recipe.training.shuffle or subject.recipe.training.loader is not None:
@@ -146,18 +165,18 @@ def shuffled(subject: Any) -> Recipe:
     return subject.recipe.with_training(shuffle=True)  # type: ignore[no-any-return]
 
 
-@swap(change="no clipping", undoes=("gradient_clipped_away",))
+@swap(change="no clipping", undoes=("gradient_clipped_away",), size=Size.SETTING)
 def no_clipping(subject: Any) -> Recipe:
     """Gradients as they are."""
     if subject.recipe.training.clip_norm is None:
         raise Missing("no gradient is clipped")
-    return _own_loop(subject.recipe).with_training(clip_norm=None)
+    return looped(subject).with_training(clip_norm=None)
 
 
-@swap(change="no penalty and no weight decay", undoes=("over_regularised",))
+@swap(change="no penalty and no weight decay", undoes=("over_regularised",), size=Size.SETTING)
 def no_penalty(subject: Any) -> Recipe:
     """The loss alone."""
-    recipe = _own_loop(subject.recipe)
+    recipe = looped(subject)
 
     def build(parameters: Any) -> Any:
         optimizer = (recipe.training.optimizer or torch.optim.Adam)(parameters)
@@ -168,17 +187,28 @@ def no_penalty(subject: Any) -> Recipe:
     return recipe.with_training(optimizer=build, penalty=None)
 
 
-@swap(change="a constant learning rate", undoes=("scheduler_misuse",))
+@swap(change="a constant learning rate", undoes=("scheduler_misuse",), size=Size.SETTING)
 def no_scheduler(subject: Any) -> Recipe:
     """No scheduler."""
     if subject.recipe.training.scheduler is None:
         raise Missing("there is no scheduler")
-    return _own_loop(subject.recipe).with_training(scheduler=None)
+    return looped(subject).with_training(scheduler=None)
+
+
+@swap(
+    change="the same loss and optimizer in firstfault's own loop",
+    undoes=("missing_zero_grad", "parameters_not_in_optimizer", "flipped_loss_sign"), size=Size.PART, slot="loop", replaces_loop=True,
+)
+def sound_loop(subject: Any) -> Recipe:
+    """The user's `fit` replaced by a loop that is known to be right; loss, optimizer, rate and epochs stay."""
+    if subject.recipe.training.fit is None:
+        raise Missing("the loop is firstfault's own")
+    return replayed(subject)
 
 
 @swap(
     change="firstfault's own loop, with Adam",
-    undoes=("missing_zero_grad", "missing_eval_mode", "parameters_not_in_optimizer"),
+    undoes=("missing_zero_grad", "missing_eval_mode", "parameters_not_in_optimizer"), size=Size.PART, slot="loop", replaces_loop=True,
 )
 def known_good_loop(subject: Any) -> Recipe:
     """The same model and data in a loop that is known to be right."""

@@ -1,0 +1,81 @@
+"""Whether a target is sound: as good as a simple model on the same prepared data, within the noise."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from firstfault.ablation.testing import Tested, Tester
+
+CLEAR = 3.0
+SLACK = 0.1
+MOST_ROWS, MOST_COLUMNS = 2_000, 256
+
+
+class Health:
+    """The mark that a repaired target has to reach. None where no simple model beats a constant answer.
+
+    The mark is a linear model's score (a table of successors for tokens). Where a linear model is no better than a constant answer by
+    3 standard errors, boosted trees are tried, and nine tenths of their way from the constant answer is the mark.
+    """
+
+    def __init__(self, subject: Any, tester: Tester) -> None:
+        self.subject, self.tester = subject, tester
+
+    @functools.cached_property
+    def mark(self) -> float | None:
+        """The score to reach, by the target's own metric on its own validation."""
+        from firstfault.baseline import baselines
+
+        try:
+            simple = baselines(self.subject)
+        except Exception:                                   # labels or inputs that a simple model can't take
+            return None
+        if math.isfinite(simple.best) and simple.best > simple.prior + CLEAR * simple.error:
+            return simple.best
+        trees = _boosted(self.subject.recipe)
+        if math.isfinite(trees) and trees > simple.prior + CLEAR * simple.error:
+            return simple.prior + (1 - SLACK) * (trees - simple.prior)
+        return simple.best if math.isfinite(simple.best) and simple.best > simple.prior else None
+
+    def sound(self) -> bool:
+        """Whether the unchanged target reaches the mark: then there is nothing to search for."""
+        score = self.tester.bench.full_score()
+        return score is not None and self.mark is not None and score >= self.mark
+
+    def lost(self) -> bool:
+        """Whether the unchanged target is nearer to a constant answer than to the mark."""
+        from firstfault.prior import floor, prior_score
+
+        if self.mark is None:
+            return False
+        recipe, run = self.subject.recipe, self.tester.bench.baseline(self.tester.bench.seeds[0], self.tester.budget.deadline)
+        return floor(recipe, run.score) < (prior_score(recipe, recipe.validation) + self.mark) / 2
+
+    def restored(self, entry: Tested, *, unknown: bool) -> bool:
+        """Whether a repair reaches the mark; `unknown` where there is none, or the repair is judged by another measure."""
+        if self.mark is None or entry.metric != self.tester.bench.metric or entry.kind.same_validation or entry.kind.from_guessing:
+            return unknown
+        return entry.result.after >= self.mark - entry.result.noise
+
+
+def _boosted(recipe: Any) -> float:
+    """The validation score of boosted trees on at most 2,000 rows; −∞ where they don't take the data."""
+    from firstfault.baseline import _matrix, _score
+
+    one = recipe.train.y.ndim == 1 or (recipe.task == "regression" and recipe.train.y.shape[1:] == (1,))
+    if recipe.task not in ("classification", "regression") or not recipe.train.x.is_floating_point() or not one:
+        return -math.inf
+    x, y = _matrix(recipe.train.x)[:MOST_ROWS], recipe.train.y.numpy()[:MOST_ROWS].reshape(-1)
+    if x.shape[1] > MOST_COLUMNS or (recipe.classes and len(np.unique(y)) < 2):
+        return -math.inf
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    model = (HistGradientBoostingClassifier if recipe.classes else HistGradientBoostingRegressor)(max_iter=50, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _score(recipe, model.fit(x, y))
