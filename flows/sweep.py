@@ -1,8 +1,8 @@
-"""The flow that runs an ablation sweep: one change at a time, paired over seeds."""
+"""The flow that runs an ablation sweep: single changes, a grid or a tuned search, paired over seeds."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from firstfault.tasks.ablation import run_sweep
 from firstfault.tasks.run import abandon_run, finish_run, open_run
@@ -13,19 +13,25 @@ from prefect import flow
 def sweep(
     target: str,
     factors: list[str] | None = None,
-    seeds: int = 3,
+    grid: list[str] | None = None,
+    tune: list[str] | None = None,
+    seeds: int | None = None,
     trials: int | None = None,
+    engine: Literal["threads", "processes", "ray"] | None = None,
+    workers: int = 1,
+    resume: bool = False,
     overrides: dict[str, str] | None = None,
 ) -> Any:
-    """Change one thing of a target at a time, over several seeds, and compare with the noise between seeds.
+    """Change a target over several seeds, and compare with the noise between seeds: one thing at a time, a grid, or a tuned search.
 
-    Wraps `firstfault.ablation.sweep`. Results: one MLflow run per trial below the sweep's run, and
-    a table and a plot as artifacts. Launched from the UI (deployment `ablation-sweep`), or locally
-    with `firstfault sweep TARGET`.
+    Wraps `firstfault.ablation.sweep`, which explains the parameters. Results: one MLflow run per trial below the sweep's run,
+    tables and a plot as artifacts, and report.html in the state folder. Launched from the UI (deployment `ablation-sweep`), or locally
+    with `firstfault sweep TARGET`. A sweep that was killed or cancelled goes on with `resume`.
     """
     run = open_run(target, {"overrides": overrides or {}}, kind="sweep")
+    settings = {"factors": factors, "grid": grid, "tune": tune, "seeds": seeds, "n_trials": trials}
     try:
-        result = run_sweep(run, {"factors": factors, "seeds": seeds, "n_trials": trials})
+        result = run_sweep(run, {**settings, "engine": engine, "jobs": workers, "resume": resume})
     except BaseException as error:
         abandon_run(run, error)
         raise

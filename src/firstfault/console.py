@@ -81,19 +81,20 @@ def watch_debug(
     return _show_end(console, view)
 
 
-def watch_sweep(
-    target: str, *, factors: Sequence[str] | None, seeds: int, trials: int | None, overrides: Mapping[str, str]
-) -> dict[str, Any]:
-    """Run the flow `sweep` in this process, show it, and return its table.
+def watch_sweep(target: str, *, overrides: Mapping[str, str], **settings: Any) -> dict[str, Any]:
+    """Run the flow `sweep` in this process, show it, and return its table; `settings` are the flow's parameters.
 
     Raises:
-        FirstfaultError: for a bad target, or a server that does not answer.
+        FirstfaultError: for a bad target or bad settings, or a server that does not answer.
     """
+    from firstfault.ablation.plan import expect
+    from firstfault.report.sweep_terminal import show_sweep
     from firstfault.session import locate, preflight
 
     console = Console()
     place = locate(target)
     with _quiet(console):
+        expect(settings)
         name = preflight(place, overrides).name
         state = _enter(place)
         _with_prefect(state)
@@ -102,14 +103,11 @@ def watch_sweep(
         from firstfault.flows.sweep import sweep
 
         with _told_when_full(state):
-            final = sweep(
-                place, factors=list(factors) if factors else None, seeds=seeds, trials=trials, overrides=dict(overrides),
-                return_state=True,
-            )
+            final = sweep(place, overrides=dict(overrides), **settings, return_state=True)
             if not final.is_completed():
                 _raise(final)
     result: dict[str, Any] = final.result()
-    _show_sweep(console, result)
+    show_sweep(console, result)
     return result
 
 
@@ -269,26 +267,6 @@ def _mlflow_place(ended: Ended) -> str:
     server = server_url(state, state.mlflow_uri)
     run = f"run {ended.verdict.mlflow_run_id}"
     return f"{server} ({run})" if server else f"{state.mlflow_uri} ({run}; `firstfault up` serves it)"
-
-
-def _show_sweep(console: Console, result: Mapping[str, Any]) -> None:
-    table = Table(title=f"{result['target']}: {result['metric']} with one change at a time", title_justify="left")
-    for column in ("change", "mean", "difference", "p", "seeds", "verdict"):
-        table.add_column(column, no_wrap=column != "verdict", justify="right" if column in ("mean", "difference", "p", "seeds") else "left")
-    for row in result["rows"]:
-        verdict = f"{row['verdict']}: {row['reason']}" if row["reason"] else str(row["verdict"])
-        spread = f" ± {row['std']:.4f}" if isinstance(row["std"], float) else ""
-        mean = f"{row['mean']:.4f}{spread}" if isinstance(row["mean"], float) else "–"
-        table.add_row(
-            str(row["change"]), mean, _number(row["difference"], "+.4f"), _number(row["p_value"], ".3f"), str(row["seeds"]), verdict
-        )
-    console.print(table)
-    if result["noise"] is not None:
-        console.print(f"changes within ± {result['noise']:.4f} of the baseline are noise between seeds; best: {result['best']}")
-
-
-def _number(value: Any, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) else "–"
 
 
 @contextmanager

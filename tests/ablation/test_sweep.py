@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -16,7 +12,7 @@ from torch import nn
 
 from firstfault.ablation.plot import plot_sweep
 from firstfault.ablation.sweep import FACTORS, sweep
-from firstfault.errors import TargetError
+from firstfault.errors import FirstfaultError, TargetError
 
 FEW = ["higher_rate", "lower_rate", "batches_of_32"]
 
@@ -77,7 +73,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(subject_of):
     trials = []
     first = sweep(subject_of(folder="one"), factors=FEW, n_trials=4, on_trial=trials.append)
     assert len(trials) == 4 and row_of(first, "higher_rate").verdict == "pending"
-    second = sweep(subject_of(folder="two"), factors=FEW, on_trial=trials.append)
+    second = sweep(subject_of(folder="two"), factors=FEW, on_trial=trials.append, resume=True)
     assert len(trials) == 9 and len({(trial.factor, trial.seed) for trial in trials}) == 9
     whole = sweep(subject_of(folder="three"), factors=FEW, storage=InMemoryStorage(), study_name="whole")
     assert second.rows == whole.rows
@@ -89,67 +85,6 @@ def test_another_target_does_not_take_over_old_results(subject_of):
     sweep(subject_of(folder="one"), factors=FEW[:1], seeds=2, on_trial=trials.append)
     sweep(subject_of(folder="two", lr=1e-3), factors=FEW[:1], seeds=2, on_trial=trials.append)
     assert len(trials) == 8
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, {folder!r})
-from firstfault.ablation.sweep import sweep
-from firstfault.subject import Subject
-from firstfault.target import load_target
-steps = 0
-
-def die_in_the_third(trial):
-    global steps
-    steps += 1
-    if steps == 3 and {kill}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    print(trial.factor, trial.seed, flush=True)
-
-subject = Subject(load_target({target!r}), Path({folder!r}) / "run")
-result = sweep(subject, factors={factors!r}, on_trial=die_in_the_third)
-print("rows", [row.verdict for row in result.rows])
-"""
-
-TARGET = """
-from functools import partial
-import numpy as np, torch
-from torch import nn
-from firstfault import Data, Target, Training
-
-random = np.random.default_rng(0)
-y = random.integers(0, 2, 300)
-X = (random.normal(size=(300, 4)) + 2 * y[:, None]).astype("float32")
-target = Target(
-    "killed", data=Data(train=(X, y)), model=lambda: nn.Linear(4, 2),
-    training=Training(optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=2),
-)
-"""
-
-
-def test_a_sweep_killed_in_a_training_resumes(tmp_path):
-    """After kill -9 in a training, the next sweep repeats only that one, even past a torn journal line."""
-    (tmp_path / "target.py").write_text(TARGET)
-    journal = tmp_path / "state" / "optuna.journal"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def run(kill):
-        place = {"folder": str(tmp_path), "target": str(tmp_path / "target.py")}
-        code = KILLED.format(**place, factors=FEW[:2], kill=kill)
-        command = [sys.executable, "-c", code]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    killed = run(True)
-    assert killed.returncode == -signal.SIGKILL
-    with journal.open("a") as file:
-        file.write('{"op_code": 4, "wor')
-    resumed = run(False)
-    assert resumed.returncode == 0, resumed.stderr
-    first, second = killed.stdout.split("\n")[:-1], resumed.stdout.split("\n")[:-1]
-    assert len(first) == 2 and len(second) == 8
-    assert not set(first) & set(second)
-    assert "pending" not in second[-1]
 
 
 def test_threads_give_a_whole_table(subject_of):
@@ -186,7 +121,7 @@ def test_the_picture_shows_a_sweep(subject_of, tmp_path):
     [
         ({"seeds": 1}, "seeds must be 2 to 32, but got 1"),
         ({"jobs": 0}, "jobs must be at least 1"),
-        ({"engine": "ray"}, "engine must be one of threads"),
+        ({"engine": "clouds"}, "engine must be one of threads, processes, ray, but got 'clouds'"),
         ({"n_trials": 0}, "n_trials must be at least 1"),
     ],
 )
@@ -208,12 +143,72 @@ def test_a_target_without_a_model_is_refused(subject_of):
         sweep(subject_of(model=None))
 
 
-def test_a_study_of_other_seeds_is_not_mixed(subject_of):
-    """A named study that was made for another first seed is refused in one sentence."""
+def test_without_resume_a_sweep_begins_anew_and_points_out_what_was_left(subject_of, caplog):
+    """Nothing of a sweep that ended early is taken over unasked; the sentence says how it is."""
+    trials = []
+    sweep(subject_of(folder="one", epochs=1), factors=FEW[:1], seeds=2, n_trials=3, on_trial=trials.append)
+    sweep(subject_of(folder="two", epochs=1), factors=FEW[:1], seeds=2, on_trial=trials.append)
+    assert len(trials) == 7
+    assert caplog.messages == ["an earlier sweep of this target ended early, after 3 trainings; --resume goes on with it"]
+
+
+def test_resume_alone_goes_on_with_the_last_sweep_as_it_was_begun(subject_of):
+    """Mode, changes and seeds are those of the sweep that is resumed."""
+    begun = sweep(subject_of(folder="one", epochs=1), grid="lr=0.001,0.1", seeds=2, n_trials=2)
+    ended = sweep(subject_of(folder="two", epochs=1), resume=True)
+    assert begun.left == 4 and ended.left == 2 and ended.study == begun.study      # the limit of trainings is taken over too
+    whole = sweep(subject_of(folder="three", epochs=1), resume=True, n_trials=9)
+    assert whole.left == 0 and [row.seeds for row in whole.rows] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), [
+    ({}, None, "there must be a sweep to resume, but there is none of small$"),
+    ({}, {"lr": 1e-3}, "none of small as it is now: its data, settings, network or source have changed"),
+    ({"grid": "lr=0.1"}, {}, "none of small with these settings"),
+], ids=["never swept", "target has changed", "other mode"])
+def test_there_must_be_something_to_resume(subject_of, first, second, expected):
+    """The sentence says why there is nothing."""
+    if second is not None:
+        sweep(subject_of(epochs=1), **{"factors": FEW[:1], "seeds": 2, "n_trials": 1} | first | ({"factors": None} if first else {}))
+    with pytest.raises(TargetError, match=expected):
+        sweep(subject_of(folder="two", epochs=1, **(second or {})), factors=FEW[:1], resume=True)
+
+
+def test_a_named_study_is_not_written_over(subject_of):
+    """A name that is taken is refused; with resume it is gone on with."""
     storage = InMemoryStorage()
-    sweep(subject_of(epochs=1), factors=FEW[:1], seeds=2, storage=storage, study_name="mine")
-    with pytest.raises(TargetError, match="study_name must be new"):
-        sweep(subject_of(epochs=1, seed=5), factors=FEW[:1], seeds=2, storage=storage, study_name="mine")
+    settings = {"factors": FEW[:1], "seeds": 2, "storage": storage, "study_name": "mine"}
+    first = sweep(subject_of(epochs=1), n_trials=1, **settings)
+    with pytest.raises(TargetError, match="study_name must be new, but there is a study 'mine'"):
+        sweep(subject_of(epochs=1), **settings)
+    assert first.left == 3 and sweep(subject_of(epochs=1), resume=True, **settings).left == 0
+
+
+@pytest.mark.parametrize(("storage", "expected"), [
+    ("file/optuna.journal", "the sweep's storage .*optuna.journal must be writable, but: (Not a directory|File exists)"),
+    ("gone/db.sqlite", "the sweep's storage sqlite:.*db.sqlite must be writable, but: .*unable to open database file"),
+    ("nonsense", "the sweep's storage nonsense must be writable, but: it is no database URL"),
+])
+def test_a_storage_that_does_not_work_is_one_sentence(subject_of, tmp_path, storage, expected):
+    """A journal below a file, a database in a folder that isn't there, and no URL at all."""
+    (tmp_path / "file").write_text("")
+    place = {"file": tmp_path / storage, "gone": f"sqlite:///{tmp_path}/{storage}"}.get(storage.split("/")[0], storage)
+    with pytest.raises(FirstfaultError, match=expected) as refused:
+        sweep(subject_of(), factors=FEW, storage=place)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_the_password_of_a_storage_is_not_said(subject_of):
+    """Only the rest of the URL is."""
+    with pytest.raises(FirstfaultError) as refused:
+        sweep(subject_of(), factors=FEW, storage="postgresql://me:s3cret@127.0.0.1:1/sweeps")
+    assert "s3cret" not in str(refused.value) and "me:***@127.0.0.1" in str(refused.value)
+
+
+def test_a_target_whose_model_raises_is_refused(subject_of):
+    """The sentence says where the user's code raised."""
+    with pytest.raises(TargetError, match="a sweep trains the target, but model raised ZeroDivisionError"):
+        sweep(subject_of(model=lambda: 1 / 0))
 
 
 def test_a_model_of_saturating_units_is_changed_to_relu(subject_of):
@@ -224,3 +219,18 @@ def test_a_model_of_saturating_units_is_changed_to_relu(subject_of):
         storage=InMemoryStorage(), study_name="relu",
     )
     assert row_of(result, "relu_for_saturating").seeds == 2
+
+
+def test_a_users_own_loop_is_varied_by_its_replay(subject_of):
+    """The rate of a `fit` is changed in its replay, and compared with the replay unchanged."""
+
+    def fit(model, train, validation):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        for _ in range(4):
+            for x, y in train:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), y).backward()
+                optimizer.step()
+
+    result = sweep(subject_of(fit=fit), factors=["adam", "higher_rate"], seeds=2, storage=InMemoryStorage(), study_name="own loop")
+    assert row_of(result, "higher_rate").verdict == "better" and row_of(result, "higher_rate").seeds == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from firstfault.ablation.sweep import SweepResult, SweepRow
+from firstfault.ablation.table import SweepResult, SweepRow
 
 COLOURS = {
     "baseline": "#333333", "better": "#1a7f37", "worse": "#c62828", "within noise": "#6e7781",

@@ -1,109 +1,134 @@
-"""The Optuna study behind a sweep: which trainings are done, which were killed, and which are left."""
+"""The Optuna studies behind sweeps: which trainings of which sweep are done, which were killed, and which are left."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
+import re
 import socket
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from firstfault.ablation.trial import BASELINE, settings_of
-from firstfault.errors import FirstfaultError, TargetError
+from firstfault.ablation.measuring import Job, Measured, OnEpoch, SweepTrial
+from firstfault.errors import FirstfaultError
 
 MOST_SEEDS = 32
+STORAGE = "FIRSTFAULT_OPTUNA_STORAGE"
 Pair = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One ended training: its score, the unchanged target's where it is judged anew, and how it ended."""
-
-    score: float
-    before: float | None
-    finite: bool
+Place = Any
+"""Where studies are kept: the path of a journal file, an Optuna storage or its URL."""
 
 
 class SweepStudy:
-    """Trainings by factor and seed, kept in an Optuna storage, so that a killed sweep goes on where it was.
+    """Trainings by factor and seed, each kept as a trial as soon as it has ended.
 
     Args:
-        storage: an Optuna storage or its URL, or the path of a journal file.
+        place: where the study is kept.
         name: of the study; one with the same name is continued.
-        factors: every factor that the study may ever hold.
-        first_seed: of the seeds, which are counted up from there.
+        plan: what the study is of, as JSON values; kept with it.
+        sampler: of the values of a search; left out, only given values are run.
+        pruner: of a search.
 
     Raises:
-        TargetError: when a study of that name was made for other factors or seeds.
         FirstfaultError: when the storage can't be read or written.
     """
 
-    def __init__(self, storage: Any, name: str, factors: Sequence[str], first_seed: int) -> None:
+    def __init__(self, place: Place, name: str, plan: Mapping[str, Any] | None = None, sampler: Any = None, pruner: Any = None) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        logging.getLogger("optuna").setLevel(logging.WARNING)
-        self.name, self.factors, self.first_seed = name, [BASELINE, *sorted(factors)], first_seed
-        try:
-            opened = _journal(storage) if isinstance(storage, Path) else storage
+        _quiet()
+        self.place, self.name = place, name
+        self._running: dict[int, Any] = {}
+        with _told(place):
             self.study = optuna.create_study(
-                storage=opened, study_name=name, load_if_exists=True, direction="maximize", sampler=_sampler()
+                storage=opened(place), study_name=name, load_if_exists=True, direction="maximize",
+                sampler=sampler or optuna.samplers.RandomSampler(seed=0), pruner=pruner or optuna.pruners.NopPruner(),
             )
-            self._check_space()
+            if plan is not None and self.plan is None:
+                self.study.set_user_attr("plan", dict(plan))
+                self.study.set_user_attr("begun", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
             self._bury_killed()
-        except OSError as error:
-            reason = error.strerror or error
-            raise FirstfaultError(f"the sweep's storage {storage} must be writable, but: {reason}") from error
 
-    def ended(self) -> dict[Pair, Scored]:
-        """The trainings that have ended, by factor and seed; of two for one pair, the first."""
-        import optuna
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """What the study was begun for."""
+        return self.study.user_attrs.get("plan")
 
-        found: dict[Pair, Scored] = {}
-        for trial in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
-            pair = (trial.params["factor"], trial.params["seed"])
-            attributes = trial.user_attrs
-            found.setdefault(pair, Scored(float(trial.value), attributes["before"], attributes["finite"]))
+    @property
+    def finished(self) -> bool:
+        """Whether every training that was wanted has ended."""
+        return bool(self.study.user_attrs.get("finished"))
+
+    def finish(self, whole: bool) -> None:
+        """Note whether every training that was wanted has ended."""
+        self.study.set_user_attr("finished", whole)
+
+    def trials(self) -> list[SweepTrial]:
+        """The trainings that have ended, in the order in which they began."""
+        return [SweepTrial.of(job, measured) for job, measured in self.measured()]
+
+    def ended(self) -> dict[Pair, Measured]:
+        """What has ended, by factor and seed; of two for one pair, the first."""
+        found: dict[Pair, Measured] = {}
+        for job, measured in self.measured():
+            found.setdefault((job.factor, job.seed), measured)
         return found
 
-    def run(self, pairs: Sequence[Pair], measure: Callable[[str, int], Scored], jobs: int = 1) -> None:
-        """Measure each pair, and keep each result at once; what a killed sweep had enqueued is dropped."""
+    def give(self, job: Job, params: Mapping[str, Any], distributions: Mapping[str, Any]) -> Job:
+        """Begin a trial of given parameters; the job with its number."""
+        attributes = _identity(job)
+        with _told(self.place):
+            self.study.enqueue_trial(dict(params), user_attrs=attributes)
+            while True:
+                trial = self.study.ask(dict(distributions))
+                if all(trial.user_attrs.get(name) == value for name, value in attributes.items()):
+                    return self._begun(trial, job)
+                self._drop(trial.number)                # what a killed sweep had enqueued
+
+    def ask(self, distributions: Mapping[str, Any], job_of: Callable[[dict[str, Any]], Job]) -> Job:
+        """Begin a trial of values that the sampler chooses."""
+        with _told(self.place):
+            trial = self.study.ask(dict(distributions))
+            job = job_of(trial.params)
+            for name, value in _identity(job).items():
+                trial.set_user_attr(name, value)
+            return self._begun(trial, job)
+
+    def tell(self, job: Job, measured: Measured) -> None:
+        """Keep what a job gave."""
         import optuna
 
-        wanted = set(pairs)
+        state = optuna.trial.TrialState.PRUNED if measured.pruned else optuna.trial.TrialState.COMPLETE
+        with _told(self.place):
+            self._running.pop(job.number).set_user_attr("measured", asdict(measured))
+            self.study.tell(job.number, None if measured.pruned else measured.score, state)
 
-        def objective(trial: Any) -> float:
-            trial.set_user_attr("owner", _owner())
-            pair = (
-                trial.suggest_categorical("factor", self.factors),
-                trial.suggest_int("seed", self.first_seed, self.first_seed + MOST_SEEDS - 1),
-            )
-            if pair not in wanted:
-                raise optuna.TrialPruned()
-            wanted.discard(pair)
-            scored = measure(*pair)
-            trial.set_user_attr("before", scored.before)
-            trial.set_user_attr("finite", scored.finite)
-            return scored.score
+    def _begun(self, trial: Any, job: Job) -> Job:
+        trial.set_user_attr("owner", _owner())
+        self._running[trial.number] = trial
+        return replace(job, number=trial.number, trial_id=trial._trial_id if job.trial_id is not None else None)
 
-        waiting = len(self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)))
-        for factor, seed in pairs:
-            self.study.enqueue_trial({"factor": factor, "seed": seed})
-        if pairs:
-            self.study.optimize(objective, n_trials=waiting + len(pairs), n_jobs=jobs)
+    def _drop(self, number: int) -> None:
+        import optuna
 
-    def _check_space(self) -> None:
-        space = {"factors": self.factors, "first_seed": self.first_seed}
-        known = self.study.user_attrs.get("space")
-        if known is None:
-            self.study.set_user_attr("space", space)
-        elif known != space:
-            raise TargetError(f"study_name must be new, but {self.name!r} has other factors or seeds")
+        self.study.tell(number, state=optuna.trial.TrialState.FAIL)
+
+    def measured(self) -> Iterator[tuple[Job, Measured]]:
+        """The jobs that have ended, with what they gave, in the order in which they began."""
+        import optuna
+
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        for trial in self.study.get_trials(deepcopy=False, states=states):
+            known = trial.user_attrs
+            if "measured" in known:
+                values = known["measured"]
+                job = Job(trial.number, known["factor"], known["change"], known["seed"], known["values"])
+                yield job, Measured(**{**values, "epochs": tuple(values["epochs"])})
 
     def _bury_killed(self) -> None:
         import optuna
@@ -111,15 +136,93 @@ class SweepStudy:
         for trial in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             owner = trial.user_attrs.get("owner")
             if owner is not None and not _lives(owner):
-                self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                self._drop(trial.number)
 
 
-def _sampler() -> Any:
+def _identity(job: Job) -> dict[str, Any]:
+    return {"factor": job.factor, "change": job.change, "seed": job.seed, "values": dict(job.values) if job.values is not None else None}
+
+
+def earlier(place: Place, prefix: str) -> list[str]:
+    """The names of the studies in a storage: those of a prefix and a number, in the order of their numbers; all, for an empty prefix.
+
+    Raises:
+        FirstfaultError: when the storage can't be read.
+    """
     import optuna
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.BruteForceSampler(seed=0)
+    _quiet()
+    with _told(place):
+        names: list[str] = optuna.get_all_study_names(opened(place))
+    if not prefix:
+        return names
+    found = [name for name in names if name.startswith(prefix) and name.removeprefix(prefix).isdigit()]
+    return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
+
+
+def follower(place: Place, name: str, pruner: Any) -> Callable[[int], OnEpoch]:
+    """For a trial of a study in any process: what reports the score of an epoch, and says whether to give the trial up."""
+    import optuna
+
+    _quiet()
+    study = optuna.load_study(storage=opened(place), study_name=name, sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
+
+    def follow(trial_id: int) -> OnEpoch:
+        trial = optuna.trial.Trial(study, trial_id)
+
+        def on_epoch(number: int, score: float) -> bool:
+            trial.report(score, number)
+            return trial.should_prune()
+
+        return on_epoch
+
+    return follow
+
+
+def usual_place(journal: Path) -> Place:
+    """`FIRSTFAULT_OPTUNA_STORAGE`, for a database that several machines share; else the journal of the state folder."""
+    return os.environ.get(STORAGE) or journal
+
+
+_opened: dict[Path, tuple[int, Any]] = {}
+
+
+def opened(place: Place) -> Any:
+    """What Optuna takes as a storage; a journal is opened once per process."""
+    if not isinstance(place, Path):
+        return place
+    known = _opened.get(place)
+    if known is None or known[0] != os.getpid() or not place.exists():
+        _opened[place] = (os.getpid(), _journal(place))
+    return _opened[place][1]
+
+
+def _quiet() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@contextmanager
+def _told(place: Place) -> Iterator[None]:
+    """Say in one sentence that a storage doesn't work."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    try:
+        yield
+    except (OSError, ImportError, SQLAlchemyError, StorageInternalError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        if isinstance(error, ArgumentError):
+            reason = "it is no database URL"
+        raise FirstfaultError(f"the sweep's storage {_shown(place)} must be writable, but: {_shown(reason)}") from error
+
+
+def _shown(place: Any) -> str:
+    """A place without the password of a URL in it."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", str(place))
 
 
 def _journal(path: Path) -> Any:
@@ -162,28 +265,3 @@ def _lives(owner: Sequence[Any]) -> bool:
         return bool(abs(psutil.Process(pid).create_time() - born) < 1.0)
     except psutil.Error:
         return False
-
-
-def fingerprint(subject: Any) -> str:
-    """A short digest of what a training of the target depends on: data, settings, network, source files."""
-    from firstfault.session import data_digest
-
-    parts: list[str] = [data_digest(subject), repr(subject.model), repr(sorted(_settings(subject).items()))]
-    file = subject.target.file
-    if file is not None:
-        parts += [path.read_text(errors="replace") for path in _sources(file)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
-
-
-def _settings(subject: Any) -> Mapping[str, Any]:
-    values = settings_of(subject.recipe)
-    return {key: value if isinstance(value, int | float) else str(value) for key, value in values.items()}
-
-
-def _sources(file: Path) -> list[Path]:
-    """The target's file and the modules beside and below it that it has imported."""
-    folder = file.resolve().parent
-    places = {getattr(module, "__file__", None) for module in list(sys.modules.values())} - {None}
-    loaded = {Path(str(place)).resolve() for place in places}
-    own = {path for path in loaded if path.suffix == ".py" and path.is_relative_to(folder) and path.is_file()}
-    return sorted({file.resolve(), *(path for path in own if "site-packages" not in path.parts)})

@@ -68,7 +68,7 @@ def render_page(
     reports = {report.layer: report for report in verdict.layers}
     training = reports.get(Layer.TRAINING)
     blame = blamed(verdict.layers, context.network) if context.network is not None else {}
-    template = _environment().get_template("report.html")
+    template = environment().get_template("report.html")
     return template.render(
         verdict=verdict,
         context=context,
@@ -84,14 +84,15 @@ def render_page(
         cleared=_cleared(verdict),
         safety=_safety(verdict),
         ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
-        images=[_data_url(image_png(small(image))) for image in _images(context)],
-        plots={title: _data_url(png) for title, png in context.plots.items()},
+        images=[data_url(image_png(small(image))) for image in _images(context)],
+        plots={title: data_url(png) for title, png in context.plots.items()},
         time=_time(verdict),
         css=(HERE / "report.css").read_text(encoding="utf-8"),
     )
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """The templates of this folder, with what they call."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -194,7 +195,8 @@ def _images(context: ReportContext) -> list[Any]:
     return [] if context.sample_images is None else list(context.sample_images[:16])
 
 
-def _data_url(png: bytes) -> str:
+def data_url(png: bytes) -> str:
+    """A picture as an address that holds it."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 

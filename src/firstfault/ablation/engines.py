@@ -1,0 +1,179 @@
+"""Where the trainings of a sweep run: in this process, in threads of it, in processes of their own, or on Ray.
+
+    Engine ── Threads     share the subject, and torch's random generator
+           ├─ Processes   (workers.py) each loads the target anew
+           └─ OnRay       (on_ray.py) the same, on any machine of a Ray cluster
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from firstfault.ablation.measuring import Job, Measured, Measuring
+from firstfault.ablation.study import Place
+from firstfault.session import RunRef
+
+ENGINES = ("threads", "processes", "ray")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How another process comes to the same target: the run to load it by, the digest of its tensors, and the study to report to."""
+
+    run: RunRef
+    digest: str
+    place: Place = None
+    study: str = ""
+
+
+class Engine(Protocol):
+    """Workers that do jobs. `free` says how many more can be begun; `ended` waits for one, and gives None for a job whose process died."""
+
+    @property
+    def free(self) -> int: ...
+
+    @property
+    def busy(self) -> int: ...
+
+    def begin(self, job: Job) -> None: ...
+
+    def ended(self) -> list[tuple[Job, Measured | None]]: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+
+
+def drive(engine: Engine, ask: Callable[[], Job | None], tell: Callable[[Job, Measured | None], None]) -> None:
+    """Give every free worker what `ask` gives, until it gives None, and hand each result to `tell`."""
+    more = True
+    while more or engine.busy:
+        while more and engine.free:
+            job = ask()
+            if job is None:
+                more = False
+            else:
+                engine.begin(job)
+        if engine.busy:
+            for job, measured in engine.ended():
+                tell(job, measured)
+
+
+class Threads:
+    """One training at a time in this thread, or several in threads that share torch's random generator."""
+
+    def __init__(self, measure: Measuring, count: int) -> None:
+        self.measure, self.count = measure, count
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+        self._running: dict[Future[Measured], Job] = {}
+
+    @property
+    def busy(self) -> int:
+        """How many trainings run."""
+        return len(self._running)
+
+    @property
+    def free(self) -> int:
+        """How many more can be begun."""
+        return self.count - self.busy
+
+    def begin(self, job: Job) -> None:
+        """Begin a training; without a pool, it has ended when this returns."""
+        if self._pool is not None:
+            self._running[self._pool.submit(self.measure, job)] = job
+            return
+        done: Future[Measured] = Future()
+        done.set_result(self.measure(job))
+        self._running[done] = job
+
+    def ended(self) -> list[tuple[Job, Measured | None]]:
+        """Wait until at least one training has ended."""
+        done, _ = concurrent.futures.wait(self._running, return_when=concurrent.futures.FIRST_COMPLETED)
+        return [(self._running.pop(future), future.result()) for future in done]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def engine_of(name: str, count: int, measure: Measuring, origin: Origin | None) -> Engine:
+    """The engine of that name with that many workers.
+
+    Raises:
+        PrerequisiteError: when it is not installed.
+        ValueError: for one that needs an origin without having one.
+    """
+    if name == "threads":
+        return Threads(measure, count)
+    if origin is None:
+        raise ValueError(f"engine {name!r} loads the target in other processes: hand over `origin`, the RunRef of a target's file")
+    if name == "processes":
+        from firstfault.ablation.workers import Processes
+
+        return Processes(origin, count)
+    from firstfault.ablation.on_ray import OnRay
+
+    return OnRay(origin, count)
+
+
+def threads_for(count: int) -> int:
+    """Torch's threads for one of that many workers, so that together they have a thread a core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // count)
+
+
+class Host:
+    """The target in a process of its own; it does jobs, and gives a word and a value: measured, refused or broken."""
+
+    def __init__(self, origin: Origin, threads: int) -> None:
+        self.origin, self.threads = origin, threads
+        self._measure: Measuring | None = None
+
+    def open(self) -> tuple[str, Any]:
+        """Load the target: `ready`, or `refused` with the sentence that says why."""
+        import torch
+
+        from firstfault.errors import FirstfaultError, Missing, UserCodeError
+
+        torch.set_num_threads(min(self.threads, torch.get_num_threads()))
+        try:
+            self._measure = self._opened()
+        except (FirstfaultError, Missing, UserCodeError) as error:
+            return "refused", str(error)
+        return "ready", os.getpid()
+
+    def do(self, job: Job) -> tuple[str, Any]:
+        """Do a job: `measured`, or `broken` with the traceback where firstfault itself failed."""
+        import traceback
+
+        try:
+            if self._measure is None and (opened := self.open())[0] == "refused":
+                return opened
+            assert self._measure is not None
+            return "measured", self._measure(job)
+        except Exception:
+            return "broken", traceback.format_exc()
+
+    def _opened(self) -> Measuring:
+        from firstfault.ablation.measuring import digest
+        from firstfault.ablation.search import pruner
+        from firstfault.ablation.study import follower
+        from firstfault.errors import TargetError
+        from firstfault.session import open_subject
+
+        self._folder = tempfile.TemporaryDirectory(prefix="firstfault-worker-")
+        with open_subject(replace(self.origin.run, folder=self._folder.name)) as subject:
+            if digest(subject.recipe) != self.origin.digest:
+                raise TargetError("every process must load the same data, but this target's differ each time; seed its random numbers, or use --engine threads")
+            follow = follower(self.origin.place, self.origin.study, pruner()) if self.origin.study else None
+            return Measuring(subject, follow)

@@ -1,0 +1,70 @@
+"""The report of a sweep: one HTML file with its table, pictures and trainings, that needs no network and no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from firstfault.ablation.table import SweepResult
+from firstfault.report import pictures
+from firstfault.report.markdown import escape
+from firstfault.report.page import HERE, data_url, environment
+
+MOST_TRIALS = 300
+MODES = {
+    "factors": "One change at a time", "grid": "Every combination of the values",
+    "tune": "The best settings that a search found",
+}
+
+
+def write_sweep_report(
+    result: SweepResult, folder: Path, *, plots: Mapping[str, bytes], links: Mapping[str, str] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `report.html` into `folder`, and return its path.
+
+    Args:
+        result: the sweep.
+        folder: of the run.
+        plots: Optuna's plots, PNG bytes by title.
+        links: URLs of the MLflow and Prefect runs, by title.
+        facts: versions, seed, commit, data digest.
+    """
+    rows = [{"noise": result.noise, **row} if result.noise is not None else row for row in result.table()]
+    page = environment().get_template("sweep.html").render(
+        result=result, headline=headline(result), lead=MODES[result.mode], rows=_filled(result.table(), () if result.mode == "factors" else ("factor",)),
+        plot=pictures.change_plot([row for row in rows if row["verdict"] != "baseline"]),
+        plots={title: data_url(png) for title, png in plots.items()}, trials=_filled(result.trial_table()), most=MOST_TRIALS,
+        importances=[{"of": name, "share": share} for name, share in result.importances.items()],
+        links=links or {}, facts={"written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "study": result.study, **(facts or {})},
+        css=(HERE / "report.css").read_text(encoding="utf-8"),
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _filled(rows: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The rows without the columns that are empty in all of them."""
+    return [{name: value for name, value in row.items() if name not in without and any(other[name] != "" for other in rows)} for row in rows]
+
+
+def sweep_markdown(result: SweepResult) -> str:
+    """A sweep for a Prefect artifact: the sentence, and the table."""
+    rows = result.table()
+    columns = ("change", "mean", "difference", "p_value", "verdict", "seeds", "reason")
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(escape(row[name]) for name in columns) for row in rows)]
+    noise = "" if result.noise is None else f"Validation {result.metric}; differences up to ± {result.noise:.4f} are noise.\n\n"
+    return f"# {escape(headline(result))}\n\n{noise}" + "\n".join(f"| {line} |" for line in lines)
+
+
+def headline(result: SweepResult) -> str:
+    """What came of a sweep, in a sentence."""
+    better = [row for row in result.rows if row.verdict == "better"]
+    if better:
+        best = next(row for row in better if row.change == result.best)
+        return f"{best.change}: {result.metric} {best.difference:+.3f}"
+    pending = any(row.verdict == "pending" for row in result.rows) or result.noise is None
+    return "Not every training has ended" if pending else "Nothing is better than the target as it is"
