@@ -34,6 +34,12 @@ def test_a_cause_replaces_its_symptom():
     assert [fault.fault for fault in standing_faults(report({"diverged": 0.8}), [])] == ["diverged"]
 
 
+def test_what_a_cause_brings_about_is_listed_under_it():
+    """The message of a symptom becomes evidence of the cause that stands; that of another fault does not."""
+    found = standing_faults(report({"wrong_loss_reduction": 0.92}, {"diverged": 0.5, "learning_rate_too_high": 0.4}, {"overfitting": 0.6}), [])
+    assert [(fault.fault, fault.evidence) for fault in found] == [("wrong_loss_reduction", ("measured 0", "measured 1"))]
+
+
 def test_a_refuted_proof_still_stands_but_a_refuted_symptom_does_not():
     """Structure outweighs a swap that changed nothing."""
     refuted = [Outcome("dead_relu", False, swap(0.5, 0.5))]

@@ -148,6 +148,9 @@ FAULTS: dict[str, FaultKind] = {
     for name, (wrong, remedy) in rows.items()
 }
 
+_OF_LARGE_STEPS = frozenset({"nonfinite_loss", "diverged", "oscillating", "exploding_gradient"})
+_OF_SMALL_STEPS = frozenset({"learning_rate_too_low", "too_few_epochs", "batch_size_too_large", "wrong_optimizer", "stalled"})
+
 EXPLAINS: dict[str, frozenset[str]] = {
     # a split cut from sorted data lacks classes, and looks like drift
     "degenerate_split": frozenset({"missing_class", "covariate_drift", "label_drift"}),
@@ -160,10 +163,30 @@ EXPLAINS: dict[str, frozenset[str]] = {
     # equal units are as good as one: nothing bends, and they may be silent together
     "constant_init": frozenset({"missing_nonlinearity", "dead_relu", "unused_parameters", "insufficient_capacity"}),
     "exploding_init": frozenset({"saturating_activation", "numerically_unstable", "dead_relu"}),
+    "saturating_activation": frozenset({"vanishing_gradient", "stalled"}),
+    "numerically_unstable": frozenset({"nonfinite_loss"}),
     # what softmax over one unit gives is constant, and its gradient 0
     "single_unit_softmax": frozenset({"redundant_softmax", "detached_graph", "wrong_output_activation"}),
     # softmax over the batch leaves no distribution over the classes
     "softmax_wrong_axis": frozenset({"missing_output_activation"}),
+    # steps that are too large break the training in every way
+    "learning_rate_too_high": _OF_LARGE_STEPS | {"stalled"},
+    "learning_rate_too_low": frozenset({"stalled"}),
+    # gradients of hundreds of samples, or of all steps before, make every step as large as a rate that is far too high
+    "wrong_loss_reduction": frozenset({"learning_rate_too_high", "wrong_optimizer"}) | _OF_LARGE_STEPS,
+    "missing_zero_grad": frozenset({"learning_rate_too_high", "wrong_optimizer"}) | _OF_LARGE_STEPS,
+    # what learns nothing, or too little of the whole, looks like one that learns too slowly
+    "gradient_clipped_away": _OF_SMALL_STEPS | {"vanishing_gradient", "frozen_parameters", "detached_graph"},
+    "parameters_not_in_optimizer": _OF_SMALL_STEPS,
+    "over_regularised": _OF_SMALL_STEPS,
+    "scheduler_misuse": _OF_SMALL_STEPS,
+    "wrong_loss": _OF_SMALL_STEPS | {"vanishing_gradient", "frozen_parameters", "detached_graph", "learning_rate_too_high"},
+    "flipped_loss_sign": _OF_SMALL_STEPS | {"learning_rate_too_high"} | _OF_LARGE_STEPS,
+    # few steps, or an end that comes early, are too few passes
+    "batch_size_too_large": frozenset({"too_few_epochs", "stalled"}),
+    "batch_size_too_small": frozenset({"oscillating"}),
+    "early_stopping_misconfigured": frozenset({"too_few_epochs", "learning_rate_too_low", "stalled"}),
+    "no_shuffle": frozenset({"oscillating"}),
     # columns that changed places differ in value
     "schema_mismatch": frozenset({"train_serve_skew"}),
     # a served network of fresh weights is wrong in every other way as well

@@ -46,12 +46,16 @@ class Swap:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The test of one suspected fault: `confirmed` is None when no swap could test it, and why in `reason`."""
+    """The test of one suspected fault: `confirmed` is None when no swap could test it, and why in `reason`.
+
+    `beside` are the faults that had to be undone with it: each of them is shown to be needed, and none is the other's symptom.
+    """
 
     fault: str
     confirmed: bool | None
     swap: Swap | None = None
     reason: str = ""
+    beside: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """This outcome as JSON values."""
@@ -61,7 +65,7 @@ class Outcome:
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
         """The outcome that `to_json` wrote."""
         swap = values.get("swap")
-        return cls(values["fault"], values["confirmed"], Swap(**swap) if swap else None, values.get("reason", ""))
+        return cls(values["fault"], values["confirmed"], Swap(**swap) if swap else None, values.get("reason", ""), tuple(values.get("beside", ())))
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,8 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     standing = [fault for fault in faults if fault.confidence >= STANDS]
     causes = [fault for fault in standing if fault.fault not in SYMPTOMS]
     certain = [fault for fault in causes if _certain(fault)]
-    explained = {name for fault in certain for name in EXPLAINS.get(fault.fault, ())}
+    beside = {name for outcome in outcomes for name in outcome.beside}
+    explained = {name for fault in certain for name in EXPLAINS.get(fault.fault, ())} - beside
     return sorted([fault for fault in certain or causes or standing if fault.fault not in explained], key=_rank)
 
 
@@ -184,7 +189,7 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
     places = list(dict.fromkeys(finding.where for finding in about if finding.where))
     confirmed = outcome.confirmed if outcome else None
     swap = outcome.swap if outcome else None
-    evidence = [finding.message for finding in about]
+    evidence = [finding.message for finding in [*about, *_symptoms(report, name)]]
     if confirmed and swap:
         evidence.append(f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} seeds")
     return Fault(
@@ -197,6 +202,14 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
         where=", ".join(places[:5]) or None,
         swap=swap,
     )
+
+
+def _symptoms(report: LayerReport, name: str) -> list[Finding]:
+    """The findings that name nothing but what this fault brings about: they are listed under it."""
+    return [
+        finding for finding in report.failures
+        if name not in finding.faults and finding.faults and set(finding.faults) <= EXPLAINS.get(name, frozenset())
+    ]
 
 
 def _confidence(weight: float, confirmed: bool | None) -> float:

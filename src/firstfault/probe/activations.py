@@ -1,4 +1,4 @@
-"""Outputs and attention weights of modules on a sampled step, as a handful of numbers each."""
+"""Outputs and attention weights of modules and functions on a sampled step, as a handful of numbers each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from firstfault.probe.birthplace import tensors_in
+from firstfault.probe.functional_calls import FunctionalCalls
 from firstfault.probe.hook import Hook
 from firstfault.probe.record import Activations, Attention, Record
 from firstfault.probe.samples import Samples, stride
@@ -19,6 +20,7 @@ SATURATED = 5.0
 BOUNDED: dict[str, tuple[float, float]] = {"Tanh": (0.0, math.tanh(SATURATED)), "Sigmoid": (0.5, math.tanh(SATURATED / 2) / 2)}
 """By kind, the middle of its values, and how far from it those lie that an input of ±5 gives."""
 LASTING = 5
+RECTIFIERS = ("ReLU", "ReLU6")
 
 
 class Looker:
@@ -30,17 +32,22 @@ class Looker:
         self._silent: dict[tuple[str, int], tuple[torch.Tensor, int]] = {}
         self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor]] = []
         self._attention: list[tuple[str, torch.Tensor]] = []
+        self._functions = FunctionalCalls(
+            self._look, lambda name, weights: self._attention.append((name, weights)), lambda reason: record.passed_over.setdefault("functions", reason),
+        )
 
     def begin(self, leaves: list[tuple[str, nn.Module]], attentions: list[tuple[str, nn.Module]]) -> None:
         """Look at the outputs of these modules from now on."""
         self._handles = [module.register_forward_hook(self._leaf(name)) for name, module in leaves]
         self._handles += [module.register_forward_hook(self._attends(name), with_kwargs=True) for name, module in attentions]
+        self._functions.begin(leaves, attentions)
 
     def end(self) -> None:
         """Look no longer."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._functions.end()
 
     def _leaf(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
@@ -48,11 +55,13 @@ class Looker:
             if value is None or not value.is_floating_point() or value.numel() < 2 or not torch.is_grad_enabled():
                 return
             with torch.no_grad():
-                value = value.detach()
-                silent = self._dead(name, _largest(value)) if isinstance(module, nn.ReLU | nn.ReLU6) else value.new_tensor(math.nan)
-                self._seen.append((name, type(module).__name__, _sample(value), silent))
+                self._look(name, type(module).__name__, value.detach())
 
         return Hook(hook)
+
+    def _look(self, name: str, kind: str, value: torch.Tensor) -> None:
+        silent = self._dead(name, _largest(value)) if kind in RECTIFIERS else value.new_tensor(math.nan)
+        self._seen.append((name, kind, _sample(value), silent))
 
     def _dead(self, name: str, largest: torch.Tensor) -> torch.Tensor:
         """The share of units that were silent for all samples of the last 5 batches that were looked at."""

@@ -34,6 +34,8 @@ class LossCalls:
             value = function(*args, **kwargs)
             if not self._paused():
                 if torch.is_grad_enabled():
+                    if name not in self._record.losses:
+                        self._record.losses.append(name)
                     outputs, target = args[0] if args else kwargs.get("input"), args[1] if len(args) > 1 else kwargs.get("target")
                     self._last = name, _weak(outputs), _weak(target)
                 elif isinstance(value, torch.Tensor):

@@ -92,12 +92,12 @@ def what_is_wrong(fault: str) -> str:
 
 def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
     """How the test of a fault ended: one word, and the sentence that explains it."""
+    reasons = [outcome.reason for outcome in outcomes if outcome.fault == fault.fault and outcome.reason and outcome.confirmed is fault.confirmed]
     if fault.confirmed:
-        return "confirmed", "undoing it restored the metric"
+        return "confirmed", "; ".join(["undoing it restored the metric", *reasons[-1:]])
     proof = "; it stands on proof from structure" if fault.confidence >= _PROVEN[fault.confirmed] else ""
     if fault.confirmed is False:
         return "refuted", f"undoing it did not restore the metric{proof}"
-    reasons = [outcome.reason for outcome in outcomes if outcome.fault == fault.fault and outcome.reason]
     return "not tested", (reasons[0] if reasons else "no swap was run for it") + proof
 
 

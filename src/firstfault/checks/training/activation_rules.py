@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.gradient_rules import NOT_FINITE, learns, middle, settled
+from firstfault.checks.training.gradient_rules import NOT_FINITE, middle, settled
+from firstfault.checks.training.signs import learns
 from firstfault.finding import Layer, Status
 
 RELU = ("ReLU", "ReLU6")
@@ -18,7 +19,7 @@ SHOWN = 5
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.3, "dead_relu": 0.3})
 def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Iterator[Judgement]:
-    """Find ReLU modules most of whose units fire for no sample of five sampled batches in a row.
+    """Find ReLUs, as modules or as functions, most of whose units fire for no sample of five sampled batches in a row.
 
     `value` is the dead share of the worst module's units at the end of the training. Units that died on the way speak for too
     large steps, units that were dead in the first batch for the initialisation. A layer that is dead as a whole in a training
@@ -33,7 +34,7 @@ def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Itera
     shares = {name: settled(entry.dead) for name, entry in record.activations.items() if entry.kind in RELU}
     shares = {name: values for name, values in shares.items() if len(values)}
     if not shares:
-        yield skipped("no nn.ReLU was called while steps were sampled")
+        yield skipped("no ReLU was called while steps were sampled")
         return
     worst = max(shares, key=lambda name: shares[name][-1])
     value, first = float(shares[worst][-1]), float(record.activations[worst].dead[0])
@@ -48,10 +49,10 @@ def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Itera
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"saturating_activation": 0.3})
 def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
-    """Find sigmoid and tanh modules between layers whose outputs are where the slope is next to zero.
+    """Find sigmoids and tanhs between layers, as modules or as functions, whose outputs are where the slope is next to zero.
 
-    `value` is the share of the outputs of the worst module that an input beyond ±5 gives, median over the sampled steps. The last
-    module of a model is left out: a classifier that is sure saturates. A training that learns nothing besides has a fault.
+    `value` is the share of the outputs of the worst that an input beyond ±5 gives, median over the sampled steps. The last
+    one of a model is left out: a classifier that is sure saturates. A training that learns nothing besides has a fault.
 
     Source: Amazon SageMaker Debugger, SaturatedActivation (50 % of a layer); Glorot & Bengio 2010.
     """
@@ -59,10 +60,10 @@ def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgem
     if record.first_nonfinite is not None:
         yield skipped(NOT_FINITE)
         return
-    inner = list(record.activations.items())[:-1]
+    inner = [(name, entry) for name, entry in record.activations.items() if not entry.kind.endswith("Loss")][:-1]
     shares = {name: middle(entry.beyond) for name, entry in inner if entry.kind in BOUNDED and len(settled(entry.beyond))}
     if not shares:
-        yield skipped("no nn.Sigmoid or nn.Tanh was called between layers while steps were sampled")
+        yield skipped("no sigmoid or tanh was called between layers while steps were sampled")
         return
     worst = max(shares, key=lambda name: shares[name])
     failed = not learns(record)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training.shortfall import behind
 from firstfault.finding import Layer, Status
 
 WINDOWS = 20
@@ -19,7 +20,7 @@ def oscillating(subject: Any, *, swing: float = 0.5, times: int = 2) -> Iterator
     """Look for a training loss that climbs back again and again.
 
     The losses are averaged in 20 windows. `value` counts the climbs of more than `swing` of the first window's loss, each
-    from the lowest since the last.
+    from the lowest since the last. It is a fault where the model besides ends worse than a simple one.
 
     Source: AutoTrainer (Zhang et al. 2021), oscillating loss.
     """
@@ -29,8 +30,9 @@ def oscillating(subject: Any, *, swing: float = 0.5, times: int = 2) -> Iterator
         return
     means = [float(np.mean(part)) for part in np.array_split(np.asarray(record.loss.values, float), WINDOWS)]
     climbs = _climbs(means, swing * abs(means[0]))
+    failed = climbs >= times and behind(subject)
     yield judge(
-        climbs, above=times - 1, otherwise=Status.WARN, message=f"the training loss climbed by {swing:.0%} of its start {climbs} times",
+        climbs, above=times - 1, otherwise=Status.FAIL if failed else Status.WARN, faults={"oscillating": 0.5, "learning_rate_too_high": 0.3}, message=f"the training loss climbed by {swing:.0%} of its start {climbs} times",
         fix="lower the learning rate, shuffle, or use larger batches",
     )
 

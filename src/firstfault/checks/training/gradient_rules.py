@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.curve import signs
+from firstfault.checks.training.signs import learns
 from firstfault.finding import Layer, Status
 
 SHOWN = 5
 WARM_UP = 5
 NOT_FINITE = "the training did not stay finite, see nonfinite_loss"
-
-
-def learns(record: Any, fall: float = 0.02) -> bool:
-    """Whether the loss of a record fell by 2 % or more; a record of fewer than 10 steps has no time to."""
-    return record.steps < 10 or record.first_nonfinite is not None or not signs(record).drop < fall
 
 
 def settled(values: Any) -> np.ndarray[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.loop_faults import label_batches
+from firstfault.checks.training.shuffling import label_batches
 from firstfault.finding import Layer, Status
 
 FEWEST_TOKENS = 64

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.training.gradient_rules import learns
+from firstfault.checks.training.shortfall import harmed
 from firstfault.finding import Layer, Status
 
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR", "LambdaLR", "MultiplicativeLR")
@@ -19,21 +19,23 @@ def scheduler_misuse(subject: Any, *, spent: float = 0.01, share: float = 0.5) -
     """Find schedules that leave next to no learning rate for most of the training, and those that never ran.
 
     `value` is the share of steps with less than `spent` of the highest rate. Above `share` it is a fault where the schedule was stepped with
-    every batch, or the loss stands still; a warning otherwise. Warm-up and a decay to zero at the end are healthy.
+    every batch, or the training learns nothing or ends worse than a simple model; a warning otherwise. A schedule of the user's own is known by the
+    rates. Warm-up and a decay to zero at the end are healthy.
 
     Source: FAULTS of this project, the trace of learning rates; the documentation of torch.optim.lr_scheduler.
     """
     record = subject.record
-    if not record.schedulers or record.steps < 20:
-        yield skipped("no scheduler of torch, or fewer than 20 steps, were seen")
-        return
     rates = np.asarray(record.lr.values, float)
-    calls = max(record.schedulers.values())
+    changes = int(np.count_nonzero(np.diff(rates)))
+    if record.steps < 20 or not (record.schedulers or changes):
+        yield skipped("no scheduler of torch, no change of the learning rate, or fewer than 20 steps, were seen")
+        return
+    calls = max([changes, *record.schedulers.values()])
     value = float(np.mean(rates < spent * rates.max())) if rates.max() > 0 else 1.0
     text = f"{value:.0%} of the steps have less than {spent:.0%} of the highest learning rate ({_names(record)}, {calls} calls in {record.steps} steps)"
     by_batch = calls >= 0.8 * record.steps
     if value > share:
-        failed = (by_batch and any(name in BY_EPOCH for name in record.schedulers)) or not learns(record)
+        failed = (by_batch and any(name in BY_EPOCH for name in record.schedulers)) or harmed(subject)
         yield Judgement(
             Status.FAIL if failed else Status.WARN, text, value=value, threshold=share, where="the scheduler",
             fix="step the scheduler once an epoch, or count its settings in steps",
@@ -53,7 +55,7 @@ def scheduler_misuse(subject: Any, *, spent: float = 0.01, share: float = 0.5) -
 
 
 def _names(record: Any) -> str:
-    return ", ".join(record.schedulers)
+    return ", ".join(record.schedulers) or "a schedule"
 
 
 def _turns(rates: np.ndarray[Any, Any]) -> int:

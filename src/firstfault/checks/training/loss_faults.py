@@ -1,0 +1,218 @@
+"""Faults of the loss: one that does not see what is right, one that is summed, one that rewards mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.training.first_steps import FirstSteps, first_steps, summed_in_fit
+from firstfault.checks.training.made_up import Answers, answers
+from firstfault.checks.training.shortfall import harmed
+from firstfault.finding import Layer, Status
+from firstfault.prior import prior_score
+
+DISTANCES = frozenset({"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
+ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
+SHARES = frozenset({"BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
+SAME = 1e-6
+TINY = 1e-12
+
+
+@check(layer=Layer.TRAINING, needs={"recipe"}, detects={"wrong_loss": 0.7})
+def wrong_loss(subject: Any) -> Iterator[Judgement]:
+    """Find a loss that does not fit the task by its kind, or that does not tell right outputs from wrong ones.
+
+    A loss of torch is known by its name: one that measures a distance where the task is to choose, one that chooses a class where the task is a
+    number or several labels, binary cross-entropy on numbers outside 0–1. Any other is asked for made-up outputs: one that is the same for right
+    and for wrong outputs, or that has no slope at wrong ones, teaches nothing; `value` is the loss of right ones. In the user's own loop the
+    losses of torch that were called are looked at, and count where the model ends worse than a simple one.
+
+    Source: Humbatova et al. 2020, wrong loss function; TheDeepChecker.
+    """
+    recipe = subject.recipe
+    names = _names(subject)
+    misfit = _misfit(names, recipe)
+    if misfit is not None:
+        reason, weight = misfit
+        serious = recipe.training.fit is None or harmed(subject)
+        yield Judgement(
+            Status.FAIL if serious else Status.WARN, reason, where="training.loss" if recipe.training.fit is None else "training.fit",
+            faults={"wrong_loss": weight}, fix=f"use {_fitting(recipe.task)}",
+        )
+    elif recipe.training.fit is not None:
+        yield passed(f"the losses of the loop fit the task: {', '.join(sorted(names))}") if names else skipped("the user's loop calls no loss of torch")
+    else:
+        yield _seeing(subject)
+
+
+def _names(subject: Any) -> frozenset[str]:
+    """The names of the losses: the declared one, or those that were called in the user's loop."""
+    recipe = subject.recipe
+    if recipe.training.fit is not None:
+        return frozenset(getattr(getattr(subject.trained, "record", None), "losses", ()))
+    loss = getattr(recipe.training.loss, "func", recipe.training.loss)
+    return frozenset({getattr(loss, "__name__", type(loss).__name__)}) if loss is not None else frozenset()
+
+
+def _misfit(names: frozenset[str], recipe: Any) -> tuple[str, float] | None:
+    task, shown = recipe.task, ", ".join(sorted(names))
+    if task == "regression":
+        if names & ONE_OF and not names & (DISTANCES | SHARES):
+            return f"{shown} chooses a class, but the task is regression", 0.7
+        low, high = (float(edge) for edge in recipe.train.y.aminmax())
+        if names & SHARES and not names & DISTANCES and (low < 0 or high > 1):
+            return f"{shown} takes targets from 0 to 1, but they reach from {low:.3g} to {high:.3g}", 0.92
+        return None
+    if names & DISTANCES and not names & (ONE_OF | SHARES):
+        return f"{shown} measures a distance, but the task is {task}", 0.7
+    if task == "multilabel" and names & ONE_OF and not names & SHARES:
+        return f"{shown} lets the labels compete, but several of them can be true", 0.7
+    return None
+
+
+def _fitting(task: str) -> str:
+    return {"regression": "MSELoss", "multilabel": "BCEWithLogitsLoss"}.get(task, "CrossEntropyLoss")
+
+
+def _seeing(subject: Any) -> Judgement:
+    made = answers(subject)
+    losses = _losses(subject.recipe, made) if made is not None else None
+    if made is None or losses is None:
+        return skipped("the loss takes no made-up outputs")
+    right, scattered, wrong = losses
+    fix = f"compute it of the outputs and the labels of the same samples; {_fitting(subject.recipe.task)} fits the task"
+    faults = {"wrong_loss": 0.92}
+    if abs(right - scattered) <= SAME * max(1.0, abs(right)) and abs(right - wrong) <= SAME * max(1.0, abs(right)):
+        return Judgement(
+            Status.FAIL, f"the loss is {right:.3g} for right outputs and for wrong ones: it does not see what is right", value=right, threshold=wrong,
+            where="training.loss", faults=faults, fix=fix,
+        )
+    if not _has_slope(subject.recipe, made):
+        return Judgement(
+            Status.FAIL, "the loss has no slope at wrong outputs: nothing can be learnt from it", value=0.0, where="training.loss", faults=faults, fix=fix,
+        )
+    return passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}", value=right)
+
+
+def _losses(recipe: Any, made: Answers) -> tuple[float, float, float] | None:
+    """The loss of right, scattered and wrong outputs; None where the loss takes none of them."""
+    try:
+        with torch.no_grad():
+            right, scattered, wrong = (float(recipe.loss(outputs.clone(), made.y)) for outputs in (made.right, made.scattered, made.wrong))
+    except Exception:                                       # the user's loss wants other outputs than these
+        return None
+    return (right, scattered, wrong) if all(value == value for value in (right, scattered, wrong)) else None
+
+
+def _has_slope(recipe: Any, made: Answers) -> bool:
+    outputs = made.wrong.clone().requires_grad_()
+    try:
+        loss = recipe.loss(outputs, made.y)
+        slope = torch.autograd.grad(loss, outputs, allow_unused=True)[0] if loss.requires_grad else None
+    except Exception:                                       # as above
+        return True
+    return slope is not None and bool(slope.any())
+
+
+@check(layer=Layer.TRAINING, needs={"recipe", "record"}, detects={"wrong_loss_reduction": 0.8})
+def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
+    """Find a loss that is summed over the batch, so that its gradient grows with the batch size.
+
+    The loss of a batch is compared with that of the batch given twice; `value` is their ratio: 1 for a mean, 2 for a sum. In the user's own loop
+    the first step is taken with either batch; there a sum counts where the training breaks, or ends worse than a simple model.
+
+    Source: Humbatova et al. 2020, wrong loss function; torch.nn, the argument reduction.
+    """
+    recipe = subject.recipe
+    fit = recipe.training.fit is not None
+    ratio = summed_in_fit(subject) if fit else _doubling(subject)
+    if ratio is None:
+        yield skipped("the loss of a batch can't be compared with that of the batch given twice")
+        return
+    if abs(ratio - 2) > (0.3 if fit else 0.02):
+        yield passed(f"a batch given twice costs {ratio:.2f} times as much", value=ratio)
+        return
+    bad = harmed(subject)
+    yield Judgement(
+        Status.WARN if fit and not bad else Status.FAIL, "the loss is summed over the batch, so that the step grows with the batch size",
+        value=ratio, threshold=2, where="training.fit" if fit else "training.loss", faults={"wrong_loss_reduction": 0.92 if bad else 0.8},
+        fix="use reduction='mean'",
+    )
+
+
+def _doubling(subject: Any) -> float | None:
+    recipe = subject.recipe
+    if getattr(recipe.training.loss, "reduction", None) == "sum":
+        return 2.0
+    made = answers(subject)
+    if made is None:
+        return None
+    try:
+        with torch.no_grad():
+            once = float(recipe.loss(made.wrong.clone(), made.y))
+            twice = float(recipe.loss(torch.cat([made.wrong, made.wrong]), torch.cat([made.y, made.y])))
+    except Exception:                                       # the user's loss wants other outputs than these
+        return None
+    return twice / once if abs(once) > TINY and twice == twice else None
+
+
+@check(layer=Layer.TRAINING, needs={"trained"}, detects={"flipped_loss_sign": 0.9})
+def flipped_loss_sign(subject: Any) -> Iterator[Judgement]:
+    """Find a loss that is negated, or an optimizer that maximises one that is not: it goes without bound while the outputs get worse.
+
+    The loss of outputs that are right is compared with the loss of outputs that are wrong. In the user's own loop, a loss that
+    falls far below zero, or that rises by the optimizer's `maximize`, while the model ends worse than a constant answer, tells the same.
+
+    Source: Humbatova et al. 2020, wrong sign of the loss.
+    """
+    if subject.recipe.training.fit is not None:
+        yield _sign_in_fit(subject)
+        return
+    made = answers(subject)
+    losses = _losses(subject.recipe, made) if made is not None else None
+    if losses is None:
+        yield skipped("the loss takes no made-up outputs")
+        return
+    right, scattered, wrong = losses
+    prefers_wrong, prefers_right = min(scattered, wrong) < right - SAME, min(scattered, wrong) > right + SAME
+    maximised = _maximises(subject)
+    if (prefers_wrong and not maximised) or (prefers_right and maximised):
+        told = "and the optimizer maximises it" if maximised else "the loss rewards mistakes"
+        yield Judgement(
+            Status.FAIL, f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}: {told}", value=right, threshold=wrong,
+            where="training.optimizer" if maximised else "training.loss",
+            fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
+        )
+        return
+    yield passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}{', and the optimizer maximises' if maximised else ''}")
+
+
+def _maximises(subject: Any) -> bool:
+    """Whether the declared optimizer maximises."""
+    make = subject.recipe.training.optimizer
+    try:
+        groups = make([nn.Parameter(torch.zeros(1))]).param_groups if make is not None else []
+    except Exception:                                       # the user's factory wants its own model's parameters
+        return False
+    return any(group.get("maximize") for group in groups)
+
+
+def _sign_in_fit(subject: Any) -> Judgement:
+    trained = subject.trained
+    if trained.record is None or trained.record.steps < 10 or trained.crash is not None:
+        return skipped("fewer than 10 steps of the user's loop were seen")
+    start, end = trained.record.loss_ends()
+    constant = prior_score(subject.recipe, subject.recipe.validation)
+    went = f"the loss went from {start:.3g} to {end:.3g}, and {trained.metric} ended at {trained.score:.3g}"
+    begun: FirstSteps | None = first_steps(subject)
+    maximised = begun is not None and begun.maximised and end > start
+    if (end < min(start, 0.0) - abs(start) or maximised) and not trained.score >= constant:
+        return Judgement(
+            Status.FAIL, f"{went}, below {constant:.3g} of a constant answer: {'the optimizer maximises' if maximised else 'the loss rewards mistakes'}",
+            value=end, threshold=0.0, where="training.fit", fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
+        )
+    return passed(went)

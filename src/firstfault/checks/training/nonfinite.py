@@ -1,0 +1,84 @@
+"""Where a training ceased to be finite, and whether smaller steps would have kept it so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from firstfault.check import Judgement, check, passed
+from firstfault.checks.training.first_steps import follow
+from firstfault.errors import Missing, UserCodeError
+from firstfault.finding import Layer, Status
+from firstfault.probe.birthplace import SET_BY_HAND
+
+MOST_STEPS, MARGIN = 200, 10
+BIRTHPLACES = {
+    "input": {"missing_values": 0.9, "nonfinite_loss": 0.95},
+    "weight": {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.6},
+}
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"nonfinite_loss": 0.6})
+def nonfinite_loss(subject: Any) -> Iterator[Judgement]:
+    """Find NaN or infinity in a training, and name the tensor that was the first to hold one.
+
+    Where the steps before it were far too large, or an update made it, the training is run again up to twice as many steps, at a tenth, a hundredth and a
+    thousandth of its rate: one that then stays finite, and does not at its own rate, has the learning rate as its cause. `value` is the step.
+
+    Source: Amazon SageMaker Debugger, TensorVariance and ExplodingTensor; FAULTS of this project on birthplaces.
+    """
+    record = subject.record
+    if record.first_nonfinite is None:
+        yield passed(f"loss, gradients and weights stayed finite over {record.steps} steps")
+        return
+    step, kind, place = record.first_nonfinite
+    faults, text = _suspects_of_birth(record), f"the first non-finite tensor is {place} ({kind}), at step {step}"
+    factor = _rate_that_stays_finite(subject, step) if "learning_rate_too_high" in faults else None
+    if factor is not None:
+        faults, text = {"learning_rate_too_high": 0.92, "nonfinite_loss": 0.95}, f"{text}; at {factor:g} times the learning rate it stays finite"
+    yield Judgement(
+        Status.FAIL, text, value=step, threshold=record.steps, where=place, faults=faults,
+        fix="lower the learning rate" if factor is not None else "repair what makes the first non-finite tensor, not the loss",
+    )
+
+
+def _rate_that_stays_finite(subject: Any, step: int) -> float | None:
+    """The largest of three smaller rates at which the training stays finite well beyond a step that its own rate does not survive."""
+    if step > MOST_STEPS:
+        return None
+    try:
+        recipe, steps = subject.recipe, 2 * step + MARGIN
+    except (Missing, UserCodeError):
+        return None
+    own = follow(recipe, subject.seed, steps)
+    if own is None or own.finite:
+        return None
+    for factor in (0.1, 0.01, 0.001):
+        seen = follow(recipe, subject.seed, steps, factor)
+        if seen is not None and seen.finite and len(seen.losses) > step:
+            return factor
+    return None
+
+
+def _suspects_of_birth(record: Any) -> dict[str, float]:
+    """What the place of a birth, and the steps before it, are evidence for."""
+    step, kind, place = record.first_nonfinite
+    if SET_BY_HAND in place:
+        return {"nonfinite_loss": 0.95}
+    if kind in ("input", "weight"):
+        return BIRTHPLACES[kind]
+    if step > 1 and _strode(record, step):
+        return {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.6, "numerically_unstable": 0.3}
+    in_model = kind != "loss" and "the loss" not in place
+    return {"numerically_unstable": 0.6 if in_model else 0.4, "nonfinite_loss": 0.95}
+
+
+def _strode(record: Any, step: int) -> bool:
+    """Whether the steps before this one were far too large, or the loss leapt above its start."""
+    ratios = [value for at, value in zip(record.update_ratio.steps, record.update_ratio.values, strict=True) if at < step]
+    losses = [value for at, value in zip(record.loss.steps, record.loss.values, strict=True) if at < step and math.isfinite(value)]
+    leapt = bool(losses) and max(losses) > 3 * abs(losses[0]) + 1e-9
+    return leapt or (bool(ratios) and (max(ratios) > 0.5 or float(np.median(ratios)) > 0.1))

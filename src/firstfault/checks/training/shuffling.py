@@ -1,0 +1,71 @@
+"""The order in which a training sees its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+
+from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.preprocessing.rerun import fixed_seeds
+from firstfault.finding import Layer
+from firstfault.loading import batches_of, is_pair
+from firstfault.recipe import Recipe
+
+MOST_BATCHES = 500
+
+
+@check(layer=Layer.TRAINING, needs={"recipe"}, detects={"no_shuffle": 0.85})
+def no_shuffle(subject: Any, *, within: float = 0.5) -> Iterator[Judgement]:
+    """Find unshuffled batches of sorted labels.
+
+    `value` is what a batch holds of the labels' variety, relative to the whole split, 0–1: the mean entropy of classes, or the mean variance of
+    numbers; of several labels, that of the one with the least.
+
+    Source: our planted faults; unsorted data without shuffling keep a ratio near 1.
+    """
+    recipe = subject.recipe
+    own = recipe.training.loader is not None
+    if recipe.training.shuffle and not own:
+        yield passed("the training split is shuffled")
+        return
+    batches = label_batches(recipe)
+    if len(batches) < 2 or recipe.task == "language_model":
+        yield skipped("fewer than two batches, or a label for every token")
+        return
+    measure = "entropy" if recipe.task == "classification" else "variance"
+    whole = _variety(torch.cat(batches), recipe)
+    parts = [_variety(part, recipe) for part in batches if len(part) > 1]
+    if not parts or not bool((whole > 0).any()):
+        yield skipped("all labels are equal, or batches of one sample")
+        return
+    shares = (torch.stack(parts).mean(0) / whole)[whole > 0]
+    ratio = float(shares.min() if recipe.task == "multilabel" else shares.mean())
+    yield judge(
+        ratio, below=within, where="training.loader" if own else "training.shuffle",
+        message=f"{'in the order of the loader' if own else 'without shuffling'}, a batch holds {ratio:.0%} of the label {measure} of the whole split",
+        fix="shuffle the training split",
+    )
+
+
+def label_batches(recipe: Recipe) -> list[torch.Tensor]:
+    """The labels of each training batch, as the user's loader gives them, or in order; of classes only where they are ids, empty otherwise."""
+    if recipe.training.loader is None:
+        return list(torch.split(recipe.train.y, recipe.training.batch_size))
+    with fixed_seeds():
+        pairs = [batch for batch in islice(batches_of(recipe, "train", 0), MOST_BATCHES) if is_pair(batch)]
+    labels = [y for _, y in pairs]
+    if recipe.task != "classification":
+        return labels
+    ids = [y for y in labels if y.ndim == 1 and not y.is_floating_point() and int(y.min()) >= 0]
+    return ids if len(ids) == len(pairs) else []
+
+
+def _variety(y: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """The variety `(columns,)` of some labels."""
+    if recipe.task != "classification":
+        return y.float().reshape(len(y), -1).var(0, unbiased=False)
+    share = torch.bincount(y, minlength=recipe.classes).float() / len(y)
+    return -(share[share > 0] * share[share > 0].log()).sum().reshape(1)

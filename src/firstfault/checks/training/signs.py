@@ -1,0 +1,61 @@
+"""What the record of a training shows, as a few numbers: how large its steps were, how far the loss fell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What a record shows of one training, as a few numbers."""
+
+    ratio: float
+    ratio_first: float
+    drop: float
+    slope_share: float
+    worst: float
+    decayed: float
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the steps are far smaller than those of healthy trainings."""
+        return self.ratio < 3e-4
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the steps are far larger than those of healthy trainings, or the loss leapt above its start."""
+        return self.ratio > 1e-1 or self.ratio_first > 0.5 or self.worst > 3.0
+
+
+def signs(record: Any) -> Signs:
+    """Read the signs from a record with at least 4 steps.
+
+    ratio: median update ratio, ratio_first: the largest of the first 5; drop: relative fall of the loss from the first tenth to the last;
+    slope_share: share of that fall that the last quarter still made; worst: highest smoothed loss over the
+    initial; decayed: last learning rate over the highest.
+    """
+    loss = np.asarray(record.loss, float)
+    width = max(1, len(loss) // 10)
+    smooth = np.convolve(loss, np.ones(width) / width, "valid")
+    start, end = abs(smooth[0]) + 1e-12, smooth[-1]
+    quarter = smooth[int(len(smooth) * 0.75)]
+    fall = smooth[0] - end
+    ratios = np.asarray(record.update_ratio, float)
+    rates = np.asarray(record.lr, float)
+    return Signs(
+        ratio=float(np.nanmedian(ratios)) if len(ratios) else math.nan,
+        ratio_first=float(np.nanmax(ratios[:5])) if len(ratios) else math.nan,
+        drop=float(fall / start),
+        slope_share=float((quarter - end) / fall) if fall > 1e-9 else 0.0,
+        worst=float(np.nanmax(smooth) / start),
+        decayed=float(rates[-1] / max(rates.max(), 1e-30)),
+    )
+
+
+def learns(record: Any, fall: float = 0.02) -> bool:
+    """Whether the loss of a record fell by 2 % or more; a record of fewer than 10 steps has no time to."""
+    return record.steps < 10 or record.first_nonfinite is not None or not signs(record).drop < fall

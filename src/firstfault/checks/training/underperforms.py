@@ -1,0 +1,110 @@
+"""A trained model that is worse than a simple one, steps that replace the weights, and what they suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.training.shortfall import BEHIND, BEHIND_IN_FIT, ERRORS, Shortfall, harmed, shortfall
+from firstfault.checks.training.signs import signs
+from firstfault.finding import Layer, Status
+
+FEW_STEPS = 50
+WHOLE = 0.25
+TINY_BATCH = 4
+FIRST = 5
+ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "SparseAdam", "RMSprop", "Muon"})
+
+
+@check(
+    layer=Layer.TRAINING, needs={"trained"},
+    detects={
+        "learning_rate_too_high": 0.75, "learning_rate_too_low": 0.55, "too_few_epochs": 0.5, "batch_size_too_large": 0.65, "batch_size_too_small": 0.65,
+        "wrong_optimizer": 0.4, "scheduler_misuse": 0.6, "over_regularised": 0.6, "overfitting": 0.6,
+    },
+)
+def underperforms(
+    subject: Any, *, behind: float = BEHIND, behind_in_fit: float = BEHIND_IN_FIT, errors: float = ERRORS
+) -> Iterator[Judgement]:
+    """Find a trained model that is worse than a simple model on the same prepared data, and say what the run suggests.
+
+    The validation metric is compared with the best of a constant answer and a simple model. A gap counts beyond
+    `behind` and `errors` standard errors of the metric; where only a constant answer can be tried, or the simple model is no better, the model
+    has to beat it by as much. The user's own loop can't be varied to confirm a suspicion, so there the gap must exceed `behind_in_fit`. The
+    steps of the run then tell the likely causes apart; swaps have to confirm them.
+
+    Source: TheDeepChecker (baseline and overfit tests); the update-ratio band [1e-4, 1e-1] is measured on healthy
+    runs of this project, after Karpathy 2019.
+    """
+    found = shortfall(subject, behind=behind, behind_in_fit=behind_in_fit, errors=errors)
+    if found is None:
+        yield skipped("the training did not run to a comparable end")
+    elif found.short:
+        yield Judgement(Status.FAIL, found.text, value=found.score, threshold=round(found.bound, 4), faults=_suspects(subject, found))
+    else:
+        yield passed(found.text, value=found.score)
+
+
+def _suspects(subject: Any, found: Shortfall) -> dict[str, float]:
+    trained, training = subject.trained, subject.target.training
+    record, last = trained.record, trained.epochs[-1]
+    size, rows = training.batch_size, max(1, len(subject.recipe.train))
+    few = record.steps < FEW_STEPS
+    whole = {"batch_size_too_large": 0.65} if few and size >= WHOLE * rows else {}
+    if record.steps < 4:
+        return {"too_few_epochs": 0.6, **whole}
+    seen = signs(record)
+    memorised = last.train_metric - last.validation_metric > 0.15 * found.simple.span and last.train_metric > found.simple.best
+    if memorised:
+        return {"overfitting": 0.6, **({"learning_rate_too_high": 0.6} if seen.too_large else {})}
+    faults: dict[str, float] = dict(whole)
+    if seen.too_large:
+        faults |= {"learning_rate_too_high": 0.75, "wrong_optimizer": 0.3}
+    else:
+        faults |= {"learning_rate_too_low": 0.75 if seen.too_small else 0.55}
+        if seen.slope_share > 0.1 or (few and not seen.too_small):
+            faults["too_few_epochs"] = 0.6 if few else 0.5
+        if not ADAPTIVE & set(record.optimizers):
+            faults["wrong_optimizer"] = 0.4
+    if size <= TINY_BATCH:
+        faults["batch_size_too_small"] = 0.65
+    if seen.decayed < 1e-3:
+        faults["scheduler_misuse"] = 0.6
+    if training.penalty is not None or record.weight_decay > 0.05:
+        faults["over_regularised"] = 0.6
+    return faults
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.6})
+def overshoots(subject: Any, *, largest: float = 1.0) -> Iterator[Judgement]:
+    """Find first updates that are larger than the weights that they update.
+
+    `value` is the largest update of the first 5 steps relative to its weight, median over the weights of two axes and more: then little is left of the
+    initialisation, whatever the training makes of it. It is a fault where a swap can tell whether smaller steps are better, or where the model ends
+    worse than a simple one, or does not learn.
+
+    Source: Karpathy 2019 (about 1e-3); on healthy runs of this project it was 0.02 to 0.15, at rates of 0.5 and more for Adam 5 to 80.
+    """
+    record = subject.record
+    ratios = [
+        max(values) for name, entry in record.parameters.items()
+        if not name.endswith("bias") and entry.size > 1 and (values := [ratio for ratio in entry.update.values[:FIRST] if np.isfinite(ratio)])
+        and entry.update.steps[0] <= FIRST and entry.weight.values[0] > 1e-6
+    ]
+    if not ratios or "LBFGS" in record.optimizers:          # which searches how far to go
+        yield skipped("no update of a weight, by a rate, was seen in the first steps")
+        return
+    value = float(np.median(ratios))
+    text = f"one of the first updates changes a weight by {value:.2g} times its size"
+    if value <= largest:
+        yield passed(text, value=value)
+        return
+    testable = subject.target.training.fit is None and not isinstance(subject.built.get("_made"), Exception)
+    failed = testable or harmed(subject)
+    yield Judgement(
+        Status.FAIL if failed else Status.WARN, text, value=value, threshold=largest, fix="divide the learning rate by 10 or more, or warm it up",
+    )
+
