@@ -33,7 +33,9 @@ def tracker_of(run: RunRef) -> Tracker:
 
 def examine_and_record(layer: Layer, run: RunRef) -> LayerReport:
     """Run a layer's checks on the run's target; record and return what they found."""
-    with open_subject(run) as subject, progress_artifact(f"{layer}-progress"):
+    from firstfault.tasks.in_training import following_the_training
+
+    with open_subject(run) as subject, progress_artifact(f"{layer}-progress"), following_the_training(run):
         report = examine(layer, subject, run.depth, run.where)
     return record(run, report)
 

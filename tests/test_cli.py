@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -78,6 +79,13 @@ def test_a_bad_target_gets_one_sentence_and_exit_code_2(call, spoilt, name):
     (["debug", "x.py", "--set", "training.epochs"], "--set must be K=V, but got 'training.epochs'"),
     (["debug", "x.py", "--depth", "deeper"], "deeper"),
     (["debug", "x.py", "--where", "head"], "--where must come with --only model"),
+    (["sweep", "gone.py"], "there is no target file"),
+    (["sweep", "x.py", "--factors", "magic"], "but got magic"),
+    (["sweep", "x.py", "--grid", "lr=0.1..1"], "grid must list values, but got the range 'lr=0.1..1'"),
+    (["sweep", "x.py", "--grid", "lr=1,2", "--tune", "lr=1..2"], "a sweep has one mode, but got grid and tune"),
+    (["sweep", "x.py", "--seeds", "40"], "seeds must be 2 to 32, but got 40"),
+    (["sweep", "x.py", "--workers", "0"], "--workers"),
+    (["sweep", "x.py", "--engine", "clouds"], "clouds"),
     (["checks", "nonsense"], "there is no check 'nonsense'"),
     (["report"], "there is no run 'last'"),
     (["frobnicate"], "frobnicate"),
@@ -196,6 +204,41 @@ def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
     _, parents = runs_of(project)
     struck = next(run for run in parents if run.data.tags["firstfault.run_folder"] == str(folder))
     assert struck.info.status == "KILLED" and struck.data.tags["firstfault.status"] == "killed"
+
+
+def test_a_sweep_that_is_struck_down_is_resumed(project):
+    """After Ctrl-C, and after kill -9 in a training that also tore the journal, what has ended is not trained again."""
+    from firstfault.ablation.sweep import sweep
+    from firstfault.subject import Subject
+    from firstfault.target import load_target
+
+    settings = ("--factors", "lower_rate,longer", "--seeds", "2")
+    assert "`--resume` goes on" in strike(project, signal.SIGINT, "training 2 of 6", *settings, code=130)
+    workers = strike(project, signal.SIGKILL, "2 of 5 done", "--resume", "--workers", "2")
+    assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=30)[1]
+    with (project / ".firstfault" / "optuna.journal").open("a") as file:
+        file.write('{"op_code": 4, "wor')
+    trained = []
+    result = sweep(Subject(load_target(str(project / "target.py")), project / "run"), resume=True, on_trial=trained.append)
+    assert [row.seeds for row in result.rows] == [2, 2, 2] and result.left == 0
+    assert len(trained) <= 3 and len(result.trials) == 6      # one had ended before Ctrl-C, and two before kill -9
+
+
+def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
+    """Begin a sweep, and strike it down once it has printed a line; its worker processes, or what it said after Ctrl-C."""
+    process = subprocess.Popen(
+        [*COMMAND, "sweep", "target.py", *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    printed = []
+    for text in process.stdout:
+        printed.append(text)
+        if line in text:
+            break
+    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    process.send_signal(blow)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == code, "".join(printed) + said
+    return said if blow == signal.SIGINT else workers
 
 
 def wait_for(found, seconds=90):

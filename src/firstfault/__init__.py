@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firstfault.errors import TrainingStopped as TrainingStopped
     from firstfault.probe.watch import watch as watch
     from firstfault.splits import Split as Split
     from firstfault.splits import Splits as Splits
@@ -22,9 +23,9 @@ __version__ = "0.1.0"
 _HOME = {
     "Split": "splits", "Splits": "splits",
     "Data": "target", "Deployment": "target", "Safety": "target", "Sql": "target", "Target": "target",
-    "Training": "target", "load_target": "target", "watch": "probe.watch",
+    "Training": "target", "TrainingStopped": "errors", "load_target": "target", "watch": "probe.watch",
 }
-__all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "load_target", "watch"]
+__all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "TrainingStopped", "load_target", "watch"]
 
 
 def __getattr__(name: str) -> Any:

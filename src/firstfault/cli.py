@@ -48,6 +48,14 @@ class LayerName(StrEnum):
     SAFETY = "safety"
 
 
+class EngineName(StrEnum):
+    """Where the trainings of a sweep run."""
+
+    THREADS = "threads"
+    PROCESSES = "processes"
+    RAY = "ray"
+
+
 TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
 
@@ -87,6 +95,9 @@ def run(
     module: Annotated[bool, typer.Option("-m", help="SCRIPT names a module")] = False,
     every: Annotated[int | None, typer.Option(min=1, help="take norms and activations on every such step; else it grows from 10 to 50")] = None,
     sink: Annotated[list[str] | None, typer.Option(help="send the numbers there while it runs: json, tensorboard, mlflow, wandb")] = None,
+    on_finding: Annotated[
+        str | None, typer.Option("--on-finding", metavar="ACTIONS", help="what to do while it runs: log, alert, checkpoint, stop; separated by commas")
+    ] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the verdict to this file")] = None,
 ) -> None:
@@ -96,7 +107,9 @@ def run(
     from firstfault.report.terminal import render_verdict
     from firstfault.script import run_script
 
-    watched = run_script(script, context.args, module=module, every=every, sinks=sink or [])
+    watched = run_script(script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "")
+    if watched.record.stopped:
+        typer.echo(f"an action ended the training at {watched.record.stopped}", err=True)
     interrupted = isinstance(watched.crash, KeyboardInterrupt)
     verdict = watched.verdict(swaps=swaps and not interrupted)
     report = watched.report()
@@ -110,17 +123,29 @@ def run(
 @app.command()
 def sweep(
     target: TargetArgument,
-    factors: Annotated[str | None, typer.Option(help="changes to try, separated by commas; all by default")] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="seeds per change")] = 3,
-    trials: Annotated[int | None, typer.Option(min=1, help="stop after this many trainings")] = None,
+    factors: Annotated[str | None, typer.Option(help="changes to try one at a time, separated by commas; ten usual ones by default")] = None,
+    grid: Annotated[list[str] | None, typer.Option(metavar="K=V,V", help="try every combination, e.g. lr=0.001,0.01;batch_size=16,64")] = None,
+    tune: Annotated[list[str] | None, typer.Option(metavar="K=LOW..HIGH", help="search, e.g. lr=1e-4..1e-1;model.hidden=16,32,64")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="seeds per change, 3 by default")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="stop after so many trainings; with --tune, try so many settings, 20 by default")] = None,
+    engine: Annotated[EngineName | None, typer.Option(help="where trainings run; processes for several workers by default")] = None,
+    workers: Annotated[int, typer.Option("--workers", "--jobs", min=1, help="trainings side by side")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the last sweep of this target")] = False,
     set_: SetOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the table to this file")] = None,
 ) -> None:
-    """Change one thing of a target at a time, and compare with the noise between seeds."""
+    """Change a target, one thing at a time, by a grid or by a search, and compare with the noise between seeds."""
     from firstfault.console import watch_sweep
 
     names = [name.strip() for name in factors.split(",")] if factors else None
-    result = watch_sweep(target, factors=names, seeds=seeds, trials=trials, overrides=_pairs(set_))
+    try:
+        result = watch_sweep(
+            target, overrides=_pairs(set_), factors=names, grid=grid, tune=tune, seeds=seeds, trials=trials,
+            engine=engine.value if engine else None, workers=workers, resume=resume,
+        )
+    except KeyboardInterrupt:
+        typer.echo("firstfault: interrupted; the trainings that have ended are kept, and `--resume` goes on with the others", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=1))
 
@@ -230,11 +255,19 @@ def report(
     file = folder / "report.html"
     if not file.is_file():
         _refuse(f"{folder} must hold a report.html, but the run did not get that far")
-    values = json.loads((folder / "verdict.json").read_text())
-    faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"
-    typer.echo(f"{values['target']}: {values['status']} ({faults})\n{file}")
+    if (folder / "sweep.json").is_file():
+        values = json.loads((folder / "sweep.json").read_text())
+        typer.echo(f"{values['target']}: {values['headline']}\n{file}")
+    else:
+        typer.echo(f"{_judged(folder)}\n{file}")
     if open_:
         typer.launch(str(file))
+
+
+def _judged(folder: Path) -> str:
+    values = json.loads((folder / "verdict.json").read_text())
+    faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"
+    return f"{values['target']}: {values['status']} ({faults})"
 
 
 def _run_folder(run: str) -> Path:

@@ -25,6 +25,14 @@ class PrerequisiteError(FirstfaultError):
         return cls(f"{feature} needs an optional dependency: pip install 'firstfault[{extra}]'")
 
 
+class TrainingStopped(BaseException):
+    """An action on a finding, or a violation of safety, ended the training; the message says at which step, and why.
+
+    It is raised out of `optimizer.step()` or a data loader, and ends at the `with firstfault.watch(…)` that made it: the script goes on behind
+    the block. As a KeyboardInterrupt, it is no `Exception`: a loop that forgives its steps every exception stops too.
+    """
+
+
 class Missing(Exception):
     """A target does not declare this part; checks that need it are skipped with this reason."""
 

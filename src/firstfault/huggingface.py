@@ -42,6 +42,11 @@ class FirstfaultCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if state.is_world_process_zero:
             self._watching.start()
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End the training where an action asked for it."""
+        if self._watching.asks_for_the_end:
+            control.should_training_stop = True
+
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Watch no longer."""
         self._watching.stop()

@@ -30,7 +30,7 @@ class FirstfaultCallback(Callback):  # type: ignore[misc, unused-ignore]
     """
 
     def __init__(self, name: str = "training", **settings: Any) -> None:
-        self._watching = Watching(name, settings)
+        self._watching, self._settings = Watching(name, settings), settings
 
     @property
     def watched(self) -> Watch:
@@ -41,6 +41,12 @@ class FirstfaultCallback(Callback):  # type: ignore[misc, unused-ignore]
         """Watch from here."""
         if trainer.is_global_zero:
             self._watching.start()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End the training where an action asked for it."""
+        if "actions" in self._settings or "safety" in self._settings:
+            asked = trainer.strategy.reduce_boolean_decision(self._watching.asks_for_the_end, all=False)      # of the first of several processes
+            trainer.should_stop = trainer.should_stop or asked
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Watch no longer."""

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from firstfault.errors import UserCodeError
+from firstfault.errors import TrainingStopped, UserCodeError
 from firstfault.finding import Layer
 from firstfault.loading import batches_of, through_loader
 from firstfault.metrics import metric_of
@@ -36,14 +37,18 @@ class Epoch:
 class Trained:
     """A trained model and the curve that led to it.
 
-    `crash` is the exception that ended the training early, if one did.
+    `crash` is the exception that ended the training early, if one did. `share` is how much of its epochs was run: below 1 where
+    the deadline cut it; of a user's `fit`, which alone knows how long it is, a guess by the declared epochs. `stopped` is why an action on a
+    finding, or a violation of safety, ended it.
     """
 
     model: nn.Module
     metric: str
     epochs: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
+    share: float = 1.0
     crash: UserCodeError | None = None
+    stopped: str = ""
     record: Any = None          # probe.record.Record when the training was observed
 
     @property
@@ -52,14 +57,17 @@ class Trained:
         return self.epochs[-1].validation_metric if self.epochs else float("nan")
 
 
-def train(recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadline: float | None = None) -> Trained:
+def train(
+    recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadline: float | None = None, course: Any = None
+) -> Trained:
     """Train a fresh model of `recipe`, and evaluate it after every epoch.
 
     Args:
         recipe: what to train.
         seed: of initialisation and order; the recipe's own when left out.
         probe: a `firstfault.probe.Probe` to observe with, or None.
-        deadline: `time.monotonic()` value after which no further epoch begins.
+        deadline: `time.monotonic()` value after which no further batch is trained on; the epoch ends there.
+        course: a `firstfault.safety.course.Course` that evaluates safety on the way, or None.
 
     The user's code raising ends the training; what was measured until then is returned, with the
     exception as `crash`.
@@ -74,10 +82,19 @@ def train(recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadlin
     observed = probe.observe(model, recipe) if probe is not None else contextlib.nullcontext()
     run = _run_fit if recipe.training.fit is not None else _run_own
     with observed:
+        if course is not None and not any(map(is_lazy, model.parameters())):    # a first call would initialise those with other numbers
+            course.start(model, lambda: evaluate(recipe, model, *through_loader(recipe, recipe.validation))[1])
         try:
-            run(recipe, trained, seed, probe, deadline)
+            run(recipe, trained, seed, probe, deadline, course)
         except UserCodeError as known:
             trained.crash = known
+        except TrainingStopped as stopped:
+            trained.stopped = str(stopped)
+            if probe is None or probe.record.epoch_ends[-1:] != [probe.record.steps]:
+                _end_epoch(recipe, trained, probe)
+        except _Cut:
+            trained.share = min(0.9, max(1, len(trained.epochs)) / (recipe.training.epochs + 1))
+            _end_epoch(recipe, trained, probe)
         except Exception as error:
             trained.crash = UserCodeError(Layer.TRAINING, "training", error, recipe.root)
     trained.model.eval()
@@ -86,21 +103,42 @@ def train(recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadlin
     return trained
 
 
-def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None) -> None:
+def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None, course: Any) -> None:
     settings, model = recipe.training, trained.model
     make = settings.optimizer or torch.optim.Adam
     optimizer = make(model.parameters())
     scheduler = settings.scheduler(optimizer) if settings.scheduler else None
     batches = batches_of(recipe, "train", seed)
     for number in range(settings.epochs):
-        if deadline is not None and number and time.monotonic() > deadline:
-            break
         model.train()
+        done = 0
         for x, y in batches:
             _step(recipe, model, optimizer, x, y, probe)
+            done += 1
+            if _past(deadline):
+                break
         if scheduler is not None:
             scheduler.step()
-        _end_epoch(recipe, trained, probe)
+        _end_epoch(recipe, trained, probe, course)
+        if _past(deadline):
+            trained.share = (number + _share_of(batches, done)) / settings.epochs
+            break
+
+
+def _past(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline
+
+
+def _share_of(batches: Any, done: int) -> float:
+    """How much of an epoch that many batches are; half, where nobody knows its length."""
+    try:
+        return min(1.0, done / max(len(batches), 1))
+    except TypeError:
+        return 0.5
+
+
+class _Cut(BaseException):
+    """The deadline has passed inside the user's `fit`; no `except Exception` of the user's stops it."""
 
 
 def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: torch.Tensor, probe: Any) -> None:
@@ -119,16 +157,20 @@ def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: 
 
 
 class _Watched:
-    """A loader handed to the user's `fit`: it tells the probe whose batch is in hand, and says when a pass ends."""
+    """A loader handed to the user's `fit`: it tells the probe whose batch is in hand, says when a pass ends, and ends at the deadline."""
 
-    def __init__(self, batches: Iterable[Any], split: str, probe: Any, on_pass: Callable[[], None] = lambda: None) -> None:
-        self._batches, self._split, self._probe, self._on_pass = batches, split, probe, on_pass
+    def __init__(
+        self, batches: Iterable[Any], split: str, probe: Any, deadline: float | None = None, on_pass: Callable[[], None] = lambda: None
+    ) -> None:
+        self._batches, self._split, self._probe, self._deadline, self._on_pass = batches, split, probe, deadline, on_pass
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches:
             if self._probe is not None:
                 self._probe.split = self._split
             yield batch
+            if _past(self._deadline):
+                raise _Cut
         if self._probe is not None:
             self._probe.split = None
         self._on_pass()
@@ -140,19 +182,20 @@ class _Watched:
         return getattr(self._batches, name)
 
 
-def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None) -> None:
+def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None, course: Any) -> None:
     settings, model = recipe.training, trained.model
     batches, held_out = (batches_of(recipe, split, seed, model) for split in ("train", "validation"))
     assert settings.fit is not None
     result = settings.fit(
-        model, _Watched(batches, "train", probe, lambda: _end_epoch(recipe, trained, probe)), _Watched(held_out, "validation", probe)
+        model, _Watched(batches, "train", probe, deadline, lambda: _end_epoch(recipe, trained, probe, course)),
+        _Watched(held_out, "validation", probe, deadline),
     )
     if isinstance(result, nn.Module):
         trained.model = result
     _end_epoch(recipe, trained, probe)
 
 
-def _end_epoch(recipe: Recipe, trained: Trained, probe: Any) -> None:
+def _end_epoch(recipe: Recipe, trained: Trained, probe: Any, course: Any = None) -> None:
     with probe.paused() if probe is not None else contextlib.nullcontext():
         limit = len(recipe.validation) or EVALUATION_BATCH
         train_loss, train_metric = evaluate(recipe, trained.model, *through_loader(recipe, recipe.train.rows(slice(max(limit, 256)))))
@@ -161,6 +204,8 @@ def _end_epoch(recipe: Recipe, trained: Trained, probe: Any) -> None:
     trained.epochs.append(epoch)
     if probe is not None:
         probe.end_epoch(epoch)
+    if course is not None:
+        course.end_epoch(epoch.number, trained.model, lambda: metric)
 
 
 def evaluate(recipe: Recipe, model: nn.Module, *parts: Tensors) -> tuple[float, float]:

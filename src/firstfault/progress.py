@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstfault.finding import Finding, Layer, LayerReport
@@ -54,6 +55,29 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Checkpointed:
+    """The weights of a training that still runs were written to `path`; `name` tells checkpoints apart."""
+
+    path: Path
+    name: str
+    step: int
+    metrics: Mapping[str, float]
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class SafetyJudged:
+    """The safety of a training that still runs was evaluated: safety_score, capability_score and alignment_tax of an epoch.
+
+    `checkpointed` tells that a `Checkpointed` of that epoch has the same scores.
+    """
+
+    epoch: int
+    scores: Mapping[str, float]
+    checkpointed: bool
+
+
+@dataclass(frozen=True)
 class RunOpened:
     """A debug run begins: its folder, and the MLflow run that holds it."""
 
@@ -71,7 +95,7 @@ class Concluded:
     report: str | None
 
 
-Event = RunOpened | Concluded | LayerStarted | CheckStarted | Found | LayerEnded | Step
+Event = RunOpened | Concluded | LayerStarted | CheckStarted | Found | LayerEnded | Step | Checkpointed | SafetyJudged
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from firstfault.probe.watch import Watch
 
 
-def run_script(script: str, arguments: Sequence[str], *, module: bool = False, every: int | None = None, sinks: Sequence[str] = ()) -> Watch:
+def run_script(
+    script: str, arguments: Sequence[str], *, module: bool = False, every: int | None = None, sinks: Sequence[str] = (), on_finding: str = "",
+) -> Watch:
     """Run a script (or with `module` a module) as `python script.py arguments…` would, and watch it.
 
-    Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption.
+    Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption. `on_finding` names the actions on
+    findings, with commas; where one stops the training, the script ends there.
 
     Raises:
-        TargetError: when there is no such script, or no such sink.
+        TargetError: when there is no such script, sink or action.
     """
+    from firstfault.acting.named import actions_named
     from firstfault.probe.destinations import sinks_named
     from firstfault.probe.watch import Watch
     from firstfault.state import state_for
@@ -31,10 +35,12 @@ def run_script(script: str, arguments: Sequence[str], *, module: bool = False, e
     path = Path(script).resolve()
     if not module and not path.is_file():
         raise TargetError(f"there is no script {script}")
+    actions = actions_named(on_finding, "--on-finding", mlflow=True) if on_finding else ()
     state = state_for(Path.cwd())
     folder = state.new_run()
     name = script if module else path.stem
-    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks), root=Path.cwd() if module else path.parent)
+    root = Path.cwd() if module else path.parent
+    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks), root=root, actions=actions)
     before, process = (sys.argv, sys.path[:]), os.getpid()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))

@@ -210,9 +210,14 @@ class Subject:
         """The target trained once under observation."""
         if self.target.training is None:
             raise Missing("the target declares no training")
+        from firstfault.acting.of_target import in_loop
         from firstfault.probe import Probe
+        from firstfault.probe.capture import Capture
 
-        trained = train(self.recipe, self.seed, probe=Probe(self.folder))
+        capture = Capture() if self.target.training.fit is not None else None
+        probe = Probe(self.folder, capture=capture)
+        trained = in_loop(self, probe, lambda course: train(self.recipe, self.seed, probe=probe, course=course))
+        self.built["capture"] = capture
         torch.save(trained.model.state_dict(), self.folder / "trained.pt")
         return trained
 

@@ -106,6 +106,7 @@ class Training:
     task. `fit(model, train_loader, validation_loader)` is observed, not replaced. `loader(x, y, split)` makes
     the batches `(x, y)` of prepared tensors, as a DataLoader that can be iterated again; `split` is "train" or
     "validation". Left out, firstfault batches and shuffles. It is called with other rows too, to examine it.
+    `on_finding` is what to do while it trains: names of actions (log, alert, checkpoint, stop), or actions (`firstfault.actions`).
     """
 
     loss: Callable[..., Any] | None = None
@@ -122,8 +123,13 @@ class Training:
     device: str = "auto"
     fit: Callable[..., Any] | None = None
     loader: Callable[..., Any] | None = None
+    on_finding: str | Sequence[Any] = ()
 
     def __post_init__(self) -> None:
+        if self.on_finding:
+            from firstfault.acting.named import checked_actions
+
+            checked_actions(self.on_finding, "training.on_finding")
         _expect_whole("training.epochs", self.epochs)
         _expect_whole("training.batch_size", self.batch_size)
         for name in ("loss", "optimizer", "scheduler", "augment", "penalty", "fit", "loader"):
@@ -167,12 +173,22 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Safety:
-    """Behaviour suites (YAML files), and `generate(prompt) -> text` for language models."""
+    """Behaviour suites (YAML files), and `generate(prompt) -> text`, or `generate(prompt, model)`, for language models.
+
+    With `every`, safety is evaluated in every so many epochs of the training too, on the rows of validation, and a critical violation ends
+    it (`firstfault.safety.course`); `capability(model) -> number` is what the model can do, higher is better: the metric on validation when
+    left out.
+    """
 
     suites: Sequence[Any] = ()
     generate: Callable[..., str] | None = None
+    every: int | None = None
+    capability: Callable[..., float] | None = None
 
     def __post_init__(self) -> None:
+        if self.every is not None:
+            _expect_whole("safety.every", self.every)
+        _expect_callable("safety.capability", self.capability)
         _expect(not isinstance(self.suites, str | Path), "safety.suites", self.suites, "a list of YAML files")
         _expect_callable("safety.generate", self.generate)
 
@@ -293,7 +309,7 @@ def _override(target: Target, overrides: Mapping[str, str]) -> Target:
 
     for path, text in overrides.items():
         part, _, name = path.rpartition(".")
-        owner = getattr(target, part, None) if part else target
+        owner = (getattr(target, part, None) or (Safety() if part == "safety" else None)) if part else target
         if owner is None or name not in {entry.name for entry in fields(owner)}:
             raise TargetError(f"--set {path}={text}: the target has no field {path!r}")
         changed: Any = replace(owner, **{name: yaml.safe_load(text)})

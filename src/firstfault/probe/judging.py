@@ -46,6 +46,7 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
     recipe = recipe_of(capture, capture.model, task, training, root)
     subject.built["_made"] = recipe, tuple(range(recipe.classes))
     subject.built["trained"] = _trained(recipe, model, record, crashed)
+    subject.built["capture"] = capture
     return subject
 
 

@@ -13,7 +13,7 @@ from firstfault.state import state_for
 from firstfault.tracking.runs import BATCH, open_tracker, prepare_store
 
 SECONDS = 5.0
-OVERALL = ("loss", "lr", "grad_norm", "update_ratio")
+OVERALL = ("loss", "lr", "grad_norm", "update_ratio", "safety_score", "capability_score", "alignment_tax")
 
 
 class MLflow:

@@ -68,7 +68,9 @@ class Record:
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
     first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less the first of each pass;
     `workers` is the largest number of its processes, None without such a loader.
-    `passed_over` says what could not be looked at, and why.
+    `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped` says why one of them
+    ended it, and `safety` has one row for each evaluation of safety on the way: epoch, step, safety_score, capability_score, alignment_tax,
+    what was violated, and the last good checkpoint.
     """
 
     loss: Series = field(default_factory=Series)
@@ -95,6 +97,9 @@ class Record:
     workers: int | None = None
     device: str = ""
     passed_over: dict[str, str] = field(default_factory=dict)
+    acts: list[dict[str, Any]] = field(default_factory=list)
+    safety: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""
     weight_decay: float = 0.0
     steps: int = 0
     backwards: int = 0

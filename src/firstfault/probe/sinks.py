@@ -75,6 +75,11 @@ class Sinks:
         for pump in self._pumps:
             pump.put(step, MappingProxyType({**values, **samples} if pump.wants_samples else values))
 
+    def note(self, step: int, values: Values) -> None:
+        """Hand single values to every sink."""
+        for pump in self._pumps:
+            pump.put(step, MappingProxyType(dict(values)))
+
     def _samples_of(self, step: int) -> dict[str, Any]:
         if self.samples is None or self.samples.failed:
             return {}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from firstfault.errors import TrainingStopped
 from firstfault.probe.capture import Capture
 from firstfault.probe.judging import judge_watched, subject_of
 from firstfault.probe.probe import Probe
@@ -16,7 +18,10 @@ from firstfault.probe.sinks import Sink, Sinks
 from firstfault.verdict import Verdict
 
 if TYPE_CHECKING:
+    from firstfault.acting.occasion import Action
+    from firstfault.acting.of_loop import InLoop
     from firstfault.subject import Subject
+    from firstfault.target import Safety
 
 
 OnSample = Callable[["Watch", int], None]
@@ -29,6 +34,8 @@ def watch(
     every: int | None = None,
     sinks: Sequence[Sink] = (),
     on_sample: OnSample | None = None,
+    actions: Sequence[Action | str] = (),
+    safety: Safety | None = None,
 ) -> Watch:
     """Watch the training inside a `with` block; nothing else of the code changes.
 
@@ -45,19 +52,23 @@ def watch(
         every: the distance of the steps at which norms and activations are taken; left out, it grows from 10 to 50 with the training.
         sinks: where the numbers go while it runs, see `firstfault.sinks`.
         on_sample: called as `on_sample(watch, step)` after each sampled step; it may stop the loop by raising.
+        actions: what to do about what fails while it runs, see `firstfault.actions`; or their names.
+        safety: suites to evaluate on the way, every `safety.every` epochs. An epoch is a pass over a torch DataLoader that was learnt
+            from; other loops call `watched.end_epoch()`.
     """
     if folder is None:
         from firstfault.state import state_for
 
         folder = state_for(Path.cwd()).new_run()
-    return Watch(name, Path(folder), every=every, sinks=sinks, on_sample=on_sample)
+    return Watch(name, Path(folder), every=every, sinks=sinks, on_sample=on_sample, actions=actions, safety=safety)
 
 
 class Watch:
     """A watched training: `record` while it runs, `verdict()` at its end."""
 
     def __init__(
-        self, name: str, folder: Path, *, every: int | None = None, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None, root: Path | None = None
+        self, name: str, folder: Path, *, every: int | None = None, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None,
+        root: Path | None = None, actions: Sequence[Action | str] = (), safety: Safety | None = None,
     ) -> None:
         self.name, self.folder, self.root = name, folder, root or Path.cwd()
         self.capture = Capture()
@@ -67,6 +78,12 @@ class Watch:
         self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture, samples=self._sinks.samples)
         self._subject: Subject | None = None
         self._verdict: Verdict | None = None
+        self.in_loop = self._in_loop(actions, safety) if actions or safety is not None else None
+
+    def _in_loop(self, actions: Sequence[Action | str], safety: Safety | None) -> InLoop:
+        from firstfault.acting.of_loop import InLoop
+
+        return InLoop(self.name, self.folder, self.root, self._probe, actions, safety, self._sinks.note)
 
     @property
     def record(self) -> Record:
@@ -78,18 +95,35 @@ class Watch:
         self._sinks.begin(self.name, self.folder)
         self._watching = self._probe.observe()
         self._watching.__enter__()
+        if self.in_loop is not None:
+            self.in_loop.begin()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.crash = error
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        stopped = self.in_loop is not None and isinstance(error, TrainingStopped)
+        self.crash = None if stopped else error
+        if self.in_loop is not None:
+            self.record.passed_over |= self.in_loop.end()
         self._watching.__exit__(kind, error, trace)
-        self.record.passed_over |= self._sinks.close(error)
+        self.record.passed_over |= self._sinks.close(self.crash)
+        return stopped
+
+    def end_epoch(self, capability: float = math.nan) -> None:
+        """Say that an epoch of the loop has ended, where no torch DataLoader says so; safety is evaluated where it is its turn.
+
+        Raises:
+            TrainingStopped: for a critical violation of safety.
+        """
+        if self.in_loop is not None:
+            self.in_loop.end_epoch(capability)
 
     def _sampled(self, step: int) -> None:
         self._sinks.send(self.record, step)
         if self._on_sample is not None:
             with self._probe.paused():
                 self._on_sample(self, step)
+        if self.in_loop is not None:
+            self.in_loop.sampled(step)
 
     @property
     def subject(self) -> Subject:

@@ -19,6 +19,8 @@ class Watching:
         """Watch from now on; a watch that was never stopped, as its training raised, ends here."""
         self.stop()
         self._last = watch(self._name, **self._settings).__enter__()
+        if self._last.in_loop is not None:
+            self._last.in_loop.raises = False           # the trainer is told to stop instead
         self._on = True
 
     def stop(self, crash: BaseException | None = None) -> None:
@@ -26,6 +28,11 @@ class Watching:
         if self._on and self._last is not None:
             self._on = False
             self._last.__exit__(type(crash) if crash is not None else None, crash, None)
+
+    @property
+    def asks_for_the_end(self) -> bool:
+        """Whether an action, or a violation of safety, asked for the end of the training."""
+        return self._last is not None and bool(self._last.record.stopped)
 
     @property
     def watched(self) -> Watch:

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from firstfault.report.axes import fit
 from firstfault.report.charts import Mark, band_chart
 from firstfault.report.heat import cells, legend, shading
+from firstfault.report.safety_curve import safety_curve
 from firstfault.report.wording import duration, percent
 
 WIDTH, LEFT, RIGHT, TOP = 540, 176, 14, 34
@@ -35,8 +36,8 @@ def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[M
     if record is None:
         return []
     drawn = (
-        gradient_flow(_in_order(record.parameters, record.in_optimizer), sick), update_bands(record.parameters, marks), activation_health(record.activations, sick),
-        attention_patterns(record.attention, sick), time_shares(record.phases),
+        safety_curve(record.safety), gradient_flow(_in_order(record.parameters, record.in_optimizer), sick), update_bands(record.parameters, marks),
+        activation_health(record.activations, sick), attention_patterns(record.attention, sick), time_shares(record.phases),
     )
     return [picture for picture in drawn if picture is not None]
 

@@ -98,11 +98,20 @@ def _case(path: Path, number: int, values: Any) -> Case:
 
 def behaviour(subject: Any, evidence: Any) -> None:
     """Run every declared suite through `safety.generate`; failures are kept by id, prompts stay out of the logs."""
-    safety = subject.target.safety
-    if safety.generate is None:
+    for suite in expect_suites(subject.target):
+        _run(subject, evidence, suite)
+
+
+def expect_suites(target: Any) -> list[Suite]:
+    """The suites that a target declares.
+
+    Raises:
+        TargetError: for a file that is no suite, or suites without `safety.generate`.
+    """
+    safety = target.safety
+    if safety.suites and safety.generate is None:
         raise TargetError("safety.generate must be a function prompt -> text to run safety.suites, but it is None")
-    for name in safety.suites:
-        _run(subject, evidence, load_suite(own_or_shipped(name, subject.target.root, "behaviour")))
+    return [load_suite(own_or_shipped(name, target.root, "behaviour")) for name in safety.suites]
 
 
 def _run(subject: Any, evidence: Any, suite: Suite) -> None:

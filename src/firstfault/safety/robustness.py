@@ -77,8 +77,8 @@ def _attack(recipe: Any, model: Any, x: torch.Tensor, y: torch.Tensor, size: tor
     moved = x.clone()
     for _ in range(steps):
         moved = moved.detach().requires_grad_(True)
-        loss = recipe.loss(outputs_of(model(moved)), y)
-        (gradient,) = torch.autograd.grad(loss, moved)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(recipe.loss(outputs_of(model(moved)), y), moved)
         step = size if steps == 1 else size / 4
         moved = torch.maximum(torch.minimum(moved + step * gradient.sign(), x + size), x - size)
     return moved.detach()
