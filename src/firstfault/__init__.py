@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from firstfault.probe.watch import watch as watch
     from firstfault.splits import Split as Split
     from firstfault.splits import Splits as Splits
+    from firstfault.sql import Sql as Sql
     from firstfault.target import Data as Data
     from firstfault.target import Deployment as Deployment
     from firstfault.target import Safety as Safety
-    from firstfault.target import Sql as Sql
     from firstfault.target import Target as Target
     from firstfault.target import Training as Training
     from firstfault.target import load_target as load_target
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Split": "splits", "Splits": "splits",
-    "Data": "target", "Deployment": "target", "Safety": "target", "Sql": "target", "Target": "target",
+    "Data": "target", "Deployment": "target", "Safety": "target", "Sql": "sql", "Target": "target",
     "Training": "target", "TrainingStopped": "errors", "load_target": "target", "watch": "probe.watch",
 }
 __all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "TrainingStopped", "load_target", "watch"]

@@ -20,8 +20,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.delimited import Survey, as_utf8, mended, survey
-from firstfault.errors import FirstfaultError, PrerequisiteError, TargetError
-from firstfault.target import Sql
+from firstfault.errors import FirstfaultError, TargetError
 
 if TYPE_CHECKING:
     from firstfault.image_files import ImageFile
@@ -280,50 +279,3 @@ def _objects(content: bytes) -> tuple[list[dict[str, Any]], dict[int, str]]:
 
 
 _READERS: dict[str, Callable[[Path, str, Read], pd.DataFrame]] = {"csv": _read_csv, "parquet": _read_parquet, "jsonl": _read_jsonl}
-
-
-def read_sql(source: Sql, name: str, root: Path) -> pd.DataFrame:
-    """The result of a query, sent as it is; decimals become floats.
-
-    Raises:
-        TargetError: when the database or the query fails, without the password.
-        PrerequisiteError: when the database's driver is not installed.
-    """
-    import sqlalchemy
-
-    try:
-        engine = sqlalchemy.create_engine(database_url(source, name, root))
-    except ModuleNotFoundError as error:
-        raise PrerequisiteError.extra(f"data.{name}: reading {source.place} (no module {error.name})", "postgres") from error
-    except sqlalchemy.exc.ArgumentError as error:
-        raise TargetError(f"data.{name} must have the URL of a database, but {source.place} is none") from error
-    try:
-        with engine.connect().execution_options(no_parameters=True) as connection:
-            return pd.read_sql_query(source.query, connection)
-    except Exception as error:
-        raise TargetError(f"data.{name}: the query on {source.place} failed: {source.without_password(_reason(error))}") from error
-    finally:
-        engine.dispose()
-
-
-def database_url(source: Sql, name: str, root: Path) -> Any:
-    """The URL; the file of an SQLite database is looked up beside the target, and not created.
-
-    Raises:
-        TargetError: when there is no such file.
-    """
-    import sqlalchemy
-
-    url = sqlalchemy.make_url(source.url)
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:" or url.query:
-        return url
-    path = root / url.database
-    if not path.is_file():
-        raise TargetError(f"data.{name}: there is no file {path}")
-    return url.set(database=str(path))
-
-
-def _reason(error: Exception) -> str:
-    """What the driver says, in one line."""
-    text = str(getattr(error, "orig", None) or error).strip()
-    return " ".join(text.splitlines()[0].split()) if text else type(error).__name__

@@ -12,8 +12,9 @@ import pandas as pd
 
 from firstfault.errors import TargetError
 from firstfault.folders import read_folder
-from firstfault.reading import MOST_SINGLE_COLUMNS, Read, Reading, expect_plain_columns, read_file, read_sql
-from firstfault.target import Data, Sql, Target
+from firstfault.reading import MOST_SINGLE_COLUMNS, Read, Reading, expect_plain_columns, read_file
+from firstfault.sql import Sql, read_sql
+from firstfault.target import Data, Target
 from firstfault.timestamps import times_of
 
 HELD_OUT = 0.2

@@ -18,44 +18,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from firstfault.arguments import expect, expect_callable, expect_preprocess, expect_whole
 from firstfault.errors import TargetError, user_frame
 
 Task = Literal["classification", "regression", "multilabel", "language_model"]
-
-
-@dataclass(frozen=True)
-class Sql:
-    """Samples that an SQL query returns. `url` is an SQLAlchemy database URL; its password is never shown."""
-
-    url: str = field(repr=False)
-    query: str
-
-    def __post_init__(self) -> None:
-        _expect(isinstance(self.url, str) and ":" in self.url, "Sql.url", self.place, "a database URL such as sqlite:///rows.db")
-        _expect(isinstance(self.query, str) and bool(self.query.strip()), "Sql.query", self.query, "a query")
-
-    def __str__(self) -> str:
-        return f"sql:{self.query}"
-
-    @property
-    def place(self) -> str:
-        """The database's URL without its password."""
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError
-
-        try:
-            return make_url(self.url).render_as_string(hide_password=True)
-        except (ArgumentError, ValueError):
-            return self.without_password(str(self.url))
-
-    def without_password(self, text: str) -> str:
-        """A text with this URL's password, as it is and as it is quoted in the URL, made unreadable."""
-        from urllib.parse import unquote
-
-        password = str(self.url).partition("://")[2].rpartition("@")[0].partition(":")[2]
-        for secret in {password, unquote(password)} - {""}:
-            text = text.replace(secret, "***")
-        return text
 
 
 @dataclass(frozen=True)
@@ -83,11 +49,11 @@ class Data:
     quarantine: bool = False
 
     def __post_init__(self) -> None:
-        _expect(self.train is not None, "data.train", self.train, "a path, a DataFrame, (X, y), a callable or Sql")
-        _expect(not isinstance(self.sensitive, str), "data.sensitive", self.sensitive, "a list of column names")
-        _expect(isinstance(self.quarantine, bool), "data.quarantine", self.quarantine, "True or False")
+        expect(self.train is not None, "data.train", self.train, "a path, a DataFrame, (X, y), a callable or Sql")
+        expect(not isinstance(self.sensitive, str), "data.sensitive", self.sensitive, "a list of column names")
+        expect(isinstance(self.quarantine, bool), "data.quarantine", self.quarantine, "True or False")
         known = self.expectations is not None or self.reference is not None
-        _expect(known or not self.quarantine, "data.quarantine", self.quarantine, "False where there are neither data.expectations nor data.reference")
+        expect(known or not self.quarantine, "data.quarantine", self.quarantine, "False where there are neither data.expectations nor data.reference")
 
     @property
     def declared_splits(self) -> tuple[str, ...]:
@@ -130,16 +96,16 @@ class Training:
             from firstfault.acting.named import checked_actions
 
             checked_actions(self.on_finding, "training.on_finding")
-        _expect_whole("training.epochs", self.epochs)
-        _expect_whole("training.batch_size", self.batch_size)
+        expect_whole("training.epochs", self.epochs)
+        expect_whole("training.batch_size", self.batch_size)
         for name in ("loss", "optimizer", "scheduler", "augment", "penalty", "fit", "loader"):
-            _expect_callable(f"training.{name}", getattr(self, name))
+            expect_callable(f"training.{name}", getattr(self, name))
         clip = self.clip_norm
-        _expect(clip is None or (isinstance(clip, int | float) and clip >= 0), "training.clip_norm", clip, "a number of at least 0")
+        expect(clip is None or (isinstance(clip, int | float) and clip >= 0), "training.clip_norm", clip, "a number of at least 0")
         if isinstance(self.metric, str):
             from firstfault.metrics import METRICS
 
-            _expect(self.metric in METRICS, "training.metric", self.metric, f"one of {', '.join(METRICS)}, or a callable")
+            expect(self.metric in METRICS, "training.metric", self.metric, f"one of {', '.join(METRICS)}, or a callable")
 
 
 @dataclass(frozen=True)
@@ -163,9 +129,9 @@ class Deployment:
     golden: Any = None
 
     def __post_init__(self) -> None:
-        _expect_callable("deployment.save", self.save)
-        _expect_callable("deployment.load", self.load)
-        _expect(
+        expect_callable("deployment.save", self.save)
+        expect_callable("deployment.load", self.load)
+        expect(
             isinstance(self.latency_ms, int | float) and self.latency_ms > 0,
             "deployment.latency_ms", self.latency_ms, "a number of milliseconds above 0",
         )
@@ -187,10 +153,10 @@ class Safety:
 
     def __post_init__(self) -> None:
         if self.every is not None:
-            _expect_whole("safety.every", self.every)
-        _expect_callable("safety.capability", self.capability)
-        _expect(not isinstance(self.suites, str | Path), "safety.suites", self.suites, "a list of YAML files")
-        _expect_callable("safety.generate", self.generate)
+            expect_whole("safety.every", self.every)
+        expect_callable("safety.capability", self.capability)
+        expect(not isinstance(self.suites, str | Path), "safety.suites", self.suites, "a list of YAML files")
+        expect_callable("safety.generate", self.generate)
 
 
 @dataclass(frozen=True)
@@ -220,15 +186,15 @@ class Target:
     file: Path | None = None
 
     def __post_init__(self) -> None:
-        _expect(isinstance(self.name, str) and bool(self.name.strip()), "name", self.name, "a non-empty string")
-        _expect(self.task in get_args(Task), "task", self.task, f"one of {', '.join(get_args(Task))}")
+        expect(isinstance(self.name, str) and bool(self.name.strip()), "name", self.name, "a non-empty string")
+        expect(self.task in get_args(Task), "task", self.task, f"one of {', '.join(get_args(Task))}")
         for name, kind in (("data", Data), ("training", Training), ("deployment", Deployment), ("safety", Safety)):
             value = getattr(self, name)
-            _expect(value is None or isinstance(value, kind), name, value, f"{kind.__name__}(…) or None")
-        _expect_callable("model", self.model, "a function () -> nn.Module")
-        _expect_callable("prepare", self.prepare, "a function Splits -> Splits")
-        _expect_preprocess("preprocess", self.preprocess)
-        _expect(
+            expect(value is None or isinstance(value, kind), name, value, f"{kind.__name__}(…) or None")
+        expect_callable("model", self.model, "a function () -> nn.Module")
+        expect_callable("prepare", self.prepare, "a function Splits -> Splits")
+        expect_preprocess("preprocess", self.preprocess)
+        expect(
             self.prepare is None or self.preprocess is None,
             "prepare", self.prepare, "either `preprocess` or `prepare`, not both",
         )
@@ -316,32 +282,3 @@ def _override(target: Target, overrides: Mapping[str, str]) -> Target:
         update: dict[str, Any] = {part: changed}
         target = replace(target, **update) if part else changed
     return target
-
-
-def _expect(holds: bool, name: str, value: Any, expected: str) -> None:
-    if not holds:
-        raise TargetError(f"{name} must be {expected}, but got {_brief(value)}")
-
-
-def _expect_whole(name: str, value: Any) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    _expect(whole, name, value, "a whole number of at least 1")
-
-
-def _expect_callable(name: str, value: Any, expected: str = "a callable or None") -> None:
-    _expect(value is None or callable(value), name, value, expected)
-
-
-def _expect_preprocess(name: str, value: Any) -> None:
-    expected = "an object with fit and transform, a list of (name, step), or a function X -> X"
-    if isinstance(value, list | tuple):
-        for step in value:
-            _expect(isinstance(step, list | tuple) and len(step) == 2 and isinstance(step[0], str), name, step, "a list of (name, step)")
-            _expect(hasattr(step[1], "transform") or callable(step[1]), f"{name} step {step[0]!r}", step[1], expected)
-        return
-    _expect(value is None or hasattr(value, "transform") or callable(value), name, value, expected)
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firstfault.errors import TargetError
-from firstfault.target import Sql
+from firstfault.sql import Sql
 
 CHUNK = 1 << 20
 

@@ -63,7 +63,7 @@ def test_a_fault_that_no_swap_undoes_stays_unconfirmed(subject_of, suspect):
     data = (X, ((X > 0).sum(1) % 2).astype(int))
     subject = subject_of(data=data, model=lambda: nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 2)))
     subject.get("trained")
-    outcomes = confirm(subject, suspect({"learning_rate_too_low": 0.6, "too_few_epochs": 0.5}), budget_seconds=30.0)
+    outcomes = confirm(subject, suspect({"learning_rate_too_low": 0.6, "too_few_epochs": 0.5}), budget_seconds=90.0)
     assert {outcome.confirmed for outcome in outcomes} == {False}
 
 
@@ -78,3 +78,11 @@ def test_where_nothing_restores_health_clean_labels_say_where_to_look(subject_of
     outcome = confirm(subject, suspect({"learning_rate_too_low": 0.6}, extra=passed), budget_seconds=60.0)[0]
     assert outcome.confirmed is None
     assert "not seen to its end" in outcome.reason and "model and training are to be looked at" in outcome.reason
+
+
+def test_inputs_of_nothing_but_nan_leave_an_outcome(subject_of, suspect):
+    """No simple model takes them, so that the swap alone decides."""
+    X, y = np.random.default_rng(0).normal(size=(300, 8)), np.arange(300) % 3
+    X[:, 0] = np.nan
+    outcomes = confirm(subject_of(data=(X, y)), suspect({"nonfinite_output": 0.95}, Layer.PREPROCESSING), budget_seconds=20.0)
+    assert [outcome.fault for outcome in outcomes] == ["nonfinite_output"]

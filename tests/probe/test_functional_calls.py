@@ -1,6 +1,7 @@
 """Activations and attention called as functions are seen as modules are, and nothing is changed by it."""
 
 import contextlib
+import sys
 
 import pytest
 import torch
@@ -12,6 +13,14 @@ from firstfault.check import checks_of, run_check
 from firstfault.finding import Layer, Status
 from firstfault.probe.functional_calls import attention_weights
 from firstfault.probe.probe import Probe
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_compiled():
+    """Forget what other tests of this process have compiled: nothing is listened to beside it."""
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.utils.counters.clear()
+
 
 SOME = (torch.arange(5) < 3).expand(5, 5)
 

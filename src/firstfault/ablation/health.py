@@ -71,7 +71,7 @@ def _boosted(recipe: Any) -> float:
     if recipe.task not in ("classification", "regression") or not recipe.train.x.is_floating_point() or not one:
         return -math.inf
     x, y = _matrix(recipe.train.x)[:MOST_ROWS], recipe.train.y.numpy()[:MOST_ROWS].reshape(-1)
-    if x.shape[1] > MOST_COLUMNS or (recipe.classes and len(np.unique(y)) < 2):
+    if x.shape[1] > MOST_COLUMNS or not np.isfinite(x).all() or (recipe.classes and len(np.unique(y)) < 2):
         return -math.inf
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 

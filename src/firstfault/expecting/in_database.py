@@ -13,8 +13,7 @@ from typing import Any
 
 from firstfault.expecting.by_column import by_column, merged, numbered, quiet_context, results_of
 from firstfault.expecting.table import Table
-from firstfault.reading import database_url
-from firstfault.target import Sql
+from firstfault.sql import Sql, database_url
 
 SAME_IN_SQL = frozenset({
     "expect_table_row_count_to_be_between", "expect_table_columns_to_match_set", "expect_column_to_exist",

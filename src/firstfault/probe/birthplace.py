@@ -7,22 +7,20 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
-import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
+
+from firstfault.probe.replica import hooked, replica
 
 FINITE, INFINITE, NAN = 0, 1, 2
 SHOWN_OPERATIONS = 3
 SET_BY_HAND = "written by something else than an optimizer"
-WRAPPERS = ("DistributedDataParallel", "DataParallel")
 
 
 class Call(NamedTuple):
@@ -179,10 +177,10 @@ class _Forward:
 
 def _in_forward(call: Call, names: Mapping[int, str]) -> str | None:
     """The innermost module, or the operations between two, that made a non-finite value of finite ones, in one more call."""
-    with _replica(call.model, names) as (model, known):
+    with replica(call.model, names) as (model, known):
         seen = _Forward(known)
         outputs: Any = ()
-        with _hooked(model, seen.entered, seen.left), torch.no_grad(), contextlib.suppress(Exception):
+        with hooked(model, seen.entered, seen.left), torch.no_grad(), contextlib.suppress(Exception):
             outputs = model(*call.args, **call.kwargs)
     return seen.nan or (seen.infinite if _worst(tensors_in(outputs)) else "") or None
 
@@ -244,10 +242,10 @@ class _Backward:
 
 def _in_backward(call: Call, names: Mapping[int, str]) -> str | None:
     """Where a gradient of the sum of the outputs is the first to be non-finite."""
-    with _replica(call.model, names) as (model, known), contextlib.suppress(Exception):
+    with replica(call.model, names) as (model, known), contextlib.suppress(Exception):
         seen = _Backward(known)
         with torch.enable_grad():
-            with _hooked(model, seen.entered, seen.left):
+            with hooked(model, seen.entered, seen.left):
                 outputs = [value for value in tensors_in(model(*_fresh(call.args), **_fresh(call.kwargs))) if value.requires_grad]
             total = torch.stack([value.float().sum() for value in outputs]).sum()
         torch.autograd.grad(total, [value for value in model.parameters() if value.requires_grad], allow_unused=True)
@@ -291,69 +289,3 @@ def _operations(loss: torch.Tensor | None) -> list[str]:
         found.append(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
         node = next((following for following, _ in node.next_functions if following is not None), None)
     return [name for name in found if name != "accumulate_grad"]
-
-
-# ---------------------------------------------------------------------- a copy to call
-
-
-@contextlib.contextmanager
-def _replica(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, Mapping[int, str]]]:
-    """A copy of a model with the same parameters and buffers of its own, names of its modules; random state is put back at the end."""
-    model = _unwrapped(model)
-    with _same_random_state(model):
-        try:
-            replica = copy.deepcopy(model, _shared(model))
-        except Exception:
-            with _same_buffers(model):
-                yield model, names
-            return
-        pairs = list(zip(model.modules(), replica.modules(), strict=False))
-        yield replica, {id(copied): names.get(id(module), type(module).__name__) for module, copied in pairs}
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """What torch.compile or a parallel wrapper holds: a call of it waits for no other process."""
-    inner = getattr(model, "_orig_mod", None) or (model.module if type(model).__name__ in WRAPPERS else None)
-    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
-
-
-def _shared(model: nn.Module) -> dict[int, Any]:
-    """What a copy has in common with its model: parameters, and tensors that were computed."""
-    kept: dict[int, Any] = {id(value): value for value in model.parameters()}
-    for module in model.modules():
-        kept |= {id(value): value for value in vars(module).values() if isinstance(value, torch.Tensor) and value.grad_fn is not None}
-    return kept
-
-
-@contextlib.contextmanager
-def _hooked(model: nn.Module, entered: Callable[..., None], left: Callable[..., None]) -> Iterator[None]:
-    handles = [module.register_forward_pre_hook(entered, with_kwargs=True) for module in model.modules()]
-    handles += [module.register_forward_hook(left, with_kwargs=True) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextlib.contextmanager
-def _same_random_state(model: nn.Module) -> Iterator[None]:
-    devices = sorted({value.device.index or 0 for value in model.parameters() if value.is_cuda})
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-@contextlib.contextmanager
-def _same_buffers(model: nn.Module) -> Iterator[None]:
-    kept = {name: value.detach().clone() for name, value in model.named_buffers()}
-    try:
-        yield
-    finally:
-        for name, value in model.named_buffers():
-            if name in kept:
-                value.data.copy_(kept[name])

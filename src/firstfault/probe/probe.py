@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import optimizer as optimizers
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
@@ -22,6 +22,7 @@ from firstfault.probe.loading import Loading
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.models import Models, is_compiled, modal_parts
 from firstfault.probe.norms import Norms
+from firstfault.probe.optimizers import Optimizers
 from firstfault.probe.pace import Pace
 from firstfault.probe.patching import replace
 from firstfault.probe.phases import Phases
@@ -64,14 +65,12 @@ class Probe:
         self._clearing = Clearing()
         self._phases = Phases(self.record)
         self._loading = Loading(self.record, self._phases, capture, self._is_paused)
-        self._held: dict[int, list[Any]] = {}           # by optimizer, its parameters, small ones first
-        self._open: dict[int, list[int]] = {}           # by optimizer in its step: backward passes before it, steps nested in it
+        self._optimizers = Optimizers(self.record, self.models)
         self._modal: dict[int, list[nn.Module]] = {}
         self._hooked: list[Any] = []
         self._learning_from: str | None = None
         self._loss = float("nan")
         self._began: float | None = None
-        self._first: int | None = None                  # the optimizer whose steps count the rounds
         self._rounds = 0
 
     @contextlib.contextmanager
@@ -117,8 +116,8 @@ class Probe:
 
     def _patch(self) -> list[Callable[[], None]]:
         handles = [
-            optimizers.register_optimizer_step_pre_hook(self._before_step),
-            optimizers.register_optimizer_step_post_hook(self._after_step),
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
         ]
         return [handle.remove for handle in handles] + [
             replace(torch.autograd, "backward", self._around_backward),
@@ -187,15 +186,8 @@ class Probe:
     # ------------------------------------------------------------------ steps
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
-        if self._paused:
+        if self._paused or not self._optimizers.enters(optimizer):
             return None
-        key = id(optimizer)
-        if key in self._open and self._open[key][0] == self.record.backwards:       # a subclass calls the step that it extends
-            self._open[key][1] += 1
-            return None
-        self._open[key] = [self.record.backwards, 0]
-        if self._first is None:
-            self._first = key
         self._losses.close_validation(self.record.steps)
         self._skips = _is_skipped(optimizer)
         self.record.steps_on_validation += self._learning_from == "validation"
@@ -220,32 +212,28 @@ class Probe:
 
     def _look_at_gradients(self, optimizer: Any) -> None:
         self._know(optimizer)
-        values = [value for value in self._held[id(optimizer)] if value.grad is not None and not value.grad.is_sparse]
+        values = [value for value in self._optimizers.parameters(optimizer) if value.grad is not None and not value.grad.is_sparse]
         if not self._skips:
             self._tripwire.before_update(values)
         if self._sampling and values:
             self._norms.take(id(optimizer), values)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self._paused:
+        if self._paused or not self._optimizers.leaves(optimizer):
             return
-        key, record = id(optimizer), self.record
-        if key in self._open and self._open[key][1]:
-            self._open[key][1] -= 1
-            return
-        self._open.pop(key, None)
         self._know(optimizer)
+        record, values = self.record, self._optimizers.parameters(optimizer)
         record.steps += 1
-        if self._sampling and not self._norms.pull(key, record.steps):
+        if self._sampling and not self._norms.pull(id(optimizer), record.steps):
             self._tripwire.bad_update(record.steps)
-        record.stale_steps += self._clearing.stepped(key, self._held[key])           # a closure clears and learns within the step
-        self._tripwire.updated(optimizer, self._held[key])
+        record.stale_steps += self._clearing.stepped(id(optimizer), values)           # a closure clears and learns within the step
+        self._tripwire.updated(optimizer, values)
         if self._began is not None:
             record.seconds.add(record.steps, time.perf_counter() - self._began)
             self._began = None
         record.loss.add(record.steps, self._loss)
         record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
-        if key == self._first:
+        if self._optimizers.is_first(optimizer):
             self._end_round()
         self._phases.end("optimizer")
 
@@ -277,25 +265,14 @@ class Probe:
         self._norms.forget()
 
     def _know(self, optimizer: Any) -> None:
-        if id(optimizer) not in self._held:
-            self._note_optimizer(optimizer)
+        if self._optimizers.is_new(optimizer):
+            self._optimizers.meet(optimizer)
+            self._tripwire.know(self._optimizers.parameters(optimizer))
             if self.capture is not None:
                 self.capture.stepped(optimizer)
 
-    def _note_optimizer(self, optimizer: Any) -> None:
-        self.models.look()
-        name, record = type(optimizer).__name__, self.record
-        values = [value for group in optimizer.param_groups for value in group["params"]]
-        self.models.adopt(values, name)
-        self._tripwire.know(values)
-        self._held[id(optimizer)] = sorted(values, key=lambda value: value.numel())
-        record.device = values[0].device.type if values else record.device
-        if name not in record.optimizers:
-            record.optimizers.append(name)
-        record.weight_decay = max(record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups))
-
     def _note_gradients(self) -> None:
-        self._norms.note_gradients({id(value) for values in self._held.values() for value in values}, self.models.parameters)
+        self._norms.note_gradients(self._optimizers.held(), self.models.parameters)
 
     # ------------------------------------------------------------------ the end
 

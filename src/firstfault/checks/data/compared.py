@@ -54,12 +54,11 @@ class Compared(NamedTuple):
 
 
 def others(subject: Any) -> dict[str, Split]:
-    """What train is compared with: the reference, and the splits that the user declared, where there are rows to compare."""
+    """What train is compared with: the reference, and the splits that the user declared."""
     found: dict[str, Split] = {}
     if subject.target.data.reference is not None:
         found["reference"] = subject.reference
-    declared = {name: getattr(subject.raw, name) for name in subject.target.data.declared_splits}
-    return found | {name: split for name, split in declared.items() if len(split.y) and len(subject.raw.train.y)}
+    return found | {name: getattr(subject.raw, name) for name in subject.target.data.declared_splits}
 
 
 def compared(subject: Any, name: str, other: Split, most: int = MOST_ROWS) -> Compared:
@@ -111,6 +110,8 @@ def _thinned(labels: Array, kept: pd.Series) -> Array:
 
 def _pairs(a: Any, b: Any, first: Array, second: Array) -> tuple[dict[str, Pair], dict[str, Pair]]:
     """The columns that both have, as samples, with prose and images by their simple features; and the prose itself."""
+    if not len(first) or not len(second):                   # no class in common
+        return {}, {}
     if not isinstance(a, pd.DataFrame) and not isinstance(b, pd.DataFrame) and np.ndim(a) > 1:
         one, two = sample_features(a, first), sample_features(b, second)
         if one is not None and two is not None:
