@@ -251,34 +251,13 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
 ) -> None:
     """Say where a run's report is, with its verdict."""
-    folder = _run_folder(run)
-    file = folder / "report.html"
-    if not file.is_file():
-        _refuse(f"{folder} must hold a report.html, but the run did not get that far")
-    if (folder / "sweep.json").is_file():
-        values = json.loads((folder / "sweep.json").read_text())
-        typer.echo(f"{values['target']}: {values['headline']}\n{file}")
-    else:
-        typer.echo(f"{_judged(folder)}\n{file}")
+    from firstfault.run_folders import headline, named, report_of
+
+    folder = named(run, _state_here().runs)
+    file = report_of(folder)
+    typer.echo(f"{headline(folder)}\n{file}")
     if open_:
         typer.launch(str(file))
-
-
-def _judged(folder: Path) -> str:
-    values = json.loads((folder / "verdict.json").read_text())
-    faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"
-    return f"{values['target']}: {values['status']} ({faults})"
-
-
-def _run_folder(run: str) -> Path:
-    if Path(run).is_dir():
-        return Path(run)
-    runs: Path = _state_here().runs
-    known = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
-    chosen = known[-1:] if run == "last" else [path for path in known if path.name.startswith(run)]
-    if not chosen:
-        _refuse(f"there is no run {run!r} in {runs}")
-    return chosen[0]
 
 
 def _state_here() -> Any:

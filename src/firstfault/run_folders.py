@@ -1,0 +1,45 @@
+"""The folders of runs that have ended: found by name, and told in a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from firstfault.errors import FirstfaultError
+
+
+def named(run: str, runs: Path) -> Path:
+    """The folder of a run: `last`, a path, or the beginning of its name among `runs`.
+
+    Raises:
+        FirstfaultError: where there is none.
+    """
+    if Path(run).is_dir():
+        return Path(run)
+    known = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    chosen = known[-1:] if run == "last" else [path for path in known if path.name.startswith(run)]
+    if not chosen:
+        raise FirstfaultError(f"there is no run {run!r} in {runs}")
+    return chosen[0]
+
+
+def report_of(folder: Path) -> Path:
+    """The report of a run.
+
+    Raises:
+        FirstfaultError: where the run wrote none.
+    """
+    file = folder / "report.html"
+    if not file.is_file():
+        raise FirstfaultError(f"{folder} must hold a report.html, but the run did not get that far")
+    return file
+
+
+def headline(folder: Path) -> str:
+    """What came of a debug run or a sweep."""
+    if (folder / "sweep.json").is_file():
+        values = json.loads((folder / "sweep.json").read_text())
+        return f"{values['target']}: {values['headline']}"
+    values = json.loads((folder / "verdict.json").read_text())
+    faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"
+    return f"{values['target']}: {values['status']} ({faults})"
