@@ -1,6 +1,6 @@
 """What watching a training costs: processor seconds of a watched training over those of a plain one, in turn in one process.
 
-    python benchmarks/probe_overhead.py [--trainings 7] [--steps 200] [--no-peers]
+    python benchmarks/probe_overhead.py [--trainings 5] [--steps 300] [--no-peers]
 
 An MLP (3 × 512), a small CNN and a 4-layer transformer are trained whole: plain, watched, plain, watched, … Watched is what
 `firstfault.watch()` does, from its beginning to its end: losses, gradients, weights, updates, activations, attention, waiting times, a
@@ -125,8 +125,8 @@ def wandb(model: nn.Module, batches: Batches, count: int) -> None:
 def main() -> None:
     """Measure the three models, print a table, and end with the RESULT line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trainings", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--trainings", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     if not KEEPING.items() <= os.environ.items():
