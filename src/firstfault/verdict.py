@@ -150,8 +150,8 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     """The faults of one layer's report that stand after their swaps, ranked.
 
     A confirmed swap settles a suspicion. A refuted one removes a suspicion drawn from symptoms, and
-    only weakens one that is proven from structure. A symptom is listed only when no cause is, a
-    suspicion only when nothing is certain, and what a certain fault explains is left to it (`faults.EXPLAINS`).
+    only weakens one that is proven from structure. A symptom is listed only when no cause is, or when it was
+    seen for certain and its causes are but suspected; a suspicion only when nothing is certain; and what a certain fault explains is left to it (`faults.EXPLAINS`).
     """
     tested = {outcome.fault: outcome for outcome in outcomes}
     faults = [
@@ -168,7 +168,9 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     certain = [fault for fault in causes if _certain(fault)]
     beside = {name for outcome in outcomes for name in outcome.beside}
     explained = {name for fault in certain for name in EXPLAINS.get(fault.fault, ())} - beside
-    return sorted([fault for fault in certain or causes or standing if fault.fault not in explained], key=_rank)
+    seen = [fault for fault in standing if fault.fault in SYMPTOMS and fault.confidence >= PROOF]
+    listed = certain or ([*causes, *seen] if causes else standing)
+    return sorted([fault for fault in listed if fault.fault not in explained], key=_rank)
 
 
 def _certain(fault: Fault) -> bool:
@@ -185,7 +187,7 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
         if name in finding.faults and finding.status in (Status.FAIL, Status.WARN)
     ]
     about.sort(key=lambda finding: -finding.faults[name])
-    fixes = [finding.fix for finding in about if finding.fix]
+    fixes = [finding.fix for finding in about if finding.fix and finding.faults[name] == max(finding.faults.values())]
     places = list(dict.fromkeys(finding.where for finding in about if finding.where))
     confirmed = outcome.confirmed if outcome else None
     swap = outcome.swap if outcome else None

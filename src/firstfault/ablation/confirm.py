@@ -100,7 +100,7 @@ class _Trials:
         self.subject, self.report, self.suspects = subject, report, suspects
         self.proven = frozenset(
             fault for finding in report.failures
-            for fault, weight in finding.faults.items() if weight >= PROOF
+            for fault, weight in finding.faults.items() if weight >= PROOF and fault not in SYMPTOMS
         )
         self.acquitted = acquitted(report)
         self.earlier: dict[str, float] = dict(subject.built.setdefault("suspicions", {}))

@@ -17,11 +17,11 @@ from firstfault.probe.birthplace import SET_BY_HAND
 MOST_STEPS, MARGIN = 200, 10
 BIRTHPLACES = {
     "input": {"missing_values": 0.9, "nonfinite_loss": 0.95},
-    "weight": {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.6},
+    "weight": {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.95},
 }
 
 
-@check(layer=Layer.TRAINING, needs={"record"}, detects={"nonfinite_loss": 0.6})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"nonfinite_loss": 0.95})
 def nonfinite_loss(subject: Any) -> Iterator[Judgement]:
     """Find NaN or infinity in a training, and name the tensor that was the first to hold one.
 
@@ -71,7 +71,7 @@ def _suspects_of_birth(record: Any) -> dict[str, float]:
     if kind in ("input", "weight"):
         return BIRTHPLACES[kind]
     if step > 1 and _strode(record, step):
-        return {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.6, "numerically_unstable": 0.3}
+        return {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.95, "numerically_unstable": 0.3}
     in_model = kind != "loss" and "the loss" not in place
     return {"numerically_unstable": 0.6 if in_model else 0.4, "nonfinite_loss": 0.95}
 
