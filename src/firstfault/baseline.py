@@ -13,6 +13,7 @@ from firstfault.metrics import METRICS, metric_of
 
 MOST_ROWS = 4_000
 MOST_COLUMNS = 1_024
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,22 @@ def _models(recipe: Any) -> list[tuple[str, float]]:
 
     if recipe.task == "language_model":
         return _successors(recipe)
-    one = recipe.train.y.ndim == 1 or (recipe.task == "regression" and recipe.train.y.shape[1:] == (1,))
-    if recipe.task not in ("classification", "regression") or not recipe.train.x.is_floating_point() or not one:
-        return []
-    x, y = _matrix(recipe.train.x)[:MOST_ROWS], recipe.train.y.numpy()[:MOST_ROWS]
-    if x.shape[1] > MOST_COLUMNS or not np.isfinite(x).all() or (recipe.classes and len(np.unique(y)) < 2):
+    rows = training_rows(recipe, MOST_ROWS, MOST_COLUMNS)
+    if rows is None:
         return []
     linear = LogisticRegression(max_iter=200) if recipe.classes else Ridge()
-    return [("a linear model", _score(recipe, make_pipeline(StandardScaler(), linear).fit(x, y)))]
+    return [("a linear model", score_of(recipe, make_pipeline(StandardScaler(), linear).fit(*rows)))]
+
+
+def training_rows(recipe: Any, most_rows: int, most_columns: int) -> tuple[Array, Array] | None:
+    """The first training rows as a matrix of finite numbers, with their labels; None where a simple model can't take them."""
+    one = recipe.train.y.ndim == 1 or (recipe.task == "regression" and recipe.train.y.shape[1:] == (1,))
+    if recipe.task not in ("classification", "regression") or not recipe.train.x.is_floating_point() or not one:
+        return None
+    x, y = _matrix(recipe.train.x)[:most_rows], recipe.train.y.numpy()[:most_rows]
+    if x.shape[1] > most_columns or not np.isfinite(x).all() or (recipe.classes and len(np.unique(y)) < 2):
+        return None
+    return x, y
 
 
 def _successors(recipe: Any) -> list[tuple[str, float]]:
@@ -91,7 +100,8 @@ def _successors(recipe: Any) -> list[tuple[str, float]]:
     return [("the most frequent successor", float((answers == wanted.ravel()).mean()))]
 
 
-def _score(recipe: Any, model: Any) -> float:
+def score_of(recipe: Any, model: Any) -> float:
+    """The recipe's metric of a fitted scikit-learn model on validation; −∞ where it can't be measured."""
     name, metric = metric_of(recipe.task, recipe.training.metric)
     if name not in METRICS:
         return -math.inf
@@ -105,7 +115,7 @@ def _score(recipe: Any, model: Any) -> float:
     return float(metric(outputs, y))
 
 
-def _matrix(x: Any) -> np.ndarray[Any, Any]:
+def _matrix(x: Any) -> Array:
     return np.asarray(x.flatten(1).numpy() if x.ndim > 1 else x[:, None].numpy(), dtype=np.float64)
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from firstfault.ablation.measuring import Job, Measured, Measuring
 from firstfault.ablation.study import Place
@@ -33,22 +33,36 @@ class Origin:
     study: str = ""
 
 
-class Engine(Protocol):
-    """Workers that do jobs. `free` says how many more can be begun; `ended` waits for one, and gives None for a job whose process died."""
+class Engine(ABC):
+    """At most `count` workers that do jobs; as a context manager, it ends what still runs."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
 
     @property
-    def free(self) -> int: ...
+    @abstractmethod
+    def busy(self) -> int:
+        """How many trainings run."""
 
     @property
-    def busy(self) -> int: ...
+    def free(self) -> int:
+        """How many more can be begun."""
+        return self.count - self.busy
 
-    def begin(self, job: Job) -> None: ...
+    @abstractmethod
+    def begin(self, job: Job) -> None:
+        """Give a job to an idle worker, which is made when it is first needed."""
 
-    def ended(self) -> list[tuple[Job, Measured | None]]: ...
+    @abstractmethod
+    def ended(self) -> list[tuple[Job, Measured | None]]:
+        """Wait until at least one training has ended; a job whose process has died is given with None."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    @abstractmethod
+    def __exit__(self, *_: object) -> None:
+        """End what still runs."""
 
 
 def drive(engine: Engine, ask: Callable[[], Job | None], tell: Callable[[Job, Measured | None], None]) -> None:
@@ -66,11 +80,12 @@ def drive(engine: Engine, ask: Callable[[], Job | None], tell: Callable[[Job, Me
                 tell(job, measured)
 
 
-class Threads:
+class Threads(Engine):
     """One training at a time in this thread, or several in threads that share torch's random generator."""
 
     def __init__(self, measure: Measuring, count: int) -> None:
-        self.measure, self.count = measure, count
+        super().__init__(count)
+        self.measure = measure
         self._pool = ThreadPoolExecutor(count) if count > 1 else None
         self._running: dict[Future[Measured], Job] = {}
 
@@ -78,11 +93,6 @@ class Threads:
     def busy(self) -> int:
         """How many trainings run."""
         return len(self._running)
-
-    @property
-    def free(self) -> int:
-        """How many more can be begun."""
-        return self.count - self.busy
 
     def begin(self, job: Job) -> None:
         """Begin a training; without a pool, it has ended when this returns."""
@@ -97,9 +107,6 @@ class Threads:
         """Wait until at least one training has ended."""
         done, _ = concurrent.futures.wait(self._running, return_when=concurrent.futures.FIRST_COMPLETED)
         return [(self._running.pop(future), future.result()) for future in done]
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:

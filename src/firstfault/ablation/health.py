@@ -7,8 +7,6 @@ import math
 import warnings
 from typing import Any
 
-import numpy as np
-
 from firstfault.ablation.testing import Tested, Tester
 
 CLEAR = 3.0
@@ -65,17 +63,15 @@ class Health:
 
 def _boosted(recipe: Any) -> float:
     """The validation score of boosted trees on at most 2,000 rows; −∞ where they don't take the data."""
-    from firstfault.baseline import _matrix, _score
+    from firstfault.baseline import score_of, training_rows
 
-    one = recipe.train.y.ndim == 1 or (recipe.task == "regression" and recipe.train.y.shape[1:] == (1,))
-    if recipe.task not in ("classification", "regression") or not recipe.train.x.is_floating_point() or not one:
+    rows = training_rows(recipe, MOST_ROWS, MOST_COLUMNS)
+    if rows is None:
         return -math.inf
-    x, y = _matrix(recipe.train.x)[:MOST_ROWS], recipe.train.y.numpy()[:MOST_ROWS].reshape(-1)
-    if x.shape[1] > MOST_COLUMNS or not np.isfinite(x).all() or (recipe.classes and len(np.unique(y)) < 2):
-        return -math.inf
+    x, y = rows
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     model = (HistGradientBoostingClassifier if recipe.classes else HistGradientBoostingRegressor)(max_iter=50, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _score(recipe, model.fit(x, y))
+        return score_of(recipe, model.fit(x, y.reshape(-1)))

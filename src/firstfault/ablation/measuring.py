@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import time
@@ -17,6 +16,7 @@ from firstfault.ablation.space import at
 from firstfault.ablation.swap import swaps
 from firstfault.ablation.trial import BASELINE, Arm, Bench, Run, Trial, settings_of
 from firstfault.errors import FirstfaultError, UserCodeError
+from firstfault.following import Enough, Follower
 from firstfault.loop import Epoch, train
 from firstfault.prior import floor
 from firstfault.recipe import Recipe
@@ -124,29 +124,17 @@ def _measured(recipe: Recipe, run: Run, before: float | None = None) -> Measured
     return Measured(floor(recipe, run.score), math.isfinite(run.score), before, run.seconds, settings_of(recipe))
 
 
-class _Pruned(BaseException):
-    """The search gives this training up; no `except Exception` of a user's `fit` stops it."""
-
-
-class _Followed:
-    """Stands where a probe does in `train`, and hands on the score of every epoch."""
-
-    record = split = None
+class _Followed(Follower):
+    """Hands on the score of every epoch, and ends a training that the search gives up."""
 
     def __init__(self, on_epoch: OnEpoch) -> None:
         self.on_epoch, self.scores = on_epoch, list[float]()
-
-    def observe(self, *_: Any) -> contextlib.AbstractContextManager[None]:
-        """Nothing is observed."""
-        return contextlib.nullcontext()
-
-    paused = observe
 
     def end_epoch(self, epoch: Epoch) -> None:
         """Tell the score; a user's `fit` may tell its last epoch twice."""
         self.scores.append(epoch.validation_metric)
         if math.isfinite(epoch.validation_metric) and self.on_epoch(len(self.scores), epoch.validation_metric):
-            raise _Pruned
+            raise Enough
 
 
 def _searched(recipe: Recipe, seed: int, on_epoch: OnEpoch) -> Measured:
@@ -156,7 +144,7 @@ def _searched(recipe: Recipe, seed: int, on_epoch: OnEpoch) -> Measured:
         run = Run.of(train(recipe, seed, probe=follower))
     except (UserCodeError, FirstfaultError):
         run = Run(None, math.nan, time.perf_counter() - started, crashed=True)
-    except _Pruned:
+    except Enough:
         score, seconds = follower.scores[-1], time.perf_counter() - started
         return Measured(floor(recipe, score), True, None, seconds, settings, tuple(follower.scores), pruned=True)
     epochs = tuple(score for score in follower.scores if math.isfinite(score))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
-from firstfault.ablation.engines import Host, Origin, threads_for
+from firstfault.ablation.engines import Engine, Host, Origin, threads_for
 from firstfault.ablation.measuring import Job, Measured
 from firstfault.errors import FirstfaultError, PrerequisiteError, TargetError
 
@@ -27,11 +27,12 @@ def expect_ray() -> Any:
     return ray
 
 
-class OnRay:
+class OnRay(Engine):
     """A crew of actors; a Ray that this starts is stopped at the end."""
 
     def __init__(self, origin: Origin, count: int) -> None:
-        self.ray, self.origin, self.count = expect_ray(), origin, count
+        super().__init__(count)
+        self.ray, self.origin = expect_ray(), origin
         self._own = False
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[Any, Job]] = {}
@@ -40,11 +41,6 @@ class OnRay:
     def busy(self) -> int:
         """How many trainings run."""
         return len(self._running)
-
-    @property
-    def free(self) -> int:
-        """How many more can be begun."""
-        return self.count - self.busy
 
     def begin(self, job: Job) -> None:
         """Give a job to an idle actor; an actor is made when it is first needed."""

@@ -9,7 +9,6 @@ from typing import Any
 from firstfault.ablation.measuring import Job, SweepTrial
 from firstfault.ablation.space import Space, words
 from firstfault.ablation.study import SweepStudy
-from firstfault.ablation.trial import BASELINE
 
 LEAST_RANDOM, MOST_RANDOM = 4, 10
 UNPRUNED, UNPRUNED_EPOCHS = 4, 3
@@ -79,6 +78,3 @@ def key(values: Mapping[str, Any]) -> str:
     return json.dumps(dict(values), sort_keys=True)
 
 
-def factor_of(values: Mapping[str, Any], space: Space) -> str:
-    """The factor of some values; the unchanged target's own are its baseline."""
-    return BASELINE if dict(values) == space.own else key(values)

@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Connection, wait
-from typing import Any, Self
+from typing import Any
 
-from firstfault.ablation.engines import Host, Origin, threads_for
+from firstfault.ablation.engines import Engine, Host, Origin, threads_for
 from firstfault.ablation.measuring import Job, Measured
 from firstfault.errors import FirstfaultError, TargetError
 
@@ -55,22 +55,18 @@ class Worker:
             self.process.join()
 
 
-class Processes:
+class Processes(Engine):
     """A crew of workers."""
 
     def __init__(self, origin: Origin, count: int) -> None:
-        self.origin, self.count = origin, count
+        super().__init__(count)
+        self.origin = origin
         self._workers: list[Worker] = []
 
     @property
     def busy(self) -> int:
         """How many trainings run."""
         return sum(worker.job is not None for worker in self._workers)
-
-    @property
-    def free(self) -> int:
-        """How many more can be begun."""
-        return self.count - self.busy
 
     def begin(self, job: Job) -> None:
         """Give a job to an idle worker; a worker begins when it is first needed."""
@@ -113,9 +109,6 @@ class Processes:
                 "a script that sweeps must do so below `if __name__ == '__main__':`"
             )
         return job, None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:

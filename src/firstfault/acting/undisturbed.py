@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-import torch
 from torch import nn
+
+from firstfault.random_state import same_random_state
 
 
 @contextlib.contextmanager
@@ -20,20 +19,11 @@ def undisturbed(models: Iterable[nn.Module]) -> Iterator[None]:
     models = list(models)
     modes = [(module, module.training) for model in models for module in model.modules()]
     gradients = [(value, value.grad) for model in models for value in model.parameters()]
-    python, numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=_devices(models)):
+        with same_random_state(models):
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
         for module, training in modes:
             module.training = training
         for value, gradient in gradients:
             value.grad = gradient
-
-
-def _devices(models: Iterable[nn.Module]) -> list[int]:
-    """The CUDA devices of some models."""
-    found = {value.device.index or 0 for model in models for value in model.parameters() if value.device.type == "cuda"}
-    return sorted(found)

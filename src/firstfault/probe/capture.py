@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from firstfault.probe.patching import replace
 from firstfault.recipe import outputs_of
 
 LOSSES = (
@@ -139,7 +140,7 @@ class Capture:
             known = {name: first.get(name, value) for name, value in optimizer.defaults.items()}
             self.optimizer = type(optimizer), {name: value for name, value in known.items() if name in _parameters(type(optimizer))}
 
-    def patches(self, replace: Callable[..., Callable[[], None]]) -> list[Callable[[], None]]:
+    def patches(self) -> list[Callable[[], None]]:
         """Listen to the loss functions of torch."""
         return [replace(functional, name, functools.partial(self._around, name)) for name in LOSSES]
 

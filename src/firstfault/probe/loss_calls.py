@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from firstfault.probe.birthplace import LossCall
 from firstfault.probe.capture import LOSSES
+from firstfault.probe.patching import replace
 from firstfault.probe.record import Record
 
 
@@ -24,7 +25,7 @@ class LossCalls:
         self._sum: torch.Tensor | None = None
         self._count = 0
 
-    def patches(self, replace: Callable[..., Callable[[], None]]) -> list[Callable[[], None]]:
+    def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
         return [replace(functional, name, functools.partial(self._around, name)) for name in LOSSES]
 

@@ -122,8 +122,8 @@ class Probe:
         return [handle.remove for handle in handles] + [
             replace(torch.autograd, "backward", self._around_backward),
             *self._loading.patches(),
-            *self._losses.patches(replace),
-            *(self.capture.patches(replace) if self.capture is not None else ()),
+            *self._losses.patches(),
+            *(self.capture.patches() if self.capture is not None else ()),
         ]
 
     def _meet(self, model: nn.Module) -> bool:

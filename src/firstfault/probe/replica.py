@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+
+from firstfault.random_state import same_random_state
 
 WRAPPERS = ("DistributedDataParallel", "DataParallel")
 
@@ -19,7 +19,7 @@ WRAPPERS = ("DistributedDataParallel", "DataParallel")
 def replica(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, Mapping[int, str]]]:
     """A copy of a model with the same parameters and buffers of its own, names of its modules; random state is put back at the end."""
     model = _unwrapped(model)
-    with _same_random_state(model):
+    with same_random_state([model]):
         try:
             twin = copy.deepcopy(model, _shared(model))
         except Exception:
@@ -54,18 +54,6 @@ def hooked(model: nn.Module, entered: Callable[..., None], left: Callable[..., N
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextlib.contextmanager
-def _same_random_state(model: nn.Module) -> Iterator[None]:
-    devices = sorted({value.device.index or 0 for value in model.parameters() if value.is_cuda})
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 
 @contextlib.contextmanager

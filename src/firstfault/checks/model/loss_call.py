@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from firstfault.checks.model.fresh import sound_batch, sound_outputs
 from firstfault.checks.model.torch_calls import name_of
+from firstfault.random_state import same_random_state
 from firstfault.recipe import Tensors, outputs_of
 
 KNOWN = frozenset({
@@ -143,13 +142,11 @@ def _in_fit(subject: Any) -> LossCall:
 
 @contextlib.contextmanager
 def _random_state() -> Iterator[None]:
-    numpy, python, default = np.random.get_state(), random.getstate(), torch.get_default_dtype()
+    default = torch.get_default_dtype()
     try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        with same_random_state(), torch.enable_grad():
             yield
     finally:
-        np.random.set_state(numpy)
-        random.setstate(python)
         torch.set_default_dtype(default)
 
 

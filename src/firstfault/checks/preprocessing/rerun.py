@@ -13,6 +13,7 @@ import torch
 
 from firstfault.errors import UserCodeError
 from firstfault.preparing import Pipeline, prepare
+from firstfault.random_state import same_random_state
 from firstfault.splits import Split, Splits, to_array
 from firstfault.stages import numbers
 
@@ -32,16 +33,11 @@ class Apart(NamedTuple):
 @contextlib.contextmanager
 def fixed_seeds(seed: int = 0) -> Iterator[None]:
     """Seed Python's, NumPy's and torch's global generators, and put their states back at the end."""
-    states = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with same_random_state():
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+        yield
 
 
 def rerun(subject: Any, splits: Splits) -> Pipeline | None:

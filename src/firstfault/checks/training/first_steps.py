@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,29 +14,27 @@ from torch import nn
 from torch.optim import optimizer as optimizers
 
 from firstfault.checks.preprocessing.rerun import fixed_seeds
-from firstfault.checks.training.same_seed import Enough
 from firstfault.errors import Missing, UserCodeError
+from firstfault.following import Enough, Follower, hooked
 from firstfault.loading import loader
 from firstfault.loop import train
 from firstfault.recipe import Recipe, Tensors
 
 STEPS = 3
 ROWS = 16
-EARLY = "lr_scheduler.step()` before `optimizer.step()"
 
 
 @dataclass
 class FirstSteps:
     """A few steps of a loop: the loss, the norm of all gradients after backward, and that of those which the optimizer is given.
 
-    `maximised`: an optimizer maximises. `scheduled_first`: a scheduler was stepped before any optimizer.
+    `maximised`: an optimizer maximises.
     """
 
     losses: list[float] = field(default_factory=list)
     raw: list[float] = field(default_factory=list)
     used: list[float] = field(default_factory=list)
     maximised: bool = False
-    scheduled_first: bool = False
 
     @property
     def finite(self) -> bool:
@@ -70,21 +68,19 @@ def _first_loss(recipe: Recipe, rows: Tensors, seed: int) -> float | None:
 def follow(recipe: Recipe, seed: int, steps: int, rate: float = 1.0) -> FirstSteps | None:
     """Run the first steps of a recipe's training, at `rate` times its learning rates; None where it raises before its first step."""
     follower = _Follower(steps, rate)
-    with warnings.catch_warnings(record=True) as told, fixed_seeds(seed):
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(), fixed_seeds(seed):
+        warnings.simplefilter("ignore")
         with contextlib.suppress(Enough, Missing, UserCodeError):
             train(recipe, seed, probe=follower)
-    follower.seen.scheduled_first = any(EARLY in str(entry.message) for entry in told)
     return follower.seen if follower.seen.losses else None
 
 
-class _Follower:
-    """Follows a training in the place of the probe, and ends it after some steps."""
+class _Follower(Follower):
+    """Keeps losses and gradients, and ends the training after some steps."""
 
     def __init__(self, most: int, rate: float) -> None:
         self.seen, self.most, self.rate = FirstSteps(), most, rate
         self._slowed: list[Any] = []
-        self.record, self.split = None, None
         self._values: list[nn.Parameter] = []
         self._loss = self._raw = float("nan")
 
@@ -92,29 +88,18 @@ class _Follower:
     def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
         handles = [optimizers.register_optimizer_step_pre_hook(self._given), optimizers.register_optimizer_step_post_hook(self._stepped)]
-        backward = torch.autograd.backward
 
-        def followed(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            result = backward(tensors, *args, **kwargs)
-            loss = tensors if isinstance(tensors, torch.Tensor) else tensors[0]
-            self._loss, self._raw = float(loss.detach().mean()), _norm(model.parameters())
-            return result
+        def around(backward: Callable[..., Any]) -> Callable[..., Any]:
+            def followed(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+                result = backward(tensors, *args, **kwargs)
+                loss = tensors if isinstance(tensors, torch.Tensor) else tensors[0]
+                self._loss, self._raw = float(loss.detach().mean()), _norm(model.parameters())
+                return result
 
-        torch.autograd.backward = followed
-        try:
+            return followed
+
+        with hooked(handles, around):
             yield
-        finally:
-            torch.autograd.backward = backward
-            for handle in handles:
-                handle.remove()
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """What is evaluated after a pass is of no interest."""
-        yield
-
-    def end_epoch(self, epoch: Any) -> None:
-        """Nothing is kept of an evaluation."""
 
     def _given(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self.rate != 1 and not any(optimizer is known for known in self._slowed):

@@ -19,7 +19,7 @@ from torch.optim import optimizer as optimizers
 
 from firstfault import loading
 from firstfault.checks.preprocessing.rerun import fixed_seeds
-from firstfault.checks.training.same_seed import Enough
+from firstfault.following import Enough, Follower, hooked
 from firstfault.loop import train
 from firstfault.recipe import Recipe, Tensors, device_of
 
@@ -75,11 +75,11 @@ def profile(recipe: Recipe, seed: int, folder: Path) -> Profiled | None:
     return Profiled(median, *_operators(watch.profiler, watch.profiled, folder))
 
 
-class _Stopwatch:
-    """Follows a training in the place of the probe: what passes between two borders belongs to a phase."""
+class _Stopwatch(Follower):
+    """Times a training: what passes between two borders belongs to a phase."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.record, self.split = device, None, None
+        self.device = device
         self.steps: list[dict[str, float]] = []
         self.profiler: Any = None
         self.profiled = 0
@@ -95,22 +95,19 @@ class _Stopwatch:
             optimizers.register_optimizer_step_pre_hook(lambda *_: self.enter("optimizer")), optimizers.register_optimizer_step_post_hook(self._stepped),
             model.register_forward_pre_hook(lambda *_: self.enter("forward") if torch.is_grad_enabled() else None),
         ]
-        backward = torch.autograd.backward
 
-        def around(*args: Any, **kwargs: Any) -> Any:
-            self.enter("backward")
-            try:
-                return backward(*args, **kwargs)
-            finally:
-                self.enter("rest")
+        def around(backward: Callable[..., Any]) -> Callable[..., Any]:
+            def timed(*args: Any, **kwargs: Any) -> Any:
+                self.enter("backward")
+                try:
+                    return backward(*args, **kwargs)
+                finally:
+                    self.enter("rest")
 
-        torch.autograd.backward = around
-        try:
+            return timed
+
+        with hooked(handles, around):
             yield
-        finally:
-            torch.autograd.backward = backward
-            for handle in handles:
-                handle.remove()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -119,9 +116,6 @@ class _Stopwatch:
             raise Enough
         yield
         self._begin()
-
-    def end_epoch(self, epoch: Any) -> None:
-        """Nothing is kept of an evaluation."""
 
     def enter(self, phase: str) -> None:
         """What follows belongs to that phase."""

@@ -25,6 +25,7 @@ from torch.optim import optimizer as optimizers
 
 from firstfault.checks.preprocessing.rerun import fixed_seeds
 from firstfault.errors import Missing, UserCodeError
+from firstfault.following import Enough, Follower, hooked
 from firstfault.loop import train
 from firstfault.probe.models import is_compiled
 from firstfault.recipe import Recipe
@@ -86,17 +87,11 @@ def first_difference(first: Trace, second: Trace) -> Event | None:
     return longer[min(len(first.events), len(second.events))]
 
 
-class Enough(BaseException):
-    """Ends a run from within the user's loop; no Exception, so that the loop does not take it for its own."""
-
-
-class _Tracer:
-    """Follows a training in the place of the probe, and ends it after some steps, or after its first pass over the data."""
+class _Tracer(Follower):
+    """Notes the tensors of a training, and ends it after some steps, or after its first pass over the data."""
 
     def __init__(self, most: int) -> None:
         self.trace, self.most = Trace(), most
-        self.split: str | None = None
-        self.record = None
         self._model: nn.Module | None = None
         self._loss = float("nan")
         self._names: dict[int, str] = {}
@@ -110,14 +105,8 @@ class _Tracer:
         handles = [optimizers.register_optimizer_step_post_hook(self._stepped)]
         if not any(is_compiled(module) or getattr(module, "_compiled_call_impl", None) for module in model.modules()):
             handles += [modules.register_module_forward_pre_hook(self._entered), modules.register_module_forward_hook(self._left)]
-        backward = torch.autograd.backward
-        torch.autograd.backward = self._around(backward)
-        try:
+        with hooked(handles, self._around):
             yield
-        finally:
-            torch.autograd.backward = backward
-            for handle in handles:
-                handle.remove()
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -127,9 +116,6 @@ class _Tracer:
         self.most, before = 0, self.most
         yield
         self.most = before
-
-    def end_epoch(self, epoch: Any) -> None:
-        """Nothing is kept of an evaluation."""
 
     def note(self, kind: str, name: str, *values: Any) -> None:
         """Note tensors of the step to come."""

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.preprocessing.rerun import fixed_seeds
-from firstfault.checks.training.same_seed import Enough
 from firstfault.checks.training.shortfall import behind, shortfall
 from firstfault.checks.training.signs import signs
 from firstfault.finding import Layer, Status
+from firstfault.following import Enough, Follower
 from firstfault.loop import train
 from firstfault.recipe import Recipe, Tensors
 
@@ -103,22 +101,11 @@ def _passes(recipe: Recipe, seed: int, usual: int) -> tuple[int, bool] | None:
     return (counter.passes, all(after < before for before, after in zip(losses, losses[1:], strict=False))) if counter.passes else None
 
 
-class _Counter:
-    """Counts the passes of a loop in the place of the probe, and ends it after some."""
+class _Counter(Follower):
+    """Counts the passes of a loop, and ends it after some."""
 
     def __init__(self, most: int) -> None:
         self.most, self.passes, self.losses = most, 0, list[float]()
-        self.record, self.split = None, None
-
-    @contextlib.contextmanager
-    def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
-        """Follow a fresh model through its training."""
-        yield
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """The evaluation after a pass."""
-        yield
 
     def end_epoch(self, epoch: Any) -> None:
         """Note a pass; the last call of a training is of none."""
