@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -29,8 +30,8 @@ class Looker:
     def __init__(self, record: Record, samples: Samples | None = None) -> None:
         self.record, self.samples = record, samples
         self._handles: list[Any] = []
-        self._silent: dict[tuple[str, int], tuple[torch.Tensor, int]] = {}
-        self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor]] = []
+        self._silent: dict[tuple[str, int], tuple[np.ndarray[Any, Any], int]] = {}
+        self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor | None]] = []
         self._attention: list[tuple[str, torch.Tensor]] = []
         self._functions = FunctionalCalls(
             self._look, lambda name, weights: self._attention.append((name, weights)), lambda reason: record.passed_over.setdefault("functions", reason),
@@ -60,16 +61,15 @@ class Looker:
         return Hook(hook)
 
     def _look(self, name: str, kind: str, value: torch.Tensor) -> None:
-        silent = self._dead(name, _largest(value)) if kind in RECTIFIERS else value.new_tensor(math.nan)
-        self._seen.append((name, kind, _sample(value), silent))
+        self._seen.append((name, kind, _sample(value), _largest(value) if kind in RECTIFIERS else None))
 
-    def _dead(self, name: str, largest: torch.Tensor) -> torch.Tensor:
+    def _dead(self, name: str, largest: np.ndarray[Any, Any]) -> float:
         """The share of units that were silent for all samples of the last 5 batches that were looked at."""
         silent = largest == 0
-        runs, seen = self._silent.get((name, len(silent)), (torch.zeros_like(silent, dtype=torch.int), 0))
+        runs, seen = self._silent.get((name, len(silent)), (np.zeros(len(silent), int), 0))
         runs = (runs + 1) * silent
         self._silent[name, len(silent)] = runs, seen + 1
-        return (runs >= min(LASTING, seen + 1)).float().mean()
+        return float(np.mean(runs >= min(LASTING, seen + 1)))
 
     def _attends(self, name: str) -> Any:
         def hook(module: Any, args: Any, kwargs: Any, outputs: Any) -> None:
@@ -85,12 +85,12 @@ class Looker:
         """Turn what was seen into numbers of the record."""
         if self._seen and self.samples is not None:
             self.samples.take("activations", ((name, values) for name, _, values, _ in self._seen))
-        if self._seen:
-            numbers = torch.stack([torch.stack(_numbers(kind, values, dead)) for _, kind, values, dead in self._seen]).tolist()
-            for (name, kind, _, _), row in zip(self._seen, numbers, strict=True):
-                entry = self.record.activations.setdefault(name, Activations(kind))
-                for series, number in zip((entry.mean, entry.std, entry.zero, entry.beyond, entry.dead, entry.largest), row, strict=True):
-                    series.add(step, number)
+        for name, kind, values, largest in self._seen:
+            entry = self.record.activations.setdefault(name, Activations(kind))
+            dead = math.nan if largest is None else self._dead(name, largest.float().cpu().numpy())
+            numbers = (*_numbers(kind, values.cpu().numpy()), dead)
+            for series, number in zip((entry.mean, entry.std, entry.zero, entry.beyond, entry.largest, entry.dead), numbers, strict=True):
+                series.add(step, float(number))
         for name, weights in self._attention:
             entry_ = self.record.attention.setdefault(name, Attention())
             entry_.entropy.add(step, relative_entropy(weights))
@@ -110,12 +110,15 @@ def _largest(value: torch.Tensor) -> torch.Tensor:
     return value.amax(tuple(range(value.ndim - 1))) if value.ndim > 1 else value.amax().reshape(1)
 
 
-def _numbers(kind: str, values: torch.Tensor, dead: torch.Tensor) -> list[torch.Tensor]:
-    size = values.abs()
-    middle, beyond = BOUNDED.get(kind, (0.0, SATURATED))
-    return [
-        values.mean(), values.std(unbiased=False), (values == 0).float().mean(), ((values - middle).abs() > beyond).float().mean(), dead.float(), size.max()
-    ]
+def _numbers(kind: str, values: np.ndarray[Any, Any]) -> tuple[float, ...]:
+    """Mean, standard deviation, share of zeros, share far from the middle, and the largest size of values `(n,)`."""
+    count, (middle, limit) = len(values), BOUNDED.get(kind, (0.0, SATURATED))
+    with np.errstate(all="ignore"):                         # what is not finite comes out as it is
+        beyond = np.count_nonzero(np.abs(values - middle) > limit)
+        zero = count - np.count_nonzero(values)
+        mean = values.sum() / count
+        away = values - mean
+        return mean, np.sqrt(away @ away / count), zero / count, beyond / count, np.abs(values).max()
 
 
 def _weights(module: Any, args: Any, kwargs: Any) -> torch.Tensor | None:

@@ -14,15 +14,20 @@ from firstfault.probe.samples import Samples
 Tensors = Sequence[torch.Tensor]
 SMALLEST = 1e-12
 JUDGED = 1e-6
+MOST = 16_384
+FEW_ROWS = 8
 
 
 class Norms:
-    """Takes norms around a step of an optimizer; weights are copied into the same memory each time."""
+    """Takes norms around a step of an optimizer: of gradients whole, of large weights and their updates by a part of their rows.
+
+    The part is copied into the same memory each time.
+    """
 
     def __init__(self, record: Record, models: Models, samples: Samples | None) -> None:
         self._record, self._models, self._samples = record, models, samples
         self._taken: dict[int, tuple[Tensors, Tensors, Tensors]] = {}           # by optimizer: parameters, norms of gradients and weights
-        self._before: dict[int, torch.Tensor] = {}                              # by parameter, its values before the step
+        self._before: dict[int, torch.Tensor] = {}                              # by parameter, a part of it as it was before the step
         self._kept: set[int] = set()                                            # the parameters of which these are of the step at hand
 
     def keep(self, values: Iterable[torch.Tensor]) -> None:
@@ -31,11 +36,11 @@ class Norms:
             if id(value) in self._kept:
                 continue
             self._kept.add(id(value))
-            before = self._before.get(id(value))
-            if before is None or before.shape != value.shape or before.dtype != value.dtype or before.device != value.device:
-                self._before[id(value)] = value.detach().clone()
+            now, before = _part(value), self._before.get(id(value))
+            if before is None or before.shape != now.shape or before.dtype != now.dtype or before.device != now.device:
+                self._before[id(value)] = now.clone()
             else:
-                before.copy_(value.detach())
+                before.copy_(now)
 
     def take(self, key: int, values: Tensors) -> None:
         """Take what a step will use: gradients and weights."""
@@ -53,13 +58,13 @@ class Norms:
         if not values:
             return True
         self._kept -= set(map(id, values))
-        changes = [self._before[id(value)].sub_(value.detach()) for value in values]
+        changes = [self._before[id(value)].sub_(_part(value)) for value in values]
         rows = torch.stack([torch.stack(list(part)).float().cpu() for part in (gradients, sizes, torch._foreach_norm(changes))]).T.tolist()
         record, ratios = self._record, []
         for value, (gradient, size, change) in zip(values, rows, strict=True):
             entry = record.parameters.setdefault(self._models.names[id(value)], Parameter(value.numel()))
             entry.gradient.add(step, gradient)
-            entry.weight.add(step, size)
+            entry.weight.add(step, size * (value.numel() / self._before[id(value)].numel()) ** 0.5)
             entry.update.add(step, change / max(size, SMALLEST))
             if size > JUDGED:
                 ratios.append(change / size)
@@ -78,6 +83,16 @@ class Norms:
             record.in_optimizer[name] = record.in_optimizer.get(name, False) or id(value) in held
             if not record.had_gradient.get(name):
                 record.had_gradient[name] = value.grad is not None and bool(_stored(value.grad).any())
+
+
+def _part(value: torch.Tensor) -> torch.Tensor:
+    """Evenly spaced rows of a parameter, of at most about 16,384 values; where it has few rows, slices along its longest axis."""
+    value = value.detach()
+    step = -(-value.numel() // MOST)
+    if step <= 1:
+        return value
+    axis = 0 if len(value) >= FEW_ROWS * step else max(range(value.ndim), key=lambda axis: value.shape[axis])
+    return value[(slice(None),) * axis + (slice(None, None, step),)]
 
 
 def _stored(grad: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,10 @@ class Attention:
 
 @dataclass
 class Parameter:
-    """One parameter tensor on the sampled steps: L2 norms of gradient and weight, and ‖Δw‖ / ‖w‖ of the step."""
+    """One parameter tensor on the sampled steps: L2 norms of gradient and weight, and ‖Δw‖ / ‖w‖ of the step.
+
+    Those of a weight of more than 16,384 values and of its update are estimated from a part of its rows.
+    """
 
     size: int
     gradient: Series = field(default_factory=Series)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -121,7 +122,7 @@ class Tripwire:
             if gradient.ndim < 2 or gradient.numel() <= SMALL:
                 edges.append(gradient.reshape(-1))
             else:
-                edges.append(gradient[0].reshape(-1))
+                edges.append(gradient.select(0, 0).reshape(-1))
                 if id(value) not in self._biased:
                     edges.append(_first_column(gradient))
         return edges
@@ -156,9 +157,9 @@ def _finite_sum(parts: list[torch.Tensor]) -> bool:
     if not parts:
         return True
     try:
-        return math.isfinite(torch.cat(parts).sum().abs())
+        return cmath.isfinite(torch.cat(parts).sum().item())
     except RuntimeError:                                    # on several devices
-        return all(math.isfinite(part.sum().abs()) for part in parts)
+        return all(cmath.isfinite(part.sum().item()) for part in parts)
 
 
 def _first_column(gradient: torch.Tensor) -> torch.Tensor:
