@@ -7,13 +7,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +35,7 @@ class Answers:
 
 @contextlib.contextmanager
 def serving(subject: Any) -> Iterator[str]:
-    """The URL of the deployment, or of a real `mlflow models serve` process that lives for the block.
+    """The URL of the deployment, or of MLflow's scoring server, as `mlflow models serve` starts it, which lives for the block.
 
     Raises:
         Missing: when the process does not become healthy.
@@ -45,15 +43,13 @@ def serving(subject: Any) -> Iterator[str]:
     if subject.deployment.url is not None:
         yield subject.deployment.url
         return
+    from firstfault.tracking.packages import scoring_server
+
     port, log = free_port(), subject.folder / "serve.log"
-    command = [
-        sys.executable, "-m", "mlflow", "models", "serve", "-m", str(packaged(subject)), "--host", HOST, "--port", str(port),
-        "--env-manager", "local", "--workers", "1",
-    ]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"     # it calls `uvicorn` by name
+    command, environment = scoring_server(packaged(subject), HOST, port)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env={**os.environ, "PATH": path}
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environment,
         )
     try:
         _wait(process, f"http://{HOST}:{port}/health", log)

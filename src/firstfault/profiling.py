@@ -9,12 +9,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -27,9 +28,10 @@ REFERENCE, COMPARED, LEFT_OUT = "profile_reference.parquet", "profile_compare.ht
 
 @dataclass
 class Profiling:
-    """A profile in the making. `collect` waits for what is left of its budget."""
+    """A profile in the making: `collect` waits for its alerts, `finish` for its pages, both for what is left of its budget."""
 
     process: subprocess.Popen[bytes]
+    printed: IO[bytes]
     folder: Path
     started: float
     seconds: float
@@ -42,24 +44,31 @@ class Profiling:
         Raises:
             RuntimeError: when ydata-profiling failed, with the last line it printed.
         """
+        while not self._known() and self.process.poll() is None and self._left() > 0:
+            time.sleep(0.02)
+        if self._left() <= 0 or self.process.poll() is not None:
+            self.finish()
+        if not self._known() and (self.process.returncode or 0) > 0:
+            self.printed.seek(0)
+            lines = self.printed.read().decode(errors="replace").strip().splitlines()
+            raise RuntimeError(f"ydata-profiling ended with {self.process.returncode}: {lines[-1] if lines else 'no word'}")
+        return json.loads((self.folder / ALERTS).read_text()) if self._known() else None
+
+    def finish(self) -> None:
+        """Wait for the pages; a process that is out of time is killed, and what it has not written is missing."""
         try:
-            left = max(0.1, self.seconds - (time.monotonic() - self.started))
-            _, printed = self.process.communicate(timeout=left)
+            self.process.wait(timeout=max(0.1, self._left()))
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.communicate()
-            return self._alerts()                       # the comparison comes last, and may be what is missing
-        finally:
-            for name in (SAMPLE, REFERENCE):
-                (self.folder / name).unlink(missing_ok=True)
-        if self.process.returncode != 0:
-            lines = printed.decode(errors="replace").strip().splitlines()
-            raise RuntimeError(f"ydata-profiling ended with {self.process.returncode}: {lines[-1] if lines else 'no word'}")
-        return self._alerts()
+            self.process.wait()
+        for name in (SAMPLE, REFERENCE):
+            (self.folder / name).unlink(missing_ok=True)
 
-    def _alerts(self) -> list[Mapping[str, Any]] | None:
-        path = self.folder / ALERTS
-        return json.loads(path.read_text()) if path.is_file() else None
+    def _left(self) -> float:
+        return self.seconds - (time.monotonic() - self.started)
+
+    def _known(self) -> bool:
+        return (self.folder / ALERTS).is_file()
 
     def left_out(self) -> Mapping[str, tuple[str | None, str | None]] | None:
         """The columns that can't be compared, with their type in the reference and here; None when there is no comparison."""
@@ -76,8 +85,9 @@ def start(
     if reference is not None:
         _sample(reference, seed).to_parquet(folder / REFERENCE)
     command = [sys.executable, "-m", "firstfault.profiling", str(folder), title]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    return Profiling(process, folder, time.monotonic(), seconds, len(sample), sample.shape[1])
+    printed = tempfile.TemporaryFile()                      # noqa: SIM115 - open as long as the process
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=printed)
+    return Profiling(process, printed, folder, time.monotonic(), seconds, len(sample), sample.shape[1])
 
 
 def _sample(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -88,17 +98,20 @@ def _sample(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _profile(folder: Path, title: str) -> None:
+    """Write what findings need first, the pages after it."""
     warnings.simplefilter("ignore")
     os.environ["YDATA_PROFILING_NO_ANALYTICS"] = "True"
     report = _report(folder / SAMPLE, title)
-    alerts = [
+    reference = _report(folder / REFERENCE, "reference") if (folder / REFERENCE).is_file() else None
+    if reference is not None:
+        _write_whole(folder / LEFT_OUT, _left_out(report, reference))
+    _write_whole(folder / ALERTS, [
         {"alert": alert.alert_type.name.lower(), "column": alert.column_name, "message": str(alert)}
         for alert in report.get_description().alerts
-    ]
+    ])
     report.to_file(folder / PAGE, silent=True)
-    _write_whole(folder / ALERTS, alerts)
-    if (folder / REFERENCE).is_file():
-        _compare(report, _report(folder / REFERENCE, "reference"), folder)
+    if reference is not None:
+        _compare(report, reference, folder)
 
 
 def _report(path: Path, title: str) -> Any:
@@ -107,12 +120,20 @@ def _report(path: Path, title: str) -> Any:
     return ProfileReport(pd.read_parquet(path), title=title, minimal=True, progress_bar=False)
 
 
+def _kinds(report: Any) -> dict[str, str]:
+    return {name: entry["type"] for name, entry in report.get_description().variables.items()}
+
+
+def _left_out(report: Any, reference: Any) -> dict[str, tuple[str | None, str | None]]:
+    """ydata-profiling compares columns of one type only: the others, with their types in the reference and here."""
+    here, there = _kinds(report), _kinds(reference)
+    return {name: (there.get(name), here.get(name)) for name in {**here, **there} if here.get(name) != there.get(name)}
+
+
 def _compare(report: Any, reference: Any, folder: Path) -> None:
-    """Write the page of both; ydata-profiling compares columns of one type only, so that the others are left out, and named."""
-    kinds = [{name: entry["type"] for name, entry in each.get_description().variables.items()} for each in (report, reference)]
-    names = {**kinds[0], **kinds[1]}
-    left_out = {name: (kinds[1].get(name), kinds[0].get(name)) for name in names if kinds[0].get(name) != kinds[1].get(name)}
-    shared = [name for name in kinds[0] if name not in left_out]
+    """Write the page of both, without the columns that can't be compared."""
+    left_out = _left_out(report, reference)
+    shared = [name for name in _kinds(report) if name not in left_out]
     if not shared:
         return
     for each in (report, reference):
@@ -121,7 +142,6 @@ def _compare(report: Any, reference: Any, folder: Path) -> None:
             variables.pop(name)
         each.df = each.df[shared]
     reference.compare(report).to_file(folder / COMPARED, silent=True)
-    _write_whole(folder / LEFT_OUT, left_out)
 
 
 def _write_whole(path: Path, value: Any) -> None:

@@ -235,6 +235,7 @@ def diagnose(
             reports.append(judged.report)
             safety = judged.to_json()
             faults += standing_faults(judged.report, [])
+    subject.settle()
     return conclude(
         subject.target.name, reports, faults,
         seconds=time.perf_counter() - started, safety=safety, outcomes=found.outcomes,

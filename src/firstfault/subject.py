@@ -150,6 +150,14 @@ class Subject:
         declared = self.target.data is not None and self.target.data.reference is not None
         return start(frame, self.folder, self.target.name, self.seed, reference=table(self.reference.X) if declared else None)
 
+    def settle(self) -> None:
+        """Wait for what works beside the checks, the pages of the profile: what is timed has the machine to itself."""
+        from firstfault.profiling import Profiling
+
+        profiling = self.built.get("profiling")
+        if isinstance(profiling, Profiling):
+            profiling.finish()
+
     @part(Layer.PREPROCESSING)
     def pipeline(self) -> Pipeline:
         """The fitted preprocessing, with the splits after every step."""

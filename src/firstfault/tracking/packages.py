@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import sys
 import warnings
@@ -51,6 +52,14 @@ def _save(subject: Any, example: Any, path: Path) -> None:
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def scoring_server(path: Path, host: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment in which `mlflow models serve` runs MLflow's scoring server, without the process that waits for it."""
+    from mlflow.pyfunc.scoring_server import get_cmd
+
+    command, environment = get_cmd(str(path), port, host, nworkers=1)
+    return [sys.executable, "-m", *shlex.split(command)], environment
 
 
 def _own_modules(subject: Any) -> list[str]:

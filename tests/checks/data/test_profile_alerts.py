@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from firstfault.finding import Status
 from firstfault.profiling import start
@@ -21,6 +22,7 @@ def test_alerts_become_findings(make, run):
     found = {finding.message.split(":")[0]: finding for finding in run("profile_alerts", subject)}
     assert found["constant"].where == "same" and found["missing"].where == "half"
     assert {finding.status for finding in found.values()} <= {Status.PASS, Status.WARN}
+    subject.settle()
     assert "<html" in (subject.folder / "profile.html").read_text()[:2000].lower()
 
 
@@ -28,6 +30,22 @@ def test_a_spent_budget_ends_the_profile(tmp_path):
     """A profile that takes too long is killed, and says so by giving nothing."""
     profiling = start(frame(), tmp_path, "slow", seed=0, seconds=0.0)
     assert profiling.collect() is None and profiling.process.poll() is not None
+
+
+def test_alerts_are_known_before_the_pages_are_drawn(tmp_path):
+    """The walk goes on while the pages are made; at its end they are there."""
+    profiling = start(frame(), tmp_path, "quick", seed=0)
+    assert profiling.collect() and profiling.process.poll() is None and not (tmp_path / "profile.html").exists()
+    profiling.finish()
+    assert (tmp_path / "profile.html").exists() and not list(tmp_path.glob("*.parquet"))
+
+
+def test_a_profile_that_fails_says_why(tmp_path):
+    """The last line that the process printed is in the error."""
+    profiling = start(frame(), tmp_path, "broken", seed=0)
+    (tmp_path / "profile_sample.parquet").write_text("no parquet")
+    with pytest.raises(RuntimeError, match="ydata-profiling ended with 1: .*[Pp]arquet"):
+        profiling.collect()
 
 
 def test_images_are_not_profiled(make, only):
@@ -40,6 +58,7 @@ def test_a_sample_is_profiled_beside_the_reference(make, run):
     reference = frame().drop(columns="half")
     subject = make(frame().assign(value=lambda f: "about " + f["value"].round(3).astype(str)), label="y", data={"reference": reference})
     found = next(entry for entry in run("profile_alerts", subject) if "profile_compare.html" in entry.artifacts)
+    subject.settle()
     assert found.status is Status.WARN and set(found.where.split(", ")) == {"value", "half"} and found.faults == {}
     assert "reference" in (subject.folder / "profile_compare.html").read_text()
     assert not list(subject.folder.glob("*.parquet"))
