@@ -1,10 +1,12 @@
 """Does the verdict name the right layer and fault? Faulty and healthy targets, generated anew from every seed.
 
-    python benchmarks/localise.py [--faulty 80] [--healthy 60] [--seed 0] [--part k/n] [--json FILE]
+    python benchmarks/localise.py [--faulty 80] [--healthy 60] [--seed 0] [--part k/n] [--slower MS] [--json FILE]
 
 Every faulty target is one of ten base programs (localising/programs.py) with one fault (localising/faults.py); sizes, widths, rates,
 loops and seeds are drawn at random. A fault that must hurt is left out, with a note, where two trainings of the healthy twin
-are not each better than both of the faulty target by 0.03 (accuracy, R²). Last line: `RESULT {json}`.
+are not each better than both of the faulty target by 0.03 (accuracy, R²). The programs train in seconds, so that what a diagnosis
+does once (it profiles the data, serves the model) outweighs a training: `--slower` lets every training step wait, as a larger model
+would. Last line: `RESULT {json}`.
 """
 
 from __future__ import annotations
@@ -61,12 +63,12 @@ def main() -> None:
     jobs = _jobs(options)[part - 1 :: parts]
     outcomes, left_out = [], []
     for kind, seed in jobs:
-        outcome = _one(kind, seed)
+        outcome = _one(kind, seed, options.slower / 1000)
         if outcome is None:
             continue
         (left_out if outcome.note else outcomes).append(outcome)
         print(_line(outcome), flush=True)
-    result = summary(outcomes) | {"left_out": [entry.name for entry in left_out], "seed": options.seed, "part": options.part}
+    result = summary(outcomes) | {"left_out": [entry.name for entry in left_out], "seed": options.seed, "part": options.part, "slower": options.slower}
     if options.json:
         options.json.write_text(json.dumps({"outcomes": [asdict(entry) for entry in outcomes], "summary": result}, indent=1))
     _print(outcomes, result)
@@ -80,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", default="1/1")
     parser.add_argument("--only", help="only this fault")
+    parser.add_argument("--slower", type=float, default=0.0, help="milliseconds that every training step takes longer")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
@@ -95,13 +98,13 @@ def _jobs(options: argparse.Namespace) -> list[tuple[FaultKind | None, int]]:
     return [(faulty + healthy)[index] for index in order]
 
 
-def _one(kind: FaultKind | None, seed: int) -> Outcome | None:
+def _one(kind: FaultKind | None, seed: int, wait: float) -> Outcome | None:
     rng = np.random.default_rng(seed)
     if kind is None:
-        program = PROGRAMS[seed % len(PROGRAMS)](rng)
+        program = _slower(PROGRAMS[seed % len(PROGRAMS)](rng), wait)
         return _diagnosed(program, None, f"healthy {program.kind} {seed}", _score(program)[1])
     for _ in range(40):
-        program = PROGRAMS[int(rng.integers(len(PROGRAMS)))](rng)
+        program = _slower(PROGRAMS[int(rng.integers(len(PROGRAMS)))](rng), wait)
         broken = kind.plant(copy.deepcopy(program), rng)
         if broken is not None:
             name = f"{kind.id} {program.kind} {seed}"
@@ -110,6 +113,16 @@ def _one(kind: FaultKind | None, seed: int) -> Outcome | None:
                 return Outcome(name, kind.id, kind.layer, [], None, None, "", 0.0, 0.0, note)
             return _diagnosed(broken, kind, name, seconds)
     return None
+
+
+def _slower(program: Program, wait: float) -> Program:
+    """The program, whose model waits for `wait` seconds whenever it is called in train mode."""
+    def build() -> torch.nn.Module:
+        model = program.build()
+        model.register_forward_pre_hook(lambda module, inputs: time.sleep(wait) if module.training else None)
+        return model
+
+    return replace(program, build=build) if wait else program
 
 
 def _harmless(kind: FaultKind, program: Program, broken: Program) -> tuple[str, float]:
