@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ import pandas as pd
 import pytest
 import sqlalchemy
 import torch
+from sklearn.datasets import load_wine
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from firstfault import Data, Sql, Target, Training, cli
+from firstfault.ablation.sweep import sweep
 from firstfault.check import Depth, run_checks
 from firstfault.errors import TargetError
 from firstfault.expecting.by_column import run_by_column
@@ -210,3 +214,18 @@ def test_sqlite_is_looked_up_beside_the_target(tmp_path):
     with pytest.raises(TargetError, match=r"data\.train: there is no file .*gone\.db"):
         load_raw(Target("t", data=Data(train=Sql("sqlite:///gone.db", query), label="y"), root=tmp_path))
     assert not (tmp_path / "gone.db").exists()
+
+
+def test_a_sweep_is_kept_in_the_database_and_resumed(server, tmp_path):
+    """Every training is a trial there; what has been trained is not trained again."""
+    X, y = load_wine(return_X_y=True)
+    training = Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=2)
+    target = Target("wine", data=Data(train=(X, y)), preprocess=StandardScaler(), model=lambda: nn.Linear(13, 3), training=training, root=tmp_path)
+    place, trained = server.render_as_string(hide_password=False), []
+    whole = sweep(Subject(target, tmp_path), factors=["adam"], seeds=2, storage=place)
+    again = sweep(Subject(target, tmp_path), resume=True, storage=place, on_trial=trained.append)
+    assert again.to_json() == whole.to_json() and not trained
+    engine = sqlalchemy.create_engine(server)
+    with engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text("select count(*) from trials where state = 'COMPLETE'")).scalar() == 4
+    engine.dispose()
