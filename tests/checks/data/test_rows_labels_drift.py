@@ -111,3 +111,32 @@ def test_missing_values_count_where_they_reach_the_model(make, only):
     frame.iloc[::7, 2] = np.nan
     assert only("missing_values", make(frame, label="target", preprocess=SimpleImputer())).status is Status.WARN
     assert only("missing_values", make(frame, label="target")).status is Status.FAIL
+
+
+def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
+    """−999 is near the many small incomes, which spread far, but the only negative one; a temperature may be negative."""
+    rng = np.random.default_rng(0)
+    income = rng.lognormal(9, 1, 600).round(2)
+    frame = pd.DataFrame({"income": np.where(np.arange(600) % 15 == 0, -999.0, income), "y": rng.integers(0, 2, 600)})
+    assert only("sentinel_value", make(frame, label="y")).faults == {"sentinel_value": 0.85}
+    cold = frame.assign(income=np.where(np.arange(600) % 15 == 0, -9.0, rng.normal(5, 9, 600).round(1)))
+    assert only("sentinel_value", make(cold, label="y")).status is Status.PASS
+
+
+def test_missing_values_of_a_held_out_split_reach_the_model_too(make, only):
+    """Train is complete, test is not: imputing it is a warning, passing it on a fault."""
+    frame, other = halves(wine())
+    other = other.assign(ash=other["ash"].where(np.arange(len(other)) % 7 != 0))
+    for step, status in ((None, Status.FAIL), (lambda X: X.fillna(0.0), Status.WARN)):
+        finding = only("missing_values", make(frame, label="target", preprocess=step, data={"test": other}))
+        assert finding.status is status
+        assert "test" in finding.message
+
+
+def test_labels_that_a_split_by_time_moves_are_a_warning(make, only):
+    """Sales grow from year to year; the same difference without a time is a drift."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"day": np.arange(600), "price": rng.normal(size=600), "sold": np.arange(600) * 0.1 + rng.normal(0, 20, 600)})
+    for time, status in (("day", Status.WARN), (None, Status.FAIL)):
+        subject = make(frame[:400], label="sold", task="regression", data={"time": time, "test": frame[400:]})
+        assert only("label_drift", subject).status is status

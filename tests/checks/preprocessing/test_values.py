@@ -176,6 +176,23 @@ def test_floats_for_an_embedding_are_a_wrong_type(make, only):
     assert finding.faults == {"wrong_dtype": 0.92}
 
 
+def test_scaled_ids_for_an_embedding_are_a_wrong_type(make, only):
+    """A model that turns its inputs into ids cuts the fractions off; one that takes ids beside numbers uses both."""
+
+    class Looks(nn.Module):
+        def __init__(self, ids):
+            super().__init__()
+            self.ids, self.words, self.head = ids, nn.Embedding(50, 4), nn.LazyLinear(2)
+
+        def forward(self, x):
+            return self.head(torch.cat([self.words(x[:, : self.ids].long()).flatten(1), x[:, self.ids:]], 1))
+
+    scaled = lambda X: X / 50  # noqa: E731
+    assert only("wrong_dtype", make("tokens", preprocess=scaled, model=lambda: Looks(12))).faults == {"wrong_dtype": 0.92}
+    beside = lambda X: np.column_stack([X[:, :6], X[:, 6:] / 50])  # noqa: E731
+    assert only("wrong_dtype", make("tokens", preprocess=beside, model=lambda: Looks(6))).status is Status.PASS
+
+
 @pytest.mark.parametrize(("source", "step"), [
     ("tokens", None), ("digits", None), ("iris", KBinsDiscretizer(encode="ordinal", n_bins=8)), ("wine", lambda X: X.astype(np.float64)),
     ("wine", OneHotEncoder(handle_unknown="ignore")), ("iris", lambda X: torch.as_tensor(X, dtype=torch.float64)),

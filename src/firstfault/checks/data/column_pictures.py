@@ -34,7 +34,8 @@ def column_overview(subject: Any) -> Iterator[Judgement]:
     Source: UMLAUT and ydata-profiling, which show the same first.
     """
     frame = table(subject.raw.train.X)
-    classes = _classes(subject)
+    shares = _classes(subject)
+    classes = shares if shares is not None and len(shares) else None
     if frame is None and classes is None:
         yield skipped("only tables and classes are shown")
         return

@@ -17,6 +17,7 @@ import pandas as pd
 from firstfault.checks.data.distances import as_numbers, column_distance, is_time
 from firstfault.checks.data.hashing import table
 from firstfault.checks.data.sample_features import is_prose, sample_features, text_features
+from firstfault.checks.data.windows import follow_each_other
 from firstfault.splits import Split, to_array
 
 Array = np.ndarray[Any, Any]
@@ -41,7 +42,7 @@ class Compared(NamedTuple):
 
     `columns` are sampled pairs by name, indexed by the position of their rows; `texts` the pairs of prose, which are compared by their
     features only. `left_out` says why a column is not judged; `by_label` whether the rows were drawn with equal shares of the
-    classes; `meant` what the user declared that makes a difference natural (time, group), or an empty text.
+    classes; `meant` what makes a difference natural (time, group), or an empty text.
     """
 
     name: str
@@ -70,9 +71,17 @@ def compared(subject: Any, name: str, other: Split, most: int = MOST_ROWS) -> Co
         first, second = matched
     pairs, texts = _pairs(train.X, other.X, first, second)
     left_out = _different_by_nature(pairs, train.X, other.X, (data.time, data.group))
-    meant = "" if name == "reference" else "time" if data.time is not None else "group" if data.group is not None else ""
+    meant = "" if name == "reference" else split_by(subject, other)
     kept = {column: pair for column, pair in pairs.items() if column not in left_out}
     return Compared(name, kept, texts, left_out, (first, second), matched is not None, meant)
+
+
+def split_by(subject: Any, other: Split) -> str:
+    """What a split was made by, so that a difference is natural: a declared time or group, or the order of a series whose windows both are."""
+    data = subject.target.data
+    if data.time is None and data.group is None:
+        return "time" if follow_each_other(subject.raw.train.X) and follow_each_other(other.X) else ""
+    return "time" if data.time is not None else "group"
 
 
 def sampled(count: int, most: int, seed: int) -> Array:

@@ -95,7 +95,7 @@ def _judged(subject: Any, beside: Compared, found: Parted, drifted: float) -> Ju
     fails = found.bound > drifted and not beside.meant
     moved = _moved_alone(beside)
     alone = "" if moved else ", though no column moved on its own"
-    meant = f"; the target declares a {beside.meant}, so that this may be meant" if beside.meant else ""
+    meant = f"; the split is by {beside.meant}, so that this may be meant" if beside.meant else ""
     return Judgement(
         Status.FAIL if fails else Status.WARN,
         f"a classifier tells train from {beside.name} with an AUC of {found.auc:.2f}, mostly by {' and '.join(telling[:SHOWN - 1])}{alone}{meant}",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data.compared import MOST_ROWS, Compared, Pair, compared, others, sampled
+from firstfault.checks.data.compared import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
 from firstfault.checks.data.distances import Distance, column_distance, distance
 from firstfault.checks.data.drift_tables import TABLE, write_drift
 from firstfault.checks.data.rows import table
@@ -96,7 +96,7 @@ def _drifted(subject: Any, moved: Moved, effect: float) -> Judgement:
     return Judgement(
         Status.WARN if beside.meant else Status.FAIL,
         f"{count} of train moved against {beside.name}, {worst} the most (distance {moved.columns[worst]:.2f}{_shift(moved.distances[worst])})"
-        + (f"; the target declares a {beside.meant}, so that this may be meant" if beside.meant else ""),
+        + (f"; the split is by {beside.meant}, so that this may be meant" if beside.meant else ""),
         value=moved.columns[worst], threshold=effect, where=", ".join(names[:SHOWN]),
         fix="find out what changed in the source, or retrain on recent data", artifacts=(TABLE, *pictures),
     )
@@ -121,7 +121,7 @@ def label_drift(subject: Any, *, effect: float = 0.15, sorted_split: float = 0.5
 
     Classes are compared by total variation, numbers by the Kolmogorov–Smirnov distance; of several labels each on its own, and the
     p-value is corrected for their number (Bonferroni). A split beyond `sorted_split` was cut from sorted data, and not drawn at
-    random: then it is a degenerate split.
+    random: then it is a degenerate split. Below it, or where the labels are numbers, a difference from a split by time or group is a warning.
 
     Source: Lipton et al. 2018, label shift.
     """
@@ -138,10 +138,13 @@ def label_drift(subject: Any, *, effect: float = 0.15, sorted_split: float = 0.5
         nearest[name] = apart
         if apart > effect and p < p_value:
             cut = name != "reference" and apart > sorted_split
+            meant = split_by(subject, other) if name != "reference" and (not cut or subject.target.task == "regression") else ""
             yield Judgement(
-                Status.FAIL, f"the labels of train and {name} are {apart:.2f} apart{place}", value=apart, threshold=effect,
+                Status.WARN if meant else Status.FAIL,
+                f"the labels of train and {name} are {apart:.2f} apart{place}" + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
+                value=apart, threshold=effect,
                 where=f"labels of {name}", faults={"degenerate_split" if cut else "label_drift": 0.9},
-                fix="split at random, stratified by label" if cut else "check the labelling, then retrain",
+                fix="split at random, stratified by label" if cut and not meant else "check the labelling, then retrain",
             )
             return
     yield passed(f"the labels are distributed as in {', '.join(against)}", value=max(nearest.values()))
@@ -166,7 +169,7 @@ def _label_distance(first: Any, second: Any, task: str) -> tuple[float, float]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"sentinel_value": 0.85})
 def sentinel_value(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]:
-    """Find codes like −999 among numbers that are otherwise far from them; `value` is the largest share of a column.
+    """Find codes like −999 among numbers that are otherwise far from them, or never negative; `value` is the largest share of a column.
 
     Source: FAULTS of this project: one exact extreme value repeated.
     """
@@ -181,14 +184,21 @@ def sentinel_value(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]
             hit = float((values == code).mean()) if len(values) else 0.0
             if hit <= share:
                 continue
-            rest = values[values != code]
-            if len(rest) and rest.min() - code > 1.5 * max(float(np.ptp(np.quantile(rest, [0.25, 0.75]))), 1e-9) and rest.min() > code:
+            if _stands_alone(code, values[values != code]):
                 found[str(name)] = hit
     if not found:
         yield passed("no number looks like a code for a missing value")
         return
     worst = max(found, key=lambda name: found[name])
     yield Judgement(
-        Status.FAIL, f"{found[worst]:.1%} of {worst} are one code far below all other values", value=found[worst], threshold=share,
+        Status.FAIL, f"{found[worst]:.1%} of {worst} are one code below all other values", value=found[worst], threshold=share,
         where=", ".join(found), fix="read the code as missing, then impute",
     )
+
+
+def _stands_alone(code: float, rest: np.ndarray[Any, Any]) -> bool:
+    """Whether a negative code lies far below all other values, or is the only value below zero."""
+    if not len(rest) or rest.min() <= code:
+        return False
+    spread = max(float(np.ptp(np.quantile(rest, [0.25, 0.75]))), 1e-9)
+    return bool(rest.min() - code > 1.5 * spread or rest.min() >= 0)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from firstfault.checks.data.contents import contents, most_rows
 from firstfault.checks.data.hashing import table
 from firstfault.checks.data.leakage import leaking_columns
 from firstfault.splits import to_array
@@ -72,16 +73,24 @@ def _predicted(subject: Any) -> OutOfFold | None:
     codes, classes = pd.factorize(pd.Series(y))
     if not 2 <= len(classes) <= MOST_CLASSES:
         return None
-    rows = sampled(len(y))
+    rows = sampled(len(y), most_rows(train.X, MOST_ROWS))
     codes = codes[rows]
     if np.bincount(codes, minlength=len(classes)).min() < FEWEST_OF_A_CLASS:
         return None
     X = _without(train.X, leaking_columns(subject))
-    inputs, coded = indicators(X, rows), category_codes(X, rows)
+    inputs, coded = seen(subject, X, rows)
     if inputs is None or coded is None:
         return None
     linear, trees = _probabilities(inputs, coded, codes, small=len(y) < 500)
     return OutOfFold(rows, codes, np.asarray(classes), linear, trees, inputs)
+
+
+def seen(subject: Any, X: Any, rows: Array) -> tuple[Array | None, Array | None]:
+    """What a linear model and trees are given of the rows: their columns, and what samples hold beside them; None for nothing numeric."""
+    held = contents(subject, X, rows)
+    if held is None:
+        return indicators(X, rows), category_codes(X, rows)
+    return tuple(held if part is None else np.column_stack([part, held]) for part in (indicators(X, rows), category_codes(X, rows)))  # type: ignore[return-value]
 
 
 def _without(X: Any, columns: list[str]) -> Any:

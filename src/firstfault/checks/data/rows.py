@@ -225,35 +225,38 @@ def group_overlap(subject: Any, *, share: float = 0.0) -> Iterator[Judgement]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.92})
 def missing_values(subject: Any) -> Iterator[Judgement]:
-    """Find missing values, and whether they reach the model; `value` is the missing share of the training cells.
+    """Find missing values, and whether they reach the model; `value` is the largest missing share of a split's cells.
 
-    Missing values that the preprocessing imputes are a warning; those that arrive in the model's inputs, or missing labels, a fault.
+    Missing values that the preprocessing imputes are a warning; those that arrive in the model's inputs, in whichever split, or
+    missing labels, a fault.
 
     Source: FAULTS of this project: non-finite before the model.
     """
-    train = subject.raw.train
-    y_missing = int(pd.isna(to_array(train.y)).sum())
-    if y_missing:
-        yield Judgement(Status.FAIL, f"{y_missing} of {len(train.y)} training labels are missing", value=y_missing, threshold=0,
-                        where="train labels", fix="drop rows without a label")
+    for name, split in subject.raw.items():
+        y_missing = int(pd.isna(to_array(split.y)).sum())
+        if y_missing:
+            labels = "training labels" if name == "train" else f"labels of {name}"
+            yield Judgement(Status.FAIL, f"{y_missing} of {len(split.y)} {labels} are missing", value=y_missing, threshold=0,
+                            where=f"{name} labels", fix="drop rows without a label")
+            return
+    missing = {name: {column: count for column, count in scan.missing.items() if count} for name, scan in scans(subject).items()}
+    if not any(missing.values()):
+        yield passed("no cell is missing")
         return
-    missing = scans(subject)["train"].missing
-    columns = [name for name, count in missing.items() if count]
-    if not columns:
-        yield passed("no training cell is missing")
-        return
-    value = sum(missing.values()) / max(1, int(np.prod(np.shape(train.X))))
-    text = f"{value:.1%} of the training cells are missing, in {len(columns)} columns"
-    arrives = _reaches_model(subject)
+    shares = {name: sum(missing[name].values()) / max(1, int(np.prod(np.shape(split.X)))) for name, split in subject.raw.items()}
+    arrives = {name: count for name, _ in subject.raw.items() if missing[name] and (count := _reaches_model(subject, name))}
+    worst = next(iter(arrives), "train" if missing["train"] else max(shares, key=lambda name: shares[name]))
+    cells = "training cells" if worst == "train" else f"cells of {worst}"
+    text = f"{shares[worst]:.1%} of the {cells} are missing, in {len(missing[worst])} columns"
     yield Judgement(
-        Status.FAIL if arrives else Status.WARN, text + (f", and {arrives} reach the model" if arrives else ", and none reaches the model"),
-        value=value, threshold=0, where=", ".join(columns[:5]), fix="impute them, or drop the rows or columns",
+        Status.FAIL if arrives else Status.WARN, text + (f", and {arrives[worst]} reach the model" if arrives else ", and none reaches the model"),
+        value=max(shares.values()), threshold=0, where=", ".join(list(missing[worst])[:5]), fix="impute them, or drop the rows or columns",
     )
 
 
-def _reaches_model(subject: Any) -> int:
+def _reaches_model(subject: Any, name: str) -> int:
     try:
-        prepared = subject.prepared.train.X
+        prepared = getattr(subject.prepared, name).X
     except Exception:
         return 0
     if isinstance(prepared, pd.DataFrame):

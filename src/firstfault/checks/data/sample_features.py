@@ -79,7 +79,7 @@ def condensed(X: Any, rows: Array) -> Array | None:
     """The given samples as at most 64 numbers `(N, 64)`: images as a grey picture of 8 × 8, wide rows by a random projection."""
     images = images_of(X, rows)
     if images is not None:
-        return _thumbnails(np.nan_to_num(images.mean(-1) if images.ndim == 4 else images))
+        return thumbnails(np.nan_to_num(images.mean(-1) if images.ndim == 4 else images))
     flat = numbers(X[rows]).reshape(len(rows), -1)
     if not flat.shape[1]:
         return None
@@ -87,9 +87,10 @@ def condensed(X: Any, rows: Array) -> Array | None:
     return np.asarray(flat @ np.random.default_rng(0).normal(size=(flat.shape[1], PROJECTED)))
 
 
-def _thumbnails(grey: Array) -> Array:
+def thumbnails(grey: Array, side: int = SIDE) -> Array:
+    """Images `(N, H, W)` as the means of a grid of at most `side` × `side` parts `(N, D)`."""
     for axis in (1, 2):
-        places = np.linspace(0, grey.shape[axis], min(SIDE, grey.shape[axis]) + 1).astype(int)[:-1]
+        places = np.linspace(0, grey.shape[axis], min(side, grey.shape[axis]) + 1).astype(int)[:-1]
         sizes = np.diff(np.append(places, grey.shape[axis]))
         grey = np.add.reduceat(grey, places, axis=axis) / np.expand_dims(sizes, tuple({0, 1, 2} - {axis}))
     return grey.reshape(len(grey), -1)

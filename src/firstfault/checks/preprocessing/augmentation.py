@@ -20,12 +20,13 @@ PASSES = 2
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"destructive_augmentation": 0.7})
-def destructive_augmentation(subject: Any, *, worse: float = 0.15, learnable: float = 0.1) -> Iterator[Judgement]:
+def destructive_augmentation(subject: Any, *, worse: float = 0.15, of_gain: float = 0.25, learnable: float = 0.1) -> Iterator[Judgement]:
     """Find augmentation that destroys the label: a simple model that learns from augmented inputs fails on plain ones.
 
     A linear model and a forest are fitted to plain rows, and to two augmented passes over the same rows; both are scored on
     plain validation rows. `value` is what is lost of the better one's gain over guessing, 0–1; it fails above
-    `worse` and when at least a third of the gain is gone, and a swap has to confirm. Where plain rows teach these models less than `learnable`, nothing is judged.
+    `worse` and when more than `of_gain` of the gain is gone, and a swap has to confirm. Where plain rows teach these models less than
+    `learnable`, nothing is judged.
 
     Source: TheDeepChecker, augmented data must stay alike; scored by learning, as a flip moves every pixel.
     """
@@ -55,11 +56,11 @@ def destructive_augmentation(subject: Any, *, worse: float = 0.15, learnable: fl
         yield skipped("simple models learn too little from these inputs to tell")
         return
     gone = (before - max(after, floor)) / (before - floor)
-    bad = before - after > worse and gone > 1 / 3
+    bad = before - after > worse and gone > of_gain
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"a simple model scores {after:.2f} on plain rows after learning from augmented ones, and {before:.2f} without",
-        value=gone, threshold=1 / 3, where=place if bad else None,
+        value=gone, threshold=of_gain, where=place if bad else None,
         fix="weaken or drop the augmentation" if bad else None,
     )
 

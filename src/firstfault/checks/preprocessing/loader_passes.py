@@ -186,7 +186,7 @@ def prototypes(subject: Any) -> Tensors:
     if "loader_prototypes" not in subject.built:
         train = subject.recipe.train
         rows = train.rows(np.random.default_rng(0).permutation(len(train))[:PAIRS_TRIED])
-        x, y = torch.nan_to_num(rows.x.flatten(1).double(), posinf=0.0, neginf=0.0), rows.y.reshape(len(rows), -1)
+        x, y = torch.nan_to_num(rows.x.reshape(len(rows), -1).double(), posinf=0.0, neginf=0.0), rows.y.reshape(len(rows), -1)
         scale = x.std(0, correction=0)
         x = x / torch.where(scale > 1e-9, scale, torch.ones_like(scale))
         differ = (y[:1] != y).any(1)

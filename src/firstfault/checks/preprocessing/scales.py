@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.loading import through_loader
 
@@ -108,7 +109,10 @@ def _takes_many_values(column: torch.Tensor) -> bool:
 
 
 def _widest(subject: Any, sizes: torch.Tensor) -> str:
-    names = column_names(subject, len(sizes))
+    try:
+        names = column_names(subject, len(sizes))
+    except Missing:                                         # a watched loop's inputs come as tensors
+        names = [str(column) for column in range(len(sizes))]
     if subject.recipe.train.x.ndim != 2 or names is None:
         return "all inputs"
     order = sizes.argsort(descending=True)[:3].tolist()

@@ -184,7 +184,7 @@ def wrong_dtype(subject: Any, *, error: float = 0.3) -> Iterator[Judgement]:
 
     A step that cuts fractions to whole numbers fails when that moves values by more than `error` deviations
     (root mean square, `value`): rounding ages does no harm, cutting values of 0–1 does. A model that takes
-    the inputs only after a change of type is proof.
+    the inputs only after a change of type, or looks up ids and cuts the fractions of its inputs off, is proof.
 
     Source: FAULTS of this project, ints where floats are due; our planted faults.
     """
@@ -225,10 +225,24 @@ def _needed_type(subject: Any) -> str | None:
         model, x = subject.model, subject.batch.x
     except Exception:
         return None
-    if _runs(model, x) or not x.is_floating_point():
+    if not x.is_floating_point():
+        return None
+    if _embeds_fractions(model, x):
+        return "int64"
+    if _runs(model, x):
         return None
     whole = bool((x[torch.isfinite(x)] % 1 == 0).all()) and float(x.min()) >= 0
     return "int64" if whole and _runs(model, x.long()) else None
+
+
+def _embeds_fractions(model: Any, x: torch.Tensor) -> bool:
+    """Whether a model that looks ids up is given fractions, which it refuses or cuts off."""
+    if not (torch.nan_to_num(x) % 1 != 0).any() or not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules()):
+        return False
+    if not _runs(model, x):
+        return _runs(model, x.long())
+    with torch.no_grad():
+        return bool(torch.equal(outputs_of(model(x)), outputs_of(model(x.trunc()))))
 
 
 def _first_of_floats(subject: Any) -> str:

@@ -1,0 +1,192 @@
+"""Do the inputs say anything of the labels? Out-of-fold predictions that do not even rank the rows say no."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.data.contents import most_rows
+from firstfault.checks.data.out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
+from firstfault.finding import Layer, Status
+from firstfault.splits import to_array
+
+Array = np.ndarray[Any, Any]
+
+MOST_LABELS = 20
+DOUBT = 0.005
+FEWEST_HELD = 30
+
+
+class Ranking(NamedTuple):
+    """How far predictions order the rows as the labels do: 0 for chance, 1 for perfect, its standard error by chance, and how many were tried."""
+
+    value: float
+    error: float
+    tried: int
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether chance orders rows as well, with `DOUBT` shared by all that were tried."""
+        from scipy.stats import norm
+
+        return self.value <= norm.isf(DOUBT / self.tried) * self.error
+
+    @property
+    def most(self) -> float:
+        """The most that the order may be in truth, at two standard errors."""
+        return max(self.value, 0.0) + 2 * self.error
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.55})
+def random_labels(subject: Any, *, weak: float = 0.3) -> Iterator[Judgement]:
+    """Find labels that have nothing to do with their inputs: neither fast models nor the trained network rank held-out rows by them.
+
+    Two fast models answer at most 3,000 training rows that they were not fitted on. `value` is how far their answers order the rows as the
+    labels do, 0 for chance and 1 for perfect: 2 · AUC − 1 of each class or label against the rest, or the rank correlation with numbers;
+    of several, the one furthest from chance. Labels of which one class drowns the others are ranked well before any answer changes, so that
+    accuracy says nothing here. Where the order is that of chance, and can be no stronger than `weak`, the network is asked on validation; a
+    swap (clean labels on the same inputs) has to confirm that it could have learnt.
+
+    Source: TheDeepChecker, shuffled labels; the standard errors are those of Mann & Whitney 1947 and of Spearman's rank correlation.
+    """
+    found = ranking_of_fast_models(subject)
+    if found is None:
+        yield skipped(f"only labels of table-like inputs of at least {FEWEST_ROWS} rows are looked at")
+        return
+    if not found.is_chance:
+        yield passed(f"fast models order rows that they were not fitted on by their labels (by {found.value:.2f} of 1)", value=found.value)
+        return
+    if found.most > weak:
+        yield skipped(f"fast models find no order in the labels, but the rows are too few to exclude one of {weak:g}")
+        return
+    network = _ranking_of_network(subject)
+    if network is None:
+        yield skipped("fast models find no order in the labels, and the network could not be trained or asked")
+        return
+    if not network.is_chance:
+        yield passed(f"fast models find no order in the labels, but the network does (by {network.value:.2f} of 1)", value=network.value)
+        return
+    yield Judgement(
+        Status.FAIL, f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) order rows by their "
+        "labels better than chance", value=found.value, threshold=weak, where="train labels", fix="check how labels were joined to inputs",
+    )
+
+
+def ranking_of_fast_models(subject: Any) -> Ranking | None:
+    """How far a linear model and trees order training rows that they were not fitted on; made once. None for nothing to rank."""
+    if "ranking" not in subject.built:
+        subject.built["ranking"] = _fast(subject)
+    return subject.built["ranking"]  # type: ignore[no-any-return]
+
+
+def _fast(subject: Any) -> Ranking | None:
+    if subject.target.task == "classification":
+        found = out_of_fold(subject)
+        return None if found is None else best([*by_class(found.linear, found.y), *by_class(found.trees, found.y)])
+    if subject.target.task not in ("regression", "multilabel"):
+        return None
+    y = _columns(subject.raw.train.y)
+    if y is None or len(y) < FEWEST_ROWS:
+        return None
+    rows = sampled(len(y), most_rows(subject.raw.train.X, MOST_ROWS))
+    y = y[rows]
+    if not np.isfinite(y).all():
+        return None
+    inputs, coded = seen(subject, subject.raw.train.X, rows)
+    if inputs is None or coded is None or not inputs.shape[1]:
+        return None
+    return best([ranking for answers in _answers(inputs, coded, y) for ranking in _by_column(answers, y)])
+
+
+def _columns(y: Any) -> Array | None:
+    """Numeric labels as `(N, K)` of at most 20 columns that vary."""
+    y = to_array(y)
+    if y.dtype.kind not in "fiub" or y.ndim > 2 or not y.size:
+        return None
+    y = y.reshape(len(y), -1).astype(float)[:, :MOST_LABELS]
+    y = y[:, y.std(0) > 0] if np.isfinite(y).all() else y
+    return y if y.shape[1] else None
+
+
+def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
+    """Out-of-fold answers `(N, K)` of both models to ranks, which no far value rules."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    ranks = pd.DataFrame(y).rank(pct=True).to_numpy()
+    models = (make_pipeline(StandardScaler(), Ridge(10.0)), RandomForestRegressor(40, min_samples_leaf=5, max_features=0.5, random_state=0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [
+            cross_val_predict(model, given, ranks, cv=KFold(FOLDS, shuffle=True, random_state=0)).reshape(y.shape)
+            for model, given in zip(models, (inputs, coded), strict=True)
+        ]
+
+
+def _ranking_of_network(subject: Any) -> Ranking | None:
+    from firstfault.loop import predict
+
+    try:
+        held = subject.recipe.validation
+        outputs = predict(subject.recipe, subject.trained.model, held.x).double().cpu().numpy()
+        y = held.y.cpu().numpy()
+    except Exception:
+        return None
+    if len(y) < FEWEST_HELD or len(outputs) != len(y):
+        return None
+    outputs = np.nan_to_num(outputs.reshape(len(y), -1))[:MOST_ROWS]
+    y = y.reshape(len(y), -1)[:MOST_ROWS]
+    if subject.target.task != "classification":
+        return best(_by_column(outputs, y)) if outputs.shape == y.shape else None
+    if y.shape[1] != 1:
+        return None
+    outputs = np.column_stack([-outputs, outputs]) if outputs.shape[1] == 1 else outputs - outputs.max(1, keepdims=True)
+    shares = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True) if outputs.shape[1] > 2 else outputs
+    return best(by_class(shares, y[:, 0].astype(int)))
+
+
+def best(rankings: list[Ranking]) -> Ranking | None:
+    """The ranking that is furthest from chance, as one of all that were tried."""
+    if not rankings:
+        return None
+    return max(rankings, key=lambda ranking: ranking.value / ranking.error)._replace(tried=len(rankings))
+
+
+def by_class(answers: Array, y: Array) -> list[Ranking]:
+    """Of each class against the rest how well its column of `answers` `(N, K)` ranks the rows."""
+    classes = range(answers.shape[1]) if answers.shape[1] > 2 else [1]
+    return [ranking for label in classes if (ranking := _two_sided(answers[:, label], y == label)) is not None]
+
+
+def _by_column(answers: Array, y: Array) -> list[Ranking]:
+    """Of each column of labels `(N, K)` how well its answers rank the rows."""
+    pairs = ((answers[:, place], y[:, place]) for place in range(min(y.shape[1], MOST_LABELS)))
+    found = [_two_sided(own, label > label.min()) if len(np.unique(label)) == 2 else _correlated(own, label) for own, label in pairs]
+    return [ranking for ranking in found if ranking is not None]
+
+
+def _two_sided(answers: Array, positive: Array) -> Ranking | None:
+    """2 · AUC − 1, and its standard error where answers are chance."""
+    ones, zeros = int(positive.sum()), int((~positive).sum())
+    if not ones or not zeros:
+        return None
+    ranks = pd.Series(answers).rank().to_numpy()
+    area = (ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros)
+    return Ranking(float(2 * area - 1), 2 * float(np.sqrt((ones + zeros + 1) / (12 * ones * zeros))), 1)
+
+
+def _correlated(answers: Array, y: Array) -> Ranking | None:
+    """Spearman's rank correlation, and its standard error where answers are chance."""
+    first, second = (pd.Series(values).rank().to_numpy() for values in (answers, y))
+    if len(y) < 3 or not second.std():
+        return None
+    value = float(np.corrcoef(first, second)[0, 1]) if first.std() else 0.0
+    return Ranking(value, 1 / float(np.sqrt(len(y) - 1)), 1)

@@ -1,0 +1,105 @@
+"""Windows that slide over one series: rows that overlap their neighbours are in the order of time, whether or not a time is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Judgement, check, skipped
+from firstfault.finding import Layer, Status
+from firstfault.splits import to_array
+
+Array = np.ndarray[Any, Any]
+
+FEWEST_STEPS = 4
+LOOKED_AT = 200
+MOST_VALUES = 10_000_000
+BASE = 0x5851F42D4C957F2D
+MOSTLY = 0.9
+
+
+def follow_each_other(X: Any) -> bool:
+    """Whether most rows `(N, T)` or `(N, T, D)` are the row before, moved on by the same number of steps."""
+    if isinstance(X, pd.DataFrame) or np.ndim(X) not in (2, 3) or np.shape(X)[1] < FEWEST_STEPS or len(X) < 2:
+        return False
+    firsts = np.unique(np.linspace(0, len(X) - 2, LOOKED_AT).astype(int))
+    before, after = to_array(X)[firsts], to_array(X)[firsts + 1]
+    if before.dtype.kind not in "fiu":
+        return False
+    return any(_moved_on(before, after, by) for by in range(1, before.shape[1] // 2 + 1))
+
+
+def _moved_on(before: Array, after: Array, by: int) -> bool:
+    same = (before[:, by:] == after[:, :-by]).reshape(len(before), -1).all(1)
+    still = (before[:, by:] == before[:, :-by]).reshape(len(before), -1).all(1)      # what does not change is no series
+    return bool((same & ~still).mean() > 0.5)
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.92})
+def overlapping_windows(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
+    """Find held-out windows of a series whose steps are in training windows too: windows that overlap, dealt out at random.
+
+    A window `(T,)` or `(T, D)` of numbers is known when its first or last half is a part of a training window, wherever it stands
+    there; inputs of which rows repeat each other at one place are no such windows. `value` is the share of known ones of the worst split: near 1 for a random split, and a few windows at the border for one by time. It is a fault of
+    splits that the user made, and a warning where firstfault drew them. Up to 10,000,000 numbers of a split are looked at.
+
+    Source: Kapoor & Narayanan 2023, leakage by temporal and non-independent splits; bounds between the two cases.
+    """
+    raw = subject.raw
+    known = None if isinstance(raw.train.X, pd.DataFrame) else _halves(raw.train.X, everywhere=True)
+    if known is None:
+        yield skipped("the inputs are no windows of a series of numbers")
+        return
+    known = np.unique(known)
+    shares = {}
+    for name in ("validation", "test"):
+        own = _halves(getattr(raw, name).X, everywhere=False)
+        shares[name] = float(np.isin(own, known).any(1).mean()) if own is not None else 0.0
+    declared = subject.target.data.declared_splits
+    name = max(shares, key=lambda entry: (entry in declared and shares[entry] > share, shares[entry]))
+    value = shares[name]
+    status = Status.PASS if value <= share else Status.FAIL if name in declared else Status.WARN
+    yield Judgement(
+        status, f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train", value=value, threshold=share,
+        where=name if status is not Status.PASS else None,
+        fix="split the series by time before cutting windows, and leave a gap of one window" if status is not Status.PASS else None,
+    )
+
+
+def _halves(X: Any, *, everywhere: bool) -> Array | None:
+    """Hashes `(N, P)` of the half windows at every place, or of the first and last; None for what are no windows.
+
+    What stands still, such as padding, has a hash of its own in every row.
+    """
+    if np.ndim(X) not in (2, 3) or np.shape(X)[1] < FEWEST_STEPS or not len(X):
+        return None
+    values = to_array(X)[: max(1, MOST_VALUES // int(np.prod(np.shape(X)[1:])))]
+    if values.dtype.kind != "f":
+        return None
+    length = values.shape[1]
+    half = length // 2
+    places = np.arange(length - half + 1) if everywhere else np.array([0, length - half])
+    pieces, moves = _pieces(_hashed(values), places, half)
+    own = np.arange(len(values), dtype=np.uint64)[:, None] + np.uint64(0 if everywhere else 2**40)
+    found = np.where(moves, pieces, own)
+    alike = min(len(np.unique(found[:, place])) for place in (0, -1)) < MOSTLY * len(found)
+    return None if alike else found                         # few values at one place come again by chance at another
+
+
+def _pieces(steps: Array, places: Array, length: int) -> tuple[Array, Array]:
+    """A hash `(N, P)` of the steps `(N, T)` from each place on, the same wherever they stand, and whether they change: Σ step · bᵏ by running sums."""
+    powers, back = (np.array([pow(base, k, 2**64) for k in range(steps.shape[1])], dtype=np.uint64) for base in (BASE, pow(BASE, -1, 2**64)))
+    sums = np.pad(np.cumsum(steps * powers, axis=1, dtype=np.uint64), ((0, 0), (1, 0)))
+    changes = np.pad(np.cumsum(steps[:, 1:] != steps[:, :-1], axis=1), ((0, 0), (1, 0)))
+    return (sums[:, places + length] - sums[:, places]) * back[places], changes[:, places + length - 1] > changes[:, places]
+
+
+def _hashed(values: Array) -> Array:
+    """A hash `(N, T)` of every step."""
+    bits = np.ascontiguousarray(values.astype(np.float64) + 0.0).view(np.uint64).reshape(*values.shape[:2], -1)
+    odd = np.random.default_rng(0).integers(1, 2**63, bits.shape[2], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    mixed = (bits ^ (bits >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    return np.asarray((mixed * odd).sum(2, dtype=np.uint64))
