@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.errors import Missing
-from firstfault.services import HOST, answers, free_port
+from firstfault.processes import HOST, answers, free_port
 from firstfault.serving import packaged
 
 START_SECONDS = 90.0
+UNANSWERED = 599
 CALLS = 30
 
 
@@ -101,6 +102,8 @@ def _frame_requests(row: pd.DataFrame) -> tuple[Any, dict[str, Any]]:
 
 
 def _array_requests(row: np.ndarray[Any, Any]) -> dict[str, Any]:
+    if row.dtype.kind not in "fiub":                        # texts
+        return {"empty": {"inputs": []}, "no JSON object": []}
     flat = row.astype(float).reshape(-1)
     whole = row.dtype.kind in "iu"
 
@@ -125,7 +128,7 @@ def measure(url: str, good: Any, malformed: dict[str, Any]) -> Answers:
         code = _post(url, good)
         seconds.append(time.perf_counter() - started)
         if code != 200:
-            raise Missing(f"the served process refuses a good request with {code}")
+            raise Missing(f"nothing answers at {url}" if code == UNANSWERED else f"the served process refuses a good request with {code}")
     p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
     return Answers((p50, p95, p99), {name: _post(url, body) for name, body in malformed.items()})
 
@@ -140,4 +143,4 @@ def _post(url: str, body: Any) -> int:
     except urllib.error.HTTPError as error:
         return int(error.code)
     except (urllib.error.URLError, OSError):
-        return 599
+        return UNANSWERED

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from firstfault.errors import TargetError, UserCodeError
+from firstfault.errors import USER_ERRORS, TargetError, UserCodeError
 from firstfault.finding import Layer
 from firstfault.splits import Split, Splits, as_splits, to_array
 from firstfault.target import Target
@@ -72,8 +72,8 @@ def prepare(target: Target, raw: Splits) -> Pipeline:
     for name, step in steps_of(target.preprocess):
         try:
             applied = _fit(step, stages[-1].splits.train)
-            stages.append(Stage(name, _apply(applied, stages[-1].splits)))
-        except Exception as error:
+            stages.append(Stage(name, _apply(applied, stages[-1].splits, f"preprocess step {name!r}")))
+        except USER_ERRORS as error:
             raise UserCodeError(Layer.PREPROCESSING, f"preprocess step {name!r}", error, target.root) from error
         steps.append((name, applied))
     stages[-1] = Stage(stages[-1].name, _dense(stages[-1].splits))
@@ -84,7 +84,9 @@ def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:
     assert target.prepare is not None
     try:
         splits = _dense(as_splits(target.prepare(copy.deepcopy(raw))))
-    except Exception as error:
+        for name, split in splits.items():
+            _expect_samples(split.X, f"prepare, {name}")
+    except USER_ERRORS as error:
         raise UserCodeError(Layer.PREPROCESSING, "prepare", error, target.root) from error
     return Pipeline((), (Stage("raw", raw), Stage("prepare", splits)))
 
@@ -100,8 +102,14 @@ def _fit(step: Any, train: Split) -> Callable[[Any], Any]:
     return fitted.transform  # type: ignore[no-any-return]
 
 
-def _apply(step: Callable[[Any], Any], splits: Splits) -> Splits:
-    return Splits(*(Split(step(_copy(split.X)), split.y) for _, split in splits.items()))
+def _apply(step: Callable[[Any], Any], splits: Splits, name: str) -> Splits:
+    return Splits(*(Split(_expect_samples(step(_copy(split.X)), name), split.y) for _, split in splits.items()))
+
+
+def _expect_samples(X: Any, name: str) -> Any:
+    if not isinstance(X, list) and not getattr(X, "shape", ()):
+        raise TargetError(f"{name} must return samples (a frame, an array or a tensor), but returned {type(X).__name__}")
+    return X
 
 
 def _dense(splits: Splits) -> Splits:
@@ -134,24 +142,36 @@ class Labels:
         return cls(tuple(sorted(values.tolist(), key=lambda value: (isinstance(value, str), value))))
 
     def encode(self, y: Any) -> torch.Tensor:
-        """Labels as a tensor: int64 ids `(N,)` of classes, float32 or int64 as they come otherwise.
+        """Labels as a tensor: int64 ids `(N,)` of classes (`(N, …)` for a class per position), float32 or int64 as they come otherwise.
 
         Raises:
             ValueError: for a label that is not among the classes.
+            TargetError: for labels that are no numbers, where the task needs them.
         """
         y = to_array(y)
         if not self.classes:
+            y = _numbers(y)
             dtype = torch.int64 if np.issubdtype(y.dtype, np.integer) and y.ndim > 1 else torch.float32
             return torch.as_tensor(np.ascontiguousarray(y)).to(dtype)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.reshape(-1)
-        if y.ndim > 1:                                      # one-hot
+        if y.ndim > 1 and not (y.dtype.kind in "iu" and y.size and y.max() > 1):    # one-hot, and no class per position
             return torch.as_tensor(y.argmax(-1).astype(np.int64))
-        ids = pd.Categorical(y, categories=list(self.classes)).codes.astype(np.int64)
+        ids = pd.Categorical(y.reshape(-1), categories=list(self.classes)).codes.astype(np.int64)
         if (ids < 0).any():
-            unknown = pd.unique(pd.Series(y[ids < 0]))[:3].tolist()
+            unknown = pd.unique(pd.Series(y.reshape(-1)[ids < 0]))[:3].tolist()
             raise ValueError(f"labels {unknown} are not among the classes of the training labels")
-        return torch.as_tensor(ids)
+        return torch.as_tensor(ids.reshape(y.shape))
+
+
+def _numbers(y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if y.dtype.kind not in "OUSmMc":
+        return y
+    try:
+        return y.astype(np.float64)
+    except (TypeError, ValueError):
+        first = next((value for value in y.ravel() if not isinstance(value, int | float)), y.ravel()[0])
+        raise TargetError(f"labels must be numbers, unless the task is classification, but one is {first!r}") from None
 
 
 def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
@@ -179,4 +199,6 @@ def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
 
 
 def _narrow(X: torch.Tensor) -> torch.Tensor:
+    if X.is_complex():
+        raise TargetError(f"preprocess must leave real numbers, but left {str(X.dtype).removeprefix('torch.')}; take their absolute value, or both parts")
     return X.to(torch.float32) if X.is_floating_point() or X.dtype == torch.bool else X.to(torch.int64)

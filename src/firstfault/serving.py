@@ -27,12 +27,13 @@ GOLDEN_ROWS = 64
 class Served:
     """A served model. `module` is the network that answers, where it can be seen; `call(raw)` gives its outputs as an array.
 
-    `kind` says what it is: the user's `load`, a callable, an MLflow package …
+    `kind` says what it is: the user's `load`, a callable, an MLflow package …; `function` the user's own function that answers.
     """
 
     kind: str
     call: Callable[[Any], np.ndarray[Any, Any]]
     module: nn.Module | None = None
+    function: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,26 @@ def served_of(subject: Any) -> Served:
         return _from_module(subject, trained.model, "the trained model behind deployment.preprocess")
     from firstfault.tracking.packages import load_package
 
+    if deployment.model is None and not _packable(trained.model):
+        return _from_module(subject, trained.model, "the trained model")
     where = str(deployment.model) if deployment.model is not None else str(packaged(subject))
     loaded = load_package(where)
     return Served("MLflow package", lambda raw: _as_array(loaded(raw)))
 
 
+def _packable(model: nn.Module) -> bool:
+    """Whether a model can be pickled, as MLflow's package of it is: torch makes the classes of parametrised layers up as it runs."""
+    return not any(nn.utils.parametrize.is_parametrized(module) for module in model.modules())
+
+
 def packaged(subject: Any) -> Path:
-    """The MLflow package of the trained model, written once into the run's folder."""
+    """The MLflow package of the trained model, written once into the run's folder.
+
+    Raises:
+        Missing: when parametrised layers, as after weight_norm, keep the model from being pickled.
+    """
+    if not _packable(subject.get("trained").model):
+        raise Missing("a model with parametrised layers can be saved by its state only, not as an MLflow package")
     from firstfault.tracking.packages import save_package
 
     path = Path(subject.folder / "package")
@@ -162,7 +176,7 @@ def _from_callable(subject: Any, function: Callable[[Any], Any], kind: str) -> S
         x = serving_inputs(subject, raw)
         return _as_array(_guard(subject, kind, lambda: function(x)))
 
-    return Served(kind, call)
+    return Served(kind, call, function=function)
 
 
 def _guard(subject: Any, part: str, call: Callable[[], Any]) -> Any:

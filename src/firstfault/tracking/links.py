@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstfault.services import running
+from firstfault.processes import running
 from firstfault.state import State
 from firstfault.tracking.runs import Tracker
 

@@ -55,13 +55,18 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
     def answer(self, raw: Any) -> Any:
         """Outputs `(N, …)` as an array."""
         if isinstance(raw, pd.DataFrame) and self.dtypes:
-            raw = raw.astype({name: kind for name, kind in self.dtypes.items() if name in raw.columns and str(kind) == "category"})
+            raw = raw.astype({name: kind for name, kind in self.dtypes.items() if name in raw.columns and _changed_on_the_way(kind)})
         for step in self.steps:
             raw = step(raw)
         x = to_inputs(raw)
         with torch.inference_mode():
             outputs = outputs_of(self.model(x if self.whole else x.float()))
         return outputs.float().numpy()
+
+
+def _changed_on_the_way(kind: Any) -> bool:
+    """Whether a client sends a column of this type in another: categories as text, pandas' numbers that may be missing as floats."""
+    return str(kind) == "category" or (pd.api.types.is_extension_array_dtype(kind) and pd.api.types.is_numeric_dtype(kind))
 
 
 def _largest(value: Any) -> float:

@@ -82,10 +82,18 @@ def load_package(where: str) -> Callable[[Any], Any]:
 
 
 def as_client(raw: Any) -> Any:
-    """Raw inputs as a client sends them: categories as text, arrays as they are."""
+    """Raw inputs as a client sends them: categories as text, pandas' numbers that may be missing as floats, arrays as they are."""
     if isinstance(raw, pd.DataFrame):
-        return raw.apply(lambda column: column.astype(str) if str(column.dtype) == "category" else column)
+        return raw.apply(_sent)
     return np.asarray(raw)
+
+
+def _sent(column: pd.Series) -> pd.Series:
+    if str(column.dtype) == "category":
+        return column.astype(str)
+    if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
+        return pd.Series(column.to_numpy(dtype=float, na_value=np.nan), index=column.index, name=column.name)
+    return column
 
 
 def saved_requirements(path: Path) -> dict[str, str]:

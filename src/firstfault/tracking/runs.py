@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from firstfault.errors import PrerequisiteError
-from firstfault.services import accepts
+from firstfault.processes import accepts
 from firstfault.state import State
 
 logger = logging.getLogger(__name__)
@@ -161,9 +161,9 @@ def open_tracker(state: State, experiment: str) -> Tracker:
             client.restore_experiment(found.experiment_id)
         experiment_id = found.experiment_id if found else _create(client, state, experiment)
     except Exception as error:
-        raise PrerequisiteError(
-            f"MLflow must answer at {uri}, but it does not ({_brief(error)}); start it, or unset MLFLOW_TRACKING_URI"
-        ) from error
+        own = uri.startswith("sqlite:")
+        advice = "move this file away, and a new one is made" if own else "start it, or unset MLFLOW_TRACKING_URI"
+        raise PrerequisiteError(f"MLflow must answer at {uri}, but it does not ({_brief(error)}); {advice}") from error
     return Tracker(client, experiment_id, uri)
 
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.fresh import answer, finite_outputs, sound_batch
+from firstfault.checks.model.order_matters import ROWS, order_matters
 from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
-from firstfault.finding import Layer
+from firstfault.finding import Layer, Status
 
 
 def predicts_next(x: torch.Tensor, y: torch.Tensor, share: float = 0.95) -> bool:
@@ -130,7 +131,8 @@ def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> 
     """Find attention over sequences to which the order of the tokens is invisible.
 
     The positions are permuted: the output per sample stays, or the outputs per position are permuted with them. A bag of
-    words without attention ignores order on purpose. `value` is the relative difference.
+    words without attention ignores order on purpose. Where the data look the same with their positions shuffled, they may be sets, and it is
+    a warning. `value` is the relative difference.
 
     Source: Vaswani et al. 2017, 3.5; metamorphic test f(perm x) = perm f(x).
     """
@@ -150,7 +152,36 @@ def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> 
     after = answer(subject.model, x[:, order])
     rivals = [outputs, outputs[:, order]] if outputs.ndim > 2 and outputs.shape[1] == x.shape[1] else [outputs]
     value = min(float((after - rival).abs().max()) for rival in rivals) / spread
+    text = f"permuting the positions changes the outputs by {value:.1e} of their spread"
+    rows = subject.recipe.train.rows(slice(ROWS))
+    sets = value < tolerance and subject.recipe.task != "language_model" and not order_matters(rows.x, rows.y, subject.seed)
     yield judge(
-        value, below=tolerance, where="forward", message=f"permuting the positions changes the outputs by {value:.1e} of their spread",
+        value, below=tolerance, where="forward", otherwise=Status.WARN if sets else Status.FAIL,
+        message=f"{text}; the data look the same with their positions shuffled, so they may be sets" if sets else text,
         fix="add positional encodings to the embeddings",
     )
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"softmax_wrong_axis": 0.9})
+def weights_always_one(subject: Any) -> Iterator[Judgement]:
+    """Find weights of positions that are always 1: softmax of scores `(N, T, 1)` over the last axis, and not over the positions.
+
+    `value` is the number of such calls.
+
+    Source: Bahdanau et al. 2015, 3.1: the weights of all positions sum to 1.
+    """
+    with torch.no_grad():
+        _, calls = record(subject.fresh_model().eval(), sound_batch(subject).x)
+    found = [call.place for call in calls if call.name in ("softmax", "log_softmax") and _over_one(call)]
+    if found:
+        yield Judgement(
+            Status.FAIL, f"softmax runs over an axis of size 1 in {len(found)} calls, so every position has the weight 1", value=len(found),
+            threshold=0, where=found[0], fix="run softmax over the positions: dim=1 for scores (N, T, 1)",
+        )
+        return
+    yield passed("no softmax of scores per position runs over an axis of size 1")
+
+
+def _over_one(call: Call) -> bool:
+    given = call.args[0] if call.args else None
+    return isinstance(given, torch.Tensor) and given.ndim == 3 and given.shape[1] > 1 and given.shape[2] == 1 and softmax_axis(call) == 2

@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth, Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, ordinary_inputs, sound_batch, weight_layers
+from firstfault.checks.model.fresh import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
 from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"insufficient_capacity": 0.6})
 def bottleneck(subject: Any, *, narrowest: int = 2) -> Iterator[Judgement]:
-    """Find a hidden layer of one or two units through which everything must pass.
+    """Find a hidden layer, or a pooling, that leaves one or two numbers per sample, through which everything must pass.
 
-    Everything does when the outputs no longer depend on the inputs once the layer's output is held still; a gate or an
+    Everything does when the outputs no longer depend on the inputs once its output is held still; a gate or an
     attention score is as narrow, but not the only way. `value` is the width. In an autoencoder, and before outputs that
     are no wider, it is a warning.
 
@@ -27,10 +27,12 @@ def bottleneck(subject: Any, *, narrowest: int = 2) -> Iterator[Judgement]:
     """
     model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
     layers = weight_layers(model, x)
-    if len(layers) < 2 or len(x) < 3 or _alike(answer(model, x)):
+    if len(layers) < 2 or len(x) < 3 or alike(answer(model, x)):
         yield skipped("there are fewer than two weight layers, or the outputs don't depend on the inputs")
         return
-    narrow = [(name, width) for name, layer in layers[:-1] if (width := _units(layer)) <= narrowest and _inputs(layer) > width]
+    order = run_order(model, x)
+    before_last = list(dict.fromkeys(order[: order.index(layers[-1][0])]))
+    narrow = [(name, width) for name, (given, width) in _widths(model, x, before_last).items() if width <= narrowest < given]
     found = [(name, width) for name, width in narrow if _all_passes(model, x, name)]
     if not found:
         yield passed("no narrow layer holds everything")
@@ -45,23 +47,30 @@ def bottleneck(subject: Any, *, narrowest: int = 2) -> Iterator[Judgement]:
     )
 
 
-def _units(layer: nn.Module) -> int:
-    return len(layer.weight) if isinstance(layer.weight, torch.Tensor) and isinstance(layer, nn.Linear) else 10**9
+def _widths(model: nn.Module, x: torch.Tensor, names: list[str]) -> dict[str, tuple[int, int]]:
+    """By module, the numbers that it takes and gives: a linear layer per position, others per sample, if they keep the samples apart."""
+    modules, found = dict(model.named_modules()), dict[str, tuple[int, int]]()
 
+    def note(name: str, given: Any, result: Any) -> None:
+        if isinstance(modules[name], nn.Linear):
+            found[name] = (modules[name].in_features, modules[name].out_features)
+        elif given and all(isinstance(value, torch.Tensor) and len(value) == len(x) for value in (given[0], result)):
+            found.setdefault(name, (given[0][0].numel(), result[0].numel()))
 
-def _inputs(layer: nn.Module) -> int:
-    return layer.weight[0].numel() if isinstance(layer.weight, torch.Tensor) else 0
-
-
-def _alike(outputs: torch.Tensor) -> bool:
-    return bool(torch.allclose(outputs, outputs[:1].expand_as(outputs), rtol=1e-5, atol=1e-8))
+    handles = [modules[name].register_forward_hook(lambda _, given, result, name=name: note(name, given, result)) for name in names]
+    try:
+        answer(model, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def _all_passes(model: nn.Module, x: torch.Tensor, name: str) -> bool:
     module = dict(model.named_modules())[name]
     handle = module.register_forward_hook(lambda _, __, result: result.mean(0, keepdim=True).expand_as(result))
     try:
-        return _alike(answer(model, x))
+        return alike(answer(model, x))
     finally:
         handle.remove()
 

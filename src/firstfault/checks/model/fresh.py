@@ -60,6 +60,11 @@ def answer(model: nn.Module, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
         return outputs_of(model(x))
 
 
+def alike(outputs: torch.Tensor) -> bool:
+    """Whether the outputs `(N, …)` are the same for every sample."""
+    return bool(torch.allclose(outputs, outputs[:1].expand_as(outputs), rtol=1e-5, atol=1e-8))
+
+
 def ordinary_inputs(subject: Any) -> torch.Tensor:
     """Inputs on the scale that a network is made for: standard normal numbers, or the tokens themselves.
 
@@ -117,9 +122,12 @@ def redrawn(model: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def run_order(model: nn.Module, x: torch.Tensor) -> list[str]:
-    """The names of the modules without children, in the order in which they run."""
+    """The names of the modules without children but a parametrisation, such as a weight norm, in the order in which they run."""
     order: list[str] = []
-    leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
+    leaves = [
+        (name, module) for name, module in model.named_modules()
+        if {child for child, _ in module.named_children()} <= {"parametrizations"} and "parametrizations" not in name.split(".")
+    ]
     handles = [module.register_forward_hook(lambda *_, name=name: order.append(name)) for name, module in leaves]
     try:
         answer(model, x)

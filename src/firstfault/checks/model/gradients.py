@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.fresh import all_outputs, is_fresh, redrawn, sound_batch, sound_outputs
+from firstfault.checks.model.first_step import reached_in_a_step
+from firstfault.checks.model.fresh import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 from firstfault.finding import Layer, Status
 
 SHOWN = 5
@@ -60,11 +61,11 @@ def _gradients(subject: Any) -> dict[str, torch.Tensor | None]:
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"frozen_parameters": 0.8})
 def frozen_parameters(subject: Any) -> Iterator[Judgement]:
-    """Find weights that are switched off though they were never trained, or are not registered at all.
+    """Find weights that are switched off though they were never trained, or are not registered at all, or are plain tensors.
 
     A frozen matrix is fresh when two builds with different seeds give it different values, or when it
     is torch's default initialisation: then it is not pre-trained. A pre-trained backbone is
-    frozen on purpose. `value` is the share of the parameters that are frozen so.
+    frozen on purpose, and so is a copy of trainable weights, as of a teacher that follows by averaging. `value` is the share of the parameters that are frozen so.
 
     Source: Neuralint; a layer kept in a plain list is not registered, and gets to no optimizer.
     """
@@ -73,8 +74,15 @@ def frozen_parameters(subject: Any) -> Iterator[Judgement]:
     if frozen:
         yield _frozen(subject, frozen)
         return
-    _gradients(subject)
-    stray = subject.built.get("unregistered_True", subject.built.get("unregistered_False", []))
+    stray = stray_tensors(subject)
+    plain = _plain_tensors(subject) if not stray else []
+    if plain:
+        yield Judgement(
+            Status.FAIL, f"{len(plain)} random tensors are plain attributes: no optimizer moves them, and no state holds them",
+            value=len(plain), threshold=0, where=", ".join(plain[:SHOWN]), faults={"frozen_parameters": 0.8},
+            fix="keep them in nn.Parameter, or as buffers where they are meant to stay",
+        )
+        return
     if stray:
         yield Judgement(
             Status.FAIL, f"{len(stray)} tensors that the outputs depend on are no registered parameters of the model",
@@ -85,9 +93,29 @@ def frozen_parameters(subject: Any) -> Iterator[Judgement]:
     yield passed("every parameter is trainable")
 
 
+def _plain_tensors(subject: Any) -> list[str]:
+    """Matrices that modules hold as plain attributes, and that two builds draw differently, before any forward pass; a mask or a table is alike."""
+    with torch.random.fork_rng(devices=[]):
+        first, second = (_attributes(subject.recipe.build(subject.seed + number)) for number in range(2))
+    return [name for name, value in first.items() if name in second and value.shape == second[name].shape and not torch.equal(value, second[name])]
+
+
+def _attributes(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}".lstrip("."): value for name, module in model.named_modules() for key, value in vars(module).items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1
+    }
+
+
+def stray_tensors(subject: Any) -> list[tuple[int, ...]]:
+    """The shapes of tensors that the outputs learn from and that are no parameters of the model, as those of layers in a plain list."""
+    _gradients(subject)
+    return subject.built.get("unregistered_True", subject.built.get("unregistered_False", []))  # type: ignore[no-any-return]
+
+
 def _frozen(subject: Any, frozen: list[str]) -> Judgement:
     model = subject.model
-    fresh = is_fresh(subject, frozen)
+    fresh = [name for name in is_fresh(subject, frozen) if not _copied(model, name)]
     total = sum(value.numel() for value in model.parameters())
     share = sum(model.get_parameter(name).numel() for name in fresh) / max(total, 1)
     everything = len(frozen) == sum(1 for _ in model.parameters())
@@ -98,10 +126,16 @@ def _frozen(subject: Any, frozen: list[str]) -> Judgement:
             fix="set requires_grad=True",
         )
     return Judgement(
-        Status.WARN, f"{len(frozen)} parameters are frozen, at values that every build gives them: pre-trained, it seems",
+        Status.WARN, f"{len(frozen)} parameters are frozen, at values that every build gives them or that trainable ones have: pre-trained, or a copy that follows, it seems",
         value=len(frozen), threshold=0, where=", ".join(frozen[:SHOWN]), faults={"frozen_parameters": 0.3},
         fix="set requires_grad=True, unless they are meant to stay",
     )
+
+
+def _copied(model: nn.Module, name: str) -> bool:
+    """Whether a frozen matrix starts as a copy of a trainable one, as those of a target or averaged network do, which follow it."""
+    value = model.get_parameter(name)
+    return any(other.requires_grad and other.shape == value.shape and torch.equal(other, value) for other in model.parameters())
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.95})
@@ -109,7 +143,8 @@ def detached_graph(subject: Any) -> Iterator[Judgement]:
     """Find weights that the outputs depend on, but that no gradient reaches.
 
     Each weight without a gradient is moved: if the outputs move with it, it is on the forward path, and
-    something on the way (detach, .data, numpy, no_grad) cuts the gradient. Pre-trained weights may be cut off on purpose.
+    something on the way (detach, .data, numpy, no_grad) cuts the gradient. Pre-trained weights may be cut off on purpose, and
+    weights that a step of the target's own training reaches learn by another term of its loss, as a codebook does.
     `value` is the number of such tensors.
 
     Source: "every parameter moves in one step", TheDeepChecker; a bias before BatchNorm rightly does not.
@@ -120,7 +155,10 @@ def detached_graph(subject: Any) -> Iterator[Judgement]:
         return
     cut = [name for name in missing if _matters(subject, [name])] if _matters(subject, missing) else []
     fresh = is_fresh(subject, cut)
-    if fresh:
+    reached = reached_in_a_step(subject) if fresh else frozenset()
+    if fresh and reached.issuperset(fresh):
+        yield passed(f"{len(fresh)} weights get their gradient from another term of the loss than the outputs")
+    elif fresh:
         yield Judgement(
             Status.FAIL, f"the outputs depend on {len(cut)} weights that no gradient reaches", value=len(cut), threshold=0,
             where=", ".join(cut[:SHOWN]), fix="remove the detach, .data, numpy or no_grad on the path",
@@ -187,16 +225,17 @@ def _matters(subject: Any, names: list[str]) -> bool:
 def zero_gradient(subject: Any, *, share: float = 0.3) -> Iterator[Judgement]:
     """Find weights whose gradient is exactly 0 though the units after them are alive, as after round() or sign().
 
-    Looked at with the weights of all layers drawn anew, so that zero initialisation and dead units don't count.
+    Looked at with the weights of all layers drawn anew, so that zero initialisation and dead units don't count; draws that leave
+    the outputs the same for every sample are left out, since a narrow layer of ReLU units may be silent as a whole.
     `value` is the share of the weight matrices.
 
     Source: "every parameter moves in one step", TheDeepChecker.
     """
-    shares = [_still_share(subject, seed) for seed in (3, 4)]
-    if any(value is None for value in shares):
-        yield skipped("no gradient could be taken with redrawn weights")
+    shares = [value for seed in (3, 4, 5, 6) if (value := _still_share(subject, seed)) is not None]
+    if len(shares) < 2:
+        yield skipped("no gradient could be taken with redrawn weights, or the outputs don't depend on the inputs with them")
         return
-    value = min(float(value) for value in shares if value is not None)
+    value = min(shares)
     if value <= share:
         yield passed("every weight matrix gets a gradient that is not 0", value=value)
         return
@@ -216,7 +255,7 @@ def _still_share(subject: Any, seed: int) -> float | None:
     with torch.enable_grad():
         outputs = all_outputs(model, sound_batch(subject).x)
         total = (outputs * torch.randn(outputs.shape, generator=generator).to(outputs)).sum()
-    if not total.requires_grad or not torch.isfinite(total):
+    if not total.requires_grad or not torch.isfinite(total) or alike(answer(model, sound_batch(subject).x)):
         return None
     found = torch.autograd.grad(total, weights, allow_unused=True)
     given = [grad for grad in found if grad is not None]

@@ -10,6 +10,7 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.fresh import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
+from firstfault.checks.model.gradients import stray_tensors
 from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
@@ -122,7 +123,8 @@ def _by_replacing(model: nn.Module, x: torch.Tensor) -> float:
 def mode_not_propagated(subject: Any) -> Iterator[Judgement]:
     """Find dropout and batch normalisation that stay in train mode in eval mode, as modules or as functions.
 
-    Functional dropout without `training=self.training`, and a `train` that does not hand on its mode.
+    Functional dropout without `training=self.training`, and a `train` that does not hand on its mode. Where layers are not
+    registered, eval mode can't reach them: that is frozen_parameters, and this a warning.
 
     Source: torch.nn.functional.dropout, whose `training` is True by default.
     """
@@ -131,8 +133,9 @@ def mode_not_propagated(subject: Any) -> Iterator[Judgement]:
     if not stuck and not always:
         yield passed("dropout and batch normalisation follow eval mode")
         return
+    unregistered = not stuck and bool(stray_tensors(subject))
     yield Judgement(
-        Status.FAIL, f"{len(stuck or always)} places of dropout or batch normalisation stay in train mode after eval()",
+        Status.WARN if unregistered else Status.FAIL, f"{len(stuck or always)} places of dropout or batch normalisation stay in train mode after eval()",
         value=len(stuck or always), threshold=0, where=", ".join((stuck or always)[:5]),
         fix="pass training=self.training to functional dropout, and call super().train(mode)",
     )

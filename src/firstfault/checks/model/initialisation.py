@@ -20,6 +20,7 @@ from firstfault.checks.model.fresh import (
     weight_layers,
 )
 from firstfault.checks.model.loss_call import loss_call, loss_on
+from firstfault.checks.model.weights_used import weights_used
 from firstfault.finding import Layer, Status
 
 ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -58,20 +59,18 @@ def constant_init(subject: Any, *, steps: int = 3) -> Iterator[Judgement]:
 
 
 def _matrices(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The trainable weights `(units, …)` of the linear, convolutional and recurrent layers, as they run."""
-    from firstfault.checks.model.fresh import MATRICES, run_order
-
-    modules, found = dict(model.named_modules()), {}
-    for name in dict.fromkeys(run_order(model, x)):
-        if isinstance(modules[name], (*MATRICES, nn.RNNBase)):
-            for key, value in modules[name].named_parameters(recurse=False):
-                if value.ndim > 1 and value.requires_grad:
-                    found[f"{name}.{key}".lstrip(".")] = value
+    """The trainable weights by which a forward pass multiplies, as they run, units first: `(units, …)`."""
+    found: dict[str, torch.Tensor] = {}
+    for use in weights_used(model, x):
+        for name, axis in use.units.items():
+            value = model.get_parameter(name)
+            if value.requires_grad and value.ndim > 1:
+                found.setdefault(name, value.detach().movedim(axis, 0))
     return found
 
 
 def _units_equal(weight: torch.Tensor) -> bool:
-    rows = weight.detach().flatten(1)
+    rows = weight.flatten(1)
     return len(rows) > 1 and bool((rows == rows[:1]).all())
 
 

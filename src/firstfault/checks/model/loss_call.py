@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,8 @@ class LossCall:
     """The first call of a known loss function of torch: its name, its input and target.
 
     `direct` tells that the input is what the model returned, and nothing was done to it in between.
-    `spread` holds two shapes `(N, 1)` and `(N,)` that were broadcast to N × N, `error` what the loss raised.
+    `spread` holds two shapes `(N, 1)` and `(N,)` that were broadcast to N × N, `error` what the loss raised;
+    `broken` tells that the user's loop raised before the loss was seen.
     """
 
     name: str | None
@@ -37,6 +38,7 @@ class LossCall:
     direct: bool
     spread: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     error: Exception | None = None
+    broken: bool = False
 
 
 class _Seen(BaseException):
@@ -119,7 +121,7 @@ def _in_fit(subject: Any) -> LossCall:
     recipe = subject.recipe
     outputs: list[Any] = []
     batch = sound_batch(subject)
-    with _random_state(), _quiet():
+    with isolated(), quiet():
         model = recipe.build(subject.seed)
         spy = _Spy(stop=True)
 
@@ -132,16 +134,20 @@ def _in_fit(subject: Any) -> LossCall:
         model.register_forward_hook(seen)
         rows = Tensors(recipe.inputs_for(model, batch.x), batch.y)
         batches = loader(rows, recipe.training.batch_size, False, subject.seed)
+        broken = False
         try:
             with spy:
                 recipe.training.fit(model, batches, batches)
-        except (_Seen, Exception):
+        except _Seen:
             pass
-    return _call(spy, outputs[0] if outputs else None)
+        except Exception:
+            broken = True
+    return replace(_call(spy, outputs[0] if outputs else None), broken=broken)
 
 
 @contextlib.contextmanager
-def _random_state() -> Iterator[None]:
+def isolated() -> Iterator[None]:
+    """Run a part of the user's training with gradients, and leave the random state and the default dtype as they were."""
     default = torch.get_default_dtype()
     try:
         with same_random_state(), torch.enable_grad():
@@ -151,7 +157,8 @@ def _random_state() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep what the user's loop prints from the terminal."""
     import io
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.checks.model.fresh import answer, ordinary_inputs, run_order, sound_batch
+from firstfault.checks.model.fresh import answer, ordinary_inputs, sound_batch
 from firstfault.checks.model.loss_call import loss_call, loss_on
+from firstfault.checks.model.weights_used import weights_used
 from firstfault.errors import Missing
 
 ROWS = 64
@@ -87,16 +88,13 @@ def _draw(value: torch.Tensor, scale: float, generator: torch.Generator) -> torc
 
 
 def last_parameters(model: nn.Module, x: torch.Tensor) -> list[str]:
-    """The parameters of the last layer that has a weight matrix, of what runs after it, and single numbers."""
-    modules = dict(model.named_modules())
-    order = run_order(model, x)
-    heavy = [place for place, name in enumerate(order) if any(p.ndim > 1 for p in modules[name].parameters(recurse=False))]
-    chosen = set(order[heavy[-1]:]) if heavy else set()
-    names = [
-        name for name, value in model.named_parameters()
-        if value.is_floating_point() and (name.rpartition(".")[0] in chosen or value.numel() == 1)
-    ]
-    return names if heavy else [name for name, _ in model.named_parameters()]
+    """The parameters of the last call that multiplies by a weight, of what runs after it, and single numbers."""
+    uses = weights_used(model, x)
+    last = max((place for place, use in enumerate(uses) if use.weighs), default=None)
+    if last is None:
+        return [name for name, _ in model.named_parameters()]
+    chosen = {name for use in uses[last:] for name in use.parameters}
+    return [name for name, value in model.named_parameters() if value.is_floating_point() and (name in chosen or value.numel() == 1)]
 
 
 def _as_the_loss_sees(subject: Any, outputs: torch.Tensor) -> torch.Tensor | None:

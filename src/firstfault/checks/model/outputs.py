@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.fresh import finite_outputs, sound_batch, sound_outputs
-from firstfault.checks.model.loss_call import loss_call
+from firstfault.checks.model.loss_call import ELEMENTWISE, LossCall, loss_call
 from firstfault.checks.model.output_range import reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
@@ -22,13 +23,14 @@ def output_shape_mismatch(subject: Any) -> Iterator[Judgement]:
     """Find outputs whose shape does not fit the labels or the loss, or is broadcast against the labels.
 
     Outputs `(N, 1)` against labels `(N,)` give N × N differences without an error; it is seen in the
-    loss as it is called, in the user's own loop too. More outputs than classes are a warning.
+    loss as it is called, in the user's own loop too. A loss of the user's own may take outputs of another width: one per quantile, or
+    per threshold of an ordinal label. More outputs than classes are a warning.
 
     Source: Neuralint (Nikanjam et al. 2021), rule on the last layer's width.
     """
     batch, outputs = sound_batch(subject), sound_outputs(subject)
-    text = _misfit(subject.recipe, outputs, batch.y)
     call = loss_call(subject)
+    text = _misfit(subject.recipe, outputs, batch.y, call)
     if text is None and call.spread is not None:
         text = f"{call.spread[0]} against {call.spread[1]} is broadcast to {len(batch)} × {len(batch)} differences"
     if text is None and call.error is not None and any(word in str(call.error).lower() for word in ABOUT_SHAPE):
@@ -54,9 +56,11 @@ def _about_range(error: Exception | None) -> bool:
     return error is not None and ("between 0 and 1" in str(error) or "elements of input" in str(error))
 
 
-def _misfit(recipe: Any, outputs: torch.Tensor, y: torch.Tensor) -> str | None:
+def _misfit(recipe: Any, outputs: torch.Tensor, y: torch.Tensor, call: LossCall) -> str | None:
     if outputs.ndim == 0 or (len(outputs) != len(y) and recipe.task != "language_model"):
         return f"{len(y)} samples give outputs of shape {tuple(outputs.shape)}"
+    if _own_shapes(recipe, call):
+        return None
     if recipe.task == "classification" and y.ndim == 1 and outputs.ndim <= 2 and recipe.classes > 1:
         width = outputs.shape[1] if outputs.ndim == 2 else 1
         if width < recipe.classes and not (width == 1 and recipe.classes == 2):
@@ -64,6 +68,20 @@ def _misfit(recipe: Any, outputs: torch.Tensor, y: torch.Tensor) -> str | None:
     if recipe.task in ("regression", "multilabel") and outputs.numel() != y.numel():
         return f"outputs {tuple(outputs.shape)} for labels {tuple(y.shape)}"
     return None
+
+
+def _own_shapes(recipe: Any, call: LossCall) -> bool:
+    """Whether the user's own loss makes outputs and labels fit: thresholds of an ordinal label, quantiles, a mean with its variance.
+
+    A loss of torch that is called there is given as many numbers as labels. Broadcast differences are judged by themselves.
+    """
+    loss = recipe.training.loss
+    own = recipe.training.fit is not None or (loss is not None and not isinstance(loss, nn.Module) and getattr(loss, "__module__", "") != "torch.nn.functional")
+    if not own or call.error is not None:
+        return False
+    if call.name is None or call.input is None or call.target is None:
+        return not call.broken
+    return call.name in ELEMENTWISE and call.input.shape == call.target.shape
 
 
 def _surplus(recipe: Any, outputs: torch.Tensor) -> int:

@@ -1,0 +1,85 @@
+"""Does an answer depend on the batch that it is asked in?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from firstfault.check import Judgement, check, judge, skipped
+from firstfault.checks.deployment.network import in_train_mode, is_rounded, network_of
+from firstfault.finding import Layer, Status
+
+SIZES = (1, 2, 4, 8, 10, 16, 32, 50)
+OF_TRAIN_MODE = "more than 1 value per channel when training"
+
+
+@check(
+    layer=Layer.DEPLOYMENT, needs={"served", "golden"},
+    detects={"batch_dependence": 0.92, "baked_shape": 0.95, "train_mode_serving": 0.95},
+)
+def batch_dependence(subject: Any, *, tolerance: float = 1e-3, coarse: float = 0.05) -> Iterator[Judgement]:
+    """Find answers that depend on the batch: alone, a golden sample must get the answer it gets among others.
+
+    `value` is the largest relative difference over 4 samples, a fault above `tolerance`, and above `coarse` for a network in
+    lower precision, whose rounding follows the range of the batch. A path that takes one batch size only has a baked shape, unless batch
+    normalisation in train mode refuses the single sample.
+
+    Source: float32 matrix products of other shapes differ by up to 1e-5 (PyTorch, Numerical accuracy), with a margin; 8 bits
+    round by 1/256, each layer anew.
+    """
+    module, golden = network_of(subject), subject.golden
+    if in_train_mode(module):
+        yield skipped("it is served in train mode, which explains it")
+        return
+    refusals = {size: refusal for size in (len(golden), 1) if (refusal := _refusal(subject, size)) is not None}
+    if refusals:
+        yield _refused(subject, refusals)
+        return
+    whole = subject.served.call(golden.raw)
+    if not np.array_equal(whole, subject.served.call(golden.raw)):
+        yield skipped("the answers differ from call to call")
+        return
+    alone = [subject.served.call(rows_of(golden.raw, index, 1)) for index in range(min(4, len(golden)))]
+    differences = [_relative(whole[index:index + 1], value) for index, value in enumerate(alone)]
+    value, limit = max(differences, default=0.0), coarse if module is not None and is_rounded(module) else tolerance
+    yield judge(
+        value, above=limit, where=subject.served.kind, message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
+        faults={"batch_dependence": 0.92} if value > limit else None, fix="mask padding, use fitted statistics, and serve in eval mode",
+    )
+
+
+def _refusal(subject: Any, size: int) -> Exception | None:
+    try:
+        subject.served.call(rows_of(subject.golden.raw, 0, size))
+    except Exception as error:
+        return error
+    return None
+
+
+def _refused(subject: Any, refusals: dict[int, Exception]) -> Judgement:
+    size, error = next(reversed(refusals.items()))
+    text = f"a batch of {size} is refused: {str(error).splitlines()[0]}"
+    if any(OF_TRAIN_MODE in str(refusal) for refusal in refusals.values()):
+        return Judgement(Status.FAIL, text, where=subject.served.kind, faults={"train_mode_serving": 0.95}, fix="call model.eval() after loading")
+    taken = [other for other in (*SIZES, len(subject.golden)) if other <= len(subject.golden) and _refusal(subject, other) is None]
+    if not taken:
+        raise error
+    return Judgement(
+        Status.FAIL, f"{text}; {', '.join(map(str, dict.fromkeys(taken)))} are taken", where=subject.served.kind, faults={"baked_shape": 0.95},
+        fix="export with a dynamic batch size",
+    )
+
+
+def rows_of(raw: Any, first: int, size: int) -> Any:
+    """Some of the raw samples, as a batch."""
+    return raw.iloc[first:first + size] if hasattr(raw, "iloc") else raw[first:first + size]
+
+
+def _relative(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    if a.shape != b.shape:
+        return 1.0
+    if a.dtype.kind in "OUS":
+        return float(np.mean(a != b))
+    return float(np.abs(a.astype(float) - b.astype(float)).max() / max(float(np.abs(a.astype(float)).max()), 1e-6))
