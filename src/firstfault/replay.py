@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -66,6 +67,8 @@ def _replay(subject: Any) -> Recipe:
         return replace(recipe, training=settings)
     from firstfault.probe.judging import FEWEST, recipe_of
 
+    if recipe.task != "language_model" and _other_labels(recipe, capture):
+        raise Missing("the user's fit can't be replayed: its loss is given labels of another shape than the prepared ones")
     if capture.samples < FEWEST or capture.model is None:
         raise Missing(f"the user's fit can't be replayed: it changes the batches, and {capture.why_not or 'too few of them were seen'}")
     return recipe_of(capture, capture.model, recipe.task, settings, recipe.root)
@@ -103,11 +106,12 @@ def _settings(recipe: Recipe, capture: Capture, record: Any) -> Training:
 def _on_labels(loss: Callable[..., Any], example: torch.Tensor) -> Callable[..., Any]:
     """A captured loss on the recipe's labels: in the dtype and shape in which the loop handed labels over."""
     wanted = tuple(example.shape[1:])
+    repeated = example.ndim > 1 and bool((example == example[:, :1]).all())
 
     def on_labels(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         rows = len(y)
         if wanted and y.ndim == 1 and wanted[-1] > 1:
-            y = nn.functional.one_hot(y.long(), wanted[-1])
+            y = y[:, None].expand(rows, wanted[-1]) if repeated else nn.functional.one_hot(y.long(), wanted[-1])
         if example[:1].numel() * rows == y.numel():
             y = y.reshape(rows, *wanted)
         return loss(outputs, y.to(example.dtype))  # type: ignore[no-any-return]
@@ -116,11 +120,12 @@ def _on_labels(loss: Callable[..., Any], example: torch.Tensor) -> Callable[...,
 
 
 def _schedule(record: Any, epochs: int) -> Callable[[Any], Any] | None:
-    """The learning rates that were seen, one an epoch; None where there was one only."""
+    """The learning rates that were seen, the mean of each epoch; None where there was one only."""
     rates = record.lr.values
     if not rates or max(rates) - min(rates) <= STEADY * max(rates) or rates[0] <= 0:
         return None
-    share = [rates[min(int(number / epochs * len(rates)), len(rates) - 1)] / rates[0] for number in range(epochs + 1)]
+    parts = np.array_split(np.asarray(rates, float), min(epochs, len(rates)))
+    share = [float(parts[min(number * len(parts) // epochs, len(parts) - 1)].mean()) / rates[0] for number in range(epochs + 1)]
     return lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: share[min(epoch, epochs)])
 
 
@@ -134,6 +139,12 @@ def _fed_as_prepared(recipe: Recipe, capture: Capture) -> bool:
         if not any(_same_label(known, label) for known in y[same]):
             return False
     return True
+
+
+def _other_labels(recipe: Recipe, capture: Capture) -> bool:
+    """Whether the loop gives prepared inputs to the model, and makes other labels of theirs."""
+    known, seen = recipe.train.y[0].numel(), capture.y[0][:1].numel()
+    return capture.x[0].shape[1:] == recipe.train.x.shape[1:] and known != seen and known > 1
 
 
 def _same_label(known: torch.Tensor, seen: torch.Tensor) -> bool:

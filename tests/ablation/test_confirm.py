@@ -59,7 +59,7 @@ def test_only_the_best_explanation_is_confirmed(subject_of, suspect):
 def test_of_equal_repairs_the_more_suspected_stands_and_names_the_other(subject_of, suspect):
     """Adam repairs a low rate too; the reason says so, but only the stronger suspicion is confirmed."""
     faults = {"learning_rate_too_low": 0.7, "wrong_optimizer": 0.4}
-    outcomes = confirm(subject_of(optimizer=partial(torch.optim.Adam, lr=5e-5), epochs=12), suspect(faults))
+    outcomes = confirm(subject_of(optimizer=partial(torch.optim.SGD, lr=1e-3), epochs=12), suspect(faults))
     low = outcome_of(outcomes, "learning_rate_too_low")
     assert low.confirmed is True and "Adam" in low.reason
     assert outcome_of(outcomes, "wrong_optimizer").confirmed is False

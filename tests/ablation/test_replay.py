@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from firstfault.ablation.confirm import confirm
-from firstfault.ablation.replay import replayed
 from firstfault.errors import Missing
 from firstfault.loop import train
+from firstfault.replay import replayed
 
 
 def loop(rate=1e-2, epochs=6, *, sign=1.0, change=lambda x: x, labels=lambda y: y, loss="cross_entropy", gamma=1.0, kind=torch.optim.Adam):
@@ -60,16 +60,26 @@ def test_a_healthy_fit_is_acquitted(subject_of, suspect):
     assert outcome_of(subject, suspect({"learning_rate_too_low": 0.7})).confirmed is False
 
 
-def test_a_loop_that_does_what_is_not_captured_is_not_varied(subject_of, suspect):
-    """A replay that comes out better than the fit proves nothing about its settings; a sound loop in its place does."""
+def test_a_flipped_sign_is_undone_in_the_replay(subject_of, suspect):
+    """By another loss, or by a sound loop in place of the fit."""
     subject = subject_of(fit=loop(sign=-1.0))
     subject.get("trained")
-    outcomes = {outcome.fault: outcome for outcome in confirm(
-        subject, suspect({"flipped_loss_sign": 0.8, "learning_rate_too_low": 0.5}), budget_seconds=60.0
-    )}
-    assert outcomes["flipped_loss_sign"].confirmed is True
-    assert "firstfault's own loop" in outcomes["flipped_loss_sign"].swap.change
-    low = outcomes["learning_rate_too_low"]
+    assert outcome_of(subject, suspect({"flipped_loss_sign": 0.8})).confirmed is True
+
+
+def test_a_loop_that_does_what_is_not_captured_is_not_varied(subject_of, suspect):
+    """A replay that comes out better than the fit proves nothing about its settings."""
+    trains = loop()
+
+    def fit(model, batches, held_out):
+        trains(model, batches, held_out)
+        with torch.no_grad():
+            for value in model.parameters():
+                value.zero_()
+
+    subject = subject_of(fit=fit)
+    subject.get("trained")
+    low = outcome_of(subject, suspect({"learning_rate_too_low": 0.5}))
     assert low.confirmed is None and "not captured" in low.reason
 
 

@@ -105,6 +105,17 @@ def ruled_out(subject: Any, faults: Iterable[str]) -> frozenset[str]:
     return frozenset(out)
 
 
+def spared(subject: Any) -> dict[str, str]:
+    """The optimizer, where its repair would be one of its rate, and why."""
+    from firstfault.ablation.swaps.training import of_the_rate
+
+    try:
+        reason = of_the_rate(subject)
+    except Exception:                                       # a `fit` that can't be replayed, an optimizer that wants other parameters
+        return {}
+    return {"wrong_optimizer": reason} if reason else {}
+
+
 def _sentence(question: Question, is_earlier: bool, subject: Any, fault: str, rival: str) -> str:
     try:
         measured, earlier = question.measure(subject)

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from firstfault.ablation.argument import absent, argue, ruled_out
+from firstfault.ablation.argument import absent, argue, ruled_out, spared
 from firstfault.ablation.budget import Budget, default_seconds, scale_for, training_seconds
 from firstfault.ablation.health import Health
 from firstfault.ablation.sets import SURPLUS, Sets, one_of_each, partial
@@ -23,10 +23,11 @@ from firstfault.verdict import PROOF, Outcome, suspected
 HOPEFUL = 0.7
 SEARCHED = (Layer.PREPROCESSING, Layer.MODEL, Layer.TRAINING)
 SEARCHING = (Layer.MODEL, Layer.TRAINING)
-DEAR = frozenset({"longer", "range_test_from_above", "range_test_from_below"})
+DEAR = frozenset({"longer", "much_longer", "range_test_from_above", "range_test_from_below"})
 """Swaps that cost more than a training of the target: only a suspicion calls for them."""
 UNSUSPECTED = {"usual_rate_from_below": -2, "usual_rate_from_above": -2, "adam": -1}
 """Which step size a set begins with where none was found to help: the usual one, else another optimizer."""
+OF_ALL_TRADES = "wrong_optimizer"
 KEPT_BACK = 0.7
 CLEAN = 0.8
 NO_SWAP = "no swap undoes it"
@@ -46,7 +47,8 @@ def confirm(
 
     Both arms are trained over the same seeds; a fault is confirmed when undoing it improves the
     metric by more than the noise, and as much as the best of the other repairs. When nothing is
-    confirmed and no structure proves a fault of the model or training, the other swaps are searched, and at last sets of them.
+    confirmed and no structure proves a fault of the model or training, the other swaps are searched, and at last sets of them. Where
+    not even these restore a training that is lost, nothing is acquitted by it: its suspects stay untested.
 
     Args:
         subject: the target under examination.
@@ -102,7 +104,8 @@ class _Trials:
             fault for finding in report.failures
             for fault, weight in finding.faults.items() if weight >= PROOF and fault not in SYMPTOMS
         )
-        self.acquitted = acquitted(report)
+        self.spared = spared(subject)
+        self.acquitted = acquitted(report) | set(self.spared)
         self.earlier: dict[str, float] = dict(subject.built.setdefault("suspicions", {}))
         subject.built["suspicions"] |= suspects
         once = training_seconds(subject, bench)
@@ -112,10 +115,11 @@ class _Trials:
         self.tester = Tester(bench, report.layer, Budget(seconds))
         self.health = Health(subject, self.tester)
         self.sets = Sets(self.tester, self.health, self._blamed)
+        self.tester.untested |= self.spared
         self.tested: list[Tested] = []
 
     def outcomes(self) -> list[Outcome]:
-        self.tested = [entry for fault in self.suspects for entry in self._best_of(fault)]
+        self.tested = [entry for fault in self.suspects if fault not in self.spared for entry in self._best_of(fault)]
         standing = leaders(self._unrefuted(), self.suspects, self.proven)
         cured = any(self.health.restored(entry, unknown=True) for entry in standing)
         if not cured and self.report.layer in SEARCHING and not self.health.sound():
@@ -126,6 +130,9 @@ class _Trials:
     def _unrefuted(self) -> list[Tested]:
         """What was tried, without those of the equally good repairs of which the evidence says that they undo no cause."""
         symptoms = ruled_out(self.subject, {entry.fault for entry in _bests(self.tested)}) - self.proven
+        least = self.suspects.get(OF_ALL_TRADES, 0.0)       # Adam at its usual rate repairs whatever is wrong with the pace
+        if any(entry.repaired and self.suspects.get(entry.fault, 0.0) > least and self.health.restored(entry, unknown=False) for entry in self.tested):
+            symptoms = symptoms | {OF_ALL_TRADES}
         return [entry for entry in self.tested if entry.fault not in symptoms]
 
     def _best_of(self, fault: str) -> Iterator[Tested]:
@@ -227,7 +234,8 @@ class _Trials:
         if own.open:
             return Outcome(fault, None, own.swap(), own.open)
         beside = tuple(entry.fault for entry in standing if own.kind.parts and entry.kind.name == own.kind.name and entry is not own)
-        return Outcome(fault, own in standing, own.swap(), self._reason(own, standing), beside)
+        known = bool(standing) or self.report.layer is not Layer.TRAINING or not self.health.lost()
+        return Outcome(fault, own in standing if known else None, own.swap(), self._reason(own, standing), beside)
 
     def _reason(self, own: Tested, standing: Sequence[Tested]) -> str:
         parts = [*self._alone(own), *self._equivalents(own, standing)]

@@ -17,7 +17,7 @@ MOST_ROWS, MOST_COLUMNS = 2_000, 256
 class Health:
     """The mark that a repaired target has to reach. None where no simple model beats a constant answer.
 
-    The mark is a linear model's score (a table of successors for tokens). Where a linear model is no better than a constant answer by
+    The mark is a linear model's score (a table of successors for a language model). Where a linear model is no better than a constant answer by
     3 standard errors, boosted trees are tried, and nine tenths of their way from the constant answer is the mark.
     """
 
@@ -35,7 +35,7 @@ class Health:
             return None
         if math.isfinite(simple.best) and simple.best > simple.prior + CLEAR * simple.error:
             return simple.best
-        trees = _boosted(self.subject.recipe)
+        trees = _boosted(self.subject)
         if math.isfinite(trees) and trees > simple.prior + CLEAR * simple.error:
             return simple.prior + (1 - SLACK) * (trees - simple.prior)
         return simple.best if math.isfinite(simple.best) and simple.best > simple.prior else None
@@ -46,10 +46,11 @@ class Health:
         return score is not None and self.mark is not None and score >= self.mark
 
     def lost(self) -> bool:
-        """Whether the unchanged target is nearer to a constant answer than to the mark."""
+        """Whether the unchanged target is nearer to a constant answer than to the mark, where these two are clearly apart."""
+        from firstfault.baseline import baselines
         from firstfault.prior import floor, prior_score
 
-        if self.mark is None:
+        if self.mark is None or self.mark <= (simple := baselines(self.subject)).prior + CLEAR * simple.error:
             return False
         recipe, run = self.subject.recipe, self.tester.bench.baseline(self.tester.bench.seeds[0], self.tester.budget.deadline)
         return floor(recipe, run.score) < (prior_score(recipe, recipe.validation) + self.mark) / 2
@@ -61,17 +62,16 @@ class Health:
         return entry.result.after >= self.mark - entry.result.noise
 
 
-def _boosted(recipe: Any) -> float:
+def _boosted(subject: Any) -> float:
     """The validation score of boosted trees on at most 2,000 rows; −∞ where they don't take the data."""
     from firstfault.baseline import score_of, training_rows
 
-    rows = training_rows(recipe, MOST_ROWS, MOST_COLUMNS)
-    if rows is None:
+    rows = training_rows(subject, MOST_ROWS, MOST_COLUMNS)
+    if rows is None or rows[1].ndim > 1:
         return -math.inf
-    x, y = rows
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    model = (HistGradientBoostingClassifier if recipe.classes else HistGradientBoostingRegressor)(max_iter=50, random_state=0)
+    model = (HistGradientBoostingClassifier if subject.recipe.classes else HistGradientBoostingRegressor)(max_iter=50, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return score_of(recipe, model.fit(x, y.reshape(-1)))
+        return score_of(subject, model.fit(*rows))

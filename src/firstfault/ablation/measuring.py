@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from firstfault.ablation.replay import replayed
 from firstfault.ablation.space import at
 from firstfault.ablation.swap import swaps
 from firstfault.ablation.trial import BASELINE, Arm, Bench, Run, Trial, settings_of
@@ -20,6 +19,7 @@ from firstfault.following import Enough, Follower
 from firstfault.loop import Epoch, train
 from firstfault.prior import floor
 from firstfault.recipe import Recipe
+from firstfault.replay import replayed
 
 OnEpoch = Callable[[int, float], bool]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,10 @@ def _told(place: Place) -> Iterator[None]:
         if isinstance(error, ArgumentError):
             reason = "it is no database URL"
         raise FirstfaultError(f"the sweep's storage {_shown(place)} must be writable, but: {_shown(reason)}") from error
+    except (JSONDecodeError, KeyError) as error:
+        raise FirstfaultError(
+            f"the sweep's storage {_shown(place)} must be a journal of Optuna, but a line of it is broken; move it away, and a new one is begun"
+        ) from error
 
 
 def _shown(place: Any) -> str:

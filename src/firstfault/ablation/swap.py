@@ -96,7 +96,7 @@ def together(kinds: Iterable[SwapKind]) -> SwapKind:
     parts = tuple(sorted({kind.name: kind for kind in kinds}.values(), key=lambda kind: (kind.place, kind.name)))
 
     def apply(subject: Any) -> Recipe:
-        from firstfault.ablation.replay import looped, viewed
+        from firstfault.replay import looped, viewed
 
         view = viewed(subject, looped(subject))
         for part in parts:

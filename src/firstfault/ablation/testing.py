@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from firstfault import progress
 from firstfault.ablation.budget import Budget
 from firstfault.ablation.compare import SURE, Comparison, compare, least_effect, standard_error
-from firstfault.ablation.replay import replayed
 from firstfault.ablation.swap import SwapKind
 from firstfault.ablation.trial import Arm, Bench, Run, score_on
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
@@ -18,6 +17,7 @@ from firstfault.finding import Layer
 from firstfault.metrics import metric_of
 from firstfault.prior import floor, prior_score
 from firstfault.recipe import Recipe
+from firstfault.replay import replayed
 from firstfault.verdict import Swap
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class Tester:
         after = [floor(arm.recipe, run.score) for run in runs]
         result = compare(before, after, name, self._rows(arm))
         sound = all(math.isfinite(run.score) for run in runs)
-        doubt = self._doubt(fault, cut, result, name)
+        doubt = self._doubt(kind, cut, result, name)
         possible = not kind.from_guessing or self._learnt_from_nothing(arm, result)
         return Tested(fault, kind, name, result, result.better and sound and possible and not doubt, doubt)
 
@@ -181,11 +181,11 @@ class Tester:
         unsure = result.gain > result.noise and not result.better
         return not unsure or self.budget.left <= 0
 
-    def _doubt(self, fault: str, cut: bool, result: Comparison, metric: str) -> str:
+    def _doubt(self, kind: SwapKind, cut: bool, result: Comparison, metric: str) -> str:
         gain = result.gain > least_effect(metric, [result.before])
         if cut and (not gain or result.seeds < len(self.bench.seeds)):
             return f"the budget of {self.budget} cut the trial"
-        if not gain or self.bench.scale.full or fault not in PACE:
+        if not gain or self.bench.scale.full or kind.same_validation or kind.from_guessing:
             return ""
         full = self.bench.full_score()
         if full is None or result.after <= full + least_effect(metric, [full]):

@@ -165,7 +165,7 @@ def top_two(outputs, y):
     return float(np.mean((outputs.argsort(1)[:, -2:] == y[:, None]).any(1)))
 
 
-TINY = {"batch_size": 2, "optimizer": momentum, "rate": 0.1, "epochs": 1}
+TINY = {"batch_size": 2, "optimizer": momentum, "rate": 0.2, "epochs": 1}
 HIGH, LOW, BRIEF = {"rate": 3.0}, {"rate": 1e-6}, {"epochs": 1, "batch_size": 48, "rate": 3e-3}
 PLANTED = {
     "learning_rate_too_high": [

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from firstfault import Training
+from firstfault.check import Depth
 from firstfault.checks.training import profiled_steps
 from firstfault.checks.training.profiled_steps import PHASES, Operator, Profiled, profile
 from firstfault.checks.training.step_profile import limit
@@ -56,9 +57,17 @@ def own_loop(model, train_loader, validation_loader):
 
 def test_a_loader_that_starves_the_model_is_a_warning(make, only, mlp):
     """Most of the step is loading, and the sentence says so."""
-    finding = only(CHECK, make("digits", model=mlp, training=Training(epochs=1, loader=loader(50))))
+    finding = only(CHECK, make("digits", model=mlp, training=Training(epochs=1, loader=loader(50))), whole=1e9)
     assert finding.status is Status.WARN and finding.faults == {"input_bottleneck": 0.4}
     assert finding.value > 0.5 and "waits for the loader" in finding.message
+
+
+def test_a_loader_that_starves_a_long_training_is_a_fault(make, only, mlp):
+    """Where nearly all of the time is lost, and more than a moment: here a moment is made no time at all."""
+    subject = make("digits", model=mlp, training=Training(epochs=1, loader=loader(50)))
+    subject.depth = Depth.DEEP                              # however busy the machine is, the steps are timed
+    finding = only(CHECK, subject, whole=0.0)
+    assert finding.status is Status.FAIL and finding.faults == {"input_bottleneck": 0.6}
 
 
 def test_slow_augmentation_counts_as_data(make, only, mlp):
@@ -68,7 +77,7 @@ def test_slow_augmentation_counts_as_data(make, only, mlp):
             x = x.sort()[0]
         return x
 
-    assert only(CHECK, make("digits", model=mlp, training=Training(epochs=1, augment=augment))).status is Status.WARN
+    assert only(CHECK, make("digits", model=mlp, training=Training(epochs=1, augment=augment)), whole=1e9).status is Status.WARN
 
 
 @pytest.mark.parametrize("settings", [{}, {"loader": loader(0)}, {"fit": own_loop}, {"augment": lambda x: x + 1}], ids=["plain", "loader", "fit", "augment"])

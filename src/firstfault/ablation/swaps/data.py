@@ -12,6 +12,7 @@ from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, Tensors
 
+PARTS = 4
 MOVED_SHARE = 0.25
 """The share of labels that must move between classes for two splits to be told apart: far beyond what chance does."""
 
@@ -34,7 +35,7 @@ def imputed(subject: Any) -> Recipe:
 
 @swap(change="balance the classes of train by repetition", undoes=("class_imbalance",), same_validation=True)
 def balanced(subject: Any) -> Recipe:
-    """Rare classes repeated to the size of the largest; judged by balanced accuracy."""
+    """Rare classes repeated to the size of the largest; judged by balanced accuracy, or by AUC where that is the target's metric."""
     recipe = subject.recipe
     if recipe.task != "classification":
         raise Missing("the task has no classes")
@@ -46,7 +47,8 @@ def balanced(subject: Any) -> Recipe:
         for label, count in enumerate(counts) if count > 0
     ])
     balanced_train = recipe.train.rows(rows[torch.randperm(len(rows), generator=generator)])
-    return replace(recipe, train=balanced_train).with_training(metric="balanced_accuracy")
+    metric = "auc" if recipe.training.metric == "auc" else "balanced_accuracy"
+    return replace(recipe, train=balanced_train).with_training(metric=metric)
 
 
 @swap(change="clean separable labels on the same inputs", undoes=("random_labels",), from_guessing=True)
@@ -83,10 +85,20 @@ def _teacher(recipe: Recipe) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _standardised(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    flat = torch.nan_to_num(x.flatten(1) if x.ndim > 1 else x[:, None]).float()
+    flat = _coarse(x)
     mean, deviation = flat.mean(0), flat.std(0)
     deviation = torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
-    return lambda part: (torch.nan_to_num(part.flatten(1) if part.ndim > 1 else part[:, None]).float() - mean) / deviation
+    return lambda part: (_coarse(part) - mean) / deviation
+
+
+def _coarse(x: torch.Tensor) -> torch.Tensor:
+    """Inputs `(N, D)`; of images and sequences the means of at most 4 parts a side, which any network for them can learn."""
+    x = torch.nan_to_num(x).float()
+    if x.ndim == 4:
+        x = torch.nn.functional.adaptive_avg_pool2d(x, (min(PARTS, x.shape[2]), min(PARTS, x.shape[3])))
+    elif x.ndim == 3:
+        x = torch.nn.functional.adaptive_avg_pool1d(x.transpose(1, 2), min(PARTS, x.shape[1]))
+    return x.flatten(1) if x.ndim > 1 else x[:, None]
 
 
 def _counts(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:

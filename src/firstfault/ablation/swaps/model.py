@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.ablation.replay import looped
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, default_loss, outputs_of
+from firstfault.replay import looped
+
+OF_RAW = (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+"""Losses that take raw outputs."""
 
 
 def _rebuilt(recipe: Recipe, change: Callable[[nn.Module], nn.Module | None]) -> Recipe:
@@ -51,7 +54,9 @@ class _Then(nn.Module):
 @swap(change="the loss on log-probabilities, so that softmax is applied once", undoes=("redundant_softmax",), slot="loss")
 def softmax_once(subject: Any) -> Recipe:
     """Keep the network's softmax, and take the negative log-likelihood of it."""
-    recipe = looped(subject)
+    recipe, outputs = looped(subject), subject.outputs
+    if outputs.ndim < 2 or bool((outputs < 0).any()) or not torch.allclose(outputs.sum(-1), torch.ones(outputs.shape[:-1]), atol=1e-3):
+        raise Missing("the outputs are no probabilities")
     recipe = _rebuilt(recipe, lambda model: _Then(model, lambda outputs: outputs.clamp_min(1e-12).log()))
     return recipe.with_training(loss=nn.NLLLoss())
 
@@ -68,6 +73,8 @@ def raw_outputs(subject: Any) -> Recipe:
     ends = bool(found) and isinstance(found[-1], last)
     one_unit = subject.outputs.ndim == 2 and subject.outputs.shape[1] == 1 and recipe.task == "classification"
     loss = nn.BCEWithLogitsLoss() if one_unit else default_loss(recipe.task)
+    if not ends and isinstance(recipe.training.loss, OF_RAW):
+        raise Missing("the outputs are raw, and the loss takes them so")
 
     def strip(model: nn.Module) -> None:
         leaves = [(parent, name) for parent in model.modules() for name, child in parent.named_children() if not list(child.children())]

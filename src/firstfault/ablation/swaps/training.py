@@ -11,16 +11,21 @@ import torch
 from torch import nn
 
 from firstfault.ablation.range_test import suggested_rate
-from firstfault.ablation.replay import looped, replayed
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, default_loss
+from firstfault.replay import looped, replayed
 
 USUAL_RATES = {
     torch.optim.SGD: 0.05, torch.optim.Adagrad: 0.01, torch.optim.Adam: 1e-3, torch.optim.AdamW: 1e-3,
     torch.optim.NAdam: 1e-3, torch.optim.RAdam: 1e-3, torch.optim.RMSprop: 1e-3,
 }
 """Rates at which small networks on standardised inputs train; Adam's and its kin's are PyTorch's defaults."""
+
+ADAMS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
+FEW_EPOCHS = 2
+ABSURD = 100.0
+"""How many times a rate is off the usual one where no optimizer is to be blamed before it."""
 
 
 def scaled_rate(make: Callable[..., Any] | None, factor: float) -> Callable[..., Any]:
@@ -68,12 +73,27 @@ def _at_rate(recipe: Recipe, rate: float) -> Recipe:
     return recipe.with_training(optimizer=build)
 
 
+def _own_and_usual(subject: Any, recipe: Recipe) -> tuple[Any, float, float | None]:
+    """The optimizer of a recipe, its learning rate, and the one at which its kind usually works."""
+    optimizer = (recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters())
+    usual = next((rate for kind, rate in USUAL_RATES.items() if isinstance(optimizer, kind)), None)
+    return optimizer, float(optimizer.param_groups[0]["lr"]), usual
+
+
+def of_the_rate(subject: Any) -> str:
+    """Why Adam at its usual rate would be a repair of the learning rate, and no evidence against the optimizer; empty where it would be."""
+    optimizer, rate, usual = _own_and_usual(subject, looped(subject))
+    if isinstance(optimizer, ADAMS):
+        return f"{type(optimizer).__name__} is of Adam's kind: only its rate differs"
+    if usual is not None and not usual / ABSURD < rate < usual * ABSURD:
+        return f"the learning rate of {rate:.1g} is far from the usual {usual:.1g} of {type(optimizer).__name__}: it is to be repaired first"
+    return ""
+
+
 def _usual_rate(subject: Any, *, below: bool) -> Recipe:
     """The recipe at its optimizer's usual rate, where the target's is at least 3 × below (or above) it."""
     recipe = looped(subject)
-    optimizer = (recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters())
-    usual = next((rate for kind, rate in USUAL_RATES.items() if isinstance(optimizer, kind)), None)
-    rate = optimizer.param_groups[0]["lr"]
+    _, rate, usual = _own_and_usual(subject, recipe)
     if usual is None or not (rate * 3 < usual if below else rate > usual * 3):
         raise Missing("the learning rate is near the usual one, or there is no usual one")
     return _at_rate(recipe, usual)
@@ -130,6 +150,15 @@ def longer(subject: Any) -> Recipe:
     return recipe.with_training(epochs=4 * recipe.training.epochs)
 
 
+@swap(change="16 × the epochs", undoes=("too_few_epochs",), size=Size.SETTING)
+def much_longer(subject: Any) -> Recipe:
+    """Sixteen times as many epochs, where there are 1 or 2: four times as many are few still."""
+    recipe = looped(subject)
+    if recipe.training.epochs > FEW_EPOCHS:
+        raise Missing("four times the epochs are enough to tell")
+    return recipe.with_training(epochs=16 * recipe.training.epochs)
+
+
 @swap(change="Adam at 0.001", undoes=("wrong_optimizer",), size=Size.SETTING, slot="optimizer")
 def adam(subject: Any) -> Recipe:
     """Adam with its default learning rate."""
@@ -144,6 +173,12 @@ def batches_of_32(subject: Any) -> Recipe:
     return looped(subject).with_training(batch_size=32)
 
 
+def _plain(loss: Any) -> bool:
+    """Whether a loss of torch is a mean over samples, without weights and smoothing."""
+    weights = [getattr(loss, name, None) for name in ("weight", "pos_weight")]
+    return getattr(loss, "reduction", "mean") == "mean" and weights == [None, None] and not getattr(loss, "label_smoothing", 0.0)
+
+
 @swap(change="the loss that fits the task", undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"), slot="loss")
 def fitting_loss(subject: Any) -> Recipe:
     """The usual loss of the task on raw outputs."""
@@ -151,8 +186,7 @@ def fitting_loss(subject: Any) -> Recipe:
     fitting = default_loss(recipe.task)
     one_unit = recipe.task == "classification" and subject.outputs.ndim == 2 and subject.outputs.shape[1] == 1
     fitting = nn.BCEWithLogitsLoss() if one_unit else fitting
-    same = type(recipe.training.loss) is type(fitting) and getattr(recipe.training.loss, "reduction", "mean") == "mean"
-    if same:
+    if _plain(recipe.training.loss) and type(recipe.training.loss) is type(fitting):
         raise Missing("the loss fits already")
     return recipe.with_training(loss=fitting)
 
@@ -189,10 +223,11 @@ def no_penalty(subject: Any) -> Recipe:
 
 @swap(change="a constant learning rate", undoes=("scheduler_misuse",), size=Size.SETTING)
 def no_scheduler(subject: Any) -> Recipe:
-    """No scheduler."""
-    if subject.recipe.training.scheduler is None:
+    """No scheduler; in the replay of a `fit`, the rate with which it began."""
+    recipe = looped(subject)
+    if recipe.training.scheduler is None:
         raise Missing("there is no scheduler")
-    return looped(subject).with_training(scheduler=None)
+    return recipe.with_training(scheduler=None)
 
 
 @swap(
@@ -200,15 +235,24 @@ def no_scheduler(subject: Any) -> Recipe:
     undoes=("missing_zero_grad", "parameters_not_in_optimizer", "flipped_loss_sign"), size=Size.PART, slot="loop", replaces_loop=True,
 )
 def sound_loop(subject: Any) -> Recipe:
-    """The user's `fit` replaced by a loop that is known to be right; loss, optimizer, rate and epochs stay."""
+    """The user's `fit` replaced by a loop that is known to be right, and minimises; loss, optimizer, rate and epochs stay."""
     if subject.recipe.training.fit is None:
         raise Missing("the loop is firstfault's own")
-    return replayed(subject)
+    recipe = replayed(subject)
+
+    def build(parameters: Any) -> Any:
+        optimizer = (recipe.training.optimizer or torch.optim.Adam)(parameters)
+        for group in optimizer.param_groups:
+            if group.get("maximize"):
+                group["maximize"] = False
+        return optimizer
+
+    return recipe.with_training(optimizer=build)
 
 
 @swap(
     change="firstfault's own loop, with Adam",
-    undoes=("missing_zero_grad", "missing_eval_mode", "parameters_not_in_optimizer"), size=Size.PART, slot="loop", replaces_loop=True,
+    undoes=("missing_zero_grad", "parameters_not_in_optimizer"), size=Size.PART, slot="loop", replaces_loop=True,
 )
 def known_good_loop(subject: Any) -> Recipe:
     """The same model and data in a loop that is known to be right."""

@@ -52,7 +52,7 @@ def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgem
     """Find sigmoids and tanhs between layers, as modules or as functions, whose outputs are where the slope is next to zero.
 
     `value` is the share of the outputs of the worst that an input beyond ±5 gives, median over the sampled steps. The last
-    one of a model is left out: a classifier that is sure saturates. A training that learns nothing besides has a fault.
+    one of each model is left out: a classifier that is sure saturates. A training that learns nothing besides has a fault.
 
     Source: Amazon SageMaker Debugger, SaturatedActivation (50 % of a layer); Glorot & Bengio 2010.
     """
@@ -60,7 +60,9 @@ def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgem
     if record.first_nonfinite is not None:
         yield skipped(NOT_FINITE)
         return
-    inner = [(name, entry) for name, entry in record.activations.items() if not entry.kind.endswith("Loss")][:-1]
+    named = {name: entry for name, entry in record.activations.items() if not entry.kind.endswith("Loss")}
+    last = {record.model_of(name): name for name in named}
+    inner = [(name, entry) for name, entry in named.items() if name not in last.values()]
     shares = {name: middle(entry.beyond) for name, entry in inner if entry.kind in BOUNDED and len(settled(entry.beyond))}
     if not shares:
         yield skipped("no sigmoid or tanh was called between layers while steps were sampled")

@@ -56,7 +56,7 @@ def _summary(subject: Any) -> dict[str, Any]:
 def _last_of(name: str, folder: Path) -> Mapping[str, Any] | None:
     """The newest summary of that name in the folders beside this one."""
     files = [path for path in folder.resolve().parent.glob(f"*/{SUMMARY}") if path.parent != folder.resolve()]
-    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_RUNS]:
+    for path in sorted(files, key=_written_at, reverse=True)[:MOST_RUNS]:
         try:
             found = json.loads(path.read_text())
             if found["name"] == name and all(found[key] is not None for key in ("loss", "gradient", "update")):
@@ -64,6 +64,14 @@ def _last_of(name: str, folder: Path) -> Mapping[str, Any] | None:
         except (ValueError, KeyError, TypeError, OSError):
             continue
     return None
+
+
+def _written_at(path: Path) -> float:
+    """When a file was last written; 0 where another run has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _ratio(one: float, other: float) -> float:

@@ -124,12 +124,12 @@ def weight_update_ratio(subject: Any, *, smallest: float = 1e-5, largest: float 
     )
 
 
-@check(layer=Layer.TRAINING, needs={"record"}, detects={"frozen_parameters": 0.3})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"frozen_parameters": 0.3, "detached_graph": 0.7})
 def unchanged_tensor(subject: Any, *, rtol: float = 1e-7, least: int = 3) -> Iterator[Judgement]:
     """Find parameters that an optimizer holds, and that end as they began.
 
     `value` is their number; biases count only where nothing moved, as one before a normalisation rightly stays. Some may be frozen on purpose, which is a warning; where nothing moved at all, the training did not
-    happen: what the steps show tells why.
+    happen: what the steps show tells why. So it is where nothing moved of one of several models, and no gradient ever reached it.
 
     Source: Amazon SageMaker Debugger, UnchangedTensor (3 steps).
     """
@@ -143,15 +143,28 @@ def unchanged_tensor(subject: Any, *, rtol: float = 1e-7, least: int = 3) -> Ite
         return
     still = [name for name in held if record.moved[name] <= rtol]
     nothing = len(still) == len(held)
+    cut = [] if nothing else _cut_off(record, held, still)
+    if cut:
+        yield Judgement(
+            Status.FAIL, f"no gradient reached {record.model_of(cut[0]) or record.models[0]} in {record.steps} steps, though an optimizer holds it", value=len(cut),
+            threshold=0, where=", ".join(cut[:SHOWN]), faults={"detached_graph": 0.7}, fix="remove the detach, .data or no_grad between this model and the loss",
+        )
+        return
     still = still if nothing else [name for name in still if not name.endswith("bias")]
     if not still:
         yield passed(f"the weights among {len(held)} parameters moved", value=0)
         return
     yield Judgement(
         Status.FAIL if nothing else Status.WARN, f"{len(still)} of {len(held)} parameters end as they began after {record.steps} steps",
-        value=len(still), threshold=0, where=", ".join(still[:SHOWN]), faults=_why_nothing_moved(record) if nothing else None,
+        value=len(still), threshold=0, where=", ".join(still[:SHOWN]), faults=_why_nothing_moved(record) if nothing else {"frozen_parameters": 0.3},
         fix="look at requires_grad, the learning rate and the optimizer's parameters",
     )
+
+
+def _cut_off(record: Any, held: list[str], still: list[str]) -> list[str]:
+    """The parameters of one of several models, where none of them moved, or was seen with a gradient, be it zero."""
+    kept = {record.model_of(name) for name in held if name not in still or name in record.parameters}
+    return [name for name in still if record.model_of(name) not in kept]
 
 
 def _why_nothing_moved(record: Any) -> dict[str, float]:

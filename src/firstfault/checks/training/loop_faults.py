@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.made_up import Answers, answers
 from firstfault.finding import Layer, Status
@@ -12,6 +14,7 @@ from firstfault.metrics import METRICS, metric_of
 
 COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
 SHARPNESS = 8.0
+LARGE = 0.5
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"user_code_raises": 1.0})
@@ -37,7 +40,7 @@ def missing_zero_grad(subject: Any, *, stale_share: float = 0.5) -> Iterator[Jud
     if record.steps < 3:
         yield skipped("fewer than 3 optimizer steps were seen")
         return
-    share = record.stale_steps / max(1, record.steps - 1)
+    share = max(record.stale_steps / max(1, record.steps - 1), record.stale_share)
     yield judge(
         share, above=stale_share, where="training loop",
         message=f"{share:.0%} of the steps start from gradients that the step before has already used",
@@ -49,7 +52,9 @@ def missing_zero_grad(subject: Any, *, stale_share: float = 0.5) -> Iterator[Jud
 def missing_eval_mode(subject: Any) -> Iterator[Judgement]:
     """Find validation that runs while dropout or batch normalisation are in train mode.
 
-    `value` is the share of no-grad forward passes with such a module in train mode.
+    `value` is the share of no-grad forward passes with such a module in train mode. It is a fault where losses were asked for in them, or where
+    one model alone is trained and they are of half a training batch or more; otherwise they may be samples of a generator, the answers of a
+    teacher, or the moves of a player, and it is a warning.
 
     Source: TrainCheck (Jiang et al. 2025), invariant on module.training during evaluation.
     """
@@ -58,10 +63,11 @@ def missing_eval_mode(subject: Any) -> Iterator[Judgement]:
         yield skipped("no forward pass without gradients, through a model with dropout or batch statistics, was seen")
         return
     share = record.validated_in_train_mode / record.validation_batches
+    sure = len(record.validation_loss) > 0 or (record.learning_models == 1 and record.validation_size >= LARGE)
     yield judge(
-        share, above=0.5, where="validation loop",
-        message=f"{share:.0%} of the validation batches ran in train mode",
-        fix="call model.eval() before validation, and model.train() after it",
+        share, above=0.5, otherwise=Status.FAIL if sure else Status.WARN, where="validation loop",
+        message=f"{share:.0%} of the {'validation batches' if sure else 'forward passes without gradients'} ran in train mode",
+        faults={"missing_eval_mode": 0.9 if sure else 0.3}, fix="call model.eval() before validation, and model.train() after it",
     )
 
 
@@ -86,7 +92,8 @@ def validation_contamination(subject: Any, *, share: float = 0.02) -> Iterator[J
 def metric_mismatch(subject: Any) -> Iterator[Judgement]:
     """Find a metric that does not fit the task: one for classes on numbers, or one that does not prefer right answers.
 
-    A metric of the user's own is asked for the score of right outputs and of a constant answer; `value` is the difference.
+    A metric of the user's own is asked for the score of right outputs and of a constant answer; `value` is the difference. Outputs that the loss does not
+    prefer either are not on the scale of the labels, as the logarithm of a rate is not: of them nothing is known.
 
     Source: FAULTS of this project: accuracy on a regression, arg max of one column.
     """
@@ -97,6 +104,9 @@ def metric_mismatch(subject: Any) -> Iterator[Judgement]:
                         fix="use r2, mse or mae")
         return
     made = answers(subject) if name not in METRICS else None
+    if made is not None and recipe.task == "regression" and not _costs_less(recipe, made):
+        yield skipped("the loss does not take outputs on the scale of the labels")
+        return
     if made is None:
         yield passed(f"{name} fits the task") if name in METRICS else skipped("there are no made-up outputs to ask the metric about")
         return
@@ -111,28 +121,51 @@ def metric_mismatch(subject: Any) -> Iterator[Judgement]:
     )
 
 
+def _costs_less(recipe: Any, made: Answers) -> bool:
+    """Whether the loss of outputs that equal the labels is below that of a constant answer; also where it takes neither."""
+    try:
+        with torch.no_grad():
+            return bool(recipe.loss(made.right.clone(), made.y) < recipe.loss(made.constant.clone(), made.y))
+    except Exception:                                       # the user's loss wants other outputs than these
+        return True
+
+
 def _score(metric: Any, outputs: Any, made: Answers, task: str) -> float:
     """The metric of made-up outputs; those of classes as logits, whose halfway is 0."""
     logits = outputs if task == "regression" else (outputs - 0.5) * SHARPNESS
     return float(metric(logits.numpy().copy(), made.y.numpy()))
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"parameters_not_in_optimizer": 0.95})
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"parameters_not_in_optimizer": 0.95})
 def parameters_not_in_optimizer(subject: Any) -> Iterator[Judgement]:
     """Find trainable parameters that no optimizer holds, though they receive gradients.
 
+    Of several models, one of which no optimizer holds anything may be there to measure with, and is a warning.
+
     Source: TheDeepChecker (Braiek & Khomh 2023), untrained parameters.
     """
-    record = subject.trained.record
-    if record is None or not record.in_optimizer:
+    record = subject.record
+    if not record.optimizers or not record.in_optimizer:
         yield skipped("no optimizer step was seen")
         return
-    trainable = {name for name, value in subject.trained.model.named_parameters() if value.requires_grad}
+    trained = subject.built.get("trained")
+    trainable = _trainable(trained.model) if getattr(trained, "epochs", None) else set(record.in_optimizer)
     out = [name for name, held in record.in_optimizer.items() if not held and name in trainable and record.had_gradient.get(name)]
     if not out:
-        yield passed(f"the optimizer holds all {len(record.in_optimizer)} parameters")
+        yield passed(f"the optimizers hold all {len(record.in_optimizer)} parameters that receive gradients")
         return
+    beside = not getattr(trained, "epochs", None) and record.learning_models > 1 and not {record.model_of(name) for name in out} & _held(record)
     yield Judgement(
-        Status.FAIL, f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer",
-        value=len(out), threshold=0, where=", ".join(out[:5]), fix="pass model.parameters() of the model that is trained",
+        Status.WARN if beside else Status.FAIL, f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer",
+        value=len(out), threshold=0, where=", ".join(out[:5]), faults={"parameters_not_in_optimizer": 0.3 if beside else 0.95},
+        fix="pass model.parameters() of the model that is trained",
     )
+
+
+def _held(record: Any) -> set[str]:
+    """The models of which an optimizer holds something."""
+    return {record.model_of(name) for name, held in record.in_optimizer.items() if held}
+
+
+def _trainable(model: Any) -> set[str]:
+    return {name for name, value in model.named_parameters() if value.requires_grad}

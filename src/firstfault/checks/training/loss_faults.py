@@ -20,6 +20,7 @@ ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
 SHARES = frozenset({"BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
 SAME = 1e-6
 TINY = 1e-12
+SEVERAL = 3
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"wrong_loss": 0.7})
@@ -91,9 +92,16 @@ def _seeing(subject: Any) -> Judgement:
             Status.FAIL, f"the loss is {right:.3g} for right outputs and for wrong ones: it does not see what is right", value=right, threshold=wrong,
             where="training.loss", faults=faults, fix=fix,
         )
-    if not _has_slope(subject.recipe, made):
+    slope = _slope(subject.recipe, made)
+    if slope is not None and not slope.any():
         return Judgement(
             Status.FAIL, "the loss has no slope at wrong outputs: nothing can be learnt from it", value=0.0, where="training.loss", faults=faults, fix=fix,
+        )
+    unseen = _unseen_classes(subject, slope, made.y)
+    if unseen:
+        return Judgement(
+            Status.FAIL, f"the loss has no slope at wrong outputs for {', '.join(unseen)}: nothing can be learnt of these classes", value=len(unseen), threshold=0,
+            where="training.loss", faults={"wrong_loss": 0.8}, fix="give every class a weight above 0, and ignore none that is scored",
         )
     return passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}", value=right)
 
@@ -108,14 +116,23 @@ def _losses(recipe: Any, made: Answers) -> tuple[float, float, float] | None:
     return (right, scattered, wrong) if all(value == value for value in (right, scattered, wrong)) else None
 
 
-def _has_slope(recipe: Any, made: Answers) -> bool:
+def _slope(recipe: Any, made: Answers) -> torch.Tensor | None:
+    """The gradient of the loss at wrong outputs; None where it can't be taken."""
     outputs = made.wrong.clone().requires_grad_()
     try:
         loss = recipe.loss(outputs, made.y)
         slope = torch.autograd.grad(loss, outputs, allow_unused=True)[0] if loss.requires_grad else None
-    except Exception:                                       # as above
-        return True
-    return slope is not None and bool(slope.any())
+    except Exception:                                       # the user's loss wants other outputs than these
+        return None
+    return torch.zeros_like(outputs) if slope is None else slope
+
+
+def _unseen_classes(subject: Any, slope: torch.Tensor | None, y: torch.Tensor) -> list[str]:
+    """The classes of several rows none of which has a slope."""
+    if slope is None or subject.recipe.task != "classification" or y.ndim != 1:
+        return []
+    still = ~slope.reshape(len(y), -1).any(1)
+    return [subject.masked(str(subject.classes[number])) for number in sorted(set(y.tolist())) if int((y == number).sum()) >= SEVERAL and bool(still[y == number].all())]
 
 
 @check(layer=Layer.TRAINING, needs={"recipe", "record"}, detects={"wrong_loss_reduction": 0.8})
@@ -123,7 +140,7 @@ def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
     """Find a loss that is summed over the batch, so that its gradient grows with the batch size.
 
     The loss of a batch is compared with that of the batch given twice; `value` is their ratio: 1 for a mean, 2 for a sum. In the user's own loop
-    the first step is taken with either batch; there a sum counts where the training breaks, or ends worse than a simple model.
+    the first step is taken with either batch; there, and in a watched loop, a sum counts where the training breaks, or ends worse than a simple model.
 
     Source: Humbatova et al. 2020, wrong loss function; torch.nn, the argument reduction.
     """
@@ -136,9 +153,9 @@ def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
     if abs(ratio - 2) > (0.3 if fit else 0.02):
         yield passed(f"a batch given twice costs {ratio:.2f} times as much", value=ratio)
         return
-    bad = harmed(subject)
+    bad, own = harmed(subject), fit or "capture" in subject.built
     yield Judgement(
-        Status.WARN if fit and not bad else Status.FAIL, "the loss is summed over the batch, so that the step grows with the batch size",
+        Status.WARN if own and not bad else Status.FAIL, "the loss is summed over the batch, so that the step grows with the batch size",
         value=ratio, threshold=2, where="training.fit" if fit else "training.loss", faults={"wrong_loss_reduction": 0.92 if bad else 0.8},
         fix="use reduction='mean'",
     )

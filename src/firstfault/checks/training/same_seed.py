@@ -251,7 +251,7 @@ def _spec(target: Target) -> str:
 def main() -> None:
     """Trace a target, and write its trace: what `traced_anew` starts in a process of its own."""
     from firstfault.subject import Subject
-    from firstfault.target import load_target
+    from firstfault.target_file import load_target
 
     spec, seed, steps, folder = sys.argv[1:]
     recipe = Subject(load_target(spec), Path(folder) / "run").recipe

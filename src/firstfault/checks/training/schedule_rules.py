@@ -40,9 +40,9 @@ def scheduler_misuse(subject: Any, *, spent: float = 0.01, share: float = 0.5) -
             Status.FAIL if failed else Status.WARN, text, value=value, threshold=share, where="the scheduler",
             fix="step the scheduler once an epoch, or count its settings in steps",
         )
-    elif calls <= 1:
+    elif calls == 0:
         yield Judgement(
-            Status.WARN, f"{_names(record)} was made, but never stepped", value=calls, threshold=1, faults={"scheduler_misuse": 0.3},
+            Status.WARN, f"{_names(record)} was made, but never stepped", value=calls, threshold=0, faults={"scheduler_misuse": 0.3},
             where="the scheduler", fix="call scheduler.step() once an epoch",
         )
     elif "CosineAnnealingLR" in record.schedulers and _turns(rates) > 2:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from firstfault.baseline import Baselines, baselines
+from firstfault.baseline import Baselines, baselines, error_of
 from firstfault.checks.training.signs import learns
 from firstfault.errors import Missing, UserCodeError
 
@@ -45,12 +45,24 @@ def shortfall(subject: Any, *, behind: float = BEHIND, behind_in_fit: float = BE
     if trained.crash is not None or record is None or record.steps < 1 or record.first_nonfinite is not None:
         return None
     simple = baselines(subject)
+    if math.isnan(simple.prior):
+        return None
     fit = subject.target.training.fit is not None
-    margin = max((behind_in_fit if fit and not simple.constant else behind) * simple.span, errors * simple.error)
+    margin = max((behind_in_fit if fit and not simple.constant else behind) * simple.span, errors * _error(subject, simple))
     helpless = simple.constant or (not fit and simple.best <= simple.prior + margin <= _halfway(trained.metric, simple.prior))
     bound = max(simple.best, simple.prior + margin) if helpless else simple.best - margin
     text = f"{trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}"
     return Shortfall(trained.score if math.isfinite(trained.score) else math.nan, bound, simple, text)
+
+
+def _error(subject: Any, simple: Baselines) -> float:
+    """The standard error of the difference of both scores: on the same rows, of which many are as easy for both, about the larger of theirs.
+
+    A score below guessing is no less certain than guessing.
+    """
+    trained = subject.trained
+    score = max(trained.score, simple.prior) if math.isfinite(trained.score) else simple.prior
+    return max(simple.error, error_of(subject.recipe, score))
 
 
 def _halfway(metric: str, prior: float) -> float:

@@ -52,7 +52,7 @@ def signs(record: Any) -> Signs:
         drop=float(fall / start),
         slope_share=float((quarter - end) / fall) if fall > 1e-9 else 0.0,
         worst=float(np.nanmax(smooth) / start),
-        decayed=float(rates[-1] / max(rates.max(), 1e-30)),
+        decayed=float(rates[-1] / max(rates.max(), 1e-30)) if len(rates) else 1.0,
     )
 
 

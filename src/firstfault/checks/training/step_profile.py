@@ -16,14 +16,16 @@ from firstfault.finding import Layer, Status
 OPERATORS, STEP = "step_operators.csv", "step_phases.csv"
 
 
-@check(layer=Layer.TRAINING, needs={"recipe", "trained"}, detects={"input_bottleneck": 0.4}, depth=Depth.STANDARD)
-def profiled_input_bottleneck(subject: Any, *, waiting: float = 0.5, wait: float = 0.005) -> Iterator[Judgement]:
+@check(layer=Layer.TRAINING, needs={"recipe", "trained"}, detects={"input_bottleneck": 0.6}, depth=Depth.STANDARD)
+def profiled_input_bottleneck(
+    subject: Any, *, waiting: float = 0.5, wait: float = 0.005, starved: float = 0.8, whole: float = 1.0
+) -> Iterator[Judgement]:
     """Measure what limits a step: the share of loading, augmentation, forward, backward and optimizer, and the dearest operators.
 
     After 2 steps to warm up, 8 are timed without a profiler, as one would inflate phases of many small operations; 3 more run under
     torch.profiler, for the operators and `trace.json` (open it in a trace viewer). `value` is the share of a step spent on the
-    user's own loader and augmentation; it is a warning above `waiting` where that is `wait` seconds or more, and never a fault: a small
-    model is often faster than its data.
+    user's own loader and augmentation; it is a warning above `waiting` where that is `wait` seconds or more, and a fault above `starved` where the training has
+    spent `whole` seconds on it: a small model is often faster than its data.
     Trainings of fewer steps are profiled as far as they go; steps that take longer than a second together are left to depth deep.
 
     Source: Amazon SageMaker Debugger, IOBottleneck (50 %); PyTorch, torch.profiler.
@@ -40,9 +42,10 @@ def profiled_input_bottleneck(subject: Any, *, waiting: float = 0.5, wait: float
     own = found.share("augmentation", *(["loading"] if subject.recipe.training.loader is not None else []))
     shares = ", ".join(f"{phase} {found.share(phase):.0%}" for phase in PHASES if found.share(phase) >= 0.005)
     slow = own > waiting and own * found.whole >= wait
+    nearly_all = own > starved and own * found.whole * subject.trained.record.steps >= whole
     yield Judgement(
-        Status.WARN if slow else Status.PASS, f"a step takes {_duration(found.whole)}: {shares}. {limit(found, own > waiting)}",
-        value=own, threshold=waiting, where="training.loader" if slow else None, artifacts=files,
+        (Status.FAIL if nearly_all else Status.WARN) if slow else Status.PASS, f"a step takes {_duration(found.whole)}: {shares}. {limit(found, own > waiting)}",
+        value=own, threshold=waiting, where="training.loader" if slow else None, artifacts=files, faults={"input_bottleneck": 0.6 if nearly_all else 0.4},
         fix="load in workers (num_workers, persistent_workers), cache what is decoded, or augment whole batches" if slow else None,
     )
 

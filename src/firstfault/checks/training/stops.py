@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +21,7 @@ from firstfault.loop import train
 from firstfault.recipe import Recipe, Tensors
 
 SECONDS = 10.0
+TRAININGS, LEAST_SECONDS = 3.0, 15.0
 FEWEST = 4
 CLOSED = 0.5
 AGAIN = 4
@@ -34,7 +37,8 @@ def stops_too_soon(subject: Any, *, closed: float = CLOSED) -> Iterator[Judgemen
     Only a loop whose model ends worse than a simple one is looked at. It is run again from where it stopped, up to 4 times: one that then closes more than
     `closed` of the gap to the score that it has to reach (`value` is the share) had stopped too soon. It is run twice from the start with another validation split: on training rows, whose loss
     falls, and on rows with wrong labels, whose loss rises. A loop that passes over the data more often the worse validation gets has its direction wrong;
-    one that passes over it as often with either has no early stopping. Trainings of more than 10 s are left to depth deep.
+    one that passes over it as often with either has no early stopping. It takes 15 s or 3 trainings
+    at most; trainings of more than 10 s are left to depth deep.
 
     Source: Prechelt 1998, Early stopping – but when?; a metamorphic test of this project.
     """
@@ -59,8 +63,9 @@ def _sound_steps(record: Any) -> bool:
 
 def _judged(subject: Any, passes: int, closed: float) -> Judgement:
     recipe, seed = subject.recipe, subject.seed
-    good = _passes(replace(recipe, validation=recipe.train.rows(slice(len(recipe.validation)))), seed, passes)
-    bad = _passes(replace(recipe, validation=_wrong(recipe.validation, recipe)), seed, passes)
+    deadline = time.monotonic() + max(LEAST_SECONDS, TRAININGS * subject.trained.seconds) if subject.depth is not Depth.DEEP else None
+    good = _passes(replace(recipe, validation=recipe.train.rows(slice(len(recipe.validation)))), seed, passes, deadline)
+    bad = _passes(replace(recipe, validation=_wrong(recipe.validation, recipe)), seed, passes, deadline)
     if good is None or bad is None:
         return skipped("the loop can't be run again")
     fix = "stop when validation has not improved for several passes: compare with the best so far, in the direction of what is compared"
@@ -69,9 +74,11 @@ def _judged(subject: Any, passes: int, closed: float) -> Judgement:
             Status.FAIL, f"the loop stops after {good[0]} passes when validation gets better with each, and goes on for {bad[0]} and more when it gets worse",
             value=good[0], threshold=bad[0], where="training.fit", faults={"early_stopping_misconfigured": 0.92}, fix=fix,
         )
-    share = _closed(subject, seed)
-    if share is None or share <= closed:
-        return passed(f"run again from where it stopped, the loop closes {share or 0.0:.0%} of the gap", value=share)
+    share = _closed(subject, seed, deadline)
+    if share is None or not math.isfinite(share):
+        return passed("run again from where it stopped, the loop comes to no score")
+    if share <= closed:
+        return passed(f"run again from where it stopped, the loop closes {share:.0%} of the gap", value=share)
     stops = good[0] != bad[0]
     return Judgement(
         Status.FAIL, f"run again from where it stopped after {passes} passes, the loop closes {share:.0%} of the gap to the score that a simple model promises"
@@ -91,11 +98,12 @@ def _wrong(rows: Tensors, recipe: Recipe) -> Tensors:
     return Tensors(rows.x, (y + 1) % (recipe.classes or int(y.max()) + 1))
 
 
-def _passes(recipe: Recipe, seed: int, usual: int) -> tuple[int, bool] | None:
+def _passes(recipe: Recipe, seed: int, usual: int, deadline: float | None) -> tuple[int, bool] | None:
     """How often a loop passes over the data, at most twice as often as it does and twice more, and whether its validation loss fell each time."""
     counter = _Counter(2 * usual + 2)
     with contextlib.suppress(Enough), fixed_seeds(seed):
-        if train(recipe, seed, probe=counter).crash is not None:
+        again = train(recipe, seed, probe=counter, deadline=deadline)
+        if again.crash is not None or again.share < 1:
             return None
     losses = counter.losses[: counter.passes]
     return (counter.passes, all(after < before for before, after in zip(losses, losses[1:], strict=False))) if counter.passes else None
@@ -115,17 +123,17 @@ class _Counter(Follower):
             raise Enough
 
 
-def _closed(subject: Any, seed: int) -> float | None:
+def _closed(subject: Any, seed: int, deadline: float | None) -> float | None:
     """The share of the gap to the score it has to reach that the loop closes when it is run again from where it stopped."""
     gap = shortfall(subject)
     if gap is None:
         return None
     model, score, start = subject.trained.model, gap.score, max(gap.score, gap.simple.prior - gap.simple.span)
     for _ in range(AGAIN):
-        again = train(replace(subject.recipe, model=functools.partial(copy.deepcopy, model)), seed)
+        again = train(replace(subject.recipe, model=functools.partial(copy.deepcopy, model)), seed, deadline=deadline)
         if again.crash is not None:
             return None
         model, score = again.model, again.score
-        if score >= gap.bound:
+        if score >= gap.bound or again.share < 1:
             break
     return (score - start) / max(gap.bound - start, LEAST * gap.simple.span)

@@ -1,0 +1,50 @@
+"""The narrowest part of a network, in numbers per sample, and whether it draws numbers of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+ROWS = 32
+
+
+def narrowest(subject: Any, most: int) -> int:
+    """The fewest numbers per sample that any module of the model takes or gives; half of `most` where none has fewer, or none is seen."""
+    model, sizes = subject.fresh_model().eval(), list[float]()
+    x = subject.batch.x[:ROWS]
+
+    def look(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        sizes.extend(value.numel() / len(x) for value in _tensors((inputs, outputs)))
+
+    for module in model.modules():
+        if not list(module.children()):
+            module.register_forward_hook(look)
+    with torch.no_grad():
+        model(x)
+    width = min((size for size in sizes if size >= 1), default=math.inf)
+    return int(width) if width < most else max(1, most // 2)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for entry in value:
+            yield from _tensors(entry)
+
+
+def stochastic(subject: Any) -> bool:
+    """Whether the model draws numbers in training, other than those of dropout, as a variational autoencoder does."""
+    model = subject.fresh_model()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    from firstfault.recipe import outputs_of
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        first, second = (outputs_of(model(subject.batch.x[:ROWS])) for _ in range(2))
+    return not torch.allclose(first, second, atol=1e-5)
