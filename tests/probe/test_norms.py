@@ -40,3 +40,46 @@ def test_norms_of_large_tensors_are_estimated(model, x, tmp_path):
     seen, true = norms(model, x, tmp_path)
     for name in true:
         assert seen[name][0] == pytest.approx(true[name][0], rel=1e-3) and seen[name][1:] == pytest.approx(true[name][1:], rel=0.05)
+
+
+class Odd(nn.Module):
+    """A part that is empty, one of a single number, one of complex numbers, one without values, and nested outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.none, self.one = nn.Parameter(torch.empty(0)), nn.Parameter(torch.tensor(2.0))
+        self.turned, self.across = nn.Parameter(torch.randn(6, 6, dtype=torch.cfloat)), nn.Parameter(torch.randn(6, 6).t())
+        self.shapes, self.inner = nn.Linear(6, 3, device="meta"), nn.Linear(6, 6)
+
+    def forward(self, x):
+        self.shapes(torch.empty(2, 6, device="meta"))
+        x = self.inner(torch.nested.nested_tensor([x[:1], x[1:]], layout=torch.jagged)).values()
+        return ((x @ self.across).to(torch.cfloat) @ self.turned).real * self.one + self.none.sum()
+
+
+def test_odd_parameters_and_outputs_are_no_obstacle(tmp_path):
+    """Norms of what has values are those of the whole; what has none is left out."""
+    torch.manual_seed(0)
+    model = Odd()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    size = float(model.turned.detach().abs().square().sum().sqrt())
+    with firstfault.watch(folder=tmp_path) as watched:
+        model(torch.randn(4, 6)).square().mean().backward()
+        optimizer.step()
+    seen = watched.record.parameters
+    assert seen["turned"].weight[0] == pytest.approx(size, rel=1e-4) and seen["one"].weight[0] == 2.0 and seen["none"].weight[0] == 0.0
+    assert watched.record.first_nonfinite is None and "shapes.weight" not in watched.record.moved
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_norms_in_other_precisions(dtype, tmp_path):
+    """A norm that half precision can not hold is finite, and exact to the precision of the values."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(200, 150), nn.ReLU(), nn.Linear(150, 3)).to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-9)
+    with firstfault.watch(folder=tmp_path) as watched:
+        model(torch.randn(16, 200, dtype=dtype) * 100).float().square().sum().backward()
+        optimizer.step()
+    true = float(model[2].weight.grad.double().norm())
+    assert 65_504 < true < float("inf") and watched.record.parameters["2.weight"].gradient[0] == pytest.approx(true, rel=0.01)
+    assert watched.record.first_nonfinite is None

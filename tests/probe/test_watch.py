@@ -330,6 +330,27 @@ def test_a_compiled_model_is_watched_from_outside(tmp_path):
     assert watched.record.steps == 12 and "torch.compile" in watched.record.passed_over["activations"]
 
 
+def test_a_model_compiled_as_one_graph_stays_one(tmp_path):
+    """Nothing of the watch is traced into it, the loss within the model included."""
+
+    class WithLoss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(6, 2)
+
+        def forward(self, x, y):
+            return nn.functional.cross_entropy(self.body(x), y)
+
+    model, (x, y) = torch.compile(WithLoss(), backend="eager", fullgraph=True), data()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with firstfault.watch(folder=tmp_path) as watched:
+        for _ in range(6):
+            optimizer.zero_grad()
+            model(x, y).backward()
+            optimizer.step()
+    assert watched.record.steps == 6
+
+
 def test_attention_is_recorded(tmp_path):
     """Entropy lies between 0 and 1, and a row of the pattern sums to 1."""
     torch.manual_seed(0)

@@ -62,7 +62,7 @@ class Alert:
 
 
 def _emit(event: str, name: str, payload: dict[str, Any]) -> None:
-    from firstfault.services import running
+    from firstfault.processes import running
     from firstfault.state import state_for
 
     service = None if "PREFECT_API_URL" in os.environ else running(state_for(Path.cwd())).get("prefect")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from firstfault.probe.birthplace import tensors_in
 from firstfault.probe.functional_calls import FunctionalCalls
 from firstfault.probe.hook import Hook
+from firstfault.probe.readable import readable, transforming
 from firstfault.probe.record import Activations, Attention, Record
 from firstfault.probe.samples import Samples, stride
 
@@ -21,20 +23,22 @@ SATURATED = 5.0
 BOUNDED: dict[str, tuple[float, float]] = {"Tanh": (0.0, math.tanh(SATURATED)), "Sigmoid": (0.5, math.tanh(SATURATED / 2) / 2)}
 """By kind, the middle of its values, and how far from it those lie that an input of ±5 gives."""
 LASTING = 5
+MOST_SEEN = 4096
 RECTIFIERS = ("ReLU", "ReLU6")
 
 
 class Looker:
     """Hooks on the modules of the models while one step is sampled; what they saw is kept as tensors until `pull`."""
 
-    def __init__(self, record: Record, samples: Samples | None = None) -> None:
+    def __init__(self, record: Record, samples: Samples | None = None, drops: Callable[[nn.Module], None] = lambda model: None) -> None:
         self.record, self.samples = record, samples
         self._handles: list[Any] = []
         self._silent: dict[tuple[str, int], tuple[np.ndarray[Any, Any], int]] = {}
         self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor | None]] = []
         self._attention: list[tuple[str, torch.Tensor]] = []
         self._functions = FunctionalCalls(
-            self._look, lambda name, weights: self._attention.append((name, weights)), lambda reason: record.passed_over.setdefault("functions", reason),
+            self._look, lambda name, weights: self._attention.append((name, weights)), drops,
+            lambda reason: record.passed_over.setdefault("functions", reason),
         )
 
     def begin(self, leaves: list[tuple[str, nn.Module]], attentions: list[tuple[str, nn.Module]]) -> None:
@@ -61,7 +65,8 @@ class Looker:
         return Hook(hook)
 
     def _look(self, name: str, kind: str, value: torch.Tensor) -> None:
-        self._seen.append((name, kind, _sample(value), _largest(value) if kind in RECTIFIERS else None))
+        if len(self._seen) < MOST_SEEN and readable(value):     # a loop may call its model again and again, and make no step
+            self._seen.append((name, kind, _sample(value), _largest(value) if kind in RECTIFIERS else None))
 
     def _dead(self, name: str, largest: np.ndarray[Any, Any]) -> float:
         """The share of units that were silent for all samples of the last 5 batches that were looked at."""
@@ -73,7 +78,7 @@ class Looker:
 
     def _attends(self, name: str) -> Any:
         def hook(module: Any, args: Any, kwargs: Any, outputs: Any) -> None:
-            if torch.is_grad_enabled() and len(args) + len(kwargs) >= 3:
+            if torch.is_grad_enabled() and len(args) + len(kwargs) >= 3 and len(self._attention) < MOST_SEEN and not transforming():
                 with torch.no_grad():
                     weights = _weights(module, args, kwargs)
                     if weights is not None:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from firstfault.probe.patching import replace
+from firstfault.probe.readable import transforming
 from firstfault.recipe import outputs_of
 
 LOSSES = (
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
 )
+ELEMENTWISE = LOSSES[2:]
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 MOST_SAMPLES = 2_000
 MOST_BYTES = 64_000_000
+SAME_FACTOR = 1e-4
 BETWEEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "": lambda outputs: outputs,
     "log_softmax": lambda outputs: outputs.log_softmax(-1),
@@ -29,6 +33,16 @@ BETWEEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "log": lambda outputs: outputs.log(),
 }
 """What may lie between a model's outputs and its loss, tried in this order on the first batch."""
+
+
+class _Asked(NamedTuple):
+    """One call of a loss function of torch, and what it gave."""
+
+    name: str
+    outputs: torch.Tensor
+    target: torch.Tensor
+    settings: dict[str, Any]
+    value: torch.Tensor
 
 
 class Capture:
@@ -46,7 +60,8 @@ class Capture:
         self._root: nn.Module | None = None
         self._given: torch.Tensor | None = None
         self._outputs: torch.Tensor | None = None
-        self._asked: list[tuple[str, torch.Tensor, torch.Tensor, dict[str, Any]]] = []
+        self._asked: list[_Asked] = []
+        self._factor: float | None = None
         self._bytes = 0
 
     @property
@@ -79,7 +94,7 @@ class Capture:
         if self._root is None:
             self._root = model
             try:
-                self.model = copy.deepcopy(model)
+                self.model = copy.deepcopy(getattr(model, "_orig_mod", model))         # what torch.compile holds runs without it
             except Exception as error:
                 self.refuse(f"the model can't be copied: {type(error).__name__}")
                 return
@@ -92,35 +107,48 @@ class Capture:
         except TypeError:
             self.refuse("the model returns no tensor")
 
-    def asked(self, name: str, args: Any, kwargs: Any) -> None:
-        """A loss function of torch is about to be called."""
+    def asked(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+        """A loss function of torch was called."""
         given = dict(zip(("input", "target"), args, strict=False)) | kwargs
         outputs, target = given.pop("input", None), given.pop("target", None)
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
-            self._asked.append((name, outputs.detach(), target.detach().clone(), given))
+            self._asked.append(_Asked(name, outputs.detach(), target.detach().clone(), given, result.detach()))
 
-    def learnt(self) -> None:
-        """A backward pass begins: the batch is complete, if one loss was asked about the model's outputs."""
+    def learnt(self, loss: float) -> None:
+        """A backward pass begins with this loss: the batch is complete, if one loss was asked about the model's outputs, and this is it."""
         asked, given, outputs = self._asked, self._given, self._outputs
         self._forget()
         if not asked or given is None or outputs is None:
             self.refuse("no loss function of torch was called between forward and backward")
             return
-        name, values, target, settings = asked[-1]
+        last = asked[-1]
         if len(asked) > 1:
             self.refuse("the loop adds several losses up")
-        elif self.loss is None and not self._learn_loss(name, values, outputs, settings):
+        elif not self._is_all_of(loss, float(last.value.mean())):
+            self.refuse("the loop adds something to the loss function of torch, or weighs its batches")
+        elif self.loss is None and not self._learn_loss(last, outputs):
             self.refuse("what lies between the model's outputs and the loss is not known")
-        elif len(target) == len(given) * max(1, target.shape[0] // max(1, len(given))):
-            self._keep(given, target.reshape(len(given), *_per_sample(target, len(given))))
+        elif last.target.ndim and len(last.target) == len(given) * max(1, len(last.target) // max(1, len(given))):
+            self._keep(given, last.target.reshape(len(given), *_per_sample(last.target, len(given))))
 
-    def _learn_loss(self, name: str, values: torch.Tensor, outputs: torch.Tensor, settings: dict[str, Any]) -> bool:
+    def _is_all_of(self, loss: float, value: float) -> bool:
+        """Whether what is learnt from is the value of the loss function, up to a factor that is the same in every batch."""
+        if not (math.isfinite(loss) and math.isfinite(value)) or value == 0:
+            return True
+        factor = loss / value
+        self._factor = factor if self._factor is None else self._factor
+        return math.isclose(factor, self._factor, rel_tol=SAME_FACTOR)
+
+    def _learn_loss(self, asked: _Asked, outputs: torch.Tensor) -> bool:
+        name, values, target, settings, _ = asked
         if values.numel() != outputs.numel():
             return False
         for between, function in BETWEEN.items():
             if torch.allclose(function(outputs).reshape(values.shape), values, rtol=1e-4, atol=1e-5, equal_nan=True):
                 self.loss_name = " of ".join(part for part in (name, between) if part)
-                self.loss = functools.partial(_replayed, name, between, tuple(values.shape[1:]), settings)
+                paired = name in ELEMENTWISE and values.shape == target.shape
+                sign = -1.0 if (self._factor or 1.0) < 0 else 1.0
+                self.loss = functools.partial(_replayed, name, between, tuple(values.shape[1:]), settings, paired, sign)
                 self.loss.__module__ = "torch.nn.functional"  # type: ignore[attr-defined]
                 return True
         return False
@@ -147,9 +175,10 @@ class Capture:
     def _around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def observed(*args: Any, **kwargs: Any) -> Any:
-            if self.open and torch.is_grad_enabled():
-                self.asked(name, args, kwargs)
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            if not torch.compiler.is_compiling() and self.open and torch.is_grad_enabled() and not transforming():
+                self.asked(name, args, kwargs, result)
+            return result
 
         return observed
 
@@ -165,19 +194,35 @@ def _parameters(kind: type) -> set[str]:
     return set(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
 
 
-def _replayed(name: str, between: str, shape: tuple[int, ...], settings: dict[str, Any], outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The captured loss on a model's outputs: what lay between them, and the shape that the loss was given."""
+def _replayed(
+    name: str, between: str, shape: tuple[int, ...], settings: dict[str, Any], paired: bool, sign: float, outputs: torch.Tensor, y: torch.Tensor
+) -> torch.Tensor:
+    """The captured loss on a model's outputs: what lay between them, the shapes that the loss was given, and the sign of what was learnt from."""
     values = BETWEEN[between](outputs)
     values = values.reshape(-1, *shape)
+    if name in ELEMENTWISE:
+        y = y.to(values.dtype)
+        y = y.reshape(values.shape) if paired and y.numel() == values.numel() else y
     y = y.reshape(-1) if name in ("cross_entropy", "nll_loss") and y.is_floating_point() is False and len(y) != len(values) else y
-    return getattr(functional, name)(values, y, **settings)  # type: ignore[no-any-return]
+    return sign * getattr(functional, name)(values, y, **settings)  # type: ignore[no-any-return]
 
 
-def task_of(capture: Capture) -> str:
-    """The task that the loss and the labels tell."""
-    y = capture.y[0]
-    if any(capture.loss_name.startswith(name) for name in REGRESSION):
+def task_of(capture: Capture) -> str | None:
+    """The task that the loss and the labels tell; None where it is none that can be replayed, such as a class for each pixel."""
+    y, name = capture.y[0], capture.loss_name
+    if any(name.startswith(known) for known in REGRESSION):
         return "regression"
-    if capture.loss_name.startswith("binary") and y.ndim > 1 and y.shape[1] > 1:
-        return "multilabel"
-    return "language_model" if y.ndim == 2 and not y.is_floating_point() else "classification"
+    if name.startswith("binary"):
+        return _task_of_shares(y, name)
+    if y.ndim == 1:
+        return "classification"
+    return None if y.ndim > 2 else "classification" if y.is_floating_point() else "language_model"
+
+
+def _task_of_shares(y: torch.Tensor, name: str) -> str | None:
+    """Yes or no for one label or several; shares between them are numbers to come close to, where outputs are shares too."""
+    if not bool(((y == 0) | (y == 1)).all()):
+        return None if "logits" in name else "regression"
+    if y.ndim > 2:
+        return None
+    return "multilabel" if y.ndim == 2 and y.shape[1] > 1 else "classification"

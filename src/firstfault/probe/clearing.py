@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+FEWEST = 3
+
 
 class Clearing:
     """Remembers for each optimizer a parameter with a gradient, and sees whether it is still there at the next backward pass."""
@@ -13,15 +15,21 @@ class Clearing:
     def __init__(self) -> None:
         self._held: dict[int, torch.Tensor] = {}            # by optimizer, the parameter that is looked at
         self._used: dict[int, torch.Tensor] = {}            # by optimizer, where its last step has used it and nobody has cleared it since
+        self._added: set[int] = set()                       # by optimizer, where a backward pass has added to what was not cleared
+        self._counts: dict[int, tuple[int, int]] = {}       # by optimizer, its steps and the stale ones
 
     def before_backward(self) -> None:
         """Forget the gradients that were cleared since the steps that used them."""
         if self._used:
             self._used = {key: value for key, value in self._used.items() if _has_gradient(value)}
+            self._added = set(self._used)
 
     def stepped(self, key: int, values: Sequence[torch.Tensor]) -> bool:
         """Note a step with these parameters, small ones first; whether it used the gradients of the step before once more."""
-        stale = key in self._used
+        stale = key in self._added                          # without a backward pass in between, gradients were put there, and not added
+        self._added.discard(key)
+        steps, before = self._counts.get(key, (0, 0))
+        self._counts[key] = steps + 1, before + stale
         held = self._held.get(key)
         if held is None or held.grad is None:
             held = next((value for value in values if _has_gradient(value)), None)
@@ -31,6 +39,10 @@ class Clearing:
         else:
             self._held[key] = self._used[key] = held
         return stale
+
+    def worst(self) -> float:
+        """The largest share of stale steps, of an optimizer with at least 3."""
+        return max((stale / (steps - 1) for steps, stale in self._counts.values() if steps >= FEWEST), default=0.0)
 
 
 def _has_gradient(value: torch.Tensor) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules import module as modules
 
+from firstfault.probe.readable import transforming
 from firstfault.probe.record import Record
 
 
@@ -42,7 +44,9 @@ class Finder:
         self._handles = []
 
     def _entered(self, module: nn.Module, inputs: Any) -> None:
-        if self._depth == 0 and not self._paused():
+        if torch.compiler.is_compiling():
+            return
+        if self._depth == 0 and not self._paused() and not transforming():
             if isinstance(module, nn.modules.loss._Loss):
                 name = type(module).__name__
                 if name not in self._record.losses:
@@ -52,4 +56,6 @@ class Finder:
         self._depth += 1
 
     def _left(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         self._depth = max(0, self._depth - 1)

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.probe.capture import LOSSES
 from firstfault.probe.models import is_compiled
+from firstfault.probe.readable import transforming
 
 Tensor = torch.Tensor
 ACTIVATIONS: dict[Any, str] = {
@@ -26,6 +27,12 @@ ACTIVATIONS: dict[Any, str] = {
 }
 SOFTMAX = frozenset({F.softmax, torch.softmax, Tensor.softmax})
 CARRIES = frozenset({F.dropout, torch.dropout, Tensor.to, Tensor.type_as, Tensor.contiguous})
+DROPS: dict[Any, Callable[..., bool]] = {
+    F.dropout: lambda input, p=0.5, training=True, inplace=False: training and p > 0,
+    torch.dropout: lambda input, p, train: train and p > 0,
+    F.scaled_dot_product_attention: lambda query, key, value, attn_mask=None, dropout_p=0.0, **others: dropout_p > 0,
+}
+"""Whether a call of these drops something."""
 PRODUCTS = frozenset({torch.matmul, torch.bmm, Tensor.matmul, Tensor.bmm, Tensor.__matmul__})
 ATTENTION = F.scaled_dot_product_attention
 FAST_IN_EVAL = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
@@ -41,13 +48,16 @@ class FunctionalCalls:
     Args:
         activation: called as `activation(name, kind, outputs)`; kind is the name of the module of the same function.
         attention: called as `attention(name, weights)` with the weights `(heads, queries, keys)` of the first sample.
+        drops: called with the outermost model in which a function of dropout was called.
         failed: called with the reason when a call can't be looked at: then it listens no longer.
     """
 
     def __init__(
-        self, activation: Callable[[str, str, Tensor], None], attention: Callable[[str, Tensor], None], failed: Callable[[str], object]
+        self, activation: Callable[[str, str, Tensor], None], attention: Callable[[str, Tensor], None], drops: Callable[[nn.Module], None],
+        failed: Callable[[str], object],
     ) -> None:
-        self._activation, self._attention, self._failed = activation, attention, failed
+        self._activation, self._attention, self._drops, self._failed = activation, attention, drops, failed
+        self._model: nn.Module | None = None
         self._gave_up, self._calls, self._heard = False, 0, False
         self._handles: list[Any] = []
         self._names: dict[int, str] = {}
@@ -78,10 +88,13 @@ class FunctionalCalls:
         self._leave()
 
     def _entered(self, module: nn.Module, inputs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         if threading.get_ident() != self._thread:
             return
         if self._depth == 0 and not self._gave_up and torch.is_grad_enabled() and _may_listen(module):
             self._calls += 1
+            self._model = module
             self._mode = _Listener(self._called)
             self._mode.__enter__()  # type: ignore[no-untyped-call]
         self._depth += 1
@@ -89,6 +102,8 @@ class FunctionalCalls:
         self._pass(module)
 
     def _left(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
         if threading.get_ident() != self._thread:
             return
         self._depth, self._inside = max(0, self._depth - 1), max(0, self._inside - (id(module) in self._opaque))
@@ -104,7 +119,7 @@ class FunctionalCalls:
     def _leave(self) -> None:
         if self._mode is not None:
             self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        self._mode, self._after, self._count, self._weights = None, "", 0, []
+        self._mode, self._model, self._after, self._count, self._weights = None, None, "", 0, []
 
     def _called(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         if self._gave_up:
@@ -116,6 +131,9 @@ class FunctionalCalls:
             self._failed(f"{function.__name__}: {type(error).__name__}")
 
     def _hear(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        if function in DROPS and not self._inside and self._model is not None and DROPS[function](*args, **kwargs):
+            self._heard = True
+            self._drops(self._model)
         if function in CARRIES:                             # dropout of attention weights is mostly a module
             self._weights += [(result, weights) for known, weights in self._weights if args and args[0] is known and result is not known]
         elif not self._inside and torch.is_grad_enabled() and isinstance(result, Tensor) and result.is_floating_point():
@@ -180,7 +198,7 @@ def attention_weights(
 
 def _may_listen(model: nn.Module) -> bool:
     """Whether listening to a model changes no number: nothing is compiled, and no part of it takes another path when nobody listens."""
-    if isinstance(model, nn.modules.loss._Loss) or torch.compiler.is_compiling() or _something_is_compiled():
+    if isinstance(model, nn.modules.loss._Loss) or transforming() or _something_is_compiled():
         return False
     return not any(is_compiled(module) or (isinstance(module, FAST_IN_EVAL) and not module.training) for module in model.modules())
 

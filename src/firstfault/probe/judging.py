@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.check import checks_of, run_check
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import walk
@@ -23,6 +24,7 @@ from firstfault.target import Target, Training
 from firstfault.verdict import Outcome, Verdict, conclude
 
 LAYERS = (Layer.MODEL, Layer.TRAINING)
+OF_SCALES = "missing_normalisation"
 FEWEST = 32
 MOST_STEPS = 300
 HELD_OUT = 5
@@ -35,9 +37,12 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
 
     training = _training(capture, record)
     why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
-    task: Any = "classification" if why_not else task_of(capture)
+    told = None if why_not else task_of(capture)
+    task: Any = told or "classification"
+    why_not = why_not or ("" if told else "its labels are neither numbers, nor classes of samples or tokens")
     subject = Subject(Target(name, task=task, training=training, root=root), folder)
-    crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if isinstance(crash, Exception) else None
+    failed = isinstance(crash, Exception) or (isinstance(crash, SystemExit) and crash.code not in (None, 0))
+    crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
     if why_not or capture.model is None or model is None:
         subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
         subject.built["trained"] = Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else subject.built["_made"]
@@ -45,9 +50,17 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
         return subject
     recipe = recipe_of(capture, capture.model, task, training, root)
     subject.built["_made"] = recipe, tuple(range(recipe.classes))
-    subject.built["trained"] = _trained(recipe, model, record, crashed)
+    if capture.optimizer is None and not crashed and not _as_it_began(capture.model, model):
+        subject.built["trained"] = Missing("the training can't be replayed: the loop changes its weights by itself")
+        subject.built["record"] = record
+    else:
+        subject.built["trained"] = _trained(recipe, model, record, crashed)
     subject.built["capture"] = capture
     return subject
+
+
+def _as_it_began(start: nn.Module, model: nn.Module) -> bool:
+    return all(torch.equal(first, last) for first, last in zip(start.parameters(), model.parameters(), strict=False))
 
 
 def recipe_of(capture: Capture, start: nn.Module, task: str, training: Training, root: Path) -> Recipe:
@@ -97,18 +110,33 @@ def _trained(recipe: Recipe, model: nn.Module, record: Record, crash: UserCodeEr
     return trained
 
 
+def _scales(subject: Any) -> LayerReport:
+    """Whether the captured batches are on a scale to learn from: what of the preprocessing shows in them."""
+    started = time.perf_counter()
+    entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
+    found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))
+    return LayerReport(Layer.PREPROCESSING, found, time.perf_counter() - started)
+
+
 def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
-    """The verdict over the model and training layers of a watched loop."""
+    """The verdict over the model and training layers of a watched loop, and over the scale of its inputs, where that is wrong."""
     from firstfault.ablation.confirm import confirm
     from firstfault.session import examine
 
     started = time.perf_counter()
-    replayable = not isinstance(subject.built["_made"], Exception)
+    stepped = getattr(subject.built.get("capture"), "optimizer", None) is not None
+    replayable = stepped and not any(isinstance(subject.built[part], Exception) for part in ("_made", "trained"))
 
     def test(report: LayerReport) -> list[Outcome]:
         return list(confirm(subject, report)) if swaps and replayable else []
 
-    found = walk(lambda layer: examine(layer, subject, subject.depth), test, layers=LAYERS)
+    scales = _scales(subject) if replayable else None
+    layers = (Layer.PREPROCESSING, *LAYERS) if scales is not None and scales.failures else LAYERS
+
+    def look(layer: Layer) -> LayerReport:
+        return scales if layer is Layer.PREPROCESSING and scales is not None else examine(layer, subject, subject.depth)
+
+    found = walk(look, test, layers=layers)
     return conclude(
         subject.target.name, list(found.reports), list(found.faults), seconds=time.perf_counter() - started, safety=None, outcomes=found.outcomes
     )

@@ -13,6 +13,7 @@ from torch.nn import functional
 from firstfault.probe.birthplace import LossCall
 from firstfault.probe.capture import LOSSES
 from firstfault.probe.patching import replace
+from firstfault.probe.readable import transforming
 from firstfault.probe.record import Record
 
 
@@ -33,7 +34,7 @@ class LossCalls:
         @functools.wraps(function)
         def observed(*args: Any, **kwargs: Any) -> Any:
             value = function(*args, **kwargs)
-            if not self._paused():
+            if not torch.compiler.is_compiling() and not self._paused() and not transforming():
                 if torch.is_grad_enabled():
                     if name not in self._record.losses:
                         self._record.losses.append(name)

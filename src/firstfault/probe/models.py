@@ -84,7 +84,7 @@ class Models:
         """‖w − w_start‖ / ‖w_start‖ by parameter."""
         return {
             name: float((self.parameters[name].detach() - start).norm()) / max(float(start.norm()), 1e-8)
-            for name, start in self.start.items() if self.parameters[name].shape == start.shape
+            for name, start in self.start.items() if self.parameters[name].shape == start.shape and not start.is_meta
         }
 
 

@@ -16,6 +16,8 @@ SMALLEST = 1e-12
 JUDGED = 1e-6
 MOST = 16_384
 FEW_ROWS = 8
+HALVES = (torch.float16, torch.bfloat16)
+SHORT = (*HALVES, torch.float32)
 
 
 class Norms:
@@ -44,9 +46,11 @@ class Norms:
 
     def take(self, key: int, values: Tensors) -> None:
         """Take what a step will use: gradients and weights."""
+        if not values:
+            return
         self.keep(values)
-        gradients = [value.grad for value in values if value.grad is not None]
-        self._taken[key] = values, torch._foreach_norm(gradients), torch._foreach_norm([self._before[id(value)] for value in values])
+        gradients = [_stored(value.grad) for value in values if value.grad is not None]
+        self._taken[key] = values, _norms(gradients), _norms([self._before[id(value)] for value in values])
         if self._samples is not None:
             named = [(self._models.names[id(value)], value) for value in values]
             self._samples.take("gradients", ((name, value.grad) for name, value in named if value.grad is not None))
@@ -59,12 +63,12 @@ class Norms:
             return True
         self._kept -= set(map(id, values))
         changes = [self._before[id(value)].sub_(_part(value)) for value in values]
-        rows = torch.stack([torch.stack(list(part)).float().cpu() for part in (gradients, sizes, torch._foreach_norm(changes))]).T.tolist()
+        rows = torch.stack([_together(part) for part in (gradients, sizes, _norms(changes))]).T.tolist()
         record, ratios = self._record, []
         for value, (gradient, size, change) in zip(values, rows, strict=True):
             entry = record.parameters.setdefault(self._models.names[id(value)], Parameter(value.numel()))
             entry.gradient.add(step, gradient)
-            entry.weight.add(step, size * (value.numel() / self._before[id(value)].numel()) ** 0.5)
+            entry.weight.add(step, size * (value.numel() / max(1, self._before[id(value)].numel())) ** 0.5)
             entry.update.add(step, change / max(size, SMALLEST))
             if size > JUDGED:
                 ratios.append(change / size)
@@ -83,6 +87,23 @@ class Norms:
             record.in_optimizer[name] = record.in_optimizer.get(name, False) or id(value) in held
             if not record.had_gradient.get(name):
                 record.had_gradient[name] = value.grad is not None and bool(_stored(value.grad).any())
+
+
+def has_norms(value: torch.Tensor) -> bool:
+    """Whether norms are taken of a weight with its gradient: of one with sparse gradients where it is looked at as a whole."""
+    return value.grad is not None and (not value.grad.is_sparse or value.numel() <= MOST)
+
+
+def _norms(values: Tensors) -> Tensors:
+    """The norm of each tensor; that of half precision in single, where its square would overflow or be rounded."""
+    short = any(value.dtype in HALVES for value in values) and all(value.dtype in SHORT for value in values)
+    return torch._foreach_norm(list(values), 2, torch.float32) if short else torch._foreach_norm(list(values))
+
+
+def _together(norms: Tensors) -> torch.Tensor:
+    """Norms as one tensor of the processor, in one transfer where they are of one device and type."""
+    alike = len({(norm.device, norm.dtype) for norm in norms}) == 1
+    return torch.stack(list(norms)).cpu().double() if alike else torch.stack([norm.cpu().double() for norm in norms])
 
 
 def _part(value: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -68,3 +69,23 @@ class Optimizers:
     def held(self) -> set[int]:
         """Ids of all parameters that an optimizer holds."""
         return {id(value) for values in self._held.values() for value in values}
+
+
+def with_closure(args: Any, kwargs: Any, after: Callable[[], None]) -> tuple[Any, Any] | None:
+    """The arguments of a step with a closure that calls `after` at its end, as in every step of Lightning; None where there is no closure."""
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    if closure is None:
+        return None
+
+    def observed() -> Any:
+        loss = closure()
+        after()
+        return loss
+
+    return (args, {**kwargs, "closure": observed}) if "closure" in kwargs else ((args[0], observed, *args[2:]), kwargs)
+
+
+def is_skipped(optimizer: Any) -> bool:
+    """Whether a gradient scaler has told a fused optimizer to change nothing in this step."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)

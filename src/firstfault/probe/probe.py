@@ -20,15 +20,20 @@ from firstfault.probe.finder import Finder
 from firstfault.probe.hook import Hook
 from firstfault.probe.loading import Loading
 from firstfault.probe.loss_calls import LossCalls
-from firstfault.probe.models import Models, is_compiled, modal_parts
-from firstfault.probe.norms import Norms
-from firstfault.probe.optimizers import Optimizers
+from firstfault.probe.models import Models, is_compiled
+from firstfault.probe.norms import Norms, has_norms
+from firstfault.probe.optimizers import Optimizers, is_skipped, with_closure
+from firstfault.probe.own_updates import OwnUpdates
 from firstfault.probe.pace import Pace
 from firstfault.probe.patching import replace
 from firstfault.probe.phases import Phases
+from firstfault.probe.readable import transforming
 from firstfault.probe.record import Record
 from firstfault.probe.samples import Samples
 from firstfault.probe.tripwire import Tripwire
+from firstfault.probe.validation import Validation
+
+MOST_PASSES = 8                                             # backward passes of a step: the others of an accumulation are like them
 
 
 class Probe:
@@ -56,22 +61,23 @@ class Probe:
         self.models = Models()
         self.split: str | None = None                   # whose batch is in hand, where a loader tells
         self._pace = Pace(every)
-        self._paused = self._sampling = self._skips = False
+        self._paused = self._sampling = self._skips = self._told = False
         self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
         self._losses = LossCalls(self.record, self._is_paused)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._norms = Norms(self.record, self.models, samples)
-        self._looker = Looker(self.record, samples)
+        self._validation = Validation(self.record)
+        self._looker = Looker(self.record, samples, self._validation.drops)
         self._clearing = Clearing()
+        self._own = OwnUpdates(self.record, self.models, self._norms, self._clearing)
         self._phases = Phases(self.record)
         self._loading = Loading(self.record, self._phases, capture, self._is_paused)
         self._optimizers = Optimizers(self.record, self.models)
-        self._modal: dict[int, list[nn.Module]] = {}
         self._hooked: list[Any] = []
         self._learning_from: str | None = None
         self._loss = float("nan")
         self._began: float | None = None
-        self._rounds = 0
+        self._rounds = self._passes = 0
 
     @contextlib.contextmanager
     def observe(self, model: nn.Module | None = None, recipe: Any = None) -> Iterator[None]:
@@ -115,10 +121,7 @@ class Probe:
         return self._paused
 
     def _patch(self) -> list[Callable[[], None]]:
-        handles = [
-            register_optimizer_step_pre_hook(self._before_step),
-            register_optimizer_step_post_hook(self._after_step),
-        ]
+        handles = [register_optimizer_step_pre_hook(self._before_step), register_optimizer_step_post_hook(self._after_step)]
         return [handle.remove for handle in handles] + [
             replace(torch.autograd, "backward", self._around_backward),
             *self._loading.patches(),
@@ -132,7 +135,7 @@ class Probe:
         self.record.models.append(type(model).__name__)
         if is_compiled(model):
             self.record.passed_over["activations"] = "torch.compile: hooks inside a compiled model would break its graph"
-        self._modal[id(model)] = modal_parts(model)
+        self._validation.meet(model)
         self._hooked += [
             model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True), model.register_forward_hook(Hook(self._after_forward)),
         ]
@@ -143,24 +146,26 @@ class Probe:
     # ------------------------------------------------------------------ forward, backward
 
     def _before_forward(self, model: nn.Module, args: Any, kwargs: Any) -> None:
-        if self._paused:
+        if self._paused or transforming():
             return
         learns = torch.is_grad_enabled()
-        if learns and self._began is None:
-            self._began = time.perf_counter()
         self._tripwire.called(model, args, kwargs, learns)
-        if learns and self.capture is not None and self.capture.open:
+        if not learns:
+            return
+        self._validation.learns(model, (args, kwargs))
+        if self._began is None:
+            self._began = time.perf_counter()
+        if self.capture is not None and self.capture.open:
             self.capture.called(model, args, kwargs)
 
     def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
-        if self._paused:
+        if self._paused or transforming():
             return
         if torch.is_grad_enabled():
             if self.capture is not None and self.capture.open:
                 self.capture.answered(outputs)
-        elif parts := self._modal.get(id(model)):
-            self.record.validation_batches += 1
-            self.record.validated_in_train_mode += any(part.training for part in parts)
+        else:
+            self._validation.called(model, inputs)
 
     def _around_backward(self, backward: Callable[..., Any]) -> Callable[..., Any]:
         def observed(tensors: Any, *args: Any, **kwargs: Any) -> Any:
@@ -171,17 +176,27 @@ class Probe:
             try:
                 return backward(tensors, *args, **kwargs)
             finally:
+                self._after_backward()
                 self._phases.end("backward")
 
         return observed
 
     def _before_backward(self, loss: torch.Tensor) -> None:
+        if self._own.made(self._loss, sampled=self._sampling):
+            self._end_round()
         self.record.backwards += 1
         self._learning_from = self.split
         self._clearing.before_backward()
-        if self.capture is not None and self.capture.open:
-            self.capture.learnt()
         self._loss = self._tripwire.before_backward(loss)
+        if self.capture is not None and self.capture.open:
+            self.capture.learnt(self._loss)
+
+    def _after_backward(self) -> None:
+        self._passes += 1
+        if self._passes == MOST_PASSES and self._sampling:
+            self._looker.end()
+            self._finder.end()
+        self._own.after_backward(sampled=self._sampling)
 
     # ------------------------------------------------------------------ steps
 
@@ -189,34 +204,22 @@ class Probe:
         if self._paused or not self._optimizers.enters(optimizer):
             return None
         self._losses.close_validation(self.record.steps)
-        self._skips = _is_skipped(optimizer)
+        self._skips = is_skipped(optimizer)
         self.record.steps_on_validation += self._learning_from == "validation"
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if closure is None:
+        changed = with_closure(args, kwargs, lambda: self._look_at_gradients(optimizer))
+        if changed is None:
             self._look_at_gradients(optimizer)
-            return None
-        observed = self._around_closure(closure, optimizer)
-        return (args, {**kwargs, "closure": observed}) if "closure" in kwargs else ((args[0], observed, *args[2:]), kwargs)
-
-    def _around_closure(self, closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
-        """A closure calls the model, and has the step's gradients only after its call, as in every step of Lightning."""
-        if self._sampling:
+        elif self._sampling:                                # a closure has the step's gradients only after its call
             self._norms.keep(value for group in optimizer.param_groups for value in group["params"] if value.requires_grad)
-
-        def observed() -> Any:
-            loss = closure()
-            self._look_at_gradients(optimizer)
-            return loss
-
-        return observed
+        return changed
 
     def _look_at_gradients(self, optimizer: Any) -> None:
         self._know(optimizer)
-        values = [value for value in self._optimizers.parameters(optimizer) if value.grad is not None and not value.grad.is_sparse]
+        held = self._optimizers.parameters(optimizer)
         if not self._skips:
-            self._tripwire.before_update(values)
-        if self._sampling and values:
-            self._norms.take(id(optimizer), values)
+            self._tripwire.before_update([value for value in held if value.grad is not None and not value.grad.is_sparse])
+        if self._sampling:
+            self._norms.take(id(optimizer), list(filter(has_norms, held)))
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._paused or not self._optimizers.leaves(optimizer):
@@ -227,26 +230,35 @@ class Probe:
         if self._sampling and not self._norms.pull(id(optimizer), record.steps):
             self._tripwire.bad_update(record.steps)
         record.stale_steps += self._clearing.stepped(id(optimizer), values)           # a closure clears and learns within the step
+        record.stale_share = self._clearing.worst()
         self._tripwire.updated(optimizer, values)
         if self._began is not None:
             record.seconds.add(record.steps, time.perf_counter() - self._began)
             self._began = None
         record.loss.add(record.steps, self._loss)
-        record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
-        if self._optimizers.is_first(optimizer):
+        if self._optimizers.is_first(optimizer):            # rates of several optimizers are no schedule
+            record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
             self._end_round()
+        if self._tripwire.tripped and not self._told:
+            self._tell()
         self._phases.end("optimizer")
 
     def _end_round(self) -> None:
         self._rounds += 1
+        self._passes = 0
         if self._sampling:
             self._stop_sampling()
             self._looker.pull(self.record.steps)
             self._note_gradients()
-            if self.on_sample is not None:
-                self.on_sample(self.record.steps)
+            self._tell()
         if self._pace.samples(self._rounds + 1):
             self._sample_next()
+
+    def _tell(self) -> None:
+        """Tell of a sampled step, and of the one in which a value was not finite for the first time."""
+        self._told = self._tripwire.tripped
+        if self.on_sample is not None:
+            self.on_sample(self.record.steps)
 
     def _sample_next(self) -> None:
         self._sampling = True
@@ -281,15 +293,8 @@ class Probe:
         self._tripwire.settle()
         self._note_gradients()
         self.record.moved = self.models.moved()
-        if self.folder is None:
-            return
-        from firstfault.probe.tensorboard import write_tensorboard
+        if self.folder is not None:
+            from firstfault.probe.tensorboard import write_tensorboard
 
-        (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
-        write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)
-
-
-def _is_skipped(optimizer: Any) -> bool:
-    """Whether a gradient scaler has told a fused optimizer to change nothing in this step."""
-    found = getattr(optimizer, "found_inf", None)
-    return found is not None and bool(found)
+            (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
+            write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)

@@ -66,7 +66,9 @@ class Record:
     input, activation, loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name.
     `stale_steps` counts optimizer steps whose gradients still held those of the step before.
     `steps_on_validation` counts optimizer steps whose gradients came from a batch of the validation loader.
-    `validated_in_train_mode` counts validation batches seen with the model in train mode.
+    `validated_in_train_mode` counts validation batches seen with the model in train mode; `validation_size` is the largest of them over the largest
+    batch that was learnt from, `learning_models` the number of models called with gradients on.
+    `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
     first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less the first of each pass;
@@ -110,6 +112,14 @@ class Record:
     steps_on_validation: int = 0
     validation_batches: int = 0
     validated_in_train_mode: int = 0
+    validation_size: float = 0.0
+    learning_models: int = 0
+    stale_share: float = 0.0
+
+    def model_of(self, name: str) -> str:
+        """Which of several models a module or parameter is of: the first has no name of its own."""
+        first = name.partition(".")[0]
+        return first if any(first.startswith(model) for model in self.models[1:]) else ""
 
     def loss_ends(self) -> tuple[float, float]:
         """Mean loss of the first and of the last tenth of the steps; NaN without steps."""
