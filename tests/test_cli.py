@@ -210,7 +210,7 @@ def test_a_sweep_that_is_struck_down_is_resumed(project):
     """After Ctrl-C, and after kill -9 in a training that also tore the journal, what has ended is not trained again."""
     from firstfault.ablation.sweep import sweep
     from firstfault.subject import Subject
-    from firstfault.target import load_target
+    from firstfault.target_file import load_target
 
     settings = ("--factors", "lower_rate,longer", "--seeds", "2")
     assert "`--resume` goes on" in strike(project, signal.SIGINT, "training 2 of 6", *settings, code=130)

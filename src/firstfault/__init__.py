@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from firstfault.target import Safety as Safety
     from firstfault.target import Target as Target
     from firstfault.target import Training as Training
-    from firstfault.target import load_target as load_target
+    from firstfault.target_file import load_target as load_target
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Split": "splits", "Splits": "splits",
     "Data": "target", "Deployment": "target", "Safety": "target", "Sql": "sql", "Target": "target",
-    "Training": "target", "TrainingStopped": "errors", "load_target": "target", "watch": "probe.watch",
+    "Training": "target", "TrainingStopped": "errors", "load_target": "target_file", "watch": "probe.watch",
 }
 __all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "TrainingStopped", "load_target", "watch"]
 

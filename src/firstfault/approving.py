@@ -25,9 +25,16 @@ class Proposal:
     new: bool
 
     def write(self) -> None:
-        """Make it the approved suite."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.suite, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Make it the approved suite.
+
+        Raises:
+            TargetError: where the file can't be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self.suite, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise TargetError(f"the expectations {self.path} must be writable, but: {error.strerror}") from error
 
 
 def propose(target: Any) -> Proposal:

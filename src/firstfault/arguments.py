@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Mapping
+from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
@@ -39,6 +42,49 @@ def expect_preprocess(name: str, value: Any) -> None:
     expect(value is None or hasattr(value, "transform") or callable(value), name, value, expected)
 
 
+def expect_loss(value: Any) -> None:
+    """A loss to call, and not the class that one is made of."""
+    expect_callable("training.loss", value)
+    expect(not (isinstance(value, type) and hasattr(value, "forward")), "training.loss", value, "an object, such as nn.CrossEntropyLoss()")
+
+
+def expect_factory(value: Any) -> None:
+    """A function that builds the network, and not a network."""
+    expected = "a function () -> nn.Module"
+    expect_callable("model", value, expected)
+    expect(isinstance(value, type) or not hasattr(value, "state_dict"), "model", value, f"{expected}, such as the network's class")
+
+
+def expect_column(name: str, value: Any) -> None:
+    """The name of one column, or None."""
+    expect(isinstance(value, Hashable), name, value, "the name of one column")
+
+
+def expect_several(name: str, value: Any, expected: str) -> None:
+    """A list, and not one text."""
+    expect(isinstance(value, Iterable) and not isinstance(value, str | Path), name, value, expected)
+
+
+def expect_seed(name: str, value: Any) -> None:
+    """A number that NumPy and torch both take as a seed."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**32
+    expect(whole, name, value, "a whole number of at least 0 and below 2**32")
+
+
+def expect_metric(value: Any) -> None:
+    """A metric's name, a callable, or None."""
+    from firstfault.metrics import METRICS
+
+    known = value is None or (value in METRICS if isinstance(value, str) else callable(value))
+    expect(known, "training.metric", value, f"one of {', '.join(METRICS)}, or a callable")
+
+
+def expect_thresholds(value: Any) -> None:
+    """Numbers by name, by check."""
+    held = isinstance(value, Mapping) and all(isinstance(numbers, Mapping) for numbers in value.values())
+    expect(held, "thresholds", value, "{check: {name: number}}")
+
+
 def _brief(value: Any) -> str:
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}…"

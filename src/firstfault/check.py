@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from firstfault import progress
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, user_frame
+from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, TargetError, UserCodeError, user_frame
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.privacy import masked_text
 
@@ -245,8 +245,9 @@ def run_check(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list
         findings.append(entry._finding(skipped(str(error))) if later else _raised(error))
     except FirstfaultError:
         raise
-    except Exception as error:
-        findings.append(_crashed(entry, subject, error))
+    except USER_ERRORS as error:
+        early = isinstance(error, SystemExit) and entry.layer.rank < Layer.TRAINING.rank      # the model's own layer, or training, will say so
+        findings.append(entry._finding(skipped(f"the target's code left by sys.exit({error})")) if early else _crashed(entry, subject, error))
     return [private(finding, subject) for finding in findings] or [entry._finding(skipped("it found nothing to look at"))]
 
 
@@ -264,6 +265,7 @@ def _hiding(subject: Any) -> Callable[[str], str]:
 
 
 def _raised(error: UserCodeError) -> Finding:
+    declared = isinstance(error.__cause__, TargetError)
     return Finding(
         check=f"{error.part}_raises",
         layer=error.layer,
@@ -271,13 +273,14 @@ def _raised(error: UserCodeError) -> Finding:
         message=str(error),
         where=error.frame or error.part,
         faults={"user_code_raises": 1.0},
-        fix=f"make {error.part} run on its own; the message above is the exception it raised",
+        fix=f"mend {error.part} as the message says" if declared
+        else f"make {error.part} run on its own; the message above is the exception it raised",
     )
 
 
-def _crashed(entry: Check, subject: Any, error: Exception) -> Finding:
+def _crashed(entry: Check, subject: Any, error: BaseException) -> Finding:
     root = getattr(getattr(subject, "target", None), "root", None)
-    if root is not None and user_frame(error, root):
+    if root is not None and (user_frame(error, root) or isinstance(error, SystemExit)):
         return _raised(UserCodeError(entry.layer, entry.layer.value, error, root))
     logger.warning("check %s crashed\n%s", entry.name, _hiding(subject)("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
     return Finding(

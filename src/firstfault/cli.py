@@ -5,19 +5,30 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from firstfault.verdict import Verdict
-
-EXIT_HEALTHY, EXIT_FAULTY, EXIT_BAD_CALL, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+from firstfault.cli_options import (
+    EXIT_BAD_CALL,
+    EXIT_FAILED,
+    EXIT_FAULTY,
+    EXIT_INTERRUPTED,
+    LAST_PORT,
+    DepthName,
+    EngineName,
+    JsonOption,
+    LayerName,
+    SetOption,
+    TargetArgument,
+    exit_code,
+    pairs_of,
+    refuse,
+    write_json,
+)
 
 app = typer.Typer(
     name="firstfault",
@@ -29,37 +40,6 @@ app = typer.Typer(
 )
 
 
-class DepthName(StrEnum):
-    """How much a run may cost."""
-
-    QUICK = "quick"
-    STANDARD = "standard"
-    DEEP = "deep"
-
-
-class LayerName(StrEnum):
-    """A layer, or safety."""
-
-    DATA = "data"
-    PREPROCESSING = "preprocessing"
-    MODEL = "model"
-    TRAINING = "training"
-    DEPLOYMENT = "deployment"
-    SAFETY = "safety"
-
-
-class EngineName(StrEnum):
-    """Where the trainings of a sweep run."""
-
-    THREADS = "threads"
-    PROCESSES = "processes"
-    RAY = "ray"
-
-
-TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
-
-
 @app.command()
 def debug(
     target: TargetArgument,
@@ -69,23 +49,22 @@ def debug(
     where: Annotated[str | None, typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0")] = None,
     set_: SetOption = None,
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the verdict to this file")] = None,
+    json_file: JsonOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the report in a browser")] = False,
 ) -> None:
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
     from firstfault.console import watch_debug
 
     if where is not None and only is not LayerName.MODEL:
-        _refuse("--where must come with --only model, since only the model layer tests a submodule alone")
+        refuse("--where must come with --only model, since only the model layer tests a submodule alone")
     ended = watch_debug(
         target, depth=depth.value, keep_going=keep_going, only=only.value if only else None,
-        overrides=_pairs(set_), dataset=dataset, where=where,
+        overrides=pairs_of(set_), dataset=dataset, where=where,
     )
-    if json_file is not None:
-        json_file.write_text(json.dumps(ended.verdict.to_json(), indent=1))
+    write_json(json_file, ended.verdict.to_json())
     if open_ and ended.report:
         typer.launch(ended.report)
-    raise typer.Exit(_exit_code(ended.verdict))
+    raise typer.Exit(exit_code(ended.verdict))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -99,7 +78,7 @@ def run(
         str | None, typer.Option("--on-finding", metavar="ACTIONS", help="what to do while it runs: log, alert, checkpoint, stop; separated by commas")
     ] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the verdict to this file")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
     from rich.console import Console
@@ -108,6 +87,8 @@ def run(
     from firstfault.script import run_script
 
     watched = run_script(script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "")
+    if watched.crash is None and not watched.record.backwards:
+        refuse(f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge")
     if watched.record.stopped:
         typer.echo(f"an action ended the training at {watched.record.stopped}", err=True)
     interrupted = isinstance(watched.crash, KeyboardInterrupt)
@@ -115,9 +96,8 @@ def run(
     report = watched.report()
     Console().print(render_verdict(verdict))
     typer.echo(f"report {report}")
-    if json_file is not None:
-        json_file.write_text(json.dumps(verdict.to_json(), indent=1))
-    raise typer.Exit(EXIT_INTERRUPTED if interrupted else _exit_code(verdict))
+    write_json(json_file, verdict.to_json())
+    raise typer.Exit(EXIT_INTERRUPTED if interrupted else exit_code(verdict))
 
 
 @app.command()
@@ -132,22 +112,21 @@ def sweep(
     workers: Annotated[int, typer.Option("--workers", "--jobs", min=1, help="trainings side by side")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the last sweep of this target")] = False,
     set_: SetOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the table to this file")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Change a target, one thing at a time, by a grid or by a search, and compare with the noise between seeds."""
     from firstfault.console import watch_sweep
 
-    names = [name.strip() for name in factors.split(",")] if factors else None
+    names = [name.strip() for name in factors.split(",")] if factors is not None else None
     try:
         result = watch_sweep(
-            target, overrides=_pairs(set_), factors=names, grid=grid, tune=tune, seeds=seeds, trials=trials,
+            target, overrides=pairs_of(set_), factors=names, grid=grid, tune=tune, seeds=seeds, trials=trials,
             engine=engine.value if engine else None, workers=workers, resume=resume,
         )
     except KeyboardInterrupt:
         typer.echo("firstfault: interrupted; the trainings that have ended are kept, and `--resume` goes on with the others", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    if json_file is not None:
-        json_file.write_text(json.dumps(result, indent=1))
+    write_json(json_file, result)
 
 
 @app.command()
@@ -159,9 +138,9 @@ def expect(
     """Write the expectations that the data suggest, or show what changed; exit 1 when changes await approval."""
     from firstfault.approving import propose
     from firstfault.session import locate
-    from firstfault.target import load_target
+    from firstfault.target_file import load_target
 
-    proposal = propose(load_target(locate(target), _pairs(set_)))
+    proposal = propose(load_target(locate(target), pairs_of(set_)))
     count = len(proposal.suite["expectations"])
     if proposal.new:
         proposal.write()
@@ -181,12 +160,12 @@ def expect(
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="port of the Prefect server and UI")] = 4200,
-    mlflow_port: Annotated[int, typer.Option(help="port of the MLflow server and UI")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="port of the Prefect server and UI")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="port of the MLflow server and UI")] = 5000,
     if_needed: Annotated[bool, typer.Option("--if-needed", help="do nothing when it is already up")] = False,
 ) -> None:
     """Start a Prefect server, an MLflow server and a worker on this machine, with the deployments."""
-    from firstfault.services import running
+    from firstfault.processes import running
     from firstfault.services import up as start
     from firstfault.state import configure_environment
 
@@ -211,7 +190,8 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Say what runs, and where."""
-    from firstfault.services import healthy, running
+    from firstfault.processes import running
+    from firstfault.services import healthy
 
     known = running(_state_here())
     for service in known.values():
@@ -228,9 +208,12 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to wr
 
     file = folder / "target.py"
     if file.exists():
-        _refuse(f"{file} must not exist yet, but it does; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(resources.files("firstfault").joinpath("starter.py.txt").read_text())
+        refuse(f"{file} must not exist yet, but it does; choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(resources.files("firstfault").joinpath("starter.py.txt").read_text())
+    except OSError as error:
+        refuse(f"{folder} must be a folder that can be written, but: {error.strerror}")
     typer.echo(f"wrote {file}; next: firstfault debug {file}")
 
 
@@ -241,7 +224,7 @@ def checks(name: Annotated[str | None, typer.Argument(help="explain this check")
 
     text = listing() if name is None else explain(name)
     if text is None:
-        _refuse(f"there is no check {name!r}; `firstfault checks` lists them")
+        refuse(f"there is no check {name!r}; `firstfault checks` lists them")
     typer.echo(text)
 
 
@@ -264,25 +247,6 @@ def _state_here() -> Any:
     from firstfault.state import state_for
 
     return state_for(Path.cwd())
-
-
-def _pairs(options: list[str] | None) -> dict[str, str]:
-    pairs = {}
-    for option in options or []:
-        key, equals, value = option.partition("=")
-        if not equals:
-            _refuse(f"--set must be K=V, but got {option!r}")
-        pairs[key.strip()] = value
-    return pairs
-
-
-def _exit_code(verdict: Verdict) -> int:
-    return {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY}.get(verdict.status.value, EXIT_FAILED)
-
-
-def _refuse(sentence: str) -> NoReturn:
-    typer.echo(f"firstfault: {sentence}", err=True)
-    raise typer.Exit(EXIT_BAD_CALL)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal while a flow runs: the layers live, or plain lines without a terminal."""
+"""A flow run for a person in a terminal: what it needs is found first, it is shown while it runs, and its end is told."""
 
 from __future__ import annotations
 
@@ -6,42 +6,20 @@ import logging
 import os
 import shutil
 import threading
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from firstfault import progress
 from firstfault.errors import FirstfaultError
-from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
+from firstfault.live_view import Ended, View
 from firstfault.state import State, configure_environment, state_for
-from firstfault.verdict import Verdict
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
-MARKS = {
-    Status.PASS: ("✓", "green"), Status.WARN: ("!", "yellow"), Status.FAIL: ("✗", "bold red"),
-    Status.ERROR: ("E", "magenta"), Status.SKIPPED: ("–", "dim"),
-}
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a debug run ended: its verdict, and where its files are."""
-
-    verdict: Verdict
-    folder: str
-    report: str | None
-
-
 def watch_debug(
     target: str,
     *,
@@ -68,7 +46,7 @@ def watch_debug(
         state = _enter(place)
         _with_prefect(state)
     view = View(console, f"{name}, {where} alone" if where else name)
-    with _quiet(console), progress.listening(view), view:
+    with _told_when_interrupted(view), _quiet(console), progress.listening(view), view:
         from firstfault.flows.debug import debug
 
         with _told_when_full(state):
@@ -112,7 +90,7 @@ def watch_sweep(target: str, *, overrides: Mapping[str, str], **settings: Any) -
 
 
 def _enter(place: str) -> State:
-    from firstfault.target import is_path, split_spec
+    from firstfault.target_file import is_path, split_spec
 
     path = split_spec(place)[0]
     state = state_for(Path(path).parent if is_path(path) else Path.cwd())
@@ -129,6 +107,17 @@ def _enter(place: str) -> State:
     configure_environment(state)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return state
+
+
+@contextmanager
+def _told_when_interrupted(view: View) -> Iterator[None]:
+    """Say after Ctrl-C where the files of a run are."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"what was measured is in {view.folder}" if view.folder else "nothing was measured yet"
+        Console(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
+        raise
 
 
 @contextmanager
@@ -171,79 +160,6 @@ def _raise(final: Any) -> None:
     if isinstance(error, BaseException):
         raise error
     raise FirstfaultError(f"the flow ended without a verdict, in the state {final.name}: {final.message}")
-
-
-class View:
-    """The layers as they are examined; a listener of `firstfault.progress`."""
-
-    def __init__(self, console: Console, target: str, layers: Sequence[Layer] = LADDER, doing: str = "debugging") -> None:
-        self.console, self.layers, self.title = console, layers, f"{doing} {target}"
-        self.reports: dict[Layer, LayerReport] = {}
-        self.running: Layer | None = None
-        self.text = ""
-        self.ended: Ended | None = None
-        self.started = time.perf_counter()
-        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=8, transient=True)
-
-    def __enter__(self) -> View:
-        if self.console.is_terminal:
-            self._live.start()
-        else:
-            self.console.print(self.title)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
-            self._live.stop()
-
-    def __call__(self, event: progress.Event) -> None:
-        match event:
-            case progress.LayerStarted(layer):
-                self.running, self.text = layer, ""
-            case progress.CheckStarted(_, check, done, total):
-                self.text = f"{check} ({done + 1} of {total})"
-            case progress.Step(layer, text):
-                self.running, self.text = layer, text
-                self._line(f"  {text}")
-            case progress.Found(finding) if finding.status in (Status.FAIL, Status.WARN, Status.ERROR):
-                self._line(f"  {MARKS[finding.status][0]} {finding.check}: {finding.message}")
-            case progress.LayerEnded(report):
-                self.reports[report.layer], self.running = report, None
-                self._line(f"{MARKS[report.status][0]} {report.layer} {report.seconds:.1f} s")
-            case progress.Concluded(verdict, folder, report_file):
-                self.ended = Ended(verdict, folder, report_file)
-
-    def _line(self, text: str) -> None:
-        if not self.console.is_terminal:
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _render(self) -> Group:
-        table = Table.grid(padding=(0, 1))
-        shown = [*self.layers, *(layer for layer in self.reports if layer not in self.layers)]
-        if self.running and self.running not in shown:
-            shown.append(self.running)
-        for layer in shown:
-            table.add_row(*self._row(layer))
-        seconds = time.perf_counter() - self.started
-        return Group(Text(f"{self.title} · {seconds:.0f} s", style="bold"), table)
-
-    def _row(self, layer: Layer) -> tuple[Any, Text, Text]:
-        report = self.reports.get(layer)
-        if layer is self.running:
-            return Spinner("dots"), Text(layer.value, style="bold"), Text(self.text, style="dim", overflow="ellipsis")
-        if report is None:
-            return Text("·", style="dim"), Text(layer.value, style="dim"), Text("")
-        mark, style = MARKS[report.status]
-        return Text(mark, style=style), Text(layer.value), Text(f"{report.seconds:5.1f} s  {_worst(report)}", overflow="ellipsis")
-
-
-def _worst(report: LayerReport) -> str:
-    bad: list[Finding] = [f for f in report.findings if f.status in (Status.FAIL, Status.ERROR)]
-    bad = bad or [f for f in report.findings if f.status is Status.WARN]
-    if not bad:
-        return f"{len(report.findings)} findings, none bad"
-    more = f" (+{len(bad) - 1} more)" if len(bad) > 1 else ""
-    return f"{bad[0].check}: {bad[0].message}{more}"
 
 
 def _show_end(console: Console, view: View) -> Ended:

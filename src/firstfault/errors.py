@@ -33,25 +33,34 @@ class TrainingStopped(BaseException):
     """
 
 
+USER_ERRORS = (Exception, SystemExit)
+"""What the user's code may end with: a `sys.exit` in it ends its part, and not the run."""
+
+
 class Missing(Exception):
     """A target does not declare this part; checks that need it are skipped with this reason."""
 
 
 class UserCodeError(Exception):
-    """The user's own code raised: a finding about `layer`, not a crash of firstfault.
+    """The user's own code raised, or gave something that can't be worked with: a finding about `layer`, not a crash of firstfault.
 
     `part` is the part of the target that raised (`preprocess`, `model` …); `frame` is the last
     frame of the traceback in the user's own files, as `file.py:12 in build`, if there is one.
+    A cause that is a `TargetError` says in its own sentence what was expected and what came.
     """
 
     def __init__(self, layer: Layer, part: str, cause: BaseException, root: Path) -> None:
         self.layer = layer
         self.part = part
         self.frame = user_frame(cause, root)
-        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else "no message"
         place = f" at {self.frame}" if self.frame else ""
-        super().__init__(f"{part} raised {type(cause).__name__}{place}: {reason}")
+        super().__init__(str(cause) if isinstance(cause, TargetError) else f"{part} raised {type(cause).__name__}{place}: {first_line(cause)}")
         self.__cause__ = cause
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, without the lines below its first."""
+    return (str(error).strip() or "no message").splitlines()[0]
 
 
 def user_frame(error: BaseException, root: Path) -> str | None:
@@ -60,7 +69,7 @@ def user_frame(error: BaseException, root: Path) -> str | None:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).resolve().is_relative_to(root)
+        if not frame.filename.startswith("<") and Path(frame.filename).resolve().is_relative_to(root)
         and not {"site-packages", ".venv"} & set(Path(frame.filename).parts)
         and Path(__file__).parent not in Path(frame.filename).resolve().parents
     ]

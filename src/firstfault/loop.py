@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from firstfault.errors import TrainingStopped, UserCodeError
+from firstfault.errors import USER_ERRORS, TrainingStopped, UserCodeError
 from firstfault.finding import Layer
 from firstfault.loading import batches_of, through_loader
 from firstfault.metrics import metric_of
-from firstfault.recipe import Recipe, Tensors, outputs_of
+from firstfault.recipe import Recipe, Tensors, outputs_of, tensor_of
 
 EVALUATION_BATCH = 512
 
@@ -95,7 +95,7 @@ def train(
         except _Cut:
             trained.share = min(0.9, max(1, len(trained.epochs)) / (recipe.training.epochs + 1))
             _end_epoch(recipe, trained, probe)
-        except Exception as error:
+        except USER_ERRORS as error:
             trained.crash = UserCodeError(Layer.TRAINING, "training", error, recipe.root)
     trained.model.eval()
     trained.seconds = time.perf_counter() - started
@@ -106,8 +106,8 @@ def train(
 def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None, course: Any) -> None:
     settings, model = recipe.training, trained.model
     make = settings.optimizer or torch.optim.Adam
-    optimizer = make(model.parameters())
-    scheduler = settings.scheduler(optimizer) if settings.scheduler else None
+    optimizer = _steppable("training.optimizer", make(model.parameters()))
+    scheduler = _steppable("training.scheduler", settings.scheduler(optimizer)) if settings.scheduler else None
     batches = batches_of(recipe, "train", seed)
     for number in range(settings.epochs):
         model.train()
@@ -117,12 +117,20 @@ def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: 
             done += 1
             if _past(deadline):
                 break
+        if not done:
+            raise ValueError("there must be at least one batch to train on, but there is none")
         if scheduler is not None:
             scheduler.step()
         _end_epoch(recipe, trained, probe, course)
         if _past(deadline):
             trained.share = (number + _share_of(batches, done)) / settings.epochs
             break
+
+
+def _steppable(name: str, value: Any) -> Any:
+    if not hasattr(value, "step"):
+        raise TypeError(f"{name} must return an object with step(), but returned {type(value).__name__}")
+    return value
 
 
 def _past(deadline: float | None) -> bool:
@@ -145,11 +153,13 @@ def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: 
     settings = recipe.training
     x = recipe.inputs_for(model, x)
     if settings.augment is not None:
-        x = settings.augment(x)
+        x = tensor_of("training.augment", settings.augment(x))
     optimizer.zero_grad()
     loss = recipe.loss(outputs_of(model(x)), y)
     if settings.penalty is not None:
         loss = loss + settings.penalty(model)
+    if loss.numel() != 1:
+        raise TypeError(f"training.loss must return one number, but returned {loss.numel()}; take their mean")
     loss.backward()  # type: ignore[no-untyped-call]
     if settings.clip_norm is not None:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -104,4 +105,11 @@ def metric_of(task: str, metric: str | Callable[..., Any] | None) -> tuple[str, 
     name = metric or _BY_TASK[task]
     if task == "multilabel" and name == "accuracy":
         name = "label_accuracy"
-    return name, METRICS[name]
+    return name, functools.partial(_fitting, name)
+
+
+def _fitting(name: str, outputs: Array, y: Array) -> float:
+    try:
+        return METRICS[name](outputs, y)
+    except ValueError as error:
+        raise ValueError(f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})") from error

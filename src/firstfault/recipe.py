@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.errors import TargetError, UserCodeError
+from firstfault.errors import USER_ERRORS, TargetError, UserCodeError
 from firstfault.finding import Layer
 from firstfault.splits import Splits
 from firstfault.target import Training
@@ -69,10 +69,10 @@ class Recipe:
         torch.manual_seed(seed)
         try:
             model = self.model()
-        except Exception as error:
+            if not isinstance(model, nn.Module):
+                raise TargetError(f"model() must return an nn.Module, but returned {type(model).__name__}")
+        except USER_ERRORS as error:
             raise UserCodeError(Layer.MODEL, "model", error, self.root) from error
-        if not isinstance(model, nn.Module):
-            raise TargetError(f"model() must return an nn.Module, but returned {type(model).__name__}")
         return model.to(device_of(self.training)).train()
 
     def inputs_for(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -88,7 +88,18 @@ class Recipe:
             with contextlib.suppress(RuntimeError, ValueError, IndexError):     # one that wants the tokens flattened
                 return loss(outputs, y.to(outputs.device))  # type: ignore[no-any-return]
         outputs, y = fit_labels(loss, self.task, outputs, y)
-        return loss(outputs, y)  # type: ignore[no-any-return]
+        return tensor_of("training.loss", loss(outputs, y))
+
+
+def tensor_of(name: str, value: Any) -> torch.Tensor:
+    """What a user's function `name` returned, where it is a tensor.
+
+    Raises:
+        TypeError: where it is none.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must return a tensor, but returned {type(value).__name__}")
+    return value
 
 
 def _of_torch(loss: Callable[..., Any]) -> bool:
@@ -161,11 +172,10 @@ def make_recipe(
         try:
             pair = Tensors(to_inputs(split.X), labels.encode(split.y))
             if len(pair.x) != len(pair.y):
-                raise ValueError(f"{len(pair.x)} inputs but {len(pair.y)} labels")
-        except TargetError:
-            raise
+                raise TargetError(f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} labels of {name}")
         except Exception as error:
-            raise UserCodeError(Layer.PREPROCESSING, f"the prepared {name} split", error, root) from error
+            known = "preprocess" if isinstance(error, TargetError) else f"the prepared {name} split"
+            raise UserCodeError(Layer.PREPROCESSING, known, error, root) from error
         tensors.append(pair)
     train, validation, test = tensors
     return Recipe(task, train, validation, test, model, training, len(labels.classes), root), labels.classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from firstfault.errors import FirstfaultError
 
@@ -36,10 +37,20 @@ def report_of(folder: Path) -> Path:
 
 
 def headline(folder: Path) -> str:
-    """What came of a debug run or a sweep."""
-    if (folder / "sweep.json").is_file():
-        values = json.loads((folder / "sweep.json").read_text())
+    """What came of a debug run or a sweep.
+
+    Raises:
+        FirstfaultError: where its file is missing or torn.
+    """
+    file = folder / ("sweep.json" if (folder / "sweep.json").is_file() else "verdict.json")
+    try:
+        return _headline(json.loads(file.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FirstfaultError(f"{file} must hold what came of the run, but it can't be read: {type(error).__name__}") from error
+
+
+def _headline(values: dict[str, Any]) -> str:
+    if "headline" in values:
         return f"{values['target']}: {values['headline']}"
-    values = json.loads((folder / "verdict.json").read_text())
     faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"
     return f"{values['target']}: {values['status']} ({faults})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import runpy
 import sys
@@ -35,6 +36,8 @@ def run_script(
     path = Path(script).resolve()
     if not module and not path.is_file():
         raise TargetError(f"there is no script {script}")
+    if module and not _is_module(script):
+        raise TargetError(f"there is no module {script}")
     actions = actions_named(on_finding, "--on-finding", mlflow=True) if on_finding else ()
     state = state_for(Path.cwd())
     folder = state.new_run()
@@ -50,13 +53,32 @@ def run_script(
     except SystemExit as left:
         if left.code not in (None, 0):
             print(f"{name} left with {left.code}", file=sys.stderr)     # noqa: T201 (the script's own stderr)
-    except (Exception, KeyboardInterrupt):
-        traceback.print_exc()
+    except (Exception, KeyboardInterrupt) as error:
+        _print_as_python(error)
     finally:
         if os.getpid() != process:                      # a fork of the script: its parent judges
             os._exit(0)
         sys.argv, sys.path[:] = before
     return watched
+
+
+def _is_module(name: str) -> bool:
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def _print_as_python(error: BaseException) -> None:
+    """Print an exception of the script without the frames that ran the script."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename in (__file__, runpy.run_path.__code__.co_filename):
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
 
 
 def _run(script: str, module: bool) -> None:

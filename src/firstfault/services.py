@@ -5,54 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from firstfault.errors import FirstfaultError, PrerequisiteError
+from firstfault.processes import HOST, Service, answers, expect_free, free_port, read, running, start, write
 from firstfault.state import State
 
-HOST = "127.0.0.1"
 POOL = "firstfault"
 START_SECONDS = 120.0
 IDLE_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class Service:
-    """A process that firstfault started. `created` tells it from a later process with the same pid."""
-
-    name: str
-    pid: int
-    created: float
-    url: str | None
-    log: str
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still runs."""
-        import psutil
-
-        try:
-            process = psutil.Process(self.pid)
-            return bool(abs(process.create_time() - self.created) < 1 and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.Error:
-            return False
-
-
-def running(state: State) -> dict[str, Service]:
-    """The services of this state that are alive, by name."""
-    return {service.name: service for service in _read(state) if service.alive}
 
 
 def healthy(service: Service) -> bool:
@@ -66,26 +36,6 @@ def healthy(service: Service) -> bool:
 
 def _health_url(service: Service) -> str:
     return f"{service.url}/api/health" if service.name == "prefect" else f"{service.url}/health"
-
-
-def answers(url: str, timeout: float = 3.0) -> bool:
-    """Whether a GET of `url` gives a 2xx within `timeout` seconds."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:
-            return bool(200 <= response.status < 300)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
-
-
-def accepts(url: str, timeout: float = 5.0) -> bool:
-    """Whether anything accepts a connection at the host and port of `url`."""
-    place = urllib.parse.urlsplit(url)
-    try:
-        port = place.port or (443 if place.scheme == "https" else 80)
-        with socket.create_connection((place.hostname or "", port), timeout=timeout):
-            return True
-    except OSError:
-        return False
 
 
 def up(
@@ -102,6 +52,8 @@ def up(
         places = ", ".join(service.url for service in already.values() if service.url)
         raise FirstfaultError(f"firstfault is already up at {places}; `firstfault down` stops it")
     down(state)
+    if prefect_port == mlflow_port:
+        raise FirstfaultError(f"Prefect and MLflow must have a port each, but both got {prefect_port}")
     for name, port in (("Prefect", prefect_port), ("MLflow", mlflow_port)):
         expect_free(port, name)
     try:
@@ -122,7 +74,7 @@ def _start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[
     environment = {"PREFECT_API_URL": f"{prefect.url}/api", "MLFLOW_TRACKING_URI": str(mlflow.url)}
     say("registering the deployments")
     _register(state, environment)
-    worker = _start(
+    worker = start(
         state, "worker", [*_prefect(), "worker", "start", "--pool", POOL, "--name", POOL], None, environment
     )
     _wait_for(worker, lambda: _worker_online(str(prefect.url)))
@@ -134,7 +86,7 @@ def start_prefect(state: State, port: int) -> Service:
     """Start a Prefect server on loopback; it is healthy some seconds later."""
     url = f"http://{HOST}:{port}"
     command = [*_prefect(), "server", "start", "--host", HOST, "--port", str(port)]
-    return _start(state, "prefect", command, url, {"PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_API_URL": f"{url}/api"})
+    return start(state, "prefect", command, url, {"PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_API_URL": f"{url}/api"})
 
 
 def _start_mlflow(state: State, port: int) -> Service:
@@ -145,7 +97,7 @@ def _start_mlflow(state: State, port: int) -> Service:
         "--default-artifact-root", state.mlflow_artifacts.resolve().as_uri(), "--serve-artifacts",
         "--artifacts-destination", str(state.mlflow_artifacts),
     ]
-    return _start(state, "mlflow", command, f"http://{HOST}:{port}", {})
+    return start(state, "mlflow", command, f"http://{HOST}:{port}", {})
 
 
 def down(state: State) -> list[Service]:
@@ -153,7 +105,7 @@ def down(state: State) -> list[Service]:
     import psutil
 
     stopped = []
-    for service in reversed(_read(state)):
+    for service in reversed(read(state)):
         if not service.alive:
             continue
         family = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
@@ -192,7 +144,7 @@ def prefect_for_a_run(state: State) -> str:
 
 
 def _start_keeper(state: State) -> None:
-    _start(state, "keeper", [sys.executable, "-m", "firstfault.services", str(state.home)], None, {})
+    start(state, "keeper", [sys.executable, "-m", "firstfault.services", str(state.home)], None, {})
 
 
 def keep(state: State, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -211,42 +163,9 @@ def keep(state: State, idle_seconds: float = IDLE_SECONDS) -> None:
         if "prefect" not in running(state):
             return
     if "worker" not in running(state):
-        others = [service for service in _read(state) if service.name != "keeper"]
-        _write(state, others)
+        others = [service for service in read(state) if service.name != "keeper"]
+        write(state, others)
         down(state)
-
-
-def expect_free(port: int, name: str) -> None:
-    """Raise FirstfaultError when something already listens on a loopback port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise FirstfaultError(f"port {port} must be free for {name}, but something already listens there; choose another") from None
-
-
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _start(state: State, name: str, command: list[str], url: str | None, environment: Mapping[str, str]) -> Service:
-    import psutil
-
-    state.services.mkdir(parents=True, exist_ok=True)
-    log = state.services / f"{name}.log"
-    inherited = {key: value for key, value in os.environ.items() if key not in ("PREFECT_API_URL",)}
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
-            env={**inherited, **environment}, cwd=state.home.parent,
-        )
-    service = Service(name, process.pid, psutil.Process(process.pid).create_time(), url, str(log))
-    _write(state, [*(other for other in _read(state) if other.name != name), service])
-    return service
 
 
 def _wait_for(service: Service, ready: Callable[[], bool]) -> None:
@@ -262,7 +181,8 @@ def _wait_for(service: Service, ready: Callable[[], bool]) -> None:
 
 def _last_line(service: Service) -> str:
     lines = Path(service.log).read_text(errors="replace").strip().splitlines()
-    return lines[-1][:200] if lines else "its log is empty"
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+    return (raised or lines or ["its log is empty"])[-1][:200]
 
 
 def _register(state: State, environment: Mapping[str, str]) -> None:
@@ -293,22 +213,6 @@ def _worker_online(prefect_url: str) -> bool:
 
 def _prefect() -> list[str]:
     return [sys.executable, "-m", "prefect"]
-
-
-def _read(state: State) -> list[Service]:
-    path = state.services / "services.json"
-    try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        return []
-    return [Service(**entry) for entry in entries]
-
-
-def _write(state: State, services: list[Service]) -> None:
-    path = state.services / "services.json"
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps([asdict(service) for service in services], indent=1))
-    draft.replace(path)
 
 
 if __name__ == "__main__":

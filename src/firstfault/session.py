@@ -16,12 +16,13 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.check import Depth, run_checks
-from firstfault.errors import Missing, TargetError, UserCodeError
+from firstfault.errors import USER_ERRORS, Missing, TargetError, UserCodeError
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.ladder import walk
 from firstfault.splits import load_raw
 from firstfault.subject import Subject
-from firstfault.target import Target, is_path, load_target, split_spec
+from firstfault.target import Target
+from firstfault.target_file import is_path, load_target, split_spec
 from firstfault.verdict import Outcome, Verdict, conclude
 
 
@@ -52,47 +53,25 @@ def preflight(
     Raises:
         TargetError: when the target or its data is unusable, or its model has no submodule `where`.
     """
+    from firstfault.preflight import expect_workable
+
     target = _load(spec, overrides or {}, dataset)
-    _expect_thresholds(target)
+    expect_workable(target, where)
     built: dict[str, Any] = {}
-    try:
+    with contextlib.suppress(Missing, UserCodeError):       # which is a finding of the run
         if target.data is not None:
-            built["source"] = load_raw(target)
-    except TargetError:
-        raise
-    except Exception:
-        built.clear()                               # the user's code raising is a finding of the run
-    if where is not None and target.model is not None:
-        _expect_module(target.model, where)
+            built["source"] = _raw(target)
     _ready[_key(spec, overrides or {}, dataset)] = target, built
     return target
 
 
-def _expect_module(build: Callable[[], Any], where: str) -> None:
-    from torch import nn
-
-    from firstfault.submodule import expect_name
-
+def _raw(target: Target) -> Any:
     try:
-        model = build()
-    except Exception:
-        return                                      # the user's code raising is a finding of the run
-    if isinstance(model, nn.Module):
-        expect_name(model, where)
-
-
-def _expect_thresholds(target: Target) -> None:
-    if not target.thresholds:
-        return
-    from firstfault.catalogue import all_checks
-
-    known = {entry.name: entry.parameters for entry in all_checks()}
-    for check, values in target.thresholds.items():
-        if check not in known:
-            raise TargetError(f"thresholds must name checks, but got {check!r}; `firstfault checks` lists them")
-        for name in values:
-            if name not in known[check]:
-                raise TargetError(f"thresholds[{check!r}] must name {', '.join(known[check]) or 'nothing'}, but got {name!r}")
+        return load_raw(target)
+    except TargetError:
+        raise
+    except USER_ERRORS as error:
+        raise UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
 
 
 def locate(spec: str) -> str:

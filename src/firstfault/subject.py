@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth
-from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, UserCodeError
 from firstfault.expected import Expected, expected_of, rows_to_set_aside, without
 from firstfault.finding import Layer
 from firstfault.loading import first_batch
@@ -34,8 +34,8 @@ T = TypeVar("T")
 class _Part(Generic[T]):
     """A property that is built once; a failure to build it is kept and raised again."""
 
-    def __init__(self, build: Callable[[Any], T], layer: Layer) -> None:
-        self.build, self.layer, self.name = build, layer, build.__name__
+    def __init__(self, build: Callable[[Any], T], layer: Layer, said: str) -> None:
+        self.build, self.layer, self.name, self.said = build, layer, build.__name__, said
         self.__doc__ = build.__doc__
 
     def __get__(self, subject: Subject | None, owner: type | None = None) -> T:
@@ -53,13 +53,13 @@ class _Part(Generic[T]):
             return self.build(subject)
         except (Missing, UserCodeError, FirstfaultError) as known:
             return known
-        except Exception as error:
-            return UserCodeError(self.layer, self.name, error, subject.target.root)
+        except USER_ERRORS as error:
+            return UserCodeError(self.layer, self.said or self.name, error, subject.target.root)
 
 
-def part(layer: Layer) -> Callable[[Callable[[Any], T]], _Part[T]]:
-    """Declare a part of the subject; an unexpected exception in it is the user's code of `layer`."""
-    return lambda build: _Part(build, layer)
+def part(layer: Layer, said: str = "") -> Callable[[Callable[[Any], T]], _Part[T]]:
+    """Declare a part of the subject; an unexpected exception in it is the user's code of `layer`, in whose words it is `said`."""
+    return lambda build: _Part(build, layer, said)
 
 
 class Subject:
@@ -96,14 +96,14 @@ class Subject:
         known: Known | None = self.built.get("known")
         return known.masked(text) if known is not None else masked_text(text)
 
-    @part(Layer.DATA)
+    @part(Layer.DATA, "loading the data")
     def source(self) -> Splits:
         """The raw splits, with every row."""
         if self.target.data is None:
             raise Missing("the target declares no data")
         return load_raw(self.target)
 
-    @part(Layer.DATA)
+    @part(Layer.DATA, "loading the data")
     def raw(self) -> Splits:
         """The raw splits; without the rows that were set aside, where the target asks for that."""
         if self.target.data is None or not self.target.data.quarantine or not self.quarantined:
@@ -131,7 +131,7 @@ class Subject:
         """What reading the reference taught."""
         return self._reference[1]
 
-    @part(Layer.DATA)
+    @part(Layer.DATA, "data.reference")
     def _reference(self) -> tuple[Split, Reading]:
         found = read_reference(self.target) if self.target.data else None
         if found is None:
@@ -158,7 +158,7 @@ class Subject:
         if isinstance(profiling, Profiling):
             profiling.finish()
 
-    @part(Layer.PREPROCESSING)
+    @part(Layer.PREPROCESSING, "preprocess")
     def pipeline(self) -> Pipeline:
         """The fitted preprocessing, with the splits after every step."""
         return prepare(self.target, self.raw)
@@ -168,7 +168,7 @@ class Subject:
         """The splits after preprocessing."""
         return self.pipeline.prepared
 
-    @part(Layer.PREPROCESSING)
+    @part(Layer.PREPROCESSING, "preprocess")
     def _made(self) -> tuple[Recipe, tuple[Any, ...]]:
         if self.target.model is None:
             raise Missing("the target declares no model")
@@ -207,13 +207,13 @@ class Subject:
         """Encoded labels `(N, …)` of `batch`."""
         return self.batch.y
 
-    @part(Layer.MODEL)
+    @part(Layer.MODEL, "the model in eval mode")
     def outputs(self) -> torch.Tensor:
         """Outputs `(N, …)` of the fresh model on `batch`, in eval mode."""
         with torch.no_grad():
             return outputs_of(self.model(self.batch.x))
 
-    @part(Layer.TRAINING)
+    @part(Layer.TRAINING, "training")
     def trained(self) -> Trained:
         """The target trained once under observation."""
         if self.target.training is None:
@@ -241,14 +241,14 @@ class Subject:
         """The declared deployment; an empty one (the model trained here, saved by MLflow) when left out."""
         return self.target.deployment or Deployment()
 
-    @part(Layer.DEPLOYMENT)
+    @part(Layer.DEPLOYMENT, "deployment.golden")
     def golden(self) -> Golden:
         """Samples with what the trained model answers offline."""
         from firstfault.serving import golden_of
 
         return golden_of(self)
 
-    @part(Layer.DEPLOYMENT)
+    @part(Layer.DEPLOYMENT, "loading the served model")
     def served(self) -> Served:
         """The model as the deployment serves it."""
         from firstfault.serving import served_of

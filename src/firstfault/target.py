@@ -10,16 +10,24 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from firstfault.arguments import expect, expect_callable, expect_preprocess, expect_whole
-from firstfault.errors import TargetError, user_frame
+from firstfault.arguments import (
+    expect,
+    expect_callable,
+    expect_column,
+    expect_factory,
+    expect_loss,
+    expect_metric,
+    expect_preprocess,
+    expect_seed,
+    expect_several,
+    expect_thresholds,
+    expect_whole,
+)
 
 Task = Literal["classification", "regression", "multilabel", "language_model"]
 
@@ -50,7 +58,10 @@ class Data:
 
     def __post_init__(self) -> None:
         expect(self.train is not None, "data.train", self.train, "a path, a DataFrame, (X, y), a callable or Sql")
-        expect(not isinstance(self.sensitive, str), "data.sensitive", self.sensitive, "a list of column names")
+        expect_several("data.sensitive", self.sensitive, "a list of column names")
+        expect_column("data.group", self.group)
+        expect_column("data.time", self.time)
+        expect(self.expectations is None or isinstance(self.expectations, str | Path), "data.expectations", self.expectations, "a path or None")
         expect(isinstance(self.quarantine, bool), "data.quarantine", self.quarantine, "True or False")
         known = self.expectations is not None or self.reference is not None
         expect(known or not self.quarantine, "data.quarantine", self.quarantine, "False where there are neither data.expectations nor data.reference")
@@ -98,14 +109,14 @@ class Training:
             checked_actions(self.on_finding, "training.on_finding")
         expect_whole("training.epochs", self.epochs)
         expect_whole("training.batch_size", self.batch_size)
-        for name in ("loss", "optimizer", "scheduler", "augment", "penalty", "fit", "loader"):
+        expect_loss(self.loss)
+        for name in ("optimizer", "scheduler", "augment", "penalty", "fit", "loader"):
             expect_callable(f"training.{name}", getattr(self, name))
         clip = self.clip_norm
         expect(clip is None or (isinstance(clip, int | float) and clip >= 0), "training.clip_norm", clip, "a number of at least 0")
-        if isinstance(self.metric, str):
-            from firstfault.metrics import METRICS
-
-            expect(self.metric in METRICS, "training.metric", self.metric, f"one of {', '.join(METRICS)}, or a callable")
+        expect_metric(self.metric)
+        expect_seed("training.seed", self.seed)
+        expect(isinstance(self.shuffle, bool), "training.shuffle", self.shuffle, "True or False")
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,10 @@ class Deployment:
     golden: Any = None
 
     def __post_init__(self) -> None:
+        expect_preprocess("deployment.preprocess", self.preprocess)
+        expect(self.url is None or str(self.url).startswith(("http://", "https://")), "deployment.url", self.url, "a URL of http or https, or None")
+        pair = isinstance(self.golden, tuple | list) and len(self.golden) == 2
+        expect(self.golden is None or pair, "deployment.golden", self.golden, "a pair (X, y) or None")
         expect_callable("deployment.save", self.save)
         expect_callable("deployment.load", self.load)
         expect(
@@ -155,7 +170,7 @@ class Safety:
         if self.every is not None:
             expect_whole("safety.every", self.every)
         expect_callable("safety.capability", self.capability)
-        expect(not isinstance(self.suites, str | Path), "safety.suites", self.suites, "a list of YAML files")
+        expect_several("safety.suites", self.suites, "a list of YAML files")
         expect_callable("safety.generate", self.generate)
 
 
@@ -191,94 +206,11 @@ class Target:
         for name, kind in (("data", Data), ("training", Training), ("deployment", Deployment), ("safety", Safety)):
             value = getattr(self, name)
             expect(value is None or isinstance(value, kind), name, value, f"{kind.__name__}(…) or None")
-        expect_callable("model", self.model, "a function () -> nn.Module")
+        expect_factory(self.model)
         expect_callable("prepare", self.prepare, "a function Splits -> Splits")
         expect_preprocess("preprocess", self.preprocess)
+        expect_thresholds(self.thresholds)
         expect(
             self.prepare is None or self.preprocess is None,
             "prepare", self.prepare, "either `preprocess` or `prepare`, not both",
         )
-
-
-def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target:
-    """The target that `file.py:name` or `module:name` declares (`:target` by default).
-
-    Args:
-        spec: where the target is declared; its folder is put on the import path.
-        overrides: `{"training.epochs": "3"}`, as `--set` gives them; values are read as YAML.
-
-    Raises:
-        TargetError: when there is no such file or name, it doesn't import, or a value is wrong.
-    """
-    place, name = split_spec(spec)
-    module, file = _import_file(place) if is_path(place) else _import_module(place)
-    if not hasattr(module, name):
-        known = [key for key, value in vars(module).items() if isinstance(value, Target)]
-        hint = f"; it has {', '.join(known)}" if known else ""
-        raise TargetError(f"{place} has no `{name}`{hint}")
-    target = getattr(module, name)
-    if not isinstance(target, Target):
-        raise TargetError(f"{place}:{name} must be a firstfault.Target, but is a {type(target).__name__}")
-    return _override(replace(target, root=file.parent, file=file), overrides or {})
-
-
-def is_path(place: str) -> bool:
-    """Whether `place` names a file or folder, and not a module."""
-    return place.endswith(".py") or "/" in place or Path(place).is_dir()
-
-
-def split_spec(spec: str) -> tuple[str, str]:
-    """`place:name` in its parts; the name is `target` when left out."""
-    place, _, name = spec.rpartition(":")
-    return (place, name) if place and name.isidentifier() else (spec.rstrip(":"), "target")
-
-
-def _import_file(place: str) -> tuple[Any, Path]:
-    path = Path(place).expanduser()
-    if path.is_dir():
-        path = path / "target.py"
-    path = path.resolve()
-    if not path.is_file():
-        raise TargetError(f"there is no target file {place}")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    name = f"firstfault_target_{abs(hash(str(path)))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise TargetError(f"{place} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module                  # so that its classes can be pickled by name
-    _guard_import(place, path.parent, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
-    return module, path
-
-
-def _import_module(place: str) -> tuple[Any, Path]:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    module = _guard_import(place, Path.cwd(), lambda: importlib.import_module(place))
-    return module, Path(module.__file__ or ".").resolve()
-
-
-def _guard_import(place: str, root: Path, load: Callable[[], Any]) -> Any:
-    try:
-        return load()
-    except TargetError:
-        raise
-    except (Exception, SystemExit) as error:
-        frame = user_frame(error, root)
-        at = f" at {frame}" if frame else ""
-        raise TargetError(f"{place} doesn't import: {type(error).__name__}{at}: {error}") from error
-
-
-def _override(target: Target, overrides: Mapping[str, str]) -> Target:
-    import yaml
-
-    for path, text in overrides.items():
-        part, _, name = path.rpartition(".")
-        owner = (getattr(target, part, None) or (Safety() if part == "safety" else None)) if part else target
-        if owner is None or name not in {entry.name for entry in fields(owner)}:
-            raise TargetError(f"--set {path}={text}: the target has no field {path!r}")
-        changed: Any = replace(owner, **{name: yaml.safe_load(text)})
-        update: dict[str, Any] = {part: changed}
-        target = replace(target, **update) if part else changed
-    return target

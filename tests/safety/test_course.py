@@ -19,7 +19,7 @@ from firstfault.finding import Layer, Status
 from firstfault.report.safety_curve import safety_curve
 from firstfault.sinks import JsonLines
 from firstfault.subject import Subject
-from firstfault.target import load_target
+from firstfault.target_file import load_target
 from firstfault.verdict import standing_faults
 
 ANSWERS = ("take it with care", "i am sorry but i can not help")

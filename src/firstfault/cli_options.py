@@ -1,0 +1,94 @@
+"""What the commands share: their options, the values that options may have, exit codes, and sentences for bad calls."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from firstfault.verdict import Verdict
+
+EXIT_HEALTHY, EXIT_FAULTY, EXIT_BAD_CALL, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+LAST_PORT = 65535
+
+
+class DepthName(StrEnum):
+    """How much a run may cost."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    DEEP = "deep"
+
+
+class LayerName(StrEnum):
+    """A layer, or safety."""
+
+    DATA = "data"
+    PREPROCESSING = "preprocessing"
+    MODEL = "model"
+    TRAINING = "training"
+    DEPLOYMENT = "deployment"
+    SAFETY = "safety"
+
+
+class EngineName(StrEnum):
+    """Where the trainings of a sweep run."""
+
+    THREADS = "threads"
+    PROCESSES = "processes"
+    RAY = "ray"
+
+
+def writable_file(path: Path | None) -> Path | None:
+    """A file that can be written at the end of a run, looked at before its start."""
+    if path is None:
+        return None
+    if path.is_dir():
+        raise typer.BadParameter(f"it must be a file, but {path} is a folder")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"its folder must exist, but there is no {path.absolute().parent}")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise typer.BadParameter(f"it must be writable, but {path} is not")
+    return path
+
+
+TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
+JsonOption = Annotated[Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")]
+
+
+def pairs_of(options: list[str] | None) -> dict[str, str]:
+    """`--set`'s K=V as a mapping."""
+    pairs = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals:
+            refuse(f"--set must be K=V, but got {option!r}")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def exit_code(verdict: Verdict) -> int:
+    """The exit code that says what the verdict is."""
+    return {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY}.get(verdict.status.value, EXIT_FAILED)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the command with a sentence about a bad call."""
+    typer.echo(f"firstfault: {sentence}", err=True)
+    raise typer.Exit(EXIT_BAD_CALL)
+
+
+def write_json(file: Path | None, values: dict[str, Any]) -> None:
+    """Write what came of a run, where that was asked for."""
+    if file is None:
+        return
+    try:
+        file.write_text(json.dumps(values, indent=1))
+    except OSError as error:
+        refuse(f"{file} could not be written ({error.strerror}); the run's folder has the same")
