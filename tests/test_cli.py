@@ -89,11 +89,46 @@ def test_a_bad_target_gets_one_sentence_and_exit_code_2(call, spoilt, name):
     (["checks", "nonsense"], "there is no check 'nonsense'"),
     (["report"], "there is no run 'last'"),
     (["frobnicate"], "frobnicate"),
+    (["debug", "x.py", "--json", "absent/v.json"], "its folder must exist"),
+    (["debug", "x.py", "--json", "."], "is a folder"),
+    (["sweep", "x.py", "--factors", ""], "factors must be among"),
+    (["run", "gone.py"], "there is no script gone.py"),
+    (["run", "-m", "gone_module"], "there is no module gone_module"),
+    (["up", "--port", "99999"], "65535"),
+    (["up", "--port", "4201", "--mlflow-port", "4201"], "must have a port each"),
+    (["init", "/dev/null"], "must be a folder that can be written"),
 ])
 def test_a_bad_call_gets_exit_code_2(call, arguments, sentence):
     """The sentence names what was wrong."""
     code, _, err = call(*arguments)
     assert code == 2 and sentence in err
+
+
+def test_a_script_that_trains_nothing_is_not_called_healthy(call, tmp_path):
+    """There was nothing to judge, and that is said; a script that leaves with an error is a finding."""
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    code, _, err = call("run", "empty.py")
+    assert code == 2 and "no backward pass was seen" in err
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit('no data')\n")
+    code, out, _ = call("run", "leaves.py")
+    assert code == 1 and "leaves.py:2" in out
+
+
+def test_a_script_that_raises_shows_its_own_lines_only(call, tmp_path):
+    """As Python would print it, without the frames that ran it."""
+    (tmp_path / "raises.py").write_text("def broken():\n    raise ValueError('boom')\n\n\nbroken()\n")
+    code, _, err = call("run", "raises.py")
+    assert code == 1 and "ValueError: boom" in err and err.count("File ") == 2 and "runpy" not in err
+
+
+def test_a_run_whose_verdict_is_torn_is_told_in_a_sentence(call, tmp_path):
+    """`report` names the file that can't be read."""
+    folder = tmp_path / ".firstfault" / "runs" / "20260101-000000-aaaa"
+    folder.mkdir(parents=True)
+    (folder / "report.html").touch()
+    (folder / "verdict.json").write_text('{"target": ')
+    code, _, err = call("report")
+    assert code == 2 and "verdict.json must hold what came of the run" in err
 
 
 def test_init_does_not_overwrite(call, tmp_path):
@@ -200,6 +235,7 @@ def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == code, printed
     assert (folder / "layer_1_data.json").is_file() and "Traceback" not in printed
+    assert blow == signal.SIGKILL or f"interrupted; what was measured is in {folder}" in printed
     assert run_in(project, "debug", "target.py", "--depth", "quick").returncode == 0
     _, parents = runs_of(project)
     struck = next(run for run in parents if run.data.tags["firstfault.run_folder"] == str(folder))

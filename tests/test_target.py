@@ -25,6 +25,19 @@ from firstfault.errors import TargetError
     (lambda: Training(optimizer="adam"), "training.optimizer", "adam"),
     (lambda: Training(clip_norm=-1), "training.clip_norm", "-1"),
     (lambda: Training(metric="acuracy"), "training.metric", "acuracy"),
+    (lambda: Data(train="x.csv", sensitive=5), "data.sensitive", "5"),
+    (lambda: Data(train="x.csv", group=["a"]), "data.group", "['a']"),
+    (lambda: Data(train="x.csv", expectations=4), "data.expectations", "4"),
+    (lambda: Training(metric=3), "training.metric", "3"),
+    (lambda: Training(seed="abc"), "training.seed", "abc"),
+    (lambda: Training(seed=-1), "training.seed", "-1"),
+    (lambda: Training(shuffle="yes"), "training.shuffle", "yes"),
+    (lambda: Training(loss=nn.CrossEntropyLoss), "training.loss", "class"),
+    (lambda: Target(name="t", model=nn.Linear(2, 2)), "model", "Linear"),
+    (lambda: Target(name="t", thresholds={"dead_relu": 3}), "thresholds", "3"),
+    (lambda: Deployment(url="localhost:80"), "deployment.url", "localhost:80"),
+    (lambda: Deployment(golden=5), "deployment.golden", "5"),
+    (lambda: Safety(suites=5), "safety.suites", "5"),
     (lambda: Deployment(latency_ms=0), "deployment.latency_ms", "0"),
     (lambda: Safety(suites="suite.yaml"), "safety.suites", "suite.yaml"),
 ])
@@ -62,6 +75,7 @@ def test_a_target_is_loaded_from_a_module(tmp_path, monkeypatch):
     ("target = 3\n", "must be a firstfault.Target, but is a int"),
     ("import no_such_module_here\n", "doesn't import: ModuleNotFoundError at target.py:1"),
     ("target = (\n", "doesn't import: SyntaxError"),
+    ("raise OSError('no such GPU\\nsecond line')\n", "OSError at target.py:1 in <module>: no such GPU$"),
     ("from firstfault import Target\ntarget = Target(name='t', task='x')\n", "task must be one of"),
 ])
 def test_a_file_that_declares_no_target_is_refused_in_one_sentence(tmp_path, text, message):
@@ -74,6 +88,10 @@ def test_a_missing_file_is_refused(tmp_path):
     """The path that does not exist is named."""
     with pytest.raises(TargetError, match="no target file"):
         load_target(str(tmp_path / "absent.py"))
+    with pytest.raises(TargetError, match="no target file"):
+        load_target("x" * 300 + ".py")
+    with pytest.raises(TargetError, match="neither a file nor a module"):
+        load_target("no such module")
 
 
 def test_a_field_can_be_overridden(tmp_path):
@@ -84,6 +102,10 @@ def test_a_field_can_be_overridden(tmp_path):
         load_target(str(file), {"training.epochs": "many"})
     with pytest.raises(TargetError, match=r"no field 'training\.epoch'"):
         load_target(str(file), {"training.epoch": "3"})
+    with pytest.raises(TargetError, match="the value must be YAML"):
+        load_target(str(file), {"training.epochs": "["})
+    with pytest.raises(TargetError, match="no field 'root'"):
+        load_target(str(file), {"root": "/"})
 
 
 def test_a_partial_optimizer_and_a_lambda_are_taken():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,8 @@ from firstfault.processes import HOST, answers, free_port
 from firstfault.serving import packaged
 
 START_SECONDS = 90.0
+PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
 UNANSWERED = 599
 CALLS = 30
 
@@ -50,7 +54,7 @@ def serving(subject: Any) -> Iterator[str]:
     command, environment = scoring_server(packaged(subject), HOST, port)
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environment,
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environment, preexec_fn=_ends_with_us(),
         )
     try:
         _wait(process, f"http://{HOST}:{port}/health", log)
@@ -60,6 +64,15 @@ def serving(subject: Any) -> Iterator[str]:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
         log.write_text("\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
+
+
+def _ends_with_us() -> Callable[[], object] | None:
+    """What lets a child be killed when this process is, however that happens; Linux alone knows how."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    return functools.partial(ctypes.CDLL(None).prctl, PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _wait(process: Any, url: str, log: Any) -> None:

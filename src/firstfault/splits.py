@@ -210,9 +210,7 @@ def _dealt(data: Data, train: Split, target: Target) -> dict[str, np.ndarray[Any
         if name not in given:
             stay, held = _hold_out(train, kept, data, drawn, target.task == "classification")
             kept, rows[name] = kept[stay], kept[held]
-    if target.training is not None and (not target.training.shuffle or target.training.loader is not None):
-        kept = np.sort(kept)                                # the order in which the user's training would see them
-    return {"train": kept, **rows}
+    return {"train": np.sort(kept) if target.training and target.training.keeps_order else kept, **rows}
 
 
 def _hold_out(split: Split, rows: np.ndarray[Any, Any], data: Data, seed: int, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

@@ -118,6 +118,11 @@ class Training:
         expect_seed("training.seed", self.seed)
         expect(isinstance(self.shuffle, bool), "training.shuffle", self.shuffle, "True or False")
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the training sees its rows in the order of the data, or in one that the user's loader makes of it."""
+        return not self.shuffle or self.loader is not None
+
 
 @dataclass(frozen=True)
 class Deployment:

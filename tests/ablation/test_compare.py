@@ -56,3 +56,10 @@ def test_few_validation_rows_widen_the_band():
     before, after = [0.50, 0.51, 0.49], [0.56, 0.57, 0.56]
     assert not compare(before, after, "accuracy", rows=64).better
     assert compare(before, after, "accuracy", rows=6400).better
+
+
+def test_a_broken_arm_does_not_hide_its_repair_behind_its_own_spread():
+    """Scores all over the place, and a repair above each of them: by chance that is 1 in 20; two seeds are too few to tell, and one overlap undoes it."""
+    assert compare([0.85, 0.1, -0.4], [0.97, 0.98, 0.98], "r2").better
+    assert not compare([0.85, -0.4], [0.97, 0.98], "r2").better
+    assert not compare([0.975, 0.1, -0.9], [0.97, 0.98, 0.98], "r2").better

@@ -27,7 +27,6 @@ DEAR = frozenset({"longer", "much_longer", "range_test_from_above", "range_test_
 """Swaps that cost more than a training of the target: only a suspicion calls for them."""
 UNSUSPECTED = {"usual_rate_from_below": -2, "usual_rate_from_above": -2, "adam": -1}
 """Which step size a set begins with where none was found to help: the usual one, else another optimizer."""
-OF_ALL_TRADES = "wrong_optimizer"
 KEPT_BACK = 0.7
 CLEAN = 0.8
 NO_SWAP = "no swap undoes it"
@@ -130,9 +129,9 @@ class _Trials:
     def _unrefuted(self) -> list[Tested]:
         """What was tried, without those of the equally good repairs of which the evidence says that they undo no cause."""
         symptoms = ruled_out(self.subject, {entry.fault for entry in _bests(self.tested)}) - self.proven
-        least = self.suspects.get(OF_ALL_TRADES, 0.0)       # Adam at its usual rate repairs whatever is wrong with the pace
+        least = self.suspects.get("wrong_optimizer", 0.0)       # Adam at its usual rate repairs whatever is wrong with the pace
         if any(entry.repaired and self.suspects.get(entry.fault, 0.0) > least and self.health.restored(entry, unknown=False) for entry in self.tested):
-            symptoms = symptoms | {OF_ALL_TRADES}
+            symptoms = symptoms | {"wrong_optimizer"}
         return [entry for entry in self.tested if entry.fault not in symptoms]
 
     def _best_of(self, fault: str) -> Iterator[Tested]:

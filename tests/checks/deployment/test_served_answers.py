@@ -1,6 +1,10 @@
 """Serving that is built otherwise than training and is sound, and serving that looks sound and is not."""
 
+import subprocess
+import sys
+
 import numpy as np
+import psutil
 import pytest
 import torch
 from sklearn.datasets import load_diabetes, load_wine
@@ -177,3 +181,18 @@ def test_parametrised_layers_are_served_without_a_package(make, run):
     subject = make("wine", preprocess=scaled, model=lambda: nn.utils.parametrizations.weight_norm(nn.Linear(13, 3)), training=Training(epochs=1))
     assert faults(run, subject) == set()
     assert run("served_process", subject)[0].status is Status.SKIPPED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone kills a child with its parent")
+def test_a_server_ends_with_the_process_that_started_it():
+    """Also where that is killed, and can't clean up."""
+    code = (
+        "import subprocess, time; from firstfault.http_service import _ends_with_us; "
+        "print(subprocess.Popen(['sleep', '300'], start_new_session=True, preexec_fn=_ends_with_us()).pid, flush=True); time.sleep(300)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    psutil.wait_procs([child], timeout=30)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -252,7 +252,7 @@ def sound_loop(subject: Any) -> Recipe:
 
 @swap(
     change="firstfault's own loop, with Adam",
-    undoes=("missing_zero_grad", "parameters_not_in_optimizer"), size=Size.PART, slot="loop", replaces_loop=True,
+    undoes=("parameters_not_in_optimizer",), size=Size.PART, slot="loop", replaces_loop=True,
 )
 def known_good_loop(subject: Any) -> Recipe:
     """The same model and data in a loop that is known to be right."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
+from firstfault.baseline import baselines
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.prior import prior_score
-
-BETTER = 0.05
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"stalled": 0.92})
-def untrained(subject: Any, *, better: float = BETTER) -> Iterator[Judgement]:
-    """Find a `fit` that changes no parameter, and whose model is no better than a constant answer.
+def untrained(subject: Any, *, halfway: float = 0.5) -> Iterator[Judgement]:
+    """Find a loop of the user's own that changes no parameter of a model that needs training.
 
-    `value` is how many parameters differ from their first values. A model that its factory loads already trained, and that beats the
-    constant answer by `better`, needs no training.
+    `value` is how many parameters differ from their first values. A model that its factory loads already trained, and that is more than
+    `halfway` from a constant answer to a simple model, needs no training.
 
     Source: TheDeepChecker (Ben Braiek and Khomh 2023), untrained parameters.
     """
@@ -34,11 +33,16 @@ def untrained(subject: Any, *, better: float = BETTER) -> Iterator[Judgement]:
         yield skipped("the model has no parameters from before the training to compare with")
         return
     changed = sum(not torch.equal(value, last[name].to(value.device)) for name, value in first.items())
-    score, prior = trained.score, prior_score(recipe, recipe.validation)
-    if changed or score > prior + better:
+    simple = baselines(subject)
+    if math.isnan(simple.prior):
+        yield skipped("the metric can't be asked what a constant answer is worth")
+        return
+    bound = simple.prior + halfway * (simple.best - simple.prior)
+    if changed or trained.score > bound:
         yield passed(f"{changed} of {len(first)} parameters changed", value=changed)
         return
     yield Judgement(
-        Status.FAIL, f"no parameter changed, and the {trained.metric} of {score:.3f} is that of a constant answer ({prior:.3f})", value=changed,
-        threshold=1, where="training loop", fix="call loss.backward() and optimizer.step() in the loop, on the model itself and not on a copy",
+        Status.FAIL, f"no parameter changed: {trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}",
+        value=changed, threshold=1, where="training loop",
+        fix="call loss.backward() and optimizer.step() in the loop, on the model itself and not on a copy",
     )
