@@ -11,6 +11,7 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data.contents import most_rows
+from firstfault.checks.data.held_out import held_out
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
@@ -132,18 +133,11 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
 
 
 def _ranking_of_network(subject: Any) -> Ranking | None:
-    from firstfault.loop import predict
-
-    try:
-        held = subject.recipe.validation
-        outputs = predict(subject.recipe, subject.trained.model, held.x).double().cpu().numpy()
-        y = held.y.cpu().numpy()
-    except Exception:
+    held = held_out(subject)
+    if held is None or len(held.y) < FEWEST_HELD:
         return None
-    if len(y) < FEWEST_HELD or len(outputs) != len(y):
-        return None
-    outputs = np.nan_to_num(outputs.reshape(len(y), -1))[:MOST_ROWS]
-    y = y.reshape(len(y), -1)[:MOST_ROWS]
+    outputs = np.nan_to_num(held.outputs)[:MOST_ROWS]
+    y = held.y[:MOST_ROWS]
     if subject.target.task != "classification":
         return best(_by_column(outputs, y)) if outputs.shape == y.shape else None
     if y.shape[1] != 1:
