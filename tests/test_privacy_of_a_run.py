@@ -23,7 +23,7 @@ from firstfault.session import diagnose
 from firstfault.subject import Subject
 
 LOCAL = {"trained.pt", "quarantine.csv"}
-FIRST, LAST = ("Heike", "Birgit", "Giulia", "Mehmet", "Natalia"), ("Quendelmann", "Ravensbuerg", "Silberhorn", "Trautwein", "Ueberall")
+FIRST, LAST = ("Friederike", "Birgit", "Giulia", "Mehmet", "Natalia"), ("Quendelmann", "Ravensbuerg", "Silberhorn", "Trautwein", "Ueberall")
 IBAN = "DE89370400440532013000"
 PLANTED = (*FIRST, *LAST, "@planted-mail", IBAN, "DE89 3704 0044", "4155552", "415-555-2", "Wolkengasse")
 
@@ -71,7 +71,7 @@ def network():
 def suite(folder):
     """A declared suite that planted rows break: sets, patterns, uniqueness and lengths of personal columns."""
     entries = [
-        ("expect_column_values_to_be_in_set", {"column": "full_name", "value_set": ["Heike Quendelmann", "Giulia Trautwein"]}),
+        ("expect_column_values_to_be_in_set", {"column": "full_name", "value_set": ["Friederike Quendelmann", "Giulia Trautwein"]}),
         ("expect_column_values_to_match_regex", {"column": "account", "regex": "^[A-Z]{2}[0-9]{20}$"}),
         ("expect_column_values_to_be_unique", {"column": "reach"}),
         ("expect_column_values_to_match_regex", {"column": "notes", "regex": "late$|early$"}),
@@ -163,7 +163,7 @@ def test_prefect_and_mlflow_hold_no_planted_value(tmp_path):
 
 def test_the_search_finds_what_is_there(tmp_path):
     """A planted value in a binary file, a page or a data base is found."""
-    (tmp_path / "a.bin").write_bytes(b"\x00\xffHeike\x00")
+    (tmp_path / "a.bin").write_bytes(b"\x00\xffFriederike\x00")
     with sqlite3.connect(tmp_path / "b.db") as base:
         base.execute("create table t as select 'x@planted-mail.org' as v")
-    assert leaks(tmp_path) == [("a.bin", "Heike"), ("b.db", "@planted-mail")]
+    assert leaks(tmp_path) == [("a.bin", "Friederike"), ("b.db", "@planted-mail")]

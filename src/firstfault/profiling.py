@@ -22,6 +22,8 @@ import pandas as pd
 from firstfault.privacy import pseudonymised
 
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
+SECONDS_MORE = 60.0
+"""The pages keep nobody waiting but the end of the run: so much longer they may take."""
 SAMPLE, PAGE, ALERTS = "profile_sample.parquet", "profile.html", "profile_alerts.json"
 REFERENCE, COMPARED, LEFT_OUT = "profile_reference.parquet", "profile_compare.html", "profile_left_out.json"
 
@@ -46,7 +48,7 @@ class Profiling:
         """
         while not self._known() and self.process.poll() is None and self._left() > 0:
             time.sleep(0.02)
-        if self._left() <= 0 or self.process.poll() is not None:
+        if not self._known() or self.process.poll() is not None:
             self.finish()
         if not self._known() and (self.process.returncode or 0) > 0:
             self.printed.seek(0)
@@ -57,7 +59,7 @@ class Profiling:
     def finish(self) -> None:
         """Wait for the pages; a process that is out of time is killed, and what it has not written is missing."""
         try:
-            self.process.wait(timeout=max(0.1, self._left()))
+            self.process.wait(timeout=max(0.1, self._left() + SECONDS_MORE * self._known()))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

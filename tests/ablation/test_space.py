@@ -84,7 +84,7 @@ def test_a_grid_is_every_combination_but_the_targets_own(subject_of):
     ("batch_size=1.5..20", {}, "training.batch_size must be a whole number of at least 1, but got 1.5"),
     ("lr=fast,slow", {}, "lr must be a number of at least 0, but got 'fast'"),
     ("lr=-1,1", {}, "lr must be a number of at least 0, but got -1"),
-    ("shuffle=1,0", {}, "shuffle must be true or false, but got 1"),
+    ("shuffle=1,0", {}, "training.shuffle must be True or False, but got 1"),
     ("lr=1,2", {"fit": lambda *_: None}, "but got 'lr', which its own `fit` sets"),
     ("batch_size=1,2", {"loader": lambda x, y, split: [(x, y)]}, "but got 'batch_size', which its own `loader` sets"),
 ], ids=["unknown", "unknown keyword", "no epochs", "half a sample", "a word", "negative", "a number for a switch", "own loop", "own loader"])

@@ -225,7 +225,7 @@ def group_overlap(subject: Any, *, share: float = 0.0) -> Iterator[Judgement]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.92})
 def missing_values(subject: Any) -> Iterator[Judgement]:
-    """Find missing values, and whether they reach the model; `value` is the largest missing share of a split's cells.
+    """Find missing values, and whether they reach the model; `value` is the missing share of the cells of the split that is named.
 
     Missing values that the preprocessing imputes are a warning; those that arrive in the model's inputs, in whichever split, or
     missing labels, a fault.
@@ -250,7 +250,7 @@ def missing_values(subject: Any) -> Iterator[Judgement]:
     text = f"{shares[worst]:.1%} of the {cells} are missing, in {len(missing[worst])} columns"
     yield Judgement(
         Status.FAIL if arrives else Status.WARN, text + (f", and {arrives[worst]} reach the model" if arrives else ", and none reaches the model"),
-        value=max(shares.values()), threshold=0, where=", ".join(list(missing[worst])[:5]), fix="impute them, or drop the rows or columns",
+        value=shares[worst], threshold=0, where=", ".join(list(missing[worst])[:5]), fix="impute them, or drop the rows or columns",
     )
 
 
