@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+
+from firstfault.probe.birthplace import tensors_in
+from firstfault.recipe import outputs_of
 
 ROWS = 32
 
@@ -18,7 +20,7 @@ def narrowest(subject: Any, most: int) -> int:
     x = subject.batch.x[:ROWS]
 
     def look(module: nn.Module, inputs: Any, outputs: Any) -> None:
-        sizes.extend(value.numel() / len(x) for value in _tensors((inputs, outputs)))
+        sizes.extend(value.numel() / len(x) for value in tensors_in((inputs, outputs)))
 
     for module in model.modules():
         if not list(module.children()):
@@ -29,22 +31,12 @@ def narrowest(subject: Any, most: int) -> int:
     return int(width) if width < most else max(1, most // 2)
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for entry in value:
-            yield from _tensors(entry)
-
-
 def stochastic(subject: Any) -> bool:
     """Whether the model draws numbers in training, other than those of dropout, as a variational autoencoder does."""
     model = subject.fresh_model()
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.eval()
-    from firstfault.recipe import outputs_of
-
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         first, second = (outputs_of(model(subject.batch.x[:ROWS])) for _ in range(2))
     return not torch.allclose(first, second, atol=1e-5)

@@ -21,7 +21,6 @@ from firstfault.cli_options import (
     DepthName,
     EngineName,
     JsonOption,
-    LayerName,
     SetOption,
     TargetArgument,
     exit_code,
@@ -29,6 +28,7 @@ from firstfault.cli_options import (
     refuse,
     write_json,
 )
+from firstfault.finding import Layer
 
 app = typer.Typer(
     name="firstfault",
@@ -45,7 +45,7 @@ def debug(
     target: TargetArgument,
     depth: Annotated[DepthName, typer.Option(help="quick, standard (≤ 3 trainings) or deep (≤ 20)")] = DepthName.STANDARD,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="go on after the first faulty layer")] = False,
-    only: Annotated[LayerName | None, typer.Option(help="examine one layer only")] = None,
+    only: Annotated[Layer | None, typer.Option(help="examine one layer only")] = None,
     where: Annotated[str | None, typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0")] = None,
     set_: SetOption = None,
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
@@ -55,7 +55,7 @@ def debug(
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
     from firstfault.console import watch_debug
 
-    if where is not None and only is not LayerName.MODEL:
+    if where is not None and only is not Layer.MODEL:
         refuse("--where must come with --only model, since only the model layer tests a submodule alone")
     ended = watch_debug(
         target, depth=depth.value, keep_going=keep_going, only=only.value if only else None,

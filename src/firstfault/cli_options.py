@@ -25,17 +25,6 @@ class DepthName(StrEnum):
     DEEP = "deep"
 
 
-class LayerName(StrEnum):
-    """A layer, or safety."""
-
-    DATA = "data"
-    PREPROCESSING = "preprocessing"
-    MODEL = "model"
-    TRAINING = "training"
-    DEPLOYMENT = "deployment"
-    SAFETY = "safety"
-
-
 class EngineName(StrEnum):
     """Where the trainings of a sweep run."""
 

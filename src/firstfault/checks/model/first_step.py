@@ -10,11 +10,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from firstfault.checks.model.fresh import sound_batch
 from firstfault.checks.model.loss_call import isolated, quiet
+from firstfault.following import Enough
 from firstfault.recipe import Tensors, outputs_of
-
-
-class _Stepped(BaseException):
-    """Ends the user's loop at its first step; no `except Exception` of theirs may catch it."""
 
 
 def reached_in_a_step(subject: Any) -> frozenset[str]:
@@ -50,12 +47,12 @@ def _fit(subject: Any, model: nn.Module) -> None:
 
     def stop(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if any(id(value) in own for group in optimizer.param_groups for value in group["params"]):
-            raise _Stepped
+            raise Enough
 
     handle = register_optimizer_step_pre_hook(stop)
     try:
         training.fit(model, batches, batches)
-    except (_Stepped, Exception):
+    except (Enough, Exception):
         return
     finally:
         handle.remove()

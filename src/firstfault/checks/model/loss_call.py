@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.checks.model.fresh import sound_batch, sound_outputs
 from firstfault.checks.model.torch_calls import name_of
+from firstfault.following import Enough
 from firstfault.random_state import same_random_state
 from firstfault.recipe import Tensors, outputs_of
 
@@ -41,10 +42,6 @@ class LossCall:
     broken: bool = False
 
 
-class _Seen(BaseException):
-    """Ends the user's loop at its first loss; no `except Exception` of theirs may catch it."""
-
-
 class _Spy(TorchFunctionMode):
     def __init__(self, stop: bool) -> None:
         super().__init__()
@@ -61,7 +58,7 @@ class _Spy(TorchFunctionMode):
         if self.awake and self.name is None:
             self._note(name, args, kwargs)
         if self.stop and self.name is not None:
-            raise _Seen
+            raise Enough
         result = func(*args, **kwargs)
         if self.awake and self.name is None and name in ("sub", "rsub"):
             self.spread = self.spread or broadcast(args[0], args[1])
@@ -127,7 +124,7 @@ def _in_fit(subject: Any) -> LossCall:
 
         def seen(module: nn.Module, inputs: Any, result: Any) -> None:
             if outputs:
-                raise _Seen
+                raise Enough
             outputs.append(outputs_of(result).detach())
             spy.awake = True
 
@@ -138,7 +135,7 @@ def _in_fit(subject: Any) -> LossCall:
         try:
             with spy:
                 recipe.training.fit(model, batches, batches)
-        except _Seen:
+        except Enough:
             pass
         except Exception:
             broken = True

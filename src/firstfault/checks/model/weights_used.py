@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from firstfault.checks.model.torch_calls import followed, name_of
+from firstfault.probe.birthplace import tensors_in
 
 WEIGHED = frozenset({
     "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
@@ -46,7 +46,7 @@ class _Tape(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        self._note(name_of(func), list(_tensors([*args, *kwargs.values()])))
+        self._note(name_of(func), list(tensors_in((args, kwargs))))
         return func(*args, **kwargs)
 
     def _note(self, function: str, given: list[torch.Tensor]) -> None:
@@ -78,14 +78,6 @@ class _Tape(TorchFunctionMode):
 
 def _memory(value: torch.Tensor) -> int:
     return 0 if value.is_sparse or value.numel() == 0 else value.untyped_storage().data_ptr()
-
-
-def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
 
 
 def weights_used(model: nn.Module, x: torch.Tensor) -> list[Use]:
