@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ BOUNDED: dict[str, tuple[float, float]] = {"Tanh": (0.0, math.tanh(SATURATED)), 
 LASTING = 5
 MOST_SEEN = 4096
 RECTIFIERS = ("ReLU", "ReLU6")
+Seen = tuple[str, str, torch.Tensor, torch.Tensor | None]               # name, kind, some values, the largest value of each unit
 
 
 class Looker:
@@ -34,7 +35,7 @@ class Looker:
         self.record, self.samples = record, samples
         self._handles: list[Any] = []
         self._silent: dict[tuple[str, int], tuple[np.ndarray[Any, Any], int]] = {}
-        self._seen: list[tuple[str, str, torch.Tensor, torch.Tensor | None]] = []
+        self._seen: list[Seen] = []
         self._attention: list[tuple[str, torch.Tensor]] = []
         self._functions = FunctionalCalls(
             self._look, lambda name, weights: self._attention.append((name, weights)), drops,
@@ -90,12 +91,13 @@ class Looker:
         """Turn what was seen into numbers of the record."""
         if self._seen and self.samples is not None:
             self.samples.take("activations", ((name, values) for name, _, values, _ in self._seen))
-        for name, kind, values, largest in self._seen:
-            entry = self.record.activations.setdefault(name, Activations(kind))
-            dead = math.nan if largest is None else self._dead(name, largest.float().cpu().numpy())
-            numbers = (*_numbers(kind, values.cpu().numpy()), dead)
-            for series, number in zip((entry.mean, entry.std, entry.zero, entry.beyond, entry.largest, entry.dead), numbers, strict=True):
-                series.add(step, float(number))
+        for (name, kind, _, largest), numbers in zip(self._seen, _numbers(self._seen), strict=True):
+            entry = self.record.activations.get(name)
+            if entry is None:
+                entry = self.record.activations[name] = Activations(kind)
+            for series, number in zip((entry.mean, entry.std, entry.zero, entry.beyond, entry.largest), numbers, strict=True):
+                series.add(step, number)
+            entry.dead.add(step, math.nan if largest is None else self._dead(name, largest.float().cpu().numpy()))
         for name, weights in self._attention:
             entry_ = self.record.attention.setdefault(name, Attention())
             entry_.entropy.add(step, relative_entropy(weights))
@@ -105,7 +107,7 @@ class Looker:
 
 def _sample(value: torch.Tensor) -> torch.Tensor:
     """At most 4,096 values, evenly strided."""
-    return value.reshape(-1)[:: stride(value.numel(), MOST_VALUES)].float().clone()
+    return value.reshape(-1)[:: stride(value.numel(), MOST_VALUES)].to(torch.float32, copy=True)
 
 
 def _largest(value: torch.Tensor) -> torch.Tensor:
@@ -115,15 +117,24 @@ def _largest(value: torch.Tensor) -> torch.Tensor:
     return value.amax(tuple(range(value.ndim - 1))) if value.ndim > 1 else value.amax().reshape(1)
 
 
-def _numbers(kind: str, values: np.ndarray[Any, Any]) -> tuple[float, ...]:
-    """Mean, standard deviation, share of zeros, share far from the middle, and the largest size of values `(n,)`."""
-    count, (middle, limit) = len(values), BOUNDED.get(kind, (0.0, SATURATED))
+def _numbers(seen: Sequence[Seen]) -> list[list[float]]:
+    """For each output: mean, standard deviation, share of zeros, share far from the middle, and the largest size of its values."""
+    if not seen:
+        return []
+    parts = [values for _, _, values, _ in seen]
+    alike = len({part.device for part in parts}) == 1
+    values = torch.cat(parts if alike else [part.cpu() for part in parts]).cpu().numpy()
+    counts = np.array([len(part) for part in parts])
+    starts = np.cumsum(counts) - counts
+    middle, limit = np.array([BOUNDED.get(kind, (0.0, SATURATED)) for _, kind, _, _ in seen], np.float32).T
     with np.errstate(all="ignore"):                         # what is not finite comes out as it is
-        beyond = np.count_nonzero(np.abs(values - middle) > limit)
-        zero = count - np.count_nonzero(values)
-        mean = values.sum() / count
-        away = values - mean
-        return mean, np.sqrt(away @ away / count), zero / count, beyond / count, np.abs(values).max()
+        mean = np.add.reduceat(values, starts, dtype=float) / counts
+        away = values - np.repeat(mean, counts).astype(np.float32)
+        beyond = np.abs(values - np.repeat(middle, counts)) > np.repeat(limit, counts)
+        std = np.sqrt(np.add.reduceat(away * away, starts, dtype=float) / counts)
+        zero, beyond = (np.add.reduceat(share, starts, dtype=int) / counts for share in (values == 0, beyond))
+        largest = np.maximum.reduceat(np.abs(values), starts)
+        return np.stack([mean, std, zero, beyond, largest], 1).tolist()  # type: ignore[no-any-return]
 
 
 def _weights(module: Any, args: Any, kwargs: Any) -> torch.Tensor | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import cmath
 import contextlib
 import inspect
 import re
@@ -102,7 +103,7 @@ def _strength(value: torch.Tensor) -> int:
         return FINITE
     value = value.detach()
     value = value.coalesce().values() if value.is_sparse else value
-    if bool(torch.isfinite(value).all()):
+    if cmath.isfinite(value.sum().item()) or bool(torch.isfinite(value).all()):        # a sum may overflow
         return FINITE
     return NAN if bool(torch.isnan(value).any()) else INFINITE
 

@@ -63,10 +63,13 @@ class Norms:
             return True
         self._kept -= set(map(id, values))
         changes = [self._before[id(value)].sub_(_part(value)) for value in values]
-        rows = torch.stack([_together(part) for part in (gradients, sizes, _norms(changes))]).T.tolist()
+        rows = _together([*gradients, *sizes, *_norms(changes)]).view(3, -1).T.tolist()
         record, ratios = self._record, []
         for value, (gradient, size, change) in zip(values, rows, strict=True):
-            entry = record.parameters.setdefault(self._models.names[id(value)], Parameter(value.numel()))
+            name = self._models.names[id(value)]
+            entry = record.parameters.get(name)
+            if entry is None:
+                entry = record.parameters[name] = Parameter(value.numel())
             entry.gradient.add(step, gradient)
             entry.weight.add(step, size * (value.numel() / max(1, self._before[id(value)].numel())) ** 0.5)
             entry.update.add(step, change / max(size, SMALLEST))

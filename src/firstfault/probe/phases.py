@@ -11,7 +11,7 @@ class Phases:
     """Puts wall and processor seconds since the last mark on a phase of the record."""
 
     def __init__(self, record: Record) -> None:
-        self._record = record
+        self._seconds, self._processor = record.phases, record.cpu
         self.restart()
 
     def restart(self) -> None:
@@ -21,7 +21,6 @@ class Phases:
     def end(self, phase: str) -> None:
         """Put the time since the last mark on a phase."""
         now, cpu = time.perf_counter(), time.process_time()
-        seconds, own = self._record.phases, self._record.cpu
-        seconds[phase] = seconds.get(phase, 0.0) + now - self._mark
-        own[phase] = own.get(phase, 0.0) + cpu - self._cpu
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._mark
+        self._processor[phase] = self._processor.get(phase, 0.0) + cpu - self._cpu
         self._mark, self._cpu = now, cpu

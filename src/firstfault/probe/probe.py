@@ -152,7 +152,8 @@ class Probe:
         self._tripwire.called(model, args, kwargs, learns)
         if not learns:
             return
-        self._validation.learns(model, (args, kwargs))
+        if self._sampling:
+            self._validation.learns(model, (args, kwargs))
         if self._began is None:
             self._began = time.perf_counter()
         if self.capture is not None and self.capture.open:
@@ -217,7 +218,7 @@ class Probe:
         self._know(optimizer)
         held = self._optimizers.parameters(optimizer)
         if not self._skips:
-            self._tripwire.before_update([value for value in held if value.grad is not None and not value.grad.is_sparse])
+            self._tripwire.before_update(held)
         if self._sampling:
             self._norms.take(id(optimizer), list(filter(has_norms, held)))
 
@@ -230,7 +231,6 @@ class Probe:
         if self._sampling and not self._norms.pull(id(optimizer), record.steps):
             self._tripwire.bad_update(record.steps)
         record.stale_steps += self._clearing.stepped(id(optimizer), values)           # a closure clears and learns within the step
-        record.stale_share = self._clearing.worst()
         self._tripwire.updated(optimizer, values)
         if self._began is not None:
             record.seconds.add(record.steps, time.perf_counter() - self._began)
@@ -257,6 +257,7 @@ class Probe:
     def _tell(self) -> None:
         """Tell of a sampled step, and of the one in which a value was not finite for the first time."""
         self._told = self._tripwire.tripped
+        self.record.stale_share = self._clearing.worst()
         if self.on_sample is not None:
             self.on_sample(self.record.steps)
 
@@ -292,6 +293,7 @@ class Probe:
         self._losses.close_validation(self.record.steps)
         self._tripwire.settle()
         self._note_gradients()
+        self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()
         if self.folder is not None:
             from firstfault.probe.tensorboard import write_tensorboard

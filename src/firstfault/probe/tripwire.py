@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -52,13 +52,14 @@ class Tripwire:
             return
         if not learns:
             self._calls = [call for call in self._calls if call[0] is not model or call[3]]
-        self._calls = [*self._calls[1 - MOST_CALLS:], (model, args, kwargs, learns)]
+        self._calls.append((model, args, kwargs, learns))
+        del self._calls[:-MOST_CALLS]
 
     def before_backward(self, loss: torch.Tensor) -> float:
         """Look at a loss; its mean."""
         self._loss = loss.detach()
         self._calls, self._learnt = [], self._calls
-        mean = float(self._loss if self._loss.numel() == 1 else self._loss.mean())
+        mean = float((self._loss if self._loss.numel() == 1 else self._loss.mean()).item())
         self._loss_finite = math.isfinite(mean) or finite(self._loss)
         if not self._loss_finite and not self.tripped and self._doubt is None:
             self._doubt = self._search("loss", loss)
@@ -72,13 +73,13 @@ class Tripwire:
             id(value) for value in parameters if value.ndim > 1 and biases.get(names.get(id(value), "").removesuffix("weight")) == len(value)
         }
 
-    def before_update(self, parameters: Sequence[torch.Tensor]) -> None:
+    def before_update(self, parameters: Iterable[torch.Tensor]) -> None:
         """Settle what is known before an update: a loss that was not finite is pardoned where the loop has cleared its gradients."""
         if self.tripped:
             return
         if self._doubt is not None and not self._loss_finite:
             self._record.first_nonfinite = self._doubt
-        elif not _finite_sum(self._edges(parameters)) and not all(finite(value.grad) for value in parameters if value.grad is not None):
+        elif not _finite_sum(self._edges(parameters)) and not all(finite(grad) for _, grad in _dense(parameters)):
             self._record.first_nonfinite = self._doubt or self._search("gradient", self._loss)
         self._doubt = None
 
@@ -109,20 +110,19 @@ class Tripwire:
         self._record.first_nonfinite = self._record.first_nonfinite or self._doubt
         self._calls, self._learnt = [], []
 
-    def _edges(self, parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _edges(self, parameters: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         """Small gradients whole; of the others the first row, and the first column where no bias does for it.
 
         A NaN that reaches a weight's gradient from its outputs fills whole rows, one from its inputs whole columns.
         """
         edges = []
-        for value in parameters:
-            gradient = value.grad
-            if gradient is None:
-                continue
-            if gradient.ndim < 2 or gradient.numel() <= SMALL:
+        for value, gradient in _dense(parameters):
+            if gradient.ndim == 1:
+                edges.append(gradient)
+            elif gradient.ndim == 0 or gradient.numel() <= SMALL:
                 edges.append(gradient.reshape(-1))
             else:
-                edges.append(gradient.select(0, 0).reshape(-1))
+                edges.append(gradient[0] if gradient.ndim == 2 else gradient[0].reshape(-1))
                 if id(value) not in self._biased:
                     edges.append(_first_column(gradient))
         return edges
@@ -150,6 +150,13 @@ class Tripwire:
 
 def _named(calls: list[tuple[nn.Module, Any, Any, bool]], models: Models) -> list[Call]:
     return [Call(models.modules.get(id(model), "model"), model, args, kwargs) for model, args, kwargs, _ in calls]
+
+
+def _dense(parameters: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    for value in parameters:
+        gradient = value.grad
+        if gradient is not None and not gradient.is_sparse:
+            yield value, gradient
 
 
 def _finite_sum(parts: list[torch.Tensor]) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import torch
 
+VERSION = attrgetter("_version")
 KNOWN = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "RMSprop", "Adagrad", "Adadelta")
 
 
@@ -17,7 +19,7 @@ class Updates:
 
     def made(self, optimizer: Any, step: int, values: list[Any]) -> None:
         """Note that an optimizer has just made its step."""
-        self._last[id(optimizer)] = optimizer, step, values, [value._version for value in values]
+        self._last[id(optimizer)] = optimizer, step, values, list(map(VERSION, values))
 
     def step_of(self, weight: torch.Tensor) -> int | None:
         """The step that made a weight non-finite; None where it was written by something else than an optimizer."""

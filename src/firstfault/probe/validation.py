@@ -31,7 +31,7 @@ class Validation:
             parts.append(model)
 
     def learns(self, model: nn.Module, args: Any) -> None:
-        """A model is called with gradients on."""
+        """A model is called with gradients on, in a step that is sampled."""
         self._learning.add(id(model))
         self._record.learning_models = len(self._learning)
         self._batch = max(self._batch, _rows(args))
