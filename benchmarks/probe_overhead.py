@@ -1,12 +1,13 @@
 """What watching a training costs: processor seconds of a watched training over those of a plain one, in turn in one process.
 
-    python benchmarks/probe_overhead.py [--trainings 5] [--steps 300] [--no-peers]
+    python benchmarks/probe_overhead.py [--trainings 5] [--steps N] [--no-peers]
 
-An MLP (3 × 512), a small CNN and a 4-layer transformer are trained whole: plain, watched, plain, watched, … Watched is what
+An MLP (3 × 512), a small CNN and a 4-layer transformer are trained whole, 10 to 15 s each: plain, watched, plain, watched, … Watched is what
 `firstfault.watch()` does, from its beginning to its end: losses, gradients, weights, updates, activations, attention, waiting times, a
 look for non-finite values in every step, and the first batches captured. The seconds of an arm are the sum over parts of 10 steps of
-the least that any of its trainings took for that part: what else the machine does comes and goes, and only ever adds. Peers in the same run, over fewer steps: TensorBoard histograms of weights and gradients in every
-step, wandb.watch where wandb is installed, and autograd's anomaly mode. Seconds are the processor's, of all threads of the process,
+the least that any of its trainings took for that part: what else the machine does comes and goes, and only ever adds; each training
+begins with other blocks of memory taken, since where a tensor happens to lie is worth 2 % of a step. Peers in the same run, over fewer steps: TensorBoard histograms of
+weights and gradients in every step, wandb.watch where wandb is installed, and autograd's anomaly mode. Seconds are the processor's, of all threads of the process,
 with one thread for torch. The C library's allocator is told to keep freed memory: else it gives it back and faults it in again, or not, by
 accidents of what lies where, which is worth a factor of 1.5 to a convolution, with a probe and without. Last line: `RESULT {json}`.
 """
@@ -20,6 +21,7 @@ import importlib.util
 import itertools
 import json
 import os
+import random
 import sys
 import tempfile
 import time
@@ -31,7 +33,10 @@ from torch import nn
 
 LIMIT = 1.03
 PART, PEER_STEPS, PEER_TRAININGS = 10, 30, 3
+STEPS = {"mlp": 1000, "cnn": 400, "transformer": 240}
+BLOCKS, LARGEST = 12, 300_000
 MARKS: list[float] = []
+LAYOUTS = random.Random(0)
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "500000000", "WANDB_SILENT": "true"}
 Batches = tuple[torch.Tensor, torch.Tensor, int]
 
@@ -126,7 +131,7 @@ def main() -> None:
     """Measure the three models, print a table, and end with the RESULT line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trainings", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, help="of each model; left out, 1000, 400 and 240: 10 to 15 s each")
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     if not KEEPING.items() <= os.environ.items():
@@ -144,13 +149,14 @@ def main() -> None:
 def _measure(make: Callable[[], tuple[nn.Module, Batches]], options: argparse.Namespace) -> dict[str, float]:
     torch.manual_seed(0)
     model, batches = make()
-    own, plain = _least([watched, steps], model, batches, options.steps, options.trainings)
+    count = options.steps or STEPS[make.__name__]
+    own, plain = _least([watched, steps], model, batches, count, options.trainings)
     ratios = {"firstfault": own / plain}
     if not options.no_peers:
         peers = [tensorboard, anomaly_mode, *([wandb] if importlib.util.find_spec("wandb") else [])]
         *others, base = _least([*peers, steps], model, batches, PEER_STEPS, PEER_TRAININGS)
         ratios |= {peer.__name__: seconds / base for peer, seconds in zip(peers, others, strict=True)}
-    return {name: round(ratio, 3) for name, ratio in ratios.items()} | {"ms_per_step": round(1000 * plain / options.steps, 2)}
+    return {name: round(ratio, 3) for name, ratio in ratios.items()} | {"ms_per_step": round(1000 * plain / count, 2)}
 
 
 def _least(arms: list[Train], model: nn.Module, batches: Batches, count: int, trainings: int) -> list[float]:
@@ -163,11 +169,14 @@ def _least(arms: list[Train], model: nn.Module, batches: Batches, count: int, tr
 
 def _parts(train: Train, model: nn.Module, batches: Batches, count: int) -> list[float]:
     """The seconds of one training of a copy: until its first step, of every 10 steps, the end with the last of them."""
+    taken = [torch.empty(LAYOUTS.randrange(1, LARGEST)) for _ in range(LAYOUTS.randrange(BLOCKS))]
     copied = copy.deepcopy(model)
     gc.collect()
     MARKS[:] = [time.process_time()]
     train(copied, batches, count)
-    return [end - begin for begin, end in itertools.pairwise([*MARKS, time.process_time()])]
+    ended = time.process_time()
+    del taken
+    return [end - begin for begin, end in itertools.pairwise([*MARKS, ended])]
 
 
 if __name__ == "__main__":
