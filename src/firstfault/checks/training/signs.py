@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +48,18 @@ def signs(record: Any) -> Signs:
     ratios = np.asarray(record.update_ratio, float)
     rates = np.asarray(record.lr, float)
     return Signs(
-        ratio=float(np.nanmedian(ratios)) if len(ratios) else math.nan,
-        ratio_first=float(np.nanmax(ratios[:5])) if len(ratios) else math.nan,
+        ratio=_of_known(np.median, ratios),
+        ratio_first=_of_known(np.max, ratios[:5]),
         drop=float(fall / start),
         slope_share=float((quarter - end) / fall) if fall > 1e-9 else 0.0,
-        worst=float(np.nanmax(smooth) / start),
+        worst=_of_known(np.max, smooth) / start,
         decayed=float(rates[-1] / max(rates.max(), 1e-30)) if len(rates) else 1.0,
     )
+
+
+def _of_known(statistic: Callable[[Any], Any], values: Any) -> float:
+    known = values[~np.isnan(values)]
+    return float(statistic(known)) if len(known) else math.nan
 
 
 def learns(record: Any, fall: float = 0.02) -> bool:
