@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from firstfault.probe.labelled import Place, arguments
 from firstfault.probe.patching import replace
 from firstfault.probe.readable import transforming
 from firstfault.recipe import outputs_of
@@ -46,10 +47,15 @@ class _Asked(NamedTuple):
 
 
 class Capture:
-    """The first pass of a loop over its data, at most 2,000 samples; `why_not` says why it can't be replayed, if so."""
+    """The first pass of a loop over its data, at most 2,000 samples; `why_not` says why it can't be replayed, if so.
+
+    Where only the loss is not known, `start` and `inputs` are the model as it began, and the inputs that it was given until then.
+    """
 
     def __init__(self) -> None:
         self.model: nn.Module | None = None
+        self.start: nn.Module | None = None
+        self.inputs: list[torch.Tensor] = []
         self.why_not = ""
         self.x: list[torch.Tensor] = []
         self.y: list[torch.Tensor] = []
@@ -57,7 +63,10 @@ class Capture:
         self.loss_name = ""
         self.optimizer: tuple[type, dict[str, Any]] | None = None
         self.open = True
+        self.labels_at: Place | None = None                 # where the model itself is given the labels
+        self.settings: dict[Place, Any] = {}
         self._root: nn.Module | None = None
+        self._others: dict[Place, torch.Tensor] = {}
         self._given: torch.Tensor | None = None
         self._outputs: torch.Tensor | None = None
         self._asked: list[_Asked] = []
@@ -88,9 +97,11 @@ class Capture:
         if self._root is not None and model is not self._root:
             self.refuse("the loop trains several models")
             return
-        if len(args) != 1 or kwargs or not isinstance(args[0], torch.Tensor) or args[0].ndim == 0:
+        others = arguments(args, kwargs)
+        if not args or not isinstance(args[0], torch.Tensor) or args[0].ndim == 0 or others is None or len(others[0]) > 1:
             self.refuse("the model takes something else than one tensor")
             return
+        self._others, self.settings = others
         if self._root is None:
             self._root = model
             try:
@@ -99,6 +110,7 @@ class Capture:
                 self.refuse(f"the model can't be copied: {type(error).__name__}")
                 return
         self._given = args[0].detach().clone()
+        self._others = {place: value.detach().clone() for place, value in self._others.items()}
 
     def answered(self, outputs: Any) -> None:
         """The model answered."""
@@ -116,20 +128,45 @@ class Capture:
 
     def learnt(self, loss: float) -> None:
         """A backward pass begins with this loss: the batch is complete, if one loss was asked about the model's outputs, and this is it."""
+        try:
+            self._learnt(loss)
+        except Exception as error:
+            self.refuse(f"what lies between the model and its loss can't be followed: {type(error).__name__}")
+
+    def _learnt(self, loss: float) -> None:
         asked, given, outputs = self._asked, self._given, self._outputs
         self._forget()
-        if not asked or given is None or outputs is None:
-            self.refuse("no loss function of torch was called between forward and backward")
+        if given is None or outputs is None:
+            self.refuse("no model was called between two backward passes")
             return
-        last = asked[-1]
+        why_not = self._why_no_loss(loss, asked, outputs)
+        if self._others and (why_not or not self._are_labels(asked[-1].target)):
+            self.refuse("the model takes something else than one tensor, or than one and its labels")
+            return
+        if why_not:
+            start, inputs = self.model, [*self.x, given.cpu()]
+            self.refuse(why_not)
+            self.start, self.inputs = start, [x for x in inputs if x.shape[1:] == given.shape[1:]]
+            return
+        target = asked[-1].target
+        if target.ndim and len(target) == len(given) * max(1, len(target) // max(1, len(given))):
+            self._keep(given, target.reshape(len(given), *_per_sample(target, len(given))))
+
+    def _are_labels(self, target: torch.Tensor) -> bool:
+        """Whether the second tensor that the model was given is what the loss was given."""
+        (self.labels_at, labels), = self._others.items()
+        return torch.equal(labels.flatten(), target.flatten())
+
+    def _why_no_loss(self, loss: float, asked: list[_Asked], outputs: torch.Tensor) -> str:
+        """Why the loss of a step can't be replayed; empty where it can."""
+        if not asked:
+            return "no loss function of torch was called between forward and backward"
         if len(asked) > 1:
-            self.refuse("the loop adds several losses up")
-        elif not self._is_all_of(loss, float(last.value.mean())):
-            self.refuse("the loop adds something to the loss function of torch, or weighs its batches")
-        elif self.loss is None and not self._learn_loss(last, outputs):
-            self.refuse("what lies between the model's outputs and the loss is not known")
-        elif last.target.ndim and len(last.target) == len(given) * max(1, len(last.target) // max(1, len(given))):
-            self._keep(given, last.target.reshape(len(given), *_per_sample(last.target, len(given))))
+            return "the loop adds several losses up"
+        if not self._is_all_of(loss, float(asked[-1].value.mean())):
+            return "the loop adds something to the loss function of torch, or weighs its batches"
+        known = self.loss is not None or self._learn_loss(asked[-1], outputs)
+        return "" if known else "what lies between the model's outputs and the loss is not known"
 
     def _is_all_of(self, loss: float, value: float) -> bool:
         """Whether what is learnt from is the value of the loss function, up to a factor that is the same in every batch."""
@@ -144,7 +181,7 @@ class Capture:
         if values.numel() != outputs.numel():
             return False
         for between, function in BETWEEN.items():
-            if torch.allclose(function(outputs).reshape(values.shape), values, rtol=1e-4, atol=1e-5, equal_nan=True):
+            if torch.allclose(function(outputs).reshape(values.shape).to(values.dtype), values, rtol=1e-4, atol=1e-5, equal_nan=True):
                 self.loss_name = " of ".join(part for part in (name, between) if part)
                 paired = name in ELEMENTWISE and values.shape == target.shape
                 sign = -1.0 if (self._factor or 1.0) < 0 else 1.0

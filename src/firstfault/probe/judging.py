@@ -14,14 +14,15 @@ from torch import nn
 
 from firstfault.check import checks_of, run_check
 from firstfault.errors import Missing, UserCodeError
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import Layer, LayerReport, Status
 from firstfault.ladder import walk
 from firstfault.loop import Epoch, Trained, evaluate
 from firstfault.probe.capture import Capture, task_of
+from firstfault.probe.labelled import blind_to_labels, without_labels
 from firstfault.probe.record import Record
 from firstfault.recipe import Recipe, Tensors, outputs_of
 from firstfault.target import Target, Training
-from firstfault.verdict import Outcome, Verdict, conclude
+from firstfault.verdict import PROOF, Outcome, Verdict, conclude
 
 LAYERS = (Layer.MODEL, Layer.TRAINING)
 OF_SCALES = "missing_normalisation"
@@ -47,16 +48,47 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
         subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
         subject.built["trained"] = Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else subject.built["_made"]
         subject.built["record"] = record
+        if capture.start is not None:
+            subject.built["unlabelled"] = _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(subject.built["_made"]))
         return subject
-    recipe = recipe_of(capture, capture.model, task, training, root)
+    start, place = capture.model, capture.labels_at
+    if place is not None:
+        start, model = (without_labels(each, capture.y[0], place, capture.settings) for each in (start, model))
+        try:
+            blind_to_labels(start, capture.x[0], capture.y[0])
+        except Missing as reason:
+            subject.built["_made"] = subject.built["trained"] = reason
+            subject.built["record"] = record
+            return subject
+    recipe = recipe_of(capture, start, task, training, root)
     subject.built["_made"] = recipe, tuple(range(recipe.classes))
-    if capture.optimizer is None and not crashed and not _as_it_began(capture.model, model):
+    if capture.optimizer is None and not crashed and not _as_it_began(start, model):
         subject.built["trained"] = Missing("the training can't be replayed: the loop changes its weights by itself")
         subject.built["record"] = record
     else:
         subject.built["trained"] = _trained(recipe, model, record, crashed)
     subject.built["capture"] = capture
     return subject
+
+
+def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.Tensor, why_not: str) -> Any:
+    """A subject for what needs neither labels nor loss of a model: how it answers to its inputs."""
+    from firstfault.subject import Subject
+
+    training = Training(batch_size=len(x))
+    subject, rows = Subject(Target(name, task="regression", training=training, root=root), folder), Tensors(x, torch.zeros(len(x), 1))
+    subject.built["_made"] = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root), ()
+    subject.built["labels"] = subject.built["trained"] = Missing(why_not)
+    return subject
+
+
+def _proofs_of(report: LayerReport) -> LayerReport:
+    """A report in which a suspicion is a warning, since no replay can test it."""
+    return replace(report, findings=tuple(
+        replace(finding, status=Status.WARN, faults={})
+        if finding.status is Status.FAIL and max(finding.faults.values(), default=0.0) < PROOF else finding
+        for finding in report.findings
+    ))
 
 
 def _as_it_began(start: nn.Module, model: nn.Module) -> bool:
@@ -134,7 +166,10 @@ def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
     layers = (Layer.PREPROCESSING, *LAYERS) if scales is not None and scales.failures else LAYERS
 
     def look(layer: Layer) -> LayerReport:
-        return scales if layer is Layer.PREPROCESSING and scales is not None else examine(layer, subject, subject.depth)
+        if layer is Layer.PREPROCESSING and scales is not None:
+            return scales
+        unlabelled = subject.built.get("unlabelled") if layer is Layer.MODEL else None
+        return examine(layer, subject, subject.depth) if unlabelled is None else _proofs_of(examine(layer, unlabelled, subject.depth))
 
     found = walk(look, test, layers=layers)
     return conclude(

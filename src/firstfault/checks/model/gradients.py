@@ -138,7 +138,7 @@ def _copied(model: nn.Module, name: str) -> bool:
     return any(other.requires_grad and other.shape == value.shape and torch.equal(other, value) for other in model.parameters())
 
 
-@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.95})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"detached_graph": 0.95})
 def detached_graph(subject: Any) -> Iterator[Judgement]:
     """Find weights that the outputs depend on, but that no gradient reaches.
 

@@ -86,7 +86,7 @@ def _adapt(model: nn.Module, x: torch.Tensor, steps: int) -> None:
         optimizer.step()
 
 
-@check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"exploding_init": 0.8})
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"exploding_init": 0.8})
 def exploding_init(
     subject: Any, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0, saturated: float = 0.25
 ) -> Iterator[Judgement]:

@@ -1,0 +1,127 @@
+"""Models that are given their labels, and losses that can't be replayed: what is judged all the same."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import firstfault
+from firstfault.finding import Status
+
+
+class Tagger(nn.Module):
+    """Tokens `(N, T)` to logits `(N, T, 7)`, and their loss where labels are given; `fed` lets the labels in, as a decoder does."""
+
+    def __init__(self, fed=False):
+        super().__init__()
+        self.fed, self.embed, self.read, self.head = fed, nn.Embedding(7, 16), nn.GRU(16, 16, batch_first=True), nn.Linear(16, 7)
+
+    def forward(self, tokens, labels=None, scale=1.0):
+        hidden, _ = self.read(self.embed(tokens) + (self.embed(labels) if self.fed else 0.0))
+        logits = self.head(hidden) * scale
+        return logits, functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+
+
+class Sampler(nn.Module):
+    """An autoencoder that draws its code; `axis` is that of the softmax on the code."""
+
+    def __init__(self, axis):
+        super().__init__()
+        self.axis, self.code, self.out = axis, nn.Linear(12, 8), nn.Linear(8, 12)
+
+    def forward(self, x):
+        return self.out(self.code(x).softmax(self.axis))
+
+
+def watch(folder, model, loss_of, batches, *, clears=True):
+    """Train for some steps under the watch."""
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with firstfault.watch(folder=folder) as watched:
+        for batch in batches:
+            if clears:
+                optimizer.zero_grad()
+            loss_of(model, batch).backward()
+            optimizer.step()
+    return watched
+
+
+def tokens(count=40):
+    """Batches of tokens, each to be told the token before it."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        x = torch.randint(0, 7, (16, 10), generator=generator)
+        yield x, x.roll(1, 1)
+
+
+def statuses(watched):
+    """The statuses of each check of the model."""
+    return {finding.check: finding.status for layer in watched.verdict(swaps=False).layers if layer.layer == "model" for finding in layer.findings}
+
+
+def test_a_model_that_is_given_its_labels_is_replayed_without_them(tmp_path):
+    """By position or by name, beside a setting; the user's own model takes its labels as before."""
+    torch.manual_seed(0)
+    model = Tagger()
+    watched = watch(tmp_path, model, lambda model, batch: model(batch[0], labels=batch[1], scale=1.0)[1], tokens())
+    assert watched.subject.recipe.task == "language_model" and watched.verdict().status == "healthy"
+    assert statuses(watched)["one_batch_overfit"] != Status.SKIPPED
+    assert model(*next(tokens()))[1].ndim == 0 and "forward" not in vars(model)
+
+
+def test_gradients_that_add_up_are_confirmed_on_its_replay(tmp_path):
+    """A missing zero_grad in such a loop is named, in the layer training."""
+    torch.manual_seed(0)
+    watched = watch(tmp_path, Tagger(), lambda model, batch: model(*batch)[1], tokens(), clears=False)
+    assert watched.verdict(swaps=False).faults[0].fault == "missing_zero_grad"
+
+
+def test_labels_that_the_answers_depend_on_are_inputs(tmp_path):
+    """A decoder that is fed its labels is not replayed, and the reason is said."""
+    watched = watch(tmp_path, Tagger(fed=True), lambda model, batch: model(*batch)[1], tokens())
+    assert "depend on its second input" in str(watched.subject.built["_made"]) and set(statuses(watched).values()) == {Status.SKIPPED}
+
+
+@pytest.mark.parametrize(("axis", "fault"), [(0, "softmax_wrong_axis"), (1, None)], ids=["over the batch", "over the code"])
+def test_a_loss_by_hand_leaves_the_answers_of_the_model_to_be_judged(tmp_path, axis, fault):
+    """What needs no labels is looked at; what needs them is skipped with the reason."""
+    torch.manual_seed(0)
+    rows = torch.randn(40, 32, 12, generator=torch.Generator().manual_seed(1))
+    watched = watch(tmp_path, Sampler(axis), lambda model, x: ((model(x) - x) ** 2).mean(), rows)
+    found = watched.verdict(swaps=False)
+    assert (found.faults[0].fault if found.faults else None) == fault
+    skipped = [finding.message for layer in found.layers if layer.layer == "model" for finding in layer.findings if finding.status == Status.SKIPPED]
+    assert any("no loss function of torch was called" in message for message in skipped)
+
+
+def test_what_is_only_suspected_of_such_a_model_is_a_warning(tmp_path):
+    """A softmax into a linear layer may be meant, and no replay can test it."""
+    torch.manual_seed(0)
+    rows = torch.randn(40, 32, 12, generator=torch.Generator().manual_seed(1))
+    watched = watch(tmp_path, Sampler(1), lambda model, x: ((model(x) - x) ** 2).mean(), rows)
+    assert statuses(watched)["saturating_activation"] == Status.WARN and watched.verdict().status == "healthy"
+
+
+class Variational(nn.Module):
+    """An autoencoder that draws its code in both modes, and returns what its two losses need."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.mean, self.spread, self.out = nn.Linear(12, 32), nn.Linear(32, 3), nn.Linear(32, 3), nn.Linear(3, 12)
+
+    def forward(self, x):
+        hidden = torch.relu(self.inner(x))
+        mean, spread = self.mean(hidden), self.spread(hidden)
+        return self.out(mean + torch.randn_like(mean) * (spread / 2).exp()), mean, spread
+
+
+def test_a_sum_of_losses_and_a_drawn_code_are_no_fault(tmp_path):
+    """A variational autoencoder is healthy, and what it answers is looked at."""
+    def loss_of(model, x):
+        again, mean, spread = model(x)
+        return functional.mse_loss(again, x) - 0.01 * (1 + spread - mean ** 2 - spread.exp()).mean()
+
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(150, 64, 3, generator=generator) @ torch.randn(3, 12, generator=generator)
+    watched = watch(tmp_path, Variational(), loss_of, rows)
+    assert watched.verdict(swaps=False).status == "healthy" and statuses(watched)["batch_mixing"] != Status.SKIPPED
