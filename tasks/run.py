@@ -25,6 +25,8 @@ from firstfault.verdict import Verdict, VerdictStatus
 
 LOCAL = ("trained.pt", "quarantine.csv")
 """Files that stay in the run's folder: weights are in the logged model, and quarantined rows hold raw values."""
+DESCRIPTION, LONGEST = "mlflow.note.content", 5000
+"""The tag that MLflow shows as a run's description, and the characters that it shows of it."""
 
 
 @task(name="open run", task_run_name="open the run", cache_policy=NO_CACHE)
@@ -122,6 +124,7 @@ def _to_mlflow(run: RunRef, verdict: Verdict, folder: Path) -> None:
         "firstfault.status": verdict.status.value,
         "firstfault.first_faulty_layer": first.value if first else "none",
         "firstfault.fault": verdict.faults[0].fault if verdict.faults else "none",
+        DESCRIPTION: verdict_markdown(verdict)[:LONGEST],
     })
     tracker.metrics(run_id, {
         "seconds": verdict.seconds,

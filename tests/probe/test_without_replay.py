@@ -86,7 +86,7 @@ def test_a_loss_by_hand_leaves_the_answers_of_the_model_to_be_judged(tmp_path, a
     """What needs no labels is looked at; what needs them is skipped with the reason."""
     torch.manual_seed(0)
     rows = torch.randn(40, 32, 12, generator=torch.Generator().manual_seed(1))
-    watched = watch(tmp_path, Sampler(axis), lambda model, x: ((model(x) - x) ** 2).mean(), rows)
+    watched = watch(tmp_path, Sampler(axis), lambda model, x: (model(x) - x).cosh().log().mean(), rows)
     found = watched.verdict(swaps=False)
     assert (found.faults[0].fault if found.faults else None) == fault
     skipped = [finding.message for layer in found.layers if layer.layer == "model" for finding in layer.findings if finding.status == Status.SKIPPED]
@@ -97,7 +97,7 @@ def test_what_is_only_suspected_of_such_a_model_is_a_warning(tmp_path):
     """A softmax into a linear layer may be meant, and no replay can test it."""
     torch.manual_seed(0)
     rows = torch.randn(40, 32, 12, generator=torch.Generator().manual_seed(1))
-    watched = watch(tmp_path, Sampler(1), lambda model, x: ((model(x) - x) ** 2).mean(), rows)
+    watched = watch(tmp_path, Sampler(1), lambda model, x: (model(x) - x).cosh().log().mean(), rows)
     assert statuses(watched)["saturating_activation"] == Status.WARN and watched.verdict().status == "healthy"
 
 
@@ -125,3 +125,43 @@ def test_a_sum_of_losses_and_a_drawn_code_are_no_fault(tmp_path):
     rows = torch.randn(150, 64, 3, generator=generator) @ torch.randn(3, 12, generator=generator)
     watched = watch(tmp_path, Variational(), loss_of, rows)
     assert watched.verdict(swaps=False).status == "healthy" and statuses(watched)["batch_mixing"] != Status.SKIPPED
+
+
+LOSSES = {
+    "mse_loss": lambda outputs, y: ((outputs.squeeze(1) - y) ** 2).mean(),
+    "mse_loss by two": lambda outputs, y: (y - outputs[:, 0]).pow(2).sum() / 128,
+    "l1_loss": lambda outputs, y: torch.abs(outputs.squeeze() - y).mean(),
+}
+
+
+def line(count=60):
+    """Batches of rows with the number that a line gives them."""
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(count):
+        x = torch.randn(64, 5, generator=generator)
+        yield x, x.sum(1) + 3
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_errors_that_a_loop_writes_out_are_replayed(tmp_path, name):
+    """The labels are those that were subtracted; the loss is the function of torch of the same value."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 1))
+    watched = watch(tmp_path, model, lambda model, batch: LOSSES[name](model(batch[0]), batch[1]), line())
+    capture, (x, y) = watched.capture, next(line())
+    assert capture.why_not == "" and capture.loss_name.startswith(name.split()[0]) and torch.allclose(capture.y[0], y, atol=1e-5)
+    assert torch.equal(capture.x[0], x) and watched.subject.recipe.task == "regression" and watched.verdict().status == "healthy"
+
+
+def test_a_rate_that_is_too_high_for_written_out_errors_is_confirmed(tmp_path):
+    """The replay recovers at a lower rate."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 1))
+    with firstfault.watch(folder=tmp_path) as watched:
+        optimizer = torch.optim.Adam(model.parameters(), 3.0)
+        for x, y in line():
+            optimizer.zero_grad()
+            ((model(x).squeeze(1) - y) ** 2).mean().backward()
+            optimizer.step()
+    best = watched.verdict().faults[0]
+    assert best.fault == "learning_rate_too_high" and best.confirmed

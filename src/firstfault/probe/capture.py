@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from firstfault.probe.by_hand import by_hand
 from firstfault.probe.labelled import Place, arguments
 from firstfault.probe.patching import replace
 from firstfault.probe.readable import transforming
@@ -26,6 +27,8 @@ REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 MOST_SAMPLES = 2_000
 MOST_BYTES = 64_000_000
 SAME_FACTOR = 1e-4
+IGNORED = -100
+"""The label that cross-entropy leaves out unless it is told another."""
 BETWEEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "": lambda outputs: outputs,
     "log_softmax": lambda outputs: outputs.log_softmax(-1),
@@ -115,7 +118,7 @@ class Capture:
     def answered(self, outputs: Any) -> None:
         """The model answered."""
         try:
-            self._outputs = outputs_of(outputs).detach()
+            self._outputs = outputs_of(outputs)
         except TypeError:
             self.refuse("the model returns no tensor")
 
@@ -126,19 +129,21 @@ class Capture:
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
             self._asked.append(_Asked(name, outputs.detach(), target.detach().clone(), given, result.detach()))
 
-    def learnt(self, loss: float) -> None:
+    def learnt(self, loss: float, tensor: torch.Tensor) -> None:
         """A backward pass begins with this loss: the batch is complete, if one loss was asked about the model's outputs, and this is it."""
         try:
-            self._learnt(loss)
+            self._learnt(loss, tensor)
         except Exception as error:
             self.refuse(f"what lies between the model and its loss can't be followed: {type(error).__name__}")
 
-    def _learnt(self, loss: float) -> None:
-        asked, given, outputs = self._asked, self._given, self._outputs
+    def _learnt(self, loss: float, tensor: torch.Tensor) -> None:
+        asked, given, outputs = _as_one(self._asked, loss), self._given, self._outputs
         self._forget()
         if given is None or outputs is None:
             self.refuse("no model was called between two backward passes")
             return
+        asked = asked or _written_out(tensor, outputs)
+        outputs = outputs.detach()
         why_not = self._why_no_loss(loss, asked, outputs)
         if self._others and (why_not or not self._are_labels(asked[-1].target)):
             self.refuse("the model takes something else than one tensor, or than one and its labels")
@@ -220,6 +225,31 @@ class Capture:
         return observed
 
 
+def _written_out(loss: torch.Tensor, outputs: torch.Tensor) -> list[_Asked]:
+    found = by_hand(loss, outputs)
+    if found is None:
+        return []
+    errors = (found.outputs - found.target).abs() ** (2 if found.name == "mse_loss" else 1)
+    summed = math.isclose(float(errors.sum()), float(loss), rel_tol=SAME_FACTOR)
+    value, settings = (errors.sum(), {"reduction": "sum"}) if summed else (errors.mean(), {})
+    return [_Asked(found.name, found.outputs, found.target, settings, value)]
+
+
+def _as_one(asked: list[_Asked], loss: float) -> list[_Asked]:
+    """Two cross-entropies of the same outputs as one with shares of classes, where the loss lies between them: so samples are mixed up."""
+    if len(asked) != 2 or any(call.name != "cross_entropy" or call.target.ndim != 1 or call.target.is_floating_point() or call.value.ndim for call in asked):
+        return asked
+    first, second = asked
+    if first.outputs.ndim != 2 or first.settings.get("ignore_index", IGNORED) != IGNORED or not torch.equal(first.outputs, second.outputs):
+        return asked
+    apart = float(first.value - second.value)
+    share = (loss - float(second.value)) / apart if apart else 1.0
+    if not -SAME_FACTOR <= share <= 1 + SAME_FACTOR:
+        return asked
+    one, other = (functional.one_hot(call.target, first.outputs.shape[1]).to(first.outputs.dtype) for call in asked)
+    return [first._replace(target=share * one + (1 - share) * other, value=torch.tensor(loss))]
+
+
 def _per_sample(target: torch.Tensor, samples: int) -> tuple[int, ...]:
     """The shape of one sample's labels; token labels `(N·T,)` become `(T,)`."""
     return tuple(target.shape[1:]) if len(target) == samples else (len(target) // samples, *target.shape[1:])
@@ -253,7 +283,14 @@ def task_of(capture: Capture) -> str | None:
         return _task_of_shares(y, name)
     if y.ndim == 1:
         return "classification"
+    if y.ndim == 2 and y.is_floating_point() and _several(torch.cat(capture.y)):
+        return "multilabel"
     return None if y.ndim > 2 else "classification" if y.is_floating_point() else "language_model"
+
+
+def _several(y: torch.Tensor) -> bool:
+    """Whether rows of yes and no say yes to several, or to none: shares of classes add up to 1."""
+    return bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) != 1).any())
 
 
 def _task_of_shares(y: torch.Tensor, name: str) -> str | None:

@@ -190,7 +190,7 @@ class Probe:
         self._clearing.before_backward()
         self._loss = self._tripwire.before_backward(loss)
         if self.capture is not None and self.capture.open:
-            self.capture.learnt(self._loss)
+            self.capture.learnt(self._loss, loss)
 
     def _after_backward(self) -> None:
         self._passes += 1

@@ -1,0 +1,58 @@
+"""Losses that a loop writes out, `((model(x) - y) ** 2).mean()`: read from what autograd has kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+SCALES = ("MeanBackward0", "MeanBackward1", "SumBackward0", "SumBackward1", "MulBackward0", "DivBackward0", "NegBackward0")
+"""What may lie between the errors and the loss: it only weighs them, all alike."""
+ERRORS = {"PowBackward0": "mse_loss", "AbsBackward0": "l1_loss"}
+SHAPES = ("SqueezeBackward0", "SqueezeBackward1", "ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "SelectBackward0", "UnsqueezeBackward0")
+MOST = 8
+
+
+class ByHand(NamedTuple):
+    """The function of torch that a written-out loss equals, up to a factor, and what it would be given: outputs and target `(N, …)`."""
+
+    name: str
+    outputs: torch.Tensor
+    target: torch.Tensor
+
+
+def by_hand(loss: torch.Tensor, outputs: torch.Tensor) -> ByHand | None:
+    """Squared or absolute errors of these outputs `(N, …)`, given the loss before its backward pass; None where it is anything else."""
+    node: Any = next((node for node in _scales(loss.grad_fn) if node.name() in ERRORS), None)
+    if node is None or getattr(node, "_saved_exponent", 2) != 2:
+        return None
+    error = node._saved_self.detach()
+    difference = node.next_functions[0][0]
+    if difference is None or not difference.name().startswith("SubBackward") or error.numel() != outputs.numel():
+        return None
+    operands = [operand for operand, _ in difference.next_functions]
+    ours = [operand is not None for operand in operands]
+    if sum(ours) != 1 or not _is_of(operands[ours.index(True)], outputs):
+        return None
+    given = outputs.detach().reshape(error.shape)
+    return ByHand(ERRORS[node.name()], given, given - error if ours[0] else given + error)
+
+
+def _scales(node: Any) -> Iterator[Any]:
+    """From the loss back, as long as one thing alone was weighed."""
+    for _ in range(MOST):
+        if node is None:
+            return
+        yield node
+        inputs = [function for function, _ in node.next_functions if function is not None]
+        if node.name() not in SCALES or len(inputs) != 1:
+            return
+        node = inputs[0]
+
+
+def _is_of(node: Any, outputs: torch.Tensor) -> bool:
+    """Whether a node is that of the outputs, but for a shape of its own."""
+    while node is not outputs.grad_fn and node.name() in SHAPES and node.next_functions[0][0] is not None:
+        node = node.next_functions[0][0]
+    return node is outputs.grad_fn
