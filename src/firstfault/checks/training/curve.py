@@ -28,7 +28,7 @@ def stalled(subject: Any, *, fall: float = 0.02) -> Iterator[Judgement]:
     failed = drop < fall and guesses(subject)
     yield judge(
         drop, below=fall, otherwise=Status.FAIL if failed else Status.WARN,
-        message=f"the training loss fell by {drop:.1%} over {record.steps} steps", faults={"stalled": 0.5 if failed else 0.4},
+        message=f"the training loss {'rose' if drop < 0 else 'fell'} by {abs(drop):.1%} over {record.steps} steps", faults={"stalled": 0.5 if failed else 0.4},
         fix="look for the cause: learning rate, frozen parameters, labels",
     )
 
