@@ -231,7 +231,7 @@ def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
         [*COMMAND, "debug", "target.py"], cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     runs = project / ".firstfault" / "runs"
-    folder = wait_for(lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None))
+    folder = wait_for(lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process)
     process.send_signal(blow)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == code, printed
@@ -278,14 +278,15 @@ def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
     return said if blow == signal.SIGINT else workers
 
 
-def wait_for(found, seconds=90):
-    """What `found` gives as soon as it gives something."""
+def wait_for(found, process, seconds=240):
+    """What `found` gives as soon as it gives something, while a process works on it."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         if result := found():
             return result
         time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
+    process.kill()
+    raise AssertionError(f"it did not happen in time, or at all: {process.communicate()[0]}")
 
 
 def test_a_full_disk_is_said_before_anything_starts(tmp_path):
