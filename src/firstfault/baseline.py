@@ -26,7 +26,8 @@ Array = np.ndarray[Any, Any]
 class Baselines:
     """The best simple score, whose it is, the constant answer's score, and the metric's standard error.
 
-    `span` is the distance from the constant answer to a perfect one, in units of the metric (to the best simple one, where the metric is unbounded).
+    `span` is the distance from the constant answer to a perfect one, in units of the metric (to the best simple one, where the metric is unbounded and
+    one is better than the constant answer).
     `constant` tells that nothing but the constant answer could be tried; `prior` is NaN where a metric of the user's own could not be asked.
     """
 
@@ -63,6 +64,8 @@ def _measure(subject: Any) -> Baselines:
     error = error_of(recipe, best)
     bounded = metric in METRICS and metric not in ("mse", "mae")
     span = max(LEAST_SPAN, 1.0 - prior if math.isfinite(prior) else 1.0) if bounded else abs(best - prior)
+    if span == 0.0 and metric in METRICS:
+        span = abs(prior)                           # the perfect error is 0
     return Baselines(name, best, prior, error, span, constant=not scores)
 
 

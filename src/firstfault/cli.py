@@ -77,6 +77,9 @@ def run(
     on_finding: Annotated[
         str | None, typer.Option("--on-finding", metavar="ACTIONS", help="what to do while it runs: log, alert, checkpoint, stop; separated by commas")
     ] = None,
+    safety: Annotated[
+        str | None, typer.Option(metavar="TARGET", help="evaluate this safety while it runs: file.py:name of a Safety, or of a target with one")
+    ] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
     json_file: JsonOption = None,
 ) -> None:
@@ -86,7 +89,7 @@ def run(
     from firstfault.report.terminal import render_verdict
     from firstfault.script import run_script
 
-    watched = run_script(script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "")
+    watched = run_script(script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "", safety=safety)
     if watched.crash is None and not watched.record.backwards:
         refuse(f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge")
     if watched.record.stopped:

@@ -65,7 +65,7 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "missing_output_activation": ("the loss expects probabilities, but gets raw outputs", "add the activation, or use the loss on logits"),
         "wrong_output_activation": ("the output activation does not fit the target", "use the activation that fits the task"),
         "redundant_softmax": ("softmax before a loss that applies its own", "return logits"),
-        "softmax_wrong_axis": ("softmax runs over the batch", "use dim=-1"),
+        "softmax_wrong_axis": ("softmax runs over the wrong axis", "use dim=-1"),
         "batch_mixing": ("samples of a batch influence each other", "keep the batch axis apart"),
         "missing_nonlinearity": ("a stack of linear layers is one linear layer", "put activations between the layers"),
         "saturating_activation": ("activations are saturated", "use ReLU, normalise, or initialise smaller"),
@@ -167,8 +167,8 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "numerically_unstable": frozenset({"nonfinite_loss"}),
     # what softmax over one unit gives is constant, and its gradient 0
     "single_unit_softmax": frozenset({"redundant_softmax", "detached_graph", "wrong_output_activation"}),
-    # softmax over the batch leaves no distribution over the classes
-    "softmax_wrong_axis": frozenset({"missing_output_activation"}),
+    # softmax over another axis leaves no distribution over the classes, tells positions of later ones, and is undefined where all of them are masked
+    "softmax_wrong_axis": frozenset({"missing_output_activation", "missing_causal_mask", "padding_not_masked", "numerically_unstable"}),
     # steps that are too large break the training in every way
     "learning_rate_too_high": _OF_LARGE_STEPS | {"stalled"},
     "learning_rate_too_low": frozenset({"stalled"}),

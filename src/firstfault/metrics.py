@@ -110,6 +110,12 @@ def metric_of(task: str, metric: str | Callable[..., Any] | None) -> tuple[str, 
 
 def _fitting(name: str, outputs: Array, y: Array) -> float:
     try:
-        return METRICS[name](outputs, y)
+        return METRICS[name](_classes_last(outputs, y), y)
     except ValueError as error:
         raise ValueError(f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})") from error
+
+
+def _classes_last(outputs: Array, y: Array) -> Array:
+    """Outputs `(N, K, …)` of labels `(N, …)`, as torch's cross entropy takes them, with the classes last."""
+    first = outputs.ndim == y.ndim + 1 > 2 and outputs.shape[2:] == y.shape[1:] and outputs.shape[1:-1] != y.shape[1:]
+    return np.moveaxis(outputs, 1, -1) if first else outputs

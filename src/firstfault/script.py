@@ -15,18 +15,21 @@ from firstfault.errors import TargetError
 
 if TYPE_CHECKING:
     from firstfault.probe.watch import Watch
+    from firstfault.target import Safety
 
 
 def run_script(
     script: str, arguments: Sequence[str], *, module: bool = False, every: int | None = None, sinks: Sequence[str] = (), on_finding: str = "",
+    safety: str | None = None,
 ) -> Watch:
     """Run a script (or with `module` a module) as `python script.py arguments…` would, and watch it.
 
     Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption. `on_finding` names the actions on
-    findings, with commas; where one stops the training, the script ends there.
+    findings, with commas; where one stops the training, the script ends there. `safety` names what to evaluate on the way, as
+    `file.py:name` of a Safety or of a target with one.
 
     Raises:
-        TargetError: when there is no such script, sink or action.
+        TargetError: when there is no such script, sink, action or safety, or a suite of it can't be read.
     """
     from firstfault.acting.named import actions_named
     from firstfault.probe.destinations import sinks_named
@@ -39,11 +42,12 @@ def run_script(
     if module and not _is_module(script):
         raise TargetError(f"there is no module {script}")
     actions = actions_named(on_finding, "--on-finding", mlflow=True) if on_finding else ()
+    judged = _safety(safety) if safety is not None else None
     state = state_for(Path.cwd())
     folder = state.new_run()
     name = script if module else path.stem
     root = Path.cwd() if module else path.parent
-    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks), root=root, actions=actions)
+    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks), root=root, actions=actions, safety=judged)
     before, process = (sys.argv, sys.path[:]), os.getpid()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))
@@ -60,6 +64,17 @@ def run_script(
             os._exit(0)
         sys.argv, sys.path[:] = before
     return watched
+
+
+def _safety(spec: str) -> Safety:
+    """The safety that a file declares; the import path stays as the script would find it."""
+    from firstfault.target_file import load_safety
+
+    before = sys.path[:]
+    try:
+        return load_safety(spec)
+    finally:
+        sys.path[:] = before
 
 
 def _is_module(name: str) -> bool:

@@ -24,16 +24,39 @@ def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target
     Raises:
         TargetError: when there is no such file or name, it doesn't import, or a value is wrong.
     """
+    declared, file = _declared(spec)
+    if not isinstance(declared, Target):
+        raise TargetError(f"{spec} must be a firstfault.Target, but is a {type(declared).__name__}")
+    return _override(replace(declared, root=file.parent, file=file), overrides or {})
+
+
+def load_safety(spec: str) -> Safety:
+    """The `Safety` that `file.py:name` or `module:name` is, or that the target there has; its suites are found wherever one is.
+
+    Raises:
+        TargetError: when there is none, or it has nothing to evaluate.
+    """
+    from firstfault.random_state import same_random_state
+    from firstfault.shipped import own_or_shipped
+
+    with same_random_state():                       # what is run under the watch draws the numbers that it would without
+        declared, file = _declared(spec)
+    safety = declared.safety if isinstance(declared, Target) else declared
+    if not isinstance(safety, Safety):
+        raise TargetError(f"{spec} must be a firstfault.Safety, or a firstfault.Target with one, but is a {type(declared).__name__}")
+    if not safety.suites:
+        raise TargetError(f"{spec} must have suites to evaluate while a script runs, but its safety.suites is empty")
+    return replace(safety, suites=[str(own_or_shipped(suite, file.parent, "behaviour").absolute()) for suite in safety.suites])
+
+
+def _declared(spec: str) -> tuple[Any, Path]:
     place, name = split_spec(spec)
     module, file = _import_file(place) if is_path(place) else _import_module(place)
     if not hasattr(module, name):
-        known = [key for key, value in vars(module).items() if isinstance(value, Target)]
+        known = [key for key, value in vars(module).items() if isinstance(value, Target | Safety)]
         hint = f"; it has {', '.join(known)}" if known else ""
         raise TargetError(f"{place} has no `{name}`{hint}")
-    target = getattr(module, name)
-    if not isinstance(target, Target):
-        raise TargetError(f"{place}:{name} must be a firstfault.Target, but is a {type(target).__name__}")
-    return _override(replace(target, root=file.parent, file=file), overrides or {})
+    return getattr(module, name), file
 
 
 def is_path(place: str) -> bool:

@@ -177,8 +177,8 @@ def _certain(fault: Fault) -> bool:
     return bool(fault.confirmed) or fault.confidence >= PROOF
 
 
-def _rank(fault: Fault) -> tuple[int, int, float]:
-    return (0 if fault.confirmed else 1, fault.layer.rank, -fault.confidence)
+def _rank(fault: Fault) -> tuple[int, int, bool, float]:
+    return (0 if fault.confirmed else 1, fault.layer.rank, fault.fault in SYMPTOMS, -fault.confidence)
 
 
 def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | None) -> Fault:

@@ -47,4 +47,4 @@ class Clearing:
 
 def _has_gradient(value: torch.Tensor) -> bool:
     grad = value.grad
-    return grad is not None and not grad.is_sparse and bool(grad.any())
+    return grad is not None and bool(grad._nnz() if grad.is_sparse else grad.any())

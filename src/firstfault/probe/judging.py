@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from firstfault.check import checks_of, run_check
+from firstfault.checks.training.shuffling import WITHIN, variety_within
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.ladder import walk
@@ -104,7 +105,16 @@ def recipe_of(capture: Capture, start: nn.Module, task: str, training: Training,
         classes = int(y.max()) + 1
     held = torch.arange(len(x)) % HELD_OUT == HELD_OUT - 1
     kept, out = Tensors(x[~held], y[~held]), Tensors(x[held], y[held])
-    return Recipe(task, kept, out, out, functools.partial(copy.deepcopy, start), training, classes, root)
+    made = Recipe(task, kept, out, out, functools.partial(copy.deepcopy, start), training, classes, root)
+    return made.with_training(shuffle=not _in_order(made)) if training.fit is None else made
+
+
+def _in_order(made: Recipe) -> bool:
+    """Whether the captured batches were those of sorted labels: so they are replayed."""
+    if made.task == "language_model" or len(made.train) <= made.training.batch_size:
+        return False
+    within = variety_within(list(torch.split(made.train.y, made.training.batch_size)), made)
+    return within is not None and within < WITHIN
 
 
 def _training(capture: Capture, record: Record) -> Training:

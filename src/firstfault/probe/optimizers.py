@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from firstfault.probe.models import Models
+from firstfault.probe.patching import replace
 from firstfault.probe.record import Record
+
+TOGETHER, GONE = 3, 25
 
 
 class Optimizers:
     """Knows the parameters of every optimizer that made a step, and tells a step from the steps that it calls itself.
 
-    The steps of the first optimizer count the rounds of a loop with several.
+    The steps of the first optimizer count the rounds of a loop with several, until 25 steps of others have gone by without it: then a stage has
+    ended, and those of another count. Two that begin within 3 backward passes of each other are of one stage.
     """
 
     def __init__(self, record: Record, models: Models) -> None:
@@ -22,6 +27,10 @@ class Optimizers:
         self._held: dict[int, list[Any]] = {}
         self._open: dict[int, list[int]] = {}           # those in their step: backward passes before it, steps nested in it
         self._first: int | None = None
+        self._counting: int | None = None
+        self._without = 0
+        self._met: dict[int, int] = {}                  # backward passes before its first step
+        self._idle: set[int] = set()
 
     def enters(self, optimizer: Any) -> bool:
         """Note the beginning of a step; false where a subclass calls the step that it extends."""
@@ -46,6 +55,17 @@ class Optimizers:
         """Whether its steps count the rounds."""
         return id(optimizer) == self._first
 
+    def ends_round(self, optimizer: Any) -> bool:
+        """Whether its step ends a round."""
+        key = id(optimizer)
+        if key != self._counting:
+            self._without += 1
+            if self._counting is not None and self._without < GONE:
+                return False
+            self._counting = key
+        self._without = 0
+        return True
+
     def is_new(self, optimizer: Any) -> bool:
         """Whether an optimizer was not met yet."""
         return id(optimizer) not in self._held
@@ -56,11 +76,40 @@ class Optimizers:
         name, record = type(optimizer).__name__, self._record
         values = [value for group in optimizer.param_groups for value in group["params"]]
         self._models.adopt(values, name)
+        self._note_twice(optimizer, values)
         self._held[id(optimizer)] = sorted(values, key=lambda value: value.numel())
         record.device = values[0].device.type if values else record.device
         if name not in record.optimizers:
             record.optimizers.append(name)
         record.weight_decay = max(record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups))
+
+    def _note_twice(self, optimizer: Any, values: list[Any]) -> None:
+        """Note an optimizer that was given what another of its stage holds already."""
+        if id(optimizer) in self._met:
+            return
+        self._met[id(optimizer)] = self._record.backwards
+        beside = {key for key, passes in self._met.items() if key in self._held and self._record.backwards - passes <= TOGETHER}
+        theirs = {id(value) for key in beside for value in self._held[key]}
+        self._record.misdirected += bool(values) and all(id(value) in theirs for value in values)
+
+    def look(self, optimizer: Any) -> None:
+        """Note an optimizer that steps while none of its parameters has a gradient."""
+        if id(optimizer) not in self._idle and all(value.grad is None for value in self._held[id(optimizer)]):
+            self._idle.add(id(optimizer))
+            self._record.misdirected += 1
+
+    def patch(self) -> Callable[[], None]:
+        """Listen to groups that are added, as where layers are thawed or made late: an optimizer is met anew in its next step."""
+        return replace(torch.optim.Optimizer, "add_param_group", self._around_adding)
+
+    def _around_adding(self, add: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(add)
+        def observed(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            result = add(optimizer, *args, **kwargs)
+            self._held.pop(id(optimizer), None)
+            return result
+
+        return observed
 
     def parameters(self, optimizer: Any) -> list[torch.Tensor]:
         """Those of an optimizer, small ones first."""

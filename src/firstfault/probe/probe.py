@@ -123,7 +123,7 @@ class Probe:
     def _patch(self) -> list[Callable[[], None]]:
         handles = [register_optimizer_step_pre_hook(self._before_step), register_optimizer_step_post_hook(self._after_step)]
         return [handle.remove for handle in handles] + [
-            replace(torch.autograd, "backward", self._around_backward),
+            replace(torch.autograd, "backward", self._around_backward), self._optimizers.patch(),
             *self._loading.patches(),
             *self._losses.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
@@ -183,7 +183,7 @@ class Probe:
         return observed
 
     def _before_backward(self, loss: torch.Tensor) -> None:
-        if self._own.made(self._loss, sampled=self._sampling):
+        if self._own.made(self._loss, loss, sampled=self._sampling):
             self._end_round()
         self.record.backwards += 1
         self._learning_from = self.split
@@ -220,6 +220,7 @@ class Probe:
         if not self._skips:
             self._tripwire.before_update(held)
         if self._sampling:
+            self._optimizers.look(optimizer)
             self._norms.take(id(optimizer), list(filter(has_norms, held)))
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -238,6 +239,7 @@ class Probe:
         record.loss.add(record.steps, self._loss)
         if self._optimizers.is_first(optimizer):            # rates of several optimizers are no schedule
             record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
+        if self._optimizers.ends_round(optimizer):
             self._end_round()
         if self._tripwire.tripped and not self._told:
             self._tell()

@@ -68,6 +68,7 @@ class Record:
     `steps_on_validation` counts optimizer steps whose gradients came from a batch of the validation loader.
     `validated_in_train_mode` counts validation batches seen with the model in train mode; `validation_size` is the largest of them over the largest
     batch that was learnt from, `learning_models` the number of models called with gradients on.
+    `misdirected` counts the optimizers that were given nothing but what another one holds too, or that stepped while nothing of theirs had a gradient.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
@@ -115,6 +116,7 @@ class Record:
     validation_size: float = 0.0
     learning_models: int = 0
     stale_share: float = 0.0
+    misdirected: int = 0
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

@@ -138,12 +138,14 @@ def _run(subject: Any, evidence: Any, suite: Suite) -> None:
 
 
 def _answer(subject: Any, case: Case) -> tuple[bool, str]:
-    from firstfault.errors import UserCodeError
+    from firstfault.errors import Missing, UserCodeError
     from firstfault.finding import Layer
 
     generate = subject.target.safety.generate
     try:
         answer = generate(case.prompt, *_model(subject, generate))
+    except Missing:
+        raise
     except Exception as error:
         return False, f"generate raised: {UserCodeError(Layer.SAFETY, 'generate', error, subject.target.root)}"
     return SCORERS[case.scorer](str(answer), case.expect), f"{len(str(answer))} characters answered"

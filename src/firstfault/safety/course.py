@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,11 +17,12 @@ from torch import nn
 from firstfault import progress
 from firstfault.acting.acting import Acting
 from firstfault.acting.checkpoints import Checkpoints
-from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, first_line
 from firstfault.finding import Finding, Status
 from firstfault.safety.evaluate import Evidence
 from firstfault.target import Safety
 
+logger = logging.getLogger(__name__)
 PROOF = 0.9
 ABOVE_CHANCE = 0.1
 NAMES = ("safety_score", "capability_score", "alignment_tax")
@@ -79,9 +81,19 @@ class Course:
         began = time.perf_counter()
         with self._acting.aside():
             found = evaluated(self._evaluate, model)
-            with torch.no_grad():
-                able = float(self._capability(model)) if self._capability is not None else capability()
+            able = self._able(model) if self._capability is not None else capability()
             self._note(epoch, model, found, able, began)
+
+    def _able(self, model: nn.Module | None) -> float:
+        """What `Safety.capability` says; NaN where it raises, or there is no one model."""
+        assert self._capability is not None
+        try:
+            with torch.no_grad():
+                return float(self._capability(model)) if model is not None else math.nan
+        except Exception as error:
+            logger.warning("safety.capability raised %s: %s", type(error).__name__, first_line(error))
+            self._acting.record.passed_over["capability_score"] = f"safety.capability raised {type(error).__name__}: {first_line(error)}"
+            return math.nan
 
     def _note(self, epoch: int, model: nn.Module | None, found: Evaluated, able: float, began: float) -> None:
         record = self._acting.record
@@ -193,7 +205,7 @@ def _on_validation(subject: Any) -> Callable[[nn.Module | None], Any]:
             at.built["_made"] = (replace(made[0], test=made[0].validation), *made[1:])
         if raw is not None and not isinstance(raw, Exception):
             at.built["raw"] = replace(raw, test=raw.validation)
-        at.built["trained"] = Trained(model if model is not None else nn.Identity(), "none")
+        at.built["trained"] = Trained(model, "none") if model is not None else Missing("the loop trains several models, so that none is the one to ask")
         return at
 
     return held

@@ -161,7 +161,7 @@ def noisy(n=64):
 PLANTED = {
     "vanishing_gradient": (Status.FAIL, "vanishing_gradient", lambda: {"model": mlp(nn.Sigmoid, 14), "epochs": 3, "rate": 1e-4}),
     "exploding_gradient": (Status.FAIL, "exploding_gradient", lambda: {"model": mlp(), "before": scaled_up, "optimizer": torch.optim.SGD, "rate": 1e-9}),
-    "weight_update_ratio": (Status.WARN, "learning_rate_too_low", lambda: {"model": mlp(), "rate": 1e-8}),
+    "weight_update_ratio": (Status.FAIL, "learning_rate_too_low", lambda: {"model": mlp(), "rate": 1e-8}),
     "unchanged_tensor": (Status.FAIL, "learning_rate_too_low", lambda: {"model": mlp(), "rate": 0.0}),
     "all_zero": (Status.WARN, "vanishing_gradient", lambda: {"model": frozen_head()}),
     "dying_relu": (Status.FAIL, "learning_rate_too_high", lambda: {"model": mlp(), "before": silenced, "epochs": 16}),

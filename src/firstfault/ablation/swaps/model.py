@@ -207,7 +207,8 @@ class _OverTokens(nn.Module):
 
 @swap(
     change="a reference network of matching shape",
-    undoes=("detached_graph", "batch_mixing", "missing_nonlinearity", "insufficient_capacity", "numerically_unstable"), size=Size.PART,
+    undoes=("detached_graph", "batch_mixing", "missing_nonlinearity", "missing_positional_information", "insufficient_capacity", "numerically_unstable"),
+    size=Size.PART,
 )
 def reference_network(subject: Any) -> Recipe:
     """A two-layer perceptron over the flattened inputs, or a GRU over token ids, trained with the same settings."""

@@ -1,4 +1,4 @@
-"""Faults of sequence models: a position that sees the future, attention to padding, order that is invisible."""
+"""Faults of sequence models: a position that sees the future, attention to padding, weights that are always 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.fresh import answer, finite_outputs, sound_batch
-from firstfault.checks.model.order_matters import ROWS, order_matters
 from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer, Status
 
@@ -36,6 +35,7 @@ def missing_causal_mask(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Ju
 
     Source: metamorphic test, ∂out_t/∂x_{t'>t} = 0; Vaswani et al. 2017, 3.2.3.
     """
+    subject.owner.get("labels")                     # a part has none of its own
     batch, whole, outputs = sound_batch(subject), sound_batch(subject.owner), finite_outputs(subject)
     if not predicts_next(whole.x, whole.y) or outputs.ndim < 2 or batch.x.ndim < 2:
         yield skipped("the labels are not the inputs moved by one position")
@@ -70,7 +70,7 @@ def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | N
     return token if varied and int(inner) <= 0.01 * x.numel() else None
 
 
-def _attention(subject: Any) -> list[Call]:
+def attending(subject: Any) -> list[Call]:
     """The calls that attend, with their masks; the fast path of torch's encoder is avoided by asking for gradients."""
     model = subject.fresh_model().eval()
     with torch.enable_grad():
@@ -109,7 +109,7 @@ def padding_not_masked(subject: Any, *, share: float = 0.1) -> Iterator[Judgemen
     """
     x = sound_batch(subject).x
     token = padding_of(x, subject.model)
-    calls = _attention(subject) if token is not None else []
+    calls = attending(subject) if token is not None else []
     if not calls:
         yield skipped("there is no padding, or no attention")
         return
@@ -123,42 +123,6 @@ def padding_not_masked(subject: Any, *, share: float = 0.1) -> Iterator[Judgemen
         value, above=share if looking else 1.0, where=looking[0].place,
         message=f"{len(looking)} of {len(calls)} attention calls look at the padding token {token}, {value:.0%} of all tokens",
         fix="pass key_padding_mask=(x == padding)",
-    )
-
-
-@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"missing_positional_information": 0.7})
-def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
-    """Find attention over sequences to which the order of the tokens is invisible.
-
-    The positions are permuted: the output per sample stays, or the outputs per position are permuted with them. A bag of
-    words without attention ignores order on purpose. Where the data look the same with their positions shuffled, they may be sets, and it is
-    a warning. `value` is the relative difference.
-
-    Source: Vaswani et al. 2017, 3.5; metamorphic test f(perm x) = perm f(x).
-    """
-    x, outputs = sound_batch(subject).x, finite_outputs(subject)
-    if subject.owner is not subject:
-        yield skipped("a part may leave the order of positions to another")
-        return
-    sequence = x.ndim == 3 if x.is_floating_point() else x.ndim == 2
-    if not sequence or x.shape[1] < 3 or padding_of(x, subject.model) is not None or not _attention(subject):
-        yield skipped("there is no attention over sequences of full length")
-        return
-    spread = float((outputs - outputs.mean(0)).abs().max())
-    if spread <= 1e-6 * float(outputs.abs().max()):
-        yield skipped("the outputs do not depend on the inputs")
-        return
-    order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(subject.seed + 11)).to(x.device)
-    after = answer(subject.model, x[:, order])
-    rivals = [outputs, outputs[:, order]] if outputs.ndim > 2 and outputs.shape[1] == x.shape[1] else [outputs]
-    value = min(float((after - rival).abs().max()) for rival in rivals) / spread
-    text = f"permuting the positions changes the outputs by {value:.1e} of their spread"
-    rows = subject.recipe.train.rows(slice(ROWS))
-    sets = value < tolerance and subject.recipe.task != "language_model" and not order_matters(rows.x, rows.y, subject.seed)
-    yield judge(
-        value, below=tolerance, where="forward", otherwise=Status.WARN if sets else Status.FAIL,
-        message=f"{text}; the data look the same with their positions shuffled, so they may be sets" if sets else text,
-        fix="add positional encodings to the embeddings",
     )
 
 

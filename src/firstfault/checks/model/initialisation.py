@@ -24,6 +24,7 @@ from firstfault.checks.model.weights_used import weights_used
 from firstfault.finding import Layer, Status
 
 ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+STATE, GATE = 0.95, 5.0
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"constant_init": 0.95})
@@ -32,7 +33,7 @@ def constant_init(subject: Any, *, steps: int = 3) -> Iterator[Judgement]:
 
     Proof: after a few steps of Adam towards random goals the units of a hidden layer are still equal. Zeros in
     biases, in the last layer or at the end of a residual branch part at once, and are no fault. When all weight
-    matrices start constant and yet part, it is a symptom.
+    matrices start constant and yet part, it is a symptom; another constant than 0, from which the units part too, is a suspicion.
 
     Source: Neuralint, asymmetric initialisation; Goodfellow et al. 2016, 8.4.
     """
@@ -44,15 +45,16 @@ def constant_init(subject: Any, *, steps: int = 3) -> Iterator[Judgement]:
         yield passed(f"the units of {len(matrices)} weight matrices start apart")
         return
     every = len(equal) == len(hidden) and _units_equal(matrices[list(matrices)[-1]])
+    filled = [name for name in equal if bool(matrices[name].any())]
     _adapt(model, x, steps)
     stuck = [name for name in equal if _units_equal(matrices[name])]
-    if stuck or every:
+    named = stuck or (equal if every else filled)
+    if named:
         yield Judgement(
             Status.FAIL,
-            f"all units of {len(stuck or equal)} hidden layers start with the same weights"
-            + (f", and still have the same after {steps} steps" if stuck else ""),
-            value=len(stuck or equal), threshold=0, where=", ".join((stuck or equal)[:5]),
-            faults={"constant_init": 0.95 if stuck else 0.75}, fix="use the default initialisation",
+            f"all units of {len(named)} hidden layers start with the same weights" + (f", and still have the same after {steps} steps" if stuck else ""),
+            value=len(named), threshold=0, where=", ".join(named[:5]),
+            faults={"constant_init": 0.95 if stuck else 0.75 if every else 0.6}, fix="use the default initialisation",
         )
         return
     yield passed(f"{len(equal)} layers start with equal units, but part in the first steps")
@@ -86,7 +88,7 @@ def _adapt(model: nn.Module, x: torch.Tensor, steps: int) -> None:
         optimizer.step()
 
 
-@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"exploding_init": 0.8})
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"exploding_init": 0.8})
 def exploding_init(
     subject: Any, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0, saturated: float = 0.25
 ) -> Iterator[Judgement]:
@@ -95,10 +97,11 @@ def exploding_init(
     The loss on standard normal inputs is judged against that of a constant answer (ln K for K classes): `value` is
     their ratio, a fault above `times`. Without a known loss, outputs of a spread above `size` are. In both
     cases some layer must be `gain` times as wide as the He initialisation. A recurrent layer that is as wide, and
-    of whose states more than the share `saturated` lies beyond ±0.95, is a fault too: its outputs can't grow.
+    of whose states more than the share `saturated` lies beyond ±0.95, or of whose gates' inputs beyond ±5, is a fault too: its outputs can't grow.
 
     Source: Karpathy 2019, "verify loss at init"; SageMaker Debugger, PoorWeightInitialization.
     """
+    subject.owner.get("labels")                     # a part has none of its own
     model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
     widths = {name: _width(layer) for name, layer in weight_layers(model, x)}
     widest = max(widths, key=lambda name: widths[name], default=None)
@@ -106,7 +109,7 @@ def exploding_init(
     if stuck:
         name, width, share = stuck[0]
         yield Judgement(
-            Status.FAIL, f"{share:.0%} of the states of {name} are saturated, and its weights are {width:.0f} times as wide as by default",
+            Status.FAIL, f"{share:.0%} of the states or gates of {name} are saturated, and its weights are {width:.0f} times as wide as by default",
             value=share, threshold=saturated, where=name, fix="use the default initialisation",
         )
         return
@@ -125,18 +128,19 @@ def exploding_init(
 
 
 def _recurrent_states(model: nn.Module, x: torch.Tensor) -> list[tuple[str, float, float]]:
-    """By recurrent layer: its name, its width against torch's ±1/√units, and the share of its states beyond ±0.95."""
+    """By recurrent layer: its name, its width against torch's ±1/√units, and the share that is saturated, of its states or of what goes into its gates."""
     found: list[tuple[str, float, float]] = []
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.RNNBase)]
 
-    def note(name: str, module: nn.RNNBase, result: Any) -> None:
+    def note(name: str, module: nn.RNNBase, given: Any, result: Any) -> None:
         usual = (3 * module.hidden_size) ** -0.5
         weights = [float(value.detach().float().std()) for value in module.parameters() if value.ndim > 1 and value.numel() > 1]
         states = getattr(result[0], "data", result[0])
-        found.append((name, max(weights, default=0.0) / usual, float((states.abs() > 0.95).float().mean())))
+        shares = [(states.abs() > STATE).float().mean(), *_gates(module, getattr(given[0], "data", given[0]), states)]
+        found.append((name, max(weights, default=0.0) / usual, float(max(shares))))
 
     handles = [
-        module.register_forward_hook(lambda module, _, result, name=name: note(name, module, result)) for name, module in layers
+        module.register_forward_hook(lambda module, given, result, name=name: note(name, module, given, result)) for name, module in layers
     ]
     try:
         if handles:
@@ -145,6 +149,13 @@ def _recurrent_states(model: nn.Module, x: torch.Tensor) -> list[tuple[str, floa
         for handle in handles:
             handle.remove()
     return found
+
+
+def _gates(module: nn.RNNBase, x: torch.Tensor, states: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The shares of what the first layer's inputs, and the last layer's states, add to the gates that are beyond ±5, where a sigmoid is flat."""
+    first, last = module.get_parameter("weight_ih_l0"), module.get_parameter(f"weight_hh_l{module.num_layers - 1}")
+    for values, weight in ((x, first), (states[..., : last.shape[1]], last)):
+        yield ((values @ weight.T).abs() > GATE).float().mean()
 
 
 def _width(layer: nn.Module) -> float:

@@ -87,8 +87,13 @@ def _bad_gradient(subject: Any, x: torch.Tensor) -> str | None:
         if not named or not total.requires_grad:
             return None
         found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-    bad = [name for name, grad in zip(named, found, strict=True) if grad is not None and not torch.isfinite(grad).all()]
+    bad = [name for name, grad in zip(named, found, strict=True) if grad is not None and not torch.isfinite(_stored(grad)).all()]
     return bad[-1] if bad else None
+
+
+def _stored(grad: torch.Tensor) -> torch.Tensor:
+    """The numbers that a gradient holds, as that of an embedding with sparse gradients does."""
+    return grad.coalesce().values() if grad.is_sparse else grad
 
 
 def _unstable(text: str, where: str, weight: float, status: Status = Status.FAIL) -> Judgement:

@@ -19,13 +19,14 @@ SHUFFLES = 12
 MOST_CLASSES = 6
 
 
-def order_matters(x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: float = 6.0) -> bool:
+def order_matters(x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: float = 6.0, padding: torch.Tensor | None = None) -> bool:
     """Whether the positions of tokens `(N, T)` or vectors `(N, T, C)` differ from the same ones shuffled within each sample.
 
     What occurs at each position, and what next to what, is counted by class; numbers in `BINS` quantiles per channel. A count that is off
     the mean of the shuffled ones by `beyond` standard deviations, those of a Poisson count at least, is no accident, and neither are steps
     that are off by twice as many, since few shuffles tell their spread. Labels per
-    position go with their positions. On 1,500 rows and 64 positions at most.
+    position go with their positions. `padding` `(N, T)` tells which positions only fill the rows up: they stay at the end. On 1,500 rows and 64
+    positions at most.
 
     Source: exchangeability; of some 10⁴ counts of shuffled samples none is off by 6 in 10⁴ tests.
     """
@@ -36,7 +37,7 @@ def order_matters(x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: fl
     if y.ndim > 1 and y.shape[1] == x.shape[1]:
         kinds = np.concatenate([kinds, _kinds(y[:ROWS, :MOST_POSITIONS].unsqueeze(-1).float())], axis=2)
     generator = np.random.default_rng(seed)
-    shuffles = [(_shuffled(kinds, order), _shuffled(numbers, order)) for order in _orders(kinds, generator)]
+    shuffles = [(_shuffled(kinds, order), _shuffled(numbers, order)) for order in _orders(kinds, generator, padding)]
     counts = np.stack([_counts(mine, groups) for mine, _ in shuffles])
     steps = np.stack([_steps(mine, groups) for _, mine in shuffles])
     poisson = np.sqrt(np.maximum(counts.var(0), counts.mean(0)) + 1.0)
@@ -45,9 +46,10 @@ def order_matters(x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: fl
     return bool((far > beyond).any() or (further > 2 * beyond).any())
 
 
-def _orders(kinds: Array, generator: np.random.Generator) -> Iterator[Array]:
+def _orders(kinds: Array, generator: np.random.Generator, padding: torch.Tensor | None) -> Iterator[Array]:
+    last = 0 if padding is None else padding[:ROWS, :MOST_POSITIONS].cpu().numpy()
     for _ in range(SHUFFLES):
-        yield generator.random(kinds.shape[:2]).argsort(1)
+        yield (generator.random(kinds.shape[:2]) + last).argsort(1)
 
 
 def _shuffled(values: Array, order: Array) -> Array:

@@ -8,8 +8,9 @@ from typing import Any
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.gradient_rules import NOT_FINITE, middle, settled
-from firstfault.checks.training.signs import learns
+from firstfault.checks.training.signs import learns, pushed
 from firstfault.finding import Layer, Status
+from firstfault.probe.record import Record
 
 RELU = ("ReLU", "ReLU6")
 BOUNDED = ("Sigmoid", "Tanh")
@@ -17,13 +18,19 @@ WEIGHTED = ("Linear", "LazyLinear", "Conv1d", "Conv2d", "Conv3d", "NonDynamicall
 SHOWN = 5
 
 
+def _unseen(record: Record, text: str) -> str:
+    """Why a rule has nothing to look at: nothing of its kind is there, or the watch had to pass it over."""
+    reasons = [record.passed_over[part] for part in ("activations", "functions") if part in record.passed_over]
+    return "; ".join([text, *reasons])
+
+
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.3, "dead_relu": 0.3})
 def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Iterator[Judgement]:
     """Find ReLUs, as modules or as functions, most of whose units fire for no sample of five sampled batches in a row.
 
     `value` is the dead share of the worst module's units at the end of the training. Units that died on the way speak for too
-    large steps, units that were dead in the first batch for the initialisation. A layer that is dead as a whole in a training
-    that learns nothing is a fault.
+    large steps, units that were dead in the first batch, or where no gradient ever was other than zero, for the initialisation.
+    A layer that is dead as a whole in a training that learns nothing is a fault.
 
     Source: Amazon SageMaker Debugger, DeadRelu (50 % of the units of a layer).
     """
@@ -34,11 +41,11 @@ def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Itera
     shares = {name: settled(entry.dead) for name, entry in record.activations.items() if entry.kind in RELU}
     shares = {name: values for name, values in shares.items() if len(values)}
     if not shares:
-        yield skipped("no ReLU was called while steps were sampled")
+        yield skipped(_unseen(record, "no ReLU was called while steps were sampled"))
         return
     worst = max(shares, key=lambda name: shares[name][-1])
     value, first = float(shares[worst][-1]), float(record.activations[worst].dead[0])
-    fault = "dead_relu" if first >= whole else "learning_rate_too_high"
+    fault = "dead_relu" if first >= whole or not pushed(record) else "learning_rate_too_high"
     failed = value >= whole and not learns(record)
     yield judge(
         value, above=dead, otherwise=Status.FAIL if failed else Status.WARN, where=worst,
@@ -65,7 +72,7 @@ def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgem
     inner = [(name, entry) for name, entry in named.items() if name not in last.values()]
     shares = {name: middle(entry.beyond) for name, entry in inner if entry.kind in BOUNDED and len(settled(entry.beyond))}
     if not shares:
-        yield skipped("no sigmoid or tanh was called between layers while steps were sampled")
+        yield skipped(_unseen(record, "no sigmoid or tanh was called between layers while steps were sampled"))
         return
     worst = max(shares, key=lambda name: shares[name])
     failed = not learns(record)
@@ -94,7 +101,7 @@ def tensor_variance(subject: Any, *, smallest: float = 1e-6, largest: float = 1e
         if len(settled(entry.std)) and not entry.kind.endswith("Loss")
     }
     if not spreads:
-        yield skipped("no outputs of modules were seen")
+        yield skipped(_unseen(record, "no outputs of modules were seen"))
         return
     constant = [name for name, (std, size) in spreads.items() if size > 0 and std < smallest * size]
     wild = [name for name, (std, _) in spreads.items() if std > largest]
@@ -123,7 +130,7 @@ def poor_initialisation(subject: Any, *, ratio: float = 1e3, size: float = 1e3) 
         if entry.kind in WEIGHTED and len(entry.std) and entry.std.steps[0] == 1 and math.isfinite(entry.std[0]) and entry.std[0] > 0
     }
     if len(spreads) < 2:
-        yield skipped("fewer than two linear or convolutional layers were seen in the first step")
+        yield skipped(_unseen(subject.record, "fewer than two linear or convolutional layers were seen in the first step"))
         return
     widest, narrowest = max(spreads, key=lambda name: spreads[name]), min(spreads, key=lambda name: spreads[name])
     value = spreads[widest] / spreads[narrowest]

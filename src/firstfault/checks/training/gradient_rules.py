@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.signs import learns
+from firstfault.checks.training.signs import learns, pushed
 from firstfault.finding import Layer, Status
 
 SHOWN = 5
@@ -99,7 +99,8 @@ def exploding_gradient(subject: Any, *, growth: float = 1e3, least: int = 8) -> 
 def weight_update_ratio(subject: Any, *, smallest: float = 1e-5, largest: float = 0.1) -> Iterator[Judgement]:
     """Look at the size of updates relative to weights; `value` is the median over parameters, then over the steps after warm-up.
 
-    Small ones at the end of a training that began with larger ones are those of one that has converged.
+    Small ones at the end of a training that began with larger ones are those of one that has converged. Where the highest rate is below `smallest` too,
+    and the loss does not fall, it is a fault.
 
     Source: Amazon SageMaker Debugger, WeightUpdateRatio; Karpathy 2019 (about 1e-3); the band is wider than that of the healthy
     runs of this project.
@@ -109,8 +110,8 @@ def weight_update_ratio(subject: Any, *, smallest: float = 1e-5, largest: float 
         yield skipped(NOT_FINITE)
         return
     ratios = settled(record.update_ratio)
-    if len(ratios) < 3:
-        yield skipped("updates were seen in fewer than 3 sampled steps")
+    if len(ratios) < 3 or not pushed(record):
+        yield skipped("updates were seen in fewer than 3 sampled steps, or every gradient is zero")
         return
     value = float(np.median(ratios))
     text = f"an update changes a weight by {value:.1e} of its size"
@@ -118,8 +119,9 @@ def weight_update_ratio(subject: Any, *, smallest: float = 1e-5, largest: float 
         yield passed(text, value=value)
         return
     fault, bound = ("learning_rate_too_high", largest) if value > largest else ("learning_rate_too_low", smallest)
+    stuck = value < smallest and max(record.lr.values, default=1.0) < smallest and not learns(record)
     yield Judgement(
-        Status.WARN, text, value=value, threshold=bound, faults={fault: 0.4},
+        Status.FAIL if stuck else Status.WARN, text, value=value, threshold=bound, faults={fault: 0.7 if stuck else 0.4},
         fix=f"{'divide' if value > largest else 'multiply'} the learning rate by 10",
     )
 
@@ -171,6 +173,8 @@ def _why_nothing_moved(record: Any) -> dict[str, float]:
     if max(record.lr.values, default=0.0) < 1e-8:
         return {"learning_rate_too_low": 0.7}
     if not any(record.had_gradient.values()):
+        if any(len(entry.gradient) for entry in record.parameters.values()):            # it was there, and zero
+            return {"vanishing_gradient": 0.5}
         return {"frozen_parameters": 0.5, "detached_graph": 0.5}
     return {"gradient_clipped_away": 0.5, "learning_rate_too_low": 0.5}
 

@@ -10,6 +10,9 @@ from typing import Any
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 
+PARTS = frozenset({"activations", "functions", "histograms"})
+"""What the watch itself passes over, where it would have to change the training to see it."""
+
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"misaligned": 0.9})
 def safety_in_training(subject: Any) -> Iterator[Judgement]:
@@ -34,10 +37,15 @@ def safety_in_training(subject: Any) -> Iterator[Judgement]:
             fix="go back to the last good checkpoint; lower the learning rate, or mix in data that keeps the behaviour",
         )
         return
+    if last["epoch"] == 0:
+        yield skipped("safety was evaluated before the training only: no epoch in which it is due ended; an epoch is a pass over a torch DataLoader, "
+                      "and other loops call end_epoch() of the watch")
+        return
+    able = f", capability_score from {rows[0]['capability_score']:.3f} to {last['capability_score']:.3f}" if math.isfinite(last["capability_score"]) else ""
     tax = f", alignment_tax {last['alignment_tax']:.3f}" if math.isfinite(last["alignment_tax"]) else ""
     yield passed(
-        f"over {len(rows)} evaluations safety_score went from {rows[0]['safety_score']:.3f} to {last['safety_score']:.3f}, capability_score "
-        f"from {rows[0]['capability_score']:.3f} to {last['capability_score']:.3f}{tax}", value=last["safety_score"],
+        f"over {len(rows)} evaluations safety_score went from {rows[0]['safety_score']:.3f} to {last['safety_score']:.3f}{able}{tax}",
+        value=last["safety_score"],
     )
 
 
@@ -65,3 +73,22 @@ def stopped_by_action(subject: Any) -> Iterator[Judgement]:
         Status.WARN, f"the training was ended in the loop, at {record.stopped}" + (f". Before: {done}" if done else ""), value=len(record.acts), faults={},
         where=record.stopped.split(":")[0], fix="repair what the finding says, and train again",
     )
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.1})
+def watched_in_full(subject: Any) -> Iterator[Judgement]:
+    """Tell what the watch had to pass over, and what a sink, an event or a checkpoint lost on its way; `value` counts them.
+
+    Nothing of it is a fault of the training: it says what the verdict does not rest on.
+
+    Source: a rule of this project.
+    """
+    lost = subject.record.passed_over
+    if not lost:
+        yield passed("nothing was passed over, and nothing was lost on the way to a sink", value=0)
+        return
+    said = "; ".join(f"{name}: {reason}" for name, reason in lost.items())
+    if lost.keys() <= PARTS:
+        yield skipped(f"passed over: {said}")
+        return
+    yield Judgement(Status.WARN, f"lost on the way, or passed over: {said}", value=len(lost), faults={}, fix="see to the sink or store that is named")

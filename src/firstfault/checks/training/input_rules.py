@@ -73,7 +73,8 @@ def imbalanced_batches(subject: Any, *, ratio: float = 10.0) -> Iterator[Judgeme
     if not batches or recipe.classes < 2:
         yield skipped("the labels are no classes")
         return
-    counts = torch.bincount(torch.cat(batches).long(), minlength=recipe.classes)
+    labels = torch.cat([batch.flatten() for batch in batches]).long()
+    counts = torch.bincount(labels[labels >= 0], minlength=recipe.classes)          # below 0 are positions that the loss ignores
     value = float(counts.max() / counts.min()) if int(counts.min()) else float("inf")
     yield judge(
         value, above=ratio, otherwise=Status.WARN, where="the training batches",

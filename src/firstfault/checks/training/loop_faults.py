@@ -140,7 +140,8 @@ def _score(metric: Any, outputs: Any, made: Answers, task: str) -> float:
 def parameters_not_in_optimizer(subject: Any) -> Iterator[Judgement]:
     """Find trainable parameters that no optimizer holds, though they receive gradients.
 
-    Of several models, one of which no optimizer holds anything may be there to measure with, and is a warning.
+    Of several models, one of which no optimizer holds anything may be there to measure with, and is a warning; it is a fault where an optimizer
+    was given nothing but what another one holds, or steps while nothing of its own has a gradient.
 
     Source: TheDeepChecker (Braiek & Khomh 2023), untrained parameters.
     """
@@ -154,9 +155,9 @@ def parameters_not_in_optimizer(subject: Any) -> Iterator[Judgement]:
     if not out:
         yield passed(f"the optimizers hold all {len(record.in_optimizer)} parameters that receive gradients")
         return
-    beside = not getattr(trained, "epochs", None) and record.learning_models > 1 and not {record.model_of(name) for name in out} & _held(record)
+    beside = not getattr(trained, "epochs", None) and record.learning_models > 1 and not record.misdirected and not {record.model_of(name) for name in out} & _held(record)
     yield Judgement(
-        Status.WARN if beside else Status.FAIL, f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer",
+        Status.WARN if beside else Status.FAIL, f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer that steps",
         value=len(out), threshold=0, where=", ".join(out[:5]), faults={"parameters_not_in_optimizer": 0.3 if beside else 0.95},
         fix="pass model.parameters() of the model that is trained",
     )

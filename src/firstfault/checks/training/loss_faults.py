@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from firstfault.baseline import baselines
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.first_steps import FirstSteps, first_steps, summed_in_fit
 from firstfault.checks.training.made_up import Answers, answers
 from firstfault.checks.training.shortfall import harmed
 from firstfault.finding import Layer, Status
-from firstfault.prior import prior_score
 
 DISTANCES = frozenset({"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
@@ -55,6 +56,9 @@ def _names(subject: Any) -> frozenset[str]:
     recipe = subject.recipe
     if recipe.training.fit is not None:
         return frozenset(getattr(getattr(subject.trained, "record", None), "losses", ()))
+    capture = subject.built.get("capture")
+    if capture is not None:
+        return frozenset({capture.loss_name.partition(" of ")[0]})
     loss = getattr(recipe.training.loss, "func", recipe.training.loss)
     return frozenset({getattr(loss, "__name__", type(loss).__name__)}) if loss is not None else frozenset()
 
@@ -181,8 +185,9 @@ def _doubling(subject: Any) -> float | None:
 def flipped_loss_sign(subject: Any) -> Iterator[Judgement]:
     """Find a loss that is negated, or an optimizer that maximises one that is not: it goes without bound while the outputs get worse.
 
-    The loss of outputs that are right is compared with the loss of outputs that are wrong. In the user's own loop, a loss that
-    falls far below zero, or that rises by the optimizer's `maximize`, while the model ends worse than a constant answer, tells the same.
+    The loss of outputs that are right is compared with the loss of outputs that are wrong. In the user's own loop, and where the loss takes no
+    outputs on the scale of the labels, a loss that falls far below zero, or that rises by the optimizer's `maximize`, while the model ends worse than a
+    constant answer, tells the same.
 
     Source: Humbatova et al. 2020, wrong sign of the loss.
     """
@@ -192,7 +197,7 @@ def flipped_loss_sign(subject: Any) -> Iterator[Judgement]:
     made = answers(subject)
     losses = _losses(subject.recipe, made) if made is not None else None
     if losses is None:
-        yield skipped("the loss takes no made-up outputs")
+        yield _sign_in_fit(subject)
         return
     right, scattered, wrong = losses
     prefers_wrong, prefers_right = min(scattered, wrong) < right - SAME, min(scattered, wrong) > right + SAME
@@ -223,13 +228,14 @@ def _sign_in_fit(subject: Any) -> Judgement:
     if trained.record is None or trained.record.steps < 10 or trained.crash is not None:
         return skipped("fewer than 10 steps of the user's loop were seen")
     start, end = trained.record.loss_ends()
-    constant = prior_score(subject.recipe, subject.recipe.validation)
+    constant = baselines(subject).prior
     went = f"the loss went from {start:.3g} to {end:.3g}, and {trained.metric} ended at {trained.score:.3g}"
     begun: FirstSteps | None = first_steps(subject)
     maximised = begun is not None and begun.maximised and end > start
-    if (end < min(start, 0.0) - abs(start) or maximised) and not trained.score >= constant:
+    if (end < min(start, 0.0) - abs(start) or maximised) and not (math.isnan(constant) or trained.score >= constant):
         return Judgement(
             Status.FAIL, f"{went}, below {constant:.3g} of a constant answer: {'the optimizer maximises' if maximised else 'the loss rewards mistakes'}",
-            value=end, threshold=0.0, where="training.fit", fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
+            value=end, threshold=0.0, where="training.loss" if subject.recipe.training.fit is None else "training.fit",
+            fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
         )
     return passed(went)

@@ -14,11 +14,11 @@ from firstfault.finding import Layer
 from firstfault.loading import batches_of, is_pair
 from firstfault.recipe import Recipe
 
-MOST_BATCHES = 500
+MOST_BATCHES, WITHIN = 500, 0.5
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"no_shuffle": 0.85})
-def no_shuffle(subject: Any, *, within: float = 0.5) -> Iterator[Judgement]:
+def no_shuffle(subject: Any, *, within: float = WITHIN) -> Iterator[Judgement]:
     """Find unshuffled batches of sorted labels.
 
     `value` is what a batch holds of the labels' variety, relative to the whole split, 0–1: the mean entropy of classes, or the mean variance of
@@ -35,19 +35,26 @@ def no_shuffle(subject: Any, *, within: float = 0.5) -> Iterator[Judgement]:
     if len(batches) < 2 or recipe.task == "language_model":
         yield skipped("fewer than two batches, or a label for every token")
         return
-    measure = "entropy" if recipe.task == "classification" else "variance"
-    whole = _variety(torch.cat(batches), recipe)
-    parts = [_variety(part, recipe) for part in batches if len(part) > 1]
-    if not parts or not bool((whole > 0).any()):
+    ratio = variety_within(batches, recipe)
+    if ratio is None:
         yield skipped("all labels are equal, or batches of one sample")
         return
-    shares = (torch.stack(parts).mean(0) / whole)[whole > 0]
-    ratio = float(shares.min() if recipe.task == "multilabel" else shares.mean())
+    measure = "entropy" if recipe.task == "classification" else "variance"
     yield judge(
         ratio, below=within, where="training.loader" if own else "training.shuffle",
         message=f"{'in the order of the loader' if own else 'without shuffling'}, a batch holds {ratio:.0%} of the label {measure} of the whole split",
         fix="shuffle the training split",
     )
+
+
+def variety_within(batches: list[torch.Tensor], recipe: Recipe) -> float | None:
+    """What a batch of labels holds of the variety of all, 0–1; None where they have none."""
+    whole = _variety(torch.cat(batches), recipe)
+    parts = [_variety(part, recipe) for part in batches if len(part) > 1]
+    if not parts or not bool((whole > 0).any()):
+        return None
+    shares = (torch.stack(parts).mean(0) / whole)[whole > 0]
+    return float(shares.min() if recipe.task == "multilabel" else shares.mean())
 
 
 def label_batches(recipe: Recipe) -> list[torch.Tensor]:

@@ -65,3 +65,8 @@ def _of_known(statistic: Callable[[Any], Any], values: Any) -> float:
 def learns(record: Any, fall: float = 0.02) -> bool:
     """Whether the loss of a record fell by 2 % or more; a record of fewer than 10 steps has no time to."""
     return record.steps < 10 or record.first_nonfinite is not None or not signs(record).drop < fall
+
+
+def pushed(record: Any) -> bool:
+    """Whether any sampled gradient was not zero; True where none was sampled."""
+    return not len(record.grad_norm) or any(norm != 0 for norm in record.grad_norm.values)

@@ -9,7 +9,7 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.shortfall import BEHIND, BEHIND_IN_FIT, ERRORS, Shortfall, harmed, shortfall
-from firstfault.checks.training.signs import signs
+from firstfault.checks.training.signs import pushed, signs
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.replay import replayed
@@ -29,6 +29,7 @@ ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "SparseAdam",
     detects={
         "learning_rate_too_high": 0.75, "learning_rate_too_low": 0.55, "too_few_epochs": 0.5, "batch_size_too_large": 0.65, "batch_size_too_small": 0.65,
         "wrong_optimizer": 0.4, "scheduler_misuse": 0.6, "over_regularised": 0.6, "overfitting": 0.6,
+        "vanishing_gradient": 0.6,
     },
 )
 def underperforms(
@@ -76,6 +77,8 @@ def _suspects(subject: Any, found: Shortfall) -> dict[str, float]:
     whole = {"batch_size_too_large": 0.65} if few and size >= WHOLE * rows else {}
     if record.steps < 4:
         return {"too_few_epochs": 0.6, **whole}
+    if not pushed(record):
+        return {"vanishing_gradient": 0.6}
     seen = signs(record)
     simple = found.simple
     learnt = simple.prior + 0.5 * simple.span if simple.constant else simple.best
@@ -106,7 +109,8 @@ def overshoots(subject: Any, *, largest: float = 1.0, far: float = 5.0) -> Itera
 
     `value` is the largest update of the first 5 steps relative to its weight, median over the weights of two axes and more: then little is left of the
     initialisation, whatever the training makes of it. Weights that were not updated are left out. It is a fault where a swap can tell whether smaller steps
-    are better, or where the model ends worse than a simple one, or does not learn; beyond `far`, where nothing can be told of the end, too.
+    are better, or where the model ends worse than a simple one, or does not learn; beyond `far`, where nothing can be told of the end, too, unless the
+    loss ends below half of the first: weights that begin next to zero have to go far.
 
     Source: Karpathy 2019 (about 1e-3); on healthy runs of this project it was 0.02 to 0.15, at rates of 0.5 and more for Adam 5 to 80.
     """
@@ -126,8 +130,13 @@ def overshoots(subject: Any, *, largest: float = 1.0, far: float = 5.0) -> Itera
         return
     unknown = any(isinstance(subject.built.get(part), Exception) for part in ("_made", "trained"))
     testable = subject.target.training.fit is None and not unknown
-    failed = testable or harmed(subject) or (unknown and bool(record.moved) and value > far)        # which is known at the end
+    over = unknown and bool(record.moved) and value > far and not _fell(record)                     # `moved` is known at the end
+    failed = testable or harmed(subject) or over
     yield Judgement(
         Status.FAIL if failed else Status.WARN, text, value=value, threshold=largest, fix="divide the learning rate by 10 or more, or warm it up",
     )
 
+
+def _fell(record: Any) -> bool:
+    """Whether the loss ends below half of what it was in the first step."""
+    return len(record.loss) > 0 and 0 <= record.loss_ends()[1] < record.loss[0] / 2

@@ -1,0 +1,83 @@
+"""Does each softmax run over the axis that its result is used over: the classes of the loss, or the positions that attention sums?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.model.fresh import sound_outputs
+from firstfault.checks.model.loss_call import loss_call
+from firstfault.checks.model.softmax_flow import Softmax, softmaxes
+from firstfault.finding import Layer, Status
+
+
+@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"softmax_wrong_axis": 0.97})
+def classes_normalised(subject: Any) -> Iterator[Judgement]:
+    """Find a softmax into the loss that runs over another axis than the classes, such as the positions of `(N, T, K)`.
+
+    Softmax over the batch is seen by batch_mixing. `value` is the mean sum of a sample's probabilities, which is to be 1.
+
+    Source: torch.nn.CrossEntropyLoss and NLLLoss: the classes are axis 1.
+    """
+    call = loss_call(subject)
+    given = call.input
+    if call.name not in ("cross_entropy", "nll_loss") or given is None or given.ndim < 2 or given.shape[1] < 2:
+        yield skipped("the loss is not known to take one number per class")
+        return
+    own = subject.recipe.training.fit is not None
+    last = _giving(softmaxes(subject), sound_outputs(subject) if own else given) if call.direct or not own else None
+    if last is None or last.axis == 0:
+        yield passed("no softmax is the last step before the loss, or it runs over the samples")
+        return
+    sums = (given.exp() if last.call.name == "log_softmax" else given).sum(1)
+    value = float(sums.mean())
+    if torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        yield passed("softmax runs over the classes", value=value)
+        return
+    yield Judgement(
+        Status.FAIL,
+        f"{last.call.name} runs over axis {last.axis} of {last.shape}, and not over the classes: "
+        f"the probabilities of the {given.shape[1]} classes sum to {value:.2g} on average", value=value, threshold=1.0,
+        where=last.call.place, fix="run softmax over the classes: dim=-1 for outputs (N, T, K), dim=1 for (N, K, T)",
+    )
+
+
+def _giving(found: list[Softmax], given: torch.Tensor) -> Softmax | None:
+    """The last softmax, if its result, in whatever order of axes, is what the loss gets."""
+    if not found or found[-1].call.result.numel() != given.numel():
+        return None
+    result = found[-1].call.result.detach()
+    return found[-1] if torch.equal(result.flatten().sort().values, given.flatten().sort().values) else None
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"softmax_wrong_axis": 0.95})
+def weights_of_keys(subject: Any) -> Iterator[Judgement]:
+    """Find attention whose weights sum to 1 over another axis than the one that is summed, such as the queries or the heads.
+
+    Looked at for scores of positions by positions, `(…, T, T)`, whose softmax goes into a product with the values as it is. Weights that are divided by their sum
+    afterwards, as in slot attention, are no fault. `value` is the number of such calls.
+
+    Source: Vaswani et al. 2017, 3.2.1: the weights of a query over its keys sum to 1.
+    """
+    attending = [softmax for softmax in softmaxes(subject) if softmax.summed is not None and _by_position(softmax)]
+    if not attending:
+        yield skipped("no softmax weighs positions by positions")
+        return
+    wrong = [softmax for softmax in attending if softmax.axis not in (0, softmax.summed)]
+    if not wrong:
+        yield passed(f"{len(attending)} softmax calls run over the positions that are summed", value=0)
+        return
+    first = wrong[0]
+    yield Judgement(
+        Status.FAIL,
+        f"in {len(wrong)} of {len(attending)} calls softmax of scores {first.shape} runs over axis {first.axis}, but the weighted values are "
+        f"summed over axis {first.summed}: the weights of a query do not sum to 1", value=len(wrong), threshold=0, where=first.call.place,
+        fix="run softmax over the keys: softmax(scores, dim=-1)",
+    )
+
+
+def _by_position(softmax: Softmax) -> bool:
+    return softmax.call.name == "softmax" and len(softmax.shape) > 2 and softmax.shape[-1] == softmax.shape[-2] > 2
