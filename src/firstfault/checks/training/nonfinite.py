@@ -35,7 +35,8 @@ def nonfinite_loss(subject: Any) -> Iterator[Judgement]:
         yield passed(f"loss, gradients and weights stayed finite over {record.steps} steps")
         return
     step, kind, place = record.first_nonfinite
-    faults, text = _suspects_of_birth(record), f"the first non-finite tensor is {place} ({kind}), at step {step}"
+    tensor = f"the output of module {place}" if kind == "activation" and " " not in place else place
+    faults, text = _suspects_of_birth(record), f"the first non-finite tensor is {tensor} ({kind}), at step {step}"
     factor = _rate_that_stays_finite(subject, step) if "learning_rate_too_high" in faults else None
     if factor is not None:
         faults, text = {"learning_rate_too_high": 0.92, "nonfinite_loss": 0.95}, f"{text}; at {factor:g} times the learning rate it stays finite"
