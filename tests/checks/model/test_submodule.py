@@ -47,7 +47,15 @@ def test_the_whole_subject_stays_as_it_was(network):
     assert all(torch.equal(value, before[name]) for name, value in subject.model.state_dict().items())
 
 
+class Cut(nn.ReLU):
+    """A ReLU that lets no gradient through."""
+
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
 PLANTED = {
+    "detached_graph": ("encoder", "layers.1.feed", lambda model: model.layers[1].feed.__setitem__(1, Cut())),
     "dead_relu": ("encoder", "layers.1.feed", lambda model: nn.init.constant_(model.layers[1].feed[0].bias, -20.0)),
     "exploding_init": ("cnn", "4", lambda model: nn.init.normal_(model[4].weight, 0, 60.0)),
     "frozen_parameters": ("rnn", "cells", lambda model: model.cells.requires_grad_(False)),
