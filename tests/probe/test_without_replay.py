@@ -81,6 +81,20 @@ def test_labels_that_the_answers_depend_on_are_inputs(tmp_path):
     assert "depend on its second input" in str(watched.subject.built["_made"]) and set(statuses(watched).values()) == {Status.SKIPPED}
 
 
+def test_a_crash_of_such_a_loop_is_still_its_finding(tmp_path):
+    """What raised is named, though nothing can be replayed."""
+    model = Tagger(fed=True)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with pytest.raises(KeyError), firstfault.watch(folder=tmp_path) as watched:
+        for x, y in tokens():
+            optimizer.zero_grad()
+            model(x, y)[1].backward()
+            optimizer.step()
+        raise KeyError("after the last batch")
+    assert "depend on its second input" in str(watched.subject.built["_made"])
+    assert any(finding.check == "training_crash" and finding.status == Status.FAIL for layer in watched.verdict(swaps=False).layers for finding in layer.findings)
+
+
 @pytest.mark.parametrize(("axis", "fault"), [(0, "softmax_wrong_axis"), (1, None)], ids=["over the batch", "over the code"])
 def test_a_loss_by_hand_leaves_the_answers_of_the_model_to_be_judged(tmp_path, axis, fault):
     """What needs no labels is looked at; what needs them is skipped with the reason."""

@@ -19,7 +19,7 @@ from firstfault.finding import Layer, LayerReport, Status
 from firstfault.ladder import walk
 from firstfault.loop import Epoch, Trained, evaluate
 from firstfault.probe.capture import Capture, task_of
-from firstfault.probe.labelled import blind_to_labels, without_labels
+from firstfault.probe.labelled import why_not_without, without_labels
 from firstfault.probe.record import Record
 from firstfault.recipe import Recipe, Tensors, outputs_of
 from firstfault.target import Target, Training
@@ -42,25 +42,20 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
     told = None if why_not else task_of(capture)
     task: Any = told or "classification"
     why_not = why_not or ("" if told else "its labels are neither numbers, nor classes of samples or tokens")
+    start, place = capture.model, capture.labels_at
+    if place is not None and not why_not and start is not None and model is not None:
+        start, model = (without_labels(each, capture.y[0], place, capture.settings) for each in (start, model))
+        why_not = why_not_without(start, capture.x[0], capture.y[0])
     subject = Subject(Target(name, task=task, training=training, root=root), folder)
     failed = isinstance(crash, Exception) or (isinstance(crash, SystemExit) and crash.code not in (None, 0))
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
-    if why_not or capture.model is None or model is None:
+    if why_not or start is None or model is None:
         subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
         subject.built["trained"] = Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else subject.built["_made"]
         subject.built["record"] = record
         if capture.start is not None:
             subject.built["unlabelled"] = _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(subject.built["_made"]))
         return subject
-    start, place = capture.model, capture.labels_at
-    if place is not None:
-        start, model = (without_labels(each, capture.y[0], place, capture.settings) for each in (start, model))
-        try:
-            blind_to_labels(start, capture.x[0], capture.y[0])
-        except Missing as reason:
-            subject.built["_made"] = subject.built["trained"] = reason
-            subject.built["record"] = record
-            return subject
     recipe = recipe_of(capture, start, task, training, root)
     subject.built["_made"] = recipe, tuple(range(recipe.classes))
     if capture.optimizer is None and not crashed and not _as_it_began(start, model):

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.errors import Missing
 from firstfault.recipe import outputs_of
 
 Place = int | str
@@ -43,16 +42,16 @@ def without_labels(model: nn.Module, labels: torch.Tensor, place: Place, setting
     return copied
 
 
-def blind_to_labels(model: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> None:
-    """See that the answers `(N, …)` of such a copy don't depend on the labels.
-
-    Raises:
-        Missing: when they do: then these are inputs, as those of a decoder are.
-    """
+def why_not_without(model: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> str:
+    """Why such a copy can't stand for its model: its answers `(N, …)` depend on the labels, as those of a decoder do. Empty where it can."""
     copied = copy.deepcopy(model).eval()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        if not torch.equal(copied(x), copied(x, labels)):
-            raise Missing("the training can't be replayed: the model's answers depend on its second input")
+    device = next((value.device for value in copied.parameters()), x.device)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            blind = torch.equal(copied(x.to(device)), copied(x.to(device), labels.to(device)))
+    except Exception as error:
+        return f"without its labels the model raises {type(error).__name__}"
+    return "" if blind else "the model's answers depend on its second input"
 
 
 def arguments(args: Any, kwargs: Any) -> tuple[dict[Place, torch.Tensor], dict[Place, Any]] | None:
