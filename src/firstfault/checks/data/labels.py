@@ -84,7 +84,8 @@ def labels_against_inputs(
     `evenness` of that of all rows (a bound that rises as the models' skill, 0 for a constant answer, 1 for a perfect one, falls below one
     half). Its finding lists the suspect rows. A rule whose outcome is a coin's by nature, the same for all its rows, is not told from
     noise. Nor is it noise where validation rows are drawn from the same rows, and the trained network errs on less than half as many of them: a network
-    sees what fast models don't, such as shapes at any place. Models that are right no more often than a constant answer are not judged by: `random_labels` asks whether they know anything.
+    sees what fast models don't, such as shapes at any place. Models that are right no more often than a constant answer are not judged by:
+    `random_labels` asks whether they know anything.
 
     Source: confident learning (Northcutt et al. 2021); bounds chosen on 141 real tables
     (KEEL, UCI, scikit-learn) and 47 made ones, as they are and with 5–20 % of their labels changed; then none of 60 other clean

@@ -13,6 +13,7 @@ from firstfault.check import Judgement, check, passed
 from firstfault.checks.model.fresh import embeds, output_tensors, sound_batch
 from firstfault.checks.model.torch_calls import followed, name_of
 from firstfault.finding import Layer, Status
+from firstfault.probe.birthplace import finite
 
 PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum")
 
@@ -87,13 +88,8 @@ def _bad_gradient(subject: Any, x: torch.Tensor) -> str | None:
         if not named or not total.requires_grad:
             return None
         found = torch.autograd.grad(total, list(named.values()), allow_unused=True)
-    bad = [name for name, grad in zip(named, found, strict=True) if grad is not None and not torch.isfinite(_stored(grad)).all()]
+    bad = [name for name, grad in zip(named, found, strict=True) if grad is not None and not finite(grad)]
     return bad[-1] if bad else None
-
-
-def _stored(grad: torch.Tensor) -> torch.Tensor:
-    """The numbers that a gradient holds, as that of an embedding with sparse gradients does."""
-    return grad.coalesce().values() if grad.is_sparse else grad
 
 
 def _unstable(text: str, where: str, weight: float, status: Status = Status.FAIL) -> Judgement:
