@@ -17,9 +17,14 @@ from rich.console import Console
 from firstfault import progress
 from firstfault.errors import FirstfaultError
 from firstfault.live_view import Ended, View
+from firstfault.login import log_in
+from firstfault.processes import private_files
 from firstfault.state import State, configure_environment, state_for
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
+
+
+@private_files()
 def watch_debug(
     target: str,
     *,
@@ -59,6 +64,7 @@ def watch_debug(
     return _show_end(console, view)
 
 
+@private_files()
 def watch_sweep(target: str, *, overrides: Mapping[str, str], **settings: Any) -> dict[str, Any]:
     """Run the flow `sweep` in this process, show it, and return its table; `settings` are the flow's parameters.
 
@@ -105,6 +111,7 @@ def _enter(place: str) -> State:
             "free some, or set FIRSTFAULT_HOME to a folder on another disk"
         )
     configure_environment(state)
+    log_in(state)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return state
 

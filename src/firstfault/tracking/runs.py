@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from firstfault.errors import PrerequisiteError
+from firstfault.login import log_in
 from firstfault.processes import accepts
 from firstfault.state import State
 
@@ -149,6 +150,7 @@ def open_tracker(state: State, experiment: str) -> Tracker:
         PrerequisiteError: when the store doesn't answer.
     """
     _quiet_alembic()
+    log_in(state)
     from mlflow import MlflowClient
 
     uri = state.mlflow_uri

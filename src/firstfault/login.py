@@ -1,0 +1,89 @@
+"""The login of firstfault's own servers: made once, kept in the state folder, and handed to those clients that talk to these servers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from firstfault.errors import FirstfaultError
+from firstfault.processes import HOST, running
+from firstfault.state import State
+
+USER = "firstfault"
+
+
+def login_of(state: State) -> str:
+    """The login `user:password` of this state's servers, made at the first call.
+
+    Raises:
+        FirstfaultError: when the file does not hold one, or can't be read.
+    """
+    if not state.login.exists():
+        _make(state.login)
+    try:
+        state.login.chmod(0o600)
+        login = state.login.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FirstfaultError(f"{state.login} must be a readable file with the login, but: {error}") from None
+    user, _, password = login.partition(":")
+    if not user or not password or len(login.split()) != 1:
+        raise FirstfaultError(f"{state.login} must hold one line, user:password, but does not; delete it, and a new one is made")
+    return login
+
+
+def _make(path: Path) -> None:
+    """Write a new login beside its place, and link it there: whoever comes second finds a whole one."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{USER}:{secrets.token_urlsafe(24)}\n")
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()
+
+
+def header(login: str) -> str:
+    """The value of the header Authorization that carries a login."""
+    return "Basic " + base64.b64encode(login.encode()).decode()
+
+
+def client_environment(state: State, prefect: str | None, mlflow: str | None) -> dict[str, str]:
+    """The variables with which Prefect's and MLflow's clients reach these servers of the state, by their URLs."""
+    login = login_of(state)
+    found = {}
+    if prefect is not None:
+        found |= {"PREFECT_API_URL": f"{prefect}/api", "PREFECT_API_AUTH_STRING": login}
+    if mlflow is not None:
+        user, _, password = login.partition(":")
+        found |= {"MLFLOW_TRACKING_URI": mlflow, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+    return found
+
+
+def log_in(state: State) -> None:
+    """Let this process in at the state's own servers, where the environment names them (or no Prefect server at all).
+
+    Another server never gets this login: what the user has set for it stays.
+    """
+    known = running(state)
+    prefect, mlflow = known.get("prefect"), known.get("mlflow")
+    if prefect is not None and _same_place(os.environ.get("PREFECT_API_URL") or str(prefect.url), prefect.url):
+        os.environ["PREFECT_API_AUTH_STRING"] = login_of(state)
+    if mlflow is not None and _same_place(os.environ.get("MLFLOW_TRACKING_URI"), mlflow.url):
+        os.environ.update(client_environment(state, None, os.environ["MLFLOW_TRACKING_URI"]))
+
+
+def _same_place(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and _place(one) == _place(other)
+
+
+def _place(url: str) -> tuple[str | None, int | None]:
+    try:
+        parts = urlsplit(url)
+        return HOST if parts.hostname == "localhost" else parts.hostname, parts.port
+    except ValueError:
+        return None, None
