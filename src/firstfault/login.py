@@ -37,9 +37,7 @@ def login_of(state: State) -> str:
 
 def _make(path: Path) -> None:
     """Write a new login beside its place, and link it there: whoever comes second finds a whole one."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f"{USER}:{secrets.token_urlsafe(24)}\n")
     with contextlib.suppress(FileExistsError):

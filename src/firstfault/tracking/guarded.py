@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from firstfault.guard import Guard
+from firstfault.access import AccessGuard
 from firstfault.login import login_of
 from firstfault.state import State
 
@@ -13,7 +13,7 @@ LOGIN = "FIRSTFAULT_SCORING_LOGIN"
 """The login of one served model; it lives as long as the process."""
 
 
-def tracking_server() -> Guard:
+def tracking_server() -> AccessGuard:
     """The server and UI of the runs in the state folder that `FIRSTFAULT_HOME` names, as `mlflow server` starts them."""
     state = State(Path(os.environ["FIRSTFAULT_HOME"]))
     store, artifacts = f"sqlite:///{state.home / 'mlflow.db'}", state.mlflow_artifacts.resolve().as_uri()
@@ -22,16 +22,16 @@ def tracking_server() -> Guard:
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true", "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(state.mlflow_artifacts),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     })
-    from mlflow.server.fastapi_app import app                   # reads these at import
+    from mlflow.server.fastapi_app import app  # reads these at import
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(store, store, artifacts)
-    return Guard(app, login_of(state))
+    return AccessGuard(app, login_of(state))
 
 
-def scoring_server() -> Guard:
+def scoring_server() -> AccessGuard:
     """MLflow's scoring server, as `mlflow models serve` starts it."""
     login = os.environ.pop(LOGIN)
     from mlflow.pyfunc.scoring_server.app import app
 
-    return Guard(app, login)
+    return AccessGuard(app, login)

@@ -20,7 +20,7 @@ FOREIGN_ORIGIN = "only this server's own pages may ask it, but the request comes
 NO_LOGIN = "the request must carry the login that firstfault keeps in its state folder"
 
 
-class Guard:
+class AccessGuard:
     """An ASGI app around another: refuses foreign hosts and origins, and (with `login`) whoever doesn't send it as basic authentication.
 
     A page that a browser shows can send requests to loopback, but not without its origin; and a name that is rebound to loopback stays in Host.
