@@ -55,16 +55,17 @@ def test_runs_have_folders_of_their_own_and_stay_out_of_git(tmp_path):
 
 @pytest.mark.parametrize("mode", [None, 0o755, 0o777])
 def test_the_state_is_closed_to_other_users(tmp_path, mode):
-    """A new folder, and one that was open so far, whatever the umask is."""
+    """A new folder, and one that was open so far, whatever the umask is; so are the run's folder and the store that MLflow fills."""
     state, before = State(tmp_path / ".firstfault"), os.umask(0)
     try:
         if mode is not None:
             state.home.mkdir()
             state.home.chmod(mode)
-        state.new_run()
+        folder = state.new_run()
     finally:
         os.umask(before)
-    assert stat.S_IMODE(state.home.stat().st_mode) == 0o700
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (state.home, folder, state.home / "mlflow.db")]
+    assert modes == [0o700, 0o700, 0o600]
 
 
 def test_a_state_that_cannot_be_written_is_one_sentence(tmp_path):

@@ -68,6 +68,9 @@ class State:
             gitignore = self.home / ".gitignore"
             if not gitignore.exists():
                 gitignore.write_text("*\n")
+            store = self.home / "mlflow.db"
+            if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
+                store.touch(mode=0o600)                     # SQLite fills it; one that SQLite makes has the rights that the umask gives
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
 
@@ -88,7 +91,7 @@ class State:
         self.make()
         folder = self.runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
         return folder

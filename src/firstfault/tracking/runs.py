@@ -139,7 +139,7 @@ def prepare_store(state: State) -> None:
     from mlflow import MlflowClient
 
     if state.mlflow_uri.startswith("sqlite:"):
-        state.home.mkdir(parents=True, exist_ok=True)
+        state.make()
         MlflowClient(tracking_uri=state.mlflow_uri).search_experiments(max_results=1)
 
 
