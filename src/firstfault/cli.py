@@ -168,6 +168,7 @@ def up(
     if_needed: Annotated[bool, typer.Option("--if-needed", help="do nothing when it is already up")] = False,
 ) -> None:
     """Start a Prefect server, an MLflow server and a worker on this machine, with the deployments."""
+    from firstfault.login import how_to_log_in
     from firstfault.processes import SERVERS, running
     from firstfault.services import up as start
     from firstfault.state import configure_environment
@@ -178,7 +179,7 @@ def up(
     if not (if_needed and set(known) >= SERVERS):
         known = start(state, port, mlflow_port, say=typer.echo)
     typer.echo(f"Prefect UI  {known['prefect'].url}\nMLflow UI   {known['mlflow'].url}\nstate       {state.home}")
-    typer.echo(_how_to_log_in(state))
+    typer.echo(f"log in      {how_to_log_in(state)}")
 
 
 @app.command()
@@ -194,6 +195,7 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Say what runs, and where."""
+    from firstfault.login import how_to_log_in
     from firstfault.processes import OWNER, running
     from firstfault.services import healthy
 
@@ -202,11 +204,7 @@ def status() -> None:
     for service in known:
         health = "healthy" if healthy(service) else "not answering"
         typer.echo(f"{service.name:<8} {health:<14} {service.url or ''} (pid {service.pid})")
-    typer.echo(_how_to_log_in(state) if known else "nothing is running; `firstfault up` starts it")
-
-
-def _how_to_log_in(state: Any) -> str:
-    return f"log in      with the line in {state.login}: Prefect asks for all of it, MLflow for the user before and the password after its colon"
+    typer.echo(f"log in   {how_to_log_in(state)}" if known else "nothing is running; `firstfault up` starts it")
 
 
 @app.command()

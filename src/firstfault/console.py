@@ -17,7 +17,7 @@ from rich.console import Console
 from firstfault import progress
 from firstfault.errors import FirstfaultError
 from firstfault.live_view import Ended, View
-from firstfault.login import log_in
+from firstfault.login import how_to_log_in, is_own, log_in
 from firstfault.processes import private_files
 from firstfault.state import State, configure_environment, state_for
 
@@ -180,6 +180,9 @@ def _show_end(console: Console, view: View) -> Ended:
     console.print(f"MLflow   {_mlflow_place(ended)}", soft_wrap=True, highlight=False)
     api = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     console.print(f"Prefect  {api}/runs/flow-run/{ended.verdict.prefect_flow_run_id}", soft_wrap=True, highlight=False)
+    state = State(Path(ended.folder).parent.parent)
+    if is_own(state, api):
+        console.print(f"log in   {how_to_log_in(state)}", soft_wrap=True, highlight=False, markup=False)
     return ended
 
 

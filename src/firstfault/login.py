@@ -45,6 +45,11 @@ def _make(path: Path) -> None:
     draft.unlink()
 
 
+def how_to_log_in(state: State) -> str:
+    """What to enter in a browser at the state's servers."""
+    return f"with the line in {state.login}: Prefect asks for all of it, MLflow for the user before and the password after its colon"
+
+
 def header(login: str) -> str:
     """The value of the header Authorization that carries a login."""
     return "Basic " + base64.b64encode(login.encode()).decode()
@@ -67,16 +72,16 @@ def log_in(state: State) -> None:
 
     Another server never gets this login: what the user has set for it stays.
     """
-    known = running(state)
-    prefect, mlflow = known.get("prefect"), known.get("mlflow")
-    if prefect is not None and _same_place(os.environ.get("PREFECT_API_URL") or str(prefect.url), prefect.url):
+    prefect = running(state).get("prefect")
+    if prefect is not None and is_own(state, os.environ.get("PREFECT_API_URL", str(prefect.url))):
         os.environ["PREFECT_API_AUTH_STRING"] = login_of(state)
-    if mlflow is not None and _same_place(os.environ.get("MLFLOW_TRACKING_URI"), mlflow.url):
-        os.environ.update(client_environment(state, None, os.environ["MLFLOW_TRACKING_URI"]))
+    if (uri := os.environ.get("MLFLOW_TRACKING_URI")) and is_own(state, uri):
+        os.environ.update(client_environment(state, None, uri))
 
 
-def _same_place(one: str | None, other: str | None) -> bool:
-    return one is not None and other is not None and _place(one) == _place(other)
+def is_own(state: State, url: str) -> bool:
+    """Whether a URL leads to a server that firstfault has started for the state."""
+    return _place(url) in {_place(service.url) for service in running(state).values() if service.url}
 
 
 def _place(url: str) -> tuple[str | None, int | None]:
