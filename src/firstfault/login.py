@@ -58,7 +58,7 @@ def header(login: str) -> str:
 def client_environment(state: State, prefect: str | None, mlflow: str | None) -> dict[str, str]:
     """The variables with which Prefect's and MLflow's clients reach these servers of the state, by their URLs."""
     login = login_of(state)
-    found = {}
+    found: dict[str, str] = {}
     if prefect is not None:
         found |= {"PREFECT_API_URL": f"{prefect}/api", "PREFECT_API_AUTH_STRING": login}
     if mlflow is not None:
