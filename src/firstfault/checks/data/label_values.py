@@ -188,7 +188,7 @@ def _is_odd(train: Array, held: Array, chance: float) -> bool:
     """Whether labels are constant that, drawn from those of train, would hardly be."""
     if len(held) < FEWEST_ROWS or not _is_constant(held) or _is_constant(train):
         return False
-    return float((train == held[~np.isnan(held)][0]).mean()) ** len(held) < chance
+    return bool(float((train == held[~np.isnan(held)][0]).mean()) ** len(held) < chance)
 
 
 def _meant(subject: Any, train: Array, same: list[int]) -> bool:
