@@ -17,6 +17,7 @@ from prefect.states import Completed, Failed, State
 
 from firstfault.check import Depth
 from firstfault.finding import Layer
+from firstfault.report.wording import undecided
 from firstfault.session import RunRef, diagnose, open_subject
 from firstfault.verdict import Verdict, VerdictStatus
 
@@ -45,7 +46,8 @@ def debug(
     of this flow run, and verdict.json and report.html in the state folder. Runs nightly, and on
     every event `dataset.new` with `dataset` in place of the training data. Locally: `firstfault debug TARGET`.
 
-    Ends in `Healthy`, in `Faulty: <layer>`, or in `Failed` when firstfault itself failed.
+    Ends in `Healthy`, in `Faulty: <layer>`, in `Undecided` where a failed check could be neither proven nor refuted, or in
+    `Failed` when firstfault itself failed.
     """
     run = open_run(target, {"depth": depth, "overrides": overrides or {}, "dataset": dataset, "where": where})
     try:
@@ -71,6 +73,9 @@ def _final_state(verdict: Verdict) -> State[Any]:
     if verdict.status is VerdictStatus.FAULTY:
         names = ", ".join(fault.fault for fault in verdict.faults)
         return Failed(name=f"Faulty: {verdict.first_faulty_layer}", message=names, data=summary)
+    if verdict.status is VerdictStatus.UNDECIDED:
+        names = ", ".join(dict.fromkeys(finding.check for finding in undecided(verdict)))
+        return Failed(name="Undecided", message=names, data=summary)
     if verdict.status is VerdictStatus.ERROR:
         return Failed(message="a check of firstfault crashed", data=summary)
     return Completed(name="Healthy", data=summary)

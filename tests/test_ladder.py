@@ -70,3 +70,25 @@ def test_a_confirmed_symptom_stands_with_its_swap():
 def test_only_examines_one_layer(layer):
     """`only` restricts the walk to that layer."""
     assert [report.layer for report in walk(examine_with({}), confirm_nothing, layers=[layer]).reports] == [layer]
+
+
+def not_tried(report):
+    return [Outcome(fault, None, reason="the target declares no model") for finding in report.failures for fault in finding.faults]
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_an_untested_suspicion_that_is_too_weak_to_stand_is_kept(keep_going):
+    """The walk goes on, and its failure stays, with the reason."""
+    found = walk(examine_with({Layer.DATA: {"random_labels": 0.4}}), not_tried, keep_going=keep_going)
+    assert found.faults == () and len(found.reports) == len(LADDER)
+    [failure] = found.reports[0].failures
+    assert "the target declares no model" in failure.message
+    assert not any(report.suspect for report in found.reports)
+
+
+def test_an_undecided_layer_gives_way_to_a_later_fault():
+    """Where a later layer is at fault, an earlier suspicion is worth a look, no more."""
+    found = walk(examine_with({Layer.DATA: {"random_labels": 0.4}, Layer.MODEL: {"detached_graph": 0.95}}), not_tried)
+    assert [fault.fault for fault in found.faults] == ["detached_graph"]
+    assert [report.status for report in found.reports] == [Status.WARN, Status.PASS, Status.FAIL]
+    assert "undecided" in found.reports[0].findings[0].message

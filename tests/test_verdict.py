@@ -5,9 +5,10 @@ import json
 import jsonschema
 import pytest
 
+from firstfault.cli_options import exit_code
 from firstfault.faults import EXPLAINS, FAULTS
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.verdict import Outcome, Swap, conclude, schema, standing_faults, suspected
+from firstfault.verdict import Outcome, Swap, conclude, schema, settle, standing_faults, suspected
 
 
 def report(*faults, layer=Layer.TRAINING, status=Status.FAIL):
@@ -97,3 +98,56 @@ def test_the_table_of_explanations_names_known_faults_and_has_no_circles():
     for cause, explained in EXPLAINS.items():
         assert {cause, *explained} <= set(FAULTS)
         assert not any(cause in EXPLAINS.get(fault, ()) for fault in explained)
+
+
+def settled(faults, outcomes):
+    """The report of one failed check after its swaps, and the verdict over it."""
+    left = settle(report(faults), outcomes)
+    return left.findings[0], conclude("t", [left], [], seconds=1.0).status.value
+
+
+@pytest.mark.parametrize("outcomes", [
+    [], [Outcome("dead_relu", None, reason="the budget was spent")],
+    [Outcome("dead_relu", None, swap(0.5, 0.5), "the training was too short", undecided=True)],
+    [Outcome("stalled", False, swap(0.5, 0.5))],
+])
+def test_a_failure_that_no_swap_refuted_is_undecided(outcomes):
+    """It is neither a fault nor healthy: it stays failed, and says why."""
+    finding, status = settled({"dead_relu": 0.4}, outcomes)
+    assert (finding.status, status) == (Status.FAIL, "undecided")
+    assert "undecided: " in finding.message and (not outcomes or outcomes[0].reason in finding.message)
+
+
+def test_a_failure_is_refuted_only_with_all_its_causes():
+    """One cause that was not tried leaves it open; a symptom is no cause of its own."""
+    refuted = Outcome("dead_relu", False, swap(0.5, 0.5))
+    assert settled({"dead_relu": 0.4, "frozen_parameters": 0.3}, [refuted])[1] == "undecided"
+    for faults in ({"dead_relu": 0.4}, {"dead_relu": 0.4, "stalled": 0.3}):
+        finding, status = settled(faults, [refuted, Outcome("stalled", None)])
+        assert (finding.status, status) == (Status.WARN, "healthy") and "no fault" in finding.message
+
+
+def test_a_failure_that_points_to_no_fault_is_undecided():
+    """A check of a third party need not know our ids; what fails is not healthy."""
+    assert settled({}, [])[1] == "undecided"
+
+
+def test_a_swap_that_could_not_tell_neither_raises_nor_lowers_a_proof():
+    """A suspicion does not stand by it; a proof keeps its weight, and counts as not tested."""
+    tried = [Outcome("dead_relu", None, swap(0.5, 0.5), "too short", undecided=True)]
+    assert standing_faults(report({"dead_relu": 0.8}), tried) == []
+    [fault] = standing_faults(report({"dead_relu": 0.95}), tried)
+    assert (fault.confidence, fault.confirmed) == (0.95, None)
+
+
+def test_an_undecided_verdict_keeps_the_contract_and_has_an_exit_code_of_its_own():
+    """Its JSON validates, and CI reads 4."""
+    verdict = conclude("t", [settle(report({"dead_relu": 0.4}), [])], [], seconds=1.0)
+    jsonschema.validate(json.loads(json.dumps(verdict.to_json(), allow_nan=False)), schema())
+    assert verdict.to_json()["first_faulty_layer"] is None and exit_code(verdict) == 4
+
+
+def test_an_outcome_survives_its_journey_as_json():
+    """Processes hand outcomes on as JSON."""
+    for outcome in (Outcome("dead_relu", None, swap(0.5, 0.5), "too short", ("stalled",), True), Outcome("stalled", True)):
+        assert Outcome.from_json(outcome.to_json()) == outcome

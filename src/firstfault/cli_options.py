@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from firstfault.verdict import Verdict
 
-EXIT_HEALTHY, EXIT_FAULTY, EXIT_BAD_CALL, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_HEALTHY, EXIT_FAULTY, EXIT_BAD_CALL, EXIT_FAILED, EXIT_UNDECIDED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
 LAST_PORT = 65535
 
 
@@ -64,7 +64,8 @@ def pairs_of(options: list[str] | None) -> dict[str, str]:
 
 def exit_code(verdict: Verdict) -> int:
     """The exit code that says what the verdict is."""
-    return {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY}.get(verdict.status.value, EXIT_FAILED)
+    known = {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY, "undecided": EXIT_UNDECIDED}
+    return known.get(verdict.status.value, EXIT_FAILED)
 
 
 def refuse(sentence: str) -> NoReturn:

@@ -19,6 +19,7 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
     Layer.DATA: {
         "label_noise": ("part of the labels are wrong", "review the listed rows and correct their labels"),
         "random_labels": ("the labels are independent of the inputs", "check how labels were joined to inputs"),
+        "task_mismatch": ("the labels are not of the declared task", "declare the task that the labels are for"),
         "conflicting_labels": ("the same input carries different labels", "decide one label per input"),
         "class_imbalance": ("one class drowns the rest", "weight the loss by class, or resample the training split"),
         "missing_class": ("a declared class never occurs, or only in one split", "collect it, or split by class"),
@@ -154,6 +155,10 @@ _OF_SMALL_STEPS = frozenset({"learning_rate_too_low", "too_few_epochs", "batch_s
 EXPLAINS: dict[str, frozenset[str]] = {
     # a split cut from sorted data lacks classes, and looks like drift
     "degenerate_split": frozenset({"missing_class", "covariate_drift", "label_drift"}),
+    # amounts taken for classes are hardly ever the same in two rows
+    "task_mismatch": frozenset({
+        "missing_class", "class_imbalance", "degenerate_split", "label_drift", "label_noise", "conflicting_labels", "random_labels",
+    }),
     # rows oversampled before the split are in train twice, too
     "split_overlap": frozenset({"duplicate_rows"}),
     # labels that belong to other rows conflict with those of equal rows, and look like noise

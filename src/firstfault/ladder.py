@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from firstfault.finding import LADDER, Layer, LayerReport
-from firstfault.verdict import Fault, Outcome, soften, standing_faults
+from firstfault.verdict import Fault, Outcome, leave_open, settle, standing_faults
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,27 @@ def walk(
 ) -> Walk:
     """Examine the layers in their order; test what a failed one is suspected of, and stop when a fault stands.
 
-    A layer whose suspicions are all refuted counts as sound: the walk goes on. With `keep_going`, it
-    goes on after a fault too, and marks the later reports as suspect. Ranked: faults of the first
+    A layer whose suspicions are all refuted counts as sound: the walk goes on. It goes on as well where a suspicion
+    could not be tested and is too weak to stand: its failure is kept, unless a later layer is found at fault. With
+    `keep_going`, it goes on after a fault too, and marks the later reports as suspect. Ranked: faults of the first
     faulty layer, then those of later ones.
     """
     reports: list[LayerReport] = []
+    undecided: list[int] = []
     outcomes: list[Outcome] = []
     faults: list[Fault] = []
     for layer in layers:
-        report = examine(layer)
+        report, found, suspect = examine(layer), list[Fault](), bool(faults)
         if report.failures:
             tested = list(confirm(report))
             outcomes += tested
             found = standing_faults(report, tested)
             faults += [fault for fault in found if fault.fault not in {known.fault for known in faults}]
-            report = report if found else soften(report)
-        suspect = any(earlier.failures for earlier in reports)
+            undecided += [] if found else [len(reports)]
+            report = report if found else settle(report, tested)
         reports.append(replace(report, suspect=suspect))
-        if report.failures and not keep_going:
+        if found and not keep_going:
             break
+    if faults:
+        reports = [leave_open(report) if place in undecided else report for place, report in enumerate(reports)]
     return Walk(tuple(reports), tuple(outcomes), tuple(faults))

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
-from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
+from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 
 SCHEMA_VERSION = 1
 PROOF = 0.9
@@ -23,6 +23,7 @@ class VerdictStatus(StrEnum):
 
     HEALTHY = "healthy"
     FAULTY = "faulty"
+    UNDECIDED = "undecided"
     ERROR = "error"
 
 
@@ -48,6 +49,7 @@ class Swap:
 class Outcome:
     """The test of one suspected fault: `confirmed` is None when no swap could test it, and why in `reason`.
 
+    With `undecided` a swap was tried and could not tell: less than a proof neither stands nor falls by it.
     `beside` are the faults that had to be undone with it: each of them is shown to be needed, and none is the other's symptom.
     """
 
@@ -56,6 +58,7 @@ class Outcome:
     swap: Swap | None = None
     reason: str = ""
     beside: tuple[str, ...] = ()
+    undecided: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """This outcome as JSON values."""
@@ -65,7 +68,10 @@ class Outcome:
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
         """The outcome that `to_json` wrote."""
         swap = values.get("swap")
-        return cls(values["fault"], values["confirmed"], Swap(**swap) if swap else None, values.get("reason", ""), tuple(values.get("beside", ())))
+        return cls(
+            values["fault"], values["confirmed"], Swap(**swap) if swap else None, values.get("reason", ""),
+            tuple(values.get("beside", ())), values.get("undecided", False),
+        )
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,7 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
     return Fault(
         fault=name,
         layer=layer_of(name, report.layer),
-        confidence=round(_confidence(weight, confirmed), 3),
+        confidence=round(_confidence(weight, outcome), 3),
         confirmed=confirmed,
         evidence=tuple(evidence),
         remedy=fixes[0] if fixes else remedy_of(name),
@@ -214,10 +220,10 @@ def _symptoms(report: LayerReport, name: str) -> list[Finding]:
     ]
 
 
-def _confidence(weight: float, confirmed: bool | None) -> float:
-    if confirmed is None:
+def _confidence(weight: float, outcome: Outcome | None) -> float:
+    if outcome is None or (outcome.confirmed is None and (weight >= PROOF or not outcome.undecided)):
         return weight
-    if confirmed:
+    if outcome.confirmed:
         return 1 - (1 - weight) * 0.2
     return weight * 0.9 if weight >= PROOF else weight * 0.4
 
@@ -226,12 +232,32 @@ def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
 
 
-def soften(report: LayerReport) -> LayerReport:
-    """A report whose suspicions were all refuted: its failures become warnings that say so."""
+def settle(report: LayerReport, outcomes: Sequence[Outcome]) -> LayerReport:
+    """A report in which no fault stands: a failure that swaps refuted becomes a warning, and both kinds say why.
+
+    A failure is refuted when undoing every cause that it is evidence for was tried in earnest, and changed nothing.
+    Any other stays a failure, so that the verdict is not healthy.
+    """
+    tested = {outcome.fault: outcome for outcome in outcomes}
     return replace(report, findings=tuple(
-        replace(finding, status=Status.WARN, message=f"{finding.message} (undoing it changed nothing, so it is no fault)")
-        if finding.status is Status.FAIL else finding
-        for finding in report.findings
+        _settled(finding, tested) if finding.status is Status.FAIL else finding for finding in report.findings
+    ))
+
+
+def _settled(finding: Finding, tested: Mapping[str, Outcome]) -> Finding:
+    causes = [fault for fault in finding.faults if fault not in SYMPTOMS] or list(finding.faults)
+    open_ones = [fault for fault in causes if fault not in tested or tested[fault].confirmed is None]
+    if causes and not open_ones:
+        told = "undoing it changed nothing, so it is no fault"
+        return replace(finding, status=Status.WARN, message=f"{finding.message} ({told})")
+    known = dict.fromkeys(tested[fault].reason for fault in open_ones if fault in tested and tested[fault].reason)
+    return replace(finding, message=f"{finding.message} (undecided: {'; '.join(known) or 'no swap was tried'})")
+
+
+def leave_open(report: LayerReport) -> LayerReport:
+    """A report whose undecided failures are warnings, since a fault stands in another layer."""
+    return replace(report, findings=tuple(
+        replace(finding, status=Status.WARN) if finding.status is Status.FAIL else finding for finding in report.findings
     ))
 
 
@@ -246,18 +272,20 @@ def conclude(
     mlflow_run_id: str | None = None,
     prefect_flow_run_id: str | None = None,
 ) -> Verdict:
-    """The verdict over all layers: faulty when a fault stands, error when a check crashed and none does."""
-    crashed = any(report.status is Status.ERROR for report in reports)
-    status = VerdictStatus.FAULTY if faults else VerdictStatus.ERROR if crashed else VerdictStatus.HEALTHY
+    """The verdict over all layers: faulty when a fault stands; else error when a check crashed, and undecided when one failed."""
     return Verdict(
-        target, status, tuple(faults), tuple(reports), seconds, safety, mlflow_run_id, prefect_flow_run_id,
+        target, _status(reports, faults), tuple(faults), tuple(reports), seconds, safety, mlflow_run_id, prefect_flow_run_id,
         tuple(outcomes),
     )
 
 
-def healthy_layers(reports: Sequence[LayerReport]) -> list[Layer]:
-    """The layers of the order in which nothing failed."""
-    return [report.layer for report in reports if report.layer in LADDER and report.status is not Status.FAIL]
+def _status(reports: Sequence[LayerReport], faults: Sequence[Fault]) -> VerdictStatus:
+    if faults:
+        return VerdictStatus.FAULTY
+    statuses = {finding.status for finding in findings_of(reports)}
+    if Status.ERROR in statuses:
+        return VerdictStatus.ERROR
+    return VerdictStatus.UNDECIDED if Status.FAIL in statuses else VerdictStatus.HEALTHY
 
 
 def findings_of(reports: Sequence[LayerReport]) -> list[Finding]:

@@ -137,3 +137,19 @@ def test_small_words():
     assert (duration(0.42), duration(31.2), duration(125), duration(120)) == ("0.4 s", "31 s", "2 min 5 s", "2 min")
     assert (percent(0.999), percent(1.0), percent(0.5)) == ("99 %", "100 %", "50 %")
     assert brief({"a": [1, 2.5], "b": None}) == "a 1, 2.5, b –"
+
+
+def undecided():
+    """A verdict with one failed check that no swap could try."""
+    failed = Finding("random_labels", Layer.DATA, Status.FAIL, "no order (undecided: no model)", where="train labels", fix="check the join")
+    layers = (LayerReport(Layer.DATA, (failed,), 1.0), report(Layer.MODEL, Status.PASS))
+    return Verdict("churn", VerdictStatus.UNDECIDED, (), layers, 31.0)
+
+
+def test_an_undecided_verdict_says_what_failed_why_it_is_open_and_what_to_do():
+    """In the terminal and in markdown; its layer is neither sound nor at fault."""
+    for text in (shown(undecided()), verdict_markdown(undecided())):
+        for words in ("1 check failed, and could be neither proven nor refuted", "random_labels", "no order (undecided: no model)", "check the join"):
+            assert words in text
+    assert "UNDECIDED" in shown(undecided())
+    assert rungs_of(undecided())[0].standing is Standing.UNDECIDED and rungs_of(undecided())[0].mark == "?"

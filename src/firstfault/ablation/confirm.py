@@ -233,14 +233,15 @@ class _Trials:
         if own.open:
             return Outcome(fault, None, own.swap(), own.open)
         beside = tuple(entry.fault for entry in standing if own.kind.parts and entry.kind.name == own.kind.name and entry is not own)
-        known = bool(standing) or self.report.layer is not Layer.TRAINING or not self.health.lost()
-        return Outcome(fault, own in standing if known else None, own.swap(), self._reason(own, standing), beside)
+        why = "" if standing else self.health.cannot_tell(own)
+        reason = "; ".join(part for part in (why, self._reason(own, standing)) if part)
+        open_ended = bool(why) and not (self.report.layer is Layer.TRAINING and self.health.lost())
+        return Outcome(fault, None if why else own in standing, own.swap(), reason, beside, open_ended)
 
     def _reason(self, own: Tested, standing: Sequence[Tested]) -> str:
         parts = [*self._alone(own), *self._equivalents(own, standing)]
         if own not in standing and own.repaired and standing:
-            better = ", ".join(dict.fromkeys(entry.kind.change for entry in standing))
-            parts.append(f"it helps too; the better explanation: {better}")
+            parts.append(f"it helps too; the better explanation: {', '.join(dict.fromkeys(entry.kind.change for entry in standing))}")
         if own in standing:
             parts += argue(self.subject, own.fault, [entry.fault for entry in self.tested if entry.repaired], self.report)
         parts += self._rest(standing)

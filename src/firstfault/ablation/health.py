@@ -55,6 +55,32 @@ class Health:
         recipe, run = self.subject.recipe, self.tester.bench.baseline(self.tester.bench.seeds[0], self.tester.budget.deadline)
         return floor(recipe, run.score) < (prior_score(recipe, recipe.validation) + self.mark) / 2
 
+    def cannot_tell(self, entry: Tested) -> str:
+        """Why a change that brought nothing acquits its fault of nothing; empty where it does.
+
+        It acquits where the target is sound. Else a training that learns next to nothing with and without it is held
+        down by something else, or too short to show anything.
+        """
+        if entry.blind:
+            return entry.blind
+        if self.sound():
+            return ""
+        if self.lost():
+            return "no change that was tried restores a training that learns next to nothing"
+        return self._learns_nothing(entry)
+
+    def _learns_nothing(self, entry: Tested) -> str:
+        from firstfault.metrics import METRICS
+        from firstfault.prior import prior_score
+
+        recipe, result = self.subject.recipe, entry.result
+        alike = entry.metric == self.tester.bench.metric and not entry.kind.same_validation and not entry.kind.from_guessing
+        if not alike or entry.metric not in METRICS:
+            return ""
+        if max(result.before, result.after) > prior_score(recipe, recipe.validation) + result.noise:
+            return ""
+        return f"on {self.tester.bench.scale}, neither training does better than a constant answer"
+
     def restored(self, entry: Tested, *, unknown: bool) -> bool:
         """Whether a repair reaches the mark; `unknown` where there is none, or the repair is judged by another measure."""
         if self.mark is None or entry.metric != self.tester.bench.metric or entry.kind.same_validation or entry.kind.from_guessing:

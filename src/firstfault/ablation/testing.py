@@ -31,7 +31,10 @@ PACE = frozenset({"learning_rate_too_low", "too_few_epochs", "batch_size_too_lar
 
 @dataclass(frozen=True)
 class Tested:
-    """One swap that was tried for one fault. `open` says why the trial can't judge, if it can't."""
+    """One swap that was tried for one fault. `open` says why the trial can't judge, if it can't.
+
+    `blind` says why it would not have shown a repair: then it acquits the fault of nothing.
+    """
 
     fault: str
     kind: SwapKind
@@ -39,6 +42,7 @@ class Tested:
     result: Comparison
     repaired: bool
     open: str = ""
+    blind: str = ""
 
     def swap(self) -> Swap:
         """The numbers for the verdict."""
@@ -146,14 +150,18 @@ class Tester:
         result = compare(before, after, name, self._rows(arm))
         sound = all(math.isfinite(run.score) for run in runs)
         doubt = self._doubt(kind, cut, result, name)
-        possible = not kind.from_guessing or self._learnt_from_nothing(arm, result)
-        return Tested(fault, kind, name, result, result.better and sound and possible and not doubt, doubt)
+        guesses = not kind.from_guessing or self._guesses(result)
+        learns = not kind.from_guessing or self._learns(arm, result)
+        repaired = result.better and sound and guesses and learns and not doubt
+        return Tested(fault, kind, name, result, repaired, doubt, "" if repaired else _blind(runs, result, guesses, learns))
 
-    def _learnt_from_nothing(self, arm: Arm, result: Comparison) -> bool:
-        """Whether the unchanged target only guesses, and the changed one is nearer to a perfect score than to guessing."""
-        guess = prior_score(self.bench.recipe, self.bench.recipe.validation)
-        least = prior_score(arm.recipe, arm.recipe.validation)
-        return result.before <= guess + result.noise and result.after >= (1 + least) / 2
+    def _guesses(self, result: Comparison) -> bool:
+        """Whether the unchanged target only guesses."""
+        return result.before <= prior_score(self.bench.recipe, self.bench.recipe.validation) + result.noise
+
+    def _learns(self, arm: Arm, result: Comparison) -> bool:
+        """Whether the changed target is nearer to a perfect score than to guessing."""
+        return result.after >= (1 + prior_score(arm.recipe, arm.recipe.validation)) / 2
 
     def _pairs(self, arm: Arm, kind: SwapKind, metric: str, patient: bool, aim: float | None) -> tuple[list[float], list[Run], bool]:
         """Scores of the unchanged target, runs of the changed one, and whether the deadline cut one of them."""
@@ -191,6 +199,15 @@ class Tester:
         if full is None or result.after <= full + least_effect(metric, [full]):
             return f"at {self.bench.scale} a healthy target would gain too"
         return ""
+
+
+def _blind(runs: Sequence[Run], result: Comparison, guesses: bool, learns: bool) -> str:
+    """Why a change that repaired nothing would not have shown a repair; empty where it would."""
+    if any(run.crashed for run in runs):
+        return "the changed training crashed"
+    if guesses and not learns:
+        return f"labels that are known to be learnable are not learnt either ({result.after:.3f}): too little training, or a fault of it or the model"
+    return ""
 
 
 def leaders(tested: Sequence[Tested], weights: Mapping[str, float], proven: frozenset[str]) -> list[Tested]:

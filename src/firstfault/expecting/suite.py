@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from firstfault.errors import TargetError
@@ -81,10 +82,8 @@ def _inferred(table: Table) -> Iterator[Any]:
             yield gxe.ExpectColumnValuesToBeInTypeList(column=column, type_list=TYPES[kind], severity="critical")
         yield gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=_mostly(1 - 1.5 * missing - TOLERATED), severity="critical")
         known = values.dropna()
-        if kind == "number" and len(known):
-            low, high = float(known.min()), float(known.max())
-            margin = WIDENED * max(high - low, abs(high) * 0.01)
-            low, high = (0.0 if low >= 0 > low - margin else low - margin), high + margin
+        if kind == "number" and (span := _span(known)) is not None:
+            low, high = span
             yield gxe.ExpectColumnValuesToBeBetween(
                 column=column, min_value=low, max_value=high, mostly=_mostly(1 - TOLERATED), severity="critical"
             )
@@ -94,6 +93,17 @@ def _inferred(table: Table) -> Iterator[Any]:
             )
         if rows >= 100 and kind in ("text", "number") and values.dtype.kind != "f" and known.is_unique and not missing:
             yield gxe.ExpectColumnValuesToBeUnique(column=column, severity="warning")
+
+
+def _span(known: pd.Series) -> tuple[float, float] | None:
+    """The range of a column's finite numbers, widened; None where there is none, or it is too wide for a float."""
+    finite = known[known.abs() < np.inf]
+    if not len(finite):
+        return None
+    low, high = float(finite.min()), float(finite.max())
+    margin = WIDENED * max(high - low, abs(high) * 0.01)
+    low, high = (0.0 if low >= 0 > low - margin else low - margin), high + margin
+    return (low, high) if np.isfinite([low, high]).all() else None
 
 
 def _mostly(share: float) -> float:

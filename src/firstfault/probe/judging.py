@@ -15,7 +15,7 @@ from torch import nn
 from firstfault.check import checks_of, run_check
 from firstfault.checks.training.shuffling import WITHIN, variety_within
 from firstfault.errors import Missing, UserCodeError
-from firstfault.finding import Layer, LayerReport, Status
+from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import walk
 from firstfault.loop import Epoch, Trained, evaluate
 from firstfault.probe.capture import Capture, task_of
@@ -23,7 +23,7 @@ from firstfault.probe.labelled import why_not_without, without_labels
 from firstfault.probe.record import Record
 from firstfault.recipe import Recipe, Tensors, outputs_of
 from firstfault.target import Target, Training
-from firstfault.verdict import PROOF, Outcome, Verdict, conclude
+from firstfault.verdict import Outcome, Verdict, conclude, suspected
 
 LAYERS = (Layer.MODEL, Layer.TRAINING)
 OF_SCALES = "missing_normalisation"
@@ -76,15 +76,6 @@ def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.
     subject.built["_made"] = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root), ()
     subject.built["labels"] = subject.built["trained"] = Missing(why_not)
     return subject
-
-
-def _proofs_of(report: LayerReport) -> LayerReport:
-    """A report in which a suspicion is a warning, since no replay can test it."""
-    return replace(report, findings=tuple(
-        replace(finding, status=Status.WARN, faults={})
-        if finding.status is Status.FAIL and max(finding.faults.values(), default=0.0) < PROOF else finding
-        for finding in report.findings
-    ))
 
 
 def _as_it_began(start: nn.Module, model: nn.Module) -> bool:
@@ -165,6 +156,9 @@ def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
     replayable = stepped and not any(isinstance(subject.built[part], Exception) for part in ("_made", "trained"))
 
     def test(report: LayerReport) -> list[Outcome]:
+        if report.layer is Layer.MODEL and "unlabelled" in subject.built:
+            why_not = str(subject.built["_made"])
+            return [Outcome(fault, None, reason=why_not, undecided=True) for fault in suspected(report)]
         return list(confirm(subject, report)) if swaps and replayable else []
 
     scales = _scales(subject) if replayable else None
@@ -174,7 +168,7 @@ def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
         if layer is Layer.PREPROCESSING and scales is not None:
             return scales
         unlabelled = subject.built.get("unlabelled") if layer is Layer.MODEL else None
-        return examine(layer, subject, subject.depth) if unlabelled is None else _proofs_of(examine(layer, unlabelled, subject.depth))
+        return examine(layer, unlabelled or subject, subject.depth)
 
     found = walk(look, test, layers=layers)
     return conclude(

@@ -20,6 +20,7 @@ from firstfault.report.wording import (
     swap_numbers,
     tally,
     tested,
+    undecided,
     what_is_wrong,
 )
 from firstfault.verdict import Fault, Verdict
@@ -33,7 +34,7 @@ def verdict_markdown(verdict: Verdict) -> str:
     first = verdict.first_faulty_layer
     title = f"# {escape(verdict.target)}: {verdict.status.value}" + (f", first in {first.value}" if first else "")
     lead = "" if verdict.faults else f"{headline(verdict)}."
-    faults = [_fault(fault, verdict) for fault in verdict.faults]
+    faults = [_fault(fault, verdict) for fault in verdict.faults] or ["\n".join(map(_finding, undecided(verdict)))]
     rows = [_row(rung) for rung in rungs_of(verdict)]
     table = "\n".join(["| | layer | state | time | findings |", "|---|---|---|---:|---|", *rows])
     return "\n\n".join(part for part in (title, lead, *faults, table) if part)

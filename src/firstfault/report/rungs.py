@@ -16,6 +16,7 @@ class Standing(StrEnum):
     SOUND = "sound"
     NOTICED = "noticed"
     FAULTY = "faulty"
+    UNDECIDED = "undecided"
     ERROR = "error"
     SUSPECT = "suspect"
     EMPTY = "empty"
@@ -24,12 +25,13 @@ class Standing(StrEnum):
 
 
 MARKS = {
-    Standing.SOUND: "✓", Standing.NOTICED: "!", Standing.FAULTY: "✗", Standing.ERROR: "E", Standing.SUSPECT: "?",
+    Standing.SOUND: "✓", Standing.NOTICED: "!", Standing.FAULTY: "✗", Standing.UNDECIDED: "?",
+    Standing.ERROR: "E", Standing.SUSPECT: "?",
     Standing.EMPTY: "–", Standing.UNREACHED: "·", Standing.LEFT_OUT: "·",
 }
 STATES = {
     Standing.SOUND: "sound", Standing.NOTICED: "sound, with remarks", Standing.FAULTY: "faulty",
-    Standing.ERROR: "a check crashed", Standing.SUSPECT: "suspect", Standing.EMPTY: "nothing to examine",
+    Standing.UNDECIDED: "undecided", Standing.ERROR: "a check crashed", Standing.SUSPECT: "suspect", Standing.EMPTY: "nothing to examine",
     Standing.UNREACHED: "not reached", Standing.LEFT_OUT: "not examined",
 }
 
@@ -74,7 +76,7 @@ def _once(rung: Rung, earlier: Rung | None) -> Rung:
 def _rung(layer: Layer, report: LayerReport | None, first: Layer | None, stops: bool) -> Rung:
     if report is None:
         return _unexamined(layer, first)
-    standing = _standing(report)
+    standing = _standing(report, first)
     return Rung(layer, report, standing, _note(report, standing), stops and layer is not Layer.DEPLOYMENT)
 
 
@@ -84,9 +86,11 @@ def _unexamined(layer: Layer, first: Layer | None) -> Rung:
     return Rung(layer, None, Standing.LEFT_OUT, "")
 
 
-def _standing(report: LayerReport) -> Standing:
+def _standing(report: LayerReport, first: Layer | None) -> Standing:
     if report.suspect:
         return Standing.SUSPECT
+    if report.status is Status.FAIL and first is None:
+        return Standing.UNDECIDED
     return {
         Status.PASS: Standing.SOUND, Status.WARN: Standing.NOTICED, Status.FAIL: Standing.FAULTY,
         Status.ERROR: Standing.ERROR, Status.SKIPPED: Standing.EMPTY,

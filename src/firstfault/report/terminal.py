@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from firstfault.finding import Layer
+from firstfault.finding import Finding, Layer
 from firstfault.report.rungs import Rung, Standing, rungs_of
 from firstfault.report.wording import (
     count,
@@ -20,15 +20,18 @@ from firstfault.report.wording import (
     swap_basis,
     tally,
     tested,
+    undecided,
     what_is_wrong,
 )
 from firstfault.verdict import Fault, Swap, Verdict, VerdictStatus
 
 STYLES = {
-    Standing.SOUND: "green", Standing.NOTICED: "yellow", Standing.FAULTY: "bold red", Standing.ERROR: "magenta",
-    Standing.SUSPECT: "yellow", Standing.EMPTY: "dim", Standing.UNREACHED: "dim", Standing.LEFT_OUT: "dim",
+    Standing.SOUND: "green", Standing.NOTICED: "yellow", Standing.FAULTY: "bold red", Standing.UNDECIDED: "bold yellow",
+    Standing.ERROR: "magenta", Standing.SUSPECT: "yellow", Standing.EMPTY: "dim", Standing.UNREACHED: "dim", Standing.LEFT_OUT: "dim",
 }
-COLOURS = {VerdictStatus.HEALTHY: "green", VerdictStatus.FAULTY: "red", VerdictStatus.ERROR: "magenta"}
+COLOURS = {
+    VerdictStatus.HEALTHY: "green", VerdictStatus.FAULTY: "red", VerdictStatus.UNDECIDED: "yellow", VerdictStatus.ERROR: "magenta",
+}
 TESTS = {"confirmed": "green", "refuted": "yellow", "not tested": "dim"}
 MOST_FAULTS, MOST_EVIDENCE = 5, 4
 
@@ -38,6 +41,7 @@ def render_verdict(verdict: Verdict) -> RenderableType:
     parts: list[RenderableType] = [_headline(verdict), Text(""), _ladder(verdict)]
     for fault in verdict.faults[:MOST_FAULTS]:
         parts += [Text(""), _fault(fault, verdict)]
+    parts += [part for finding in undecided(verdict)[:MOST_FAULTS] for part in (Text(""), _open(finding))]
     if len(verdict.faults) > MOST_FAULTS:
         parts += [Text(""), Text(f"{count(len(verdict.faults) - MOST_FAULTS, 'more fault')} in the report", style="dim")]
     title = Text(f" {verdict.target} · {duration(verdict.seconds)} ")
@@ -98,6 +102,19 @@ def _fault(fault: Fault, verdict: Verdict) -> Group:
         table.add_row("  swap", _swap(fault.swap))
     table.add_row("  test", Text.assemble((word, TESTS[word]), f": {why}"))
     return Group(head, table)
+
+
+def _open(finding: Finding) -> Group:
+    """A failed check that could be neither proven nor refuted."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    if finding.where:
+        table.add_row("  place", Text(finding.where))
+    table.add_row("  found", Text(finding.message))
+    if finding.fix:
+        table.add_row("  remedy", Text(finding.fix, style="bold"))
+    return Group(Text.assemble((finding.check, "bold"), f"  suspected, not decided ({finding.layer.value})"), table)
 
 
 def _swap(swap: Swap) -> Text:

@@ -125,9 +125,16 @@ def headline(verdict: Verdict) -> str:
         return what_is_wrong(verdict.faults[0].fault)
     if verdict.status is VerdictStatus.ERROR:
         return "A check crashed, so nothing is certain"
+    if verdict.status is VerdictStatus.UNDECIDED:
+        return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
     if not any(finding.status is Status.PASS for report in verdict.layers for finding in report.findings):
         return "Nothing could be examined"
     return "No fault found"
+
+
+def undecided(verdict: Verdict) -> list[Finding]:
+    """The failed checks of a verdict that no fault stands for: what is suspected of them was neither proven nor refuted."""
+    return [] if verdict.faults else [finding for report in verdict.layers for finding in report.failures]
 
 
 def proves(fault: Fault) -> list[str]:

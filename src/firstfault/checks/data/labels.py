@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data.class_weights import favour
 from firstfault.checks.data.held_out import most_wrong
+from firstfault.checks.data.label_values import continuous
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.checks.data.suspects import TABLE, suspect_files
 from firstfault.checks.data.wrong_share import WrongShare, wrong_shares
@@ -53,6 +54,9 @@ def missing_class(subject: Any) -> Iterator[Judgement]:
     """Find classes that train lacks, or a train of one class; `value` is how many are missing."""
     if subject.target.task != "classification" or to_array(subject.raw.train.y).ndim != 1:
         yield skipped("the task has no single class label")
+        return
+    if continuous(to_array(subject.raw.train.y)):
+        yield skipped("the labels are amounts, and no classes")
         return
     known = {name: set(pd.unique(pd.Series(to_array(split.y)).dropna())) for name, split in subject.raw.items()}
     if len(known["train"]) < 2:

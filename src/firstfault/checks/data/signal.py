@@ -21,6 +21,9 @@ Array = np.ndarray[Any, Any]
 MOST_LABELS = 20
 DOUBT = 0.005
 FEWEST_HELD = 30
+UNASKED = 0.4
+"""The weight of what fast models alone say: it does not stand, and leaves the verdict undecided, where there is no network."""
+FIX = "check how labels were joined to inputs"
 
 
 class Ranking(NamedTuple):
@@ -51,7 +54,7 @@ def random_labels(subject: Any, *, weak: float = 0.3) -> Iterator[Judgement]:
     labels do, 0 for chance and 1 for perfect: 2 · AUC − 1 of each class or label against the rest, or the rank correlation with numbers;
     of several, the one furthest from chance. Labels of which one class drowns the others are ranked well before any answer changes, so that
     accuracy says nothing here. Where the order is that of chance, and can be no stronger than `weak`, the network is asked on validation; a
-    swap (clean labels on the same inputs) has to confirm that it could have learnt.
+    swap (clean labels on the same inputs) has to confirm that it could have learnt. Without a network to ask, it is a weak suspicion.
 
     Source: TheDeepChecker, shuffled labels; the standard errors are those of Mann & Whitney 1947 and of Spearman's rank correlation.
     """
@@ -67,14 +70,17 @@ def random_labels(subject: Any, *, weak: float = 0.3) -> Iterator[Judgement]:
         return
     network = _ranking_of_network(subject)
     if network is None:
-        yield skipped("fast models find no order in the labels, and the network could not be trained or asked")
+        yield Judgement(
+            Status.FAIL, f"fast models (by {max(found.value, 0):.2f} of 1) do not order rows by their labels better than chance, and there is no trained "
+            "network to ask", value=found.value, threshold=weak, where="train labels", faults={"random_labels": UNASKED}, fix=FIX,
+        )
         return
     if not network.is_chance:
         yield passed(f"fast models find no order in the labels, but the network does (by {network.value:.2f} of 1)", value=network.value)
         return
     yield Judgement(
         Status.FAIL, f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) order rows by their "
-        "labels better than chance", value=found.value, threshold=weak, where="train labels", fix="check how labels were joined to inputs",
+        "labels better than chance", value=found.value, threshold=weak, where="train labels", fix=FIX,
     )
 
 

@@ -1,0 +1,247 @@
+"""Labels that a task can't be learnt from: of another kind, infinite or too large, without any variety, or numbers taken for classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from firstfault.check import Judgement, check, passed, skipped
+from firstfault.finding import Layer, Status
+from firstfault.splits import to_array
+
+Array = np.ndarray[Any, Any]
+
+LARGEST = float(np.finfo(np.float32).max)
+MOST_LABELS = 20
+CLASSES, CLASS_ROWS = 50, 5
+FEWEST_ROWS = 10
+WEIGHT = 0.92
+
+
+class Defect(NamedTuple):
+    """What is wrong with labels, the fault that it is evidence for (none for what does no harm), and the remedy."""
+
+    message: str
+    fault: str
+    fix: str
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={
+    "missing_values": WEIGHT, "out_of_range": WEIGHT, "type_change": WEIGHT, "task_mismatch": WEIGHT,
+})
+def unusable_labels(subject: Any) -> Iterator[Judgement]:
+    """Find labels that are infinite, too large for float32, or of another kind than the task takes: texts, dates, durations.
+
+    A regression takes numbers, several yes-or-no labels take 0 to 1. Numbers kept as text are read as numbers, which is a warning, as is
+    what `prepare` mends. Missing labels are those of `missing_values`. `value` is how many labels are concerned.
+
+    Source: FAULTS of this project: non-finite before the model; IEEE 754: the largest float32 is 3.4e38.
+    """
+    found = [judgement for name, _ in subject.raw.items() for judgement in _of_split(subject, name)]
+    failed = [judgement for judgement in found if judgement.status is Status.FAIL]
+    yield (failed or found or [passed("every label is of the kind that the task takes", value=0)])[0]
+
+
+def _of_split(subject: Any, name: str) -> Iterator[Judgement]:
+    task, y = subject.target.task, to_array(getattr(subject.raw, name).y)
+    defect, count = _defect(y, task)
+    if defect is None:
+        return
+    mended = subject.target.prepare is not None and _defect(_prepared(subject, name), task)[0] is None
+    harmless = mended or not defect.fault
+    yield Judgement(
+        Status.WARN if harmless else Status.FAIL,
+        f"{count} of the {y.size} labels of {name} {defect.message}" + (", which prepare mends" if mended else ""),
+        value=count, threshold=0, where=f"{name} labels", faults={} if harmless else {defect.fault: WEIGHT}, fix=defect.fix,
+    )
+
+
+def _prepared(subject: Any, name: str) -> Array:
+    """The labels of a split after `prepare`; as they are where that can't be run."""
+    try:
+        return to_array(getattr(subject.prepared, name).y)
+    except Exception:                                       # told where preprocessing is examined
+        return to_array(getattr(subject.raw, name).y)
+
+
+def _defect(y: Array, task: str) -> tuple[Defect | None, int]:
+    """The worst that is wrong with labels, and with how many of them."""
+    known = y[~pd.isna(y)] if y.dtype.kind in "OfcmM" else y.reshape(-1)
+    if task in ("regression", "multilabel") and (wrong := _another_kind(known, task)) is not None:
+        return wrong
+    numbers = numbers_of(known)
+    if numbers is None or task == "language_model":
+        return None, 0
+    infinite = int(np.isinf(numbers).sum())
+    if infinite:
+        return Defect("are infinite", "missing_values", "drop these rows, or find what divided by zero or overflowed"), infinite
+    if task == "classification":
+        return None, 0
+    large = int((np.abs(numbers) > LARGEST).sum())
+    if large:
+        return Defect("are too large for float32, where they become infinite", "out_of_range", "take another unit, or their logarithm"), large
+    outside = int(((numbers < 0) | (numbers > 1)).sum()) if task == "multilabel" else 0
+    if outside:
+        return Defect("are not between 0 and 1, and the task is multilabel", "task_mismatch",
+                      'make a column of 0 and 1 per label, or declare task="regression"'), outside
+    if known.dtype.kind in "OUS" and isinstance(known.reshape(-1)[0], str | bytes):
+        return Defect("are numbers, but kept as text", "", "read them as numbers"), len(known)
+    return None, 0
+
+
+def _another_kind(known: Array, task: str) -> tuple[Defect, int] | None:
+    """Labels of which a number can't be made, or that are no amounts."""
+    if known.dtype.kind in "mMc" or (len(known) and pd.api.types.infer_dtype(known).startswith(("date", "time"))):
+        what = {"M": "dates", "m": "durations", "c": "complex numbers"}.get(known.dtype.kind, "dates or durations")
+        return Defect(f"are {what}, and the task takes numbers", "type_change", "make numbers of them, such as days since a day"), len(known)
+    if task == "regression" and len(known) and pd.api.types.infer_dtype(known) == "boolean":
+        return Defect("are yes or no, and the task is regression", "", 'declare task="classification", unless a share is what is wanted'), len(known)
+    if known.dtype.kind not in "OUS":
+        return None
+    unread = pd.to_numeric(pd.Series(known).astype(str), errors="coerce").isna().to_numpy() & ~_truths(known)
+    if not unread.any():
+        return None
+    words, count = pd.Series(known[unread]), int(unread.sum())
+    told = f"are no numbers, such as {str(words.iloc[0])[:40]!r}, and the task takes numbers"
+    if count == len(known) and words.nunique() <= max(CLASSES, len(known) // CLASS_ROWS):
+        return Defect(told, "task_mismatch", 'declare task="classification", or make numbers of them'), count
+    return Defect(told, "type_change", "read them as numbers, and drop or correct what is none"), count
+
+
+def _truths(known: Array) -> Array:
+    return np.array([isinstance(value, bool | np.bool_) for value in known], bool)
+
+
+def numbers_of(y: Array) -> Array | None:
+    """Labels as numbers of the same shape, text that reads as numbers too; None where it does not."""
+    if y.dtype.kind in "fiub":
+        return y.astype(float)
+    if y.dtype.kind not in "OUS" or not y.size:
+        return None
+    flat = y.reshape(-1)
+    read = pd.to_numeric(pd.Series(flat).where(~pd.isna(flat), np.nan).astype(str), errors="coerce").to_numpy(float)
+    read[_truths(flat)] = flat[_truths(flat)].astype(float)
+    return None if (np.isnan(read) & ~pd.isna(flat)).any() else read.reshape(y.shape)
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.95, "missing_class": 0.95, "degenerate_split": 0.9})
+def constant_labels(subject: Any, *, chance: float = 1e-6) -> Iterator[Judgement]:
+    """Find numbers or yes-or-no labels that are the same in all rows; `value` is how many columns of labels are.
+
+    Nothing can be learnt of a label that is the same for every row of train. One that is the same in a split of at least 10 rows only is a degenerate
+    split, where a random one would come out so by less than `chance`. Of more than 20 labels, and of inputs that are to be restored, some may be
+    constant: that is a warning. Classes are looked at by `missing_class`.
+
+    Source: TheDeepChecker, labels without variance; bounds of our choice.
+    """
+    columns = {name: _columns(subject, name) for name, _ in subject.raw.items()}
+    train = columns["train"]
+    if train is None or len(train) < 2:
+        yield skipped("only numbers and yes-or-no labels of several rows are looked at")
+        return
+    same = [at for at in range(train.shape[1]) if _is_constant(train[:, at])]
+    if same and not _meant(subject, train, same):
+        fault = "missing_class" if subject.target.task == "multilabel" else "random_labels"
+        yield Judgement(
+            Status.FAIL, f"{_told(subject, 'train', train, same)}: there is nothing to learn", value=len(same), threshold=0,
+            where="train labels", faults={fault: 0.95}, fix="look at the query, and at how labels were joined to inputs",
+        )
+        return
+    for name in ("validation", "test"):
+        held = columns[name]
+        odd = [] if held is None or held.shape[1] != train.shape[1] else [
+            at for at in range(train.shape[1]) if _is_odd(train[:, at], held[:, at], chance)
+        ]
+        if held is not None and odd and not _meant(subject, train, odd):
+            yield Judgement(
+                Status.FAIL, f"{_told(subject, name, held, odd)}, but not in every row of train", value=len(odd), threshold=0,
+                where=f"{name} labels", faults={"degenerate_split": 0.9}, fix="split at random",
+            )
+            return
+    if same:
+        yield Judgement(Status.WARN, _told(subject, "train", train, same), value=len(same), threshold=0, where="train labels",
+                        faults={}, fix="drop them, or find out what emptied them")
+        return
+    yield passed("the labels vary", value=0)
+
+
+def _columns(subject: Any, name: str) -> Array | None:
+    """The labels of a split as finite numbers `(N, K)`, after `prepare` where that is declared; None for classes and what is told elsewhere."""
+    if subject.target.task not in ("regression", "multilabel"):
+        return None
+    y = _prepared(subject, name) if subject.target.prepare is not None else to_array(getattr(subject.raw, name).y)
+    numbers = numbers_of(y)
+    if numbers is None or not numbers.size or not np.isfinite(numbers[~np.isnan(numbers)]).all():
+        return None
+    return numbers.reshape(len(numbers), -1) if numbers.ndim <= 2 else numbers.reshape(-1, 1)
+
+
+def _is_constant(values: Array) -> bool:
+    known = values[~np.isnan(values)]
+    return len(known) > 1 and bool((known == known[0]).all())
+
+
+def _is_odd(train: Array, held: Array, chance: float) -> bool:
+    """Whether labels are constant that, drawn from those of train, would hardly be."""
+    if len(held) < FEWEST_ROWS or not _is_constant(held) or _is_constant(train):
+        return False
+    return bool(float((train == held[~np.isnan(held)][0]).mean()) ** len(held) < chance)
+
+
+def _meant(subject: Any, train: Array, same: list[int]) -> bool:
+    """Whether some constant labels among many, or among inputs to be restored, are no fault."""
+    restored = np.shape(subject.raw.train.X) == np.shape(subject.raw.train.y) or train.shape[1] > MOST_LABELS
+    return restored and len(same) < train.shape[1]
+
+
+def _told(subject: Any, split: str, y: Array, places: list[int]) -> str:
+    """Which labels of a split are the same in every row, and what the first of them is."""
+    value = y[~np.isnan(y[:, places[0]]), places[0]][0]
+    if y.shape[1] == 1:
+        return f"the label is {value:.6g} in every row of {split}"
+    names = subject.target.data.label
+    known = isinstance(names, list | tuple) and len(names) == y.shape[1]
+    which = ", ".join(str(names[at]) if known else str(at) for at in places[:5])
+    return f"{len(places)} of {y.shape[1]} labels are the same in every row of {split}: {which}, as {value:.6g}"
+
+
+@check(layer=Layer.DATA, needs={"raw"}, detects={"task_mismatch": 0.95})
+def continuous_labels(subject: Any, *, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5) -> Iterator[Judgement]:
+    """Find class labels that are amounts: fractions, or spread-out whole numbers, with nearly as many values as rows.
+
+    `value` is the number of distinct labels. Fractions are amounts when there are more than `distinct` of them, and as many as `share` of the rows (or
+    more than 100); whole numbers when they are as many as `whole_share` of the rows, and spread over ten times their number, as ids of classes are not.
+
+    Source: scikit-learn, `type_of_target`, which calls such labels continuous; bounds of our choice.
+    """
+    if subject.target.task != "classification":
+        yield skipped("the task has no classes")
+        return
+    count = continuous(to_array(subject.raw.train.y), distinct, share, whole_share)
+    if count and subject.target.prepare is not None and not continuous(_prepared(subject, "train"), distinct, share, whole_share):
+        count = 0
+    if not count:
+        yield passed("the labels are classes")
+        return
+    yield Judgement(
+        Status.FAIL, f"the {len(subject.raw.train.y)} labels of train are {count} different numbers, and the task is classification", value=count,
+        threshold=distinct, where="train labels",
+        fix='declare task="regression" with one output and a loss for numbers, or make classes of them by bins',
+    )
+
+
+def continuous(y: Array, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5) -> int:
+    """How many different amounts a column of labels holds; 0 where it holds classes."""
+    numbers = numbers_of(y) if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1) else None
+    if numbers is None:
+        return 0
+    values, rows = np.unique(numbers[np.isfinite(numbers)]), len(y)
+    if len(values) <= distinct:
+        return 0
+    if (values != np.round(values)).mean() > 0.1:
+        return len(values) if len(values) >= share * rows or len(values) > 100 else 0
+    spread = y.dtype.kind not in "OUS" and values[-1] - values[0] > 10 * len(values)      # whole numbers as text are codes
+    return len(values) if len(values) >= whole_share * rows and spread else 0
