@@ -67,6 +67,15 @@ def exit_code(verdict: Verdict) -> int:
     return {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY}.get(verdict.status.value, EXIT_FAILED)
 
 
+def interrupted(kept: str) -> int:
+    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, it is the guard that says so."""
+    from firstfault.guard import is_guarded
+
+    if not is_guarded():
+        typer.echo(f"firstfault: interrupted; {kept}", err=True)
+    return EXIT_INTERRUPTED
+
+
 def refuse(sentence: str) -> NoReturn:
     """End the command with a sentence about a bad call."""
     typer.echo(f"firstfault: {sentence}", err=True)
