@@ -17,6 +17,7 @@ from firstfault.cli_options import (
     EXIT_FAILED,
     EXIT_FAULTY,
     LAST_PORT,
+    BareOption,
     DepthName,
     EngineName,
     JsonOption,
@@ -50,18 +51,20 @@ def debug(
     where: Annotated[str | None, typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0")] = None,
     set_: SetOption = None,
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
+    bare: BareOption = False,
     json_file: JsonOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the report in a browser")] = False,
 ) -> None:
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
+    from firstfault.check import Depth
     from firstfault.console import watch_debug
+    from firstfault.steps import RunSettings
 
     if where is not None and only is not Layer.MODEL:
         refuse("--where must come with --only model, since only the model layer tests a submodule alone")
-    ended = watch_debug(
-        target, depth=depth.value, keep_going=keep_going, only=only.value if only else None,
-        overrides=pairs_of(set_), dataset=dataset, where=where,
-    )
+    tell(json=str(json_file.absolute()) if json_file else None)
+    settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, pairs_of(set_), where)
+    ended = watch_debug(settings, bare=bare)
     write_json(json_file, ended.verdict.to_json())
     if open_ and ended.report:
         typer.launch(ended.report)
@@ -119,17 +122,20 @@ def sweep(
     workers: Annotated[int, typer.Option("--workers", "--jobs", min=1, help="trainings side by side")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the last sweep of this target")] = False,
     set_: SetOption = None,
+    bare: BareOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Change a target, one thing at a time, by a grid or by a search, and compare with the noise between seeds."""
     from firstfault.console import watch_sweep
+    from firstfault.steps import SweepPlan
 
-    names = [name.strip() for name in factors.split(",")] if factors is not None else None
+    names = tuple(name.strip() for name in factors.split(",")) if factors is not None else None
+    plan = SweepPlan(
+        target, names, tuple(grid) if grid else None, tuple(tune) if tune else None, seeds, trials,
+        engine.value if engine else None, workers, resume, pairs_of(set_),
+    )
     try:
-        result = watch_sweep(
-            target, overrides=pairs_of(set_), factors=names, grid=grid, tune=tune, seeds=seeds, trials=trials,
-            engine=engine.value if engine else None, workers=workers, resume=resume,
-        )
+        result = watch_sweep(plan, bare=bare)
     except KeyboardInterrupt:
         raise typer.Exit(interrupted("the trainings that have ended are kept, and `--resume` goes on with the others")) from None
     write_json(json_file, result)

@@ -48,6 +48,7 @@ def writable_file(path: Path | None) -> Path | None:
 
 TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
+BareOption = Annotated[bool, typer.Option("--bare", help="record no flow run, even where a Prefect server is known")]
 JsonOption = Annotated[Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")]
 
 

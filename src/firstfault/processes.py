@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -51,6 +52,17 @@ def answers(url: str, timeout: float = 3.0) -> bool:
         with urllib.request.urlopen(url, timeout=timeout) as response:
             return bool(200 <= response.status < 300)
     except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def responds(url: str, timeout: float = 5.0) -> bool:
+    """Whether a GET of `url` gives any answer of HTTP within `timeout` seconds, be it a refusal."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (urllib.error.URLError, OSError, ValueError, http.client.HTTPException):
         return False
 
 

@@ -16,13 +16,12 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
-from firstfault.errors import FirstfaultError, PrerequisiteError
-from firstfault.processes import HOST, Service, answers, expect_free, free_port, read, running, start, write
+from firstfault.errors import FirstfaultError
+from firstfault.processes import HOST, Service, answers, expect_free, read, running, start
 from firstfault.state import State
 
 POOL = "firstfault"
 START_SECONDS = 120.0
-IDLE_SECONDS = 300.0
 
 
 def healthy(service: Service) -> bool:
@@ -101,7 +100,7 @@ def _start_mlflow(state: State, port: int) -> Service:
 
 
 def down(state: State) -> list[Service]:
-    """Stop exactly what `up` (or a debug run) started for this state; what was stopped."""
+    """Stop exactly what `up` started for this state; what was stopped."""
     import psutil
 
     stopped = []
@@ -119,53 +118,6 @@ def down(state: State) -> list[Service]:
         stopped.append(service)
     (state.services / "services.json").unlink(missing_ok=True)
     return stopped
-
-
-def prefect_for_a_run(state: State) -> str:
-    """The API URL for a debug run: the user's server, the one that is up, or a new one in the background.
-
-    The new one outlives the run, so that later runs start at once, and stops itself after some idle minutes.
-
-    Raises:
-        PrerequisiteError: when `PREFECT_API_URL` is set but does not answer.
-    """
-    if url := os.environ.get("PREFECT_API_URL"):
-        if not answers(f"{url.rstrip('/')}/health"):
-            raise PrerequisiteError(f"Prefect must answer at {url}, but it does not; start it, or unset PREFECT_API_URL")
-        return url
-    state.services.mkdir(parents=True, exist_ok=True)
-    (state.services / f"client.{os.getpid()}").touch()
-    known = running(state).get("prefect")
-    if known is None:
-        known = start_prefect(state, free_port())
-        _start_keeper(state)
-    _wait_for(known, lambda: healthy(known))
-    return f"{known.url}/api"
-
-
-def _start_keeper(state: State) -> None:
-    start(state, "keeper", [sys.executable, "-m", "firstfault.services", str(state.home)], None, {})
-
-
-def keep(state: State, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Wait until no debug run has used the background server for `idle_seconds`; then stop it."""
-    import psutil
-
-    last = time.monotonic()
-    while time.monotonic() - last < idle_seconds:
-        time.sleep(5)
-        for note in state.services.glob("client.*"):
-            if psutil.pid_exists(int(note.suffix[1:])):
-                last = time.monotonic()
-            else:
-                note.unlink(missing_ok=True)
-                last = time.monotonic()
-        if "prefect" not in running(state):
-            return
-    if "worker" not in running(state):
-        others = [service for service in read(state) if service.name != "keeper"]
-        write(state, others)
-        down(state)
 
 
 def _wait_for(service: Service, ready: Callable[[], bool]) -> None:
@@ -213,7 +165,3 @@ def _worker_online(prefect_url: str) -> bool:
 
 def _prefect() -> list[str]:
     return [sys.executable, "-m", "prefect"]
-
-
-if __name__ == "__main__":
-    keep(State(Path(sys.argv[1])))
