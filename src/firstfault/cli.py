@@ -16,6 +16,7 @@ from firstfault.cli_options import (
     EXIT_BAD_CALL,
     EXIT_FAILED,
     EXIT_FAULTY,
+    EXIT_HEALTHY,
     LAST_PORT,
     BareOption,
     DepthName,

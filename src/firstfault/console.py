@@ -159,7 +159,7 @@ def _quiet(console: Console) -> Iterator[None]:
     own = logging.getLogger("firstfault")
     own.addHandler(handler)
     own.propagate = False
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True):              # recorded, since MLflow turns some of its own on again
         warnings.simplefilter("ignore")
         try:
             yield
@@ -174,4 +174,4 @@ class _Lines(logging.Handler):
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(f"! {record.getMessage()}", style="yellow", markup=False, highlight=False)
+        self.console.print(f"! {record.getMessage()}", style="yellow", markup=False, highlight=False, soft_wrap=True)
