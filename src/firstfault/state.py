@@ -11,6 +11,12 @@ from secrets import token_hex
 from firstfault.errors import FirstfaultError
 
 FOLDER = ".firstfault"
+MLFLOW_MANNERS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""A server of MLflow that is gone holds nobody up for long, and its addresses stay out of what is printed."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,7 @@ def configure_environment(state: State) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": state.mlflow_uri,
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        **MLFLOW_MANNERS,
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "FIRSTFAULT_HOME": str(state.home),
         "YDATA_PROFILING_NO_ANALYTICS": "True",

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from firstfault.errors import PrerequisiteError
 from firstfault.limits import within
 from firstfault.processes import accepts, responds
-from firstfault.state import State
+from firstfault.state import MLFLOW_MANNERS, State
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -153,13 +153,18 @@ class Tracker:
 
 
 def prepare_store(state: State) -> None:
-    """Import MLflow, and make the state's own store if it isn't there: seconds that are better spent before a training than beside it."""
+    """Import MLflow, and make the state's own store if it isn't there: seconds that are better spent before a training than beside it.
+
+    Raises:
+        PrerequisiteError: when its file can't be written.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     _quiet()
     from mlflow import MlflowClient
 
     if state.mlflow_uri.startswith("sqlite:"):
         state.home.mkdir(parents=True, exist_ok=True)
+        expect_store(state)
         MlflowClient(tracking_uri=state.mlflow_uri).search_experiments(max_results=1)
 
 
@@ -282,6 +287,7 @@ def brief(error: Exception) -> str:
 
 def _quiet() -> None:
     """Keep MLflow's retries, migrations and addresses out of our lines; what goes wrong is said by us."""
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for name, level in NOISY.items():
-        logging.getLogger(name).setLevel(level)
+    for variable, value in MLFLOW_MANNERS.items():
+        os.environ.setdefault(variable, value)
+    for logger_name, level in NOISY.items():
+        logging.getLogger(logger_name).setLevel(level)
