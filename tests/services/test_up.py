@@ -296,16 +296,20 @@ def test_an_ablation_sweep_is_launched(up, page, monkeypatch):
 
 
 def test_down_stops_what_up_started_and_nothing_else(new_project):
-    """A foreign listener survives, the servers are gone, and a second down says so."""
+    """A foreign listener survives, the servers are gone, and a second down says so; a login that is there is the one that counts."""
     project = new_project()
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", 0))
         foreign.listen()
+        project.home.mkdir()
+        (project.home / "login").write_text("firstfault:kept\n")
         assert project.run(*project.arguments).returncode == 0
+        project.ask("deployments/filter", {})
         assert set(project.run("down").stdout.replace(",", "").split()[1:]) == {"worker", "mlflow", "prefect"}
         assert "nothing was running" in project.run("down").stdout
         with contextlib.closing(socket.create_connection(foreign.getsockname(), timeout=5)):
             pass
+    assert project.login == "firstfault:kept"
     for port in (project.port, project.mlflow_port):
         with pytest.raises(OSError), contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=2)):
             pass
