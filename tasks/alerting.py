@@ -7,20 +7,20 @@ from typing import Any
 
 from firstfault.tasks.recording import slug
 from prefect.events import emit_event
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from firstfault.errors import PrerequisiteError
 
 
-def emit(event: str, name: str, payload: dict[str, Any], url: str | None = None) -> None:
-    """Emit an event about the training `name`, to Prefect's own server or to the API at `url`.
+def emit(event: str, name: str, payload: dict[str, Any], url: str | None = None, login: str | None = None) -> None:
+    """Emit an event about the training `name`, to Prefect's own server or, with `login`, to the API at `url`.
 
     Raises:
         PrerequisiteError: when no server is known; Prefect would start one in the middle of a training.
     """
     if not url and not PREFECT_API_URL.value():
         raise PrerequisiteError("a Prefect server must be known to emit events, but there is none; set PREFECT_API_URL, or run `firstfault up`")
-    with temporary_settings({PREFECT_API_URL: url}) if url else nullcontext():
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: login}) if url else nullcontext():
         emit_event(
             event=event, resource={"prefect.resource.id": f"firstfault.target.{slug(name)}", "firstfault.layer": str(payload.get("layer", "training"))},
             payload=payload,

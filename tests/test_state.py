@@ -1,6 +1,7 @@
 """The state folder is found as a .git is, and its environment yields to the user's."""
 
 import os
+import stat
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_runs_have_folders_of_their_own_and_stay_out_of_git(tmp_path):
     state = State(tmp_path / ".firstfault")
     assert state.new_run() != state.new_run()
     assert (state.home / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("mode", [None, 0o755, 0o777])
+def test_the_state_is_closed_to_other_users(tmp_path, mode):
+    """A new folder, and one that was open so far, whatever the umask is; so are the run's folder and the store that MLflow fills."""
+    state, before = State(tmp_path / ".firstfault"), os.umask(0)
+    try:
+        if mode is not None:
+            state.home.mkdir()
+            state.home.chmod(mode)
+        folder = state.new_run()
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (state.home, folder, state.home / "mlflow.db")]
+    assert modes == [0o700, 0o700, 0o600]
 
 
 def test_a_state_that_cannot_be_written_is_one_sentence(tmp_path):

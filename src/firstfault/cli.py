@@ -178,16 +178,18 @@ def up(
     if_needed: Annotated[bool, typer.Option("--if-needed", help="do nothing when it is already up")] = False,
 ) -> None:
     """Start a Prefect server, an MLflow server and a worker on this machine, with the deployments."""
-    from firstfault.processes import running
+    from firstfault.login import how_to_log_in
+    from firstfault.processes import SERVERS, running
     from firstfault.services import up as start
     from firstfault.state import configure_environment
 
     state = _state_here()
     configure_environment(state)
     known = running(state)
-    if not (if_needed and {"prefect", "mlflow", "worker"} <= set(known)):
+    if not (if_needed and set(known) >= SERVERS):
         known = start(state, port, mlflow_port, say=typer.echo)
     typer.echo(f"Prefect UI  {known['prefect'].url}\nMLflow UI   {known['mlflow'].url}\nstate       {state.home}")
+    typer.echo(f"log in      {how_to_log_in(state)}")
 
 
 @app.command()
@@ -203,15 +205,16 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Say what runs, and where."""
-    from firstfault.processes import running
+    from firstfault.login import how_to_log_in
+    from firstfault.processes import OWNER, running
     from firstfault.services import healthy
 
-    known = running(_state_here())
-    for service in known.values():
-        state = "healthy" if healthy(service) else "not answering"
-        typer.echo(f"{service.name:<8} {state:<14} {service.url or ''} (pid {service.pid})")
-    if not known:
-        typer.echo("nothing is running; `firstfault up` starts it")
+    state = _state_here()
+    known = [service for service in running(state).values() if service.name != OWNER]
+    for service in known:
+        health = "healthy" if healthy(service) else "not answering"
+        typer.echo(f"{service.name:<8} {health:<14} {service.url or ''} (pid {service.pid})")
+    typer.echo(f"log in   {how_to_log_in(state)}" if known else "nothing is running; `firstfault up` starts it")
 
 
 @app.command()

@@ -16,6 +16,8 @@ from rich.console import Console
 from firstfault import guard, progress
 from firstfault.errors import FirstfaultError
 from firstfault.live_view import View
+from firstfault.login import how_to_log_in, is_own, log_in
+from firstfault.processes import private_files
 from firstfault.state import State, configure_environment, state_for
 from firstfault.steps import Ended, RunSettings, Steps, SweepPlan, Swept
 
@@ -23,6 +25,7 @@ LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
 UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, and PREFECT_API_URL names another"
 
 
+@private_files()
 def watch_debug(settings: RunSettings, *, bare: bool = False, console: Console | None = None) -> Ended:
     """Debug a target in this process, show it, and return how it ended. With a Prefect server, and unless it is `bare`, a flow run records it.
 
@@ -50,6 +53,7 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Console |
     return ended
 
 
+@private_files()
 def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
     """Run a sweep in this process, show it, and return its table. With a Prefect server, and unless it is `bare`, a flow run records it.
 
@@ -75,7 +79,7 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
                 swept: Swept = sweep(plan, steps)
     show_sweep(console, swept.result)
     if not bare:
-        _show_flow_run(console, swept.flow_url)
+        _show_flow_run(console, swept.flow_url, _state_of(plan.target))
     return dict(swept.result)
 
 
@@ -109,6 +113,7 @@ def _enter(place: str) -> State:
             "free some, or set FIRSTFAULT_HOME to a folder on another disk"
         )
     configure_environment(state)
+    log_in(state)
     expect_store(state)
     return state
 
@@ -145,11 +150,13 @@ def _show_end(console: Console, ended: Ended, *, recorded: bool) -> None:
     console.print(f"report   {ended.report or 'could not be written'}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"MLflow   {ended.mlflow}", soft_wrap=True, highlight=False, markup=False)
     if recorded:
-        _show_flow_run(console, ended.flow_url)
+        _show_flow_run(console, ended.flow_url, State(Path(ended.folder).parent.parent))
 
 
-def _show_flow_run(console: Console, url: str | None) -> None:
+def _show_flow_run(console: Console, url: str | None, state: State) -> None:
     console.print(f"Prefect  {url or UNRECORDED}", soft_wrap=True, highlight=False, markup=False)
+    if url is not None and is_own(state, url):
+        console.print(f"log in   {how_to_log_in(state)}", soft_wrap=True, highlight=False, markup=False)
 
 
 @contextmanager

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
+import secrets
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from firstfault.errors import Missing
-from firstfault.processes import HOST, answers, free_port
+from firstfault.login import USER, header
+from firstfault.ownership import ends_with_us
+from firstfault.processes import HOST, PRIVATE, answers, free_port, private_log
 from firstfault.serving import packaged
 
 START_SECONDS = 90.0
-PARENT_DEATH_SIGNAL = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 UNANSWERED = 599
 CALLS = 30
 
@@ -38,41 +37,41 @@ class Answers:
     malformed: dict[str, int]
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """Where requests go, and the login to send there; a deployment of the user's own gets none."""
+
+    url: str
+    login: str | None = None
+
+
 @contextlib.contextmanager
-def serving(subject: Any) -> Iterator[str]:
-    """The URL of the deployment, or of MLflow's scoring server, as `mlflow models serve` starts it, which lives for the block.
+def serving(subject: Any) -> Iterator[Endpoint]:
+    """The deployment's URL, or MLflow's scoring server, as `mlflow models serve` starts it, which lives for the block.
 
     Raises:
         Missing: when the process does not become healthy.
     """
     if subject.deployment.url is not None:
-        yield subject.deployment.url
+        yield Endpoint(subject.deployment.url)
         return
     from firstfault.tracking.packages import scoring_server
 
-    port, log = free_port(), subject.folder / "serve.log"
-    command, environment = scoring_server(packaged(subject), HOST, port)
-    with log.open("wb") as out:
+    port, log, login = free_port(), subject.folder / "serve.log", f"{USER}:{secrets.token_urlsafe(24)}"
+    command, environment = scoring_server(packaged(subject), HOST, port, login)
+    with private_log(log) as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environment, preexec_fn=_ends_with_us(),
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, umask=PRIVATE, env=environment,
+            preexec_fn=ends_with_us(),
         )
     try:
         _wait(process, f"http://{HOST}:{port}/health", log)
-        yield f"http://{HOST}:{port}/invocations"
+        yield Endpoint(f"http://{HOST}:{port}/invocations", login)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
         log.write_text("\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
-
-
-def _ends_with_us() -> Callable[[], object] | None:
-    """What lets a child be killed when this process is, however that happens; Linux alone knows how."""
-    if sys.platform != "linux":
-        return None
-    import ctypes
-
-    return functools.partial(ctypes.CDLL(None).prctl, PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _wait(process: Any, url: str, log: Any) -> None:
@@ -133,22 +132,23 @@ def _array_requests(row: np.ndarray[Any, Any]) -> dict[str, Any]:
     }
 
 
-def measure(url: str, good: Any, malformed: dict[str, Any]) -> Answers:
+def measure(endpoint: Endpoint, good: Any, malformed: dict[str, Any]) -> Answers:
     """Ask `CALLS` good requests one after another, then each malformed one."""
     seconds = []
     for _ in range(CALLS):
         started = time.perf_counter()
-        code = _post(url, good)
+        code = _post(endpoint, good)
         seconds.append(time.perf_counter() - started)
         if code != 200:
-            raise Missing(f"nothing answers at {url}" if code == UNANSWERED else f"the served process refuses a good request with {code}")
+            raise Missing(f"nothing answers at {endpoint.url}" if code == UNANSWERED else f"the served process refuses a good request with {code}")
     p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
-    return Answers((p50, p95, p99), {name: _post(url, body) for name, body in malformed.items()})
+    return Answers((p50, p95, p99), {name: _post(endpoint, body) for name, body in malformed.items()})
 
 
-def _post(url: str, body: Any) -> int:
+def _post(endpoint: Endpoint, body: Any) -> int:
+    login = {"Authorization": header(endpoint.login)} if endpoint.login else {}
     request = urllib.request.Request(
-        url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}, method="POST"
+        endpoint.url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json", **login}, method="POST"
     )
     try:
         with urllib.request.urlopen(request, timeout=30) as response:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
 
 from firstfault.errors import FirstfaultError
+from firstfault.ownership import ends_with_us
 from firstfault.state import State
 
 HOST = "127.0.0.1"
+OWNER = "owner"
+"""The service that owns the others."""
+SERVERS = {"prefect", "mlflow", "worker"}
+"""What `firstfault up` starts."""
+NOT_INHERITED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+"""Where the user's own Prefect server is, and how he gets in there: none of our servers' business."""
+PRIVATE = 0o077
+"""The umask of what is started: its logs, databases and results are for this user alone."""
 
 
 @dataclass(frozen=True)
@@ -94,21 +107,54 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(state: State, name: str, command: list[str], url: str | None, environment: Mapping[str, str]) -> Service:
-    """Start a process of its own session, with its output in a log of the state, and note it there."""
-    import psutil
+def start(
+    state: State, name: str, command: list[str], url: str | None, environment: Mapping[str, str], *, owned: bool = False
+) -> Service:
+    """Start a process with its output in a log of the state, and note it there.
 
+    It has a session of its own, or it is `owned` by this process, and asked to end when this one ends.
+    """
+    state.make()
     state.services.mkdir(parents=True, exist_ok=True)
     log = state.services / f"{name}.log"
-    inherited = {key: value for key, value in os.environ.items() if key not in ("PREFECT_API_URL",)}
-    with log.open("ab") as out:
+    inherited = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+    with private_log(log) as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True,
-            env={**inherited, **environment}, cwd=state.home.parent,
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=not owned, umask=PRIVATE,
+            env={**inherited, **environment}, cwd=state.home.parent, preexec_fn=ends_with_us(signal.SIGTERM) if owned else None,
         )
-    service = Service(name, process.pid, psutil.Process(process.pid).create_time(), url, str(log))
+    service = _service(name, process.pid, url, log)
     write(state, [*(other for other in read(state) if other.name != name), service])
     return service
+
+
+def this_process(name: str, state: State) -> Service:
+    """This process as a service of the state."""
+    return _service(name, os.getpid(), None, state.services / f"{name}.log")
+
+
+def _service(name: str, pid: int, url: str | None, log: Path) -> Service:
+    import psutil
+
+    return Service(name, pid, psutil.Process(pid).create_time(), url, str(log))
+
+
+def private_log(path: Path) -> IO[bytes]:
+    """A file to append to, that only its owner can read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Make what this process and its children write in the block readable for this user alone.
+
+    For firstfault's own commands: the umask is the whole process's, so a library must not set it around code of the user's.
+    """
+    before = os.umask(PRIVATE)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def read(state: State) -> list[Service]:

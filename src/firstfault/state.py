@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from secrets import token_hex
 
 from firstfault.errors import FirstfaultError
 
+logger = logging.getLogger(__name__)
 FOLDER = ".firstfault"
 MLFLOW_MANNERS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -55,18 +57,47 @@ class State:
         """What `firstfault up` started, and its logs."""
         return self.home / "services"
 
+    @property
+    def login(self) -> Path:
+        """The login of the servers that `firstfault up` starts, as one line `user:password`."""
+        return self.home / "login"
+
+    def make(self) -> None:
+        """Make the folder if it isn't there, ignored by git, and close it to other users: recorded values, databases and logs lie in it.
+
+        Raises:
+            FirstfaultError: when it can't be made (full disk, read-only folder).
+        """
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._close()
+            gitignore = self.home / ".gitignore"
+            if not gitignore.exists():
+                gitignore.write_text("*\n")
+            store = self.home / "mlflow.db"
+            if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
+                store.touch(mode=0o600)                     # SQLite fills it; one that SQLite makes has the rights that the umask gives
+        except OSError as error:
+            raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
+
+    def _close(self) -> None:
+        if self.home.stat().st_mode & 0o077 == 0:
+            return
+        try:
+            self.home.chmod(0o700)
+        except PermissionError:
+            logger.warning("the state folder %s belongs to another user, and stays open to others", self.home)
+
     def new_run(self) -> Path:
         """A new folder for one run.
 
         Raises:
             FirstfaultError: when it can't be made (full disk, read-only folder).
         """
+        self.make()
         folder = self.runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
         try:
-            folder.mkdir(parents=True)
-            gitignore = self.home / ".gitignore"
-            if not gitignore.exists():
-                gitignore.write_text("*\n")
+            folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
         return folder

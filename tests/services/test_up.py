@@ -3,139 +3,183 @@
 Screenshots go to screenshots/ at the repository's root: look at them.
 """
 
+import base64
 import contextlib
+import http.server
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+import stat
+import threading
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from sklearn.datasets import load_breast_cancer
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
-CHROMIUM = next((place for place in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(place).exists()), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-
-
-def firstfault(folder, *arguments):
-    """Run the command line in a folder, without what other tests set."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "firstfault.cli", *map(str, arguments)], cwd=folder, env=kept, capture_output=True, text=True,
-        timeout=300, check=False,
-    )
-
-
-def free_port():
-    """A port that nobody listens on."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Up:
-    """A project with its servers."""
-
-    def __init__(self, folder):
-        self.folder, self.port, self.mlflow_port = folder, free_port(), free_port()
-        self.prefect, self.mlflow = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.mlflow_port}"
-        self.arguments = ("up", "--port", self.port, "--mlflow-port", self.mlflow_port)
-
-    def ask(self, path, body=None):
-        """The JSON answer of Prefect's API; asked again while it is too busy, as its own client does."""
-        data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"{self.prefect}/api/{path}", data, {"Content-Type": "application/json"})
-        for _ in range(20):
-            try:
-                with urllib.request.urlopen(request, timeout=30) as response:
-                    return json.load(response)
-            except urllib.error.HTTPError as busy:
-                if busy.code != 503:
-                    raise
-                time.sleep(1)
-        raise TimeoutError(path)
-
-    def launch(self, deployment, **parameters):
-        """Create a run of a deployment; its id."""
-        found = self.ask(f"deployments/name/{deployment}")
-        return self.ask(f"deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"]
-
-    def ended(self, run_id, seconds=240):
-        """The flow run once it is in a final state."""
-        return wait_for(lambda: (run := self.ask(f"flow_runs/{run_id}"))["state_type"] in FINAL and run, seconds)
-
-
-FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def wait_for(found, seconds):
-    """What `found` gives as soon as it gives something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if result := found():
-            return result
-        time.sleep(0.5)
-    raise AssertionError("it did not happen in time")
-
-
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    """The starter target with `firstfault up`; `down` at the end."""
-    project = Up(tmp_path_factory.mktemp("team"))
-    firstfault(project.folder, "init", ".")
-    (project.folder / "data" / "incoming").mkdir(parents=True)
-    ended = firstfault(project.folder, *project.arguments)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    project.printed = ended.stdout
-    yield project
-    firstfault(project.folder, "down")
-
-
-@pytest.fixture
-def page():
-    """A page in Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    SCREENSHOTS.mkdir(exist_ok=True)
-    with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser.new_page(viewport={"width": 1440, "height": 1000})
-        browser.close()
 
 
 def shot(page, name, seconds=3.0):
     """Save a screenshot once the page has settled."""
     page.wait_for_timeout(int(seconds * 1000))
+    SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def client_of(up, monkeypatch):
+    """MLflow's client, logged in."""
+    user, _, password = up.login.partition(":")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    return MlflowClient(up.mlflow)
 
 
 def test_up_says_where_everything_is(up):
     """Both URLs are printed; status finds all three healthy."""
     assert up.prefect in up.printed and up.mlflow in up.printed
-    lines = firstfault(up.folder, "status").stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [["prefect", "healthy"], ["mlflow", "healthy"], ["worker", "healthy"]]
+    lines = up.run("status").stdout.splitlines()
+    assert [line.split()[:2] for line in lines[:-1]] == [["prefect", "healthy"], ["mlflow", "healthy"], ["worker", "healthy"]]
+    assert lines[-1].startswith("log in") and str(up.home / "login") in lines[-1] and str(up.home / "login") in up.printed
+
+
+EVIL = {"Origin": "http://evil.example"}
+FOREIGN = {
+    "a page of another site": EVIL, "a page of another port": {"Origin": "http://127.0.0.1:9"}, "a file": {"Origin": "null"},
+    "a name that is bound to this machine": {"Host": "evil.example"}, "another port's name": {"Host": "127.0.0.1:9"},
+}
+"""Requests as a browser sends them for somebody else."""
+
+
+def requests_of_an_attack(up):
+    """Whatever lists or changes something, at each server: the URL, and the body to send."""
+    nightly = up.ask("deployments/name/debug/nightly")["id"]
+    return [
+        (f"{up.prefect}/api/deployments/filter", {}),
+        (f"{up.prefect}/api/deployments/{nightly}/create_flow_run", {"job_variables": {"command": f"touch {up.folder / 'pwned'}"}}),
+        (f"{up.prefect}/api/admin/settings", None),
+        (f"{up.mlflow}/api/2.0/mlflow/experiments/search", {"max_results": 5}),
+        (f"{up.mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=5", None),
+        (f"{up.mlflow}/ajax-api/2.0/mlflow/experiments/create", {"name": "pwned"}),
+    ]
+
+
+@pytest.mark.parametrize("sender", FOREIGN)
+def test_what_a_browser_sends_for_somebody_else_is_refused(up, sender):
+    """By origin and by Host, for reading and for writing, and whether or not it carries the login."""
+    login = {"Authorization": "Basic " + base64.b64encode(up.login.encode()).decode()}
+    for url, body in requests_of_an_attack(up):
+        assert up.request(url, body, **FOREIGN[sender])[0] == 403, url
+        assert up.request(url, body, **FOREIGN[sender], **login)[0] == 403, url
+    assert up.request(f"{up.prefect}/api/health", None, **FOREIGN[sender])[0] == 403
+
+
+def test_without_the_login_nothing_is_told_or_changed(up):
+    """Neither to nobody nor to somebody else's login, be it the one of this machine's Prefect profile."""
+    other = {"Authorization": "Basic " + base64.b64encode(b"someone:else").decode()}
+    for url, body in requests_of_an_attack(up):
+        assert up.request(url, body)[0] == up.request(url, body, **other)[0] == 401, url
+
+
+def test_a_run_cannot_name_what_the_worker_executes(up):
+    """With the login too: neither command, environment nor folder of a run or a deployment is a variable of the work pool."""
+    nightly = up.ask("deployments/name/debug/nightly")["id"]
+    login = {"Authorization": "Basic " + base64.b64encode(up.login.encode()).decode()}
+    for variables in ({"command": f"touch {up.folder / 'pwned'}"}, {"env": {"PYTHONSTARTUP": "x.py"}}, {"env.PATH": "/tmp"}, {"working_dir": "/"}):
+        status, text = up.request(f"{up.prefect}/api/deployments/{nightly}/create_flow_run", {"job_variables": variables}, **login)
+        assert status == 422 and "job_variables" not in up.ask(f"deployments/{nightly}")["job_variables"], text
+    template = up.ask("work_pools/firstfault")["base_job_template"]
+    assert "{{" not in json.dumps(template) and not {"command", "env", "working_dir"} & set(template["job_configuration"])
+    assert not (up.folder / "pwned").exists()
+
+
+@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out"])
+def test_a_websocket_is_no_way_in(up, path):
+    """A foreign origin is refused at the handshake, and a wrong login after it; the owner is let in."""
+    address = f"ws://127.0.0.1:{up.port}/api/{path}"
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(address, origin="http://evil.example", subprotocols=["prefect"])
+    for token, answer in (("someone:else", None), (up.login, "auth_success")):
+        with connect(address, subprotocols=["prefect"]) as socket_:
+            socket_.send(json.dumps({"type": "auth", "token": token}))
+            if answer is None:
+                with pytest.raises(ConnectionClosed):
+                    socket_.recv(30)
+            else:
+                assert json.loads(socket_.recv(30))["type"] == answer
+
+
+ATTACK = """async ([url, body]) => {
+    const how = [{method: "POST", body, headers: {"Content-Type": "application/json"}}, {method: "POST", body, mode: "no-cors"}, {}];
+    const told = [];
+    for (const settings of how)
+        try { const answer = await fetch(url, settings); told.push(answer.type === "opaque" ? "opaque" : await answer.text()); }
+        catch (error) { told.push(String(error)); }
+    return told;
+}"""
+
+
+def test_a_page_of_another_origin_learns_and_changes_nothing(up, browser, tmp_path):
+    """In Chromium, with the owner's login at hand in another tab: neither by fetch nor by a name bound to this machine."""
+    runs = up.ask("flow_runs/count", {"flow_runs": {"tags": {"all_": ["pwned"]}}})
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as evil:
+        threading.Thread(target=evil.serve_forever, daemon=True).start()
+        user, _, password = up.login.partition(":")
+        context = browser.new_context(http_credentials={"username": user, "password": password})
+        context.new_page().goto(up.mlflow)
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{evil.server_port}/")
+        for url, body in requests_of_an_attack(up):
+            body = json.dumps({**(body or {}), "tags": ["pwned"]})
+            assert page.evaluate(ATTACK, [url, body]) == ["TypeError: Failed to fetch", "opaque", "TypeError: Failed to fetch"], url
+        for server in (up.prefect, up.mlflow):
+            assert page.goto(server.replace("127.0.0.1", "evil.example")).status == 403
+        evil.shutdown()
+    assert up.ask("flow_runs/count", {"flow_runs": {"tags": {"all_": ["pwned"]}}}) == runs == 0 and not (up.folder / "pwned").exists()
+    login = {"Authorization": "Basic " + base64.b64encode(up.login.encode()).decode()}
+    assert "pwned" not in up.request(f"{up.mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=50", None, **login)[1]
+
+
+def test_the_owner_logs_in_at_prefects_form_and_at_mlflows_question(up, page):
+    """With the line in the state folder: the deployments are shown there, and the experiments here."""
+    for name in ("nightly", "on-new-dataset", "ablation-sweep", "dataset-watch"):
+        assert page.get_by_text(name, exact=True).count() > 0
+    shot(page, "prefect-logged-in", 2.0)
+    page.goto(f"{up.prefect.replace('127.0.0.1', 'localhost')}/deployments")
+    page.locator("input[type=password]").wait_for(timeout=30_000)
+    page.goto(f"{up.mlflow}/#/experiments")
+    page.get_by_text("Default", exact=True).first.wait_for(timeout=60_000)
+
+
+def test_the_login_is_told_to_nobody(up):
+    """Its file is for this user alone, and neither a command line nor a log nor what `up` prints holds the password."""
+    password = up.login.partition(":")[2]
+    assert stat.S_IMODE((up.home / "login").stat().st_mode) == 0o600 and len(password) >= 32
+    assert password not in up.printed + up.run("status").stdout
+    assert not [process.cmdline() for process in psutil.process_iter(["cmdline"]) if password in " ".join(process.info["cmdline"] or [])]
+    logs = list((up.home / "services").iterdir())
+    assert len(logs) >= 4 and not [log for log in logs if password in log.read_text(errors="replace")]
 
 
 def test_a_second_up_is_refused_in_one_sentence(up):
     """It already runs."""
-    ended = firstfault(up.folder, *up.arguments)
+    ended = up.run(*up.arguments)
     assert ended.returncode == 2 and re.match(r"firstfault: firstfault is already up at .*\n$", ended.stderr)
 
 
-def test_a_port_in_use_is_refused_in_one_sentence(up, tmp_path):
+def test_a_port_in_use_is_refused_in_one_sentence(up, new_project):
     """The port belongs to the server of another project."""
-    ended = firstfault(tmp_path, "up", "--port", up.port, "--mlflow-port", free_port())
+    other = new_project()
+    ended = other.run("up", "--port", up.port, "--mlflow-port", other.mlflow_port)
     assert ended.returncode == 2 and str(up.port) in ended.stderr and len(ended.stderr.strip().splitlines()) == 1
 
 
-def test_four_deployments_are_registered_with_their_schedules(up):
+def test_four_deployments_are_registered_with_their_schedules(up, await_that):
     """Nightly by cron, the watch by interval, the sweep by hand, and the trigger on dataset.new."""
     found = {entry["name"]: entry for entry in up.ask("deployments/filter", {})}
     assert set(found) == {"nightly", "on-new-dataset", "ablation-sweep", "dataset-watch"}
@@ -143,19 +187,20 @@ def test_four_deployments_are_registered_with_their_schedules(up):
     assert found["dataset-watch"]["schedules"][0]["schedule"]["interval"] == 60
     automation = next(entry for entry in up.ask("automations/filter", {}) if "on-new-dataset" in entry["name"])
     assert automation["trigger"]["expect"] == ["dataset.new"]
-    wait_for(lambda: up.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}), 60)
+    await_that(lambda: up.ask("flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}), 60)
 
 
 @pytest.fixture(scope="module")
-def debugged(up):
-    """A run of the deployment `nightly`, started from the form in the Prefect UI, once it has ended."""
-    from playwright.sync_api import sync_playwright
+def runs_of_the_form():
+    """What has been started from the form in the Prefect UI."""
+    return []
 
-    SCREENSHOTS.mkdir(exist_ok=True)
-    nightly = up.ask("deployments/name/debug/nightly")["id"]
-    with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+
+@pytest.fixture
+def debugged(up, page, await_that, runs_of_the_form):
+    """A run of the deployment `nightly`, started from the form in the Prefect UI by who has logged in there, once it has ended."""
+    if not runs_of_the_form:
+        nightly = up.ask("deployments/name/debug/nightly")["id"]
         page.goto(f"{up.prefect}/deployments/deployment/{nightly}/run")
         page.get_by_text("keep_going").wait_for(timeout=30_000)
         for parameter in ("target", "depth", "keep_going", "only"):
@@ -163,10 +208,10 @@ def debugged(up):
         shot(page, "prefect-form", 1.0)
         page.get_by_role("button", name="Submit").click()
         page.wait_for_timeout(2000)
-        browser.close()
-    runs = wait_for(lambda: up.ask("flow_runs/filter", {
-        "deployments": {"id": {"any_": [nightly]}}, "flow_runs": {"state": {"name": {"not_any_": ["Scheduled", "Late"]}}}}), 60)
-    return up.ended(runs[0]["id"])
+        runs = await_that(lambda: up.ask("flow_runs/filter", {
+            "deployments": {"id": {"any_": [nightly]}}, "flow_runs": {"state": {"name": {"not_any_": ["Scheduled", "Late"]}}}}), 60)
+        runs_of_the_form.append(up.ended(runs[0]["id"]))
+    return runs_of_the_form[0]
 
 
 def test_a_run_from_the_form_ends_in_its_named_state(debugged):
@@ -186,9 +231,9 @@ def test_the_flow_run_shows_its_artifacts(up, debugged, page):
     assert page.get_by_text("verdict").count() > 0
 
 
-def test_the_run_tree_is_in_mlflow(up, debugged, page):
+def test_the_run_tree_is_in_mlflow(up, debugged, page, monkeypatch):
     """A parent with one child per layer."""
-    client = MlflowClient(up.mlflow)
+    client = client_of(up, monkeypatch)
     experiment = client.get_experiment_by_name("starter").experiment_id
     parent = next(run for run in client.search_runs([experiment])
                   if run.data.tags.get("firstfault.prefect_flow_run_id") == debugged["id"])
@@ -202,6 +247,14 @@ def test_the_run_tree_is_in_mlflow(up, debugged, page):
     shot(page, "mlflow-run", 3.0)
 
 
+def test_all_that_is_kept_is_for_this_user_alone(up, debugged):
+    """After `up` and a run: folders 0700, and files 0600, databases, logs and the run's own among them."""
+    kept = [up.home, *up.home.rglob("*")]
+    assert {"login", "mlflow.db", "prefect.db", "worker.log", "verdict.json", "report.html"} <= {path.name for path in kept}
+    open_ = [path for path in kept if path.exists() and stat.S_IMODE(path.stat().st_mode) != (0o700 if path.is_dir() else 0o600)]
+    assert open_ == []
+
+
 def test_the_report_opens_offline(up, debugged, page):
     """The page asks for nothing over the network, and prints no error."""
     folder = sorted((up.folder / ".firstfault" / "runs").glob("*/report.html"))[-1]
@@ -213,27 +266,27 @@ def test_the_report_opens_offline(up, debugged, page):
     assert asked == [] and errors == []
 
 
-def test_a_dropped_file_starts_a_debug_run_with_it(up):
+def test_a_dropped_file_starts_a_debug_run_with_it(up, await_that):
     """dataset-watch finds it, emits dataset.new once, and the trigger hands its address on."""
     file = up.folder / "data" / "incoming" / "tuesday.csv"
     load_breast_cancer(as_frame=True).frame.sample(400, random_state=1).to_csv(file, index=False)
     up.ended(up.launch("dataset-watch/dataset-watch"), 120)
     deployment = up.ask("deployments/name/debug/on-new-dataset")["id"]
     query = {"deployments": {"id": {"any_": [deployment]}}}
-    started = wait_for(lambda: up.ask("flow_runs/filter", query), 60)[0]
+    started = await_that(lambda: up.ask("flow_runs/filter", query), 60)[0]
     assert started["parameters"]["dataset"] == str(file)
     assert up.ended(started["id"])["state_name"] == "Healthy"
     up.ended(up.launch("dataset-watch/dataset-watch"), 120)
     assert len(up.ask("flow_runs/filter", query)) == 1
 
 
-def test_an_ablation_sweep_is_launched(up, page):
+def test_an_ablation_sweep_is_launched(up, page, monkeypatch):
     """Its table is an artifact, and every trial a run in MLflow below the sweep's."""
     run = up.ended(up.launch("sweep/ablation-sweep", target="target.py", factors=["lower_rate", "longer"], seeds=2))
     assert run["state_type"] == "COMPLETED"
     found = {entry["key"] for entry in up.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})}
     assert {"ablation-table", "ablation-plot", "sweep-progress"} <= found
-    client = MlflowClient(up.mlflow)
+    client = client_of(up, monkeypatch)
     runs = client.search_runs([client.get_experiment_by_name("starter").experiment_id])
     sweep = next(entry for entry in runs if entry.info.run_name == "sweep")
     trials = [entry for entry in runs if entry.data.tags.get("mlflow.parentRunId") == sweep.info.run_id]
@@ -242,18 +295,21 @@ def test_an_ablation_sweep_is_launched(up, page):
     shot(page, "prefect-sweep", 4.0)
 
 
-def test_down_stops_what_up_started_and_nothing_else(tmp_path):
-    """A foreign listener survives, the servers are gone, and a second down says so."""
-    project = Up(tmp_path)
-    firstfault(tmp_path, "init", ".")
+def test_down_stops_what_up_started_and_nothing_else(new_project):
+    """A foreign listener survives, the servers are gone, and a second down says so; a login that is there is the one that counts."""
+    project = new_project()
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", 0))
         foreign.listen()
-        assert firstfault(tmp_path, *project.arguments).returncode == 0
-        assert set(firstfault(tmp_path, "down").stdout.replace(",", "").split()[1:]) == {"worker", "mlflow", "prefect"}
-        assert "nothing was running" in firstfault(tmp_path, "down").stdout
+        project.home.mkdir()
+        (project.home / "login").write_text("firstfault:kept\n")
+        assert project.run(*project.arguments).returncode == 0
+        project.ask("deployments/filter", {})
+        assert set(project.run("down").stdout.replace(",", "").split()[1:]) == {"worker", "mlflow", "prefect"}
+        assert "nothing was running" in project.run("down").stdout
         with contextlib.closing(socket.create_connection(foreign.getsockname(), timeout=5)):
             pass
+    assert project.login == "firstfault:kept"
     for port in (project.port, project.mlflow_port):
         with pytest.raises(OSError), contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=2)):
             pass

@@ -62,13 +62,16 @@ class Alert:
 
 
 def _emit(event: str, name: str, payload: dict[str, Any]) -> None:
+    from firstfault.login import login_of
     from firstfault.processes import running
     from firstfault.state import state_for
 
-    service = None if "PREFECT_API_URL" in os.environ else running(state_for(Path.cwd())).get("prefect")
+    state = state_for(Path.cwd())
+    service = None if "PREFECT_API_URL" in os.environ else running(state).get("prefect")
     if service is None and not _is_configured():                # importing Prefect takes seconds, and sets up its own logging
         raise PrerequisiteError("a Prefect server must be known to emit events, but there is none; set PREFECT_API_URL, or run `firstfault up`")
-    importlib.import_module(EMITTER).emit(event, name, payload, f"{service.url}/api" if service else None)
+    own = (f"{service.url}/api", login_of(state)) if service else (None, None)
+    importlib.import_module(EMITTER).emit(event, name, payload, *own)
 
 
 def _is_configured() -> bool:

@@ -54,12 +54,19 @@ def _save(subject: Any, example: Any, path: Path) -> None:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def scoring_server(path: Path, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment in which `mlflow models serve` runs MLflow's scoring server, without the process that waits for it."""
+def scoring_server(path: Path, host: str, port: int, login: str) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment in which `mlflow models serve` runs MLflow's scoring server, without the process that waits for it.
+
+    It answers at its own address only, and to who sends `login`.
+    """
     from mlflow.pyfunc.scoring_server import get_cmd
 
+    from firstfault.tracking import guarded
+
     command, environment = get_cmd(str(path), port, host, nworkers=1)
-    return [sys.executable, "-m", *shlex.split(command)], environment
+    *start, _app = shlex.split(command)
+    factory = f"{guarded.__name__}:{guarded.scoring_server.__name__}"
+    return [sys.executable, "-m", *start, "--factory", factory], {**environment, guarded.LOGIN: login}
 
 
 def _own_modules(subject: Any) -> list[str]:

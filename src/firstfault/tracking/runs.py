@@ -19,6 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from firstfault.errors import PrerequisiteError
 from firstfault.limits import within
+from firstfault.login import log_in
 from firstfault.processes import accepts, responds
 from firstfault.state import MLFLOW_MANNERS, State
 
@@ -163,7 +164,7 @@ def prepare_store(state: State) -> None:
     from mlflow import MlflowClient
 
     if state.mlflow_uri.startswith("sqlite:"):
-        state.home.mkdir(parents=True, exist_ok=True)
+        state.make()
         expect_store(state)
         MlflowClient(tracking_uri=state.mlflow_uri).search_experiments(max_results=1)
 
@@ -176,6 +177,7 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     """
     uri = state.mlflow_uri
     expect_store(state)
+    log_in(state)
     try:
         return within(OPEN_SECONDS, lambda: _open(state, uri, experiment))
     except Exception as error:

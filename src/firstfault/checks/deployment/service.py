@@ -63,10 +63,10 @@ def served_process(subject: Any) -> Iterator[Judgement]:
     if subject.deployment.url is None and any(part is not None for part in own):
         yield skipped("the deployment has no URL, and its own loader is not served by MLflow")
         return
-    with serving(subject) as url:
+    with serving(subject) as endpoint:
         good, malformed = requests_for(subject)
         subject.settle()
-        answers = measure(url, good, malformed)
+        answers = measure(endpoint, good, malformed)
     p50, p95, p99 = answers.latency_ms
     budget = subject.deployment.latency_ms
     yield Judgement(

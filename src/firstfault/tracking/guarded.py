@@ -1,0 +1,37 @@
+"""MLflow's two servers behind firstfault's guard, as factories that uvicorn calls: the one that shows runs, and the one that serves a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from firstfault.access import AccessGuard
+from firstfault.login import login_of
+from firstfault.state import State
+
+LOGIN = "FIRSTFAULT_SCORING_LOGIN"
+"""The login of one served model; it lives as long as the process."""
+
+
+def tracking_server() -> AccessGuard:
+    """The server and UI of the runs in the state folder that `FIRSTFAULT_HOME` names, as `mlflow server` starts them."""
+    state = State(Path(os.environ["FIRSTFAULT_HOME"]))
+    store, artifacts = f"sqlite:///{state.home / 'mlflow.db'}", state.mlflow_artifacts.resolve().as_uri()
+    os.environ.update({
+        "_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_ARTIFACT_ROOT": artifacts,
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true", "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(state.mlflow_artifacts),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    })
+    from mlflow.server.fastapi_app import app  # reads these at import
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(store, store, artifacts)
+    return AccessGuard(app, login_of(state))
+
+
+def scoring_server() -> AccessGuard:
+    """MLflow's scoring server, as `mlflow models serve` starts it."""
+    login = os.environ.pop(LOGIN)
+    from mlflow.pyfunc.scoring_server.app import app
+
+    return AccessGuard(app, login)

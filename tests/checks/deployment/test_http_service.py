@@ -1,0 +1,44 @@
+"""The model that is served over HTTP for a check: it answers to the check, and to nobody else."""
+
+import json
+import stat
+import urllib.error
+import urllib.request
+
+import psutil
+from torch import nn
+
+from firstfault import Deployment, Training
+from firstfault.http_service import Endpoint, requests_for, serving
+from firstfault.login import header
+
+
+def asked(endpoint, body, **headers):
+    """The status code of the answer to a request with these headers."""
+    request = urllib.request.Request(endpoint.url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def test_the_served_model_answers_to_nobody_else(make):
+    """It wants its login, which is on no command line, and refuses foreign hosts and origins; its log is for this user alone."""
+    subject = make("wine", model=lambda: nn.Linear(13, 3), training=Training(epochs=1))
+    good, _ = requests_for(subject)
+    with serving(subject) as endpoint:
+        login = {"Authorization": header(endpoint.login)}
+        assert asked(endpoint, good, **login) == 200
+        assert asked(endpoint, good) == asked(endpoint, good, Authorization=header("a:b")) == 401
+        assert asked(endpoint, good, **login, Origin="http://evil.example") == asked(endpoint, good, **login, Host="evil.example") == 403
+        children = psutil.Process().children(recursive=True)
+        assert children and not [child for child in children if endpoint.login.partition(":")[2] in " ".join(child.cmdline())]
+        assert stat.S_IMODE((subject.folder / "serve.log").stat().st_mode) == 0o600
+
+
+def test_a_deployment_of_the_users_own_gets_no_login_of_ours(make):
+    """It is asked as any client would."""
+    url = "http://127.0.0.1:9/score"
+    with serving(make("wine", model=lambda: nn.Linear(13, 3), deployment=Deployment(url=url))) as endpoint:
+        assert endpoint == Endpoint(url, None)
