@@ -26,7 +26,9 @@ OWNER = "owner"
 """The service that owns the others."""
 SERVERS = {"prefect", "mlflow", "worker"}
 """What `firstfault up` starts."""
-NOT_INHERITED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+NOT_INHERITED = (
+    "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH",
+)
 """Where the user's own Prefect server is, and how he gets in there: none of our servers' business."""
 PRIVATE = 0o077
 """The umask of what is started: its logs, databases and results are for this user alone."""
@@ -121,7 +123,8 @@ def start(
     with private_log(log) as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=not owned, umask=PRIVATE,
-            env={**inherited, **environment}, cwd=state.home.parent, preexec_fn=ends_with_us(signal.SIGTERM) if owned else None,
+            env={**inherited, **environment}, cwd=state.home.parent,
+            preexec_fn=ends_with_us(signal.SIGTERM) if owned else None,
         )
     service = _service(name, process.pid, url, log)
     write(state, [*(other for other in read(state) if other.name != name), service])
@@ -148,7 +151,7 @@ def private_log(path: Path) -> IO[bytes]:
 def private_files() -> Iterator[None]:
     """Make what this process and its children write in the block readable for this user alone.
 
-    For firstfault's own commands: the umask is the whole process's, so a library must not set it around code of the user's.
+    For firstfault's own commands: the umask is the whole process's, so a library must not set it around a user's code.
     """
     before = os.umask(PRIVATE)
     try:

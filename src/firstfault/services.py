@@ -88,8 +88,8 @@ def _start_owner(state: State, prefect_port: int, mlflow_port: int) -> subproces
     command = [sys.executable, "-m", "firstfault.supervisor", str(state.home), str(prefect_port), str(mlflow_port)]
     with private_log(state.services / f"{OWNER}.log") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, umask=PRIVATE,
-            cwd=state.home.parent,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+            umask=PRIVATE, cwd=state.home.parent,
         )
 
 
@@ -104,11 +104,11 @@ def _follow(owner: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
             if "failed" in event:
                 raise FirstfaultError(event["failed"])
             say(event["say"])
-    raise FirstfaultError(f"the process that owns the servers ended while starting them, with {owner.wait()}; its log is beside theirs")
+    raise FirstfaultError(f"the owner of the servers ended while starting them, with {owner.wait()}; see its log")
 
 
 def start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[[str], None]) -> None:
-    """Start the servers as this process's own, wait until they are healthy, register the deployments, and start the worker.
+    """Start the servers as this process's own, wait until they are healthy, register the deployments, start the worker.
 
     Raises:
         FirstfaultError: when one does not become healthy.
@@ -136,7 +136,8 @@ def start_prefect(state: State, port: int, *, owned: bool = False) -> Service:
         "FIRSTFAULT_HOME": str(state.home), "PREFECT_SERVER_UI_API_URL": f"{url}/api",
         **client_environment(state, url, None),
     }
-    return start(state, "prefect", _served("firstfault.flows.server:prefect_server", port), url, environment, owned=owned)
+    command = _served("firstfault.flows.server:prefect_server", port)
+    return start(state, "prefect", command, url, environment, owned=owned)
 
 
 def _start_mlflow(state: State, port: int) -> Service:
@@ -204,7 +205,8 @@ def _last_line(service: Service) -> str:
 def _register(state: State, environment: Mapping[str, str]) -> None:
     files = resources.files("firstfault.flows")
     with resources.as_file(files / "prefect.yaml") as file, resources.as_file(files / "work_pool.json") as template:
-        pool = [*_prefect(), "work-pool", "create", POOL, "--type", "process", "--overwrite", "--base-job-template", str(template)]
+        pool = [*_prefect(), "work-pool", "create", POOL, "--type", "process", "--overwrite"]
+        pool += ["--base-job-template", str(template)]
         deploy = [*_prefect(), "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         for command in (pool, deploy):
             done = subprocess.run(

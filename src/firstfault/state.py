@@ -63,7 +63,7 @@ class State:
         return self.home / "login"
 
     def make(self) -> None:
-        """Make the folder if it isn't there, ignored by git, and close it to other users: recorded values, databases and logs lie in it.
+        """Make the folder if it isn't there, ignored by git, and close it to other users.
 
         Raises:
             FirstfaultError: when it can't be made (full disk, read-only folder).
@@ -76,7 +76,7 @@ class State:
                 gitignore.write_text("*\n")
             store = self.home / "mlflow.db"
             if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
-                store.touch(mode=0o600)                     # SQLite fills it; one that SQLite makes has the rights that the umask gives
+                store.touch(mode=0o600)                     # what SQLite makes itself has the rights of the umask
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
 
