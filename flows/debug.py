@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from firstfault.tasks.ablation import confirm_suspicions
-from firstfault.tasks.data import check_data
-from firstfault.tasks.deployment import check_deployment
-from firstfault.tasks.model import check_model
-from firstfault.tasks.preprocessing import check_preprocessing
-from firstfault.tasks.run import abandon_run, conclude_run, open_run
-from firstfault.tasks.safety import check_safety
-from firstfault.tasks.training import check_training
+from firstfault.tasks.steps import TaskSteps
+from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
-from prefect.states import Completed, Failed, State
+from prefect.states import Cancelled, Completed, Failed, State
 
+from firstfault import debug_run
 from firstfault.check import Depth
 from firstfault.finding import Layer
 from firstfault.report.wording import undecided
-from firstfault.session import RunRef, diagnose, open_subject
-from firstfault.verdict import Verdict, VerdictStatus
-
-TASKS = {
-    Layer.DATA: check_data,
-    Layer.PREPROCESSING: check_preprocessing,
-    Layer.MODEL: check_model,
-    Layer.TRAINING: check_training,
-    Layer.DEPLOYMENT: check_deployment,
-}
+from firstfault.steps import Ended, RunSettings
+from firstfault.verdict import VerdictStatus
 
 
 @flow(name="debug", flow_run_name="debug · {target}", validate_parameters=True)
@@ -42,40 +29,31 @@ def debug(
 ) -> Any:
     """Debug the target that `file.py:name` or `module:name` declares, layer by layer.
 
-    Wraps `firstfault.session.diagnose`. Results: the MLflow experiment named after the target, artifacts
-    of this flow run, and verdict.json and report.html in the state folder. Runs nightly, and on
-    every event `dataset.new` with `dataset` in place of the training data. Locally: `firstfault debug TARGET`.
+    Wraps `firstfault.debug_run.debug`, and returns its verdict and the place of its files. Results: the MLflow experiment named after the
+    target, artifacts of this flow run, and verdict.json and report.html in the state folder. Runs nightly, and on every event
+    `dataset.new` with `dataset` in place of the training data. Locally: `firstfault debug TARGET`, which does the work in a process of its own
+    (`firstfault.flow_run`) and has this flow record it.
 
-    Ends in `Healthy`, in `Faulty: <layer>`, in `Undecided` where a failed check could be neither proven nor refuted, or in
-    `Failed` when firstfault itself failed.
+    Ends in `Healthy`, in `Faulty: <layer>`, in `Undecided` where a failed check could be neither proven nor refuted, in
+    `Cancelled` when it was interrupted, or in `Failed` when firstfault itself failed.
     """
-    run = open_run(target, {"depth": depth, "overrides": overrides or {}, "dataset": dataset, "where": where})
+    steps, told = TaskSteps(), TOLD.get()
+    if told is None:
+        return _final_state(debug_run.debug(RunSettings(target, depth, keep_going, only, dataset, overrides or {}, where), steps))
     try:
-        verdict = conclude_run(run, _diagnose(run, keep_going, only))
-    except BaseException as error:
-        abandon_run(run, error)
-        raise
-    return _final_state(verdict)
+        return _final_state(told.follow(steps))
+    except Interrupted as error:
+        return Cancelled(message=f"interrupted: {error}")
 
 
-def _diagnose(run: RunRef, keep_going: bool, only: Layer | None) -> Verdict:
-    with open_subject(run) as subject:
-        return diagnose(
-            subject, run.depth, keep_going=keep_going, only=only,
-            examine_layer=lambda layer: TASKS[layer](run),
-            confirm_report=lambda report: confirm_suspicions(run, report),
-            evaluate=lambda: check_safety(run),
-        )
-
-
-def _final_state(verdict: Verdict) -> State[Any]:
-    summary = {key: value for key, value in verdict.to_json().items() if key != "layers"}
+def _final_state(ended: Ended) -> State[Any]:
+    verdict, values = ended.verdict, ended.to_json()
     if verdict.status is VerdictStatus.FAULTY:
         names = ", ".join(fault.fault for fault in verdict.faults)
-        return Failed(name=f"Faulty: {verdict.first_faulty_layer}", message=names, data=summary)
+        return Failed(name=f"Faulty: {verdict.first_faulty_layer}", message=names, data=values)
     if verdict.status is VerdictStatus.UNDECIDED:
         names = ", ".join(dict.fromkeys(finding.check for finding in undecided(verdict)))
-        return Failed(name="Undecided", message=names, data=summary)
+        return Failed(name="Undecided", message=names, data=values)
     if verdict.status is VerdictStatus.ERROR:
-        return Failed(message="a check of firstfault crashed", data=summary)
-    return Completed(name="Healthy", data=summary)
+        return Failed(message="a check of firstfault crashed", data=values)
+    return Completed(name="Healthy", data=values)

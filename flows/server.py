@@ -13,7 +13,8 @@ from firstfault.state import State
 def prefect_server() -> AccessGuard:
     """The server, API and UI of the state folder that `FIRSTFAULT_HOME` names, as `prefect server start` starts them.
 
-    Prefect asks for the login itself: on every request but those for its pages, on every WebSocket, and in its UI's form.
+    Prefect asks for the login itself: on every request but those for its pages, on every WebSocket, and in the form of
+    its UI.
     """
     own = os.environ["PREFECT_SERVER_UI_API_URL"].removesuffix("/api")
     os.environ["PREFECT_SERVER_API_AUTH_STRING"] = login_of(State(Path(os.environ["FIRSTFAULT_HOME"])))

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from firstfault.tasks.ablation import run_sweep
-from firstfault.tasks.run import abandon_run, finish_run, open_run
+from firstfault.tasks.steps import TaskSteps
+from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
+from prefect.states import Cancelled
+
+from firstfault import sweep_run
+from firstfault.steps import SweepPlan
 
 
 @flow(name="sweep", flow_run_name="sweep · {target}", validate_parameters=True)
@@ -24,16 +28,17 @@ def sweep(
 ) -> Any:
     """Change a target over several seeds, and compare with the noise between seeds: one thing at a time, a grid, or a tuned search.
 
-    Wraps `firstfault.ablation.sweep`, which explains the parameters. Results: one MLflow run per trial below the sweep's run,
-    tables and a plot as artifacts, and report.html in the state folder. Launched from the UI (deployment `ablation-sweep`), or locally
-    with `firstfault sweep TARGET`. A sweep that was killed or cancelled goes on with `resume`.
+    Wraps `firstfault.sweep_run.sweep`, and returns its result; `firstfault.ablation.sweep` explains the parameters. Results: one MLflow run
+    per trial below the sweep's run, tables and a plot as artifacts, and report.html in the state folder. Launched from the UI (deployment
+    `ablation-sweep`), or locally with `firstfault sweep TARGET`. A sweep that was killed or cancelled goes on with `resume`.
     """
-    run = open_run(target, {"overrides": overrides or {}}, kind="sweep")
-    settings = {"factors": factors, "grid": grid, "tune": tune, "seeds": seeds, "n_trials": trials}
+    steps, told = TaskSteps(), TOLD.get()
+    if told is None:
+        chosen = {"factors": factors, "grid": grid, "tune": tune}
+        lists = {name: tuple(values) if values is not None else None for name, values in chosen.items()}
+        plan = SweepPlan(target, **lists, seeds=seeds, trials=trials, engine=engine, workers=workers, resume=resume, overrides=overrides or {})
+        return dict(sweep_run.sweep(plan, steps).result)
     try:
-        result = run_sweep(run, {**settings, "engine": engine, "jobs": workers, "resume": resume})
-    except BaseException as error:
-        abandon_run(run, error)
-        raise
-    finish_run(run)
-    return result
+        return dict(told.follow(steps).result)
+    except Interrupted as error:
+        return Cancelled(message=f"interrupted: {error}; `resume` goes on with it")

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from firstfault.tasks.outlet import Outlet
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from firstfault import progress
@@ -14,21 +15,22 @@ EVERY_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def progress_artifact(key: str) -> Iterator[None]:
+def progress_artifact(key: str, outlet: Outlet) -> Iterator[None]:
     """Keep a progress artifact named `key` up to date inside the block; it ends at 100 when the block succeeds."""
-    artifact = create_progress_artifact(progress=0.0, key=key, description="begins")
+    artifact = outlet(create_progress_artifact, progress=0.0, key=key, description="begins")
     told = time.monotonic()
 
     def follow(event: progress.Event) -> None:
         nonlocal told
         share = share_of(event)
-        if share is not None and time.monotonic() - told > EVERY_SECONDS:
+        if artifact is not None and share is not None and time.monotonic() - told > EVERY_SECONDS:
             told = time.monotonic()
-            update_progress_artifact(artifact, progress=round(100 * share[0], 1), description=share[1])
+            outlet(update_progress_artifact, artifact_id=artifact, progress=round(100 * share[0], 1), description=share[1])
 
     with progress.listening(follow):
         yield
-    update_progress_artifact(artifact, progress=100.0, description="done")
+    if artifact is not None:
+        outlet(update_progress_artifact, artifact_id=artifact, progress=100.0, description="done")
 
 
 def share_of(event: progress.Event) -> tuple[float, str] | None:

@@ -21,7 +21,12 @@ def answer(*headers, kind="http", path="/api", login=LOGIN, port=4200):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": kind, "path": path, "server": ("127.0.0.1", port), "headers": [(name, value) for name, value in headers]}
+    scope = {
+        "type": kind,
+        "path": path,
+        "server": ("127.0.0.1", port),
+        "headers": [(name, value) for name, value in headers],
+    }
     asyncio.run(AccessGuard(app, login)(scope, None, send))
     return sent
 
@@ -30,20 +35,37 @@ OWN = (b"host", b"127.0.0.1:4200")
 ALLOWED = (b"authorization", HEADER)
 
 
-@pytest.mark.parametrize("headers", [
-    [OWN], [(b"host", b"localhost:4200")], [OWN, (b"origin", b"http://127.0.0.1:4200")], [OWN, (b"origin", b"http://localhost:4200")],
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [OWN],
+        [(b"host", b"localhost:4200")],
+        [OWN, (b"origin", b"http://127.0.0.1:4200")],
+        [OWN, (b"origin", b"http://localhost:4200")],
+    ],
+)
 def test_its_own_address_passes(headers):
     """By number and by name, from its own pages and from clients that are no browser; over WebSockets too."""
     for kind in ("http", "websocket"):
         assert answer(*headers, ALLOWED, kind=kind) == ["passed"]
 
 
-@pytest.mark.parametrize("headers", [
-    [], [(b"host", b"127.0.0.1")], [(b"host", b"127.0.0.1:4201")], [(b"host", b"evil.example:4200")], [(b"host", b"127.0.0.1:4200.evil.example")],
-    [OWN, (b"host", b"evil.example")], [OWN, (b"origin", b"null")], [OWN, (b"origin", b"")], [OWN, (b"origin", b"https://127.0.0.1:4200")],
-    [OWN, (b"origin", b"http://127.0.0.1:4200.evil.example")], [OWN, (b"origin", b"http://127.0.0.1:4200"), (b"origin", b"http://evil.example")],
-])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"host", b"127.0.0.1")],
+        [(b"host", b"127.0.0.1:4201")],
+        [(b"host", b"evil.example:4200")],
+        [(b"host", b"127.0.0.1:4200.evil.example")],
+        [OWN, (b"host", b"evil.example")],
+        [OWN, (b"origin", b"null")],
+        [OWN, (b"origin", b"")],
+        [OWN, (b"origin", b"https://127.0.0.1:4200")],
+        [OWN, (b"origin", b"http://127.0.0.1:4200.evil.example")],
+        [OWN, (b"origin", b"http://127.0.0.1:4200"), (b"origin", b"http://evil.example")],
+    ],
+)
 def test_foreign_hosts_and_origins_are_refused(headers):
     """Whatever looks like its address but isn't, none at all, and two at once; with the login too, and for probes."""
     for path in ("/api", "/health"):
@@ -53,7 +75,9 @@ def test_foreign_hosts_and_origins_are_refused(headers):
     assert closed["type"] == "websocket.close"
 
 
-@pytest.mark.parametrize("value", [None, b"", b"Basic", HEADER + b"=", HEADER[:-1], HEADER.lower(), b"Bearer " + HEADER[6:], b"Basic \xff"])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"Basic", HEADER + b"=", HEADER[:-1], HEADER.lower(), b"Bearer " + HEADER[6:], b"Basic \xff"]
+)
 def test_a_missing_or_wrong_login_is_asked_for(value):
     """With the question that makes a browser ask its user."""
     start, _ = answer(OWN, *([(b"authorization", value)] if value is not None else []))

@@ -25,7 +25,10 @@ def state(tmp_path, monkeypatch):
     state = State(tmp_path / ".firstfault")
     state.services.mkdir(parents=True)
     created = psutil.Process().create_time()
-    write(state, [Service("prefect", os.getpid(), created, OURS, ""), Service("mlflow", os.getpid(), created, OURS_MLFLOW, "")])
+    write(
+        state,
+        [Service("prefect", os.getpid(), created, OURS, ""), Service("mlflow", os.getpid(), created, OURS_MLFLOW, "")],
+    )
     return state
 
 
@@ -35,7 +38,10 @@ def test_a_login_is_made_once(state):
         logins = set(pool.map(login_of, [state] * 16))
     [login] = logins
     assert login_of(state) == login and len(login.partition(":")[2]) >= 32
-    assert stat.S_IMODE(state.login.stat().st_mode) == 0o600 and sorted(path.name for path in state.home.iterdir()) == ["login", "services"]
+    assert stat.S_IMODE(state.login.stat().st_mode) == 0o600 and sorted(path.name for path in state.home.iterdir()) == [
+        "login",
+        "services",
+    ]
 
 
 def test_an_open_login_is_closed(state):
@@ -50,7 +56,9 @@ def test_an_open_login_is_closed(state):
 def test_a_broken_login_is_one_sentence(state, text):
     """It says what must be there, and what helps, without quoting it."""
     state.login.write_text(text)
-    with pytest.raises(FirstfaultError, match=r"login must hold one line, user:password, but does not; delete it") as told:
+    with pytest.raises(
+        FirstfaultError, match=r"login must hold one line, user:password, but does not; delete it"
+    ) as told:
         login_of(state)
     assert "secret" not in str(told.value) and "two words" not in str(told.value)
 
@@ -72,7 +80,11 @@ def test_another_server_keeps_its_own_login(state):
     os.environ.update(theirs)
     log_in(state)
     assert not {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"} & set(os.environ)
-    own = {"PREFECT_API_AUTH_STRING": "their:string", "MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "mine"}
+    own = {
+        "PREFECT_API_AUTH_STRING": "their:string",
+        "MLFLOW_TRACKING_USERNAME": "me",
+        "MLFLOW_TRACKING_PASSWORD": "mine",
+    }
     os.environ.update(own)
     log_in(state)
     assert {name: os.environ[name] for name in (*theirs, *own)} == {**theirs, **own} and not state.login.exists()
@@ -82,6 +94,9 @@ def test_what_is_started_gets_all_of_it(state):
     """URLs and logins, for both servers."""
     user, _, password = login_of(state).partition(":")
     assert client_environment(state, OURS, OURS_MLFLOW) == {
-        "PREFECT_API_URL": f"{OURS}/api", "PREFECT_API_AUTH_STRING": f"{user}:{password}",
-        "MLFLOW_TRACKING_URI": OURS_MLFLOW, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password,
+        "PREFECT_API_URL": f"{OURS}/api",
+        "PREFECT_API_AUTH_STRING": f"{user}:{password}",
+        "MLFLOW_TRACKING_URI": OURS_MLFLOW,
+        "MLFLOW_TRACKING_USERNAME": user,
+        "MLFLOW_TRACKING_PASSWORD": password,
     }

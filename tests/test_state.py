@@ -55,7 +55,7 @@ def test_runs_have_folders_of_their_own_and_stay_out_of_git(tmp_path):
 
 @pytest.mark.parametrize("mode", [None, 0o755, 0o777])
 def test_the_state_is_closed_to_other_users(tmp_path, mode):
-    """A new folder, and one that was open so far, whatever the umask is; so are the run's folder and the store that MLflow fills."""
+    """A new folder, and one that was open so far, whatever the umask is; so are a run's folder and MLflow's store."""
     state, before = State(tmp_path / ".firstfault"), os.umask(0)
     try:
         if mode is not None:

@@ -16,19 +16,22 @@ from firstfault.cli_options import (
     EXIT_BAD_CALL,
     EXIT_FAILED,
     EXIT_FAULTY,
-    EXIT_INTERRUPTED,
+    EXIT_HEALTHY,
     LAST_PORT,
+    BareOption,
     DepthName,
     EngineName,
     JsonOption,
     SetOption,
     TargetArgument,
     exit_code,
+    interrupted,
     pairs_of,
     refuse,
     write_json,
 )
 from firstfault.finding import Layer
+from firstfault.guard import tell
 
 app = typer.Typer(
     name="firstfault",
@@ -49,18 +52,20 @@ def debug(
     where: Annotated[str | None, typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0")] = None,
     set_: SetOption = None,
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
+    bare: BareOption = False,
     json_file: JsonOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the report in a browser")] = False,
 ) -> None:
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
+    from firstfault.check import Depth
     from firstfault.console import watch_debug
+    from firstfault.steps import RunSettings
 
     if where is not None and only is not Layer.MODEL:
         refuse("--where must come with --only model, since only the model layer tests a submodule alone")
-    ended = watch_debug(
-        target, depth=depth.value, keep_going=keep_going, only=only.value if only else None,
-        overrides=pairs_of(set_), dataset=dataset, where=where,
-    )
+    tell(json=str(json_file.absolute()) if json_file else None)
+    settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, pairs_of(set_), where)
+    ended = watch_debug(settings, bare=bare)
     write_json(json_file, ended.verdict.to_json())
     if open_ and ended.report:
         typer.launch(ended.report)
@@ -87,20 +92,23 @@ def run(
     from rich.console import Console
 
     from firstfault.report.terminal import render_verdict
-    from firstfault.script import run_script
+    from firstfault.script import judge_interrupted, run_script
 
+    tell(json=str(json_file.absolute()) if json_file else None)
     watched = run_script(script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "", safety=safety)
     if watched.crash is None and not watched.record.backwards:
         refuse(f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge")
     if watched.record.stopped:
         typer.echo(f"an action ended the training at {watched.record.stopped}", err=True)
-    interrupted = isinstance(watched.crash, KeyboardInterrupt)
-    verdict = watched.verdict(swaps=swaps and not interrupted)
+    struck = isinstance(watched.crash, KeyboardInterrupt)
+    if struck:
+        judge_interrupted(watched)
+    verdict = watched.verdict(swaps=swaps and not struck)
     report = watched.report()
     Console().print(render_verdict(verdict))
     typer.echo(f"report {report}")
     write_json(json_file, verdict.to_json())
-    raise typer.Exit(EXIT_INTERRUPTED if interrupted else exit_code(verdict))
+    raise typer.Exit(interrupted(f"the verdict over what was seen is in {watched.folder}") if struck else exit_code(verdict))
 
 
 @app.command()
@@ -115,20 +123,22 @@ def sweep(
     workers: Annotated[int, typer.Option("--workers", "--jobs", min=1, help="trainings side by side")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the last sweep of this target")] = False,
     set_: SetOption = None,
+    bare: BareOption = False,
     json_file: JsonOption = None,
 ) -> None:
     """Change a target, one thing at a time, by a grid or by a search, and compare with the noise between seeds."""
     from firstfault.console import watch_sweep
+    from firstfault.steps import SweepPlan
 
-    names = [name.strip() for name in factors.split(",")] if factors is not None else None
+    names = tuple(name.strip() for name in factors.split(",")) if factors is not None else None
+    plan = SweepPlan(
+        target, names, tuple(grid) if grid else None, tuple(tune) if tune else None, seeds, trials,
+        engine.value if engine else None, workers, resume, pairs_of(set_),
+    )
     try:
-        result = watch_sweep(
-            target, overrides=pairs_of(set_), factors=names, grid=grid, tune=tune, seeds=seeds, trials=trials,
-            engine=engine.value if engine else None, workers=workers, resume=resume,
-        )
+        result = watch_sweep(plan, bare=bare)
     except KeyboardInterrupt:
-        typer.echo("firstfault: interrupted; the trainings that have ended are kept, and `--resume` goes on with the others", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(interrupted("the trainings that have ended are kept, and `--resume` goes on with the others")) from None
     write_json(json_file, result)
 
 
@@ -256,24 +266,38 @@ def _state_here() -> Any:
 
 
 def main() -> None:
-    """Run the command line; known errors become one sentence and exit code 2."""
+    """Run the command line, with a guard that outlives it where user code is run, and exit."""
+    from firstfault.guard import command_of, guardable, guarded
+
+    arguments = sys.argv[1:]
+    if guardable(arguments):
+        from firstfault.endings import conclude
+
+        sys.exit(guarded(command_line, command_of(arguments), conclude))
+    sys.exit(command_line())
+
+
+def command_line() -> int:
+    """Run the command line in this process, and give its exit code; known errors become one sentence."""
     from firstfault.errors import FirstfaultError
 
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else EXIT_HEALTHY if ended.code is None else EXIT_FAILED
     except FirstfaultError as error:
         typer.echo(f"firstfault: {error}", err=True)
-        sys.exit(EXIT_BAD_CALL)
+        return EXIT_BAD_CALL
     except KeyboardInterrupt:
-        typer.echo("firstfault: interrupted; what was measured is in the run's folder", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        return interrupted("what was measured is in the run's folder")
     except Exception as error:
         if "FIRSTFAULT_TRACEBACK" in os.environ:
             raise
         typer.echo(
             f"firstfault: it failed itself: {type(error).__name__}: {error} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True
         )
-        sys.exit(EXIT_FAILED)
+        return EXIT_FAILED
+    return EXIT_HEALTHY
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def writable_file(path: Path | None) -> Path | None:
 
 TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
+BareOption = Annotated[bool, typer.Option("--bare", help="record no flow run, even where a Prefect server is known")]
 JsonOption = Annotated[Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")]
 
 
@@ -66,6 +67,15 @@ def exit_code(verdict: Verdict) -> int:
     """The exit code that says what the verdict is."""
     known = {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY, "undecided": EXIT_UNDECIDED}
     return known.get(verdict.status.value, EXIT_FAILED)
+
+
+def interrupted(kept: str) -> int:
+    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, it is the guard that says so."""
+    from firstfault.guard import is_guarded
+
+    if not is_guarded():
+        typer.echo(f"firstfault: interrupted; {kept}", err=True)
+    return EXIT_INTERRUPTED
 
 
 def refuse(sentence: str) -> NoReturn:

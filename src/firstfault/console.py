@@ -1,42 +1,33 @@
-"""A flow run for a person in a terminal: what it needs is found first, it is shown while it runs, and its end is told."""
+"""A run for a person in a terminal: what it needs is found first, it is shown while it runs, and its end is told."""
 
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from firstfault import progress
+from firstfault import guard, progress
 from firstfault.errors import FirstfaultError
-from firstfault.live_view import Ended, View
+from firstfault.live_view import View
 from firstfault.login import how_to_log_in, is_own, log_in
 from firstfault.processes import private_files
 from firstfault.state import State, configure_environment, state_for
+from firstfault.steps import Ended, RunSettings, Steps, SweepPlan, Swept
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
+UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, and PREFECT_API_URL names another"
 
 
 @private_files()
-def watch_debug(
-    target: str,
-    *,
-    depth: str,
-    keep_going: bool,
-    only: str | None,
-    overrides: Mapping[str, str],
-    dataset: str | None,
-    where: str | None = None,
-    console: Console | None = None,
-) -> Ended:
-    """Run the flow `debug` in this process, show it, and return how it ended.
+def watch_debug(settings: RunSettings, *, bare: bool = False, console: Console | None = None) -> Ended:
+    """Debug a target in this process, show it, and return how it ended. With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
         FirstfaultError: for a bad target, or a server that does not answer.
@@ -44,62 +35,73 @@ def watch_debug(
     from firstfault.session import locate, preflight
 
     console = console or Console()
-    place = locate(target)
+    dataset = settings.dataset
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
-    with _quiet(console), console.status("loading the target") if console.is_terminal else nullcontext():
-        name = preflight(place, overrides, chosen, where).name
-        state = _enter(place)
-        _with_prefect(state)
-    view = View(console, f"{name}, {where} alone" if where else name)
-    with _told_when_interrupted(view), _quiet(console), progress.listening(view), view:
-        from firstfault.flows.debug import debug
+    settings = replace(settings, target=locate(settings.target), dataset=chosen)
+    with _quiet(console):
+        with console.status("loading the target") if console.is_terminal else nullcontext():
+            guard.tell(home=str(_state_of(settings.target).home))
+            name = preflight(settings.target, settings.overrides, chosen, settings.where).name
+            state = _enter(settings.target)
+        view = View(console, f"{name}, {settings.where} alone" if settings.where else name)
+        with _told_when_interrupted(view), _steps("debug", settings.to_json(), state, bare) as steps, progress.listening(view), view:
+            from firstfault.debug_run import debug
 
-        with _told_when_full(state):
-            final = debug(
-                place, depth=depth, keep_going=keep_going, only=only, dataset=chosen, overrides=dict(overrides), where=where,
-                return_state=True,
-            )
-            if view.ended is None:
-                _raise(final)
-    return _show_end(console, view)
+            with _told_when_full(state):
+                ended = debug(settings, steps)
+    _show_end(console, ended, recorded=not bare)
+    return ended
 
 
 @private_files()
-def watch_sweep(target: str, *, overrides: Mapping[str, str], **settings: Any) -> dict[str, Any]:
-    """Run the flow `sweep` in this process, show it, and return its table; `settings` are the flow's parameters.
+def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
+    """Run a sweep in this process, show it, and return its table. With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
-        FirstfaultError: for a bad target or bad settings, or a server that does not answer.
+        FirstfaultError: for a bad target or a bad plan, or a server that does not answer.
     """
     from firstfault.ablation.plan import expect
     from firstfault.report.sweep_terminal import show_sweep
     from firstfault.session import locate, preflight
 
     console = Console()
-    place = locate(target)
+    plan = replace(plan, target=locate(plan.target))
     with _quiet(console):
-        expect(settings)
-        name = preflight(place, overrides).name
-        state = _enter(place)
-        _with_prefect(state)
-    view = View(console, name, layers=(), doing="ablating")
-    with _quiet(console), progress.listening(view), view:
-        from firstfault.flows.sweep import sweep
+        expect(plan.to_json())
+        guard.tell(home=str(_state_of(plan.target).home))
+        name = preflight(plan.target, plan.overrides).name
+        state = _enter(plan.target)
+        view = View(console, name, layers=(), doing="ablating")
+        with _steps("sweep", plan.to_json(), state, bare) as steps, progress.listening(view), view:
+            from firstfault.sweep_run import sweep
 
-        with _told_when_full(state):
-            final = sweep(place, overrides=dict(overrides), **settings, return_state=True)
-            if not final.is_completed():
-                _raise(final)
-    result: dict[str, Any] = final.result()
-    show_sweep(console, result)
-    return result
+            with _told_when_full(state):
+                swept: Swept = sweep(plan, steps)
+    show_sweep(console, swept.result)
+    if not bare:
+        _show_flow_run(console, swept.flow_url, _state_of(plan.target))
+    return dict(swept.result)
 
 
-def _enter(place: str) -> State:
+def _steps(flow: str, parameters: Mapping[str, Any], state: State, bare: bool) -> Any:
+    """How the steps of a run are carried out: recorded by a flow run, where a server is known."""
+    from firstfault.flow_run import Recorded, api_for_a_run
+
+    api = None if bare else api_for_a_run(state)
+    return nullcontext(Steps()) if api is None else Recorded(flow, parameters, api, state)
+
+
+def _state_of(place: str) -> State:
     from firstfault.target_file import is_path, split_spec
 
     path = split_spec(place)[0]
-    state = state_for(Path(path).parent if is_path(path) else Path.cwd())
+    return state_for(Path(path).parent if is_path(path) else Path.cwd())
+
+
+def _enter(place: str) -> State:
+    from firstfault.tracking.runs import expect_store
+
+    state = _state_of(place)
     try:
         state.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,18 +114,19 @@ def _enter(place: str) -> State:
         )
     configure_environment(state)
     log_in(state)
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    expect_store(state)
     return state
 
 
 @contextmanager
 def _told_when_interrupted(view: View) -> Iterator[None]:
-    """Say after Ctrl-C where the files of a run are."""
+    """Say after Ctrl-C where the files of a run are; where a guard waits, it is the guard that says so."""
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"what was measured is in {view.folder}" if view.folder else "nothing was measured yet"
-        Console(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
+        if not guard.is_guarded():
+            kept = f"what was measured is in {view.folder}" if view.folder else "nothing was measured yet"
+            Console(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
         raise
 
 
@@ -140,59 +143,20 @@ def _told_when_full(state: State) -> Iterator[None]:
         ) from error
 
 
-def _with_prefect(state: State) -> None:
-    """Start or find the Prefect server while the heavy libraries are imported."""
-    from firstfault.services import prefect_for_a_run
-
-    failures: list[Exception] = []
-
-    def find() -> None:
-        try:
-            os.environ["PREFECT_API_URL"] = prefect_for_a_run(state)
-        except Exception as error:
-            failures.append(error)
-
-    finder = threading.Thread(target=find, daemon=True)
-    finder.start()
-    import mlflow  # noqa: F401
-    import torch  # noqa: F401
-
-    finder.join()
-    if failures:
-        raise failures[0]
-
-
-def _raise(final: Any) -> None:
-    error = final.result(raise_on_failure=False)
-    if isinstance(error, BaseException):
-        raise error
-    raise FirstfaultError(f"the flow ended without a verdict, in the state {final.name}: {final.message}")
-
-
-def _show_end(console: Console, view: View) -> Ended:
+def _show_end(console: Console, ended: Ended, *, recorded: bool) -> None:
     from firstfault.report.terminal import render_verdict
 
-    ended = view.ended
-    if ended is None:
-        raise FirstfaultError("the flow ended without a verdict")
     console.print(render_verdict(ended.verdict))
-    console.print(f"report   {ended.report or 'could not be written'}", soft_wrap=True, highlight=False)
-    console.print(f"MLflow   {_mlflow_place(ended)}", soft_wrap=True, highlight=False)
-    api = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
-    console.print(f"Prefect  {api}/runs/flow-run/{ended.verdict.prefect_flow_run_id}", soft_wrap=True, highlight=False)
-    state = State(Path(ended.folder).parent.parent)
-    if is_own(state, api):
+    console.print(f"report   {ended.report or 'could not be written'}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"MLflow   {ended.mlflow}", soft_wrap=True, highlight=False, markup=False)
+    if recorded:
+        _show_flow_run(console, ended.flow_url, State(Path(ended.folder).parent.parent))
+
+
+def _show_flow_run(console: Console, url: str | None, state: State) -> None:
+    console.print(f"Prefect  {url or UNRECORDED}", soft_wrap=True, highlight=False, markup=False)
+    if url is not None and is_own(state, url):
         console.print(f"log in   {how_to_log_in(state)}", soft_wrap=True, highlight=False, markup=False)
-    return ended
-
-
-def _mlflow_place(ended: Ended) -> str:
-    from firstfault.tracking.links import server_url
-
-    state = State(Path(ended.folder).parent.parent)
-    server = server_url(state, state.mlflow_uri)
-    run = f"run {ended.verdict.mlflow_run_id}"
-    return f"{server} ({run})" if server else f"{state.mlflow_uri} ({run}; `firstfault up` serves it)"
 
 
 @contextmanager
@@ -202,7 +166,7 @@ def _quiet(console: Console) -> Iterator[None]:
     own = logging.getLogger("firstfault")
     own.addHandler(handler)
     own.propagate = False
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True):              # recorded, since MLflow turns some of its own on again
         warnings.simplefilter("ignore")
         try:
             yield
@@ -217,4 +181,4 @@ class _Lines(logging.Handler):
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.console.print(f"! {record.getMessage()}", style="yellow", markup=False, highlight=False)
+        self.console.print(f"! {record.getMessage()}", style="yellow", markup=False, highlight=False, soft_wrap=True)

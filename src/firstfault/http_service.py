@@ -61,8 +61,8 @@ def serving(subject: Any) -> Iterator[Endpoint]:
     command, environment = scoring_server(packaged(subject), HOST, port, login)
     with private_log(log) as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, umask=PRIVATE, env=environment,
-            preexec_fn=ends_with_us(),
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, umask=PRIVATE,
+            env=environment, preexec_fn=ends_with_us(),
         )
     try:
         _wait(process, f"http://{HOST}:{port}/health", log)
@@ -140,16 +140,16 @@ def measure(endpoint: Endpoint, good: Any, malformed: dict[str, Any]) -> Answers
         code = _post(endpoint, good)
         seconds.append(time.perf_counter() - started)
         if code != 200:
-            raise Missing(f"nothing answers at {endpoint.url}" if code == UNANSWERED else f"the served process refuses a good request with {code}")
+            refused = f"the served process refuses a good request with {code}"
+            raise Missing(f"nothing answers at {endpoint.url}" if code == UNANSWERED else refused)
     p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
     return Answers((p50, p95, p99), {name: _post(endpoint, body) for name, body in malformed.items()})
 
 
 def _post(endpoint: Endpoint, body: Any) -> int:
     login = {"Authorization": header(endpoint.login)} if endpoint.login else {}
-    request = urllib.request.Request(
-        endpoint.url, data=json.dumps(body).encode(), headers={"Content-Type": "application/json", **login}, method="POST"
-    )
+    headers = {"Content-Type": "application/json", **login}
+    request = urllib.request.Request(endpoint.url, data=json.dumps(body).encode(), headers=headers, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             return int(response.status)

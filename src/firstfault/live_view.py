@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group
@@ -15,21 +14,11 @@ from rich.text import Text
 
 from firstfault import progress
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
-from firstfault.verdict import Verdict
 
 MARKS = {
     Status.PASS: ("✓", "green"), Status.WARN: ("!", "yellow"), Status.FAIL: ("✗", "bold red"),
     Status.ERROR: ("E", "magenta"), Status.SKIPPED: ("–", "dim"),
 }
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a debug run ended: its verdict, and where its files are."""
-
-    verdict: Verdict
-    folder: str
-    report: str | None
 
 
 class View:
@@ -40,7 +29,6 @@ class View:
         self.reports: dict[Layer, LayerReport] = {}
         self.running: Layer | None = None
         self.text = ""
-        self.ended: Ended | None = None
         self.folder: str | None = None
         self.started = time.perf_counter()
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=8, transient=True)
@@ -72,8 +60,6 @@ class View:
             case progress.LayerEnded(report):
                 self.reports[report.layer], self.running = report, None
                 self._line(f"{MARKS[report.status][0]} {report.layer} {report.seconds:.1f} s")
-            case progress.Concluded(verdict, folder, report_file):
-                self.ended = Ended(verdict, folder, report_file)
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:

@@ -1,4 +1,4 @@
-"""The login of firstfault's own servers: made once, kept in the state folder, and handed to those clients that talk to these servers."""
+"""The login of firstfault's own servers: made once, kept in the state folder, handed to their clients only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def login_of(state: State) -> str:
         raise FirstfaultError(f"{state.login} must be a readable file with the login, but: {error}") from None
     user, _, password = login.partition(":")
     if not user or not password or len(login.split()) != 1:
-        raise FirstfaultError(f"{state.login} must hold one line, user:password, but does not; delete it, and a new one is made")
+        raise FirstfaultError(
+            f"{state.login} must hold one line, user:password, but does not; delete it, and a new one is made"
+        )
     return login
 
 
@@ -47,7 +49,10 @@ def _make(path: Path) -> None:
 
 def how_to_log_in(state: State) -> str:
     """What to enter in a browser at the state's servers."""
-    return f"with the line in {state.login}: Prefect asks for all of it, MLflow for the user before and the password after its colon"
+    return (
+        f"with the line in {state.login}: Prefect asks for all of it, "
+        "MLflow for the user before and the password after its colon"
+    )
 
 
 def header(login: str) -> str:

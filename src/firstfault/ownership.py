@@ -1,7 +1,8 @@
-"""What lets processes end with the one that started them, however that ends: a mark in their environment, and a warden that outlives the owner.
+"""What lets processes end with the one that started them, however that ends: a mark in their environment, and a warden.
 
-The owner holds one end of a pipe, the warden the other. When the owner ends, by a signal too that it can't catch, the warden reads the pipe's end,
-and ends every process that carries the owner's mark: children of children too, in whatever session or process group.
+The owner holds one end of a pipe, the warden the other. When the owner ends, by a signal too that it can't catch, the
+warden reads the pipe's end, and ends every process that carries the owner's mark: children of children too, in whatever
+session or process group.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def family(mark: str) -> list[Any]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+            marked = process.pid != os.getpid() and process.environ().get(MARK) == mark
+            if marked and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
@@ -62,10 +64,11 @@ def _signal(mark: str, number: signal.Signals) -> int:
 
 
 def start_warden(mark: str) -> subprocess.Popen[bytes]:
-    """Start the process that ends the family when this one has ended; its standard input is the pipe that must stay open."""
+    """Start the process that ends the family when this one has ended; its standard input is the pipe to keep open."""
     return subprocess.Popen(
-        [sys.executable, "-m", "firstfault.ownership", mark], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True, env={key: value for key, value in os.environ.items() if key != MARK},
+        [sys.executable, "-m", "firstfault.ownership", mark], stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env={key: value for key, value in os.environ.items() if key != MARK},
     )
 
 

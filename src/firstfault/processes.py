@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -25,7 +26,9 @@ OWNER = "owner"
 """The service that owns the others."""
 SERVERS = {"prefect", "mlflow", "worker"}
 """What `firstfault up` starts."""
-NOT_INHERITED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
+NOT_INHERITED = (
+    "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH",
+)
 """Where the user's own Prefect server is, and how he gets in there: none of our servers' business."""
 PRIVATE = 0o077
 """The umask of what is started: its logs, databases and results are for this user alone."""
@@ -64,6 +67,17 @@ def answers(url: str, timeout: float = 3.0) -> bool:
         with urllib.request.urlopen(url, timeout=timeout) as response:
             return bool(200 <= response.status < 300)
     except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def responds(url: str, timeout: float = 5.0) -> bool:
+    """Whether a GET of `url` gives any answer of HTTP within `timeout` seconds, be it a refusal."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (urllib.error.URLError, OSError, ValueError, http.client.HTTPException):
         return False
 
 
@@ -109,7 +123,8 @@ def start(
     with private_log(log) as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=not owned, umask=PRIVATE,
-            env={**inherited, **environment}, cwd=state.home.parent, preexec_fn=ends_with_us(signal.SIGTERM) if owned else None,
+            env={**inherited, **environment}, cwd=state.home.parent,
+            preexec_fn=ends_with_us(signal.SIGTERM) if owned else None,
         )
     service = _service(name, process.pid, url, log)
     write(state, [*(other for other in read(state) if other.name != name), service])
@@ -136,7 +151,7 @@ def private_log(path: Path) -> IO[bytes]:
 def private_files() -> Iterator[None]:
     """Make what this process and its children write in the block readable for this user alone.
 
-    For firstfault's own commands: the umask is the whole process's, so a library must not set it around code of the user's.
+    For firstfault's own commands: the umask is the whole process's, so a library must not set it around a user's code.
     """
     before = os.umask(PRIVATE)
     try:

@@ -6,12 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from firstfault.finding import Finding, Layer, LayerReport
-
-if TYPE_CHECKING:
-    from firstfault.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -86,16 +82,7 @@ class RunOpened:
     mlflow_run_id: str | None
 
 
-@dataclass(frozen=True)
-class Concluded:
-    """A debug run has its verdict; `report` is the path of the HTML report."""
-
-    verdict: Verdict
-    folder: str
-    report: str | None
-
-
-Event = RunOpened | Concluded | LayerStarted | CheckStarted | Found | LayerEnded | Step | Checkpointed | SafetyJudged
+Event = RunOpened | LayerStarted | CheckStarted | Found | LayerEnded | Step | Checkpointed | SafetyJudged
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

@@ -6,16 +6,21 @@ import importlib.util
 import os
 import runpy
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from firstfault import guard
 from firstfault.errors import TargetError
 
 if TYPE_CHECKING:
     from firstfault.probe.watch import Watch
     from firstfault.target import Safety
+
+_judging = threading.Lock()
 
 
 def run_script(
@@ -46,14 +51,17 @@ def run_script(
     state = state_for(Path.cwd())
     folder = state.new_run()
     name = script if module else path.stem
+    guard.tell(folder=str(folder), target=script, doing="training")
     root = Path.cwd() if module else path.parent
     watched = Watch(name, folder, every=every, sinks=sinks_named(sinks), root=root, actions=actions, safety=judged)
     before, process = (sys.argv, sys.path[:]), os.getpid()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))
     try:
-        with watched:
+        with guard.last_words(partial(_judge_record, watched)), watched:
             _run(script, module)
+    except guard.Ended:
+        watched.crash = KeyboardInterrupt()
     except SystemExit as left:
         if left.code not in (None, 0):
             print(f"{name} left with {left.code}", file=sys.stderr)     # noqa: T201 (the script's own stderr)
@@ -64,6 +72,20 @@ def run_script(
             os._exit(0)
         sys.argv, sys.path[:] = before
     return watched
+
+
+def judge_interrupted(watched: Watch) -> None:
+    """Write the verdict over what was seen before the end was asked for: by the record at once, and then by what can be tried on the model."""
+    _judge_record(watched)
+    watched.verdict(swaps=False)
+    watched.report()
+
+
+def _judge_record(watched: Watch) -> None:
+    """By the record alone: the script's own thread may still train the model."""
+    with _judging:
+        watched.verdict_of_record()
+        watched.report()
 
 
 def _safety(spec: str) -> Safety:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
-from firstfault.errors import FirstfaultError, PrerequisiteError
-from firstfault.login import client_environment, header, log_in, login_of
+from firstfault.errors import FirstfaultError
+from firstfault.login import client_environment, header, login_of
 from firstfault.ownership import end_family, mark_of
 from firstfault.processes import (
     HOST,
@@ -27,19 +27,16 @@ from firstfault.processes import (
     Service,
     answers,
     expect_free,
-    free_port,
     private_files,
     private_log,
     read,
     running,
     start,
-    write,
 )
 from firstfault.state import State
 
 POOL = "firstfault"
 START_SECONDS = 120.0
-IDLE_SECONDS = 300.0
 
 
 def healthy(service: Service) -> bool:
@@ -91,8 +88,8 @@ def _start_owner(state: State, prefect_port: int, mlflow_port: int) -> subproces
     command = [sys.executable, "-m", "firstfault.supervisor", str(state.home), str(prefect_port), str(mlflow_port)]
     with private_log(state.services / f"{OWNER}.log") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True, umask=PRIVATE,
-            cwd=state.home.parent,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+            umask=PRIVATE, cwd=state.home.parent,
         )
 
 
@@ -107,11 +104,11 @@ def _follow(owner: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
             if "failed" in event:
                 raise FirstfaultError(event["failed"])
             say(event["say"])
-    raise FirstfaultError(f"the process that owns the servers ended while starting them, with {owner.wait()}; its log is beside theirs")
+    raise FirstfaultError(f"the owner of the servers ended while starting them, with {owner.wait()}; see its log")
 
 
 def start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[[str], None]) -> None:
-    """Start the servers as this process's own, wait until they are healthy, register the deployments, and start the worker.
+    """Start the servers as this process's own, wait until they are healthy, register the deployments, start the worker.
 
     Raises:
         FirstfaultError: when one does not become healthy.
@@ -139,7 +136,8 @@ def start_prefect(state: State, port: int, *, owned: bool = False) -> Service:
         "FIRSTFAULT_HOME": str(state.home), "PREFECT_SERVER_UI_API_URL": f"{url}/api",
         **client_environment(state, url, None),
     }
-    return start(state, "prefect", _served("firstfault.flows.server:prefect_server", port), url, environment, owned=owned)
+    command = _served("firstfault.flows.server:prefect_server", port)
+    return start(state, "prefect", command, url, environment, owned=owned)
 
 
 def _start_mlflow(state: State, port: int) -> Service:
@@ -153,7 +151,7 @@ def _served(factory: str, port: int) -> list[str]:
 
 
 def down(state: State) -> list[Service]:
-    """Stop exactly what `up` (or a debug run) started for this state; what was stopped."""
+    """Stop exactly what `up` started for this state; what was stopped."""
     noted = [service for service in reversed(read(state)) if service.alive]
     for owner in (service for service in read(state) if service.name == OWNER):
         _end_owner(owner)
@@ -187,54 +185,6 @@ def _end(service: Service) -> None:
             process.kill()
 
 
-def prefect_for_a_run(state: State) -> str:
-    """The API URL for a debug run: the user's server, the one that is up, or a new one in the background.
-
-    The new one outlives the run, so that later runs start at once, and stops itself after some idle minutes.
-
-    Raises:
-        PrerequisiteError: when `PREFECT_API_URL` is set but does not answer.
-    """
-    if url := os.environ.get("PREFECT_API_URL"):
-        if not answers(f"{url.rstrip('/')}/health"):
-            raise PrerequisiteError(f"Prefect must answer at {url}, but it does not; start it, or unset PREFECT_API_URL")
-        return url
-    state.services.mkdir(parents=True, exist_ok=True)
-    (state.services / f"client.{os.getpid()}").touch()
-    known = running(state).get("prefect")
-    if known is None:
-        known = start_prefect(state, free_port())
-        _start_keeper(state)
-    _wait_for(known, lambda: healthy(known))
-    log_in(state)
-    return f"{known.url}/api"
-
-
-def _start_keeper(state: State) -> None:
-    start(state, "keeper", [sys.executable, "-m", "firstfault.services", str(state.home)], None, {})
-
-
-def keep(state: State, idle_seconds: float = IDLE_SECONDS) -> None:
-    """Wait until no debug run has used the background server for `idle_seconds`; then stop it."""
-    import psutil
-
-    last = time.monotonic()
-    while time.monotonic() - last < idle_seconds:
-        time.sleep(5)
-        for note in state.services.glob("client.*"):
-            if psutil.pid_exists(int(note.suffix[1:])):
-                last = time.monotonic()
-            else:
-                note.unlink(missing_ok=True)
-                last = time.monotonic()
-        if "prefect" not in running(state):
-            return
-    if "worker" not in running(state):
-        others = [service for service in read(state) if service.name != "keeper"]
-        write(state, others)
-        down(state)
-
-
 def _wait_for(service: Service, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -255,7 +205,8 @@ def _last_line(service: Service) -> str:
 def _register(state: State, environment: Mapping[str, str]) -> None:
     files = resources.files("firstfault.flows")
     with resources.as_file(files / "prefect.yaml") as file, resources.as_file(files / "work_pool.json") as template:
-        pool = [*_prefect(), "work-pool", "create", POOL, "--type", "process", "--overwrite", "--base-job-template", str(template)]
+        pool = [*_prefect(), "work-pool", "create", POOL, "--type", "process", "--overwrite"]
+        pool += ["--base-job-template", str(template)]
         deploy = [*_prefect(), "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         for command in (pool, deploy):
             done = subprocess.run(
@@ -281,7 +232,3 @@ def _worker_online(prefect_url: str, login: str) -> bool:
 
 def _prefect() -> list[str]:
     return [sys.executable, "-m", "prefect"]
-
-
-if __name__ == "__main__":
-    keep(State(Path(sys.argv[1])))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from firstfault import progress
+from firstfault import guard, progress
 from firstfault.check import Depth, run_checks
 from firstfault.errors import USER_ERRORS, Missing, TargetError, UserCodeError
 from firstfault.finding import LADDER, Layer, LayerReport
@@ -55,8 +55,10 @@ def preflight(
     """
     from firstfault.preflight import expect_workable
 
+    guard.tell(doing="loading")
     target = _load(spec, overrides or {}, dataset)
     expect_workable(target, where)
+    guard.tell(target=target.name, doing=Layer.DATA.value)
     built: dict[str, Any] = {}
     with contextlib.suppress(Missing, UserCodeError):       # which is a finding of the run
         if target.data is not None:

@@ -13,6 +13,12 @@ from firstfault.errors import FirstfaultError
 
 logger = logging.getLogger(__name__)
 FOLDER = ".firstfault"
+MLFLOW_MANNERS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""A server of MLflow that is gone holds nobody up for long, and its addresses stay out of what is printed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class State:
         return self.home / "login"
 
     def make(self) -> None:
-        """Make the folder if it isn't there, ignored by git, and close it to other users: recorded values, databases and logs lie in it.
+        """Make the folder if it isn't there, ignored by git, and close it to other users.
 
         Raises:
             FirstfaultError: when it can't be made (full disk, read-only folder).
@@ -70,7 +76,7 @@ class State:
                 gitignore.write_text("*\n")
             store = self.home / "mlflow.db"
             if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
-                store.touch(mode=0o600)                     # SQLite fills it; one that SQLite makes has the rights that the umask gives
+                store.touch(mode=0o600)                     # what SQLite makes itself has the rights of the umask
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
 
@@ -129,8 +135,7 @@ def configure_environment(state: State) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": state.mlflow_uri,
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+        **MLFLOW_MANNERS,
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "FIRSTFAULT_HOME": str(state.home),
         "YDATA_PROFILING_NO_ANALYTICS": "True",

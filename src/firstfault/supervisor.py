@@ -1,4 +1,4 @@
-"""The one process that owns the servers of `firstfault up`: it starts them, and they end with it, or when their state folder is gone."""
+"""The process that owns the servers of `firstfault up`: they end with it, and it ends when the state folder is gone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.5
 
 
 def own(state: State, prefect_port: int, mlflow_port: int) -> None:
-    """Start the servers, tell on standard output how that goes, and stay until the state no longer notes this process as the owner."""
+    """Start the servers, tell on standard output how that goes, and stay while the state notes this as the owner."""
     me = this_process(OWNER, state)
     os.environ[MARK] = mark_of(me.pid, me.created)
     warden = start_warden(os.environ[MARK])

@@ -91,6 +91,12 @@ class Fault:
         """This fault as JSON values."""
         return plain(asdict(self))  # type: ignore[no-any-return]
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Fault:
+        """The fault that `to_json` wrote."""
+        swap = Swap(**values["swap"]) if values.get("swap") else None
+        return cls(**{**values, "layer": Layer(values["layer"]), "evidence": tuple(values["evidence"]), "swap": swap})
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -126,6 +132,18 @@ class Verdict:
             "prefect_flow_run_id": self.prefect_flow_run_id,
             "seconds": round(self.seconds, 3),
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Verdict:
+        """The verdict that `to_json` wrote; it holds no outcomes beside those that the faults tell."""
+        return cls(
+            target=values["target"],
+            status=VerdictStatus(values["status"]),
+            faults=tuple(map(Fault.from_json, values["faults"])),
+            layers=tuple(map(LayerReport.from_json, values["layers"])),
+            seconds=values["seconds"],
+            **{name: values.get(name) for name in ("safety", "mlflow_run_id", "prefect_flow_run_id")},
+        )
 
 
 def schema() -> dict[str, Any]:

@@ -23,8 +23,22 @@ PREFECT_API_AUTH_STRING = "{THEIRS}"
 PREFECT_SERVER_API_AUTH_STRING = "{THEIRS}"
 PREFECT_SERVER_CORS_ALLOWED_ORIGINS = "*"
 """
-CHROMIUM = next((place for place in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(place).exists()), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+CHROMIUM = next(
+    (
+        place
+        for place in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+        if Path(place).exists()
+    ),
+    None,
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -58,10 +72,19 @@ class Up:
 
     def run(self, *arguments, **variables):
         """Run the command line in the project, without what other tests set."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
+        }
         return subprocess.run(
-            [sys.executable, "-m", "firstfault.cli", *map(str, arguments)], cwd=self.folder,
-            env={**kept, "HOME": str(self.folder / "home"), **variables}, capture_output=True, text=True, timeout=300, check=False,
+            [sys.executable, "-m", "firstfault.cli", *map(str, arguments)],
+            cwd=self.folder,
+            env={**kept, "HOME": str(self.folder / "home"), **variables},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
     def request(self, url, body=None, **headers):
@@ -143,7 +166,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--host-resolver-rules=MAP evil.example 127.0.0.1"])
+        browser = browsers.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS, "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+        )
         yield browser
         browser.close()
 
@@ -153,7 +178,8 @@ def page(browser, up):
     """A page of the servers' owner, logged in at Prefect's form, and with the answer to MLflow's question."""
     user, _, password = up.login.partition(":")
     context = browser.new_context(
-        viewport={"width": 1440, "height": 1000}, http_credentials={"username": user, "password": password, "origin": up.mlflow}
+        viewport={"width": 1440, "height": 1000},
+        http_credentials={"username": user, "password": password, "origin": up.mlflow},
     )
     page = context.new_page()
     page.goto(f"{up.prefect}/deployments")

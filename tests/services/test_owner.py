@@ -18,7 +18,10 @@ def processes_of(project):
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("FIRSTFAULT_HOME") == str(project.home) and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.environ().get("FIRSTFAULT_HOME") == str(project.home)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(process)
     return found
 
@@ -41,7 +44,7 @@ def kill_the_owner(project):
 def delete_the_state(project):
     """As CI does with its scratch folders."""
     shutil.rmtree(project.home, ignore_errors=True)
-    shutil.rmtree(project.home, ignore_errors=True)          # a database may have been written again meanwhile
+    shutil.rmtree(project.home, ignore_errors=True)  # a database may have been written again meanwhile
 
 
 def delete_the_state_and_kill_the_owner(project):
@@ -59,7 +62,11 @@ def test_nothing_outlives_the_owner_or_the_state(new_project, await_that, end):
     ended = project.run(*project.arguments)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     project.launch("debug/nightly")
-    await_that(lambda: [process for process in processes_of(project) if "prefect.engine" in " ".join(process.cmdline())], 90)
+    await_that(
+        lambda: [process for process in processes_of(project) if "prefect.engine" in " ".join(process.cmdline())], 90
+    )
     assert len(processes_of(project)) >= 5 and accepts(project.port) and accepts(project.mlflow_port)
     end(project)
-    await_that(lambda: not processes_of(project) and not accepts(project.port) and not accepts(project.mlflow_port), LIMIT)
+    await_that(
+        lambda: not processes_of(project) and not accepts(project.port) and not accepts(project.mlflow_port), LIMIT
+    )

@@ -44,13 +44,17 @@ def test_up_says_where_everything_is(up):
     assert up.prefect in up.printed and up.mlflow in up.printed
     lines = up.run("status").stdout.splitlines()
     assert [line.split()[:2] for line in lines[:-1]] == [["prefect", "healthy"], ["mlflow", "healthy"], ["worker", "healthy"]]
-    assert lines[-1].startswith("log in") and str(up.home / "login") in lines[-1] and str(up.home / "login") in up.printed
+    login = str(up.home / "login")
+    assert lines[-1].startswith("log in") and login in lines[-1] and login in up.printed
 
 
 EVIL = {"Origin": "http://evil.example"}
 FOREIGN = {
-    "a page of another site": EVIL, "a page of another port": {"Origin": "http://127.0.0.1:9"}, "a file": {"Origin": "null"},
-    "a name that is bound to this machine": {"Host": "evil.example"}, "another port's name": {"Host": "127.0.0.1:9"},
+    "a page of another site": EVIL,
+    "a page of another port": {"Origin": "http://127.0.0.1:9"},
+    "a file": {"Origin": "null"},
+    "a name that is bound to this machine": {"Host": "evil.example"},
+    "another port's name": {"Host": "127.0.0.1:9"},
 }
 """Requests as a browser sends them for somebody else."""
 
@@ -60,7 +64,10 @@ def requests_of_an_attack(up):
     nightly = up.ask("deployments/name/debug/nightly")["id"]
     return [
         (f"{up.prefect}/api/deployments/filter", {}),
-        (f"{up.prefect}/api/deployments/{nightly}/create_flow_run", {"job_variables": {"command": f"touch {up.folder / 'pwned'}"}}),
+        (
+            f"{up.prefect}/api/deployments/{nightly}/create_flow_run",
+            {"job_variables": {"command": f"touch {up.folder / 'pwned'}"}},
+        ),
         (f"{up.prefect}/api/admin/settings", None),
         (f"{up.mlflow}/api/2.0/mlflow/experiments/search", {"max_results": 5}),
         (f"{up.mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=5", None),
@@ -86,14 +93,23 @@ def test_without_the_login_nothing_is_told_or_changed(up):
 
 
 def test_a_run_cannot_name_what_the_worker_executes(up):
-    """With the login too: neither command, environment nor folder of a run or a deployment is a variable of the work pool."""
+    """With the login too: command, environment and folder of a run are no variables of the work pool."""
     nightly = up.ask("deployments/name/debug/nightly")["id"]
     login = {"Authorization": "Basic " + base64.b64encode(up.login.encode()).decode()}
-    for variables in ({"command": f"touch {up.folder / 'pwned'}"}, {"env": {"PYTHONSTARTUP": "x.py"}}, {"env.PATH": "/tmp"}, {"working_dir": "/"}):
-        status, text = up.request(f"{up.prefect}/api/deployments/{nightly}/create_flow_run", {"job_variables": variables}, **login)
-        assert status == 422 and "job_variables" not in up.ask(f"deployments/{nightly}")["job_variables"], text
+    for variables in (
+        {"command": f"touch {up.folder / 'pwned'}"},
+        {"env": {"PYTHONSTARTUP": "x.py"}},
+        {"env.PATH": "/tmp"},
+        {"working_dir": "/"},
+    ):
+        status, text = up.request(
+            f"{up.prefect}/api/deployments/{nightly}/create_flow_run", {"job_variables": variables}, **login
+        )
+        assert status == 422, text
     template = up.ask("work_pools/firstfault")["base_job_template"]
-    assert "{{" not in json.dumps(template) and not {"command", "env", "working_dir"} & set(template["job_configuration"])
+    assert "{{" not in json.dumps(template) and not {"command", "env", "working_dir"} & set(
+        template["job_configuration"]
+    )
     assert not (up.folder / "pwned").exists()
 
 
@@ -114,17 +130,20 @@ def test_a_websocket_is_no_way_in(up, path):
 
 
 ATTACK = """async ([url, body]) => {
-    const how = [{method: "POST", body, headers: {"Content-Type": "application/json"}}, {method: "POST", body, mode: "no-cors"}, {}];
+    const json = {"Content-Type": "application/json"};
+    const how = [{method: "POST", body, headers: json}, {method: "POST", body, mode: "no-cors"}, {}];
     const told = [];
     for (const settings of how)
-        try { const answer = await fetch(url, settings); told.push(answer.type === "opaque" ? "opaque" : await answer.text()); }
-        catch (error) { told.push(String(error)); }
+        try {
+            const answer = await fetch(url, settings);
+            told.push(answer.type === "opaque" ? "opaque" : await answer.text());
+        } catch (error) { told.push(String(error)); }
     return told;
 }"""
 
 
 def test_a_page_of_another_origin_learns_and_changes_nothing(up, browser, tmp_path):
-    """In Chromium, with the owner's login at hand in another tab: neither by fetch nor by a name bound to this machine."""
+    """In Chromium, with the owner logged in beside it: neither by fetch nor by a name bound to this machine."""
     runs = up.ask("flow_runs/count", {"flow_runs": {"tags": {"all_": ["pwned"]}}})
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as evil:
@@ -136,13 +155,23 @@ def test_a_page_of_another_origin_learns_and_changes_nothing(up, browser, tmp_pa
         page.goto(f"http://127.0.0.1:{evil.server_port}/")
         for url, body in requests_of_an_attack(up):
             body = json.dumps({**(body or {}), "tags": ["pwned"]})
-            assert page.evaluate(ATTACK, [url, body]) == ["TypeError: Failed to fetch", "opaque", "TypeError: Failed to fetch"], url
+            assert page.evaluate(ATTACK, [url, body]) == [
+                "TypeError: Failed to fetch",
+                "opaque",
+                "TypeError: Failed to fetch",
+            ], url
         for server in (up.prefect, up.mlflow):
             assert page.goto(server.replace("127.0.0.1", "evil.example")).status == 403
         evil.shutdown()
-    assert up.ask("flow_runs/count", {"flow_runs": {"tags": {"all_": ["pwned"]}}}) == runs == 0 and not (up.folder / "pwned").exists()
+    assert (
+        up.ask("flow_runs/count", {"flow_runs": {"tags": {"all_": ["pwned"]}}}) == runs == 0
+        and not (up.folder / "pwned").exists()
+    )
     login = {"Authorization": "Basic " + base64.b64encode(up.login.encode()).decode()}
-    assert "pwned" not in up.request(f"{up.mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=50", None, **login)[1]
+    assert (
+        "pwned"
+        not in up.request(f"{up.mlflow}/ajax-api/2.0/mlflow/experiments/search?max_results=50", None, **login)[1]
+    )
 
 
 def test_the_owner_logs_in_at_prefects_form_and_at_mlflows_question(up, page):
@@ -161,7 +190,11 @@ def test_the_login_is_told_to_nobody(up):
     password = up.login.partition(":")[2]
     assert stat.S_IMODE((up.home / "login").stat().st_mode) == 0o600 and len(password) >= 32
     assert password not in up.printed + up.run("status").stdout
-    assert not [process.cmdline() for process in psutil.process_iter(["cmdline"]) if password in " ".join(process.info["cmdline"] or [])]
+    assert not [
+        process.cmdline()
+        for process in psutil.process_iter(["cmdline"])
+        if password in " ".join(process.info["cmdline"] or [])
+    ]
     logs = list((up.home / "services").iterdir())
     assert len(logs) >= 4 and not [log for log in logs if password in log.read_text(errors="replace")]
 
@@ -198,7 +231,7 @@ def runs_of_the_form():
 
 @pytest.fixture
 def debugged(up, page, await_that, runs_of_the_form):
-    """A run of the deployment `nightly`, started from the form in the Prefect UI by who has logged in there, once it has ended."""
+    """A run of the deployment `nightly`, started from the form in the Prefect UI after the login there, once it has ended."""
     if not runs_of_the_form:
         nightly = up.ask("deployments/name/debug/nightly")["id"]
         page.goto(f"{up.prefect}/deployments/deployment/{nightly}/run")
@@ -251,8 +284,8 @@ def test_all_that_is_kept_is_for_this_user_alone(up, debugged):
     """After `up` and a run: folders 0700, and files 0600, databases, logs and the run's own among them."""
     kept = [up.home, *up.home.rglob("*")]
     assert {"login", "mlflow.db", "prefect.db", "worker.log", "verdict.json", "report.html"} <= {path.name for path in kept}
-    open_ = [path for path in kept if path.exists() and stat.S_IMODE(path.stat().st_mode) != (0o700 if path.is_dir() else 0o600)]
-    assert open_ == []
+    modes = {path: (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in kept if path.exists()}
+    assert {path: mode for path, mode in modes.items() if mode not in ((True, 0o700), (False, 0o600))} == {}
 
 
 def test_the_report_opens_offline(up, debugged, page):
@@ -296,16 +329,20 @@ def test_an_ablation_sweep_is_launched(up, page, monkeypatch):
 
 
 def test_down_stops_what_up_started_and_nothing_else(new_project):
-    """A foreign listener survives, the servers are gone, and a second down says so."""
+    """A foreign listener survives, the servers are gone, a second down says so; a login that is there counts."""
     project = new_project()
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", 0))
         foreign.listen()
+        project.home.mkdir()
+        (project.home / "login").write_text("firstfault:kept\n")
         assert project.run(*project.arguments).returncode == 0
+        project.ask("deployments/filter", {})
         assert set(project.run("down").stdout.replace(",", "").split()[1:]) == {"worker", "mlflow", "prefect"}
         assert "nothing was running" in project.run("down").stdout
         with contextlib.closing(socket.create_connection(foreign.getsockname(), timeout=5)):
             pass
+    assert project.login == "firstfault:kept"
     for port in (project.port, project.mlflow_port):
         with pytest.raises(OSError), contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=2)):
             pass

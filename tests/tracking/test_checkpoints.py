@@ -1,9 +1,8 @@
 """What a debug run's training tells while it runs: checkpoints as logged models, safety at the step of its epoch."""
 
 import torch
-from firstfault.tasks.in_training import following_the_training
-from firstfault.tasks.recording import tracker_of
 
+from firstfault.recording import Recording
 from firstfault.session import RunRef, close_subject, open_subject
 
 TARGET = """
@@ -23,17 +22,19 @@ def test_every_good_epoch_is_a_logged_model_and_every_evaluation_a_point(tmp_pat
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "target.py").write_text(TARGET)
     run = RunRef(str(tmp_path / "target.py"), str(tmp_path / "run"), str(tmp_path / "home"), overrides={"safety.every": "1", "training.on_finding": "log"})
-    tracker = tracker_of(run)
-    object.__setattr__(run, "mlflow_run_id", tracker.start("debug"))
-    with open_subject(run) as subject, following_the_training(run):
-        rows, model = subject.record.safety, subject.trained.model
+    (tmp_path / "home").mkdir()
+    with open_subject(run) as subject:
+        recording = Recording(run, subject, "debug", None)
+        with recording.following_the_training():
+            rows, model = subject.record.safety, subject.trained.model
     close_subject(run)
+    tracker = recording.tracker
     models = tracker.client.search_logged_models([tracker.experiment_id], order_by=[{"field_name": "metrics.capability_score", "ascending": False}])
     good = sorted((row for row in rows if row["epoch"]), key=lambda row: -row["capability_score"])
     assert [(kept.params["epoch"], kept.params["step"]) for kept in models] == [(str(row["epoch"]), str(row["step"])) for row in good]
     assert {kept.name for kept in models} == {f"digits-epoch-{row['epoch']}" for row in good}
     for name in ("safety_score", "capability_score", "alignment_tax"):
-        points = [(point.step, point.value) for point in tracker.client.get_metric_history(run.mlflow_run_id, name)]
+        points = [(point.step, point.value) for point in tracker.client.get_metric_history(recording.run_id, name)]
         assert sorted(points) == [(row["epoch"], row[name]) for row in rows]
         assert {metric.key: metric.value for metric in models[0].metrics}[name] == good[0][name]
     last = next(kept for kept in models if kept.params["epoch"] == "3")

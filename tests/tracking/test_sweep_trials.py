@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from firstfault.tasks.ablation import _parent
-from firstfault.tasks.recording import tracker_of
-from prefect.logging import disable_run_logger
 
 from firstfault.ablation.measuring import SweepTrial
-from firstfault.session import RunRef
+from firstfault.recording import Recording, Trials
+from firstfault.session import RunRef, open_subject
 
 TARGET = "from firstfault import Target\ntarget = Target('swept')\n"
 
@@ -29,12 +27,14 @@ def trial(number, state="complete", score=0.9, **more):
 def test_every_trial_is_a_run_with_parameters_scores_seed_and_state(run, monkeypatch):
     """Those of the sweep that is resumed too, once; a failed one is FAILED, a pruned one has its epochs."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with disable_run_logger(), _parent(run, "sweep") as parent:
+    with open_subject(run) as subject:
+        recording = Recording(run, subject, "sweep", None)
+    with Trials(recording, "sweep") as parent:
         parent.log(trial(0))
         parent.log(trial(1, "failed", math.nan))
         for ended in (trial(0), trial(1, "failed", math.nan), trial(2, "pruned", 0.5, values={"model.hidden": 4}, epochs=(0.4, 0.5))):
             parent.log_earlier(ended)
-    tracker = tracker_of(run)
+    tracker = recording.tracker
     below = tracker.client.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
     found = {entry.data.params["seed"]: entry for entry in below}
     assert len(below) == 3 and [found[seed].info.status for seed in "012"] == ["FINISHED", "FAILED", "FINISHED"]

@@ -78,6 +78,7 @@ class Watch:
         self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture, samples=self._sinks.samples)
         self._subject: Subject | None = None
         self._verdict: Verdict | None = None
+        self._written: tuple[Subject, Verdict] | None = None
         self.in_loop = self._in_loop(actions, safety) if actions or safety is not None else None
 
     def _in_loop(self, actions: Sequence[Action | str], safety: Safety | None) -> InLoop:
@@ -141,11 +142,19 @@ class Watch:
             self._verdict = judge_watched(self.subject, swaps=swaps)
         return self._verdict
 
+    def verdict_of_record(self) -> Verdict:
+        """The verdict by what was recorded alone: at once, and without the model. A later `verdict()` looks at the model too."""
+        bare = Capture()
+        bare.why_not = "the training was interrupted"
+        subject = subject_of(self.name, self.folder, self.root, self.record, bare, None, None)
+        self._written = subject, judge_watched(subject, swaps=False)
+        return self._written[1]
+
     def report(self) -> Path:
         """Write verdict.json and report.html into the folder; the report's path."""
         from firstfault.report import context_of, write_report
 
-        verdict = self.verdict()
+        subject, verdict = (self.subject, self._verdict) if self._verdict is not None else self._written or (self.subject, self.verdict())
         (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
         (self.folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
-        return write_report(verdict, self.folder, context=context_of(self.subject))
+        return write_report(verdict, self.folder, context=context_of(subject))

@@ -1,4 +1,4 @@
-"""MLflow's two servers behind firstfault's guard, as factories that uvicorn calls: the one that shows runs, and the one that serves a model."""
+"""MLflow's two servers behind firstfault's guard, as factories for uvicorn: one shows runs, one serves a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOGIN = "FIRSTFAULT_SCORING_LOGIN"
 
 
 def tracking_server() -> AccessGuard:
-    """The server and UI of the runs in the state folder that `FIRSTFAULT_HOME` names, as `mlflow server` starts them."""
+    """The server and UI of the runs in the state folder that `FIRSTFAULT_HOME` names, as of `mlflow server`."""
     state = State(Path(os.environ["FIRSTFAULT_HOME"]))
     store, artifacts = f"sqlite:///{state.home / 'mlflow.db'}", state.mlflow_artifacts.resolve().as_uri()
     os.environ.update({

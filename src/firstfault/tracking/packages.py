@@ -55,7 +55,7 @@ def _save(subject: Any, example: Any, path: Path) -> None:
 
 
 def scoring_server(path: Path, host: str, port: int, login: str) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment in which `mlflow models serve` runs MLflow's scoring server, without the process that waits for it.
+    """The command and the environment of MLflow's scoring server: `mlflow models serve` without the process that waits.
 
     It answers at its own address only, and to who sends `login`.
     """

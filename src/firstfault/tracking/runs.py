@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
 import math
 import os
 import socket
+import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from firstfault.errors import PrerequisiteError
+from firstfault.limits import within
 from firstfault.login import log_in
-from firstfault.processes import accepts
-from firstfault.state import State
+from firstfault.processes import accepts, responds
+from firstfault.state import MLFLOW_MANNERS, State
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
+T = TypeVar("T")
 BATCH = 900
+CALL_SECONDS, FILES_SECONDS, OPEN_SECONDS = 20.0, 120.0, 60.0
+"""How long the store may take for an entry, for the files of a run, and to be opened, when it may have to be made."""
+
+LOCK_SECONDS = 5.0
+OF_FILE = "sqlite:///"
+NOISY = {
+    "alembic": logging.WARNING, "mlflow": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL,
+    "urllib3.connectionpool": logging.ERROR,
+}
 
 
-def _guarded(method: Callable[Concatenate[Tracker, P], None]) -> Callable[Concatenate[Tracker, P], None]:
-    """Recording must not end a debug run: the first failure is logged, and recording stops."""
+def _guarded(
+    method: Callable[Concatenate[Tracker, P], None], seconds: float = CALL_SECONDS
+) -> Callable[Concatenate[Tracker, P], None]:
+    """Recording must neither end a debug run nor hold it up: the first failure is logged, and recording stops."""
 
     @functools.wraps(method)
     def record(self: Tracker, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        if not self.alive:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except Exception as error:
-            self._lose(error)
+        self.attempt(lambda: method(self, *args, **kwargs), seconds)
 
     return record
+
+
+_of_files = functools.partial(_guarded, seconds=FILES_SECONDS)
 
 
 @dataclass
@@ -53,15 +67,22 @@ class Tracker:
         """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
+        made = {**links, **owner, **(tags or {})}
+        run = self.attempt(lambda: self.client.create_run(self.experiment_id, run_name=name, tags=made))
+        return str(run.info.run_id) if run is not None else ""
+
+    def attempt(self, call: Callable[[], T], seconds: float = CALL_SECONDS) -> T | None:
+        """What a call to the store gives; None when the store is lost, or is lost by this call."""
+        if not self.alive:
+            return None
         try:
-            run = self.client.create_run(self.experiment_id, run_name=name, tags={**links, **owner, **(tags or {})})
+            return within(seconds, call)
         except Exception as error:
             self._lose(error)
-            return ""
-        return str(run.info.run_id)
+            return None
 
     def _lose(self, error: Exception) -> None:
-        self.alive, self.lost = False, _brief(error)
+        self.alive, self.lost = False, brief(error)
         logger.warning("MLflow no longer answers (%s); the run goes on without it", self.lost)
 
     @_guarded
@@ -99,7 +120,7 @@ class Tracker:
         tags = [RunTag(name, str(value)) for name, value in values.items() if value is not None]
         self.client.log_batch(run_id, tags=tags)
 
-    @_guarded
+    @_of_files
     def files(self, run_id: str, paths: Sequence[Path]) -> None:
         """Log files and folders as artifacts; those that don't exist are left out."""
         for path in paths:
@@ -108,7 +129,7 @@ class Tracker:
             elif path.is_file():
                 self.client.log_artifact(run_id, str(path))
 
-    @_guarded
+    @_of_files
     def model(self, run_id: str, name: str, folder: Path) -> None:
         """Log a saved MLflow package as a logged model of the run; it loads as `models:/<its id>`."""
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
@@ -133,13 +154,18 @@ class Tracker:
 
 
 def prepare_store(state: State) -> None:
-    """Import MLflow, and make the state's own store if it isn't there: seconds that are better spent before a training than beside it."""
+    """Import MLflow, and make the state's own store if it isn't there: seconds that are better spent before a training than beside it.
+
+    Raises:
+        PrerequisiteError: when its file can't be written.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    _quiet_alembic()
+    _quiet()
     from mlflow import MlflowClient
 
     if state.mlflow_uri.startswith("sqlite:"):
         state.make()
+        expect_store(state)
         MlflowClient(tracking_uri=state.mlflow_uri).search_experiments(max_results=1)
 
 
@@ -149,24 +175,73 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     Raises:
         PrerequisiteError: when the store doesn't answer.
     """
-    _quiet_alembic()
+    uri = state.mlflow_uri
+    expect_store(state)
     log_in(state)
+    try:
+        return within(OPEN_SECONDS, lambda: _open(state, uri, experiment))
+    except Exception as error:
+        raise PrerequisiteError(f"MLflow must answer at {uri}, but it does not ({brief(error)}); {_advice(state)}") from error
+
+
+def expect_store(state: State) -> None:
+    """Look whether the store can be used at all, within seconds, before MLflow tries it again and again.
+
+    Raises:
+        PrerequisiteError: when nothing answers there, or its file can't be written.
+    """
+    uri = state.mlflow_uri
+    if uri.startswith("http") and not responds(uri):
+        raise PrerequisiteError(f"MLflow must answer at {uri}, but {_silence(uri)}; {_advice(state)}")
+    if uri.startswith(OF_FILE) and (why_not := _why_no_file(uri.removeprefix(OF_FILE).partition("?")[0])):
+        raise PrerequisiteError(f"MLflow's store {uri} must be a file that can be written, but: {why_not}; {_advice(state)}")
+
+
+def _silence(uri: str) -> str:
+    return "nothing listens there" if not accepts(uri) else "it takes connections without a word"
+
+
+def _advice(state: State) -> str:
+    own = state.mlflow_uri.startswith("sqlite:")
+    named = bool(os.environ.get("MLFLOW_TRACKING_URI")) and str(state.home) not in state.mlflow_uri
+    if own:
+        return "set MLFLOW_TRACKING_URI to another place, or unset it" if named else "move this file away, and a new one is made"
+    return "start it, or unset MLFLOW_TRACKING_URI"
+
+
+def _why_no_file(path: str) -> str:
+    """Why SQLite can't write to a file, or nothing; a file that is absent is not made."""
+    if not path:
+        return ""
+    if not Path(path).exists():
+        folder = next(folder for folder in Path(path).absolute().parents if folder.exists())        # MLflow makes those between
+        return "" if _is_writable(folder) else f"nothing can be written in {folder}"
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
+            connection.execute("begin immediate")
+            connection.rollback()
+    except sqlite3.Error as error:
+        return str(error)
+    return ""
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _open(state: State, uri: str, experiment: str) -> Tracker:
+    _quiet()
     from mlflow import MlflowClient
 
-    uri = state.mlflow_uri
-    if uri.startswith("http") and not accepts(uri):
-        raise PrerequisiteError(f"MLflow must answer at {uri}, but nothing listens there; start it, or unset MLFLOW_TRACKING_URI")
-    try:
-        client = MlflowClient(tracking_uri=uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is not None and found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        experiment_id = found.experiment_id if found else _create(client, state, experiment)
-    except Exception as error:
-        own = uri.startswith("sqlite:")
-        advice = "move this file away, and a new one is made" if own else "start it, or unset MLFLOW_TRACKING_URI"
-        raise PrerequisiteError(f"MLflow must answer at {uri}, but it does not ({_brief(error)}); {advice}") from error
-    return Tracker(client, experiment_id, uri)
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is not None and found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return Tracker(client, found.experiment_id if found else _create(client, state, experiment), uri)
 
 
 def _create(client: Any, state: State, experiment: str) -> str:
@@ -199,11 +274,22 @@ def _key(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)[:240]
 
 
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+def brief(error: Exception) -> str:
+    """What an error of MLflow says, in a few words: without the address that is said anyway, SQL, or advice for programmers."""
+    text = str(error).strip()
+    if any(sign in text for sign in ("Connection refused", "RemoteDisconnected", "Connection reset", "Connection aborted")):
+        return "nothing listens there any more"
+    if "timed out" in text:
+        return "no answer in time"
+    if isinstance(error, TimeoutError):
+        return text
+    lines = [line for line in text.splitlines() if not line.startswith(("[SQL", "(Background"))]
     return f"{type(error).__name__}: {lines[0][:160] if lines else ''}"
 
 
-def _quiet_alembic() -> None:
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+def _quiet() -> None:
+    """Keep MLflow's retries, migrations and addresses out of our lines; what goes wrong is said by us."""
+    for variable, value in MLFLOW_MANNERS.items():
+        os.environ.setdefault(variable, value)
+    for logger_name, level in NOISY.items():
+        logging.getLogger(logger_name).setLevel(level)

@@ -15,7 +15,9 @@ from firstfault.login import header
 
 def asked(endpoint, body, **headers):
     """The status code of the answer to a request with these headers."""
-    request = urllib.request.Request(endpoint.url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+    request = urllib.request.Request(
+        endpoint.url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
+    )
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status
@@ -24,16 +26,22 @@ def asked(endpoint, body, **headers):
 
 
 def test_the_served_model_answers_to_nobody_else(make):
-    """It wants its login, which is on no command line, and refuses foreign hosts and origins; its log is for this user alone."""
+    """It wants its login, which is on no command line, and refuses foreign hosts and origins; its log is private."""
     subject = make("wine", model=lambda: nn.Linear(13, 3), training=Training(epochs=1))
     good, _ = requests_for(subject)
     with serving(subject) as endpoint:
         login = {"Authorization": header(endpoint.login)}
         assert asked(endpoint, good, **login) == 200
         assert asked(endpoint, good) == asked(endpoint, good, Authorization=header("a:b")) == 401
-        assert asked(endpoint, good, **login, Origin="http://evil.example") == asked(endpoint, good, **login, Host="evil.example") == 403
+        assert (
+            asked(endpoint, good, **login, Origin="http://evil.example")
+            == asked(endpoint, good, **login, Host="evil.example")
+            == 403
+        )
         children = psutil.Process().children(recursive=True)
-        assert children and not [child for child in children if endpoint.login.partition(":")[2] in " ".join(child.cmdline())]
+        assert children and not [
+            child for child in children if endpoint.login.partition(":")[2] in " ".join(child.cmdline())
+        ]
         assert stat.S_IMODE((subject.folder / "serve.log").stat().st_mode) == 0o600
 
 

@@ -1,0 +1,187 @@
+"""Each step of a run as a Prefect task, with what it gave as artifacts and events.
+
+The work itself is the library's. It is done once: where Prefect fails beside it, what it gave is kept, and the run goes on without Prefect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from firstfault.tasks.live import progress_artifact
+from firstfault.tasks.outlet import Outlet
+from prefect import get_run_logger, task
+from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+from firstfault.finding import Finding, Layer, LayerReport
+from firstfault.report.markdown import layer_markdown, verdict_markdown
+from firstfault.report.wording import slug
+from firstfault.steps import Ended, Examined, FlowRun, Opened, Steps, Swept
+from firstfault.verdict import Outcome
+
+T = TypeVar("T")
+RUN_NAMES = {
+    Layer.DATA: "data · validate, profile, find leaks",
+    Layer.PREPROCESSING: "preprocessing · measure every step",
+    Layer.MODEL: "model · unit tests",
+    Layer.TRAINING: "training · train under observation",
+    Layer.DEPLOYMENT: "deployment · package, serve, compare",
+    Layer.SAFETY: "safety · groups, robustness, behaviour",
+}
+
+
+class Once:
+    """Work that is done at most once, whoever asks for it."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work, self.given, self.raised = work, False, False
+        self._result: Any = None
+
+    def __call__(self) -> Any:
+        """What the work gives."""
+        if not self.given:
+            try:
+                self._result = self._work()
+            except BaseException:
+                self.raised = True
+                raise
+            self.given = True
+        return self._result
+
+
+class TaskSteps(Steps):
+    """Carries out each step as a task of the flow run that is on."""
+
+    def __init__(self) -> None:
+        self.outlet = Outlet()
+        self.target = "target"
+
+    @property
+    def flow_run(self) -> FlowRun | None:
+        """The flow run that is on."""
+        return FlowRun(str(flow_run.id), flow_run.ui_url)
+
+    def open(self, work: Callable[[], Opened]) -> Opened:
+        """The task `open run`."""
+        opened: Opened = self._task("open run", "open the run", work)
+        self.target = opened.target
+        return opened
+
+    def examine(self, layer: Layer, work: Callable[[], Examined | None]) -> Examined | None:
+        """A task with the layer's name, its progress, findings and events."""
+        def look() -> Examined | None:
+            if layer is Layer.SAFETY:
+                return self._tell_layer(work())
+            with progress_artifact(f"{layer}-progress", self.outlet):
+                examined = work()
+            return self._tell_layer(examined)
+
+        return self._task(layer.value, RUN_NAMES[layer], look)
+
+    def confirm(self, layer: Layer, work: Callable[[], list[Outcome]]) -> list[Outcome]:
+        """The task `ablation`, with a table of the swaps."""
+        def undo() -> list[Outcome]:
+            with progress_artifact(f"{layer}-swaps-progress", self.outlet):
+                outcomes = work()
+            table = [_outcome(outcome) for outcome in outcomes]
+            self.outlet(create_table_artifact, key=f"{layer}-swaps", table=table or [{"fault": "none could be tested"}])
+            return outcomes
+
+        return self._task("ablation", "ablation · undo what is suspected", undo)
+
+    def sweep(self, work: Callable[[], Swept]) -> Swept:
+        """The task `sweep`, with its tables and its plot."""
+        def train() -> Swept:
+            with progress_artifact("sweep-progress", self.outlet):
+                swept = work()
+            self._tell_sweep(swept)
+            return swept
+
+        return self._task("sweep", "sweep · train, compare, report", train)
+
+    def conclude(self, work: Callable[[], Ended]) -> Ended:
+        """The task `report`, with the verdict as an artifact and an event."""
+        def write() -> Ended:
+            ended = work()
+            self._tell_verdict(ended)
+            return ended
+
+        return self._task("report", "report · verdict and HTML", write)
+
+    def say(self, text: str) -> None:
+        """A line in the flow run's log."""
+        get_run_logger().info("%s", text)
+
+    def _task(self, name: str, run_name: str, work: Callable[[], T]) -> T:
+        once = Once(work)
+
+        def step() -> Any:
+            return once()
+
+        if not self.outlet.open:
+            return once()
+        try:
+            return task(step, name=name, task_run_name=run_name, cache_policy=NO_CACHE)()
+        except Exception as error:
+            if once.raised:
+                raise
+            self.outlet.lose(error)
+            return once()
+
+    def _tell_layer(self, examined: Examined | None) -> Examined | None:
+        if examined is None:
+            return None
+        report, layer = examined.report, examined.report.layer.value
+        self.outlet(create_markdown_artifact, key=f"{layer}-summary", markdown=layer_markdown(report), description=f"{layer}: {report.status}")
+        self.outlet(create_table_artifact, key=f"{layer}-findings", table=[_row(finding) for finding in report.findings])
+        if examined.mlflow_url:
+            self.outlet(create_link_artifact, key=f"{layer}-mlflow", link=examined.mlflow_url, link_text=f"{layer} in MLflow")
+        self._tell_failures(report)
+        self.say(f"{report.layer}: {report.status} in {report.seconds:.1f} s, {len(report.findings)} findings")
+        return examined
+
+    def _tell_failures(self, report: LayerReport) -> None:
+        for finding in report.failures:
+            self.outlet(
+                emit_event, event="firstfault.finding.failed", payload=finding.to_json(),
+                resource={"prefect.resource.id": f"firstfault.target.{slug(self.target)}", "firstfault.layer": report.layer.value},
+            )
+
+    def _tell_verdict(self, ended: Ended) -> None:
+        verdict = ended.verdict
+        self.outlet(create_markdown_artifact, key="verdict", markdown=verdict_markdown(verdict), description=verdict.status.value)
+        if ended.mlflow_url:
+            self.outlet(create_link_artifact, key="mlflow-run", link=ended.mlflow_url, link_text="this run in MLflow")
+        self.outlet(
+            emit_event, event="firstfault.verdict", payload={key: value for key, value in verdict.to_json().items() if key != "layers"},
+            resource={"prefect.resource.id": f"firstfault.target.{slug(verdict.target)}", "firstfault.status": verdict.status.value},
+        )
+        self.say(f"verdict: {verdict.status}")
+
+    def _tell_sweep(self, swept: Swept) -> None:
+        shares = [{"of": name, "share": share} for name, share in swept.result["importances"].items()]
+        self.outlet(create_table_artifact, key="ablation-table", table=list(swept.result["rows"]))
+        self.outlet(create_table_artifact, key="sweep-trials", table=list(swept.trials) or [{"trial": "none has ended"}])
+        self.outlet(create_table_artifact, key="importances", table=shares or [{"of": "too little varies"}])
+        self.outlet(create_image_artifact, image_url=Path(swept.picture).as_uri(), key="ablation-plot")
+        self.outlet(create_markdown_artifact, key="sweep-summary", markdown=swept.markdown, description=swept.headline)
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    return {
+        "status": finding.status.value,
+        "check": finding.check,
+        "where": finding.where or "",
+        "message": finding.message,
+        "faults": ", ".join(finding.faults),
+        "fix": finding.fix or "",
+    }
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    swap = {"change": outcome.swap.change, "before": outcome.swap.before, "after": outcome.swap.after} if outcome.swap else {}
+    return {"fault": outcome.fault, "confirmed": str(outcome.confirmed), "reason": outcome.reason, **swap}
