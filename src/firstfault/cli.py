@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -86,6 +87,7 @@ def run(
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
     from rich.console import Console
 
+    from firstfault.errors import is_interrupt
     from firstfault.report.terminal import render_verdict
     from firstfault.script import run_script
 
@@ -94,7 +96,7 @@ def run(
         refuse(f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge")
     if watched.record.stopped:
         typer.echo(f"an action ended the training at {watched.record.stopped}", err=True)
-    interrupted = isinstance(watched.crash, KeyboardInterrupt)
+    interrupted = is_interrupt(watched.crash)
     verdict = watched.verdict(swaps=swaps and not interrupted)
     report = watched.report()
     Console().print(render_verdict(verdict))
@@ -252,10 +254,18 @@ def _state_here() -> Any:
     return state_for(Path.cwd())
 
 
+def _take_any_text() -> None:
+    """Let the terminal show by their escapes what its encoding lacks, such as a file's name that is no UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; known errors become one sentence and exit code 2."""
-    from firstfault.errors import FirstfaultError
+    from firstfault.errors import FirstfaultError, told
 
+    _take_any_text()
     try:
         app()
     except FirstfaultError as error:
@@ -264,12 +274,12 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("firstfault: interrupted; what was measured is in the run's folder", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:
         if "FIRSTFAULT_TRACEBACK" in os.environ:
             raise
-        typer.echo(
-            f"firstfault: it failed itself: {type(error).__name__}: {error} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True
-        )
+        typer.echo(f"firstfault: it failed itself: {told(error)} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True)
         sys.exit(EXIT_FAILED)
 
 

@@ -18,6 +18,7 @@ from firstfault import progress
 from firstfault.errors import FirstfaultError
 from firstfault.live_view import Ended, View
 from firstfault.state import State, configure_environment, state_for
+from firstfault.texts import encodable
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
 def watch_debug(
@@ -41,6 +42,7 @@ def watch_debug(
     console = console or Console()
     place = locate(target)
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
+    _expect_text(target=place, dataset=chosen)
     with _quiet(console), console.status("loading the target") if console.is_terminal else nullcontext():
         name = preflight(place, overrides, chosen, where).name
         state = _enter(place)
@@ -71,6 +73,7 @@ def watch_sweep(target: str, *, overrides: Mapping[str, str], **settings: Any) -
 
     console = Console()
     place = locate(target)
+    _expect_text(target=place)
     with _quiet(console):
         expect(settings)
         name = preflight(place, overrides).name
@@ -89,11 +92,19 @@ def watch_sweep(target: str, *, overrides: Mapping[str, str], **settings: Any) -
     return result
 
 
+def _expect_text(**paths: str | None) -> None:
+    """Expect paths that a server can be told of: a file's name may be bytes that are no UTF-8."""
+    for name, path in paths.items():
+        if path is not None and encodable(path) != path:
+            raise FirstfaultError(f"the {name} must have a path that UTF-8 can write, since Prefect and MLflow keep it, but got {path!r}")
+
+
 def _enter(place: str) -> State:
     from firstfault.target_file import is_path, split_spec
 
     path = split_spec(place)[0]
     state = state_for(Path(path).parent if is_path(path) else Path.cwd())
+    _expect_text(**{"state folder": str(state.home)})
     try:
         state.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:

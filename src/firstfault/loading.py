@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from firstfault.errors import UserCodeError
+from firstfault.errors import UserCodeError, pass_on
 from firstfault.finding import Layer
 from firstfault.recipe import Recipe, Tensors, device_of
 
@@ -56,7 +56,8 @@ class UserBatches:
             self.batches = recipe.training.loader(tensors.x.clone(), tensors.y.clone(), split)
             if iter(self.batches) is self.batches:
                 raise TypeError("it must return batches that can be iterated again, such as a DataLoader, but returned an iterator")
-        except Exception as error:
+        except BaseException as error:
+            pass_on(error)
             raise self._told(error) from error
 
     def __iter__(self) -> Iterator[Any]:
@@ -66,7 +67,8 @@ class UserBatches:
                 batch = next(batches)
             except StopIteration:
                 return
-            except Exception as error:
+            except BaseException as error:
+                pass_on(error)
                 raise self._told(error) from error
             yield batch if self._model is None else self._placed(batch, self._model)
 

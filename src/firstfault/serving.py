@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from firstfault.errors import Missing, UserCodeError
+from firstfault.errors import Missing, UserCodeError, pass_on
 from firstfault.finding import Layer
 from firstfault.loop import predict
 from firstfault.preparing import to_inputs
@@ -182,7 +182,8 @@ def _from_callable(subject: Any, function: Callable[[Any], Any], kind: str) -> S
 def _guard(subject: Any, part: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         raise UserCodeError(Layer.DEPLOYMENT, part, error, subject.target.root) from error
 
 

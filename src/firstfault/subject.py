@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth
-from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, UserCodeError
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, pass_on
 from firstfault.expected import Expected, expected_of, rows_to_set_aside, without
 from firstfault.finding import Layer
 from firstfault.loading import first_batch
@@ -53,7 +53,8 @@ class _Part(Generic[T]):
             return self.build(subject)
         except (Missing, UserCodeError, FirstfaultError) as known:
             return known
-        except USER_ERRORS as error:
+        except BaseException as error:
+            pass_on(error)
             return UserCodeError(self.layer, self.said or self.name, error, subject.target.root)
 
 

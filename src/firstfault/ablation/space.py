@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from firstfault.errors import TargetError, UserCodeError
+from firstfault.errors import TargetError, UserCodeError, pass_on
 from firstfault.finding import Layer
 from firstfault.recipe import Recipe
 
@@ -176,7 +176,8 @@ def _options(subject: Any) -> dict[str, Any]:
         group = (subject.recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters()).param_groups[0]
     except UserCodeError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         raise UserCodeError(Layer.TRAINING, "training.optimizer", error, subject.target.root) from error
     return {name: value for name, value in group.items() if _number(value) or name in SWITCHES}
 

@@ -12,7 +12,7 @@ from firstfault.ablation.budget import Budget
 from firstfault.ablation.compare import SURE, Comparison, compare, least_effect, standard_error
 from firstfault.ablation.swap import SwapKind
 from firstfault.ablation.trial import Arm, Bench, Run, score_on
-from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, pass_on, told
 from firstfault.finding import Layer
 from firstfault.metrics import metric_of
 from firstfault.prior import floor, prior_score
@@ -108,8 +108,9 @@ class Tester:
         except (Missing, UserCodeError, FirstfaultError) as reason:
             if not self._unlike or self.untested.get(fault) != self._unlike:
                 self.untested[fault] = self.bench.subject.masked(str(reason))
-        except Exception as error:
-            logger.warning("the swap %s could not be applied: %s: %s", kind.name, type(error).__name__, self.bench.subject.masked(str(error)))
+        except BaseException as error:
+            pass_on(error)
+            logger.warning("the swap %s could not be applied: %s", kind.name, self.bench.subject.masked(told(error)))
             self.untested[fault] = f"{kind.change} could not be applied ({type(error).__name__})"
         return None
 

@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec
 from firstfault.errors import PrerequisiteError
 from firstfault.processes import accepts
 from firstfault.state import State
+from firstfault.texts import encodable, shown
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -53,7 +54,7 @@ class Tracker:
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
         try:
-            run = self.client.create_run(self.experiment_id, run_name=name, tags={**links, **owner, **(tags or {})})
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=_texts({**links, **owner, **(tags or {})}))
         except Exception as error:
             self._lose(error)
             return ""
@@ -88,15 +89,14 @@ class Tracker:
         """Log parameters as text."""
         from mlflow.entities import Param
 
-        self.client.log_batch(run_id, params=[Param(_key(name), str(value)[:500]) for name, value in values.items()])
+        self.client.log_batch(run_id, params=[Param(_key(name), shown(value, str)[:500]) for name, value in values.items()])
 
     @_guarded
     def tags(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Set tags; None is left out."""
         from mlflow.entities import RunTag
 
-        tags = [RunTag(name, str(value)) for name, value in values.items() if value is not None]
-        self.client.log_batch(run_id, tags=tags)
+        self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in _texts(values).items()])
 
     @_guarded
     def files(self, run_id: str, paths: Sequence[Path]) -> None:
@@ -191,6 +191,10 @@ def bury_killed(tracker: Tracker) -> list[str]:
             tracker.client.set_tag(run.info.run_id, "firstfault.status", "killed")
             dead.append(str(run.info.run_id))
     return dead
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {encodable(name): shown(value, str) for name, value in values.items() if value is not None}
 
 
 def _key(name: str) -> str:

@@ -1,0 +1,45 @@
+"""Text that UTF-8 can write, and any value as such a text, whatever its own methods do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+
+def encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which no file, page, server or terminal takes: their escapes stand in their place."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
+    """A value as text by `show`, which may be `str`; by its class and place in memory where the value's own method raises."""
+    try:
+        return encodable(show(value))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return encodable(object.__repr__(value))
+
+
+def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
+    """A uint64 per value `(N,)` by its text, equal for equal texts."""
+    import pandas as pd
+
+    return np.asarray(pd.util.hash_array(np.array([*map(shown, values)], dtype=object), categorize=False))
+
+
+def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np.ndarray[Any, Any]:
+    """A uint64 per object of an array `(N,)`; by their texts where pandas can't: lists, halves of surrogate pairs, methods that raise.
+
+    `categorize` hashes repeated objects once, as pandas says it.
+    """
+    import pandas as pd
+
+    try:
+        return np.asarray(pd.util.hash_array(values, categorize=categorize))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return hash_texts(values)
