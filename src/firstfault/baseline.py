@@ -11,7 +11,7 @@ import numpy as np
 
 from firstfault.ablation.compare import standard_error
 from firstfault.bottleneck import narrowest, stochastic
-from firstfault.errors import pass_on
+from firstfault.interrupts import pass_on
 from firstfault.metrics import METRICS, metric_of
 from firstfault.prior import prior_score
 

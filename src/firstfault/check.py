@@ -21,8 +21,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from firstfault import progress
-from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, pass_on, told, user_frame
+from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, told, user_frame
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.interrupts import pass_on
 from firstfault.privacy import masked_text
 
 logger = logging.getLogger(__name__)

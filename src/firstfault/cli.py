@@ -87,7 +87,7 @@ def run(
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
     from rich.console import Console
 
-    from firstfault.errors import is_interrupt
+    from firstfault.interrupts import is_interrupt
     from firstfault.report.terminal import render_verdict
     from firstfault.script import run_script
 

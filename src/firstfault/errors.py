@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dis
-import sysconfig
 import traceback
 from pathlib import Path
 
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.texts import encodable
 
 
@@ -36,47 +35,6 @@ class TrainingStopped(BaseException):
     """
 
 
-def pass_on(error: BaseException) -> None:
-    """Raise again what is no failure of the user's code: somebody's Ctrl-C, and what firstfault or Prefect ends a run with.
-
-    Everything else that the user's code may end with, a `sys.exit` or its own BaseException too, ends its part, and not the run.
-    """
-    if not of_user(error):
-        raise error
-
-
-def of_user(error: BaseException) -> bool:
-    """Whether the user's code ended with it by itself."""
-    if isinstance(error, Exception | SystemExit):
-        return True
-    if isinstance(error, KeyboardInterrupt):
-        return not is_interrupt(error)
-    if isinstance(error, GeneratorExit):                    # of a generator that is closed, otherwise
-        return _is_raised_by_user(error)
-    return type(error).__module__.partition(".")[0] not in ("firstfault", "prefect", "_pytest")
-
-
-def is_interrupt(error: BaseException | None) -> bool:
-    """Whether an exception is somebody's Ctrl-C, or was raised in its place; a `raise KeyboardInterrupt` in the user's own files is none."""
-    while isinstance(error, KeyboardInterrupt):
-        if not _is_raised_by_user(error):
-            return True
-        error = error.__context__
-    return False
-
-
-def _is_raised_by_user(error: BaseException) -> bool:
-    """Whether a `raise` statement in a file that is neither installed nor part of Python made it: a signal comes out of any other instruction."""
-    trace = error.__traceback__
-    if trace is None:
-        return False
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    installed = (*map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), str(Path(__file__).parent))
-    return dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS" and not code.co_filename.startswith(installed)
-
-
 class Missing(Exception):
     """A target does not declare this part; checks that need it are skipped with this reason."""
 
@@ -103,6 +61,7 @@ def first_line(error: BaseException) -> str:
     try:
         text = str(error).strip()
     except BaseException as raised:
+        pass_on(raised)
         return f"its message can't be shown, since {type(raised).__name__} was raised by it"
     return encodable(text or "no message").splitlines()[0]
 

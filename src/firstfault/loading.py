@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from firstfault.errors import UserCodeError, pass_on
+from firstfault.errors import UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.recipe import Recipe, Tensors, device_of
 
 

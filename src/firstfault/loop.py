@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from firstfault.errors import TrainingStopped, UserCodeError, pass_on
+from firstfault.errors import TrainingStopped, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.loading import batches_of, through_loader
 from firstfault.metrics import metric_of
 from firstfault.recipe import Recipe, Tensors, outputs_of, tensor_of

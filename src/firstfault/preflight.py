@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from firstfault.errors import TargetError, first_line, pass_on
+from firstfault.errors import TargetError, first_line
+from firstfault.interrupts import pass_on
 from firstfault.shipped import own_or_shipped
 from firstfault.target import Target
 

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from firstfault.errors import TargetError, UserCodeError, pass_on
+from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.splits import Split, Splits, as_splits, to_array
 from firstfault.target import Target
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.interrupts import pass_on
 from firstfault.personal import MASK, SUSPECT, pieces
 from firstfault.personal_columns import VERSIONS, kind_of, kinds_of, plain_of, tokens_of
 from firstfault.texts import hash_values, shown
@@ -96,7 +97,8 @@ def _distinct(column: pd.Series) -> tuple[Any, Any]:
         return column.cat.codes.to_numpy(), column.cat.categories
     try:
         return pd.factorize(column)
-    except Exception:                                       # lists have no hash, and a value's own methods may raise
+    except BaseException as error:                          # lists have no hash, and a value's own methods may raise
+        pass_on(error)
         return np.arange(len(column)), column.tolist()
 
 

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from firstfault.cells import expect_names
 from firstfault.delimited import Survey, as_utf8, mended, survey
 from firstfault.errors import FirstfaultError, TargetError
 
@@ -238,10 +239,11 @@ def expect_plain_columns(frame: pd.DataFrame, name: str) -> None:
     """Expect one distinct name per column.
 
     Raises:
-        TargetError: naming the columns that share one, or how many levels the names have.
+        TargetError: naming the columns that share one, how many levels the names have, or what showing one raises.
     """
     if frame.columns.nlevels > 1:
         raise TargetError(f"data.{name} must have one name per column, but its columns have names of {frame.columns.nlevels} levels")
+    expect_names(frame, name)
     _expect_distinct(frame.columns, name)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.errors import TargetError, UserCodeError, pass_on
+from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.splits import Splits
 from firstfault.target import Training
 

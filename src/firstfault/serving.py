@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from firstfault.errors import Missing, UserCodeError, pass_on
+from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.loop import predict
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of

@@ -16,8 +16,9 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.check import Depth, run_checks
-from firstfault.errors import Missing, TargetError, UserCodeError, pass_on
+from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.finding import LADDER, Layer, LayerReport
+from firstfault.interrupts import pass_on
 from firstfault.ladder import walk
 from firstfault.splits import load_raw
 from firstfault.subject import Subject

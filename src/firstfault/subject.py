@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, pass_on
+from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.expected import Expected, expected_of, rows_to_set_aside, without
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.loading import first_batch
 from firstfault.loop import Trained, train
 from firstfault.preparing import Pipeline, prepare

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from firstfault.errors import pass_on
+from firstfault.interrupts import pass_on
 
 TEXT, JSON = "model_summary.txt", "model_summary.json"
 

@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from firstfault.errors import TargetError, first_line, pass_on, user_frame
+from firstfault.errors import TargetError, first_line, user_frame
+from firstfault.interrupts import pass_on
 from firstfault.target import Safety, Target
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from firstfault.interrupts import pass_on
+
 
 def encodable(text: str) -> str:
     """The text without halves of surrogate pairs, which no file, page, server or terminal takes: their escapes stand in their place."""
@@ -17,9 +19,8 @@ def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
     """A value as text by `show`, which may be `str`; by its class and place in memory where the value's own method raises."""
     try:
         return encodable(show(value))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        pass_on(error)
         return encodable(object.__repr__(value))
 
 
@@ -39,7 +40,6 @@ def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np
 
     try:
         return np.asarray(pd.util.hash_array(values, categorize=categorize))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
+    except BaseException as error:
+        pass_on(error)
         return hash_texts(values)

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from firstfault.errors import pass_on
 from firstfault.finding import LayerReport
+from firstfault.interrupts import pass_on
 
 WILD_RATIO, WILD_SIZE, TINY_SIZE = 100.0, 10.0, 0.01
 ROWS = 2_000

@@ -163,7 +163,7 @@ class Host:
         """Do a job: `measured`, or `broken` with the traceback where firstfault itself failed."""
         import traceback
 
-        from firstfault.errors import pass_on
+        from firstfault.interrupts import pass_on
 
         try:
             if self._measure is None and (opened := self.open())[0] == "refused":

@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from firstfault.ablation.testing import Tested, Tester
-from firstfault.errors import pass_on
+from firstfault.interrupts import pass_on
 
 CLEAR = 3.0
 SLACK = 0.1

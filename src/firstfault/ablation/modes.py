@@ -17,7 +17,8 @@ from firstfault.ablation.study import MOST_SEEDS, Place, SweepStudy, follower
 from firstfault.ablation.swap import swaps
 from firstfault.ablation.table import Change, SweepResult, SweepRow, best_of, noise_of, rows_of
 from firstfault.ablation.trial import BASELINE, OnTrial
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, pass_on, told
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
+from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of
 
 COMPARED = " · compared"

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from firstfault.errors import Missing, pass_on
+from firstfault.errors import Missing
+from firstfault.interrupts import pass_on
 from firstfault.loading import batches_of
 from firstfault.recipe import Recipe, outputs_of
 

@@ -9,7 +9,7 @@ from firstfault.ablation.compare import least_effect
 from firstfault.ablation.health import Health
 from firstfault.ablation.swap import SwapKind, together
 from firstfault.ablation.testing import PACE, Tested, Tester
-from firstfault.errors import pass_on
+from firstfault.interrupts import pass_on
 
 MOST_PARTS = 3
 SURPLUS = 2.0

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from firstfault.errors import TargetError, UserCodeError, pass_on
+from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.recipe import Recipe
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "clip_norm")

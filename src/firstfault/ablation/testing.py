@@ -12,8 +12,9 @@ from firstfault.ablation.budget import Budget
 from firstfault.ablation.compare import SURE, Comparison, compare, least_effect, standard_error
 from firstfault.ablation.swap import SwapKind
 from firstfault.ablation.trial import Arm, Bench, Run, score_on
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, pass_on, told
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of
 from firstfault.prior import floor, prior_score
 from firstfault.recipe import Recipe

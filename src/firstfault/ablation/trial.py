@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.errors import FirstfaultError, UserCodeError, pass_on
+from firstfault.errors import FirstfaultError, UserCodeError
+from firstfault.interrupts import pass_on
 from firstfault.loop import Trained, predict, train
 from firstfault.metrics import metric_of
 from firstfault.prior import floor

@@ -14,8 +14,9 @@ from torch import nn
 
 from firstfault.check import checks_of, run_check
 from firstfault.checks.training.shuffling import WITHIN, variety_within
-from firstfault.errors import Missing, UserCodeError, of_user, pass_on
+from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
+from firstfault.interrupts import of_user, pass_on
 from firstfault.ladder import walk
 from firstfault.loop import Epoch, Trained, evaluate
 from firstfault.probe.capture import Capture, task_of

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.errors import pass_on
+from firstfault.interrupts import pass_on
 from firstfault.recipe import outputs_of
 
 Place = int | str

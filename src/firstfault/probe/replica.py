@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.errors import pass_on
+from firstfault.interrupts import pass_on
 from firstfault.random_state import same_random_state
 
 WRAPPERS = ("DistributedDataParallel", "DataParallel")

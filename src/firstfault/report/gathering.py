@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from firstfault.errors import pass_on
+from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
 from firstfault.report.samples import sample_images, sample_rows
 from firstfault.subject import Subject

@@ -138,8 +138,9 @@ def _run(subject: Any, evidence: Any, suite: Suite) -> None:
 
 
 def _answer(subject: Any, case: Case) -> tuple[bool, str]:
-    from firstfault.errors import Missing, UserCodeError, pass_on
+    from firstfault.errors import Missing, UserCodeError
     from firstfault.finding import Layer
+    from firstfault.interrupts import pass_on
 
     generate = subject.target.safety.generate
     try:

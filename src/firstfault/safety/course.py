@@ -17,8 +17,9 @@ from torch import nn
 from firstfault import progress
 from firstfault.acting.acting import Acting
 from firstfault.acting.checkpoints import Checkpoints
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, pass_on, told
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
 from firstfault.finding import Finding, Status
+from firstfault.interrupts import pass_on
 from firstfault.safety.evaluate import Evidence
 from firstfault.target import Safety
 

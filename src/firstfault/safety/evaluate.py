@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firstfault.check import Depth, crashed, private
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, pass_on
+from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.interrupts import pass_on
 
 
 @dataclass
