@@ -61,6 +61,8 @@ def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
     if not pd.api.types.infer_dtype(y.ravel(), skipna=True).startswith("mixed"):
         return
     for label in y.flat:
+        if label is None or isinstance(label, str | bytes | int | float):
+            continue
         if isinstance(label, list | dict | set | np.ndarray):
             raise TargetError(f"data.{name} must have labels that are single values, but {said} holds lists or mappings")
         if why := _why_not(label):

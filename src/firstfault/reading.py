@@ -107,6 +107,9 @@ def _read_csv(path: Path, name: str, read: Read) -> pd.DataFrame:
         file.seek(0)
         table = mended(file, found) if found.broken or found.foreign else file
         frame = pd.read_csv(table, sep=found.separator, index_col=False if found.trailing else None)
+    if len(found.header) > 1 and not found.header[-1].strip() and frame.shape[1] == len(found.header) and frame.iloc[:, -1].isna().all():
+        frame.pop(frame.columns[-1])
+        read.notes.append(f"{path.name} has {_spoken(found.separator)} at the end of every line")
     if encoding:
         read.notes.append(f"{path.name} is {encoding.upper()}")
     if found.separator != ",":
@@ -116,7 +119,7 @@ def _read_csv(path: Path, name: str, read: Read) -> pd.DataFrame:
 
 
 def _spoken(separator: str) -> str:
-    return {"\t": "a tab", ";": "a semicolon", "|": "a bar"}[separator]
+    return {"\t": "a tab", ";": "a semicolon", "|": "a bar", ",": "a comma"}[separator]
 
 
 def _defects(found: Survey, file: str, rows: int) -> list[Defect]:
