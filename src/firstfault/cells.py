@@ -29,8 +29,9 @@ def expect_inputs(X: Any, name: str) -> None:
         TargetError: with the name of the first column, or the type, that isn't so.
     """
     if isinstance(X, pd.DataFrame):
-        for place in np.flatnonzero((X.dtypes == object).to_numpy()):
-            _expect_known(X.iloc[:, place], name)
+        for _, column in X.items():
+            if column.dtype == object:
+                _expect_known(column, name)
     elif X.dtype == object and X.ndim == 2:
         for place in range(X.shape[1]):
             _expect_known(pd.Series(X[:, place], name=place, dtype=object), name)

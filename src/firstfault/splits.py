@@ -16,7 +16,7 @@ from firstfault.folders import read_folder
 from firstfault.reading import MOST_SINGLE_COLUMNS, Read, Reading, expect_plain_columns, read_file
 from firstfault.sql import Sql, read_sql
 from firstfault.target import Data, Target
-from firstfault.texts import shown
+from firstfault.texts import as_text, shown
 from firstfault.timestamps import times_of
 
 HELD_OUT = 0.2
@@ -239,7 +239,7 @@ def _in_time(times: pd.Series, name: str) -> np.ndarray[Any, Any]:
 def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     from sklearn.model_selection import GroupShuffleSplit
 
-    codes = pd.factorize(groups.astype(str) if groups.dtype == object else groups, sort=True)[0]
+    codes = pd.factorize(as_text(groups) if groups.dtype == object else groups, sort=True)[0]
     if codes.min() == codes.max():
         raise TargetError(f"data.group must name a column of at least two groups, but {name!r} has one")
     kept, held = next(GroupShuffleSplit(1, test_size=HELD_OUT, random_state=seed).split(codes, groups=codes))

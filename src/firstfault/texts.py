@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from firstfault.interrupts import pass_on
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def encodable(text: str) -> str:
@@ -43,3 +46,23 @@ def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np
     except BaseException as error:
         pass_on(error)
         return hash_texts(values)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Every value of a column `(N,)` as text, a missing one too."""
+    try:
+        return column.astype(str)
+    except BaseException as error:                          # bytes that are no UTF-8, and methods that raise
+        pass_on(error)
+        return column.astype(object).map(lambda value: shown(value, str))
+
+
+def as_written(column: pd.Series) -> pd.Series:
+    """A column `(N,)` as any library writes and hashes it: objects and complex numbers as texts; missing values stay."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.SparseDtype):
+        return column.sparse.to_dense()
+    if column.dtype.kind not in "Oc":                       # categories of objects are "O" too
+        return column
+    return column.astype(object).map(lambda value: None if pd.api.types.is_scalar(value) and pd.isna(value) else shown(value, str))
