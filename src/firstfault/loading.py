@@ -79,7 +79,7 @@ class UserBatches:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["batches"], name)
 
-    def _told(self, error: Exception) -> UserCodeError:
+    def _told(self, error: BaseException) -> UserCodeError:
         return UserCodeError(Layer.PREPROCESSING, "training.loader", error, self._recipe.root)
 
     def _placed(self, batch: Any, model: nn.Module) -> Any:

@@ -62,7 +62,7 @@ def as_written(column: pd.Series) -> pd.Series:
     import pandas as pd
 
     if isinstance(column.dtype, pd.SparseDtype):
-        return column.sparse.to_dense()
+        return column.sparse.to_dense()  # type: ignore[attr-defined, no-any-return]
     if column.dtype.kind not in "Oc":                       # categories of objects are "O" too
         return column
     return column.astype(object).map(lambda value: None if pd.api.types.is_scalar(value) and pd.isna(value) else shown(value, str))
