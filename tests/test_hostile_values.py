@@ -1,6 +1,7 @@
 """Data and code that are hostile: texts without UTF-8, values whose own methods raise, and what is no Exception; never `it failed itself`."""
 
 import asyncio
+import contextlib
 import datetime
 import decimal
 import io
@@ -127,10 +128,8 @@ def written(subject, verdict):
     write_report(verdict, subject.folder, context=context_of(subject))
     verdict_markdown(verdict).encode()
     Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8")).print(render_verdict(verdict))
-    try:
+    with contextlib.suppress(UserCodeError):
         data_digest(subject)
-    except UserCodeError:
-        pass
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -310,10 +309,9 @@ def test_a_target_of_a_name_without_utf8_is_one_sentence(call, tmp_path):
     (tmp_path / "target.py").write_text("from firstfault import Data, Target\ntarget = Target('na\\udce9', data=Data(train='x.csv', label='y'))\n")
     code, _, err = call("debug", "target.py")
     assert code == 2 and "name must be text that UTF-8 can write" in err
-    folder = os.fsencode(tmp_path / "f") + b"\xe9"
-    os.mkdir(folder)
-    place = os.fsdecode(folder)
-    (Path(place) / "target.py").write_text("from firstfault import Data, Target\ntarget = Target('t', data=Data(train='x.csv', label='y'))\n")
+    place = Path(os.fsdecode(os.fsencode(tmp_path / "f") + b"\xe9"))
+    place.mkdir()
+    (place / "target.py").write_text("from firstfault import Data, Target\ntarget = Target('t', data=Data(train='x.csv', label='y'))\n")
     code, _, err = call("debug", f"{place}/target.py")
     assert code == 2 and "the target must have a path that UTF-8 can write" in err
 
