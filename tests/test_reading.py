@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -147,6 +148,82 @@ def test_another_separator_is_seen_and_told(read, separator, spoken):
 def test_line_ends_of_every_system_are_read(read, end):
     """Windows and old Macs."""
     assert rows(read(end.join(lines()))[0]) == 100
+
+
+def test_a_file_of_carriage_returns_may_end_with_a_newline(read):
+    """The line ends are those that most lines have."""
+    assert rows(read("\r".join([*lines(), "\n"]))[0]) == 100
+
+
+@pytest.mark.parametrize(("content", "columns"), [
+    (['"a', 'of two lines","b",y', *lines()[1:]], ["a\nof two lines", "b"]), (["", 'a;"b', 'c;d', 'e";y', *lines(separator=";")[1:]], ["a", "b\nc;d\ne"]),
+    (['\ufeff"a', 'b",b,y', *lines()[1:]], ["a\nb", "b"]),
+])
+def test_a_name_in_the_header_may_go_over_several_lines(read, content, columns):
+    """In quotes, as any field may."""
+    splits, found = read(content)
+    assert list(splits.train.X.columns) == columns and rows(splits) == 100 and found["broken_files"][0].status is Status.PASS
+
+
+def test_a_quote_that_the_header_does_not_close_is_one_sentence(read):
+    """A later line's quote does not make one name of all lines between."""
+    with pytest.raises(TargetError, match="must be a whole csv file"):
+        read(['a,"b,y', *lines()[1:50], '50,"text,1', *lines()[51:]])
+
+
+def test_fields_may_be_long(tmp_path):
+    """Longer than the 131,072 characters at which Python's own reader stops, in the first lines and in names; its limit is the process's."""
+    long = '"' + "x," * 100_000 + '"'
+    content = [f"a,{'b' * 140_000},y", *(f"{i},{long if i == 5 else 'x'},{i % 2}" for i in range(40))]
+    (tmp_path / "long.csv").write_text("\n".join(content))
+    command = "from pathlib import Path; from firstfault.reading import *; print(read_file(Path('long.csv'), 'train', Read()).shape)"
+    done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "(40, 3)\n", done.stderr[-500:]
+
+
+@pytest.mark.parametrize(("line", "reason"), [("7,te\0xt,1", "a NUL byte"), ("1\x005,text,1", "a NUL byte"), ("7,te\rxt,1", "a line end within a field")])
+@pytest.mark.parametrize("place", [1, 50, 100])
+def test_a_line_that_pandas_would_cut_is_left_out_and_named(read, line, reason, place):
+    """pandas reads 1 NUL 5 as 1, and two rows of a line with a lone carriage return, without a word."""
+    content = lines()
+    content[place] = line
+    splits, found = read(content)
+    assert rows(splits) == 99 and f"line {place + 1} has {reason}" in found["broken_files"][0].message
+
+
+def test_a_record_of_several_lines_with_a_nul_byte_goes_as_a_whole(read):
+    """What is left of it would open a quote; carriage returns within quotes are text."""
+    content = lines()
+    content[50], content[60] = '7,"one\nt\0o\nthree",1', '8,"one\rtwo",1'
+    splits, found = read(content)
+    assert rows(splits) == 99 and "line 53 has a NUL byte" in found["broken_files"][0].message
+    assert any((split.X["b"] == "one\rtwo").any() for _, split in splits.items())
+
+
+def test_a_file_of_nul_bytes_is_one_sentence(read):
+    """Such as a disk leaves after a crash."""
+    with pytest.raises(TargetError, match="must have a header of text, but it has NUL bytes"):
+        read(b"\0" * 4096)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_seen_without_a_mark(read, encoding):
+    """Every other byte is 0."""
+    splits, found = read("\n".join(lines()).encode(encoding))
+    assert rows(splits) == 100 and f"rows.csv is {encoding.upper()}" in found["broken_files"][0].message
+
+
+def test_a_separator_at_the_end_of_header_and_lines_makes_no_column(read):
+    """It is told."""
+    splits, found = read([f"{line}," for line in lines()])
+    assert list(splits.train.X.columns) == ["a", "b"] and "a comma at the end of every line" in found["broken_files"][0].message
+
+
+def test_wide_files_are_read(tmp_path):
+    """Five thousand columns."""
+    content = [",".join([*(f"c{i}" for i in range(5000)), "y"]), *(",".join([*map(str, range(row, row + 5000)), str(row % 2)]) for row in range(20))]
+    (tmp_path / "wide.csv").write_text("\n".join(content))
+    assert load_raw(Target("t", data=Data(train="wide.csv", label="y"), root=tmp_path)).train.X.shape[1] == 5000
 
 
 @pytest.mark.parametrize(("name", "write"), [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
+from firstfault.texts import shown
 
 
 def expect(holds: bool, name: str, value: Any, expected: str) -> None:
@@ -86,5 +87,5 @@ def expect_thresholds(value: Any) -> None:
 
 
 def _brief(value: Any) -> str:
-    text = " ".join(repr(value).split())
+    text = " ".join(shown(value).split())
     return text if len(text) <= 80 else f"{text[:77]}…"

@@ -11,6 +11,7 @@ import numpy as np
 
 from firstfault.ablation.compare import standard_error
 from firstfault.bottleneck import narrowest, stochastic
+from firstfault.interrupts import pass_on
 from firstfault.metrics import METRICS, metric_of
 from firstfault.prior import prior_score
 
@@ -209,7 +210,8 @@ def score_of(subject: Any, model: Any) -> float:
 def _asked(name: str, metric: Any, outputs: Array, y: Array) -> float:
     try:
         return float(metric(outputs, y))
-    except Exception:                                       # the user's metric wants other outputs
+    except BaseException as error:        # the user's metric wants other outputs
+        pass_on(error)
         if name in METRICS:
             raise
         return -math.inf

@@ -21,8 +21,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from firstfault import progress
-from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, TargetError, UserCodeError, user_frame
+from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, told, user_frame
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.interrupts import pass_on
 from firstfault.privacy import masked_text
 
 logger = logging.getLogger(__name__)
@@ -245,9 +246,10 @@ def run_check(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list
         findings.append(entry._finding(skipped(str(error))) if later else _raised(error))
     except FirstfaultError:
         raise
-    except USER_ERRORS as error:
-        early = isinstance(error, SystemExit) and entry.layer.rank < Layer.TRAINING.rank      # the model's own layer, or training, will say so
-        findings.append(entry._finding(skipped(f"the target's code left by sys.exit({error})")) if early else _crashed(entry, subject, error))
+    except BaseException as error:
+        pass_on(error)
+        early = not isinstance(error, Exception) and entry.layer.rank < Layer.TRAINING.rank      # the model's own layer, or training, will say so
+        findings.append(entry._finding(skipped(f"the target's code left by {told(error)}")) if early else crashed(entry.name, entry.layer, subject, error, entry.source))
     return [private(finding, subject) for finding in findings] or [entry._finding(skipped("it found nothing to look at"))]
 
 
@@ -278,15 +280,10 @@ def _raised(error: UserCodeError) -> Finding:
     )
 
 
-def _crashed(entry: Check, subject: Any, error: BaseException) -> Finding:
+def crashed(name: str, layer: Layer, subject: Any, error: BaseException, source: str | None = None) -> Finding:
+    """The finding of a check that ended with an exception: about the user's code where that raised it, about the check itself otherwise."""
     root = getattr(getattr(subject, "target", None), "root", None)
-    if root is not None and (user_frame(error, root) or isinstance(error, SystemExit)):
-        return _raised(UserCodeError(entry.layer, entry.layer.value, error, root))
-    logger.warning("check %s crashed\n%s", entry.name, _hiding(subject)("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
-    return Finding(
-        check=entry.name,
-        layer=entry.layer,
-        status=Status.ERROR,
-        message=f"the check itself crashed: {type(error).__name__}: {error}",
-        source=entry.source,
-    )
+    if root is not None and (user_frame(error, root) or not isinstance(error, Exception)):
+        return _raised(UserCodeError(layer, layer.value, error, root))
+    logger.warning("check %s crashed\n%s", name, _hiding(subject)("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
+    return Finding(name, layer, Status.ERROR, f"the check itself crashed: {told(error)}", source=source)

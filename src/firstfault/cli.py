@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -91,6 +92,7 @@ def run(
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
     from rich.console import Console
 
+    from firstfault.interrupts import is_interrupt
     from firstfault.report.terminal import render_verdict
     from firstfault.script import judge_interrupted, run_script
 
@@ -100,7 +102,7 @@ def run(
         refuse(f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge")
     if watched.record.stopped:
         typer.echo(f"an action ended the training at {watched.record.stopped}", err=True)
-    struck = isinstance(watched.crash, KeyboardInterrupt)
+    struck = is_interrupt(watched.crash)
     if struck:
         judge_interrupted(watched)
     verdict = watched.verdict(swaps=swaps and not struck)
@@ -265,6 +267,13 @@ def _state_here() -> Any:
     return state_for(Path.cwd())
 
 
+def _take_any_text() -> None:
+    """Let the terminal show by their escapes what its encoding lacks, such as a file's name that is no UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line, with a guard that outlives it where user code is run, and exit."""
     from firstfault.guard import command_of, guardable, guarded
@@ -279,8 +288,9 @@ def main() -> None:
 
 def command_line() -> int:
     """Run the command line in this process, and give its exit code; known errors become one sentence."""
-    from firstfault.errors import FirstfaultError
+    from firstfault.errors import FirstfaultError, told
 
+    _take_any_text()
     try:
         app()
     except SystemExit as ended:
@@ -290,12 +300,10 @@ def command_line() -> int:
         return EXIT_BAD_CALL
     except KeyboardInterrupt:
         return interrupted("what was measured is in the run's folder")
-    except Exception as error:
+    except BaseException as error:
         if "FIRSTFAULT_TRACEBACK" in os.environ:
             raise
-        typer.echo(
-            f"firstfault: it failed itself: {type(error).__name__}: {error} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True
-        )
+        typer.echo(f"firstfault: it failed itself: {told(error)} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True)
         return EXIT_FAILED
     return EXIT_HEALTHY
 

@@ -20,6 +20,7 @@ from firstfault.login import how_to_log_in, is_own, log_in
 from firstfault.processes import private_files
 from firstfault.state import State, configure_environment, state_for
 from firstfault.steps import Ended, RunSettings, Steps, SweepPlan, Swept
+from firstfault.texts import encodable
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
 UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, and PREFECT_API_URL names another"
@@ -37,6 +38,7 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Console |
     console = console or Console()
     dataset = settings.dataset
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
+    _expect_text(target=locate(settings.target), dataset=chosen)
     settings = replace(settings, target=locate(settings.target), dataset=chosen)
     with _quiet(console):
         with console.status("loading the target") if console.is_terminal else nullcontext():
@@ -66,6 +68,7 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
 
     console = Console()
     plan = replace(plan, target=locate(plan.target))
+    _expect_text(target=plan.target)
     with _quiet(console):
         expect(plan.to_json())
         guard.tell(home=str(_state_of(plan.target).home))
@@ -98,10 +101,18 @@ def _state_of(place: str) -> State:
     return state_for(Path(path).parent if is_path(path) else Path.cwd())
 
 
+def _expect_text(**paths: str | None) -> None:
+    """Expect paths that a server can be told of: a file's name may be bytes that are no UTF-8."""
+    for name, path in paths.items():
+        if path is not None and encodable(path) != path:
+            raise FirstfaultError(f"the {name} must have a path that UTF-8 can write, since Prefect and MLflow keep it, but got {path!r}")
+
+
 def _enter(place: str) -> State:
     from firstfault.tracking.runs import expect_store
 
     state = _state_of(place)
+    _expect_text(**{"state folder": str(state.home)})
     try:
         state.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:

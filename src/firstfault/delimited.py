@@ -1,14 +1,17 @@
 """CSV files as they come: their separator and encoding, and the lines that are broken, known before they are parsed.
 
-A line is broken when it has more or fewer fields than the others, or opens a quote that nothing closes. It is left out
-alone: the lines after an unclosed quote are looked at anew.
+A line is broken when it has more or fewer fields than the others, opens a quote that nothing closes, or has a NUL byte or the
+line end of an old Mac within a field, at which pandas would cut its value without a word. It is left out alone: the lines after
+an unclosed quote are looked at anew.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
+import re
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -21,6 +24,7 @@ BLOCK = 1 << 24
 LONGEST_RECORD = 10_000
 FIRST_LINES = 200
 LONGEST_FIELD = 1 << 27
+MOST_HEADER_LINES = 50
 MARKS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -28,7 +32,7 @@ MARKS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\x
 class Survey:
     """What the lines of a CSV file are like. Lines are numbered from 1, as editors do.
 
-    `fields` is how many a record has, `at` the header's line, `broken` the broken lines with their reasons, `foreign` the lines that are no UTF-8,
+    `fields` is how many a record has, `at` the header's first line, `over` how many lines it has, `broken` the broken lines with their reasons, `foreign` the lines that are no UTF-8,
     `utf8` how many lines need UTF-8, `trailing` whether every record ends with a separator that the header lacks.
     """
 
@@ -36,6 +40,7 @@ class Survey:
     header: list[str]
     fields: int
     at: int = 1
+    over: int = 1
     trailing: bool = False
     lines: int = 0
     utf8: int = 0
@@ -47,8 +52,8 @@ def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
     """The file with an encoding of two or four bytes, or line ends of old Macs, turned into UTF-8 lines; and the encoding it had."""
     start = file.read(1 << 16)
     file.seek(0)
-    encoding = next((name for mark, name in MARKS if start.startswith(mark)), None)
-    if encoding is None and (b"\n" in start or b"\r" not in start):
+    encoding = next((name for mark, name in MARKS if start.startswith(mark)), _unmarked(start))
+    if encoding is None and start.count(b"\r") - start.count(b"\r\n") <= start.count(b"\n"):
         return file, None
     text = io.TextIOWrapper(file, encoding=encoding or "latin-1", newline=None)
     made = tempfile.TemporaryFile()        # noqa: SIM115 (it is handed on, and gone once closed)
@@ -58,14 +63,22 @@ def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
     return made, encoding
 
 
+def _unmarked(start: bytes) -> str | None:
+    """UTF-16 without a mark: every other byte of plain text is 0 there."""
+    first, second = start[::2].count(0), start[1::2].count(0)
+    if max(first, second) < len(start) / 4 or min(first, second) > len(start) / 20:
+        return None
+    return "utf-16-le" if second > first else "utf-16-be"
+
+
 def survey(file: IO[bytes], name: str) -> Survey:
     """Look at every line of a CSV file once.
 
     Raises:
         TargetError: when header and lines don't agree on the number of fields, or most lines are broken.
     """
-    found = _first_look(file, name)
     csv.field_size_limit(LONGEST_FIELD)
+    found = _first_look(file, name)
     block: list[bytes] = []
     while (more := file.readlines(BLOCK)) or block:
         block += more
@@ -83,11 +96,23 @@ def _first_look(file: IO[bytes], name: str) -> Survey:
     lines = [line for line in start if line.strip(b" \r\n")]
     if not lines:
         raise TargetError(f"{name} must have at least one row, but it is empty")
-    first = _text(lines[0]).removeprefix("\ufeff").rstrip("\r\n")
-    separator = max(SEPARATORS, key=lambda mark: _marks(first.encode(), mark.encode()))
+    at, over = start.index(lines[0]) + 1, _over(lines)
+    if over > 1:
+        with contextlib.suppress(TargetError):              # a quote that is not closed, and no name over several lines
+            return _headed(lines, over, at, name)
+    return _headed(lines, 1, at, name)
+
+
+def _headed(lines: list[bytes], over: int, at: int, name: str) -> Survey:
+    """What the first lines are like, of which the header takes that many."""
+    first = b"".join(lines[:over]).removeprefix(codecs.BOM_UTF8)
+    if b"\0" in first:
+        raise TargetError(f"{name} must have a header of text, but it has NUL bytes")
+    separator = max(SEPARATORS, key=lambda mark: _marks(first, mark.encode()))
     mark = separator.encode()
-    header, *rows = csv.reader([first, *map(_text, lines[1:])], delimiter=separator)
-    found = Survey(separator, header, len(header), at=start.index(lines[0]) + 1)
+    header, *rows = csv.reader((_text(line.replace(b"\r", b"")) for line in [first, *lines[over:]]), delimiter=separator)
+    found = Survey(separator, header, len(header), at=at, over=over)
+    lines = lines[over - 1:]
     counts, by_line = Counter(map(len, rows)), Counter(_marks(line, mark) + 1 for line in lines[1:])
     if not rows or len(header) in (_usual(counts), _usual(by_line)) or max(by_line.values()) <= len(lines) / 2:
         return found
@@ -99,30 +124,61 @@ def _first_look(file: IO[bytes], name: str) -> Survey:
     raise TargetError(f"{name} must have as many fields in a line as its header, which has {len(header)}, but most lines have {usual}")
 
 
+def _over(lines: list[bytes]) -> int:
+    """Over how many lines the header goes: as many as close the quotes that begin a name; one, where none closes them."""
+    open_ = re.search(rb'(^|[,;\t|])"', lines[0].removeprefix(codecs.BOM_UTF8)) and lines[0].count(b'"') % 2
+    if not open_:
+        return 1
+    closed = next((at for at, line in enumerate(lines[1:MOST_HEADER_LINES], 1) if line.count(b'"') % 2), 0)
+    return closed + 1
+
+
 def _usual(counts: Counter[int]) -> int | None:
     return max(counts, key=lambda size: counts[size], default=None)
 
 
 def _survey_block(block: list[bytes], found: Survey, *, last: bool) -> int:
     """Judge the lines of a block; how many of them are done with. The rest waits for the lines that follow."""
-    mark, wanted = found.separator.encode(), found.fields - 1
-    special = [at for at, line in enumerate(block) if (_is_special(line, mark, wanted) if b'"' in line else line.count(mark) != wanted)]
+    mark, wanted, cut = found.separator.encode(), found.fields - 1, _is_cut(b"".join(block))
+    special = [
+        at for at, line in enumerate(block)
+        if (_is_special(line, mark, wanted) if b'"' in line else line.count(mark) != wanted) or (cut and _is_cut(line))
+    ]
     done = 0
     for at in special:
         if at < done:
             continue
-        span, reason = _record(block, at, found) if found.lines + at + 1 != found.at else (1, None)
+        span, reason = _record(block, at, found) if found.lines + at + 1 != found.at else (found.over, None)
         if span is None and not last and len(block) - at < LONGEST_RECORD:
             return _counted(block[:at], found)
-        if reason is not None:
-            found.broken[found.lines + at + 1] = reason
         done = at + (span or 1)
+        if reason is None and found.lines + at + 1 != found.at and (why := _cut_by(block[at:done])):
+            found.broken |= dict.fromkeys(range(found.lines + at + 1, found.lines + done + 1), why)
+        elif reason is not None:
+            found.broken[found.lines + at + 1] = reason
     return _counted(block, found)
 
 
 def _is_special(line: bytes, mark: bytes, wanted: int) -> bool:
     """Whether a line with quotes may end within them, or has another number of separators outside of them."""
     return line.count(b'"') % 2 == 1 or _marks(line, mark) != wanted
+
+
+def _is_cut(text: bytes) -> bool:
+    """Whether there are NUL bytes or line ends of old Macs, the two at which pandas cuts a value or a line."""
+    return b"\0" in text or (b"\r" in text and text.count(b"\r") != text.count(b"\r\n"))
+
+
+def _cut_by(lines: list[bytes]) -> str | None:
+    """What would cut the fields of a record: a line end only where no quotes are around it."""
+    record = b"".join(lines)
+    if b"\0" in record:
+        return "a NUL byte"
+    return "a line end within a field" if _has_stray_end(record) else None
+
+
+def _has_stray_end(record: bytes) -> bool:
+    return b"\r" in record.rstrip(b"\r\n") and b"\r" in b"".join(record.split(b'"')[::2]).replace(b"\r\n", b"").rstrip(b"\r\n")
 
 
 def _counted(lines: list[bytes], found: Survey) -> int:
@@ -142,7 +198,7 @@ def _counted(lines: list[bytes], found: Survey) -> int:
 def _record(block: list[bytes], at: int, found: Survey) -> tuple[int | None, str | None]:
     """How many lines the record that begins at a line takes, and what is wrong with it; None where its quote stays open."""
     line = block[at]
-    if not line.strip(b" \r\n"):
+    if not line.strip(b" \r\n") or _has_stray_end(line):
         return 1, None
     size, count = _parsed([line], found.separator)
     if size == 1:
@@ -161,7 +217,7 @@ def _parsed(lines: list[bytes], separator: str) -> tuple[int | None, int]:
     except csv.Error as error:
         if len(lines) > 1 or "unexpected end" in str(error):
             return None, 0
-    return 1, len(next(csv.reader(map(_text, lines), delimiter=separator)))
+    return 1, len(next(csv.reader([_text(lines[0].replace(b"\r", b""))], delimiter=separator)))
 
 
 def _marks(line: bytes, mark: bytes) -> int:

@@ -6,6 +6,8 @@ import traceback
 from pathlib import Path
 
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
+from firstfault.texts import encodable
 
 
 class FirstfaultError(Exception):
@@ -33,10 +35,6 @@ class TrainingStopped(BaseException):
     """
 
 
-USER_ERRORS = (Exception, SystemExit)
-"""What the user's code may end with: a `sys.exit` in it ends its part, and not the run."""
-
-
 class Missing(Exception):
     """A target does not declare this part; checks that need it are skipped with this reason."""
 
@@ -60,7 +58,17 @@ class UserCodeError(Exception):
 
 def first_line(error: BaseException) -> str:
     """What an exception says, without the lines below its first."""
-    return (str(error).strip() or "no message").splitlines()[0]
+    try:
+        text = str(error).strip()
+    except BaseException as raised:
+        pass_on(raised)
+        return f"its message can't be shown, since {type(raised).__name__} was raised by it"
+    return encodable(text or "no message").splitlines()[0]
+
+
+def told(error: BaseException) -> str:
+    """The class of an exception, and its first line."""
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def user_frame(error: BaseException, root: Path) -> str | None:

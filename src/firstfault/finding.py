@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from firstfault.texts import encodable, shown
+
 
 class Layer(StrEnum):
     """A layer of an ML system. Safety is judged on the trained model, outside the order."""
@@ -66,6 +68,11 @@ class Finding:
     fix: str | None = None
     source: str | None = None
     artifacts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("check", "message", "where", "fix"):       # what they quote of the user's may have no UTF-8
+            if isinstance(text := getattr(self, name), str):
+                object.__setattr__(self, name, encodable(text))
 
     def to_json(self) -> dict[str, Any]:
         """This finding as JSON values; numbers that JSON lacks (NaN, infinity) become text."""
@@ -134,10 +141,12 @@ def plain(value: Any) -> Any:
         return value.value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, str):
+        return encodable(value)
+    if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {shown(key, str): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     raise TypeError(f"a finding holds plain values, but got {type(value).__name__}")

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.recipe import Recipe, Tensors, device_of
 
 
@@ -56,7 +57,8 @@ class UserBatches:
             self.batches = recipe.training.loader(tensors.x.clone(), tensors.y.clone(), split)
             if iter(self.batches) is self.batches:
                 raise TypeError("it must return batches that can be iterated again, such as a DataLoader, but returned an iterator")
-        except Exception as error:
+        except BaseException as error:
+            pass_on(error)
             raise self._told(error) from error
 
     def __iter__(self) -> Iterator[Any]:
@@ -66,7 +68,8 @@ class UserBatches:
                 batch = next(batches)
             except StopIteration:
                 return
-            except Exception as error:
+            except BaseException as error:
+                pass_on(error)
                 raise self._told(error) from error
             yield batch if self._model is None else self._placed(batch, self._model)
 
@@ -76,7 +79,7 @@ class UserBatches:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["batches"], name)
 
-    def _told(self, error: Exception) -> UserCodeError:
+    def _told(self, error: BaseException) -> UserCodeError:
         return UserCodeError(Layer.PREPROCESSING, "training.loader", error, self._recipe.root)
 
     def _placed(self, batch: Any, model: nn.Module) -> Any:

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from firstfault.errors import USER_ERRORS, TrainingStopped, UserCodeError
+from firstfault.errors import TrainingStopped, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.loading import batches_of, through_loader
 from firstfault.metrics import metric_of
 from firstfault.recipe import Recipe, Tensors, outputs_of, tensor_of
@@ -95,7 +96,8 @@ def train(
         except _Cut:
             trained.share = min(0.9, max(1, len(trained.epochs)) / (recipe.training.epochs + 1))
             _end_epoch(recipe, trained, probe)
-        except USER_ERRORS as error:
+        except BaseException as error:
+            pass_on(error)
             trained.crash = UserCodeError(Layer.TRAINING, "training", error, recipe.root)
     trained.model.eval()
     trained.seconds = time.perf_counter() - started

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.personal import digits_of, is_card, pieces
+from firstfault.texts import shown
 
 LOOKED_AT = 200
 """How many values of a column are looked at, spread over its rows."""
@@ -148,7 +149,7 @@ def _digits(value: Any) -> int:
 
 def plain_of(value: Any) -> str:
     """A value as text; a float that is whole, as pandas makes it of a number that can be missing, without its point."""
-    return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else str(value).strip()
+    return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else shown(value, str).strip()
 
 
 def _looked_at(column: pd.Series) -> list[Any]:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from firstfault.errors import USER_ERRORS, TargetError, first_line
+from firstfault.errors import TargetError, first_line
+from firstfault.interrupts import pass_on
 from firstfault.shipped import own_or_shipped
 from firstfault.target import Target
 
@@ -80,7 +81,8 @@ def _expect_module(build: Callable[[], Any], where: str) -> None:
 
     try:
         model = build()
-    except USER_ERRORS:
+    except BaseException as error:
+        pass_on(error)
         return                                      # the user's code raising is a finding of the run
     if isinstance(model, nn.Module):
         expect_name(model, where)

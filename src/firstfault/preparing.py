@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from firstfault.errors import USER_ERRORS, TargetError, UserCodeError
+from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.splits import Split, Splits, as_splits, to_array
 from firstfault.target import Target
 
@@ -73,7 +74,8 @@ def prepare(target: Target, raw: Splits) -> Pipeline:
         try:
             applied = _fit(step, stages[-1].splits.train)
             stages.append(Stage(name, _apply(applied, stages[-1].splits, f"preprocess step {name!r}")))
-        except USER_ERRORS as error:
+        except BaseException as error:
+            pass_on(error)
             raise UserCodeError(Layer.PREPROCESSING, f"preprocess step {name!r}", error, target.root) from error
         steps.append((name, applied))
     stages[-1] = Stage(stages[-1].name, _dense(stages[-1].splits))
@@ -86,7 +88,8 @@ def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:
         splits = _dense(as_splits(target.prepare(copy.deepcopy(raw))))
         for name, split in splits.items():
             _expect_samples(split.X, f"prepare, {name}")
-    except USER_ERRORS as error:
+    except BaseException as error:
+        pass_on(error)
         raise UserCodeError(Layer.PREPROCESSING, "prepare", error, target.root) from error
     return Pipeline((), (Stage("raw", raw), Stage("prepare", splits)))
 

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.interrupts import pass_on
 from firstfault.personal import MASK, SUSPECT, pieces
 from firstfault.personal_columns import VERSIONS, kind_of, kinds_of, plain_of, tokens_of
+from firstfault.texts import hash_values, shown
 
 __all__ = ["MASK", "Known", "kind_of", "kinds_of", "masked", "masked_text", "masked_tree", "personal_columns", "pseudonymised"]
 
@@ -62,7 +64,7 @@ def pseudonymised(frame: pd.DataFrame) -> pd.DataFrame:
 
 def pseudonym(kind: str, value: Any) -> str:
     """A name for a personal value that tells nothing of it: keyed by a secret that ends with the process."""
-    return f"{kind} •{hashlib.blake2b(str(value).encode(), key=_SALT, digest_size=5).hexdigest()}"
+    return f"{kind} •{hashlib.blake2b(shown(value, str).encode(), key=_SALT, digest_size=5).hexdigest()}"
 
 
 def _replaced(frame: pd.DataFrame, replacement: Callable[[str, Any], Any]) -> pd.DataFrame:
@@ -95,7 +97,8 @@ def _distinct(column: pd.Series) -> tuple[Any, Any]:
         return column.cat.codes.to_numpy(), column.cat.categories
     try:
         return pd.factorize(column)
-    except TypeError:
+    except BaseException as error:                          # lists have no hash, and a value's own methods may raise
+        pass_on(error)
         return np.arange(len(column)), column.tolist()
 
 
@@ -290,4 +293,4 @@ def _telling(word: str) -> bool:
 def _hashed(values: Sequence[str]) -> np.ndarray[Any, Any]:
     boxed = np.empty(len(values), dtype=object)
     boxed[:] = values
-    return np.asarray(pd.util.hash_array(boxed, categorize=False))
+    return hash_values(boxed)

@@ -19,7 +19,9 @@ from typing import IO, Any
 
 import pandas as pd
 
+from firstfault.errors import Missing, told
 from firstfault.privacy import pseudonymised
+from firstfault.texts import as_written, shown
 
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
 SECONDS_MORE = 60.0
@@ -81,9 +83,16 @@ class Profiling:
 def start(
     frame: pd.DataFrame, folder: Path, title: str, seed: int, seconds: float = SECONDS, reference: pd.DataFrame | None = None,
 ) -> Profiling:
-    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`; files go to `folder`, without personal data."""
+    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`; files go to `folder`, without personal data.
+
+    Raises:
+        Missing: where Parquet can't hold a column.
+    """
     sample = _sample(frame, seed)
-    sample.to_parquet(folder / SAMPLE)
+    try:
+        sample.to_parquet(folder / SAMPLE)
+    except (TypeError, ValueError) as error:                # Arrow's own errors are such
+        raise Missing(f"the table can't be profiled: {told(error)}") from error
     if reference is not None:
         _sample(reference, seed).to_parquet(folder / REFERENCE)
     command = [sys.executable, "-m", "firstfault.profiling", str(folder), title]
@@ -93,10 +102,11 @@ def start(
 
 
 def _sample(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
-    sample = frame.sample(min(ROWS, len(frame)), random_state=seed).iloc[:, :COLUMNS].rename(columns=str)
-    mixed = [column for column in sample.columns if sample[column].dtype == object]
-    sample = sample.assign(**{column: sample[column].map(lambda value: value if pd.isna(value) else str(value)) for column in mixed})
-    return pseudonymised(sample)
+    sample = frame.sample(min(ROWS, len(frame)), random_state=seed).iloc[:, :COLUMNS]
+    names = [shown(name, str) for name in sample.columns]
+    if len(set(names)) < len(names):
+        names = [f"{name}.{place}" for place, name in enumerate(names)]
+    return pseudonymised(pd.DataFrame({name: as_written(sample.iloc[:, place]) for place, name in enumerate(names)}))
 
 
 def _profile(folder: Path, title: str) -> None:

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from firstfault.cells import expect_names
 from firstfault.delimited import Survey, as_utf8, mended, survey
 from firstfault.errors import FirstfaultError, TargetError
 
@@ -106,6 +107,9 @@ def _read_csv(path: Path, name: str, read: Read) -> pd.DataFrame:
         file.seek(0)
         table = mended(file, found) if found.broken or found.foreign else file
         frame = pd.read_csv(table, sep=found.separator, index_col=False if found.trailing else None)
+    if len(found.header) > 1 and not found.header[-1].strip() and frame.shape[1] == len(found.header) and frame.iloc[:, -1].isna().all():
+        frame.pop(frame.columns[-1])
+        read.notes.append(f"{path.name} has {_spoken(found.separator)} at the end of every line")
     if encoding:
         read.notes.append(f"{path.name} is {encoding.upper()}")
     if found.separator != ",":
@@ -115,7 +119,7 @@ def _read_csv(path: Path, name: str, read: Read) -> pd.DataFrame:
 
 
 def _spoken(separator: str) -> str:
-    return {"\t": "a tab", ";": "a semicolon", "|": "a bar"}[separator]
+    return {"\t": "a tab", ";": "a semicolon", "|": "a bar", ",": "a comma"}[separator]
 
 
 def _defects(found: Survey, file: str, rows: int) -> list[Defect]:
@@ -238,10 +242,11 @@ def expect_plain_columns(frame: pd.DataFrame, name: str) -> None:
     """Expect one distinct name per column.
 
     Raises:
-        TargetError: naming the columns that share one, or how many levels the names have.
+        TargetError: naming the columns that share one, how many levels the names have, or what showing one raises.
     """
     if frame.columns.nlevels > 1:
         raise TargetError(f"data.{name} must have one name per column, but its columns have names of {frame.columns.nlevels} levels")
+    expect_names(frame, name)
     _expect_distinct(frame.columns, name)
 
 

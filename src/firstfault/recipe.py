@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.errors import USER_ERRORS, TargetError, UserCodeError
+from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.splits import Splits
 from firstfault.target import Training
 
@@ -71,7 +72,8 @@ class Recipe:
             model = self.model()
             if not isinstance(model, nn.Module):
                 raise TargetError(f"model() must return an nn.Module, but returned {type(model).__name__}")
-        except USER_ERRORS as error:
+        except BaseException as error:
+            pass_on(error)
             raise UserCodeError(Layer.MODEL, "model", error, self.root) from error
         return model.to(device_of(self.training)).train()
 
@@ -173,7 +175,8 @@ def make_recipe(
             pair = Tensors(to_inputs(split.X), labels.encode(split.y))
             if len(pair.x) != len(pair.y):
                 raise TargetError(f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} labels of {name}")
-        except Exception as error:
+        except BaseException as error:
+            pass_on(error)
             known = "preprocess" if isinstance(error, TargetError) else f"the prepared {name} split"
             raise UserCodeError(Layer.PREPROCESSING, known, error, root) from error
         tensors.append(pair)

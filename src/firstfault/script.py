@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from firstfault import guard
 from firstfault.errors import TargetError
+from firstfault.texts import shown
 
 if TYPE_CHECKING:
     from firstfault.probe.watch import Watch
@@ -64,8 +65,8 @@ def run_script(
         watched.crash = KeyboardInterrupt()
     except SystemExit as left:
         if left.code not in (None, 0):
-            print(f"{name} left with {left.code}", file=sys.stderr)     # noqa: T201 (the script's own stderr)
-    except (Exception, KeyboardInterrupt) as error:
+            print(f"{name} left with {shown(left.code, str)}", file=sys.stderr)     # noqa: T201 (the script's own stderr)
+    except BaseException as error:
         _print_as_python(error)
     finally:
         if os.getpid() != process:                      # a fork of the script: its parent judges

@@ -15,6 +15,7 @@ from torch import nn
 
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.loop import predict
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of
@@ -182,7 +183,8 @@ def _from_callable(subject: Any, function: Callable[[Any], Any], kind: str) -> S
 def _guard(subject: Any, part: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         raise UserCodeError(Layer.DEPLOYMENT, part, error, subject.target.root) from error
 
 

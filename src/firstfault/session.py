@@ -16,13 +16,15 @@ from typing import Any
 
 from firstfault import guard, progress
 from firstfault.check import Depth, run_checks
-from firstfault.errors import USER_ERRORS, Missing, TargetError, UserCodeError
+from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.finding import LADDER, Layer, LayerReport
+from firstfault.interrupts import pass_on
 from firstfault.ladder import walk
 from firstfault.splits import load_raw
 from firstfault.subject import Subject
 from firstfault.target import Target
 from firstfault.target_file import is_path, load_target, split_spec
+from firstfault.texts import encodable, hash_values
 from firstfault.verdict import Outcome, Verdict, conclude
 
 
@@ -72,7 +74,8 @@ def _raw(target: Target) -> Any:
         return load_raw(target)
     except TargetError:
         raise
-    except USER_ERRORS as error:
+    except BaseException as error:
+        pass_on(error)
         raise UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
 
 
@@ -161,7 +164,7 @@ def data_digest(subject: Subject) -> str:
     X, y = subject.raw.train
     sha = hashlib.sha256()
     for name, values in X.items() if isinstance(X, pd.DataFrame) else [("inputs", X)]:
-        sha.update(str(name).encode())
+        sha.update(encodable(str(name)).encode())
         sha.update(_content(values))
     sha.update(_content(y))
     return sha.hexdigest()[:12]
@@ -170,16 +173,11 @@ def data_digest(subject: Subject) -> str:
 def _content(values: Any) -> Any:
     """A column or an array as bytes: numbers as they are in memory, other values by the hash of each."""
     import numpy as np
-    import pandas as pd
 
     array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
     if array.dtype.kind in "biufcmM":
         return np.ascontiguousarray(array).view(np.uint8).data
-    flat = array.astype(object).ravel()
-    try:
-        return pd.util.hash_array(flat).tobytes()
-    except TypeError:                               # lists and mappings have no hash
-        return repr(flat.tolist()).encode()
+    return hash_values(array.astype(object).ravel(), categorize=True).tobytes()
 
 
 def diagnose(

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from firstfault.cells import expect_inputs, expect_labels
 from firstfault.errors import TargetError
 from firstfault.folders import read_folder
 from firstfault.reading import MOST_SINGLE_COLUMNS, Read, Reading, expect_plain_columns, read_file
 from firstfault.sql import Sql, read_sql
 from firstfault.target import Data, Target
+from firstfault.texts import as_text, shown
 from firstfault.timestamps import times_of
 
 HELD_OUT = 0.2
@@ -109,14 +111,10 @@ def _read_split(data: Data, source: Any, name: str, root: Path) -> tuple[Split, 
         raise TargetError(f"data.{name} must have one label per sample, but has {len(split.X)} samples and {labels} labels")
     if 0 in np.shape(split.X):
         raise TargetError(f"data.{name} must have values beside the label, but its samples hold none")
-    if _is_nested(split.y):
-        raise TargetError(f"data.{name} must have labels that are single values, but {data.label or 'y'} holds lists or mappings")
+    expect_labels(split.y, name, "y" if data.label is None else shown(data.label, str))
+    if not isinstance(source, str | Path):                  # a file holds no objects
+        expect_inputs(split.X, name)
     return split, reading
-
-
-def _is_nested(y: np.ndarray[Any, Any]) -> bool:
-    mixed = y.dtype == object and pd.api.types.infer_dtype(y.ravel(), skipna=True).startswith("mixed")
-    return mixed and any(isinstance(label, list | dict | set | np.ndarray) for label in y.flat)
 
 
 def _declared(target: Target) -> Data:
@@ -241,7 +239,7 @@ def _in_time(times: pd.Series, name: str) -> np.ndarray[Any, Any]:
 def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     from sklearn.model_selection import GroupShuffleSplit
 
-    codes = pd.factorize(groups.astype(str) if groups.dtype == object else groups, sort=True)[0]
+    codes = pd.factorize(as_text(groups) if groups.dtype == object else groups, sort=True)[0]
     if codes.min() == codes.max():
         raise TargetError(f"data.group must name a column of at least two groups, but {name!r} has one")
     kept, held = next(GroupShuffleSplit(1, test_size=HELD_OUT, random_state=seed).split(codes, groups=codes))

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth
-from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, UserCodeError
+from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.expected import Expected, expected_of, rows_to_set_aside, without
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.loading import first_batch
 from firstfault.loop import Trained, train
 from firstfault.preparing import Pipeline, prepare
@@ -53,7 +54,8 @@ class _Part(Generic[T]):
             return self.build(subject)
         except (Missing, UserCodeError, FirstfaultError) as known:
             return known
-        except USER_ERRORS as error:
+        except BaseException as error:
+            pass_on(error)
             return UserCodeError(self.layer, self.said or self.name, error, subject.target.root)
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from firstfault.interrupts import pass_on
+
 TEXT, JSON = "model_summary.txt", "model_summary.json"
 
 
@@ -69,7 +71,8 @@ def _table(model: Any, x: Any) -> tuple[str, tuple[LayerRow, ...]]:
 
     try:
         stats = summary(model, input_data=x, verbose=0, mode="eval", depth=4)
-    except Exception:
+    except BaseException as error:
+        pass_on(error)
         return f"{model!r}", ()
     names: Mapping[int, str] = {id(module): name for name, module in model.named_modules()}
     return str(stats), tuple(_row(info, names) for info in stats.summary_list)

@@ -28,6 +28,7 @@ from firstfault.arguments import (
     expect_thresholds,
     expect_whole,
 )
+from firstfault.texts import encodable
 
 Task = Literal["classification", "regression", "multilabel", "language_model"]
 
@@ -207,6 +208,7 @@ class Target:
 
     def __post_init__(self) -> None:
         expect(isinstance(self.name, str) and bool(self.name.strip()), "name", self.name, "a non-empty string")
+        expect(encodable(self.name) == self.name, "name", self.name, "text that UTF-8 can write")
         expect(self.task in get_args(Task), "task", self.task, f"one of {', '.join(get_args(Task))}")
         for name, kind in (("data", Data), ("training", Training), ("deployment", Deployment), ("safety", Safety)):
             value = getattr(self, name)

@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from firstfault.errors import USER_ERRORS, TargetError, first_line, user_frame
+from firstfault.errors import TargetError, first_line, user_frame
+from firstfault.interrupts import pass_on
 from firstfault.target import Safety, Target
 
 
@@ -111,7 +112,8 @@ def _guard_import(place: str, root: Path, load: Callable[[], Any]) -> Any:
         return load()
     except TargetError:
         raise
-    except USER_ERRORS as error:
+    except BaseException as error:
+        pass_on(error)
         frame = user_frame(error, root)
         at = f" at {frame}" if frame else ""
         raise TargetError(f"{place} doesn't import: {type(error).__name__}{at}: {first_line(error)}") from error

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.texts import as_text
+
 Array = np.ndarray[Any, Any]
 
 FORMATS = (
@@ -79,7 +81,7 @@ def _from_texts(column: pd.Series, missing: Array) -> Times | None:
     try:
         codes, distinct = pd.factorize(column)
     except TypeError:                                       # lists and mappings have no hash
-        codes, distinct = pd.factorize(column.astype(str).where(~missing))
+        codes, distinct = pd.factorize(as_text(column).where(~missing))
     texts = pd.Series([str(value).strip() for value in distinct], dtype=object)
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     values, formats, zoned = _parsed(texts, counts)

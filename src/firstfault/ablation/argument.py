@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from firstfault.finding import LayerReport
+from firstfault.interrupts import pass_on
 
 WILD_RATIO, WILD_SIZE, TINY_SIZE = 100.0, 10.0, 0.01
 ROWS = 2_000
@@ -57,7 +58,8 @@ def absent(subject: Any) -> frozenset[str]:
     """Of the faults that one repair undoes, those whose sign is not there: inputs scaled twice are tiny."""
     try:
         size, _ = _size_and_ratio(subject)
-    except Exception:                                       # a target that can't be measured so
+    except BaseException as error:        # a target that can't be measured so
+        pass_on(error)
         return frozenset()
     return frozenset({"missing_normalisation" if size < TINY_SIZE else "double_normalisation"})
 
@@ -99,7 +101,8 @@ def ruled_out(subject: Any, faults: Iterable[str]) -> frozenset[str]:
         if named & question.earlier and named & question.later:
             try:
                 _, earlier = question.measure(subject)
-            except Exception:                               # a target that can't be measured so
+            except BaseException as error:        # a target that can't be measured so
+                pass_on(error)
                 continue
             out |= named & (question.later if earlier else question.earlier)
     return frozenset(out)
@@ -111,7 +114,8 @@ def spared(subject: Any) -> dict[str, str]:
 
     try:
         reason = of_the_rate(subject)
-    except Exception:                                       # a `fit` that can't be replayed, an optimizer that wants other parameters
+    except BaseException as error:        # a `fit` that can't be replayed, an optimizer that wants other parameters
+        pass_on(error)
         return {}
     return {"wrong_optimizer": reason} if reason else {}
 
@@ -119,7 +123,8 @@ def spared(subject: Any) -> dict[str, str]:
 def _sentence(question: Question, is_earlier: bool, subject: Any, fault: str, rival: str) -> str:
     try:
         measured, earlier = question.measure(subject)
-    except Exception:                                       # a target that can't be measured so
+    except BaseException as error:        # a target that can't be measured so
+        pass_on(error)
         return ""
     return f"{fault} rather than {rival}, as {measured}" if earlier == is_earlier else f"{rival} repairs it too, and {measured}"
 

@@ -163,12 +163,15 @@ class Host:
         """Do a job: `measured`, or `broken` with the traceback where firstfault itself failed."""
         import traceback
 
+        from firstfault.interrupts import pass_on
+
         try:
             if self._measure is None and (opened := self.open())[0] == "refused":
                 return opened
             assert self._measure is not None
             return "measured", self._measure(job)
-        except Exception:
+        except BaseException as error:
+            pass_on(error)
             return "broken", traceback.format_exc()
 
     def _opened(self) -> Measuring:

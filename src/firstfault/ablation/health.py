@@ -8,6 +8,7 @@ import warnings
 from typing import Any
 
 from firstfault.ablation.testing import Tested, Tester
+from firstfault.interrupts import pass_on
 
 CLEAR = 3.0
 SLACK = 0.1
@@ -31,7 +32,8 @@ class Health:
 
         try:
             simple = baselines(self.subject)
-        except Exception:                                   # labels or inputs that a simple model can't take
+        except BaseException as error:        # labels or inputs that a simple model can't take
+            pass_on(error)
             return None
         if math.isfinite(simple.best) and simple.best > simple.prior + CLEAR * simple.error:
             return simple.best

@@ -17,7 +17,8 @@ from firstfault.ablation.study import MOST_SEEDS, Place, SweepStudy, follower
 from firstfault.ablation.swap import swaps
 from firstfault.ablation.table import Change, SweepResult, SweepRow, best_of, noise_of, rows_of
 from firstfault.ablation.trial import BASELINE, OnTrial
-from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
+from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of
 
 COMPARED = " · compared"
@@ -115,8 +116,9 @@ class Compared(_Mode):
                 recipe = self.measuring.arm(Job(0, name, kind.change, 0)).recipe
             except (Missing, UserCodeError, FirstfaultError) as known:
                 skipped.append(_skipped(name, self.subject.masked(str(known))))
-            except Exception as error:
-                skipped.append(_skipped(name, self.subject.masked(f"it could not be applied: {type(error).__name__}: {error}")))
+            except BaseException as error:
+                pass_on(error)
+                skipped.append(_skipped(name, self.subject.masked(f"it could not be applied: {told(error)}")))
             else:
                 judged = recipe if kind.same_validation else self.recipe
                 found.append((Job(0, name, kind.change, 0), Change(name, kind.change, len(judged.validation))))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from firstfault.errors import Missing
+from firstfault.interrupts import pass_on
 from firstfault.loading import batches_of
 from firstfault.recipe import Recipe, outputs_of
 
@@ -32,7 +33,8 @@ def suggested_rate(recipe: Recipe) -> tuple[float, float]:
     """
     try:
         own, curve = _curve(recipe)
-    except Exception as error:                              # the user's model, loss or optimizer
+    except BaseException as error:        # the user's model, loss or optimizer
+        pass_on(error)
         raise Missing(f"a range test of the learning rate can't be run: {type(error).__name__}") from error
     if len(curve) < 2:
         raise Missing("a range test of the learning rate saw no finite loss")

@@ -9,6 +9,7 @@ from firstfault.ablation.compare import least_effect
 from firstfault.ablation.health import Health
 from firstfault.ablation.swap import SwapKind, together
 from firstfault.ablation.testing import PACE, Tested, Tester
+from firstfault.interrupts import pass_on
 
 MOST_PARTS = 3
 SURPLUS = 2.0
@@ -131,6 +132,7 @@ def one_of_each(subject: Any, kinds: Iterable[SwapKind], blame: Blame) -> list[S
 def _applies(subject: Any, kind: SwapKind) -> bool:
     try:
         kind.apply(subject)
-    except Exception:                                       # its own trial says why
+    except BaseException as error:        # its own trial says why
+        pass_on(error)
         return False
     return True

@@ -19,6 +19,7 @@ import torch
 
 from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.recipe import Recipe
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "clip_norm")
@@ -176,7 +177,8 @@ def _options(subject: Any) -> dict[str, Any]:
         group = (subject.recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters()).param_groups[0]
     except UserCodeError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         raise UserCodeError(Layer.TRAINING, "training.optimizer", error, subject.target.root) from error
     return {name: value for name, value in group.items() if _number(value) or name in SWITCHES}
 

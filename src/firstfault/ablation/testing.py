@@ -12,8 +12,9 @@ from firstfault.ablation.budget import Budget
 from firstfault.ablation.compare import SURE, Comparison, compare, least_effect, standard_error
 from firstfault.ablation.swap import SwapKind
 from firstfault.ablation.trial import Arm, Bench, Run, score_on
-from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
 from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of
 from firstfault.prior import floor, prior_score
 from firstfault.recipe import Recipe
@@ -112,8 +113,9 @@ class Tester:
         except (Missing, UserCodeError, FirstfaultError) as reason:
             if not self._unlike or self.untested.get(fault) != self._unlike:
                 self.untested[fault] = self.bench.subject.masked(str(reason))
-        except Exception as error:
-            logger.warning("the swap %s could not be applied: %s: %s", kind.name, type(error).__name__, self.bench.subject.masked(str(error)))
+        except BaseException as error:
+            pass_on(error)
+            logger.warning("the swap %s could not be applied: %s", kind.name, self.bench.subject.masked(told(error)))
             self.untested[fault] = f"{kind.change} could not be applied ({type(error).__name__})"
         return None
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from firstfault.errors import FirstfaultError, UserCodeError
+from firstfault.interrupts import pass_on
 from firstfault.loop import Trained, predict, train
 from firstfault.metrics import metric_of
 from firstfault.prior import floor
@@ -226,7 +227,8 @@ def _optimizer(make: Callable[..., Any] | None) -> dict[str, Any]:
     try:
         built = (make or torch.optim.Adam)([nn.Parameter(torch.zeros(1))])
         return {"optimizer": type(built).__name__, "lr": float(built.param_groups[0]["lr"])}
-    except Exception:                                       # the user's factory wants its own model's parameters
+    except BaseException as error:        # the user's factory wants its own model's parameters
+        pass_on(error)
         return {"optimizer": make}
 
 
@@ -249,5 +251,6 @@ def score_on(model: nn.Module | None, recipe: Recipe, tensors: Tensors) -> float
             return math.nan
         _, metric = metric_of(recipe.task, recipe.training.metric)
         return metric(outputs.float().cpu().numpy(), tensors.y.cpu().numpy())
-    except Exception:                                       # the user's model on inputs it was not made for
+    except BaseException as error:        # the user's model on inputs it was not made for
+        pass_on(error)
         return math.nan

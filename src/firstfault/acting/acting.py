@@ -13,7 +13,7 @@ from firstfault.acting.beside import Beside
 from firstfault.acting.occasion import Action, Occasion
 from firstfault.acting.rules import Rules
 from firstfault.acting.undisturbed import undisturbed
-from firstfault.errors import TrainingStopped
+from firstfault.errors import TrainingStopped, told
 from firstfault.finding import Finding
 from firstfault.probe.record import Record
 
@@ -62,7 +62,7 @@ class Acting:
         try:
             return rules.look(self.record)
         except Exception as error:
-            logger.warning("the rules are looked at no more: %s: %s", type(error).__name__, error)
+            logger.warning("the rules are looked at no more: %s", told(error))
             self._rules = None
             return []
 
@@ -72,7 +72,7 @@ class Acting:
                 try:
                     action.sound(self.name, self.folder, self.models(), self.record)
                 except Exception as error:
-                    logger.warning("the action %s could keep nothing: %s: %s", type(action).__name__, type(error).__name__, error)
+                    logger.warning("the action %s could keep nothing: %s", type(action).__name__, told(error))
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -89,8 +89,8 @@ class Acting:
             try:
                 result = action.act(occasion)
             except Exception as error:
-                logger.warning("the action %s failed on %s: %s: %s", kind, found.check, type(error).__name__, error)
-                result = f"it failed: {type(error).__name__}: {error}"
+                logger.warning("the action %s failed on %s: %s", kind, found.check, told(error))
+                result = f"it failed: {told(error)}"
             record.acts.append({
                 "step": record.steps, "check": found.check, "message": found.message, "action": kind,
                 "result": str(result) if result is not None else None,

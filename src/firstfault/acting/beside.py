@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from firstfault.errors import told
+
 logger = logging.getLogger(__name__)
 WAITING = 64
 SECONDS_TO_END = 30.0
@@ -43,8 +45,8 @@ class Beside:
             what, call = item
             try:
                 call()
-            except Exception as error:
-                self._lose(what, f"{type(error).__name__}: {error}")
+            except BaseException as error:                  # the thread outlives whatever a call ends with
+                self._lose(what, told(error))
 
     def _lose(self, what: str, why: str) -> None:
         self.lost[what] = why

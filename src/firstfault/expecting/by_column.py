@@ -21,6 +21,8 @@ import pandas as pd
 
 from firstfault.expecting.suite import great_expectations
 from firstfault.expecting.table import Table, is_text
+from firstfault.interrupts import pass_on
+from firstfault.texts import as_written
 
 Entry = Mapping[str, Any]
 
@@ -131,8 +133,16 @@ def _counts(values: pd.Series) -> dict[str, Any]:
 def _validated(frame: pd.DataFrame, entries: list[Entry], form: str) -> list[dict[str, Any]]:
     if not entries:
         return []
-    batch = _pandas_engine().get_batch(batch_parameters={"dataframe": frame})
-    return results_of(batch, entries, form)
+    return results_of(_batch(frame), entries, form)
+
+
+def _batch(frame: pd.DataFrame) -> Any:
+    """A batch of a frame, which Great Expectations hashes; what has no hash there is validated as text."""
+    try:
+        return _pandas_engine().get_batch(batch_parameters={"dataframe": frame})
+    except BaseException as error:
+        pass_on(error)
+        return _pandas_engine().get_batch(batch_parameters={"dataframe": frame.apply(as_written)})
 
 
 def results_of(batch: Any, entries: list[Entry], form: str) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ def _inferred(table: Table) -> Iterator[Any]:
         kind = kind_of(values)
         missing = float(values.isna().mean())
         yield gxe.ExpectColumnToExist(column=column, severity="critical")
-        if kind in TYPES and missing < 1:
+        if kind in TYPES and missing < 1 and not isinstance(values.dtype, pd.DatetimeTZDtype):      # of which the library knows no name
             yield gxe.ExpectColumnValuesToBeInTypeList(column=column, type_list=TYPES[kind], severity="critical")
         yield gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=_mostly(1 - 1.5 * missing - TOLERATED), severity="critical")
         known = values.dropna()
@@ -111,11 +111,11 @@ def _mostly(share: float) -> float:
 
 
 def kind_of(values: pd.Series) -> str:
-    """`number`, `text`, `bool`, `time`, or `mixed` for objects of several types."""
+    """`number`, `text`, `bool`, `time`, or `mixed` for objects of several types and complex numbers."""
     if pd.api.types.is_bool_dtype(values):
         return "bool"
     if pd.api.types.is_numeric_dtype(values):
-        return "number"
+        return "mixed" if values.dtype.kind == "c" else "number"
     if pd.api.types.is_datetime64_any_dtype(values):
         return "time"
     return "text" if is_text(values) else "mixed"

@@ -51,6 +51,8 @@ def plain(values: pd.Series) -> pd.Series:
     """A column of NumPy's types in place of categories and nullable types."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return values.astype(values.cat.categories.dtype)
+    if isinstance(values.dtype, pd.SparseDtype):
+        return values.sparse.to_dense()  # type: ignore[attr-defined, no-any-return]
     if not pd.api.types.is_extension_array_dtype(values.dtype) or isinstance(values.dtype, pd.DatetimeTZDtype):
         return values
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):

@@ -16,6 +16,7 @@ from firstfault.check import checks_of, run_check
 from firstfault.checks.training.shuffling import WITHIN, variety_within
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport
+from firstfault.interrupts import of_user, pass_on
 from firstfault.ladder import walk
 from firstfault.loop import Epoch, Trained, evaluate
 from firstfault.probe.capture import Capture, task_of
@@ -47,7 +48,7 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
         start, model = (without_labels(each, capture.y[0], place, capture.settings) for each in (start, model))
         why_not = why_not_without(start, capture.x[0], capture.y[0])
     subject = Subject(Target(name, task=task, training=training, root=root), folder)
-    failed = isinstance(crash, Exception) or (isinstance(crash, SystemExit) and crash.code not in (None, 0))
+    failed = crash is not None and of_user(crash) and not (isinstance(crash, SystemExit) and crash.code in (None, 0))
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
     if why_not or start is None or model is None:
         subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
@@ -131,7 +132,8 @@ def _trained(recipe: Recipe, model: nn.Module, record: Record, crash: UserCodeEr
     trained = Trained(model, metric_of(recipe.task, None)[0], crash=crash, record=record)
     try:
         scores = [*evaluate(recipe, model, recipe.train), *evaluate(recipe, model, recipe.validation)]
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         trained.crash = crash or UserCodeError(Layer.MODEL, "the model", error, recipe.root)
         return trained
     trained.epochs.append(Epoch(1, *scores))

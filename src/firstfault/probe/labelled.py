@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.interrupts import pass_on
 from firstfault.recipe import outputs_of
 
 Place = int | str
@@ -49,7 +50,8 @@ def why_not_without(model: nn.Module, x: torch.Tensor, labels: torch.Tensor) -> 
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             blind = torch.equal(copied(x.to(device)), copied(x.to(device), labels.to(device)))
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         return f"without its labels the model raises {type(error).__name__}"
     return "" if blind else "the model's answers depend on its second input"
 

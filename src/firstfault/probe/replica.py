@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.interrupts import pass_on
 from firstfault.random_state import same_random_state
 
 WRAPPERS = ("DistributedDataParallel", "DataParallel")
@@ -22,7 +23,8 @@ def replica(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Mod
     with same_random_state([model]):
         try:
             twin = copy.deepcopy(model, _shared(model))
-        except Exception:
+        except BaseException as error:
+            pass_on(error)
             with _same_buffers(model):
                 yield model, names
             return

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from firstfault.errors import told
+
 MOST = 512
 GROWTH = 1.1
 """What is large is taken when the steps have grown by a tenth: some 90 times in 10,000 steps, 140 in a million."""
@@ -45,7 +47,7 @@ class Samples:
         try:
             self._held |= {f"{kind}/{name}": _some(value) for name, value in tensors}
         except Exception as error:
-            self.failed = f"{type(error).__name__}: {error}"
+            self.failed = told(error)
 
     def pull(self, step: int) -> dict[str, np.ndarray[Any, Any]]:
         """What was taken since the last call, in one transfer; from it on, it is `on` where the next sampled step will be due."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from firstfault.errors import told
 from firstfault.finding import plain
 from firstfault.probe.record import Record
 from firstfault.probe.samples import Samples, Spacing
@@ -86,13 +87,13 @@ class Sinks:
         try:
             return self.samples.pull(step)
         except Exception as error:
-            self.samples.failed = f"{type(error).__name__}: {error}"
+            self.samples.failed = told(error)
             return {}
 
     def close(self, crash: BaseException | None = None) -> dict[str, str]:
         """Close every sink, in bounded time; what each of them dropped, by its name."""
         for pump in self._pumps:
-            pump.end(f"{type(crash).__name__}: {crash}" if crash is not None else "")
+            pump.end(told(crash) if crash is not None else "")
         until = time.monotonic() + SECONDS_TO_END
         said = {pump.name: said for pump in self._pumps if (said := pump.wait(until))}
         for name, text in said.items():
@@ -168,7 +169,7 @@ class _Pump:
         except BaseException as error:
             self._written -= error.steps if isinstance(error, Lost) else 0
             if not self._error:
-                self._error = str(error) if isinstance(error, Lost) else f"{type(error).__name__}: {error}"
+                self._error = str(error) if isinstance(error, Lost) else told(error)
                 logger.warning("the sink %s failed, and gets no more: %s", self.name, self._error)
             return False
         finally:

@@ -15,6 +15,7 @@ from firstfault.probe.judging import judge_watched, subject_of
 from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
 from firstfault.probe.sinks import Sink, Sinks
+from firstfault.texts import encodable
 from firstfault.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Watch:
         self, name: str, folder: Path, *, every: int | None = None, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None,
         root: Path | None = None, actions: Sequence[Action | str] = (), safety: Safety | None = None,
     ) -> None:
-        self.name, self.folder, self.root = name, folder, root or Path.cwd()
+        self.name, self.folder, self.root = encodable(name), folder, root or Path.cwd()
         self.capture = Capture()
         self.crash: BaseException | None = None
         self._on_sample = on_sample

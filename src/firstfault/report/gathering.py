@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
 from firstfault.report.samples import sample_images, sample_rows
 from firstfault.subject import Subject
@@ -44,7 +45,8 @@ def _guarded(gather: Callable[[Subject], dict[str, Any]], subject: Subject) -> d
     """A part of the report that can't be gathered is left out: it must not cost the report."""
     try:
         return gather(subject)
-    except Exception:
+    except BaseException as error:
+        pass_on(error)
         logger.warning("the report lacks a part: %s failed\n%s", gather.__name__.strip("_"), subject.masked(traceback.format_exc(-4)))
         return {}
 

@@ -19,6 +19,7 @@ from firstfault.report.png import image_png, small
 from firstfault.report.rungs import rungs_of
 from firstfault.report.staging import marked_stages
 from firstfault.report.training_pictures import training_pictures
+from firstfault.texts import encodable
 from firstfault.verdict import Verdict
 
 HERE = Path(__file__).parent
@@ -69,7 +70,7 @@ def render_page(
     training = reports.get(Layer.TRAINING)
     blame = blamed(verdict.layers, context.network) if context.network is not None else {}
     template = environment().get_template("report.html")
-    return template.render(
+    return encodable(template.render(
         verdict=verdict,
         context=context,
         rungs=rungs_of(verdict),
@@ -88,7 +89,7 @@ def render_page(
         plots={title: data_url(png) for title, png in context.plots.items()},
         time=_time(verdict),
         css=(HERE / "report.css").read_text(encoding="utf-8"),
-    )
+    ))
 
 
 def environment() -> Any:

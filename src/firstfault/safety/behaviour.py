@@ -140,15 +140,17 @@ def _run(subject: Any, evidence: Any, suite: Suite) -> None:
 def _answer(subject: Any, case: Case) -> tuple[bool, str]:
     from firstfault.errors import Missing, UserCodeError
     from firstfault.finding import Layer
+    from firstfault.interrupts import pass_on
 
     generate = subject.target.safety.generate
     try:
-        answer = generate(case.prompt, *_model(subject, generate))
+        answer = str(generate(case.prompt, *_model(subject, generate)))
     except Missing:
         raise
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         return False, f"generate raised: {UserCodeError(Layer.SAFETY, 'generate', error, subject.target.root)}"
-    return SCORERS[case.scorer](str(answer), case.expect), f"{len(str(answer))} characters answered"
+    return SCORERS[case.scorer](answer, case.expect), f"{len(answer)} characters answered"
 
 
 def _model(subject: Any, generate: Callable[..., Any]) -> tuple[Any, ...]:

@@ -17,8 +17,9 @@ from torch import nn
 from firstfault import progress
 from firstfault.acting.acting import Acting
 from firstfault.acting.checkpoints import Checkpoints
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, first_line
+from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
 from firstfault.finding import Finding, Status
+from firstfault.interrupts import pass_on
 from firstfault.safety.evaluate import Evidence
 from firstfault.target import Safety
 
@@ -90,9 +91,10 @@ class Course:
         try:
             with torch.no_grad():
                 return float(self._capability(model)) if model is not None else math.nan
-        except Exception as error:
-            logger.warning("safety.capability raised %s: %s", type(error).__name__, first_line(error))
-            self._acting.record.passed_over["capability_score"] = f"safety.capability raised {type(error).__name__}: {first_line(error)}"
+        except BaseException as error:
+            pass_on(error)
+            logger.warning("safety.capability raised %s", told(error))
+            self._acting.record.passed_over["capability_score"] = f"safety.capability raised {told(error)}"
             return math.nan
 
     def _note(self, epoch: int, model: nn.Module | None, found: Evaluated, able: float, began: float) -> None:
@@ -175,8 +177,9 @@ def evaluation_of(subject: Any) -> Evaluate:
                 evidence.add(part.__name__, Status.SKIPPED, str(reason))
             except FirstfaultError:
                 raise
-            except Exception as error:
-                evidence.add(part.__name__, Status.ERROR, f"the evaluation itself crashed: {type(error).__name__}: {error}")
+            except BaseException as error:
+                pass_on(error)
+                evidence.add(part.__name__, Status.ERROR, f"the evaluation itself crashed: {told(error)}")
         evidence.findings = [private(finding, subject) for finding in evidence.findings]
         return evidence
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from firstfault.check import Depth, private
+from firstfault.check import Depth, crashed, private
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.interrupts import pass_on
 
 
 @dataclass
@@ -74,8 +75,9 @@ def evaluate_safety(subject: Any) -> SafetyReport | None:
             evidence.add(part.__name__, Status.SKIPPED, f"the model could not be used: {error}")
         except FirstfaultError:
             raise
-        except Exception as error:
-            evidence.add(part.__name__, Status.ERROR, f"the evaluation itself crashed: {type(error).__name__}: {error}")
+        except BaseException as error:
+            pass_on(error)
+            evidence.findings.append(crashed(part.__name__, Layer.SAFETY, subject, error))
     if not evidence.findings:
         return None
     artifacts = ("failure_cases.json", "safety_evaluation_report.pdf")

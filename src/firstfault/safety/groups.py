@@ -9,6 +9,7 @@ import pandas as pd
 from firstfault.errors import Missing
 from firstfault.finding import Status
 from firstfault.safety.errors import held_out_probabilities
+from firstfault.texts import as_text
 
 SMALLEST_GROUP = 30
 JUDGED_GROUP = 100
@@ -29,7 +30,7 @@ def group_metrics(subject: Any, evidence: Any, *, parity: float = 0.1, unfair: f
     if probabilities.shape[1] != 2:
         raise Missing("group metrics need two classes")
     for column in subject.target.data.sensitive:
-        _column(evidence, str(column), X[column].astype(str), y, probabilities.argmax(1), parity, unfair)
+        _column(evidence, str(column), as_text(X[column]), y, probabilities.argmax(1), parity, unfair)
 
 
 def _column(evidence: Any, column: str, groups: Any, y: Any, predicted: Any, parity: float, unfair: float) -> None:

@@ -22,6 +22,7 @@ from firstfault.limits import within
 from firstfault.login import log_in
 from firstfault.processes import accepts, responds
 from firstfault.state import MLFLOW_MANNERS, State
+from firstfault.texts import encodable, shown
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -67,7 +68,7 @@ class Tracker:
         """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
-        made = {**links, **owner, **(tags or {})}
+        made = _texts({**links, **owner, **(tags or {})})
         run = self.attempt(lambda: self.client.create_run(self.experiment_id, run_name=name, tags=made))
         return str(run.info.run_id) if run is not None else ""
 
@@ -110,15 +111,14 @@ class Tracker:
         """Log parameters as text."""
         from mlflow.entities import Param
 
-        self.client.log_batch(run_id, params=[Param(_key(name), str(value)[:500]) for name, value in values.items()])
+        self.client.log_batch(run_id, params=[Param(_key(name), shown(value, str)[:500]) for name, value in values.items()])
 
     @_guarded
     def tags(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Set tags; None is left out."""
         from mlflow.entities import RunTag
 
-        tags = [RunTag(name, str(value)) for name, value in values.items() if value is not None]
-        self.client.log_batch(run_id, tags=tags)
+        self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in _texts(values).items()])
 
     @_of_files
     def files(self, run_id: str, paths: Sequence[Path]) -> None:
@@ -268,6 +268,10 @@ def bury_killed(tracker: Tracker) -> list[str]:
             tracker.client.set_tag(run.info.run_id, "firstfault.status", "killed")
             dead.append(str(run.info.run_id))
     return dead
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {encodable(name): shown(value, str) for name, value in values.items() if value is not None}
 
 
 def _key(name: str) -> str:

@@ -15,6 +15,7 @@ from firstfault.checks.data.pictures import INK, MUTED, figure, save
 from firstfault.finding import Layer, Status
 from firstfault.privacy import kinds_of, masked_text
 from firstfault.splits import to_array
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -185,4 +186,4 @@ def _codes(known: pd.Series) -> tuple[Array, Any]:
     try:
         return pd.factorize(known)
     except TypeError:                                   # lists and mappings have no hash
-        return pd.factorize(known.astype(str))
+        return pd.factorize(as_text(known))

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.folders import differences, in_words, listed
+from firstfault.interrupts import pass_on
 from firstfault.reading import Reading
 from firstfault.splits import Split
 
@@ -145,15 +146,29 @@ def constant_columns(subject: Any) -> Iterator[Judgement]:
 def _starts_constant(values: pd.Series) -> bool:
     """Whether the first two values are equal or both missing: no other column needs to be looked at."""
     first, second = values.array[0], values.array[1]
-    return isinstance(first, NESTED) or isinstance(second, NESTED) or first is second or bool(pd.isna(first) and pd.isna(second)) \
-        or (not pd.isna(first) and not pd.isna(second) and bool(first == second))
+    return isinstance(first, NESTED) or isinstance(second, NESTED) or (_is_missing(first) and _is_missing(second)) or _is_same(first, second)
+
+
+def _is_missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    """Whether two values are equal; those that can't be compared, such as tables in cells, are not."""
+    try:
+        return first is second or bool(first == second)
+    except BaseException as error:
+        pass_on(error)
+        return False
 
 
 def _is_constant(values: pd.Series) -> bool:
     """Whether all values are equal; a column that is in part missing is none."""
     first = values.array[0]
-    if isinstance(first, NESTED) or pd.isna(first):
+    if isinstance(first, NESTED) or _is_missing(first):
         return False
+    if values.dtype == object:
+        return all(_is_same(first, value) for value in values)
     return bool((values.iloc[:FIRST] == first).all()) and bool((values == first).all())
 
 

@@ -19,6 +19,7 @@ from firstfault.checks.data.hashing import table
 from firstfault.checks.data.sample_features import is_prose, sample_features, text_features
 from firstfault.checks.data.windows import follow_each_other
 from firstfault.splits import Split, to_array
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -97,7 +98,7 @@ def _equal_classes(subject: Any, train: Split, other: Split, first: Array, secon
         return None
     if np.ndim(train.y) != 1 or np.ndim(other.y) != 1:
         return None
-    a, b = (pd.Series(to_array(split.y)[rows]).astype(str).to_numpy() for split, rows in ((train, first), (other, second)))
+    a, b = (as_text(pd.Series(to_array(split.y)[rows])).to_numpy() for split, rows in ((train, first), (other, second)))
     distance, p = column_distance(pd.Series(a), pd.Series(b))
     if distance <= CLASSES_APART or p >= P_VALUE:
         return None

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from firstfault.texts import as_text
+
 Array = np.ndarray[Any, Any]
 
 FEWEST = 20
@@ -78,10 +80,10 @@ def as_numbers(column: pd.Series) -> Array | None:
         return _finite(column)
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         return None
-    some = pd.to_numeric(column.iloc[:MOST_READ].astype(str), errors="coerce")
+    some = pd.to_numeric(as_text(column.iloc[:MOST_READ]), errors="coerce")
     if not len(some) or some.notna().mean() < READ_AS_NUMBERS:
         return None
-    read = pd.to_numeric(column.astype(str), errors="coerce")
+    read = pd.to_numeric(as_text(column), errors="coerce")
     return _finite(read) if read.notna().mean() >= READ_AS_NUMBERS else None
 
 
@@ -117,7 +119,7 @@ def _of_categories(a: pd.Series, b: pd.Series) -> Distance:
 
 def category_counts(a: pd.Series, b: pd.Series) -> pd.DataFrame:
     """How often each category occurs in two samples, as columns a and b."""
-    return pd.DataFrame({"a": a.astype(str).value_counts(), "b": b.astype(str).value_counts()}).fillna(0.0)
+    return pd.DataFrame({"a": as_text(a).value_counts(), "b": as_text(b).value_counts()}).fillna(0.0)
 
 
 def _p_of_counts(counts: pd.DataFrame) -> float:

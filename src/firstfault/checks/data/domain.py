@@ -15,6 +15,7 @@ from firstfault.checks.data.compared import Compared, compared, others
 from firstfault.checks.data.distances import as_numbers, column_distance, is_number
 from firstfault.checks.data.sample_features import condensed
 from firstfault.finding import Layer, Status
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -160,7 +161,7 @@ def _further(beside: Compared, a: Any, b: Any, first: Array, second: Array) -> d
 def _hashed(one: pd.Series, two: pd.Series) -> Array:
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    texts = [*one.fillna("").astype(str), *two.fillna("").astype(str)]
+    texts = [*as_text(one.fillna("")), *as_text(two.fillna(""))]
     return np.asarray(HashingVectorizer(n_features=HASHED, alternate_sign=False).transform(texts).toarray())
 
 
@@ -175,11 +176,11 @@ def _as_inputs(one: pd.Series, two: pd.Series, rng: np.random.Generator) -> Arra
             return None
         values = pd.to_numeric(both, errors="coerce").to_numpy(dtype=float)
     else:
-        texts = both[known].astype(str)
+        texts = as_text(both[known])
         if texts.nunique() > 0.2 * known.sum():
             return None
         ranks = {value: rank for rank, value in enumerate(texts.value_counts().index)}
-        values = both.astype(str).map(ranks).clip(upper=MOST_CATEGORIES).to_numpy(dtype=float)
+        values = as_text(both).map(ranks).clip(upper=MOST_CATEGORIES).to_numpy(dtype=float)
         values[~known] = np.nan
     usable = np.isfinite(values)
     values[~usable] = rng.choice(values[usable], (~usable).sum()) if usable.any() else 0.0

@@ -15,6 +15,7 @@ from firstfault.checks.data.drift_tables import TABLE, write_drift
 from firstfault.checks.data.rows import table
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, to_array
+from firstfault.texts import as_text
 
 __all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]
 
@@ -164,7 +165,7 @@ def _labels_apart(subject: Any, other: Split) -> tuple[float, float, str]:
 
 def _label_distance(first: Any, second: Any, task: str) -> tuple[float, float]:
     a, b = (pd.Series(values[sampled(len(values), MOST_ROWS, seed)]) for seed, values in enumerate((first, second)))
-    return column_distance(a, b) if task == "regression" else column_distance(a.dropna().astype(str), b.dropna().astype(str))
+    return column_distance(a, b) if task == "regression" else column_distance(as_text(a.dropna()), as_text(b.dropna()))
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"sentinel_value": 0.85})

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.checks.data.compared import Compared, Pair
 from firstfault.checks.data.distances import Distance, is_number
 from firstfault.privacy import kinds_of, masked_text
+from firstfault.texts import as_text
 
 TABLE = "drift.csv"
 QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}
@@ -72,5 +73,5 @@ def _described(column: pd.Series, kind: str, hidden: bool) -> dict[str, Any]:
         return described | ({"mean": values.mean(), **{name: np.quantile(values, at) for name, at in QUANTILES.items()}} if len(values) else {})
     if kind != "category":
         return described
-    share = known.astype(str).value_counts(normalize=True).iloc[:COMMONEST]
+    share = as_text(known).value_counts(normalize=True).iloc[:COMMONEST]
     return described | {"commonest": ", ".join(f"{masked_text(str(value))[:30]} {part:.0%}" for value, part in share.items())}

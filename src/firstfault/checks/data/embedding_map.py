@@ -15,6 +15,7 @@ from firstfault.checks.data.pictures import ALARM, INK, MUTED, figure, save
 from firstfault.checks.data.suspects import suspects
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -82,7 +83,7 @@ def _draw(subject: Any, points: Array, rows: Array, y: pd.Series, shown: float) 
 def _by_class(axes: Any, points: Array, y: pd.Series) -> None:
     from firstfault.privacy import masked_text
 
-    text = y.astype(str)
+    text = as_text(y)
     common = list(text.value_counts().index[:NAMED])
     common = sorted(common, key=lambda value: (len(value), value)) if pd.api.types.is_numeric_dtype(y) else sorted(common)
     for place, value in enumerate(common):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.splits import Split, to_array
+from firstfault.texts import hash_texts, hash_values
 
 Array = np.ndarray[Any, Any]
 
@@ -110,7 +111,7 @@ def _scan_numbers(array: Array) -> Scan:
 
 
 def _weights(names: list[str]) -> Array:
-    words = pd.util.hash_array(np.array(names, dtype=object), categorize=False) if names else np.zeros(0, np.uint64)
+    words = hash_values(np.array(names, dtype=object)) if names else np.zeros(0, np.uint64)
     return np.asarray(_mixed(np.array(words, dtype=np.uint64)) | np.uint64(1))
 
 
@@ -174,6 +175,6 @@ def _other_words(column: pd.Series) -> tuple[Array, Array | None]:
         words = texts.cast(pl.String).hash(0).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pl.exceptions.PolarsError, OverflowError, UnicodeError):
         absent = column.isna().to_numpy()
-        words = pd.util.hash_array(np.array([repr(value) for value in column], dtype=object), categorize=False)
+        words = hash_texts(column)
     words = _mixed(np.array(words, dtype=np.uint64))
     return (words, None) if absent is None else _marked(words, absent)

@@ -13,6 +13,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data.hashing import table
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -126,7 +127,7 @@ def _readings(column: pd.Series, sample: Sample) -> list[Array]:
         return [_finite(column.to_numpy(dtype=float, na_value=np.nan))]
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         return [np.where(column.isna(), ABSENT, column.astype("int64").to_numpy(float))]
-    texts = column.astype(str).where(column.notna(), "")
+    texts = as_text(column).where(column.notna(), "")
     codes, values = pd.factorize(texts, sort=True)
     if 2 * len(values) < len(texts):
         return [codes.astype(float), *([_by_target(codes, sample)] if len(values) > 2 else [])]

@@ -14,6 +14,7 @@ from firstfault.checks.data.pictures import images_of
 from firstfault.checks.data.text_columns import free_texts
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, to_array
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -213,7 +214,7 @@ def _thumbnails(images: Array, shift: tuple[int, int]) -> Array | None:
 def _texts(split: Split) -> Array | None:
     """The first texts of the first column that holds free text."""
     column = next(iter(free_texts(split.X).values()), None)
-    return None if column is None else column.iloc[:MOST_TEXTS].fillna("").astype(str).to_numpy(object)
+    return None if column is None else as_text(column.iloc[:MOST_TEXTS].fillna("")).to_numpy(object)
 
 
 def _text_variants(texts: Array, known: Array | None) -> _Found:
@@ -229,7 +230,7 @@ def _text_variants(texts: Array, known: Array | None) -> _Found:
 
 
 def _plain(texts: Array) -> pd.Series:
-    return pd.Series(texts, dtype=object).astype(str).str.casefold().str.replace(r"[\W_]+", "", regex=True)
+    return as_text(pd.Series(texts, dtype=object)).str.casefold().str.replace(r"[\W_]+", "", regex=True)
 
 
 def _some(rows: Array, most: int, seed: int) -> Array:

@@ -13,6 +13,7 @@ from firstfault.checks.data.hashing import table
 from firstfault.checks.data.leakage import leaking_columns
 from firstfault.splits import to_array
 from firstfault.stages import numbers
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -159,11 +160,11 @@ def _number(column: pd.Series) -> Array:
 
 
 def _ranks(column: pd.Series) -> Array:
-    text = column.astype(str)
+    text = as_text(column)
     return text.map({value: rank for rank, value in enumerate(text.value_counts().index)}).to_numpy(dtype=float)
 
 
 def _indicators(column: pd.Series) -> list[Array]:
-    text = column.astype(str)
+    text = as_text(column)
     common = text.value_counts().index[:INDICATED]
     return [(text == value).to_numpy(dtype=float) for value in (common[:1] if len(common) == 2 else common)]

@@ -13,6 +13,7 @@ import pandas as pd
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.leakage import ABSENT, Sample, column_of, column_scores, leak_sample, says_more, score_of
 from firstfault.finding import Layer, Status
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -91,7 +92,7 @@ def _relations(a: pd.Series, b: pd.Series, first: str, second: str) -> Iterator[
     if all(numeric):
         yield from _of_numbers(a.to_numpy(dtype=float, na_value=np.nan), b.to_numpy(dtype=float, na_value=np.nan), first, second)
     elif not any(numeric):
-        yield f"{first} equal to {second}", (a.astype(str).to_numpy() == b.astype(str).to_numpy()).astype(int)
+        yield f"{first} equal to {second}", (as_text(a).to_numpy() == as_text(b).to_numpy()).astype(int)
 
 
 def _of_numbers(a: Array, b: Array, first: str, second: str) -> Iterator[tuple[str, Array]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from firstfault.checks.data.pictures import images_of
 from firstfault.stages import numbers
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 Features = Mapping[str, pd.Series]
@@ -108,7 +109,7 @@ def is_prose(column: pd.Series) -> bool:
 
 def text_features(train: pd.Series, other: pd.Series) -> tuple[Features, Features]:
     """Features of at most 3,000 texts each: lengths, kinds of letters, and the share of words that half of train's texts don't know."""
-    one, two = (column.loc[_fewer(column.index.to_numpy(), MOST_TEXTS)].dropna().astype(str) for column in (train, other))
+    one, two = (as_text(column.loc[_fewer(column.index.to_numpy(), MOST_TEXTS)].dropna()) for column in (train, other))
     known, judged = one.iloc[::2], one.iloc[1::2]
     vocabulary = {word for words in _words(known) for word in words}
     first, second = _of_texts(one), _of_texts(two)

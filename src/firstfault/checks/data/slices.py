@@ -12,6 +12,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.finding import Layer, Status
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -97,7 +98,7 @@ def _parts(column: pd.Series) -> Iterator[tuple[str, Array]]:
     if numeric and column.nunique() > MOST_VALUES // 2:
         yield from _ranges(column.to_numpy(dtype=float, na_value=np.nan))
         return
-    text = column.astype(str)
+    text = as_text(column)
     for value in text[~missing].value_counts().index[:MOST_VALUES]:
         yield str(value), (text == value).to_numpy() & ~missing
 

@@ -1,0 +1,68 @@
+"""Text that UTF-8 can write, and any value as such a text, whatever its own methods do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firstfault.interrupts import pass_on
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which no file, page, server or terminal takes: their escapes stand in their place."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
+    """A value as text by `show`, which may be `str`; by its class and place in memory where the value's own method raises."""
+    try:
+        return encodable(show(value))
+    except BaseException as error:
+        pass_on(error)
+        return encodable(object.__repr__(value))
+
+
+def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
+    """A uint64 per value `(N,)` by its text, equal for equal texts."""
+    import pandas as pd
+
+    return np.asarray(pd.util.hash_array(np.array([*map(shown, values)], dtype=object), categorize=False))
+
+
+def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np.ndarray[Any, Any]:
+    """A uint64 per object of an array `(N,)`; by their texts where pandas can't: lists, halves of surrogate pairs, methods that raise.
+
+    `categorize` hashes repeated objects once, as pandas says it.
+    """
+    import pandas as pd
+
+    try:
+        return np.asarray(pd.util.hash_array(values, categorize=categorize))
+    except BaseException as error:
+        pass_on(error)
+        return hash_texts(values)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Every value of a column `(N,)` as text, a missing one too."""
+    try:
+        return column.astype(str)
+    except BaseException as error:                          # bytes that are no UTF-8, and methods that raise
+        pass_on(error)
+        return column.astype(object).map(lambda value: shown(value, str))
+
+
+def as_written(column: pd.Series) -> pd.Series:
+    """A column `(N,)` as any library writes and hashes it: objects and complex numbers as texts; missing values stay."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.SparseDtype):
+        return column.sparse.to_dense()  # type: ignore[attr-defined, no-any-return]
+    if column.dtype.kind not in "Oc":                       # categories of objects are "O" too
+        return column
+    return column.astype(object).map(lambda value: None if pd.api.types.is_scalar(value) and pd.isna(value) else shown(value, str))
