@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from firstfault.tasks.live import progress_artifact
-from firstfault.tasks.recording import slug, tracker_of
+from firstfault.tasks.recording import tracker_of
 from prefect import get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from firstfault.file_names import key_of
 from firstfault.finding import LayerReport
+from firstfault.report.markdown import escape, escaped_rows
 from firstfault.session import RunRef, data_digest, open_subject
 from firstfault.state import State
 from firstfault.tracking.links import run_url
 from firstfault.verdict import Outcome
+from firstfault.whole_files import write_bytes, write_json
 
 
 @task(name="ablation", task_run_name="ablation · undo what is suspected", cache_policy=NO_CACHE)
@@ -35,7 +37,7 @@ def confirm_suspicions(run: RunRef, report: LayerReport) -> list[Outcome]:
          **({"change": outcome.swap.change, "before": outcome.swap.before, "after": outcome.swap.after} if outcome.swap else {})}
         for outcome in outcomes
     ]
-    create_table_artifact(key=name, table=table or [{"fault": "none could be tested"}])
+    create_table_artifact(key=name, table=escaped_rows(table) or [{"fault": "none could be tested"}])
     return outcomes
 
 
@@ -50,9 +52,10 @@ def run_sweep(run: RunRef, settings: dict[str, Any]) -> dict[str, Any]:
             parent.log_earlier(trial)
         picture = _write(run, parent, subject, result)
     values = {**result.to_json(), "report": str(Path(run.folder) / "report.html")}
-    create_table_artifact(key="ablation-table", table=values["rows"])
-    create_table_artifact(key="sweep-trials", table=result.trial_table() or [{"trial": "none has ended"}])
-    create_table_artifact(key="importances", table=[{"of": name, "share": share} for name, share in values["importances"].items()] or [{"of": "too little varies"}])
+    importances = [{"of": name, "share": share} for name, share in values["importances"].items()]
+    create_table_artifact(key="ablation-table", table=escaped_rows(values["rows"]))
+    create_table_artifact(key="sweep-trials", table=escaped_rows(result.trial_table()) or [{"trial": "none has ended"}])
+    create_table_artifact(key="importances", table=escaped_rows(importances) or [{"of": "too little varies"}])
     create_image_artifact(image_url=picture.as_uri(), key="ablation-plot")
     return values
 
@@ -67,16 +70,16 @@ def _write(run: RunRef, parent: _parent, subject: Any, result: Any) -> Path:
     folder, plots = Path(run.folder), optuna_plots(result)
     picture = plot_sweep(result, folder)
     for title, png in plots.items():
-        (folder / f"optuna_{slug(title).replace('-', '_')}.png").write_bytes(png)
+        write_bytes(folder / f"optuna_{key_of(title).replace('-', '_')}.png", png)
     links = {"MLflow run": run_url(State(Path(run.home)), parent.tracker, parent.run_id), "Prefect flow run": flow_run.ui_url}
     facts = {"seed": subject.seed, "commit": git_sha(subject.target.root) or "outside git", "data digest": data_digest(subject), **versions()}
     report = write_sweep_report(
         result, folder, plots=plots, links={title: str(url) for title, url in links.items() if url}, facts=facts,
     )
     said = headline(result)
-    (folder / "sweep.json").write_text(json.dumps({**result.to_json(), "headline": said}, indent=1))
+    write_json(folder / "sweep.json", {**result.to_json(), "headline": said})
     parent.conclude(result, said, [picture, report])
-    create_markdown_artifact(key="sweep-summary", markdown=sweep_markdown(result), description=said)
+    create_markdown_artifact(key="sweep-summary", markdown=sweep_markdown(result), description=escape(said))
     return picture
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from firstfault import progress
+from firstfault.report.markdown import escape
 
 EVERY_SECONDS = 1.0
 
@@ -24,7 +25,7 @@ def progress_artifact(key: str) -> Iterator[None]:
         share = share_of(event)
         if share is not None and time.monotonic() - told > EVERY_SECONDS:
             told = time.monotonic()
-            update_progress_artifact(artifact, progress=round(100 * share[0], 1), description=share[1])
+            update_progress_artifact(artifact, progress=round(100 * share[0], 1), description=escape(share[1]))
 
     with progress.listening(follow):
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from firstfault.tasks.live import progress_artifact
@@ -11,8 +10,9 @@ from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
+from firstfault.file_names import key_of
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.report.markdown import layer_markdown
+from firstfault.report.markdown import escaped_rows, layer_markdown
 from firstfault.session import RunRef, examine, open_subject
 from firstfault.stages import stage_metrics
 from firstfault.state import State
@@ -47,7 +47,7 @@ def record(run: RunRef, report: LayerReport) -> LayerReport:
     for finding in report.failures:
         emit_event(
             event="firstfault.finding.failed",
-            resource={"prefect.resource.id": f"firstfault.target.{slug(target_name(run))}", "firstfault.layer": report.layer.value},
+            resource={"prefect.resource.id": f"firstfault.target.{key_of(target_name(run))}", "firstfault.layer": report.layer.value},
             payload=finding.to_json(),
         )
     get_run_logger().info("%s: %s in %.1f s, %d findings", report.layer, report.status, report.seconds, len(report.findings))
@@ -86,7 +86,7 @@ def _to_prefect(run: RunRef, report: LayerReport, run_id: str | None) -> None:
     layer = report.layer.value
     url = run_url(State(Path(run.home)), tracker_of(run), run_id)
     create_markdown_artifact(key=f"{layer}-summary", markdown=layer_markdown(report), description=f"{layer}: {report.status}")
-    create_table_artifact(key=f"{layer}-findings", table=[_row(finding) for finding in report.findings])
+    create_table_artifact(key=f"{layer}-findings", table=escaped_rows(map(_row, report.findings)))
     if url:
         create_link_artifact(key=f"{layer}-mlflow", link=url, link_text=f"{layer} in MLflow")
 
@@ -107,7 +107,3 @@ def target_name(run: RunRef) -> str:
     with open_subject(run) as subject:
         return subject.target.name
 
-
-def slug(name: str) -> str:
-    """The name in letters that ids and keys allow."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "target"

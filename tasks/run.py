@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from firstfault.tasks.recording import slug, tracker_of
+from firstfault.tasks.recording import tracker_of
 from prefect import get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -16,12 +15,14 @@ from prefect.runtime import flow_run
 
 from firstfault import progress
 from firstfault.errors import Missing, UserCodeError
+from firstfault.file_names import key_of
 from firstfault.report.markdown import verdict_markdown
 from firstfault.session import RunRef, close_subject, data_digest, locate, open_subject
 from firstfault.state import state_for
 from firstfault.tracking.links import run_url
 from firstfault.tracking.runs import bury_killed
 from firstfault.verdict import Verdict, VerdictStatus
+from firstfault.whole_files import write_json
 
 LOCAL = ("trained.pt", "quarantine.csv")
 """Files that stay in the run's folder: weights are in the logged model, and quarantined rows hold raw values."""
@@ -78,7 +79,7 @@ def conclude_run(run: RunRef, verdict: Verdict) -> Verdict:
     """Write verdict.json and report.html, log them, and tell Prefect and automations."""
     verdict = replace(verdict, mlflow_run_id=run.mlflow_run_id, prefect_flow_run_id=str(flow_run.id))
     folder = Path(run.folder)
-    (folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
+    write_json(folder / "verdict.json", verdict.to_json())
     report = _write_report(run, verdict, folder)
     _to_mlflow(run, verdict, folder)
     create_markdown_artifact(key="verdict", markdown=verdict_markdown(verdict), description=verdict.status.value)
@@ -86,7 +87,7 @@ def conclude_run(run: RunRef, verdict: Verdict) -> Verdict:
         create_link_artifact(key="mlflow-run", link=link, link_text="this run in MLflow")
     emit_event(
         event="firstfault.verdict",
-        resource={"prefect.resource.id": f"firstfault.target.{slug(verdict.target)}", "firstfault.status": verdict.status.value},
+        resource={"prefect.resource.id": f"firstfault.target.{key_of(verdict.target)}", "firstfault.status": verdict.status.value},
         payload={key: value for key, value in verdict.to_json().items() if key != "layers"},
     )
     get_run_logger().info("verdict: %s", verdict.status)

@@ -12,12 +12,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from firstfault import progress
 from firstfault.errors import FirstfaultError
 from firstfault.live_view import Ended, View
 from firstfault.state import State, configure_environment, state_for
+from firstfault.terminal import Terminal
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
 def watch_debug(
@@ -29,7 +28,7 @@ def watch_debug(
     overrides: Mapping[str, str],
     dataset: str | None,
     where: str | None = None,
-    console: Console | None = None,
+    console: Terminal | None = None,
 ) -> Ended:
     """Run the flow `debug` in this process, show it, and return how it ended.
 
@@ -38,7 +37,7 @@ def watch_debug(
     """
     from firstfault.session import locate, preflight
 
-    console = console or Console()
+    console = console or Terminal()
     place = locate(target)
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
     with _quiet(console), console.status("loading the target") if console.is_terminal else nullcontext():
@@ -69,7 +68,7 @@ def watch_sweep(target: str, *, overrides: Mapping[str, str], **settings: Any) -
     from firstfault.report.sweep_terminal import show_sweep
     from firstfault.session import locate, preflight
 
-    console = Console()
+    console = Terminal()
     place = locate(target)
     with _quiet(console):
         expect(settings)
@@ -116,7 +115,7 @@ def _told_when_interrupted(view: View) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         kept = f"what was measured is in {view.folder}" if view.folder else "nothing was measured yet"
-        Console(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
+        Terminal(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
         raise
 
 
@@ -162,14 +161,14 @@ def _raise(final: Any) -> None:
     raise FirstfaultError(f"the flow ended without a verdict, in the state {final.name}: {final.message}")
 
 
-def _show_end(console: Console, view: View) -> Ended:
+def _show_end(console: Terminal, view: View) -> Ended:
     from firstfault.report.terminal import render_verdict
 
     ended = view.ended
     if ended is None:
         raise FirstfaultError("the flow ended without a verdict")
     console.print(render_verdict(ended.verdict))
-    console.print(f"report   {ended.report or 'could not be written'}", soft_wrap=True, highlight=False)
+    console.print(f"report   {ended.report or 'could not be written'}", soft_wrap=True)
     console.print(f"MLflow   {_mlflow_place(ended)}", soft_wrap=True, highlight=False)
     api = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     console.print(f"Prefect  {api}/runs/flow-run/{ended.verdict.prefect_flow_run_id}", soft_wrap=True, highlight=False)
@@ -186,7 +185,7 @@ def _mlflow_place(ended: Ended) -> str:
 
 
 @contextmanager
-def _quiet(console: Console) -> Iterator[None]:
+def _quiet(console: Terminal) -> Iterator[None]:
     """Keep other libraries' chatter off the screen; firstfault's own warnings are shown as lines."""
     handler = _Lines(console)
     own = logging.getLogger("firstfault")
@@ -202,7 +201,7 @@ def _quiet(console: Console) -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         super().__init__(logging.WARNING)
         self.console = console
 

@@ -22,6 +22,7 @@ import pandas as pd
 from firstfault.errors import Missing
 from firstfault.processes import HOST, answers, free_port
 from firstfault.serving import packaged
+from firstfault.whole_files import write_text
 
 START_SECONDS = 90.0
 PARENT_DEATH_SIGNAL = 1
@@ -63,7 +64,7 @@ def serving(subject: Any) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
-        log.write_text("\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
+        write_text(log, "\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
 
 
 def _ends_with_us() -> Callable[[], object] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from firstfault.errors import FirstfaultError
+from firstfault.whole_files import write_text
 
 FOLDER = ".firstfault"
 
@@ -60,7 +61,7 @@ class State:
             folder.mkdir(parents=True)
             gitignore = self.home / ".gitignore"
             if not gitignore.exists():
-                gitignore.write_text("*\n")
+                write_text(gitignore, "*\n", private=False)
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
         return folder

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.expecting.validation import Validation, broken_of, short
+from firstfault.whole_files import write_text
 
 
 def write_page(validations: Mapping[str, Validation], path: Path) -> None:
     """Write the results as one HTML page without scripts, that opens offline."""
     sections = "".join(_section(name, validation) for name, validation in validations.items())
-    path.write_text(_PAGE.replace("<!-- sections -->", sections), encoding="utf-8")
+    write_text(path, _PAGE.replace("<!-- sections -->", sections))
 
 
 def _section(name: str, validation: Validation) -> str:

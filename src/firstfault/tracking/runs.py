@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from firstfault.errors import PrerequisiteError
+from firstfault.escaping import visible
 from firstfault.processes import accepts
 from firstfault.state import State
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 BATCH = 900
+LONGEST_NAME, LONGEST_DATASET, LONGEST_TAG = 250, 500, 5000
+"""Characters that every store of MLflow takes for the names of experiments, runs and data sets, and for tags."""
 
 
 def _guarded(method: Callable[Concatenate[Tracker, P], None]) -> Callable[Concatenate[Tracker, P], None]:
@@ -53,7 +56,7 @@ class Tracker:
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
         try:
-            run = self.client.create_run(self.experiment_id, run_name=name, tags={**links, **owner, **(tags or {})})
+            run = self.client.create_run(self.experiment_id, run_name=visible(name)[:LONGEST_NAME], tags={**links, **owner, **(tags or {})})
         except Exception as error:
             self._lose(error)
             return ""
@@ -88,14 +91,15 @@ class Tracker:
         """Log parameters as text."""
         from mlflow.entities import Param
 
-        self.client.log_batch(run_id, params=[Param(_key(name), str(value)[:500]) for name, value in values.items()])
+        texts = {_key(name): visible(str(value))[:500] for name, value in values.items()}
+        self.client.log_batch(run_id, params=[Param(name, text) for name, text in texts.items()])
 
     @_guarded
     def tags(self, run_id: str, values: Mapping[str, Any]) -> None:
         """Set tags; None is left out."""
         from mlflow.entities import RunTag
 
-        tags = [RunTag(name, str(value)) for name, value in values.items() if value is not None]
+        tags = [RunTag(name, visible(str(value))[:LONGEST_TAG]) for name, value in values.items() if value is not None]
         self.client.log_batch(run_id, tags=tags)
 
     @_guarded
@@ -120,7 +124,7 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         entity = Dataset(
-            name=name, digest=digest, source_type="local",
+            name=visible(name)[:LONGEST_DATASET], digest=digest, source_type="local",
             source=json.dumps({"uri": source}), profile=json.dumps({"num_rows": rows}),
         )
         self.client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
@@ -151,7 +155,7 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     _quiet_alembic()
     from mlflow import MlflowClient
 
-    uri = state.mlflow_uri
+    uri, experiment = state.mlflow_uri, visible(experiment)[:LONGEST_NAME]
     if uri.startswith("http") and not accepts(uri):
         raise PrerequisiteError(f"MLflow must answer at {uri}, but nothing listens there; start it, or unset MLFLOW_TRACKING_URI")
     try:
@@ -194,7 +198,9 @@ def bury_killed(tracker: Tracker) -> list[str]:
 
 
 def _key(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)[:240]
+    """A name of a metric or parameter that MLflow takes: it is a path to it, which must lead nowhere else."""
+    plain = "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)[:240]
+    return "/".join(part if part.strip(".") else "_" * max(1, len(part)) for part in plain.split("/"))
 
 
 def _brief(error: Exception) -> str:

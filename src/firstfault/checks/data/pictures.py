@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.splits import to_array
+from firstfault.whole_files import replacing
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +58,8 @@ def figure(width: float, height: float) -> Any:
 
 def save(made: Any, folder: Path, name: str) -> str:
     """Write a figure as a PNG of that name; the name."""
-    made.savefig(Path(folder) / name, dpi=110)
+    with replacing(Path(folder) / name) as draft:
+        made.savefig(draft, dpi=110)
     return name
 
 
