@@ -17,7 +17,7 @@ SHOWN = {
 """Control characters as their pictures, C1 controls and what turns the direction of writing as a replacement: one for one."""
 SURROGATES = dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)
 LOOK_ALIKE = str.maketrans({
-    "<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "ˋ", "\\": "＼",
+    "<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "‘", "\\": "∖",
 })
 
 

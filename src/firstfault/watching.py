@@ -67,8 +67,8 @@ def _query(url: str, query: str) -> Content:
 
     source, sha = Sql(url, query), hashlib.sha256()
     try:
-        with sqlalchemy.create_engine(url).connect() as connection:
-            for row in connection.execute(sqlalchemy.text(query)):
+        with sqlalchemy.create_engine(url).connect().execution_options(no_parameters=True) as connection:
+            for row in connection.exec_driver_sql(query):
                 sha.update(repr(tuple(row)).encode())
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise TargetError(f"the query of the watched source failed: {source.without_password(str(error).splitlines()[0])}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.ablation.table import SweepResult, SweepRow
+from firstfault.escaping import unparsed
 from firstfault.whole_files import replacing
 
 COLOURS = {
@@ -40,7 +41,7 @@ def plot_sweep(result: SweepResult, folder: Path) -> Path:
     _legend(axes, rows, result)
     path = Path(folder) / NAME
     with replacing(path) as draft:
-        figure.savefig(draft, dpi=130)
+        unparsed(figure).savefig(draft, dpi=130)
     return path
 
 

@@ -200,7 +200,8 @@ def bury_killed(tracker: Tracker) -> list[str]:
 def _key(name: str) -> str:
     """A name of a metric or parameter that MLflow takes: it is a path to it, which must lead nowhere else."""
     plain = "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)[:240]
-    return "/".join(part if part.strip(".") else "_" * max(1, len(part)) for part in plain.split("/"))
+    path = "/".join(part if part.strip(".") else "_" * max(1, len(part)) for part in plain.split("/"))
+    return f"__{path[2:]}" if path.startswith("..") else path
 
 
 def _brief(error: Exception) -> str:

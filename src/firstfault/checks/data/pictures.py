@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.escaping import unparsed
 from firstfault.splits import to_array
 from firstfault.whole_files import replacing
 
@@ -59,7 +60,7 @@ def figure(width: float, height: float) -> Any:
 def save(made: Any, folder: Path, name: str) -> str:
     """Write a figure as a PNG of that name; the name."""
     with replacing(Path(folder) / name) as draft:
-        made.savefig(draft, dpi=110)
+        unparsed(made).savefig(draft, dpi=110)
     return name
 
 
