@@ -16,6 +16,7 @@ from prefect import flow
 from prefect.states import Completed, Failed, State
 
 from firstfault.check import Depth
+from firstfault.escaping import visible_in
 from firstfault.finding import Layer
 from firstfault.session import RunRef, diagnose, open_subject
 from firstfault.verdict import Verdict, VerdictStatus
@@ -67,7 +68,7 @@ def _diagnose(run: RunRef, keep_going: bool, only: Layer | None) -> Verdict:
 
 
 def _final_state(verdict: Verdict) -> State[Any]:
-    summary = {key: value for key, value in verdict.to_json().items() if key != "layers"}
+    summary = visible_in({key: value for key, value in verdict.to_json().items() if key != "layers"})
     if verdict.status is VerdictStatus.FAULTY:
         names = ", ".join(fault.fault for fault in verdict.faults)
         return Failed(name=f"Faulty: {verdict.first_faulty_layer}", message=names, data=summary)

@@ -9,6 +9,7 @@ from prefect.events import emit_event
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from firstfault.errors import PrerequisiteError
+from firstfault.escaping import visible_in
 from firstfault.file_names import key_of
 
 
@@ -23,5 +24,5 @@ def emit(event: str, name: str, payload: dict[str, Any], url: str | None = None)
     with temporary_settings({PREFECT_API_URL: url}) if url else nullcontext():
         emit_event(
             event=event, resource={"prefect.resource.id": f"firstfault.target.{key_of(name)}", "firstfault.layer": str(payload.get("layer", "training"))},
-            payload=payload,
+            payload=visible_in(payload),
         )

@@ -10,6 +10,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
+from firstfault.escaping import visible_in
 from firstfault.file_names import key_of
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.report.markdown import escaped_rows, layer_markdown
@@ -48,7 +49,7 @@ def record(run: RunRef, report: LayerReport) -> LayerReport:
         emit_event(
             event="firstfault.finding.failed",
             resource={"prefect.resource.id": f"firstfault.target.{key_of(target_name(run))}", "firstfault.layer": report.layer.value},
-            payload=finding.to_json(),
+            payload=visible_in(finding.to_json()),
         )
     get_run_logger().info("%s: %s in %.1f s, %d findings", report.layer, report.status, report.seconds, len(report.findings))
     return report

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 
 from firstfault import progress
 from firstfault.errors import Missing, UserCodeError
+from firstfault.escaping import visible_in
 from firstfault.file_names import key_of
 from firstfault.report.markdown import verdict_markdown
 from firstfault.session import RunRef, close_subject, data_digest, locate, open_subject
@@ -22,7 +23,7 @@ from firstfault.state import state_for
 from firstfault.tracking.links import run_url
 from firstfault.tracking.runs import bury_killed
 from firstfault.verdict import Verdict, VerdictStatus
-from firstfault.whole_files import write_json
+from firstfault.whole_files import is_draft, write_json
 
 LOCAL = ("trained.pt", "quarantine.csv")
 """Files that stay in the run's folder: weights are in the logged model, and quarantined rows hold raw values."""
@@ -88,7 +89,7 @@ def conclude_run(run: RunRef, verdict: Verdict) -> Verdict:
     emit_event(
         event="firstfault.verdict",
         resource={"prefect.resource.id": f"firstfault.target.{key_of(verdict.target)}", "firstfault.status": verdict.status.value},
-        payload={key: value for key, value in verdict.to_json().items() if key != "layers"},
+        payload=visible_in({key: value for key, value in verdict.to_json().items() if key != "layers"}),
     )
     get_run_logger().info("verdict: %s", verdict.status)
     progress.emit(progress.Concluded(verdict, run.folder, str(report) if report else None))
@@ -136,7 +137,7 @@ def _to_mlflow(run: RunRef, verdict: Verdict, folder: Path) -> None:
         trained = subject.built.get("trained")
     if hasattr(trained, "epochs"):
         _log_curves(tracker, run_id, trained)
-    tracker.files(run_id, [path for path in sorted(folder.iterdir()) if path.name not in LOCAL])
+    tracker.files(run_id, [path for path in sorted(folder.iterdir()) if path.name not in LOCAL and not is_draft(path)])
     tracker.end(run_id, "FAILED" if verdict.status is VerdictStatus.ERROR else "FINISHED")
 
 
@@ -161,6 +162,6 @@ def finish_run(run: RunRef) -> None:
     """End the MLflow run of a sweep."""
     tracker = tracker_of(run)
     tracker.tags(str(run.mlflow_run_id), {"firstfault.status": "finished"})
-    tracker.files(str(run.mlflow_run_id), sorted(Path(run.folder).iterdir()))
+    tracker.files(str(run.mlflow_run_id), [path for path in sorted(Path(run.folder).iterdir()) if not is_draft(path)])
     tracker.end(str(run.mlflow_run_id))
     close_subject(run)

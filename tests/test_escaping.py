@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.table import Table
 
-from firstfault.escaping import inert, unparsed, visible
+from firstfault.escaping import inert, unparsed, visible, visible_in
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.live_view import View
 from firstfault.progress import CheckStarted, Found, LayerEnded, LayerStarted, Step
@@ -65,18 +65,6 @@ def test_a_terminal_obeys_no_control_sequence_of_a_text():
     assert len(visible(CONTROLS)) == len(CONTROLS) and visible("a\n\tb – ü") == "a\n\tb – ü"
 
 
-def test_a_sentence_of_the_command_line_obeys_no_control_sequence(tmp_path):
-    """What a command says of a user's names goes through the same."""
-    from typer.testing import CliRunner
-
-    from firstfault.cli import app
-
-    (tmp_path / "target.py").write_text("from firstfault import Data, Target\ntarget = Target('a', data=Data('\\x1b]0;x\\x07.csv'))\n")
-    done = CliRunner().invoke(app, ["expect", str(tmp_path / "target.py")], catch_exceptions=True)
-    said = done.output + str(done.exception)
-    assert "\x07" not in done.output and "x" in said
-
-
 def test_main_shows_an_error_without_control_sequences(monkeypatch, capsys, tmp_path):
     """An error that quotes a name is one visible sentence."""
     from firstfault import cli
@@ -86,6 +74,11 @@ def test_main_shows_an_error_without_control_sequences(monkeypatch, capsys, tmp_
         cli.main()
     err = capsys.readouterr().err
     assert end.value.code == 2 and "\x1b" not in err and "␛]0;x" in err
+
+
+def test_values_for_a_server_have_an_encoding():
+    """Every text in a payload is UTF-8 that can be sent, names of fields among them; numbers stay."""
+    assert visible_in({"a\ud800": ["\x1b", ("\ud800", 1, None)]}) == {"a\ufffd": ["␛", ["\ufffd", 1, None]]}
 
 
 def test_a_text_for_pages_of_others_is_markup_in_no_language():

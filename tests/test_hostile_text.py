@@ -120,9 +120,10 @@ def ran(tmp_path_factory):
 @pytest.fixture(scope="module")
 def swept(ran):
     """The result of a sweep of that target, with its page in a folder of its own."""
+    from optuna.storages import InMemoryStorage
+
     from firstfault.ablation.sweep import sweep
     from firstfault.report.sweep_page import write_sweep_report
-    from optuna.storages import InMemoryStorage
 
     subject, _ = ran
     result = sweep(subject, grid=f"model.kind=a{PAYLOADS['ELEMENT'].replace(';', '')},b", seeds=2, storage=InMemoryStorage())

@@ -34,7 +34,7 @@ def direct_writes(tree):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         of = node.func.value if isinstance(node.func, ast.Attribute) else None
         texts = [value.value for value in [*node.args, *(word.value for word in node.keywords)] if isinstance(value, ast.Constant)]
-        modes = [text for text in texts if isinstance(text, str) and text.strip("btx+").strip() in ("w", "a") or text == "x"]
+        modes = [text for text in texts if (isinstance(text, str) and text.strip("btx+").strip() in ("w", "a")) or text == "x"]
         opens = name in ("open", "fdopen") and bool(modes) and not (isinstance(of, ast.Name) and of.id in DRAFTS)
         first = node.args[0] if node.args else None
         writes = name in WRITERS and of is not None and not (isinstance(first, ast.Name) and first.id in DRAFTS)

@@ -26,6 +26,15 @@ def visible(text: str) -> str:
     return text if text.isascii() and text.isprintable() else text.translate(SHOWN).translate(SURROGATES)
 
 
+def visible_in(value: Any) -> Any:
+    """A JSON value whose texts are visible, however deep they lie: a server takes no half of a surrogate pair."""
+    if isinstance(value, dict):
+        return {visible_in(name): visible_in(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [visible_in(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
+
+
 def inert(text: str) -> str:
     """A text that is markup in no language, for pages whose templates are not ours: its special letters become look-alikes."""
     return visible(text).translate(LOOK_ALIKE).replace("\t", " ").replace("\n", " ")
