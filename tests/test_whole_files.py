@@ -133,7 +133,7 @@ def test_a_link_and_a_pipe_stay_what_they_are(tmp_path):
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     write_text(pipe, "y")
     write_text(Path(os.devnull), "z")
-    assert link.is_symlink() and real.read_text() == "x" and os.read(reader, 9) == b"y" and stat.S_ISCHR(os.stat(os.devnull).st_mode)
+    assert link.is_symlink() and real.read_text() == "x" and os.read(reader, 9) == b"y" and Path(os.devnull).is_char_device()
     os.close(reader)
 
 
