@@ -33,12 +33,12 @@ def test_every_column_of_a_frame_is_safe(tmp_path):
     """Headings, texts, categories, pandas' own texts and other values are marked; numbers, times and missing values are not touched."""
     frame = pd.DataFrame({
         "=h": ["=1", "x"], "kind": pd.Categorical(["-a", "-a"]), "own": pd.array(["@a", None], dtype="string"), "n": [-1000, 2], "f": [-0.5, np.nan],
-        "mixed": [Shown(), -3], "when": pd.to_datetime(["2020-01-01", "2021-01-01"]),
+        "mixed": [Shown(), -3], "whole": pd.Series([1, None], dtype=object), "lists": [["=a"], [1, 2]], "when": pd.to_datetime(["2020-01-01", "2021-01-01"]),
     })
     frame.insert(3, "=h", ["+z", "z"], allow_duplicates=True)
     write_frame(tmp_path / "a.csv", frame)
     assert (tmp_path / "a.csv").read_text().splitlines() == [
-        "'=h,kind,own,'=h,n,f,mixed,when", "'=1,'-a,'@a,'+z,-1000,-0.5,'=1+1,2020-01-01", "x,'-a,,z,2,,-3,2021-01-01",
+        "'=h,kind,own,'=h,n,f,mixed,whole,lists,when", "'=1,'-a,'@a,'+z,-1000,-0.5,'=1+1,1,['=a'],2020-01-01", "x,'-a,,z,2,,-3,,\"[1, 2]\",2021-01-01",
     ]
     assert frame.columns[0] == "=h" and frame.iloc[0, 0] == "=1"
 

@@ -16,13 +16,13 @@ def file_name(name: str) -> str:
 
     No folder, no hidden file, no device of Windows, at most 120 bytes; two names never become the same.
     """
-    kept = re.sub(r"[^\w .,()+-]", "_", unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode())
-    kept = kept.replace("..", "_").strip(" .")
+    kept = re.sub(r"[^\w .,()+-]+", "_", unicodedata.normalize("NFC", name).encode("utf-8", "replace").decode())
+    kept = re.sub(r"\.{2,}", "_", kept).strip(" .")
     if DEVICES.fullmatch(kept):
         kept = f"_{kept}"
     if kept == name and len(kept.encode()) <= MOST_BYTES:
         return kept
-    short = kept.encode()[: MOST_BYTES - 9].decode(errors="ignore").strip(" .")
+    short = kept.encode()[: MOST_BYTES - 9].decode(errors="ignore").strip(" ._")
     return f"{short or 'unnamed'}-{_hash(name)}"
 
 

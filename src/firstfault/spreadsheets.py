@@ -37,10 +37,13 @@ def write_rows(path: Path, heading: Sequence[str], rows: Iterable[Sequence[Any]]
 
 def write_frame(path: Path, frame: pd.DataFrame, *, float_format: str | None = None) -> None:
     """Write a frame without its index as CSV, whole or not at all."""
+    import pandas as pd
+
     safe = frame.copy(deep=False)
     for place, kind in enumerate(frame.dtypes):
         if not _is_plain(kind):
-            safe.isetitem(place, frame.iloc[:, place].astype(object).map(_cell))
+            cells = pd.Series([_cell(value) for value in frame.iloc[:, place]], dtype=object)     # or whole numbers become floats
+            safe.isetitem(place, cells.to_numpy())
     safe.columns = [_cell(name) for name in frame.columns]      # type: ignore[assignment]
     with replacing(path) as draft:
         safe.to_csv(draft, index=False, float_format=float_format, encoding="utf-8", errors="backslashreplace")
