@@ -11,6 +11,7 @@ from prefect.states import Cancelled, Completed, Failed, State
 
 from firstfault import debug_run
 from firstfault.check import Depth
+from firstfault.escaping import visible_in
 from firstfault.finding import Layer
 from firstfault.report.wording import undecided
 from firstfault.steps import Ended, RunSettings
@@ -47,7 +48,7 @@ def debug(
 
 
 def _final_state(ended: Ended) -> State[Any]:
-    verdict, values = ended.verdict, ended.to_json()
+    verdict, values = ended.verdict, visible_in(ended.to_json())
     if verdict.status is VerdictStatus.FAULTY:
         names = ", ".join(fault.fault for fault in verdict.faults)
         return Failed(name=f"Faulty: {verdict.first_faulty_layer}", message=names, data=values)

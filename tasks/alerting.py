@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
-from firstfault.tasks.recording import slug
 from prefect.events import emit_event
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from firstfault.errors import PrerequisiteError
+from firstfault.escaping import visible_in
+from firstfault.file_names import key_of
 
 
 def emit(event: str, name: str, payload: dict[str, Any], url: str | None = None, login: str | None = None) -> None:
@@ -22,6 +23,6 @@ def emit(event: str, name: str, payload: dict[str, Any], url: str | None = None,
         raise PrerequisiteError("a Prefect server must be known to emit events, but there is none; set PREFECT_API_URL, or run `firstfault up`")
     with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: login}) if url else nullcontext():
         emit_event(
-            event=event, resource={"prefect.resource.id": f"firstfault.target.{slug(name)}", "firstfault.layer": str(payload.get("layer", "training"))},
-            payload=payload,
+            event=event, resource={"prefect.resource.id": f"firstfault.target.{key_of(name)}", "firstfault.layer": str(payload.get("layer", "training"))},
+            payload=visible_in(payload),
         )

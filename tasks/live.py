@@ -10,6 +10,7 @@ from firstfault.tasks.outlet import Outlet
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from firstfault import progress
+from firstfault.report.markdown import escape
 
 EVERY_SECONDS = 1.0
 
@@ -25,7 +26,7 @@ def progress_artifact(key: str, outlet: Outlet) -> Iterator[None]:
         share = share_of(event)
         if artifact is not None and share is not None and time.monotonic() - told > EVERY_SECONDS:
             told = time.monotonic()
-            outlet(update_progress_artifact, artifact_id=artifact, progress=round(100 * share[0], 1), description=share[1])
+            outlet(update_progress_artifact, artifact_id=artifact, progress=round(100 * share[0], 1), description=escape(share[1]))
 
     with progress.listening(follow):
         yield

@@ -17,9 +17,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from firstfault.escaping import visible_in
+from firstfault.file_names import key_of
 from firstfault.finding import Finding, Layer, LayerReport
-from firstfault.report.markdown import layer_markdown, verdict_markdown
-from firstfault.report.wording import slug
+from firstfault.report.markdown import escape, escaped_rows, layer_markdown, verdict_markdown
 from firstfault.steps import Ended, Examined, FlowRun, Opened, Steps, Swept
 from firstfault.verdict import Outcome
 
@@ -88,7 +89,7 @@ class TaskSteps(Steps):
             with progress_artifact(f"{layer}-swaps-progress", self.outlet):
                 outcomes = work()
             table = [_outcome(outcome) for outcome in outcomes]
-            self.outlet(create_table_artifact, key=f"{layer}-swaps", table=table or [{"fault": "none could be tested"}])
+            self.outlet(create_table_artifact, key=f"{layer}-swaps", table=escaped_rows(table) or [{"fault": "none could be tested"}])
             return outcomes
 
         return self._task("ablation", "ablation · undo what is suspected", undo)
@@ -137,7 +138,7 @@ class TaskSteps(Steps):
             return None
         report, layer = examined.report, examined.report.layer.value
         self.outlet(create_markdown_artifact, key=f"{layer}-summary", markdown=layer_markdown(report), description=f"{layer}: {report.status}")
-        self.outlet(create_table_artifact, key=f"{layer}-findings", table=[_row(finding) for finding in report.findings])
+        self.outlet(create_table_artifact, key=f"{layer}-findings", table=escaped_rows(map(_row, report.findings)))
         if examined.mlflow_url:
             self.outlet(create_link_artifact, key=f"{layer}-mlflow", link=examined.mlflow_url, link_text=f"{layer} in MLflow")
         self._tell_failures(report)
@@ -147,8 +148,8 @@ class TaskSteps(Steps):
     def _tell_failures(self, report: LayerReport) -> None:
         for finding in report.failures:
             self.outlet(
-                emit_event, event="firstfault.finding.failed", payload=finding.to_json(),
-                resource={"prefect.resource.id": f"firstfault.target.{slug(self.target)}", "firstfault.layer": report.layer.value},
+                emit_event, event="firstfault.finding.failed", payload=visible_in(finding.to_json()),
+                resource={"prefect.resource.id": f"firstfault.target.{key_of(self.target)}", "firstfault.layer": report.layer.value},
             )
 
     def _tell_verdict(self, ended: Ended) -> None:
@@ -157,18 +158,18 @@ class TaskSteps(Steps):
         if ended.mlflow_url:
             self.outlet(create_link_artifact, key="mlflow-run", link=ended.mlflow_url, link_text="this run in MLflow")
         self.outlet(
-            emit_event, event="firstfault.verdict", payload={key: value for key, value in verdict.to_json().items() if key != "layers"},
-            resource={"prefect.resource.id": f"firstfault.target.{slug(verdict.target)}", "firstfault.status": verdict.status.value},
+            emit_event, event="firstfault.verdict", payload=visible_in({key: value for key, value in verdict.to_json().items() if key != "layers"}),
+            resource={"prefect.resource.id": f"firstfault.target.{key_of(verdict.target)}", "firstfault.status": verdict.status.value},
         )
         self.say(f"verdict: {verdict.status}")
 
     def _tell_sweep(self, swept: Swept) -> None:
         shares = [{"of": name, "share": share} for name, share in swept.result["importances"].items()]
-        self.outlet(create_table_artifact, key="ablation-table", table=list(swept.result["rows"]))
-        self.outlet(create_table_artifact, key="sweep-trials", table=list(swept.trials) or [{"trial": "none has ended"}])
-        self.outlet(create_table_artifact, key="importances", table=shares or [{"of": "too little varies"}])
+        self.outlet(create_table_artifact, key="ablation-table", table=escaped_rows(swept.result["rows"]))
+        self.outlet(create_table_artifact, key="sweep-trials", table=escaped_rows(swept.trials) or [{"trial": "none has ended"}])
+        self.outlet(create_table_artifact, key="importances", table=escaped_rows(shares) or [{"of": "too little varies"}])
         self.outlet(create_image_artifact, image_url=Path(swept.picture).as_uri(), key="ablation-plot")
-        self.outlet(create_markdown_artifact, key="sweep-summary", markdown=swept.markdown, description=swept.headline)
+        self.outlet(create_markdown_artifact, key="sweep-summary", markdown=swept.markdown, description=escape(swept.headline))
 
 
 def _row(finding: Finding) -> dict[str, str]:

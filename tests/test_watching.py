@@ -55,6 +55,14 @@ def test_a_query_is_new_when_its_result_changes(tmp_path):
     assert len(look(url, memory, query=query)) == 1
 
 
+def test_a_query_is_sent_as_it_is(tmp_path):
+    """Colons, per cents and a comment in a query are the database's own, and no parameters."""
+    with sqlite3.connect(tmp_path / "d.sqlite") as connection:
+        connection.execute("create table t (x int)")
+    url = f"sqlite:///{tmp_path}/d.sqlite"
+    assert len(new_contents(url, tmp_path / "seen.json", query="select x from t where 'a :b' <> '50% %s' -- :c")) == 1
+
+
 def test_a_bad_query_is_refused_in_one_sentence(tmp_path):
     """The database's own reason is in the sentence."""
     with pytest.raises(TargetError, match="no such table"):

@@ -11,6 +11,8 @@ from typing import Any
 from firstfault.errors import TargetError
 from firstfault.expecting.suite import infer_suite, read_suite
 from firstfault.expecting.table import Table
+from firstfault.file_names import file_name
+from firstfault.whole_files import write_text
 
 Entry = Mapping[str, Any]
 
@@ -32,7 +34,7 @@ class Proposal:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self.suite, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_text(self.path, json.dumps(self.suite, indent=1, ensure_ascii=False) + "\n", private=False)
         except OSError as error:
             raise TargetError(f"the expectations {self.path} must be writable, but: {error.strerror}") from error
 
@@ -50,7 +52,7 @@ def propose(target: Any) -> Proposal:
     columns = columns_of(target, known if known is not None else load_raw(target).train)
     if columns is None:
         raise TargetError(f"expectations are inferred from tables, but data.train of {target.name} is none")
-    path = target.root / (target.data.expectations or Path("expectations") / f"{target.name}.json")
+    path = target.root / (target.data.expectations or Path("expectations") / f"{file_name(target.name)}.json")
     suite = plain_suite(infer_suite(Table([columns]), target.name))
     if not path.is_file():
         return Proposal(path, suite, (), new=True)

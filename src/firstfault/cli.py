@@ -29,10 +29,12 @@ from firstfault.cli_options import (
     interrupted,
     pairs_of,
     refuse,
+    say,
     write_json,
 )
 from firstfault.finding import Layer
 from firstfault.guard import tell
+from firstfault.whole_files import write_text
 
 app = typer.Typer(
     name="firstfault",
@@ -90,25 +92,24 @@ def run(
     json_file: JsonOption = None,
 ) -> None:
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
-    from rich.console import Console
-
     from firstfault.interrupts import is_interrupt
     from firstfault.report.terminal import render_verdict
     from firstfault.script import judge_interrupted, run_script
+    from firstfault.terminal import Terminal
 
     tell(json=str(json_file.absolute()) if json_file else None)
     watched = run_script(script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "", safety=safety)
     if watched.crash is None and not watched.record.backwards:
         refuse(f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge")
     if watched.record.stopped:
-        typer.echo(f"an action ended the training at {watched.record.stopped}", err=True)
+        say(f"an action ended the training at {watched.record.stopped}", err=True)
     struck = is_interrupt(watched.crash)
     if struck:
         judge_interrupted(watched)
     verdict = watched.verdict(swaps=swaps and not struck)
     report = watched.report()
-    Console().print(render_verdict(verdict))
-    typer.echo(f"report {report}")
+    Terminal().print(render_verdict(verdict))
+    say(f"report {report}")
     write_json(json_file, verdict.to_json())
     raise typer.Exit(interrupted(f"the verdict over what was seen is in {watched.folder}") if struck else exit_code(verdict))
 
@@ -159,17 +160,17 @@ def expect(
     count = len(proposal.suite["expectations"])
     if proposal.new:
         proposal.write()
-        typer.echo(f"wrote {count} expectations to {proposal.path}; review them, then set data.expectations to that file")
+        say(f"wrote {count} expectations to {proposal.path}; review them, then set data.expectations to that file")
         return
     for change in proposal.changes:
-        typer.echo(change)
+        say(change)
     if not proposal.changes:
-        typer.echo(f"{proposal.path} is what the data suggest: {count} expectations")
+        say(f"{proposal.path} is what the data suggest: {count} expectations")
     elif accept:
         proposal.write()
-        typer.echo(f"accepted {len(proposal.changes)} changes in {proposal.path}")
+        say(f"accepted {len(proposal.changes)} changes in {proposal.path}")
     else:
-        typer.echo(f"{len(proposal.changes)} changes against {proposal.path}; `--accept` approves them")
+        say(f"{len(proposal.changes)} changes against {proposal.path}; `--accept` approves them")
         raise typer.Exit(EXIT_FAULTY)
 
 
@@ -229,10 +230,10 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to wr
         refuse(f"{file} must not exist yet, but it does; choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(resources.files("firstfault").joinpath("starter.py.txt").read_text())
+        write_text(file, resources.files("firstfault").joinpath("starter.py.txt").read_text(encoding="utf-8"), private=False)
     except OSError as error:
         refuse(f"{folder} must be a folder that can be written, but: {error.strerror}")
-    typer.echo(f"wrote {file}; next: firstfault debug {file}")
+    say(f"wrote {file}; next: firstfault debug {file}")
 
 
 @app.command()
@@ -256,7 +257,7 @@ def report(
 
     folder = named(run, _state_here().runs)
     file = report_of(folder)
-    typer.echo(f"{headline(folder)}\n{file}")
+    say(f"{headline(folder)}\n{file}")
     if open_:
         typer.launch(str(file))
 
@@ -296,14 +297,14 @@ def command_line() -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else EXIT_HEALTHY if ended.code is None else EXIT_FAILED
     except FirstfaultError as error:
-        typer.echo(f"firstfault: {error}", err=True)
+        say(f"firstfault: {error}", err=True)
         return EXIT_BAD_CALL
     except KeyboardInterrupt:
         return interrupted("what was measured is in the run's folder")
     except BaseException as error:
         if "FIRSTFAULT_TRACEBACK" in os.environ:
             raise
-        typer.echo(f"firstfault: it failed itself: {told(error)} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True)
+        say(f"firstfault: it failed itself: {told(error)} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True)
         return EXIT_FAILED
     return EXIT_HEALTHY
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from firstfault.escaping import visible
+from firstfault.whole_files import write_json as write_whole
 
 if TYPE_CHECKING:
     from firstfault.verdict import Verdict
@@ -41,9 +43,14 @@ def writable_file(path: Path | None) -> Path | None:
         raise typer.BadParameter(f"it must be a file, but {path} is a folder")
     if not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"its folder must exist, but there is no {path.absolute().parent}")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+    if not os.access(path, os.W_OK) if path.exists() and not path.is_file() else not _replaceable(path):
         raise typer.BadParameter(f"it must be writable, but {path} is not")
     return path
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a file can be written beside the place and renamed into it; a file that is read-only is left alone."""
+    return os.access(path.resolve().parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
 TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
@@ -78,9 +85,14 @@ def interrupted(kept: str) -> int:
     return EXIT_INTERRUPTED
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Write a line that may have text of users and data."""
+    typer.echo(visible(text), err=err)
+
+
 def refuse(sentence: str) -> NoReturn:
     """End the command with a sentence about a bad call."""
-    typer.echo(f"firstfault: {sentence}", err=True)
+    say(f"firstfault: {sentence}", err=True)
     raise typer.Exit(EXIT_BAD_CALL)
 
 
@@ -89,6 +101,6 @@ def write_json(file: Path | None, values: dict[str, Any]) -> None:
     if file is None:
         return
     try:
-        file.write_text(json.dumps(values, indent=1))
+        write_whole(file, values, private=False)
     except OSError as error:
         refuse(f"{file} could not be written ({error.strerror}); the run's folder has the same")

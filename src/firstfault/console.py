@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from firstfault import guard, progress
 from firstfault.errors import FirstfaultError
 from firstfault.live_view import View
@@ -20,6 +18,7 @@ from firstfault.login import how_to_log_in, is_own, log_in
 from firstfault.processes import private_files
 from firstfault.state import State, configure_environment, state_for
 from firstfault.steps import Ended, RunSettings, Steps, SweepPlan, Swept
+from firstfault.terminal import Terminal
 from firstfault.texts import encodable
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
@@ -27,7 +26,7 @@ UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, an
 
 
 @private_files()
-def watch_debug(settings: RunSettings, *, bare: bool = False, console: Console | None = None) -> Ended:
+def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal | None = None) -> Ended:
     """Debug a target in this process, show it, and return how it ended. With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
@@ -35,7 +34,7 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Console |
     """
     from firstfault.session import locate, preflight
 
-    console = console or Console()
+    console = console or Terminal()
     dataset = settings.dataset
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
     _expect_text(target=locate(settings.target), dataset=chosen)
@@ -66,7 +65,7 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
     from firstfault.report.sweep_terminal import show_sweep
     from firstfault.session import locate, preflight
 
-    console = Console()
+    console = Terminal()
     plan = replace(plan, target=locate(plan.target))
     _expect_text(target=plan.target)
     with _quiet(console):
@@ -137,7 +136,7 @@ def _told_when_interrupted(view: View) -> Iterator[None]:
     except KeyboardInterrupt:
         if not guard.is_guarded():
             kept = f"what was measured is in {view.folder}" if view.folder else "nothing was measured yet"
-            Console(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
+            Terminal(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
         raise
 
 
@@ -154,7 +153,7 @@ def _told_when_full(state: State) -> Iterator[None]:
         ) from error
 
 
-def _show_end(console: Console, ended: Ended, *, recorded: bool) -> None:
+def _show_end(console: Terminal, ended: Ended, *, recorded: bool) -> None:
     from firstfault.report.terminal import render_verdict
 
     console.print(render_verdict(ended.verdict))
@@ -164,14 +163,14 @@ def _show_end(console: Console, ended: Ended, *, recorded: bool) -> None:
         _show_flow_run(console, ended.flow_url, State(Path(ended.folder).parent.parent))
 
 
-def _show_flow_run(console: Console, url: str | None, state: State) -> None:
+def _show_flow_run(console: Terminal, url: str | None, state: State) -> None:
     console.print(f"Prefect  {url or UNRECORDED}", soft_wrap=True, highlight=False, markup=False)
     if url is not None and is_own(state, url):
         console.print(f"log in   {how_to_log_in(state)}", soft_wrap=True, highlight=False, markup=False)
 
 
 @contextmanager
-def _quiet(console: Console) -> Iterator[None]:
+def _quiet(console: Terminal) -> Iterator[None]:
     """Keep other libraries' chatter off the screen; firstfault's own warnings are shown as lines."""
     handler = _Lines(console)
     own = logging.getLogger("firstfault")
@@ -187,7 +186,7 @@ def _quiet(console: Console) -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Terminal) -> None:
         super().__init__(logging.WARNING)
         self.console = console
 

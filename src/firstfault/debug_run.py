@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from firstfault.state import state_for
 from firstfault.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
 from firstfault.subject import Subject
 from firstfault.verdict import Outcome, Verdict
+from firstfault.whole_files import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class DebugRun:
         flow_run = self.steps.flow_run
         verdict = replace(verdict, mlflow_run_id=self.recording.id, prefect_flow_run_id=flow_run.id if flow_run else None)
         folder = Path(self.ref.folder)
-        (folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
+        write_json(folder / "verdict.json", verdict.to_json())
         report = self._report(verdict, folder, flow_run)
         self.recording.belongs_to(flow_run)
         self.recording.conclude(verdict)

@@ -86,18 +86,17 @@ def _how(status: int) -> str:
 
 def _faulty(told: Told, sentence: str) -> int:
     """The verdict that the user's code did not come back, beside what was measured before."""
-    from rich.console import Console
-
     from firstfault.report.terminal import render_verdict
+    from firstfault.terminal import Terminal
+    from firstfault.whole_files import write_json
 
     folder = _folder(told)
     verdict = _verdict(told, folder, sentence)
-    text = json.dumps(verdict.to_json(), indent=1)
-    (folder / "verdict.json").write_text(text)
+    write_json(folder / "verdict.json", verdict.to_json())
     if (asked := told.values.get("json")) is not None:
-        Path(asked).write_text(text)
+        write_json(Path(asked), verdict.to_json(), private=False)
     report = _write_report(verdict, folder)
-    console = Console()
+    console = Terminal()
     console.print(render_verdict(verdict))
     console.print(f"report   {report or 'could not be written'}", soft_wrap=True, highlight=False, markup=False)
     sys.stdout.flush()

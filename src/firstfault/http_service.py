@@ -23,6 +23,7 @@ from firstfault.login import USER, header
 from firstfault.ownership import ends_with_us
 from firstfault.processes import HOST, PRIVATE, answers, free_port, private_log
 from firstfault.serving import packaged
+from firstfault.whole_files import write_text
 
 START_SECONDS = 90.0
 UNANSWERED = 599
@@ -71,7 +72,7 @@ def serving(subject: Any) -> Iterator[Endpoint]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
-        log.write_text("\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
+        write_text(log, "\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
 
 
 def _wait(process: Any, url: str, log: Any) -> None:

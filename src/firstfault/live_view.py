@@ -37,7 +37,7 @@ class View:
         if self.console.is_terminal:
             self._live.start()
         else:
-            self.console.print(self.title)
+            self.console.print(self.title, markup=False, highlight=False, soft_wrap=True)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -20,6 +20,7 @@ from typing import IO
 from firstfault.errors import FirstfaultError
 from firstfault.ownership import ends_with_us
 from firstfault.state import State
+from firstfault.whole_files import write_json
 
 HOST = "127.0.0.1"
 OWNER = "owner"
@@ -171,7 +172,4 @@ def read(state: State) -> list[Service]:
 
 def write(state: State, services: list[Service]) -> None:
     """Note services in the state, at once or not at all."""
-    path = state.services / "services.json"
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps([asdict(service) for service in services], indent=1))
-    draft.replace(path)
+    write_json(state.services / "services.json", [asdict(service) for service in services])

@@ -20,8 +20,10 @@ from typing import IO, Any
 import pandas as pd
 
 from firstfault.errors import Missing, told
+from firstfault.escaping import inert
 from firstfault.privacy import pseudonymised
 from firstfault.texts import as_written, shown
+from firstfault.whole_files import replacing, write_json, write_text
 
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
 SECONDS_MORE = 60.0
@@ -90,11 +92,11 @@ def start(
     """
     sample = _sample(frame, seed)
     try:
-        sample.to_parquet(folder / SAMPLE)
+        _write_rows(folder / SAMPLE, sample)
     except (TypeError, ValueError) as error:                # Arrow's own errors are such
         raise Missing(f"the table can't be profiled: {told(error)}") from error
     if reference is not None:
-        _sample(reference, seed).to_parquet(folder / REFERENCE)
+        _write_rows(folder / REFERENCE, _sample(reference, seed))
     command = [sys.executable, "-m", "firstfault.profiling", str(folder), title]
     printed = tempfile.TemporaryFile()                      # noqa: SIM115 - open as long as the process
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=printed)
@@ -113,23 +115,48 @@ def _profile(folder: Path, title: str) -> None:
     """Write what findings need first, the pages after it."""
     warnings.simplefilter("ignore")
     os.environ["YDATA_PROFILING_NO_ANALYTICS"] = "True"
-    report = _report(folder / SAMPLE, title)
-    reference = _report(folder / REFERENCE, "reference") if (folder / REFERENCE).is_file() else None
+    names: dict[str, str] = {}
+    report = _report(folder / SAMPLE, title, names)
+    reference = _report(folder / REFERENCE, "reference", names) if (folder / REFERENCE).is_file() else None
     if reference is not None:
-        _write_whole(folder / LEFT_OUT, _left_out(report, reference))
-    _write_whole(folder / ALERTS, [
-        {"alert": alert.alert_type.name.lower(), "column": alert.column_name, "message": str(alert)}
-        for alert in report.get_description().alerts
-    ])
-    report.to_file(folder / PAGE, silent=True)
+        write_json(folder / LEFT_OUT, {names[shown]: kinds for shown, kinds in _left_out(report, reference).items()})
+    write_json(folder / ALERTS, [_told(alert, names) for alert in report.get_description().alerts])
+    write_text(folder / PAGE, report.to_html())
     if reference is not None:
         _compare(report, reference, folder)
 
 
-def _report(path: Path, title: str) -> Any:
+def _told(alert: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    shown = alert.column_name
+    column = names.get(shown, shown)
+    return {"alert": alert.alert_type.name.lower(), "column": column, "message": str(alert).replace(f"[{shown}]", f"[{column}]")}
+
+
+def _report(path: Path, title: str, names: dict[str, str]) -> Any:
+    """The profile of a sample; `names` learns the columns by the name that the page shows."""
     from ydata_profiling import ProfileReport
 
-    return ProfileReport(pd.read_parquet(path), title=title, minimal=True, progress_bar=False)
+    frame = pd.read_parquet(path)
+    shown = _shown(list(frame.columns))
+    names |= dict(zip(shown, frame.columns, strict=True))
+    return ProfileReport(_inert(frame).set_axis(shown, axis=1), title=inert(title), minimal=True, progress_bar=False)
+
+
+def _shown(columns: list[str]) -> list[str]:
+    """The names of columns as texts that are no markup: ydata-profiling's templates escape neither names nor values."""
+    plain = [inert(name) for name in columns]
+    return [f"{text} #{place}" if plain.count(text) > 1 and text != name else text for place, (text, name) in enumerate(zip(plain, columns, strict=True))]
+
+
+def _inert(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose texts are no markup."""
+    return frame.apply(lambda column: column if column.dtype.kind in "biufcmM" else _inert_column(column))
+
+
+def _inert_column(column: pd.Series) -> pd.Series:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return _inert_column(column.astype(object)).astype("category")
+    return column.map(lambda value: inert(value) if isinstance(value, str) else value)
 
 
 def _kinds(report: Any) -> dict[str, str]:
@@ -153,14 +180,12 @@ def _compare(report: Any, reference: Any, folder: Path) -> None:
         for name in [name for name in variables if name in left_out]:
             variables.pop(name)
         each.df = each.df[shared]
-    reference.compare(report).to_file(folder / COMPARED, silent=True)
+    write_text(folder / COMPARED, reference.compare(report).to_html())
 
 
-def _write_whole(path: Path, value: Any) -> None:
-    """Write a file that is never seen half written: the process may be killed at any time."""
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(value, indent=1))
-    beside.replace(path)
+def _write_rows(path: Path, frame: pd.DataFrame) -> None:
+    with replacing(path) as draft:
+        frame.to_parquet(draft)
 
 
 if __name__ == "__main__":

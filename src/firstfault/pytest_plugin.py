@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from firstfault.escaping import visible
+
 if TYPE_CHECKING:
     from firstfault.check import Check
     from firstfault.finding import Finding
@@ -213,7 +215,7 @@ def told(finding: Finding) -> str:
     rows = {
         "fault": ", ".join(faults), "evidence": measured, "place": finding.where, "remedy": finding.fix, "source": finding.source,
     }
-    return "\n".join([f"{finding.check}: {finding.message}", *(f"  {name:<9} {text}" for name, text in rows.items() if text)])
+    return visible("\n".join([f"{finding.check}: {finding.message}", *(f"  {name:<9} {text}" for name, text in rows.items() if text)]))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -225,4 +227,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if warned and config.option.firstfault:
         terminalreporter.section("firstfault: warnings", "-")
         for line in warned:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(visible(line))

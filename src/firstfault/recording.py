@@ -12,10 +12,10 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.errors import Missing, UserCodeError
+from firstfault.file_names import key_of
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.provenance import git_sha
 from firstfault.report.markdown import verdict_markdown
-from firstfault.report.wording import slug
 from firstfault.session import RunRef, data_digest
 from firstfault.stages import stage_metrics
 from firstfault.state import State
@@ -25,6 +25,7 @@ from firstfault.tracking.checkpoints import log_checkpoint
 from firstfault.tracking.links import run_url, server_url
 from firstfault.tracking.runs import bury_killed, open_tracker
 from firstfault.verdict import Verdict, VerdictStatus
+from firstfault.whole_files import is_draft
 
 logger = logging.getLogger(__name__)
 LOCAL = ("trained.pt", "quarantine.csv")
@@ -101,7 +102,7 @@ class Recording:
         self.tracker.files(run_id, [*own, *(self.folder / name for name in sorted(names))])
         self.tracker.end(run_id)
         if report.layer is Layer.DEPLOYMENT and (package := self.folder / "package").is_dir():
-            self.tracker.model(self.run_id, slug(self.subject.target.name), package)
+            self.tracker.model(self.run_id, key_of(self.subject.target.name), package)
         return self.url(run_id)
 
     def _stages(self, report: LayerReport) -> dict[str, float]:
@@ -139,13 +140,17 @@ class Recording:
         })
         epochs = getattr(self.subject.built.get("trained"), "epochs", ())
         self.tracker.series(self.run_id, {name: [(epoch.number, getattr(epoch, name)) for epoch in epochs] for name in CURVES})
-        self.tracker.files(self.run_id, [path for path in sorted(self.folder.iterdir()) if path.name not in LOCAL])
+        self.tracker.files(self.run_id, [path for path in self._written() if path.name not in LOCAL])
         self.tracker.end(self.run_id, "FAILED" if verdict.status is VerdictStatus.ERROR else "FINISHED")
+
+    def _written(self) -> list[Path]:
+        """The files of the run's folder that are whole."""
+        return [path for path in sorted(self.folder.iterdir()) if not is_draft(path)]
 
     def finish(self) -> None:
         """End the run of a sweep."""
         self.tracker.tags(self.run_id, {"firstfault.status": "finished"})
-        self.tracker.files(self.run_id, sorted(self.folder.iterdir()))
+        self.tracker.files(self.run_id, self._written())
         self.tracker.end(self.run_id)
 
     def abandon(self, error: BaseException) -> None:

@@ -26,6 +26,7 @@ from firstfault.target import Target
 from firstfault.target_file import is_path, load_target, split_spec
 from firstfault.texts import encodable, hash_values
 from firstfault.verdict import Outcome, Verdict, conclude
+from firstfault.whole_files import write_json
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = No
         _begin(subject, "profiling")
     report = _run(layer, subject, depth, where if layer is Layer.MODEL else None)
     path = subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json"
-    path.write_text(json.dumps(report.to_json(), indent=1))
+    write_json(path, report.to_json())
     progress.emit(progress.LayerEnded(report))
     return report
 

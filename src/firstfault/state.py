@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from firstfault.errors import FirstfaultError
+from firstfault.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 FOLDER = ".firstfault"
@@ -73,7 +74,7 @@ class State:
             self._close()
             gitignore = self.home / ".gitignore"
             if not gitignore.exists():
-                gitignore.write_text("*\n")
+                write_text(gitignore, "*\n", private=False)
             store = self.home / "mlflow.db"
             if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
                 store.touch(mode=0o600)                     # what SQLite makes itself has the rights of the umask

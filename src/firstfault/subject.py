@@ -22,6 +22,7 @@ from firstfault.privacy import Known, masked_text
 from firstfault.recipe import Recipe, Tensors, make_recipe, outputs_of
 from firstfault.splits import Split, Splits, load_raw, read_reference
 from firstfault.target import Deployment, Target, Training
+from firstfault.whole_files import replacing
 
 if TYPE_CHECKING:
     from firstfault.probe import Record
@@ -228,7 +229,8 @@ class Subject:
         probe = Probe(self.folder, capture=capture)
         trained = in_loop(self, probe, lambda course: train(self.recipe, self.seed, probe=probe, course=course))
         self.built["capture"] = capture
-        torch.save(trained.model.state_dict(), self.folder / "trained.pt")
+        with replacing(self.folder / "trained.pt") as draft, draft.open("wb") as file:
+            torch.save(trained.model.state_dict(), file)
         return trained
 
     @part(Layer.TRAINING)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from firstfault.interrupts import pass_on
+from firstfault.whole_files import write_json, write_text
 
 TEXT, JSON = "model_summary.txt", "model_summary.json"
 
@@ -43,8 +43,8 @@ class Summary:
 
     def write(self, folder: Path) -> tuple[str, str]:
         """Write model_summary.txt and model_summary.json into `folder`; their names."""
-        (folder / TEXT).write_text(f"{self.text}\n", encoding="utf-8")
-        (folder / JSON).write_text(json.dumps(self.to_json(), indent=2), encoding="utf-8")
+        write_text(folder / TEXT, f"{self.text}\n")
+        write_json(folder / JSON, self.to_json(), indent=2)
         return TEXT, JSON
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from firstfault import guard, progress
 from firstfault.debug_run import links_of, open_run, told_trials
+from firstfault.file_names import key_of
 from firstfault.recording import Recording, Trials
-from firstfault.report.wording import slug
 from firstfault.session import close_subject, data_digest, open_subject
 from firstfault.steps import Opened, Steps, SweepPlan, Swept
 from firstfault.subject import Subject
+from firstfault.whole_files import write_bytes, write_json
 
 
 def sweep(plan: SweepPlan, steps: Steps | None = None) -> Swept:
@@ -80,10 +80,10 @@ class SweepRun:
         self.recording.belongs_to(flow_run)
         picture = plot_sweep(result, folder)
         for title, png in plots.items():
-            (folder / f"optuna_{slug(title).replace('-', '_')}.png").write_bytes(png)
+            write_bytes(folder / f"optuna_{key_of(title).replace('-', '_')}.png", png)
         report = write_sweep_report(result, folder, plots=plots, links=links_of(self.recording, flow_run), facts=self._facts())
         said = headline(result)
-        (folder / "sweep.json").write_text(json.dumps({**result.to_json(), "headline": said}, indent=1))
+        write_json(folder / "sweep.json", {**result.to_json(), "headline": said})
         trials.conclude(result, said, [picture, report])
         values = {**result.to_json(), "report": str(report)}
         url = flow_run.url if flow_run else None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from firstfault.errors import TargetError
 from firstfault.sql import Sql
+from firstfault.whole_files import write_json
 
 CHUNK = 1 << 20
 
@@ -44,9 +45,7 @@ def remember(content: Content, memory: Path) -> None:
     known = _read(memory)
     known.setdefault(content.uri, []).append(content.digest)
     memory.parent.mkdir(parents=True, exist_ok=True)
-    draft = memory.with_suffix(".new")
-    draft.write_text(json.dumps(known, indent=1))
-    draft.replace(memory)
+    write_json(memory, known)
 
 
 def _files(pattern: str) -> Iterator[Content]:
@@ -68,8 +67,8 @@ def _query(url: str, query: str) -> Content:
 
     source, sha = Sql(url, query), hashlib.sha256()
     try:
-        with sqlalchemy.create_engine(url).connect() as connection:
-            for row in connection.execute(sqlalchemy.text(query)):
+        with sqlalchemy.create_engine(url).connect().execution_options(no_parameters=True) as connection:
+            for row in connection.exec_driver_sql(query):
                 sha.update(repr(tuple(row)).encode())
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise TargetError(f"the query of the watched source failed: {source.without_password(str(error).splitlines()[0])}") from error

@@ -72,3 +72,21 @@ def test_data_of_several_places_are_validated_as_rows(stored, tmp_path):
     assert database_of([stored(people()), people()], tmp_path) is None
     assert database_of([Sql("sqlite:///a.db", "q"), Sql("sqlite:///b.db", "q")], tmp_path) is None
     assert database_of([people()], tmp_path) is None
+
+
+HOSTILE = ["'; DROP TABLE rows; --", ":name", "100%s", 'a"b\\', "%(x)s"]
+
+
+@pytest.mark.parametrize("query", ["SELECT * FROM rows", "SELECT * FROM rows -- all of them", "SELECT * FROM rows WHERE 'a :b' <> '50% %s'"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_names_and_values_are_no_sql(stored, tmp_path, query, times):
+    """Columns and categories with quotes, colons, per cents and comments give the results of the rows, in queries that have them too."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({
+        'x"; DROP TABLE rows; --': rng.choice(HOSTILE, 600), "50% :x": rng.normal(size=600), "it's": rng.integers(0, 2, 600), "[m](x)": rng.integers(0, 3, 600),
+    })
+    suite, source = infer_suite(Table([rows]), "s"), Sql(stored(rows).url, query)
+    spoilt = pd.concat([rows] * times, ignore_index=True)
+    found = InDatabase([source] * times, tmp_path)(Table([spoilt]), suite, "SUMMARY")
+    assert outcome(found) == outcome(run_by_column(Table([spoilt]), suite, "SUMMARY"))
+    assert all(entry["success"] for entry in found["results"])

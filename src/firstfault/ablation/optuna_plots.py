@@ -10,6 +10,7 @@ from typing import Any
 
 from firstfault.ablation.importances import analysed, evaluator, importances_of
 from firstfault.ablation.table import SweepResult
+from firstfault.escaping import unparsed
 
 INCHES, DPI = (9.0, 5.0), 110
 
@@ -46,7 +47,7 @@ def _png(draw: Callable[[], Any]) -> bytes | None:
         return None
     figure.set_size_inches(*INCHES)
     target = io.BytesIO()
-    figure.savefig(target, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+    unparsed(figure).savefig(target, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
     pyplot.close(figure)
     return target.getvalue()
 

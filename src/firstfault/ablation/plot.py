@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.ablation.table import SweepResult, SweepRow
+from firstfault.escaping import unparsed
+from firstfault.whole_files import replacing
 
 COLOURS = {
     "baseline": "#333333", "better": "#1a7f37", "worse": "#c62828", "within noise": "#6e7781",
@@ -38,7 +40,8 @@ def plot_sweep(result: SweepResult, folder: Path) -> Path:
     axes.grid(axis="x", alpha=0.25)
     _legend(axes, rows, result)
     path = Path(folder) / NAME
-    figure.savefig(path, dpi=130)
+    with replacing(path) as draft:
+        unparsed(figure).savefig(draft, dpi=130)
     return path
 
 

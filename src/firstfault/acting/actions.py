@@ -14,6 +14,7 @@ from torch import nn
 from firstfault.acting.checkpoints import Checkpoints
 from firstfault.acting.occasion import Occasion
 from firstfault.errors import PrerequisiteError, TargetError
+from firstfault.escaping import visible
 from firstfault.finding import Finding
 from firstfault.probe.record import Record
 from firstfault.progress import Checkpointed
@@ -33,7 +34,7 @@ class Log:
         """Log the finding."""
         found = occasion.finding
         place = f" ({found.where})" if found.where else ""
-        logger.warning("%s, step %d: %s: %s%s", occasion.name, occasion.step, found.check, found.message, place)
+        logger.warning("%s", visible(f"{occasion.name}, step {occasion.step}: {found.check}: {found.message}{place}"))
 
 
 class Alert:

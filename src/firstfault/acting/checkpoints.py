@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from firstfault import progress
 from firstfault.finding import plain
+from firstfault.whole_files import replacing, write_json
 
 
 class Checkpoints:
@@ -30,10 +30,10 @@ class Checkpoints:
         """Write a checkpoint, in the place of one with that label; `shown` is its name in MLflow."""
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {"step": step, **({"epoch": epoch} if epoch is not None else {}), "metrics": dict(metrics)}
-        path, draft = self.folder / f"{label}.pt", self.folder / f"{label}.new"
-        torch.save(_states(models), draft)
-        draft.replace(path)
-        (self.folder / f"{label}.json").write_text(json.dumps(plain(about), indent=1))
+        path = self.folder / f"{label}.pt"
+        with replacing(path) as draft, draft.open("wb") as file:
+            torch.save(_states(models), file)
+        write_json(self.folder / f"{label}.json", plain(about))
         return progress.Checkpointed(path, shown or label, step, dict(metrics), epoch)
 
     def tell(self, kept: progress.Checkpointed) -> None:

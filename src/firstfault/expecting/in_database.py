@@ -28,7 +28,7 @@ class InDatabase:
     def __init__(self, sources: Sequence[Sql], root: Path) -> None:
         self.url = database_url(sources[0], "train", root).render_as_string(hide_password=False)
         queries = [source.query.strip().rstrip(";") for source in sources]
-        self.query = queries[0] if len(queries) == 1 else " UNION ALL ".join(f"SELECT * FROM ({text}) AS q{n}" for n, text in enumerate(queries))
+        self.query = queries[0] if len(queries) == 1 else _below_each_other(queries)
 
     def __call__(self, table: Table, suite: Any, form: str) -> dict[str, Any]:
         """The result of validating the queries' rows; `table` holds the same rows as they were read."""
@@ -44,6 +44,11 @@ class InDatabase:
             return results_of(batch, entries, form)
         finally:
             source.get_engine().dispose()
+
+
+def _below_each_other(queries: Sequence[str]) -> str:
+    """One query for the rows of several; each ends on a line of its own, since it may end in a comment."""
+    return " UNION ALL ".join(f"SELECT * FROM ({text}\n) AS q{place}" for place, text in enumerate(queries))
 
 
 def database_of(sources: Sequence[Any], root: Path) -> InDatabase | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.expecting.validation import Validation, broken_of, short
+from firstfault.whole_files import write_text
 
 
 def write_page(validations: Mapping[str, Validation], path: Path) -> None:
     """Write the results as one HTML page without scripts, that opens offline."""
     sections = "".join(_section(name, validation) for name, validation in validations.items())
-    path.write_text(_PAGE.replace("<!-- sections -->", sections), encoding="utf-8")
+    write_text(path, _PAGE.replace("<!-- sections -->", sections))
 
 
 def _section(name: str, validation: Validation) -> str:
@@ -39,7 +40,8 @@ def _line(entry: Mapping[str, Any]) -> str:
 
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Great Expectations</title><style>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"><title>Great Expectations</title><style>
 body { font: 14px/1.45 system-ui, sans-serif; color: #1d2430; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3rem .6rem; vertical-align: top }
 th { border-bottom: 2px solid #cfd6e0; font-weight: 600 } td { border-bottom: 1px solid #e7ebf0; overflow-wrap: anywhere }

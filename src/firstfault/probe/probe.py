@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from firstfault.probe.record import Record
 from firstfault.probe.samples import Samples
 from firstfault.probe.tripwire import Tripwire
 from firstfault.probe.validation import Validation
+from firstfault.whole_files import write_json
 
 MOST_PASSES = 8                                             # backward passes of a step: the others of an accumulation are like them
 
@@ -300,5 +300,5 @@ class Probe:
         if self.folder is not None:
             from firstfault.probe.tensorboard import write_tensorboard
 
-            (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
+            write_json(self.folder / "record.json", self.record.to_json(), indent=None)
             write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from firstfault.probe.record import Record
 from firstfault.probe.sinks import Sink, Sinks
 from firstfault.texts import encodable
 from firstfault.verdict import Verdict
+from firstfault.whole_files import write_json
 
 if TYPE_CHECKING:
     from firstfault.acting.occasion import Action
@@ -156,6 +156,6 @@ class Watch:
         from firstfault.report import context_of, write_report
 
         subject, verdict = (self.subject, self._verdict) if self._verdict is not None else self._written or (self.subject, self.verdict())
-        (self.folder / "record.json").write_text(json.dumps(self.record.to_json()))
-        (self.folder / "verdict.json").write_text(json.dumps(verdict.to_json(), indent=1))
+        write_json(self.folder / "record.json", self.record.to_json(), indent=None)
+        write_json(self.folder / "verdict.json", verdict.to_json())
         return write_report(verdict, self.folder, context=context_of(subject))

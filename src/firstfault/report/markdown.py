@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from firstfault.escaping import visible
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.report.rungs import Rung, rungs_of
 from firstfault.report.wording import (
@@ -27,13 +29,15 @@ from firstfault.verdict import Fault, Verdict
 
 MARKS = {Status.PASS: "✓", Status.WARN: "!", Status.FAIL: "✗", Status.ERROR: "E", Status.SKIPPED: "–"}
 MOST_FINDINGS = 50
+ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "://": ":&#47;&#47;", "@": "&#64;"}
+"""HTML, and what becomes a link by itself."""
 
 
 def verdict_markdown(verdict: Verdict) -> str:
     """The verdict on top, then each fault, then the ladder as a table; text of the user's is escaped."""
     first = verdict.first_faulty_layer
     title = f"# {escape(verdict.target)}: {verdict.status.value}" + (f", first in {first.value}" if first else "")
-    lead = "" if verdict.faults else f"{headline(verdict)}."
+    lead = "" if verdict.faults else f"{escape(headline(verdict))}."
     faults = [_fault(fault, verdict) for fault in verdict.faults] or ["\n".join(map(_finding, undecided(verdict)))]
     rows = [_row(rung) for rung in rungs_of(verdict)]
     table = "\n".join(["| | layer | state | time | findings |", "|---|---|---|---:|---|", *rows])
@@ -54,9 +58,17 @@ def layer_markdown(report: LayerReport) -> str:
 
 def escape(text: Any) -> str:
     """Text of the user's, so that neither markdown nor HTML in it takes effect."""
-    flat = " ".join(str(text).split())
-    flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*|\[\]]|(?<!\w)_|_(?!\w)|^[#+\-](?=\s))", r"\\\1", flat)
+    flat = visible(" ".join(str(text).split()))
+    for letters, entity in ENTITIES.items():
+        flat = flat.replace(letters, entity)
+    flat = re.sub(r"(?i)\bwww\.", "www&#46;", flat)
+    flat = re.sub(r"^(\d{1,9})([.)])(?=\s|$)", lambda found: f"{found[1]}&#{ord(found[2])};", flat)
+    return re.sub(r"([\\`*|\[\]~]|(?<!\w)_|_(?!\w)|^[#+\-=](?=[\s#+\-=]|$))", r"\\\1", flat)
+
+
+def escaped_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table for Prefect, whose page takes every text in a cell for markdown."""
+    return [{name: escape(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
 
 
 def _finding(finding: Finding) -> str:
@@ -77,7 +89,7 @@ def _row(rung: Rung) -> str:
 def _fault(fault: Fault, verdict: Verdict) -> str:
     word, why = tested(fault, verdict.outcomes)
     lines = [
-        f"## {what_is_wrong(fault.fault)}",
+        f"## {escape(what_is_wrong(fault.fault))}",
         f"`{fault.fault}` in {fault.layer.value}, confidence {percent(fault.confidence)}",
     ]
     if fault.where:
@@ -86,5 +98,5 @@ def _fault(fault: Fault, verdict: Verdict) -> str:
         lines.append(f"**Evidence** ({count(len(evidence), 'finding')})\n\n" + "\n".join(f"- {escape(line)}" for line in evidence[:MOST_FINDINGS]))
     lines.append(f"**Remedy**: {escape(fault.remedy)}")
     if fault.swap:
-        lines.append(f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({swap_basis(fault.swap)})")
+        lines.append(f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({escape(swap_basis(fault.swap))})")
     return "\n\n".join([*lines, f"**{sentence(word)}**: {escape(why)}"])

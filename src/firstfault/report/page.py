@@ -21,6 +21,7 @@ from firstfault.report.staging import marked_stages
 from firstfault.report.training_pictures import training_pictures
 from firstfault.texts import encodable
 from firstfault.verdict import Verdict
+from firstfault.whole_files import write_text
 
 HERE = Path(__file__).parent
 MOST_IN_FULL = 12
@@ -57,7 +58,7 @@ def write_report(verdict: Verdict, folder: Path, *, context: ReportContext | Non
     The page links the other files of `folder` relatively; everything else is inside it.
     """
     path = folder / "report.html"
-    path.write_text(render_page(verdict, context or ReportContext(), _files(folder), Attachments(folder)), encoding="utf-8")
+    write_text(path, render_page(verdict, context or ReportContext(), _files(folder), Attachments(folder)))
     return path
 
 

@@ -11,6 +11,7 @@ from firstfault.ablation.table import SweepResult
 from firstfault.report import pictures
 from firstfault.report.markdown import escape
 from firstfault.report.page import HERE, data_url, environment
+from firstfault.whole_files import write_text
 
 MOST_TRIALS = 300
 MODES = {
@@ -42,7 +43,7 @@ def write_sweep_report(
         css=(HERE / "report.css").read_text(encoding="utf-8"),
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 
@@ -56,7 +57,7 @@ def sweep_markdown(result: SweepResult) -> str:
     rows = result.table()
     columns = ("change", "mean", "difference", "p_value", "verdict", "seeds", "reason")
     lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(escape(row[name]) for name in columns) for row in rows)]
-    noise = "" if result.noise is None else f"Validation {result.metric}; differences up to ± {result.noise:.4f} are noise.\n\n"
+    noise = "" if result.noise is None else f"Validation {escape(result.metric)}; differences up to ± {result.noise:.4f} are noise.\n\n"
     return f"# {escape(headline(result))}\n\n{noise}" + "\n".join(f"| {line} |" for line in lines)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -157,8 +156,3 @@ def tally(report: LayerReport) -> list[tuple[Status, str]]:
     }
     counts = {status: len(of_status(report, status)) for status in names}
     return [(status, f"{counts[status]:,} {name}") for status, name in names.items() if counts[status]]
-
-
-def slug(name: str) -> str:
-    """The name in letters that ids, keys and file names allow."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "target"

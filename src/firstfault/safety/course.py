@@ -18,6 +18,7 @@ from firstfault import progress
 from firstfault.acting.acting import Acting
 from firstfault.acting.checkpoints import Checkpoints
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
+from firstfault.file_names import key_of
 from firstfault.finding import Finding, Status
 from firstfault.interrupts import pass_on
 from firstfault.safety.evaluate import Evidence
@@ -119,7 +120,7 @@ class Course:
         if not self._armed:
             return False
         models = {type(model).__name__: model} if model is not None else self._acting.models()
-        shown = f"{_plain(self._checkpoints.name)}-epoch-{epoch}"
+        shown = f"{key_of(self._checkpoints.name)}-epoch-{epoch}"
         kept = self._checkpoints.write("last_good", models, self._acting.record.steps, scores, epoch=epoch, shown=shown)
         self._checkpoints.tell(kept)
         self._good = kept.path
@@ -133,11 +134,6 @@ class Course:
         self._acting.stop(f"epoch {epoch} violates safety: {violations[0].message}; the last good checkpoint is {self._good}")
         for violation in violations:
             self._acting.act(violation)
-
-
-def _plain(name: str) -> str:
-    """A name without the signs that MLflow refuses in one of a model."""
-    return "".join("_" if letter in "/:.%\"'" else letter for letter in name)
 
 
 def evaluated(evaluate: Evaluate, model: nn.Module | None) -> Evaluated:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from firstfault.check import Depth, crashed, private
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
+from firstfault.whole_files import write_json
 
 
 @dataclass
@@ -84,7 +84,7 @@ def evaluate_safety(subject: Any) -> SafetyReport | None:
     evidence.findings = [private(finding, subject) for finding in evidence.findings]
     evidence.cases = _private_cases(subject, evidence.cases)
     findings = tuple(_with_artifacts(finding, artifacts) for finding in evidence.findings)
-    (subject.folder / artifacts[0]).write_text(json.dumps(plain(evidence.cases), indent=1))
+    write_json(subject.folder / artifacts[0], plain(evidence.cases))
     _write_pdf(subject, evidence, subject.folder / artifacts[1])
     report = LayerReport(Layer.SAFETY, findings, time.perf_counter() - started)
     return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)

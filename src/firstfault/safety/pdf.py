@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from firstfault.escaping import unparsed, visible
+from firstfault.whole_files import replacing
+
 MARKS = {"pass": "passed", "warn": "look at it", "fail": "FAILED", "error": "error", "skipped": "skipped"}
 COLOURS = {"pass": "#1a7f37", "warn": "#9a6700", "fail": "#cf222e", "error": "#8250df", "skipped": "#6e7781"}
-CASES_SHOWN = 12
+CASES_SHOWN, LONGEST = 12, 500
 
 
 def write_pdf(name: str, evidence: Any, path: Path) -> None:
@@ -38,7 +41,8 @@ def write_pdf(name: str, evidence: Any, path: Path) -> None:
     story += [Paragraph("Sources of the thresholds", styles["Heading2"])]
     story += [Paragraph(_escape(source), styles["Normal"]) for source in sources]
     margins = {"leftMargin": 18 * mm, "rightMargin": 18 * mm, "topMargin": 16 * mm, "bottomMargin": 16 * mm}
-    SimpleDocTemplate(str(path), pagesize=A4, title=f"Safety evaluation: {name}", **margins).build(story)
+    with replacing(path) as draft:
+        SimpleDocTemplate(str(draft), pagesize=A4, title=f"Safety evaluation: {visible(name)}", **margins).build(story)
 
 
 def _judgements(evidence: Any, styles: Any) -> Any:
@@ -86,7 +90,7 @@ def _curve(rows: list[dict[str, Any]]) -> Any:
     axes.set_ylim(0, 1.02)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
+    unparsed(figure).tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     buffer.seek(0)
@@ -94,4 +98,6 @@ def _curve(rows: list[dict[str, Any]]) -> Any:
 
 
 def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """A text for a paragraph, whose markup reportlab would act on; a row of a table must fit on a page."""
+    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return visible(short).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -6,7 +6,6 @@ One costs 30–50 ms on the SQLite store: the weights are logged as they are, no
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 import time
@@ -16,6 +15,7 @@ from firstfault.finding import plain
 from firstfault.progress import Checkpointed
 from firstfault.state import state_for
 from firstfault.tracking.runs import Tracker, open_tracker, prepare_store
+from firstfault.whole_files import write_bytes, write_json
 
 _runs: dict[tuple[str, str], tuple[Tracker, str]] = {}
 
@@ -38,8 +38,8 @@ def log_checkpoint(tracker: Tracker, run_id: str, kept: Checkpointed, weights: b
         model_type="checkpoint",
     )
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "weights.pt").write_bytes(kept.path.read_bytes() if weights is None else weights)
-        (Path(folder) / "checkpoint.json").write_text(json.dumps(plain({"step": kept.step, "epoch": kept.epoch, "metrics": kept.metrics})))
+        write_bytes(Path(folder) / "weights.pt", kept.path.read_bytes() if weights is None else weights)
+        write_json(Path(folder) / "checkpoint.json", plain({"step": kept.step, "epoch": kept.epoch, "metrics": kept.metrics}), indent=None)
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     now, step = int(time.time() * 1000), kept.step if kept.epoch is None else kept.epoch

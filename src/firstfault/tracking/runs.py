@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from firstfault.errors import PrerequisiteError
+from firstfault.escaping import visible
 from firstfault.limits import within
 from firstfault.login import log_in
 from firstfault.processes import accepts, responds
@@ -37,6 +38,8 @@ NOISY = {
     "alembic": logging.WARNING, "mlflow": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL,
     "urllib3.connectionpool": logging.ERROR,
 }
+LONGEST_NAME, LONGEST_DATASET, LONGEST_TAG = 250, 500, 5000
+"""Characters that every store of MLflow takes for the names of experiments, runs and data sets, and for tags."""
 
 
 def _guarded(
@@ -69,7 +72,7 @@ class Tracker:
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
         made = _texts({**links, **owner, **(tags or {})})
-        run = self.attempt(lambda: self.client.create_run(self.experiment_id, run_name=name, tags=made))
+        run = self.attempt(lambda: self.client.create_run(self.experiment_id, run_name=visible(name)[:LONGEST_NAME], tags=made))
         return str(run.info.run_id) if run is not None else ""
 
     def attempt(self, call: Callable[[], T], seconds: float = CALL_SECONDS) -> T | None:
@@ -111,7 +114,8 @@ class Tracker:
         """Log parameters as text."""
         from mlflow.entities import Param
 
-        self.client.log_batch(run_id, params=[Param(_key(name), shown(value, str)[:500]) for name, value in values.items()])
+        texts = {_key(name): visible(shown(value, str))[:500] for name, value in values.items()}
+        self.client.log_batch(run_id, params=[Param(name, text) for name, text in texts.items()])
 
     @_guarded
     def tags(self, run_id: str, values: Mapping[str, Any]) -> None:
@@ -142,7 +146,7 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         entity = Dataset(
-            name=name, digest=digest, source_type="local",
+            name=visible(name)[:LONGEST_DATASET], digest=digest, source_type="local",
             source=json.dumps({"uri": source}), profile=json.dumps({"num_rows": rows}),
         )
         self.client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
@@ -175,7 +179,7 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     Raises:
         PrerequisiteError: when the store doesn't answer.
     """
-    uri = state.mlflow_uri
+    uri, experiment = state.mlflow_uri, visible(experiment)[:LONGEST_NAME]
     expect_store(state)
     log_in(state)
     try:
@@ -271,11 +275,14 @@ def bury_killed(tracker: Tracker) -> list[str]:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {encodable(name): shown(value, str) for name, value in values.items() if value is not None}
+    return {encodable(name): visible(shown(value, str))[:LONGEST_TAG] for name, value in values.items() if value is not None}
 
 
 def _key(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)[:240]
+    """A name of a metric or parameter that MLflow takes: it is a path to it, which must lead nowhere else."""
+    plain = "".join(letter if letter.isalnum() or letter in "_-. /:" else "_" for letter in name)[:240]
+    path = "/".join(part if part.strip(".") else "_" * max(1, len(part)) for part in plain.split("/"))
+    return f"__{path[2:]}" if path.startswith("..") else path
 
 
 def brief(error: Exception) -> str:

@@ -15,6 +15,7 @@ from firstfault.checks.data.pictures import INK, MUTED, figure, save
 from firstfault.finding import Layer, Status
 from firstfault.privacy import kinds_of, masked_text
 from firstfault.splits import to_array
+from firstfault.spreadsheets import write_frame
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -153,7 +154,7 @@ def _write_columns(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> 
     for place, name in enumerate(part.columns):
         share = float(missing["train"].get(str(name), 0.0))
         lines.append({"column": str(name), "kind": _kind(part.iloc[:, place]), "missing": round(share, 5), **_described(part.iloc[:, place], personal.get(name))})
-    pd.DataFrame(lines).to_csv(subject.folder / TABLE, index=False, float_format="%.5g")
+    write_frame(subject.folder / TABLE, pd.DataFrame(lines), float_format="%.5g")
     return TABLE
 
 

@@ -15,6 +15,7 @@ from firstfault.checks.data.compared import Compared, compared, others
 from firstfault.checks.data.distances import as_numbers, column_distance, is_number
 from firstfault.checks.data.sample_features import condensed
 from firstfault.finding import Layer, Status
+from firstfault.spreadsheets import write_frame
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -91,7 +92,8 @@ def _judged(subject: Any, beside: Compared, found: Parted, drifted: float) -> Ju
 
     worth = _worth(found)
     names = sorted(worth, key=lambda name: -worth[name])
-    pd.DataFrame({"column": names, "AUC lost without it": [round(worth[name], 4) for name in names]}).to_csv(subject.folder / TABLE, index=False)
+    lost = [round(worth[name], 4) for name in names]
+    write_frame(subject.folder / TABLE, pd.DataFrame({"column": names, "AUC lost without it": lost}))
     telling = [name for name in names if worth[name] >= TELLING * worth[names[0]]]
     fails = found.bound > drifted and not beside.meant
     moved = _moved_alone(beside)

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.checks.data.compared import Compared, Pair
 from firstfault.checks.data.distances import Distance, is_number
 from firstfault.privacy import kinds_of, masked_text
+from firstfault.spreadsheets import write_frame
 from firstfault.texts import as_text
 
 TABLE = "drift.csv"
@@ -27,7 +28,7 @@ Entry = tuple[Compared, Mapping[str, Distance], Mapping[str, float]]
 def write_drift(subject: Any, entries: Sequence[Entry]) -> None:
     """Write a line per column and per split that train is compared with, the most moved first."""
     lines = [line for beside, distances, moved in entries for line in _lines(beside, distances, moved)]
-    pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all").to_csv(subject.folder / TABLE, index=False, float_format="%.5g")
+    write_frame(subject.folder / TABLE, pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all"), float_format="%.5g")
 
 
 def personal(beside: Compared) -> set[str]:

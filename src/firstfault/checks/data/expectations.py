@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.expected import ROW_FAULTS, Expected
 from firstfault.finding import Layer, Status
+from firstfault.spreadsheets import write_frame
+from firstfault.whole_files import write_json
 
 RESULT, PAGE = "gx_result.json", "gx_result.html"
 QUARANTINE = "quarantine.csv"
@@ -77,7 +78,7 @@ def _write_results(subject: Any, expected: Expected) -> None:
     results = {name: found.result for name, found in expected.validations.items()}
     suite = next(iter(expected.tables.values())).known.masked_tree(expected.suite.to_json_dict())
     document = {"suite": suite, "origin": expected.origin, **results}
-    (subject.folder / RESULT).write_text(json.dumps(document, indent=1, default=str), encoding="utf-8")
+    write_json(subject.folder / RESULT, document, default=str)
     write_page({f"{name}, against {expected.origin}": found for name, found in expected.validations.items()}, subject.folder / PAGE)
 
 
@@ -105,7 +106,7 @@ def _listed(subject: Any, verb: str) -> Judgement:
     set_aside["quarantine.split"] = names[rows]
     set_aside["quarantine.row"] = [row - starts[names[row]] for row in rows]
     set_aside["quarantine.reasons"] = ["; ".join(reasons[row]) for row in rows]
-    set_aside.to_csv(subject.folder / QUARANTINE, index=False)
+    write_frame(subject.folder / QUARANTINE, set_aside)
     return Judgement(
         Status.WARN, f"{len(rows)} of {len(names)} rows break a critical expectation; they {verb} {QUARANTINE}, "
         f"{len(names) - len(rows)} are clean", value=len(rows), threshold=0, where="rows", faults={}, fix=f"review {QUARANTINE} in the run's folder",

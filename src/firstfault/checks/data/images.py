@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.image_files import ImageFile
+from firstfault.spreadsheets import write_rows
 
 SHOWN = 5
 LISTED = 1_000
@@ -139,8 +139,5 @@ def _told(reasons: Mapping[str, str]) -> str:
 
 def _listed(subject: Any, name: str, reasons: Mapping[str, str]) -> tuple[str, ...]:
     """Write the first thousand files with their reasons as a table."""
-    with (subject.folder / name).open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file)
-        lines.writerow(["file", "what is wrong"])
-        lines.writerows(list(reasons.items())[:LISTED])
+    write_rows(subject.folder / name, ["file", "what is wrong"], list(reasons.items())[:LISTED])
     return (name,)

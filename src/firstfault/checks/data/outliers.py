@@ -15,6 +15,7 @@ from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.checks.data.suspects import shown_values
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.spreadsheets import write_frame
 
 Array = np.ndarray[Any, Any]
 
@@ -129,7 +130,7 @@ def _listed(subject: Any, rows: Array, rating: Array, count: int) -> tuple[str, 
     order = np.argsort(-rating)[: min(max(count, 1), LISTED)]
     listed = pd.DataFrame({"train_row": rows[order], "distance": np.exp(rating[order]).round(4)})
     values = shown_values(subject.raw.train.X, rows[order])
-    (listed if values is None else pd.concat([listed, values], axis=1)).to_csv(subject.folder / TABLE, index=False)
+    write_frame(subject.folder / TABLE, listed if values is None else pd.concat([listed, values], axis=1))
     return (TABLE,)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.escaping import unparsed
 from firstfault.splits import to_array
+from firstfault.whole_files import replacing
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +59,8 @@ def figure(width: float, height: float) -> Any:
 
 def save(made: Any, folder: Path, name: str) -> str:
     """Write a figure as a PNG of that name; the name."""
-    made.savefig(Path(folder) / name, dpi=110)
+    with replacing(Path(folder) / name) as draft:
+        unparsed(made).savefig(draft, dpi=110)
     return name
 
 

@@ -13,6 +13,7 @@ from firstfault.checks.data.hashing import Scan, among, scan, scans, table, with
 from firstfault.checks.data.repeats import agreement, by_chance, copied_share, default_rows, repeats
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, Splits, to_array
+from firstfault.spreadsheets import write_frame
 
 __all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap", "table"]
 
@@ -95,7 +96,7 @@ def _write_pairs(subject: Any, name: str, parts: Sequence[_Part], later: Array, 
     if all(frame is not None for frame in frames):
         shown = [frames[part_of].iloc[[row]] for part_of, row in _places(lines, parts)]     # type: ignore[union-attr]
         lines = pd.concat([lines, _masked(pd.concat(shown), frames[-1]).reset_index(drop=True)], axis=1)
-    lines.to_csv(subject.folder / name, index=False)
+    write_frame(subject.folder / name, lines)
     return (name,)
 
 

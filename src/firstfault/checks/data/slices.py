@@ -12,6 +12,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.finding import Layer, Status
+from firstfault.spreadsheets import write_frame
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -127,4 +128,4 @@ def _write(subject: Any, frame: pd.DataFrame, weak: Sequence[Slice]) -> None:
     table["value"] = [
         "•••" if entry.column in personal else masked_text(entry.value) for entry in weak
     ]
-    table.rename(columns={"value": "slice"}).round({"error": 4, "rest": 4}).to_csv(subject.folder / FILE, index=False)
+    write_frame(subject.folder / FILE, table.rename(columns={"value": "slice"}).round({"error": 4, "rest": 4}))

@@ -13,6 +13,7 @@ from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fold
 from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.finding import Layer, Status
+from firstfault.spreadsheets import write_frame
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
 LISTED = 500
@@ -86,7 +87,7 @@ def _written(subject: Any) -> tuple[str, ...]:
         "likely_label": [names[label] for label in likely[listed]], "quality": quality[listed].round(4),
     })
     values = shown_values(subject.raw.train.X, found.rows[listed])
-    (frame if values is None else pd.concat([frame, values], axis=1)).to_csv(subject.folder / TABLE, index=False)
+    write_frame(subject.folder / TABLE, frame if values is None else pd.concat([frame, values], axis=1))
     drawn = listed[:DRAWN]
     images = images_of(subject.raw.train.X, found.rows[drawn])
     if images is None:

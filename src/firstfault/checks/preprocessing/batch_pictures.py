@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from firstfault.checks.preprocessing.scales import column_names
 from firstfault.finding import Layer, Status
 from firstfault.privacy import masked_text
 from firstfault.splits import to_array
+from firstfault.spreadsheets import write_rows
 
 SAMPLES = 16
 ACROSS = 8
@@ -161,12 +161,11 @@ def _tokens(subject: Any, batch: Batch) -> str:
     ids = batch.x[:SAMPLES].detach().cpu().numpy()
     last, counts = np.unique(batch.x[:, -1].cpu().numpy(), return_counts=True)
     padding = last[counts.argmax()] if counts.max() > 0.5 * len(batch.x) else None
-    with (subject.folder / "batch.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["label", "length", "width", "first_ids", "last_ids"])
-        for row, label in zip(ids, batch.labels, strict=False):
-            other = np.flatnonzero(row != padding) if padding is not None else np.arange(len(row))
-            length = int(other[-1]) + 1 if len(other) else 0
-            known = row[:length]
-            writer.writerow([label, length, len(row), *(" ".join(map(str, part)) for part in (known[:ENDS], known[-ENDS:]))])
+    lines = []
+    for row, label in zip(ids, batch.labels, strict=False):
+        other = np.flatnonzero(row != padding) if padding is not None else np.arange(len(row))
+        length = int(other[-1]) + 1 if len(other) else 0
+        known = row[:length]
+        lines.append([label, length, len(row), *(" ".join(map(str, part)) for part in (known[:ENDS], known[-ENDS:]))])
+    write_rows(subject.folder / "batch.csv", ["label", "length", "width", "first_ids", "last_ids"], lines)
     return "batch.csv"

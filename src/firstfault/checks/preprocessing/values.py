@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
 from firstfault.splits import Split, to_array
 from firstfault.stages import numbers, stage_table
+from firstfault.whole_files import write_json
 
 Array = np.ndarray[Any, Any]
 SEEN_ROWS = 5_000
@@ -28,7 +28,7 @@ LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 def stage_statistics(subject: Any) -> Iterator[Judgement]:
     """Measure every stage of the preprocessing; the table goes to stages.json. `value` is the number of stages."""
     rows = stage_table(subject.pipeline)
-    (subject.folder / "stages.json").write_text(json.dumps(rows, indent=1))
+    write_json(subject.folder / "stages.json", rows)
     stages = len(subject.pipeline.stages)
     yield Judgement(Status.PASS, f"{stages} stages measured on 3 splits", value=stages, artifacts=("stages.json",))
 

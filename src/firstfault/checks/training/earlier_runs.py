@@ -11,6 +11,7 @@ from typing import Any
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.gradient_rules import middle
 from firstfault.finding import Layer, Status
+from firstfault.whole_files import write_json
 
 SUMMARY = "training_summary.json"
 MOST_RUNS = 50
@@ -27,7 +28,7 @@ def similar_across_runs(subject: Any, *, worse: float = 1.5, times: float = 10.0
     """
     own = _summary(subject)
     before = _last_of(subject.target.name, subject.folder)
-    (subject.folder / SUMMARY).write_text(json.dumps(own))
+    write_json(subject.folder / SUMMARY, own, indent=None)
     if None in own.values():
         yield skipped("loss, gradients or updates of this run are not finite")
         return

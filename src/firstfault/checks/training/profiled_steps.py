@@ -22,6 +22,7 @@ from firstfault.checks.preprocessing.rerun import fixed_seeds
 from firstfault.following import Enough, Follower, hooked
 from firstfault.loop import train
 from firstfault.recipe import Recipe, Tensors, device_of
+from firstfault.whole_files import replacing, write_bytes
 
 WARM, TIMED, PROFILED = 2, 8, 3
 PHASES = ("loading", "augmentation", "forward", "backward", "optimizer", "rest")
@@ -246,10 +247,11 @@ def _larger(event: Any) -> float:
 
 def _write_trace(profiler: Any, folder: Path) -> None:
     path = folder / TRACE
-    profiler.export_chrome_trace(str(path))
+    with replacing(path) as draft:
+        profiler.export_chrome_trace(str(draft))
     if path.stat().st_size <= MOST_BYTES:
         return
     packed = gzip.compress(path.read_bytes(), 6)
     path.unlink()
     if len(packed) <= MOST_BYTES:
-        (folder / f"{TRACE}.gz").write_bytes(packed)
+        write_bytes(folder / f"{TRACE}.gz", packed)

@@ -30,6 +30,7 @@ from firstfault.loop import train
 from firstfault.probe.models import is_compiled
 from firstfault.recipe import Recipe
 from firstfault.target import Target
+from firstfault.whole_files import write_json
 
 FEWEST = 3
 SECONDS = 120.0
@@ -258,4 +259,4 @@ def main() -> None:
     trace = traced(recipe, int(seed), int(steps))
     prepared = [Event("prepared", 0, name, bits(value)) for name, value in (("inputs", recipe.train.x), ("labels", recipe.train.y))]
     values = {"events": [*prepared, *trace.events], "losses": trace.losses, "crash": trace.crash}
-    (Path(folder) / ANSWER).write_text(json.dumps(values), encoding="utf-8")
+    write_json(Path(folder) / ANSWER, values, indent=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from firstfault.checks.training.profiled_steps import PHASES, TRACE, WARM, Profi
 from firstfault.checks.training.reproducibility import affordable
 from firstfault.checks.training.same_seed import FEWEST
 from firstfault.finding import Layer, Status
+from firstfault.spreadsheets import write_rows
 
 OPERATORS, STEP = "step_operators.csv", "step_phases.csv"
 
@@ -70,15 +70,8 @@ def _duration(seconds: float) -> str:
 def _written(found: Profiled, folder: Path) -> tuple[str, ...]:
     """The tables of a profile as files; the names of these and of the trace."""
     rows = [[phase, f"{found.seconds[phase] * 1e3:.4g}", f"{found.share(phase):.1%}"] for phase in PHASES if found.seconds[phase] > 0]
-    _table(folder / STEP, ["phase", "milliseconds", "share"], rows)
+    write_rows(folder / STEP, ["phase", "milliseconds", "share"], rows)
     rows = [[operator.name, f"{operator.calls:.4g}", f"{operator.seconds * 1e3:.4g}"] for operator in found.operators]
-    _table(folder / OPERATORS, ["operator", "calls per step", "own milliseconds per step"], rows)
+    write_rows(folder / OPERATORS, ["operator", "calls per step", "own milliseconds per step"], rows)
     made = [STEP, *([OPERATORS] if rows else []), TRACE, f"{TRACE}.gz"]
     return tuple(name for name in made if (folder / name).is_file())
-
-
-def _table(path: Path, heading: list[str], rows: list[list[str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(heading)
-        writer.writerows(rows)
