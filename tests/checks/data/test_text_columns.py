@@ -135,7 +135,7 @@ def test_languages_are_told_apart(language):
     ("Minden emberi lény szabadon születik és egyenlő méltósága és joga van.", "Hungarian"),
     ("Всі люди народжуються вільними і рівними у своїй гідності та правах.", "Ukrainian"),
     ("Tất cả mọi người sinh ra đều được tự do và bình đẳng về nhân phẩm và quyền.", "Vietnamese"),
-    ("Room smelled of smoke, staff unhelpful.", "English"), ("Habitación sucia, personal antipático.", "Spanish"),
+    ("Room smelled of smoke, staff unhelpful.", "English"), ("Chambre sale, personnel désagréable.", "French"),
     ("人人生而自由,在尊严和权利上一律平等。", "Chinese"), ("すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。", "Japanese"),
 ])
 def test_a_sentence_without_frequent_words_tells_its_language_too(text, language):
