@@ -257,7 +257,7 @@ def _leave_forks_alone() -> None:
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
 
 
-def _child(work: Callable[[], int], line: socket.socket, guard: int, mask: set[signal.Signals]) -> int:
+def _child(work: Callable[[], int], line: socket.socket, guard: int, mask: set[Any]) -> int:
     global _line, _process
     _line, _process = line, os.getpid()
     heed_signals()

@@ -1,13 +1,16 @@
 """What personal data looks like in a text: e-mail, phone, card, IBAN, national ids, addresses, IP, dates of birth, titled names.
 
-A number counts only when its own check digits hold (Luhn, mod 97, EAN-13 …) or when it is written the way only such numbers are.
+A number counts only when python-stdnum says that its check digits and its date hold, when phonenumbers says that its country has
+numbers of that length, or when it is written the way only such numbers are.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 MASK = "•••"
 Found = tuple[int, int, str]
@@ -22,8 +25,14 @@ _SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?
 _AHV = re.compile(r"(?<!\d)756\.\d{4}\.\d{4}\.\d{2}(?!\d)")
 _DNI = re.compile(r"(?<!\d)\d{8}-?[TRWAGMYFPDXBNJZSQVHLCKE]\b")
 _CPF = re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d{2}(?!\d)")
+_NIR = re.compile(r"(?<![\d.,])[12] ?\d{2} ?[0-9]{2} ?\d[\dAB] ?\d{3} ?\d{3} ?\d{2}(?![.,]?\d)")
+_HETU = re.compile(r"(?<![\d-])\d{6}[-+A]\d{3}[0-9A-Y]\b")
+_PERSONNUMMER = re.compile(r"(?<![\d-])(?:19|20)?\d{6}[-+]\d{4}(?![\w-])")
+_RODNE_CISLO = re.compile(r"(?<![\d/])\d{6}/\d{3,4}(?![\d/])")
+_RRN = re.compile(r"(?<![\d-])\d{6}-\d{7}(?![\w-])")
+_CURP = re.compile(r"\b[A-Z]{4}\d{6}[HM][A-Z]{5}[\dA-Z]\d\b")
 _ABROAD = re.compile(
-    r"(?<![\w.+])\+\d{1,3}(?:[ \-/]?(?:\(0?\d{1,4}\)[ \-]?)?\d(?:[ \-/]?\d){6,12}(?!\w|\.\d)|(?:\.\d{2,4}){2,4}(?!\w))"
+    r"(?<![\w.+])\+\d{1,3}(?:[ \-/]?(?:\(0?\d{1,4}\)[ \-]?)?\d(?:[ \-/]?\d){4,13}(?!\w|\.\d)|(?:\.\d{2,4}){2,4}(?!\w))"
 )
 _AMERICAN = re.compile(r"(?:\(\d{3}\) ?\d{3}[ .\-]|(?<![\d.\-])\d{3}-\d{3}-|(?<![\d.\-])\d{3}\.\d{3}\.)\d{4}(?!\w|[.\-]\d)")
 _NATIONAL = re.compile(r"(?:\(0[1-9]\d{0,4}\)|(?<![\w.\-+:,])(?<!\d{4} )0[1-9]\d{0,4})[ /\-]\d{2,8}(?:[ \-]\d{2,4}){0,4}(?![\w:]|[.\-]\d)")
@@ -31,10 +40,8 @@ _IP = re.compile(r"(?<![\w.\-])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2
 _IP6 = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){2,6}(?::[0-9a-fA-F]{1,4}){1,5}(?![\w:])")
 _VERSION = re.compile(r"(?:\bv|version|release|==|>=|<=|~=)[ :=]{0,2}$", re.I)
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
-_LETTERED = re.compile(
-    r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b"                                    # codice fiscale
-    r"|\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] \d{2} \d{2} \d{2} [A-D]\b"                     # national insurance number
-)
+_CODICE_FISCALE = re.compile(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b")
+_NINO = re.compile(r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] \d{2} \d{2} \d{2} [A-D]\b")
 _ADDRESS = re.compile(
     r"\b\d{1,5}[A-Za-z]?,? (?:[A-Z][\w'.-]* ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Terrace|Crescent|Square)\b\.?"
     r"|\b[A-ZÄÖÜ][\w.-]*?(?:straße|strasse|str\.|gasse|platz|allee|[wW]eg| Straße| Strasse| Allee) \d{1,4}[a-z]?\b"
@@ -80,7 +87,8 @@ def _candidates(text: str) -> Iterator[Found]:
         return
     if _LETTERS_THEN_DIGITS.search(text):
         yield from _each(_IBAN, text, "IBAN", is_iban)
-        yield from _each(_LETTERED, text, "national id")
+        for pattern, holds in _LETTERED:
+            yield from _each(pattern, text, "national id", holds)
     for cluster in _CLUSTER.finditer(text):
         yield from _numbers(text, max(0, cluster.start() - 2), cluster.end())
     if text.count(":") > 3:
@@ -122,48 +130,64 @@ def digits_of(text: str) -> str:
 
 def is_card(text: str) -> bool:
     """Whether the digits of a text are those of a payment card: an issuer's prefix, its length, and Luhn's check digit."""
+    from stdnum import luhn
+
     digits = digits_of(text)
-    issued = re.fullmatch(r"4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}", digits)
-    if issued is None or len(set(digits)) < 2:
-        return False
-    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
-    return sum(value - 9 * (value > 9) for value in doubled) % 10 == 0
+    return _ISSUED.fullmatch(digits) is not None and len(set(digits)) > 1 and luhn.is_valid(digits)
+
+
+_ISSUED = re.compile(r"4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}")
 
 
 def is_iban(text: str) -> bool:
-    """Whether a text is an IBAN: two letters, and a remainder of 1 modulo 97 (ISO 13616)."""
-    plain = text.replace(" ", "").upper()
-    if not 15 <= len(plain) <= 34 or not plain[:2].isalpha() or not plain.isalnum() or not plain.isascii():
+    """Whether a text is an IBAN: as its country writes them, and with a remainder of 1 modulo 97 (ISO 13616)."""
+    from stdnum import iban
+
+    return iban.is_valid(text)
+
+
+def _valid(country: str, number: str) -> Callable[[str], bool]:
+    """Whether a text is a number of that name in python-stdnum, such as `ch.ssn`: its check digits and its date hold."""
+    @functools.cache
+    def module() -> Any:
+        from stdnum import get_cc_module
+
+        return get_cc_module(country, number)
+
+    return lambda text: bool(module().is_valid(text))
+
+
+def _is_abroad(text: str) -> bool:
+    """Whether the country whose code begins a text has phone numbers of that length."""
+    import phonenumbers
+
+    try:
+        number = phonenumbers.parse(text)
+    except phonenumbers.NumberParseException:
         return False
-    return int("".join(str(int(letter, 36)) for letter in plain[4:] + plain[:4])) % 97 == 1
-
-
-def _is_dni(text: str) -> bool:
-    return "TRWAGMYFPDXBNJZSQVHLCKE"[int(text[:8]) % 23] == text[-1]
-
-
-def _is_ean13(text: str) -> bool:
-    digits = [int(digit) for digit in digits_of(text)]
-    return len(digits) == 13 and sum(digit * (1 + 2 * (place % 2)) for place, digit in enumerate(digits)) % 10 == 0
-
-
-def _is_cpf(text: str) -> bool:
-    digits = [int(digit) for digit in digits_of(text)]
-    checks = [10 * sum(digits[place] * (size + 1 - place) for place in range(size)) % 11 % 10 for size in (9, 10)]
-    return digits[9:] == checks
+    return phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
 
 
 def _is_phone(text: str) -> bool:
+    """Whether a text has as many digits as a phone number: without a country's code nothing else tells."""
     return 9 <= len(digits_of(text)) <= 15
 
 
+_LETTERED: tuple[tuple[re.Pattern[str], Callable[[str], bool] | None], ...] = (
+    (_CODICE_FISCALE, _valid("it", "codicefiscale")), (_CURP, _valid("mx", "curp")), (_NINO, None),
+)
 _NUMBERS: tuple[tuple[str, re.Pattern[str], str, Callable[[str], bool]], ...] = (
     ("", _CARD, "card", is_card),
-    ("-", _SSN, "national id", lambda text: True),
-    ("756.", _AHV, "national id", _is_ean13),
-    ("-", _CPF, "national id", _is_cpf),
-    ("", _DNI, "national id", _is_dni),
-    ("+", _ABROAD, "phone", _is_phone),
+    ("-", _SSN, "national id", _valid("us", "ssn")),
+    ("756.", _AHV, "national id", _valid("ch", "ssn")),
+    ("-", _CPF, "national id", _valid("br", "cpf")),
+    ("", _DNI, "national id", _valid("es", "dni")),
+    ("", _NIR, "national id", _valid("fr", "nir")),
+    ("", _HETU, "national id", _valid("fi", "hetu")),
+    ("", _PERSONNUMMER, "national id", _valid("se", "personnummer")),
+    ("/", _RODNE_CISLO, "national id", _valid("cz", "rc")),
+    ("-", _RRN, "national id", _valid("kr", "rrn")),
+    ("+", _ABROAD, "phone", _is_abroad),
     ("", _AMERICAN, "phone", _is_phone),
     ("0", _NATIONAL, "phone", _is_phone),
 )

@@ -129,6 +129,20 @@ def test_languages_are_told_apart(language):
     assert found.count(language) > 0.9 * len(found) and set(found) <= {language, None}
 
 
+@pytest.mark.parametrize(("text", "language"), [
+    ("Toate ființele umane se nasc libere și egale în demnitate și în drepturi.", "Romanian"),
+    ("Kaikki ihmiset syntyvät vapaina ja tasavertaisina arvoltaan ja oikeuksiltaan.", "Finnish"),
+    ("Minden emberi lény szabadon születik és egyenlő méltósága és joga van.", "Hungarian"),
+    ("Всі люди народжуються вільними і рівними у своїй гідності та правах.", "Ukrainian"),
+    ("Tất cả mọi người sinh ra đều được tự do và bình đẳng về nhân phẩm và quyền.", "Vietnamese"),
+    ("Room smelled of smoke, staff unhelpful.", "English"), ("Chambre sale, personnel désagréable.", "French"),
+    ("人人生而自由,在尊严和权利上一律平等。", "Chinese"), ("すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。", "Japanese"),
+])
+def test_a_sentence_without_frequent_words_tells_its_language_too(text, language):
+    """Some eighty languages are known by their letters, not by a dozen languages' commonest words."""
+    assert language_of(text) == language
+
+
 @pytest.mark.parametrize("text", ["", "hello", "XBOX 360 HDMI 2 m", "buy now", "12 34"])
 def test_a_few_words_tell_no_language(text):
     """There is no guess without evidence."""

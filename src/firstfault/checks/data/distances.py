@@ -93,28 +93,25 @@ def _finite(column: pd.Series) -> Array:
 
 
 def _of_numbers(a: Array, b: Array) -> Distance:
-    from scipy.stats import kstwobign
+    from scipy.stats import ks_2samp, wasserstein_distance
 
     if len(a) < FEWEST or len(b) < FEWEST:
         return Distance("empty", 0.0, 1.0, 0.0)
-    a, b = np.sort(a), np.sort(b)
-    both = np.concatenate([a, b])
-    both.sort(kind="stable")                        # two runs, merged
-    below_a, below_b = np.searchsorted(a, both, side="right") / len(a), np.searchsorted(b, both, side="right") / len(b)
-    apart = np.abs(below_a - below_b)
-    size = len(a) * len(b) / (len(a) + len(b))
-    deviation = float(a.std())
-    moved = float(apart[:-1] @ np.diff(both))
-    return Distance("number", float(apart.max()), float(kstwobign.sf(np.sqrt(size) * apart.max())), moved / deviation if deviation > 0 else 0.0 if moved == 0 else float("inf"))
+    found = ks_2samp(a, b, method="asymp")
+    moved, deviation = float(wasserstein_distance(a, b)), float(a.std())
+    shift = moved / deviation if deviation > 0 else 0.0 if moved == 0 else float("inf")
+    return Distance("number", float(found.statistic), float(found.pvalue), shift)
 
 
 def _of_categories(a: pd.Series, b: pd.Series) -> Distance:
+    from scipy.spatial.distance import jensenshannon
+
     counts = category_counts(a, b)
     if len(counts) > IDENTIFYING * min(len(a), len(b)):
         return Distance("identifier", 0.0, 1.0, 0.0)
     share = counts / counts.sum()
     p, q = share["a"].to_numpy(), share["b"].to_numpy()
-    return Distance("category", float(np.abs(p - q).sum() / 2), _p_of_counts(counts), _jensen_shannon(p, q))
+    return Distance("category", float(np.abs(p - q).sum() / 2), _p_of_counts(counts), float(jensenshannon(p, q, base=2)))
 
 
 def category_counts(a: pd.Series, b: pd.Series) -> pd.DataFrame:
@@ -130,10 +127,3 @@ def _p_of_counts(counts: pd.DataFrame) -> float:
     cells = np.vstack([counts[~rare].to_numpy(), counts[rare].sum().to_numpy()])
     cells = cells[cells.sum(1) > 0]
     return float(chi2_contingency(cells.T).pvalue) if len(cells) > 1 else 1.0
-
-
-def _jensen_shannon(p: Array, q: Array) -> float:
-    middle = (p + q) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [np.where(x > 0, x * np.log2(x / middle), 0.0).sum() for x in (p, q)]
-    return float(np.sqrt(max(0.0, sum(parts) / 2)))
