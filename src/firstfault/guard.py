@@ -85,6 +85,8 @@ def guarded(work: Callable[[], int], command: str, conclude: Callable[[Told], in
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heeded, signal.SIGCHLD})
     guard = os.getpid()
     terminal = _terminal()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     child = os.fork()
     if child == 0:
         ours.close()
@@ -155,7 +157,7 @@ class _Guard:
             self.told.signum = self.deadline = None
         if "signum" in values:
             self._end(values.pop("signum"))
-        if "ended" in values:
+        if "ended" in values and self.told.command != "run":        # a script's threads may have work to finish
             self._limit(LEAVING_SECONDS)
         self.told.values.update(values)
 
@@ -257,7 +259,7 @@ def _leave_forks_alone() -> None:
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
 
 
-def _child(work: Callable[[], int], line: socket.socket, guard: int, mask: set[signal.Signals]) -> int:
+def _child(work: Callable[[], int], line: socket.socket, guard: int, mask: set[int | signal.Signals]) -> int:
     global _line, _process
     _line, _process = line, os.getpid()
     heed_signals()

@@ -136,7 +136,9 @@ class Verdict:
             faults=tuple(map(Fault.from_json, values["faults"])),
             layers=tuple(map(LayerReport.from_json, values["layers"])),
             seconds=values["seconds"],
-            **{name: values.get(name) for name in ("safety", "mlflow_run_id", "prefect_flow_run_id")},
+            safety=values.get("safety"),
+            mlflow_run_id=values.get("mlflow_run_id"),
+            prefect_flow_run_id=values.get("prefect_flow_run_id"),
         )
 
 
