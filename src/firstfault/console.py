@@ -35,7 +35,7 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Console |
     dataset = settings.dataset
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
     settings = replace(settings, target=locate(settings.target), dataset=chosen)
-    with _quiet(console):
+    with _quiet(console), progress.in_run():
         with console.status("loading the target") if console.is_terminal else nullcontext():
             guard.tell(home=str(_state_of(settings.target).home))
             name = preflight(settings.target, settings.overrides, chosen, settings.where).name
@@ -62,7 +62,7 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
 
     console = Console()
     plan = replace(plan, target=locate(plan.target))
-    with _quiet(console):
+    with _quiet(console), progress.in_run():
         expect(plan.to_json())
         guard.tell(home=str(_state_of(plan.target).home))
         name = preflight(plan.target, plan.overrides).name

@@ -29,10 +29,10 @@ FROM_KERNEL = 128
 CHILD_SUBREAPER, PARENT_DEATH_SIGNAL = 36, 1
 """Options of prctl(2): orphans below become children of this process; a signal for when the parent dies."""
 LOOK_SECONDS = 0.1
-GRACE_SECONDS = {"run": 3.5}
-USUAL_GRACE_SECONDS = 3.0
+GRACE_SECONDS = {"run": 3.2}
+USUAL_GRACE_SECONDS = 2.5
 """How long the child may take to end after a signal, so that everything has ended within 5 s."""
-LAST_WORDS_SECONDS = 1.0
+LAST_WORDS_SECONDS = 0.8
 """After so long, what must be kept is written beside the main thread, which has not come back from the user's code."""
 LEAVING_SECONDS = 5.0
 """How long the interpreter may take to leave, once everything is written: other libraries' exits may wait on the network."""
