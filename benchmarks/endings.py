@@ -37,11 +37,14 @@ OURS = ("firstfault: ", "! ")
 
 def main() -> None:
     """Measure every pair, print a table, and end with the RESULT line."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)        # what is started heeds it, even if this runs in the background
     asked = [tuple(word.split(":")) for word in sys.argv[1:]]
     pairs = asked or [(call, blow) for call in CALLS for blow in BLOWS if (call, blow) != ("run", "prefect")]
-    rows = [measure(call, blow) for call, blow in pairs]
-    for row in rows:
-        print(f"{row['call']:<6} {row['blow']:<11} {row['seconds']:6.1f} s  code {row['code']:>4}  left {row['processes']}+{row['ports']}  {row['sentence']}")
+    rows = []
+    for call, blow in pairs:
+        rows.append(row := measure(call, blow))
+        left = f"left {row['processes']} processes, {row['ports']} ports"
+        print(f"{call:<6} {blow:<11} {row['seconds']:6.1f} s  code {row['code']:>4}  {left}  {row['sentence']}", flush=True)
     print("RESULT", json.dumps({"met": all(row["met"] for row in rows), "rows": rows}))
 
 

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from firstfault import cli
 
 COMMAND = [sys.executable, "-m", "firstfault.cli"]
+signal.signal(signal.SIGINT, signal.default_int_handler)     # what is started here heeds it, even if the suite runs in the background
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import pytest
 from firstfault.processes import answers, free_port
 
 COMMAND = [sys.executable, "-m", "firstfault.cli"]
+signal.signal(signal.SIGINT, signal.default_int_handler)     # what is started here heeds it, even if the suite runs in the background
 SLOW = Path(__file__).parents[1] / "benchmarks" / "slow"
 LIMIT = 5.0
 NOISE = ("View run", "View experiment", "Background on this error", "[SQL", "sqlalche.me", "Retrying (", "UserWarning", "Traceback")

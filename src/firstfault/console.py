@@ -39,7 +39,7 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
     _expect_text(target=locate(settings.target), dataset=chosen)
     settings = replace(settings, target=locate(settings.target), dataset=chosen)
-    with _quiet(console):
+    with _quiet(console), progress.in_run():
         with console.status("loading the target") if console.is_terminal else nullcontext():
             guard.tell(home=str(_state_of(settings.target).home))
             name = preflight(settings.target, settings.overrides, chosen, settings.where).name
@@ -68,7 +68,7 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
     console = Terminal()
     plan = replace(plan, target=locate(plan.target))
     _expect_text(target=plan.target)
-    with _quiet(console):
+    with _quiet(console), progress.in_run():
         expect(plan.to_json())
         guard.tell(home=str(_state_of(plan.target).home))
         name = preflight(plan.target, plan.overrides).name

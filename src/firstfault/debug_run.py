@@ -28,7 +28,11 @@ def debug(settings: RunSettings, steps: Steps | None = None) -> Ended:
     Raises:
         FirstfaultError: for a bad target, or a store that does not answer at the start.
     """
-    steps = steps or Steps()
+    with progress.in_run():
+        return _debug(settings, steps or Steps())
+
+
+def _debug(settings: RunSettings, steps: Steps) -> Ended:
     run = DebugRun(settings, steps)
     try:
         steps.open(run.open)

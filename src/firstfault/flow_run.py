@@ -183,13 +183,12 @@ class Recorded(Steps):
             self._kill()
 
     def _close(self, seconds: float) -> None:
-        """Wait for the end of the flow run, as long as its server shows signs of life."""
+        """Wait for the end of the flow run, as long as its server shows signs of life; after a signal there is no time for more."""
         self._closing = True
         self._words.put(None)
-        if not self._ended_within(seconds):
-            self._lose()
+        ended = self._ended_within(seconds)
         self._kill()
-        if self._process.returncode != 0 and self._process.returncode is not None:
+        if seconds == END_SECONDS and not (ended and self._process.returncode == 0):
             self._lose()
 
     def _ended_within(self, seconds: float) -> bool:

@@ -29,10 +29,10 @@ FROM_KERNEL = 128
 CHILD_SUBREAPER, PARENT_DEATH_SIGNAL = 36, 1
 """Options of prctl(2): orphans below become children of this process; a signal for when the parent dies."""
 LOOK_SECONDS = 0.1
-GRACE_SECONDS = {"run": 4.0}
-USUAL_GRACE_SECONDS = 3.0
+GRACE_SECONDS = {"run": 3.2}
+USUAL_GRACE_SECONDS = 2.5
 """How long the child may take to end after a signal, so that everything has ended within 5 s."""
-LAST_WORDS_SECONDS = 1.5
+LAST_WORDS_SECONDS = 0.8
 """After so long, what must be kept is written beside the main thread, which has not come back from the user's code."""
 LEAVING_SECONDS = 5.0
 """How long the interpreter may take to leave, once everything is written: other libraries' exits may wait on the network."""
@@ -81,10 +81,13 @@ def guarded(work: Callable[[], int], command: str, conclude: Callable[[Told], in
     Returns in both processes: in the child with the code of `work`.
     """
     ours, theirs = socket.socketpair()
-    heeded = {signum for signum in (*ENDING, *PASSED_ON) if signal.getsignal(signum) is not signal.SIG_IGN}
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN         # begun in the background of a script
+    heeded = {signum for signum in (*ENDING, *PASSED_ON) if signal.getsignal(signum) is not signal.SIG_IGN} | {signal.SIGINT}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heeded, signal.SIGCHLD})
     guard = os.getpid()
     terminal = _terminal()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     child = os.fork()
     if child == 0:
         ours.close()
@@ -93,7 +96,7 @@ def guarded(work: Callable[[], int], command: str, conclude: Callable[[Told], in
     ours.setblocking(False)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(CHILD_SUBREAPER, 1)
-    told = _Guard(child, ours, Told(command), heeded).wait()
+    told = _Guard(child, ours, Told(command), heeded, deaf=deaf).wait()
     if told.killed or told.code is None:
         _restore(terminal)
     if told.code is not None and told.signum is None:
@@ -104,14 +107,15 @@ def guarded(work: Callable[[], int], command: str, conclude: Callable[[Told], in
 class _Guard:
     """The waiting: for signals, for the child's words, and for its end."""
 
-    def __init__(self, child: int, line: socket.socket, told: Told, heeded: set[signal.Signals]) -> None:
-        self.child, self.line, self.told, self.heeded = child, line, told, heeded
+    def __init__(self, child: int, line: socket.socket, told: Told, heeded: set[signal.Signals], *, deaf: bool) -> None:
+        self.child, self.line, self.told, self.heeded, self.deaf = child, line, told, heeded, deaf
         self.rest = b""
         self.deadline: float | None = None
         self.over = False
 
     def wait(self) -> Told:
         """Until the child has ended, and what it left behind has too."""
+        import psutil  # noqa: F401 - now, since later there is no time
         while not self.over:
             info = signal.sigtimedwait({*self.heeded, signal.SIGCHLD}, LOOK_SECONDS)
             self._listen()
@@ -126,8 +130,11 @@ class _Guard:
         return self.told
 
     def _heed(self, signum: signal.Signals, everywhere: bool) -> None:
+        unheard = self.deaf and signum == signal.SIGINT             # the child ignores it, as a background process does
+        if unheard and everywhere:
+            return
         if not everywhere:                              # a terminal's Ctrl-C has reached the child too
-            self._send(signum)
+            self._send(signal.SIGTERM if unheard else signum)
         if signum in ENDING:
             with contextlib.suppress(OSError):
                 self.line.send(bytes([signum]))
@@ -155,7 +162,7 @@ class _Guard:
             self.told.signum = self.deadline = None
         if "signum" in values:
             self._end(values.pop("signum"))
-        if "ended" in values:
+        if "ended" in values and self.told.command != "run":        # a script's threads may have work to finish
             self._limit(LEAVING_SECONDS)
         self.told.values.update(values)
 
@@ -257,7 +264,7 @@ def _leave_forks_alone() -> None:
             signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
 
 
-def _child(work: Callable[[], int], line: socket.socket, guard: int, mask: set[Any]) -> int:
+def _child(work: Callable[[], int], line: socket.socket, guard: int, mask: set[int | signal.Signals]) -> int:
     global _line, _process
     _line, _process = line, os.getpid()
     heed_signals()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from firstfault.finding import Finding, Layer, LayerReport
 
@@ -85,20 +87,34 @@ class RunOpened:
 Event = RunOpened | LayerStarted | CheckStarted | Found | LayerEnded | Step | Checkpointed | SafetyJudged
 Listener = Callable[[Event], None]
 
-_listeners: list[Listener] = []
+_listeners: list[tuple[str | None, Listener]] = []
+_run: ContextVar[str | None] = ContextVar("run", default=None)
 
 
 def emit(event: Event) -> None:
-    """Tell every listener of this process."""
-    for listener in tuple(_listeners):
-        listener(event)
+    """Tell every listener of this run; from a thread that belongs to no run, every listener of this process."""
+    run = _run.get()
+    for owner, listener in tuple(_listeners):
+        if owner is None or run is None or owner == run:
+            listener(event)
 
 
 @contextlib.contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Call `listener` on every event inside the block."""
-    _listeners.append(listener)
+    """Call `listener` on every event inside the block, of the run in which the block is."""
+    entry = _run.get(), listener
+    _listeners.append(entry)
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        _listeners.remove(entry)
+
+
+@contextlib.contextmanager
+def in_run() -> Iterator[None]:
+    """Give the events inside the block the id of a run, unless they have one, so that two runs in one process don't mix."""
+    token = _run.set(_run.get() or token_hex(8))
+    try:
+        yield
+    finally:
+        _run.reset(token)

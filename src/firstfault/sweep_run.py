@@ -21,7 +21,11 @@ def sweep(plan: SweepPlan, steps: Steps | None = None) -> Swept:
     Raises:
         FirstfaultError: for a bad target or plan, or a store that does not answer at the start.
     """
-    steps = steps or Steps()
+    with progress.in_run():
+        return _sweep(plan, steps or Steps())
+
+
+def _sweep(plan: SweepPlan, steps: Steps) -> Swept:
     run = SweepRun(plan, steps)
     try:
         steps.open(run.open)
