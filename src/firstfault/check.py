@@ -21,7 +21,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from firstfault import progress
-from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, TargetError, UserCodeError, user_frame
+from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, MissingExtra, TargetError, UserCodeError, user_frame
+from firstfault.extras import missing_extra
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.privacy import masked_text
 
@@ -214,8 +215,8 @@ def run_checks(
 ) -> LayerReport:
     """Run the checks of `layer` on `subject`, and go on whatever one of them does.
 
-    A part that the target lacks makes its checks `skipped`; the user's own code raising is a
-    finding of status `fail` (once); a crash of the check itself is one of status `error`.
+    A part that the target lacks makes its checks `skipped`, as does an extra that is not installed; the user's own code
+    raising is a finding of status `fail` (once); a crash of the check itself is one of status `error`.
     """
     started = time.perf_counter()
     findings: list[Finding] = []
@@ -238,7 +239,7 @@ def run_check(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list
             subject.get(need)
         for finding in entry.findings(subject, thresholds):
             findings.append(finding)
-    except Missing as reason:
+    except (Missing, MissingExtra) as reason:
         findings.append(entry._finding(skipped(str(reason))))
     except UserCodeError as error:
         later = error.layer.rank > entry.layer.rank         # its own layer will say so
@@ -282,6 +283,8 @@ def _crashed(entry: Check, subject: Any, error: BaseException) -> Finding:
     root = getattr(getattr(subject, "target", None), "root", None)
     if root is not None and (user_frame(error, root) or isinstance(error, SystemExit)):
         return _raised(UserCodeError(entry.layer, entry.layer.value, error, root))
+    if (lacking := missing_extra(error, entry.name)) is not None:
+        return entry._finding(skipped(str(lacking)))
     logger.warning("check %s crashed\n%s", entry.name, _hiding(subject)("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
     return Finding(
         check=entry.name,

@@ -255,6 +255,7 @@ def _state_here() -> Any:
 def main() -> None:
     """Run the command line; known errors become one sentence and exit code 2."""
     from firstfault.errors import FirstfaultError
+    from firstfault.extras import missing_extra
 
     try:
         app()
@@ -265,6 +266,9 @@ def main() -> None:
         typer.echo("firstfault: interrupted; what was measured is in the run's folder", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
+        if (lacking := missing_extra(error, "this command")) is not None:
+            typer.echo(f"firstfault: {lacking}", err=True)
+            sys.exit(EXIT_BAD_CALL)
         if "FIRSTFAULT_TRACEBACK" in os.environ:
             raise
         typer.echo(

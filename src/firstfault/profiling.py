@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import pandas as pd
 
+from firstfault.extras import expect_installed
 from firstfault.privacy import pseudonymised
 
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
@@ -82,6 +83,7 @@ def start(
     frame: pd.DataFrame, folder: Path, title: str, seed: int, seconds: float = SECONDS, reference: pd.DataFrame | None = None,
 ) -> Profiling:
     """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`; files go to `folder`, without personal data."""
+    expect_installed("ydata_profiling", "a profile of the data")
     sample = _sample(frame, seed)
     sample.to_parquet(folder / SAMPLE)
     if reference is not None:

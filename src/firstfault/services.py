@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from firstfault.errors import FirstfaultError, PrerequisiteError
+from firstfault.extras import expect_installed
 from firstfault.processes import HOST, Service, answers, expect_free, free_port, read, running, start, write
 from firstfault.state import State
 
@@ -84,12 +85,14 @@ def _start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[
 
 def start_prefect(state: State, port: int) -> Service:
     """Start a Prefect server on loopback; it is healthy some seconds later."""
+    expect_installed("prefect", "a Prefect server")
     url = f"http://{HOST}:{port}"
     command = [*_prefect(), "server", "start", "--host", HOST, "--port", str(port)]
     return start(state, "prefect", command, url, {"PREFECT_SERVER_UI_API_URL": f"{url}/api", "PREFECT_API_URL": f"{url}/api"})
 
 
 def _start_mlflow(state: State, port: int) -> Service:
+    expect_installed("mlflow", "an MLflow server")
     state.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",

@@ -16,7 +16,7 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.check import Depth, run_checks
-from firstfault.errors import USER_ERRORS, Missing, TargetError, UserCodeError
+from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, MissingExtra, UserCodeError
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.ladder import walk
 from firstfault.splits import load_raw
@@ -68,7 +68,7 @@ def preflight(
 def _raw(target: Target) -> Any:
     try:
         return load_raw(target)
-    except TargetError:
+    except FirstfaultError:
         raise
     except USER_ERRORS as error:
         raise UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
@@ -148,7 +148,7 @@ def _run(layer: Layer, subject: Subject, depth: Depth, where: str | None) -> Lay
 
 def _begin(subject: Subject, part: str) -> None:
     """Begin long work in a process of its own, so that it is done when its check asks for it."""
-    with contextlib.suppress(Missing, UserCodeError):
+    with contextlib.suppress(Missing, MissingExtra, UserCodeError):
         subject.get(part)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from firstfault.check import Depth
 from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, UserCodeError
 from firstfault.expected import Expected, expected_of, rows_to_set_aside, without
+from firstfault.extras import missing_extra
 from firstfault.finding import Layer
 from firstfault.loading import first_batch
 from firstfault.loop import Trained, train
@@ -54,7 +55,8 @@ class _Part(Generic[T]):
         except (Missing, UserCodeError, FirstfaultError) as known:
             return known
         except USER_ERRORS as error:
-            return UserCodeError(self.layer, self.said or self.name, error, subject.target.root)
+            root = subject.target.root
+            return missing_extra(error, self.said or "this", root) or UserCodeError(self.layer, self.said or self.name, error, root)
 
 
 def part(layer: Layer, said: str = "") -> Callable[[Callable[[Any], T]], _Part[T]]:

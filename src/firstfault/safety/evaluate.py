@@ -10,7 +10,10 @@ from typing import Any
 
 from firstfault.check import Depth, private
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.extras import missing_extra, optional_files
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+
+CASES, PDF = "failure_cases.json", "safety_evaluation_report.pdf"
 
 
 @dataclass
@@ -75,15 +78,14 @@ def evaluate_safety(subject: Any) -> SafetyReport | None:
         except FirstfaultError:
             raise
         except Exception as error:
-            evidence.add(part.__name__, Status.ERROR, f"the evaluation itself crashed: {type(error).__name__}: {error}")
+            evidence.add(part.__name__, *_crashed(part.__name__, error))
     if not evidence.findings:
         return None
-    artifacts = ("failure_cases.json", "safety_evaluation_report.pdf")
     evidence.findings = [private(finding, subject) for finding in evidence.findings]
     evidence.cases = _private_cases(subject, evidence.cases)
+    (subject.folder / CASES).write_text(json.dumps(plain(evidence.cases), indent=1))
+    artifacts = (CASES, *_write_pdf(subject, evidence))
     findings = tuple(_with_artifacts(finding, artifacts) for finding in evidence.findings)
-    (subject.folder / artifacts[0]).write_text(json.dumps(plain(evidence.cases), indent=1))
-    _write_pdf(subject, evidence, subject.folder / artifacts[1])
     report = LayerReport(Layer.SAFETY, findings, time.perf_counter() - started)
     return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)
 
@@ -122,7 +124,15 @@ def _parts(subject: Any) -> list[Callable[[Any, Evidence], None]]:
     return parts
 
 
-def _write_pdf(subject: Any, evidence: Evidence, path: Any) -> None:
+@optional_files
+def _write_pdf(subject: Any, evidence: Evidence) -> tuple[str, ...]:
     from firstfault.safety.pdf import write_pdf
 
-    write_pdf(subject.target.name, evidence, path)
+    write_pdf(subject.target.name, evidence, subject.folder / PDF)
+    return (PDF,)
+
+
+def _crashed(part: str, error: Exception) -> tuple[Status, str]:
+    """The status and the message of a part that raised: it lacks an extra, or failed itself."""
+    lacking = missing_extra(error, part)
+    return (Status.SKIPPED, str(lacking)) if lacking else (Status.ERROR, f"the evaluation itself crashed: {type(error).__name__}: {error}")
