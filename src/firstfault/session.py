@@ -17,6 +17,7 @@ from typing import Any
 from firstfault import progress
 from firstfault.check import Depth, run_checks
 from firstfault.errors import USER_ERRORS, FirstfaultError, Missing, MissingExtra, UserCodeError
+from firstfault.extras import missing_extra
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.ladder import walk
 from firstfault.splits import load_raw
@@ -71,7 +72,8 @@ def _raw(target: Target) -> Any:
     except FirstfaultError:
         raise
     except USER_ERRORS as error:
-        raise UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
+        lacking = missing_extra(error, "loading the data", target.root)
+        raise lacking or UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
 
 
 def locate(spec: str) -> str:
