@@ -42,7 +42,7 @@ def needs_extra(module: str, feature: str) -> MissingExtra:
 def missing_extra(error: BaseException, feature: str, root: Path | None = None) -> MissingExtra | None:
     """The same from what an import raised; None for any other error, and for an import in the user's own files below `root`."""
     name = error.name if isinstance(error, ModuleNotFoundError) else None
-    if name not in EXTRA_OF or (root is not None and user_frame(error, root)):
+    if name is None or name not in EXTRA_OF or (root is not None and user_frame(error, root)):
         return None
     return needs_extra(name, feature)
 
