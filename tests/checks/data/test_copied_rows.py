@@ -166,4 +166,4 @@ def test_texts_hash_alike_only_when_they_are_alike():
     words, absent = column_words(pd.Series(texts))
     assert len(set(words)) == len(texts) and absent is None
     assert (column_words(pd.Series(["other", *texts, None]).iloc[3:6])[0] == words[2:5]).all()
-    assert (column_words(pd.Series(texts, dtype="category"))[0] == words).all()
+    assert (column_words(pd.Series(texts[:4], dtype="category"))[0] == words[:4]).all()
