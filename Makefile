@@ -3,9 +3,10 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+CORE   := .venv-core
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test lint types clean browser docs benchmarks
+.PHONY: setup demo test core lint types clean browser docs benchmarks
 
 setup: $(READY)
 
@@ -22,6 +23,16 @@ demo: setup
 
 test: setup browser
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+# What works without extras, in an environment that has none of them.
+core:
+	rm -rf $(CORE)
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0 pytest
+	$(CORE)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt .
+	$(CORE)/bin/python -m pip list --disable-pip-version-check
+	du -sh $(CORE)
+	$(CORE)/bin/python -m pytest -p no:cacheprovider tests/core
 
 # A browser for the tests: the system's, else from the system's packages, else Playwright's own.
 browser: setup
@@ -44,4 +55,4 @@ benchmarks: setup
 
 clean:
 	-test -x $(BIN)/firstfault && $(BIN)/firstfault down
-	rm -rf $(VENV) .firstfault examples/**/.firstfault build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(CORE) .firstfault examples/**/.firstfault build dist *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -21,7 +21,8 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from firstfault import progress
-from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, told, user_frame
+from firstfault.errors import FirstfaultError, Missing, MissingExtra, TargetError, UserCodeError, told, user_frame
+from firstfault.extras import missing_extra
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
 from firstfault.privacy import masked_text
@@ -215,8 +216,8 @@ def run_checks(
 ) -> LayerReport:
     """Run the checks of `layer` on `subject`, and go on whatever one of them does.
 
-    A part that the target lacks makes its checks `skipped`; the user's own code raising is a
-    finding of status `fail` (once); a crash of the check itself is one of status `error`.
+    A part that the target lacks makes its checks `skipped`, as does an extra that is not installed; the user's own code
+    raising is a finding of status `fail` (once); a crash of the check itself is one of status `error`.
     """
     started = time.perf_counter()
     findings: list[Finding] = []
@@ -239,7 +240,7 @@ def run_check(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list
             subject.get(need)
         for finding in entry.findings(subject, thresholds):
             findings.append(finding)
-    except Missing as reason:
+    except (Missing, MissingExtra) as reason:
         findings.append(entry._finding(skipped(str(reason))))
     except UserCodeError as error:
         later = error.layer.rank > entry.layer.rank         # its own layer will say so
@@ -285,5 +286,7 @@ def crashed(name: str, layer: Layer, subject: Any, error: BaseException, source:
     root = getattr(getattr(subject, "target", None), "root", None)
     if root is not None and (user_frame(error, root) or not isinstance(error, Exception)):
         return _raised(UserCodeError(layer, layer.value, error, root))
+    if (lacking := missing_extra(error, name)) is not None:
+        return Finding(name, layer, Status.SKIPPED, str(lacking), source=source)
     logger.warning("check %s crashed\n%s", name, _hiding(subject)("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
     return Finding(name, layer, Status.ERROR, f"the check itself crashed: {told(error)}", source=source)

@@ -290,6 +290,7 @@ def main() -> None:
 def command_line() -> int:
     """Run the command line in this process, and give its exit code; known errors become one sentence."""
     from firstfault.errors import FirstfaultError, told
+    from firstfault.extras import missing_extra
 
     _take_any_text()
     try:
@@ -302,6 +303,9 @@ def command_line() -> int:
     except KeyboardInterrupt:
         return interrupted("what was measured is in the run's folder")
     except BaseException as error:
+        if (lacking := missing_extra(error, "this command")) is not None:
+            say(f"firstfault: {lacking}", err=True)
+            return EXIT_BAD_CALL
         if "FIRSTFAULT_TRACEBACK" in os.environ:
             raise
         say(f"firstfault: it failed itself: {told(error)} (FIRSTFAULT_TRACEBACK=1 shows where)", err=True)

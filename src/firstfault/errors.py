@@ -21,10 +21,9 @@ class TargetError(FirstfaultError):
 class PrerequisiteError(FirstfaultError):
     """An optional dependency or a service is missing; the sentence says how to get it."""
 
-    @classmethod
-    def extra(cls, feature: str, extra: str) -> PrerequisiteError:
-        """The error for a feature whose extra is not installed."""
-        return cls(f"{feature} needs an optional dependency: pip install 'firstfault[{extra}]'")
+
+class MissingExtra(PrerequisiteError):
+    """A module that an extra brings is not installed: a command ends with the sentence, a check is skipped with it."""
 
 
 class TrainingStopped(BaseException):

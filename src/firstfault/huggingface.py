@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from firstfault.errors import PrerequisiteError
+from firstfault.extras import needs_extra
 from firstfault.probe.watch import Watch
 from firstfault.probe.watching import Watching
 
 try:
     from transformers import TrainerCallback
 except ModuleNotFoundError as error:
-    raise PrerequisiteError.extra("the Hugging Face callback", "hf") from error
+    raise needs_extra("transformers", "the Hugging Face callback") from error
 
 
 class FirstfaultCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from firstfault.errors import PrerequisiteError
+from firstfault.extras import needs_extra
 from firstfault.probe.watch import Watch
 from firstfault.probe.watching import Watching
 
@@ -14,7 +14,7 @@ except ModuleNotFoundError:
     try:
         from pytorch_lightning import Callback  # type: ignore[assignment, unused-ignore]
     except ModuleNotFoundError as error:
-        raise PrerequisiteError.extra("the Lightning callback", "lightning") from error
+        raise needs_extra("lightning", "the Lightning callback") from error
 
 
 class FirstfaultCallback(Callback):  # type: ignore[misc, unused-ignore]

@@ -21,6 +21,7 @@ import pandas as pd
 
 from firstfault.errors import Missing, told
 from firstfault.escaping import inert
+from firstfault.extras import expect_installed
 from firstfault.privacy import pseudonymised
 from firstfault.texts import as_written, shown
 from firstfault.whole_files import replacing, write_json, write_text
@@ -88,8 +89,10 @@ def start(
     """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`; files go to `folder`, without personal data.
 
     Raises:
+        MissingExtra: where ydata-profiling is not installed.
         Missing: where Parquet can't hold a column.
     """
+    expect_installed("ydata_profiling", "a profile of the data")
     sample = _sample(frame, seed)
     try:
         _write_rows(folder / SAMPLE, sample)

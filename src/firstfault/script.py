@@ -49,12 +49,12 @@ def run_script(
         raise TargetError(f"there is no module {script}")
     actions = actions_named(on_finding, "--on-finding", mlflow=True) if on_finding else ()
     judged = _safety(safety) if safety is not None else None
-    state = state_for(Path.cwd())
-    folder = state.new_run()
+    told = sinks_named(sinks)
+    folder = state_for(Path.cwd()).new_run()
     name = script if module else path.stem
     guard.tell(folder=str(folder), target=script, doing="training")
     root = Path.cwd() if module else path.parent
-    watched = Watch(name, folder, every=every, sinks=sinks_named(sinks), root=root, actions=actions, safety=judged)
+    watched = Watch(name, folder, every=every, sinks=told, root=root, actions=actions, safety=judged)
     before, process = (sys.argv, sys.path[:]), os.getpid()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))

@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from firstfault.errors import FirstfaultError
+from firstfault.extras import expect_installed
 from firstfault.login import client_environment, header, login_of
 from firstfault.ownership import end_family, mark_of
 from firstfault.processes import (
@@ -131,6 +132,7 @@ def start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[[
 def start_prefect(state: State, port: int, *, owned: bool = False) -> Service:
     """Start a Prefect server on loopback; it is healthy some seconds later."""
     state.make()
+    expect_installed("prefect", "a Prefect server")
     url = f"http://{HOST}:{port}"
     environment = {
         "FIRSTFAULT_HOME": str(state.home), "PREFECT_SERVER_UI_API_URL": f"{url}/api",
@@ -141,6 +143,7 @@ def start_prefect(state: State, port: int, *, owned: bool = False) -> Service:
 
 
 def _start_mlflow(state: State, port: int) -> Service:
+    expect_installed("mlflow", "an MLflow server")
     state.mlflow_artifacts.mkdir(parents=True, exist_ok=True)
     command = _served("firstfault.tracking.guarded:tracking_server", port)
     return start(state, "mlflow", command, f"http://{HOST}:{port}", {"FIRSTFAULT_HOME": str(state.home)}, owned=True)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from firstfault.errors import Missing, UserCodeError
+from firstfault.extras import installed
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.loop import predict
@@ -106,10 +107,10 @@ def served_of(subject: Any) -> Served:
         return _from_callable(subject, loaded, "deployment.load")
     if deployment.preprocess is not None and deployment.model is None:
         return _from_module(subject, trained.model, "the trained model behind deployment.preprocess")
+    if deployment.model is None and not (_packable(trained.model) and installed("mlflow")):
+        return _from_module(subject, trained.model, "the trained model")
     from firstfault.tracking.packages import load_package
 
-    if deployment.model is None and not _packable(trained.model):
-        return _from_module(subject, trained.model, "the trained model")
     where = str(deployment.model) if deployment.model is not None else str(packaged(subject))
     loaded = load_package(where)
     return Served("MLflow package", lambda raw: _as_array(loaded(raw)))

@@ -16,7 +16,8 @@ from typing import Any
 
 from firstfault import guard, progress
 from firstfault.check import Depth, run_checks
-from firstfault.errors import Missing, TargetError, UserCodeError
+from firstfault.errors import FirstfaultError, Missing, MissingExtra, UserCodeError
+from firstfault.extras import missing_extra
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.interrupts import pass_on
 from firstfault.ladder import walk
@@ -73,11 +74,12 @@ def preflight(
 def _raw(target: Target) -> Any:
     try:
         return load_raw(target)
-    except TargetError:
+    except FirstfaultError:
         raise
     except BaseException as error:
         pass_on(error)
-        raise UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
+        lacking = missing_extra(error, "loading the data", target.root)
+        raise lacking or UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
 
 
 def locate(spec: str) -> str:
@@ -154,7 +156,7 @@ def _run(layer: Layer, subject: Subject, depth: Depth, where: str | None) -> Lay
 
 def _begin(subject: Subject, part: str) -> None:
     """Begin long work in a process of its own, so that it is done when its check asks for it."""
-    with contextlib.suppress(Missing, UserCodeError):
+    with contextlib.suppress(Missing, MissingExtra, UserCodeError):
         subject.get(part)
 
 

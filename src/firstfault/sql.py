@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from firstfault.arguments import expect
 from firstfault.errors import PrerequisiteError, TargetError
+from firstfault.extras import missing_extra, needs_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +31,11 @@ class Sql:
     @property
     def place(self) -> str:
         """The database's URL without its password."""
-        from sqlalchemy import make_url
-        from sqlalchemy.exc import ArgumentError
-
+        try:
+            from sqlalchemy import make_url
+            from sqlalchemy.exc import ArgumentError
+        except ModuleNotFoundError:
+            return self.without_password(str(self.url))
         try:
             return make_url(self.url).render_as_string(hide_password=True)
         except (ArgumentError, ValueError):
@@ -56,12 +59,16 @@ def read_sql(source: Sql, name: str, root: Path) -> pd.DataFrame:
         PrerequisiteError: when the database's driver is not installed.
     """
     import pandas as pd
-    import sqlalchemy
 
+    try:
+        import sqlalchemy
+    except ModuleNotFoundError as error:
+        raise needs_extra("sqlalchemy", f"data.{name}: reading {source.place}") from error
     try:
         engine = sqlalchemy.create_engine(database_url(source, name, root))
     except ModuleNotFoundError as error:
-        raise PrerequisiteError.extra(f"data.{name}: reading {source.place} (no module {error.name})", "postgres") from error
+        reading = f"data.{name}: reading {source.place}"
+        raise missing_extra(error, reading) or PrerequisiteError(f"{reading} needs {error.name}, which is not installed") from error
     except sqlalchemy.exc.ArgumentError as error:
         raise TargetError(f"data.{name} must have the URL of a database, but {source.place} is none") from error
     try:

@@ -13,6 +13,7 @@ from torch import nn
 from firstfault.check import Depth
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.expected import Expected, expected_of, rows_to_set_aside, without
+from firstfault.extras import missing_extra
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.loading import first_batch
@@ -57,7 +58,8 @@ class _Part(Generic[T]):
             return known
         except BaseException as error:
             pass_on(error)
-            return UserCodeError(self.layer, self.said or self.name, error, subject.target.root)
+            root = subject.target.root
+            return missing_extra(error, self.said or "this", root) or UserCodeError(self.layer, self.said or self.name, error, root)
 
 
 def part(layer: Layer, said: str = "") -> Callable[[Callable[[Any], T]], _Part[T]]:

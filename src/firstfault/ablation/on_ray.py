@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from firstfault.ablation.engines import Engine, Host, Origin, threads_for
 from firstfault.ablation.measuring import Job, Measured
-from firstfault.errors import FirstfaultError, PrerequisiteError, TargetError
+from firstfault.errors import FirstfaultError, TargetError
+from firstfault.extras import needs_extra
 
 STORE_BYTES = 100 * 2**20
 
@@ -23,7 +24,7 @@ def expect_ray() -> Any:
     try:
         import ray  # type: ignore[import-not-found]
     except ImportError as error:
-        raise PrerequisiteError.extra("--engine ray", "ray") from error
+        raise needs_extra("ray", "--engine ray") from error
     return ray
 
 

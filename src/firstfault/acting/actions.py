@@ -15,6 +15,7 @@ from firstfault.acting.checkpoints import Checkpoints
 from firstfault.acting.occasion import Occasion
 from firstfault.errors import PrerequisiteError, TargetError
 from firstfault.escaping import visible
+from firstfault.extras import expect_installed
 from firstfault.finding import Finding
 from firstfault.probe.record import Record
 from firstfault.progress import Checkpointed
@@ -71,6 +72,7 @@ def _emit(event: str, name: str, payload: dict[str, Any]) -> None:
     service = None if "PREFECT_API_URL" in os.environ else running(state).get("prefect")
     if service is None and not _is_configured():                # importing Prefect takes seconds, and sets up its own logging
         raise PrerequisiteError("a Prefect server must be known to emit events, but there is none; set PREFECT_API_URL, or run `firstfault up`")
+    expect_installed("prefect", f"the event {event}")
     own = (f"{service.url}/api", login_of(state)) if service else (None, None)
     importlib.import_module(EMITTER).emit(event, name, payload, *own)
 
@@ -98,6 +100,7 @@ class Checkpoint:
         self._last_sound, self._mlflow = last_sound, mlflow
         self._sound: Checkpointed | None = None
         if mlflow:
+            expect_installed("mlflow", "Checkpoint(mlflow=True)")
             from firstfault.tracking.checkpoints import prepare
 
             prepare()

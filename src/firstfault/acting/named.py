@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from firstfault.errors import TargetError
+from firstfault.extras import installed
 
 NAMES = ("log", "alert", "checkpoint", "stop")
 
 
 def actions_named(given: str | Sequence[Any], field: str, *, mlflow: bool = False) -> list[Any]:
-    """The actions of `log,checkpoint` or of a list of names and actions, each name once; `mlflow` is for checkpoints.
+    """The actions of `log,checkpoint` or of a list of names and actions, each name once; with `mlflow` checkpoints are logged there too, where it is installed.
 
     Raises:
         TargetError: for a name that is none of them, or anything that can't act.
     """
     from firstfault.acting.actions import EVENT, Alert, Checkpoint, Log, Stop
 
-    make = {"log": Log, "alert": lambda: Alert(event=EVENT), "checkpoint": lambda: Checkpoint(mlflow=mlflow), "stop": Stop}
+    make = {"log": Log, "alert": lambda: Alert(event=EVENT), "checkpoint": lambda: Checkpoint(mlflow=mlflow and installed("mlflow")), "stop": Stop}
     return [make[item]() if isinstance(item, str) else item for item in checked_actions(given, field)]
 
 

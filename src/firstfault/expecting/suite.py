@@ -42,9 +42,10 @@ def read_suite(place: str | Path, root: Path) -> gx.ExpectationSuite:
     path = own_or_shipped(place, root)
     if not path.is_file():
         raise TargetError(f"data.expectations: there is no file {path}, and firstfault ships no suite {str(place)!r}")
+    library = great_expectations()
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        suite: gx.ExpectationSuite = great_expectations().ExpectationSuite(name=values["name"], expectations=values["expectations"])
+        suite: gx.ExpectationSuite = library.ExpectationSuite(name=values["name"], expectations=values["expectations"])
         unknown = [entry["type"] for entry in values["expectations"] if not _known(entry["type"])]
         if unknown:
             raise ValueError(f"there is no expectation {unknown[0]!r}")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from firstfault.extras import expect_installed
 from firstfault.probe.samples import Spacing
 from firstfault.probe.sinks import Lost
 from firstfault.state import state_for
@@ -25,9 +26,13 @@ class MLflow:
 
     Args:
         experiment: its name; the training's when left out.
+
+    Raises:
+        MissingExtra: when mlflow is not installed.
     """
 
     def __init__(self, experiment: str | None = None) -> None:
+        expect_installed("mlflow", "the sink mlflow")
         self._experiment, self._state = experiment, state_for(Path.cwd())
         self._layers = Spacing()
         self._points: dict[str, list[tuple[int, float]]] = {}

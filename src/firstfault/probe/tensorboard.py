@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from firstfault.extras import expect_installed, installed
 from firstfault.probe.record import Record
 from firstfault.probe.series import Series
 
@@ -19,11 +20,15 @@ class TensorBoard:
 
     Args:
         folder: for the event files; `tensorboard` in the training's folder when left out.
+
+    Raises:
+        MissingExtra: when tensorboard is not installed.
     """
 
     wants_samples = True
 
     def __init__(self, folder: str | Path | None = None) -> None:
+        expect_installed("tensorboard", "the sink tensorboard")
         import torch.utils.tensorboard  # noqa: F401 (takes seconds: before the training, not beside it)
 
         self._folder = folder
@@ -63,7 +68,9 @@ def _entries(name: str, value: Any) -> list[Any]:
 
 
 def write_tensorboard(folder: Path, record: Record, epochs: list[Any]) -> None:
-    """Write the series of a record, and the evaluations of its epochs, as scalars."""
+    """Write the series of a record, and the evaluations of its epochs, as scalars; nothing where TensorBoard is not installed."""
+    if not installed("tensorboard"):
+        return
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]

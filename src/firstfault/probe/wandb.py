@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from firstfault.errors import PrerequisiteError
+from firstfault.extras import expect_installed
 
 logger = logging.getLogger(__name__)
 BUCKETS = 30
@@ -27,16 +27,15 @@ class WeightsAndBiases:
         folder: for W&B's files; the training's folder when left out.
 
     Raises:
-        PrerequisiteError: when wandb is not installed.
+        MissingExtra: when wandb is not installed.
     """
 
     wants_samples = True
 
     def __init__(self, project: str | None = None, *, mode: str | None = None, folder: str | Path | None = None) -> None:
-        try:
-            import wandb
-        except ModuleNotFoundError as error:
-            raise PrerequisiteError.extra("the sink wandb", "wandb") from error
+        expect_installed("wandb", "the sink wandb")
+        import wandb
+
         self._wandb: Any = wandb
         self._project, self._mode, self._folder = project, mode, folder
         self._run: Any = None

@@ -9,9 +9,12 @@ from typing import Any
 
 from firstfault.check import Depth, crashed, private
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.extras import optional_files
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
 from firstfault.whole_files import write_json
+
+CASES, PDF = "failure_cases.json", "safety_evaluation_report.pdf"
 
 
 @dataclass
@@ -80,12 +83,11 @@ def evaluate_safety(subject: Any) -> SafetyReport | None:
             evidence.findings.append(crashed(part.__name__, Layer.SAFETY, subject, error))
     if not evidence.findings:
         return None
-    artifacts = ("failure_cases.json", "safety_evaluation_report.pdf")
     evidence.findings = [private(finding, subject) for finding in evidence.findings]
     evidence.cases = _private_cases(subject, evidence.cases)
+    write_json(subject.folder / CASES, plain(evidence.cases))
+    artifacts = (CASES, *_write_pdf(subject, evidence))
     findings = tuple(_with_artifacts(finding, artifacts) for finding in evidence.findings)
-    write_json(subject.folder / artifacts[0], plain(evidence.cases))
-    _write_pdf(subject, evidence, subject.folder / artifacts[1])
     report = LayerReport(Layer.SAFETY, findings, time.perf_counter() - started)
     return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)
 
@@ -124,7 +126,9 @@ def _parts(subject: Any) -> list[Callable[[Any, Evidence], None]]:
     return parts
 
 
-def _write_pdf(subject: Any, evidence: Evidence, path: Any) -> None:
+@optional_files
+def _write_pdf(subject: Any, evidence: Evidence) -> tuple[str, ...]:
     from firstfault.safety.pdf import write_pdf
 
-    write_pdf(subject.target.name, evidence, path)
+    write_pdf(subject.target.name, evidence, subject.folder / PDF)
+    return (PDF,)

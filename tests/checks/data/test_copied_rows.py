@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
-from firstfault.checks.data.hashing import scan
+from firstfault.checks.data.hashing import column_words, scan
 from firstfault.finding import Status
 
 
@@ -158,3 +158,12 @@ def test_missing_cells_are_counted_by_column(make, only):
     assert finding.status is Status.WARN or finding.status is Status.FAIL
     train = make(frame, label="y").raw.train.X
     assert finding.value == pytest.approx(train.isna().to_numpy().mean())
+
+
+def test_texts_hash_alike_only_when_they_are_alike():
+    """Short, long, empty and non-ASCII texts have a word each, the same in a slice, a category and another column."""
+    texts = ["", "a", "abcdefgh", "abcdefghi", "abcdefgh\0", "é", "x" * 256, "x" * 257, "y" + "x" * 999, "x" * 999 + "y"]
+    words, absent = column_words(pd.Series(texts))
+    assert len(set(words)) == len(texts) and absent is None
+    assert (column_words(pd.Series(["other", *texts, None]).iloc[3:6])[0] == words[2:5]).all()
+    assert (column_words(pd.Series(texts[:4], dtype="category"))[0] == words[:4]).all()

@@ -12,6 +12,7 @@ from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.checks.data.distances import is_number
 from firstfault.checks.data.hashing import scans, table
 from firstfault.checks.data.pictures import INK, MUTED, figure, save
+from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
 from firstfault.privacy import kinds_of, masked_text
 from firstfault.splits import to_array
@@ -41,15 +42,15 @@ def column_overview(subject: Any) -> Iterator[Judgement]:
     if frame is None and classes is None:
         yield skipped("only tables and classes are shown")
         return
-    files = [_draw_classes(subject, classes)] if classes is not None else []
+    files = _draw_classes(subject, classes) if classes is not None else ()
     told = []
     if classes is not None:
         told.append(f"{len(classes)} classes, {_brief(classes.index[0])} the most with {classes['train'].iloc[0]:.0%} of train")
     if frame is not None:
         missing = _missing(subject)
-        files += [_write_columns(subject, frame, missing)] + ([_draw_missing(subject, frame, missing)] if len(missing) else [])
+        files += (_write_columns(subject, frame, missing), *(_draw_missing(subject, frame, missing) if len(missing) else ()))
         told.append(f"{frame.shape[1]} columns, of which {len(missing)} miss values")
-    yield Judgement(Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=tuple(files))
+    yield Judgement(Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=files)
 
 
 def _classes(subject: Any) -> pd.DataFrame | None:
@@ -72,7 +73,8 @@ def _label_shares(subject: Any) -> pd.DataFrame | None:
     return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values("train", ascending=False)
 
 
-def _draw_classes(subject: Any, shares: pd.DataFrame) -> str:
+@optional_files
+def _draw_classes(subject: Any, shares: pd.DataFrame) -> tuple[str, ...]:
     shown = shares.iloc[:MOST_CLASSES]
     made = figure(5.8, max(2.0, 0.36 * len(shown) + 1.3))
     axes = made.subplots()
@@ -84,7 +86,7 @@ def _draw_classes(subject: Any, shares: pd.DataFrame) -> str:
     axes.set_title(f"Share of each class in the splits{rest}", loc="left", fontsize=10, color=INK)
     _plain(axes)
     _name_splits(made, axes)
-    return save(made, subject.folder, BALANCE)
+    return (save(made, subject.folder, BALANCE),)
 
 
 def _missing(subject: Any) -> pd.DataFrame:
@@ -95,7 +97,8 @@ def _missing(subject: Any) -> pd.DataFrame:
     return shares.loc[shares.max(axis=1).sort_values(ascending=False, kind="stable").index]
 
 
-def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> str:
+@optional_files
+def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> tuple[str, ...]:
     shown = missing.iloc[:MOST_MISSING]
     together = _together(frame, list(shown.index))
     made = figure(10.0 if together is not None else 5.8, max(2.2, 0.3 * len(shown) + 1.5))
@@ -110,7 +113,7 @@ def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> s
     _name_splits(made, axes)
     if together is not None:
         _draw_together(made, made.add_subplot(1, 2, 2), together, list(shown.index))
-    return save(made, subject.folder, MISSING)
+    return (save(made, subject.folder, MISSING),)
 
 
 def _together(frame: pd.DataFrame, names: list[str]) -> Array | None:

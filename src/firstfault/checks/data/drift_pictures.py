@@ -13,6 +13,7 @@ from firstfault.checks.data.compared import Compared, Pair
 from firstfault.checks.data.distances import Distance, as_numbers, category_counts
 from firstfault.checks.data.drift_tables import personal
 from firstfault.checks.data.pictures import INK, MUTED, figure, save
+from firstfault.extras import optional_files
 from firstfault.privacy import masked_text
 
 Array = np.ndarray[Any, Any]
@@ -22,6 +23,7 @@ MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200
 BEFORE, AFTER = "#7a869a", "#c14a09"
 
 
+@optional_files
 def draw_drift(folder: Path, beside: Compared, moved: Mapping[str, Distance]) -> tuple[str, ...]:
     """Draw up to six moved columns, train over what it is compared with; the name of the file, none when all are personal."""
     hidden = personal(beside)
@@ -72,6 +74,7 @@ def _bars(axes: Any, counts: pd.DataFrame, other: str) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
+@optional_files
 def draw_joint(folder: Path, beside: Compared, names: list[str]) -> tuple[str, ...]:
     """Draw train and what it is compared with over the two columns that part them best; none where they are no numbers."""
     hidden = personal(beside)

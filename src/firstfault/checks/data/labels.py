@@ -121,11 +121,12 @@ def labels_against_inputs(
     if subject.target.data.validation is None and (wrongest := most_wrong(subject)) < 0.5 * value:
         yield passed(f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, which as many wrong labels would not allow", value=wrongest)
         return
-    rows = len(to_array(subject.raw.train.y))
+    rows, files = len(to_array(subject.raw.train.y)), suspect_files(subject)
+    review = f"review the rows listed in {TABLE}" if files else "review the rows that other rows contradict"
     yield Judgement(
         Status.FAIL, f"about {value:.1%} of the labels look wrong, {round(value * rows):,} of {rows:,} training rows: {hard}", value=value,
-        threshold=share, where="train labels", faults={"label_noise": 0.75}, fix=f"review the rows listed in {TABLE}, and correct their labels",
-        artifacts=suspect_files(subject),
+        threshold=share, where="train labels", faults={"label_noise": 0.75}, fix=f"{review}, and correct their labels",
+        artifacts=files,
     )
 
 

@@ -162,12 +162,12 @@ def images_without_content(
         return
     fault = value > share and bad.sum() >= fewest and not _of_one_class(subject, rows, bad)
     places = np.flatnonzero(bad)[:DRAWN]
-    name = gallery(images[places], [str(reason) for reason in reasons[places]], subject.folder, PICTURE, title="images without content")
+    pictures = gallery(images[places], [str(reason) for reason in reasons[places]], subject.folder, PICTURE, title="images without content")
     told = ", ".join(f"{count} {reason}" for reason, count in pd.Series(reasons[bad]).value_counts().items())
     yield Judgement(
         Status.FAIL if fault else Status.WARN, f"{int(bad.sum())} of {len(rows)} training images have no content: {told}", value=value,
         threshold=share, where="train rows " + ", ".join(str(row) for row in rows[places][:5]), faults=None if fault else {},
-        fix="look at these images, then repair or remove them", artifacts=(name,),
+        fix="look at these images, then repair or remove them", artifacts=pictures,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.escaping import unparsed
+from firstfault.extras import optional_files
 from firstfault.splits import to_array
 from firstfault.whole_files import replacing
 
@@ -64,7 +65,8 @@ def save(made: Any, folder: Path, name: str) -> str:
     return name
 
 
-def gallery(images: Array, captions: list[str], folder: Path, name: str, *, title: str, across: int = 8) -> str:
+@optional_files
+def gallery(images: Array, captions: list[str], folder: Path, name: str, *, title: str, across: int = 8) -> tuple[str, ...]:
     """Draw images with a caption each in a grid; the name of the file."""
     down = -(-len(images) // across)
     made = figure(1.15 * min(across, max(len(images), 4)), 1.45 * down + 0.4)
@@ -74,4 +76,4 @@ def gallery(images: Array, captions: list[str], folder: Path, name: str, *, titl
         axes.set_title(caption, fontsize=8, color=INK)
         axes.set_axis_off()
     made.suptitle(title, fontsize=9, color=MUTED, x=0.01, ha="left")
-    return save(made, folder, name)
+    return (save(made, folder, name),)

@@ -14,6 +14,7 @@ import pandas as pd
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.pictures import ALARM, figure, images_of, save
 from firstfault.checks.data.text_columns import free_texts
+from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, to_array
 
@@ -138,6 +139,7 @@ def _small_and_outside(box: tuple[int, int, int, int], shape: Sequence[int]) -> 
     return area <= MOST_AREA and outside
 
 
+@optional_files
 def _draw(folder: Path, images: Array, labels: Array, stamp: _Stamp) -> tuple[str, ...]:
     """Draw some images with and without the marker, the region framed."""
     from matplotlib.patches import Rectangle

@@ -12,6 +12,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fold
 from firstfault.checks.data.pictures import gallery, images_of
+from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
 from firstfault.spreadsheets import write_frame
 
@@ -65,8 +66,9 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
     return places[found.wrong[places]], np.asarray(quality)
 
 
+@optional_files
 def suspect_files(subject: Any) -> tuple[str, ...]:
-    """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect."""
+    """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect or cleanlab is missing."""
     if "label_suspect_files" not in subject.built:
         subject.built["label_suspect_files"] = _written(subject)
     return subject.built["label_suspect_files"]  # type: ignore[no-any-return]
@@ -93,7 +95,7 @@ def _written(subject: Any) -> tuple[str, ...]:
     if images is None:
         return (TABLE,)
     captions = [f"{_short(names[found.y[place]])} → {_short(names[likely[place]])}" for place in drawn]
-    return gallery(images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"), TABLE
+    return *gallery(images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"), TABLE
 
 
 def _short(name: str) -> str:

@@ -1,0 +1,15 @@
+"""Walk the ladder on a target bare, and print its verdict as JSON."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from firstfault.check import Depth
+from firstfault.session import diagnose
+from firstfault.subject import Subject
+from firstfault.target_file import load_target
+
+with tempfile.TemporaryDirectory() as folder:
+    verdict = diagnose(Subject(load_target(sys.argv[1]), Path(folder), Depth.STANDARD), Depth.STANDARD)
+    print(json.dumps(verdict.to_json()))
