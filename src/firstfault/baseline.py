@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from firstfault.ablation.compare import standard_error
 from firstfault.bottleneck import narrowest, stochastic
 from firstfault.metrics import METRICS, metric_of
 from firstfault.prior import prior_score
+from firstfault.scores import standard_error
 
 MOST_ROWS = 4_000
 MOST_COLUMNS = 1_024

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.probe.birthplace import tensors_in
 from firstfault.recipe import outputs_of
+from firstfault.tensors import tensors_in
 
 ROWS = 32
 

@@ -21,7 +21,6 @@ from firstfault.target import Training
 
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 ELEMENTWISE_FUNCTIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-CLASS_IDS = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
 @dataclass(frozen=True)

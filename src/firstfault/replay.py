@@ -65,7 +65,7 @@ def _replay(subject: Any) -> Recipe:
     settings = _settings(recipe, capture, trained.record)
     if capture.samples == 0 or recipe.training.loader is not None or _fed_as_prepared(recipe, capture):
         return replace(recipe, training=settings)
-    from firstfault.probe.judging import FEWEST, recipe_of
+    from firstfault.captured import FEWEST, recipe_of
 
     if recipe.task != "language_model" and _other_labels(recipe, capture):
         raise Missing("the user's fit can't be replayed: its loss is given labels of another shape than the prepared ones")

@@ -141,7 +141,7 @@ class Subject:
     @part(Layer.DATA)
     def profiling(self) -> Profiling:
         """The profile of a sample of the training table, in the making."""
-        from firstfault.checks.data.rows import table
+        from firstfault.frames import table
         from firstfault.profiling import start
 
         frame = table(self.raw.train.X)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.checks.model.loss_call import LossCall
 from firstfault.errors import Missing, TargetError
+from firstfault.loss_call import LossCall
 from firstfault.recipe import Tensors, outputs_of
 from firstfault.subject import Subject
 

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
-from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
+from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 
 SCHEMA_VERSION = 1
 PROOF = 0.9
@@ -253,13 +253,3 @@ def conclude(
         target, status, tuple(faults), tuple(reports), seconds, safety, mlflow_run_id, prefect_flow_run_id,
         tuple(outcomes),
     )
-
-
-def healthy_layers(reports: Sequence[LayerReport]) -> list[Layer]:
-    """The layers of the order in which nothing failed."""
-    return [report.layer for report in reports if report.layer in LADDER and report.status is not Status.FAIL]
-
-
-def findings_of(reports: Sequence[LayerReport]) -> list[Finding]:
-    """All findings, in the order of the layers."""
-    return [finding for report in reports for finding in report.findings]

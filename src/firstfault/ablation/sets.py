@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from firstfault.ablation.compare import least_effect
 from firstfault.ablation.health import Health
 from firstfault.ablation.swap import SwapKind, together
 from firstfault.ablation.testing import PACE, Tested, Tester
+from firstfault.scores import least_effect
 
 MOST_PARTS = 3
 SURPLUS = 2.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from firstfault.ablation.engines import ENGINES, Origin, engine_of
+from firstfault.ablation.engine import Origin
+from firstfault.ablation.engines import ENGINES, engine_of
 from firstfault.ablation.fingerprint import fingerprint
 from firstfault.ablation.measuring import Measuring, digest
 from firstfault.ablation.modes import Compared, Searched

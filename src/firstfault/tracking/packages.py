@@ -94,10 +94,3 @@ def _sent(column: pd.Series) -> pd.Series:
     if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
         return pd.Series(column.to_numpy(dtype=float, na_value=np.nan), index=column.index, name=column.name)
     return column
-
-
-def saved_requirements(path: Path) -> dict[str, str]:
-    """The versions that a package was saved with, by package name."""
-    lines = (path / "requirements.txt").read_text().splitlines() if (path / "requirements.txt").is_file() else []
-    pairs = (line.split("==") for line in lines if "==" in line)
-    return {name.strip(): wanted.strip() for name, wanted in pairs}

@@ -10,9 +10,10 @@ import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.checks.data.distances import is_number
-from firstfault.checks.data.hashing import scans, table
+from firstfault.checks.data.hashing import scans
 from firstfault.checks.data.pictures import INK, MUTED, figure, save
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.privacy import kinds_of, masked_text
 from firstfault.splits import to_array
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from firstfault.checks.data.distances import as_numbers, column_distance, is_time
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.sample_features import is_prose, sample_features, text_features
 from firstfault.checks.data.windows import follow_each_other
+from firstfault.frames import table
 from firstfault.splits import Split, to_array
 
 Array = np.ndarray[Any, Any]

@@ -12,8 +12,8 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data.compared import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
 from firstfault.checks.data.distances import Distance, column_distance, distance
 from firstfault.checks.data.drift_tables import TABLE, write_drift
-from firstfault.checks.data.rows import table
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import Split, to_array
 
 __all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]

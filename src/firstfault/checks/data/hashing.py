@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from firstfault.frames import MOST_COLUMNS, table
 from firstfault.splits import Split, to_array
 
 Array = np.ndarray[Any, Any]
 
-MOST_COLUMNS = 300
 CHUNK = 1 << 22
 EXACT = 1 << 53
 MISSING = np.uint64(0x9E3779B97F4A7C15)
@@ -31,17 +31,6 @@ class Scan(NamedTuple):
     hashes: Array
     empty: Array
     missing: Mapping[str, int]
-
-
-def table(X: Any) -> pd.DataFrame | None:
-    """Inputs as a frame of at most 300 columns; None for images and other large samples."""
-    if isinstance(X, pd.DataFrame):
-        return X if X.shape[1] <= MOST_COLUMNS else None
-    array = to_array(X)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or array.shape[1] > MOST_COLUMNS:
-        return None
-    return pd.DataFrame(array, columns=[str(column) for column in range(array.shape[1])])
 
 
 def scan(X: Any) -> Scan:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import to_array
 
 Array = np.ndarray[Any, Any]

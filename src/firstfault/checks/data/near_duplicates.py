@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import among, scans, table
+from firstfault.checks.data.hashing import among, scans
 from firstfault.checks.data.pictures import images_of
 from firstfault.checks.data.text_columns import free_texts
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import Split, to_array
 
 Array = np.ndarray[Any, Any]

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from firstfault.checks.data.contents import contents, most_rows
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.leakage import leaking_columns
+from firstfault.frames import table
 from firstfault.splits import to_array
 from firstfault.stages import numbers
 

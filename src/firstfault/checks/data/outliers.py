@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import sampled
 from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.checks.data.suspects import shown_values
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import to_array
 
 Array = np.ndarray[Any, Any]

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.data.hashing import Scan, among, scan, scans, table, with_labels
+from firstfault.checks.data.hashing import Scan, among, scan, scans, with_labels
 from firstfault.checks.data.repeats import agreement, by_chance, copied_share, default_rows, repeats
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import Split, Splits, to_array
 
-__all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap", "table"]
+__all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap"]
 
 Array = np.ndarray[Any, Any]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 
 Array = np.ndarray[Any, Any]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fold
 from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
 LISTED = 500

@@ -11,7 +11,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, judge, skipped
-from firstfault.checks.model.fresh import (
+from firstfault.finding import Layer, Status
+from firstfault.model_inputs import (
     all_outputs,
     answer,
     embeds,
@@ -22,8 +23,7 @@ from firstfault.checks.model.fresh import (
     sound_batch,
     weight_layers,
 )
-from firstfault.checks.model.torch_calls import SATURATING, Call, name_of, record, softmax_axis
-from firstfault.finding import Layer, Status
+from firstfault.torch_calls import SATURATING, Call, name_of, record, softmax_axis
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 FEW = 8                     # a healthy unit is silent on all of them once in 2⁸

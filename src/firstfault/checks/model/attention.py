@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, finite_outputs, sound_batch
-from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import answer, finite_outputs, sound_batch
+from firstfault.torch_calls import Call, flag, record, softmax_axis
 
 
 def predicts_next(x: torch.Tensor, y: torch.Tensor, share: float = 0.95) -> bool:

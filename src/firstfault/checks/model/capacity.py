@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth, Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
 from firstfault.recipe import outputs_of
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from firstfault.checks.model.fresh import sound_batch
-from firstfault.checks.model.loss_call import isolated, quiet
 from firstfault.following import Enough
+from firstfault.loss_call import isolated, quiet
+from firstfault.model_inputs import sound_batch
 from firstfault.recipe import Tensors, outputs_of
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.model.first_step import reached_in_a_step
-from firstfault.checks.model.fresh import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 
 SHOWN = 5
 NOISE = 0.3

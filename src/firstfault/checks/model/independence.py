@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.checks.model.gradients import stray_tensors
-from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.recipe import outputs_of
+from firstfault.torch_calls import Call, flag, record, softmax_axis
 
 MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 

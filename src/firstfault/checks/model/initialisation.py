@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import (
+from firstfault.checks.model.weights_used import weights_used
+from firstfault.finding import Layer, Status
+from firstfault.loss_call import loss_call, loss_on
+from firstfault.model_inputs import (
     all_outputs,
     answer,
     ordinary_inputs,
@@ -19,9 +22,6 @@ from firstfault.checks.model.fresh import (
     sound_outputs,
     weight_layers,
 )
-from firstfault.checks.model.loss_call import loss_call, loss_on
-from firstfault.checks.model.weights_used import weights_used
-from firstfault.finding import Layer, Status
 
 ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 STATE, GATE = 0.95, 5.0

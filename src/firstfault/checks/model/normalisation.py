@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, sound_batch
-from firstfault.checks.model.torch_calls import flag, record
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import answer, sound_batch
+from firstfault.torch_calls import flag, record
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

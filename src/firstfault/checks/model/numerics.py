@@ -10,10 +10,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, passed
-from firstfault.checks.model.fresh import embeds, output_tensors, sound_batch
-from firstfault.checks.model.torch_calls import followed, name_of
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import embeds, output_tensors, sound_batch
 from firstfault.probe.birthplace import finite
+from firstfault.torch_calls import followed, name_of
 
 PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum")
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.loss_call import loss_call
 from firstfault.checks.model.output_range import Reach, is_simplex, reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.loss_call import loss_call
 
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
 SPOKEN = {

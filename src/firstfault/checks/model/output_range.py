@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.checks.model.fresh import answer, ordinary_inputs, sound_batch
-from firstfault.checks.model.loss_call import loss_call, loss_on
 from firstfault.checks.model.weights_used import weights_used
 from firstfault.errors import Missing
+from firstfault.loss_call import loss_call, loss_on
+from firstfault.model_inputs import answer, ordinary_inputs, sound_batch
 
 ROWS = 64
 SCALES = (1.0, 10.0, 100.0, 1000.0)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from firstfault.check import Judgement, check
-from firstfault.checks.model.fresh import sound_batch
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import sound_batch
 from firstfault.summary import summarise
 
 

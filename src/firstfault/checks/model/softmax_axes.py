@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.fresh import sound_outputs
-from firstfault.checks.model.loss_call import loss_call
 from firstfault.checks.model.softmax_flow import Softmax, softmaxes
 from firstfault.finding import Layer, Status
+from firstfault.loss_call import loss_call
+from firstfault.model_inputs import sound_outputs
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"softmax_wrong_axis": 0.97})

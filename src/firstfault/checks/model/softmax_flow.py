@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from firstfault.checks.model.fresh import sound_batch
-from firstfault.checks.model.torch_calls import Call, followed, name_of, softmax_axis
+from firstfault.model_inputs import sound_batch
 from firstfault.recipe import outputs_of
+from firstfault.torch_calls import Call, followed, name_of, softmax_axis
 
 SOFTMAX = ("softmax", "log_softmax")
 KEEPING = frozenset({"dropout", "masked_fill", "to", "type_as", "float", "double", "half", "contiguous", "clone", "nan_to_num"})

@@ -1,10 +1,9 @@
-"""The verdict over a watched loop: rules on its record, checks of its model, and swaps on a replay of what was captured."""
+"""A watched loop as a subject: its record, and what was captured of it as a recipe."""
 
 from __future__ import annotations
 
 import copy
 import functools
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.check import checks_of, run_check
-from firstfault.checks.training.shuffling import WITHIN, variety_within
 from firstfault.errors import Missing, UserCodeError
-from firstfault.finding import Layer, LayerReport, Status
-from firstfault.ladder import walk
+from firstfault.finding import Layer
+from firstfault.label_variety import WITHIN, variety_within
 from firstfault.loop import Epoch, Trained, evaluate
 from firstfault.probe.capture import Capture, task_of
 from firstfault.probe.labelled import why_not_without, without_labels
 from firstfault.probe.record import Record
 from firstfault.recipe import Recipe, Tensors, outputs_of
 from firstfault.target import Target, Training
-from firstfault.verdict import PROOF, Outcome, Verdict, conclude
 
-LAYERS = (Layer.MODEL, Layer.TRAINING)
-OF_SCALES = "missing_normalisation"
 FEWEST = 32
 MOST_STEPS = 300
 HELD_OUT = 5
@@ -76,15 +70,6 @@ def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.
     subject.built["_made"] = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root), ()
     subject.built["labels"] = subject.built["trained"] = Missing(why_not)
     return subject
-
-
-def _proofs_of(report: LayerReport) -> LayerReport:
-    """A report in which a suspicion is a warning, since no replay can test it."""
-    return replace(report, findings=tuple(
-        replace(finding, status=Status.WARN, faults={})
-        if finding.status is Status.FAIL and max(finding.faults.values(), default=0.0) < PROOF else finding
-        for finding in report.findings
-    ))
 
 
 def _as_it_began(start: nn.Module, model: nn.Module) -> bool:
@@ -145,38 +130,3 @@ def _trained(recipe: Recipe, model: nn.Module, record: Record, crash: UserCodeEr
         return trained
     trained.epochs.append(Epoch(1, *scores))
     return trained
-
-
-def _scales(subject: Any) -> LayerReport:
-    """Whether the captured batches are on a scale to learn from: what of the preprocessing shows in them."""
-    started = time.perf_counter()
-    entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
-    found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))
-    return LayerReport(Layer.PREPROCESSING, found, time.perf_counter() - started)
-
-
-def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
-    """The verdict over the model and training layers of a watched loop, and over the scale of its inputs, where that is wrong."""
-    from firstfault.ablation.confirm import confirm
-    from firstfault.session import examine
-
-    started = time.perf_counter()
-    stepped = getattr(subject.built.get("capture"), "optimizer", None) is not None
-    replayable = stepped and not any(isinstance(subject.built[part], Exception) for part in ("_made", "trained"))
-
-    def test(report: LayerReport) -> list[Outcome]:
-        return list(confirm(subject, report)) if swaps and replayable else []
-
-    scales = _scales(subject) if replayable else None
-    layers = (Layer.PREPROCESSING, *LAYERS) if scales is not None and scales.failures else LAYERS
-
-    def look(layer: Layer) -> LayerReport:
-        if layer is Layer.PREPROCESSING and scales is not None:
-            return scales
-        unlabelled = subject.built.get("unlabelled") if layer is Layer.MODEL else None
-        return examine(layer, subject, subject.depth) if unlabelled is None else _proofs_of(examine(layer, unlabelled, subject.depth))
-
-    found = walk(look, test, layers=layers)
-    return conclude(
-        subject.target.name, list(found.reports), list(found.faults), seconds=time.perf_counter() - started, safety=None, outcomes=found.outcomes
-    )

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from firstfault.checks.model.fresh import sound_batch, sound_outputs
-from firstfault.checks.model.torch_calls import name_of
 from firstfault.following import Enough
+from firstfault.model_inputs import sound_batch, sound_outputs
 from firstfault.random_state import same_random_state
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.torch_calls import name_of
 
 KNOWN = frozenset({
     "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",

@@ -1,0 +1,59 @@
+"""The verdict over a watched loop: rules on its record, checks of its model, and swaps on a replay of what was captured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from firstfault.check import checks_of, run_check
+from firstfault.finding import Layer, LayerReport, Status
+from firstfault.ladder import walk
+from firstfault.verdict import PROOF, Outcome, Verdict, conclude
+
+LAYERS = (Layer.MODEL, Layer.TRAINING)
+OF_SCALES = "missing_normalisation"
+
+
+def _proofs_of(report: LayerReport) -> LayerReport:
+    """A report in which a suspicion is a warning, since no replay can test it."""
+    return replace(report, findings=tuple(
+        replace(finding, status=Status.WARN, faults={})
+        if finding.status is Status.FAIL and max(finding.faults.values(), default=0.0) < PROOF else finding
+        for finding in report.findings
+    ))
+
+
+def _scales(subject: Any) -> LayerReport:
+    """Whether the captured batches are on a scale to learn from: what of the preprocessing shows in them."""
+    started = time.perf_counter()
+    entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
+    found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))
+    return LayerReport(Layer.PREPROCESSING, found, time.perf_counter() - started)
+
+
+def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
+    """The verdict over the model and training layers of a watched loop, and over the scale of its inputs, where that is wrong."""
+    from firstfault.ablation.confirm import confirm
+    from firstfault.session import examine
+
+    started = time.perf_counter()
+    stepped = getattr(subject.built.get("capture"), "optimizer", None) is not None
+    replayable = stepped and not any(isinstance(subject.built[part], Exception) for part in ("_made", "trained"))
+
+    def test(report: LayerReport) -> list[Outcome]:
+        return list(confirm(subject, report)) if swaps and replayable else []
+
+    scales = _scales(subject) if replayable else None
+    layers = (Layer.PREPROCESSING, *LAYERS) if scales is not None and scales.failures else LAYERS
+
+    def look(layer: Layer) -> LayerReport:
+        if layer is Layer.PREPROCESSING and scales is not None:
+            return scales
+        unlabelled = subject.built.get("unlabelled") if layer is Layer.MODEL else None
+        return examine(layer, subject, subject.depth) if unlabelled is None else _proofs_of(examine(layer, unlabelled, subject.depth))
+
+    found = walk(look, test, layers=layers)
+    return conclude(
+        subject.target.name, list(found.reports), list(found.faults), seconds=time.perf_counter() - started, safety=None, outcomes=found.outcomes
+    )
