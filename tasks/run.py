@@ -19,6 +19,7 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.report.markdown import verdict_markdown
 from firstfault.session import RunRef, close_subject, data_digest, locate, open_subject
 from firstfault.state import state_for
+from firstfault.subject import Subject
 from firstfault.tracking.links import run_url
 from firstfault.tracking.runs import bury_killed
 from firstfault.verdict import Verdict, VerdictStatus
@@ -132,7 +133,7 @@ def _to_mlflow(run: RunRef, verdict: Verdict, folder: Path) -> None:
         **{f"seconds/{report.layer.value}": report.seconds for report in verdict.layers},
     })
     with open_subject(run) as subject:
-        trained = subject.built.get("trained")
+        trained = subject.made(Subject.trained)
     if hasattr(trained, "epochs"):
         _log_curves(tracker, run_id, trained)
     tracker.files(run_id, [path for path in sorted(folder.iterdir()) if path.name not in LOCAL])

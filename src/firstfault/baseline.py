@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.bottleneck import narrowest, stochastic
+from firstfault.memo import memo
 from firstfault.metrics import METRICS, metric_of
 from firstfault.prior import prior_score
 from firstfault.scores import standard_error
@@ -39,6 +40,7 @@ class Baselines:
     constant: bool
 
 
+@memo(of="model")
 def baselines(subject: Any) -> Baselines:
     """Score a constant answer and a simple model on the validation split.
 
@@ -47,9 +49,7 @@ def baselines(subject: Any) -> Baselines:
     components. For a language model it is the most frequent successor of each token. A metric of the user's own is asked as the target's outputs are.
     Other inputs and labels get the constant answer only. Computed once per subject.
     """
-    if "baselines" not in subject.built:
-        subject.built["baselines"] = _measure(subject)
-    return subject.built["baselines"]  # type: ignore[no-any-return]
+    return _measure(subject)
 
 
 def _measure(subject: Any) -> Baselines:

@@ -15,10 +15,12 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer
 from firstfault.label_variety import WITHIN, variety_within
 from firstfault.loop import Epoch, Trained, evaluate
+from firstfault.memo import memo
 from firstfault.probe.capture import Capture, task_of
 from firstfault.probe.labelled import why_not_without, without_labels
 from firstfault.probe.record import Record
 from firstfault.recipe import Recipe, Tensors, outputs_of
+from firstfault.subject import Subject
 from firstfault.target import Target, Training
 
 FEWEST = 32
@@ -27,10 +29,8 @@ HELD_OUT = 5
 """Every fifth captured sample is held out of the replay."""
 
 
-def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Capture, model: nn.Module | None, crash: BaseException | None) -> Any:
+def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Capture, model: nn.Module | None, crash: BaseException | None) -> Subject:
     """A subject whose training is the one that was watched; what was not captured is missing, with the reason."""
-    from firstfault.subject import Subject
-
     training = _training(capture, record)
     why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
     told = None if why_not else task_of(capture)
@@ -44,31 +44,38 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
     failed = isinstance(crash, Exception) or (isinstance(crash, SystemExit) and crash.code not in (None, 0))
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
     if why_not or start is None or model is None:
-        subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
-        subject.built["trained"] = Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else subject.built["_made"]
-        subject.built["record"] = record
+        reason = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
+        subject.supply(Subject.recipe_and_classes, reason)
+        subject.supply(Subject.trained, Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else reason)
+        subject.supply(Subject.record, record)
         if capture.start is not None:
-            subject.built["unlabelled"] = _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(subject.built["_made"]))
+            subject.supply(unlabelled, _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(reason)))
         return subject
     recipe = recipe_of(capture, start, task, training, root)
-    subject.built["_made"] = recipe, tuple(range(recipe.classes))
+    subject.supply(Subject.recipe_and_classes, (recipe, tuple(range(recipe.classes))))
     if capture.optimizer is None and not crashed and not _as_it_began(start, model):
-        subject.built["trained"] = Missing("the training can't be replayed: the loop changes its weights by itself")
-        subject.built["record"] = record
+        subject.supply(Subject.trained, Missing("the training can't be replayed: the loop changes its weights by itself"))
+        subject.supply(Subject.record, record)
     else:
-        subject.built["trained"] = _trained(recipe, model, record, crashed)
-    subject.built["capture"] = capture
+        subject.supply(Subject.trained, _trained(recipe, model, record, crashed))
+    subject.supply(Subject.capture, capture)
     return subject
 
 
-def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.Tensor, why_not: str) -> Any:
-    """A subject for what needs neither labels nor loss of a model: how it answers to its inputs."""
-    from firstfault.subject import Subject
+@memo(of="model")
+def unlabelled(subject: Subject) -> Subject | None:
+    """The watched model as a subject without labels and loss, where only those were not captured."""
+    return None
 
+
+def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.Tensor, why_not: str) -> Subject:
+    """A subject for what needs neither labels nor loss of a model: how it answers to its inputs."""
     training = Training(batch_size=len(x))
     subject, rows = Subject(Target(name, task="regression", training=training, root=root), folder), Tensors(x, torch.zeros(len(x), 1))
-    subject.built["_made"] = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root), ()
-    subject.built["labels"] = subject.built["trained"] = Missing(why_not)
+    recipe = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root)
+    subject.supply(Subject.recipe_and_classes, (recipe, ()))
+    subject.supply(Subject.labels, Missing(why_not))
+    subject.supply(Subject.trained, Missing(why_not))
     return subject
 
 

@@ -6,9 +6,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from firstfault.captured import unlabelled
 from firstfault.check import checks_of, run_check
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.ladder import walk
+from firstfault.subject import Subject
 from firstfault.verdict import PROOF, Outcome, Verdict, conclude
 
 LAYERS = (Layer.MODEL, Layer.TRAINING)
@@ -38,8 +40,8 @@ def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
     from firstfault.session import examine
 
     started = time.perf_counter()
-    stepped = getattr(subject.built.get("capture"), "optimizer", None) is not None
-    replayable = stepped and not any(isinstance(subject.built[part], Exception) for part in ("_made", "trained"))
+    stepped = getattr(subject.made(Subject.capture), "optimizer", None) is not None
+    replayable = stepped and not any(map(subject.failed, (Subject.recipe_and_classes, Subject.trained)))
 
     def test(report: LayerReport) -> list[Outcome]:
         return list(confirm(subject, report)) if swaps and replayable else []
@@ -50,8 +52,8 @@ def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
     def look(layer: Layer) -> LayerReport:
         if layer is Layer.PREPROCESSING and scales is not None:
             return scales
-        unlabelled = subject.built.get("unlabelled") if layer is Layer.MODEL else None
-        return examine(layer, subject, subject.depth) if unlabelled is None else _proofs_of(examine(layer, unlabelled, subject.depth))
+        alone = unlabelled(subject) if layer is Layer.MODEL else None
+        return examine(layer, subject, subject.depth) if alone is None else _proofs_of(examine(layer, alone, subject.depth))
 
     found = walk(look, test, layers=layers)
     return conclude(

@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from firstfault.following import Enough
+from firstfault.memo import memo
 from firstfault.model_inputs import sound_batch, sound_outputs
 from firstfault.random_state import same_random_state
 from firstfault.recipe import Tensors, outputs_of
@@ -83,12 +84,11 @@ def broadcast(first: Any, second: Any) -> tuple[tuple[int, ...], tuple[int, ...]
     return shapes if len(flat) == 1 and flat[0] > 1 and tall == (flat[0], 1) else None
 
 
+@memo(of="model")
 def loss_call(subject: Any) -> LossCall:
     """The first call of the loss on the untrained model; built once. `name` is None when it is unknown."""
-    if "loss_call" not in subject.built:
-        own = subject.recipe.training.fit is not None
-        subject.built["loss_call"] = _in_fit(subject) if own else loss_on(subject, sound_outputs(subject))
-    return subject.built["loss_call"]  # type: ignore[no-any-return]
+    own = subject.recipe.training.fit is not None
+    return _in_fit(subject) if own else loss_on(subject, sound_outputs(subject))
 
 
 def loss_on(subject: Any, outputs: torch.Tensor, y: torch.Tensor | None = None) -> LossCall:

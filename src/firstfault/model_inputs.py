@@ -9,36 +9,35 @@ import torch
 from torch import nn
 
 from firstfault.errors import Missing
+from firstfault.memo import memo
 from firstfault.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 MOST = 256
 
 
+@memo(of="model")
 def sound_batch(subject: Any) -> Tensors:
     """The rows of the batch whose inputs and labels are finite, 256 at most.
 
     Raises:
         Missing: when there are none, since then the data, and not the model, is to blame.
     """
-    if "sound_batch" not in subject.built:
-        batch = subject.batch
-        finite = torch.ones(len(batch), dtype=torch.bool, device=batch.x.device)
-        for part in (batch.x, batch.y.to(batch.x.device)):
-            if part.is_floating_point():
-                finite &= torch.isfinite(part.flatten(1) if part.ndim > 1 else part[:, None]).all(1)
-        subject.built["sound_batch"] = Tensors(batch.x[finite][:MOST], batch.y[finite.to(batch.y.device)][:MOST])
-    rows: Tensors = subject.built["sound_batch"]
+    batch = subject.batch
+    finite = torch.ones(len(batch), dtype=torch.bool, device=batch.x.device)
+    for part in (batch.x, batch.y.to(batch.x.device)):
+        if part.is_floating_point():
+            finite &= torch.isfinite(part.flatten(1) if part.ndim > 1 else part[:, None]).all(1)
+    rows = Tensors(batch.x[finite][:MOST], batch.y[finite.to(batch.y.device)][:MOST])
     if len(rows) == 0:
         raise Missing("no sample of the batch is finite, so the model can't be judged on it")
     return rows
 
 
+@memo(of="model")
 def sound_outputs(subject: Any) -> torch.Tensor:
     """Outputs `(N, …)` of the untrained model on `sound_batch`, in eval mode."""
-    if "sound_outputs" not in subject.built:
-        subject.built["sound_outputs"] = answer(subject.model, sound_batch(subject).x)
-    return subject.built["sound_outputs"]  # type: ignore[no-any-return]
+    return answer(subject.model, sound_batch(subject).x)
 
 
 def finite_outputs(subject: Any) -> torch.Tensor:
@@ -149,11 +148,15 @@ def is_fresh(subject: Any, names: list[str]) -> list[str]:
     A fresh matrix differs between two builds with different seeds, or fills exactly the interval
     ±1/√fan-in of torch's default. Pre-trained weights are equal in every build.
     """
-    if "other_build" not in subject.built:
-        with torch.random.fork_rng(devices=[]):
-            subject.built["other_build"] = dict(subject.recipe.build(subject.seed + 1).named_parameters())
-    twin = subject.built["other_build"]
+    twin = _other_build(subject)
     return [name for name in names if _fresh(subject.model.get_parameter(name), twin.get(name))]
+
+
+@memo(of="model")
+def _other_build(subject: Any) -> dict[str, nn.Parameter]:
+    """The parameters of the model as it is built with another seed."""
+    with torch.random.fork_rng(devices=[]):
+        return dict(subject.recipe.build(subject.seed + 1).named_parameters())
 
 
 def _fresh(value: torch.Tensor, other: torch.Tensor | None) -> bool:

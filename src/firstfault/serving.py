@@ -16,6 +16,7 @@ from torch import nn
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer
 from firstfault.loop import predict
+from firstfault.memo import memo
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of
 from firstfault.splits import Split, take, to_array
@@ -119,6 +120,7 @@ def _packable(model: nn.Module) -> bool:
     return not any(nn.utils.parametrize.is_parametrized(module) for module in model.modules())
 
 
+@memo(of="trained")
 def packaged(subject: Any) -> Path:
     """The MLflow package of the trained model, written once into the run's folder.
 
@@ -130,10 +132,7 @@ def packaged(subject: Any) -> Path:
     from firstfault.tracking.packages import save_package
 
     path = Path(subject.folder / "package")
-    if "packaged" not in subject.built:
-        golden = subject.get("golden")
-        save_package(subject, golden.raw, path)
-        subject.built["packaged"] = path
+    save_package(subject, subject.get("golden").raw, path)
     return path
 
 

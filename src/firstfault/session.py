@@ -19,7 +19,7 @@ from firstfault.check import Depth, run_checks
 from firstfault.errors import USER_ERRORS, Missing, TargetError, UserCodeError
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.ladder import walk
-from firstfault.splits import load_raw
+from firstfault.splits import Splits, load_raw
 from firstfault.subject import Subject
 from firstfault.target import Target
 from firstfault.target_file import is_path, load_target, split_spec
@@ -41,7 +41,7 @@ class RunRef:
 
 
 _subjects: dict[str, Subject] = {}
-_ready: dict[str, tuple[Target, dict[str, Any]]] = {}
+_ready: dict[str, tuple[Target, Splits | None]] = {}
 _lock = threading.Lock()
 
 
@@ -57,11 +57,11 @@ def preflight(
 
     target = _load(spec, overrides or {}, dataset)
     expect_workable(target, where)
-    built: dict[str, Any] = {}
+    source: Splits | None = None
     with contextlib.suppress(Missing, UserCodeError):       # which is a finding of the run
         if target.data is not None:
-            built["source"] = _raw(target)
-    _ready[_key(spec, overrides or {}, dataset)] = target, built
+            source = _raw(target)
+    _ready[_key(spec, overrides or {}, dataset)] = target, source
     return target
 
 
@@ -105,9 +105,10 @@ def open_subject(run: RunRef) -> Iterator[Subject]:
     with _lock:
         if run.folder not in _subjects:
             key = _key(run.target, run.overrides, run.dataset)
-            target, built = _ready.pop(key) if key in _ready else (_load(run.target, run.overrides, run.dataset), {})
+            target, built = _ready.pop(key) if key in _ready else (_load(run.target, run.overrides, run.dataset), None)
             _subjects[run.folder] = subject = Subject(target, Path(run.folder), run.depth)
-            subject.built.update(built)
+            if built is not None:
+                subject.supply(Subject.source, built)
     yield _subjects[run.folder]
 
 

@@ -17,6 +17,7 @@ from firstfault.check import run_checks
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
 from firstfault.report.safety_curve import safety_curve
+from firstfault.safety.errors import held_out_probabilities
 from firstfault.sinks import JsonLines
 from firstfault.subject import Subject
 from firstfault.target_file import load_target
@@ -232,7 +233,7 @@ def test_the_command_line_asks_for_it_of_any_target(tmp_path):
     subject = Subject(target, tmp_path / "run")
     rows = subject.record.safety
     assert [row["epoch"] for row in rows] == [0, 2, 4] and 0.5 < rows[-1]["safety_score"] <= 1 and not subject.record.acts
-    assert "test_probabilities" not in subject.built and not rows[-1]["critical"]
+    assert held_out_probabilities not in subject.memos and not rows[-1]["critical"]
 
 
 def test_bad_actions_in_a_target_are_refused(tmp_path):

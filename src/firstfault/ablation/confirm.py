@@ -18,6 +18,7 @@ from firstfault.check import REGISTRY
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.faults import SYMPTOMS, layer_of
 from firstfault.finding import Layer, LayerReport, Status
+from firstfault.memo import memo
 from firstfault.verdict import PROOF, Outcome, suspected
 
 HOPEFUL = 0.7
@@ -91,6 +92,12 @@ def _served(subject: Any, fault: str) -> Outcome:
     return confirm_serving(subject, fault) or Outcome(fault, None, reason=NO_SWAP)
 
 
+@memo(of="raw")
+def _suspicions(subject: Any) -> dict[str, float]:
+    """What was suspected of a subject so far, layer after layer."""
+    return {}
+
+
 class _Trials:
     """The trials of one confirmation: first the suspects, most suspected first, then all of them at once, then a search."""
 
@@ -105,8 +112,8 @@ class _Trials:
         )
         self.spared = spared(subject)
         self.acquitted = acquitted(report) | set(self.spared)
-        self.earlier: dict[str, float] = dict(subject.built.setdefault("suspicions", {}))
-        subject.built["suspicions"] |= suspects
+        self.earlier: dict[str, float] = dict(_suspicions(subject))
+        _suspicions(subject).update(suspects)
         once = training_seconds(subject, bench)
         seconds = default_seconds(subject.depth, once) if seconds is None else seconds
         arms = sum(len(swaps_for(fault)) for fault in suspects)

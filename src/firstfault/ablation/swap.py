@@ -96,11 +96,11 @@ def together(kinds: Iterable[SwapKind]) -> SwapKind:
     parts = tuple(sorted({kind.name: kind for kind in kinds}.values(), key=lambda kind: (kind.place, kind.name)))
 
     def apply(subject: Any) -> Recipe:
-        from firstfault.replay import looped, viewed
+        from firstfault.replay import looped
 
-        view = viewed(subject, looped(subject))
+        view = subject.with_recipe(looped(subject))
         for part in parts:
-            view = viewed(view, part.apply(view))
+            view = view.with_recipe(part.apply(view))
         return view.recipe  # type: ignore[no-any-return]
 
     return SwapKind(

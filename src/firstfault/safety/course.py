@@ -192,20 +192,19 @@ def _judging(subject: Any) -> list[Any]:
 
 def _on_validation(subject: Any) -> Callable[[nn.Module | None], Any]:
     """A function model → a subject with that model as the trained one, and with validation in the place of test."""
-    import copy
     from dataclasses import replace
 
     from firstfault.loop import Trained
+    from firstfault.subject import Subject
 
     def held(model: nn.Module | None) -> Any:
-        at = copy.copy(subject)
-        at.built = {name: value for name, value in subject.built.items() if name not in ("trained", "test_probabilities")}
-        made, raw = at.built.get("_made"), at.built.get("raw")
-        if isinstance(made, tuple):
-            at.built["_made"] = (replace(made[0], test=made[0].validation), *made[1:])
-        if raw is not None and not isinstance(raw, Exception):
-            at.built["raw"] = replace(raw, test=raw.validation)
-        at.built["trained"] = Trained(model, "none") if model is not None else Missing("the loop trains several models, so that none is the one to ask")
+        at = subject.up_to("model")
+        if (made := at.made(Subject.recipe_and_classes)) is not None:
+            at.supply(Subject.recipe_and_classes, (replace(made[0], test=made[0].validation), made[1]))
+        if (raw := at.made(Subject.raw)) is not None:
+            at.supply(Subject.raw, replace(raw, test=raw.validation))
+        several = Missing("the loop trains several models, so that none is the one to ask")
+        at.supply(Subject.trained, Trained(model, "none") if model is not None else several)
         return at
 
     return held

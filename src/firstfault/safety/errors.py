@@ -11,20 +11,20 @@ import torch
 from firstfault.errors import Missing
 from firstfault.finding import Status
 from firstfault.loop import predict
+from firstfault.memo import memo
 from firstfault.privacy import MASK, kinds_of
 
 MOST_CASES = 50
 
 
+@memo(of="trained")
 def held_out_probabilities(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Class probabilities `(N, K)` and class ids `(N,)` of the test split; built once per subject."""
-    if "test_probabilities" not in subject.built:
-        trained = subject.trained
-        if trained.crash is not None:
-            raise Missing("the training crashed, so there is no model to judge")
-        outputs = predict(subject.recipe, trained.model, subject.recipe.test.x).float().cpu()
-        subject.built["test_probabilities"] = (probabilities_of(outputs).numpy(), subject.recipe.test.y.cpu().numpy())
-    return subject.built["test_probabilities"]  # type: ignore[no-any-return]
+    trained = subject.trained
+    if trained.crash is not None:
+        raise Missing("the training crashed, so there is no model to judge")
+    outputs = predict(subject.recipe, trained.model, subject.recipe.test.x).float().cpu()
+    return probabilities_of(outputs).numpy(), subject.recipe.test.y.cpu().numpy()
 
 
 def probabilities_of(outputs: torch.Tensor) -> torch.Tensor:

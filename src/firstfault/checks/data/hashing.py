@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.frames import MOST_COLUMNS, table
+from firstfault.memo import memo
 from firstfault.splits import Split, to_array
 
 Array = np.ndarray[Any, Any]
@@ -46,11 +47,10 @@ def scan(X: Any) -> Scan:
     return _scan_frame(frame)
 
 
+@memo(of="raw")
 def scans(subject: Any) -> dict[str, Scan]:
     """The scan of every raw split by its name; made once per subject."""
-    if "row_scans" not in subject.built:
-        subject.built["row_scans"] = {name: scan(split.X) for name, split in subject.raw.items()}
-    return subject.built["row_scans"]  # type: ignore[no-any-return]
+    return {name: scan(split.X) for name, split in subject.raw.items()}
 
 
 def among(hashes: Array, known: Array) -> Array:

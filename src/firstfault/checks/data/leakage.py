@@ -12,6 +12,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.frames import table
+from firstfault.memo import memo
 from firstfault.splits import to_array
 
 Array = np.ndarray[Any, Any]
@@ -49,7 +50,7 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
     if sample is None:
         yield skipped(f"only tables of at least {FEWEST_ROWS} rows and 2 columns are looked at")
         return
-    scores = column_scores(subject, sample)
+    scores = column_scores(subject)
     ranked = sorted(scores, key=lambda name: -scores[name])
     found = leaking_columns(subject, gives_away, ordinary)
     if found:
@@ -76,7 +77,7 @@ def leaking_columns(subject: Any, gives_away: float = 0.98, ordinary: float = 0.
     sample = leak_sample(subject)
     if sample is None:
         return []
-    scores = column_scores(subject, sample)
+    scores = column_scores(subject)
     ranked = sorted(scores, key=lambda name: -scores[name])
     leaks = [name for name in ranked if scores[name] >= gives_away]
     if not leaks or len(leaks) > max(1, len(ranked) // 4):
@@ -86,6 +87,7 @@ def leaking_columns(subject: Any, gives_away: float = 0.98, ordinary: float = 0.
     return codes or (leaks if best_of_rest < ordinary and says_more(sample, leaks, scores[leaks[0]]) else [])
 
 
+@memo(of="raw")
 def leak_sample(subject: Any) -> Sample | None:
     """Up to 3,000 rows of a table, before anything is encoded; classes of fewer than 10 rows are left out."""
     train = subject.raw.train
@@ -111,13 +113,16 @@ def leak_sample(subject: Any) -> Sample | None:
     return Sample(frame.iloc[rows[keep][shuffled]].reset_index(drop=True), target[shuffled], task == "classification")
 
 
-def column_scores(subject: Any, sample: Sample) -> Mapping[str, float]:
-    """How well each column alone predicts the label; made once per subject."""
-    if "column_scores" not in subject.built:
-        subject.built["column_scores"] = {
-            str(name): max(_tree_score(values, sample) for values in _readings(sample.frame[name], sample)) for name in sample.frame.columns
-        }
-    return subject.built["column_scores"]  # type: ignore[no-any-return]
+@memo(of="raw")
+def column_scores(subject: Any) -> Mapping[str, float]:
+    """How well each column of the leak sample alone predicts the label; empty where there is no sample."""
+    sample = leak_sample(subject)
+    if sample is None:
+        return {}
+    return {
+        str(name): max(_tree_score(values, sample) for values in _readings(sample.frame[name], sample))
+        for name in sample.frame.columns
+    }
 
 
 def _readings(column: pd.Series, sample: Sample) -> list[Array]:

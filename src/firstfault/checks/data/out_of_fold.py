@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.checks.data.contents import contents, most_rows
 from firstfault.checks.data.leakage import leaking_columns
 from firstfault.frames import table
+from firstfault.memo import memo
 from firstfault.splits import to_array
 from firstfault.stages import numbers
 
@@ -50,14 +51,13 @@ class OutOfFold(NamedTuple):
         return np.asarray(self.probabilities.argmax(1) != self.y)
 
 
+@memo(of="raw")
 def out_of_fold(subject: Any) -> OutOfFold | None:
     """Out-of-fold probabilities of at most 3,000 training rows, made once; None for what has no classes or no numbers.
 
     Columns that give the label away are left out: they would repeat a wrong label as well.
     """
-    if "out_of_fold" not in subject.built:
-        subject.built["out_of_fold"] = _predicted(subject)
-    return subject.built["out_of_fold"]  # type: ignore[no-any-return]
+    return _predicted(subject)
 
 
 def sampled(count: int, most: int = MOST_ROWS) -> Array:

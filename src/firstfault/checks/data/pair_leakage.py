@@ -51,7 +51,7 @@ def pair_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 0.
     if sample is None or len(sample.target) < FEWEST_ROWS or sample.frame.shape[1] < 3:
         yield skipped(f"only tables of at least {FEWEST_ROWS} rows and 3 columns are looked at")
         return
-    scores = column_scores(subject, sample)
+    scores = column_scores(subject)
     names = [str(name) for name in sample.frame.columns if scores[str(name)] < ordinary]
     pairs = [pair for first, second in itertools.combinations(_spread(names), 2) if (pair := _best_relation(sample, first, second, scores))]
     if not pairs:

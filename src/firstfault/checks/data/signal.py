@@ -14,6 +14,7 @@ from firstfault.checks.data.contents import most_rows
 from firstfault.checks.data.held_out import held_out
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.splits import to_array
 
 Array = np.ndarray[Any, Any]
@@ -78,11 +79,10 @@ def random_labels(subject: Any, *, weak: float = 0.3) -> Iterator[Judgement]:
     )
 
 
+@memo(of="raw")
 def ranking_of_fast_models(subject: Any) -> Ranking | None:
     """How far a linear model and trees order training rows that they were not fitted on; made once. None for nothing to rank."""
-    if "ranking" not in subject.built:
-        subject.built["ranking"] = _fast(subject)
-    return subject.built["ranking"]  # type: ignore[no-any-return]
+    return _fast(subject)
 
 
 def _fast(subject: Any) -> Ranking | None:

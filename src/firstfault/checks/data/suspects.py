@@ -13,6 +13,7 @@ from firstfault.checks.data.out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fo
 from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.finding import Layer, Status
 from firstfault.frames import table
+from firstfault.memo import memo
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
 LISTED = 500
@@ -45,11 +46,10 @@ def label_suspects(subject: Any) -> Iterator[Judgement]:
     )
 
 
+@memo(of="raw")
 def suspects(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Places among the rows looked at, worst first, and the label quality `(N,)` of all of them; computed once."""
-    if "label_suspects" not in subject.built:
-        subject.built["label_suspects"] = _pruned(out_of_fold(subject))
-    return subject.built["label_suspects"]  # type: ignore[no-any-return]
+    return _pruned(out_of_fold(subject))
 
 
 def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -64,11 +64,10 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
     return places[found.wrong[places]], np.asarray(quality)
 
 
+@memo(of="raw")
 def suspect_files(subject: Any) -> tuple[str, ...]:
     """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect."""
-    if "label_suspect_files" not in subject.built:
-        subject.built["label_suspect_files"] = _written(subject)
-    return subject.built["label_suspect_files"]  # type: ignore[no-any-return]
+    return _written(subject)
 
 
 def _written(subject: Any) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.splits import to_array
 
 MOST_TEXTS = 3_000
@@ -47,11 +48,10 @@ def _is_free(column: pd.Series) -> bool:
     return bool(long and worded and len(set(few)) > 0.3 * len(few))
 
 
+@memo(of="raw")
 def _texts(subject: Any) -> dict[str, pd.Series]:
     """The free-text columns of train, found once."""
-    if "free_texts" not in subject.built:
-        subject.built["free_texts"] = dict(free_texts(subject.raw.train.X))
-    return subject.built["free_texts"]  # type: ignore[no-any-return]
+    return dict(free_texts(subject.raw.train.X))
 
 
 def _sampled(column: pd.Series) -> dict[int, str]:

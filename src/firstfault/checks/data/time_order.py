@@ -11,6 +11,7 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.privacy import kinds_of, masked_text
 from firstfault.timestamps import Times, times_of
 
@@ -21,15 +22,14 @@ FEWEST = 20
 _NO_TIME = "the target declares no data.time, or its values are no times"
 
 
+@memo(of="raw")
 def _times(subject: Any) -> dict[str, Times]:
     """The declared time column of every split, read once; empty when there is none or it holds no times."""
-    if "times" not in subject.built:
-        name, found = subject.target.data.time, {}
-        for split, (X, _) in subject.raw.items():
-            if name is not None and isinstance(X, pd.DataFrame) and name in X.columns and (times := times_of(X[name])) is not None:
-                found[split] = times
-        subject.built["times"] = found
-    return subject.built["times"]  # type: ignore[no-any-return]
+    name, found = subject.target.data.time, {}
+    for split, (X, _) in subject.raw.items():
+        if name is not None and isinstance(X, pd.DataFrame) and name in X.columns and (times := times_of(X[name])) is not None:
+            found[split] = times
+    return found
 
 
 def _column(subject: Any, split: str) -> pd.Series:

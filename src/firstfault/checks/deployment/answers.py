@@ -9,6 +9,7 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.serving import agreement, apart, labels_of
 
 Array = np.ndarray[Any, Any]
@@ -16,14 +17,13 @@ ROUNDING = 1e-3
 ALIKE = 0.98
 
 
+@memo(of="trained")
 def same_answers(subject: Any) -> bool:
     """Whether the served scores of the golden samples are those of the trained model, but for rounding; called once.
 
     Labels alone can be equal by luck, and a regression may answer in another unit: `compared` judges those.
     """
-    if "same_answers" not in subject.built:
-        subject.built["same_answers"] = _same(subject)
-    return bool(subject.built["same_answers"])
+    return _same(subject)
 
 
 def permuted_answers(subject: Any) -> bool:

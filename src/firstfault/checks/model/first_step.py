@@ -10,20 +10,20 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from firstfault.following import Enough
 from firstfault.loss_call import isolated, quiet
+from firstfault.memo import memo
 from firstfault.model_inputs import sound_batch
 from firstfault.recipe import Tensors, outputs_of
 
 
+@memo(of="model")
 def reached_in_a_step(subject: Any) -> frozenset[str]:
     """The names of the parameters that hold a gradient other than 0 when the optimizer first steps; none where it never does. Built once."""
-    if "reached_in_a_step" not in subject.built:
-        with isolated(), quiet():
-            model = subject.recipe.build(subject.seed)
-            (_step if subject.recipe.training.fit is None else _fit)(subject, model)
-        subject.built["reached_in_a_step"] = frozenset(
-            name for name, value in model.named_parameters() if value.grad is not None and bool(value.grad.any())
-        )
-    return subject.built["reached_in_a_step"]  # type: ignore[no-any-return]
+    with isolated(), quiet():
+        model = subject.recipe.build(subject.seed)
+        (_step if subject.recipe.training.fit is None else _fit)(subject, model)
+    return frozenset(
+        name for name, value in model.named_parameters() if value.grad is not None and bool(value.grad.any())
+    )
 
 
 def _step(subject: Any, model: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,29 +11,39 @@ from torch import nn
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.model.first_step import reached_in_a_step
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 
 SHOWN = 5
 NOISE = 0.3
 
 
-def output_gradients(subject: Any, *, train: bool = True) -> dict[str, torch.Tensor | None]:
-    """By parameter name, the gradient of a random mix of all outputs on the sound batch; built once a mode.
+class _Backward(NamedTuple):
+    """By parameter name, the gradient of a random mix of all outputs; shapes of leaves that are no parameters."""
 
-    A plain sum would be blind to everything before a softmax, and one loss to the other outputs.
-    """
-    key = f"output_gradients_{train}"
-    if key not in subject.built:
-        model = subject.fresh_model().train(train)
-        named = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        with torch.enable_grad():
-            outputs = all_outputs(model, sound_batch(subject).x)
-            mix = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(outputs)
-            total = (outputs * mix).sum()
-        found = torch.autograd.grad(total, list(named.values()), allow_unused=True) if total.requires_grad else [None] * len(named)
-        subject.built[key] = dict(zip(named, found, strict=True))
-        subject.built[f"unregistered_{train}"] = _unregistered(total, model)
-    return subject.built[key]  # type: ignore[no-any-return]
+    gradients: dict[str, torch.Tensor | None]
+    unregistered: list[tuple[int, ...]]
+
+
+@memo(of="model")
+def _backward(subject: Any) -> _Backward:
+    """Backward through the sound batch: a plain sum of outputs is blind before a softmax, and one loss to other outputs."""
+    try:
+        return _backward_in(subject, train=True)
+    except ValueError:                              # batch normalisation refuses a single sample
+        return _backward_in(subject, train=False)
+
+
+def _backward_in(subject: Any, *, train: bool) -> _Backward:
+    model = subject.fresh_model().train(train)
+    named = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    with torch.enable_grad():
+        outputs = all_outputs(model, sound_batch(subject).x)
+        mix = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(outputs)
+        total = (outputs * mix).sum()
+    values = list(named.values())
+    found = torch.autograd.grad(total, values, allow_unused=True) if total.requires_grad else [None] * len(named)
+    return _Backward(dict(zip(named, found, strict=True)), _unregistered(total, model))
 
 
 def _unregistered(total: torch.Tensor, model: nn.Module) -> list[tuple[int, ...]]:
@@ -52,11 +62,6 @@ def _unregistered(total: torch.Tensor, model: nn.Module) -> list[tuple[int, ...]
     return shapes
 
 
-def _gradients(subject: Any) -> dict[str, torch.Tensor | None]:
-    try:
-        return output_gradients(subject)
-    except ValueError:                              # batch normalisation refuses a single sample
-        return output_gradients(subject, train=False)
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"frozen_parameters": 0.8})
@@ -109,8 +114,7 @@ def _attributes(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def stray_tensors(subject: Any) -> list[tuple[int, ...]]:
     """The shapes of tensors that the outputs learn from and that are no parameters of the model, as those of layers in a plain list."""
-    _gradients(subject)
-    return subject.built.get("unregistered_True", subject.built.get("unregistered_False", []))  # type: ignore[no-any-return]
+    return _backward(subject).unregistered
 
 
 def _frozen(subject: Any, frozen: list[str]) -> Judgement:
@@ -198,7 +202,7 @@ def unused_parameters(subject: Any, *, share: float = 0.1) -> Iterator[Judgement
 
 def _without_gradient(subject: Any, most: int = 40) -> list[str]:
     """Trainable weight matrices that get no gradient, in train mode."""
-    found = _gradients(subject)
+    found = _backward(subject).gradients
     model = subject.model
     return [name for name, grad in found.items() if grad is None and model.get_parameter(name).ndim > 1][:most]
 

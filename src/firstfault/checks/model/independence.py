@@ -11,6 +11,7 @@ from torch import nn
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.gradients import stray_tensors
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.recipe import outputs_of
 from firstfault.torch_calls import Call, flag, record, softmax_axis
@@ -34,11 +35,10 @@ def without_statistics(model: nn.Module) -> list[str]:
     ]
 
 
+@memo(of="model")
 def _calls(subject: Any) -> list[Call]:
-    if "eval_calls" not in subject.built:
-        with torch.no_grad():
-            subject.built["eval_calls"] = record(subject.fresh_model().eval(), sound_batch(subject).x)[1]
-    return subject.built["eval_calls"]  # type: ignore[no-any-return]
+    with torch.no_grad():
+        return record(subject.fresh_model().eval(), sound_batch(subject).x)[1]
 
 
 @check(

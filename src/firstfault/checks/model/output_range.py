@@ -14,6 +14,7 @@ from torch import nn
 from firstfault.checks.model.weights_used import weights_used
 from firstfault.errors import Missing
 from firstfault.loss_call import loss_call, loss_on
+from firstfault.memo import memo
 from firstfault.model_inputs import answer, ordinary_inputs, sound_batch
 
 ROWS = 64
@@ -48,6 +49,7 @@ class Reach:
         return f"{low} to {high}"
 
 
+@memo(of="model")
 def reach(subject: Any) -> Reach:
     """What the loss can be given, from 16 draws of the last layer's weights, half of them the others' negative.
 
@@ -56,10 +58,8 @@ def reach(subject: Any) -> Reach:
     Raises:
         Missing: when the user's loop changes the outputs before the loss, or no draw gives finite outputs.
     """
-    if "reach" not in subject.built:
-        draws = {scale: torch.cat(parts) for scale in SCALES if (parts := list(_draws(subject, scale)))}
-        subject.built["reach"] = _summary(draws) if draws else None
-    found: Reach | None = subject.built["reach"]
+    draws = {scale: torch.cat(parts) for scale in SCALES if (parts := list(_draws(subject, scale)))}
+    found = _summary(draws) if draws else None
     if found is None:
         raise Missing("no finite outputs could be drawn, so their range is unknown")
     return found

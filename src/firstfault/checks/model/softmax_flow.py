@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from firstfault.memo import memo
 from firstfault.model_inputs import sound_batch
 from firstfault.recipe import outputs_of
 from firstfault.torch_calls import Call, followed, name_of, softmax_axis
@@ -107,12 +108,11 @@ def _moved(name: str, axes: tuple[int, ...], given: torch.Tensor, result: torch.
     return tuple(axes[given.stride().index(stride)] for stride in result.stride())
 
 
+@memo(of="model")
 def softmaxes(subject: Any) -> list[Softmax]:
     """The softmax calls of one forward pass in eval mode, and of the declared loss on its outputs; followed once."""
-    if "softmaxes" not in subject.built:
-        model, batch = subject.fresh_model().eval(), sound_batch(subject)
-        subject.built["softmaxes"] = _followed(model, batch.x, batch.y, subject.recipe)
-    return subject.built["softmaxes"]  # type: ignore[no-any-return]
+    model, batch = subject.fresh_model().eval(), sound_batch(subject)
+    return _followed(model, batch.x, batch.y, subject.recipe)
 
 
 def _followed(model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Any) -> list[Softmax]:

@@ -11,6 +11,7 @@ import numpy as np
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.shortfall import behind
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 WINDOWS = 20
 
@@ -48,7 +49,7 @@ def _climbs(means: list[float], least: float) -> int:
 
 def validation_curve(subject: Any) -> list[float]:
     """The validation loss by round: of the epochs that were evaluated, or as the loop itself asked for it."""
-    trained = subject.built.get("trained")
+    trained = subject.made(Subject.trained)
     epochs = [epoch.validation_loss for epoch in getattr(trained, "epochs", ())]
     return epochs if len(epochs) > 1 else list(subject.record.validation_loss)
 

@@ -18,6 +18,7 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.following import Enough, Follower, hooked
 from firstfault.loading import loader
 from firstfault.loop import train
+from firstfault.memo import memo
 from firstfault.recipe import Recipe, Tensors
 
 STEPS = 3
@@ -42,11 +43,10 @@ class FirstSteps:
         return all(map(math.isfinite, [*self.losses, *self.used]))
 
 
+@memo(of="model")
 def first_steps(subject: Any) -> FirstSteps | None:
     """The first 3 steps of the user's own loop with the target's seed, run once; None where it can't be run."""
-    if "first_steps" not in subject.built:
-        subject.built["first_steps"] = follow(subject.recipe, subject.seed, STEPS)
-    return subject.built["first_steps"]  # type: ignore[no-any-return]
+    return follow(subject.recipe, subject.seed, STEPS)
 
 
 def summed_in_fit(subject: Any) -> float | None:

@@ -11,6 +11,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.made_up import Answers, answers
 from firstfault.finding import Layer, Status
 from firstfault.metrics import METRICS, metric_of
+from firstfault.subject import Subject
 
 COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
 SHARPNESS = 8.0
@@ -149,7 +150,7 @@ def parameters_not_in_optimizer(subject: Any) -> Iterator[Judgement]:
     if not record.optimizers or not record.in_optimizer:
         yield skipped("no optimizer step was seen")
         return
-    trained = subject.built.get("trained")
+    trained = subject.made(Subject.trained)
     trainable = _trainable(trained.model) if getattr(trained, "epochs", None) else set(record.in_optimizer)
     out = [name for name, held in record.in_optimizer.items() if not held and name in trainable and record.had_gradient.get(name)]
     if not out:

@@ -15,6 +15,7 @@ from firstfault.checks.training.first_steps import FirstSteps, first_steps, summ
 from firstfault.checks.training.made_up import Answers, answers
 from firstfault.checks.training.shortfall import harmed
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 DISTANCES = frozenset({"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
@@ -56,7 +57,7 @@ def _names(subject: Any) -> frozenset[str]:
     recipe = subject.recipe
     if recipe.training.fit is not None:
         return frozenset(getattr(getattr(subject.trained, "record", None), "losses", ()))
-    capture = subject.built.get("capture")
+    capture = subject.made(Subject.capture)
     if capture is not None:
         return frozenset({capture.loss_name.partition(" of ")[0]})
     loss = getattr(recipe.training.loss, "func", recipe.training.loss)
@@ -157,7 +158,7 @@ def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
     if abs(ratio - 2) > (0.3 if fit else 0.02):
         yield passed(f"a batch given twice costs {ratio:.2f} times as much", value=ratio)
         return
-    bad, own = harmed(subject), fit or "capture" in subject.built
+    bad, own = harmed(subject), fit or Subject.capture in subject.memos
     yield Judgement(
         Status.WARN if own and not bad else Status.FAIL, "the loss is summed over the batch, so that the step grows with the batch size",
         value=ratio, threshold=2, where="training.fit" if fit else "training.loss", faults={"wrong_loss_reduction": 0.92 if bad else 0.8},

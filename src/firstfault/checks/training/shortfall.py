@@ -9,6 +9,7 @@ from typing import Any
 from firstfault.baseline import Baselines, baselines, error_of
 from firstfault.checks.training.signs import learns
 from firstfault.errors import Missing, UserCodeError
+from firstfault.memo import memo
 
 BEHIND, BEHIND_IN_FIT, ERRORS = 0.05, 0.15, 3.0
 
@@ -88,10 +89,9 @@ def guesses(subject: Any) -> bool:
     return found is not None and found.guesses
 
 
+@memo(of="trained")
 def _known(subject: Any) -> Shortfall | None:
-    if "shortfall" not in subject.built:
-        try:
-            subject.built["shortfall"] = shortfall(subject)
-        except (Missing, UserCodeError):
-            subject.built["shortfall"] = None
-    return subject.built["shortfall"]  # type: ignore[no-any-return]
+    try:
+        return shortfall(subject)
+    except (Missing, UserCodeError):
+        return None

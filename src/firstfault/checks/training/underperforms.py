@@ -13,6 +13,7 @@ from firstfault.checks.training.signs import pushed, signs
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.replay import replayed
+from firstfault.subject import Subject
 
 FEW_STEPS = 50
 WHOLE = 0.25
@@ -128,7 +129,7 @@ def overshoots(subject: Any, *, largest: float = 1.0, far: float = 5.0) -> Itera
     if value <= largest:
         yield passed(text, value=value)
         return
-    unknown = any(isinstance(subject.built.get(part), Exception) for part in ("_made", "trained"))
+    unknown = any(map(subject.failed, (Subject.recipe_and_classes, Subject.trained)))
     testable = subject.target.training.fit is None and not unknown
     over = unknown and bool(record.moved) and value > far and not _fell(record)                     # `moved` is known at the end
     failed = testable or harmed(subject) or over
