@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 from firstfault.finding import LayerReport
 from firstfault.session import RunRef, data_digest, open_subject
 from firstfault.state import State
+from firstfault.subject import Subject
 from firstfault.tracking.links import run_url
 from firstfault.verdict import Outcome
 
@@ -57,7 +58,7 @@ def run_sweep(run: RunRef, settings: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _write(run: RunRef, parent: _parent, subject: Any, result: Any) -> Path:
+def _write(run: RunRef, parent: _parent, subject: Subject, result: Any) -> Path:
     """Write the sweep's files into the run's folder, and log its numbers; the path of the plot."""
     from firstfault.ablation.optuna_plots import optuna_plots
     from firstfault.ablation.plot import plot_sweep

@@ -46,7 +46,7 @@ def open_run(target: str, settings: dict[str, Any], kind: str = "debug") -> RunR
     return run
 
 
-def _tags(subject: Any, run: RunRef) -> dict[str, str]:
+def _tags(subject: Subject, run: RunRef) -> dict[str, str]:
     from firstfault.provenance import git_sha
 
     return {
@@ -59,7 +59,7 @@ def _tags(subject: Any, run: RunRef) -> dict[str, str]:
     }
 
 
-def _log_inputs(subject: Any, run: RunRef) -> None:
+def _log_inputs(subject: Subject, run: RunRef) -> None:
     tracker = tracker_of(run)
     tracker.params(str(run.mlflow_run_id), {"target": run.target, "depth": run.depth, **({"where": run.where} if run.where else {}), **run.overrides})
     try:

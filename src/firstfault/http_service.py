@@ -22,6 +22,7 @@ import pandas as pd
 from firstfault.errors import Missing
 from firstfault.processes import HOST, answers, free_port
 from firstfault.serving import packaged
+from firstfault.subject import Subject
 
 START_SECONDS = 90.0
 PARENT_DEATH_SIGNAL = 1
@@ -39,7 +40,7 @@ class Answers:
 
 
 @contextlib.contextmanager
-def serving(subject: Any) -> Iterator[str]:
+def serving(subject: Subject) -> Iterator[str]:
     """The URL of the deployment, or of MLflow's scoring server, as `mlflow models serve` starts it, which lives for the block.
 
     Raises:
@@ -85,7 +86,7 @@ def _wait(process: Any, url: str, log: Any) -> None:
     raise Missing(f"the served process did not become healthy: {lines[-1][:200] if lines else 'its log is empty'}")
 
 
-def requests_for(subject: Any) -> tuple[Any, dict[str, Any]]:
+def requests_for(subject: Subject) -> tuple[Any, dict[str, Any]]:
     """A good request, and malformed ones by name, as JSON values."""
     raw = subject.golden.raw
     if subject.deployment.request is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from firstfault.captured import unlabelled
 from firstfault.check import checks_of, run_check
@@ -26,7 +25,7 @@ def _proofs_of(report: LayerReport) -> LayerReport:
     ))
 
 
-def _scales(subject: Any) -> LayerReport:
+def _scales(subject: Subject) -> LayerReport:
     """Whether the captured batches are on a scale to learn from: what of the preprocessing shows in them."""
     started = time.perf_counter()
     entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
@@ -34,14 +33,14 @@ def _scales(subject: Any) -> LayerReport:
     return LayerReport(Layer.PREPROCESSING, found, time.perf_counter() - started)
 
 
-def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
+def judge_watched(subject: Subject, *, swaps: bool = True) -> Verdict:
     """The verdict over the model and training layers of a watched loop, and over the scale of its inputs, where that is wrong."""
     from firstfault.ablation.confirm import confirm
     from firstfault.session import examine
 
     started = time.perf_counter()
     stepped = getattr(subject.made(Subject.capture), "optimizer", None) is not None
-    replayable = stepped and not any(map(subject.failed, (Subject.recipe_and_classes, Subject.trained)))
+    replayable = stepped and not (subject.failed(Subject.recipe_and_classes) or subject.failed(Subject.trained))
 
     def test(report: LayerReport) -> list[Outcome]:
         return list(confirm(subject, report)) if swaps and replayable else []

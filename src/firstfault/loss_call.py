@@ -16,6 +16,7 @@ from firstfault.memo import memo
 from firstfault.model_inputs import sound_batch, sound_outputs
 from firstfault.random_state import same_random_state
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.subject import Subject
 from firstfault.torch_calls import name_of
 
 KNOWN = frozenset({
@@ -85,13 +86,13 @@ def broadcast(first: Any, second: Any) -> tuple[tuple[int, ...], tuple[int, ...]
 
 
 @memo(of="model")
-def loss_call(subject: Any) -> LossCall:
+def loss_call(subject: Subject) -> LossCall:
     """The first call of the loss on the untrained model; built once. `name` is None when it is unknown."""
     own = subject.recipe.training.fit is not None
     return _in_fit(subject) if own else loss_on(subject, sound_outputs(subject))
 
 
-def loss_on(subject: Any, outputs: torch.Tensor, y: torch.Tensor | None = None) -> LossCall:
+def loss_on(subject: Subject, outputs: torch.Tensor, y: torch.Tensor | None = None) -> LossCall:
     """The call of `training.loss` on some outputs `(N, …)` and labels, those of the sound batch if left out."""
     y = sound_batch(subject).y[: len(outputs)] if y is None else y
     spy, error = _Spy(stop=False), None
@@ -111,7 +112,7 @@ def _call(spy: _Spy, outputs: torch.Tensor | None, error: Exception | None = Non
     return LossCall(spy.name, spy.input, spy.target, direct, spy.spread, error)
 
 
-def _in_fit(subject: Any) -> LossCall:
+def _in_fit(subject: Subject) -> LossCall:
     """Run the user's loop on a model of its own until it calls a loss, or calls the model a second time."""
     from firstfault.loading import loader
 
@@ -133,6 +134,7 @@ def _in_fit(subject: Any) -> LossCall:
         batches = loader(rows, recipe.training.batch_size, False, subject.seed)
         broken = False
         try:
+            assert recipe.training.fit is not None
             with spy:
                 recipe.training.fit(model, batches, batches)
         except Enough:

@@ -11,13 +11,14 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.memo import memo
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.subject import Subject
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 MOST = 256
 
 
 @memo(of="model")
-def sound_batch(subject: Any) -> Tensors:
+def sound_batch(subject: Subject) -> Tensors:
     """The rows of the batch whose inputs and labels are finite, 256 at most.
 
     Raises:
@@ -35,12 +36,12 @@ def sound_batch(subject: Any) -> Tensors:
 
 
 @memo(of="model")
-def sound_outputs(subject: Any) -> torch.Tensor:
+def sound_outputs(subject: Subject) -> torch.Tensor:
     """Outputs `(N, …)` of the untrained model on `sound_batch`, in eval mode."""
     return answer(subject.model, sound_batch(subject).x)
 
 
-def finite_outputs(subject: Any) -> torch.Tensor:
+def finite_outputs(subject: Subject) -> torch.Tensor:
     """`sound_outputs`, for checks that compare outputs with each other.
 
     Raises:
@@ -64,7 +65,7 @@ def alike(outputs: torch.Tensor) -> bool:
     return bool(torch.allclose(outputs, outputs[:1].expand_as(outputs), rtol=1e-5, atol=1e-8))
 
 
-def ordinary_inputs(subject: Any) -> torch.Tensor:
+def ordinary_inputs(subject: Subject) -> torch.Tensor:
     """Inputs on the scale that a network is made for: standard normal numbers, or the tokens themselves.
 
     A model is not to blame for what only happens on inputs of a wild scale.
@@ -142,7 +143,7 @@ def weight_layers(model: nn.Module, x: torch.Tensor) -> list[tuple[str, nn.Modul
     return [(name, modules[name]) for name in dict.fromkeys(run_order(model, x)) if isinstance(modules[name], MATRICES)]
 
 
-def is_fresh(subject: Any, names: list[str]) -> list[str]:
+def is_fresh(subject: Subject, names: list[str]) -> list[str]:
     """Those of the named weight matrices that are at random initialisation, and not pre-trained.
 
     A fresh matrix differs between two builds with different seeds, or fills exactly the interval
@@ -153,7 +154,7 @@ def is_fresh(subject: Any, names: list[str]) -> list[str]:
 
 
 @memo(of="model")
-def _other_build(subject: Any) -> dict[str, nn.Parameter]:
+def _other_build(subject: Subject) -> dict[str, nn.Parameter]:
     """The parameters of the model as it is built with another seed."""
     with torch.random.fork_rng(devices=[]):
         return dict(subject.recipe.build(subject.seed + 1).named_parameters())

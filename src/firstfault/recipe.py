@@ -59,6 +59,10 @@ class Recipe:
         """This recipe with some training settings replaced."""
         return replace(self, training=replace(self.training, **changes))
 
+    def with_parts(self, **parts: Tensors) -> Recipe:
+        """This recipe with other tensors for `train`, `validation` or `test`."""
+        return replace(self, **parts)  # type: ignore[arg-type]
+
     def build(self, seed: int) -> nn.Module:
         """A freshly initialised model, in train mode, on the training device.
 

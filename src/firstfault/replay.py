@@ -25,7 +25,7 @@ STEADY = 0.01
 
 
 @memo(of="trained")
-def replayed(subject: Any) -> Recipe:
+def replayed(subject: Subject) -> Recipe:
     """The recipe of the user's `fit` without it, made once per subject.
 
     The model, the prepared data and the batches are the target's own, the loss and the optimizer those that were captured (else those that
@@ -49,19 +49,19 @@ def replayed(subject: Any) -> Recipe:
     return recipe_of(capture, capture.model, recipe.task, settings, recipe.root)
 
 
-def looped(subject: Any) -> Recipe:
+def looped(subject: Subject) -> Recipe:
     """The recipe in firstfault's own loop: the target's, or the replay of its `fit`."""
     recipe: Recipe = subject.recipe
     return recipe if recipe.training.fit is None else replayed(subject)
 
 
 @memo(of="model")
-def baseline_runs(subject: Any) -> dict[Any, Any]:
+def baseline_runs(subject: Subject) -> dict[Any, Any]:
     """The trainings of the unchanged recipe, by seed and scale, as they are made."""
     return {}
 
 
-def _observed(subject: Any) -> Trained:
+def _observed(subject: Subject) -> Trained:
     """The training that was watched; it is made now only where the target is known to train in the time there is."""
     if Subject.trained not in subject.memos and not baseline_runs(subject):
         raise Missing("the user's fit was not observed")

@@ -20,6 +20,7 @@ from firstfault.memo import memo
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of
 from firstfault.splits import Split, take, to_array
+from firstfault.subject import Subject
 
 GOLDEN_ROWS = 64
 
@@ -50,7 +51,7 @@ class Golden:
         return len(self.x)
 
 
-def golden_of(subject: Any, rows: int = GOLDEN_ROWS) -> Golden:
+def golden_of(subject: Subject, rows: int = GOLDEN_ROWS) -> Golden:
     """Golden samples: the first test rows, or `deployment.golden`, with what the trained model answers offline."""
     trained = sound_training(subject)
     recipe = subject.recipe
@@ -67,7 +68,7 @@ def golden_of(subject: Any, rows: int = GOLDEN_ROWS) -> Golden:
     return Golden(raw, x, y, predict(recipe, trained.model, x).float().cpu().numpy())
 
 
-def sound_training(subject: Any) -> Any:
+def sound_training(subject: Subject) -> Any:
     """The trained model; Missing when there is none to serve."""
     trained = subject.trained
     if trained.crash is not None:
@@ -75,7 +76,7 @@ def sound_training(subject: Any) -> Any:
     return trained
 
 
-def serving_inputs(subject: Any, raw: Any) -> torch.Tensor:
+def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor:
     """Raw samples through the serving path's preprocessing, or through the training's when it has none of its own."""
     own = subject.deployment.preprocess
     if own is None:
@@ -86,7 +87,7 @@ def serving_inputs(subject: Any, raw: Any) -> torch.Tensor:
     return to_inputs(prepared, "deployment.preprocess")
 
 
-def served_of(subject: Any) -> Served:
+def served_of(subject: Subject) -> Served:
     """What the target's deployment serves, loaded as its own code loads it.
 
     Raises:
@@ -98,9 +99,9 @@ def served_of(subject: Any) -> Served:
         return _from_module(subject, deployment.model, "deployment.model")
     if callable(deployment.model):
         return _from_callable(subject, deployment.model, "deployment.model")
-    if deployment.load is not None:
+    if (load := deployment.load) is not None:
         path = _saved(subject, trained.model)
-        loaded = _guard(subject, "deployment.load", lambda: deployment.load(path))
+        loaded = _guard(subject, "deployment.load", lambda: load(path))
         if isinstance(loaded, nn.Module):
             return _from_module(subject, loaded, "deployment.load")
         return _from_callable(subject, loaded, "deployment.load")
@@ -121,7 +122,7 @@ def _packable(model: nn.Module) -> bool:
 
 
 @memo(of="trained")
-def packaged(subject: Any) -> Path:
+def packaged(subject: Subject) -> Path:
     """The MLflow package of the trained model, written once into the run's folder.
 
     Raises:
@@ -136,24 +137,24 @@ def packaged(subject: Any) -> Path:
     return path
 
 
-def _saved(subject: Any, model: nn.Module) -> Any:
+def _saved(subject: Subject, model: nn.Module) -> Any:
     declared = subject.deployment.model
-    if subject.deployment.save is None:
+    if (save := subject.deployment.save) is None:
         return subject.target.root / declared if isinstance(declared, str | Path) else subject.folder / "trained.pt"
     path = subject.folder / "served_model"
-    _guard(subject, "deployment.save", lambda: subject.deployment.save(model, path))
+    _guard(subject, "deployment.save", lambda: save(model, path))
     found = sorted(subject.folder.glob("served_model*"))
     return path if path.exists() or not found else found[0]
 
 
-def _from_module(subject: Any, module: nn.Module, kind: str) -> Served:
+def _from_module(subject: Subject, module: nn.Module, kind: str) -> Served:
     def call(raw: Any) -> np.ndarray[Any, Any]:
         return run_module(subject, module, serving_inputs(subject, raw))
 
     return Served(kind, call, module)
 
 
-def run_module(subject: Any, module: nn.Module, x: torch.Tensor) -> np.ndarray[Any, Any]:
+def run_module(subject: Subject, module: nn.Module, x: torch.Tensor) -> np.ndarray[Any, Any]:
     """Outputs of a network exactly as it was loaded: mode and dtype are its own."""
     with torch.no_grad():
         x = subject.recipe.inputs_for(module, x)
@@ -164,7 +165,7 @@ def run_module(subject: Any, module: nn.Module, x: torch.Tensor) -> np.ndarray[A
     return result.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
-def _from_callable(subject: Any, function: Callable[[Any], Any], kind: str) -> Served:
+def _from_callable(subject: Subject, function: Callable[[Any], Any], kind: str) -> Served:
     prepares = subject.deployment.preprocess is not None
 
     def call(raw: Any) -> np.ndarray[Any, Any]:
@@ -178,7 +179,7 @@ def _from_callable(subject: Any, function: Callable[[Any], Any], kind: str) -> S
     return Served(kind, call, function=function)
 
 
-def _guard(subject: Any, part: str, call: Callable[[], Any]) -> Any:
+def _guard(subject: Subject, part: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except Exception as error:
@@ -193,7 +194,7 @@ def _as_array(value: Any) -> np.ndarray[Any, Any]:
     return to_array(value)
 
 
-def labels_of(subject: Any, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def labels_of(subject: Subject, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Class ids of outputs, which may be scores `(N, K)`, ids `(N,)` or class values `(N,)`."""
     from firstfault.metrics import classes_of
 
@@ -205,7 +206,7 @@ def labels_of(subject: Any, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, An
     return classes_of(outputs)
 
 
-def agreement(subject: Any, offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
+def agreement(subject: Subject, offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
     """The share of samples answered alike, 0–1: same class, or the same number within 1 % of the deviation."""
     if len(offline) != len(served):
         return 0.0

@@ -20,7 +20,7 @@ from firstfault.preparing import Pipeline, prepare
 from firstfault.privacy import Known, masked_text
 from firstfault.recipe import Recipe, Tensors, make_recipe, outputs_of
 from firstfault.splits import Split, Splits, load_raw, read_reference
-from firstfault.target import Deployment, Target, Training
+from firstfault.target import Data, Deployment, Target, Training
 
 T = TypeVar("T")
 
@@ -56,6 +56,20 @@ class Subject:
     def seed(self) -> int:
         """The seed the target sets."""
         return self.target.training.seed if self.target.training else 0
+
+    @property
+    def data(self) -> Data:
+        """What the target declares of its data; Missing where it declares none."""
+        if self.target.data is None:
+            raise Missing("the target declares no data")
+        return self.target.data
+
+    @property
+    def training(self) -> Training:
+        """What the target declares of its training; Missing where it declares none."""
+        if self.target.training is None:
+            raise Missing("the target declares no training")
+        return self.target.training
 
     def masked(self, text: str) -> str:
         """A text without personal data: its own, and the values of the raw data's personal columns that it quotes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from firstfault.ablation.argument import absent, argue, ruled_out, spared
 from firstfault.ablation.budget import Budget, default_seconds, scale_for, training_seconds
@@ -19,6 +18,7 @@ from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.faults import SYMPTOMS, layer_of
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.memo import memo
+from firstfault.subject import Subject
 from firstfault.verdict import PROOF, Outcome, suspected
 
 HOPEFUL = 0.7
@@ -36,7 +36,7 @@ BESIDE_THE_SCORE = frozenset({"nonreproducible", "input_bottleneck"})
 
 
 def confirm(
-    subject: Any,
+    subject: Subject,
     report: LayerReport,
     *,
     budget_seconds: float | None = None,
@@ -84,7 +84,7 @@ def _untested(faults: Iterable[str], reason: str) -> list[Outcome]:
     return [Outcome(fault, None, reason=reason) for fault in faults]
 
 
-def _served(subject: Any, fault: str) -> Outcome:
+def _served(subject: Subject, fault: str) -> Outcome:
     if importlib.util.find_spec("firstfault.ablation.serving") is None:
         return Outcome(fault, None, reason=NO_SWAP)
     from firstfault.ablation.serving import confirm_serving
@@ -93,7 +93,7 @@ def _served(subject: Any, fault: str) -> Outcome:
 
 
 @memo(of="raw")
-def _suspicions(subject: Any) -> dict[str, float]:
+def _suspicions(subject: Subject) -> dict[str, float]:
     """What was suspected of a subject so far, layer after layer."""
     return {}
 
@@ -102,7 +102,7 @@ class _Trials:
     """The trials of one confirmation: first the suspects, most suspected first, then all of them at once, then a search."""
 
     def __init__(
-        self, subject: Any, report: LayerReport, suspects: Mapping[str, float], bench: Bench,
+        self, subject: Subject, report: LayerReport, suspects: Mapping[str, float], bench: Bench,
         seconds: float | None,
     ) -> None:
         self.subject, self.report, self.suspects = subject, report, suspects

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from firstfault.recipe import Recipe
+from firstfault.subject import Subject
 
 PLACES = ("data", "preprocessing", "model", "training")
 
@@ -95,7 +96,7 @@ def together(kinds: Iterable[SwapKind]) -> SwapKind:
     """
     parts = tuple(sorted({kind.name: kind for kind in kinds}.values(), key=lambda kind: (kind.place, kind.name)))
 
-    def apply(subject: Any) -> Recipe:
+    def apply(subject: Subject) -> Recipe:
         from firstfault.replay import looped
 
         view = subject.with_recipe(looped(subject))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from firstfault.ablation.engine import Origin
 from firstfault.ablation.engines import ENGINES, engine_of
@@ -20,10 +19,11 @@ from firstfault.ablation.trial import OnTrial
 from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.session import RunRef
 from firstfault.state import state_for
+from firstfault.subject import Subject
 
 
 def sweep(
-    subject: Any,
+    subject: Subject,
     *,
     factors: Sequence[str] | None = None,
     grid: str | Sequence[str] | None = None,

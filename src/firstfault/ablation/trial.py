@@ -126,7 +126,7 @@ class Arm:
 
 
 @memo(of="model")
-def _replay_runs(subject: Any) -> dict[tuple[int, Scale], Run]:
+def _replay_runs(subject: Subject) -> dict[tuple[int, Scale], Run]:
     """The trainings of the replay of a user's `fit`, by seed and scale, as they are made."""
     return {}
 
@@ -135,7 +135,7 @@ class Bench:
     """Runs trials of one subject; the unchanged target is trained once per seed and scale, and kept there."""
 
     def __init__(
-        self, subject: Any, seeds: int, on_trial: OnTrial | None = None, scale: Scale | None = None
+        self, subject: Subject, seeds: int, on_trial: OnTrial | None = None, scale: Scale | None = None
     ) -> None:
         self.subject, self.recipe = subject, subject.recipe
         self.seeds = [self.recipe.training.seed + number for number in range(seeds)]

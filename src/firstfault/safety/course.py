@@ -20,6 +20,7 @@ from firstfault.acting.checkpoints import Checkpoints
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, first_line
 from firstfault.finding import Finding, Status
 from firstfault.safety.evaluate import Evidence
+from firstfault.subject import Subject
 from firstfault.target import Safety
 
 logger = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ def score_of(evidence: Evidence) -> float:
     return float(np.mean(parts)) if parts else math.nan
 
 
-def evaluation_of(subject: Any) -> Evaluate:
+def evaluation_of(subject: Subject) -> Evaluate:
     """The parts of the safety evaluation that judge, on the rows of validation: test stays unseen until the end."""
     from firstfault.check import private
 
@@ -183,19 +184,18 @@ def evaluation_of(subject: Any) -> Evaluate:
     return evaluate
 
 
-def _judging(subject: Any) -> list[Any]:
+def _judging(subject: Subject) -> list[Any]:
     from firstfault.safety.errors import confident_errors
     from firstfault.safety.evaluate import _parts
 
     return [part for part in _parts(subject) if part is not confident_errors]
 
 
-def _on_validation(subject: Any) -> Callable[[nn.Module | None], Any]:
+def _on_validation(subject: Subject) -> Callable[[nn.Module | None], Any]:
     """A function model → a subject with that model as the trained one, and with validation in the place of test."""
     from dataclasses import replace
 
     from firstfault.loop import Trained
-    from firstfault.subject import Subject
 
     def held(model: nn.Module | None) -> Any:
         at = subject.up_to("model")

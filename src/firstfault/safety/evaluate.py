@@ -11,6 +11,7 @@ from typing import Any
 from firstfault.check import Depth, private
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.subject import Subject
 
 
 @dataclass
@@ -55,7 +56,7 @@ class SafetyReport:
         }
 
 
-def evaluate_safety(subject: Any) -> SafetyReport | None:
+def evaluate_safety(subject: Subject) -> SafetyReport | None:
     """Judge the trained model's safety; None when nothing of it applies to the target.
 
     Writes failure_cases.json and safety_evaluation_report.pdf into the run's folder.
@@ -88,7 +89,7 @@ def evaluate_safety(subject: Any) -> SafetyReport | None:
     return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)
 
 
-def _private_cases(subject: Any, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _private_cases(subject: Subject, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Failure cases whose texts are masked, however deep they lie."""
     def hidden(value: Any) -> Any:
         if isinstance(value, dict):
@@ -106,7 +107,7 @@ def _with_artifacts(finding: Finding, artifacts: tuple[str, ...]) -> Finding:
     return replace(finding, artifacts=artifacts)
 
 
-def _parts(subject: Any) -> list[Callable[[Any, Evidence], None]]:
+def _parts(subject: Subject) -> list[Callable[[Any, Evidence], None]]:
     from firstfault.safety import behaviour, errors, groups, robustness
 
     parts: list[Callable[[Any, Evidence], None]] = []
@@ -122,7 +123,7 @@ def _parts(subject: Any) -> list[Callable[[Any, Evidence], None]]:
     return parts
 
 
-def _write_pdf(subject: Any, evidence: Evidence, path: Any) -> None:
+def _write_pdf(subject: Subject, evidence: Evidence, path: Any) -> None:
     from firstfault.safety.pdf import write_pdf
 
     write_pdf(subject.target.name, evidence, path)

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.checks.data.compared import Compared, Pair
 from firstfault.checks.data.distances import Distance, is_number
 from firstfault.privacy import kinds_of, masked_text
+from firstfault.subject import Subject
 
 TABLE = "drift.csv"
 QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}
@@ -23,7 +24,7 @@ COLUMNS = [
 Entry = tuple[Compared, Mapping[str, Distance], Mapping[str, float]]
 
 
-def write_drift(subject: Any, entries: Sequence[Entry]) -> None:
+def write_drift(subject: Subject, entries: Sequence[Entry]) -> None:
     """Write a line per column and per split that train is compared with, the most moved first."""
     lines = [line for beside, distances, moved in entries for line in _lines(beside, distances, moved)]
     pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all").to_csv(subject.folder / TABLE, index=False, float_format="%.5g")

@@ -15,6 +15,7 @@ import pandas as pd
 from firstfault.frames import MOST_COLUMNS, table
 from firstfault.memo import memo
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -48,7 +49,7 @@ def scan(X: Any) -> Scan:
 
 
 @memo(of="raw")
-def scans(subject: Any) -> dict[str, Scan]:
+def scans(subject: Subject) -> dict[str, Scan]:
     """The scan of every raw split by its name; made once per subject."""
     return {name: scan(split.X) for name, split in subject.raw.items()}
 

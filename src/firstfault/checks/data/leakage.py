@@ -14,6 +14,7 @@ from firstfault.finding import Layer, Status
 from firstfault.frames import table
 from firstfault.memo import memo
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +37,7 @@ class Sample(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92})
-def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 0.9) -> Iterator[Judgement]:
+def target_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.9) -> Iterator[Judgement]:
     """Find a column that gives the label away: alone it predicts as well as `gives_away`, while the next best stays below `ordinary`.
 
     `value` is the cross-fitted balanced accuracy (R² of ranks for numbers) of a shallow tree on that column alone, on up
@@ -72,7 +73,7 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
     yield passed(f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}", value=scores[ranked[0]])
 
 
-def leaking_columns(subject: Any, gives_away: float = 0.98, ordinary: float = 0.9) -> list[str]:
+def leaking_columns(subject: Subject, gives_away: float = 0.98, ordinary: float = 0.9) -> list[str]:
     """The columns that give the label away alone, the surest first."""
     sample = leak_sample(subject)
     if sample is None:
@@ -88,7 +89,7 @@ def leaking_columns(subject: Any, gives_away: float = 0.98, ordinary: float = 0.
 
 
 @memo(of="raw")
-def leak_sample(subject: Any) -> Sample | None:
+def leak_sample(subject: Subject) -> Sample | None:
     """Up to 3,000 rows of a table, before anything is encoded; classes of fewer than 10 rows are left out."""
     train = subject.raw.train
     frame, y, task = table(train.X), to_array(train.y), subject.target.task
@@ -114,7 +115,7 @@ def leak_sample(subject: Any) -> Sample | None:
 
 
 @memo(of="raw")
-def column_scores(subject: Any) -> Mapping[str, float]:
+def column_scores(subject: Subject) -> Mapping[str, float]:
     """How well each column of the leak sample alone predicts the label; empty where there is no sample."""
     sample = leak_sample(subject)
     if sample is None:

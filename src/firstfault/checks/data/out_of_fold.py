@@ -14,6 +14,7 @@ from firstfault.frames import table
 from firstfault.memo import memo
 from firstfault.splits import to_array
 from firstfault.stages import numbers
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -52,7 +53,7 @@ class OutOfFold(NamedTuple):
 
 
 @memo(of="raw")
-def out_of_fold(subject: Any) -> OutOfFold | None:
+def out_of_fold(subject: Subject) -> OutOfFold | None:
     """Out-of-fold probabilities of at most 3,000 training rows, made once; None for what has no classes or no numbers.
 
     Columns that give the label away are left out: they would repeat a wrong label as well.
@@ -65,7 +66,7 @@ def sampled(count: int, most: int = MOST_ROWS) -> Array:
     return np.random.default_rng(0).permutation(count)[:most]
 
 
-def _predicted(subject: Any) -> OutOfFold | None:
+def _predicted(subject: Subject) -> OutOfFold | None:
     train = subject.raw.train
     y = to_array(train.y)
     if subject.target.task != "classification" or y.ndim != 1 or len(y) < FEWEST_ROWS or pd.isna(y).any():
@@ -85,7 +86,7 @@ def _predicted(subject: Any) -> OutOfFold | None:
     return OutOfFold(rows, codes, np.asarray(classes), linear, trees, inputs)
 
 
-def seen(subject: Any, X: Any, rows: Array) -> tuple[Array | None, Array | None]:
+def seen(subject: Subject, X: Any, rows: Array) -> tuple[Array | None, Array | None]:
     """What a linear model and trees are given of the rows: their columns, and what samples hold beside them; None for nothing numeric."""
     held = contents(subject, X, rows)
     if held is None:

@@ -13,6 +13,7 @@ import pandas as pd
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.leakage import ABSENT, Sample, column_of, column_scores, leak_sample, says_more, score_of
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -37,7 +38,7 @@ class _Pair(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92}, depth=Depth.STANDARD)
-def pair_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 0.8) -> Iterator[Judgement]:
+def pair_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.8) -> Iterator[Judgement]:
     """Find two columns that give the label away together, by a simple relation, and neither alone.
 
     Tried are the values of two columns of few values (exclusive or), equality, difference and ratio, on up to 3,000 rows and 40

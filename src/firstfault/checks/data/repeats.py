@@ -16,6 +16,7 @@ import pandas as pd
 from firstfault.checks.data.hashing import Scan, among, column_words, scans
 from firstfault.memo import memo
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -103,7 +104,7 @@ def _columns(X: Any) -> Any:
 
 
 @memo(of="raw")
-def agreement(subject: Any) -> float:
+def agreement(subject: Subject) -> float:
     """A bound on the probability that two random rows of train are equal by chance; made once per subject.
 
     It is 1 where chance can't be bounded: a single column.

@@ -14,6 +14,7 @@ from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.finding import Layer, Status
 from firstfault.frames import table
 from firstfault.memo import memo
+from firstfault.subject import Subject
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
 LISTED = 500
@@ -22,7 +23,7 @@ SHOWN_COLUMNS = 12
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
-def label_suspects(subject: Any) -> Iterator[Judgement]:
+def label_suspects(subject: Subject) -> Iterator[Judgement]:
     """List the rows whose given label two fast models, fitted on other rows, hold for wrong; `value` is their share.
 
     Of at most 3,000 training rows, those that confident learning prunes, the least credible first: `label_suspects.csv`
@@ -47,7 +48,7 @@ def label_suspects(subject: Any) -> Iterator[Judgement]:
 
 
 @memo(of="raw")
-def suspects(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def suspects(subject: Subject) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Places among the rows looked at, worst first, and the label quality `(N,)` of all of them; computed once."""
     return _pruned(out_of_fold(subject))
 
@@ -65,12 +66,12 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
 
 
 @memo(of="raw")
-def suspect_files(subject: Any) -> tuple[str, ...]:
+def suspect_files(subject: Subject) -> tuple[str, ...]:
     """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect."""
     return _written(subject)
 
 
-def _written(subject: Any) -> tuple[str, ...]:
+def _written(subject: Subject) -> tuple[str, ...]:
     from firstfault.privacy import masked_text
 
     found = out_of_fold(subject)

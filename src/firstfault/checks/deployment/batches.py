@@ -10,6 +10,7 @@ import numpy as np
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.checks.deployment.network import in_train_mode, is_rounded, network_of
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 SIZES = (1, 2, 4, 8, 10, 16, 32, 50)
 OF_TRAIN_MODE = "more than 1 value per channel when training"
@@ -19,7 +20,7 @@ OF_TRAIN_MODE = "more than 1 value per channel when training"
     layer=Layer.DEPLOYMENT, needs={"served", "golden"},
     detects={"batch_dependence": 0.92, "baked_shape": 0.95, "train_mode_serving": 0.95},
 )
-def batch_dependence(subject: Any, *, tolerance: float = 1e-3, coarse: float = 0.05) -> Iterator[Judgement]:
+def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float = 0.05) -> Iterator[Judgement]:
     """Find answers that depend on the batch: alone, a golden sample must get the answer it gets among others.
 
     `value` is the largest relative difference over 4 samples, a fault above `tolerance`, and above `coarse` for a network in
@@ -50,7 +51,7 @@ def batch_dependence(subject: Any, *, tolerance: float = 1e-3, coarse: float = 0
     )
 
 
-def _refusal(subject: Any, size: int) -> Exception | None:
+def _refusal(subject: Subject, size: int) -> Exception | None:
     try:
         subject.served.call(rows_of(subject.golden.raw, 0, size))
     except Exception as error:
@@ -58,7 +59,7 @@ def _refusal(subject: Any, size: int) -> Exception | None:
     return None
 
 
-def _refused(subject: Any, refusals: dict[int, Exception]) -> Judgement:
+def _refused(subject: Subject, refusals: dict[int, Exception]) -> Judgement:
     size, error = next(reversed(refusals.items()))
     text = f"a batch of {size} is refused: {str(error).splitlines()[0]}"
     if any(OF_TRAIN_MODE in str(refusal) for refusal in refusals.values()):

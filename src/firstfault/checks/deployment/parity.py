@@ -14,10 +14,11 @@ from firstfault.checks.deployment.network import UNSEEN, in_train_mode, is_round
 from firstfault.finding import Layer, Status
 from firstfault.probe.models import MODES_MATTER
 from firstfault.serving import agreement, apart, run_module, serving_inputs
+from firstfault.subject import Subject
 
 
 @check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"train_mode_serving": 0.95})
-def train_mode_serving(subject: Any) -> Iterator[Judgement]:
+def train_mode_serving(subject: Subject) -> Iterator[Judgement]:
     """Find a served network whose dropout or batch normalisation is in train mode.
 
     Source: Humbatova et al. 2020; PyTorch documentation, Module.eval.
@@ -37,7 +38,7 @@ def train_mode_serving(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"nondeterministic_serving": 0.9})
-def nondeterministic_serving(subject: Any, *, tolerance: float = 1e-5) -> Iterator[Judgement]:
+def nondeterministic_serving(subject: Subject, *, tolerance: float = 1e-5) -> Iterator[Judgement]:
     """Find a served model that answers the same call twice differently; `value` is the relative difference.
 
     Source: float32 rounding (1.2e-7) with a margin for summation in another order.
@@ -64,7 +65,7 @@ def _difference(first: Any, second: Any) -> float:
 
 
 @check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, detects={"train_serve_skew": 0.95, "schema_mismatch": 0.95})
-def train_serve_skew(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+def train_serve_skew(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find serving code that prepares inputs differently than training; `value` is the share of inputs that differ.
 
     Where each served column is some column of training, whatever its scale, they were renamed or reordered: a schema mismatch. Where the
@@ -114,7 +115,7 @@ def _standard(columns: torch.Tensor) -> torch.Tensor:
     layer=Layer.DEPLOYMENT, needs={"served", "golden"},
     detects={"weights_not_loaded": 0.95, "precision_loss": 0.9, "state_not_saved": 0.9},
 )
-def served_parameters(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
+def served_parameters(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
     """Compare the served parameters with the trained ones: not loaded, rounded, or the same with other state.
 
     `value` is the share of parameter tensors that are nowhere in the served network, whatever their names there: it may wrap the
@@ -144,7 +145,7 @@ def served_parameters(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judg
         yield compared(subject)
 
 
-def _rounded(subject: Any, count: int) -> Judgement:
+def _rounded(subject: Subject, count: int) -> Judgement:
     served = subject.served.call(subject.golden.raw)
     same, alike = agreement(subject, subject.golden.outputs, served), score_likeness(subject.golden.outputs, served)
     fine = same >= 0.95 and alike >= ALIKE
@@ -156,7 +157,7 @@ def _rounded(subject: Any, count: int) -> Judgement:
     )
 
 
-def _outputs(subject: Any, module: torch.nn.Module) -> np.ndarray[Any, Any]:
+def _outputs(subject: Subject, module: torch.nn.Module) -> np.ndarray[Any, Any]:
     """The outputs of a network in eval mode on the inputs as training prepares them; its modes stay."""
     training = [child for child in module.modules() if child.training]
     module.eval()
@@ -166,7 +167,7 @@ def _outputs(subject: Any, module: torch.nn.Module) -> np.ndarray[Any, Any]:
     return outputs
 
 
-def _state(subject: Any, module: torch.nn.Module, tolerance: float) -> Iterator[Judgement]:
+def _state(subject: Subject, module: torch.nn.Module, tolerance: float) -> Iterator[Judgement]:
     outputs = _outputs(subject, module)
     moved = apart(subject.golden.outputs, outputs)
     if outputs.shape == subject.golden.outputs.shape and moved > tolerance:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,10 +12,11 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.deployment.batches import rows_of
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 
 @check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, detects={"version_mismatch": 0.85})
-def version_mismatch(subject: Any) -> Iterator[Judgement]:
+def version_mismatch(subject: Subject) -> Iterator[Judgement]:
     """Find libraries whose running version is not the pinned one; a different major or minor version is a fault."""
     wanted = _requirements(subject)
     if not wanted:
@@ -37,7 +37,7 @@ def version_mismatch(subject: Any) -> Iterator[Judgement]:
                     fix="serve with the versions that the model was saved with")
 
 
-def _requirements(subject: Any) -> dict[str, str]:
+def _requirements(subject: Subject) -> dict[str, str]:
     declared = subject.deployment.requirements
     if isinstance(declared, Mapping):
         return {str(name): str(pin) for name, pin in declared.items()}
@@ -49,7 +49,7 @@ def _requirements(subject: Any) -> dict[str, str]:
 
 
 @check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, depth=Depth.STANDARD, detects={"unvalidated_input": 0.9})
-def served_process(subject: Any) -> Iterator[Judgement]:
+def served_process(subject: Subject) -> Iterator[Judgement]:
     """Serve the model for real on loopback, and send it good and malformed requests.
 
     The process is the one at `deployment.url`, or `mlflow models serve` with the packaged model. Malformed are: a wrong type,
@@ -83,7 +83,7 @@ def served_process(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"latency_regression": 0.8})
-def latency_regression(subject: Any, *, times: float = 3.0, calls: int = 30) -> Iterator[Judgement]:
+def latency_regression(subject: Subject, *, times: float = 3.0, calls: int = 30) -> Iterator[Judgement]:
     """Measure single-sample calls in this process; `value` is p95 in milliseconds.
 
     Beyond the budget `deployment.latency_ms` is a warning, beyond `times` of it a fault.

@@ -13,10 +13,11 @@ from firstfault.loss_call import isolated, quiet
 from firstfault.memo import memo
 from firstfault.model_inputs import sound_batch
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.subject import Subject
 
 
 @memo(of="model")
-def reached_in_a_step(subject: Any) -> frozenset[str]:
+def reached_in_a_step(subject: Subject) -> frozenset[str]:
     """The names of the parameters that hold a gradient other than 0 when the optimizer first steps; none where it never does. Built once."""
     with isolated(), quiet():
         model = subject.recipe.build(subject.seed)
@@ -26,18 +27,18 @@ def reached_in_a_step(subject: Any) -> frozenset[str]:
     )
 
 
-def _step(subject: Any, model: nn.Module) -> None:
+def _step(subject: Subject, model: nn.Module) -> None:
     recipe, batch = subject.recipe, sound_batch(subject)
     try:
         loss = recipe.loss(outputs_of(model(recipe.inputs_for(model, batch.x))), batch.y)
         if recipe.training.penalty is not None:
             loss = loss + recipe.training.penalty(model)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     except Exception:                                   # which the training will say
         return
 
 
-def _fit(subject: Any, model: nn.Module) -> None:
+def _fit(subject: Subject, model: nn.Module) -> None:
     from firstfault.loading import loader
 
     batch, training = sound_batch(subject), subject.recipe.training
@@ -49,6 +50,7 @@ def _fit(subject: Any, model: nn.Module) -> None:
         if any(id(value) in own for group in optimizer.param_groups for value in group["params"]):
             raise Enough
 
+    assert training.fit is not None
     handle = register_optimizer_step_pre_hook(stop)
     try:
         training.fit(model, batches, batches)

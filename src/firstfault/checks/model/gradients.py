@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from firstfault.checks.model.first_step import reached_in_a_step
 from firstfault.finding import Layer, Status
 from firstfault.memo import memo
 from firstfault.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
+from firstfault.subject import Subject
 
 SHOWN = 5
 NOISE = 0.3
@@ -26,7 +27,7 @@ class _Backward(NamedTuple):
 
 
 @memo(of="model")
-def _backward(subject: Any) -> _Backward:
+def _backward(subject: Subject) -> _Backward:
     """Backward through the sound batch: a plain sum of outputs is blind before a softmax, and one loss to other outputs."""
     try:
         return _backward_in(subject, train=True)
@@ -34,7 +35,7 @@ def _backward(subject: Any) -> _Backward:
         return _backward_in(subject, train=False)
 
 
-def _backward_in(subject: Any, *, train: bool) -> _Backward:
+def _backward_in(subject: Subject, *, train: bool) -> _Backward:
     model = subject.fresh_model().train(train)
     named = {name: value for name, value in model.named_parameters() if value.requires_grad}
     with torch.enable_grad():
@@ -65,7 +66,7 @@ def _unregistered(total: torch.Tensor, model: nn.Module) -> list[tuple[int, ...]
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"frozen_parameters": 0.8})
-def frozen_parameters(subject: Any) -> Iterator[Judgement]:
+def frozen_parameters(subject: Subject) -> Iterator[Judgement]:
     """Find weights that are switched off though they were never trained, or are not registered at all, or are plain tensors.
 
     A frozen matrix is fresh when two builds with different seeds give it different values, or when it
@@ -98,7 +99,7 @@ def frozen_parameters(subject: Any) -> Iterator[Judgement]:
     yield passed("every parameter is trainable")
 
 
-def _plain_tensors(subject: Any) -> list[str]:
+def _plain_tensors(subject: Subject) -> list[str]:
     """Matrices that modules hold as plain attributes, and that two builds draw differently, before any forward pass; a mask or a table is alike."""
     with torch.random.fork_rng(devices=[]):
         first, second = (_attributes(subject.recipe.build(subject.seed + number)) for number in range(2))
@@ -112,12 +113,12 @@ def _attributes(model: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def stray_tensors(subject: Any) -> list[tuple[int, ...]]:
+def stray_tensors(subject: Subject) -> list[tuple[int, ...]]:
     """The shapes of tensors that the outputs learn from and that are no parameters of the model, as those of layers in a plain list."""
     return _backward(subject).unregistered
 
 
-def _frozen(subject: Any, frozen: list[str]) -> Judgement:
+def _frozen(subject: Subject, frozen: list[str]) -> Judgement:
     model = subject.model
     fresh = [name for name in is_fresh(subject, frozen) if not _copied(model, name)]
     total = sum(value.numel() for value in model.parameters())
@@ -143,7 +144,7 @@ def _copied(model: nn.Module, name: str) -> bool:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.95})
-def detached_graph(subject: Any) -> Iterator[Judgement]:
+def detached_graph(subject: Subject) -> Iterator[Judgement]:
     """Find weights that the outputs depend on, but that no gradient reaches.
 
     Each weight without a gradient is moved: if the outputs move with it, it is on the forward path, and
@@ -178,7 +179,7 @@ def detached_graph(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"unused_parameters": 0.9})
-def unused_parameters(subject: Any, *, share: float = 0.1) -> Iterator[Judgement]:
+def unused_parameters(subject: Subject, *, share: float = 0.1) -> Iterator[Judgement]:
     """Find weights that no output depends on, in train or eval mode; `value` is their share of all parameters.
 
     Up to `share` it is a warning, and so it is where the user's own loop may call parts of the model by itself.
@@ -200,14 +201,14 @@ def unused_parameters(subject: Any, *, share: float = 0.1) -> Iterator[Judgement
     )
 
 
-def _without_gradient(subject: Any, most: int = 40) -> list[str]:
+def _without_gradient(subject: Subject, most: int = 40) -> list[str]:
     """Trainable weight matrices that get no gradient, in train mode."""
     found = _backward(subject).gradients
     model = subject.model
     return [name for name, grad in found.items() if grad is None and model.get_parameter(name).ndim > 1][:most]
 
 
-def _matters(subject: Any, names: list[str]) -> bool:
+def _matters(subject: Subject, names: list[str]) -> bool:
     """Whether moving the named parameters moves any output, in eval or train mode."""
     x = sound_batch(subject).x
     for train in (False, True):
@@ -227,7 +228,7 @@ def _matters(subject: Any, names: list[str]) -> bool:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.6})
-def zero_gradient(subject: Any, *, share: float = 0.3) -> Iterator[Judgement]:
+def zero_gradient(subject: Subject, *, share: float = 0.3) -> Iterator[Judgement]:
     """Find weights whose gradient is exactly 0 though the units after them are alive, as after round() or sign().
 
     Looked at with the weights of all layers drawn anew, so that zero initialisation and dead units don't count; draws that leave
@@ -250,7 +251,7 @@ def zero_gradient(subject: Any, *, share: float = 0.3) -> Iterator[Judgement]:
     )
 
 
-def _still_share(subject: Any, seed: int) -> float | None:
+def _still_share(subject: Subject, seed: int) -> float | None:
     model = subject.fresh_model().eval()
     generator = torch.Generator().manual_seed(seed)
     weights = [value for value in model.parameters() if value.requires_grad and value.ndim > 1]

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from firstfault.errors import Missing
 from firstfault.loss_call import loss_call, loss_on
 from firstfault.memo import memo
 from firstfault.model_inputs import answer, ordinary_inputs, sound_batch
+from firstfault.subject import Subject
 
 ROWS = 64
 SCALES = (1.0, 10.0, 100.0, 1000.0)
@@ -50,7 +50,7 @@ class Reach:
 
 
 @memo(of="model")
-def reach(subject: Any) -> Reach:
+def reach(subject: Subject) -> Reach:
     """What the loss can be given, from 16 draws of the last layer's weights, half of them the others' negative.
 
     With W and −W drawn, raw outputs come on both sides of 0, however few they are. Built once.
@@ -65,7 +65,7 @@ def reach(subject: Any) -> Reach:
     return found
 
 
-def _draws(subject: Any, scale: float) -> Iterator[torch.Tensor]:
+def _draws(subject: Subject, scale: float) -> Iterator[torch.Tensor]:
     model = copy.deepcopy(subject.model)
     batch, noise = sound_batch(subject).x[:ROWS], ordinary_inputs(subject)[:ROWS]
     names = last_parameters(model, batch)
@@ -97,7 +97,7 @@ def last_parameters(model: nn.Module, x: torch.Tensor) -> list[str]:
     return [name for name, value in model.named_parameters() if value.is_floating_point() and (name in chosen or value.numel() == 1)]
 
 
-def _as_the_loss_sees(subject: Any, outputs: torch.Tensor) -> torch.Tensor | None:
+def _as_the_loss_sees(subject: Subject, outputs: torch.Tensor) -> torch.Tensor | None:
     """Outputs as the loss function gets them, classes last; the outputs themselves where no loss is known."""
     call = loss_call(subject)
     if call.name is None or call.input is None:

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from firstfault.memo import memo
 from firstfault.model_inputs import sound_batch
 from firstfault.recipe import outputs_of
+from firstfault.subject import Subject
 from firstfault.torch_calls import Call, followed, name_of, softmax_axis
 
 SOFTMAX = ("softmax", "log_softmax")
@@ -109,7 +110,7 @@ def _moved(name: str, axes: tuple[int, ...], given: torch.Tensor, result: torch.
 
 
 @memo(of="model")
-def softmaxes(subject: Any) -> list[Softmax]:
+def softmaxes(subject: Subject) -> list[Softmax]:
     """The softmax calls of one forward pass in eval mode, and of the declared loss on its outputs; followed once."""
     model, batch = subject.fresh_model().eval(), sound_batch(subject)
     return _followed(model, batch.x, batch.y, subject.recipe)

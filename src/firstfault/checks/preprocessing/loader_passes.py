@@ -14,6 +14,7 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.loading import UserBatches, is_pair
 from firstfault.memo import memo
 from firstfault.recipe import Tensors
+from firstfault.subject import Subject
 
 PLACE = "training.loader"
 MOST_ROWS = 3_000
@@ -49,7 +50,7 @@ class Pass(NamedTuple):
         return np.asarray(self.rows[np.unique(self.numbers, return_index=True)[1]])
 
 
-def sampled(subject: Any, split: str) -> Tensors:
+def sampled(subject: Subject, split: str) -> Tensors:
     """At most 3,000 rows of a prepared split in their order, fewer of very large ones."""
     tensors: Tensors = getattr(subject.recipe, split)
     if not len(tensors):
@@ -60,7 +61,7 @@ def sampled(subject: Any, split: str) -> Tensors:
     return tensors.rows(np.sort(np.random.default_rng(0).choice(len(tensors), most, replace=False)))
 
 
-def first_made(subject: Any, split: str) -> Tensors:
+def first_made(subject: Subject, split: str) -> Tensors:
     """The first batch that the user's loader makes of a split, as training calls it.
 
     Raises:
@@ -73,14 +74,14 @@ def first_made(subject: Any, split: str) -> Tensors:
     return Tensors(*first)
 
 
-def made_for(subject: Any, split: str) -> Any:
+def made_for(subject: Subject, split: str) -> Any:
     """What the user's loader returned for a split: a DataLoader, or another iterable."""
     first_made(subject, split)
     return _first_batch(subject, split)[1]
 
 
 @memo(of="model")
-def _first_batch(subject: Any, split: str) -> tuple[Any, Any]:
+def _first_batch(subject: Subject, split: str) -> tuple[Any, Any]:
     """The first batch of a split, and what the user's loader returned."""
     if subject.recipe.training.loader is None:
         raise Missing("the target declares no loader")
@@ -89,7 +90,7 @@ def _first_batch(subject: Any, split: str) -> tuple[Any, Any]:
         return next(iter(made), None), made.batches
 
 
-def passes(subject: Any, made_up: Tensors, split: str, count: int = 1, batches: int | None = None) -> list[Pass] | None:
+def passes(subject: Subject, made_up: Tensors, split: str, count: int = 1, batches: int | None = None) -> list[Pass] | None:
     """Passes over made-up rows, at most so many `batches` of each; None when the loader refuses them."""
     try:
         with fixed_seeds():
@@ -105,7 +106,7 @@ def _pass(pairs: list[Any], n: int) -> Pass:
     return Pass([flattened(x) for x, _ in pairs], y, _numbers([len(x) for x, _ in pairs], y, n))
 
 
-def first_numbered(subject: Any) -> tuple[torch.Tensor, Array] | None:
+def first_numbered(subject: Subject) -> tuple[torch.Tensor, Array] | None:
     """The first training batch of the user's loader, and the rows of train that it holds; None where they cannot be told."""
     rows = numbered(subject.recipe.train)
     try:
@@ -144,7 +145,7 @@ def numbered(rows: Tensors) -> Tensors:
     return Tensors(rows.x, numbers.to(rows.y.dtype).contiguous())
 
 
-def copies(subject: Any, split: str, which: int = 0) -> list[Pass]:
+def copies(subject: Subject, split: str, which: int = 0) -> list[Pass]:
     """Two passes over copies of one training row, `which` of `prototypes`: what differs between copies is drawn or comes from the place.
 
     Raises:
@@ -162,7 +163,7 @@ def copies(subject: Any, split: str, which: int = 0) -> list[Pass]:
 
 
 @memo(of="model")
-def _reads_its_rows(subject: Any, split: str) -> bool:
+def _reads_its_rows(subject: Subject, split: str) -> bool:
     """Whether copies of two different rows come out differently: the loader may read samples of its own instead."""
     copied = _copies(subject, split, 0)
     assert copied is not None
@@ -172,7 +173,7 @@ def _reads_its_rows(subject: Any, split: str) -> bool:
 
 
 @memo(of="model")
-def _copies(subject: Any, split: str, which: int) -> list[Pass] | None:
+def _copies(subject: Subject, split: str, which: int) -> list[Pass] | None:
     size, rows = len(first_made(subject, split)), sampled(subject, split)
     workers = max(1, getattr(made_for(subject, split), "num_workers", 0))
     most = max(FEWEST_BATCHES * workers, -(-FEWEST_COPIES // size))
@@ -185,7 +186,7 @@ def _copies(subject: Any, split: str, which: int) -> list[Pass] | None:
 
 
 @memo(of="model")
-def prototypes(subject: Any) -> Tensors:
+def prototypes(subject: Subject) -> Tensors:
     """Two training rows of different labels that are far apart; two rows of the same label where there is one label only."""
     train = subject.recipe.train
     rows = train.rows(np.random.default_rng(0).permutation(len(train))[:PAIRS_TRIED])

@@ -17,6 +17,7 @@ from firstfault.preparing import Pipeline, prepare
 from firstfault.random_state import same_random_state
 from firstfault.splits import Split, Splits, to_array
 from firstfault.stages import numbers
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +42,7 @@ def fixed_seeds(seed: int = 0) -> Iterator[None]:
         yield
 
 
-def rerun(subject: Any, splits: Splits) -> Pipeline | None:
+def rerun(subject: Subject, splits: Splits) -> Pipeline | None:
     """The preparation of other raw splits, with global seeds fixed; None when the user's code refuses them."""
     try:
         with fixed_seeds():
@@ -51,7 +52,7 @@ def rerun(subject: Any, splits: Splits) -> Pipeline | None:
 
 
 @memo(of="prepared")
-def reference_run(subject: Any) -> Splits | None:
+def reference_run(subject: Subject) -> Splits | None:
     """The preparation of the raw splits with global seeds fixed, which other reruns compare with."""
     again = rerun(subject, subject.raw)
     return again.prepared if again else None
@@ -192,7 +193,7 @@ def codes_of(y: Any) -> Array:
 
 
 @memo(of="prepared")
-def rows_change_split(subject: Any) -> bool:
+def rows_change_split(subject: Subject) -> bool:
     """Whether the user's prepare deals the rows out anew: labels that name the split come out mixed."""
     if subject.target.prepare is None:
         return False

@@ -20,6 +20,7 @@ from firstfault.loading import loader
 from firstfault.loop import train
 from firstfault.memo import memo
 from firstfault.recipe import Recipe, Tensors
+from firstfault.subject import Subject
 
 STEPS = 3
 ROWS = 16
@@ -44,12 +45,12 @@ class FirstSteps:
 
 
 @memo(of="model")
-def first_steps(subject: Any) -> FirstSteps | None:
+def first_steps(subject: Subject) -> FirstSteps | None:
     """The first 3 steps of the user's own loop with the target's seed, run once; None where it can't be run."""
     return follow(subject.recipe, subject.seed, STEPS)
 
 
-def summed_in_fit(subject: Any) -> float | None:
+def summed_in_fit(subject: Subject) -> float | None:
     """The first loss of the user's own loop on 32 rows, of which 16 are copies of the others, over that on the 16 alone; None without one."""
     recipe = subject.recipe
     rows = recipe.train.rows(slice(ROWS))

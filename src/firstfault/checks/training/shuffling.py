@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import torch
 
@@ -14,12 +13,13 @@ from firstfault.finding import Layer
 from firstfault.label_variety import WITHIN, variety_within
 from firstfault.loading import batches_of, is_pair
 from firstfault.recipe import Recipe
+from firstfault.subject import Subject
 
 MOST_BATCHES = 500
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"no_shuffle": 0.85})
-def no_shuffle(subject: Any, *, within: float = WITHIN) -> Iterator[Judgement]:
+def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgement]:
     """Find unshuffled batches of sorted labels.
 
     `value` is what a batch holds of the labels' variety, relative to the whole split, 0–1: the mean entropy of classes, or the mean variance of
