@@ -21,7 +21,7 @@ import pandas as pd
 
 from firstfault.errors import Missing
 from firstfault.processes import HOST, answers, free_port
-from firstfault.serving import packaged
+from firstfault.serving import golden_of, packaged
 from firstfault.subject import Subject
 
 START_SECONDS = 90.0
@@ -88,7 +88,7 @@ def _wait(process: Any, url: str, log: Any) -> None:
 
 def requests_for(subject: Subject) -> tuple[Any, dict[str, Any]]:
     """A good request, and malformed ones by name, as JSON values."""
-    raw = subject.golden.raw
+    raw = golden_of(subject).raw
     if subject.deployment.request is not None:
         good = subject.deployment.request
         return good, {"wrong type": {"inputs": "text"}, "empty": {}, "no JSON object": []}

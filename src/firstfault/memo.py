@@ -63,6 +63,7 @@ class Memo(Generic[P, T]):
         self, function: Callable[Concatenate[Any, P], T], stage: Stage, layer: Layer | None = None, said: str = ""
     ) -> None:
         self._function, self.stage, self._layer, self._said = function, stage, layer, said
+        self.__name__ = function.__name__
         functools.update_wrapper(self, function)
 
     def __call__(self, subject: Any, *args: P.args, **kwargs: P.kwargs) -> T:

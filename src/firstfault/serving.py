@@ -16,7 +16,7 @@ from torch import nn
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer
 from firstfault.loop import predict
-from firstfault.memo import memo
+from firstfault.memo import memo, part
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of
 from firstfault.splits import Split, take, to_array
@@ -51,8 +51,14 @@ class Golden:
         return len(self.x)
 
 
-def golden_of(subject: Subject, rows: int = GOLDEN_ROWS) -> Golden:
-    """Golden samples: the first test rows, or `deployment.golden`, with what the trained model answers offline."""
+@part(Layer.DEPLOYMENT, "deployment.golden", of="trained")
+def golden_of(subject: Subject) -> Golden:
+    """Golden samples: the first 64 test rows, or `deployment.golden`, with what the trained model answers offline."""
+    return golden_rows(subject, GOLDEN_ROWS)
+
+
+def golden_rows(subject: Subject, rows: int) -> Golden:
+    """As `golden_of`, of that many rows."""
     trained = sound_training(subject)
     recipe = subject.recipe
     declared = subject.deployment.golden
@@ -87,6 +93,7 @@ def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor:
     return to_inputs(prepared, "deployment.preprocess")
 
 
+@part(Layer.DEPLOYMENT, "loading the served model", of="trained")
 def served_of(subject: Subject) -> Served:
     """What the target's deployment serves, loaded as its own code loads it.
 
@@ -128,12 +135,17 @@ def packaged(subject: Subject) -> Path:
     Raises:
         Missing: when parametrised layers, as after weight_norm, keep the model from being pickled.
     """
-    if not _packable(subject.get("trained").model):
+    if not _packable(subject.trained.model):
         raise Missing("a model with parametrised layers can be saved by its state only, not as an MLflow package")
+    from firstfault.tracking.packaged_model import PackagedModel
     from firstfault.tracking.packages import save_package
 
     path = Path(subject.folder / "package")
-    save_package(subject, subject.get("golden").raw, path)
+    example, model, recipe = golden_of(subject).raw, subject.trained.model.cpu().eval(), subject.recipe
+    embeds = not recipe.inputs_for(model, recipe.train.x[:1]).is_floating_point()
+    steps = [step for _, step in subject.pipeline.steps]
+    package = PackagedModel.of(model, steps, subject.raw.train.X, whole=embeds)
+    save_package(package, example, path, root=subject.target.root)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,32 +26,42 @@ from firstfault.target import Data, Deployment, Target, Training
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from firstfault.probe import Record
+    from firstfault.probe import Probe, Record
     from firstfault.probe.capture import Capture
     from firstfault.profiling import Profiling
     from firstfault.reading import Reading
-    from firstfault.serving import Golden, Served
+
+Trainer = Callable[["Subject", "Probe"], Trained]
+
+
+def plainly(subject: Subject, probe: Probe) -> Trained:
+    """Train the subject's recipe under a probe, and do nothing else on the way."""
+    return train(subject.recipe, subject.seed, probe=probe)
+
 
 class Subject:
-    """A target with its parts. `folder` takes the files that examining it makes."""
+    """A target with its parts. `folder` takes the files that examining it makes; `trainer` trains it, plainly if left out."""
 
-    def __init__(self, target: Target, folder: Path, depth: Depth = Depth.STANDARD) -> None:
+    def __init__(
+        self, target: Target, folder: Path, depth: Depth = Depth.STANDARD, *, trainer: Trainer | None = None
+    ) -> None:
         self.target = target
         self.folder = folder
         self.depth = depth
         self.memos = Memos()
+        self._trainer = trainer or plainly
         self.owner: Subject = self                  # of a part of a model tested alone: the subject of the whole
         folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, need: str) -> Any:
-        """The part of that name.
+    def get(self, need: str | Memo[[], Any]) -> Any:
+        """The part of that name, or what a memo makes of the subject.
 
         Raises:
             Missing: when the target does not declare it.
             UserCodeError: when the user's code raised while making it.
             TargetError: when it is declared wrongly.
         """
-        return getattr(self, need)
+        return getattr(self, need) if isinstance(need, str) else need(self)
 
     @property
     def seed(self) -> int:
@@ -222,15 +233,11 @@ class Subject:
     @part(Layer.TRAINING, "training", of="trained")
     def trained(self) -> Trained:
         """The target trained once under observation."""
-        if self.target.training is None:
-            raise Missing("the target declares no training")
-        from firstfault.acting.of_target import in_loop
         from firstfault.probe import Probe
         from firstfault.probe.capture import Capture
 
-        capture = Capture() if self.target.training.fit is not None else None
-        probe = Probe(self.folder, capture=capture)
-        trained = in_loop(self, probe, lambda course: train(self.recipe, self.seed, probe=probe, course=course))
+        capture = Capture() if self.training.fit is not None else None
+        trained = self._trainer(self, Probe(self.folder, capture=capture))
         self.supply(Subject.capture, capture)
         torch.save(trained.model.state_dict(), self.folder / "trained.pt")
         return trained
@@ -251,17 +258,3 @@ class Subject:
     def deployment(self) -> Deployment:
         """The declared deployment; an empty one (the model trained here, saved by MLflow) when left out."""
         return self.target.deployment or Deployment()
-
-    @part(Layer.DEPLOYMENT, "deployment.golden", of="trained")
-    def golden(self) -> Golden:
-        """Samples with what the trained model answers offline."""
-        from firstfault.serving import golden_of
-
-        return golden_of(self)
-
-    @part(Layer.DEPLOYMENT, "loading the served model", of="trained")
-    def served(self) -> Served:
-        """The model as the deployment serves it."""
-        from firstfault.serving import served_of
-
-        return served_of(self)

@@ -10,7 +10,7 @@ import numpy as np
 
 from firstfault.ablation.compare import compare
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
-from firstfault.serving import agreement, golden_of, run_module
+from firstfault.serving import agreement, golden_rows, run_module, served_of
 from firstfault.subject import Subject
 from firstfault.verdict import Outcome, Swap
 
@@ -28,8 +28,8 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
     change, apply = repair
     try:
         repaired = apply(subject)
-        golden = golden_of(subject, rows=384)
-        before = subject.served.call(golden.raw)
+        golden = golden_rows(subject, 384)
+        before = served_of(subject).call(golden.raw)
         after = repaired(golden)
     except (Missing, UserCodeError, FirstfaultError) as reason:
         return Outcome(fault, None, reason=subject.masked(str(reason)))
@@ -43,9 +43,9 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
 
 
 def _module(subject: Subject) -> Any:
-    if subject.served.module is None:
+    if served_of(subject).module is None:
         raise Missing("the served network cannot be seen from outside")
-    return copy.deepcopy(subject.served.module)
+    return copy.deepcopy(served_of(subject).module)
 
 
 def _in_eval_mode(subject: Subject) -> Callable[[Any], Any]:
@@ -58,7 +58,7 @@ def _with_trained_weights(subject: Subject) -> Callable[[Any], Any]:
 
 
 def _with_training_inputs(subject: Subject) -> Callable[[Any], Any]:
-    module = subject.served.module if subject.served.module is not None else subject.trained.model
+    module = served_of(subject).module or subject.trained.model
     return lambda golden: run_module(subject, module, golden.x)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from firstfault.probe.models import MODES_MATTER
+from firstfault.serving import served_of
 from firstfault.subject import Subject
 
 UNSEEN = "the served network cannot be seen from outside"
@@ -20,7 +21,7 @@ LOW_PRECISION = (torch.float16, torch.bfloat16, torch.int8, torch.quint8, torch.
 
 def network_of(subject: Subject) -> nn.Module | None:
     """The network that answers: the served module, or the only one that the served function holds on to."""
-    served = subject.served
+    served = served_of(subject)
     if served.module is not None or served.function is None:
         return served.module  # type: ignore[no-any-return]
     found = list({id(module): module for module in _held(served.function, DEPTH)}.values())
