@@ -102,11 +102,13 @@ def _key(spec: str, overrides: Mapping[str, str], dataset: str | None) -> str:
 @contextmanager
 def open_subject(run: RunRef) -> Iterator[Subject]:
     """The subject of a run: the one this process already holds, or a new one from the target's file."""
+    from firstfault.acting.of_target import train_acting
+
     with _lock:
         if run.folder not in _subjects:
             key = _key(run.target, run.overrides, run.dataset)
             target, built = _ready.pop(key) if key in _ready else (_load(run.target, run.overrides, run.dataset), None)
-            _subjects[run.folder] = subject = Subject(target, Path(run.folder), run.depth)
+            _subjects[run.folder] = subject = Subject(target, Path(run.folder), run.depth, trainer=train_acting)
             if built is not None:
                 subject.supply(Subject.source, built)
     yield _subjects[run.folder]
