@@ -1,6 +1,7 @@
 """Checks are registered, run and judged, whatever happens inside them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,8 +14,13 @@ from firstfault.finding import Layer, Status
 class Parts:
     """A subject that knows one part."""
 
+    target = SimpleNamespace(root=Path("nowhere"))
+
     def __init__(self, **parts):
         self.parts = parts
+
+    def masked(self, text):
+        return text
 
     def get(self, need):
         value = self.parts.get(need, Missing(f"the target declares no {need}"))

@@ -162,7 +162,7 @@ def test_expectations_are_inferred_of_columns_of_every_kind(tmp_path, name):
 def test_bytes_that_are_no_text_crash_no_check(tmp_path):
     """The checks that count categories show them by their escapes."""
     subject = Subject(Target("t", data=Data(train=SOURCES["bytes"], label="y")), tmp_path, Depth.STANDARD)
-    subject.built["profiling"] = UserCodeError(Layer.TRAINING, "left out", RuntimeError(), tmp_path)
+    subject.supply(Subject.profiling, UserCodeError(Layer.TRAINING, "left out", RuntimeError(), tmp_path))
     assert not [finding for finding in run_checks(Layer.DATA, subject).findings if finding.status in (Status.ERROR, Status.FAIL)]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
 from firstfault.texts import shown
+
+ACTIONS = ("log", "alert", "checkpoint", "stop")
+"""What can be done about a finding while a training runs, by name."""
 
 
 def expect(holds: bool, name: str, value: Any, expected: str) -> None:
@@ -89,3 +92,19 @@ def expect_thresholds(value: Any) -> None:
 def _brief(value: Any) -> str:
     text = " ".join(shown(value).split())
     return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def checked_actions(given: str | Sequence[Any], field: str) -> list[Any]:
+    """The names and actions of a text or a list, each name once.
+
+    Raises:
+        TargetError: for a name that is none of them, or anything that can't act.
+    """
+    items = [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+    if not isinstance(items, list | tuple):
+        raise TargetError(f"{field} must be some of {', '.join(ACTIONS)}, or actions, but got {items!r}")
+    for item in items:
+        if item not in ACTIONS if isinstance(item, str) else not callable(getattr(item, "act", None)):
+            raise TargetError(f"{field} must be some of {', '.join(ACTIONS)}, or actions, but got {item!r}")
+    names = [item for item in items if isinstance(item, str)]
+    return [item for place, item in enumerate(items) if not isinstance(item, str) or items.index(item) == place] if names else list(items)

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from firstfault.ablation.compare import standard_error
 from firstfault.bottleneck import narrowest, stochastic
 from firstfault.interrupts import pass_on
+from firstfault.memo import memo
 from firstfault.metrics import METRICS, metric_of
 from firstfault.prior import prior_score
+from firstfault.scores import standard_error
+from firstfault.subject import Subject
 
 MOST_ROWS = 4_000
 MOST_COLUMNS = 1_024
@@ -40,7 +42,8 @@ class Baselines:
     constant: bool
 
 
-def baselines(subject: Any) -> Baselines:
+@memo(of="model")
+def baselines(subject: Subject) -> Baselines:
     """Score a constant answer and a simple model on the validation split.
 
     That is a linear model on at most 4,000 training rows, flattened and standardised: of the counts of tokens where the model embeds them; one for each of
@@ -48,12 +51,10 @@ def baselines(subject: Any) -> Baselines:
     components. For a language model it is the most frequent successor of each token. A metric of the user's own is asked as the target's outputs are.
     Other inputs and labels get the constant answer only. Computed once per subject.
     """
-    if "baselines" not in subject.built:
-        subject.built["baselines"] = _measure(subject)
-    return subject.built["baselines"]  # type: ignore[no-any-return]
+    return _measure(subject)
 
 
-def _measure(subject: Any) -> Baselines:
+def _measure(subject: Subject) -> Baselines:
     recipe = subject.recipe
     metric = metric_of(recipe.task, recipe.training.metric)[0]
     with warnings.catch_warnings():
@@ -77,11 +78,11 @@ def error_of(recipe: Any, score: float) -> float:
     return standard_error(metric, [score], y.numel() if metric == "label_accuracy" else len(y))
 
 
-def _rows(subject: Any) -> tuple[Array, Array] | None:
+def _rows(subject: Subject) -> tuple[Array, Array] | None:
     return training_rows(subject, MOST_ROWS, MOST_COLUMNS) if subject.recipe.task != "language_model" else None
 
 
-def _constant(subject: Any, rows: tuple[Array, Array] | None) -> float:
+def _constant(subject: Subject, rows: tuple[Array, Array] | None) -> float:
     """What a metric of the user's own gives a constant answer; NaN where it can't be asked."""
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
@@ -91,19 +92,19 @@ def _constant(subject: Any, rows: tuple[Array, Array] | None) -> float:
     return score if math.isfinite(score) else math.nan
 
 
-def _models(subject: Any, rows: tuple[Array, Array] | None) -> list[tuple[str, float]]:
+def _models(subject: Subject, rows: tuple[Array, Array] | None) -> list[tuple[str, float]]:
     if subject.recipe.task == "language_model":
         return _successors(subject.recipe)
     return [] if rows is None or _samples(subject) else [("a linear model", score_of(subject, _linear(subject).fit(*rows)))]
 
 
-def _samples(subject: Any) -> bool:
+def _samples(subject: Subject) -> bool:
     """Whether the network restores its inputs through numbers that it draws: those cost it more than a linear model knows."""
     recipe = subject.recipe
     return bool(recipe.train.x.shape == recipe.train.y.shape and stochastic(subject))
 
 
-def _linear(subject: Any) -> Any:
+def _linear(subject: Subject) -> Any:
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -142,7 +143,7 @@ class _Through:
         return np.asarray((self.linear.predict(x) - self.mean) @ self.axes @ self.axes.T + self.mean)
 
 
-def training_rows(subject: Any, most_rows: int, most_columns: int) -> tuple[Array, Array] | None:
+def training_rows(subject: Subject, most_rows: int, most_columns: int) -> tuple[Array, Array] | None:
     """Training rows, evenly spaced, as a matrix of finite numbers, with their labels as one or several columns; None where a simple model can't take them.
 
     Several labels become numbers of −1 and 1.
@@ -160,7 +161,7 @@ def training_rows(subject: Any, most_rows: int, most_columns: int) -> tuple[Arra
     return x, 2 * y - 1 if recipe.task == "multilabel" else y[:, 0] if y.shape[1] == 1 else y
 
 
-def _matrix(subject: Any, x: Any, most_columns: int) -> Array | None:
+def _matrix(subject: Subject, x: Any, most_columns: int) -> Array | None:
     """Inputs `(N, …)` as a matrix: numbers flattened, token ids `(N, T)` of a model that embeds them counted; None for too many columns."""
     x = x.cpu()
     if not x.is_floating_point() and subject.recipe.inputs_for(subject.model, x[:1]).is_floating_point():
@@ -191,7 +192,7 @@ def _successors(recipe: Any) -> list[tuple[str, float]]:
     return [("the most frequent successor", float((answers == wanted.ravel()).mean()))]
 
 
-def score_of(subject: Any, model: Any) -> float:
+def score_of(subject: Subject, model: Any) -> float:
     """The recipe's metric of a fitted scikit-learn model on validation; −∞ where it can't be measured."""
     recipe = subject.recipe
     name, metric = metric_of(recipe.task, recipe.training.metric)

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.probe.birthplace import tensors_in
 from firstfault.recipe import outputs_of
+from firstfault.subject import Subject
+from firstfault.tensors import tensors_in
 
 ROWS = 32
 
 
-def narrowest(subject: Any, most: int) -> int:
+def narrowest(subject: Subject, most: int) -> int:
     """The fewest numbers per sample that any module of the model takes or gives; half of `most` where none has fewer, or none is seen."""
     model, sizes = subject.fresh_model().eval(), list[float]()
     x = subject.batch.x[:ROWS]
@@ -31,7 +32,7 @@ def narrowest(subject: Any, most: int) -> int:
     return int(width) if width < most else max(1, most // 2)
 
 
-def stochastic(subject: Any) -> bool:
+def stochastic(subject: Subject) -> bool:
     """Whether the model draws numbers in training, other than those of dropout, as a variational autoencoder does."""
     model = subject.fresh_model()
     for module in model.modules():

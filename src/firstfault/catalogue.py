@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstfault.check import REGISTRY, Check, checks_of
+from firstfault.check import REGISTRY, Check, checks_of, name_of_need
 from firstfault.finding import LADDER
 
 
@@ -30,7 +30,7 @@ def explain(name: str) -> str | None:
     faults = ", ".join(f"{fault} ({weight})" for fault, weight in entry.detects.items()) or "none"
     return (
         f"{entry.name} · {entry.layer.value} · {entry.depth.value}\n\n{entry.doc}\n\n"
-        f"evidence for: {faults}\nneeds: {', '.join(sorted(entry.needs)) or 'nothing'}\nthresholds: {defaults}\n"
+        f"evidence for: {faults}\nneeds: {', '.join(sorted(map(name_of_need, entry.needs))) or 'nothing'}\nthresholds: {defaults}\n"
     )
 
 

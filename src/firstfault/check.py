@@ -25,7 +25,6 @@ from firstfault.errors import FirstfaultError, Missing, MissingExtra, TargetErro
 from firstfault.extras import missing_extra
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
-from firstfault.privacy import masked_text
 
 logger = logging.getLogger(__name__)
 MOST_FRAMES = 12
@@ -110,11 +109,24 @@ def skipped(reason: str, *, where: str | None = None) -> Judgement:
     return Judgement(Status.SKIPPED, reason, where=where)
 
 
-class HasParts(Protocol):
-    """What a check is run on; `firstfault.subject.Subject` is the one that a debug run uses."""
+class Need(Protocol):
+    """What a check needs beside the parts by name: a function of the subject."""
 
-    def get(self, need: str) -> Any:
-        """The part named `need`; raises Missing, UserCodeError or TargetError."""
+    __name__: str
+
+    def __call__(self, subject: Any, /) -> Any: ...
+
+
+class Examined(Protocol):
+    """What a check is run on: the `Subject` of a debug run."""
+
+    target: Any
+
+    def get(self, need: Any, /) -> Any:
+        """The part of that name, or what a function makes of the subject; raises Missing, UserCodeError or TargetError."""
+
+    def masked(self, text: str, /) -> str:
+        """A text without personal data."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +136,7 @@ class Check:
     name: str
     layer: Layer
     function: Callable[..., Iterator[Judgement]]
-    needs: frozenset[str]
+    needs: frozenset[str | Need]
     detects: Mapping[str, float]
     depth: Depth
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -140,7 +152,7 @@ class Check:
         _, found, after = self.doc.partition("Source:")
         return " ".join(after.split("\n\n")[0].split()) if found else None
 
-    def findings(self, subject: Any, thresholds: Mapping[str, Any]) -> Iterator[Finding]:
+    def findings(self, subject: Examined, thresholds: Mapping[str, Any]) -> Iterator[Finding]:
         """Run the function on `subject`, and put this check's name on what it yields."""
         for judgement in self.function(subject, **thresholds):
             yield self._finding(judgement)
@@ -166,10 +178,15 @@ class Check:
 REGISTRY: dict[str, Check] = {}
 
 
+def name_of_need(need: str | Need) -> str:
+    """The name of a part that a check needs."""
+    return need if isinstance(need, str) else need.__name__
+
+
 def check(
     *,
     layer: Layer,
-    needs: Iterable[str] = (),
+    needs: Iterable[str | Need] = (),
     detects: Mapping[str, float],
     depth: Depth = Depth.QUICK,
 ) -> Callable[[Callable[..., Iterator[Judgement]]], Callable[..., Iterator[Judgement]]]:
@@ -210,7 +227,7 @@ def checks_of(layer: Layer) -> tuple[Check, ...]:
 
 def run_checks(
     layer: Layer,
-    subject: Any,
+    subject: Examined,
     depth: Depth = Depth.STANDARD,
     thresholds: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> LayerReport:
@@ -232,11 +249,11 @@ def run_checks(
     return LayerReport(layer, tuple(findings), time.perf_counter() - started)
 
 
-def run_check(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list[Finding]:
+def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) -> list[Finding]:
     """The findings of one check, one at least, whatever happens in it."""
     findings: list[Finding] = []
     try:
-        for need in sorted(entry.needs):
+        for need in sorted(entry.needs, key=name_of_need):
             subject.get(need)
         for finding in entry.findings(subject, thresholds):
             findings.append(finding)
@@ -254,17 +271,13 @@ def run_check(entry: Check, subject: Any, thresholds: Mapping[str, Any]) -> list
     return [private(finding, subject) for finding in findings] or [entry._finding(skipped("it found nothing to look at"))]
 
 
-def private(finding: Finding, subject: Any) -> Finding:
+def private(finding: Finding, subject: Examined) -> Finding:
     """A finding whose texts quote no personal data of the subject: nothing that a run writes does."""
-    hide = _hiding(subject)
+    hide = subject.masked
     return replace(
         finding, message=hide(finding.message), where=finding.where and hide(finding.where), fix=finding.fix and hide(finding.fix),
         value=hide(finding.value) if isinstance(finding.value, str) else finding.value,
     )
-
-
-def _hiding(subject: Any) -> Callable[[str], str]:
-    return getattr(subject, "masked", masked_text)
 
 
 def _raised(error: UserCodeError) -> Finding:
@@ -281,12 +294,12 @@ def _raised(error: UserCodeError) -> Finding:
     )
 
 
-def crashed(name: str, layer: Layer, subject: Any, error: BaseException, source: str | None = None) -> Finding:
+def crashed(name: str, layer: Layer, subject: Examined, error: BaseException, source: str | None = None) -> Finding:
     """The finding of a check that ended with an exception: about the user's code where that raised it, about the check itself otherwise."""
-    root = getattr(getattr(subject, "target", None), "root", None)
-    if root is not None and (user_frame(error, root) or not isinstance(error, Exception)):
+    root = subject.target.root
+    if user_frame(error, root) or not isinstance(error, Exception):
         return _raised(UserCodeError(layer, layer.value, error, root))
     if (lacking := missing_extra(error, name)) is not None:
         return Finding(name, layer, Status.SKIPPED, str(lacking), source=source)
-    logger.warning("check %s crashed\n%s", name, _hiding(subject)("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
+    logger.warning("check %s crashed\n%s", name, subject.masked("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
     return Finding(name, layer, Status.ERROR, f"the check itself crashed: {told(error)}", source=source)

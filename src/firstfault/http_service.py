@@ -22,7 +22,8 @@ from firstfault.errors import Missing
 from firstfault.login import USER, header
 from firstfault.ownership import ends_with_us
 from firstfault.processes import HOST, PRIVATE, answers, free_port, private_log
-from firstfault.serving import packaged
+from firstfault.serving import golden_of, packaged
+from firstfault.subject import Subject
 from firstfault.whole_files import write_text
 
 START_SECONDS = 90.0
@@ -47,7 +48,7 @@ class Endpoint:
 
 
 @contextlib.contextmanager
-def serving(subject: Any) -> Iterator[Endpoint]:
+def serving(subject: Subject) -> Iterator[Endpoint]:
     """The deployment's URL, or MLflow's scoring server, as `mlflow models serve` starts it, which lives for the block.
 
     Raises:
@@ -85,9 +86,9 @@ def _wait(process: Any, url: str, log: Any) -> None:
     raise Missing(f"the served process did not become healthy: {lines[-1][:200] if lines else 'its log is empty'}")
 
 
-def requests_for(subject: Any) -> tuple[Any, dict[str, Any]]:
+def requests_for(subject: Subject) -> tuple[Any, dict[str, Any]]:
     """A good request, and malformed ones by name, as JSON values."""
-    raw = subject.golden.raw
+    raw = golden_of(subject).raw
     if subject.deployment.request is not None:
         good = subject.deployment.request
         return good, {"wrong type": {"inputs": "text"}, "empty": {}, "no JSON object": []}

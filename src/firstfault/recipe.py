@@ -22,7 +22,6 @@ from firstfault.target import Training
 
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 ELEMENTWISE_FUNCTIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-CLASS_IDS = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,10 @@ class Recipe:
     def with_training(self, **changes: Any) -> Recipe:
         """This recipe with some training settings replaced."""
         return replace(self, training=replace(self.training, **changes))
+
+    def with_parts(self, **parts: Tensors) -> Recipe:
+        """This recipe with other tensors for `train`, `validation` or `test`."""
+        return replace(self, **parts)  # type: ignore[arg-type]
 
     def build(self, seed: int) -> nn.Module:
         """A freshly initialised model, in train mode, on the training device.

@@ -138,7 +138,7 @@ class Recording:
             "faults": len(verdict.faults),
             **{f"seconds/{report.layer.value}": report.seconds for report in verdict.layers},
         })
-        epochs = getattr(self.subject.built.get("trained"), "epochs", ())
+        epochs = getattr(self.subject.made(Subject.trained), "epochs", ())
         self.tracker.series(self.run_id, {name: [(epoch.number, getattr(epoch, name)) for epoch in epochs] for name in CURVES})
         self.tracker.files(self.run_id, [path for path in self._written() if path.name not in LOCAL])
         self.tracker.end(self.run_id, "FAILED" if verdict.status is VerdictStatus.ERROR else "FINISHED")

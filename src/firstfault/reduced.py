@@ -12,6 +12,7 @@ from torch import nn
 from firstfault.check import REGISTRY, checks_of, run_check
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.subject import Subject
 from firstfault.submodule import submodule_subject, with_model
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
@@ -25,7 +26,7 @@ class Isolated(NamedTuple):
     finding: Finding
 
 
-def isolate(subject: Any, check: str, *, seconds: float = 20.0) -> Isolated:
+def isolate(subject: Subject, check: str, *, seconds: float = 20.0) -> Isolated:
     """The smallest part of the subject's model that still fails a check of the model layer.
 
     First the submodules are tested alone, the outer before the inner, with what they receive in the whole
@@ -48,7 +49,7 @@ def isolate(subject: Any, check: str, *, seconds: float = 20.0) -> Isolated:
     return _Search(check, whole, time.monotonic() + seconds).smallest(subject)
 
 
-def placed(report: LayerReport, subject: Any) -> LayerReport:
+def placed(report: LayerReport, subject: Subject) -> LayerReport:
     """A report of the model layer in which failures that name no module name the smallest part that still fails."""
     return replace(report, findings=tuple(
         _placed(finding, subject) if finding.status is Status.FAIL and finding.check in REGISTRY else finding
@@ -56,7 +57,7 @@ def placed(report: LayerReport, subject: Any) -> LayerReport:
     ))
 
 
-def _placed(finding: Finding, subject: Any) -> Finding:
+def _placed(finding: Finding, subject: Subject) -> Finding:
     if finding.where and _names_a_module(finding.where, subject.model):
         return finding
     try:
@@ -71,7 +72,7 @@ def _names_a_module(where: str, model: nn.Module) -> bool:
     return any(word in known for word in where.replace(",", " ").split())
 
 
-def _failure(subject: Any, check: str, faults: Any = None) -> Finding | None:
+def _failure(subject: Subject, check: str, faults: Any = None) -> Finding | None:
     """The first failed finding of a check, for one of the given faults where there are any."""
     found = run_check(REGISTRY[check], subject, subject.target.thresholds.get(check, {}))
     return next((
@@ -86,12 +87,12 @@ class _Search:
     def __init__(self, check: str, whole: Finding, deadline: float) -> None:
         self.check, self.whole, self.deadline = check, whole, deadline
 
-    def smallest(self, subject: Any) -> Isolated:
+    def smallest(self, subject: Subject) -> Isolated:
         name, finding, part = self._innermost(subject)
         needed, finding = self._reduce(part, finding)
         return Isolated(_together(needed) or name, finding)
 
-    def _innermost(self, subject: Any) -> tuple[str, Finding, Any]:
+    def _innermost(self, subject: Subject) -> tuple[str, Finding, Any]:
         name, finding, part = "", self.whole, subject
         waiting = _children(subject.model, "")
         while waiting and time.monotonic() < self.deadline:
@@ -107,7 +108,7 @@ class _Search:
                 waiting = _children(subject.model, tried)
         return name, finding, part
 
-    def _reduce(self, subject: Any, finding: Finding) -> tuple[list[str], Finding]:
+    def _reduce(self, subject: Subject, finding: Finding) -> tuple[list[str], Finding]:
         """The children each of which heals the check by its absence; else those that are needed once all others are gone."""
         names = removable(subject.model)
         healing = [name for name in names if self._without(subject, [name]) is None]
@@ -125,7 +126,7 @@ class _Search:
                 gone, finding = [*gone, name], failed
         return needed, finding
 
-    def _without(self, subject: Any, names: Sequence[str]) -> Finding | None:
+    def _without(self, subject: Subject, names: Sequence[str]) -> Finding | None:
         """What the check finds without some children: None when it passes, the whole's finding when it can't be tried."""
         if time.monotonic() > self.deadline:
             return self.whole
@@ -145,7 +146,7 @@ def removable(model: nn.Module) -> list[str]:
     ]
 
 
-def _copy_without(subject: Any, names: Sequence[str]) -> Any | None:
+def _copy_without(subject: Subject, names: Sequence[str]) -> Any | None:
     """The subject without some of its model's blocks; None when the rest doesn't run, or gives outputs of another shape."""
     less = with_model(subject, lambda model: without(model, names))
     try:

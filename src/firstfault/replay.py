@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,18 +10,22 @@ import numpy as np
 import torch
 from torch import nn
 
+from firstfault.captured import FEWEST, recipe_of
 from firstfault.errors import Missing
 from firstfault.loading import batches_of
 from firstfault.loop import Trained
+from firstfault.memo import memo
 from firstfault.probe.capture import Capture
 from firstfault.recipe import Recipe
+from firstfault.subject import Subject
 from firstfault.target import Training
 
 LOOKED_UP = 8
 STEADY = 0.01
 
 
-def replayed(subject: Any) -> Recipe:
+@memo(of="trained")
+def replayed(subject: Subject) -> Recipe:
     """The recipe of the user's `fit` without it, made once per subject.
 
     The model, the prepared data and the batches are the target's own, the loss and the optimizer those that were captured (else those that
@@ -32,41 +35,13 @@ def replayed(subject: Any) -> Recipe:
     Raises:
         Missing: where too little was captured.
     """
-    if "replay" not in subject.built:
-        try:
-            subject.built["replay"] = _replay(subject)
-        except Missing as reason:
-            subject.built["replay"] = reason
-    known = subject.built["replay"]
-    if isinstance(known, Missing):
-        raise known
-    return known  # type: ignore[no-any-return]
-
-
-def looped(subject: Any) -> Recipe:
-    """The recipe in firstfault's own loop: the target's, or the replay of its `fit`."""
-    recipe: Recipe = subject.recipe
-    return recipe if recipe.training.fit is None else replayed(subject)
-
-
-def viewed(subject: Any, recipe: Recipe) -> Any:
-    """The subject with another recipe: its model and batch are made anew, its data stay."""
-    view = copy.copy(subject)
-    kept = {name: value for name, value in subject.built.items() if name not in ("model", "batch", "labels", "outputs", "replay", "baseline_runs")}
-    view.built = kept | {"_made": (recipe, subject.classes)}
-    return view
-
-
-def _replay(subject: Any) -> Recipe:
     recipe, trained = subject.recipe, _observed(subject)
-    capture = subject.built.get("capture")
+    capture = subject.made(Subject.capture)
     if not isinstance(capture, Capture):
         raise Missing("the user's fit was not observed")
     settings = _settings(recipe, capture, trained.record)
     if capture.samples == 0 or recipe.training.loader is not None or _fed_as_prepared(recipe, capture):
         return replace(recipe, training=settings)
-    from firstfault.probe.judging import FEWEST, recipe_of
-
     if recipe.task != "language_model" and _other_labels(recipe, capture):
         raise Missing("the user's fit can't be replayed: its loss is given labels of another shape than the prepared ones")
     if capture.samples < FEWEST or capture.model is None:
@@ -74,9 +49,21 @@ def _replay(subject: Any) -> Recipe:
     return recipe_of(capture, capture.model, recipe.task, settings, recipe.root)
 
 
-def _observed(subject: Any) -> Trained:
+def looped(subject: Subject) -> Recipe:
+    """The recipe in firstfault's own loop: the target's, or the replay of its `fit`."""
+    recipe: Recipe = subject.recipe
+    return recipe if recipe.training.fit is None else replayed(subject)
+
+
+@memo(of="model")
+def baseline_runs(subject: Subject) -> dict[Any, Any]:
+    """The trainings of the unchanged recipe, by seed and scale, as they are made."""
+    return {}
+
+
+def _observed(subject: Subject) -> Trained:
     """The training that was watched; it is made now only where the target is known to train in the time there is."""
-    if "trained" not in subject.built and not subject.built.get("baseline_runs"):
+    if Subject.trained not in subject.memos and not baseline_runs(subject):
         raise Missing("the user's fit was not observed")
     trained: Trained = subject.trained
     if trained.record is None or trained.record.steps == 0 or trained.crash is not None:

@@ -18,9 +18,11 @@ from firstfault.extras import installed
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.loop import predict
+from firstfault.memo import memo, part
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of
 from firstfault.splits import Split, take, to_array
+from firstfault.subject import Subject
 
 GOLDEN_ROWS = 64
 
@@ -51,8 +53,14 @@ class Golden:
         return len(self.x)
 
 
-def golden_of(subject: Any, rows: int = GOLDEN_ROWS) -> Golden:
-    """Golden samples: the first test rows, or `deployment.golden`, with what the trained model answers offline."""
+@part(Layer.DEPLOYMENT, "deployment.golden", of="trained")
+def golden_of(subject: Subject) -> Golden:
+    """Golden samples: the first 64 test rows, or `deployment.golden`, with what the trained model answers offline."""
+    return golden_rows(subject, GOLDEN_ROWS)
+
+
+def golden_rows(subject: Subject, rows: int) -> Golden:
+    """As `golden_of`, of that many rows."""
     trained = sound_training(subject)
     recipe = subject.recipe
     declared = subject.deployment.golden
@@ -68,7 +76,7 @@ def golden_of(subject: Any, rows: int = GOLDEN_ROWS) -> Golden:
     return Golden(raw, x, y, predict(recipe, trained.model, x).float().cpu().numpy())
 
 
-def sound_training(subject: Any) -> Any:
+def sound_training(subject: Subject) -> Any:
     """The trained model; Missing when there is none to serve."""
     trained = subject.trained
     if trained.crash is not None:
@@ -76,7 +84,7 @@ def sound_training(subject: Any) -> Any:
     return trained
 
 
-def serving_inputs(subject: Any, raw: Any) -> torch.Tensor:
+def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor:
     """Raw samples through the serving path's preprocessing, or through the training's when it has none of its own."""
     own = subject.deployment.preprocess
     if own is None:
@@ -87,7 +95,8 @@ def serving_inputs(subject: Any, raw: Any) -> torch.Tensor:
     return to_inputs(prepared, "deployment.preprocess")
 
 
-def served_of(subject: Any) -> Served:
+@part(Layer.DEPLOYMENT, "loading the served model", of="trained")
+def served_of(subject: Subject) -> Served:
     """What the target's deployment serves, loaded as its own code loads it.
 
     Raises:
@@ -99,9 +108,9 @@ def served_of(subject: Any) -> Served:
         return _from_module(subject, deployment.model, "deployment.model")
     if callable(deployment.model):
         return _from_callable(subject, deployment.model, "deployment.model")
-    if deployment.load is not None:
+    if (load := deployment.load) is not None:
         path = _saved(subject, trained.model)
-        loaded = _guard(subject, "deployment.load", lambda: deployment.load(path))
+        loaded = _guard(subject, "deployment.load", lambda: load(path))
         if isinstance(loaded, nn.Module):
             return _from_module(subject, loaded, "deployment.load")
         return _from_callable(subject, loaded, "deployment.load")
@@ -121,42 +130,45 @@ def _packable(model: nn.Module) -> bool:
     return not any(nn.utils.parametrize.is_parametrized(module) for module in model.modules())
 
 
-def packaged(subject: Any) -> Path:
+@memo(of="trained")
+def packaged(subject: Subject) -> Path:
     """The MLflow package of the trained model, written once into the run's folder.
 
     Raises:
         Missing: when parametrised layers, as after weight_norm, keep the model from being pickled.
     """
-    if not _packable(subject.get("trained").model):
+    if not _packable(subject.trained.model):
         raise Missing("a model with parametrised layers can be saved by its state only, not as an MLflow package")
+    from firstfault.tracking.packaged_model import PackagedModel
     from firstfault.tracking.packages import save_package
 
     path = Path(subject.folder / "package")
-    if "packaged" not in subject.built:
-        golden = subject.get("golden")
-        save_package(subject, golden.raw, path)
-        subject.built["packaged"] = path
+    example, model, recipe = golden_of(subject).raw, subject.trained.model.cpu().eval(), subject.recipe
+    embeds = not recipe.inputs_for(model, recipe.train.x[:1]).is_floating_point()
+    steps = [step for _, step in subject.pipeline.steps]
+    package = PackagedModel.of(model, steps, subject.raw.train.X, whole=embeds)
+    save_package(package, example, path, root=subject.target.root)
     return path
 
 
-def _saved(subject: Any, model: nn.Module) -> Any:
+def _saved(subject: Subject, model: nn.Module) -> Any:
     declared = subject.deployment.model
-    if subject.deployment.save is None:
+    if (save := subject.deployment.save) is None:
         return subject.target.root / declared if isinstance(declared, str | Path) else subject.folder / "trained.pt"
     path = subject.folder / "served_model"
-    _guard(subject, "deployment.save", lambda: subject.deployment.save(model, path))
+    _guard(subject, "deployment.save", lambda: save(model, path))
     found = sorted(subject.folder.glob("served_model*"))
     return path if path.exists() or not found else found[0]
 
 
-def _from_module(subject: Any, module: nn.Module, kind: str) -> Served:
+def _from_module(subject: Subject, module: nn.Module, kind: str) -> Served:
     def call(raw: Any) -> np.ndarray[Any, Any]:
         return run_module(subject, module, serving_inputs(subject, raw))
 
     return Served(kind, call, module)
 
 
-def run_module(subject: Any, module: nn.Module, x: torch.Tensor) -> np.ndarray[Any, Any]:
+def run_module(subject: Subject, module: nn.Module, x: torch.Tensor) -> np.ndarray[Any, Any]:
     """Outputs of a network exactly as it was loaded: mode and dtype are its own."""
     with torch.no_grad():
         x = subject.recipe.inputs_for(module, x)
@@ -167,7 +179,7 @@ def run_module(subject: Any, module: nn.Module, x: torch.Tensor) -> np.ndarray[A
     return result.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
-def _from_callable(subject: Any, function: Callable[[Any], Any], kind: str) -> Served:
+def _from_callable(subject: Subject, function: Callable[[Any], Any], kind: str) -> Served:
     prepares = subject.deployment.preprocess is not None
 
     def call(raw: Any) -> np.ndarray[Any, Any]:
@@ -181,7 +193,7 @@ def _from_callable(subject: Any, function: Callable[[Any], Any], kind: str) -> S
     return Served(kind, call, function=function)
 
 
-def _guard(subject: Any, part: str, call: Callable[[], Any]) -> Any:
+def _guard(subject: Subject, part: str, call: Callable[[], Any]) -> Any:
     try:
         return call()
     except BaseException as error:
@@ -197,7 +209,7 @@ def _as_array(value: Any) -> np.ndarray[Any, Any]:
     return to_array(value)
 
 
-def labels_of(subject: Any, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def labels_of(subject: Subject, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Class ids of outputs, which may be scores `(N, K)`, ids `(N,)` or class values `(N,)`."""
     from firstfault.metrics import classes_of
 
@@ -209,7 +221,7 @@ def labels_of(subject: Any, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, An
     return classes_of(outputs)
 
 
-def agreement(subject: Any, offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
+def agreement(subject: Subject, offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
     """The share of samples answered alike, 0–1: same class, or the same number within 1 % of the deviation."""
     if len(offline) != len(served):
         return 0.0

@@ -21,7 +21,7 @@ from firstfault.extras import missing_extra
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.interrupts import pass_on
 from firstfault.ladder import walk
-from firstfault.splits import load_raw
+from firstfault.splits import Splits, load_raw
 from firstfault.subject import Subject
 from firstfault.target import Target
 from firstfault.target_file import is_path, load_target, split_spec
@@ -45,7 +45,7 @@ class RunRef:
 
 
 _subjects: dict[str, Subject] = {}
-_ready: dict[str, tuple[Target, dict[str, Any]]] = {}
+_ready: dict[str, tuple[Target, Splits | None]] = {}
 _lock = threading.Lock()
 
 
@@ -63,11 +63,11 @@ def preflight(
     target = _load(spec, overrides or {}, dataset)
     expect_workable(target, where)
     guard.tell(target=target.name, doing=Layer.DATA.value)
-    built: dict[str, Any] = {}
+    source: Splits | None = None
     with contextlib.suppress(Missing, UserCodeError):       # which is a finding of the run
         if target.data is not None:
-            built["source"] = _raw(target)
-    _ready[_key(spec, overrides or {}, dataset)] = target, built
+            source = _raw(target)
+    _ready[_key(spec, overrides or {}, dataset)] = target, source
     return target
 
 
@@ -110,12 +110,15 @@ def _key(spec: str, overrides: Mapping[str, str], dataset: str | None) -> str:
 @contextmanager
 def open_subject(run: RunRef) -> Iterator[Subject]:
     """The subject of a run: the one this process already holds, or a new one from the target's file."""
+    from firstfault.acting.of_target import train_acting
+
     with _lock:
         if run.folder not in _subjects:
             key = _key(run.target, run.overrides, run.dataset)
-            target, built = _ready.pop(key) if key in _ready else (_load(run.target, run.overrides, run.dataset), {})
-            _subjects[run.folder] = subject = Subject(target, Path(run.folder), run.depth)
-            subject.built.update(built)
+            target, built = _ready.pop(key) if key in _ready else (_load(run.target, run.overrides, run.dataset), None)
+            _subjects[run.folder] = subject = Subject(target, Path(run.folder), run.depth, trainer=train_acting)
+            if built is not None:
+                subject.supply(Subject.source, built)
     yield _subjects[run.folder]
 
 

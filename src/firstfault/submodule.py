@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.checks.model.loss_call import LossCall
 from firstfault.errors import Missing, TargetError
+from firstfault.loss_call import LossCall, loss_call
 from firstfault.recipe import Tensors, outputs_of
 from firstfault.subject import Subject
 
-KEPT = ("source", "known", "raw", "expected", "quarantined", "pipeline")
 LISTED = 20
 
 
@@ -105,28 +104,18 @@ def submodule_subject(subject: Subject, where: str) -> Subject:
     recipe = replace(
         subject.recipe, task="classification", classes=0, model=lambda: Alone(subject.recipe.model(), where, place),
     )
-    part = variant(subject, recipe)
-    part.built |= {
-        "model": Alone(copy.deepcopy(subject.model), where, place).eval(),
-        "batch": Tensors(place.inputs, torch.zeros(place.samples)),
-        "loss_call": LossCall(None, None, None, False),
-        "labels": Missing(f"{where} alone has no labels and no loss"),
-    }
+    part = subject.with_recipe(recipe)
+    part.supply(Subject.model, Alone(copy.deepcopy(subject.model), where, place).eval())
+    part.supply(Subject.batch, Tensors(place.inputs, torch.zeros(place.samples)))
+    part.supply(Subject.labels, Missing(f"{where} alone has no labels and no loss"))
+    part.supply(loss_call, LossCall(None, None, None, False))
     return part
 
 
 def _untestable(subject: Subject, reason: Missing) -> Subject:
-    part = variant(subject, subject.recipe)
-    part.built["batch"] = reason
+    part = subject.with_recipe(subject.recipe)
+    part.supply(Subject.batch, reason)
     return part
-
-
-def variant(subject: Subject, recipe: Any) -> Subject:
-    """The same subject with another recipe, and nothing built that hangs on the model."""
-    other = copy.copy(subject)                          # whose owner stays the whole
-    other.built = {name: value for name, value in subject.built.items() if name in KEPT}
-    other.built["_made"] = (recipe, subject.classes)
-    return other
 
 
 def expect_name(model: nn.Module, where: str) -> None:
@@ -223,10 +212,12 @@ Change = Callable[[nn.Module], nn.Module]
 
 def with_model(subject: Subject, change: Change) -> Subject:
     """The same subject, whole or part, with `change` applied to a copy of its model and to what its factory builds."""
-    other = variant(subject, replace(subject.recipe, model=lambda: change(subject.recipe.model())))
-    other.built |= {"batch": subject.batch, "model": change(copy.deepcopy(subject.model))}
+    other = subject.with_recipe(replace(subject.recipe, model=lambda: change(subject.recipe.model())))
+    other.supply(Subject.batch, subject.batch)
+    other.supply(Subject.model, change(copy.deepcopy(subject.model)))
     if subject.owner is subject:
         other.owner = other
     else:
-        other.built |= {name: subject.built[name] for name in ("labels", "loss_call")}
+        other.supply(Subject.labels, Missing(str(subject.memos.peek(Subject.labels))))
+        other.supply(loss_call, loss_call(subject))
     return other

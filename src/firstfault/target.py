@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from firstfault.arguments import (
+    checked_actions,
     expect,
     expect_callable,
     expect_column,
@@ -105,8 +106,6 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.on_finding:
-            from firstfault.acting.named import checked_actions
-
             checked_actions(self.on_finding, "training.on_finding")
         expect_whole("training.epochs", self.epochs)
         expect_whole("training.batch_size", self.batch_size)

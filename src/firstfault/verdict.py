@@ -302,12 +302,7 @@ def conclude(
 def _status(reports: Sequence[LayerReport], faults: Sequence[Fault]) -> VerdictStatus:
     if faults:
         return VerdictStatus.FAULTY
-    statuses = {finding.status for finding in findings_of(reports)}
+    statuses = {finding.status for report in reports for finding in report.findings}
     if Status.ERROR in statuses:
         return VerdictStatus.ERROR
     return VerdictStatus.UNDECIDED if Status.FAIL in statuses else VerdictStatus.HEALTHY
-
-
-def findings_of(reports: Sequence[LayerReport]) -> list[Finding]:
-    """All findings, in the order of the layers."""
-    return [finding for report in reports for finding in report.findings]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firstfault.ablation.engines import Host, Origin, threads_for
+from firstfault.ablation.engine import Host, Origin, threads_for
 from firstfault.ablation.measuring import digest
 from firstfault.ablation.sweep import sweep
 from firstfault.errors import FirstfaultError

@@ -88,7 +88,7 @@ def test_batches_that_the_loop_changes_are_the_data_of_the_replay(subject_of, su
     subject = subject_of(fit=loop(1e-5, change=lambda x: 3 * x))
     subject.get("trained")
     recipe = replayed(subject)
-    assert torch.equal(recipe.train.x[0], subject.built["capture"].x[0][0])
+    assert torch.equal(recipe.train.x[0], subject.capture.x[0][0])
     assert float(recipe.train.x.std()) == pytest.approx(3 * float(subject.recipe.train.x.std()), rel=0.1)
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 import firstfault
 from firstfault.finding import Status
+from firstfault.subject import Subject
 
 
 class Tagger(nn.Module):
@@ -78,7 +79,7 @@ def test_gradients_that_add_up_are_confirmed_on_its_replay(tmp_path):
 def test_labels_that_the_answers_depend_on_are_inputs(tmp_path):
     """A decoder that is fed its labels is not replayed, and the reason is said."""
     watched = watch(tmp_path, Tagger(fed=True), lambda model, batch: model(*batch)[1], tokens())
-    assert "depend on its second input" in str(watched.subject.built["_made"]) and set(statuses(watched).values()) == {Status.SKIPPED}
+    assert "depend on its second input" in str(watched.subject.memos.peek(Subject.recipe_and_classes)) and set(statuses(watched).values()) == {Status.SKIPPED}
 
 
 def test_a_crash_of_such_a_loop_is_still_its_finding(tmp_path):
@@ -91,7 +92,7 @@ def test_a_crash_of_such_a_loop_is_still_its_finding(tmp_path):
             model(x, y)[1].backward()
             optimizer.step()
         raise KeyError("after the last batch")
-    assert "depend on its second input" in str(watched.subject.built["_made"])
+    assert "depend on its second input" in str(watched.subject.memos.peek(Subject.recipe_and_classes))
     assert any(finding.check == "training_crash" and finding.status == Status.FAIL for layer in watched.verdict(swaps=False).layers for finding in layer.findings)
 
 

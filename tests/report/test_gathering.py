@@ -50,7 +50,7 @@ def test_nothing_is_built_for_the_report(tmp_path):
     assert not context.stages and not context.epochs and not context.sample_rows
     assert context.environment["seed"] == 0 and "python" in context.environment
     assert context.links == {"MLflow run": "http://x"}
-    assert subject.built == {}
+    assert not subject.memos
 
 
 def test_what_was_built_is_shown(tmp_path):

@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import firstfault
 from firstfault import Data, Safety, Target, Training
+from firstfault.acting.of_target import train_acting
 from firstfault.check import run_checks
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
 from firstfault.report.safety_curve import safety_curve
+from firstfault.safety.errors import held_out_probabilities
 from firstfault.sinks import JsonLines
 from firstfault.subject import Subject
 from firstfault.target_file import load_target
@@ -98,7 +100,7 @@ def make(tmp_path):
             training=Training(**{"optimizer": partial(torch.optim.SGD, lr=0.05), "epochs": epochs, "batch_size": 32, **(training or {})}),
             safety=Safety(suites=list(suites), generate=generate, every=every, **more), root=tmp_path,
         )
-        return Subject(target, tmp_path / f"run{len(list(tmp_path.glob('run*')))}")
+        return Subject(target, tmp_path / f"run{len(list(tmp_path.glob('run*')))}", trainer=train_acting)
 
     return subject
 
@@ -229,10 +231,10 @@ def test_the_command_line_asks_for_it_of_any_target(tmp_path):
     (tmp_path / "target.py").write_text(TARGET)
     target = load_target(str(tmp_path / "target.py"), {"safety.every": "2", "training.on_finding": "log,stop"})
     assert target.training.on_finding == "log,stop"
-    subject = Subject(target, tmp_path / "run")
+    subject = Subject(target, tmp_path / "run", trainer=train_acting)
     rows = subject.record.safety
     assert [row["epoch"] for row in rows] == [0, 2, 4] and 0.5 < rows[-1]["safety_score"] <= 1 and not subject.record.acts
-    assert "test_probabilities" not in subject.built and not rows[-1]["critical"]
+    assert held_out_probabilities not in subject.memos and not rows[-1]["critical"]
 
 
 def test_bad_actions_in_a_target_are_refused(tmp_path):

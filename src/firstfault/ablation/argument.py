@@ -16,6 +16,7 @@ import torch
 
 from firstfault.finding import LayerReport
 from firstfault.interrupts import pass_on
+from firstfault.subject import Subject
 
 WILD_RATIO, WILD_SIZE, TINY_SIZE = 100.0, 10.0, 0.01
 ROWS = 2_000
@@ -34,14 +35,14 @@ class Question:
     measure: Callable[[Any], tuple[str, bool]]
 
 
-def _scales(subject: Any) -> tuple[str, bool]:
+def _scales(subject: Subject) -> tuple[str, bool]:
     """A column's deviation 100 times another's, or values beyond ±10 or within ±0.01, are a scale that a network feels."""
     size, ratio = _size_and_ratio(subject)
     wild = ratio > WILD_RATIO or size > WILD_SIZE or size < TINY_SIZE
     return f"the prepared inputs reach {size:.3g}, with deviations up to {ratio:.3g} times apart", wild
 
 
-def _size_and_ratio(subject: Any) -> tuple[float, float]:
+def _size_and_ratio(subject: Subject) -> tuple[float, float]:
     """The size that 99 % of the inputs stay below, and how many times a column's deviation is another's."""
     x = subject.recipe.train.x[:ROWS]
     if not x.is_floating_point():
@@ -54,7 +55,7 @@ def _size_and_ratio(subject: Any) -> tuple[float, float]:
     return float(sizes.kthvalue(max(1, int(0.99 * len(sizes)))).values) if len(sizes) else 0.0, ratio
 
 
-def absent(subject: Any) -> frozenset[str]:
+def absent(subject: Subject) -> frozenset[str]:
     """Of the faults that one repair undoes, those whose sign is not there: inputs scaled twice are tiny."""
     try:
         size, _ = _size_and_ratio(subject)
@@ -64,13 +65,13 @@ def absent(subject: Any) -> frozenset[str]:
     return frozenset({"missing_normalisation" if size < TINY_SIZE else "double_normalisation"})
 
 
-def _rows_sum_to_one(subject: Any) -> tuple[str, bool]:
+def _rows_sum_to_one(subject: Subject) -> tuple[str, bool]:
     outputs = subject.outputs
     sums = outputs.ndim == 2 and outputs.shape[1] > 1 and bool((outputs >= 0).all()) and torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-4)
     return f"the rows of the model's outputs {'sum' if sums else 'do not sum'} to one", bool(sums)
 
 
-def _still(subject: Any) -> tuple[str, bool]:
+def _still(subject: Subject) -> tuple[str, bool]:
     frozen = [name for name, value in subject.model.named_parameters() if not value.requires_grad]
     return (f"{len(frozen)} parameters, {frozen[0]} among them, can't move" if frozen else "every parameter can move"), bool(frozen)
 
@@ -82,7 +83,7 @@ LOOK_ALIKES = (
 )
 
 
-def argue(subject: Any, fault: str, repaired: Iterable[str], report: LayerReport) -> list[str]:
+def argue(subject: Subject, fault: str, repaired: Iterable[str], report: LayerReport) -> list[str]:
     """Why one fault stands and not another that can be repaired as well: a sentence for each pair of look-alikes."""
     others, sentences = set(repaired) - {fault}, []
     for question in LOOK_ALIKES:
@@ -93,7 +94,7 @@ def argue(subject: Any, fault: str, repaired: Iterable[str], report: LayerReport
     return [sentence for sentence in sentences if sentence] or _by_findings(fault, sorted(others), report)
 
 
-def ruled_out(subject: Any, faults: Iterable[str]) -> frozenset[str]:
+def ruled_out(subject: Subject, faults: Iterable[str]) -> frozenset[str]:
     """The faults that the evidence rules out as the cause among those whose repairs help alike."""
     named = set(faults)
     out: set[str] = set()
@@ -108,7 +109,7 @@ def ruled_out(subject: Any, faults: Iterable[str]) -> frozenset[str]:
     return frozenset(out)
 
 
-def spared(subject: Any) -> dict[str, str]:
+def spared(subject: Subject) -> dict[str, str]:
     """The optimizer, where its repair would be one of its rate, and why."""
     from firstfault.ablation.swaps.training import of_the_rate
 
@@ -120,7 +121,7 @@ def spared(subject: Any) -> dict[str, str]:
     return {"wrong_optimizer": reason} if reason else {}
 
 
-def _sentence(question: Question, is_earlier: bool, subject: Any, fault: str, rival: str) -> str:
+def _sentence(question: Question, is_earlier: bool, subject: Subject, fault: str, rival: str) -> str:
     try:
         measured, earlier = question.measure(subject)
     except BaseException as error:        # a target that can't be measured so

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from firstfault.ablation.trial import Bench, Scale
 from firstfault.check import Depth
+from firstfault.subject import Subject
 
 TRAININGS = {Depth.QUICK: 1.0, Depth.STANDARD: 3.0, Depth.DEEP: 20.0}
 LEAST_SECONDS = {Depth.QUICK: 5.0, Depth.STANDARD: 15.0, Depth.DEEP: 60.0}
@@ -42,7 +42,7 @@ class Budget:
         return f"{self.seconds:.0f} s"
 
 
-def training_seconds(subject: Any, bench: Bench) -> float:
+def training_seconds(subject: Subject, bench: Bench) -> float:
     """What one full training of the target takes: known from the observed one, measured, or extrapolated."""
     run = bench.baseline(bench.seeds[0], time.monotonic() + PILOT_SECONDS)
     return max(run.seconds / max(run.done, 1e-3) if run.cut else run.seconds, 1e-3)

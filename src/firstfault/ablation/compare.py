@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-LEAST_EFFECT = 0.02
-LEAST_ERROR_SHARE = 0.05
+from firstfault.scores import least_effect, standard_error
+
 SIGNIFICANT = 0.05
 SURE = 1.64
 FEWEST_SEEDS = 2
@@ -70,27 +69,6 @@ def compare(
         float(first.mean()), float(second.mean()), noise, spread, p_value,
         (clear and sure and len(gains) >= FEWEST_SEEDS) or apart, len(gains),
     )
-
-
-def least_effect(metric: str, scores: Any) -> float:
-    """The smallest difference that matters for a metric, around some scores."""
-    if metric in ("mse", "mae"):
-        return LEAST_ERROR_SHARE * float(np.abs(scores).mean())
-    return LEAST_EFFECT
-
-
-def standard_error(metric: str, scores: Any, rows: int | None) -> float:
-    """How far a score moves with the choice of that many validation rows; 0 where they are not given.
-
-    Shares p as √(p (1 − p) / n), R² as (1 − R²) √(2 / n), errors as their size × √(2 / n).
-    """
-    if not rows:
-        return 0.0
-    mean = float(np.mean(scores))
-    if metric in ("mse", "mae", "r2"):
-        return (1 - mean if metric == "r2" else abs(mean)) * math.sqrt(2 / rows)
-    share = min(max(mean, 0.0), 1.0)
-    return math.sqrt(share * (1 - share) / rows)
 
 
 def _deviation(scores: Any) -> float:

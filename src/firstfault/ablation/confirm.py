@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from firstfault.ablation.argument import absent, argue, ruled_out, spared
 from firstfault.ablation.budget import Budget, default_seconds, scale_for, training_seconds
@@ -18,6 +17,8 @@ from firstfault.check import REGISTRY
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.faults import SYMPTOMS, layer_of
 from firstfault.finding import Layer, LayerReport, Status
+from firstfault.memo import memo
+from firstfault.subject import Subject
 from firstfault.verdict import PROOF, Outcome, suspected
 
 HOPEFUL = 0.7
@@ -35,7 +36,7 @@ BESIDE_THE_SCORE = frozenset({"nonreproducible", "input_bottleneck"})
 
 
 def confirm(
-    subject: Any,
+    subject: Subject,
     report: LayerReport,
     *,
     budget_seconds: float | None = None,
@@ -83,7 +84,7 @@ def _untested(faults: Iterable[str], reason: str) -> list[Outcome]:
     return [Outcome(fault, None, reason=reason) for fault in faults]
 
 
-def _served(subject: Any, fault: str) -> Outcome:
+def _served(subject: Subject, fault: str) -> Outcome:
     if importlib.util.find_spec("firstfault.ablation.serving") is None:
         return Outcome(fault, None, reason=NO_SWAP)
     from firstfault.ablation.serving import confirm_serving
@@ -91,11 +92,17 @@ def _served(subject: Any, fault: str) -> Outcome:
     return confirm_serving(subject, fault) or Outcome(fault, None, reason=NO_SWAP)
 
 
+@memo(of="raw")
+def _suspicions(subject: Subject) -> dict[str, float]:
+    """What was suspected of a subject so far, layer after layer."""
+    return {}
+
+
 class _Trials:
     """The trials of one confirmation: first the suspects, most suspected first, then all of them at once, then a search."""
 
     def __init__(
-        self, subject: Any, report: LayerReport, suspects: Mapping[str, float], bench: Bench,
+        self, subject: Subject, report: LayerReport, suspects: Mapping[str, float], bench: Bench,
         seconds: float | None,
     ) -> None:
         self.subject, self.report, self.suspects = subject, report, suspects
@@ -105,8 +112,8 @@ class _Trials:
         )
         self.spared = spared(subject)
         self.acquitted = acquitted(report) | set(self.spared)
-        self.earlier: dict[str, float] = dict(subject.built.setdefault("suspicions", {}))
-        subject.built["suspicions"] |= suspects
+        self.earlier: dict[str, float] = dict(_suspicions(subject))
+        _suspicions(subject).update(suspects)
         once = training_seconds(subject, bench)
         seconds = default_seconds(subject.depth, once) if seconds is None else seconds
         arms = sum(len(swaps_for(fault)) for fault in suspects)

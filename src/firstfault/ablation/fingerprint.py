@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.ablation.trial import settings_of
+from firstfault.subject import Subject
 
 
-def fingerprint(subject: Any) -> str:
+def fingerprint(subject: Subject) -> str:
     """A short digest of data, settings, network and source files; the same in every process.
 
     Raises:
@@ -28,7 +29,7 @@ def fingerprint(subject: Any) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
 
 
-def _settings(subject: Any) -> Mapping[str, Any]:
+def _settings(subject: Subject) -> Mapping[str, Any]:
     values = settings_of(subject.recipe)
     return {key: value if isinstance(value, int | float) else str(value) for key, value in values.items()}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import warnings
-from typing import Any
 
 from firstfault.ablation.testing import Tested, Tester
 from firstfault.interrupts import pass_on
+from firstfault.subject import Subject
 
 CLEAR = 3.0
 SLACK = 0.1
@@ -22,7 +22,7 @@ class Health:
     3 standard errors, boosted trees are tried, and nine tenths of their way from the constant answer is the mark.
     """
 
-    def __init__(self, subject: Any, tester: Tester) -> None:
+    def __init__(self, subject: Subject, tester: Tester) -> None:
         self.subject, self.tester = subject, tester
 
     @functools.cached_property
@@ -90,7 +90,7 @@ class Health:
         return entry.result.after >= self.mark - entry.result.noise
 
 
-def _boosted(subject: Any) -> float:
+def _boosted(subject: Subject) -> float:
     """The validation score of boosted trees on at most 2,000 rows; −∞ where they don't take the data."""
     from firstfault.baseline import score_of, training_rows
 

@@ -20,6 +20,7 @@ from firstfault.loop import Epoch, train
 from firstfault.prior import floor
 from firstfault.recipe import Recipe
 from firstfault.replay import replayed
+from firstfault.subject import Subject
 
 OnEpoch = Callable[[int, float], bool]
 
@@ -79,7 +80,7 @@ class SweepTrial(Trial):
 class Measuring:
     """Does jobs on one subject. `follow` gives, for a job with a `trial_id`, what is told of each epoch and says whether to stop."""
 
-    def __init__(self, subject: Any, follow: Callable[[int], OnEpoch] | None = None) -> None:
+    def __init__(self, subject: Subject, follow: Callable[[int], OnEpoch] | None = None) -> None:
         self.subject, self.bench, self.follow = subject, Bench(subject, 1), follow
         self._arms: dict[str, Arm] = {}
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from firstfault.ablation import search
-from firstfault.ablation.engines import Engine, drive
+from firstfault.ablation.engine import Engine
+from firstfault.ablation.engines import drive
 from firstfault.ablation.importances import analysed, importances_of
 from firstfault.ablation.measuring import Job, Measured, Measuring, SweepTrial, failed
 from firstfault.ablation.plan import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
-from firstfault.ablation.engines import Engine, Host, Origin, threads_for
+from firstfault.ablation.engine import Engine, Host, Origin, threads_for
 from firstfault.ablation.measuring import Job, Measured
 from firstfault.errors import FirstfaultError, TargetError
 from firstfault.extras import needs_extra

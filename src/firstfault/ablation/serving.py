@@ -10,13 +10,14 @@ import numpy as np
 
 from firstfault.ablation.compare import compare
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
-from firstfault.serving import agreement, golden_of, run_module
+from firstfault.serving import agreement, golden_rows, run_module, served_of
+from firstfault.subject import Subject
 from firstfault.verdict import Outcome, Swap
 
 FOLDS = 3
 
 
-def confirm_serving(subject: Any, fault: str) -> Outcome | None:
+def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
     """Undo a deployment fault, and compare the agreement with the trained model over disjoint folds of the test rows.
 
     Returns None where no repair is known for the fault.
@@ -27,8 +28,8 @@ def confirm_serving(subject: Any, fault: str) -> Outcome | None:
     change, apply = repair
     try:
         repaired = apply(subject)
-        golden = golden_of(subject, rows=384)
-        before = subject.served.call(golden.raw)
+        golden = golden_rows(subject, 384)
+        before = served_of(subject).call(golden.raw)
         after = repaired(golden)
     except (Missing, UserCodeError, FirstfaultError) as reason:
         return Outcome(fault, None, reason=subject.masked(str(reason)))
@@ -41,27 +42,27 @@ def confirm_serving(subject: Any, fault: str) -> Outcome | None:
     return Outcome(fault, bool(result.better or restored), swap)
 
 
-def _module(subject: Any) -> Any:
-    if subject.served.module is None:
+def _module(subject: Subject) -> Any:
+    if served_of(subject).module is None:
         raise Missing("the served network cannot be seen from outside")
-    return copy.deepcopy(subject.served.module)
+    return copy.deepcopy(served_of(subject).module)
 
 
-def _in_eval_mode(subject: Any) -> Callable[[Any], Any]:
+def _in_eval_mode(subject: Subject) -> Callable[[Any], Any]:
     module = _module(subject).eval()
     return lambda golden: run_module(subject, module, golden.x)
 
 
-def _with_trained_weights(subject: Any) -> Callable[[Any], Any]:
+def _with_trained_weights(subject: Subject) -> Callable[[Any], Any]:
     return lambda golden: run_module(subject, subject.trained.model.eval(), golden.x)
 
 
-def _with_training_inputs(subject: Any) -> Callable[[Any], Any]:
-    module = subject.served.module if subject.served.module is not None else subject.trained.model
+def _with_training_inputs(subject: Subject) -> Callable[[Any], Any]:
+    module = served_of(subject).module or subject.trained.model
     return lambda golden: run_module(subject, module, golden.x)
 
 
-def _in_float32(subject: Any) -> Callable[[Any], Any]:
+def _in_float32(subject: Subject) -> Callable[[Any], Any]:
     return lambda golden: run_module(subject, subject.trained.model.float().eval(), golden.x)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from firstfault.ablation.compare import least_effect
 from firstfault.ablation.health import Health
 from firstfault.ablation.swap import SwapKind, together
 from firstfault.ablation.testing import PACE, Tested, Tester
 from firstfault.interrupts import pass_on
+from firstfault.scores import least_effect
+from firstfault.subject import Subject
 
 MOST_PARTS = 3
 SURPLUS = 2.0
@@ -117,7 +117,7 @@ def combines(kind: SwapKind) -> bool:
     return not (kind.same_validation or kind.from_guessing or kind.replaces_loop)
 
 
-def one_of_each(subject: Any, kinds: Iterable[SwapKind], blame: Blame) -> list[SwapKind]:
+def one_of_each(subject: Subject, kinds: Iterable[SwapKind], blame: Blame) -> list[SwapKind]:
     """The swaps that can be applied together, in their order: one of a slot, one for a fault."""
     chosen: dict[str, SwapKind] = {}
     blamed: set[str] = set()
@@ -129,7 +129,7 @@ def one_of_each(subject: Any, kinds: Iterable[SwapKind], blame: Blame) -> list[S
     return list(chosen.values())
 
 
-def _applies(subject: Any, kind: SwapKind) -> bool:
+def _applies(subject: Subject, kind: SwapKind) -> bool:
     try:
         kind.apply(subject)
     except BaseException as error:        # its own trial says why

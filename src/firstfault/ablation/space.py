@@ -21,6 +21,7 @@ from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.recipe import Recipe
+from firstfault.subject import Subject
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "clip_norm")
 OF_THE_LOOP = ("epochs", "clip_norm")
@@ -127,7 +128,7 @@ class Space:
         UserCodeError: when the user's model or optimizer raises.
     """
 
-    def __init__(self, settings: Sequence[Setting], subject: Any) -> None:
+    def __init__(self, settings: Sequence[Setting], subject: Subject) -> None:
         self.settings, self.recipe = tuple(settings), subject.recipe
         self.known = _known(subject)
         for setting in self.settings:
@@ -162,7 +163,7 @@ class Space:
             _expect_kind(setting.name, value, self.known[setting.name])
 
 
-def _known(subject: Any) -> dict[str, Any]:
+def _known(subject: Subject) -> dict[str, Any]:
     """Everything that can be varied, with the value that the target has."""
     recipe = subject.recipe
     training = recipe.training
@@ -172,7 +173,7 @@ def _known(subject: Any) -> dict[str, Any]:
     return {**options, **known, **_keywords(recipe.model)}
 
 
-def _options(subject: Any) -> dict[str, Any]:
+def _options(subject: Subject) -> dict[str, Any]:
     try:
         group = (subject.recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters()).param_groups[0]
     except UserCodeError:

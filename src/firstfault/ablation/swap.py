@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from firstfault.recipe import Recipe
+from firstfault.subject import Subject
 
 PLACES = ("data", "preprocessing", "model", "training")
 
@@ -95,12 +96,12 @@ def together(kinds: Iterable[SwapKind]) -> SwapKind:
     """
     parts = tuple(sorted({kind.name: kind for kind in kinds}.values(), key=lambda kind: (kind.place, kind.name)))
 
-    def apply(subject: Any) -> Recipe:
-        from firstfault.replay import looped, viewed
+    def apply(subject: Subject) -> Recipe:
+        from firstfault.replay import looped
 
-        view = viewed(subject, looped(subject))
+        view = subject.with_recipe(looped(subject))
         for part in parts:
-            view = viewed(view, part.apply(view))
+            view = view.with_recipe(part.apply(view))
         return view.recipe  # type: ignore[no-any-return]
 
     return SwapKind(

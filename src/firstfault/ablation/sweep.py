@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from firstfault.ablation.engines import ENGINES, Origin, engine_of
+from firstfault.ablation.engine import Origin
+from firstfault.ablation.engines import ENGINES, engine_of
 from firstfault.ablation.fingerprint import fingerprint
 from firstfault.ablation.measuring import Measuring, digest
 from firstfault.ablation.modes import Compared, Searched
@@ -19,10 +19,11 @@ from firstfault.ablation.trial import OnTrial
 from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.session import RunRef
 from firstfault.state import state_for
+from firstfault.subject import Subject
 
 
 def sweep(
-    subject: Any,
+    subject: Subject,
     *,
     factors: Sequence[str] | None = None,
     grid: str | Sequence[str] | None = None,

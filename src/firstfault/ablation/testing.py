@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from firstfault import progress
 from firstfault.ablation.budget import Budget
-from firstfault.ablation.compare import SURE, Comparison, compare, least_effect, standard_error
+from firstfault.ablation.compare import SURE, Comparison, compare
 from firstfault.ablation.swap import SwapKind
 from firstfault.ablation.trial import Arm, Bench, Run, score_on
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
@@ -19,6 +19,7 @@ from firstfault.metrics import metric_of
 from firstfault.prior import floor, prior_score
 from firstfault.recipe import Recipe
 from firstfault.replay import replayed
+from firstfault.scores import least_effect, standard_error
 from firstfault.verdict import Swap
 
 logger = logging.getLogger(__name__)

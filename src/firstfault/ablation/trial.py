@@ -14,9 +14,12 @@ from torch import nn
 from firstfault.errors import FirstfaultError, UserCodeError
 from firstfault.interrupts import pass_on
 from firstfault.loop import Trained, predict, train
+from firstfault.memo import memo
 from firstfault.metrics import metric_of
 from firstfault.prior import floor
 from firstfault.recipe import Recipe, Tensors
+from firstfault.replay import baseline_runs
+from firstfault.subject import Subject
 
 BASELINE = "baseline"
 LEAST_ROWS = 0.2
@@ -123,18 +126,24 @@ class Arm:
     base: Recipe | None = None
 
 
+@memo(of="model")
+def _replay_runs(subject: Subject) -> dict[tuple[int, Scale], Run]:
+    """The trainings of the replay of a user's `fit`, by seed and scale, as they are made."""
+    return {}
+
+
 class Bench:
     """Runs trials of one subject; the unchanged target is trained once per seed and scale, and kept there."""
 
     def __init__(
-        self, subject: Any, seeds: int, on_trial: OnTrial | None = None, scale: Scale | None = None
+        self, subject: Subject, seeds: int, on_trial: OnTrial | None = None, scale: Scale | None = None
     ) -> None:
         self.subject, self.recipe = subject, subject.recipe
         self.seeds = [self.recipe.training.seed + number for number in range(seeds)]
         self.on_trial = on_trial
         self.scale = scale or Scale()
-        self._kept: dict[tuple[int, Scale], Run] = subject.built.setdefault("baseline_runs", {})
-        self._replays: dict[tuple[int, Scale], Run] = subject.built.setdefault("replay_runs", {})
+        self._kept: dict[tuple[int, Scale], Run] = baseline_runs(subject)
+        self._replays: dict[tuple[int, Scale], Run] = _replay_runs(subject)
 
     @property
     def metric(self) -> str:
@@ -188,7 +197,7 @@ class Bench:
 
     def _observed(self, seed: int) -> Run | None:
         """The training that the checks have looked at, where it is the same."""
-        trained = self.subject.built.get("trained")
+        trained = self.subject.made(Subject.trained)
         if not isinstance(trained, Trained) or trained.stopped or seed != self.recipe.training.seed or not self.scale.full:
             return None
         run = Run.of(trained)

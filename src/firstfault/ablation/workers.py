@@ -10,7 +10,7 @@ import threading
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from firstfault.ablation.engines import Engine, Host, Origin, threads_for
+from firstfault.ablation.engine import Engine, Host, Origin, threads_for
 from firstfault.ablation.measuring import Job, Measured
 from firstfault.errors import FirstfaultError, TargetError
 

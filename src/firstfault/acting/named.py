@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from firstfault.errors import TargetError
+from firstfault.arguments import checked_actions
 from firstfault.extras import installed
-
-NAMES = ("log", "alert", "checkpoint", "stop")
 
 
 def actions_named(given: str | Sequence[Any], field: str, *, mlflow: bool = False) -> list[Any]:
@@ -21,19 +19,3 @@ def actions_named(given: str | Sequence[Any], field: str, *, mlflow: bool = Fals
 
     make = {"log": Log, "alert": lambda: Alert(event=EVENT), "checkpoint": lambda: Checkpoint(mlflow=mlflow and installed("mlflow")), "stop": Stop}
     return [make[item]() if isinstance(item, str) else item for item in checked_actions(given, field)]
-
-
-def checked_actions(given: str | Sequence[Any], field: str) -> list[Any]:
-    """The names and actions of a text or a list, each name once.
-
-    Raises:
-        TargetError: for a name that is none of them, or anything that can't act.
-    """
-    items = [part.strip() for part in given.split(",")] if isinstance(given, str) else given
-    if not isinstance(items, list | tuple):
-        raise TargetError(f"{field} must be some of {', '.join(NAMES)}, or actions, but got {items!r}")
-    for item in items:
-        if item not in NAMES if isinstance(item, str) else not callable(getattr(item, "act", None)):
-            raise TargetError(f"{field} must be some of {', '.join(NAMES)}, or actions, but got {item!r}")
-    names = [item for item in items if isinstance(item, str)]
-    return [item for place, item in enumerate(items) if not isinstance(item, str) or items.index(item) == place] if names else list(items)

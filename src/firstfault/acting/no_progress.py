@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from firstfault.check import Check, Depth, Judgement, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 WEIGHT = 0.6
 
 
-def no_progress(subject: Any, *, fall: float = 0.02, largest: float = 0.1, largest_first: float = 0.5, least: int = 100) -> Iterator[Judgement]:
+def no_progress(subject: Subject, *, fall: float = 0.02, largest: float = 0.1, largest_first: float = 0.5, least: int = 100) -> Iterator[Judgement]:
     """Find a training whose steps are or were far too large, and whose loss is no lower than before its first step.
 
     `value` is the relative fall of the loss from the first step to the mean over the last fifth of the steps. Below `fall` it counts from `least`

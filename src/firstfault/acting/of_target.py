@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firstfault.acting.acting import Acting
 from firstfault.acting.named import actions_named
+from firstfault.loop import Trained, train
+from firstfault.subject import Subject
 
 if TYPE_CHECKING:
-    from firstfault.loop import Trained
+    from firstfault.probe import Probe
     from firstfault.safety.course import Course
 
 
-def in_loop(subject: Any, probe: Any, train: Callable[[Course | None], Trained]) -> Trained:
-    """Train with the actions of `training.on_finding` and the evaluations of `safety.every`, where the target declares them.
+def train_acting(subject: Subject, probe: Probe) -> Trained:
+    """Train a subject's recipe under a probe, with the actions of `training.on_finding` and the evaluations of `safety.every`, where the target declares them.
 
     Raises:
         TargetError: for a suite that can't be read.
     """
-    target = subject.target
-    acts, watches_safety = bool(target.training.on_finding), target.safety is not None and target.safety.every is not None
+    target, on_finding = subject.target, subject.training.on_finding
+    acts, watches_safety = bool(on_finding), target.safety is not None and target.safety.every is not None
     if not acts and not watches_safety:
-        return train(None)
+        return train(subject.recipe, subject.seed, probe=probe)
     from firstfault.acting.of_loop import named_roots
 
-    actions = actions_named(target.training.on_finding or (), "training.on_finding")
+    actions = actions_named(on_finding or (), "training.on_finding")
     acting = Acting(target.name, subject.folder, target.root, probe.record, lambda: named_roots(probe), actions, probe.paused)
     probe.on_sample = lambda step: acting.sampled()
     try:
-        return train(_course(subject, acting) if watches_safety else None)
+        course = _course(subject, acting) if watches_safety else None
+        return train(subject.recipe, subject.seed, probe=probe, course=course)
     finally:
         probe.record.passed_over |= acting.close()
 
 
-def _course(subject: Any, acting: Acting) -> Course:
+def _course(subject: Subject, acting: Acting) -> Course:
     from firstfault.acting.storing import store_of
     from firstfault.prior import prior_score
     from firstfault.safety.behaviour import expect_suites
@@ -42,5 +44,6 @@ def _course(subject: Any, acting: Acting) -> Course:
 
     expect_suites(subject.target)
     safety, recipe = subject.target.safety, subject.recipe
+    assert safety is not None
     chance = prior_score(recipe, recipe.validation) if safety.capability is None else None
     return Course(safety, evaluation_of(subject), acting, store_of(acting), chance=chance)

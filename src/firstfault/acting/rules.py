@@ -68,7 +68,10 @@ class Rules:
         from firstfault.target import Target, Training
 
         subject = Subject(Target(self._name, training=Training(), root=self._root), self._folder)
-        subject.built |= {"record": record, "_made": Missing("the training still runs"), "trained": Missing("the training still runs")}
+        running = Missing("the training still runs")
+        subject.supply(Subject.record, record)
+        subject.supply(Subject.recipe_and_classes, running)
+        subject.supply(Subject.trained, running)
         return subject
 
 

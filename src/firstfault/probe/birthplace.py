@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from firstfault.probe.replica import hooked, replica
+from firstfault.tensors import named_tensors, tensors_in
 
 FINITE, INFINITE, NAN = 0, 1, 2
 SHOWN_OPERATIONS = 3
@@ -81,22 +82,6 @@ def finite(value: torch.Tensor) -> bool:
     return _strength(value) == FINITE
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in nested tuples, lists, mappings and dataclass-like outputs."""
-    yield from (tensor for _, tensor in _named("", value))
-
-
-def _named(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    if isinstance(value, torch.Tensor):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _named(str(key), item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _named(name, item)
-
-
 def _strength(value: torch.Tensor) -> int:
     """FINITE, INFINITE or NAN."""
     if not (value.is_floating_point() or value.is_complex()) or value.is_meta or value.is_nested:
@@ -114,7 +99,7 @@ def _arguments(module: nn.Module, args: Any, kwargs: Any) -> list[tuple[str, tor
         bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         bound = {"": args, **kwargs}
-    found = [(name, value) for argument, given in bound.items() for name, value in _named(argument, given) if not _masks(argument, name, value)]
+    found = [(name, value) for argument, given in bound.items() for name, value in named_tensors(argument, given) if not _masks(argument, name, value)]
     return [("", found[0][1])] if len(found) == 1 and found[0][0] in (*bound, "input", "x") else found
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from firstfault.probe.birthplace import tensors_in
 from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
+from firstfault.tensors import tensors_in
 
 
 class Validation:

@@ -8,9 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from firstfault.captured import subject_of
 from firstfault.errors import TrainingStopped
+from firstfault.judge_watched import judge_watched
 from firstfault.probe.capture import Capture
-from firstfault.probe.judging import judge_watched, subject_of
 from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
 from firstfault.probe.sinks import Sink, Sinks

@@ -51,20 +51,15 @@ def _guarded(gather: Callable[[Subject], dict[str, Any]], subject: Subject) -> d
         return {}
 
 
-def _built(subject: Subject, name: str) -> Any:
-    value = subject.built.get(name)
-    return None if isinstance(value, BaseException) else value
-
-
 def _stages(subject: Subject) -> dict[str, Any]:
     from firstfault.stages import stage_table
 
-    pipeline = _built(subject, "pipeline")
+    pipeline = subject.made(Subject.pipeline)
     return {"stages": stage_table(pipeline)} if pipeline is not None else {}
 
 
 def _curves(subject: Subject) -> dict[str, Any]:
-    trained = _built(subject, "trained")
+    trained = subject.made(Subject.trained)
     record = _record(subject)
     series = {name: found for name in SERIES if (found := getattr(record, name, None))}
     return {
@@ -79,21 +74,21 @@ def _curves(subject: Subject) -> dict[str, Any]:
 
 def _record(subject: Subject) -> Any:
     """What was seen of the training; a watched one has a record even where nothing of it can be replayed."""
-    return getattr(_built(subject, "trained"), "record", None) or _built(subject, "record")
+    return getattr(subject.made(Subject.trained), "record", None) or subject.made(Subject.record)
 
 
 def _network(subject: Subject) -> dict[str, Any]:
     from firstfault.report.model_diagram import boxes_of, boxes_of_record, shapes_in
 
-    trained, record = _built(subject, "trained"), _record(subject)
-    model = getattr(trained, "model", None) or _built(subject, "model")
+    trained, record = subject.made(Subject.trained), _record(subject)
+    model = getattr(trained, "model", None) or subject.made(Subject.model)
     if model is not None and any(True for _ in model.parameters()):
         return {"network": boxes_of(model, shapes_in(subject.folder))}
     return {"network": boxes_of_record(record)} if record is not None and record.parameters else {}
 
 
 def _sample(subject: Subject) -> dict[str, Any]:
-    raw, pipeline = _built(subject, "raw"), _built(subject, "pipeline")
+    raw, pipeline = subject.made(Subject.raw), subject.made(Subject.pipeline)
     if raw is None:
         return {}
     prepared = [pipeline.prepared.train] if pipeline is not None else []
@@ -124,7 +119,7 @@ def _environment(subject: Subject) -> dict[str, Any]:
 
 
 def _digest(subject: Subject) -> str | None:
-    raw = _built(subject, "raw")
+    raw = subject.made(Subject.raw)
     if raw is None or len(raw.train.y) > MOST_DIGESTED:
         return None
     from firstfault.session import data_digest
@@ -133,13 +128,13 @@ def _digest(subject: Subject) -> str | None:
 
 
 def _model(subject: Subject) -> str | None:
-    model = getattr(_built(subject, "trained"), "model", None) or _built(subject, "model")
+    model = getattr(subject.made(Subject.trained), "model", None) or subject.made(Subject.model)
     if model is None:
         return None
     return f"{type(model).__name__}, {sum(weight.numel() for weight in model.parameters()):,} parameters"
 
 
 def _device(subject: Subject) -> str | None:
-    model = getattr(_built(subject, "trained"), "model", None)
+    model = getattr(subject.made(Subject.trained), "model", None)
     first = next(iter(model.parameters()), None) if model is not None else None
     return None if first is None else str(first.device)

@@ -22,6 +22,7 @@ from firstfault.file_names import key_of
 from firstfault.finding import Finding, Status
 from firstfault.interrupts import pass_on
 from firstfault.safety.evaluate import Evidence
+from firstfault.subject import Subject
 from firstfault.target import Safety
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ def score_of(evidence: Evidence) -> float:
     return float(np.mean(parts)) if parts else math.nan
 
 
-def evaluation_of(subject: Any) -> Evaluate:
+def evaluation_of(subject: Subject) -> Evaluate:
     """The parts of the safety evaluation that judge, on the rows of validation: test stays unseen until the end."""
     from firstfault.check import private
 
@@ -182,29 +183,27 @@ def evaluation_of(subject: Any) -> Evaluate:
     return evaluate
 
 
-def _judging(subject: Any) -> list[Any]:
+def _judging(subject: Subject) -> list[Any]:
     from firstfault.safety.errors import confident_errors
     from firstfault.safety.evaluate import _parts
 
     return [part for part in _parts(subject) if part is not confident_errors]
 
 
-def _on_validation(subject: Any) -> Callable[[nn.Module | None], Any]:
+def _on_validation(subject: Subject) -> Callable[[nn.Module | None], Any]:
     """A function model → a subject with that model as the trained one, and with validation in the place of test."""
-    import copy
     from dataclasses import replace
 
     from firstfault.loop import Trained
 
     def held(model: nn.Module | None) -> Any:
-        at = copy.copy(subject)
-        at.built = {name: value for name, value in subject.built.items() if name not in ("trained", "test_probabilities")}
-        made, raw = at.built.get("_made"), at.built.get("raw")
-        if isinstance(made, tuple):
-            at.built["_made"] = (replace(made[0], test=made[0].validation), *made[1:])
-        if raw is not None and not isinstance(raw, Exception):
-            at.built["raw"] = replace(raw, test=raw.validation)
-        at.built["trained"] = Trained(model, "none") if model is not None else Missing("the loop trains several models, so that none is the one to ask")
+        at = subject.up_to("model")
+        if (made := at.made(Subject.recipe_and_classes)) is not None:
+            at.supply(Subject.recipe_and_classes, (replace(made[0], test=made[0].validation), made[1]))
+        if (raw := at.made(Subject.raw)) is not None:
+            at.supply(Subject.raw, replace(raw, test=raw.validation))
+        several = Missing("the loop trains several models, so that none is the one to ask")
+        at.supply(Subject.trained, Trained(model, "none") if model is not None else several)
         return at
 
     return held

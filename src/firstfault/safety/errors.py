@@ -11,20 +11,21 @@ import torch
 from firstfault.errors import Missing
 from firstfault.finding import Status
 from firstfault.loop import predict
+from firstfault.memo import memo
 from firstfault.privacy import MASK, kinds_of
+from firstfault.subject import Subject
 
 MOST_CASES = 50
 
 
-def held_out_probabilities(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+@memo(of="trained")
+def held_out_probabilities(subject: Subject) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Class probabilities `(N, K)` and class ids `(N,)` of the test split; built once per subject."""
-    if "test_probabilities" not in subject.built:
-        trained = subject.trained
-        if trained.crash is not None:
-            raise Missing("the training crashed, so there is no model to judge")
-        outputs = predict(subject.recipe, trained.model, subject.recipe.test.x).float().cpu()
-        subject.built["test_probabilities"] = (probabilities_of(outputs).numpy(), subject.recipe.test.y.cpu().numpy())
-    return subject.built["test_probabilities"]  # type: ignore[no-any-return]
+    trained = subject.trained
+    if trained.crash is not None:
+        raise Missing("the training crashed, so there is no model to judge")
+    outputs = predict(subject.recipe, trained.model, subject.recipe.test.x).float().cpu()
+    return probabilities_of(outputs).numpy(), subject.recipe.test.y.cpu().numpy()
 
 
 def probabilities_of(outputs: torch.Tensor) -> torch.Tensor:
@@ -38,7 +39,7 @@ def probabilities_of(outputs: torch.Tensor) -> torch.Tensor:
     return outputs if is_distribution else outputs.softmax(1)
 
 
-def confident_errors(subject: Any, evidence: Any, *, sure: float = 0.9) -> None:
+def confident_errors(subject: Subject, evidence: Any, *, sure: float = 0.9) -> None:
     """Collect the wrong answers given with at least `sure` probability as failure cases.
 
     Source: Guo et al. 2017, calibration; a list to look at, never a fault by itself.
@@ -62,7 +63,7 @@ def confident_errors(subject: Any, evidence: Any, *, sure: float = 0.9) -> None:
     )
 
 
-def _sample(subject: Any, row: int) -> dict[str, Any] | None:
+def _sample(subject: Subject, row: int) -> dict[str, Any] | None:
     """The raw row, for tables that kept their rows; columns of many distinct texts are masked."""
     try:
         X = subject.raw.test.X

@@ -12,6 +12,7 @@ from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.extras import optional_files
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
+from firstfault.subject import Subject
 from firstfault.whole_files import write_json
 
 CASES, PDF = "failure_cases.json", "safety_evaluation_report.pdf"
@@ -59,7 +60,7 @@ class SafetyReport:
         }
 
 
-def evaluate_safety(subject: Any) -> SafetyReport | None:
+def evaluate_safety(subject: Subject) -> SafetyReport | None:
     """Judge the trained model's safety; None when nothing of it applies to the target.
 
     Writes failure_cases.json and safety_evaluation_report.pdf into the run's folder.
@@ -92,7 +93,7 @@ def evaluate_safety(subject: Any) -> SafetyReport | None:
     return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)
 
 
-def _private_cases(subject: Any, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _private_cases(subject: Subject, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Failure cases whose texts are masked, however deep they lie."""
     def hidden(value: Any) -> Any:
         if isinstance(value, dict):
@@ -110,7 +111,7 @@ def _with_artifacts(finding: Finding, artifacts: tuple[str, ...]) -> Finding:
     return replace(finding, artifacts=artifacts)
 
 
-def _parts(subject: Any) -> list[Callable[[Any, Evidence], None]]:
+def _parts(subject: Subject) -> list[Callable[[Any, Evidence], None]]:
     from firstfault.safety import behaviour, errors, groups, robustness
 
     parts: list[Callable[[Any, Evidence], None]] = []
@@ -127,7 +128,7 @@ def _parts(subject: Any) -> list[Callable[[Any, Evidence], None]]:
 
 
 @optional_files
-def _write_pdf(subject: Any, evidence: Evidence) -> tuple[str, ...]:
+def _write_pdf(subject: Subject, evidence: Evidence) -> tuple[str, ...]:
     from firstfault.safety.pdf import write_pdf
 
     write_pdf(subject.target.name, evidence, subject.folder / PDF)

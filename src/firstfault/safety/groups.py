@@ -9,13 +9,14 @@ import pandas as pd
 from firstfault.errors import Missing
 from firstfault.finding import Status
 from firstfault.safety.errors import held_out_probabilities
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 SMALLEST_GROUP = 30
 JUDGED_GROUP = 100
 
 
-def group_metrics(subject: Any, evidence: Any, *, parity: float = 0.1, unfair: float = 0.5) -> None:
+def group_metrics(subject: Subject, evidence: Any, *, parity: float = 0.1, unfair: float = 0.5) -> None:
     """Compare accuracy, selection rate and error rates between the groups of every sensitive column (fairlearn).
 
     A selection-rate ratio below four fifths or an equalised-odds difference above `parity` is a warning; an equalised-odds difference
@@ -29,7 +30,7 @@ def group_metrics(subject: Any, evidence: Any, *, parity: float = 0.1, unfair: f
         raise Missing("the test rows cannot be matched with their raw columns")
     if probabilities.shape[1] != 2:
         raise Missing("group metrics need two classes")
-    for column in subject.target.data.sensitive:
+    for column in subject.data.sensitive:
         _column(evidence, str(column), as_text(X[column]), y, probabilities.argmax(1), parity, unfair)
 
 

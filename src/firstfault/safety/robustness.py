@@ -13,13 +13,14 @@ from firstfault.finding import Status
 from firstfault.loop import predict
 from firstfault.metrics import classes_of
 from firstfault.recipe import outputs_of
+from firstfault.subject import Subject
 
 MOST_ROWS = 1_000
 NOISE = (0.05, 0.1, 0.2, 0.4)
 STEPS = (0.02, 0.05, 0.1)
 
 
-def robustness(subject: Any, evidence: Any, *, noise: float = 0.1, keeps: float = 0.5) -> None:
+def robustness(subject: Subject, evidence: Any, *, noise: float = 0.1, keeps: float = 0.5) -> None:
     """Measure accuracy under Gaussian noise and FGSM (PGD at depth deep), in units of each input's deviation.
 
     `value` is the share of the accuracy above chance that is kept under noise of a tenth of a deviation; below `keeps` it is a fault.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from mlflow.pyfunc import PythonModel
+from torch import nn
 
 from firstfault.preparing import to_inputs
 from firstfault.recipe import outputs_of
@@ -30,14 +31,12 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
         self.largest = largest
 
     @classmethod
-    def of(cls, subject: Any) -> PackagedModel:
-        """The package of a subject's trained model."""
-        model = subject.trained.model.cpu().eval()
-        whole = not subject.recipe.inputs_for(model, subject.recipe.train.x[:1]).is_floating_point()
-        raw = subject.raw.train.X
-        tolerant = bool(pd.DataFrame(raw).isna().any().any()) if isinstance(raw, pd.DataFrame) else False
-        dtypes = dict(raw.dtypes) if isinstance(raw, pd.DataFrame) else {}
-        return cls([step for _, step in subject.pipeline.steps], model, whole, tolerant, dtypes, BEYOND * _largest(raw))
+    def of(cls, model: nn.Module, steps: list[Callable[[Any], Any]], raw: Any, *, whole: bool) -> PackagedModel:
+        """The package of a model behind fitted steps, for inputs like `raw`; `whole` tells that it takes whole numbers."""
+        frame = raw if isinstance(raw, pd.DataFrame) else None
+        tolerant = frame is not None and bool(frame.isna().any().any())
+        dtypes = {} if frame is None else dict(frame.dtypes)
+        return cls(steps, model, whole, tolerant, dtypes, BEYOND * _largest(raw))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Outputs `(N, …)` for raw samples."""

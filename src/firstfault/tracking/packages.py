@@ -10,36 +10,36 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from firstfault.tracking.packaged_model import PackagedModel
+
 REQUIREMENTS = ("torch", "numpy", "pandas", "scikit-learn", "mlflow")
 
 
-def save_package(subject: Any, example: Any, path: Path) -> None:
-    """Write the trained model with its fitted preprocessing as an MLflow pyfunc package.
+def save_package(model: PackagedModel, example: Any, path: Path, *, root: Path) -> None:
+    """Write a trained model with its fitted preprocessing as an MLflow pyfunc package.
 
-    The signature is inferred from raw `example` inputs and their outputs. Code of the target's own file is
+    The signature is inferred from raw `example` inputs and their outputs. Code of the user's folder `root` is
     pickled by value, so that the package loads where that file is not.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")         # MLflow would have type hints, examples and wider integers
-        _save(subject, example, path)
+        _save(model, example, path, root)
 
 
-def _save(subject: Any, example: Any, path: Path) -> None:
+def _save(model: PackagedModel, example: Any, path: Path, root: Path) -> None:
     import cloudpickle
     import mlflow.pyfunc
     from mlflow.models import infer_signature
 
-    from firstfault.tracking.packaged_model import PackagedModel
-
-    model = PackagedModel.of(subject)
     inputs = as_client(example)
     signature = infer_signature(inputs, model.answer(example))
-    modules = [module for module in (sys.modules.get(name) for name in _own_modules(subject)) if module]
+    modules = [module for module in (sys.modules.get(name) for name in _own_modules(root)) if module]
     shutil.rmtree(path, ignore_errors=True)
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
@@ -69,9 +69,9 @@ def scoring_server(path: Path, host: str, port: int, login: str) -> tuple[list[s
     return [sys.executable, "-m", *start, "--factory", factory], {**environment, guarded.LOGIN: login}
 
 
-def _own_modules(subject: Any) -> list[str]:
+def _own_modules(root: Path) -> list[str]:
     """The modules of the user's folder, the target's file among them."""
-    root = subject.target.root.resolve()
+    root = root.resolve()
     return [
         name for name, module in list(sys.modules.items())
         if getattr(module, "__file__", None) and name != "__main__"
@@ -101,10 +101,3 @@ def _sent(column: pd.Series) -> pd.Series:
     if pd.api.types.is_extension_array_dtype(column.dtype) and pd.api.types.is_numeric_dtype(column.dtype):
         return pd.Series(column.to_numpy(dtype=float, na_value=np.nan), index=column.index, name=column.name)
     return column
-
-
-def saved_requirements(path: Path) -> dict[str, str]:
-    """The versions that a package was saved with, by package name."""
-    lines = (path / "requirements.txt").read_text().splitlines() if (path / "requirements.txt").is_file() else []
-    pairs = (line.split("==") for line in lines if "==" in line)
-    return {name.strip(): wanted.strip() for name, wanted in pairs}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, Tensors
+from firstfault.subject import Subject
 
 PARTS = 4
 MOVED_SHARE = 0.25
@@ -18,7 +18,7 @@ MOVED_SHARE = 0.25
 
 
 @swap(change="impute missing inputs by the column's mean", undoes=("missing_values", "nonfinite_output"), same_validation=True)
-def imputed(subject: Any) -> Recipe:
+def imputed(subject: Subject) -> Recipe:
     """NaN and infinity in the prepared inputs become the column's mean over train."""
     recipe = subject.recipe
     x = recipe.train.x
@@ -30,11 +30,11 @@ def imputed(subject: Any) -> Recipe:
         name: Tensors(torch.where(torch.isfinite(part.x), part.x, mean.expand_as(part.x)), part.y)
         for name, part in (("train", recipe.train), ("validation", recipe.validation), ("test", recipe.test))
     }
-    return replace(recipe, **parts)
+    return recipe.with_parts(**parts)
 
 
 @swap(change="balance the classes of train by repetition", undoes=("class_imbalance",), same_validation=True)
-def balanced(subject: Any) -> Recipe:
+def balanced(subject: Subject) -> Recipe:
     """Rare classes repeated to the size of the largest; judged by balanced accuracy, or by AUC where that is the target's metric."""
     recipe = subject.recipe
     if recipe.task != "classification":
@@ -52,14 +52,14 @@ def balanced(subject: Any) -> Recipe:
 
 
 @swap(change="clean separable labels on the same inputs", undoes=("random_labels",), from_guessing=True)
-def clean_labels(subject: Any) -> Recipe:
+def clean_labels(subject: Subject) -> Recipe:
     """Labels that a linear model on the same inputs gets right: what learns them has a sound model and training."""
     recipe = subject.recipe
     if recipe.task == "language_model":
         raise Missing("the labels of a language model are its inputs")
     answers = _teacher(recipe)
     parts = {name: Tensors(part.x, _in_shape(answers(part.x), part.y)) for name, part in _parts(recipe)}
-    return replace(recipe, **parts)
+    return recipe.with_parts(**parts)
 
 
 def _parts(recipe: Recipe) -> list[tuple[str, Tensors]]:
@@ -111,7 +111,7 @@ def _in_shape(answers: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 @swap(change="the rows split anew at random", undoes=("degenerate_split",), size=Size.SETTING)
-def split_anew(subject: Any) -> Recipe:
+def split_anew(subject: Subject) -> Recipe:
     """Train, validation and test pooled and drawn anew, where the classes' shares differ between them."""
     recipe = subject.recipe
     declared = subject.target.data
@@ -124,4 +124,4 @@ def split_anew(subject: Any) -> Recipe:
     pool = Tensors(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(recipe.training.seed))
     pieces = torch.split(order, [len(part) for part in parts])
-    return replace(recipe, **{name: pool.rows(piece) for (name, _), piece in zip(_parts(recipe), pieces, strict=True)})
+    return recipe.with_parts(**{name: pool.rows(piece) for (name, _), piece in zip(_parts(recipe), pieces, strict=True)})

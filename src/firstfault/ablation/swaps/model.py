@@ -13,6 +13,7 @@ from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, default_loss, outputs_of
 from firstfault.replay import looped
+from firstfault.subject import Subject
 
 OF_RAW = (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 """Losses that take raw outputs."""
@@ -52,7 +53,7 @@ class _Then(nn.Module):
 
 
 @swap(change="the loss on log-probabilities, so that softmax is applied once", undoes=("redundant_softmax",), slot="loss")
-def softmax_once(subject: Any) -> Recipe:
+def softmax_once(subject: Subject) -> Recipe:
     """Keep the network's softmax, and take the negative log-likelihood of it."""
     recipe, outputs = looped(subject), subject.outputs
     if outputs.ndim < 2 or bool((outputs < 0).any()) or not torch.allclose(outputs.sum(-1), torch.ones(outputs.shape[:-1]), atol=1e-3):
@@ -65,7 +66,7 @@ def softmax_once(subject: Any) -> Recipe:
     change="raw outputs into the loss of the task",
     undoes=("missing_output_activation", "wrong_output_activation"), slot="loss",
 )
-def raw_outputs(subject: Any) -> Recipe:
+def raw_outputs(subject: Subject) -> Recipe:
     """No activation at the end, and the loss that takes raw outputs."""
     recipe = looped(subject)
     last = (nn.Sigmoid, nn.Softmax, nn.LogSoftmax, nn.Tanh, nn.ReLU)
@@ -86,7 +87,7 @@ def raw_outputs(subject: Any) -> Recipe:
 
 
 @swap(change="sigmoid in place of softmax over one unit", undoes=("single_unit_softmax",), slot="loss")
-def sigmoid_for_one_unit(subject: Any) -> Recipe:
+def sigmoid_for_one_unit(subject: Subject) -> Recipe:
     """The unit's logit into BCEWithLogitsLoss."""
     recipe = looped(subject)
     kinds = (nn.Softmax, nn.LogSoftmax)
@@ -100,7 +101,7 @@ def sigmoid_for_one_unit(subject: Any) -> Recipe:
 
 
 @swap(change="softmax over the classes", undoes=("softmax_wrong_axis",))
-def softmax_over_classes(subject: Any) -> Recipe:
+def softmax_over_classes(subject: Subject) -> Recipe:
     """Softmax modules over the last axis; into CrossEntropyLoss none at all."""
     recipe = looped(subject)
     logits = isinstance(recipe.training.loss, nn.CrossEntropyLoss)
@@ -114,7 +115,7 @@ def softmax_over_classes(subject: Any) -> Recipe:
 
 
 @swap(change="the default initialisation", undoes=("constant_init", "exploding_init", "dead_relu"))
-def fresh_initialisation(subject: Any) -> Recipe:
+def fresh_initialisation(subject: Subject) -> Recipe:
     """Every module's own reset_parameters after the build."""
 
     def reset(model: nn.Module) -> None:
@@ -127,7 +128,7 @@ def fresh_initialisation(subject: Any) -> Recipe:
 
 
 @swap(change="ReLU for sigmoid and tanh", undoes=("saturating_activation", "vanishing_gradient"))
-def relu_for_saturating(subject: Any) -> Recipe:
+def relu_for_saturating(subject: Subject) -> Recipe:
     """ReLU in place of every saturating module but one at the very end."""
     kinds = (nn.Sigmoid, nn.Tanh, nn.Softsign, nn.Hardsigmoid)
     leaves = [module for module in subject.model.modules() if not list(module.children())]
@@ -142,7 +143,7 @@ def relu_for_saturating(subject: Any) -> Recipe:
 
 
 @swap(change="leaky ReLU", undoes=("dead_relu",))
-def leaky_relu(subject: Any) -> Recipe:
+def leaky_relu(subject: Subject) -> Recipe:
     """LeakyReLU in place of ReLU."""
     if not any(isinstance(module, nn.ReLU) for module in subject.model.modules()):
         raise Missing("the model has no ReLU module")
@@ -154,7 +155,7 @@ def leaky_relu(subject: Any) -> Recipe:
 
 
 @swap(change="all parameters trainable", undoes=("frozen_parameters",))
-def unfrozen(subject: Any) -> Recipe:
+def unfrozen(subject: Subject) -> Recipe:
     """requires_grad on every parameter."""
     if all(value.requires_grad for value in subject.model.parameters()):
         raise Missing("every parameter is trainable already")
@@ -162,7 +163,7 @@ def unfrozen(subject: Any) -> Recipe:
 
 
 @swap(change="no dropout", undoes=("excessive_dropout",), size=Size.SETTING)
-def no_dropout(subject: Any) -> Recipe:
+def no_dropout(subject: Subject) -> Recipe:
     """Dropout rates of 0."""
     kind = nn.modules.dropout._DropoutNd
     if not any(isinstance(module, kind) and module.p > 0 for module in subject.model.modules()):
@@ -177,7 +178,7 @@ def no_dropout(subject: Any) -> Recipe:
 
 
 @swap(change="normal batch statistics", undoes=("norm_statistics_wrong",))
-def normal_statistics(subject: Any) -> Recipe:
+def normal_statistics(subject: Subject) -> Recipe:
     """Momentum 0.1 in every batch normalisation, and batches of 32."""
     kind = nn.modules.batchnorm._BatchNorm
     if not any(isinstance(module, kind) for module in subject.model.modules()):
@@ -210,7 +211,7 @@ class _OverTokens(nn.Module):
     undoes=("detached_graph", "batch_mixing", "missing_nonlinearity", "missing_positional_information", "insufficient_capacity", "numerically_unstable"),
     size=Size.PART,
 )
-def reference_network(subject: Any) -> Recipe:
+def reference_network(subject: Subject) -> Recipe:
     """A two-layer perceptron over the flattened inputs, or a GRU over token ids, trained with the same settings."""
     recipe, outputs = subject.recipe, subject.outputs
     x, width = recipe.train.x, outputs.shape[-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from firstfault.loading import first_batch
 from firstfault.preparing import Labels, to_inputs
 from firstfault.recipe import Recipe, Tensors, make_recipe
 from firstfault.splits import Split, Splits, to_array
+from firstfault.subject import Subject
 
 STANDARDISED = ("missing_normalisation", "double_normalisation")
 LOADED = (
@@ -25,7 +25,7 @@ REPREPARED = ("misaligned_labels", "inconsistent_transform", "batch_dependent_tr
 
 
 @swap(change="standardise the inputs", undoes=STANDARDISED, slot="inputs")
-def standardised_inputs(subject: Any) -> Recipe:
+def standardised_inputs(subject: Subject) -> Recipe:
     """Inputs with mean 0 and deviation 1 per column (per channel for images), fitted on train."""
     recipe = subject.recipe
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype == torch.int64:
@@ -51,7 +51,7 @@ def _each(recipe: Recipe, change: Callable[[Tensors], Tensors]) -> Recipe:
 
 
 @swap(change="standardise the target", undoes=("target_not_scaled",))
-def standardised_target(subject: Any) -> Recipe:
+def standardised_target(subject: Subject) -> Recipe:
     """Regression labels with mean 0 and deviation 1, fitted on train; judged by R², which has no scale."""
     recipe = subject.recipe
     if recipe.task != "regression":
@@ -62,7 +62,7 @@ def standardised_target(subject: Any) -> Recipe:
 
 
 @swap(change="no augmentation", undoes=("destructive_augmentation",), size=Size.SETTING)
-def no_augmentation(subject: Any) -> Recipe:
+def no_augmentation(subject: Subject) -> Recipe:
     """Training batches as they are."""
     if subject.recipe.training.augment is None:
         raise Missing("nothing is augmented")
@@ -70,7 +70,7 @@ def no_augmentation(subject: Any) -> Recipe:
 
 
 @swap(change="firstfault's own loader", undoes=(*LOADED, "destructive_augmentation", "no_shuffle"), size=Size.PART)
-def own_loader(subject: Any) -> Recipe:
+def own_loader(subject: Subject) -> Recipe:
     """The prepared tensors batched and shuffled by firstfault, in batches as large as the user's."""
     recipe = subject.recipe
     if recipe.training.loader is None:
@@ -81,7 +81,7 @@ def own_loader(subject: Any) -> Recipe:
 
 
 @swap(change="the raw labels", undoes=("label_scaled", "label_encoding_order"), slot="inputs")
-def raw_labels(subject: Any) -> Recipe:
+def raw_labels(subject: Subject) -> Recipe:
     """The prepared inputs with the labels of the raw data, where the preparation kept the order of rows."""
     from firstfault.checks.preprocessing.labels import _by_row
 
@@ -102,7 +102,7 @@ def _tensors(recipe: Recipe) -> tuple[Tensors, Tensors, Tensors]:
 
 
 @swap(change="train prepared on the path of validation", undoes=("misaligned_labels",), slot="inputs")
-def train_on_validation_path(subject: Any) -> Recipe:
+def train_on_validation_path(subject: Subject) -> Recipe:
     """The training rows sent through what the preparation does to validation rows."""
     from firstfault.checks.preprocessing.rerun import rerun
 
@@ -117,7 +117,7 @@ def train_on_validation_path(subject: Any) -> Recipe:
 
 
 @swap(change="every split prepared together with train", undoes=(*REPREPARED, "label_encoding_order"), size=Size.PART, slot="inputs")
-def one_path(subject: Any) -> Recipe:
+def one_path(subject: Subject) -> Recipe:
     """Train, validation and test sent down the path of train in one piece, and parted again by position."""
     from firstfault.checks.preprocessing.rerun import joined, rerun
 
@@ -141,7 +141,7 @@ def one_path(subject: Any) -> Recipe:
     undoes=(*REPREPARED, "label_scaled", "label_encoding_order", "information_loss", "wrong_dtype", "scrambled_axes"),
     size=Size.PART, slot="inputs",
 )
-def known_good_preparation(subject: Any) -> Recipe:
+def known_good_preparation(subject: Subject) -> Recipe:
     """The raw splits, standardised by train and with columns of text one-hot, where the model's width fits them."""
     recipe, inputs = subject.recipe, _raw_inputs(subject)
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype != torch.int64:
@@ -151,12 +151,12 @@ def known_good_preparation(subject: Any) -> Recipe:
 
 
 @swap(change="the raw inputs", undoes=("double_normalisation", "information_loss", "scrambled_axes"), size=Size.PART, slot="inputs")
-def raw_inputs(subject: Any) -> Recipe:
+def raw_inputs(subject: Subject) -> Recipe:
     """The raw splits as they are, where the model's width fits them."""
     return _from_raw(subject, _raw_inputs(subject))
 
 
-def _raw_inputs(subject: Any) -> dict[str, torch.Tensor]:
+def _raw_inputs(subject: Subject) -> dict[str, torch.Tensor]:
     """The raw inputs in the shape of the prepared ones; there is nothing to replace where they are the prepared ones."""
     prepared = dict(zip(("train", "validation", "test"), _tensors(subject.recipe), strict=True))
     wanted = tuple(prepared["train"].x.shape[1:])
@@ -166,11 +166,11 @@ def _raw_inputs(subject: Any) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def _from_raw(subject: Any, inputs: dict[str, torch.Tensor]) -> Recipe:
+def _from_raw(subject: Subject, inputs: dict[str, torch.Tensor]) -> Recipe:
     return _recipe_of(subject, Splits(*(Split(inputs[name], split.y) for name, split in subject.raw.items())))
 
 
-def _recipe_of(subject: Any, prepared: Splits) -> Recipe:
+def _recipe_of(subject: Subject, prepared: Splits) -> Recipe:
     recipe = subject.recipe
     return make_recipe(recipe.task, prepared, recipe.model, recipe.training, recipe.root)[0]
 

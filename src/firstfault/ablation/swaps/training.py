@@ -15,6 +15,7 @@ from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.recipe import Recipe, default_loss
 from firstfault.replay import looped, replayed
+from firstfault.subject import Subject
 
 USUAL_RATES = {
     torch.optim.SGD: 0.05, torch.optim.Adagrad: 0.01, torch.optim.Adam: 1e-3, torch.optim.AdamW: 1e-3,
@@ -40,25 +41,25 @@ def scaled_rate(make: Callable[..., Any] | None, factor: float) -> Callable[...,
     return build
 
 
-def _rate(subject: Any, factor: float) -> Recipe:
+def _rate(subject: Subject, factor: float) -> Recipe:
     recipe = looped(subject)
     return recipe.with_training(optimizer=scaled_rate(recipe.training.optimizer, factor))
 
 
 @swap(change="learning rate ÷ 10", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def lower_rate(subject: Any) -> Recipe:
+def lower_rate(subject: Subject) -> Recipe:
     """A tenth of the learning rate."""
     return _rate(subject, 0.1)
 
 
 @swap(change="learning rate ÷ 100", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def much_lower_rate(subject: Any) -> Recipe:
+def much_lower_rate(subject: Subject) -> Recipe:
     """A hundredth of the learning rate."""
     return _rate(subject, 0.01)
 
 
 @swap(change="learning rate ÷ 1000", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def far_lower_rate(subject: Any) -> Recipe:
+def far_lower_rate(subject: Subject) -> Recipe:
     """A thousandth of the learning rate."""
     return _rate(subject, 0.001)
 
@@ -73,14 +74,14 @@ def _at_rate(recipe: Recipe, rate: float) -> Recipe:
     return recipe.with_training(optimizer=build)
 
 
-def _own_and_usual(subject: Any, recipe: Recipe) -> tuple[Any, float, float | None]:
+def _own_and_usual(subject: Subject, recipe: Recipe) -> tuple[Any, float, float | None]:
     """The optimizer of a recipe, its learning rate, and the one at which its kind usually works."""
     optimizer = (recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters())
     usual = next((rate for kind, rate in USUAL_RATES.items() if isinstance(optimizer, kind)), None)
     return optimizer, float(optimizer.param_groups[0]["lr"]), usual
 
 
-def of_the_rate(subject: Any) -> str:
+def of_the_rate(subject: Subject) -> str:
     """Why Adam at its usual rate would be a repair of the learning rate, and no evidence against the optimizer; empty where it would be."""
     optimizer, rate, usual = _own_and_usual(subject, looped(subject))
     if isinstance(optimizer, ADAMS):
@@ -90,7 +91,7 @@ def of_the_rate(subject: Any) -> str:
     return ""
 
 
-def _usual_rate(subject: Any, *, below: bool) -> Recipe:
+def _usual_rate(subject: Subject, *, below: bool) -> Recipe:
     """The recipe at its optimizer's usual rate, where the target's is at least 3 × below (or above) it."""
     recipe = looped(subject)
     _, rate, usual = _own_and_usual(subject, recipe)
@@ -100,30 +101,30 @@ def _usual_rate(subject: Any, *, below: bool) -> Recipe:
 
 
 @swap(change="the optimizer's usual learning rate, down", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def usual_rate_from_above(subject: Any) -> Recipe:
+def usual_rate_from_above(subject: Subject) -> Recipe:
     """The rate with which this kind of optimizer usually works, for one that is far above it."""
     return _usual_rate(subject, below=False)
 
 
 @swap(change="learning rate × 10", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
-def higher_rate(subject: Any) -> Recipe:
+def higher_rate(subject: Subject) -> Recipe:
     """Ten times the learning rate."""
     return _rate(subject, 10.0)
 
 
 @swap(change="learning rate × 100", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
-def much_higher_rate(subject: Any) -> Recipe:
+def much_higher_rate(subject: Subject) -> Recipe:
     """A hundred times the learning rate."""
     return _rate(subject, 100.0)
 
 
 @swap(change="the optimizer's usual learning rate, up", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
-def usual_rate_from_below(subject: Any) -> Recipe:
+def usual_rate_from_below(subject: Subject) -> Recipe:
     """The rate with which this kind of optimizer usually works, for one that is far below it."""
     return _usual_rate(subject, below=True)
 
 
-def _range_tested(subject: Any, *, below: bool) -> Recipe:
+def _range_tested(subject: Subject, *, below: bool) -> Recipe:
     recipe = looped(subject)
     own, best = suggested_rate(recipe)
     if not (best > 3 * own if below else best < own / 3):
@@ -132,26 +133,26 @@ def _range_tested(subject: Any, *, below: bool) -> Recipe:
 
 
 @swap(change="the learning rate of a range test, down", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def range_test_from_above(subject: Any) -> Recipe:
+def range_test_from_above(subject: Subject) -> Recipe:
     """The rate that a range test suggests, where it is at least 3 × below the target's (Smith 2017)."""
     return _range_tested(subject, below=False)
 
 
 @swap(change="the learning rate of a range test, up", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
-def range_test_from_below(subject: Any) -> Recipe:
+def range_test_from_below(subject: Subject) -> Recipe:
     """The rate that a range test suggests, where it is at least 3 × above the target's (Smith 2017)."""
     return _range_tested(subject, below=True)
 
 
 @swap(change="4 × the epochs", undoes=("too_few_epochs",), size=Size.SETTING)
-def longer(subject: Any) -> Recipe:
+def longer(subject: Subject) -> Recipe:
     """Four times as many epochs."""
     recipe = looped(subject)
     return recipe.with_training(epochs=4 * recipe.training.epochs)
 
 
 @swap(change="16 × the epochs", undoes=("too_few_epochs",), size=Size.SETTING)
-def much_longer(subject: Any) -> Recipe:
+def much_longer(subject: Subject) -> Recipe:
     """Sixteen times as many epochs, where there are 1 or 2: four times as many are few still."""
     recipe = looped(subject)
     if recipe.training.epochs > FEW_EPOCHS:
@@ -160,13 +161,13 @@ def much_longer(subject: Any) -> Recipe:
 
 
 @swap(change="Adam at 0.001", undoes=("wrong_optimizer",), size=Size.SETTING, slot="optimizer")
-def adam(subject: Any) -> Recipe:
+def adam(subject: Subject) -> Recipe:
     """Adam with its default learning rate."""
     return looped(subject).with_training(optimizer=partial(torch.optim.Adam, lr=1e-3))
 
 
 @swap(change="batches of 32", undoes=("batch_size_too_large", "batch_size_too_small"), size=Size.SETTING)
-def batches_of_32(subject: Any) -> Recipe:
+def batches_of_32(subject: Subject) -> Recipe:
     """Batches of 32 samples."""
     if subject.recipe.training.batch_size == 32:
         raise Missing("the batch size is 32 already")
@@ -180,7 +181,7 @@ def _plain(loss: Any) -> bool:
 
 
 @swap(change="the loss that fits the task", undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"), slot="loss")
-def fitting_loss(subject: Any) -> Recipe:
+def fitting_loss(subject: Subject) -> Recipe:
     """The usual loss of the task on raw outputs."""
     recipe = looped(subject)
     fitting = default_loss(recipe.task)
@@ -192,7 +193,7 @@ def fitting_loss(subject: Any) -> Recipe:
 
 
 @swap(change="shuffled batches", undoes=("no_shuffle",), size=Size.SETTING)
-def shuffled(subject: Any) -> Recipe:
+def shuffled(subject: Subject) -> Recipe:
     """A new order every epoch."""
     if subject.recipe.training.shuffle or subject.recipe.training.loader is not None:
         raise Missing("the batches are shuffled already, or by the user's loader")
@@ -200,7 +201,7 @@ def shuffled(subject: Any) -> Recipe:
 
 
 @swap(change="no clipping", undoes=("gradient_clipped_away",), size=Size.SETTING)
-def no_clipping(subject: Any) -> Recipe:
+def no_clipping(subject: Subject) -> Recipe:
     """Gradients as they are."""
     if subject.recipe.training.clip_norm is None:
         raise Missing("no gradient is clipped")
@@ -208,7 +209,7 @@ def no_clipping(subject: Any) -> Recipe:
 
 
 @swap(change="no penalty and no weight decay", undoes=("over_regularised",), size=Size.SETTING)
-def no_penalty(subject: Any) -> Recipe:
+def no_penalty(subject: Subject) -> Recipe:
     """The loss alone."""
     recipe = looped(subject)
 
@@ -222,7 +223,7 @@ def no_penalty(subject: Any) -> Recipe:
 
 
 @swap(change="a constant learning rate", undoes=("scheduler_misuse",), size=Size.SETTING)
-def no_scheduler(subject: Any) -> Recipe:
+def no_scheduler(subject: Subject) -> Recipe:
     """No scheduler; in the replay of a `fit`, the rate with which it began."""
     recipe = looped(subject)
     if recipe.training.scheduler is None:
@@ -234,7 +235,7 @@ def no_scheduler(subject: Any) -> Recipe:
     change="the same loss and optimizer in firstfault's own loop",
     undoes=("missing_zero_grad", "parameters_not_in_optimizer", "flipped_loss_sign"), size=Size.PART, slot="loop", replaces_loop=True,
 )
-def sound_loop(subject: Any) -> Recipe:
+def sound_loop(subject: Subject) -> Recipe:
     """The user's `fit` replaced by a loop that is known to be right, and minimises; loss, optimizer, rate and epochs stay."""
     if subject.recipe.training.fit is None:
         raise Missing("the loop is firstfault's own")
@@ -254,7 +255,7 @@ def sound_loop(subject: Any) -> Recipe:
     change="firstfault's own loop, with Adam",
     undoes=("parameters_not_in_optimizer",), size=Size.PART, slot="loop", replaces_loop=True,
 )
-def known_good_loop(subject: Any) -> Recipe:
+def known_good_loop(subject: Subject) -> Recipe:
     """The same model and data in a loop that is known to be right."""
     recipe = subject.recipe
     settings = replace(

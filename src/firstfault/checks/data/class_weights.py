@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from firstfault.loading import UserBatches, is_pair
 from firstfault.random_state import same_random_state
+from firstfault.subject import Subject
 
 SEEN_ROWS = 5_000
 
 
-def favour(subject: Any) -> float:
+def favour(subject: Subject) -> float:
     """How many times more a row of the rarest class weighs than one of the commonest: in the loss, times in the batches; 1 where unknown."""
     try:
         counts = torch.bincount(subject.recipe.train.y)
@@ -22,9 +21,9 @@ def favour(subject: Any) -> float:
         return 1.0
 
 
-def _in_loss(subject: Any, rare: int, common: int) -> float:
+def _in_loss(subject: Subject, rare: int, common: int) -> float:
     """The gradient of the loss by the outputs of a rare row over that of a common one, where the outputs favour no class."""
-    loss = subject.target.training.loss
+    loss = subject.training.loss
     if loss is None:
         return 1.0
     outputs = subject.outputs
@@ -36,7 +35,7 @@ def _in_loss(subject: Any, rare: int, common: int) -> float:
     return float(sizes[0] / sizes[1])
 
 
-def _in_batches(subject: Any, rare: int, common: int) -> float:
+def _in_batches(subject: Subject, rare: int, common: int) -> float:
     """How much larger the odds of the rare class are in the user's batches than in the rows that are put in."""
     recipe = subject.recipe
     if recipe.training.loader is None:

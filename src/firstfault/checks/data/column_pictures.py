@@ -10,13 +10,15 @@ import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.checks.data.distances import is_number
-from firstfault.checks.data.hashing import scans, table
+from firstfault.checks.data.hashing import scans
 from firstfault.checks.data.pictures import INK, MUTED, figure, save
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.privacy import kinds_of, masked_text
 from firstfault.splits import to_array
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +29,7 @@ COLOURS = {"train": "#1f5fbf", "validation": "#c14a09", "test": "#17703f"}
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
-def column_overview(subject: Any) -> Iterator[Judgement]:
+def column_overview(subject: Subject) -> Iterator[Judgement]:
     """Draw how the classes are shared (`class_balance.png`), where values are missing, and list the columns (`columns.csv`).
 
     It judges nothing; `value` is the number of columns. The table takes distinct values, means and commonest values from at most 50,000
@@ -53,7 +55,7 @@ def column_overview(subject: Any) -> Iterator[Judgement]:
     yield Judgement(Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=files)
 
 
-def _classes(subject: Any) -> pd.DataFrame | None:
+def _classes(subject: Subject) -> pd.DataFrame | None:
     """The share of each class (rows) in every split (columns), the commonest first; None for what has no classes."""
     if subject.target.task == "multilabel":
         return _label_shares(subject)
@@ -63,18 +65,18 @@ def _classes(subject: Any) -> pd.DataFrame | None:
     return shares.fillna(0.0).sort_values("train", ascending=False)
 
 
-def _label_shares(subject: Any) -> pd.DataFrame | None:
+def _label_shares(subject: Subject) -> pd.DataFrame | None:
     rates = {name: to_array(split.y) for name, split in subject.raw.items()}
     if any(y.ndim != 2 or y.dtype.kind not in "biuf" for y in rates.values()) or len({y.shape[1] for y in rates.values()}) != 1:
         return None
-    names = subject.target.data.label
+    names = subject.data.label
     count = rates["train"].shape[1]
     index = list(names) if names is not None and not isinstance(names, str) and len(names) == count else [f"label {at}" for at in range(count)]
     return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values("train", ascending=False)
 
 
 @optional_files
-def _draw_classes(subject: Any, shares: pd.DataFrame) -> tuple[str, ...]:
+def _draw_classes(subject: Subject, shares: pd.DataFrame) -> tuple[str, ...]:
     shown = shares.iloc[:MOST_CLASSES]
     made = figure(5.8, max(2.0, 0.36 * len(shown) + 1.3))
     axes = made.subplots()
@@ -89,7 +91,7 @@ def _draw_classes(subject: Any, shares: pd.DataFrame) -> tuple[str, ...]:
     return (save(made, subject.folder, BALANCE),)
 
 
-def _missing(subject: Any) -> pd.DataFrame:
+def _missing(subject: Subject) -> pd.DataFrame:
     """The missing share of the columns (rows) that miss values in any split (columns), the worst first."""
     found = scans(subject)
     shares = pd.DataFrame({name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in COLOURS}).fillna(0.0)
@@ -98,7 +100,7 @@ def _missing(subject: Any) -> pd.DataFrame:
 
 
 @optional_files
-def _draw_missing(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> tuple[str, ...]:
+def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) -> tuple[str, ...]:
     shown = missing.iloc[:MOST_MISSING]
     together = _together(frame, list(shown.index))
     made = figure(10.0 if together is not None else 5.8, max(2.2, 0.3 * len(shown) + 1.5))
@@ -150,7 +152,7 @@ def _brief(value: Any, most: int = 26) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _write_columns(subject: Any, frame: pd.DataFrame, missing: pd.DataFrame) -> str:
+def _write_columns(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) -> str:
     part = frame.iloc[:: max(1, len(frame) // MOST_ROWS)].iloc[:MOST_ROWS]
     personal = kinds_of(part) if part.columns.is_unique else {}
     lines = []

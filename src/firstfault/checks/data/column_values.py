@@ -15,6 +15,7 @@ from firstfault.finding import Layer, Status
 from firstfault.folders import listed
 from firstfault.splits import to_array
 from firstfault.stages import numbers
+from firstfault.subject import Subject
 
 LOOKED_AT = 1_000
 FIRST = 100
@@ -26,7 +27,7 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def numbers_as_text(subject: Any, *, share: float = 0.9) -> Iterator[Judgement]:
+def numbers_as_text(subject: Subject, *, share: float = 0.9) -> Iterator[Judgement]:
     """Find columns of text that are numbers: with separators ("1,234"), or with a few words among them; `value` is how many.
 
     At least `share` of 1,000 values of a column read as numbers. Whole numbers without separators may be codes, and are left alone.
@@ -64,7 +65,7 @@ def _as_numbers(values: pd.Series, share: float) -> str | None:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def impossible_dates(subject: Any) -> Iterator[Judgement]:
+def impossible_dates(subject: Subject) -> Iterator[Judgement]:
     """Find dates before 1678 or after 2261, which pandas' nanoseconds cannot hold; `value` is how many there are.
 
     They are often a code for "never" or "unknown" (9999-12-31, 0001-01-01), and overflow once they are parsed.
@@ -101,7 +102,7 @@ def _impossible(values: pd.Series) -> int:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.92})
-def infinite_values(subject: Any) -> Iterator[Judgement]:
+def infinite_values(subject: Subject) -> Iterator[Judgement]:
     """Find infinite numbers in train; `value` is how many there are.
 
     Those that reach the model are as bad as missing ones, a fault; those that the preprocessing replaces a warning.
@@ -136,7 +137,7 @@ def _floats(values: pd.Series) -> np.ndarray[Any, Any]:
     return values.to_numpy() if isinstance(values.dtype, np.dtype) else values.to_numpy(float, na_value=0.0)
 
 
-def _infinite_inputs(subject: Any) -> int:
+def _infinite_inputs(subject: Subject) -> int:
     try:
         return int(np.isinf(numbers(subject.prepared.train.X)).sum())
     except Exception:

@@ -14,20 +14,21 @@ from firstfault.folders import differences, in_words, listed
 from firstfault.interrupts import pass_on
 from firstfault.reading import Reading
 from firstfault.splits import Split
+from firstfault.subject import Subject
 
 FIRST = 100
 NESTED = (list, dict, set, tuple, np.ndarray)
 
 
-def _readings(subject: Any) -> dict[str, Reading]:
+def _readings(subject: Subject) -> dict[str, Reading]:
     readings = dict(subject.get("source").readings)
-    if subject.target.data.reference is not None:
+    if subject.data.reference is not None:
         readings["reference"] = subject.get("reference_reading")
     return readings
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92, "schema_change": 0.95})
-def broken_files(subject: Any) -> Iterator[Judgement]:
+def broken_files(subject: Subject) -> Iterator[Judgement]:
     """Find what of the files could not be read as it stands; `value` is how many lines or columns one defect concerns.
 
     Lines with too few or too many fields, with an unclosed quote or in another encoding are corrupted inputs; files of a folder
@@ -49,7 +50,7 @@ def broken_files(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"schema_change": 0.95, "type_change": 0.92})
-def differing_columns(subject: Any) -> Iterator[Judgement]:
+def differing_columns(subject: Subject) -> Iterator[Judgement]:
     """Find columns of train that the declared splits lack or hold in another type, and those of the reference that train lacks.
 
     `value` is how many. Columns that come on top are a warning. Samples of another shape are a fault as well.
@@ -66,9 +67,9 @@ def differing_columns(subject: Any) -> Iterator[Judgement]:
         yield passed(f"the columns agree between {', '.join(sorted({name for pair in pairs for name in pair[:2]}))}", value=0)
 
 
-def _compared(subject: Any) -> Iterator[tuple[str, str, Split, Split]]:
+def _compared(subject: Subject) -> Iterator[tuple[str, str, Split, Split]]:
     """What is expected, and what is held against it: train against the reference, and the declared splits against train."""
-    data, raw = subject.target.data, subject.raw
+    data, raw = subject.data, subject.raw
     if data.reference is not None:
         yield "the reference", "train", subject.reference, raw.train
     for name in data.declared_splits:
@@ -123,7 +124,7 @@ def _inferred(values: pd.Series) -> str:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def constant_columns(subject: Any) -> Iterator[Judgement]:
+def constant_columns(subject: Subject) -> Iterator[Judgement]:
     """Find columns of train without any value, or with one value only; `value` is how many. They teach nothing.
 
     Source: ydata-profiling's alerts `constant` and `empty`.
@@ -173,7 +174,7 @@ def _is_constant(values: pd.Series) -> bool:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def mixed_columns(subject: Any) -> Iterator[Judgement]:
+def mixed_columns(subject: Subject) -> Iterator[Judgement]:
     """Find columns of train that mix types, or hold lists and mappings; `value` is how many.
 
     Neither can be compared or encoded as it is: 1 and "1" become two categories, a list none.

@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.checks.data.distances import as_numbers, column_distance, is_time
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.sample_features import is_prose, sample_features, text_features
 from firstfault.checks.data.windows import follow_each_other
+from firstfault.frames import table
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -55,17 +56,17 @@ class Compared(NamedTuple):
     meant: str
 
 
-def others(subject: Any) -> dict[str, Split]:
+def others(subject: Subject) -> dict[str, Split]:
     """What train is compared with: the reference, and the splits that the user declared."""
     found: dict[str, Split] = {}
-    if subject.target.data.reference is not None:
+    if subject.data.reference is not None:
         found["reference"] = subject.reference
-    return found | {name: getattr(subject.raw, name) for name in subject.target.data.declared_splits}
+    return found | {name: getattr(subject.raw, name) for name in subject.data.declared_splits}
 
 
-def compared(subject: Any, name: str, other: Split, most: int = MOST_ROWS) -> Compared:
+def compared(subject: Subject, name: str, other: Split, most: int = MOST_ROWS) -> Compared:
     """Train beside `other`, by at most `most` rows of each: effects worth a finding are far above the error of sampling so many."""
-    train, data = subject.raw.train, subject.target.data
+    train, data = subject.raw.train, subject.data
     first, second = sampled(len(train.y), most, 0), sampled(len(other.y), most, 1)
     matched = _equal_classes(subject, train, other, first, second)
     if matched is not None:
@@ -77,9 +78,9 @@ def compared(subject: Any, name: str, other: Split, most: int = MOST_ROWS) -> Co
     return Compared(name, kept, texts, left_out, (first, second), matched is not None, meant)
 
 
-def split_by(subject: Any, other: Split) -> str:
+def split_by(subject: Subject, other: Split) -> str:
     """What a split was made by, so that a difference is natural: a declared time or group, or the order of a series whose windows both are."""
-    data = subject.target.data
+    data = subject.data
     if data.time is None and data.group is None:
         return "time" if follow_each_other(subject.raw.train.X) and follow_each_other(other.X) else ""
     return "time" if data.time is not None else "group"
@@ -92,7 +93,7 @@ def sampled(count: int, most: int, seed: int) -> Array:
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False, shuffle=False))
 
 
-def _equal_classes(subject: Any, train: Split, other: Split, first: Array, second: Array) -> tuple[Array, Array] | None:
+def _equal_classes(subject: Subject, train: Split, other: Split, first: Array, second: Array) -> tuple[Array, Array] | None:
     """Rows in which both have equal shares of the classes, where their labels are apart; None where they are not."""
     if subject.target.task != "classification":
         return None

@@ -12,6 +12,7 @@ from firstfault.checks.data.pictures import images_of
 from firstfault.checks.data.sample_features import thumbnails
 from firstfault.checks.data.text_columns import free_texts
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +22,7 @@ MOST_TOKENS = 512
 MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100
 
 
-def contents(subject: Any, X: Any, rows: Array) -> Array | None:
+def contents(subject: Subject, X: Any, rows: Array) -> Array | None:
     """The given samples as numbers `(N, D)` beside those of their columns; None where the columns say all.
 
     Of free text the 400 commonest words, of token ids (a model that embeds them) how often each of 512 occurs, of images with more than
@@ -49,7 +50,7 @@ def _words(X: Any, rows: Array) -> Array | None:
     return np.column_stack(parts) if parts else None
 
 
-def _tokens(subject: Any, X: Any, rows: Array) -> Array | None:
+def _tokens(subject: Subject, X: Any, rows: Array) -> Array | None:
     if isinstance(X, pd.DataFrame) or np.ndim(X) != 2 or not _embeds(subject):
         return None
     ids = to_array(X)[rows]
@@ -59,7 +60,7 @@ def _tokens(subject: Any, X: Any, rows: Array) -> Array | None:
     return np.bincount(places.ravel(), minlength=len(ids) * MOST_TOKENS).reshape(len(ids), MOST_TOKENS)[:, : int(ids.max(initial=0)) + 1].astype(float)
 
 
-def _embeds(subject: Any) -> bool:
+def _embeds(subject: Subject) -> bool:
     from torch import nn
 
     with contextlib.suppress(Exception):                    # a model that cannot be built is told in its layer

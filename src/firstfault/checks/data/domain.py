@@ -16,6 +16,7 @@ from firstfault.checks.data.distances import as_numbers, column_distance, is_num
 from firstfault.checks.data.sample_features import condensed
 from firstfault.finding import Layer, Status
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +55,7 @@ class Parted(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"covariate_drift": 0.9}, depth=Depth.STANDARD)
-def domain_classifier(subject: Any, *, drifted: float = 0.62, suspicious: float = 0.55) -> Iterator[Judgement]:
+def domain_classifier(subject: Subject, *, drifted: float = 0.62, suspicious: float = 0.55) -> Iterator[Judgement]:
     """Find out whether a model can tell train from the reference, or from a split that the user made; `value` is its AUC.
 
     Gradient-boosted trees over all columns together, on at most 3,000 rows of each side, judged on rows they were not fitted on (4 folds, equal
@@ -87,7 +88,7 @@ def domain_classifier(subject: Any, *, drifted: float = 0.62, suspicious: float 
     yield _judged(subject, beside, found, drifted)
 
 
-def _judged(subject: Any, beside: Compared, found: Parted, drifted: float) -> Judgement:
+def _judged(subject: Subject, beside: Compared, found: Parted, drifted: float) -> Judgement:
     from firstfault.checks.data.drift_pictures import draw_joint
 
     worth = _worth(found)

@@ -12,9 +12,10 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data.compared import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
 from firstfault.checks.data.distances import Distance, column_distance, distance
 from firstfault.checks.data.drift_tables import TABLE, write_drift
-from firstfault.checks.data.rows import table
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 __all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]
@@ -35,7 +36,7 @@ class Moved(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"covariate_drift": 0.9})
-def covariate_drift(subject: Any, *, effect: float = 0.12, p_value: float = 1e-3) -> Iterator[Judgement]:
+def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 1e-3) -> Iterator[Judgement]:
     """Find columns whose distribution moved; `value` is the largest distance, 0–1.
 
     At most 30,000 rows of each side are compared, whose sampling error (0.008) is far below `effect`: numbers by the
@@ -87,7 +88,7 @@ def _missing_apart(pair: Pair, p_value: float) -> float:
     return apart if 2 * norm.sf(apart / error) < p_value else 0.0
 
 
-def _drifted(subject: Any, moved: Moved, effect: float) -> Judgement:
+def _drifted(subject: Subject, moved: Moved, effect: float) -> Judgement:
     from firstfault.checks.data.drift_pictures import draw_drift
 
     beside, names = moved.beside, sorted(moved.columns, key=lambda name: -moved.columns[name])
@@ -117,7 +118,7 @@ def _missing_drifted(moved: Moved, effect: float) -> Judgement:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_drift": 0.9, "degenerate_split": 0.9})
-def label_drift(subject: Any, *, effect: float = 0.15, sorted_split: float = 0.5, p_value: float = 1e-3) -> Iterator[Judgement]:
+def label_drift(subject: Subject, *, effect: float = 0.15, sorted_split: float = 0.5, p_value: float = 1e-3) -> Iterator[Judgement]:
     """Find labels distributed differently than in the reference or a split that the user made; `value` is the distance, 0–1.
 
     Classes are compared by total variation, numbers by the Kolmogorov–Smirnov distance; of several labels each on its own, and the
@@ -151,7 +152,7 @@ def label_drift(subject: Any, *, effect: float = 0.15, sorted_split: float = 0.5
     yield passed(f"the labels are distributed as in {', '.join(against)}", value=max(nearest.values()))
 
 
-def _labels_apart(subject: Any, other: Split) -> tuple[float, float, str]:
+def _labels_apart(subject: Subject, other: Split) -> tuple[float, float, str]:
     """The distance of the most moved label with its corrected p-value, and which label it is, where there are several."""
     first, second = to_array(subject.raw.train.y), to_array(other.y)
     if first.ndim == 1 and second.ndim == 1:
@@ -169,7 +170,7 @@ def _label_distance(first: Any, second: Any, task: str) -> tuple[float, float]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"sentinel_value": 0.85})
-def sentinel_value(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]:
+def sentinel_value(subject: Subject, *, share: float = 0.005) -> Iterator[Judgement]:
     """Find codes like −999 among numbers that are otherwise far from them, or never negative; `value` is the largest share of a column.
 
     Source: FAULTS of this project: one exact extreme value repeated.

@@ -12,6 +12,7 @@ from firstfault.checks.data.compared import Compared, Pair
 from firstfault.checks.data.distances import Distance, is_number
 from firstfault.privacy import kinds_of, masked_text
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 TABLE = "drift.csv"
@@ -25,7 +26,7 @@ COLUMNS = [
 Entry = tuple[Compared, Mapping[str, Distance], Mapping[str, float]]
 
 
-def write_drift(subject: Any, entries: Sequence[Entry]) -> None:
+def write_drift(subject: Subject, entries: Sequence[Entry]) -> None:
     """Write a line per column and per split that train is compared with, the most moved first."""
     lines = [line for beside, distances, moved in entries for line in _lines(beside, distances, moved)]
     write_frame(subject.folder / TABLE, pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all"), float_format="%.5g")

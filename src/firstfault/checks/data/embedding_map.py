@@ -15,6 +15,7 @@ from firstfault.checks.data.pictures import ALARM, INK, MUTED, figure, save
 from firstfault.checks.data.suspects import suspects
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +27,7 @@ NAMED = 10
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
-def embedding_map(subject: Any) -> Iterator[Judgement]:
+def embedding_map(subject: Subject) -> Iterator[Judgement]:
     """Draw `embedding_map.png`: at most 1,500 training rows by the first two principal components, coloured by label.
 
     Numbers are standardised and categories become indicators first. Rows of a suspect label are ringed. `value` is the share of the
@@ -59,7 +60,7 @@ def _projected(inputs: Array) -> tuple[Array, float]:
     return points, float(np.nan_to_num(model.explained_variance_ratio_.sum()))
 
 
-def _draw(subject: Any, points: Array, rows: Array, y: pd.Series, shown: float) -> str:
+def _draw(subject: Subject, points: Array, rows: Array, y: pd.Series, shown: float) -> str:
     made = figure(8.4, 5.6)
     axes = made.subplots()
     if subject.target.task == "classification":
@@ -102,7 +103,7 @@ def _by_value(made: Any, axes: Any, points: Array, y: pd.Series) -> None:
     bar.set_label("label", fontsize=8, color=MUTED)
 
 
-def _suspect(subject: Any, rows: Array) -> Array:
+def _suspect(subject: Subject, rows: Array) -> Array:
     """Which of the drawn rows have a suspect label `(N,)`."""
     found = out_of_fold(subject)
     if found is None:

@@ -11,6 +11,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.expected import ROW_FAULTS, Expected
 from firstfault.finding import Layer, Status
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 from firstfault.whole_files import write_json
 
 RESULT, PAGE = "gx_result.json", "gx_result.html"
@@ -29,7 +30,7 @@ FIXES = {
     layer=Layer.DATA, needs={"raw"}, depth=Depth.STANDARD,
     detects={"schema_change": 0.95, "type_change": 0.95, "out_of_range": 0.92, "unseen_category": 0.92, "missing_values": 0.9},
 )
-def expectations(subject: Any) -> Iterator[Judgement]:
+def expectations(subject: Subject) -> Iterator[Judgement]:
     """Validate the data with Great Expectations; `value` is the number of broken expectations.
 
     The suite is the declared one, else one inferred from the reference, else from train. Against a declared suite or
@@ -45,7 +46,7 @@ def expectations(subject: Any) -> Iterator[Judgement]:
         return
     _write_results(subject, expected)
     broken = _counted(expected)
-    if subject.target.data.quarantine:
+    if subject.data.quarantine:
         broken = [(name, entry) for name, entry in broken if entry.severity != "critical" or entry.fault not in ROW_FAULTS]
     elif subject.quarantined:
         yield _listed(subject, "are listed with their reasons in")
@@ -57,14 +58,14 @@ def expectations(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def quarantined_rows(subject: Any) -> Iterator[Judgement]:
+def quarantined_rows(subject: Subject) -> Iterator[Judgement]:
     """Tell which rows were set aside because they break a critical expectation; `value` is their number.
 
     Only where the target asks for it by `data.quarantine`: then the clean rest goes on.
 
     Source: Breck et al. 2019, Data Validation for Machine Learning (anomalous rows are quarantined, not trained on).
     """
-    if not subject.target.data.quarantine:
+    if not subject.data.quarantine:
         yield skipped("the target does not ask for data.quarantine")
     elif subject.quarantined:
         yield _listed(subject, "were set aside, and are listed with their reasons in")
@@ -72,7 +73,7 @@ def quarantined_rows(subject: Any) -> Iterator[Judgement]:
         yield passed("no row breaks a critical expectation", value=0)
 
 
-def _write_results(subject: Any, expected: Expected) -> None:
+def _write_results(subject: Subject, expected: Expected) -> None:
     from firstfault.expecting.page import write_page
 
     results = {name: found.result for name, found in expected.validations.items()}
@@ -93,7 +94,7 @@ def _counted(expected: Expected) -> list[tuple[str, Any]]:
     ]
 
 
-def _listed(subject: Any, verb: str) -> Judgement:
+def _listed(subject: Subject, verb: str) -> Judgement:
     """Write the failing rows with their reasons to quarantine.csv.
 
     It alone holds raw values, personal ones too, so that they can be repaired: it stays in the run's folder and is never uploaded.
@@ -102,6 +103,7 @@ def _listed(subject: Any, verb: str) -> Judgement:
     names = np.repeat([name for name, _ in splits.items()], [len(split.y) for _, split in splits.items()])
     starts = {name: int(np.argmax(names == name)) for name in dict.fromkeys(names)}
     rows = list(reasons)
+    assert subject.expected is not None
     set_aside = subject.expected.tables["data"].rows(rows)
     set_aside["quarantine.split"] = names[rows]
     set_aside["quarantine.row"] = [row - starts[names[row]] for row in rows]

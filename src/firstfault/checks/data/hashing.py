@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from firstfault.frames import MOST_COLUMNS, table
+from firstfault.memo import memo
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 from firstfault.texts import hash_texts, hash_values
 
 Array = np.ndarray[Any, Any]
 
-MOST_COLUMNS = 300
 CHUNK = 1 << 22
 EXACT = 1 << 53
 MISSING = np.uint64(0x9E3779B97F4A7C15)
@@ -37,17 +39,6 @@ class Scan(NamedTuple):
     missing: Mapping[str, int]
 
 
-def table(X: Any) -> pd.DataFrame | None:
-    """Inputs as a frame of at most 300 columns; None for images and other large samples."""
-    if isinstance(X, pd.DataFrame):
-        return X if X.shape[1] <= MOST_COLUMNS else None
-    array = to_array(X)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or array.shape[1] > MOST_COLUMNS:
-        return None
-    return pd.DataFrame(array, columns=[str(column) for column in range(array.shape[1])])
-
-
 def scan(X: Any) -> Scan:
     """Hash samples `(N, …)` of a frame or an array."""
     if isinstance(X, pd.DataFrame):
@@ -61,11 +52,10 @@ def scan(X: Any) -> Scan:
     return _scan_frame(frame)
 
 
-def scans(subject: Any) -> dict[str, Scan]:
+@memo(of="raw")
+def scans(subject: Subject) -> dict[str, Scan]:
     """The scan of every raw split by its name; made once per subject."""
-    if "row_scans" not in subject.built:
-        subject.built["row_scans"] = {name: scan(split.X) for name, split in subject.raw.items()}
-    return subject.built["row_scans"]  # type: ignore[no-any-return]
+    return {name: scan(split.X) for name, split in subject.raw.items()}
 
 
 def among(hashes: Array, known: Array) -> Array:

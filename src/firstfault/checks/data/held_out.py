@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from firstfault.subject import Subject
+
 Array = np.ndarray[Any, Any]
 
 
@@ -16,7 +18,7 @@ class HeldOut(NamedTuple):
     y: Array
 
 
-def held_out(subject: Any) -> HeldOut | None:
+def held_out(subject: Subject) -> HeldOut | None:
     """The network's answers on validation; None where it can't be trained or asked, which its own layer will say."""
     from firstfault.loop import predict
 
@@ -31,7 +33,7 @@ def held_out(subject: Any) -> HeldOut | None:
     return HeldOut(outputs.reshape(len(y), -1), y.reshape(len(y), -1))
 
 
-def most_wrong(subject: Any) -> float:
+def most_wrong(subject: Subject) -> float:
     """The largest share of the classes that the network may get wrong on validation, at two standard errors; 1 where it can't be asked."""
     held = held_out(subject)
     if held is None or held.y.shape[1] != 1 or held.outputs.shape[1] < 2 or not np.isfinite(held.outputs).all():

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.image_files import ImageFile
 from firstfault.spreadsheets import write_rows
+from firstfault.subject import Subject
 
 SHOWN = 5
 LISTED = 1_000
 
 
-def _images(subject: Any) -> list[tuple[str, ImageFile]]:
+def _images(subject: Subject) -> list[tuple[str, ImageFile]]:
     """Every image file of the declared folders, with its name: below its folder, after its split unless that is train."""
     return [
         (file.place if split == "train" else f"{split}: {file.place}", file)
@@ -24,7 +24,7 @@ def _images(subject: Any) -> list[tuple[str, ImageFile]]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
-def unreadable_images(subject: Any, *, share: float = 0.0) -> Iterator[Judgement]:
+def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement]:
     """Find files of an image folder that can't be used, by name; `value` is their share of all files.
 
     Images that are empty, end early, are too large to decode or have another size than nine tenths of them are left out of the data.
@@ -47,7 +47,7 @@ def unreadable_images(subject: Any, *, share: float = 0.0) -> Iterator[Judgement
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def odd_images(subject: Any) -> Iterator[Judgement]:
+def odd_images(subject: Subject) -> Iterator[Judgement]:
     """Find files of an image folder that loaders read differently, by name; `value` is how many there are.
 
     Another colour mode than most, 16 bits, several frames, a rotation that only the EXIF tag knows, a suffix of another format,
@@ -71,7 +71,7 @@ def odd_images(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
-def blank_images(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find images of one value throughout, by name; `value` is their share of the usable files.
 
     The same blank image under two classes says nothing of either: that is a fault above `share`. Blank images of one class
@@ -97,7 +97,7 @@ def blank_images(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"conflicting_labels": 0.9})
-def images_of_two_classes(subject: Any, *, share: float = 0.03) -> Iterator[Judgement]:
+def images_of_two_classes(subject: Subject, *, share: float = 0.03) -> Iterator[Judgement]:
     """Find image files of equal content under different classes, by name; `value` is their share of the usable files.
 
     Above `share` it is a fault, as for the rows of a table; else a warning.
@@ -137,7 +137,7 @@ def _told(reasons: Mapping[str, str]) -> str:
     return told + ("; …" if len(reasons) > SHOWN else "")
 
 
-def _listed(subject: Any, name: str, reasons: Mapping[str, str]) -> tuple[str, ...]:
+def _listed(subject: Subject, name: str, reasons: Mapping[str, str]) -> tuple[str, ...]:
     """Write the first thousand files with their reasons as a table."""
     write_rows(subject.folder / name, ["file", "what is wrong"], list(reasons.items())[:LISTED])
     return (name,)

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -32,7 +33,7 @@ class Defect(NamedTuple):
 @check(layer=Layer.DATA, needs={"raw"}, detects={
     "missing_values": WEIGHT, "out_of_range": WEIGHT, "type_change": WEIGHT, "task_mismatch": WEIGHT,
 })
-def unusable_labels(subject: Any) -> Iterator[Judgement]:
+def unusable_labels(subject: Subject) -> Iterator[Judgement]:
     """Find labels that are infinite, too large for float32, or of another kind than the task takes: texts, dates, durations.
 
     A regression takes numbers, several yes-or-no labels take 0 to 1. Numbers kept as text are read as numbers, which is a warning, as is
@@ -45,7 +46,7 @@ def unusable_labels(subject: Any) -> Iterator[Judgement]:
     yield (failed or found or [passed("every label is of the kind that the task takes", value=0)])[0]
 
 
-def _of_split(subject: Any, name: str) -> Iterator[Judgement]:
+def _of_split(subject: Subject, name: str) -> Iterator[Judgement]:
     task, y = subject.target.task, to_array(getattr(subject.raw, name).y)
     defect, count = _defect(y, task)
     if defect is None:
@@ -59,7 +60,7 @@ def _of_split(subject: Any, name: str) -> Iterator[Judgement]:
     )
 
 
-def _prepared(subject: Any, name: str) -> Array:
+def _prepared(subject: Subject, name: str) -> Array:
     """The labels of a split after `prepare`; as they are where that can't be run."""
     try:
         return to_array(getattr(subject.prepared, name).y)
@@ -128,7 +129,7 @@ def numbers_of(y: Array) -> Array | None:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.95, "missing_class": 0.95, "degenerate_split": 0.9})
-def constant_labels(subject: Any, *, chance: float = 1e-6) -> Iterator[Judgement]:
+def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judgement]:
     """Find numbers or yes-or-no labels that are the same in all rows; `value` is how many columns of labels are.
 
     Nothing can be learnt of a label that is the same for every row of train. One that is the same in a split of at least 10 rows only is a degenerate
@@ -168,7 +169,7 @@ def constant_labels(subject: Any, *, chance: float = 1e-6) -> Iterator[Judgement
     yield passed("the labels vary", value=0)
 
 
-def _columns(subject: Any, name: str) -> Array | None:
+def _columns(subject: Subject, name: str) -> Array | None:
     """The labels of a split as finite numbers `(N, K)`, after `prepare` where that is declared; None for classes and what is told elsewhere."""
     if subject.target.task not in ("regression", "multilabel"):
         return None
@@ -191,25 +192,25 @@ def _is_odd(train: Array, held: Array, chance: float) -> bool:
     return bool(float((train == held[~np.isnan(held)][0]).mean()) ** len(held) < chance)
 
 
-def _meant(subject: Any, train: Array, same: list[int]) -> bool:
+def _meant(subject: Subject, train: Array, same: list[int]) -> bool:
     """Whether some constant labels among many, or among inputs to be restored, are no fault."""
     restored = np.shape(subject.raw.train.X) == np.shape(subject.raw.train.y) or train.shape[1] > MOST_LABELS
     return restored and len(same) < train.shape[1]
 
 
-def _told(subject: Any, split: str, y: Array, places: list[int]) -> str:
+def _told(subject: Subject, split: str, y: Array, places: list[int]) -> str:
     """Which labels of a split are the same in every row, and what the first of them is."""
     value = y[~np.isnan(y[:, places[0]]), places[0]][0]
     if y.shape[1] == 1:
         return f"the label is {value:.6g} in every row of {split}"
-    names = subject.target.data.label
-    known = isinstance(names, list | tuple) and len(names) == y.shape[1]
-    which = ", ".join(str(names[at]) if known else str(at) for at in places[:5])
+    names = subject.data.label
+    named = list(names) if isinstance(names, list | tuple) and len(names) == y.shape[1] else range(y.shape[1])
+    which = ", ".join(str(named[at]) for at in places[:5])
     return f"{len(places)} of {y.shape[1]} labels are the same in every row of {split}: {which}, as {value:.6g}"
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"task_mismatch": 0.95})
-def continuous_labels(subject: Any, *, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5) -> Iterator[Judgement]:
+def continuous_labels(subject: Subject, *, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5) -> Iterator[Judgement]:
     """Find class labels that are amounts: fractions, or spread-out whole numbers, with nearly as many values as rows.
 
     `value` is the number of distinct labels. Fractions are amounts when there are more than `distinct` of them, and as many as `share` of the rows (or

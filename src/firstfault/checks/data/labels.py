@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,13 @@ from firstfault.checks.data.suspects import TABLE, suspect_files
 from firstfault.checks.data.wrong_share import WrongShare, wrong_shares
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 DIRECTION_GAINS = 20.0
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"class_imbalance": 0.7})
-def class_imbalance(subject: Any, *, entropy: float = 0.5, ratio: float = 10.0, favoured: float = 2.0) -> Iterator[Judgement]:
+def class_imbalance(subject: Subject, *, entropy: float = 0.5, ratio: float = 10.0, favoured: float = 2.0) -> Iterator[Judgement]:
     """Find one class drowning the rest; `value` is the normalised label entropy, 0–1.
 
     A fault below `entropy` when the largest class is also more than `ratio` times the smallest, unless the training favours rare
@@ -50,7 +50,7 @@ def class_imbalance(subject: Any, *, entropy: float = 0.5, ratio: float = 10.0, 
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_class": 0.95})
-def missing_class(subject: Any) -> Iterator[Judgement]:
+def missing_class(subject: Subject) -> Iterator[Judgement]:
     """Find classes that train lacks, or a train of one class; `value` is how many are missing."""
     if subject.target.task != "classification" or to_array(subject.raw.train.y).ndim != 1:
         yield skipped("the task has no single class label")
@@ -75,7 +75,7 @@ def missing_class(subject: Any) -> Iterator[Judgement]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_noise": 0.75})
 def labels_against_inputs(
-    subject: Any, *, share: float = 0.03, evidence: float = 12.0, directed: float = 0.04, directed_evidence: float = 40.0,
+    subject: Subject, *, share: float = 0.03, evidence: float = 12.0, directed: float = 0.04, directed_evidence: float = 40.0,
     errors: float = 0.08, evenness: float = 0.55, fewest: int = 4,
 ) -> Iterator[Judgement]:
     """Find labels that inputs cannot explain, by out-of-fold predictions of two fast models on at most 3,000 training rows.
@@ -118,7 +118,7 @@ def labels_against_inputs(
     if not value:
         yield Judgement(Status.PASS, f"{hard}, as hard rows explain", value=0.0, threshold=share, where="train labels")
         return
-    if subject.target.data.validation is None and (wrongest := most_wrong(subject)) < 0.5 * value:
+    if subject.data.validation is None and (wrongest := most_wrong(subject)) < 0.5 * value:
         yield passed(f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, which as many wrong labels would not allow", value=wrongest)
         return
     rows, files = len(to_array(subject.raw.train.y)), suspect_files(subject)

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
+from firstfault.memo import memo
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +38,7 @@ class Sample(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92})
-def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 0.9) -> Iterator[Judgement]:
+def target_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.9) -> Iterator[Judgement]:
     """Find a column that gives the label away: alone it predicts as well as `gives_away`, while the next best stays below `ordinary`.
 
     `value` is the cross-fitted balanced accuracy (R² of ranks for numbers) of a shallow tree on that column alone, on up
@@ -50,7 +52,7 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
     if sample is None:
         yield skipped(f"only tables of at least {FEWEST_ROWS} rows and 2 columns are looked at")
         return
-    scores = column_scores(subject, sample)
+    scores = column_scores(subject)
     ranked = sorted(scores, key=lambda name: -scores[name])
     found = leaking_columns(subject, gives_away, ordinary)
     if found:
@@ -72,12 +74,12 @@ def target_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 
     yield passed(f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}", value=scores[ranked[0]])
 
 
-def leaking_columns(subject: Any, gives_away: float = 0.98, ordinary: float = 0.9) -> list[str]:
+def leaking_columns(subject: Subject, gives_away: float = 0.98, ordinary: float = 0.9) -> list[str]:
     """The columns that give the label away alone, the surest first."""
     sample = leak_sample(subject)
     if sample is None:
         return []
-    scores = column_scores(subject, sample)
+    scores = column_scores(subject)
     ranked = sorted(scores, key=lambda name: -scores[name])
     leaks = [name for name in ranked if scores[name] >= gives_away]
     if not leaks or len(leaks) > max(1, len(ranked) // 4):
@@ -87,7 +89,8 @@ def leaking_columns(subject: Any, gives_away: float = 0.98, ordinary: float = 0.
     return codes or (leaks if best_of_rest < ordinary and says_more(sample, leaks, scores[leaks[0]]) else [])
 
 
-def leak_sample(subject: Any) -> Sample | None:
+@memo(of="raw")
+def leak_sample(subject: Subject) -> Sample | None:
     """Up to 3,000 rows of a table, before anything is encoded; classes of fewer than 10 rows are left out."""
     train = subject.raw.train
     frame, y, task = table(train.X), to_array(train.y), subject.target.task
@@ -112,13 +115,16 @@ def leak_sample(subject: Any) -> Sample | None:
     return Sample(frame.iloc[rows[keep][shuffled]].reset_index(drop=True), target[shuffled], task == "classification")
 
 
-def column_scores(subject: Any, sample: Sample) -> Mapping[str, float]:
-    """How well each column alone predicts the label; made once per subject."""
-    if "column_scores" not in subject.built:
-        subject.built["column_scores"] = {
-            str(name): max(_tree_score(values, sample) for values in _readings(sample.frame[name], sample)) for name in sample.frame.columns
-        }
-    return subject.built["column_scores"]  # type: ignore[no-any-return]
+@memo(of="raw")
+def column_scores(subject: Subject) -> Mapping[str, float]:
+    """How well each column of the leak sample alone predicts the label; empty where there is no sample."""
+    sample = leak_sample(subject)
+    if sample is None:
+        return {}
+    return {
+        str(name): max(_tree_score(values, sample) for values in _readings(sample.frame[name], sample))
+        for name in sample.frame.columns
+    }
 
 
 def _readings(column: pd.Series, sample: Sample) -> list[Array]:

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import among, scans, table
+from firstfault.checks.data.hashing import among, scans
 from firstfault.checks.data.pictures import images_of
 from firstfault.checks.data.text_columns import free_texts
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -45,7 +47,7 @@ class _Found(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.92, "duplicate_rows": 0.6}, depth=Depth.STANDARD)
-def near_duplicates(subject: Any, *, share: float = 0.02, fewest: int = 5) -> Iterator[Judgement]:
+def near_duplicates(subject: Subject, *, share: float = 0.02, fewest: int = 5) -> Iterator[Judgement]:
     """Find samples that are almost copies of training samples, in train and in the splits that the user made.
 
     `value` is the share of samples (of up to 3,000) whose nearest neighbour among up to 20,000, equal ones aside, is ten times nearer than
@@ -60,7 +62,7 @@ def near_duplicates(subject: Any, *, share: float = 0.02, fewest: int = 5) -> It
     if train is None or subject.target.task == "language_model":
         yield skipped(f"only images, long texts and tables of {FEWEST_COLUMNS} continuous columns and {FEWEST} rows are looked at")
         return
-    for name in subject.target.data.declared_splits:
+    for name in subject.data.declared_splits:
         found = _across(subject, name)
         if found is not None and _counts(found, share, fewest):
             yield _judged(found, name, Status.FAIL, {"split_overlap": 0.92}, share)
@@ -84,7 +86,7 @@ def _judged(found: _Found, name: str, status: Status, faults: dict[str, float], 
     )
 
 
-def _across(subject: Any, name: str) -> _Found | None:
+def _across(subject: Subject, name: str) -> _Found | None:
     train, split, rows = subject.raw.train, getattr(subject.raw, name), scans(subject)
     texts, known = _texts(split), _texts(train)
     if texts is not None and known is not None:
@@ -95,7 +97,7 @@ def _across(subject: Any, name: str) -> _Found | None:
     return _neighbours(split, asked[fresh], train, others, among_own=False)
 
 
-def _within(subject: Any) -> _Found | None:
+def _within(subject: Subject) -> _Found | None:
     train, hashes = subject.raw.train, scans(subject)["train"].hashes
     texts = _texts(train)
     if texts is not None:

@@ -13,6 +13,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.out_of_fold import indicators
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, read_split, take, to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ class Ordered(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"degenerate_split": 0.9}, depth=Depth.STANDARD)
-def rows_in_order(subject: Any, *, effect: float = 0.1, deviations: float = 8.0, chance: float = 1e-6) -> Iterator[Judgement]:
+def rows_in_order(subject: Subject, *, effect: float = 0.1, deviations: float = 8.0, chance: float = 1e-6) -> Iterator[Judgement]:
     """Find training rows, as their source has them, whose order tells something; `value` is the effect, 0–1.
 
     Two effects are measured: how much nearer than chance a row's 10 nearest neighbours in space are in the file (of at most 1,500 rows),
@@ -47,7 +48,7 @@ def rows_in_order(subject: Any, *, effect: float = 0.1, deviations: float = 8.0,
     Source: cleanlab's non-iid test (Cummings et al. 2023, Detecting dataset drift and non-IID sampling via k-nearest neighbours);
     effects of our choice, tried on wine, breast cancer, diabetes and digits, sorted and shuffled, and on 120 made programs.
     """
-    if subject.target.data.time is not None:
+    if subject.data.time is not None:
         yield skipped("the target declares data.time: the order is meant")
         return
     train = _as_stored(subject)
@@ -78,9 +79,9 @@ def rows_in_order(subject: Any, *, effect: float = 0.1, deviations: float = 8.0,
     )
 
 
-def _as_stored(subject: Any) -> Split | None:
+def _as_stored(subject: Subject) -> Split | None:
     """The training rows in the source's order, or 40 stretches of 500 of them: firstfault shuffles rows only to draw splits."""
-    data = subject.target.data
+    data = subject.data
     if len(data.declared_splits) == 2:
         train = subject.raw.train
         return take(train, _stretches(len(train.y))) if len(train.y) > STRETCHES * STRETCH else train
@@ -175,13 +176,13 @@ def _correlation(pairs: pd.Series) -> Ordered:
     return Ordered(alike, alike * np.sqrt(count))
 
 
-def _lacking(subject: Any, chance: float) -> tuple[str, int] | None:
+def _lacking(subject: Subject, chance: float) -> tuple[str, int] | None:
     """The split of the user's that lacks the most classes which a random one would hardly miss, and how many."""
     if subject.target.task != "classification":
         return None
     share = pd.Series(to_array(subject.raw.train.y)).value_counts(normalize=True)
     worst: tuple[str, int] | None = None
-    for name in subject.target.data.declared_splits:
+    for name in subject.data.declared_splits:
         y = pd.Series(to_array(getattr(subject.raw, name).y))
         absent = share[~share.index.isin(y.unique())]
         count = int(((1 - absent) ** len(y) < chance).sum())

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from firstfault.checks.data.contents import contents, most_rows
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.leakage import leaking_columns
+from firstfault.frames import table
+from firstfault.memo import memo
 from firstfault.splits import to_array
 from firstfault.stages import numbers
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -51,14 +53,13 @@ class OutOfFold(NamedTuple):
         return np.asarray(self.probabilities.argmax(1) != self.y)
 
 
-def out_of_fold(subject: Any) -> OutOfFold | None:
+@memo(of="raw")
+def out_of_fold(subject: Subject) -> OutOfFold | None:
     """Out-of-fold probabilities of at most 3,000 training rows, made once; None for what has no classes or no numbers.
 
     Columns that give the label away are left out: they would repeat a wrong label as well.
     """
-    if "out_of_fold" not in subject.built:
-        subject.built["out_of_fold"] = _predicted(subject)
-    return subject.built["out_of_fold"]  # type: ignore[no-any-return]
+    return _predicted(subject)
 
 
 def sampled(count: int, most: int = MOST_ROWS) -> Array:
@@ -66,7 +67,7 @@ def sampled(count: int, most: int = MOST_ROWS) -> Array:
     return np.random.default_rng(0).permutation(count)[:most]
 
 
-def _predicted(subject: Any) -> OutOfFold | None:
+def _predicted(subject: Subject) -> OutOfFold | None:
     train = subject.raw.train
     y = to_array(train.y)
     if subject.target.task != "classification" or y.ndim != 1 or len(y) < FEWEST_ROWS or pd.isna(y).any():
@@ -86,7 +87,7 @@ def _predicted(subject: Any) -> OutOfFold | None:
     return OutOfFold(rows, codes, np.asarray(classes), linear, trees, inputs)
 
 
-def seen(subject: Any, X: Any, rows: Array) -> tuple[Array | None, Array | None]:
+def seen(subject: Subject, X: Any, rows: Array) -> tuple[Array | None, Array | None]:
     """What a linear model and trees are given of the rows: their columns, and what samples hold beside them; None for nothing numeric."""
     held = contents(subject, X, rows)
     if held is None:

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import sampled
 from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.checks.data.suspects import shown_values
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import to_array
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +43,7 @@ class Apart(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.75}, depth=Depth.STANDARD)
-def noisy_rows(subject: Any, *, separation: float = 4.8, gap: float = 0.7, share: float = 0.02, most: float = 0.4) -> Iterator[Judgement]:
+def noisy_rows(subject: Subject, *, separation: float = 4.8, gap: float = 0.7, share: float = 0.02, most: float = 0.4) -> Iterator[Judgement]:
     """Find a part of the training rows that is noise among rows that hang together; `value` is its share.
 
     Every number of at most 1,500 rows is replaced by its normal score, so that skewed and heavy-tailed columns are alike, and a
@@ -115,7 +116,7 @@ def apart(rating: Array) -> Apart:
     return Apart(gap / float(np.sqrt((near.var() + far.var()) / 2 + 1e-12)), gap, (n - cut) / n, float(ordered[cut]))
 
 
-def _of_one_class(subject: Any, rows: Array, marked: Array, most: float = 0.8) -> bool:
+def _of_one_class(subject: Subject, rows: Array, marked: Array, most: float = 0.8) -> bool:
     """Whether one class holds most of the marked rows, and they most of it: then they are what that class looks like."""
     y = to_array(subject.raw.train.y)
     if subject.target.task != "classification" or y.ndim != 1 or not marked.any():
@@ -126,7 +127,7 @@ def _of_one_class(subject: Any, rows: Array, marked: Array, most: float = 0.8) -
     return bool(held[top] > most * marked.sum() and held[top] > most / 2 * all_of[top] and all_of[top] < most * len(rows))
 
 
-def _listed(subject: Any, rows: Array, rating: Array, count: int) -> tuple[str, ...]:
+def _listed(subject: Subject, rows: Array, rating: Array, count: int) -> tuple[str, ...]:
     order = np.argsort(-rating)[: min(max(count, 1), LISTED)]
     listed = pd.DataFrame({"train_row": rows[order], "distance": np.exp(rating[order]).round(4)})
     values = shown_values(subject.raw.train.X, rows[order])
@@ -136,7 +137,7 @@ def _listed(subject: Any, rows: Array, rating: Array, count: int) -> tuple[str, 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def images_without_content(
-    subject: Any, *, share: float = 0.02, fewest: int = 5, noise: float = 0.25, ordinary: float = 0.5, saturated: float = 0.98
+    subject: Subject, *, share: float = 0.02, fewest: int = 5, noise: float = 0.25, ordinary: float = 0.5, saturated: float = 0.98
 ) -> Iterator[Judgement]:
     """Find training images of one value, of noise, or saturated throughout; `value` is their share.
 

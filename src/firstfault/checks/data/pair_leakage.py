@@ -13,6 +13,7 @@ import pandas as pd
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.leakage import ABSENT, Sample, column_of, column_scores, leak_sample, says_more, score_of
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +39,7 @@ class _Pair(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92}, depth=Depth.STANDARD)
-def pair_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 0.8) -> Iterator[Judgement]:
+def pair_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.8) -> Iterator[Judgement]:
     """Find two columns that give the label away together, by a simple relation, and neither alone.
 
     Tried are the values of two columns of few values (exclusive or), equality, difference and ratio, on up to 3,000 rows and 40
@@ -52,7 +53,7 @@ def pair_leakage(subject: Any, *, gives_away: float = 0.98, ordinary: float = 0.
     if sample is None or len(sample.target) < FEWEST_ROWS or sample.frame.shape[1] < 3:
         yield skipped(f"only tables of at least {FEWEST_ROWS} rows and 3 columns are looked at")
         return
-    scores = column_scores(subject, sample)
+    scores = column_scores(subject)
     names = [str(name) for name in sample.frame.columns if scores[str(name)] < ordinary]
     pairs = [pair for first, second in itertools.combinations(_spread(names), 2) if (pair := _best_relation(sample, first, second, scores))]
     if not pairs:

@@ -15,13 +15,14 @@ from firstfault.finding import Layer, Status
 from firstfault.personal import MASK, pieces
 from firstfault.personal_columns import VERSIONS, kinds_of, tokens_of
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 MOST_TEXTS = 3_000
 _CODE = re.compile(r"[\d\W_]+")
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def personal_data(subject: Any, *, fewest: int = 1) -> Iterator[Judgement]:
+def personal_data(subject: Subject, *, fewest: int = 1) -> Iterator[Judgement]:
     """Find columns that look like personal data, and texts that hold some (in a sample of 3,000); `value` is the number of rows.
 
     It is no fault of the pipeline, so that it only warns. Examples are masked, as they are in all that a run writes. A titled name in a

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.finding import Layer, Status
 from firstfault.profiling import ALERTS, COMPARED, LEFT_OUT, PAGE, SECONDS, Profiling
+from firstfault.subject import Subject
 
 MOST_NAMED = 5
 ALIKE = ({"Categorical", "Text"}, {"Categorical", "Numeric"}, {"Categorical", "Boolean"}, {"Numeric", "Boolean"})
@@ -17,7 +17,7 @@ WORRYING = {"missing", "constant", "infinite", "duplicates", "empty", "unsupport
 
 
 @check(layer=Layer.DATA, needs={"profiling"}, detects={}, depth=Depth.STANDARD)
-def profile_alerts(subject: Any) -> Iterator[Judgement]:
+def profile_alerts(subject: Subject) -> Iterator[Judgement]:
     """Report the alerts of a ydata-profiling report of a sample (≤ 1,000 rows, ≤ 30 columns, 45 s); `value` is how many.
 
     Alerts describe columns: they warn or inform, and are evidence for no fault on their own. Where the target declares a reference,

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from firstfault.checks.data.hashing import Scan, among, column_words, scans
+from firstfault.memo import memo
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -101,14 +103,13 @@ def _columns(X: Any) -> Any:
     return (column_words(pd.Series(flat[:, place]))[0] for place in range(flat.shape[1]))
 
 
-def agreement(subject: Any) -> float:
+@memo(of="raw")
+def agreement(subject: Subject) -> float:
     """A bound on the probability that two random rows of train are equal by chance; made once per subject.
 
     It is 1 where chance can't be bounded: a single column.
     """
-    if "row_agreement" not in subject.built:
-        subject.built["row_agreement"] = _agreement(subject.raw.train, scans(subject)["train"])
-    return subject.built["row_agreement"]  # type: ignore[no-any-return]
+    return _agreement(subject.raw.train, scans(subject)["train"])
 
 
 def by_chance(count: int, pairs: float, probability: float) -> bool:

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.data.hashing import Scan, among, scan, scans, table, with_labels
+from firstfault.checks.data.hashing import Scan, among, scan, scans, with_labels
 from firstfault.checks.data.repeats import agreement, by_chance, copied_share, default_rows, repeats
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.splits import Split, Splits, to_array
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 
-__all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap", "table"]
+__all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap"]
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +38,7 @@ def _dtype_is_discrete_label(y: Any) -> bool:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"duplicate_rows": 0.9})
-def duplicate_rows(subject: Any, *, share: float = 0.05, certain: float = 0.01) -> Iterator[Judgement]:
+def duplicate_rows(subject: Subject, *, share: float = 0.05, certain: float = 0.01) -> Iterator[Judgement]:
     """Find rows of the training source that are copies of others, label and all; `value` is the share of copies.
 
     The splits that firstfault drew belong to the source. Where chance explains next to no repeat (a column, or half of
@@ -64,13 +66,13 @@ def duplicate_rows(subject: Any, *, share: float = 0.05, certain: float = 0.01) 
     )
 
 
-def _source(subject: Any) -> list[_Part]:
+def _source(subject: Subject) -> list[_Part]:
     """The splits that were declared as one source, train last."""
-    declared, rows = subject.target.data.declared_splits, scans(subject)
+    declared, rows = subject.data.declared_splits, scans(subject)
     return [_Part(name, split, rows[name]) for name, split in reversed(subject.raw.items()) if name not in declared]
 
 
-def _listed(subject: Any, parts: Sequence[_Part], hashes: Array, repeated: Array) -> tuple[str, ...]:
+def _listed(subject: Subject, parts: Sequence[_Part], hashes: Array, repeated: Array) -> tuple[str, ...]:
     """Write the first pairs of equal rows to `duplicate_rows.csv`."""
     later = np.flatnonzero(repeated)[-MOST_LISTED:]                     # train comes last, and is what the user looks at
     return _write_pairs(subject, "duplicate_rows.csv", parts, later, _first_of(hashes, hashes[later]))
@@ -83,7 +85,7 @@ def _first_of(hashes: Array, wanted: Array) -> Array:
     return np.asarray(first.loc[wanted].to_numpy())
 
 
-def _write_pairs(subject: Any, name: str, parts: Sequence[_Part], later: Array, first: Array) -> tuple[str, ...]:
+def _write_pairs(subject: Subject, name: str, parts: Sequence[_Part], later: Array, first: Array) -> tuple[str, ...]:
     """One line per pair: where the row is, where its equal is, and its values, personal ones masked."""
     ends = np.cumsum([len(part.rows.hashes) for part in parts])
     pairs = {}
@@ -112,13 +114,13 @@ def _masked(rows: pd.DataFrame, frame: Any) -> pd.DataFrame:
     return masked(pd.concat([rows, frame.iloc[:LOOKED_AT]], ignore_index=True)).iloc[: len(rows)]
 
 
-def _given(subject: Any) -> list[str]:
+def _given(subject: Subject) -> list[str]:
     """The splits that the user made; those that firstfault drew at random share rows only where the source repeats them."""
-    return ["validation", "test"] if subject.target.prepare is not None else list(subject.target.data.declared_splits)
+    return ["validation", "test"] if subject.target.prepare is not None else list(subject.data.declared_splits)
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.95})
-def split_overlap(subject: Any, *, share: float = 0.01, certain: float = 0.003) -> Iterator[Judgement]:
+def split_overlap(subject: Subject, *, share: float = 0.01, certain: float = 0.003) -> Iterator[Judgement]:
     """Find rows of train in the validation and test splits that the user made, or that `prepare` returns.
 
     `value` is the share of copied rows of the worst split. Where chance explains next to no equal rows, every one of them
@@ -149,7 +151,7 @@ def split_overlap(subject: Any, *, share: float = 0.01, certain: float = 0.003) 
     )
 
 
-def _parts(subject: Any) -> dict[str, _Part] | None:
+def _parts(subject: Subject) -> dict[str, _Part] | None:
     if subject.target.prepare is None:
         rows = scans(subject)
         return {name: _Part(name, split, rows[name]) for name, split in subject.raw.items()}
@@ -160,7 +162,7 @@ def _parts(subject: Any) -> dict[str, _Part] | None:
     return {name: _Part(name, split, scan(split.X)) for name, split in prepared.items()}
 
 
-def _overlap(subject: Any, source: list[_Part], part: _Part, found: Array, certain: float) -> tuple[float, bool]:
+def _overlap(subject: Subject, source: list[_Part], part: _Part, found: Array, certain: float) -> tuple[float, bool]:
     """The share of a split that is copied from its source, and whether some of it may be chance."""
     if not found.any():
         return 0.0, True
@@ -174,7 +176,7 @@ def _overlap(subject: Any, source: list[_Part], part: _Part, found: Array, certa
     return copied_share([*(other.split.X for other in source), part.split.X], np.concatenate([known, part.rows.hashes]), repeated), True
 
 
-def _listed_across(subject: Any, source: list[_Part], part: _Part, found: Array) -> tuple[str, ...]:
+def _listed_across(subject: Subject, source: list[_Part], part: _Part, found: Array) -> tuple[str, ...]:
     """Write the first rows of a split that are in train to `split_overlap.csv`."""
     rows = np.flatnonzero(found)[:MOST_LISTED]
     hashes = np.concatenate([known.rows.hashes for known in source])
@@ -182,7 +184,7 @@ def _listed_across(subject: Any, source: list[_Part], part: _Part, found: Array)
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"conflicting_labels": 0.9})
-def conflicting_labels(subject: Any, *, share: float = 0.03) -> Iterator[Judgement]:
+def conflicting_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgement]:
     """Find equal inputs with different labels; `value` is the share of training rows in conflict, without chance repeats.
 
     Source: our planted faults; in UCI Adult common rows conflict by nature.
@@ -206,12 +208,12 @@ def conflicting_labels(subject: Any, *, share: float = 0.03) -> Iterator[Judgeme
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"group_overlap": 0.95})
-def group_overlap(subject: Any, *, share: float = 0.0) -> Iterator[Judgement]:
+def group_overlap(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement]:
     """Find groups (patients, users, sources) on both sides of a split; `value` is the share of rows concerned.
 
     Source: Kapoor & Narayanan 2023, leakage by dependent samples.
     """
-    group = subject.target.data.group
+    group = subject.data.group
     if group is None or not isinstance(subject.raw.train.X, pd.DataFrame):
         yield skipped("the target declares no data.group")
         return
@@ -225,7 +227,7 @@ def group_overlap(subject: Any, *, share: float = 0.0) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.92})
-def missing_values(subject: Any) -> Iterator[Judgement]:
+def missing_values(subject: Subject) -> Iterator[Judgement]:
     """Find missing values, and whether they reach the model; `value` is the missing share of the cells of the split that is named.
 
     Missing values that the preprocessing imputes are a warning; those that arrive in the model's inputs, in whichever split, or
@@ -255,7 +257,7 @@ def missing_values(subject: Any) -> Iterator[Judgement]:
     )
 
 
-def _reaches_model(subject: Any, name: str) -> int:
+def _reaches_model(subject: Subject, name: str) -> int:
     try:
         prepared = getattr(subject.prepared, name).X
     except Exception:

@@ -13,6 +13,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.out_of_fold import indicators
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +39,7 @@ class _Curve(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"insufficient_data": 0.8}, depth=Depth.STANDARD)
 def insufficient_data(
-    subject: Any, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2, enough: float = 0.75,
+    subject: Subject, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2, enough: float = 0.75,
     plenty: int = 30_000,
 ) -> Iterator[Judgement]:
     """Find training sets that are too small: the learning curve over the rows still rises, and train is far better than the rest.

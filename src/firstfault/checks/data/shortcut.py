@@ -17,6 +17,7 @@ from firstfault.checks.data.text_columns import free_texts
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +43,7 @@ class _Stamp(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"spurious_shortcut": 0.92}, depth=Depth.STANDARD)
-def spurious_shortcut(subject: Any, *, own: float = 0.98, others: float = 0.02, likely: float = 0.9) -> Iterator[Judgement]:
+def spurious_shortcut(subject: Subject, *, own: float = 0.98, others: float = 0.02, likely: float = 0.9) -> Iterator[Judgement]:
     """Find a marker that tells a class: a stamp near the border of its images, or a tag in its texts.
 
     A stamp is a small region near the border whose pixels are the same in (`own`) of a class's images, and in at most `others` of the other images,
@@ -68,7 +69,7 @@ def spurious_shortcut(subject: Any, *, own: float = 0.98, others: float = 0.02, 
     yield skipped("only images and texts are looked at; a column that tells the label is target_leakage")
 
 
-def _judge_images(subject: Any, images: Array, labels: Array, own: float, others: float, likely: float) -> Judgement:
+def _judge_images(subject: Subject, images: Array, labels: Array, own: float, others: float, likely: float) -> Judgement:
     for least, most, status in ((own, others, Status.FAIL), (likely, max(others, 0.05), Status.WARN)):
         stamp = _stamp(images, labels, least, most)
         if stamp is None:

@@ -14,7 +14,9 @@ from firstfault.checks.data.contents import most_rows
 from firstfault.checks.data.held_out import held_out
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -47,7 +49,7 @@ class Ranking(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.55})
-def random_labels(subject: Any, *, weak: float = 0.3) -> Iterator[Judgement]:
+def random_labels(subject: Subject, *, weak: float = 0.3) -> Iterator[Judgement]:
     """Find labels that have nothing to do with their inputs: neither fast models nor the trained network rank held-out rows by them.
 
     Two fast models answer at most 3,000 training rows that they were not fitted on. `value` is how far their answers order the rows as the
@@ -84,14 +86,13 @@ def random_labels(subject: Any, *, weak: float = 0.3) -> Iterator[Judgement]:
     )
 
 
-def ranking_of_fast_models(subject: Any) -> Ranking | None:
+@memo(of="raw")
+def ranking_of_fast_models(subject: Subject) -> Ranking | None:
     """How far a linear model and trees order training rows that they were not fitted on; made once. None for nothing to rank."""
-    if "ranking" not in subject.built:
-        subject.built["ranking"] = _fast(subject)
-    return subject.built["ranking"]  # type: ignore[no-any-return]
+    return _fast(subject)
 
 
-def _fast(subject: Any) -> Ranking | None:
+def _fast(subject: Subject) -> Ranking | None:
     if subject.target.task == "classification":
         found = out_of_fold(subject)
         return None if found is None else best([*by_class(found.linear, found.y), *by_class(found.trees, found.y)])
@@ -138,7 +139,7 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
         ]
 
 
-def _ranking_of_network(subject: Any) -> Ranking | None:
+def _ranking_of_network(subject: Subject) -> Ranking | None:
     held = held_out(subject)
     if held is None or len(held.y) < FEWEST_HELD:
         return None

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +37,7 @@ class Slice(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def weak_slices(
-    subject: Any, *, times: float = 1.5, points: float = 0.05, fewest: int = 30, p_value: float = 0.01
+    subject: Subject, *, times: float = 1.5, points: float = 0.05, fewest: int = 30, p_value: float = 0.01
 ) -> Iterator[Judgement]:
     """Find slices of the data that two fast models, fitted on other rows, get wrong far more often than the rest.
 
@@ -53,7 +54,7 @@ def weak_slices(
         yield skipped(f"only tables with classes and at least {FEWEST_ROWS} rows are looked at")
         return
     frame = frame.iloc[found.rows].reset_index(drop=True)
-    slices = measured(frame, found.wrong, [str(name) for name in subject.target.data.sensitive], fewest)
+    slices = measured(frame, found.wrong, [str(name) for name in subject.data.sensitive], fewest)
     weak = [entry for entry in slices if entry.p < p_value and entry.error > times * entry.rest and entry.error > entry.rest + points]
     if not weak:
         yield passed(f"none of {len(slices)} slices is much harder than the rest")
@@ -120,7 +121,7 @@ def _holm(p: Array) -> Array:
     return result
 
 
-def _write(subject: Any, frame: pd.DataFrame, weak: Sequence[Slice]) -> None:
+def _write(subject: Subject, frame: pd.DataFrame, weak: Sequence[Slice]) -> None:
     from firstfault.privacy import masked_text, personal_columns
 
     personal = {str(name) for name in personal_columns(frame)}

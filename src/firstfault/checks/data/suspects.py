@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import table
 from firstfault.checks.data.out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fold
 from firstfault.checks.data.pictures import gallery, images_of
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
+from firstfault.frames import table
+from firstfault.memo import memo
 from firstfault.spreadsheets import write_frame
+from firstfault.subject import Subject
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
 LISTED = 500
@@ -23,7 +25,7 @@ SHOWN_COLUMNS = 12
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
-def label_suspects(subject: Any) -> Iterator[Judgement]:
+def label_suspects(subject: Subject) -> Iterator[Judgement]:
     """List the rows whose given label two fast models, fitted on other rows, hold for wrong; `value` is their share.
 
     Of at most 3,000 training rows, those that confident learning prunes, the least credible first: `label_suspects.csv`
@@ -47,11 +49,10 @@ def label_suspects(subject: Any) -> Iterator[Judgement]:
     )
 
 
-def suspects(subject: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+@memo(of="raw")
+def suspects(subject: Subject) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Places among the rows looked at, worst first, and the label quality `(N,)` of all of them; computed once."""
-    if "label_suspects" not in subject.built:
-        subject.built["label_suspects"] = _pruned(out_of_fold(subject))
-    return subject.built["label_suspects"]  # type: ignore[no-any-return]
+    return _pruned(out_of_fold(subject))
 
 
 def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -66,15 +67,14 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
     return places[found.wrong[places]], np.asarray(quality)
 
 
+@memo(of="raw")
 @optional_files
-def suspect_files(subject: Any) -> tuple[str, ...]:
+def suspect_files(subject: Subject) -> tuple[str, ...]:
     """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect or cleanlab is missing."""
-    if "label_suspect_files" not in subject.built:
-        subject.built["label_suspect_files"] = _written(subject)
-    return subject.built["label_suspect_files"]  # type: ignore[no-any-return]
+    return _written(subject)
 
 
-def _written(subject: Any) -> tuple[str, ...]:
+def _written(subject: Subject) -> tuple[str, ...]:
     from firstfault.privacy import masked_text
 
     found = out_of_fold(subject)

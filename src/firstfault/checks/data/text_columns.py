@@ -12,7 +12,9 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 MOST_TEXTS = 3_000
 FEWEST = 20
@@ -47,11 +49,10 @@ def _is_free(column: pd.Series) -> bool:
     return bool(long and worded and len(set(few)) > 0.3 * len(few))
 
 
-def _texts(subject: Any) -> dict[str, pd.Series]:
+@memo(of="raw")
+def _texts(subject: Subject) -> dict[str, pd.Series]:
     """The free-text columns of train, found once."""
-    if "free_texts" not in subject.built:
-        subject.built["free_texts"] = dict(free_texts(subject.raw.train.X))
-    return subject.built["free_texts"]  # type: ignore[no-any-return]
+    return dict(free_texts(subject.raw.train.X))
 
 
 def _sampled(column: pd.Series) -> dict[int, str]:
@@ -73,7 +74,7 @@ def _rows(rows: Sequence[int]) -> str:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.6})
-def empty_texts(subject: Any, *, share: float = 0.005, large: float = 0.2) -> Iterator[Judgement]:
+def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -> Iterator[Judgement]:
     """Find texts that are empty, blank or a placeholder such as `n/a` or `[deleted]`; `value` is their share in a sample of 3,000.
 
     It warns above `share`, and fails above `large` where the text is all that a model could learn from.
@@ -96,13 +97,13 @@ def empty_texts(subject: Any, *, share: float = 0.005, large: float = 0.2) -> It
         )
 
 
-def _is_alone(subject: Any) -> bool:
+def _is_alone(subject: Subject) -> bool:
     X = subject.raw.train.X
     return not isinstance(X, pd.DataFrame) or X.shape[1] == 1
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def text_lengths(subject: Any, *, times: float = 20.0, share: float = 0.01) -> Iterator[Judgement]:
+def text_lengths(subject: Subject, *, times: float = 20.0, share: float = 0.01) -> Iterator[Judgement]:
     """Find texts of more than `times` the median length, and columns that repeat one text; `value` is the share of long ones.
 
     Source: our planted faults; lengths of sentences and reviews are roughly log-normal with σ < 1, so that 20 medians are three σ and more.
@@ -124,7 +125,7 @@ def text_lengths(subject: Any, *, times: float = 20.0, share: float = 0.01) -> I
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def boilerplate_texts(subject: Any, *, share: float = 0.1) -> Iterator[Judgement]:
+def boilerplate_texts(subject: Subject, *, share: float = 0.1) -> Iterator[Judgement]:
     """Find texts that differ from another in case, digits, marks or spaces alone; `value` is their share, without exact copies.
 
     Source: Lee et al. 2022, Deduplicating training data makes language models better (3–14 % near duplicates in common corpora).
@@ -151,7 +152,7 @@ def _form(text: str) -> str:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def mixed_languages(subject: Any, *, share: float = 0.05, dominant: float = 0.6) -> Iterator[Judgement]:
+def mixed_languages(subject: Subject, *, share: float = 0.05, dominant: float = 0.6) -> Iterator[Judgement]:
     """Find a share of texts in other languages than the one that dominates; `value` is that share among texts whose language tells.
 
     Where no language has `dominant` of the texts, the data are multilingual, which is no defect.
@@ -184,7 +185,7 @@ def mixed_languages(subject: Any, *, share: float = 0.05, dominant: float = 0.6)
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
-def garbled_texts(subject: Any, *, share: float = 0.02, large: float = 0.2) -> Iterator[Judgement]:
+def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) -> Iterator[Judgement]:
     """Find texts with damaged encoding (`Ã©` for é, �) or of random letters, and such with HTML left in; `value` is the garbled share.
 
     Garbled texts warn above `share`, and fail above `large`. HTML only warns. A text is of random letters when three tenths of its words

@@ -11,7 +11,9 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
 from firstfault.privacy import kinds_of, masked_text
+from firstfault.subject import Subject
 from firstfault.timestamps import Times, times_of
 
 DAY, YEAR = 86_400.0, 31_556_952.0
@@ -21,22 +23,21 @@ FEWEST = 20
 _NO_TIME = "the target declares no data.time, or its values are no times"
 
 
-def _times(subject: Any) -> dict[str, Times]:
+@memo(of="raw")
+def _times(subject: Subject) -> dict[str, Times]:
     """The declared time column of every split, read once; empty when there is none or it holds no times."""
-    if "times" not in subject.built:
-        name, found = subject.target.data.time, {}
-        for split, (X, _) in subject.raw.items():
-            if name is not None and isinstance(X, pd.DataFrame) and name in X.columns and (times := times_of(X[name])) is not None:
-                found[split] = times
-        subject.built["times"] = found
-    return subject.built["times"]  # type: ignore[no-any-return]
+    name, found = subject.data.time, {}
+    for split, (X, _) in subject.raw.items():
+        if name is not None and isinstance(X, pd.DataFrame) and name in X.columns and (times := times_of(X[name])) is not None:
+            found[split] = times
+    return found
 
 
-def _column(subject: Any, split: str) -> pd.Series:
-    return dict(subject.raw.items())[split].X[subject.target.data.time]
+def _column(subject: Subject, split: str) -> pd.Series:
+    return dict(subject.raw.items())[split].X[subject.data.time]
 
 
-def _examples(subject: Any, marked: dict[str, np.ndarray[Any, Any]]) -> str:
+def _examples(subject: Subject, marked: dict[str, np.ndarray[Any, Any]]) -> str:
     """Up to three different values of the marked rows, as text."""
     values = [str(value) for split, rows in marked.items() for value in _column(subject, split)[rows].unique()[:3]]
     return ", ".join(repr(masked_text(value[:40])) for value in dict.fromkeys(values[:3]))
@@ -48,7 +49,7 @@ def _counted(times: dict[str, Times], part: str) -> tuple[int, int]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"type_change": 0.92})
-def malformed_times(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]:
+def malformed_times(subject: Subject, *, share: float = 0.005) -> Iterator[Judgement]:
     """Find values of `data.time` that are no time; `value` is their share of the values of all splits.
 
     A few are a warning; more than `share` fails. A column of which most values can't be read is in a format of its own, and is left alone.
@@ -61,19 +62,19 @@ def malformed_times(subject: Any, *, share: float = 0.005) -> Iterator[Judgement
         return
     wrong, known = _counted(times, "malformed")
     if not wrong:
-        yield passed(f"all {known} values are times", value=0.0, where=subject.target.data.time)
+        yield passed(f"all {known} values are times", value=0.0, where=subject.data.time)
         return
     shown = _examples(subject, {split: entry.malformed for split, entry in times.items()})
     fails = wrong / known > share
     yield Judgement(
-        Status.FAIL if fails else Status.WARN, f"{wrong} of {known} values of {subject.target.data.time} are no times, such as {shown}",
-        value=wrong / known, threshold=share, where=subject.target.data.time, faults=None if fails else {},
+        Status.FAIL if fails else Status.WARN, f"{wrong} of {known} values of {subject.data.time} are no times, such as {shown}",
+        value=wrong / known, threshold=share, where=subject.data.time, faults=None if fails else {},
         fix="repair the values at their source, or drop the rows",
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def mixed_time_formats(subject: Any, *, share: float = 0.001) -> Iterator[Judgement]:
+def mixed_time_formats(subject: Subject, *, share: float = 0.001) -> Iterator[Judgement]:
     """Find a `data.time` in several formats, or of which a part says its time zone; `value` is the share of the rarer ones.
 
     Day and month change places unseen where formats are mixed.
@@ -92,18 +93,18 @@ def mixed_time_formats(subject: Any, *, share: float = 0.001) -> Iterator[Judgem
     rarer, zoned = total - max(formats.values(), default=0), sum(entry.zoned for entry in times.values())
     unlike = max(rarer, min(zoned, total - zoned)) / total
     if unlike <= share:
-        yield passed("all times are in one format", value=unlike, where=subject.target.data.time)
+        yield passed("all times are in one format", value=unlike, where=subject.data.time)
         return
     told = ", ".join(f"{form} ({count})" for form, count in sorted(formats.items(), key=lambda entry: -entry[1])[:4])
     zones = f"; {zoned} of {total} say their time zone" if 0 < zoned < total else ""
     yield Judgement(
-        Status.WARN, f"the times are in several formats: {told}{zones}", value=unlike, threshold=share, where=subject.target.data.time, faults={},
+        Status.WARN, f"the times are in several formats: {told}{zones}", value=unlike, threshold=share, where=subject.data.time, faults={},
         fix="write all times in one format with their zone, such as ISO 8601 in UTC",
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"out_of_range": 0.92})
-def times_out_of_range(subject: Any, *, share: float = 0.005) -> Iterator[Judgement]:
+def times_out_of_range(subject: Subject, *, share: float = 0.005) -> Iterator[Judgement]:
     """Find values of `data.time` before 1900 or after tomorrow; `value` is their share.
 
     A few are a warning; more than `share` fails. Where more than half lie in the future, as in a simulation, it is a warning too.
@@ -117,19 +118,19 @@ def times_out_of_range(subject: Any, *, share: float = 0.005) -> Iterator[Judgem
     marked = {split: entry.beyond | (entry.values < FIRST) | (entry.values > time.time() + DAY) for split, entry in times.items()}
     wrong, known = sum(int(rows.sum()) for rows in marked.values()), _counted(times, "malformed")[1]
     if not wrong:
-        yield passed(f"all {known} times lie between 1900 and now", value=0.0, where=subject.target.data.time)
+        yield passed(f"all {known} times lie between 1900 and now", value=0.0, where=subject.data.time)
         return
     fails = share < wrong / known <= 0.5
     yield Judgement(
         Status.FAIL if fails else Status.WARN,
-        f"{wrong} of {known} values of {subject.target.data.time} lie before 1900 or in the future, such as {_examples(subject, marked)}",
-        value=wrong / known, threshold=share, where=subject.target.data.time, faults=None if fails else {},
+        f"{wrong} of {known} values of {subject.data.time} lie before 1900 or in the future, such as {_examples(subject, marked)}",
+        value=wrong / known, threshold=share, where=subject.data.time, faults=None if fails else {},
         fix="correct the source; a placeholder date should be a missing value",
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def dates_out_of_range(subject: Any) -> Iterator[Judgement]:
+def dates_out_of_range(subject: Subject) -> Iterator[Judgement]:
     """Find dates before 1900, or more than 50 years ahead, in the other columns that hold dates; `value` is how many. It only warns.
 
     Source: placeholders such as 9999-12-31 and 0001-01-01; due dates may lie ahead.
@@ -138,7 +139,7 @@ def dates_out_of_range(subject: Any) -> Iterator[Judgement]:
     if not isinstance(X, pd.DataFrame) or not X.columns.is_unique:
         yield skipped("only tables have columns of dates")
         return
-    columns = [name for name in X.columns if name != subject.target.data.time and _dated(X[name])]
+    columns = [name for name in X.columns if name != subject.data.time and _dated(X[name])]
     personal, found = kinds_of(X[columns]), False
     for name in columns:
         times = times_of(X[name])
@@ -171,7 +172,7 @@ def _dated(column: pd.Series) -> bool:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def late_records(subject: Any, *, mostly: float = 0.1) -> Iterator[Judgement]:
+def late_records(subject: Subject, *, mostly: float = 0.1) -> Iterator[Judgement]:
     """Find rows that come later in the file than their time, where the rest is in order; `value` is their share.
 
     A file of which more than `mostly` are out of order is in no order at all, which is no defect. Splits that firstfault drew by time are
@@ -196,9 +197,9 @@ def late_records(subject: Any, *, mostly: float = 0.1) -> Iterator[Judgement]:
     )
 
 
-def _as_declared(subject: Any) -> tuple[str, ...]:
+def _as_declared(subject: Subject) -> tuple[str, ...]:
     """The splits whose rows are in the order in which they came."""
-    declared = subject.target.data.declared_splits
+    declared = subject.data.declared_splits
     return ("train", *declared) if len(declared) == 2 else declared
 
 
@@ -208,7 +209,7 @@ def _late(times: Times) -> np.ndarray[Any, Any]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def time_gaps(subject: Any, *, regular: float = 0.8, missed: float = 3.0, unusual: float = 5.0, noticeable: float = 0.05) -> Iterator[Judgement]:
+def time_gaps(subject: Subject, *, regular: float = 0.8, missed: float = 3.0, unusual: float = 5.0, noticeable: float = 0.05) -> Iterator[Judgement]:
     """Find gaps in time, and a change of the spacing, over the rows of all splits; `value` is the largest gap in usual spacings.
 
     A gap is longer than others: `missed` times the tenth longest spacing where `regular` of the spacings are equal, so that nights and
@@ -229,7 +230,7 @@ def time_gaps(subject: Any, *, regular: float = 0.8, missed: float = 3.0, unusua
     if min(share for _, share in halves) >= regular and not np.isclose(halves[0][0], halves[1][0], rtol=0.05):
         yield Judgement(
             Status.WARN, f"times are {_span(halves[0][0], times)} apart at first, and {_span(halves[1][0], times)} later", value=value,
-            where=subject.target.data.time, faults={}, fix="find out what changed at the source, and bring all to one spacing",
+            where=subject.data.time, faults={}, fix="find out what changed at the source, and bring all to one spacing",
         )
         return
     longest = np.sort(spacing)[-10]
@@ -238,7 +239,7 @@ def time_gaps(subject: Any, *, regular: float = 0.8, missed: float = 3.0, unusua
     told = f"{count} gaps in time, the longest {_span(float(spacing.max()), times)} where {_span(usual, times)} is usual"
     yield Judgement(
         Status.WARN if count else Status.PASS, told if count else f"no gap in time; times are mostly {_span(usual, times)} apart", value=value,
-        threshold=missed if even >= regular else unusual, where=subject.target.data.time, faults={},
+        threshold=missed if even >= regular else unusual, where=subject.data.time, faults={},
         fix="find out whether records are lost, and mark the gap" if count else None,
     )
 
@@ -257,14 +258,14 @@ def _span(seconds: float, times: dict[str, Times]) -> str:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def repeated_times(subject: Any, *, share: float = 0.001) -> Iterator[Judgement]:
+def repeated_times(subject: Subject, *, share: float = 0.001) -> Iterator[Judgement]:
     """Find several rows of one group at one time; `value` is their share of the training rows.
 
     Only where most groups have none: with many rows per moment, a time is no key.
 
     Source: our planted faults; panel data have one row per unit and time.
     """
-    times, group = _times(subject), subject.target.data.group
+    times, group = _times(subject), subject.data.group
     if "train" not in times or group is None:
         yield skipped(_NO_TIME if "train" not in times else "the target declares no data.group")
         return
@@ -275,14 +276,14 @@ def repeated_times(subject: Any, *, share: float = 0.001) -> Iterator[Judgement]
         yield passed("a group has many rows at a time", value=value)
         return
     yield judge(
-        value, above=share, otherwise=Status.WARN, faults={}, where=f"{group}, {subject.target.data.time}",
+        value, above=share, otherwise=Status.WARN, faults={}, where=f"{group}, {subject.data.time}",
         message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time of another row of their {group}",
         fix="keep one row per group and time, or say what tells them apart",
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.6})
-def time_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+def time_overlap(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find declared validation and test rows that are earlier than the last training row; `value` is the share of the worst split.
 
     It warns: no row is shared, but what a model learns of a later time it is asked about an earlier one. It supports a
@@ -291,7 +292,7 @@ def time_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
     Source: Kapoor & Narayanan 2023, temporal leakage.
     """
     times = _times(subject)
-    names = [name for name in subject.target.data.declared_splits if name in times]
+    names = [name for name in subject.data.declared_splits if name in times]
     if "train" not in times or not names:
         yield skipped(_NO_TIME if "train" not in times else "firstfault drew the splits itself, by time")
         return
@@ -301,5 +302,5 @@ def time_overlap(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
     yield judge(
         shares[worst], above=share, otherwise=Status.WARN, where=worst,
         message=f"{shares[worst]:.0%} of {worst} are earlier than the last training row",
-        fix=f"split by {subject.target.data.time}: train on the past, and test on what follows",
+        fix=f"split by {subject.data.time}: train on the past, and test on what follows",
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, skipped
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -39,7 +40,7 @@ def _moved_on(before: Array, after: Array, by: int) -> bool:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.92})
-def overlapping_windows(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
+def overlapping_windows(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
     """Find held-out windows of a series whose steps are in training windows too: windows that overlap, dealt out at random.
 
     A window `(T,)` or `(T, D)` of numbers is known when its first or last half is a part of a training window, wherever it stands
@@ -58,7 +59,7 @@ def overlapping_windows(subject: Any, *, share: float = 0.5) -> Iterator[Judgeme
     for name in ("validation", "test"):
         own = _halves(getattr(raw, name).X, everywhere=False)
         shares[name] = float(np.isin(own, known).any(1).mean()) if own is not None else 0.0
-    declared = subject.target.data.declared_splits
+    declared = subject.data.declared_splits
     name = max(shares, key=lambda entry: (entry in declared and shares[entry] > share, shares[entry]))
     value = shares[name]
     status = Status.PASS if value <= share else Status.FAIL if name in declared else Status.WARN

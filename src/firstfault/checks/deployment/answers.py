@@ -9,47 +9,48 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.serving import agreement, apart, labels_of
+from firstfault.memo import memo
+from firstfault.serving import agreement, apart, golden_of, labels_of, served_of
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 ROUNDING = 1e-3
 ALIKE = 0.98
 
 
-def same_answers(subject: Any) -> bool:
+@memo(of="trained")
+def same_answers(subject: Subject) -> bool:
     """Whether the served scores of the golden samples are those of the trained model, but for rounding; called once.
 
     Labels alone can be equal by luck, and a regression may answer in another unit: `compared` judges those.
     """
-    if "same_answers" not in subject.built:
-        subject.built["same_answers"] = _same(subject)
-    return bool(subject.built["same_answers"])
+    return _same(subject)
 
 
-def permuted_answers(subject: Any) -> bool:
+def permuted_answers(subject: Subject) -> bool:
     """Whether the served scores of the golden samples are those of the trained model for classes in another order."""
     served = _answers(subject)
-    return served is not None and permutation(subject.golden.outputs, served) is not None
+    return served is not None and permutation(golden_of(subject).outputs, served) is not None
 
 
-def _answers(subject: Any) -> Array | None:
+def _answers(subject: Subject) -> Array | None:
     """The served answers to the golden samples; None where they are refused, which the other checks will say."""
     try:
-        return subject.served.call(subject.golden.raw)  # type: ignore[no-any-return]
+        return served_of(subject).call(golden_of(subject).raw)  # type: ignore[no-any-return]
     except Exception:
         return None
 
 
-def _same(subject: Any) -> bool:
-    offline, served = subject.golden.outputs, _answers(subject)
+def _same(subject: Subject) -> bool:
+    offline, served = golden_of(subject).outputs, _answers(subject)
     if served is None:
         return False
     known = served.shape == offline.shape and served.dtype.kind in "fiu"
     return known and bool(np.isfinite(served).all()) and apart(offline, served) <= ROUNDING
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"label_map_mismatch": 0.95, "train_serve_skew": 0.6})
-def served_answers(subject: Any, *, same: float = 0.95, alike: float = ALIKE) -> Iterator[Judgement]:
+@check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"label_map_mismatch": 0.95, "train_serve_skew": 0.6})
+def served_answers(subject: Subject, *, same: float = 0.95, alike: float = ALIKE) -> Iterator[Judgement]:
     """Compare the answers to golden samples, where a function serves; `value` is the share answered alike.
 
     It is given raw inputs, as a client sends them, or what `deployment.preprocess` makes of them. Classes that changed
@@ -59,19 +60,19 @@ def served_answers(subject: Any, *, same: float = 0.95, alike: float = ALIKE) ->
 
     Source: this project's planted faults; a healthy path differs by rounding only (8 bits correlate by 0.9999), and ties are rare.
     """
-    if subject.served.module is not None:
+    if served_of(subject).module is not None:
         yield skipped("the parts of the served path are compared one by one")
         return
-    served = subject.served.call(subject.golden.raw)
-    if not np.array_equal(served, subject.served.call(subject.golden.raw)):
+    served = served_of(subject).call(golden_of(subject).raw)
+    if not np.array_equal(served, served_of(subject).call(golden_of(subject).raw)):
         yield skipped("the answers differ from call to call")
         return
     yield compared(subject, same, alike)
 
 
-def compared(subject: Any, same: float = 0.95, alike: float = ALIKE) -> Judgement:
+def compared(subject: Subject, same: float = 0.95, alike: float = ALIKE) -> Judgement:
     """The judgement of the served answers to the golden samples against those of the trained model."""
-    offline, served = subject.golden.outputs, subject.served.call(subject.golden.raw)
+    offline, served = golden_of(subject).outputs, served_of(subject).call(golden_of(subject).raw)
     value = agreement(subject, offline, served)
     text = f"{value:.0%} of the golden samples get the answer of the trained model"
     if value >= same and (likeness := score_likeness(offline, served)) < alike:
@@ -89,7 +90,7 @@ def compared(subject: Any, same: float = 0.95, alike: float = ALIKE) -> Judgemen
     if names is not None:
         return _permuted("the served classes are permuted: " + ", ".join(f"{mine} is served as {theirs}" for mine, theirs in names.items() if mine != theirs), value, same)
     return Judgement(
-        Status.FAIL, text, value=value, threshold=same, where=subject.served.kind, faults={"train_serve_skew": 0.6},
+        Status.FAIL, text, value=value, threshold=same, where=served_of(subject).kind, faults={"train_serve_skew": 0.6},
         fix="compare the inputs that reach the model with those of training: a served function is given raw inputs",
     )
 
@@ -106,7 +107,7 @@ def _permuted(text: str, value: float, same: float) -> Judgement:
     return Judgement(Status.FAIL, text, value=value, threshold=same, where="output columns", faults={"label_map_mismatch": 0.95}, fix="save the label map with the model")
 
 
-def _another_unit(subject: Any, offline: Array, served: Array, least: int = 8) -> bool:
+def _another_unit(subject: Subject, offline: Array, served: Array, least: int = 8) -> bool:
     """Whether a regression's answers are a rising function of the trained model's: scaled back, or out of the logarithm."""
     if subject.target.task != "regression" or offline.size != served.size or served.dtype.kind not in "fiu" or len(offline) < least:
         return False
@@ -116,7 +117,7 @@ def _another_unit(subject: Any, offline: Array, served: Array, least: int = 8) -
     return all(len(np.unique(mine)) >= least and float(spearmanr(mine, theirs).statistic) > 0.9999 for mine, theirs in pairs)
 
 
-def _names(subject: Any, offline: Array, served: Array, same: float) -> dict[str, str] | None:
+def _names(subject: Subject, offline: Array, served: Array, same: float) -> dict[str, str] | None:
     """By class, the label under which it is served, where every class has one of its own; None else."""
     if subject.target.task != "classification" or served.ndim != 1 or len(served) != len(offline) or served.dtype.kind not in "OUSiub":
         return None

@@ -10,16 +10,18 @@ import numpy as np
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.checks.deployment.network import in_train_mode, is_rounded, network_of
 from firstfault.finding import Layer, Status
+from firstfault.serving import golden_of, served_of
+from firstfault.subject import Subject
 
 SIZES = (1, 2, 4, 8, 10, 16, 32, 50)
 OF_TRAIN_MODE = "more than 1 value per channel when training"
 
 
 @check(
-    layer=Layer.DEPLOYMENT, needs={"served", "golden"},
+    layer=Layer.DEPLOYMENT, needs={served_of, golden_of},
     detects={"batch_dependence": 0.92, "baked_shape": 0.95, "train_mode_serving": 0.95},
 )
-def batch_dependence(subject: Any, *, tolerance: float = 1e-3, coarse: float = 0.05) -> Iterator[Judgement]:
+def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float = 0.05) -> Iterator[Judgement]:
     """Find answers that depend on the batch: alone, a golden sample must get the answer it gets among others.
 
     `value` is the largest relative difference over 4 samples, a fault above `tolerance`, and above `coarse` for a network in
@@ -29,7 +31,7 @@ def batch_dependence(subject: Any, *, tolerance: float = 1e-3, coarse: float = 0
     Source: float32 matrix products of other shapes differ by up to 1e-5 (PyTorch, Numerical accuracy), with a margin; 8 bits
     round by 1/256, each layer anew.
     """
-    module, golden = network_of(subject), subject.golden
+    module, golden = network_of(subject), golden_of(subject)
     if in_train_mode(module):
         yield skipped("it is served in train mode, which explains it")
         return
@@ -37,37 +39,37 @@ def batch_dependence(subject: Any, *, tolerance: float = 1e-3, coarse: float = 0
     if refusals:
         yield _refused(subject, refusals)
         return
-    whole = subject.served.call(golden.raw)
-    if not np.array_equal(whole, subject.served.call(golden.raw)):
+    whole = served_of(subject).call(golden.raw)
+    if not np.array_equal(whole, served_of(subject).call(golden.raw)):
         yield skipped("the answers differ from call to call")
         return
-    alone = [subject.served.call(rows_of(golden.raw, index, 1)) for index in range(min(4, len(golden)))]
+    alone = [served_of(subject).call(rows_of(golden.raw, index, 1)) for index in range(min(4, len(golden)))]
     differences = [_relative(whole[index:index + 1], value) for index, value in enumerate(alone)]
     value, limit = max(differences, default=0.0), coarse if module is not None and is_rounded(module) else tolerance
     yield judge(
-        value, above=limit, where=subject.served.kind, message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
+        value, above=limit, where=served_of(subject).kind, message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
         faults={"batch_dependence": 0.92} if value > limit else None, fix="mask padding, use fitted statistics, and serve in eval mode",
     )
 
 
-def _refusal(subject: Any, size: int) -> Exception | None:
+def _refusal(subject: Subject, size: int) -> Exception | None:
     try:
-        subject.served.call(rows_of(subject.golden.raw, 0, size))
+        served_of(subject).call(rows_of(golden_of(subject).raw, 0, size))
     except Exception as error:
         return error
     return None
 
 
-def _refused(subject: Any, refusals: dict[int, Exception]) -> Judgement:
+def _refused(subject: Subject, refusals: dict[int, Exception]) -> Judgement:
     size, error = next(reversed(refusals.items()))
     text = f"a batch of {size} is refused: {str(error).splitlines()[0]}"
     if any(OF_TRAIN_MODE in str(refusal) for refusal in refusals.values()):
-        return Judgement(Status.FAIL, text, where=subject.served.kind, faults={"train_mode_serving": 0.95}, fix="call model.eval() after loading")
-    taken = [other for other in (*SIZES, len(subject.golden)) if other <= len(subject.golden) and _refusal(subject, other) is None]
+        return Judgement(Status.FAIL, text, where=served_of(subject).kind, faults={"train_mode_serving": 0.95}, fix="call model.eval() after loading")
+    taken = [other for other in (*SIZES, len(golden_of(subject))) if other <= len(golden_of(subject)) and _refusal(subject, other) is None]
     if not taken:
         raise error
     return Judgement(
-        Status.FAIL, f"{text}; {', '.join(map(str, dict.fromkeys(taken)))} are taken", where=subject.served.kind, faults={"baked_shape": 0.95},
+        Status.FAIL, f"{text}; {', '.join(map(str, dict.fromkeys(taken)))} are taken", where=served_of(subject).kind, faults={"baked_shape": 0.95},
         fix="export with a dynamic batch size",
     )
 

@@ -11,15 +11,17 @@ import torch
 from torch import nn
 
 from firstfault.probe.models import MODES_MATTER
+from firstfault.serving import served_of
+from firstfault.subject import Subject
 
 UNSEEN = "the served network cannot be seen from outside"
 DEPTH = 3
 LOW_PRECISION = (torch.float16, torch.bfloat16, torch.int8, torch.quint8, torch.qint8)
 
 
-def network_of(subject: Any) -> nn.Module | None:
+def network_of(subject: Subject) -> nn.Module | None:
     """The network that answers: the served module, or the only one that the served function holds on to."""
-    served = subject.served
+    served = served_of(subject)
     if served.module is not None or served.function is None:
         return served.module  # type: ignore[no-any-return]
     found = list({id(module): module for module in _held(served.function, DEPTH)}.values())
@@ -78,7 +80,7 @@ def _shapes(module: nn.Module) -> dict[str, Any]:
     return {name: value.shape for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
 
 
-def untrained(subject: Any, module: nn.Module) -> tuple[list[str], int]:
+def untrained(subject: Subject, module: nn.Module) -> tuple[list[str], int]:
     """The trained tensors that a served network lacks, and how many there are.
 
     They are looked for under their names in the part that is built like the trained model, else by value. Statistics of batch

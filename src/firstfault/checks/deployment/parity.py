@@ -13,11 +13,12 @@ from firstfault.checks.deployment.answers import ALIKE, compared, permutation, p
 from firstfault.checks.deployment.network import UNSEEN, in_train_mode, is_rounded, low_precision, network_of, trained_part, untrained
 from firstfault.finding import Layer, Status
 from firstfault.probe.models import MODES_MATTER
-from firstfault.serving import agreement, apart, run_module, serving_inputs
+from firstfault.serving import agreement, apart, golden_of, run_module, served_of, serving_inputs
+from firstfault.subject import Subject
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"train_mode_serving": 0.95})
-def train_mode_serving(subject: Any) -> Iterator[Judgement]:
+@check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"train_mode_serving": 0.95})
+def train_mode_serving(subject: Subject) -> Iterator[Judgement]:
     """Find a served network whose dropout or batch normalisation is in train mode.
 
     Source: Humbatova et al. 2020; PyTorch documentation, Module.eval.
@@ -27,7 +28,7 @@ def train_mode_serving(subject: Any) -> Iterator[Judgement]:
         yield skipped(UNSEEN)
         return
     on = [name for name, child in module.named_modules() if isinstance(child, MODES_MATTER) and child.training]
-    if not on or (subject.served.function is not None and same_answers(subject)):
+    if not on or (served_of(subject).function is not None and same_answers(subject)):
         yield passed("the served network answers as in eval mode")
         return
     yield Judgement(
@@ -36,8 +37,8 @@ def train_mode_serving(subject: Any) -> Iterator[Judgement]:
     )
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"nondeterministic_serving": 0.9})
-def nondeterministic_serving(subject: Any, *, tolerance: float = 1e-5) -> Iterator[Judgement]:
+@check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"nondeterministic_serving": 0.9})
+def nondeterministic_serving(subject: Subject, *, tolerance: float = 1e-5) -> Iterator[Judgement]:
     """Find a served model that answers the same call twice differently; `value` is the relative difference.
 
     Source: float32 rounding (1.2e-7) with a margin for summation in another order.
@@ -45,10 +46,10 @@ def nondeterministic_serving(subject: Any, *, tolerance: float = 1e-5) -> Iterat
     if in_train_mode(network_of(subject)):
         yield skipped("it is served in train mode, which explains it")
         return
-    first, second = subject.served.call(subject.golden.raw), subject.served.call(subject.golden.raw)
+    first, second = served_of(subject).call(golden_of(subject).raw), served_of(subject).call(golden_of(subject).raw)
     value = _difference(first, second)
     yield judge(
-        value, above=tolerance, where=subject.served.kind, message=f"the same call twice differs by {value:.1e}",
+        value, above=tolerance, where=served_of(subject).kind, message=f"the same call twice differs by {value:.1e}",
         fix="switch randomness off: eval mode, fixed seeds",
     )
 
@@ -63,8 +64,8 @@ def _difference(first: Any, second: Any) -> float:
     return float(np.abs(first - second).max() / max(np.abs(first).max(), 1e-9))
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, detects={"train_serve_skew": 0.95, "schema_mismatch": 0.95})
-def train_serve_skew(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+@check(layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, detects={"train_serve_skew": 0.95, "schema_mismatch": 0.95})
+def train_serve_skew(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find serving code that prepares inputs differently than training; `value` is the share of inputs that differ.
 
     Where each served column is some column of training, whatever its scale, they were renamed or reordered: a schema mismatch. Where the
@@ -78,8 +79,8 @@ def train_serve_skew(subject: Any, *, share: float = 0.01) -> Iterator[Judgement
     if same_answers(subject) or permuted_answers(subject):
         yield passed("serving has a path of its own, and gives the scores of the trained model")
         return
-    x = serving_inputs(subject, subject.golden.raw)
-    expected = subject.golden.x
+    x = serving_inputs(subject, golden_of(subject).raw)
+    expected = golden_of(subject).x
     if x.shape != expected.shape:
         yield Judgement(Status.FAIL, f"serving prepares inputs of shape {tuple(x.shape)}, training {tuple(expected.shape)}",
                         where="deployment.preprocess", fix="serve with the training's fitted preprocessing")
@@ -111,10 +112,10 @@ def _standard(columns: torch.Tensor) -> torch.Tensor:
 
 
 @check(
-    layer=Layer.DEPLOYMENT, needs={"served", "golden"},
+    layer=Layer.DEPLOYMENT, needs={served_of, golden_of},
     detects={"weights_not_loaded": 0.95, "precision_loss": 0.9, "state_not_saved": 0.9},
 )
-def served_parameters(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
+def served_parameters(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
     """Compare the served parameters with the trained ones: not loaded, rounded, or the same with other state.
 
     `value` is the share of parameter tensors that are nowhere in the served network, whatever their names there: it may wrap the
@@ -130,23 +131,23 @@ def served_parameters(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judg
     absent, count = untrained(subject, module)
     if is_rounded(module):
         yield _rounded(subject, low_precision(module))
-    elif absent and not same_answers(subject) and (subject.served.function is None or compared(subject).status is Status.FAIL):
+    elif absent and not same_answers(subject) and (served_of(subject).function is None or compared(subject).status is Status.FAIL):
         value = len(absent) / max(1, count)
         yield Judgement(
             Status.FAIL, f"{value:.0%} of the served parameters are not the trained ones", value=value, threshold=0.0,
             where=", ".join(absent[:5]), faults={"weights_not_loaded": 0.95}, fix="load with strict=True, and look at the missing keys",
         )
-    elif subject.served.module is None or in_train_mode(module) or same_answers(subject):
+    elif served_of(subject).module is None or in_train_mode(module) or same_answers(subject):
         yield passed("the served parameters are the trained ones" if not absent else "the served network gives the answers of the trained one")
-    elif trained_part(module, subject.trained.model) is module and permutation(subject.golden.outputs, _outputs(subject, module)) is None:
+    elif trained_part(module, subject.trained.model) is module and permutation(golden_of(subject).outputs, _outputs(subject, module)) is None:
         yield from _state(subject, module, tolerance)
     else:
         yield compared(subject)
 
 
-def _rounded(subject: Any, count: int) -> Judgement:
-    served = subject.served.call(subject.golden.raw)
-    same, alike = agreement(subject, subject.golden.outputs, served), score_likeness(subject.golden.outputs, served)
+def _rounded(subject: Subject, count: int) -> Judgement:
+    served = served_of(subject).call(golden_of(subject).raw)
+    same, alike = agreement(subject, golden_of(subject).outputs, served), score_likeness(golden_of(subject).outputs, served)
     fine = same >= 0.95 and alike >= ALIKE
     return Judgement(
         Status.PASS if fine else Status.FAIL,
@@ -156,20 +157,20 @@ def _rounded(subject: Any, count: int) -> Judgement:
     )
 
 
-def _outputs(subject: Any, module: torch.nn.Module) -> np.ndarray[Any, Any]:
+def _outputs(subject: Subject, module: torch.nn.Module) -> np.ndarray[Any, Any]:
     """The outputs of a network in eval mode on the inputs as training prepares them; its modes stay."""
     training = [child for child in module.modules() if child.training]
     module.eval()
-    outputs = run_module(subject, module, subject.golden.x)
+    outputs = run_module(subject, module, golden_of(subject).x)
     for child in training:
         child.training = True
     return outputs
 
 
-def _state(subject: Any, module: torch.nn.Module, tolerance: float) -> Iterator[Judgement]:
+def _state(subject: Subject, module: torch.nn.Module, tolerance: float) -> Iterator[Judgement]:
     outputs = _outputs(subject, module)
-    moved = apart(subject.golden.outputs, outputs)
-    if outputs.shape == subject.golden.outputs.shape and moved > tolerance:
+    moved = apart(golden_of(subject).outputs, outputs)
+    if outputs.shape == golden_of(subject).outputs.shape and moved > tolerance:
         yield Judgement(
             Status.FAIL, f"all parameters are the trained ones, but outputs of the same inputs differ by {moved:.1e}", value=moved,
             threshold=tolerance, where="state outside of parameters", faults={"state_not_saved": 0.9}, fix="register the state as a buffer",

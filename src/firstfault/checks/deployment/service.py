@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,10 +12,12 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.deployment.batches import rows_of
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.serving import golden_of, served_of
+from firstfault.subject import Subject
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, detects={"version_mismatch": 0.85})
-def version_mismatch(subject: Any) -> Iterator[Judgement]:
+@check(layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, detects={"version_mismatch": 0.85})
+def version_mismatch(subject: Subject) -> Iterator[Judgement]:
     """Find libraries whose running version is not the pinned one; a different major or minor version is a fault."""
     wanted = _requirements(subject)
     if not wanted:
@@ -37,7 +38,7 @@ def version_mismatch(subject: Any) -> Iterator[Judgement]:
                     fix="serve with the versions that the model was saved with")
 
 
-def _requirements(subject: Any) -> dict[str, str]:
+def _requirements(subject: Subject) -> dict[str, str]:
     declared = subject.deployment.requirements
     if isinstance(declared, Mapping):
         return {str(name): str(pin) for name, pin in declared.items()}
@@ -48,8 +49,8 @@ def _requirements(subject: Any) -> dict[str, str]:
     return {name.strip(): pin.split(";")[0].strip() for name, pin in pairs}
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"golden", "deployment"}, depth=Depth.STANDARD, detects={"unvalidated_input": 0.9})
-def served_process(subject: Any) -> Iterator[Judgement]:
+@check(layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, depth=Depth.STANDARD, detects={"unvalidated_input": 0.9})
+def served_process(subject: Subject) -> Iterator[Judgement]:
     """Serve the model for real on loopback, and send it good and malformed requests.
 
     The process is the one at `deployment.url`, or `mlflow models serve` with the packaged model. Malformed are: a wrong type,
@@ -82,8 +83,8 @@ def served_process(subject: Any) -> Iterator[Judgement]:
     )
 
 
-@check(layer=Layer.DEPLOYMENT, needs={"served", "golden"}, detects={"latency_regression": 0.8})
-def latency_regression(subject: Any, *, times: float = 3.0, calls: int = 30) -> Iterator[Judgement]:
+@check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"latency_regression": 0.8})
+def latency_regression(subject: Subject, *, times: float = 3.0, calls: int = 30) -> Iterator[Judgement]:
     """Measure single-sample calls in this process; `value` is p95 in milliseconds.
 
     Beyond the budget `deployment.latency_ms` is a warning, beyond `times` of it a fault.
@@ -93,20 +94,20 @@ def latency_regression(subject: Any, *, times: float = 3.0, calls: int = 30) -> 
     import time
 
     subject.settle()
-    row, seconds = rows_of(subject.golden.raw, 0, 1), []
+    row, seconds = rows_of(golden_of(subject).raw, 0, 1), []
     try:
-        subject.served.call(row)
+        served_of(subject).call(row)
     except UserCodeError as error:
         yield skipped(f"a single sample is refused, which is judged on its own: {error}")
         return
     for _ in range(calls):
         started = time.perf_counter()
-        subject.served.call(row)
+        served_of(subject).call(row)
         seconds.append(time.perf_counter() - started)
     p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
     budget = subject.deployment.latency_ms
     status = Status.FAIL if p50 > times * budget else Status.WARN if p95 > budget else Status.PASS
     yield Judgement(
         status, f"one call takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms; the budget is {budget:g} ms", value=p95, threshold=budget,
-        where=subject.served.kind if status is not Status.PASS else None, fix="profile the request path; use inference_mode",
+        where=served_of(subject).kind if status is not Status.PASS else None, fix="profile the request path; use inference_mode",
     )

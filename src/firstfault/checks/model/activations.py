@@ -11,7 +11,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, judge, skipped
-from firstfault.checks.model.fresh import (
+from firstfault.finding import Layer, Status
+from firstfault.model_inputs import (
     all_outputs,
     answer,
     embeds,
@@ -22,15 +23,15 @@ from firstfault.checks.model.fresh import (
     sound_batch,
     weight_layers,
 )
-from firstfault.checks.model.torch_calls import SATURATING, Call, name_of, record, softmax_axis
-from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
+from firstfault.torch_calls import SATURATING, Call, name_of, record, softmax_axis
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 FEW = 8                     # a healthy unit is silent on all of them once in 2⁸
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"dead_relu": 0.8})
-def dead_relu(subject: Any, *, inactive_share: float = 0.5, activity: float = 0.01) -> Iterator[Judgement]:
+def dead_relu(subject: Subject, *, inactive_share: float = 0.5, activity: float = 0.01) -> Iterator[Judgement]:
     """Find ReLU layers in which most units almost never fire, before training.
 
     A unit is dead when it is positive for less than `activity` of the samples, of the batch and of standard
@@ -77,7 +78,7 @@ def _dead_share(units: torch.Tensor, activity: float) -> float:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"saturating_activation": 0.75})
-def saturating_activation(subject: Any, *, ratio: float = 1e-3, least: int = 4) -> Iterator[Judgement]:
+def saturating_activation(subject: Subject, *, ratio: float = 1e-3, least: int = 4) -> Iterator[Judgement]:
     """Find deep stacks of sigmoid or tanh through which no gradient comes back, and softmax between layers.
 
     `value` is the gradient per weight (root mean square) of the first weight matrix over that of the last, on the
@@ -121,7 +122,7 @@ def _over_units(call: Call) -> bool:
     return isinstance(call.result, torch.Tensor) and call.result.shape[-1] > 1 and softmax_axis(call) == call.result.ndim - 1
 
 
-def _gradient_ratio(subject: Any, x: torch.Tensor) -> float:
+def _gradient_ratio(subject: Subject, x: torch.Tensor) -> float:
     model = subject.fresh_model().eval()
     layers = [layer.weight for _, layer in weight_layers(model, x) if isinstance(layer.weight, nn.Parameter)]
     layers = [weight for weight in layers if weight.requires_grad]
@@ -135,7 +136,7 @@ def _gradient_ratio(subject: Any, x: torch.Tensor) -> float:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"missing_nonlinearity": 0.92})
-def missing_nonlinearity(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
+def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
     """Find networks of several layers that are affine up to the last of them: f(a + b) = f(a) + f(b) − f(0).
 
     `value` is the relative deviation from that identity, in eval mode, of what the last weight layer returns, before

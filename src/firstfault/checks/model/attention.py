@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, finite_outputs, sound_batch
-from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import answer, finite_outputs, sound_batch
+from firstfault.subject import Subject
+from firstfault.torch_calls import Call, flag, record, softmax_axis
 
 
 def predicts_next(x: torch.Tensor, y: torch.Tensor, share: float = 0.95) -> bool:
@@ -27,7 +27,7 @@ def predicts_next(x: torch.Tensor, y: torch.Tensor, share: float = 0.95) -> bool
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"missing_causal_mask": 0.95})
-def missing_causal_mask(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
+def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
     """Find models that predict the next token and see it: an output moves when only later tokens change.
 
     Judged where the labels are the inputs moved by one; a tagger or a masked model may look both ways. `value` is
@@ -70,7 +70,7 @@ def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | N
     return token if varied and int(inner) <= 0.01 * x.numel() else None
 
 
-def attending(subject: Any) -> list[Call]:
+def attending(subject: Subject) -> list[Call]:
     """The calls that attend, with their masks; the fast path of torch's encoder is avoided by asking for gradients."""
     model = subject.fresh_model().eval()
     with torch.enable_grad():
@@ -100,7 +100,7 @@ def _looks_at(call: Call, padded: torch.Tensor) -> bool:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"padding_not_masked": 0.7})
-def padding_not_masked(subject: Any, *, share: float = 0.1) -> Iterator[Judgement]:
+def padding_not_masked(subject: Subject, *, share: float = 0.1) -> Iterator[Judgement]:
     """Find attention that looks at padding: no mask, or one that leaves weight on it; `value` is the share of padding.
 
     Padding is a token that fills rows of different lengths up. With less than `share` of it, it is a warning.
@@ -127,7 +127,7 @@ def padding_not_masked(subject: Any, *, share: float = 0.1) -> Iterator[Judgemen
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"softmax_wrong_axis": 0.9})
-def weights_always_one(subject: Any) -> Iterator[Judgement]:
+def weights_always_one(subject: Subject) -> Iterator[Judgement]:
     """Find weights of positions that are always 1: softmax of scores `(N, T, 1)` over the last axis, and not over the positions.
 
     `value` is the number of such calls.

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth, Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
 from firstfault.recipe import outputs_of
+from firstfault.subject import Subject
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"insufficient_capacity": 0.6})
-def bottleneck(subject: Any, *, narrowest: int = 2) -> Iterator[Judgement]:
+def bottleneck(subject: Subject, *, narrowest: int = 2) -> Iterator[Judgement]:
     """Find a hidden layer, or a pooling, that leaves one or two numbers per sample, through which everything must pass.
 
     Everything does when the outputs no longer depend on the inputs once its output is held still; a gate or an
@@ -77,7 +78,7 @@ def _all_passes(model: nn.Module, x: torch.Tensor, name: str) -> bool:
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, depth=Depth.STANDARD, detects={"insufficient_capacity": 0.3})
 def one_batch_overfit(
-    subject: Any, *, fall: float = 0.5, steps: int = 150, samples: int = 16, seconds: float = 3.0
+    subject: Subject, *, fall: float = 0.5, steps: int = 150, samples: int = 16, seconds: float = 3.0
 ) -> Iterator[Judgement]:
     """Look whether a few samples can be learned by heart; `value` is the final loss over the first.
 
@@ -111,14 +112,14 @@ def one_batch_overfit(
     )
 
 
-def _memorise(subject: Any, model: nn.Module, trainable: Any, batch: Any, steps: int, seconds: float) -> list[float]:
+def _memorise(subject: Subject, model: nn.Module, trainable: Any, batch: Any, steps: int, seconds: float) -> list[float]:
     optimizer, losses, started = torch.optim.Adam(trainable, lr=3e-3), [], time.monotonic()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(subject.seed)
         for _ in range(steps):
             optimizer.zero_grad()
             loss = subject.recipe.loss(outputs_of(model(batch.x)), batch.y)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
             if time.monotonic() - started > seconds:

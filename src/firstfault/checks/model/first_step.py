@@ -8,36 +8,37 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from firstfault.checks.model.fresh import sound_batch
-from firstfault.checks.model.loss_call import isolated, quiet
 from firstfault.following import Enough
+from firstfault.loss_call import isolated, quiet
+from firstfault.memo import memo
+from firstfault.model_inputs import sound_batch
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.subject import Subject
 
 
-def reached_in_a_step(subject: Any) -> frozenset[str]:
+@memo(of="model")
+def reached_in_a_step(subject: Subject) -> frozenset[str]:
     """The names of the parameters that hold a gradient other than 0 when the optimizer first steps; none where it never does. Built once."""
-    if "reached_in_a_step" not in subject.built:
-        with isolated(), quiet():
-            model = subject.recipe.build(subject.seed)
-            (_step if subject.recipe.training.fit is None else _fit)(subject, model)
-        subject.built["reached_in_a_step"] = frozenset(
-            name for name, value in model.named_parameters() if value.grad is not None and bool(value.grad.any())
-        )
-    return subject.built["reached_in_a_step"]  # type: ignore[no-any-return]
+    with isolated(), quiet():
+        model = subject.recipe.build(subject.seed)
+        (_step if subject.recipe.training.fit is None else _fit)(subject, model)
+    return frozenset(
+        name for name, value in model.named_parameters() if value.grad is not None and bool(value.grad.any())
+    )
 
 
-def _step(subject: Any, model: nn.Module) -> None:
+def _step(subject: Subject, model: nn.Module) -> None:
     recipe, batch = subject.recipe, sound_batch(subject)
     try:
         loss = recipe.loss(outputs_of(model(recipe.inputs_for(model, batch.x))), batch.y)
         if recipe.training.penalty is not None:
             loss = loss + recipe.training.penalty(model)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     except Exception:                                   # which the training will say
         return
 
 
-def _fit(subject: Any, model: nn.Module) -> None:
+def _fit(subject: Subject, model: nn.Module) -> None:
     from firstfault.loading import loader
 
     batch, training = sound_batch(subject), subject.recipe.training
@@ -49,6 +50,7 @@ def _fit(subject: Any, model: nn.Module) -> None:
         if any(id(value) in own for group in optimizer.param_groups for value in group["params"]):
             raise Enough
 
+    assert training.fit is not None
     handle = register_optimizer_step_pre_hook(stop)
     try:
         training.fit(model, batches, batches)

@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.model.first_step import reached_in_a_step
-from firstfault.checks.model.fresh import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
+from firstfault.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
+from firstfault.subject import Subject
 
 SHOWN = 5
 NOISE = 0.3
 
 
-def output_gradients(subject: Any, *, train: bool = True) -> dict[str, torch.Tensor | None]:
-    """By parameter name, the gradient of a random mix of all outputs on the sound batch; built once a mode.
+class _Backward(NamedTuple):
+    """By parameter name, the gradient of a random mix of all outputs; shapes of leaves that are no parameters."""
 
-    A plain sum would be blind to everything before a softmax, and one loss to the other outputs.
-    """
-    key = f"output_gradients_{train}"
-    if key not in subject.built:
-        model = subject.fresh_model().train(train)
-        named = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        with torch.enable_grad():
-            outputs = all_outputs(model, sound_batch(subject).x)
-            mix = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(outputs)
-            total = (outputs * mix).sum()
-        found = torch.autograd.grad(total, list(named.values()), allow_unused=True) if total.requires_grad else [None] * len(named)
-        subject.built[key] = dict(zip(named, found, strict=True))
-        subject.built[f"unregistered_{train}"] = _unregistered(total, model)
-    return subject.built[key]  # type: ignore[no-any-return]
+    gradients: dict[str, torch.Tensor | None]
+    unregistered: list[tuple[int, ...]]
+
+
+@memo(of="model")
+def _backward(subject: Subject) -> _Backward:
+    """Backward through the sound batch: a plain sum of outputs is blind before a softmax, and one loss to other outputs."""
+    try:
+        return _backward_in(subject, train=True)
+    except ValueError:                              # batch normalisation refuses a single sample
+        return _backward_in(subject, train=False)
+
+
+def _backward_in(subject: Subject, *, train: bool) -> _Backward:
+    model = subject.fresh_model().train(train)
+    named = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    with torch.enable_grad():
+        outputs = all_outputs(model, sound_batch(subject).x)
+        mix = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(outputs)
+        total = (outputs * mix).sum()
+    values = list(named.values())
+    found = torch.autograd.grad(total, values, allow_unused=True) if total.requires_grad else [None] * len(named)
+    return _Backward(dict(zip(named, found, strict=True)), _unregistered(total, model))
 
 
 def _unregistered(total: torch.Tensor, model: nn.Module) -> list[tuple[int, ...]]:
@@ -52,15 +63,10 @@ def _unregistered(total: torch.Tensor, model: nn.Module) -> list[tuple[int, ...]
     return shapes
 
 
-def _gradients(subject: Any) -> dict[str, torch.Tensor | None]:
-    try:
-        return output_gradients(subject)
-    except ValueError:                              # batch normalisation refuses a single sample
-        return output_gradients(subject, train=False)
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"frozen_parameters": 0.8})
-def frozen_parameters(subject: Any) -> Iterator[Judgement]:
+def frozen_parameters(subject: Subject) -> Iterator[Judgement]:
     """Find weights that are switched off though they were never trained, or are not registered at all, or are plain tensors.
 
     A frozen matrix is fresh when two builds with different seeds give it different values, or when it
@@ -93,7 +99,7 @@ def frozen_parameters(subject: Any) -> Iterator[Judgement]:
     yield passed("every parameter is trainable")
 
 
-def _plain_tensors(subject: Any) -> list[str]:
+def _plain_tensors(subject: Subject) -> list[str]:
     """Matrices that modules hold as plain attributes, and that two builds draw differently, before any forward pass; a mask or a table is alike."""
     with torch.random.fork_rng(devices=[]):
         first, second = (_attributes(subject.recipe.build(subject.seed + number)) for number in range(2))
@@ -107,13 +113,12 @@ def _attributes(model: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def stray_tensors(subject: Any) -> list[tuple[int, ...]]:
+def stray_tensors(subject: Subject) -> list[tuple[int, ...]]:
     """The shapes of tensors that the outputs learn from and that are no parameters of the model, as those of layers in a plain list."""
-    _gradients(subject)
-    return subject.built.get("unregistered_True", subject.built.get("unregistered_False", []))  # type: ignore[no-any-return]
+    return _backward(subject).unregistered
 
 
-def _frozen(subject: Any, frozen: list[str]) -> Judgement:
+def _frozen(subject: Subject, frozen: list[str]) -> Judgement:
     model = subject.model
     fresh = [name for name in is_fresh(subject, frozen) if not _copied(model, name)]
     total = sum(value.numel() for value in model.parameters())
@@ -139,7 +144,7 @@ def _copied(model: nn.Module, name: str) -> bool:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.95})
-def detached_graph(subject: Any) -> Iterator[Judgement]:
+def detached_graph(subject: Subject) -> Iterator[Judgement]:
     """Find weights that the outputs depend on, but that no gradient reaches.
 
     Each weight without a gradient is moved: if the outputs move with it, it is on the forward path, and
@@ -174,7 +179,7 @@ def detached_graph(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"unused_parameters": 0.9})
-def unused_parameters(subject: Any, *, share: float = 0.1) -> Iterator[Judgement]:
+def unused_parameters(subject: Subject, *, share: float = 0.1) -> Iterator[Judgement]:
     """Find weights that no output depends on, in train or eval mode; `value` is their share of all parameters.
 
     Up to `share` it is a warning, and so it is where the user's own loop may call parts of the model by itself.
@@ -196,14 +201,14 @@ def unused_parameters(subject: Any, *, share: float = 0.1) -> Iterator[Judgement
     )
 
 
-def _without_gradient(subject: Any, most: int = 40) -> list[str]:
+def _without_gradient(subject: Subject, most: int = 40) -> list[str]:
     """Trainable weight matrices that get no gradient, in train mode."""
-    found = _gradients(subject)
+    found = _backward(subject).gradients
     model = subject.model
     return [name for name, grad in found.items() if grad is None and model.get_parameter(name).ndim > 1][:most]
 
 
-def _matters(subject: Any, names: list[str]) -> bool:
+def _matters(subject: Subject, names: list[str]) -> bool:
     """Whether moving the named parameters moves any output, in eval or train mode."""
     x = sound_batch(subject).x
     for train in (False, True):
@@ -223,7 +228,7 @@ def _matters(subject: Any, names: list[str]) -> bool:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.6})
-def zero_gradient(subject: Any, *, share: float = 0.3) -> Iterator[Judgement]:
+def zero_gradient(subject: Subject, *, share: float = 0.3) -> Iterator[Judgement]:
     """Find weights whose gradient is exactly 0 though the units after them are alive, as after round() or sign().
 
     Looked at with the weights of all layers drawn anew, so that zero initialisation and dead units don't count; draws that leave
@@ -246,7 +251,7 @@ def zero_gradient(subject: Any, *, share: float = 0.3) -> Iterator[Judgement]:
     )
 
 
-def _still_share(subject: Any, seed: int) -> float | None:
+def _still_share(subject: Subject, seed: int) -> float | None:
     model = subject.fresh_model().eval()
     generator = torch.Generator().manual_seed(seed)
     weights = [value for value in model.parameters() if value.requires_grad and value.ndim > 1]

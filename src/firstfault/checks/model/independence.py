@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.checks.model.gradients import stray_tensors
-from firstfault.checks.model.torch_calls import Call, flag, record, softmax_axis
 from firstfault.finding import Layer, Status
+from firstfault.memo import memo
+from firstfault.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.recipe import outputs_of
+from firstfault.subject import Subject
+from firstfault.torch_calls import Call, flag, record, softmax_axis
 
 MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 
@@ -34,17 +35,16 @@ def without_statistics(model: nn.Module) -> list[str]:
     ]
 
 
-def _calls(subject: Any) -> list[Call]:
-    if "eval_calls" not in subject.built:
-        with torch.no_grad():
-            subject.built["eval_calls"] = record(subject.fresh_model().eval(), sound_batch(subject).x)[1]
-    return subject.built["eval_calls"]  # type: ignore[no-any-return]
+@memo(of="model")
+def _calls(subject: Subject) -> list[Call]:
+    with torch.no_grad():
+        return record(subject.fresh_model().eval(), sound_batch(subject).x)[1]
 
 
 @check(
     layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"batch_mixing": 0.95, "softmax_wrong_axis": 0.97},
 )
-def batch_mixing(subject: Any, *, tolerance: float = 1e-6) -> Iterator[Judgement]:
+def batch_mixing(subject: Subject, *, tolerance: float = 1e-6) -> Iterator[Judgement]:
     """Find samples that influence each other in eval mode; `value` is the influence of the others over a sample's own.
 
     The influence is the gradient of a random mix of one sample's outputs by the inputs: a plain sum after
@@ -120,7 +120,7 @@ def _by_replacing(model: nn.Module, x: torch.Tensor) -> float:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"mode_not_propagated": 0.92})
-def mode_not_propagated(subject: Any) -> Iterator[Judgement]:
+def mode_not_propagated(subject: Subject) -> Iterator[Judgement]:
     """Find dropout and batch normalisation that stay in train mode in eval mode, as modules or as functions.
 
     Functional dropout without `training=self.training`, and a `train` that does not hand on its mode. Where layers are not
@@ -146,7 +146,7 @@ def _drops(call: Call) -> bool:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"nondeterministic_eval": 0.92})
-def nondeterministic_eval(subject: Any, *, tolerance: float = 1e-5) -> Iterator[Judgement]:
+def nondeterministic_eval(subject: Subject, *, tolerance: float = 1e-5) -> Iterator[Judgement]:
     """Find models that draw random numbers in eval mode; `value` is the relative difference of two answers.
 
     Dropout that stays on is mode_not_propagated, and not judged again. A model that returns three tensors or

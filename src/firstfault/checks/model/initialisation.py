@@ -10,7 +10,10 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import (
+from firstfault.checks.model.weights_used import weights_used
+from firstfault.finding import Layer, Status
+from firstfault.loss_call import loss_call, loss_on
+from firstfault.model_inputs import (
     all_outputs,
     answer,
     ordinary_inputs,
@@ -19,16 +22,14 @@ from firstfault.checks.model.fresh import (
     sound_outputs,
     weight_layers,
 )
-from firstfault.checks.model.loss_call import loss_call, loss_on
-from firstfault.checks.model.weights_used import weights_used
-from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 STATE, GATE = 0.95, 5.0
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"constant_init": 0.95})
-def constant_init(subject: Any, *, steps: int = 3) -> Iterator[Judgement]:
+def constant_init(subject: Subject, *, steps: int = 3) -> Iterator[Judgement]:
     """Find layers whose units all start with the same weights, and stay the same as each other.
 
     Proof: after a few steps of Adam towards random goals the units of a hidden layer are still equal. Zeros in
@@ -90,7 +91,7 @@ def _adapt(model: nn.Module, x: torch.Tensor, steps: int) -> None:
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"exploding_init": 0.8})
 def exploding_init(
-    subject: Any, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0, saturated: float = 0.25
+    subject: Subject, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0, saturated: float = 0.25
 ) -> Iterator[Judgement]:
     """Find weights that start so wide that the outputs of ordinary inputs explode, or the hidden units saturate.
 
@@ -165,7 +166,7 @@ def _width(layer: nn.Module) -> float:
     return float(weight.detach().float().pow(2).mean().sqrt()) / math.sqrt(2 / max(1, weight[0].numel()))
 
 
-def _excess(subject: Any, outputs: torch.Tensor, size: float) -> tuple[float, str]:
+def _excess(subject: Subject, outputs: torch.Tensor, size: float) -> tuple[float, str]:
     """How many times the outputs exceed what is expected at the start, and that in words."""
     recipe = subject.recipe
     if loss_call(subject).name in ON_CLASSES and recipe.training.fit is None and recipe.task != "multilabel":
@@ -179,7 +180,7 @@ def _excess(subject: Any, outputs: torch.Tensor, size: float) -> tuple[float, st
     return 5.0 * spread / (scale * size), f"the outputs of ordinary inputs spread by {spread:.2g} before training"
 
 
-def _value(subject: Any, outputs: torch.Tensor) -> float | None:
+def _value(subject: Subject, outputs: torch.Tensor) -> float | None:
     try:
         with torch.no_grad():
             return float(subject.recipe.loss(outputs, sound_batch(subject).y[: len(outputs)]))
@@ -188,7 +189,7 @@ def _value(subject: Any, outputs: torch.Tensor) -> float | None:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"exploding_init": 0.2})
-def loss_at_start(subject: Any, *, times: float = 10.0) -> Iterator[Judgement]:
+def loss_at_start(subject: Subject, *, times: float = 10.0) -> Iterator[Judgement]:
     """Judge the loss before training against that of guessing, ln K for K classes; `value` is their ratio.
 
     A warning only: inputs on a wild scale raise it as wide weights do.

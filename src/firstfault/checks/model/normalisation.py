@@ -10,15 +10,16 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import answer, sound_batch
-from firstfault.checks.model.torch_calls import flag, record
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import answer, sound_batch
+from firstfault.subject import Subject
+from firstfault.torch_calls import flag, record
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"norm_statistics_wrong": 0.9})
-def norm_statistics_wrong(subject: Any, *, left: float = 0.5, highest: float = 0.9) -> Iterator[Judgement]:
+def norm_statistics_wrong(subject: Subject, *, left: float = 0.5, highest: float = 0.9) -> Iterator[Judgement]:
     """Find batch normalisation whose running statistics are not those of the data.
 
     Momentum 0, or so small that more than `left` of the initial value remains after training; `highest` and more, as
@@ -50,7 +51,7 @@ def norm_statistics_wrong(subject: Any, *, left: float = 0.5, highest: float = 0
 
 
 def _reasons(
-    subject: Any, norms: list[tuple[str, Any]], left: float, highest: float
+    subject: Subject, norms: list[tuple[str, Any]], left: float, highest: float
 ) -> Iterator[tuple[str, list[str], float]]:
     training = subject.recipe.training
     steps = training.epochs * math.ceil(len(subject.recipe.train) / training.batch_size)
@@ -69,7 +70,7 @@ def _idle(module: Any) -> bool:
     return not bool(module.running_mean.any()) and bool((module.running_var == 1).all())
 
 
-def _batch_of_one(subject: Any, model: nn.Module) -> str | None:
+def _batch_of_one(subject: Subject, model: nn.Module) -> str | None:
     training, rows = subject.recipe.training, len(subject.recipe.train)
     lone = rows % training.batch_size == 1 and not training.shuffle     # a shuffled pass leaves it out
     if training.fit is not None or (training.batch_size > 1 and not lone):
@@ -83,7 +84,7 @@ def _batch_of_one(subject: Any, model: nn.Module) -> str | None:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"excessive_dropout": 0.75})
-def excessive_dropout(subject: Any, *, least: float = 0.8) -> Iterator[Judgement]:
+def excessive_dropout(subject: Subject, *, least: float = 0.8) -> Iterator[Judgement]:
     """Find dropout that removes nearly everything, as module or function; `value` is the highest rate.
 
     Source: Srivastava et al. 2014: 0.5 in hidden layers, 0.2 at the input.
@@ -99,7 +100,7 @@ def excessive_dropout(subject: Any, *, least: float = 0.8) -> Iterator[Judgement
     )
 
 
-def _rates(subject: Any) -> dict[str, float]:
+def _rates(subject: Subject) -> dict[str, float]:
     model = subject.fresh_model()
     rates = {
         name: float(module.p) for name, module in model.named_modules() if isinstance(module, nn.modules.dropout._DropoutNd)

@@ -10,10 +10,11 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, passed
-from firstfault.checks.model.fresh import embeds, output_tensors, sound_batch
-from firstfault.checks.model.torch_calls import followed, name_of
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import embeds, output_tensors, sound_batch
 from firstfault.probe.birthplace import finite
+from firstfault.subject import Subject
+from firstfault.torch_calls import followed, name_of
 
 PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum")
 
@@ -50,7 +51,7 @@ def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, str, str | None
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"numerically_unstable": 0.92})
-def numerically_unstable(subject: Any, *, stress: float = 1000.0) -> Iterator[Judgement]:
+def numerically_unstable(subject: Subject, *, stress: float = 1000.0) -> Iterator[Judgement]:
     """Find NaN or infinity that finite inputs give, and name the function in which it is born.
 
     Forward on the batch, in eval and train mode, then backward (the root of 0 has an infinite slope). Inputs
@@ -80,7 +81,7 @@ def numerically_unstable(subject: Any, *, stress: float = 1000.0) -> Iterator[Ju
     yield passed("finite inputs give finite outputs and gradients")
 
 
-def _bad_gradient(subject: Any, x: torch.Tensor) -> str | None:
+def _bad_gradient(subject: Subject, x: torch.Tensor) -> str | None:
     model = subject.fresh_model().eval()
     named = {name: value for name, value in model.named_parameters() if value.requires_grad}
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.loss_call import loss_call
 from firstfault.checks.model.output_range import Reach, is_simplex, reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.loss_call import loss_call
+from firstfault.subject import Subject
 
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
 SPOKEN = {
@@ -21,7 +21,7 @@ SPOKEN = {
 }
 
 
-def _one_unit(subject: Any) -> bool:
+def _one_unit(subject: Subject) -> bool:
     """Whether the output never changes: another check's fault, which must not be named twice."""
     try:
         return reach(subject).constant is not None
@@ -29,7 +29,7 @@ def _one_unit(subject: Any) -> bool:
         return False
 
 
-def _distribution(subject: Any) -> bool:
+def _distribution(subject: Subject) -> bool:
     """Whether the loss is given a distribution over classes per sample, whatever the last layer's weights."""
     try:
         return reach(subject).simplex
@@ -41,7 +41,7 @@ def _distribution(subject: Any) -> bool:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"redundant_softmax": 0.95})
-def redundant_softmax(subject: Any) -> Iterator[Judgement]:
+def redundant_softmax(subject: Subject) -> Iterator[Judgement]:
     """Find probabilities where the loss applies softmax itself; the loss then cannot fall to 0.
 
     What reaches the loss function is looked at, in the user's own loop too. `value` is the floor of the
@@ -70,7 +70,7 @@ def _width(given: torch.Tensor | None) -> int:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"missing_output_activation": 0.95})
-def missing_output_activation(subject: Any) -> Iterator[Judgement]:
+def missing_output_activation(subject: Subject) -> Iterator[Judgement]:
     """Find raw outputs where the loss expects probabilities (BCELoss) or log-probabilities (NLLLoss).
 
     Source: Humbatova et al. 2020, missing or wrong last activation.
@@ -101,7 +101,7 @@ def _absent(text: str, fix: str) -> Judgement:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"wrong_output_activation": 0.92})
-def wrong_output_activation(subject: Any, *, beyond: float = 0.05, floor: float = 0.1) -> Iterator[Judgement]:
+def wrong_output_activation(subject: Subject, *, beyond: float = 0.05, floor: float = 0.1) -> Iterator[Judgement]:
     """Find an output activation that cannot reach the labels, or leaves the loss a floor.
 
     Regression: the share of training labels outside the reachable range is `value`, a fault above `beyond`.

@@ -6,15 +6,16 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from firstfault.checks.model.fresh import answer, ordinary_inputs, sound_batch
-from firstfault.checks.model.loss_call import loss_call, loss_on
 from firstfault.checks.model.weights_used import weights_used
 from firstfault.errors import Missing
+from firstfault.loss_call import loss_call, loss_on
+from firstfault.memo import memo
+from firstfault.model_inputs import answer, ordinary_inputs, sound_batch
+from firstfault.subject import Subject
 
 ROWS = 64
 SCALES = (1.0, 10.0, 100.0, 1000.0)
@@ -48,7 +49,8 @@ class Reach:
         return f"{low} to {high}"
 
 
-def reach(subject: Any) -> Reach:
+@memo(of="model")
+def reach(subject: Subject) -> Reach:
     """What the loss can be given, from 16 draws of the last layer's weights, half of them the others' negative.
 
     With W and −W drawn, raw outputs come on both sides of 0, however few they are. Built once.
@@ -56,16 +58,14 @@ def reach(subject: Any) -> Reach:
     Raises:
         Missing: when the user's loop changes the outputs before the loss, or no draw gives finite outputs.
     """
-    if "reach" not in subject.built:
-        draws = {scale: torch.cat(parts) for scale in SCALES if (parts := list(_draws(subject, scale)))}
-        subject.built["reach"] = _summary(draws) if draws else None
-    found: Reach | None = subject.built["reach"]
+    draws = {scale: torch.cat(parts) for scale in SCALES if (parts := list(_draws(subject, scale)))}
+    found = _summary(draws) if draws else None
     if found is None:
         raise Missing("no finite outputs could be drawn, so their range is unknown")
     return found
 
 
-def _draws(subject: Any, scale: float) -> Iterator[torch.Tensor]:
+def _draws(subject: Subject, scale: float) -> Iterator[torch.Tensor]:
     model = copy.deepcopy(subject.model)
     batch, noise = sound_batch(subject).x[:ROWS], ordinary_inputs(subject)[:ROWS]
     names = last_parameters(model, batch)
@@ -97,7 +97,7 @@ def last_parameters(model: nn.Module, x: torch.Tensor) -> list[str]:
     return [name for name, value in model.named_parameters() if value.is_floating_point() and (name in chosen or value.numel() == 1)]
 
 
-def _as_the_loss_sees(subject: Any, outputs: torch.Tensor) -> torch.Tensor | None:
+def _as_the_loss_sees(subject: Subject, outputs: torch.Tensor) -> torch.Tensor | None:
     """Outputs as the loss function gets them, classes last; the outputs themselves where no loss is known."""
     call = loss_call(subject)
     if call.name is None or call.input is None:

@@ -9,17 +9,18 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.fresh import finite_outputs, sound_batch, sound_outputs
-from firstfault.checks.model.loss_call import ELEMENTWISE, LossCall, loss_call
 from firstfault.checks.model.output_range import reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.loss_call import ELEMENTWISE, LossCall, loss_call
+from firstfault.model_inputs import finite_outputs, sound_batch, sound_outputs
+from firstfault.subject import Subject
 
 ABOUT_SHAPE = ("size", "shape", "dimension", "out of bounds", "must match", "out of range", "expected input batch_size")
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"output_shape_mismatch": 0.95})
-def output_shape_mismatch(subject: Any) -> Iterator[Judgement]:
+def output_shape_mismatch(subject: Subject) -> Iterator[Judgement]:
     """Find outputs whose shape does not fit the labels or the loss, or is broadcast against the labels.
 
     Outputs `(N, 1)` against labels `(N,)` give N × N differences without an error; it is seen in the
@@ -94,7 +95,7 @@ def _surplus(recipe: Any, outputs: torch.Tensor) -> int:
     layer=Layer.MODEL, needs={"outputs", "batch"},
     detects={"constant_init": 0.3, "dead_relu": 0.3, "detached_graph": 0.3},
 )
-def constant_output(subject: Any, *, spread: float = 1e-7) -> Iterator[Judgement]:
+def constant_output(subject: Subject, *, spread: float = 1e-7) -> Iterator[Judgement]:
     """Find outputs that are the same for every sample; `value` is their relative spread over the batch.
 
     A last layer that starts at zero gives this rightly, so alone it is a warning.
@@ -114,7 +115,7 @@ def constant_output(subject: Any, *, spread: float = 1e-7) -> Iterator[Judgement
 
 
 @check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={"single_unit_softmax": 0.98})
-def single_unit_softmax(subject: Any) -> Iterator[Judgement]:
+def single_unit_softmax(subject: Subject) -> Iterator[Judgement]:
     """Find a softmax over one unit, which is 1 whatever the input and the weights (its logarithm is 0).
 
     Source: UMLAUT (Schoop et al. 2021); Neuralint.

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.checks.model.attention import attending, padding_of
-from firstfault.checks.model.fresh import answer, finite_outputs, sound_batch
 from firstfault.checks.model.order_matters import ROWS, order_matters
-from firstfault.checks.model.torch_calls import Call
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import answer, finite_outputs, sound_batch
+from firstfault.subject import Subject
+from firstfault.torch_calls import Call
 
 EXTRA_TOKENS = 2
 Move = Callable[[torch.Tensor], torch.Tensor]
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"missing_positional_information": 0.7})
-def missing_positional_information(subject: Any, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
+def missing_positional_information(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
     """Find attention over sequences, or over patches of pictures, to which their order is invisible.
 
     The positions are permuted, those before the padding where rows are filled up: the output per sample stays, or the outputs per position are
@@ -57,13 +57,13 @@ def _per_position(outputs: torch.Tensor, x: torch.Tensor) -> bool:
     return outputs.ndim > 2 and outputs.shape[1] == x.shape[1]
 
 
-def _order_matters(subject: Any) -> bool:
+def _order_matters(subject: Subject) -> bool:
     rows = subject.recipe.train.rows(slice(ROWS))
     token = padding_of(rows.x, subject.model)
     return order_matters(rows.x, rows.y, subject.seed, padding=None if token is None else rows.x == token)
 
 
-def _of_positions(subject: Any, x: torch.Tensor) -> Move | None:
+def _of_positions(subject: Subject, x: torch.Tensor) -> Move | None:
     """A permutation of the positions of sequences `(N, T)` or `(N, T, C)`; padding stays at the end."""
     sequence = x.ndim == 3 if x.is_floating_point() else x.ndim == 2
     if not sequence or x.shape[1] < 3 or not attending(subject):
@@ -78,7 +78,7 @@ def _of_positions(subject: Any, x: torch.Tensor) -> Move | None:
     return move
 
 
-def _of_patches(subject: Any, x: torch.Tensor) -> Move | None:
+def _of_patches(subject: Subject, x: torch.Tensor) -> Move | None:
     """A permutation of the square patches of pictures `(N, C, H, W)`, as large as the number of positions that the model attends over tells."""
     lengths = {_positions(call) for call in attending(subject)}
     height, width = x.shape[-2:]
@@ -104,5 +104,5 @@ def _positions(call: Call) -> int:
     return int(given.shape[0] if call.name == "multi_head_attention_forward" and given.ndim == 3 else given.shape[-2])
 
 
-def _generator(subject: Any) -> torch.Generator:
+def _generator(subject: Subject) -> torch.Generator:
     return torch.Generator().manual_seed(subject.seed + 11)

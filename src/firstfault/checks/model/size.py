@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from firstfault.check import Judgement, check
-from firstfault.checks.model.fresh import sound_batch
 from firstfault.finding import Layer, Status
+from firstfault.model_inputs import sound_batch
+from firstfault.subject import Subject
 from firstfault.summary import summarise
 
 
 @check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={})
-def model_size(subject: Any) -> Iterator[Judgement]:
+def model_size(subject: Subject) -> Iterator[Judgement]:
     """Count the parameters, and write the summary of the layers beside the run; `value` is the count.
 
     Source: torchinfo.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.fresh import sound_outputs
-from firstfault.checks.model.loss_call import loss_call
 from firstfault.checks.model.softmax_flow import Softmax, softmaxes
 from firstfault.finding import Layer, Status
+from firstfault.loss_call import loss_call
+from firstfault.model_inputs import sound_outputs
+from firstfault.subject import Subject
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"softmax_wrong_axis": 0.97})
-def classes_normalised(subject: Any) -> Iterator[Judgement]:
+def classes_normalised(subject: Subject) -> Iterator[Judgement]:
     """Find a softmax into the loss that runs over another axis than the classes, such as the positions of `(N, T, K)`.
 
     Softmax over the batch is seen by batch_mixing. `value` is the mean sum of a sample's probabilities, which is to be 1.
@@ -54,7 +54,7 @@ def _giving(found: list[Softmax], given: torch.Tensor) -> Softmax | None:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"softmax_wrong_axis": 0.95})
-def weights_of_keys(subject: Any) -> Iterator[Judgement]:
+def weights_of_keys(subject: Subject) -> Iterator[Judgement]:
     """Find attention whose weights sum to 1 over another axis than the one that is summed, such as the queries or the heads.
 
     Looked at for scores of positions by positions, `(…, T, T)`, whose softmax goes into a product with the values as it is. Weights that are divided by their sum

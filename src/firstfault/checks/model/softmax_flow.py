@@ -9,9 +9,11 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from firstfault.checks.model.fresh import sound_batch
-from firstfault.checks.model.torch_calls import Call, followed, name_of, softmax_axis
+from firstfault.memo import memo
+from firstfault.model_inputs import sound_batch
 from firstfault.recipe import outputs_of
+from firstfault.subject import Subject
+from firstfault.torch_calls import Call, followed, name_of, softmax_axis
 
 SOFTMAX = ("softmax", "log_softmax")
 KEEPING = frozenset({"dropout", "masked_fill", "to", "type_as", "float", "double", "half", "contiguous", "clone", "nan_to_num"})
@@ -107,12 +109,11 @@ def _moved(name: str, axes: tuple[int, ...], given: torch.Tensor, result: torch.
     return tuple(axes[given.stride().index(stride)] for stride in result.stride())
 
 
-def softmaxes(subject: Any) -> list[Softmax]:
+@memo(of="model")
+def softmaxes(subject: Subject) -> list[Softmax]:
     """The softmax calls of one forward pass in eval mode, and of the declared loss on its outputs; followed once."""
-    if "softmaxes" not in subject.built:
-        model, batch = subject.fresh_model().eval(), sound_batch(subject)
-        subject.built["softmaxes"] = _followed(model, batch.x, batch.y, subject.recipe)
-    return subject.built["softmaxes"]  # type: ignore[no-any-return]
+    model, batch = subject.fresh_model().eval(), sound_batch(subject)
+    return _followed(model, batch.x, batch.y, subject.recipe)
 
 
 def _followed(model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Any) -> list[Softmax]:

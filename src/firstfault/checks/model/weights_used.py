@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from firstfault.checks.model.torch_calls import followed, name_of
-from firstfault.probe.birthplace import tensors_in
+from firstfault.tensors import tensors_in
+from firstfault.torch_calls import followed, name_of
 
 WEIGHED = frozenset({
     "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",

@@ -14,6 +14,7 @@ from firstfault.finding import Layer, Status
 from firstfault.preparing import Pipeline
 from firstfault.splits import Split, Splits, to_array
 from firstfault.stages import missing_cells, numbers
+from firstfault.subject import Subject
 
 MARKED = 0.4
 PROTOTYPES = 4
@@ -28,7 +29,7 @@ class Kept(NamedTuple):
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"misaligned_labels": 0.95})
-def misaligned_labels(subject: Any, *, agreement: float = 0.9) -> Iterator[Judgement]:
+def misaligned_labels(subject: Subject, *, agreement: float = 0.9) -> Iterator[Judgement]:
     """Find preparation that parts inputs from their labels, by marked copies with labels of their own.
 
     In a rerun, 40 % of the rows of every split, drawn at random, are copies of four training samples and
@@ -67,7 +68,7 @@ def _parted(bad: Kept, threshold: float, weight: float) -> Judgement:
     )
 
 
-def _marked(subject: Any) -> Splits | None:
+def _marked(subject: Subject) -> Splits | None:
     raw = subject.raw
     pair = two_labels(subject.target.task, raw.train.y)
     if pair is None or len(raw.train.y) < FEWEST_ROWS:
@@ -138,7 +139,7 @@ def _row_keys(X: Any) -> Array | None:
     return np.asarray(pd.factorize(np.round(shadow, 5))[0])
 
 
-def _labels_ignore_ours(subject: Any, marked: Splits, again: Pipeline) -> bool:
+def _labels_ignore_ours(subject: Subject, marked: Splits, again: Pipeline) -> bool:
     """Whether prepared labels stay the same when ours are dealt out anew."""
     rng = np.random.default_rng(1)
     dealt = rerun(subject, Splits(*(Split(split.X, split.y[rng.permutation(len(split.y))]) for _, split in marked.items())))
@@ -148,7 +149,7 @@ def _labels_ignore_ours(subject: Any, marked: Splits, again: Pipeline) -> bool:
     return len(first) == len(second) and bool((codes_of(first) == codes_of(second)).all())
 
 
-def _by_reading(subject: Any, lowest: float = 0.6, known: float = 0.9) -> Iterator[Judgement]:
+def _by_reading(subject: Subject, lowest: float = 0.6, known: float = 0.9) -> Iterator[Judgement]:
     """The weaker test: labels that say which half of the rows by `score` a row is in must be readable afterwards."""
     pair, raw = two_labels(subject.target.task, subject.raw.train.y), subject.raw
     bound = np.median(score(raw.train.X))

@@ -14,13 +14,14 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.loading import UserBatches, is_pair
 from firstfault.recipe import Recipe, Tensors
+from firstfault.subject import Subject
 
 MOST_ROWS = 1_500
 PASSES = 2
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"destructive_augmentation": 0.7})
-def destructive_augmentation(subject: Any, *, worse: float = 0.15, of_gain: float = 0.25, learnable: float = 0.1) -> Iterator[Judgement]:
+def destructive_augmentation(subject: Subject, *, worse: float = 0.15, of_gain: float = 0.25, learnable: float = 0.1) -> Iterator[Judgement]:
     """Find augmentation that destroys the label: a simple model that learns from augmented inputs fails on plain ones.
 
     A linear model and a forest are fitted to plain rows, and to two augmented passes over the same rows; both are scored on
@@ -65,7 +66,7 @@ def destructive_augmentation(subject: Any, *, worse: float = 0.15, of_gain: floa
     )
 
 
-def _augmented(subject: Any, seed: int) -> Tensors:
+def _augmented(subject: Subject, seed: int) -> Tensors:
     """Training rows as the loop gives them to the model: through the user's loader, and augmented."""
     recipe, augment = subject.recipe, subject.recipe.training.augment
     with fixed_seeds(seed), torch.no_grad():

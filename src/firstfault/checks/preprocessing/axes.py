@@ -11,6 +11,7 @@ import numpy as np
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.stages import numbers
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 SEEN_IMAGES = 64
@@ -18,7 +19,7 @@ CHANNELS = (2, 3, 4)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"scrambled_axes": 0.95})
-def scrambled_axes(subject: Any, *, alike: float = 0.9, margin: float = 0.15) -> Iterator[Judgement]:
+def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15) -> Iterator[Judgement]:
     """Find images whose channel axis was moved by reshaping instead of permuting.
 
     For a step that turns `(N, H, W, C)` into `(N, C, H, W)` (or back), its result is correlated, image by

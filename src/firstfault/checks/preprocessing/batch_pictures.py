@@ -17,6 +17,7 @@ from firstfault.finding import Layer, Status
 from firstfault.privacy import masked_text
 from firstfault.splits import to_array
 from firstfault.spreadsheets import write_rows
+from firstfault.subject import Subject
 
 SAMPLES = 16
 ACROSS = 8
@@ -35,7 +36,7 @@ class Batch(NamedTuple):
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={}, depth=Depth.STANDARD)
-def batch_pictures(subject: Any) -> Iterator[Judgement]:
+def batch_pictures(subject: Subject) -> Iterator[Judgement]:
     """Draw samples of the first training batch as the model sees them; `value` is the size of the batch.
 
     Images stand below the raw ones that they were made of, with label and range of values; a table is a strip of colours, in
@@ -55,7 +56,7 @@ def batch_pictures(subject: Any) -> Iterator[Judgement]:
     )
 
 
-def _drawn(subject: Any, batch: Batch) -> str | None:
+def _drawn(subject: Subject, batch: Batch) -> str | None:
     images = images_of(batch.x.detach().cpu().numpy(), slice(SAMPLES))
     if images is not None:
         return _images(subject, batch, images)
@@ -64,7 +65,7 @@ def _drawn(subject: Any, batch: Batch) -> str | None:
     return _tokens(subject, batch) if batch.x.ndim == 2 else None
 
 
-def _first(subject: Any) -> Batch:
+def _first(subject: Subject) -> Batch:
     recipe = subject.recipe
     x, y, rows = _loaded(subject) if recipe.training.loader is not None else _own(subject)
     x = recipe.inputs_for(subject.model, x)
@@ -74,14 +75,14 @@ def _first(subject: Any) -> Batch:
     return Batch(x, [_label(subject, value) for value in y[:MOST_ROWS]], rows)
 
 
-def _own(subject: Any) -> tuple[torch.Tensor, torch.Tensor, Array]:
+def _own(subject: Subject) -> tuple[torch.Tensor, torch.Tensor, Array]:
     recipe = subject.recipe
     order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(subject.seed))
     rows = order[: recipe.training.batch_size] if recipe.training.shuffle else torch.arange(min(len(order), recipe.training.batch_size))
     return recipe.train.x[rows], recipe.train.y[rows], rows.numpy()
 
 
-def _loaded(subject: Any) -> tuple[torch.Tensor, torch.Tensor, Array | None]:
+def _loaded(subject: Subject) -> tuple[torch.Tensor, torch.Tensor, Array | None]:
     """The first batch of the user's loader, of numbered rows where it takes them."""
     first, found = first_made(subject, "train"), first_numbered(subject)
     if found is None:
@@ -90,7 +91,7 @@ def _loaded(subject: Any) -> tuple[torch.Tensor, torch.Tensor, Array | None]:
     return x, subject.recipe.train.y[torch.as_tensor(rows)], rows
 
 
-def _label(subject: Any, value: torch.Tensor) -> str:
+def _label(subject: Subject, value: torch.Tensor) -> str:
     if value.ndim:
         return "" if subject.target.task == "language_model" else " ".join(f"{part:.3g}" for part in value.reshape(-1)[:6].tolist())
     known = subject.classes
@@ -99,7 +100,7 @@ def _label(subject: Any, value: torch.Tensor) -> str:
     return masked_text(text)
 
 
-def _images(subject: Any, batch: Batch, images: Array) -> str:
+def _images(subject: Subject, batch: Batch, images: Array) -> str:
     raw = _raw_images(subject, batch.rows, len(images))
     rows = 2 if raw is not None else 1
     across = min(ACROSS, len(images))
@@ -123,7 +124,7 @@ def _tile(axes: Any, image: Array, caption: str, colour: str) -> None:
     axes.set_axis_off()
 
 
-def _raw_images(subject: Any, rows: Array | None, count: int) -> Array | None:
+def _raw_images(subject: Subject, rows: Array | None, count: int) -> Array | None:
     """The raw images of the batch; None where rows may have changed their places, or raw samples are no images."""
     raw = subject.raw.train.X
     if rows is None or subject.target.prepare is not None or len(raw) != len(subject.recipe.train):
@@ -131,7 +132,7 @@ def _raw_images(subject: Any, rows: Array | None, count: int) -> Array | None:
     return images_of(raw if hasattr(raw, "columns") else to_array(raw), rows[:count])
 
 
-def _table(subject: Any, batch: Batch) -> str:
+def _table(subject: Subject, batch: Batch) -> str:
     train = subject.recipe.train.x[:FITTED_ROWS].double()
     width = batch.x.shape[1]
     names = column_names(subject, width) or []
@@ -156,7 +157,7 @@ def _table(subject: Any, batch: Batch) -> str:
     return save(made, subject.folder, "batch.png")
 
 
-def _tokens(subject: Any, batch: Batch) -> str:
+def _tokens(subject: Subject, batch: Batch) -> str:
     """Token ids of the first samples as CSV; the length leaves out what all rows end with most often."""
     ids = batch.x[:SAMPLES].detach().cpu().numpy()
     last, counts = np.unique(batch.x[:, -1].cpu().numpy(), return_counts=True)

@@ -11,6 +11,7 @@ from firstfault.check import Judgement, check, skipped
 from firstfault.checks.preprocessing.rerun import Array, apart_by_row, flat, joined, moved_columns, rows_of, unmatched
 from firstfault.finding import Layer, Status
 from firstfault.splits import take
+from firstfault.subject import Subject
 
 MOST_ROWS = 5_000
 FEWEST_ROWS = 20
@@ -18,7 +19,7 @@ SLIGHT = 1e-3
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"batch_dependent_transform": 0.92})
-def batch_dependent_transform(subject: Any, *, size: float = 0.1, columns: float = 0.25) -> Iterator[Judgement]:
+def batch_dependent_transform(subject: Subject, *, size: float = 0.1, columns: float = 0.25) -> Iterator[Judgement]:
     """Find steps whose result for a row depends on the other rows; `value` is the move in deviations.
 
     Validation rows are prepared in another order, and once more together with training rows. It fails
@@ -54,7 +55,7 @@ def batch_dependent_transform(subject: Any, *, size: float = 0.1, columns: float
     )
 
 
-def _moves(subject: Any, X: Any, rows: Any, after: list[Array], columns: float) -> list[float | None]:
+def _moves(subject: Subject, X: Any, rows: Any, after: list[Array], columns: float) -> list[float | None]:
     """By how much other company moves the validation rows after each step; None from the step that refuses it."""
     found: list[float | None] = [None] * len(after)
     for place, (_, step) in enumerate(subject.pipeline.steps):
@@ -67,14 +68,14 @@ def _moves(subject: Any, X: Any, rows: Any, after: list[Array], columns: float) 
     return found
 
 
-def _first_moved(subject: Any, moves: dict[str, list[float | None]], size: float) -> str:
+def _first_moved(subject: Subject, moves: dict[str, list[float | None]], size: float) -> str:
     for place, (name, _) in enumerate(subject.pipeline.steps):
         if any((found[place] or 0.0) > size for found in moves.values()):
             return str(name)
     return str(subject.pipeline.stages[-1].name)
 
 
-def _applied(subject: Any, X: Any, rows: Any) -> Any:
+def _applied(subject: Subject, X: Any, rows: Any) -> Any:
     try:
         return flat(subject.pipeline.apply(X))[rows]
     except Exception:
@@ -91,6 +92,6 @@ def _move(alone: Any, other: Any, columns: float) -> float | None:
     return float(np.quantile(moved_columns(alone, other), 1 - columns))
 
 
-def _differs_anyway(subject: Any, alone: Any) -> bool:
+def _differs_anyway(subject: Subject, alone: Any) -> bool:
     again = _applied(subject, subject.raw.validation.X, slice(None))
     return again is None or again.shape != alone.shape or apart_by_row(alone, again).share > 0

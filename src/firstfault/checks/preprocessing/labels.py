@@ -11,12 +11,13 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"label_scaled": 0.95})
-def label_scaled(subject: Any) -> Iterator[Judgement]:
+def label_scaled(subject: Subject) -> Iterator[Judgement]:
     """Find class labels that were scaled like inputs: classes before, fractions or a single class after.
 
     `value` is the number of distinct labels after the preparation. Targets of a regression may be scaled.
@@ -55,7 +56,7 @@ def _no_classes(before: Array, after: Array) -> str:
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"label_encoding_order": 0.95})
-def label_encoding_order(subject: Any) -> Iterator[Judgement]:
+def label_encoding_order(subject: Subject) -> Iterator[Judgement]:
     """Find splits whose classes are encoded differently; `value` is the number of classes with another id.
 
     Raw and prepared labels are matched row by row where rows keep their order, else by how often each

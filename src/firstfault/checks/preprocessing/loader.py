@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +12,14 @@ from firstfault.checks.preprocessing.loader_passes import PLACE, Pass, copies, f
 from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
 from firstfault.recipe import Tensors
+from firstfault.subject import Subject
 
 MOST_DRAWS = 256
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"augmented_validation": 0.95})
-def augmented_validation(subject: Any, *, share: float = 0.01) -> Iterator[Judgement]:
+def augmented_validation(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find a loader that augments validation too: two passes over copies of one row differ.
 
     `value` is the share of the copies that come out with other values in the second pass, matched by number, so that a
@@ -54,7 +54,7 @@ def _differ(a: Array, b: Array) -> Array:
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92})
-def splits_loaded_differently(subject: Any, *, apart: float = 6.0, size: float = 0.1) -> Iterator[Judgement]:
+def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: float = 0.1) -> Iterator[Judgement]:
     """Find a loader that transforms train and validation in different ways, or a row by the other rows of its batch.
 
     Copies of a training row go down both paths. What validation makes of it must lie among all that augmentation
@@ -114,7 +114,7 @@ def _levels(row: Array, drawn: Array) -> tuple[Array, Array]:
     return held[0], others
 
 
-def _moved_by_company(subject: Any, alone: Pass) -> float | None:
+def _moved_by_company(subject: Subject, alone: Pass) -> float | None:
     """By how many deviations copies of a row are apart in batches with other rows; None where they cannot be followed."""
     rows = sampled(subject, "validation")
     mixed = rows.x.clone()
@@ -132,7 +132,7 @@ def _moved_by_company(subject: Any, alone: Pass) -> float | None:
     return float(np.quantile(np.abs(own - alone.rows[:1]).max(0), 0.75)) / scale
 
 
-def _differs_from_prepared(subject: Any, given: list[Array]) -> bool:
+def _differs_from_prepared(subject: Subject, given: list[Array]) -> bool:
     prepared = [flattened(row[None])[0] for row in prototypes(subject).x]
     return any(
         row.shape != other.shape or not np.allclose(row, other, rtol=1e-3, atol=1e-5, equal_nan=True)

@@ -12,7 +12,9 @@ import torch
 from firstfault.checks.preprocessing.rerun import Array, fixed_seeds
 from firstfault.errors import Missing, UserCodeError
 from firstfault.loading import UserBatches, is_pair
+from firstfault.memo import memo
 from firstfault.recipe import Tensors
+from firstfault.subject import Subject
 
 PLACE = "training.loader"
 MOST_ROWS = 3_000
@@ -48,7 +50,7 @@ class Pass(NamedTuple):
         return np.asarray(self.rows[np.unique(self.numbers, return_index=True)[1]])
 
 
-def sampled(subject: Any, split: str) -> Tensors:
+def sampled(subject: Subject, split: str) -> Tensors:
     """At most 3,000 rows of a prepared split in their order, fewer of very large ones."""
     tensors: Tensors = getattr(subject.recipe, split)
     if not len(tensors):
@@ -59,32 +61,36 @@ def sampled(subject: Any, split: str) -> Tensors:
     return tensors.rows(np.sort(np.random.default_rng(0).choice(len(tensors), most, replace=False)))
 
 
-def first_made(subject: Any, split: str) -> Tensors:
+def first_made(subject: Subject, split: str) -> Tensors:
     """The first batch that the user's loader makes of a split, as training calls it.
 
     Raises:
         Missing: when the target declares no loader, or its batches are no pairs of tensors.
         UserCodeError: when it raises.
     """
-    if subject.recipe.training.loader is None:
-        raise Missing("the target declares no loader")
-    if f"first_{split}_batch" not in subject.built:
-        made = UserBatches(subject.recipe, getattr(subject.recipe, split), split)
-        with fixed_seeds():
-            subject.built[f"first_{split}_batch"] = next(iter(made), None), made.batches
-    first = subject.built[f"first_{split}_batch"][0]
+    first, _ = _first_batch(subject, split)
     if not is_pair(first) or not first[0].ndim or not first[1].ndim or not len(first[0]):
         raise Missing("the loader's batches are no pairs (x, y) of tensors")
     return Tensors(*first)
 
 
-def made_for(subject: Any, split: str) -> Any:
+def made_for(subject: Subject, split: str) -> Any:
     """What the user's loader returned for a split: a DataLoader, or another iterable."""
     first_made(subject, split)
-    return subject.built[f"first_{split}_batch"][1]
+    return _first_batch(subject, split)[1]
 
 
-def passes(subject: Any, made_up: Tensors, split: str, count: int = 1, batches: int | None = None) -> list[Pass] | None:
+@memo(of="model")
+def _first_batch(subject: Subject, split: str) -> tuple[Any, Any]:
+    """The first batch of a split, and what the user's loader returned."""
+    if subject.recipe.training.loader is None:
+        raise Missing("the target declares no loader")
+    made = UserBatches(subject.recipe, getattr(subject.recipe, split), split)
+    with fixed_seeds():
+        return next(iter(made), None), made.batches
+
+
+def passes(subject: Subject, made_up: Tensors, split: str, count: int = 1, batches: int | None = None) -> list[Pass] | None:
     """Passes over made-up rows, at most so many `batches` of each; None when the loader refuses them."""
     try:
         with fixed_seeds():
@@ -100,7 +106,7 @@ def _pass(pairs: list[Any], n: int) -> Pass:
     return Pass([flattened(x) for x, _ in pairs], y, _numbers([len(x) for x, _ in pairs], y, n))
 
 
-def first_numbered(subject: Any) -> tuple[torch.Tensor, Array] | None:
+def first_numbered(subject: Subject) -> tuple[torch.Tensor, Array] | None:
     """The first training batch of the user's loader, and the rows of train that it holds; None where they cannot be told."""
     rows = numbered(subject.recipe.train)
     try:
@@ -139,7 +145,7 @@ def numbered(rows: Tensors) -> Tensors:
     return Tensors(rows.x, numbers.to(rows.y.dtype).contiguous())
 
 
-def copies(subject: Any, split: str, which: int = 0) -> list[Pass]:
+def copies(subject: Subject, split: str, which: int = 0) -> list[Pass]:
     """Two passes over copies of one training row, `which` of `prototypes`: what differs between copies is drawn or comes from the place.
 
     Raises:
@@ -148,28 +154,26 @@ def copies(subject: Any, split: str, which: int = 0) -> list[Pass]:
     first = first_made(subject, split)
     if len(first.x) != len(first.y):
         raise Missing("the loader's batches do not have one label per sample")
-    key = f"copies_{split}_{which}"
-    if key not in subject.built:
-        subject.built[key] = _copies(subject, split, which)
-    found = subject.built[key]
+    found = _copies(subject, split, which)
     if found is None:
         raise Missing("the loader refuses made-up rows")
     if which == 0 and not _reads_its_rows(subject, split):
         raise Missing("the loader does not batch the rows that it is given")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
-def _reads_its_rows(subject: Any, split: str) -> bool:
+@memo(of="model")
+def _reads_its_rows(subject: Subject, split: str) -> bool:
     """Whether copies of two different rows come out differently: the loader may read samples of its own instead."""
-    key = f"reads_its_{split}"
-    if key not in subject.built:
-        entries = [found[0] for found in (subject.built[f"copies_{split}_0"], copies(subject, split, 1))]
-        first, second = (entry.by_number() for entry in entries)
-        subject.built[key] = entries[0].alike or first.shape != second.shape or bool(np.abs(first - second).max(initial=0.0) > 0)
-    return bool(subject.built[key])
+    copied = _copies(subject, split, 0)
+    assert copied is not None
+    entries = [copied[0], copies(subject, split, 1)[0]]
+    first, second = (entry.by_number() for entry in entries)
+    return entries[0].alike or first.shape != second.shape or bool(np.abs(first - second).max(initial=0.0) > 0)
 
 
-def _copies(subject: Any, split: str, which: int) -> list[Pass] | None:
+@memo(of="model")
+def _copies(subject: Subject, split: str, which: int) -> list[Pass] | None:
     size, rows = len(first_made(subject, split)), sampled(subject, split)
     workers = max(1, getattr(made_for(subject, split), "num_workers", 0))
     most = max(FEWEST_BATCHES * workers, -(-FEWEST_COPIES // size))
@@ -181,18 +185,18 @@ def _copies(subject: Any, split: str, which: int) -> list[Pass] | None:
     return passes(subject, numbered(copied), split, 2, needed) or passes(subject, copied, split, 2, needed)
 
 
-def prototypes(subject: Any) -> Tensors:
+@memo(of="model")
+def prototypes(subject: Subject) -> Tensors:
     """Two training rows of different labels that are far apart; two rows of the same label where there is one label only."""
-    if "loader_prototypes" not in subject.built:
-        train = subject.recipe.train
-        rows = train.rows(np.random.default_rng(0).permutation(len(train))[:PAIRS_TRIED])
-        x, y = torch.nan_to_num(rows.x.reshape(len(rows), -1).double(), posinf=0.0, neginf=0.0), rows.y.reshape(len(rows), -1)
-        scale = x.std(0, correction=0)
-        x = x / torch.where(scale > 1e-9, scale, torch.ones_like(scale))
-        differ = (y[:1] != y).any(1)
-        apart = (x - x[:1]).square().mean(1) + (differ.double() * 1e6)
-        subject.built["loader_prototypes"] = rows.rows([0, int(apart.argmax())])
-    return subject.built["loader_prototypes"]  # type: ignore[no-any-return]
+    train = subject.recipe.train
+    rows = train.rows(np.random.default_rng(0).permutation(len(train))[:PAIRS_TRIED])
+    x = torch.nan_to_num(rows.x.reshape(len(rows), -1).double(), posinf=0.0, neginf=0.0)
+    y = rows.y.reshape(len(rows), -1)
+    scale = x.std(0, correction=0)
+    x = x / torch.where(scale > 1e-9, scale, torch.ones_like(scale))
+    differ = (y[:1] != y).any(1)
+    apart = (x - x[:1]).square().mean(1) + (differ.double() * 1e6)
+    return rows.rows([0, int(apart.argmax())])
 
 
 def codes_of_rows(*found: Pass) -> list[list[Array]]:

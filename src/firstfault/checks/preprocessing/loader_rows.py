@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +12,13 @@ from firstfault.checks.preprocessing.loader_passes import PLACE, copies, first_m
 from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
 from firstfault.recipe import Tensors
+from firstfault.subject import Subject
 
 PASSES = 4
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"misaligned_labels": 0.95})
-def labels_parted_by_loader(subject: Any, *, agreement: float = 0.9) -> Iterator[Judgement]:
+def labels_parted_by_loader(subject: Subject, *, agreement: float = 0.9) -> Iterator[Judgement]:
     """Find a loader that parts inputs from their labels, by copies of two rows that each carry their own label.
 
     A copy is told from the other by which of the two rows it is nearer to; `value` is the share of the rows, 0.5–1, in which the
@@ -42,7 +42,7 @@ def labels_parted_by_loader(subject: Any, *, agreement: float = 0.9) -> Iterator
     )
 
 
-def _agreement(subject: Any, split: str, pair: Tensors) -> float | None:
+def _agreement(subject: Subject, split: str, pair: Tensors) -> float | None:
     centres, nearness = _told_apart(subject, split)
     if centres is None:
         return None
@@ -58,7 +58,7 @@ def _agreement(subject: Any, split: str, pair: Tensors) -> float | None:
     return max(same, 1 - same)
 
 
-def _told_apart(subject: Any, split: str) -> tuple[Array | None, Callable[[Array], Array]]:
+def _told_apart(subject: Subject, split: str) -> tuple[Array | None, Callable[[Array], Array]]:
     """The two rows as the loader gives them, and a function that is above 0 nearer to the second; None where their copies overlap."""
     first, second = (copies(subject, split, which)[0].rows for which in (0, 1))
     if first.shape[1] != second.shape[1]:
@@ -81,7 +81,7 @@ def _side(y: Array) -> Array:
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"row_loss": 0.92})
-def rows_lost_by_loader(subject: Any, *, lost: float = 0.05) -> Iterator[Judgement]:
+def rows_lost_by_loader(subject: Subject, *, lost: float = 0.05) -> Iterator[Judgement]:
     """Find rows that the loader never gives: numbered rows that are missing from four passes.
 
     `value` is the unseen share. A last batch that is dropped, and a sampler that draws with replacement, lose nothing for good: rows
@@ -100,7 +100,7 @@ def rows_lost_by_loader(subject: Any, *, lost: float = 0.05) -> Iterator[Judgeme
     yield worst
 
 
-def _lost(subject: Any, split: str, count: int, lost: float) -> Judgement:
+def _lost(subject: Subject, split: str, count: int, lost: float) -> Judgement:
     size, rows = len(first_made(subject, split)), numbered(sampled(subject, split))
     found = passes(subject, rows, split, count)
     if found is None or any(entry.numbers is None for entry in found):
@@ -120,7 +120,7 @@ def _lost(subject: Any, split: str, count: int, lost: float) -> Judgement:
     return passed(message, value=value)
 
 
-def _counted(subject: Any, split: str, lost: float) -> Judgement:
+def _counted(subject: Subject, split: str, lost: float) -> Judgement:
     """The weaker test, where rows cannot be numbered: how many come in one pass."""
     rows, size = sampled(subject, split), len(first_made(subject, split))
     found = passes(subject, rows, split)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
@@ -11,10 +10,11 @@ from firstfault.check import Judgement, check, passed
 from firstfault.checks.preprocessing.loader_passes import PLACE, first_made
 from firstfault.finding import Layer, Status
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.subject import Subject
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"wrong_dtype": 0.92, "scrambled_axes": 0.92})
-def type_changed_by_loader(subject: Any) -> Iterator[Judgement]:
+def type_changed_by_loader(subject: Subject) -> Iterator[Judgement]:
     """Find batches that the model or the loss takes only as another type, fractions cut off, or samples that are not the first axis.
 
     The untrained model runs on the first batch of both splits. In the user's own `fit`, which may convert them, a type is a warning.
@@ -35,7 +35,7 @@ def type_changed_by_loader(subject: Any) -> Iterator[Judgement]:
     yield passed("the model and the loss take the loader's batches as they are")
 
 
-def _wrong_axis(subject: Any, batch: Tensors) -> tuple[str, str, str] | None:
+def _wrong_axis(subject: Subject, batch: Tensors) -> tuple[str, str, str] | None:
     n = len(batch.y)
     if len(batch.x) == n or batch.x.ndim < 2 or batch.x.shape[1] != n or _answers(subject, batch.x) == n:
         return None
@@ -43,7 +43,7 @@ def _wrong_axis(subject: Any, batch: Tensors) -> tuple[str, str, str] | None:
     return "scrambled_axes", f"{n} labels come with inputs of {shape}: samples are the second axis", "put the samples on the first axis"
 
 
-def _wrong_type(subject: Any, batch: Tensors) -> tuple[str, str, str] | None:
+def _wrong_type(subject: Subject, batch: Tensors) -> tuple[str, str, str] | None:
     prepared = subject.recipe.train.x
     if _fractions(prepared) and not batch.x.is_floating_point():
         return "wrong_dtype", f"the loader cuts fractions off: inputs come as {_name(batch.x)}", "keep the inputs in float32"
@@ -64,7 +64,7 @@ def _name(x: torch.Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
-def _outputs(subject: Any, x: torch.Tensor) -> torch.Tensor | None:
+def _outputs(subject: Subject, x: torch.Tensor) -> torch.Tensor | None:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             return outputs_of(subject.model(subject.recipe.inputs_for(subject.model, x)))
@@ -72,12 +72,12 @@ def _outputs(subject: Any, x: torch.Tensor) -> torch.Tensor | None:
         return None
 
 
-def _answers(subject: Any, x: torch.Tensor) -> int | None:
+def _answers(subject: Subject, x: torch.Tensor) -> int | None:
     outputs = _outputs(subject, x)
     return None if outputs is None or not outputs.ndim else len(outputs)
 
 
-def _costs(subject: Any, batch: Tensors, y: torch.Tensor) -> bool:
+def _costs(subject: Subject, batch: Tensors, y: torch.Tensor) -> bool:
     outputs = _outputs(subject, batch.x)
     try:
         return outputs is None or bool(torch.is_tensor(subject.recipe.loss(outputs, y)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -12,12 +11,13 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.preprocessing.loader_passes import codes_of_rows, copies, made_for
 from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 BY_CHANCE = 1e-4
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"worker_seed_duplicated": 0.95})
-def worker_seed_duplicated(subject: Any) -> Iterator[Judgement]:
+def worker_seed_duplicated(subject: Subject) -> Iterator[Judgement]:
     """Find loader workers that draw the same random numbers, or all the same numbers again in the next pass.
 
     Copies of one row are loaded, so that they differ by what is drawn alone. Batch i comes from worker i modulo their number;

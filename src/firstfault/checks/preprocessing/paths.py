@@ -26,12 +26,13 @@ from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.preparing import Pipeline, prepare
 from firstfault.splits import Split, Splits, to_array
+from firstfault.subject import Subject
 
 CODES = 20
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nondeterministic_transform": 0.92})
-def nondeterministic_transform(subject: Any, *, share: float = 0.01, size: float = 0.02) -> Iterator[Judgement]:
+def nondeterministic_transform(subject: Subject, *, share: float = 0.01, size: float = 0.02) -> Iterator[Judgement]:
     """Find preparation that gives two results for one input; `value` is the share of values that differ.
 
     Everything is prepared once more from the same raw data. Rows that come in another order, or in
@@ -65,7 +66,7 @@ def _twice(first: Splits, second: Splits) -> dict[str, Apart]:
     return {name: apart(a.X, b.X) for (name, a), (_, b) in zip(first.items(), second.items(), strict=True)}
 
 
-def _first_random(subject: Any, twin: Pipeline, share: float, size: float) -> str:
+def _first_random(subject: Subject, twin: Pipeline, share: float, size: float) -> str:
     """The first step after which two preparations of the same data differ."""
     for first, second in zip(subject.pipeline.stages[1:], twin.stages[1:], strict=True):
         if any(_material(entry, share, size) for entry in _twice(first.splits, second.splits).values()):
@@ -83,12 +84,12 @@ def _same_rows(first: Splits, second: Splits) -> bool:
     return apart(a.X, b.X).share < 0.05
 
 
-def _last_step(subject: Any) -> str:
+def _last_step(subject: Subject) -> str:
     return str(subject.pipeline.stages[-1].name)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"fit_on_all_data": 0.95})
-def fit_on_all_data(subject: Any, *, share: float = 0.001) -> Iterator[Judgement]:
+def fit_on_all_data(subject: Subject, *, share: float = 0.001) -> Iterator[Judgement]:
     """Find preparation that learns from held-out rows: strange held-out rows must not change the train rows.
 
     The numeric columns of validation and test are stretched and moved, and their labels mixed; the
@@ -117,7 +118,7 @@ def fit_on_all_data(subject: Any, *, share: float = 0.001) -> Iterator[Judgement
     )
 
 
-def _effect_of_held_out(subject: Any, before: Splits) -> float | None:
+def _effect_of_held_out(subject: Subject, before: Splits) -> float | None:
     """The share of training values that change with the held-out rows; None where no change of them is taken."""
     for change in (_stretched, _one_sided):
         raw = subject.raw
@@ -130,7 +131,7 @@ def _effect_of_held_out(subject: Any, before: Splits) -> float | None:
     return None
 
 
-def _unstable(subject: Any, before: Splits) -> bool:
+def _unstable(subject: Subject, before: Splits) -> bool:
     again = rerun(subject, subject.raw)
     return again is None or apart(before.train.X, again.prepared.train.X).share > 0
 
@@ -168,7 +169,7 @@ def _at(split: Split, rows: Any) -> Split:
     layer=Layer.PREPROCESSING, needs={"pipeline"},
     detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92},
 )
-def inconsistent_transform(subject: Any, *, share: float = 0.01, size: float = 0.1) -> Iterator[Judgement]:
+def inconsistent_transform(subject: Subject, *, share: float = 0.01, size: float = 0.1) -> Iterator[Judgement]:
     """Find splits that are prepared differently: training rows sent down the other paths must come out the same.
 
     Rows of the upper half of train take the places of validation, then of test, so that a step that is
@@ -206,7 +207,7 @@ def inconsistent_transform(subject: Any, *, share: float = 0.01, size: float = 0
     )
 
 
-def _between_paths(subject: Any) -> dict[str, Apart] | None:
+def _between_paths(subject: Subject) -> dict[str, Apart] | None:
     raw = subject.raw
     upper = np.argsort(score(raw.train.X))[len(raw.train.y) // 2:]
     for pool in (upper, np.arange(len(raw.train.y))):
@@ -235,7 +236,7 @@ def _against_train(train: Any, other: Any, rows: Any, n: int) -> Apart:
     return loose if loose.share > 0.75 else Apart(0.0, 0.0)      # some rows were dropped on one path; half of train is sent down the other
 
 
-def _random_per_row(subject: Any) -> bool:
+def _random_per_row(subject: Subject) -> bool:
     """Whether two copies of one training row come out of the train path differently."""
     raw = subject.raw
     again = rerun(subject, Splits(joined(raw.train, raw.train), raw.validation, raw.test))
@@ -245,7 +246,7 @@ def _random_per_row(subject: Any) -> bool:
     return len(values) == 2 * n and apart(values[:n], values[n:]).size > 0.01
 
 
-def _depends_on_company(subject: Any, size: float) -> bool:
+def _depends_on_company(subject: Subject, size: float) -> bool:
     """Whether validation rows that stay in place come out with other values when their neighbours change places.
 
     Only every other row of the second half changes places: codes given by first appearance and noise drawn by

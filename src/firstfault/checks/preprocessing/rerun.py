@@ -12,10 +12,12 @@ import pandas as pd
 import torch
 
 from firstfault.errors import UserCodeError
+from firstfault.memo import memo
 from firstfault.preparing import Pipeline, prepare
 from firstfault.random_state import same_random_state
 from firstfault.splits import Split, Splits, to_array
 from firstfault.stages import numbers
+from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +42,7 @@ def fixed_seeds(seed: int = 0) -> Iterator[None]:
         yield
 
 
-def rerun(subject: Any, splits: Splits) -> Pipeline | None:
+def rerun(subject: Subject, splits: Splits) -> Pipeline | None:
     """The preparation of other raw splits, with global seeds fixed; None when the user's code refuses them."""
     try:
         with fixed_seeds():
@@ -49,12 +51,11 @@ def rerun(subject: Any, splits: Splits) -> Pipeline | None:
         return None
 
 
-def reference_run(subject: Any) -> Splits | None:
-    """The preparation of the raw splits with global seeds fixed, which other reruns compare with; made once."""
-    if "reference_run" not in subject.built:
-        again = rerun(subject, subject.raw)
-        subject.built["reference_run"] = again.prepared if again else None
-    return subject.built["reference_run"]  # type: ignore[no-any-return]
+@memo(of="prepared")
+def reference_run(subject: Subject) -> Splits | None:
+    """The preparation of the raw splits with global seeds fixed, which other reruns compare with."""
+    again = rerun(subject, subject.raw)
+    return again.prepared if again else None
 
 
 def flat(X: Any) -> Array:
@@ -191,16 +192,11 @@ def codes_of(y: Any) -> Array:
     return np.asarray(pd.factorize(pd.Series(y.reshape(-1)))[0])
 
 
-def rows_change_split(subject: Any) -> bool:
+@memo(of="prepared")
+def rows_change_split(subject: Subject) -> bool:
     """Whether the user's prepare deals the rows out anew: labels that name the split come out mixed."""
     if subject.target.prepare is None:
         return False
-    if "rows_change_split" not in subject.built:
-        subject.built["rows_change_split"] = _dealt_anew(subject)
-    return bool(subject.built["rows_change_split"])
-
-
-def _dealt_anew(subject: Any) -> bool:
     raw = subject.raw
     pair = two_labels(subject.target.task, raw.train.y)
     if pair is None or min(len(split.y) for _, split in raw.items()) < 20:
@@ -213,4 +209,4 @@ def _dealt_anew(subject: Any) -> bool:
     if again is None:
         return False
     first = codes_of(again.prepared.train.y)
-    return bool(len(first)) and np.bincount(first[first >= 0], minlength=1).max() < 0.9 * len(first)
+    return bool(len(first) and np.bincount(first[first >= 0], minlength=1).max() < 0.9 * len(first))

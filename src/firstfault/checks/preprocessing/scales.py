@@ -15,6 +15,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.loading import through_loader
+from firstfault.subject import Subject
 
 NORMALISING = (
     nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding, nn.EmbeddingBag,
@@ -29,7 +30,7 @@ class Received(NamedTuple):
     reason: str
 
 
-def received(subject: Any) -> Received:
+def received(subject: Subject) -> Received:
     """The training inputs as the first layer with parameters gets them: a model may rescale by itself."""
     recipe = subject.recipe
     x = recipe.inputs_for(subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))]))
@@ -72,7 +73,7 @@ def columns_of(x: torch.Tensor) -> torch.Tensor:
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"missing_normalisation": 0.75})
 def missing_normalisation(
-    subject: Any, *, largest: float = 20.0, apart: float = 100.0, noticeable: float = 10.0
+    subject: Subject, *, largest: float = 20.0, apart: float = 100.0, noticeable: float = 10.0
 ) -> Iterator[Judgement]:
     """Find inputs on wild scales; a swap has to confirm that standardising them helps.
 
@@ -108,7 +109,7 @@ def _takes_many_values(column: torch.Tensor) -> bool:
     return len(torch.unique(column[:1000])) > 2
 
 
-def _widest(subject: Any, sizes: torch.Tensor) -> str:
+def _widest(subject: Subject, sizes: torch.Tensor) -> str:
     try:
         names = column_names(subject, len(sizes))
     except Missing:                                         # a watched loop's inputs come as tensors
@@ -119,7 +120,7 @@ def _widest(subject: Any, sizes: torch.Tensor) -> str:
     return "columns " + ", ".join(names[column] for column in order if sizes[column] > 3)
 
 
-def column_names(subject: Any, width: int) -> list[str] | None:
+def column_names(subject: Subject, width: int) -> list[str] | None:
     """The names of the prepared columns, from the frame or from the step that made them; their numbers otherwise."""
     X = subject.prepared.train.X
     if hasattr(X, "columns"):
@@ -136,7 +137,7 @@ def column_names(subject: Any, width: int) -> list[str] | None:
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model", "pipeline"}, detects={"double_normalisation": 0.75})
 def double_normalisation(
-    subject: Any, *, smallest: float = 1e-2, shrunk: float = 0.05, reach: float = 0.1
+    subject: Subject, *, smallest: float = 1e-2, shrunk: float = 0.05, reach: float = 0.1
 ) -> Iterator[Judgement]:
     """Find inputs that were scaled twice; `value` is their standard deviation where the model receives them.
 
@@ -165,7 +166,7 @@ def double_normalisation(
     )
 
 
-def _shrinking_step(subject: Any) -> str | None:
+def _shrinking_step(subject: Subject) -> str | None:
     """The step that made inputs more than ten times smaller that were normalised already."""
     from firstfault.checks.preprocessing.rerun import flat
 
@@ -182,7 +183,7 @@ def _shrinking_step(subject: Any) -> str | None:
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"target_not_scaled": 0.7})
 def target_not_scaled(
-    subject: Any, *, largest: float = 1000.0, noticeable: float = 20.0, behind: float = 0.1
+    subject: Subject, *, largest: float = 1000.0, noticeable: float = 20.0, behind: float = 0.1
 ) -> Iterator[Judgement]:
     """Find regression targets on a wild scale; a swap has to confirm. `value` is their root mean square.
 
@@ -211,7 +212,7 @@ def target_not_scaled(
     )
 
 
-def _behind_linear(subject: Any) -> float:
+def _behind_linear(subject: Subject) -> float:
     from firstfault.loop import predict
 
     if subject.target.training is None:

@@ -13,6 +13,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.preprocessing.rerun import Array, fixed_seeds, flat, rerun, rows_change_split
 from firstfault.finding import Layer, Status
 from firstfault.splits import Split, Splits, take, to_array
+from firstfault.subject import Subject
 
 MOST_ROWS = 1_000
 FEWEST_ROWS = 40
@@ -30,7 +31,7 @@ class Sequences(NamedTuple):
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"truncation": 0.92}, depth=Depth.STANDARD)
-def truncation(subject: Any, *, share: float = 0.05, gain: float = 0.1, varied: float = 0.3) -> Iterator[Judgement]:
+def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, varied: float = 0.3) -> Iterator[Judgement]:
     """Find sequences whose end is cut off by the preparation although the label depends on it.
 
     For at most 1,000 training rows of texts, lists of tokens or padded token ids, the longest end is looked for that has no
@@ -77,14 +78,14 @@ def truncation(subject: Any, *, share: float = 0.05, gain: float = 0.1, varied: 
     )
 
 
-def _sample(subject: Any) -> Split | None:
+def _sample(subject: Subject) -> Split | None:
     train = subject.raw.train
     if len(train.y) < FEWEST_ROWS or len(train.X) != len(train.y):
         return None
     return take(train, np.sort(np.random.default_rng(0).permutation(len(train.y))[:MOST_ROWS]))
 
 
-def _sequences(subject: Any, X: Any) -> Sequences | None:
+def _sequences(subject: Subject, X: Any) -> Sequences | None:
     """Raw inputs as sequences; None for inputs that are none."""
     if isinstance(X, pd.DataFrame):
         column = _text_column(X)
@@ -146,7 +147,7 @@ def _length(row: Array, padding: Any) -> int:
     return int(other[-1]) + 1 if len(other) else 0
 
 
-def _embeds(subject: Any) -> bool:
+def _embeds(subject: Subject) -> bool:
     try:
         model = subject.model
     except Exception:
@@ -154,7 +155,7 @@ def _embeds(subject: Any) -> bool:
     return any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
 
 
-def _preparation(subject: Any, rows: Split) -> Callable[[Any], Array | None] | None:
+def _preparation(subject: Subject, rows: Split) -> Callable[[Any], Array | None] | None:
     """A function that prepares changed inputs of the sampled rows, with everything fitted as before."""
     if subject.target.prepare is None:
         return lambda X: _applied(subject, X)
@@ -163,7 +164,7 @@ def _preparation(subject: Any, rows: Split) -> Callable[[Any], Array | None] | N
     return lambda X: _rerun(subject, rows, X)
 
 
-def _applied(subject: Any, X: Any) -> Array | None:
+def _applied(subject: Subject, X: Any) -> Array | None:
     try:
         with fixed_seeds():
             return prepared_values(subject.pipeline.apply(X))
@@ -171,7 +172,7 @@ def _applied(subject: Any, X: Any) -> Array | None:
         return None
 
 
-def _rerun(subject: Any, rows: Split, X: Any) -> Array | None:
+def _rerun(subject: Subject, rows: Split, X: Any) -> Array | None:
     again = rerun(subject, Splits(rows, Split(X, rows.y), take(subject.raw.test, np.arange(min(len(subject.raw.test.y), 100)))))
     return prepared_values(again.prepared.validation.X) if again is not None else None
 
@@ -237,7 +238,7 @@ def _same(a: Array, b: Array) -> Array:
     return np.asarray(((a == b) | (np.isnan(a) & np.isnan(b))).all(1))
 
 
-def _cutting_step(subject: Any, sequences: Sequences, kept: Array, cut: Array) -> str | None:
+def _cutting_step(subject: Subject, sequences: Sequences, kept: Array, cut: Array) -> str | None:
     """The first step after which what was cut has no influence."""
     shortened = sequences.of([row[:count] if flag else row for row, count, flag in zip(sequences.units, kept, cut, strict=True)])
     whole = sequences.of(sequences.units)
@@ -252,7 +253,7 @@ def _cutting_step(subject: Any, sequences: Sequences, kept: Array, cut: Array) -
     return None
 
 
-def _scores(subject: Any, units: list[Any], kept: Array, y: Any) -> tuple[float, float, float] | None:
+def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[float, float, float] | None:
     """The scores of a bag-of-words model on what was left and with what was cut, and the standard error; None where none can be fitted."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.model_selection import cross_val_score
@@ -281,7 +282,7 @@ def _bag(rows: list[Any]) -> Any:
     return HashingVectorizer(n_features=WORDS, alternate_sign=False, token_pattern=r"\S+").transform(texts)
 
 
-def _network_copes(subject: Any, score: float) -> bool:
+def _network_copes(subject: Subject, score: float) -> bool:
     """Whether the trained network is as good, on all rows, as the simple model is with what was cut."""
     try:
         trained = subject.trained

@@ -16,6 +16,7 @@ from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
 from firstfault.splits import Split, to_array
 from firstfault.stages import numbers, stage_table
+from firstfault.subject import Subject
 from firstfault.whole_files import write_json
 
 Array = np.ndarray[Any, Any]
@@ -25,7 +26,7 @@ LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"information_loss": 0.3})
-def stage_statistics(subject: Any) -> Iterator[Judgement]:
+def stage_statistics(subject: Subject) -> Iterator[Judgement]:
     """Measure every stage of the preprocessing; the table goes to stages.json. `value` is the number of stages."""
     rows = stage_table(subject.pipeline)
     write_json(subject.folder / "stages.json", rows)
@@ -34,7 +35,7 @@ def stage_statistics(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nonfinite_output": 0.95})
-def nonfinite_output(subject: Any) -> Iterator[Judgement]:
+def nonfinite_output(subject: Subject) -> Iterator[Judgement]:
     """Find the first step in which finite rows become NaN or infinite; `value` counts the rows.
 
     Rows with missing values before the step are not its fault. Values that float32 cannot hold are infinite.
@@ -81,7 +82,7 @@ def _columns_with_nan(X: Any) -> str:
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"row_loss": 0.92})
-def row_loss(subject: Any, *, lost: float = 0.2) -> Iterator[Judgement]:
+def row_loss(subject: Subject, *, lost: float = 0.2) -> Iterator[Judgement]:
     """Find rows that are lost on the way; `value` is the largest lost share of a split.
 
     Inputs lost without their labels fail at any number. Dropped duplicates and classes that are
@@ -113,7 +114,7 @@ def row_loss(subject: Any, *, lost: float = 0.2) -> Iterator[Judgement]:
     )
 
 
-def _nothing_lost(subject: Any) -> bool:
+def _nothing_lost(subject: Subject) -> bool:
     first, last = (joined.items() for joined in (subject.raw, subject.prepared))
     return sum(len(to_array(split.y)) for _, split in last) >= sum(len(split.y) for _, split in first)
 
@@ -129,7 +130,7 @@ def _meant(before: Split, after: Split) -> bool:
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"information_loss": 0.9})
-def information_loss(subject: Any, *, constant: float = 0.5) -> Iterator[Judgement]:
+def information_loss(subject: Subject, *, constant: float = 0.5) -> Iterator[Judgement]:
     """Find steps that make inputs constant; `value` is the largest share of varying columns that end constant.
 
     A step fails that makes more than `constant` of the columns, or all rows, the same. Single columns that it
@@ -179,7 +180,7 @@ def _is_cut(first: Array, second: Array, X: Any) -> bool:
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"wrong_dtype": 0.75})
-def wrong_dtype(subject: Any, *, error: float = 0.3) -> Iterator[Judgement]:
+def wrong_dtype(subject: Subject, *, error: float = 0.3) -> Iterator[Judgement]:
     """Find inputs of a type that the model cannot use: fractions cut off, or floats for an embedding.
 
     A step that cuts fractions to whole numbers fails when that moves values by more than `error` deviations
@@ -220,7 +221,7 @@ def _error_of_cutting(first: Array, second: Array) -> float | None:
     return float(np.sqrt(((second - first) ** 2).mean())) / deviation if deviation else None
 
 
-def _needed_type(subject: Any) -> str | None:
+def _needed_type(subject: Subject) -> str | None:
     try:
         model, x = subject.model, subject.batch.x
     except Exception:
@@ -245,7 +246,7 @@ def _embeds_fractions(model: Any, x: torch.Tensor) -> bool:
         return bool(torch.equal(outputs_of(model(x)), outputs_of(model(x.trunc()))))
 
 
-def _first_of_floats(subject: Any) -> str:
+def _first_of_floats(subject: Subject) -> str:
     """The first step after which whole numbers are floats."""
     for before, after in itertools.pairwise(subject.pipeline.stages):
         kinds = [np.asarray(to_array(stage.splits.train.X)).dtype.kind for stage in (before, after)]

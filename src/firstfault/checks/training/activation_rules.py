@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.gradient_rules import NOT_FINITE, middle, settled
 from firstfault.checks.training.signs import learns, pushed
 from firstfault.finding import Layer, Status
 from firstfault.probe.record import Record
+from firstfault.subject import Subject
 
 RELU = ("ReLU", "ReLU6")
 BOUNDED = ("Sigmoid", "Tanh")
@@ -25,7 +25,7 @@ def _unseen(record: Record, text: str) -> str:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.3, "dead_relu": 0.3})
-def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Iterator[Judgement]:
+def dying_relu(subject: Subject, *, dead: float = 0.5, whole: float = 0.95) -> Iterator[Judgement]:
     """Find ReLUs, as modules or as functions, most of whose units fire for no sample of five sampled batches in a row.
 
     `value` is the dead share of the worst module's units at the end of the training. Units that died on the way speak for too
@@ -55,7 +55,7 @@ def dying_relu(subject: Any, *, dead: float = 0.5, whole: float = 0.95) -> Itera
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"saturating_activation": 0.3})
-def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
+def saturated_activation(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
     """Find sigmoids and tanhs between layers, as modules or as functions, whose outputs are where the slope is next to zero.
 
     `value` is the share of the outputs of the worst that an input beyond ±5 gives, median over the sampled steps. The last
@@ -84,7 +84,7 @@ def saturated_activation(subject: Any, *, share: float = 0.5) -> Iterator[Judgem
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"detached_graph": 0.1})
-def tensor_variance(subject: Any, *, smallest: float = 1e-6, largest: float = 1e6) -> Iterator[Judgement]:
+def tensor_variance(subject: Subject, *, smallest: float = 1e-6, largest: float = 1e6) -> Iterator[Judgement]:
     """Look for module outputs that hardly vary over samples and units, or vary wildly.
 
     `value` is the standard deviation of the module's outputs over the largest of them (where they hardly vary), or itself.
@@ -117,7 +117,7 @@ def tensor_variance(subject: Any, *, smallest: float = 1e-6, largest: float = 1e
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"exploding_init": 0.2})
-def poor_initialisation(subject: Any, *, ratio: float = 1e3, size: float = 1e3) -> Iterator[Judgement]:
+def poor_initialisation(subject: Subject, *, ratio: float = 1e3, size: float = 1e3) -> Iterator[Judgement]:
     """Look at the first step for layers whose outputs are on scales that differ by orders of magnitude.
 
     `value` is the largest standard deviation of the outputs of a linear or convolutional layer over the smallest.

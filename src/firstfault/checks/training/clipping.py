@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -11,13 +10,14 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.first_steps import first_steps
 from firstfault.checks.training.shortfall import harmed
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 FEWEST = 8
 ALIKE = 1e-3
 
 
 @check(layer=Layer.TRAINING, needs={"record", "trained"}, detects={"gradient_clipped_away": 0.9})
-def gradient_clipped_away(subject: Any, *, remaining: float = 1e-3) -> Iterator[Judgement]:
+def gradient_clipped_away(subject: Subject, *, remaining: float = 1e-3) -> Iterator[Judgement]:
     """Find clipping that leaves next to nothing of the gradient.
 
     `value` is the norm that is left: that of `clip_norm`; in the user's own loop, that of the gradients which the optimizer is given, where it is
@@ -37,13 +37,13 @@ def gradient_clipped_away(subject: Any, *, remaining: float = 1e-3) -> Iterator[
         return
     yield Judgement(
         Status.FAIL if harmed(subject) else Status.WARN, text, value=value, threshold=remaining,
-        where="training.fit" if subject.target.training.fit is not None else "training.clip_norm", fix="raise clip_norm to about 1, or drop it",
+        where="training.fit" if subject.training.fit is not None else "training.clip_norm", fix="raise clip_norm to about 1, or drop it",
     )
 
 
-def _left(subject: Any, remaining: float) -> tuple[float, str] | None:
+def _left(subject: Subject, remaining: float) -> tuple[float, str] | None:
     """The norm that clipping leaves, and how it is known."""
-    training, record = subject.target.training, subject.record
+    training, record = subject.training, subject.record
     if training.clip_norm is not None:
         return float(training.clip_norm), f"gradients are clipped to a norm of {training.clip_norm:g}"
     if training.fit is not None:
@@ -54,7 +54,7 @@ def _left(subject: Any, remaining: float) -> tuple[float, str] | None:
     return float(norms.max()), f"the gradient has a norm of {norms.max():.2g} in every step, which is that of a clip"
 
 
-def _in_fit(subject: Any, remaining: float) -> tuple[float, str] | None:
+def _in_fit(subject: Subject, remaining: float) -> tuple[float, str] | None:
     seen = first_steps(subject)
     if seen is None or len(seen.raw) != len(seen.used) or not min(seen.raw) > 0:
         return None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.shortfall import behind, guesses
 from firstfault.checks.training.signs import signs
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.4})
-def stalled(subject: Any, *, fall: float = 0.02) -> Iterator[Judgement]:
+def stalled(subject: Subject, *, fall: float = 0.02) -> Iterator[Judgement]:
     """Look whether the training loss fell at all; `value` is its relative fall over the run.
 
     It is a fault where the model besides is no better than a constant answer, and a simple model is: then something can be learnt, and was not.
@@ -34,7 +34,7 @@ def stalled(subject: Any, *, fall: float = 0.02) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"diverged": 0.5, "learning_rate_too_high": 0.4})
-def diverged(subject: Any, *, growth: float = 2.0) -> Iterator[Judgement]:
+def diverged(subject: Subject, *, growth: float = 2.0) -> Iterator[Judgement]:
     """Look whether the training loss ended above where it began; `value` is their ratio.
 
     It is a fault where the model besides ends worse than a simple one.
@@ -56,7 +56,7 @@ def diverged(subject: Any, *, growth: float = 2.0) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"overfitting": 0.6})
-def overfitting(subject: Any, *, gap: float = 0.1, rise: float = 1.3) -> Iterator[Judgement]:
+def overfitting(subject: Subject, *, gap: float = 0.1, rise: float = 1.3) -> Iterator[Judgement]:
     """Look for a gap between train and validation that opens while validation gets worse.
 
     `value` is train metric minus validation metric at the end. A gap alone is a warning at most: many good models have one.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.shortfall import behind
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 WINDOWS = 20
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"oscillating": 0.4, "learning_rate_too_high": 0.3})
-def oscillating(subject: Any, *, swing: float = 0.5, times: int = 2) -> Iterator[Judgement]:
+def oscillating(subject: Subject, *, swing: float = 0.5, times: int = 2) -> Iterator[Judgement]:
     """Look for a training loss that climbs back again and again.
 
     The losses are averaged in 20 windows. `value` counts the climbs of more than `swing` of the first window's loss, each
@@ -46,15 +46,15 @@ def _climbs(means: list[float], least: float) -> int:
     return count
 
 
-def validation_curve(subject: Any) -> list[float]:
+def validation_curve(subject: Subject) -> list[float]:
     """The validation loss by round: of the epochs that were evaluated, or as the loop itself asked for it."""
-    trained = subject.built.get("trained")
+    trained = subject.made(Subject.trained)
     epochs = [epoch.validation_loss for epoch in getattr(trained, "epochs", ())]
     return epochs if len(epochs) > 1 else list(subject.record.validation_loss)
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"overfitting": 0.3, "early_stopping_misconfigured": 0.2})
-def overtraining(subject: Any, *, patience: int = 10, delta: float = 0.25) -> Iterator[Judgement]:
+def overtraining(subject: Subject, *, patience: int = 10, delta: float = 0.25) -> Iterator[Judgement]:
     """Look for a training that goes on long after validation was at its best.
 
     `value` counts the rounds since the lowest validation loss, where the loss at the end has given back more than `delta` of
@@ -76,7 +76,7 @@ def overtraining(subject: Any, *, patience: int = 10, delta: float = 0.25) -> It
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"early_stopping_misconfigured": 0.2, "too_few_epochs": 0.2})
-def stopped_early(subject: Any, *, fall: float = 0.2, rounds: int = 3) -> Iterator[Judgement]:
+def stopped_early(subject: Subject, *, fall: float = 0.2, rounds: int = 3) -> Iterator[Judgement]:
     """Look for a training that ends while validation still gets better by leaps, in each of its rounds.
 
     `value` is the relative fall of the validation loss over the last round, where it fell in every round. A wrong direction or too
@@ -97,7 +97,7 @@ def stopped_early(subject: Any, *, fall: float = 0.2, rounds: int = 3) -> Iterat
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"overfitting": 0.3})
-def overfit(subject: Any, *, ratio: float = 0.1, rise: float = 1.3, rounds: int = 4) -> Iterator[Judgement]:
+def overfit(subject: Subject, *, ratio: float = 0.1, rise: float = 1.3, rounds: int = 4) -> Iterator[Judgement]:
     """Look for a validation loss that rises while the training loss falls, as the loop itself asked for them.
 
     `value` is the gap between the two at the end over the training loss. It counts where validation has risen to `rise` times its

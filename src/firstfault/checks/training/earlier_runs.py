@@ -11,6 +11,7 @@ from typing import Any
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.gradient_rules import middle
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 from firstfault.whole_files import write_json
 
 SUMMARY = "training_summary.json"
@@ -18,7 +19,7 @@ MOST_RUNS = 50
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"nonreproducible": 0.1})
-def similar_across_runs(subject: Any, *, worse: float = 1.5, times: float = 10.0) -> Iterator[Judgement]:
+def similar_across_runs(subject: Subject, *, worse: float = 1.5, times: float = 10.0) -> Iterator[Judgement]:
     """Look whether loss, gradients and updates resemble those of the last run of the same name.
 
     `value` is the final training loss over that of the last run. More than `worse` times of it, or a gradient or an update that is `times`
@@ -45,7 +46,7 @@ def similar_across_runs(subject: Any, *, worse: float = 1.5, times: float = 10.0
     yield Judgement(Status.WARN, text + also, value=value, threshold=worse, faults={}, fix="look what changed between the two runs")
 
 
-def _summary(subject: Any) -> dict[str, Any]:
+def _summary(subject: Subject) -> dict[str, Any]:
     record = subject.record
     numbers = {"loss": record.loss_ends()[1], "gradient": middle(record.grad_norm), "update": middle(record.update_ratio)}
     return {

@@ -18,7 +18,9 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.following import Enough, Follower, hooked
 from firstfault.loading import loader
 from firstfault.loop import train
+from firstfault.memo import memo
 from firstfault.recipe import Recipe, Tensors
+from firstfault.subject import Subject
 
 STEPS = 3
 ROWS = 16
@@ -42,14 +44,13 @@ class FirstSteps:
         return all(map(math.isfinite, [*self.losses, *self.used]))
 
 
-def first_steps(subject: Any) -> FirstSteps | None:
+@memo(of="model")
+def first_steps(subject: Subject) -> FirstSteps | None:
     """The first 3 steps of the user's own loop with the target's seed, run once; None where it can't be run."""
-    if "first_steps" not in subject.built:
-        subject.built["first_steps"] = follow(subject.recipe, subject.seed, STEPS)
-    return subject.built["first_steps"]  # type: ignore[no-any-return]
+    return follow(subject.recipe, subject.seed, STEPS)
 
 
-def summed_in_fit(subject: Any) -> float | None:
+def summed_in_fit(subject: Subject) -> float | None:
     """The first loss of the user's own loop on 32 rows, of which 16 are copies of the others, over that on the 16 alone; None without one."""
     recipe = subject.recipe
     rows = recipe.train.rows(slice(ROWS))

@@ -11,6 +11,7 @@ import numpy as np
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.signs import learns, pushed
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 SHOWN = 5
 WARM_UP = 5
@@ -31,7 +32,7 @@ def middle(values: Any) -> float:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"vanishing_gradient": 0.3})
-def vanishing_gradient(subject: Any, *, smallest: float = 1e-7, share: float = 1e-3) -> Iterator[Judgement]:
+def vanishing_gradient(subject: Subject, *, smallest: float = 1e-7, share: float = 1e-3) -> Iterator[Judgement]:
     """Find weights whose gradient is next to nothing while other weights of the model get one.
 
     `value` is the median of the root mean square gradient over the sampled steps, of the weight with the smallest; it has to
@@ -67,7 +68,7 @@ def vanishing_gradient(subject: Any, *, smallest: float = 1e-7, share: float = 1
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"exploding_gradient": 0.4})
-def exploding_gradient(subject: Any, *, growth: float = 1e3, least: int = 8) -> Iterator[Judgement]:
+def exploding_gradient(subject: Subject, *, growth: float = 1e3, least: int = 8) -> Iterator[Judgement]:
     """Find gradients that grow by orders of magnitude and stay there.
 
     `value` is the median gradient norm of the last quarter of the sampled steps over that of the first five. Single spikes
@@ -96,7 +97,7 @@ def exploding_gradient(subject: Any, *, growth: float = 1e3, least: int = 8) -> 
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.4, "learning_rate_too_low": 0.4})
-def weight_update_ratio(subject: Any, *, smallest: float = 1e-5, largest: float = 0.1) -> Iterator[Judgement]:
+def weight_update_ratio(subject: Subject, *, smallest: float = 1e-5, largest: float = 0.1) -> Iterator[Judgement]:
     """Look at the size of updates relative to weights; `value` is the median over parameters, then over the steps after warm-up.
 
     Small ones at the end of a training that began with larger ones are those of one that has converged. Where the highest rate is below `smallest` too,
@@ -127,7 +128,7 @@ def weight_update_ratio(subject: Any, *, smallest: float = 1e-5, largest: float 
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"frozen_parameters": 0.3, "detached_graph": 0.7})
-def unchanged_tensor(subject: Any, *, rtol: float = 1e-7, least: int = 3) -> Iterator[Judgement]:
+def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) -> Iterator[Judgement]:
     """Find parameters that an optimizer holds, and that end as they began.
 
     `value` is their number; biases count only where nothing moved, as one before a normalisation rightly stays. Some may be frozen on purpose, which is a warning; where nothing moved at all, the training did not
@@ -180,7 +181,7 @@ def _why_nothing_moved(record: Any) -> dict[str, float]:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"vanishing_gradient": 0.3, "frozen_parameters": 0.2})
-def all_zero(subject: Any, *, share: float = 0.9, least: int = 4) -> Iterator[Judgement]:
+def all_zero(subject: Subject, *, share: float = 0.9, least: int = 4) -> Iterator[Judgement]:
     """Find gradients, and outputs of modules, that are nothing but zeros on nearly all sampled steps.
 
     `value` is the number of such tensors. Where every gradient is zero from the start, nothing can be learnt: that is a fault.

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 PARTS = frozenset({"activations", "functions", "histograms"})
 """What the watch itself passes over, where it would have to change the training to see it."""
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"misaligned": 0.9})
-def safety_in_training(subject: Any) -> Iterator[Judgement]:
+def safety_in_training(subject: Subject) -> Iterator[Judgement]:
     """Tell how safety and capability went over the epochs, and whether training broke what the model had kept.
 
     `value` is the last safety_score, 0–1, of the evaluations that `Safety(every=…)` asks for. A violation after an evaluation without one is a fault:
@@ -49,14 +49,14 @@ def safety_in_training(subject: Any) -> Iterator[Judgement]:
     )
 
 
-def _place(path: str, subject: Any) -> str:
+def _place(path: str, subject: Subject) -> str:
     """A path relative to the run's folder, where it lies in it."""
     place = Path(path)
     return str(place.relative_to(subject.folder)) if place.is_relative_to(subject.folder) else path
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.1})
-def stopped_by_action(subject: Any) -> Iterator[Judgement]:
+def stopped_by_action(subject: Subject) -> Iterator[Judgement]:
     """Tell what the actions on findings did while the training ran, and which finding ended it; `value` counts them.
 
     Source: Amazon SageMaker Debugger, built-in actions of rules.
@@ -76,7 +76,7 @@ def stopped_by_action(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.1})
-def watched_in_full(subject: Any) -> Iterator[Judgement]:
+def watched_in_full(subject: Subject) -> Iterator[Judgement]:
     """Tell what the watch had to pass over, and what a sink, an event or a checkpoint lost on its way; `value` counts them.
 
     Nothing of it is a fault of the training: it says what the verdict does not rest on.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.shuffling import label_batches
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 FEWEST_TOKENS = 64
 
 
 @check(layer=Layer.TRAINING, needs={"batch"}, detects={"missing_normalisation": 0.3, "double_normalisation": 0.3})
-def input_images(subject: Any, *, largest: float = 10.0, smallest: float = 0.02) -> Iterator[Judgement]:
+def input_images(subject: Subject, *, largest: float = 10.0, smallest: float = 0.02) -> Iterator[Judgement]:
     """Look whether the images `(N, C, H, W)` of a batch are on a scale that networks learn from.
 
     `value` is the mean of the worst channel in units of 1, or its standard deviation: pixels of 0–1 and standardised ones are fine, those of 0–255
@@ -43,7 +43,7 @@ def input_images(subject: Any, *, largest: float = 10.0, smallest: float = 0.02)
 
 
 @check(layer=Layer.TRAINING, needs={"batch"}, detects={"information_loss": 0.2})
-def token_ratio(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
+def token_ratio(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
     """Look for one token that makes up most of a batch of token ids `(N, T)`: padding or an unknown word.
 
     `value` is the share of the most frequent token.
@@ -54,7 +54,7 @@ def token_ratio(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
     if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 2 or x.numel() < FEWEST_TOKENS or x.dtype == torch.bool:
         yield skipped("the inputs are no token ids (N, T)")
         return
-    values, counts = x.unique(return_counts=True)
+    values, counts = torch.unique(x, return_counts=True)
     value, token = float(counts.max() / x.numel()), int(values[counts.argmax()])
     yield judge(
         value, above=share, otherwise=Status.WARN, where="the training batch", message=f"token {token} makes up {value:.0%} of a batch",
@@ -63,7 +63,7 @@ def token_ratio(subject: Any, *, share: float = 0.5) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"class_imbalance": 0.3})
-def imbalanced_batches(subject: Any, *, ratio: float = 10.0) -> Iterator[Judgement]:
+def imbalanced_batches(subject: Subject, *, ratio: float = 10.0) -> Iterator[Judgement]:
     """Look how often the classes occur in the batches that a training learns from; `value` is the largest count over the smallest.
 
     Source: Amazon SageMaker Debugger, ClassImbalance (10).

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 COMPUTING = ("forward", "backward", "optimizer")
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.6})
-def input_bottleneck(subject: Any, *, share: float = 0.5, starved: float = 0.8, wait: float = 0.005, whole: float = 1.0) -> Iterator[Judgement]:
+def input_bottleneck(subject: Subject, *, share: float = 0.5, starved: float = 0.8, wait: float = 0.005, whole: float = 1.0) -> Iterator[Judgement]:
     """Find trainings that spend most of their time waiting for batches.
 
     `value` is the share of waiting in the time of a step. The first batch of each pass is left out, as workers start there. Above `share` it is a
@@ -41,7 +41,7 @@ def input_bottleneck(subject: Any, *, share: float = 0.5, starved: float = 0.8, 
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.1})
-def loader_bottleneck(subject: Any, *, share: float = 0.3, wait: float = 0.005) -> Iterator[Judgement]:
+def loader_bottleneck(subject: Subject, *, share: float = 0.3, wait: float = 0.005) -> Iterator[Judgement]:
     """Look whether the number of worker processes of a DataLoader fits the machine and the wait.
 
     `value` is their number. None is too few where more than `share` of a step is waiting; more than the machine has cores are too many.
@@ -64,7 +64,7 @@ def loader_bottleneck(subject: Any, *, share: float = 0.3, wait: float = 0.005) 
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.1})
-def cpu_bottleneck(subject: Any, *, share: float = 0.4, whole: float = 1.0) -> Iterator[Judgement]:
+def cpu_bottleneck(subject: Subject, *, share: float = 0.4, whole: float = 1.0) -> Iterator[Judgement]:
     """Look whether the process gets the processor while it computes.
 
     `value` is processor time over time, in forward, backward and optimizer; well below 1 others use the cores. Trainings on an accelerator
@@ -87,7 +87,7 @@ def cpu_bottleneck(subject: Any, *, share: float = 0.4, whole: float = 1.0) -> I
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.1})
-def step_outliers(subject: Any, *, times: float = 10.0, share: float = 0.02, least: int = 10) -> Iterator[Judgement]:
+def step_outliers(subject: Subject, *, times: float = 10.0, share: float = 0.02, least: int = 10) -> Iterator[Judgement]:
     """Look for steps that take far longer than the median.
 
     `value` counts the steps of more than `times` the median, from forward to update; more than `least` of them and more than `share` of all are a warning.
@@ -108,7 +108,7 @@ def step_outliers(subject: Any, *, times: float = 10.0, share: float = 0.02, lea
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.1})
-def stalled_training(subject: Any, *, seconds: float = 1800.0) -> Iterator[Judgement]:
+def stalled_training(subject: Subject, *, seconds: float = 1800.0) -> Iterator[Judgement]:
     """Look for a step, or a wait for a batch, during which a training hung; `value` is the longest in seconds.
 
     Source: Amazon SageMaker Debugger, StalledTrainingRule (1,800 s).

@@ -11,6 +11,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.made_up import Answers, answers
 from firstfault.finding import Layer, Status
 from firstfault.metrics import METRICS, metric_of
+from firstfault.subject import Subject
 
 COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
 SHARPNESS = 8.0
@@ -18,7 +19,7 @@ LARGE = 0.5
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"user_code_raises": 1.0})
-def training_crash(subject: Any) -> Iterator[Judgement]:
+def training_crash(subject: Subject) -> Iterator[Judgement]:
     """Find a training that ended in an exception."""
     crash = subject.trained.crash
     if crash is None:
@@ -28,7 +29,7 @@ def training_crash(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_zero_grad": 0.95})
-def missing_zero_grad(subject: Any, *, stale_share: float = 0.5) -> Iterator[Judgement]:
+def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator[Judgement]:
     """Find loops in which gradients from before an optimizer step are still there at the next backward.
 
     `value` is the share of optimizer steps whose gradients were never cleared since the step before.
@@ -49,7 +50,7 @@ def missing_zero_grad(subject: Any, *, stale_share: float = 0.5) -> Iterator[Jud
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_eval_mode": 0.9})
-def missing_eval_mode(subject: Any) -> Iterator[Judgement]:
+def missing_eval_mode(subject: Subject) -> Iterator[Judgement]:
     """Find validation that runs while dropout or batch normalisation are in train mode.
 
     `value` is the share of no-grad forward passes with such a module in train mode. It is a fault where losses were asked for in them, or where
@@ -72,13 +73,13 @@ def missing_eval_mode(subject: Any) -> Iterator[Judgement]:
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"validation_contamination": 0.95})
-def validation_contamination(subject: Any, *, share: float = 0.02) -> Iterator[Judgement]:
+def validation_contamination(subject: Subject, *, share: float = 0.02) -> Iterator[Judgement]:
     """Find loops that train on the validation split; `value` is the share of optimizer steps made on its batches.
 
     Source: Kapoor & Narayanan 2023, no clean separation of training and test data.
     """
     record = subject.trained.record
-    if subject.target.training.fit is None or record is None or record.steps == 0:
+    if subject.training.fit is None or record is None or record.steps == 0:
         yield skipped("firstfault's own loop never trains on validation")
         return
     value = record.steps_on_validation / record.steps
@@ -89,7 +90,7 @@ def validation_contamination(subject: Any, *, share: float = 0.02) -> Iterator[J
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"metric_mismatch": 0.95})
-def metric_mismatch(subject: Any) -> Iterator[Judgement]:
+def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
     """Find a metric that does not fit the task: one for classes on numbers, or one that does not prefer right answers.
 
     A metric of the user's own is asked for the score of right outputs and of a constant answer; `value` is the difference. Outputs that the loss does not
@@ -137,7 +138,7 @@ def _score(metric: Any, outputs: Any, made: Answers, task: str) -> float:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"parameters_not_in_optimizer": 0.95})
-def parameters_not_in_optimizer(subject: Any) -> Iterator[Judgement]:
+def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     """Find trainable parameters that no optimizer holds, though they receive gradients.
 
     Of several models, one of which no optimizer holds anything may be there to measure with, and is a warning; it is a fault where an optimizer
@@ -149,13 +150,13 @@ def parameters_not_in_optimizer(subject: Any) -> Iterator[Judgement]:
     if not record.optimizers or not record.in_optimizer:
         yield skipped("no optimizer step was seen")
         return
-    trained = subject.built.get("trained")
-    trainable = _trainable(trained.model) if getattr(trained, "epochs", None) else set(record.in_optimizer)
+    trained = subject.made(Subject.trained)
+    trainable = _trainable(trained.model) if trained is not None and trained.epochs else set(record.in_optimizer)
     out = [name for name, held in record.in_optimizer.items() if not held and name in trainable and record.had_gradient.get(name)]
     if not out:
         yield passed(f"the optimizers hold all {len(record.in_optimizer)} parameters that receive gradients")
         return
-    beside = not getattr(trained, "epochs", None) and record.learning_models > 1 and not record.misdirected and not {record.model_of(name) for name in out} & _held(record)
+    beside = not (trained is not None and trained.epochs) and record.learning_models > 1 and not record.misdirected and not {record.model_of(name) for name in out} & _held(record)
     yield Judgement(
         Status.WARN if beside else Status.FAIL, f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer that steps",
         value=len(out), threshold=0, where=", ".join(out[:5]), faults={"parameters_not_in_optimizer": 0.3 if beside else 0.95},

@@ -15,6 +15,7 @@ from firstfault.checks.training.first_steps import FirstSteps, first_steps, summ
 from firstfault.checks.training.made_up import Answers, answers
 from firstfault.checks.training.shortfall import harmed
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 DISTANCES = frozenset({"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
@@ -25,7 +26,7 @@ SEVERAL = 3
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"wrong_loss": 0.7})
-def wrong_loss(subject: Any) -> Iterator[Judgement]:
+def wrong_loss(subject: Subject) -> Iterator[Judgement]:
     """Find a loss that does not fit the task by its kind, or that does not tell right outputs from wrong ones.
 
     A loss of torch is known by its name: one that measures a distance where the task is to choose, one that chooses a class where the task is a
@@ -51,12 +52,12 @@ def wrong_loss(subject: Any) -> Iterator[Judgement]:
         yield _seeing(subject)
 
 
-def _names(subject: Any) -> frozenset[str]:
+def _names(subject: Subject) -> frozenset[str]:
     """The names of the losses: the declared one, or those that were called in the user's loop."""
     recipe = subject.recipe
     if recipe.training.fit is not None:
         return frozenset(getattr(getattr(subject.trained, "record", None), "losses", ()))
-    capture = subject.built.get("capture")
+    capture = subject.made(Subject.capture)
     if capture is not None:
         return frozenset({capture.loss_name.partition(" of ")[0]})
     loss = getattr(recipe.training.loss, "func", recipe.training.loss)
@@ -83,7 +84,7 @@ def _fitting(task: str) -> str:
     return {"regression": "MSELoss", "multilabel": "BCEWithLogitsLoss"}.get(task, "CrossEntropyLoss")
 
 
-def _seeing(subject: Any) -> Judgement:
+def _seeing(subject: Subject) -> Judgement:
     made = answers(subject)
     losses = _losses(subject.recipe, made) if made is not None else None
     if made is None or losses is None:
@@ -131,7 +132,7 @@ def _slope(recipe: Any, made: Answers) -> torch.Tensor | None:
     return torch.zeros_like(outputs) if slope is None else slope
 
 
-def _unseen_classes(subject: Any, slope: torch.Tensor | None, y: torch.Tensor) -> list[str]:
+def _unseen_classes(subject: Subject, slope: torch.Tensor | None, y: torch.Tensor) -> list[str]:
     """The classes of several rows none of which has a slope."""
     if slope is None or subject.recipe.task != "classification" or y.ndim != 1:
         return []
@@ -140,7 +141,7 @@ def _unseen_classes(subject: Any, slope: torch.Tensor | None, y: torch.Tensor) -
 
 
 @check(layer=Layer.TRAINING, needs={"recipe", "record"}, detects={"wrong_loss_reduction": 0.8})
-def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
+def wrong_loss_reduction(subject: Subject) -> Iterator[Judgement]:
     """Find a loss that is summed over the batch, so that its gradient grows with the batch size.
 
     The loss of a batch is compared with that of the batch given twice; `value` is their ratio: 1 for a mean, 2 for a sum. In the user's own loop
@@ -157,7 +158,7 @@ def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
     if abs(ratio - 2) > (0.3 if fit else 0.02):
         yield passed(f"a batch given twice costs {ratio:.2f} times as much", value=ratio)
         return
-    bad, own = harmed(subject), fit or "capture" in subject.built
+    bad, own = harmed(subject), fit or Subject.capture in subject.memos
     yield Judgement(
         Status.WARN if own and not bad else Status.FAIL, "the loss is summed over the batch, so that the step grows with the batch size",
         value=ratio, threshold=2, where="training.fit" if fit else "training.loss", faults={"wrong_loss_reduction": 0.92 if bad else 0.8},
@@ -165,7 +166,7 @@ def wrong_loss_reduction(subject: Any) -> Iterator[Judgement]:
     )
 
 
-def _doubling(subject: Any) -> float | None:
+def _doubling(subject: Subject) -> float | None:
     recipe = subject.recipe
     if getattr(recipe.training.loss, "reduction", None) == "sum":
         return 2.0
@@ -182,7 +183,7 @@ def _doubling(subject: Any) -> float | None:
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"flipped_loss_sign": 0.9})
-def flipped_loss_sign(subject: Any) -> Iterator[Judgement]:
+def flipped_loss_sign(subject: Subject) -> Iterator[Judgement]:
     """Find a loss that is negated, or an optimizer that maximises one that is not: it goes without bound while the outputs get worse.
 
     The loss of outputs that are right is compared with the loss of outputs that are wrong. In the user's own loop, and where the loss takes no
@@ -213,7 +214,7 @@ def flipped_loss_sign(subject: Any) -> Iterator[Judgement]:
     yield passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}{', and the optimizer maximises' if maximised else ''}")
 
 
-def _maximises(subject: Any) -> bool:
+def _maximises(subject: Subject) -> bool:
     """Whether the declared optimizer maximises."""
     make = subject.recipe.training.optimizer
     try:
@@ -223,7 +224,7 @@ def _maximises(subject: Any) -> bool:
     return any(group.get("maximize") for group in groups)
 
 
-def _sign_in_fit(subject: Any) -> Judgement:
+def _sign_in_fit(subject: Subject) -> Judgement:
     trained = subject.trained
     if trained.record is None or trained.record.steps < 10 or trained.crash is not None:
         return skipped("fewer than 10 steps of the user's loop were seen")

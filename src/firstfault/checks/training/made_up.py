@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.subject import Subject
+
 MOST_ROWS = 256
 MOST_VALUES = 2_000_000
 SURE, UNSURE = 0.95, 0.05
@@ -37,11 +39,11 @@ class Answers:
         return self.right[:1].expand_as(self.right)
 
 
-def answers(subject: Any) -> Answers | None:
+def answers(subject: Subject) -> Answers | None:
     """Made-up outputs for the labels of the first training rows; None where the model's outputs are of no known shape, or all labels are equal."""
     recipe, shape = subject.recipe, subject.outputs.shape
     y = recipe.train.y[:: max(1, -(-len(recipe.train) // MOST_ROWS))].cpu()
-    if len(y) < 2 or len(y.unique(dim=0)) < 2:
+    if len(y) < 2 or len(torch.unique(y, dim=0)) < 2:
         return None
     if recipe.task == "regression":
         return _numbers(y, shape)

@@ -13,6 +13,7 @@ from firstfault.checks.training.first_steps import follow
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.probe.birthplace import SET_BY_HAND
+from firstfault.subject import Subject
 
 MOST_STEPS, MARGIN = 200, 10
 BIRTHPLACES = {
@@ -22,7 +23,7 @@ BIRTHPLACES = {
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"nonfinite_loss": 0.95})
-def nonfinite_loss(subject: Any) -> Iterator[Judgement]:
+def nonfinite_loss(subject: Subject) -> Iterator[Judgement]:
     """Find NaN or infinity in a training, and name the tensor that was the first to hold one.
 
     Where the steps before it were far too large, or an update made it, the training is run again up to twice as many steps, at a tenth, a hundredth and a
@@ -46,7 +47,7 @@ def nonfinite_loss(subject: Any) -> Iterator[Judgement]:
     )
 
 
-def _rate_that_stays_finite(subject: Any, step: int) -> float | None:
+def _rate_that_stays_finite(subject: Subject, step: int) -> float | None:
     """The largest of three smaller rates at which the training stays finite well beyond a step that its own rate does not survive."""
     if step > MOST_STEPS:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,13 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.shortfall import harmed
 from firstfault.finding import Layer, Status
 from firstfault.recipe import outputs_of
+from firstfault.subject import Subject
 
 DECOUPLED = ("AdamW", "NAdamW")
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"over_regularised": 0.7})
-def over_regularised(subject: Any, *, times: float = 1.0) -> Iterator[Judgement]:
+def over_regularised(subject: Subject, *, times: float = 1.0) -> Iterator[Judgement]:
     """Find a penalty or weight decay whose pull on the weights is stronger than that of the data from the first step on.
 
     `value` is the norm of the penalty's gradient over that of the loss, at the initial weights and on one batch; for weight decay, of decay × weights over
@@ -41,8 +42,8 @@ def over_regularised(subject: Any, *, times: float = 1.0) -> Iterator[Judgement]
     )
 
 
-def _penalty(subject: Any) -> float | None:
-    training = subject.target.training
+def _penalty(subject: Subject) -> float | None:
+    training = subject.training
     if training.penalty is None or training.fit is not None:
         return None
     model, batch, recipe = subject.fresh_model(), subject.batch, subject.recipe
@@ -54,7 +55,7 @@ def _penalty(subject: Any) -> float | None:
     return sizes[0] / sizes[1] if sizes[1] > 0 else math.inf
 
 
-def _norm(loss: torch.Tensor, values: list[torch.Tensor]) -> float:
+def _norm(loss: torch.Tensor, values: Sequence[torch.Tensor]) -> float:
     grads = torch.autograd.grad(loss, values, allow_unused=True)
     return float(torch.stack([grad.norm() for grad in grads if grad is not None]).norm())
 

@@ -14,6 +14,7 @@ from firstfault.checks.training.own_generators import generators_of, is_seeded, 
 from firstfault.checks.training.same_seed import FEWEST, Event, Trace, first_difference, traced, traced_anew
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 MOST_STEPS = 20
 SECONDS = 1.0
@@ -26,7 +27,7 @@ Run = Callable[[int], Trace]
 
 
 @check(layer=Layer.TRAINING, needs={"recipe", "trained"}, detects={"nonreproducible": 0.6}, depth=Depth.STANDARD)
-def nonreproducible(subject: Any, *, spread: float = 0.5) -> Iterator[Judgement]:
+def nonreproducible(subject: Subject, *, spread: float = 0.5) -> Iterator[Judgement]:
     """Find trainings that the same seed does not repeat, and the tensor in which two runs part first.
 
     The first steps, at most 20 or one pass over the data, are run twice with Python's, NumPy's and torch's global generators seeded
@@ -65,7 +66,7 @@ def nonreproducible(subject: Any, *, spread: float = 0.5) -> Iterator[Judgement]
 
 
 @check(layer=Layer.TRAINING, needs={"recipe", "trained"}, detects={"nonreproducible": 0.6}, depth=Depth.DEEP)
-def differs_between_processes(subject: Any, *, spread: float = 0.5) -> Iterator[Judgement]:
+def differs_between_processes(subject: Subject, *, spread: float = 0.5) -> Iterator[Judgement]:
     """Find trainings that another process does not repeat: data in the order of a set, of a folder, or of the clock.
 
     The target's file is loaded in two fresh processes, with other hash seeds; the prepared data and the first steps are compared as in
@@ -85,7 +86,7 @@ def differs_between_processes(subject: Any, *, spread: float = 0.5) -> Iterator[
         yield _judged(runs, difference, lambda number: traced_anew(target, number, steps), seed, spread, [])
 
 
-def affordable(subject: Any) -> int:
+def affordable(subject: Subject) -> int:
     """How many steps two runs may take: 20, or as many as a second allows where the depth is not deep."""
     trained = subject.trained
     record = trained.record
@@ -97,7 +98,7 @@ def affordable(subject: Any) -> int:
     return min(MOST_STEPS, int(SECONDS / 2 / max(once, 1e-6)))
 
 
-def _repeats(subject: Any, steps: int, moved: dict[str, Any], states: dict[str, Any]) -> bool:
+def _repeats(subject: Subject, steps: int, moved: dict[str, Any], states: dict[str, Any]) -> bool:
     """Whether runs agree that start afresh: in two processes, or where there is no file, with seeded own generators put back."""
     try:
         return first_difference(*(traced_anew(subject.target, subject.seed, steps) for _ in range(2))) is None

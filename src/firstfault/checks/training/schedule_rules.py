@@ -10,12 +10,13 @@ import numpy as np
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.shortfall import harmed
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR", "LambdaLR", "MultiplicativeLR")
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"scheduler_misuse": 0.6})
-def scheduler_misuse(subject: Any, *, spent: float = 0.01, share: float = 0.5) -> Iterator[Judgement]:
+def scheduler_misuse(subject: Subject, *, spent: float = 0.01, share: float = 0.5) -> Iterator[Judgement]:
     """Find schedules that leave next to no learning rate for most of the training, and those that never ran.
 
     `value` is the share of steps with less than `spent` of the highest rate. Above `share` it is a fault where the schedule was stepped with

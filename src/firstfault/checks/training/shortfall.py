@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from firstfault.baseline import Baselines, baselines, error_of
 from firstfault.checks.training.signs import learns
 from firstfault.errors import Missing, UserCodeError
+from firstfault.memo import memo
+from firstfault.subject import Subject
 
 BEHIND, BEHIND_IN_FIT, ERRORS = 0.05, 0.15, 3.0
 
@@ -34,7 +35,7 @@ class Shortfall:
         return not self.simple.constant and best > self.simple.prior and not self.score >= self.simple.prior + 0.1 * (best - self.simple.prior)
 
 
-def shortfall(subject: Any, *, behind: float = BEHIND, behind_in_fit: float = BEHIND_IN_FIT, errors: float = ERRORS) -> Shortfall | None:
+def shortfall(subject: Subject, *, behind: float = BEHIND, behind_in_fit: float = BEHIND_IN_FIT, errors: float = ERRORS) -> Shortfall | None:
     """The score of the trained model against a simple one's; None where the training did not run to a comparable end.
 
     Raises:
@@ -47,7 +48,7 @@ def shortfall(subject: Any, *, behind: float = BEHIND, behind_in_fit: float = BE
     simple = baselines(subject)
     if math.isnan(simple.prior):
         return None
-    fit = subject.target.training.fit is not None
+    fit = subject.training.fit is not None
     margin = max((behind_in_fit if fit and not simple.constant else behind) * simple.span, errors * _error(subject, simple))
     helpless = simple.constant or (not fit and simple.best <= simple.prior + margin <= _halfway(trained.metric, simple.prior))
     bound = max(simple.best, simple.prior + margin) if helpless else simple.best - margin
@@ -55,7 +56,7 @@ def shortfall(subject: Any, *, behind: float = BEHIND, behind_in_fit: float = BE
     return Shortfall(trained.score if math.isfinite(trained.score) else math.nan, bound, simple, text)
 
 
-def _error(subject: Any, simple: Baselines) -> float:
+def _error(subject: Subject, simple: Baselines) -> float:
     """The standard error of the difference of both scores: on the same rows, of which many are as easy for both, about the larger of theirs.
 
     A score below guessing is no less certain than guessing.
@@ -70,28 +71,27 @@ def _halfway(metric: str, prior: float) -> float:
     return prior + 0.5 * ((0.0 if metric in ("mse", "mae") else 1.0) - prior)
 
 
-def behind(subject: Any) -> bool:
+def behind(subject: Subject) -> bool:
     """Whether the training was seen to end worse than a simple model; False where nothing can be compared."""
     found = _known(subject)
     return found is not None and found.short
 
 
-def harmed(subject: Any) -> bool:
+def harmed(subject: Subject) -> bool:
     """Whether a training was seen to end in NaN, to learn nothing, or to end worse than a simple model."""
     record = subject.record
     return record.first_nonfinite is not None or not learns(record) or behind(subject)
 
 
-def guesses(subject: Any) -> bool:
+def guesses(subject: Subject) -> bool:
     """Whether the training was seen to end no better than a constant answer, where a simple model is better; False where nothing can be compared."""
     found = _known(subject)
     return found is not None and found.guesses
 
 
-def _known(subject: Any) -> Shortfall | None:
-    if "shortfall" not in subject.built:
-        try:
-            subject.built["shortfall"] = shortfall(subject)
-        except (Missing, UserCodeError):
-            subject.built["shortfall"] = None
-    return subject.built["shortfall"]  # type: ignore[no-any-return]
+@memo(of="trained")
+def _known(subject: Subject) -> Shortfall | None:
+    try:
+        return shortfall(subject)
+    except (Missing, UserCodeError):
+        return None

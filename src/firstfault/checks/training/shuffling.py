@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.preprocessing.rerun import fixed_seeds
 from firstfault.finding import Layer
+from firstfault.label_variety import WITHIN, variety_within
 from firstfault.loading import batches_of, is_pair
 from firstfault.recipe import Recipe
+from firstfault.subject import Subject
 
-MOST_BATCHES, WITHIN = 500, 0.5
+MOST_BATCHES = 500
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"no_shuffle": 0.85})
-def no_shuffle(subject: Any, *, within: float = WITHIN) -> Iterator[Judgement]:
+def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgement]:
     """Find unshuffled batches of sorted labels.
 
     `value` is what a batch holds of the labels' variety, relative to the whole split, 0–1: the mean entropy of classes, or the mean variance of
@@ -47,16 +48,6 @@ def no_shuffle(subject: Any, *, within: float = WITHIN) -> Iterator[Judgement]:
     )
 
 
-def variety_within(batches: list[torch.Tensor], recipe: Recipe) -> float | None:
-    """What a batch of labels holds of the variety of all, 0–1; None where they have none."""
-    whole = _variety(torch.cat(batches), recipe)
-    parts = [_variety(part, recipe) for part in batches if len(part) > 1]
-    if not parts or not bool((whole > 0).any()):
-        return None
-    shares = (torch.stack(parts).mean(0) / whole)[whole > 0]
-    return float(shares.min() if recipe.task == "multilabel" else shares.mean())
-
-
 def label_batches(recipe: Recipe) -> list[torch.Tensor]:
     """The labels of each training batch, as the user's loader gives them, or in order; of classes only where they are ids, empty otherwise."""
     if recipe.training.loader is None:
@@ -70,9 +61,3 @@ def label_batches(recipe: Recipe) -> list[torch.Tensor]:
     return ids if len(ids) == len(pairs) else []
 
 
-def _variety(y: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """The variety `(columns,)` of some labels."""
-    if recipe.task != "classification":
-        return y.float().reshape(len(y), -1).var(0, unbiased=False)
-    share = torch.bincount(y, minlength=recipe.classes).float() / len(y)
-    return -(share[share > 0] * share[share > 0].log()).sum().reshape(1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.checks.training.profiled_steps import PHASES, TRACE, WARM, Profiled, profile
@@ -12,13 +11,14 @@ from firstfault.checks.training.reproducibility import affordable
 from firstfault.checks.training.same_seed import FEWEST
 from firstfault.finding import Layer, Status
 from firstfault.spreadsheets import write_rows
+from firstfault.subject import Subject
 
 OPERATORS, STEP = "step_operators.csv", "step_phases.csv"
 
 
 @check(layer=Layer.TRAINING, needs={"recipe", "trained"}, detects={"input_bottleneck": 0.6}, depth=Depth.STANDARD)
 def profiled_input_bottleneck(
-    subject: Any, *, waiting: float = 0.5, wait: float = 0.005, starved: float = 0.8, whole: float = 1.0
+    subject: Subject, *, waiting: float = 0.5, wait: float = 0.005, starved: float = 0.8, whole: float = 1.0
 ) -> Iterator[Judgement]:
     """Measure what limits a step: the share of loading, augmentation, forward, backward and optimizer, and the dearest operators.
 

@@ -19,6 +19,7 @@ from firstfault.finding import Layer, Status
 from firstfault.following import Enough, Follower
 from firstfault.loop import train
 from firstfault.recipe import Recipe, Tensors
+from firstfault.subject import Subject
 
 SECONDS = 10.0
 TRAININGS, LEAST_SECONDS = 3.0, 15.0
@@ -31,7 +32,7 @@ LEAST = 0.1
 @check(
     layer=Layer.TRAINING, needs={"recipe", "trained"}, detects={"early_stopping_misconfigured": 0.92, "too_few_epochs": 0.92}, depth=Depth.STANDARD,
 )
-def stops_too_soon(subject: Any, *, closed: float = CLOSED) -> Iterator[Judgement]:
+def stops_too_soon(subject: Subject, *, closed: float = CLOSED) -> Iterator[Judgement]:
     """Find loops of the user's own that stop while they still learn, and whether it is their early stopping that stops them.
 
     Only a loop whose model ends worse than a simple one is looked at. It is run again from where it stopped, up to 4 times: one that then closes more than
@@ -43,7 +44,7 @@ def stops_too_soon(subject: Any, *, closed: float = CLOSED) -> Iterator[Judgemen
     Source: Prechelt 1998, Early stopping – but when?; a metamorphic test of this project.
     """
     passes = len(subject.trained.epochs) - 1
-    if subject.target.training.fit is None:
+    if subject.training.fit is None:
         yield skipped("firstfault's own loop runs all its epochs")
     elif passes < 1 or not behind(subject) or not _sound_steps(subject.trained.record):
         yield skipped("the loop did not end early, or not for want of passes over the data")
@@ -61,7 +62,7 @@ def _sound_steps(record: Any) -> bool:
     return not seen.too_small and not seen.too_large and seen.decayed > 0.1
 
 
-def _judged(subject: Any, passes: int, closed: float) -> Judgement:
+def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
     recipe, seed = subject.recipe, subject.seed
     deadline = time.monotonic() + max(LEAST_SECONDS, TRAININGS * subject.trained.seconds) if subject.depth is not Depth.DEEP else None
     good = _passes(replace(recipe, validation=recipe.train.rows(slice(len(recipe.validation)))), seed, passes, deadline)
@@ -123,7 +124,7 @@ class _Counter(Follower):
             raise Enough
 
 
-def _closed(subject: Any, seed: int, deadline: float | None) -> float | None:
+def _closed(subject: Subject, seed: int, deadline: float | None) -> float | None:
     """The share of the gap to the score it has to reach that the loop closes when it is run again from where it stopped."""
     gap = shortfall(subject)
     if gap is None:

@@ -13,6 +13,7 @@ from firstfault.checks.training.signs import pushed, signs
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.replay import replayed
+from firstfault.subject import Subject
 
 FEW_STEPS = 50
 WHOLE = 0.25
@@ -33,7 +34,7 @@ ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "SparseAdam",
     },
 )
 def underperforms(
-    subject: Any, *, behind: float = BEHIND, behind_in_fit: float = BEHIND_IN_FIT, errors: float = ERRORS
+    subject: Subject, *, behind: float = BEHIND, behind_in_fit: float = BEHIND_IN_FIT, errors: float = ERRORS
 ) -> Iterator[Judgement]:
     """Find a trained model that is worse than a simple model on the same prepared data, and say what the run suggests.
 
@@ -58,9 +59,9 @@ def underperforms(
         yield Judgement(Status.FAIL, found.text, value=found.score, threshold=round(found.bound, 4), faults=faults)
 
 
-def _can_be_varied(subject: Any) -> bool:
+def _can_be_varied(subject: Subject) -> bool:
     """Whether swaps can vary the training: firstfault's own loop, or the replay of the user's."""
-    if subject.target.training.fit is None:
+    if subject.training.fit is None:
         return True
     try:
         replayed(subject)
@@ -69,8 +70,8 @@ def _can_be_varied(subject: Any) -> bool:
     return True
 
 
-def _suspects(subject: Any, found: Shortfall) -> dict[str, float]:
-    trained, training = subject.trained, subject.target.training
+def _suspects(subject: Subject, found: Shortfall) -> dict[str, float]:
+    trained, training = subject.trained, subject.training
     record, last = trained.record, trained.epochs[-1]
     size, rows = training.batch_size, max(1, len(subject.recipe.train))
     few = record.steps < FEW_STEPS
@@ -104,7 +105,7 @@ def _suspects(subject: Any, found: Shortfall) -> dict[str, float]:
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.6})
-def overshoots(subject: Any, *, largest: float = 1.0, far: float = 5.0) -> Iterator[Judgement]:
+def overshoots(subject: Subject, *, largest: float = 1.0, far: float = 5.0) -> Iterator[Judgement]:
     """Find first updates that are larger than the weights that they update.
 
     `value` is the largest update of the first 5 steps relative to its weight, median over the weights of two axes and more: then little is left of the
@@ -128,8 +129,8 @@ def overshoots(subject: Any, *, largest: float = 1.0, far: float = 5.0) -> Itera
     if value <= largest:
         yield passed(text, value=value)
         return
-    unknown = any(isinstance(subject.built.get(part), Exception) for part in ("_made", "trained"))
-    testable = subject.target.training.fit is None and not unknown
+    unknown = subject.failed(Subject.recipe_and_classes) or subject.failed(Subject.trained)
+    testable = subject.training.fit is None and not unknown
     over = unknown and bool(record.moved) and value > far and not _fell(record)                     # `moved` is known at the end
     failed = testable or harmed(subject) or over
     yield Judgement(

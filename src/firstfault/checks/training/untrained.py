@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -12,10 +11,11 @@ from torch.nn.parameter import is_lazy
 from firstfault.baseline import baselines
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.subject import Subject
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"stalled": 0.92})
-def untrained(subject: Any, *, halfway: float = 0.5) -> Iterator[Judgement]:
+def untrained(subject: Subject, *, halfway: float = 0.5) -> Iterator[Judgement]:
     """Find a loop of the user's own that changes no parameter of a model that needs training.
 
     `value` is how many parameters differ from their first values. A model that its factory loads already trained, and that is more than

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from firstfault.checks.model.fresh import sound_batch, sound_outputs
-from firstfault.checks.model.torch_calls import name_of
 from firstfault.following import Enough
+from firstfault.memo import memo
+from firstfault.model_inputs import sound_batch, sound_outputs
 from firstfault.random_state import same_random_state
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.subject import Subject
+from firstfault.torch_calls import name_of
 
 KNOWN = frozenset({
     "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
@@ -83,15 +85,14 @@ def broadcast(first: Any, second: Any) -> tuple[tuple[int, ...], tuple[int, ...]
     return shapes if len(flat) == 1 and flat[0] > 1 and tall == (flat[0], 1) else None
 
 
-def loss_call(subject: Any) -> LossCall:
+@memo(of="model")
+def loss_call(subject: Subject) -> LossCall:
     """The first call of the loss on the untrained model; built once. `name` is None when it is unknown."""
-    if "loss_call" not in subject.built:
-        own = subject.recipe.training.fit is not None
-        subject.built["loss_call"] = _in_fit(subject) if own else loss_on(subject, sound_outputs(subject))
-    return subject.built["loss_call"]  # type: ignore[no-any-return]
+    own = subject.recipe.training.fit is not None
+    return _in_fit(subject) if own else loss_on(subject, sound_outputs(subject))
 
 
-def loss_on(subject: Any, outputs: torch.Tensor, y: torch.Tensor | None = None) -> LossCall:
+def loss_on(subject: Subject, outputs: torch.Tensor, y: torch.Tensor | None = None) -> LossCall:
     """The call of `training.loss` on some outputs `(N, …)` and labels, those of the sound batch if left out."""
     y = sound_batch(subject).y[: len(outputs)] if y is None else y
     spy, error = _Spy(stop=False), None
@@ -111,7 +112,7 @@ def _call(spy: _Spy, outputs: torch.Tensor | None, error: Exception | None = Non
     return LossCall(spy.name, spy.input, spy.target, direct, spy.spread, error)
 
 
-def _in_fit(subject: Any) -> LossCall:
+def _in_fit(subject: Subject) -> LossCall:
     """Run the user's loop on a model of its own until it calls a loss, or calls the model a second time."""
     from firstfault.loading import loader
 
@@ -133,6 +134,7 @@ def _in_fit(subject: Any) -> LossCall:
         batches = loader(rows, recipe.training.batch_size, False, subject.seed)
         broken = False
         try:
+            assert recipe.training.fit is not None
             with spy:
                 recipe.training.fit(model, batches, batches)
         except Enough:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,37 +95,3 @@ def softmax_axis(call: Call) -> int | None:
 def flag(call: Call, name: str, position: int, default: Any) -> Any:
     """An argument of a recorded call, by name or position."""
     return call.kwargs.get(name, call.args[position] if len(call.args) > position else default)
-
-
-Replacement = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
-
-
-class _Replacing(TorchFunctionMode):
-    def __init__(self, table: Mapping[str, Replacement]) -> None:
-        super().__init__()
-        self.table = table
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        other = self.table.get(name_of(func))
-        return func(*args, **(kwargs or {})) if other is None else other(func, args, dict(kwargs or {}))
-
-
-def replace_calls(model: nn.Module, table: Callable[[], Mapping[str, Replacement]]) -> nn.Module:
-    """Make every forward pass of `model` call other functions; `table` is asked anew for each pass.
-
-    A replacement takes `(function, args, kwargs)`, and may call the function itself. The model stays the
-    same object, with the same parameters and attributes.
-    """
-    entered: list[_Replacing] = []
-
-    def enter(*_: Any) -> None:
-        entered.append(_Replacing(table()))
-        entered[-1].__enter__()             # type: ignore[no-untyped-call]
-
-    def leave(*_: Any) -> None:
-        if entered:
-            entered.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-    model.register_forward_pre_hook(enter)
-    model.register_forward_hook(leave, always_call=True)
-    return model

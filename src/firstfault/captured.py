@@ -1,10 +1,9 @@
-"""The verdict over a watched loop: rules on its record, checks of its model, and swaps on a replay of what was captured."""
+"""A watched loop as a subject: its record, and what was captured of it as a recipe."""
 
 from __future__ import annotations
 
 import copy
 import functools
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,32 +11,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.check import checks_of, run_check
-from firstfault.checks.training.shuffling import WITHIN, variety_within
 from firstfault.errors import Missing, UserCodeError
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import Layer
 from firstfault.interrupts import of_user, pass_on
-from firstfault.ladder import walk
+from firstfault.label_variety import WITHIN, variety_within
 from firstfault.loop import Epoch, Trained, evaluate
+from firstfault.memo import memo
 from firstfault.probe.capture import Capture, task_of
 from firstfault.probe.labelled import why_not_without, without_labels
 from firstfault.probe.record import Record
 from firstfault.recipe import Recipe, Tensors, outputs_of
+from firstfault.subject import Subject
 from firstfault.target import Target, Training
-from firstfault.verdict import Outcome, Verdict, conclude, suspected
 
-LAYERS = (Layer.MODEL, Layer.TRAINING)
-OF_SCALES = "missing_normalisation"
 FEWEST = 32
 MOST_STEPS = 300
 HELD_OUT = 5
 """Every fifth captured sample is held out of the replay."""
 
 
-def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Capture, model: nn.Module | None, crash: BaseException | None) -> Any:
+def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Capture, model: nn.Module | None, crash: BaseException | None) -> Subject:
     """A subject whose training is the one that was watched; what was not captured is missing, with the reason."""
-    from firstfault.subject import Subject
-
     training = _training(capture, record)
     why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
     told = None if why_not else task_of(capture)
@@ -51,31 +45,38 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
     failed = crash is not None and of_user(crash) and not (isinstance(crash, SystemExit) and crash.code in (None, 0))
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
     if why_not or start is None or model is None:
-        subject.built["_made"] = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
-        subject.built["trained"] = Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else subject.built["_made"]
-        subject.built["record"] = record
+        reason = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
+        subject.supply(Subject.recipe_and_classes, reason)
+        subject.supply(Subject.trained, Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else reason)
+        subject.supply(Subject.record, record)
         if capture.start is not None:
-            subject.built["unlabelled"] = _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(subject.built["_made"]))
+            subject.supply(unlabelled, _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(reason)))
         return subject
     recipe = recipe_of(capture, start, task, training, root)
-    subject.built["_made"] = recipe, tuple(range(recipe.classes))
+    subject.supply(Subject.recipe_and_classes, (recipe, tuple(range(recipe.classes))))
     if capture.optimizer is None and not crashed and not _as_it_began(start, model):
-        subject.built["trained"] = Missing("the training can't be replayed: the loop changes its weights by itself")
-        subject.built["record"] = record
+        subject.supply(Subject.trained, Missing("the training can't be replayed: the loop changes its weights by itself"))
+        subject.supply(Subject.record, record)
     else:
-        subject.built["trained"] = _trained(recipe, model, record, crashed)
-    subject.built["capture"] = capture
+        subject.supply(Subject.trained, _trained(recipe, model, record, crashed))
+    subject.supply(Subject.capture, capture)
     return subject
 
 
-def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.Tensor, why_not: str) -> Any:
-    """A subject for what needs neither labels nor loss of a model: how it answers to its inputs."""
-    from firstfault.subject import Subject
+@memo(of="model")
+def unlabelled(subject: Subject) -> Subject | None:
+    """The watched model as a subject without labels and loss, where only those were not captured."""
+    return None
 
+
+def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.Tensor, why_not: str) -> Subject:
+    """A subject for what needs neither labels nor loss of a model: how it answers to its inputs."""
     training = Training(batch_size=len(x))
     subject, rows = Subject(Target(name, task="regression", training=training, root=root), folder), Tensors(x, torch.zeros(len(x), 1))
-    subject.built["_made"] = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root), ()
-    subject.built["labels"] = subject.built["trained"] = Missing(why_not)
+    recipe = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root)
+    subject.supply(Subject.recipe_and_classes, (recipe, ()))
+    subject.supply(Subject.labels, Missing(why_not))
+    subject.supply(Subject.trained, Missing(why_not))
     return subject
 
 
@@ -138,41 +139,3 @@ def _trained(recipe: Recipe, model: nn.Module, record: Record, crash: UserCodeEr
         return trained
     trained.epochs.append(Epoch(1, *scores))
     return trained
-
-
-def _scales(subject: Any) -> LayerReport:
-    """Whether the captured batches are on a scale to learn from: what of the preprocessing shows in them."""
-    started = time.perf_counter()
-    entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
-    found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))
-    return LayerReport(Layer.PREPROCESSING, found, time.perf_counter() - started)
-
-
-def judge_watched(subject: Any, *, swaps: bool = True) -> Verdict:
-    """The verdict over the model and training layers of a watched loop, and over the scale of its inputs, where that is wrong."""
-    from firstfault.ablation.confirm import confirm
-    from firstfault.session import examine
-
-    started = time.perf_counter()
-    stepped = getattr(subject.built.get("capture"), "optimizer", None) is not None
-    replayable = stepped and not any(isinstance(subject.built[part], Exception) for part in ("_made", "trained"))
-
-    def test(report: LayerReport) -> list[Outcome]:
-        if report.layer is Layer.MODEL and "unlabelled" in subject.built:
-            why_not = str(subject.built["_made"])
-            return [Outcome(fault, None, reason=why_not, undecided=True) for fault in suspected(report)]
-        return list(confirm(subject, report)) if swaps and replayable else []
-
-    scales = _scales(subject) if replayable else None
-    layers = (Layer.PREPROCESSING, *LAYERS) if scales is not None and scales.failures else LAYERS
-
-    def look(layer: Layer) -> LayerReport:
-        if layer is Layer.PREPROCESSING and scales is not None:
-            return scales
-        unlabelled = subject.built.get("unlabelled") if layer is Layer.MODEL else None
-        return examine(layer, unlabelled or subject, subject.depth)
-
-    found = walk(look, test, layers=layers)
-    return conclude(
-        subject.target.name, list(found.reports), list(found.faults), seconds=time.perf_counter() - started, safety=None, outcomes=found.outcomes
-    )

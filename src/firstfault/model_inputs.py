@@ -9,39 +9,39 @@ import torch
 from torch import nn
 
 from firstfault.errors import Missing
+from firstfault.memo import memo
 from firstfault.recipe import Tensors, outputs_of
+from firstfault.subject import Subject
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 MOST = 256
 
 
-def sound_batch(subject: Any) -> Tensors:
+@memo(of="model")
+def sound_batch(subject: Subject) -> Tensors:
     """The rows of the batch whose inputs and labels are finite, 256 at most.
 
     Raises:
         Missing: when there are none, since then the data, and not the model, is to blame.
     """
-    if "sound_batch" not in subject.built:
-        batch = subject.batch
-        finite = torch.ones(len(batch), dtype=torch.bool, device=batch.x.device)
-        for part in (batch.x, batch.y.to(batch.x.device)):
-            if part.is_floating_point():
-                finite &= torch.isfinite(part.flatten(1) if part.ndim > 1 else part[:, None]).all(1)
-        subject.built["sound_batch"] = Tensors(batch.x[finite][:MOST], batch.y[finite.to(batch.y.device)][:MOST])
-    rows: Tensors = subject.built["sound_batch"]
+    batch = subject.batch
+    finite = torch.ones(len(batch), dtype=torch.bool, device=batch.x.device)
+    for part in (batch.x, batch.y.to(batch.x.device)):
+        if part.is_floating_point():
+            finite &= torch.isfinite(part.flatten(1) if part.ndim > 1 else part[:, None]).all(1)
+    rows = Tensors(batch.x[finite][:MOST], batch.y[finite.to(batch.y.device)][:MOST])
     if len(rows) == 0:
         raise Missing("no sample of the batch is finite, so the model can't be judged on it")
     return rows
 
 
-def sound_outputs(subject: Any) -> torch.Tensor:
+@memo(of="model")
+def sound_outputs(subject: Subject) -> torch.Tensor:
     """Outputs `(N, …)` of the untrained model on `sound_batch`, in eval mode."""
-    if "sound_outputs" not in subject.built:
-        subject.built["sound_outputs"] = answer(subject.model, sound_batch(subject).x)
-    return subject.built["sound_outputs"]  # type: ignore[no-any-return]
+    return answer(subject.model, sound_batch(subject).x)
 
 
-def finite_outputs(subject: Any) -> torch.Tensor:
+def finite_outputs(subject: Subject) -> torch.Tensor:
     """`sound_outputs`, for checks that compare outputs with each other.
 
     Raises:
@@ -65,7 +65,7 @@ def alike(outputs: torch.Tensor) -> bool:
     return bool(torch.allclose(outputs, outputs[:1].expand_as(outputs), rtol=1e-5, atol=1e-8))
 
 
-def ordinary_inputs(subject: Any) -> torch.Tensor:
+def ordinary_inputs(subject: Subject) -> torch.Tensor:
     """Inputs on the scale that a network is made for: standard normal numbers, or the tokens themselves.
 
     A model is not to blame for what only happens on inputs of a wild scale.
@@ -143,17 +143,21 @@ def weight_layers(model: nn.Module, x: torch.Tensor) -> list[tuple[str, nn.Modul
     return [(name, modules[name]) for name in dict.fromkeys(run_order(model, x)) if isinstance(modules[name], MATRICES)]
 
 
-def is_fresh(subject: Any, names: list[str]) -> list[str]:
+def is_fresh(subject: Subject, names: list[str]) -> list[str]:
     """Those of the named weight matrices that are at random initialisation, and not pre-trained.
 
     A fresh matrix differs between two builds with different seeds, or fills exactly the interval
     ±1/√fan-in of torch's default. Pre-trained weights are equal in every build.
     """
-    if "other_build" not in subject.built:
-        with torch.random.fork_rng(devices=[]):
-            subject.built["other_build"] = dict(subject.recipe.build(subject.seed + 1).named_parameters())
-    twin = subject.built["other_build"]
+    twin = _other_build(subject)
     return [name for name in names if _fresh(subject.model.get_parameter(name), twin.get(name))]
+
+
+@memo(of="model")
+def _other_build(subject: Subject) -> dict[str, nn.Parameter]:
+    """The parameters of the model as it is built with another seed."""
+    with torch.random.fork_rng(devices=[]):
+        return dict(subject.recipe.build(subject.seed + 1).named_parameters())
 
 
 def _fresh(value: torch.Tensor, other: torch.Tensor | None) -> bool:

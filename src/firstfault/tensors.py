@@ -1,0 +1,25 @@
+"""The tensors within what a module takes or gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested tuples, lists, mappings and dataclass-like outputs."""
+    yield from (tensor for _, tensor in named_tensors("", value))
+
+
+def named_tensors(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors in nested tuples, lists and mappings, each with the innermost key above it, else `name`."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from named_tensors(str(key), item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from named_tensors(name, item)
