@@ -32,7 +32,7 @@ CALLS = {
 BLOWS = ("SIGINT", "SIGTERM", "prefect", "mlflow", "unwritable")
 CODES = {"SIGINT": 130, "SIGTERM": 143}
 SIGNAL_SECONDS, SERVER_SECONDS, LONGEST = 5.0, 60.0, 300.0
-OURS = ("firstfault: ", "! ")
+OURS = ("firstfault: ", "! ", "the sink ")
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def strike(call: str, blow: str, project: Path, environment: dict[str, str], ser
     seconds = time.monotonic() - struck
     left = [each.pid for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
     held = [port for port in ports if answers(f"http://127.0.0.1:{port}/", 1.0)]
-    lines = [line for line in said.splitlines() if line.startswith(OURS) and ("firstfault: " in line or "longer" in line or "sink" in line)]
+    lines = [line for line in said.splitlines() if line.startswith(OURS) and any(sign in line for sign in ("firstfault: ", "longer", "sink"))]
     limit = SIGNAL_SECONDS if blow in CODES else SERVER_SECONDS
     due = {CODES[blow]} if blow in CODES else {2} if blow == "unwritable" and call != "run" else {0, 1}
     return {

@@ -271,7 +271,7 @@ def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
         printed.append(text)
         if line in text:
             break
-    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
     process.send_signal(blow)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == code, "".join(printed) + said
