@@ -38,15 +38,15 @@ def measure(folder: Path, workers: int) -> tuple[float, float, object]:
     """Wall seconds and CPU seconds of the sweep with that many workers, and its table."""
     from firstfault.ablation.fingerprint import fingerprint
     from firstfault.ablation.sweep import sweep
-    from firstfault.session import RunRef, close_subject, open_subject
+    from firstfault.opening import open_subject
+    from firstfault.run_ref import RunRef
 
     run = RunRef(f"{folder}/target.py:target", tempfile.mkdtemp(dir=folder), str(folder / "state"))
-    with open_subject(run) as subject:
-        fingerprint(subject)                            # what this process imports once is no part of a sweep
-        started, before = time.perf_counter(), os.times()
-        result = sweep(subject, grid=GRID, seeds=4, engine="processes", jobs=workers, origin=run, storage=folder / f"{time.time_ns()}.journal")
-        seconds, after = time.perf_counter() - started, os.times()
-    close_subject(run)
+    subject = open_subject(run)
+    fingerprint(subject)                            # what this process imports once is no part of a sweep
+    started, before = time.perf_counter(), os.times()
+    result = sweep(subject, grid=GRID, seeds=4, engine="processes", jobs=workers, origin=run, storage=folder / f"{time.time_ns()}.journal")
+    seconds, after = time.perf_counter() - started, os.times()
     cpu = sum(after[:4]) - sum(before[:4])
     return seconds, cpu, result.rows
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.events import emit_event
 
-from firstfault.session import locate
+from firstfault.locate import locate
 from firstfault.state import State, state_for
 from firstfault.watching import Content, new_contents, remember
 

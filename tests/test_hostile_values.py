@@ -24,6 +24,7 @@ from torch import nn
 
 from firstfault import Data, Safety, Target, Training, cli, watch
 from firstfault.check import Depth, run_checks
+from firstfault.digest import data_digest
 from firstfault.errors import FirstfaultError, UserCodeError, first_line
 from firstfault.finding import Finding, Layer, Status
 from firstfault.interrupts import is_interrupt, of_user
@@ -31,7 +32,7 @@ from firstfault.profiling import _sample
 from firstfault.report import context_of, write_report
 from firstfault.report.markdown import verdict_markdown
 from firstfault.report.terminal import render_verdict
-from firstfault.session import data_digest, diagnose
+from firstfault.session import diagnose
 from firstfault.subject import Subject
 from firstfault.texts import encodable, shown
 from firstfault.verdict import VerdictStatus
@@ -129,7 +130,7 @@ def written(subject, verdict):
     verdict_markdown(verdict).encode()
     Console(file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8")).print(render_verdict(verdict))
     with contextlib.suppress(UserCodeError):
-        data_digest(subject)
+        data_digest(subject.raw.train)
 
 
 @pytest.mark.parametrize("name", SOURCES)

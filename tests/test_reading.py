@@ -5,7 +5,6 @@ import gzip
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,10 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from firstfault import Data, Target, Training, cli
 from firstfault.check import Depth, run_checks
+from firstfault.digest import data_digest
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
-from firstfault.session import data_digest
-from firstfault.splits import load_raw, load_reference
+from firstfault.splits import Split, load_raw, load_reference
 from firstfault.subject import Subject
 
 
@@ -369,7 +368,7 @@ def test_the_splits_are_those_of_two_cuts(seed, group):
 
 def digest(X, y):
     """The digest of a training split."""
-    return data_digest(SimpleNamespace(raw=SimpleNamespace(train=(X, np.asarray(y)))))
+    return data_digest(Split(X, np.asarray(y)))
 
 
 def test_the_digest_is_that_of_the_content():

@@ -153,7 +153,7 @@ def expect(
 ) -> None:
     """Write the expectations that the data suggest, or show what changed; exit 1 when changes await approval."""
     from firstfault.approving import propose
-    from firstfault.session import locate
+    from firstfault.locate import locate
     from firstfault.target_file import load_target
 
     proposal = propose(load_target(locate(target), pairs_of(set_)))

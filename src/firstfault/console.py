@@ -32,7 +32,8 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
     Raises:
         FirstfaultError: for a bad target, or a server that does not answer.
     """
-    from firstfault.session import locate, preflight
+    from firstfault.locate import locate
+    from firstfault.preflight import preflight
 
     console = console or Terminal()
     dataset = settings.dataset
@@ -42,14 +43,14 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
     with _quiet(console), progress.in_run():
         with console.status("loading the target") if console.is_terminal else nullcontext():
             guard.tell(home=str(_state_of(settings.target).home))
-            name = preflight(settings.target, settings.overrides, chosen, settings.where).name
+            loaded = preflight(settings.target, settings.overrides, chosen, settings.where)
             state = _enter(settings.target)
-        view = View(console, f"{name}, {settings.where} alone" if settings.where else name)
+        view = View(console, f"{loaded.target.name}, {settings.where} alone" if settings.where else loaded.target.name)
         with _told_when_interrupted(view), _steps("debug", settings.to_json(), state, bare) as steps, progress.listening(view), view:
             from firstfault.debug_run import debug
 
             with _told_when_full(state):
-                ended = debug(settings, steps)
+                ended = debug(settings, steps, loaded)
     _show_end(console, ended, recorded=not bare)
     return ended
 
@@ -62,8 +63,9 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
         FirstfaultError: for a bad target or a bad plan, or a server that does not answer.
     """
     from firstfault.ablation.plan import expect
+    from firstfault.locate import locate
+    from firstfault.preflight import preflight
     from firstfault.report.sweep_terminal import show_sweep
-    from firstfault.session import locate, preflight
 
     console = Terminal()
     plan = replace(plan, target=locate(plan.target))
@@ -71,14 +73,14 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
     with _quiet(console), progress.in_run():
         expect(plan.to_json())
         guard.tell(home=str(_state_of(plan.target).home))
-        name = preflight(plan.target, plan.overrides).name
+        loaded = preflight(plan.target, plan.overrides)
         state = _enter(plan.target)
-        view = View(console, name, layers=(), doing="ablating")
+        view = View(console, loaded.target.name, layers=(), doing="ablating")
         with _steps("sweep", plan.to_json(), state, bare) as steps, progress.listening(view), view:
             from firstfault.sweep_run import sweep
 
             with _told_when_full(state):
-                swept: Swept = sweep(plan, steps)
+                swept: Swept = sweep(plan, steps, loaded)
     show_sweep(console, swept.result)
     if not bare:
         _show_flow_run(console, swept.flow_url, _state_of(plan.target))

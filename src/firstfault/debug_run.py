@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from firstfault import guard, progress
+from firstfault.acting.of_target import train_acting
 from firstfault.finding import Layer, LayerReport
+from firstfault.locate import locate
+from firstfault.opening import Loaded, open_subject
 from firstfault.recording import Recording, Trials, state_of
-from firstfault.session import RunRef, close_subject, diagnose, examine, judge_safety, locate, open_subject
+from firstfault.run_ref import RunRef
+from firstfault.session import diagnose, examine, judge_safety
 from firstfault.state import state_for
 from firstfault.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
 from firstfault.subject import Subject
@@ -22,28 +26,25 @@ from firstfault.whole_files import write_json
 logger = logging.getLogger(__name__)
 
 
-def debug(settings: RunSettings, steps: Steps | None = None) -> Ended:
-    """Debug a target; the verdict, and where its files are.
+def debug(settings: RunSettings, steps: Steps | None = None, loaded: Loaded | None = None) -> Ended:
+    """Debug a target, which may be loaded already; the verdict, and where its files are.
 
     Raises:
         FirstfaultError: for a bad target, or a store that does not answer at the start.
     """
     with progress.in_run():
-        return _debug(settings, steps or Steps())
+        return _debug(DebugRun(settings, steps or Steps(), loaded))
 
 
-def _debug(settings: RunSettings, steps: Steps) -> Ended:
-    run = DebugRun(settings, steps)
+def _debug(run: DebugRun) -> Ended:
     try:
-        steps.open(run.open)
+        run.steps.open(run.open)
         verdict = run.walk()
-        ended = steps.conclude(lambda: run.conclude(verdict))
+        return run.steps.conclude(lambda: run.conclude(verdict))
     except BaseException as error:
         run.abandon(error)
-        steps.abandoned(error)
+        run.steps.abandoned(error)
         raise
-    run.close()
-    return ended
 
 
 def open_run(target: str, **settings: Any) -> RunRef:
@@ -60,15 +61,14 @@ class DebugRun:
     subject: Subject
     recording: Recording
 
-    def __init__(self, settings: RunSettings, steps: Steps) -> None:
-        self.settings, self.steps = settings, steps
+    def __init__(self, settings: RunSettings, steps: Steps, loaded: Loaded | None = None) -> None:
+        self.settings, self.steps, self.loaded = settings, steps, loaded
 
     def open(self) -> Opened:
         """Load the target, and open its run folder and its run in MLflow."""
         asked = self.settings
         self.ref = open_run(asked.target, depth=asked.depth, overrides=asked.overrides, dataset=asked.dataset, where=asked.where)
-        with open_subject(self.ref) as self.subject:
-            pass
+        self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
         self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
@@ -140,12 +140,6 @@ class DebugRun:
         """End the MLflow run of a run that was interrupted or crashed."""
         if hasattr(self, "recording"):
             self.recording.abandon(error)
-        self.close()
-
-    def close(self) -> None:
-        """Let go of data and models."""
-        if hasattr(self, "ref"):
-            close_subject(self.ref)
 
 
 def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from firstfault.errors import TargetError, first_line
+from firstfault import guard
+from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, first_line
+from firstfault.extras import missing_extra
+from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
+from firstfault.opening import Loaded, load
 from firstfault.shipped import own_or_shipped
+from firstfault.splits import Splits, load_raw
 from firstfault.target import Target
+
+
+def preflight(
+    spec: str, overrides: Mapping[str, str] | None = None, dataset: str | None = None, where: str | None = None
+) -> Loaded:
+    """Load a target and its raw data, so that a bad call is known before anything is started.
+
+    Raises:
+        TargetError: when the target or its data is unusable, or its model has no submodule `where`.
+    """
+    guard.tell(doing="loading")
+    target = load(spec, overrides or {}, dataset)
+    expect_workable(target, where)
+    guard.tell(target=target.name, doing=Layer.DATA.value)
+    source = None
+    with contextlib.suppress(Missing, UserCodeError):       # which is a finding of the run
+        source = _raw(target) if target.data is not None else None
+    return Loaded(target, source)
+
+
+def _raw(target: Target) -> Splits:
+    try:
+        return load_raw(target)
+    except FirstfaultError:
+        raise
+    except BaseException as error:
+        pass_on(error)
+        lacking = missing_extra(error, "loading the data", target.root)
+        raise lacking or UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
 
 
 def expect_workable(target: Target, where: str | None = None) -> None:

@@ -121,15 +121,14 @@ class TargetTests(pytest.Collector):
 
 
 def _subject(spec: str, depth: Any, config: pytest.Config) -> Any:
-    from firstfault.session import RunRef, close_subject, open_subject, preflight
+    from firstfault.opening import open_subject
+    from firstfault.preflight import preflight
+    from firstfault.run_ref import RunRef
     from firstfault.submodule import submodule_subject
 
     folder = tempfile.TemporaryDirectory(prefix="firstfault-")
     config.add_cleanup(folder.cleanup)
-    preflight(spec)
-    run = RunRef(spec, str(Path(folder.name)), folder.name, depth)
-    with open_subject(run) as subject:
-        close_subject(run)
+    subject = open_subject(RunRef(spec, str(Path(folder.name)), folder.name, depth), preflight(spec))
     where = config.option.firstfault_where
     return submodule_subject(subject, where) if where else subject
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from firstfault import progress
+from firstfault.digest import data_digest
 from firstfault.errors import Missing, UserCodeError
 from firstfault.file_names import key_of
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.provenance import git_sha
 from firstfault.report.markdown import verdict_markdown
-from firstfault.session import RunRef, data_digest
+from firstfault.run_ref import RunRef
 from firstfault.stages import stage_metrics
 from firstfault.state import State
 from firstfault.steps import FlowRun
@@ -82,7 +83,7 @@ class Recording:
             splits = self.subject.raw
         except (Missing, UserCodeError):
             return
-        digest = data_digest(self.subject)
+        digest = data_digest(splits.train)
         self.tracker.tags(self.run_id, {"firstfault.data_digest": digest})
         data = self.subject.target.data
         source = data.train if data is not None else None

@@ -6,38 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from firstfault import guard, progress
+from firstfault.acting.of_target import train_acting
 from firstfault.debug_run import links_of, open_run, told_trials
+from firstfault.digest import data_digest
 from firstfault.file_names import key_of
+from firstfault.opening import Loaded, open_subject
 from firstfault.recording import Recording, Trials
-from firstfault.session import close_subject, data_digest, open_subject
 from firstfault.steps import Opened, Steps, SweepPlan, Swept
 from firstfault.subject import Subject
 from firstfault.whole_files import write_bytes, write_json
 
 
-def sweep(plan: SweepPlan, steps: Steps | None = None) -> Swept:
+def sweep(plan: SweepPlan, steps: Steps | None = None, loaded: Loaded | None = None) -> Swept:
     """Run the sweep of a target; its result as JSON values, and where its files are.
 
     Raises:
         FirstfaultError: for a bad target or plan, or a store that does not answer at the start.
     """
     with progress.in_run():
-        return _sweep(plan, steps or Steps())
+        return _sweep(SweepRun(plan, steps or Steps(), loaded))
 
 
-def _sweep(plan: SweepPlan, steps: Steps) -> Swept:
-    run = SweepRun(plan, steps)
+def _sweep(run: SweepRun) -> Swept:
     try:
-        steps.open(run.open)
-        swept = steps.sweep(run.sweep)
+        run.steps.open(run.open)
+        swept = run.steps.sweep(run.sweep)
         run.recording.finish()
+        return swept
     except BaseException as error:
         run.abandon(error)
-        steps.abandoned(error)
+        run.steps.abandoned(error)
         raise
-    finally:
-        run.close()
-    return swept
 
 
 class SweepRun:
@@ -46,14 +45,13 @@ class SweepRun:
     subject: Subject
     recording: Recording
 
-    def __init__(self, plan: SweepPlan, steps: Steps) -> None:
-        self.plan, self.steps = plan, steps
+    def __init__(self, plan: SweepPlan, steps: Steps, loaded: Loaded | None) -> None:
+        self.plan, self.steps, self.loaded = plan, steps, loaded
 
     def open(self) -> Opened:
         """Load the target, and open its run folder and its run in MLflow."""
         self.ref = open_run(self.plan.target, overrides=self.plan.overrides)
-        with open_subject(self.ref) as self.subject:
-            pass
+        self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name, doing="sweep")
         self.recording = Recording(self.ref, self.subject, "sweep", self.steps.flow_run)
@@ -98,14 +96,9 @@ class SweepRun:
 
         subject = self.subject
         commit = git_sha(subject.target.root) or "outside git"
-        return {"seed": subject.seed, "commit": commit, "data digest": data_digest(subject), **versions()}
+        return {"seed": subject.seed, "commit": commit, "data digest": data_digest(subject.raw.train), **versions()}
 
     def abandon(self, error: BaseException) -> None:
         """End the MLflow run of a sweep that was interrupted or crashed."""
         if hasattr(self, "recording"):
             self.recording.abandon(error)
-
-    def close(self) -> None:
-        """Let go of data and models."""
-        if hasattr(self, "ref"):
-            close_subject(self.ref)

@@ -8,7 +8,8 @@ from firstfault.ablation.engine import Host, Origin, threads_for
 from firstfault.ablation.measuring import digest
 from firstfault.ablation.sweep import sweep
 from firstfault.errors import FirstfaultError
-from firstfault.session import RunRef, open_subject
+from firstfault.opening import open_subject
+from firstfault.run_ref import RunRef
 
 TARGET = """
 import multiprocessing, os
@@ -40,8 +41,8 @@ def swept(tmp_path_factory):
 
     def run(**settings):
         origin = RunRef(f"{folder}/target.py:target", str(tmp_path_factory.mktemp("run")), str(folder / "state"))
-        with open_subject(origin) as subject:
-            return sweep(subject, seeds=2, storage=folder / "optuna.journal", origin=origin, **settings)
+        subject = open_subject(origin)
+        return sweep(subject, seeds=2, storage=folder / "optuna.journal", origin=origin, **settings)
 
     run.target = f"{folder}/target.py:target"
     return run
@@ -83,8 +84,8 @@ def test_a_process_that_loads_other_data_refuses(swept, tmp_path, monkeypatch):
     """A target whose data are drawn anew each time can't be trained in several processes."""
     monkeypatch.setenv("FIRSTFAULT_HOME", str(tmp_path))
     run = RunRef(swept.target, str(tmp_path / "run"), str(tmp_path))
-    with open_subject(run) as subject:
-        known = digest(subject.recipe)
+    subject = open_subject(run)
+    known = digest(subject.recipe)
     assert Host(Origin(run, known), 1).open()[0] == "ready"
     word, sentence = Host(Origin(run, "other"), 1).open()
     assert word == "refused" and "every process must load the same data" in sentence

@@ -2,8 +2,10 @@
 
 import torch
 
+from firstfault.acting.of_target import train_acting
+from firstfault.opening import open_subject
 from firstfault.recording import Recording
-from firstfault.session import RunRef, close_subject, open_subject
+from firstfault.run_ref import RunRef
 
 TARGET = """
 from functools import partial
@@ -23,11 +25,10 @@ def test_every_good_epoch_is_a_logged_model_and_every_evaluation_a_point(tmp_pat
     (tmp_path / "target.py").write_text(TARGET)
     run = RunRef(str(tmp_path / "target.py"), str(tmp_path / "run"), str(tmp_path / "home"), overrides={"safety.every": "1", "training.on_finding": "log"})
     (tmp_path / "home").mkdir()
-    with open_subject(run) as subject:
-        recording = Recording(run, subject, "debug", None)
-        with recording.following_the_training():
-            rows, model = subject.record.safety, subject.trained.model
-    close_subject(run)
+    subject = open_subject(run, trainer=train_acting)
+    recording = Recording(run, subject, "debug", None)
+    with recording.following_the_training():
+        rows, model = subject.record.safety, subject.trained.model
     tracker = recording.tracker
     models = tracker.client.search_logged_models([tracker.experiment_id], order_by=[{"field_name": "metrics.capability_score", "ascending": False}])
     good = sorted((row for row in rows if row["epoch"]), key=lambda row: -row["capability_score"])

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from firstfault.ablation.measuring import SweepTrial
+from firstfault.opening import open_subject
 from firstfault.recording import Recording, Trials
-from firstfault.session import RunRef, open_subject
+from firstfault.run_ref import RunRef
 
 TARGET = "from firstfault import Target\ntarget = Target('swept')\n"
 
@@ -27,8 +28,8 @@ def trial(number, state="complete", score=0.9, **more):
 def test_every_trial_is_a_run_with_parameters_scores_seed_and_state(run, monkeypatch):
     """Those of the sweep that is resumed too, once; a failed one is FAILED, a pruned one has its epochs."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with open_subject(run) as subject:
-        recording = Recording(run, subject, "sweep", None)
+    subject = open_subject(run)
+    recording = Recording(run, subject, "sweep", None)
     with Trials(recording, "sweep") as parent:
         parent.log(trial(0))
         parent.log(trial(1, "failed", math.nan))

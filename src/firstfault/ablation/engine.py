@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from firstfault.ablation.measuring import Job, Measured, Measuring
 from firstfault.ablation.study import Place
-from firstfault.session import RunRef
+from firstfault.run_ref import RunRef
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,14 @@ class Host:
         from firstfault.ablation.search import pruner
         from firstfault.ablation.study import follower
         from firstfault.errors import TargetError
-        from firstfault.session import open_subject
+        from firstfault.opening import open_subject
 
         self._folder = tempfile.TemporaryDirectory(prefix="firstfault-worker-")
-        with open_subject(replace(self.origin.run, folder=self._folder.name)) as subject:
-            if digest(subject.recipe) != self.origin.digest:
-                raise TargetError("every process must load the same data, but this target's differ each time; seed its random numbers, or use --engine threads")
-            follow = follower(self.origin.place, self.origin.study, pruner()) if self.origin.study else None
-            return Measuring(subject, follow)
+        subject = open_subject(replace(self.origin.run, folder=self._folder.name))
+        if digest(subject.recipe) != self.origin.digest:
+            raise TargetError(
+                "every process must load the same data, but this target's differ each time; seed its random numbers, "
+                "or use --engine threads"
+            )
+        follow = follower(self.origin.place, self.origin.study, pruner()) if self.origin.study else None
+        return Measuring(subject, follow)

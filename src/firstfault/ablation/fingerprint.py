@@ -19,10 +19,10 @@ def fingerprint(subject: Subject) -> str:
     Raises:
         UserCodeError: when the target's code raises.
     """
-    from firstfault.session import data_digest
+    from firstfault.digest import data_digest
 
     network = re.sub(r" at 0x[0-9a-f]+", "", repr(subject.model))
-    parts: list[str] = [data_digest(subject), network, repr(sorted(_settings(subject).items()))]
+    parts: list[str] = [data_digest(subject.raw.train), network, repr(sorted(_settings(subject).items()))]
     file = subject.target.file
     if file is not None:
         parts += [path.read_text(errors="replace") for path in _sources(file)]

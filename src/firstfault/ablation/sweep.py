@@ -17,7 +17,7 @@ from firstfault.ablation.table import SweepResult as SweepResult
 from firstfault.ablation.table import SweepRow as SweepRow
 from firstfault.ablation.trial import OnTrial
 from firstfault.errors import Missing, TargetError, UserCodeError
-from firstfault.session import RunRef
+from firstfault.run_ref import RunRef
 from firstfault.state import state_for
 from firstfault.subject import Subject
 

@@ -122,9 +122,9 @@ def _digest(subject: Subject) -> str | None:
     raw = subject.made(Subject.raw)
     if raw is None or len(raw.train.y) > MOST_DIGESTED:
         return None
-    from firstfault.session import data_digest
+    from firstfault.digest import data_digest
 
-    return data_digest(subject)
+    return data_digest(raw.train)
 
 
 def _model(subject: Subject) -> str | None:
