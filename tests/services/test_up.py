@@ -21,6 +21,8 @@ from sklearn.datasets import load_breast_cancer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from firstfault.prefect_events import emit
+
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 
 
@@ -311,6 +313,17 @@ def test_a_dropped_file_starts_a_debug_run_with_it(up, await_that):
     assert up.ended(started["id"])["state_name"] == "Healthy"
     up.ended(up.launch("dataset-watch/dataset-watch"), 120)
     assert len(up.ask("flow_runs/filter", query)) == 1
+
+
+def test_an_event_of_a_training_reaches_the_automations(up, monkeypatch, await_that):
+    """It is posted to the server of `firstfault up`, with its login."""
+    monkeypatch.chdir(up.folder)
+    for name in ("PREFECT_API_URL", "FIRSTFAULT_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    emit("toy.failed", "My training", {"step": 3, "layer": "training"})
+    asked = {"filter": {"event": {"name": ["toy.failed"]}}}
+    [event] = await_that(lambda: up.ask("events/filter", asked)["events"], 30)
+    assert event["resource"]["firstfault.layer"] == "training" and event["payload"]["step"] == 3
 
 
 def test_an_ablation_sweep_is_launched(up, page, monkeypatch):

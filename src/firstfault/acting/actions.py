@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,17 +11,16 @@ from torch import nn
 
 from firstfault.acting.checkpoints import Checkpoints
 from firstfault.acting.occasion import Occasion
-from firstfault.errors import PrerequisiteError, TargetError
+from firstfault.errors import TargetError
 from firstfault.escaping import visible
 from firstfault.extras import expect_installed
 from firstfault.finding import Finding
+from firstfault.prefect_events import emit
 from firstfault.probe.record import Record
 from firstfault.progress import Checkpointed
 
 logger = logging.getLogger(__name__)
 EVENT = "firstfault.finding.failed"
-EMITTER = "firstfault.tasks.alerting"
-"""Knows Prefect, which the library does not; it is imported when the first event is sent."""
 OF_TIME = "input_bottleneck"
 Callback = Callable[[Finding, int, Record], Any]
 
@@ -59,27 +56,8 @@ class Alert:
             self._callback(occasion.finding, occasion.step, occasion.record)
         if self._event is not None:
             payload = {"step": occasion.step, "training": occasion.name, **occasion.finding.to_json()}
-            occasion.later(f"the event {self._event}", _emit, self._event, occasion.name, payload)
+            occasion.later(f"the event {self._event}", emit, self._event, occasion.name, payload)
         return self._event
-
-
-def _emit(event: str, name: str, payload: dict[str, Any]) -> None:
-    from firstfault.login import login_of
-    from firstfault.processes import running
-    from firstfault.state import state_for
-
-    state = state_for(Path.cwd())
-    service = None if "PREFECT_API_URL" in os.environ else running(state).get("prefect")
-    if service is None and not _is_configured():                # importing Prefect takes seconds, and sets up its own logging
-        raise PrerequisiteError("a Prefect server must be known to emit events, but there is none; set PREFECT_API_URL, or run `firstfault up`")
-    expect_installed("prefect", f"the event {event}")
-    own = (f"{service.url}/api", login_of(state)) if service else (None, None)
-    importlib.import_module(EMITTER).emit(event, name, payload, *own)
-
-
-def _is_configured() -> bool:
-    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
-    return "PREFECT_API_URL" in os.environ or (home / "profiles.toml").is_file()
 
 
 class Checkpoint:
