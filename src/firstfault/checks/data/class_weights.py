@@ -43,5 +43,7 @@ def _in_batches(subject: Subject, rare: int, common: int) -> float:
     given = recipe.train.rows(torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(0))[:SEEN_ROWS])
     with same_random_state():
         drawn = torch.cat([batch[1] for batch in UserBatches(recipe, given, "train") if is_pair(batch)])
-    before, after = (torch.bincount(y, minlength=max(rare, common) + 1).double().clamp_min(0.5) for y in (given.y, drawn))
+    before, after = (
+        torch.bincount(y, minlength=max(rare, common) + 1).double().clamp_min(0.5) for y in (given.y, drawn)
+    )
     return float(after[rare] / after[common] / (before[rare] / before[common]))

@@ -44,12 +44,18 @@ def column_overview(subject: Subject) -> Iterator[Judgement]:
     files = [_draw_classes(subject, classes)] if classes is not None else []
     told = []
     if classes is not None:
-        told.append(f"{len(classes)} classes, {_brief(classes.index[0])} the most with {classes['train'].iloc[0]:.0%} of train")
+        told.append(
+            f"{len(classes)} classes, {_brief(classes.index[0])} the most with {classes['train'].iloc[0]:.0%} of train"
+        )
     if frame is not None:
         missing = _missing(subject)
-        files += [_write_columns(subject, frame, missing)] + ([_draw_missing(subject, frame, missing)] if len(missing) else [])
+        files += [_write_columns(subject, frame, missing)] + (
+            [_draw_missing(subject, frame, missing)] if len(missing) else []
+        )
         told.append(f"{frame.shape[1]} columns, of which {len(missing)} miss values")
-    yield Judgement(Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=tuple(files))
+    yield Judgement(
+        Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=tuple(files)
+    )
 
 
 def _classes(subject: Subject) -> pd.DataFrame | None:
@@ -58,18 +64,31 @@ def _classes(subject: Subject) -> pd.DataFrame | None:
         return _label_shares(subject)
     if subject.target.task != "classification" or any(np.ndim(split.y) != 1 for _, split in subject.raw.items()):
         return None
-    shares = pd.DataFrame({name: pd.Series(to_array(split.y)).dropna().value_counts(normalize=True) for name, split in subject.raw.items()})
+    shares = pd.DataFrame(
+        {
+            name: pd.Series(to_array(split.y)).dropna().value_counts(normalize=True)
+            for name, split in subject.raw.items()
+        }
+    )
     return shares.fillna(0.0).sort_values("train", ascending=False)
 
 
 def _label_shares(subject: Subject) -> pd.DataFrame | None:
     rates = {name: to_array(split.y) for name, split in subject.raw.items()}
-    if any(y.ndim != 2 or y.dtype.kind not in "biuf" for y in rates.values()) or len({y.shape[1] for y in rates.values()}) != 1:
+    if (
+        any(y.ndim != 2 or y.dtype.kind not in "biuf" for y in rates.values())
+        or len({y.shape[1] for y in rates.values()}) != 1
+    ):
         return None
     names = subject.data.label
     count = rates["train"].shape[1]
-    index = list(names) if names is not None and not isinstance(names, str) and len(names) == count else [f"label {at}" for at in range(count)]
-    return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values("train", ascending=False)
+    index = (
+        list(names) if names is not None and not isinstance(names, str) and len(names) == count
+        else [f"label {at}" for at in range(count)]
+    )
+    return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values(
+        "train", ascending=False
+    )
 
 
 def _draw_classes(subject: Subject, shares: pd.DataFrame) -> str:
@@ -78,7 +97,10 @@ def _draw_classes(subject: Subject, shares: pd.DataFrame) -> str:
     axes = made.subplots()
     places = np.arange(len(shown))[::-1]
     for at, (name, colour) in enumerate(COLOURS.items()):
-        axes.barh(places + 0.26 * (1 - at), shown[name], 0.24, color=colour, label=f"{name} ({len(getattr(subject.raw, name).y):,})")
+        axes.barh(
+            places + 0.26 * (1 - at), shown[name], 0.24, color=colour,
+            label=f"{name} ({len(getattr(subject.raw, name).y):,})",
+        )
     axes.set_yticks(places, [_brief(value) for value in shown.index])
     rest = "" if len(shown) == len(shares) else f", the {len(shown)} commonest of {len(shares)}"
     axes.set_title(f"Share of each class in the splits{rest}", loc="left", fontsize=10, color=INK)
@@ -90,7 +112,9 @@ def _draw_classes(subject: Subject, shares: pd.DataFrame) -> str:
 def _missing(subject: Subject) -> pd.DataFrame:
     """The missing share of the columns (rows) that miss values in any split (columns), the worst first."""
     found = scans(subject)
-    shares = pd.DataFrame({name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in COLOURS}).fillna(0.0)
+    shares = pd.DataFrame(
+        {name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in COLOURS}
+    ).fillna(0.0)
     shares = shares[shares.max(axis=1) > 0]
     return shares.loc[shares.max(axis=1).sort_values(ascending=False, kind="stable").index]
 
@@ -104,7 +128,10 @@ def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) 
     for at, (name, colour) in enumerate(COLOURS.items()):
         axes.barh(places + 0.26 * (1 - at), shown[name], 0.24, color=colour, label=name)
     axes.set_yticks(places, [_brief(value) for value in shown.index])
-    axes.set_title("Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"), loc="left", fontsize=10, color=INK)
+    axes.set_title(
+        "Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"),
+        loc="left", fontsize=10, color=INK,
+    )
     axes.set_xlim(0, min(1.0, 1.15 * float(shown.to_numpy().max())))
     _plain(axes)
     _name_splits(made, axes)
@@ -153,7 +180,12 @@ def _write_columns(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame)
     lines = []
     for place, name in enumerate(part.columns):
         share = float(missing["train"].get(str(name), 0.0))
-        lines.append({"column": str(name), "kind": _kind(part.iloc[:, place]), "missing": round(share, 5), **_described(part.iloc[:, place], personal.get(name))})
+        lines.append(
+            {
+                "column": str(name), "kind": _kind(part.iloc[:, place]), "missing": round(share, 5),
+                **_described(part.iloc[:, place], personal.get(name)),
+            }
+        )
     pd.DataFrame(lines).to_csv(subject.folder / TABLE, index=False, float_format="%.5g")
     return TABLE
 
@@ -179,7 +211,9 @@ def _described(column: pd.Series, personal: str | None) -> dict[str, Any]:
     if not len(counts) or len(counts) > max(COMMONEST, IDENTIFYING * len(known)):
         return described
     common = np.argsort(-counts, kind="stable")[:COMMONEST]
-    return described | {"commonest": ", ".join(f"{_brief(distinct[code])} {counts[code] / len(known):.0%}" for code in common)}
+    return described | {
+        "commonest": ", ".join(f"{_brief(distinct[code])} {counts[code] / len(known):.0%}" for code in common)
+    }
 
 
 def _codes(known: pd.Series) -> tuple[Array, Any]:

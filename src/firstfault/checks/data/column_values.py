@@ -38,14 +38,18 @@ def numbers_as_text(subject: Subject, *, share: float = 0.9) -> Iterator[Judgeme
     if not isinstance(frame, pd.DataFrame):
         yield skipped("only tables are looked at")
         return
-    found = {str(name): told for name, values in frame.items() if values.dtype == object or isinstance(values.dtype, pd.StringDtype)
-             if (told := _as_numbers(values, share))}
+    found = {
+        str(name): told for name, values in frame.items()
+        if values.dtype == object or isinstance(values.dtype, pd.StringDtype) if (told := _as_numbers(values, share))
+    }
     if not found:
         yield passed("no column of text is made of numbers", value=0)
         return
     told = listed([f"{name} ({how})" for name, how in found.items()])
-    yield Judgement(Status.WARN, f"{len(found)} columns are numbers, but read as text: {told}", value=len(found), threshold=0,
-                    where=listed(list(found)), fix="parse them: read_csv(thousands=…, decimal=…, na_values=…)")
+    yield Judgement(
+        Status.WARN, f"{len(found)} columns are numbers, but read as text: {told}", value=len(found), threshold=0,
+        where=listed(list(found)), fix="parse them: read_csv(thousands=…, decimal=…, na_values=…)",
+    )
 
 
 def _as_numbers(values: pd.Series, share: float) -> str | None:
@@ -81,13 +85,18 @@ def impossible_dates(subject: Subject) -> Iterator[Judgement]:
         yield passed(f"no date lies before {EARLIEST} or after {LATEST - 1}", value=0)
         return
     told = listed([f"{name} ({count})" for name, count in found.items()])
-    yield Judgement(Status.WARN, f"{sum(found.values())} dates lie before {EARLIEST} or after {LATEST - 1}: {told}", value=sum(found.values()),
-                    threshold=0, where=listed(list(found)), fix="read them as missing, or correct the source")
+    yield Judgement(
+        Status.WARN, f"{sum(found.values())} dates lie before {EARLIEST} or after {LATEST - 1}: {told}",
+        value=sum(found.values()), threshold=0, where=listed(list(found)),
+        fix="read them as missing, or correct the source",
+    )
 
 
 def _impossible(values: pd.Series) -> int:
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return 0 if "[ns" in str(values.dtype) else int(((values.dt.year < EARLIEST) | (values.dt.year >= LATEST)).sum())
+        return (
+            0 if "[ns" in str(values.dtype) else int(((values.dt.year < EARLIEST) | (values.dt.year >= LATEST)).sum())
+        )
     if values.dtype != object:
         return 0
     known = values.iloc[:FIRST].dropna().tolist()
@@ -97,7 +106,10 @@ def _impossible(values: pd.Series) -> int:
             return 0
         return sum(DATE.fullmatch(value) is not None and not str(EARLIEST) <= value < str(LATEST) for value in known)
     if known and all(isinstance(value, datetime.date) for value in known):
-        return sum(not EARLIEST <= value.year < LATEST for value in values.dropna().tolist() if isinstance(value, datetime.date))
+        return sum(
+            not EARLIEST <= value.year < LATEST for value in values.dropna().tolist()
+            if isinstance(value, datetime.date)
+        )
     return 0
 
 

@@ -39,8 +39,10 @@ def broken_files(subject: Subject) -> Iterator[Judgement]:
         for defect in reading.defects:
             known = defect.fault is not None
             yield Judgement(
-                Status.FAIL if known else Status.WARN, defect.message, value=defect.lost, threshold=0, where=f"{defect.file} ({name})",
-                faults={defect.fault: 0.95 if defect.fault == "schema_change" else 0.92} if defect.fault else {}, fix=defect.fix,
+                Status.FAIL if known else Status.WARN, defect.message, value=defect.lost, threshold=0,
+                where=f"{defect.file} ({name})",
+                faults={defect.fault: 0.95 if defect.fault == "schema_change" else 0.92} if defect.fault else {},
+                fix=defect.fix,
             )
     if not any(reading.defects for reading in readings.values()):
         notes = [note for reading in readings.values() for note in reading.notes]
@@ -62,7 +64,9 @@ def differing_columns(subject: Subject) -> Iterator[Judgement]:
     found = [judgement for pair in pairs for judgement in _differences(*pair)]
     yield from found
     if not found:
-        yield passed(f"the columns agree between {', '.join(sorted({name for pair in pairs for name in pair[:2]}))}", value=0)
+        yield passed(
+            f"the columns agree between {', '.join(sorted({name for pair in pairs for name in pair[:2]}))}", value=0
+        )
 
 
 def _compared(subject: Subject) -> Iterator[tuple[str, str, Split, Split]]:
@@ -79,20 +83,26 @@ def _differences(known: str, name: str, first: Split, second: Split) -> Iterator
         shapes = [np.shape(split.X)[1:] for split in (first, second)]
         if shapes[0] != shapes[1]:
             told = ["×".join(map(str, shape)) or "single values" for shape in shapes]
-            yield Judgement(Status.FAIL, f"samples of {name} are {told[1]}, those of {known} {told[0]}", value=1, threshold=0, where=name,
-                            faults={"schema_change": 0.95}, fix="bring both to one shape")
+            yield Judgement(
+                Status.FAIL, f"samples of {name} are {told[1]}, those of {known} {told[0]}", value=1, threshold=0,
+                where=name, faults={"schema_change": 0.95}, fix="bring both to one shape",
+            )
         return
     lacks, adds = differences(first.X.columns, second.X.columns)
     if lacks or adds:
         yield Judgement(
-            Status.FAIL if lacks else Status.WARN, f"{name} has other columns than {known}: {in_words(lacks, adds)}", value=len(lacks) + len(adds),
-            threshold=0, where=listed([*lacks, *adds]), faults={"schema_change": 0.95} if lacks else {}, fix="restore the columns",
+            Status.FAIL if lacks else Status.WARN, f"{name} has other columns than {known}: {in_words(lacks, adds)}",
+            value=len(lacks) + len(adds), threshold=0, where=listed([*lacks, *adds]),
+            faults={"schema_change": 0.95} if lacks else {}, fix="restore the columns",
         )
     types = _changed_types(first.X, second.X)
     if types:
         yield Judgement(
-            Status.FAIL, f"{len(types)} columns of {name} have another type than in {known}: {listed([f'{k} ({v})' for k, v in types.items()])}",
-            value=len(types), threshold=0, where=listed(list(types)), faults={"type_change": 0.92}, fix="parse the column as the expected type",
+            Status.FAIL,
+            f"{len(types)} columns of {name} have another type than in {known}: "
+            f"{listed([f'{k} ({v})' for k, v in types.items()])}",
+            value=len(types), threshold=0, where=listed(list(types)), faults={"type_change": 0.92},
+            fix="parse the column as the expected type",
         )
 
 
@@ -114,7 +124,10 @@ def _kind(values: pd.Series) -> str | None:
     dtype = values.cat.categories.dtype if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype
     if isinstance(dtype, pd.StringDtype):
         return "text"
-    return {"string": "text", "integer": "number", "floating": "number"}.get(_inferred(values)) if dtype.kind == "O" else None
+    return (
+        {"string": "text", "integer": "number", "floating": "number"}.get(_inferred(values)) if dtype.kind == "O"
+        else None
+    )
 
 
 def _inferred(values: pd.Series) -> str:
@@ -134,12 +147,17 @@ def constant_columns(subject: Subject) -> Iterator[Judgement]:
     columns = {str(name): values for name, values in frame.items() if _starts_constant(values)}
     empty = [name for name, values in columns.items() if values.isna().all()]
     constant = [name for name, values in columns.items() if name not in set(empty) and _is_constant(values)]
-    told = [f"{len(names)} columns {word}: {listed(names)}" for names, word in ((empty, "have no value"), (constant, "are constant")) if names]
+    told = [
+        f"{len(names)} columns {word}: {listed(names)}"
+        for names, word in ((empty, "have no value"), (constant, "are constant")) if names
+    ]
     if not told:
         yield passed("every column has at least two values", value=0)
         return
-    yield Judgement(Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=listed([*empty, *constant]),
-                    fix="find out what emptied them, or drop them")
+    yield Judgement(
+        Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=listed([*empty, *constant]),
+        fix="find out what emptied them, or drop them",
+    )
 
 
 def _starts_constant(values: pd.Series) -> bool:
@@ -169,13 +187,18 @@ def mixed_columns(subject: Subject) -> Iterator[Judgement]:
     if not isinstance(frame, pd.DataFrame):
         yield skipped("only tables are looked at")
         return
-    mixed = {str(name): types for name, values in frame.items() if values.dtype == object and (types := _mixture(values))}
+    mixed = {
+        str(name): types for name, values in frame.items() if values.dtype == object and (types := _mixture(values))
+    }
     if not mixed:
         yield passed("every column holds values of one type", value=0)
         return
     told = listed([f"{name} ({types})" for name, types in mixed.items()])
-    yield Judgement(Status.WARN, f"{len(mixed)} columns hold values of several types, or nested ones: {told}", value=len(mixed), threshold=0,
-                    where=listed(list(mixed)), fix="give each column one type, and each nested value columns of its own")
+    yield Judgement(
+        Status.WARN, f"{len(mixed)} columns hold values of several types, or nested ones: {told}", value=len(mixed),
+        threshold=0, where=listed(list(mixed)),
+        fix="give each column one type, and each nested value columns of its own",
+    )
 
 
 def _mixture(values: pd.Series) -> str | None:

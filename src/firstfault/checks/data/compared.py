@@ -28,7 +28,9 @@ FEWEST_ROWS = 20
 CLASSES_APART, P_VALUE = 0.15, 1e-3
 MOST_CLASSES = 50
 ROOMY = 3
-NUMBERED = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|key|row|rownum|nr|serial|unnamed)([^a-z]|$)", re.IGNORECASE)
+NUMBERED = re.compile(
+    r"(^|[^a-z])(id|ids|idx|index|uuid|guid|key|row|rownum|nr|serial|unnamed)([^a-z]|$)", re.IGNORECASE
+)
 
 
 class Pair(NamedTuple):
@@ -92,17 +94,23 @@ def sampled(count: int, most: int, seed: int) -> Array:
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False, shuffle=False))
 
 
-def _equal_classes(subject: Subject, train: Split, other: Split, first: Array, second: Array) -> tuple[Array, Array] | None:
+def _equal_classes(
+    subject: Subject, train: Split, other: Split, first: Array, second: Array
+) -> tuple[Array, Array] | None:
     """Rows in which both have equal shares of the classes, where their labels are apart; None where they are not."""
     if subject.target.task != "classification":
         return None
     if np.ndim(train.y) != 1 or np.ndim(other.y) != 1:
         return None
-    a, b = (pd.Series(to_array(split.y)[rows]).astype(str).to_numpy() for split, rows in ((train, first), (other, second)))
+    a, b = (
+        pd.Series(to_array(split.y)[rows]).astype(str).to_numpy() for split, rows in ((train, first), (other, second))
+    )
     distance, p = column_distance(pd.Series(a), pd.Series(b))
     if distance <= CLASSES_APART or p >= P_VALUE:
         return None
-    shares = pd.DataFrame({"a": pd.Series(a).value_counts(normalize=True), "b": pd.Series(b).value_counts(normalize=True)}).fillna(0.0)
+    shares = pd.DataFrame(
+        {"a": pd.Series(a).value_counts(normalize=True), "b": pd.Series(b).value_counts(normalize=True)}
+    ).fillna(0.0)
     if len(shares) > MOST_CLASSES:
         return None
     kept = shares.min(axis=1)

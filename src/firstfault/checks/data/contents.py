@@ -57,7 +57,9 @@ def _tokens(subject: Subject, X: Any, rows: Array) -> Array | None:
     if ids.dtype.kind not in "iu":
         return None
     places = np.arange(len(ids))[:, None] * MOST_TOKENS + ids.astype(np.int64) % MOST_TOKENS
-    return np.bincount(places.ravel(), minlength=len(ids) * MOST_TOKENS).reshape(len(ids), MOST_TOKENS)[:, : int(ids.max(initial=0)) + 1].astype(float)
+    return np.bincount(places.ravel(), minlength=len(ids) * MOST_TOKENS).reshape(
+        len(ids), MOST_TOKENS
+    )[:, : int(ids.max(initial=0)) + 1].astype(float)
 
 
 def _embeds(subject: Subject) -> bool:

@@ -42,7 +42,10 @@ def distance(a: pd.Series, b: pd.Series) -> Distance:
         return _of_numbers(_finite(a), _finite(b))
     if any(numeric):
         one, two = as_numbers(a), as_numbers(b)
-        return Distance("type", 0.0, 1.0, 0.0) if one is None or two is None else _of_numbers(one, two)._replace(kind="type")
+        return (
+            Distance("type", 0.0, 1.0, 0.0) if one is None or two is None
+            else _of_numbers(one, two)._replace(kind="type")
+        )
     return _of_categories(a, b)
 
 
@@ -55,13 +58,19 @@ def column_distance(a: pd.Series, b: pd.Series) -> tuple[float, float]:
 def is_number(column: pd.Series) -> bool:
     """Whether a column holds numbers; truth values are categories."""
     kind = column.dtype
-    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+    return (
+        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        and not pd.api.types.is_complex_dtype(kind)
+    )
 
 
 def is_time(column: pd.Series) -> bool:
     """Whether a column holds moments: as such, or as texts that are dates."""
     kind = column.dtype
-    if pd.api.types.is_datetime64_any_dtype(kind) or isinstance(kind, pd.PeriodDtype) or pd.api.types.is_timedelta64_dtype(kind):
+    if (
+        pd.api.types.is_datetime64_any_dtype(kind) or isinstance(kind, pd.PeriodDtype)
+        or pd.api.types.is_timedelta64_dtype(kind)
+    ):
         return True
     if is_number(column) or pd.api.types.is_bool_dtype(kind):
         return False
@@ -103,7 +112,10 @@ def _of_numbers(a: Array, b: Array) -> Distance:
     size = len(a) * len(b) / (len(a) + len(b))
     deviation = float(a.std())
     moved = float(apart[:-1] @ np.diff(both))
-    return Distance("number", float(apart.max()), float(kstwobign.sf(np.sqrt(size) * apart.max())), moved / deviation if deviation > 0 else 0.0 if moved == 0 else float("inf"))
+    return Distance(
+        "number", float(apart.max()), float(kstwobign.sf(np.sqrt(size) * apart.max())),
+        moved / deviation if deviation > 0 else 0.0 if moved == 0 else float("inf"),
+    )
 
 
 def _of_categories(a: pd.Series, b: pd.Series) -> Distance:

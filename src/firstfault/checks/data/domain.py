@@ -81,7 +81,10 @@ def domain_classifier(subject: Subject, *, drifted: float = 0.62, suspicious: fl
     beside, found = max(seen, key=lambda entry: (entry[1].bound > drifted and not entry[0].meant, entry[1].bound))
     if found.bound <= suspicious:
         names = ", ".join(beside.name for beside, _ in seen)
-        yield Judgement(Status.PASS, f"a classifier can't tell train from {names} (AUC {found.auc:.2f})", value=found.auc, threshold=drifted)
+        yield Judgement(
+            Status.PASS, f"a classifier can't tell train from {names} (AUC {found.auc:.2f})", value=found.auc,
+            threshold=drifted,
+        )
         return
     yield _judged(subject, beside, found, drifted)
 
@@ -91,7 +94,9 @@ def _judged(subject: Subject, beside: Compared, found: Parted, drifted: float) -
 
     worth = _worth(found)
     names = sorted(worth, key=lambda name: -worth[name])
-    pd.DataFrame({"column": names, "AUC lost without it": [round(worth[name], 4) for name in names]}).to_csv(subject.folder / TABLE, index=False)
+    pd.DataFrame({"column": names, "AUC lost without it": [round(worth[name], 4) for name in names]}).to_csv(
+        subject.folder / TABLE, index=False
+    )
     telling = [name for name in names if worth[name] >= TELLING * worth[names[0]]]
     fails = found.bound > drifted and not beside.meant
     moved = _moved_alone(beside)
@@ -99,7 +104,8 @@ def _judged(subject: Subject, beside: Compared, found: Parted, drifted: float) -
     meant = f"; the split is by {beside.meant}, so that this may be meant" if beside.meant else ""
     return Judgement(
         Status.FAIL if fails else Status.WARN,
-        f"a classifier tells train from {beside.name} with an AUC of {found.auc:.2f}, mostly by {' and '.join(telling[:SHOWN - 1])}{alone}{meant}",
+        f"a classifier tells train from {beside.name} with an AUC of {found.auc:.2f}, mostly by "
+        f"{' and '.join(telling[:SHOWN - 1])}{alone}{meant}",
         value=found.auc, threshold=drifted, where=", ".join(telling[:SHOWN]),
         fix="compare these columns together before and after, and find out what changed in the source",
         artifacts=(TABLE, *draw_joint(subject.folder, beside, telling if moved else names)),
@@ -150,7 +156,10 @@ def _inputs(beside: Compared, a: Any, b: Any) -> tuple[dict[str, Array], Array] 
 
 def _further(beside: Compared, a: Any, b: Any, first: Array, second: Array) -> dict[str, Array]:
     """Pixels of images, projections of wide rows, hashed words of prose: numbers that are no columns, by their name."""
-    found = {f"the words of {'a text' if name == '0' else name}": _hashed(pair.train.loc[first], pair.other.loc[second]) for name, pair in beside.texts.items()}
+    found = {
+        f"the words of {'a text' if name == '0' else name}": _hashed(pair.train.loc[first], pair.other.loc[second])
+        for name, pair in beside.texts.items()
+    }
     if not isinstance(a, pd.DataFrame) and any(name.endswith(" of a sample") for name in beside.columns):
         one, two = condensed(a, first), condensed(b, second)
         if one is not None and two is not None and one.shape[1] == two.shape[1]:
@@ -205,8 +214,8 @@ def _fitted(inputs: Array, is_train: Array) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(
-        max_iter=40, learning_rate=0.15, max_leaf_nodes=15, max_bins=64, min_samples_leaf=min(20, max(5, len(inputs) // 20)),
-        early_stopping=False, random_state=0,
+        max_iter=40, learning_rate=0.15, max_leaf_nodes=15, max_bins=64,
+        min_samples_leaf=min(20, max(5, len(inputs) // 20)), early_stopping=False, random_state=0,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -222,7 +231,9 @@ def _worth(found: Parted) -> dict[str, float]:
     rng, lost = np.random.default_rng(1), defaultdict[str, list[float]](list)
     for part in found.folds:
         for name, places in found.owners.items():
-            lost[name].append(part.auc - _area(_scores(part.model, _shuffled(part.inputs, places, rng)), part.is_train)[0])
+            lost[name].append(
+                part.auc - _area(_scores(part.model, _shuffled(part.inputs, places, rng)), part.is_train)[0]
+            )
     return {name: float(np.mean(values)) for name, values in lost.items()}
 
 

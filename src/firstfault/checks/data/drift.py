@@ -56,7 +56,10 @@ def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 
         yield skipped("no column can be compared")
         return
     write_drift(subject, [(entry.beside, entry.distances, {**entry.missing, **entry.columns}) for entry in found])
-    worst = max(found, key=lambda entry: (bool(entry.columns) and not entry.beside.meant, bool(entry.columns), bool(entry.missing)))
+    worst = max(
+        found,
+        key=lambda entry: (bool(entry.columns) and not entry.beside.meant, bool(entry.columns), bool(entry.missing)),
+    )
     if worst.columns:
         yield _drifted(subject, worst, effect)
     elif worst.missing:
@@ -71,9 +74,17 @@ def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 
 def _moved(beside: Compared, effect: float, p_value: float) -> Moved:
     distances = {name: distance(*pair) for name, pair in beside.columns.items()}
     tests = max(1, len(distances))
-    columns = {name: found.value for name, found in distances.items() if found.value > effect and found.p * tests < p_value}
-    missing = {name: share for name, pair in beside.columns.items() if (share := _missing_apart(pair, p_value / tests)) > effect}
-    return Moved(beside, {name: found._replace(p=min(1.0, found.p * tests)) for name, found in distances.items()}, columns, missing)
+    columns = {
+        name: found.value for name, found in distances.items() if found.value > effect and found.p * tests < p_value
+    }
+    missing = {
+        name: share for name, pair in beside.columns.items()
+        if (share := _missing_apart(pair, p_value / tests)) > effect
+    }
+    return Moved(
+        beside, {name: found._replace(p=min(1.0, found.p * tests)) for name, found in distances.items()}, columns,
+        missing,
+    )
 
 
 def _missing_apart(pair: Pair, p_value: float) -> float:
@@ -96,7 +107,8 @@ def _drifted(subject: Subject, moved: Moved, effect: float) -> Judgement:
     count = f"{len(names)} column{'s' if len(names) > 1 else ''}"
     return Judgement(
         Status.WARN if beside.meant else Status.FAIL,
-        f"{count} of train moved against {beside.name}, {worst} the most (distance {moved.columns[worst]:.2f}{_shift(moved.distances[worst])})"
+        f"{count} of train moved against {beside.name}, {worst} the most (distance "
+        f"{moved.columns[worst]:.2f}{_shift(moved.distances[worst])})"
         + (f"; the split is by {beside.meant}, so that this may be meant" if beside.meant else ""),
         value=moved.columns[worst], threshold=effect, where=", ".join(names[:SHOWN]),
         fix="find out what changed in the source, or retrain on recent data", artifacts=(TABLE, *pictures),
@@ -110,14 +122,17 @@ def _shift(found: Distance) -> str:
 def _missing_drifted(moved: Moved, effect: float) -> Judgement:
     names = sorted(moved.missing, key=lambda name: -moved.missing[name])
     return Judgement(
-        Status.WARN, f"the missing share of {names[0]} in train and {moved.beside.name} is {moved.missing[names[0]]:.0%} apart",
+        Status.WARN,
+        f"the missing share of {names[0]} in train and {moved.beside.name} is {moved.missing[names[0]]:.0%} apart",
         value=moved.missing[names[0]], threshold=effect, where=", ".join(names[:SHOWN]), faults={}, artifacts=(TABLE,),
         fix="find out why the values are missing there",
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_drift": 0.9, "degenerate_split": 0.9})
-def label_drift(subject: Subject, *, effect: float = 0.15, sorted_split: float = 0.5, p_value: float = 1e-3) -> Iterator[Judgement]:
+def label_drift(
+    subject: Subject, *, effect: float = 0.15, sorted_split: float = 0.5, p_value: float = 1e-3
+) -> Iterator[Judgement]:
     """Find labels distributed differently than in the reference or a split that the user made; `value` is the distance, 0–1.
 
     Classes are compared by total variation, numbers by the Kolmogorov–Smirnov distance; of several labels each on its own, and the
@@ -139,12 +154,16 @@ def label_drift(subject: Subject, *, effect: float = 0.15, sorted_split: float =
         nearest[name] = apart
         if apart > effect and p < p_value:
             cut = name != "reference" and apart > sorted_split
-            meant = split_by(subject, other) if name != "reference" and (not cut or subject.target.task == "regression") else ""
+            meant = (
+                split_by(subject, other) if name != "reference" and (not cut or subject.target.task == "regression")
+                else ""
+            )
             yield Judgement(
                 Status.WARN if meant else Status.FAIL,
-                f"the labels of train and {name} are {apart:.2f} apart{place}" + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
-                value=apart, threshold=effect,
-                where=f"labels of {name}", faults={"degenerate_split" if cut else "label_drift": 0.9},
+                f"the labels of train and {name} are {apart:.2f} apart{place}"
+                + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
+                value=apart, threshold=effect, where=f"labels of {name}",
+                faults={"degenerate_split" if cut else "label_drift": 0.9},
                 fix="split at random, stratified by label" if cut and not meant else "check the labelling, then retrain",
             )
             return
@@ -158,14 +177,20 @@ def _labels_apart(subject: Subject, other: Split) -> tuple[float, float, str]:
         return (*_label_distance(first, second, subject.target.task), "")
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or first.shape[1] > MOST_LABELS:
         return 0.0, 1.0, ""
-    found = [(*_label_distance(first[:, at], second[:, at], subject.target.task), f", the label at {at} the most") for at in range(first.shape[1])]
+    found = [
+        (*_label_distance(first[:, at], second[:, at], subject.target.task), f", the label at {at} the most")
+        for at in range(first.shape[1])
+    ]
     apart, p, place = max(found)
     return apart, p * len(found), place
 
 
 def _label_distance(first: Any, second: Any, task: str) -> tuple[float, float]:
     a, b = (pd.Series(values[sampled(len(values), MOST_ROWS, seed)]) for seed, values in enumerate((first, second)))
-    return column_distance(a, b) if task == "regression" else column_distance(a.dropna().astype(str), b.dropna().astype(str))
+    return (
+        column_distance(a, b) if task == "regression"
+        else column_distance(a.dropna().astype(str), b.dropna().astype(str))
+    )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"sentinel_value": 0.85})
@@ -192,8 +217,8 @@ def sentinel_value(subject: Subject, *, share: float = 0.005) -> Iterator[Judgem
         return
     worst = max(found, key=lambda name: found[name])
     yield Judgement(
-        Status.FAIL, f"{found[worst]:.1%} of {worst} are one code below all other values", value=found[worst], threshold=share,
-        where=", ".join(found), fix="read the code as missing, then impute",
+        Status.FAIL, f"{found[worst]:.1%} of {worst} are one code below all other values", value=found[worst],
+        threshold=share, where=", ".join(found), fix="read the code as missing, then impute",
     )
 
 

@@ -75,13 +75,17 @@ def _bars(axes: Any, counts: pd.DataFrame, other: str) -> None:
 def draw_joint(folder: Path, beside: Compared, names: list[str]) -> tuple[str, ...]:
     """Draw train and what it is compared with over the two columns that part them best; none where they are no numbers."""
     hidden = personal(beside)
-    numeric = [name for name in names if name in beside.columns and name not in hidden and _is_drawn(beside.columns[name])][:2]
+    numeric = [
+        name for name in names if name in beside.columns and name not in hidden and _is_drawn(beside.columns[name])
+    ][:2]
     if len(numeric) < 2:
         return ()
     made = figure(8.6, 4.0)
     panes = made.subplots(1, 2, sharex=True, sharey=True)
     for axes, side, colour, title in ((panes[0], "other", BEFORE, beside.name), (panes[1], "train", AFTER, "train")):
-        points = pd.DataFrame({name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in numeric}).dropna().iloc[:POINTS]
+        points = pd.DataFrame(
+            {name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in numeric}
+        ).dropna().iloc[:POINTS]
         axes.scatter(*points.to_numpy(dtype=float).T, s=8, alpha=0.5, linewidths=0, color=colour)
         axes.set_title(f"{title}, correlation {_correlation(points):.2f}", loc="left", fontsize=9, color=INK)
         axes.set_xlabel(_short(numeric[0]), fontsize=8, color=MUTED)

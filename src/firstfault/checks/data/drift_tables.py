@@ -27,12 +27,17 @@ Entry = tuple[Compared, Mapping[str, Distance], Mapping[str, float]]
 def write_drift(subject: Subject, entries: Sequence[Entry]) -> None:
     """Write a line per column and per split that train is compared with, the most moved first."""
     lines = [line for beside, distances, moved in entries for line in _lines(beside, distances, moved)]
-    pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all").to_csv(subject.folder / TABLE, index=False, float_format="%.5g")
+    pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all").to_csv(
+        subject.folder / TABLE, index=False, float_format="%.5g"
+    )
 
 
 def personal(beside: Compared) -> set[str]:
     """The compared columns that hold personal data."""
-    return {str(name) for pair in zip(*beside.columns.values(), strict=True) for name in kinds_of(dict(zip(beside.columns, pair, strict=True)))}
+    return {
+        str(name) for pair in zip(*beside.columns.values(), strict=True)
+        for name in kinds_of(dict(zip(beside.columns, pair, strict=True)))
+    }
 
 
 def _lines(beside: Compared, distances: Mapping[str, Distance], moved: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -40,26 +45,32 @@ def _lines(beside: Compared, distances: Mapping[str, Distance], moved: Mapping[s
     ranked = sorted(distances, key=lambda name: (name not in moved, -distances[name].value))
     lines = [
         {
-            "column": name, "against": beside.name, "drifted": "yes" if name in moved else "", **_measured(distances[name]),
-            **_both(beside.columns[name], distances[name].kind, name in hidden),
+            "column": name, "against": beside.name, "drifted": "yes" if name in moved else "",
+            **_measured(distances[name]), **_both(beside.columns[name], distances[name].kind, name in hidden),
         }
         for name in ranked
     ]
-    return lines + [{"column": name, "against": beside.name, "drifted": "", "kind": f"left out: {reason}"} for name, reason in beside.left_out.items()]
+    return lines + [
+        {"column": name, "against": beside.name, "drifted": "", "kind": f"left out: {reason}"}
+        for name, reason in beside.left_out.items()
+    ]
 
 
 def _measured(found: Distance) -> dict[str, Any]:
     judged = found.kind not in ("empty", "identifier")
     return {
         "kind": "type differs" if found.kind == "type" else found.kind, "distance": found.value if judged else None,
-        "p_corrected": found.p if judged else None, "shift": found.shift if judged and np.isfinite(found.shift) else None,
+        "p_corrected": found.p if judged else None,
+        "shift": found.shift if judged and np.isfinite(found.shift) else None,
     }
 
 
 def _both(pair: Pair, kind: str, hidden: bool) -> dict[str, Any]:
     sides = [_described(column, kind, hidden) for column in pair]
     keys = dict.fromkeys(key for side in sides for key in side)
-    return {f"{key} {where}": side.get(key) for key in keys for where, side in zip(("train", "other"), sides, strict=True)}
+    return {
+        f"{key} {where}": side.get(key) for key in keys for where, side in zip(("train", "other"), sides, strict=True)
+    }
 
 
 def _described(column: pd.Series, kind: str, hidden: bool) -> dict[str, Any]:
@@ -70,8 +81,13 @@ def _described(column: pd.Series, kind: str, hidden: bool) -> dict[str, Any]:
     if is_number(known):
         values = known.to_numpy(dtype=float)
         values = values[np.isfinite(values)]
-        return described | ({"mean": values.mean(), **{name: np.quantile(values, at) for name, at in QUANTILES.items()}} if len(values) else {})
+        return described | (
+            {"mean": values.mean(), **{name: np.quantile(values, at) for name, at in QUANTILES.items()}} if len(values)
+            else {}
+        )
     if kind != "category":
         return described
     share = known.astype(str).value_counts(normalize=True).iloc[:COMMONEST]
-    return described | {"commonest": ", ".join(f"{masked_text(str(value))[:30]} {part:.0%}" for value, part in share.items())}
+    return described | {
+        "commonest": ", ".join(f"{masked_text(str(value))[:30]} {part:.0%}" for value, part in share.items())
+    }

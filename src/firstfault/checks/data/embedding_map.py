@@ -43,7 +43,10 @@ def embedding_map(subject: Subject) -> Iterator[Judgement]:
         return
     points, shown = _projected(inputs)
     name = _draw(subject, points, rows, pd.Series(y[rows]), shown)
-    yield Judgement(Status.PASS, f"a map of {len(rows)} training rows shows {shown:.0%} of their variance", value=shown, artifacts=(name,))
+    yield Judgement(
+        Status.PASS, f"a map of {len(rows)} training rows shows {shown:.0%} of their variance", value=shown,
+        artifacts=(name,),
+    )
 
 
 def _projected(inputs: Array) -> tuple[Array, float]:
@@ -68,7 +71,9 @@ def _draw(subject: Subject, points: Array, rows: Array, y: pd.Series, shown: flo
         _by_value(made, axes, points, y)
     ringed = _suspect(subject, rows)
     if ringed.any():
-        axes.scatter(*points[ringed].T, s=52, facecolors="none", edgecolors=ALARM, linewidths=1.0, label="suspect label")
+        axes.scatter(
+            *points[ringed].T, s=52, facecolors="none", edgecolors=ALARM, linewidths=1.0, label="suspect label"
+        )
     handles, _ = axes.get_legend_handles_labels()
     if handles:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8)
@@ -85,7 +90,9 @@ def _by_class(axes: Any, points: Array, y: pd.Series) -> None:
 
     text = y.astype(str)
     common = list(text.value_counts().index[:NAMED])
-    common = sorted(common, key=lambda value: (len(value), value)) if pd.api.types.is_numeric_dtype(y) else sorted(common)
+    common = (
+        sorted(common, key=lambda value: (len(value), value)) if pd.api.types.is_numeric_dtype(y) else sorted(common)
+    )
     for place, value in enumerate(common):
         inside = (text == value).to_numpy()
         axes.scatter(*points[inside].T, s=9, alpha=0.7, linewidths=0, color=f"C{place}", label=masked_text(value)[:24])

@@ -18,8 +18,10 @@ QUARANTINE = "quarantine.csv"
 FEWEST = 3
 SHOWN = 3
 FIXES = {
-    "schema_change": "restore the columns, or update the expectations", "type_change": "parse the column as the expected type",
-    "unseen_category": "map the category, or add it to the expectation", "out_of_range": "correct the source, or widen the range",
+    "schema_change": "restore the columns, or update the expectations",
+    "type_change": "parse the column as the expected type",
+    "unseen_category": "map the category, or add it to the expectation",
+    "out_of_range": "correct the source, or widen the range",
     "missing_values": "impute the values, or repair the source", "duplicate_rows": "drop the copies",
     "insufficient_data": "find out where the rows went", "covariate_drift": "find out what changed in the source",
 }
@@ -27,7 +29,9 @@ FIXES = {
 
 @check(
     layer=Layer.DATA, needs={"raw"}, depth=Depth.STANDARD,
-    detects={"schema_change": 0.95, "type_change": 0.95, "out_of_range": 0.92, "unseen_category": 0.92, "missing_values": 0.9},
+    detects={
+        "schema_change": 0.95, "type_change": 0.95, "out_of_range": 0.92, "unseen_category": 0.92, "missing_values": 0.9
+    },
 )
 def expectations(subject: Subject) -> Iterator[Judgement]:
     """Validate the data with Great Expectations; `value` is the number of broken expectations.
@@ -46,14 +50,20 @@ def expectations(subject: Subject) -> Iterator[Judgement]:
     _write_results(subject, expected)
     broken = _counted(expected)
     if subject.data.quarantine:
-        broken = [(name, entry) for name, entry in broken if entry.severity != "critical" or entry.fault not in ROW_FAULTS]
+        broken = [
+            (name, entry) for name, entry in broken if entry.severity != "critical" or entry.fault not in ROW_FAULTS
+        ]
     elif subject.quarantined:
         yield _listed(subject, "are listed with their reasons in")
     for fault in dict.fromkeys(entry.fault for _, entry in broken):
-        yield _judged(fault, [(name, entry) for name, entry in broken if entry.fault == fault], expected.origin, expected.trusted)
+        yield _judged(
+            fault, [(name, entry) for name, entry in broken if entry.fault == fault], expected.origin, expected.trusted
+        )
     if not broken:
         count = sum(found.count for found in expected.validations.values())
-        yield Judgement(Status.PASS, f"{count} expectations of {expected.origin} are met", value=0, artifacts=(RESULT, PAGE))
+        yield Judgement(
+            Status.PASS, f"{count} expectations of {expected.origin} are met", value=0, artifacts=(RESULT, PAGE)
+        )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
@@ -79,7 +89,10 @@ def _write_results(subject: Subject, expected: Expected) -> None:
     suite = next(iter(expected.tables.values())).known.masked_tree(expected.suite.to_json_dict())
     document = {"suite": suite, "origin": expected.origin, **results}
     (subject.folder / RESULT).write_text(json.dumps(document, indent=1, default=str), encoding="utf-8")
-    write_page({f"{name}, against {expected.origin}": found for name, found in expected.validations.items()}, subject.folder / PAGE)
+    write_page(
+        {f"{name}, against {expected.origin}": found for name, found in expected.validations.items()},
+        subject.folder / PAGE,
+    )
 
 
 def _counted(expected: Expected) -> list[tuple[str, Any]]:
@@ -109,8 +122,10 @@ def _listed(subject: Subject, verb: str) -> Judgement:
     set_aside["quarantine.reasons"] = ["; ".join(reasons[row]) for row in rows]
     set_aside.to_csv(subject.folder / QUARANTINE, index=False)
     return Judgement(
-        Status.WARN, f"{len(rows)} of {len(names)} rows break a critical expectation; they {verb} {QUARANTINE}, "
-        f"{len(names) - len(rows)} are clean", value=len(rows), threshold=0, where="rows", faults={}, fix=f"review {QUARANTINE} in the run's folder",
+        Status.WARN,
+        f"{len(rows)} of {len(names)} rows break a critical expectation; they {verb} {QUARANTINE}, "
+        f"{len(names) - len(rows)} are clean",
+        value=len(rows), threshold=0, where="rows", faults={}, fix=f"review {QUARANTINE} in the run's folder",
     )
 
 
@@ -120,7 +135,7 @@ def _judged(fault: str, broken: list[tuple[str, Any]], origin: str, trusted: boo
     told = "; ".join(f"{entry.column or 'the table'} in {name}: {entry.detail}" for name, entry in broken[:SHOWN])
     more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
     return Judgement(
-        Status.FAIL if fails else Status.WARN, f"{told}{more} (expectations of {origin})", value=len(broken), threshold=0,
-        where=", ".join(dict.fromkeys(entry.column or "table" for _, entry in broken)), faults={fault: 0.95} if fails else {},
-        fix=FIXES[fault], artifacts=(RESULT, PAGE),
+        Status.FAIL if fails else Status.WARN, f"{told}{more} (expectations of {origin})", value=len(broken),
+        threshold=0, where=", ".join(dict.fromkeys(entry.column or "table" for _, entry in broken)),
+        faults={fault: 0.95} if fails else {}, fix=FIXES[fault], artifacts=(RESULT, PAGE),
     )

@@ -96,7 +96,10 @@ def _scan_numbers(array: Array) -> Scan:
         if absent is not None:
             empty[part], counts = absent.all(1), counts + absent.sum(0)
     few = flat.shape[1] <= MOST_COLUMNS
-    return Scan(hashes, empty, {str(place): int(count) for place, count in enumerate(counts)} if few else {"inputs": int(counts.sum())})
+    return Scan(
+        hashes, empty,
+        {str(place): int(count) for place, count in enumerate(counts)} if few else {"inputs": int(counts.sum())},
+    )
 
 
 def _weights(names: list[str]) -> Array:
@@ -121,7 +124,10 @@ def column_words(column: pd.Series) -> tuple[Array, Array | None]:
     if isinstance(kind, np.dtype) and kind.kind in "biuf":
         return _number_words(column.to_numpy())
     if isinstance(kind, np.dtype) and kind.kind in "mM":
-        return _marked(_mixed(column.to_numpy().astype(f"{kind.kind}8[ns]").astype(np.int64).view(np.uint64)), column.isna().to_numpy())
+        return _marked(
+            _mixed(column.to_numpy().astype(f"{kind.kind}8[ns]").astype(np.int64).view(np.uint64)),
+            column.isna().to_numpy(),
+        )
     return _other_words(column)
 
 
@@ -162,7 +168,10 @@ def _other_words(column: pd.Series) -> tuple[Array, Array | None]:
         texts = pl.from_arrow(values)
         assert isinstance(texts, pl.Series)
         words = texts.cast(pl.String).hash(0).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pl.exceptions.PolarsError, OverflowError, UnicodeError):
+    except (
+        pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pl.exceptions.PolarsError, OverflowError,
+        UnicodeError,
+    ):
         absent = column.isna().to_numpy()
         words = pd.util.hash_array(np.array([repr(value) for value in column], dtype=object), categorize=False)
     words = _mixed(np.array(words, dtype=np.uint64))

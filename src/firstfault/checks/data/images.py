@@ -42,7 +42,8 @@ def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judge
         return
     yield Judgement(
         Status.FAIL, f"{len(wrong)} of {len(files)} files can't be used: {_told(wrong)}", value=value, threshold=share,
-        where=", ".join(list(wrong)[:SHOWN]), fix="repair or remove these files", artifacts=_listed(subject, "unreadable_images.csv", wrong),
+        where=", ".join(list(wrong)[:SHOWN]), fix="repair or remove these files",
+        artifacts=_listed(subject, "unreadable_images.csv", wrong),
     )
 
 
@@ -59,13 +60,16 @@ def odd_images(subject: Subject) -> Iterator[Judgement]:
     if not files:
         yield skipped("only folders of images are looked at")
         return
-    odd = {name: "; ".join(file.odd) for name, file in files if file.odd} | {name: "no image" for name, file in files if not file.image}
+    odd = {name: "; ".join(file.odd) for name, file in files if file.odd} | {
+        name: "no image" for name, file in files if not file.image
+    }
     if not odd:
         yield passed(f"all {len(files)} image files are of one kind", value=0)
         return
     yield Judgement(
-        Status.WARN, f"{len(odd)} of {len(files)} files are unlike the others: {_told(odd)}", value=len(odd), threshold=0,
-        where=", ".join(list(odd)[:SHOWN]), fix="convert them, or see that your loader reads them as you expect",
+        Status.WARN, f"{len(odd)} of {len(files)} files are unlike the others: {_told(odd)}", value=len(odd),
+        threshold=0, where=", ".join(list(odd)[:SHOWN]),
+        fix="convert them, or see that your loader reads them as you expect",
         artifacts=_listed(subject, "odd_images.csv", odd),
     )
 
@@ -90,8 +94,9 @@ def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
         yield passed(f"none of {len(files)} images is blank", value=0.0)
         return
     yield Judgement(
-        Status.FAIL if shared > share else Status.WARN, f"{len(blank)} of {len(files)} images are blank: {_told(blank)}",
-        value=len(blank) / len(files), threshold=share, where=", ".join(list(blank)[:SHOWN]), faults=None if shared > share else {},
+        Status.FAIL if shared > share else Status.WARN,
+        f"{len(blank)} of {len(files)} images are blank: {_told(blank)}", value=len(blank) / len(files),
+        threshold=share, where=", ".join(list(blank)[:SHOWN]), faults=None if shared > share else {},
         fix="remove them, or find out what lost their content", artifacts=_listed(subject, "blank_images.csv", blank),
     )
 
@@ -119,9 +124,10 @@ def images_of_two_classes(subject: Subject, *, share: float = 0.03) -> Iterator[
         named[file.digest].append(name)
     told = {names[0]: f"equal to {', '.join(names[1:SHOWN])}" for names in named.values()}
     yield Judgement(
-        Status.FAIL if value > share else Status.WARN, f"{len(twice)} of {len(files)} images are in two classes: {_told(told)}",
-        value=value, threshold=share, where=", ".join(list(told)[:SHOWN]), faults=None if value > share else {},
-        fix="decide one class per image", artifacts=_listed(subject, "images_of_two_classes.csv", told),
+        Status.FAIL if value > share else Status.WARN,
+        f"{len(twice)} of {len(files)} images are in two classes: {_told(told)}", value=value, threshold=share,
+        where=", ".join(list(told)[:SHOWN]), faults=None if value > share else {}, fix="decide one class per image",
+        artifacts=_listed(subject, "images_of_two_classes.csv", told),
     )
 
 

@@ -21,7 +21,9 @@ DIRECTION_GAINS = 20.0
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"class_imbalance": 0.7})
-def class_imbalance(subject: Subject, *, entropy: float = 0.5, ratio: float = 10.0, favoured: float = 2.0) -> Iterator[Judgement]:
+def class_imbalance(
+    subject: Subject, *, entropy: float = 0.5, ratio: float = 10.0, favoured: float = 2.0
+) -> Iterator[Judgement]:
     """Find one class drowning the rest; `value` is the normalised label entropy, 0–1.
 
     A fault below `entropy` when the largest class is also more than `ratio` times the smallest, unless the training favours rare
@@ -44,7 +46,8 @@ def class_imbalance(subject: Subject, *, entropy: float = 0.5, ratio: float = 10
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"the largest class has {lopsided:.1f} times the samples of the smallest, normalised entropy {value:.2f}",
-        value=value, threshold=entropy, where="train labels", fix="weight the loss by class, or resample train" if bad else None,
+        value=value, threshold=entropy, where="train labels",
+        fix="weight the loss by class, or resample train" if bad else None,
     )
 
 
@@ -63,16 +66,18 @@ def missing_class(subject: Subject) -> Iterator[Judgement]:
     unseen = (known["validation"] | known["test"]) - known["train"]
     if unseen:
         names = ", ".join(sorted(map(str, unseen))[:5])
-        yield Judgement(Status.FAIL, f"{len(unseen)} classes occur in validation or test, but not in train: {names}",
-                        value=len(unseen), threshold=0, where="train labels", fix="split at random, stratified by label")
+        yield Judgement(
+            Status.FAIL, f"{len(unseen)} classes occur in validation or test, but not in train: {names}",
+            value=len(unseen), threshold=0, where="train labels", fix="split at random, stratified by label",
+        )
         return
     yield passed(f"train has all {len(known['train'])} classes")
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_noise": 0.75})
 def labels_against_inputs(
-    subject: Subject, *, share: float = 0.03, evidence: float = 12.0, directed: float = 0.04, directed_evidence: float = 40.0,
-    errors: float = 0.08, evenness: float = 0.55, fewest: int = 4,
+    subject: Subject, *, share: float = 0.03, evidence: float = 12.0, directed: float = 0.04,
+    directed_evidence: float = 40.0, errors: float = 0.08, evenness: float = 0.55, fewest: int = 4,
 ) -> Iterator[Judgement]:
     """Find labels that inputs cannot explain, by out-of-fold predictions of two fast models on at most 3,000 training rows.
 
@@ -99,7 +104,10 @@ def labels_against_inputs(
     prior, accuracy = float(np.bincount(y).max() / len(y)), float(1 - wrong.mean())
     error = 2 * float(np.sqrt(prior * (1 - prior) / len(y)))
     if accuracy <= prior + error:
-        yield skipped(f"fast models are right for {accuracy:.0%}, a constant answer for {prior:.0%}: too little to tell wrong labels by")
+        yield skipped(
+            f"fast models are right for {accuracy:.0%}, a constant answer for {prior:.0%}: too little to tell wrong "
+            "labels by"
+        )
         return
     surest = wrong[np.argsort(-found.probabilities.max(1))[: max(20, len(y) // 5)]]
     bound = evenness + 1.5 * max(0.0, 0.5 - (accuracy - prior) / max(1 - prior, 1e-9))
@@ -115,13 +123,18 @@ def labels_against_inputs(
         yield Judgement(Status.PASS, f"{hard}, as hard rows explain", value=0.0, threshold=share, where="train labels")
         return
     if subject.data.validation is None and (wrongest := most_wrong(subject)) < 0.5 * value:
-        yield passed(f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, which as many wrong labels would not allow", value=wrongest)
+        yield passed(
+            f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, which as many "
+            "wrong labels would not allow",
+            value=wrongest,
+        )
         return
     rows = len(to_array(subject.raw.train.y))
     yield Judgement(
-        Status.FAIL, f"about {value:.1%} of the labels look wrong, {round(value * rows):,} of {rows:,} training rows: {hard}", value=value,
-        threshold=share, where="train labels", faults={"label_noise": 0.75}, fix=f"review the rows listed in {TABLE}, and correct their labels",
-        artifacts=suspect_files(subject),
+        Status.FAIL,
+        f"about {value:.1%} of the labels look wrong, {round(value * rows):,} of {rows:,} training rows: {hard}",
+        value=value, threshold=share, where="train labels", faults={"label_noise": 0.75},
+        fix=f"review the rows listed in {TABLE}, and correct their labels", artifacts=suspect_files(subject),
     )
 
 

@@ -65,8 +65,9 @@ def target_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: floa
         name, reach = telling
         surely = reach >= gives_away
         yield Judgement(
-            Status.FAIL if surely else Status.WARN, f"{name} is missing in rows of one class only, in {reach:.0%} of them", value=reach,
-            threshold=gives_away, where=name, faults={"target_leakage": 0.92 if surely else 0.5},
+            Status.FAIL if surely else Status.WARN,
+            f"{name} is missing in rows of one class only, in {reach:.0%} of them", value=reach, threshold=gives_away,
+            where=name, faults={"target_leakage": 0.92 if surely else 0.5},
             fix="find out why it is missing there, and whether it will be at prediction time",
         )
         return
@@ -94,7 +95,10 @@ def leak_sample(subject: Subject) -> Sample | None:
     train = subject.raw.train
     frame, y, task = table(train.X), to_array(train.y), subject.target.task
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if frame is None or frame.shape[1] < 2 or y.ndim != 1 or len(y) < FEWEST_ROWS or task not in ("classification", "regression"):
+    if (
+        frame is None or frame.shape[1] < 2 or y.ndim != 1 or len(y) < FEWEST_ROWS
+        or task not in ("classification", "regression")
+    ):
         return None
     if not pd.Index([str(name) for name in frame.columns]).is_unique:
         return None
@@ -164,7 +168,10 @@ def _tree_score(values: Array, sample: Sample) -> float:
     column = np.clip(values, -1e37, 1e37)[:, None]
     predicted = np.zeros(len(values))
     for own, other in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
-        model = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0) if sample.classes else DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
+        model = (
+            DecisionTreeClassifier(max_leaf_nodes=32, random_state=0) if sample.classes
+            else DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
+        )
         predicted[own] = model.fit(column[other], sample.target[other]).predict(column[own])
     return score_of(predicted, sample)
 
@@ -187,8 +194,10 @@ def _is_code(sample: Sample, name: str, gives_away: float) -> bool:
     if number and column.is_unique and (column % 1 == 0).all():
         return True
     return any(
-        (_tree_score(values, sample) >= gives_away and (_one_per_class(values, sample) or (number and _narrow(values, sample))))
-        or _one_class_only(values, sample) >= gives_away
+        (
+            _tree_score(values, sample) >= gives_away
+            and (_one_per_class(values, sample) or (number and _narrow(values, sample)))
+        ) or _one_class_only(values, sample) >= gives_away
         for values in _readings(column, sample)
     )
 

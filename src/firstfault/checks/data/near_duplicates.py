@@ -59,7 +59,9 @@ def near_duplicates(subject: Subject, *, share: float = 0.02, fewest: int = 5) -
     raw = subject.raw
     train = _points(raw.train)
     if train is None or subject.target.task == "language_model":
-        yield skipped(f"only images, long texts and tables of {FEWEST_COLUMNS} continuous columns and {FEWEST} rows are looked at")
+        yield skipped(
+            f"only images, long texts and tables of {FEWEST_COLUMNS} continuous columns and {FEWEST} rows are looked at"
+        )
         return
     for name in subject.data.declared_splits:
         found = _across(subject, name)
@@ -79,7 +81,9 @@ def _counts(found: _Found, share: float, fewest: int) -> bool:
 
 def _judged(found: _Found, name: str, status: Status, faults: dict[str, float], share: float) -> Judgement:
     return Judgement(
-        status, f"{found.copies} of {found.looked_at} samples of {name} are almost copies of {'other ' if name == 'train' else ''}training samples",
+        status,
+        f"{found.copies} of {found.looked_at} samples of {name} are almost copies of "
+        f"{'other ' if name == 'train' else ''}training samples",
         value=found.share, threshold=share, where=name, faults=faults,
         fix="remove near duplicates before splitting, or keep them in one split",
     )
@@ -206,7 +210,9 @@ def _thumbnails(images: Array, shift: tuple[int, int]) -> Array | None:
     images = np.nan_to_num(np.roll(images, shift, axis=(1, 2)))
     for axis in (1, 2):
         edges = np.linspace(0, images.shape[axis], min(THUMBNAIL, images.shape[axis]) + 1).astype(int)
-        images = np.add.reduceat(images, edges[:-1], axis=axis) / np.expand_dims(np.diff(edges), tuple({0, 1, 2} - {axis}))
+        images = np.add.reduceat(images, edges[:-1], axis=axis) / np.expand_dims(
+            np.diff(edges), tuple({0, 1, 2} - {axis})
+        )
     flat = images.reshape(len(images), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)

@@ -35,7 +35,9 @@ class Ordered(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"degenerate_split": 0.9}, depth=Depth.STANDARD)
-def rows_in_order(subject: Subject, *, effect: float = 0.1, deviations: float = 8.0, chance: float = 1e-6) -> Iterator[Judgement]:
+def rows_in_order(
+    subject: Subject, *, effect: float = 0.1, deviations: float = 8.0, chance: float = 1e-6
+) -> Iterator[Judgement]:
     """Find training rows, as their source has them, whose order tells something; `value` is the effect, 0–1.
 
     Two effects are measured: how much nearer than chance a row's 10 nearest neighbours in space are in the file (of at most 1,500 rows),
@@ -69,12 +71,15 @@ def rows_in_order(subject: Subject, *, effect: float = 0.1, deviations: float = 
     if lacking is not None:
         name, count = lacking
         yield Judgement(
-            Status.FAIL, f"{name} lacks {count} classes of train, and labels come in blocks: it was cut from sorted rows", value=count,
-            threshold=0, where=f"labels of {name}", fix="shuffle the rows, then split, stratified by label",
+            Status.FAIL,
+            f"{name} lacks {count} classes of train, and labels come in blocks: it was cut from sorted rows",
+            value=count, threshold=0, where=f"labels of {name}",
+            fix="shuffle the rows, then split, stratified by label",
         )
         return
     yield Judgement(
-        Status.WARN, f"the order of the training rows tells something: {told}", value=value, threshold=effect, where="train", faults={},
+        Status.WARN, f"the order of the training rows tells something: {told}", value=value, threshold=effect,
+        where="train", faults={},
         fix="split by group or time (declare data.group or data.time), and shuffle before any split by position",
     )
 

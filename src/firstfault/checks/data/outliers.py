@@ -42,7 +42,9 @@ class Apart(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.75}, depth=Depth.STANDARD)
-def noisy_rows(subject: Subject, *, separation: float = 4.8, gap: float = 0.7, share: float = 0.02, most: float = 0.4) -> Iterator[Judgement]:
+def noisy_rows(
+    subject: Subject, *, separation: float = 4.8, gap: float = 0.7, share: float = 0.02, most: float = 0.4
+) -> Iterator[Judgement]:
     """Find a part of the training rows that is noise among rows that hang together; `value` is its share.
 
     Every number of at most 1,500 rows is replaced by its normal score, so that skewed and heavy-tailed columns are alike, and a
@@ -58,7 +60,9 @@ def noisy_rows(subject: Subject, *, separation: float = 4.8, gap: float = 0.7, s
     frame = table(train.X)
     values, rows = (None, np.zeros(0, int)) if frame is None else _numbers(frame)
     if values is None:
-        yield skipped(f"only tables of at least {FEWEST_ROWS} rows and {FEWEST_COLUMNS} columns of many values are looked at")
+        yield skipped(
+            f"only tables of at least {FEWEST_ROWS} rows and {FEWEST_COLUMNS} columns of many values are looked at"
+        )
         return
     rating = remoteness(values)
     part = apart(rating)
@@ -68,14 +72,19 @@ def noisy_rows(subject: Subject, *, separation: float = 4.8, gap: float = 0.7, s
     files = _listed(subject, rows, rating, int(far.sum()) if found else len(rows) // 100)
     if found and not by_nature:
         yield Judgement(
-            Status.FAIL, f"{part.share:.1%} of {len(rows)} training rows looked at are far from all others ({part.separation:.1f} deviations "
-            f"beyond the rest, {np.exp(part.gap):.1f} times as far), as noise is", value=part.share, threshold=share, where="train",
+            Status.FAIL,
+            f"{part.share:.1%} of {len(rows)} training rows looked at are far from all others ({part.separation:.1f} "
+            "deviations "
+            f"beyond the rest, {np.exp(part.gap):.1f} times as far), as noise is",
+            value=part.share, threshold=share, where="train",
             fix=f"look at the rows in {TABLE}: repair or remove what was corrupted", artifacts=files,
         )
         return
     note = "; a part that lies apart is of one class" if by_nature else ""
-    yield Judgement(Status.PASS, f"no part of {len(rows)} rows looked at is noise among the others{note}", value=part.share if found else 0.0,
-                    threshold=share, artifacts=files)
+    yield Judgement(
+        Status.PASS, f"no part of {len(rows)} rows looked at is noise among the others{note}",
+        value=part.share if found else 0.0, threshold=share, artifacts=files,
+    )
 
 
 def _numbers(frame: pd.DataFrame) -> tuple[Array | None, Array]:
@@ -123,7 +132,9 @@ def _of_one_class(subject: Subject, rows: Array, marked: Array, most: float = 0.
     codes = pd.factorize(pd.Series(y[rows]))[0] + 1
     held, all_of = np.bincount(codes[marked], minlength=codes.max() + 1), np.bincount(codes)
     top = int(held.argmax())
-    return bool(held[top] > most * marked.sum() and held[top] > most / 2 * all_of[top] and all_of[top] < most * len(rows))
+    return bool(
+        held[top] > most * marked.sum() and held[top] > most / 2 * all_of[top] and all_of[top] < most * len(rows)
+    )
 
 
 def _listed(subject: Subject, rows: Array, rating: Array, count: int) -> tuple[str, ...]:
@@ -136,7 +147,8 @@ def _listed(subject: Subject, rows: Array, rating: Array, count: int) -> tuple[s
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def images_without_content(
-    subject: Subject, *, share: float = 0.02, fewest: int = 5, noise: float = 0.25, ordinary: float = 0.5, saturated: float = 0.98
+    subject: Subject, *, share: float = 0.02, fewest: int = 5, noise: float = 0.25, ordinary: float = 0.5,
+    saturated: float = 0.98,
 ) -> Iterator[Judgement]:
     """Find training images of one value, of noise, or saturated throughout; `value` is their share.
 
@@ -162,11 +174,15 @@ def images_without_content(
         return
     fault = value > share and bad.sum() >= fewest and not _of_one_class(subject, rows, bad)
     places = np.flatnonzero(bad)[:DRAWN]
-    name = gallery(images[places], [str(reason) for reason in reasons[places]], subject.folder, PICTURE, title="images without content")
+    name = gallery(
+        images[places], [str(reason) for reason in reasons[places]], subject.folder, PICTURE,
+        title="images without content",
+    )
     told = ", ".join(f"{count} {reason}" for reason, count in pd.Series(reasons[bad]).value_counts().items())
     yield Judgement(
-        Status.FAIL if fault else Status.WARN, f"{int(bad.sum())} of {len(rows)} training images have no content: {told}", value=value,
-        threshold=share, where="train rows " + ", ".join(str(row) for row in rows[places][:5]), faults=None if fault else {},
+        Status.FAIL if fault else Status.WARN,
+        f"{int(bad.sum())} of {len(rows)} training images have no content: {told}", value=value, threshold=share,
+        where="train rows " + ", ".join(str(row) for row in rows[places][:5]), faults=None if fault else {},
         fix="look at these images, then repair or remove them", artifacts=(name,),
     )
 
@@ -174,7 +190,9 @@ def images_without_content(
 def _reasons(images: Array, noise: float, ordinary: float, saturated: float) -> Array:
     """What is wrong with each image of `(N, H, W[, 3])`; empty text where nothing is."""
     flat = images.reshape(len(images), -1)
-    alike, extreme = neighbour_correlation(images), np.maximum((flat == flat.min()).mean(1), (flat == flat.max()).mean(1))
+    alike, extreme = neighbour_correlation(images), np.maximum(
+        (flat == flat.min()).mean(1), (flat == flat.max()).mean(1)
+    )
     constant = flat.std(1) < 1e-6 * max(float(flat.std()), 1e-12)
     middle = float(np.median(alike[~constant])) if (~constant).any() else 0.0
     spread = 1.4826 * float(np.median(np.abs(alike[~constant] - middle))) if (~constant).any() else 0.0

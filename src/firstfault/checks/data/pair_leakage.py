@@ -54,24 +54,37 @@ def pair_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float 
         return
     scores = column_scores(subject)
     names = [str(name) for name in sample.frame.columns if scores[str(name)] < ordinary]
-    pairs = [pair for first, second in itertools.combinations(_spread(names), 2) if (pair := _best_relation(sample, first, second, scores))]
+    pairs = [
+        pair for first, second in itertools.combinations(_spread(names), 2)
+        if (pair := _best_relation(sample, first, second, scores))
+    ]
     if not pairs:
         yield skipped("no two columns could be compared")
         return
     best = max(pairs, key=lambda pair: pair.score)
     strong = {name for pair in pairs if pair.score >= gives_away for name in pair.names}
-    if not strong or len(strong) > max(2, len(names) // 3) or not (best.exact or says_more(sample, list(strong), best.score)):
-        yield passed(f"no pair of columns gives the label away: the best predicts it with {best.score:.3f}", value=best.score)
+    if (
+        not strong or len(strong) > max(2, len(names) // 3)
+        or not (best.exact or says_more(sample, list(strong), best.score))
+    ):
+        yield passed(
+            f"no pair of columns gives the label away: the best predicts it with {best.score:.3f}", value=best.score
+        )
         return
     yield Judgement(
-        Status.FAIL, f"{best.relation} predicts the label with {best.score:.3f}, either column alone with {best.alone:.3f} at best",
-        value=best.score, threshold=gives_away, where=", ".join(best.names), fix="drop one of them: together they are the label",
+        Status.FAIL,
+        f"{best.relation} predicts the label with {best.score:.3f}, either column alone with {best.alone:.3f} at best",
+        value=best.score, threshold=gives_away, where=", ".join(best.names),
+        fix="drop one of them: together they are the label",
     )
 
 
 def _spread(names: list[str]) -> list[str]:
     """At most 40 of the names, evenly."""
-    return names if len(names) <= MOST_PAIRED else [names[place] for place in np.linspace(0, len(names) - 1, MOST_PAIRED).astype(int)]
+    return (
+        names if len(names) <= MOST_PAIRED
+        else [names[place] for place in np.linspace(0, len(names) - 1, MOST_PAIRED).astype(int)]
+    )
 
 
 def _best_relation(sample: Sample, first: str, second: str, scores: Mapping[str, float]) -> _Pair | None:
@@ -90,7 +103,9 @@ def _relations(a: pd.Series, b: pd.Series, first: str, second: str) -> Iterator[
         yield f"{first} with {second}", codes[0][0] * FEW_VALUES + codes[1][0]
     numeric = [pd.api.types.is_numeric_dtype(column) for column in (a, b)]
     if all(numeric):
-        yield from _of_numbers(a.to_numpy(dtype=float, na_value=np.nan), b.to_numpy(dtype=float, na_value=np.nan), first, second)
+        yield from _of_numbers(
+            a.to_numpy(dtype=float, na_value=np.nan), b.to_numpy(dtype=float, na_value=np.nan), first, second
+        )
     elif not any(numeric):
         yield f"{first} equal to {second}", (a.astype(str).to_numpy() == b.astype(str).to_numpy()).astype(int)
 
@@ -120,7 +135,9 @@ def _answers(cells: Array, target: Array, count: int, classes: bool) -> Array:
     sizes = np.bincount(cells, minlength=count)
     if classes:
         labels = int(target.max()) + 1
-        answers = np.bincount(cells * labels + target, minlength=count * labels).reshape(count, labels).argmax(1).astype(float)
+        answers = np.bincount(cells * labels + target, minlength=count * labels).reshape(
+            count, labels
+        ).argmax(1).astype(float)
     else:
         answers = np.bincount(cells, target, minlength=count) / np.maximum(sizes, 1)
     before = np.maximum.accumulate(np.where(sizes, np.arange(count), 0))

@@ -56,16 +56,22 @@ def _columns(frame: pd.DataFrame, kinds: dict[Any, str]) -> Iterator[Judgement]:
     if not kinds:
         return
     rows = int(frame[list(kinds)].notna().any(axis=1).sum())
-    told = ", ".join(f"{name} ({kind} {MASK})" for name, kind in list(kinds.items())[:8]) + (f" and {len(kinds) - 8} more" if len(kinds) > 8 else "")
+    told = ", ".join(f"{name} ({kind} {MASK})" for name, kind in list(kinds.items())[:8]) + (
+        f" and {len(kinds) - 8} more" if len(kinds) > 8 else ""
+    )
     yield Judgement(
         Status.WARN, f"{len(kinds)} columns look like personal data, in {rows} rows: {told}", value=rows, threshold=0,
-        where=", ".join(map(str, list(kinds)[:8])), faults={}, fix="drop or pseudonymise them, unless the model needs them and you may use them",
+        where=", ".join(map(str, list(kinds)[:8])), faults={},
+        fix="drop or pseudonymise them, unless the model needs them and you may use them",
     )
 
 
 def _pieces(column: pd.Series, fewest: int) -> Judgement | None:
     """A finding for the texts of a column that hold personal pieces; None where it has none, or is a column of codes."""
-    if (column.dtype != object and not isinstance(column.dtype, pd.StringDtype)) or tokens_of(str(column.name)) & VERSIONS:
+    if (
+        (column.dtype != object and not isinstance(column.dtype, pd.StringDtype))
+        or tokens_of(str(column.name)) & VERSIONS
+    ):
         return None
     if len(column) > MOST_TEXTS:
         column = column.iloc[np.sort(np.random.default_rng(0).choice(len(column), MOST_TEXTS, replace=False))]

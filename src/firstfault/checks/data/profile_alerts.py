@@ -36,22 +36,31 @@ def profile_alerts(subject: Subject) -> Iterator[Judgement]:
     for kind, columns in by_kind.items():
         yield Judgement(
             Status.WARN if kind in WORRYING else Status.PASS,
-            f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns in a sample of {profiling.rows} rows",
+            f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns in a sample of {profiling.rows} "
+            "rows",
             value=len(columns), where=", ".join(columns[:8]), faults={}, artifacts=(PAGE, ALERTS),
         )
     if not by_kind:
-        yield Judgement(Status.PASS, f"no alerts in a sample of {profiling.rows} rows", value=0, artifacts=(PAGE, ALERTS))
+        yield Judgement(
+            Status.PASS, f"no alerts in a sample of {profiling.rows} rows", value=0, artifacts=(PAGE, ALERTS)
+        )
     if (left_out := profiling.left_out()) is not None:
         yield _beside_reference(profiling, left_out)
 
 
 def _beside_reference(profiling: Profiling, left_out: Mapping[str, tuple[str | None, str | None]]) -> Judgement:
-    files, sample = (COMPARED, LEFT_OUT), f"a sample of the reference is profiled beside one of {profiling.rows} rows of train"
+    files, sample = (
+        COMPARED, LEFT_OUT
+    ), f"a sample of the reference is profiled beside one of {profiling.rows} rows of train"
     if not left_out:
         return Judgement(Status.PASS, sample, artifacts=files)
-    told = "; ".join(f"{name}: {before or 'absent'} in the reference, {after or 'absent'} here" for name, (before, after) in list(left_out.items())[:MOST_NAMED])
+    told = "; ".join(
+        f"{name}: {before or 'absent'} in the reference, {after or 'absent'} here"
+        for name, (before, after) in list(left_out.items())[:MOST_NAMED]
+    )
     worrying = [name for name, kinds in left_out.items() if set(kinds) not in ALIKE]
     return Judgement(
-        Status.WARN if worrying else Status.PASS, f"{sample}, without {len(left_out)} columns of another type ({told})", value=len(left_out),
-        where=", ".join(list(left_out)[:MOST_NAMED]), faults={}, artifacts=files, fix="see whether they are read as the same type" if worrying else None,
+        Status.WARN if worrying else Status.PASS, f"{sample}, without {len(left_out)} columns of another type ({told})",
+        value=len(left_out), where=", ".join(list(left_out)[:MOST_NAMED]), faults={}, artifacts=files,
+        fix="see whether they are read as the same type" if worrying else None,
     )

@@ -59,9 +59,12 @@ def duplicate_rows(subject: Subject, *, share: float = 0.05, certain: float = 0.
     value = copied_share([part.split.X for part in parts], hashes, bounded) if chance else float(bounded.mean())
     bound = share if chance else certain
     yield judge(
-        value, above=bound, otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL, where="train",
-        message=f"{count} of the {total} rows are repeats" + (f", {value:.1%} copies" if chance else ": too many for chance" if value > certain else ""),
-        fix="drop the copies before splitting", artifacts=_listed(subject, parts, hashes, repeated) if value > bound else (),
+        value, above=bound, otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL,
+        where="train",
+        message=f"{count} of the {total} rows are repeats"
+        + (f", {value:.1%} copies" if chance else ": too many for chance" if value > certain else ""),
+        fix="drop the copies before splitting",
+        artifacts=_listed(subject, parts, hashes, repeated) if value > bound else (),
     )
 
 
@@ -91,7 +94,9 @@ def _write_pairs(subject: Subject, name: str, parts: Sequence[_Part], later: Arr
     for heading, places in (("", later), ("equal_", first)):
         of = np.searchsorted(ends, places, side="right")
         pairs[f"{heading}split"] = [parts[part].name for part in of]
-        pairs[f"{heading}row"] = [int(place - (ends[part - 1] if part else 0)) for place, part in zip(places, of, strict=True)]
+        pairs[f"{heading}row"] = [
+            int(place - (ends[part - 1] if part else 0)) for place, part in zip(places, of, strict=True)
+        ]
     lines = pd.DataFrame(pairs)
     frames = [table(part.split.X) for part in parts]
     if all(frame is not None for frame in frames):
@@ -145,7 +150,8 @@ def split_overlap(subject: Subject, *, share: float = 0.01, certain: float = 0.0
     count, total = int(found[name].sum()), len(found[name])
     yield judge(
         value, above=bound, where=name, fix="deduplicate before splitting, and oversample after",
-        message=f"{count} of the {total} rows of {name} are also in train" + (f", {value:.1%} of it copied" if chance else ""),
+        message=f"{count} of the {total} rows of {name} are also in train"
+        + (f", {value:.1%} of it copied" if chance else ""),
         artifacts=_listed_across(subject, source, parts[name], found[name]) if value > bound else (),
     )
 
@@ -169,17 +175,24 @@ def _overlap(subject: Subject, source: list[_Part], part: _Part, found: Array, c
     bounded = found & ~default_rows(part.rows.hashes, found)
     if bounded.mean() <= certain:
         return float(bounded.mean()), False
-    if subject.target.prepare is None and not by_chance(int(bounded.sum()), len(known) * len(found), agreement(subject)):
+    if (
+        subject.target.prepare is None
+        and not by_chance(int(bounded.sum()), len(known) * len(found), agreement(subject))
+    ):
         return float(bounded.mean()), False
     repeated = np.concatenate([np.full(len(known), np.nan), bounded])
-    return copied_share([*(other.split.X for other in source), part.split.X], np.concatenate([known, part.rows.hashes]), repeated), True
+    return copied_share(
+        [*(other.split.X for other in source), part.split.X], np.concatenate([known, part.rows.hashes]), repeated
+    ), True
 
 
 def _listed_across(subject: Subject, source: list[_Part], part: _Part, found: Array) -> tuple[str, ...]:
     """Write the first rows of a split that are in train to `split_overlap.csv`."""
     rows = np.flatnonzero(found)[:MOST_LISTED]
     hashes = np.concatenate([known.rows.hashes for known in source])
-    return _write_pairs(subject, "split_overlap.csv", [*source, part], rows + len(hashes), _first_of(hashes, part.rows.hashes[rows]))
+    return _write_pairs(
+        subject, "split_overlap.csv", [*source, part], rows + len(hashes), _first_of(hashes, part.rows.hashes[rows])
+    )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"conflicting_labels": 0.9})
@@ -201,7 +214,8 @@ def conflicting_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Jud
         in_conflict[repeated] = frame.groupby("row")["label"].transform("nunique").to_numpy() > 1
     value = copied_share([train.X], rows.hashes, in_conflict & ~default_rows(rows.hashes, in_conflict))
     yield judge(
-        value, above=share, where="train labels", message=f"{int(in_conflict.sum())} training rows share their inputs with a row of another label",
+        value, above=share, where="train labels",
+        message=f"{int(in_conflict.sum())} training rows share their inputs with a row of another label",
         fix="decide one label per input",
     )
 
@@ -220,8 +234,8 @@ def group_overlap(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement
     shares = {name: float(split.X[group].isin(known).mean()) for name, split in subject.raw.items() if name != "train"}
     worst = max(shares, key=lambda name: shares[name])
     yield judge(
-        shares[worst], above=share, where=f"{group} in {worst}", message=f"{shares[worst]:.0%} of {worst} belong to groups that are in train",
-        fix=f"split by {group}",
+        shares[worst], above=share, where=f"{group} in {worst}",
+        message=f"{shares[worst]:.0%} of {worst} belong to groups that are in train", fix=f"split by {group}",
     )
 
 
@@ -238,21 +252,33 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
         y_missing = int(pd.isna(to_array(split.y)).sum())
         if y_missing:
             labels = "training labels" if name == "train" else f"labels of {name}"
-            yield Judgement(Status.FAIL, f"{y_missing} of {len(split.y)} {labels} are missing", value=y_missing, threshold=0,
-                            where=f"{name} labels", fix="drop rows without a label")
+            yield Judgement(
+                Status.FAIL, f"{y_missing} of {len(split.y)} {labels} are missing", value=y_missing, threshold=0,
+                where=f"{name} labels", fix="drop rows without a label",
+            )
             return
-    missing = {name: {column: count for column, count in scan.missing.items() if count} for name, scan in scans(subject).items()}
+    missing = {
+        name: {column: count for column, count in scan.missing.items() if count}
+        for name, scan in scans(subject).items()
+    }
     if not any(missing.values()):
         yield passed("no cell is missing")
         return
-    shares = {name: sum(missing[name].values()) / max(1, int(np.prod(np.shape(split.X)))) for name, split in subject.raw.items()}
-    arrives = {name: count for name, _ in subject.raw.items() if missing[name] and (count := _reaches_model(subject, name))}
+    shares = {
+        name: sum(missing[name].values()) / max(1, int(np.prod(np.shape(split.X))))
+        for name, split in subject.raw.items()
+    }
+    arrives = {
+        name: count for name, _ in subject.raw.items() if missing[name] and (count := _reaches_model(subject, name))
+    }
     worst = next(iter(arrives), "train" if missing["train"] else max(shares, key=lambda name: shares[name]))
     cells = "training cells" if worst == "train" else f"cells of {worst}"
     text = f"{shares[worst]:.1%} of the {cells} are missing, in {len(missing[worst])} columns"
     yield Judgement(
-        Status.FAIL if arrives else Status.WARN, text + (f", and {arrives[worst]} reach the model" if arrives else ", and none reaches the model"),
-        value=shares[worst], threshold=0, where=", ".join(list(missing[worst])[:5]), fix="impute them, or drop the rows or columns",
+        Status.FAIL if arrives else Status.WARN,
+        text + (f", and {arrives[worst]} reach the model" if arrives else ", and none reaches the model"),
+        value=shares[worst], threshold=0, where=", ".join(list(missing[worst])[:5]),
+        fix="impute them, or drop the rows or columns",
     )
 
 

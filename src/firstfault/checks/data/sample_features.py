@@ -103,16 +103,23 @@ def is_prose(column: pd.Series) -> bool:
     some = column.dropna().iloc[:LOOKED_AT].tolist()
     if len(some) < 20 or not all(isinstance(value, str) for value in some):
         return False
-    return len(set(some)) > DISTINCT * len(some) and float(np.median([value.count(" ") + 1 for value in some])) >= FEWEST_WORDS
+    return (
+        len(set(some)) > DISTINCT * len(some)
+        and float(np.median([value.count(" ") + 1 for value in some])) >= FEWEST_WORDS
+    )
 
 
 def text_features(train: pd.Series, other: pd.Series) -> tuple[Features, Features]:
     """Features of at most 3,000 texts each: lengths, kinds of letters, and the share of words that half of train's texts don't know."""
-    one, two = (column.loc[_fewer(column.index.to_numpy(), MOST_TEXTS)].dropna().astype(str) for column in (train, other))
+    one, two = (
+        column.loc[_fewer(column.index.to_numpy(), MOST_TEXTS)].dropna().astype(str) for column in (train, other)
+    )
     known, judged = one.iloc[::2], one.iloc[1::2]
     vocabulary = {word for words in _words(known) for word in words}
     first, second = _of_texts(one), _of_texts(two)
-    return first | {"unknown words": _unknown(judged, vocabulary)}, second | {"unknown words": _unknown(two, vocabulary)}
+    return first | {"unknown words": _unknown(judged, vocabulary)}, second | {
+        "unknown words": _unknown(two, vocabulary)
+    }
 
 
 def _words(texts: pd.Series) -> list[list[str]]:
@@ -120,7 +127,10 @@ def _words(texts: pd.Series) -> list[list[str]]:
 
 
 def _unknown(texts: pd.Series, vocabulary: set[str]) -> pd.Series:
-    return pd.Series([sum(word not in vocabulary for word in words) / max(1, len(words)) for words in _words(texts)], index=texts.index, dtype=float)
+    return pd.Series(
+        [sum(word not in vocabulary for word in words) / max(1, len(words)) for words in _words(texts)],
+        index=texts.index, dtype=float,
+    )
 
 
 def _of_texts(texts: pd.Series) -> dict[str, pd.Series]:
@@ -128,4 +138,7 @@ def _of_texts(texts: pd.Series) -> dict[str, pd.Series]:
     words = texts.str.count(r"\S+").clip(lower=1)
     shares = {"letters": r"[^\W\d_]", "digits": r"\d", "capitals": r"[A-Z]", "characters beyond ASCII": r"[^\x00-\x7f]"}
     found = {f"share of {name}": texts.str.count(pattern) / length for name, pattern in shares.items()}
-    return {"length": texts.str.len().astype(float), "words": words.astype(float), "length of a word": length / words, **found}
+    return {
+        "length": texts.str.len().astype(float), "words": words.astype(float), "length of a word": length / words,
+        **found,
+    }

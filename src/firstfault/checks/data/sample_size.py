@@ -39,8 +39,8 @@ class _Curve(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"insufficient_data": 0.8}, depth=Depth.STANDARD)
 def insufficient_data(
-    subject: Subject, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2, enough: float = 0.75,
-    plenty: int = 30_000,
+    subject: Subject, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2,
+    enough: float = 0.75, plenty: int = 30_000,
 ) -> Iterator[Judgement]:
     """Find training sets that are too small: the learning curve over the rows still rises, and train is far better than the rest.
 
@@ -73,8 +73,10 @@ def insufficient_data(
     steps = ", ".join(f"{skill:.2f}" for skill in curve.skills)
     yield Judgement(
         Status.PASS if not short else Status.FAIL if few else Status.WARN,
-        f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} ({curve.fitted:.2f} on its own rows)",
-        value=curve.gain, threshold=gain, where="train" if short else None, fix="collect more rows, or use a simpler model and fewer columns" if short else None,
+        f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} ({curve.fitted:.2f} on its own "
+        "rows)",
+        value=curve.gain, threshold=gain, where="train" if short else None,
+        fix="collect more rows, or use a simpler model and fewer columns" if short else None,
     )
 
 
@@ -92,7 +94,10 @@ def _small(train: Split) -> tuple[Array, Array] | None:
 
 
 def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
-    target = pd.factorize(pd.Series(y))[0] if classes else pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
+    target = (
+        pd.factorize(pd.Series(y))[0] if classes
+        else pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
+    )
     if classes:
         common = np.bincount(target)[target] >= 2
         X, target = X[common], pd.factorize(target[common])[0]
@@ -104,7 +109,10 @@ def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
     best = int(held[-1].mean(0).argmax())
     held = held[:, :, best]
     difference = held[-1] - held[-2]
-    return _Curve(tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(repeats)), float(own[-1, :, best].mean()))
+    return _Curve(
+        tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(repeats)),
+        float(own[-1, :, best].mean()),
+    )
 
 
 def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> list[tuple[float, float]]:
@@ -116,8 +124,10 @@ def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> l
     from sklearn.preprocessing import StandardScaler
 
     strata = target if classes else None
-    kept, held = train_test_split(np.arange(len(target)), test_size=max(0.25, len(np.unique(target)) / len(target) if classes else 0.0),
-                                  random_state=seed, stratify=strata)
+    kept, held = train_test_split(
+        np.arange(len(target)), test_size=max(0.25, len(np.unique(target)) / len(target) if classes else 0.0),
+        random_state=seed, stratify=strata,
+    )
     kept = kept[: max(2, round(part * len(kept)))]
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=50) if classes else Ridge(1.0))
     trees = (ExtraTreesClassifier if classes else ExtraTreesRegressor)(30, random_state=seed)
@@ -128,7 +138,12 @@ def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> l
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(X[kept], target[kept])
-            skills.append((_skill(model.predict(X[held]), target[held], classes), _skill(model.predict(X[kept]), target[kept], classes)))
+            skills.append(
+                (
+                    _skill(model.predict(X[held]), target[held], classes),
+                    _skill(model.predict(X[kept]), target[kept], classes),
+                )
+            )
     return skills
 
 

@@ -42,7 +42,9 @@ class _Stamp(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"spurious_shortcut": 0.92}, depth=Depth.STANDARD)
-def spurious_shortcut(subject: Subject, *, own: float = 0.98, others: float = 0.02, likely: float = 0.9) -> Iterator[Judgement]:
+def spurious_shortcut(
+    subject: Subject, *, own: float = 0.98, others: float = 0.02, likely: float = 0.9
+) -> Iterator[Judgement]:
     """Find a marker that tells a class: a stamp near the border of its images, or a tag in its texts.
 
     A stamp is a small region near the border whose pixels are the same in (`own`) of a class's images, and in at most `others` of the other images,
@@ -68,7 +70,9 @@ def spurious_shortcut(subject: Subject, *, own: float = 0.98, others: float = 0.
     yield skipped("only images and texts are looked at; a column that tells the label is target_leakage")
 
 
-def _judge_images(subject: Subject, images: Array, labels: Array, own: float, others: float, likely: float) -> Judgement:
+def _judge_images(
+    subject: Subject, images: Array, labels: Array, own: float, others: float, likely: float
+) -> Judgement:
     for least, most, status in ((own, others, Status.FAIL), (likely, max(others, 0.05), Status.WARN)):
         stamp = _stamp(images, labels, least, most)
         if stamp is None:
@@ -76,8 +80,11 @@ def _judge_images(subject: Subject, images: Array, labels: Array, own: float, ot
         top, left, bottom, right = stamp.box
         where = f"rows {top}–{bottom}, columns {left}–{right}"
         return Judgement(
-            status, f"{stamp.pixels} pixels in {where} are the same in {stamp.own:.0%} of the images of class {stamp.label}, and in {stamp.others:.0%} of the others",
-            value=stamp.own, threshold=own, where=where, faults={"spurious_shortcut": 0.92 if status is Status.FAIL else 0.5},
+            status,
+            f"{stamp.pixels} pixels in {where} are the same in {stamp.own:.0%} of the images of class {stamp.label}, "
+            f"and in {stamp.others:.0%} of the others",
+            value=stamp.own, threshold=own, where=where,
+            faults={"spurious_shortcut": 0.92 if status is Status.FAIL else 0.5},
             fix="crop or paint over the region in all images", artifacts=_draw(subject.folder, images, labels, stamp),
         )
     return passed("no small region near the border marks a class")
@@ -152,8 +159,16 @@ def _draw(folder: Path, images: Array, labels: Array, stamp: _Stamp) -> tuple[st
             axis.set_axis_off()
             if place < len(some):
                 image = some[place]
-                axis.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-                axis.add_patch(Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=ALARM, linewidth=1.4))
+                axis.imshow(
+                    image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1,
+                    interpolation="nearest",
+                )
+                axis.add_patch(
+                    Rectangle(
+                        (left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=ALARM,
+                        linewidth=1.4,
+                    )
+                )
         axes[row][0].set_title(title, loc="left", fontsize=9)
     return (save(made, folder, "shortcut_region.png"),)
 
@@ -187,9 +202,10 @@ def _judge_texts(texts: list[str], labels: Array, own: float, others: float, lik
 
     return Judgement(
         Status.FAIL if certain else Status.WARN,
-        f"the word {masked_text(word)!r} is in {inside_share:.0%} of the texts of class {label}, and in {outside_share:.0%} of the others",
-        value=inside_share, threshold=own, where=masked_text(word), faults={"spurious_shortcut": 0.92 if certain else 0.5},
-        fix="remove the word from all texts",
+        f"the word {masked_text(word)!r} is in {inside_share:.0%} of the texts of class {label}, and in "
+        f"{outside_share:.0%} of the others",
+        value=inside_share, threshold=own, where=masked_text(word),
+        faults={"spurious_shortcut": 0.92 if certain else 0.5}, fix="remove the word from all texts",
     )
 
 
@@ -198,7 +214,9 @@ def _marker(words: list[set[str]], inside: Array) -> tuple[float, float, float, 
     within = Counter(word for place in np.flatnonzero(inside) for word in words[place])
     without = Counter(word for place in np.flatnonzero(~inside) for word in words[place])
     size, rest = int(inside.sum()), int((~inside).sum())
-    ranked = sorted(((within[word] / size - without[word] / rest, word) for word in within), reverse=True)[: MOST_MARKERS + 1]
+    ranked = sorted(
+        ((within[word] / size - without[word] / rest, word) for word in within), reverse=True
+    )[: MOST_MARKERS + 1]
     score, word = ranked[0] if ranked else (0.0, "")
     following = ranked[MOST_MARKERS][0] if len(ranked) > MOST_MARKERS else 0.0
     return score - following, within[word] / size, without[word] / rest, word

@@ -62,7 +62,10 @@ def random_labels(subject: Subject, *, weak: float = 0.3) -> Iterator[Judgement]
         yield skipped(f"only labels of table-like inputs of at least {FEWEST_ROWS} rows are looked at")
         return
     if not found.is_chance:
-        yield passed(f"fast models order rows that they were not fitted on by their labels (by {found.value:.2f} of 1)", value=found.value)
+        yield passed(
+            f"fast models order rows that they were not fitted on by their labels (by {found.value:.2f} of 1)",
+            value=found.value,
+        )
         return
     if found.most > weak:
         yield skipped(f"fast models find no order in the labels, but the rows are too few to exclude one of {weak:g}")
@@ -72,11 +75,17 @@ def random_labels(subject: Subject, *, weak: float = 0.3) -> Iterator[Judgement]
         yield skipped("fast models find no order in the labels, and the network could not be trained or asked")
         return
     if not network.is_chance:
-        yield passed(f"fast models find no order in the labels, but the network does (by {network.value:.2f} of 1)", value=network.value)
+        yield passed(
+            f"fast models find no order in the labels, but the network does (by {network.value:.2f} of 1)",
+            value=network.value,
+        )
         return
     yield Judgement(
-        Status.FAIL, f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) order rows by their "
-        "labels better than chance", value=found.value, threshold=weak, where="train labels", fix="check how labels were joined to inputs",
+        Status.FAIL,
+        f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) "
+        "order rows by their "
+        "labels better than chance",
+        value=found.value, threshold=weak, where="train labels", fix="check how labels were joined to inputs",
     )
 
 
@@ -124,7 +133,10 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
     from sklearn.preprocessing import StandardScaler
 
     ranks = pd.DataFrame(y).rank(pct=True).to_numpy()
-    models = (make_pipeline(StandardScaler(), Ridge(10.0)), RandomForestRegressor(40, min_samples_leaf=5, max_features=0.5, random_state=0))
+    models = (
+        make_pipeline(StandardScaler(), Ridge(10.0)),
+        RandomForestRegressor(40, min_samples_leaf=5, max_features=0.5, random_state=0),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [
@@ -164,7 +176,10 @@ def by_class(answers: Array, y: Array) -> list[Ranking]:
 def _by_column(answers: Array, y: Array) -> list[Ranking]:
     """Of each column of labels `(N, K)` how well its answers rank the rows."""
     pairs = ((answers[:, place], y[:, place]) for place in range(min(y.shape[1], MOST_LABELS)))
-    found = [_two_sided(own, label > label.min()) if len(np.unique(label)) == 2 else _correlated(own, label) for own, label in pairs]
+    found = [
+        _two_sided(own, label > label.min()) if len(np.unique(label)) == 2 else _correlated(own, label)
+        for own, label in pairs
+    ]
     return [ranking for ranking in found if ranking is not None]
 
 

@@ -53,7 +53,10 @@ def weak_slices(
         return
     frame = frame.iloc[found.rows].reset_index(drop=True)
     slices = measured(frame, found.wrong, [str(name) for name in subject.data.sensitive], fewest)
-    weak = [entry for entry in slices if entry.p < p_value and entry.error > times * entry.rest and entry.error > entry.rest + points]
+    weak = [
+        entry for entry in slices
+        if entry.p < p_value and entry.error > times * entry.rest and entry.error > entry.rest + points
+    ]
     if not weak:
         yield passed(f"none of {len(slices)} slices is much harder than the rest")
         return
@@ -61,9 +64,11 @@ def weak_slices(
     _write(subject, frame, weak)
     worst = weak[0]
     yield Judgement(
-        Status.WARN, f"{len(weak)} of {len(slices)} slices are much harder than the rest; in the worst, {_named(worst)}, "
+        Status.WARN,
+        f"{len(weak)} of {len(slices)} slices are much harder than the rest; in the worst, {_named(worst)}, "
         f"{worst.error:.0%} of the predictions are wrong, elsewhere {worst.rest:.0%}",
-        value=worst.error, threshold=times * worst.rest, where=", ".join(dict.fromkeys(entry.column for entry in weak[:5])),
+        value=worst.error, threshold=times * worst.rest,
+        where=", ".join(dict.fromkeys(entry.column for entry in weak[:5])),
         fix="look at these rows: collect more like them, or the columns that tell them apart", artifacts=(FILE,),
     )
 

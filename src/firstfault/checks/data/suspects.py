@@ -42,7 +42,8 @@ def label_suspects(subject: Subject) -> Iterator[Judgement]:
         yield passed(f"none of {len(found.y)} rows looked at has a suspect label", value=0.0, where="train labels")
         return
     yield Judgement(
-        Status.PASS, f"{len(places)} of {len(found.y)} training rows looked at deserve a look: their label is not the likely one",
+        Status.PASS,
+        f"{len(places)} of {len(found.y)} training rows looked at deserve a look: their label is not the likely one",
         value=len(places) / len(found.y), where="train labels", artifacts=suspect_files(subject),
     )
 
@@ -60,7 +61,9 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
     if found is None:
         return np.zeros(0, int), np.zeros(0)
     quality = get_label_quality_scores(found.y, found.probabilities)
-    places = find_label_issues(found.y, found.probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1)
+    places = find_label_issues(
+        found.y, found.probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1
+    )
     places = np.asarray(places, dtype=int)
     return places[found.wrong[places]], np.asarray(quality)
 
@@ -92,7 +95,9 @@ def _written(subject: Subject) -> tuple[str, ...]:
     if images is None:
         return (TABLE,)
     captions = [f"{_short(names[found.y[place]])} → {_short(names[likely[place]])}" for place in drawn]
-    return gallery(images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"), TABLE
+    return gallery(
+        images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"
+    ), TABLE
 
 
 def _short(name: str) -> str:

@@ -19,9 +19,16 @@ from firstfault.subject import Subject
 MOST_TEXTS = 3_000
 FEWEST = 20
 _NO_TEXT = "no column holds free text"
-_NOTHING = re.compile(r"[\s.,;:!?_–—-]*|(?i:n/?a|nan|null|none|nil|undefined|unknown|\[?(?:deleted|removed|empty)\]?|no text|tbd|todo|lorem ipsum.*)")
-_MOJIBAKE = re.compile(r"Ã[\x80-\xbf¡-¿ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\x80-\xbf™œ˜“”¦¢\x9d]|Â[\xa0-\xbf]|ï¿½|ðŸ|[ÐÑ][\x80-\xbf°-¿‚-‰]{1}[ÐÑ]")
-_TAG = re.compile(r"</?(?:p|br|div|span|a|b|i|em|strong|ul|li|ol|td|tr|table|img|h\d|script|style|font)\b[^<>]{0,200}>|&(?:nbsp|amp|lt|gt|quot|#\d{2,5});", re.I)
+_NOTHING = re.compile(
+    r"[\s.,;:!?_–—-]*|(?i:n/?a|nan|null|none|nil|undefined|unknown|\[?(?:deleted|removed|empty)\]?|no text|tbd|todo|lorem ipsum.*)"
+)
+_MOJIBAKE = re.compile(
+    r"Ã[\x80-\xbf¡-¿ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\x80-\xbf™œ˜“”¦¢\x9d]|Â[\xa0-\xbf]|ï¿½|ðŸ|[ÐÑ][\x80-\xbf°-¿‚-‰]{1}[ÐÑ]"
+)
+_TAG = re.compile(
+    r"</?(?:p|br|div|span|a|b|i|em|strong|ul|li|ol|td|tr|table|img|h\d|script|style|font)\b[^<>]{0,200}>|&(?:nbsp|amp|lt|gt|quot|#\d{2,5});",
+    re.I,
+)
 _WORD = re.compile(r"[A-Za-zÀ-ɏ]{4,}")
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxzßçñćčďłńňřśšťźżž]{5,}")
 _VOWELS = frozenset("aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿāēīōūąęıůőűœ")
@@ -41,11 +48,24 @@ def free_texts(X: Any) -> Mapping[str, pd.Series]:
 def _is_free(column: pd.Series) -> bool:
     if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
         return False
-    few = [value for value in column.iloc[:: max(1, len(column) // 200)].head(200) if isinstance(value, str) and not _NOTHING.fullmatch(value)]
-    if len(few) < 5 or not all(isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)):
+    few = [
+        value for value in column.iloc[:: max(1, len(column) // 200)].head(200)
+        if isinstance(value, str) and not _NOTHING.fullmatch(value)
+    ]
+    if (
+        len(few) < 5
+        or not all(
+            isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)
+        )
+    ):
         return False
-    long = np.median([len(value.split()) for value in few]) >= 3 or (np.median([len(value) for value in few]) >= 25 and " " in "".join(few))
-    worded = np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(map(str.isascii, few))
+    long = (
+        np.median([len(value.split()) for value in few]) >= 3
+        or (np.median([len(value) for value in few]) >= 25 and " " in "".join(few))
+    )
+    worded = (
+        np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(map(str.isascii, few))
+    )
     return bool(long and worded and len(set(few)) > 0.3 * len(few))
 
 
@@ -91,8 +111,9 @@ def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -
         value = empty / max(1, len(texts))
         fails = value > large and _is_alone(subject)
         yield Judgement(
-            Status.FAIL if fails else Status.WARN if value > share else Status.PASS, f"{empty} of {len(texts)} texts are empty or a placeholder",
-            value=value, threshold=large if fails else share, where=name, faults=None if fails else {},
+            Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
+            f"{empty} of {len(texts)} texts are empty or a placeholder", value=value,
+            threshold=large if fails else share, where=name, faults=None if fails else {},
             fix="drop these rows, or repair the source" if value > share else None,
         )
 
@@ -108,7 +129,9 @@ def text_lengths(subject: Subject, *, times: float = 20.0, share: float = 0.01) 
 
     Source: our planted faults; lengths of sentences and reviews are roughly log-normal with σ < 1, so that 20 medians are three σ and more.
     """
-    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    columns = {
+        name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST
+    }
     if not columns:
         yield skipped(_NO_TEXT)
         return
@@ -118,8 +141,9 @@ def text_lengths(subject: Subject, *, times: float = 20.0, share: float = 0.01) 
         value = float(long.mean())
         yield judge(
             value, above=share, otherwise=Status.WARN, where=name, faults={},
-            message=f"{int(long.sum())} of {len(lengths)} texts are longer than {times:g} times the median of {np.median(lengths):.0f} letters; "
-                    f"the longest, in row {list(contents)[int(lengths.argmax())]}, has {int(lengths.max())}",
+            message=f"{int(long.sum())} of {len(lengths)} texts are longer than {times:g} times the median of "
+            f"{np.median(lengths):.0f} letters; "
+            f"the longest, in row {list(contents)[int(lengths.argmax())]}, has {int(lengths.max())}",
             fix="look at the longest: joined records, and pages in place of sentences, are common causes",
         )
 
@@ -130,7 +154,9 @@ def boilerplate_texts(subject: Subject, *, share: float = 0.1) -> Iterator[Judge
 
     Source: Lee et al. 2022, Deduplicating training data makes language models better (3–14 % near duplicates in common corpora).
     """
-    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    columns = {
+        name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST
+    }
     if not columns:
         yield skipped(_NO_TEXT)
         return
@@ -179,7 +205,8 @@ def mixed_languages(subject: Subject, *, share: float = 0.05, dominant: float = 
             continue
         yield judge(
             value, above=share, otherwise=Status.WARN, where=name, faults={},
-            message=f"{known - count} of {known} texts are not in {first}, like most" + (f", but in {others}" if others else ""),
+            message=f"{known - count} of {known} texts are not in {first}, like most"
+            + (f", but in {others}" if others else ""),
             fix="find out whether they belong here; a model learns little from the few of a language",
         )
 
@@ -194,7 +221,9 @@ def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) 
 
     Source: our planted faults; ftfy for the patterns of a wrong decoding.
     """
-    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    columns = {
+        name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST
+    }
     if not columns:
         yield skipped(_NO_TEXT)
         return
@@ -208,15 +237,17 @@ def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) 
         )
         fails = value > large
         yield Judgement(
-            Status.FAIL if fails else Status.WARN if value > share else Status.PASS, told or f"none of {len(contents)} texts is garbled", value=value,
-            threshold=large if fails else share, where=name, faults=None if fails else {},
-            fix="read the source in its own encoding (often UTF-8), and drop what can't be repaired" if value > share else None,
+            Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
+            told or f"none of {len(contents)} texts is garbled", value=value, threshold=large if fails else share,
+            where=name, faults=None if fails else {},
+            fix="read the source in its own encoding (often UTF-8), and drop what can't be "
+            "repaired" if value > share else None,
         )
         tagged = sum(_TAG.search(text) is not None for text in contents.values())
         if tagged > share * len(contents):
             yield Judgement(
-                Status.WARN, f"{tagged} of {len(contents)} texts hold HTML", value=tagged / len(contents), threshold=share, where=name, faults={},
-                fix="strip the tags and unescape the entities",
+                Status.WARN, f"{tagged} of {len(contents)} texts hold HTML", value=tagged / len(contents),
+                threshold=share, where=name, faults={}, fix="strip the tags and unescape the entities",
             )
 
 
@@ -230,6 +261,9 @@ def _is_random(text: str) -> bool:
     letters = "".join(words).lower()
     if len(letters) < 12 or not words:
         return False
-    odd = sum(_VOWELS.isdisjoint(word) or _CONSONANTS.search(word) is not None for word in map(_sounds, words) if not word.isupper())
+    odd = sum(
+        _VOWELS.isdisjoint(word) or _CONSONANTS.search(word) is not None for word in map(_sounds, words)
+        if not word.isupper()
+    )
     vowels = sum(letter in _VOWELS for letter in letters) / len(letters)
     return odd >= 0.3 * len(words) and odd > 1 and vowels < 0.3

@@ -28,7 +28,10 @@ def _times(subject: Subject) -> dict[str, Times]:
     """The declared time column of every split, read once; empty when there is none or it holds no times."""
     name, found = subject.data.time, {}
     for split, (X, _) in subject.raw.items():
-        if name is not None and isinstance(X, pd.DataFrame) and name in X.columns and (times := times_of(X[name])) is not None:
+        if (
+            name is not None and isinstance(X, pd.DataFrame) and name in X.columns
+            and (times := times_of(X[name])) is not None
+        ):
             found[split] = times
     return found
 
@@ -45,7 +48,9 @@ def _examples(subject: Subject, marked: dict[str, np.ndarray[Any, Any]]) -> str:
 
 def _counted(times: dict[str, Times], part: str) -> tuple[int, int]:
     """How many values are of a part (malformed, beyond), and how many there are."""
-    return sum(int(getattr(entry, part).sum()) for entry in times.values()), sum(int((~entry.missing).sum()) for entry in times.values())
+    return sum(int(getattr(entry, part).sum()) for entry in times.values()), sum(
+        int((~entry.missing).sum()) for entry in times.values()
+    )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"type_change": 0.92})
@@ -67,8 +72,9 @@ def malformed_times(subject: Subject, *, share: float = 0.005) -> Iterator[Judge
     shown = _examples(subject, {split: entry.malformed for split, entry in times.items()})
     fails = wrong / known > share
     yield Judgement(
-        Status.FAIL if fails else Status.WARN, f"{wrong} of {known} values of {subject.data.time} are no times, such as {shown}",
-        value=wrong / known, threshold=share, where=subject.data.time, faults=None if fails else {},
+        Status.FAIL if fails else Status.WARN,
+        f"{wrong} of {known} values of {subject.data.time} are no times, such as {shown}", value=wrong / known,
+        threshold=share, where=subject.data.time, faults=None if fails else {},
         fix="repair the values at their source, or drop the rows",
     )
 
@@ -98,7 +104,8 @@ def mixed_time_formats(subject: Subject, *, share: float = 0.001) -> Iterator[Ju
     told = ", ".join(f"{form} ({count})" for form, count in sorted(formats.items(), key=lambda entry: -entry[1])[:4])
     zones = f"; {zoned} of {total} say their time zone" if 0 < zoned < total else ""
     yield Judgement(
-        Status.WARN, f"the times are in several formats: {told}{zones}", value=unlike, threshold=share, where=subject.data.time, faults={},
+        Status.WARN, f"the times are in several formats: {told}{zones}", value=unlike, threshold=share,
+        where=subject.data.time, faults={},
         fix="write all times in one format with their zone, such as ISO 8601 in UTC",
     )
 
@@ -115,7 +122,10 @@ def times_out_of_range(subject: Subject, *, share: float = 0.005) -> Iterator[Ju
     if not times or not all(entry.dated for entry in times.values()):
         yield skipped(_NO_TIME)
         return
-    marked = {split: entry.beyond | (entry.values < FIRST) | (entry.values > time.time() + DAY) for split, entry in times.items()}
+    marked = {
+        split: entry.beyond | (entry.values < FIRST) | (entry.values > time.time() + DAY)
+        for split, entry in times.items()
+    }
     wrong, known = sum(int(rows.sum()) for rows in marked.values()), _counted(times, "malformed")[1]
     if not wrong:
         yield passed(f"all {known} times lie between 1900 and now", value=0.0, where=subject.data.time)
@@ -123,7 +133,8 @@ def times_out_of_range(subject: Subject, *, share: float = 0.005) -> Iterator[Ju
     fails = share < wrong / known <= 0.5
     yield Judgement(
         Status.FAIL if fails else Status.WARN,
-        f"{wrong} of {known} values of {subject.data.time} lie before 1900 or in the future, such as {_examples(subject, marked)}",
+        f"{wrong} of {known} values of {subject.data.time} lie before 1900 or in the future, such as "
+        f"{_examples(subject, marked)}",
         value=wrong / known, threshold=share, where=subject.data.time, faults=None if fails else {},
         fix="correct the source; a placeholder date should be a missing value",
     )
@@ -150,11 +161,17 @@ def dates_out_of_range(subject: Subject) -> Iterator[Judgement]:
             found = True
             shown = "" if name in personal else f", such as {str(X[name][rows].iloc[0])[:30]!r}"
             yield Judgement(
-                Status.WARN, f"{int(rows.sum())} of {int((~times.missing).sum())} dates lie before 1900 or more than 50 years ahead{shown}",
-                value=int(rows.sum()), threshold=0, where=str(name), faults={}, fix="a placeholder date should be a missing value",
+                Status.WARN,
+                f"{int(rows.sum())} of {int((~times.missing).sum())} dates lie before 1900 or more than 50 years "
+                f"ahead{shown}",
+                value=int(rows.sum()), threshold=0, where=str(name), faults={},
+                fix="a placeholder date should be a missing value",
             )
     if not found:
-        yield passed(f"{len(columns)} columns hold dates, all between 1900 and 50 years ahead") if columns else skipped("no column holds dates")
+        yield (
+            passed(f"{len(columns)} columns hold dates, all between 1900 and 50 years ahead") if columns
+            else skipped("no column holds dates")
+        )
 
 
 def _dated(column: pd.Series) -> bool:
@@ -164,7 +181,12 @@ def _dated(column: pd.Series) -> bool:
     if column.dtype != object:
         return False
     few = column.iloc[:: max(1, len(column) // 50)].head(50).dropna()
-    shaped = [(isinstance(value, str) and 6 <= len(value) <= 35 and sum(map(str.isdigit, value)) >= 4) or hasattr(value, "isoformat") for value in few]
+    shaped = [
+        (isinstance(value, str) and 6 <= len(value) <= 35 and sum(map(str.isdigit, value)) >= 4) or hasattr(
+            value, "isoformat"
+        )
+        for value in few
+    ]
     if not shaped or sum(shaped) < 0.9 * len(shaped):
         return False
     times = times_of(few)
@@ -188,11 +210,14 @@ def late_records(subject: Subject, *, mostly: float = 0.1) -> Iterator[Judgement
     split = max(late, key=lambda name: late[name].mean() if late[name].mean() <= mostly else -1.0)
     rows = late[split]
     if rows.mean() > mostly:
-        yield passed("the rows are not in the order of their time, and need not be", value=float(rows.mean()), where=split)
+        yield passed(
+            "the rows are not in the order of their time, and need not be", value=float(rows.mean()), where=split
+        )
         return
     yield judge(
         float(rows.mean()), above=0.0, otherwise=Status.WARN, faults={}, where=split,
-        message=f"{int(rows.sum())} of {len(rows)} rows of {split} come after rows of a later time" if rows.any() else "the rows are in the order of their time",
+        message=f"{int(rows.sum())} of {len(rows)} rows of {split} come after rows of a later "
+        "time" if rows.any() else "the rows are in the order of their time",
         fix="sort by time before splitting, and find out why records come late",
     )
 
@@ -209,7 +234,9 @@ def _late(times: Times) -> np.ndarray[Any, Any]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
-def time_gaps(subject: Subject, *, regular: float = 0.8, missed: float = 3.0, unusual: float = 5.0, noticeable: float = 0.05) -> Iterator[Judgement]:
+def time_gaps(
+    subject: Subject, *, regular: float = 0.8, missed: float = 3.0, unusual: float = 5.0, noticeable: float = 0.05
+) -> Iterator[Judgement]:
     """Find gaps in time, and a change of the spacing, over the rows of all splits; `value` is the largest gap in usual spacings.
 
     A gap is longer than others: `missed` times the tenth longest spacing where `regular` of the spacings are equal, so that nights and
@@ -219,7 +246,10 @@ def time_gaps(subject: Subject, *, regular: float = 0.8, missed: float = 3.0, un
     Source: our planted faults; waiting times of a Poisson process, of which the longest is not twice the tenth longest.
     """
     times = _times(subject)
-    known = np.unique(np.concatenate([entry.values[~np.isnan(entry.values)] for entry in times.values()])) if times else np.zeros(0)
+    known = (
+        np.unique(np.concatenate([entry.values[~np.isnan(entry.values)] for entry in times.values()])) if times
+        else np.zeros(0)
+    )
     if len(known) < FEWEST:
         yield skipped(_NO_TIME if not times else f"only {len(known)} different times are there")
         return
@@ -229,16 +259,22 @@ def time_gaps(subject: Subject, *, regular: float = 0.8, missed: float = 3.0, un
     value = float(spacing.max() / usual)
     if min(share for _, share in halves) >= regular and not np.isclose(halves[0][0], halves[1][0], rtol=0.05):
         yield Judgement(
-            Status.WARN, f"times are {_span(halves[0][0], times)} apart at first, and {_span(halves[1][0], times)} later", value=value,
-            where=subject.data.time, faults={}, fix="find out what changed at the source, and bring all to one spacing",
+            Status.WARN,
+            f"times are {_span(halves[0][0], times)} apart at first, and {_span(halves[1][0], times)} later",
+            value=value, where=subject.data.time, faults={},
+            fix="find out what changed at the source, and bring all to one spacing",
         )
         return
     longest = np.sort(spacing)[-10]
-    gaps = spacing > missed * longest if even >= regular else (spacing > unusual * longest) & (spacing > noticeable * (known[-1] - known[0]))
+    gaps = (
+        spacing > missed * longest if even >= regular
+        else (spacing > unusual * longest) & (spacing > noticeable * (known[-1] - known[0]))
+    )
     count = int(gaps.sum())
     told = f"{count} gaps in time, the longest {_span(float(spacing.max()), times)} where {_span(usual, times)} is usual"
     yield Judgement(
-        Status.WARN if count else Status.PASS, told if count else f"no gap in time; times are mostly {_span(usual, times)} apart", value=value,
+        Status.WARN if count else Status.PASS,
+        told if count else f"no gap in time; times are mostly {_span(usual, times)} apart", value=value,
         threshold=missed if even >= regular else unusual, where=subject.data.time, faults={},
         fix="find out whether records are lost, and mark the gap" if count else None,
     )
@@ -253,7 +289,10 @@ def _usual(spacing: np.ndarray[Any, Any]) -> tuple[float, float]:
 def _span(seconds: float, times: dict[str, Times]) -> str:
     if not all(entry.dated for entry in times.values()):
         return f"{seconds:.4g}"
-    size, unit = next(((size, unit) for size, unit in ((DAY, "days"), (3_600.0, "hours"), (60.0, "minutes")) if seconds >= size), (1.0, "seconds"))
+    size, unit = next(
+        ((size, unit) for size, unit in ((DAY, "days"), (3_600.0, "hours"), (60.0, "minutes")) if seconds >= size),
+        (1.0, "seconds"),
+    )
     return f"{seconds / size:.3g} {unit}"
 
 
@@ -270,14 +309,17 @@ def repeated_times(subject: Subject, *, share: float = 0.001) -> Iterator[Judgem
         yield skipped(_NO_TIME if "train" not in times else "the target declares no data.group")
         return
     values = times["train"].values
-    repeated = pd.DataFrame({"group": subject.raw.train.X[group].to_numpy(), "time": values})[~np.isnan(values)].duplicated().to_numpy()
+    repeated = pd.DataFrame(
+        {"group": subject.raw.train.X[group].to_numpy(), "time": values}
+    )[~np.isnan(values)].duplicated().to_numpy()
     value = float(repeated.mean()) if len(repeated) else 0.0
     if value > 0.5:
         yield passed("a group has many rows at a time", value=value)
         return
     yield judge(
         value, above=share, otherwise=Status.WARN, faults={}, where=f"{group}, {subject.data.time}",
-        message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time of another row of their {group}",
+        message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time of another row of their "
+        f"{group}",
         fix="keep one row per group and time, or say what tells them apart",
     )
 

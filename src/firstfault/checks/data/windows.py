@@ -64,9 +64,10 @@ def overlapping_windows(subject: Subject, *, share: float = 0.5) -> Iterator[Jud
     value = shares[name]
     status = Status.PASS if value <= share else Status.FAIL if name in declared else Status.WARN
     yield Judgement(
-        status, f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train", value=value, threshold=share,
-        where=name if status is not Status.PASS else None,
-        fix="split the series by time before cutting windows, and leave a gap of one window" if status is not Status.PASS else None,
+        status, f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train", value=value,
+        threshold=share, where=name if status is not Status.PASS else None,
+        fix="split the series by time before cutting windows, and leave a gap of one "
+        "window" if status is not Status.PASS else None,
     )
 
 
@@ -92,10 +93,15 @@ def _halves(X: Any, *, everywhere: bool) -> Array | None:
 
 def _pieces(steps: Array, places: Array, length: int) -> tuple[Array, Array]:
     """A hash `(N, P)` of the steps `(N, T)` from each place on, the same wherever they stand, and whether they change: Σ step · bᵏ by running sums."""
-    powers, back = (np.array([pow(base, k, 2**64) for k in range(steps.shape[1])], dtype=np.uint64) for base in (BASE, pow(BASE, -1, 2**64)))
+    powers, back = (
+        np.array([pow(base, k, 2**64) for k in range(steps.shape[1])], dtype=np.uint64)
+        for base in (BASE, pow(BASE, -1, 2**64))
+    )
     sums = np.pad(np.cumsum(steps * powers, axis=1, dtype=np.uint64), ((0, 0), (1, 0)))
     changes = np.pad(np.cumsum(steps[:, 1:] != steps[:, :-1], axis=1), ((0, 0), (1, 0)))
-    return (sums[:, places + length] - sums[:, places]) * back[places], changes[:, places + length - 1] > changes[:, places]
+    return (sums[:, places + length] - sums[:, places]) * back[places], changes[
+        :, places + length - 1
+    ] > changes[:, places]
 
 
 def _hashed(values: Array) -> Array:

@@ -142,7 +142,9 @@ def _row_keys(X: Any) -> Array | None:
 def _labels_ignore_ours(subject: Subject, marked: Splits, again: Pipeline) -> bool:
     """Whether prepared labels stay the same when ours are dealt out anew."""
     rng = np.random.default_rng(1)
-    dealt = rerun(subject, Splits(*(Split(split.X, split.y[rng.permutation(len(split.y))]) for _, split in marked.items())))
+    dealt = rerun(
+        subject, Splits(*(Split(split.X, split.y[rng.permutation(len(split.y))]) for _, split in marked.items()))
+    )
     if dealt is None:
         return False
     first, second = again.prepared.train.y, dealt.prepared.train.y
@@ -153,7 +155,9 @@ def _by_reading(subject: Subject, lowest: float = 0.6, known: float = 0.9) -> It
     """The weaker test: labels that say which half of the rows by `score` a row is in must be readable afterwards."""
     pair, raw = two_labels(subject.target.task, subject.raw.train.y), subject.raw
     bound = np.median(score(raw.train.X))
-    made_up = Splits(*(labelled(split, *pair, where=score(split.X) > bound) for _, split in raw.items())) if pair else None
+    made_up = (
+        Splits(*(labelled(split, *pair, where=score(split.X) > bound) for _, split in raw.items())) if pair else None
+    )
     again = rerun(subject, made_up) if made_up else None
     if made_up is None or again is None or (_readable(made_up.train) or 0.0) < known:
         yield skipped("marked rows cannot be followed through the preparation")

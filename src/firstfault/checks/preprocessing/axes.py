@@ -30,7 +30,9 @@ def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15
     """
     looked = False
     for before, after in itertools.pairwise(subject.pipeline.stages):
-        pair = _moved_channels(numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES])
+        pair = _moved_channels(
+            numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES]
+        )
         if pair is None:
             continue
         looked = True
@@ -58,6 +60,8 @@ def _moved_channels(first: Array, second: Array) -> tuple[float, float] | None:
 
 def _correlation(a: Array, b: Array) -> float:
     """Median correlation over images of values at the same place."""
-    first, second = (values.reshape(len(values), -1) - values.reshape(len(values), -1).mean(1, keepdims=True) for values in (a, b))
+    first, second = (
+        values.reshape(len(values), -1) - values.reshape(len(values), -1).mean(1, keepdims=True) for values in (a, b)
+    )
     norms = np.sqrt((first**2).sum(1) * (second**2).sum(1))
     return float(np.median(np.nan_to_num((first * second).sum(1) / np.maximum(norms, 1e-12))))

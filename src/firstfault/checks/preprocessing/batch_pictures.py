@@ -52,7 +52,8 @@ def batch_pictures(subject: Subject) -> Iterator[Judgement]:
         return
     shape = "×".join(str(size) for size in batch.x.shape)
     yield Judgement(
-        Status.PASS, f"the first training batch is {shape} of {str(batch.x.dtype).removeprefix('torch.')}", value=len(batch.x), artifacts=(name,),
+        Status.PASS, f"the first training batch is {shape} of {str(batch.x.dtype).removeprefix('torch.')}",
+        value=len(batch.x), artifacts=(name,),
     )
 
 
@@ -78,7 +79,10 @@ def _first(subject: Subject) -> Batch:
 def _own(subject: Subject) -> tuple[torch.Tensor, torch.Tensor, Array]:
     recipe = subject.recipe
     order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(subject.seed))
-    rows = order[: recipe.training.batch_size] if recipe.training.shuffle else torch.arange(min(len(order), recipe.training.batch_size))
+    rows = (
+        order[: recipe.training.batch_size] if recipe.training.shuffle
+        else torch.arange(min(len(order), recipe.training.batch_size))
+    )
     return recipe.train.x[rows], recipe.train.y[rows], rows.numpy()
 
 
@@ -93,7 +97,10 @@ def _loaded(subject: Subject) -> tuple[torch.Tensor, torch.Tensor, Array | None]
 
 def _label(subject: Subject, value: torch.Tensor) -> str:
     if value.ndim:
-        return "" if subject.target.task == "language_model" else " ".join(f"{part:.3g}" for part in value.reshape(-1)[:6].tolist())
+        return (
+            "" if subject.target.task == "language_model"
+            else " ".join(f"{part:.3g}" for part in value.reshape(-1)[:6].tolist())
+        )
     known = subject.classes
     place = int(value) if known and 0 <= int(value) < len(known) else None
     text = str(known[place]) if place is not None else f"{float(value):.4g}"
@@ -141,7 +148,9 @@ def _table(subject: Subject, batch: Batch) -> str:
         deviation = train.std(0, correction=0)
         values = (values - train.nanmean(0)) / torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
     values = values[:, :MOST_COLUMNS]
-    made = figure(min(10.0, 2.5 + 0.16 * values.shape[1]), 1.6 + 0.055 * len(values) + (1.0 if width <= MOST_NAMES else 0.0))
+    made = figure(
+        min(10.0, 2.5 + 0.16 * values.shape[1]), 1.6 + 0.055 * len(values) + (1.0 if width <= MOST_NAMES else 0.0)
+    )
     axes = made.add_subplot()
     strip = axes.imshow(values.numpy(), cmap="RdBu_r", vmin=-REACH, vmax=REACH, aspect="auto", interpolation="nearest")
     axes.set_yticks([])
@@ -153,7 +162,9 @@ def _table(subject: Subject, batch: Batch) -> str:
         axes.set_xlabel(f"{values.shape[1]} of {width} columns", fontsize=8, color=MUTED)
     bar = made.colorbar(strip, ax=axes, fraction=0.03)
     bar.ax.tick_params(labelsize=7)
-    made.suptitle("First training batch as the model sees it, in deviations of train", fontsize=9, color=MUTED, x=0.01, ha="left")
+    made.suptitle(
+        "First training batch as the model sees it, in deviations of train", fontsize=9, color=MUTED, x=0.01, ha="left"
+    )
     return save(made, subject.folder, "batch.png")
 
 
@@ -169,5 +180,7 @@ def _tokens(subject: Subject, batch: Batch) -> str:
             other = np.flatnonzero(row != padding) if padding is not None else np.arange(len(row))
             length = int(other[-1]) + 1 if len(other) else 0
             known = row[:length]
-            writer.writerow([label, length, len(row), *(" ".join(map(str, part)) for part in (known[:ENDS], known[-ENDS:]))])
+            writer.writerow(
+                [label, length, len(row), *(" ".join(map(str, part)) for part in (known[:ENDS], known[-ENDS:]))]
+            )
     return "batch.csv"

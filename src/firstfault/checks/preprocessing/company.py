@@ -38,7 +38,8 @@ def batch_dependent_transform(subject: Subject, *, size: float = 0.1, columns: f
     order = np.random.default_rng(0).permutation(len(validation.y))
     company = joined(take(subject.raw.train, slice(MOST_ROWS)), validation)
     others = {
-        "order": (rows_of(validation.X, order), order.argsort()), "company": (company.X, slice(len(company.y) - len(validation.y), None)),
+        "order": (rows_of(validation.X, order), order.argsort()),
+        "company": (company.X, slice(len(company.y) - len(validation.y), None)),
     }
     after = [flat(stage.splits.validation.X) for stage in subject.pipeline.stages[1:]]
     moves = {name: _moves(subject, X, rows, after, columns) for name, (X, rows) in others.items()}
@@ -50,7 +51,8 @@ def batch_dependent_transform(subject: Subject, *, size: float = 0.1, columns: f
     status = Status.FAIL if bad else Status.WARN if value > SLIGHT else Status.PASS
     yield Judgement(
         status, f"the same validation rows move by {value:.2g} deviations when they are prepared among other rows",
-        value=value, threshold=size, where=_first_moved(subject, moves, size if bad else SLIGHT) if status is not Status.PASS else None,
+        value=value, threshold=size,
+        where=_first_moved(subject, moves, size if bad else SLIGHT) if status is not Status.PASS else None,
         fix="use statistics fitted on train" if status is not Status.PASS else None,
     )
 

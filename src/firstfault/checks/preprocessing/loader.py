@@ -35,13 +35,14 @@ def augmented_validation(subject: Subject, *, share: float = 0.01) -> Iterator[J
     value = float(_differ(a, b).mean())
     if value > share:
         yield Judgement(
-            Status.FAIL, f"{value:.0%} of the copies of one row come out differently in a second pass over validation", value=value,
-            threshold=share, where=f"{PLACE}, validation", fix="augment only where split is \"train\"",
+            Status.FAIL, f"{value:.0%} of the copies of one row come out differently in a second pass over validation",
+            value=value, threshold=share, where=f"{PLACE}, validation", fix="augment only where split is \"train\"",
         )
     elif not first.alike:
         yield Judgement(
-            Status.WARN, "copies of one row come out of the validation loader differently, though equally in each pass", value=value,
-            threshold=share, where=f"{PLACE}, validation", faults={"augmented_validation": 0.3}, fix="leave validation rows as they are",
+            Status.WARN, "copies of one row come out of the validation loader differently, though equally in each pass",
+            value=value, threshold=share, where=f"{PLACE}, validation", faults={"augmented_validation": 0.3},
+            fix="leave validation rows as they are",
         )
     else:
         yield passed("the validation loader draws nothing", value=value)
@@ -53,7 +54,10 @@ def _differ(a: Array, b: Array) -> Array:
     return np.asarray((np.abs(np.nan_to_num(a) - np.nan_to_num(b)) > 1e-4 * scale).any(1))
 
 
-@check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92})
+@check(
+    layer=Layer.PREPROCESSING, needs={"recipe"},
+    detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92},
+)
 def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: float = 0.1) -> Iterator[Judgement]:
     """Find a loader that transforms train and validation in different ways, or a row by the other rows of its batch.
 
@@ -72,25 +76,34 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
     moved = _moved_by_company(subject, plain)
     if moved is not None and moved > size:
         yield Judgement(
-            Status.FAIL, f"the same row moves by {moved:.2g} deviations among other rows of a batch", value=moved, threshold=size,
-            where=f"{PLACE}, validation", faults={"batch_dependent_transform": 0.92}, fix="use statistics fitted on train",
+            Status.FAIL, f"the same row moves by {moved:.2g} deviations among other rows of a batch", value=moved,
+            threshold=size, where=f"{PLACE}, validation", faults={"batch_dependent_transform": 0.92},
+            fix="use statistics fitted on train",
         )
         return
-    pairs = [(copies(subject, "validation", which)[0].rows, copies(subject, "train", which)[0].rows) for which in (0, 1)]
+    pairs = [
+        (copies(subject, "validation", which)[0].rows, copies(subject, "train", which)[0].rows) for which in (0, 1)
+    ]
     if any(held.shape[1] != drawn.shape[1] for held, drawn in pairs):
         yield skipped("the loader gives train and validation rows of different shapes")
         return
     scale = max(float(np.stack([held[0] for held, _ in pairs]).std()), 1e-9)
-    value = min(max(_outside(held[0], drawn, size * scale), _outside(*_levels(held[0], drawn), size * scale)) for held, drawn in pairs)
+    value = min(
+        max(_outside(held[0], drawn, size * scale), _outside(*_levels(held[0], drawn), size * scale))
+        for held, drawn in pairs
+    )
     if value > apart:
         yield Judgement(
-            Status.FAIL, f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train as those are apart",
+            Status.FAIL,
+            f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train as those are "
+            "apart",
             value=value, threshold=apart, where=PLACE, fix="transform every split alike, and augment train on top",
             faults={"inconsistent_transform": 0.95},
         )
     elif _differs_from_prepared(subject, [held[0] for held, _ in pairs]):
         yield Judgement(
-            Status.WARN, "the loader changes the prepared values, alike in train and validation; a served model has no loader",
+            Status.WARN,
+            "the loader changes the prepared values, alike in train and validation; a served model has no loader",
             where=PLACE, faults={}, fix="move what every split needs into preprocess",
         )
     else:

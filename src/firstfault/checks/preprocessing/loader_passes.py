@@ -41,7 +41,11 @@ class Pass(NamedTuple):
     @property
     def alike(self) -> bool:
         """Whether every row is the same."""
-        return bool(np.abs(self.rows - self.rows[:1]).max(initial=0.0) <= 1e-3 * max(1.0, float(np.abs(self.rows).max(initial=0.0))))
+        return bool(
+            np.abs(self.rows - self.rows[:1]).max(initial=0.0) <= 1e-3 * max(
+                1.0, float(np.abs(self.rows).max(initial=0.0))
+            )
+        )
 
     def by_number(self) -> Array:
         """The inputs `(N, D)` in the order of the rows' numbers, each number once; in the order of the pass without numbers."""
@@ -90,12 +94,16 @@ def _first_batch(subject: Subject, split: str) -> tuple[Any, Any]:
         return next(iter(made), None), made.batches
 
 
-def passes(subject: Subject, made_up: Tensors, split: str, count: int = 1, batches: int | None = None) -> list[Pass] | None:
+def passes(
+    subject: Subject, made_up: Tensors, split: str, count: int = 1, batches: int | None = None
+) -> list[Pass] | None:
     """Passes over made-up rows, at most so many `batches` of each; None when the loader refuses them."""
     try:
         with fixed_seeds():
             made = UserBatches(subject.recipe, made_up, split)
-            found = [[batch for batch in islice(made, batches) if is_pair(batch) and len(batch[0])] for _ in range(count)]
+            found = [
+                [batch for batch in islice(made, batches) if is_pair(batch) and len(batch[0])] for _ in range(count)
+            ]
     except UserCodeError:
         return None
     return [_pass(pairs, len(made_up)) for pairs in found] if all(found) else None

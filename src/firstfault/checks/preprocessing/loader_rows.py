@@ -31,13 +31,16 @@ def labels_parted_by_loader(subject: Subject, *, agreement: float = 0.9) -> Iter
     if bool((pair.y[0] == pair.y[1]).all()):
         yield skipped("there are no two labels")
         return
-    found = {split: value for split in ("train", "validation") if (value := _agreement(subject, split, pair)) is not None}
+    found = {
+        split: value for split in ("train", "validation") if (value := _agreement(subject, split, pair)) is not None
+    }
     if not found:
         yield skipped("copies of two rows cannot be told apart, or the loader refuses them")
         return
     worst = min(found, key=lambda split: found[split])
     yield judge(
-        found[worst], below=agreement, where=f"{PLACE}, {worst}", fix="index, shuffle and collate inputs and labels together",
+        found[worst], below=agreement, where=f"{PLACE}, {worst}",
+        fix="index, shuffle and collate inputs and labels together",
         message=f"{found[worst]:.0%} of the copies of two rows leave the loader with their own label",
     )
 
@@ -105,17 +108,21 @@ def _lost(subject: Subject, split: str, count: int, lost: float) -> Judgement:
     found = passes(subject, rows, split, count)
     if found is None or any(entry.numbers is None for entry in found):
         return _counted(subject, split, lost)
-    seen = np.bincount(np.concatenate([entry.numbers for entry in found if entry.numbers is not None]), minlength=len(rows))
+    seen = np.bincount(
+        np.concatenate([entry.numbers for entry in found if entry.numbers is not None]), minlength=len(rows)
+    )
     unseen, once = int((seen == 0).sum()), int((seen == 1).sum())
     value, place = unseen / len(rows), f"{PLACE}, {split}"
     gone = value > lost and once <= 0.1 * unseen
     message = f"{value:.0%} of the rows of {split} are in none of {count} passes"
     if gone and unseen >= size:
-        return Judgement(Status.FAIL, message, value=value, threshold=lost, where=place, fix="let the sampler draw from every row")
+        return Judgement(
+            Status.FAIL, message, value=value, threshold=lost, where=place, fix="let the sampler draw from every row"
+        )
     if gone and len(getattr(subject.recipe, split)) % size > lost * len(getattr(subject.recipe, split)):
         return Judgement(
-            Status.WARN, f"{message}: the last batch is dropped, and always the same", value=value, threshold=lost, where=place,
-            faults={"row_loss": 0.3}, fix="shuffle, or keep the last batch",
+            Status.WARN, f"{message}: the last batch is dropped, and always the same", value=value, threshold=lost,
+            where=place, faults={"row_loss": 0.3}, fix="shuffle, or keep the last batch",
         )
     return passed(message, value=value)
 
@@ -130,6 +137,6 @@ def _counted(subject: Subject, split: str, lost: float) -> Judgement:
     value = 1 - given / len(rows)
     status = Status.WARN if value > lost and len(rows) - given >= size else Status.PASS
     return Judgement(
-        status, f"a pass gives {given} of {len(rows)} rows of {split}, which cannot be followed further", value=value, threshold=lost,
-        where=f"{PLACE}, {split}" if status is Status.WARN else None, faults={"row_loss": 0.3},
+        status, f"a pass gives {given} of {len(rows)} rows of {split}, which cannot be followed further", value=value,
+        threshold=lost, where=f"{PLACE}, {split}" if status is Status.WARN else None, faults={"row_loss": 0.3},
     )

@@ -29,7 +29,8 @@ def type_changed_by_loader(subject: Subject) -> Iterator[Judgement]:
         fault, message, fix = bad
         converts = fault == "wrong_dtype" and subject.recipe.training.fit is not None
         yield Judgement(
-            Status.WARN if converts else Status.FAIL, f"in {split}, {message}", where=f"{PLACE}, {split}", fix=fix, faults={fault: 0.92},
+            Status.WARN if converts else Status.FAIL, f"in {split}, {message}", where=f"{PLACE}, {split}", fix=fix,
+            faults={fault: 0.92},
         )
         return
     yield passed("the model and the loss take the loader's batches as they are")
@@ -48,10 +49,16 @@ def _wrong_type(subject: Subject, batch: Tensors) -> tuple[str, str, str] | None
     if _fractions(prepared) and not batch.x.is_floating_point():
         return "wrong_dtype", f"the loader cuts fractions off: inputs come as {_name(batch.x)}", "keep the inputs in float32"
     for wanted in (torch.float32, torch.int64):
-        if batch.x.dtype != wanted and _answers(subject, batch.x) is None and _answers(subject, batch.x.to(wanted)) is not None:
+        if (
+            batch.x.dtype != wanted and _answers(subject, batch.x) is None
+            and _answers(subject, batch.x.to(wanted)) is not None
+        ):
             return "wrong_dtype", f"the model takes {_name(batch.x)} inputs only as {wanted}", f"convert the inputs to {wanted}"
     for wanted in (torch.int64, torch.float32):
-        if batch.y.dtype != wanted and not _costs(subject, batch, batch.y) and _costs(subject, batch, batch.y.to(wanted)):
+        if (
+            batch.y.dtype != wanted and not _costs(subject, batch, batch.y)
+            and _costs(subject, batch, batch.y.to(wanted))
+        ):
             return "wrong_dtype", f"the loss takes {_name(batch.y)} labels only as {wanted}", f"convert the labels to {wanted}"
     return None
 

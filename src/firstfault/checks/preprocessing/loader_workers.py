@@ -37,14 +37,16 @@ def worker_seed_duplicated(subject: Subject) -> Iterator[Judgement]:
     value = _equal_workers(batches, workers)
     if value is not None and value > 0:
         yield Judgement(
-            Status.FAIL, f"{value:.0%} of {workers} loader workers draw the same random numbers as the first", value=value, threshold=0,
-            where="training.loader, train", fix="draw from torch's generator, or seed each worker by torch.initial_seed()",
+            Status.FAIL, f"{value:.0%} of {workers} loader workers draw the same random numbers as the first",
+            value=value, threshold=0, where="training.loader, train",
+            fix="draw from torch's generator, or seed each worker by torch.initial_seed()",
         )
     elif _repeated(batches, again):
         seeded = workers > 0 and made.worker_init_fn is not None
         yield Judgement(
-            Status.FAIL if seeded else Status.WARN, "a second pass over train draws the same random numbers as the first",
-            where="training.loader, train", fix="derive the workers' seeds from torch.initial_seed(), which changes with every pass",
+            Status.FAIL if seeded else Status.WARN,
+            "a second pass over train draws the same random numbers as the first", where="training.loader, train",
+            fix="derive the workers' seeds from torch.initial_seed(), which changes with every pass",
             faults={"worker_seed_duplicated": 0.92 if seeded else 0.3},
         )
     elif workers < 2:
@@ -69,12 +71,18 @@ def _equal_workers(batches: list[Array], workers: int) -> float | None:
 
 
 def _repeated(first: list[Array], second: list[Array]) -> bool:
-    same = len(first) == len(second) and all(len(a) == len(b) and (a == b).all() for a, b in zip(first, second, strict=True))
+    same = (
+        len(first) == len(second)
+        and all(len(a) == len(b) and (a == b).all() for a, b in zip(first, second, strict=True))
+    )
     return same and _chance(first) < BY_CHANCE
 
 
 def _chance(batches: list[Array]) -> float:
     """The chance that two such lists of draws are equal: by rows, or by batches where all rows of a batch are alike."""
-    draws = np.array([part[0] for part in batches]) if all((part == part[0]).all() for part in batches) else np.concatenate(batches)
+    draws = (
+        np.array([part[0] for part in batches]) if all((part == part[0]).all() for part in batches)
+        else np.concatenate(batches)
+    )
     shares = np.unique(draws, return_counts=True)[1] / len(draws)
     return float((shares**2).sum() ** len(draws))

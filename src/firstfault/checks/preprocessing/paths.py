@@ -57,7 +57,8 @@ def nondeterministic_transform(subject: Subject, *, share: float = 0.01, size: f
     status = Status.FAIL if held_out else Status.WARN if _material(found["train"], share, size) else Status.PASS
     yield Judgement(
         status, f"{found[worst].share:.1%} of the values of {worst} differ when the same data are prepared twice",
-        value=found[worst].share, threshold=share, where=_first_random(subject, twin, share, size) if status is not Status.PASS else None,
+        value=found[worst].share, threshold=share,
+        where=_first_random(subject, twin, share, size) if status is not Status.PASS else None,
         fix="seed the step, or move the randomness into training.augment" if status is not Status.PASS else None,
     )
 
@@ -202,8 +203,8 @@ def inconsistent_transform(subject: Subject, *, share: float = 0.01, size: float
         status = Status.WARN
     yield Judgement(
         status, f"{value.share:.0%} of the values of the same rows differ between the paths of train and {worst}",
-        value=value.share, threshold=share, where=f"{_last_step(subject)}, {worst}", fix="apply the same steps, fitted on train, to every split",
-        faults={fault: 0.95},
+        value=value.share, threshold=share, where=f"{_last_step(subject)}, {worst}",
+        fix="apply the same steps, fitted on train, to every split", faults={fault: 0.95},
     )
 
 

@@ -18,7 +18,8 @@ from firstfault.loading import through_loader
 from firstfault.subject import Subject
 
 NORMALISING = (
-    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding, nn.EmbeddingBag,
+    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding,
+    nn.EmbeddingBag,
 )
 SEEN_ROWS = 5_000
 
@@ -33,7 +34,9 @@ class Received(NamedTuple):
 def received(subject: Subject) -> Received:
     """The training inputs as the first layer with parameters gets them: a model may rescale by itself."""
     recipe = subject.recipe
-    x = recipe.inputs_for(subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))]))
+    x = recipe.inputs_for(
+        subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))])
+    )
     if not x.is_floating_point():
         return Received(None, "the inputs are token ids")
     calls: list[tuple[nn.Module, torch.Tensor]] = []
@@ -99,7 +102,8 @@ def missing_normalisation(
     status = Status.FAIL if wild else Status.WARN if top > noticeable else Status.PASS
     times = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
     yield Judgement(
-        status, f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {times}",
+        status,
+        f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {times}",
         value=top, threshold=largest, where=_widest(subject, sizes) if status is not Status.PASS else None,
         fix="standardise the inputs, fitted on train" if status is not Status.PASS else None,
     )

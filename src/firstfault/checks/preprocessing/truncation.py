@@ -60,20 +60,25 @@ def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, vari
         yield passed(f"the end of {value:.0%} of the sequences has no influence", value=value)
         return
     if kept[cut].std() > varied * max(kept[cut].mean(), 1.0) or np.median(kept[cut]) < 1:
-        yield passed("ends without influence begin anywhere: they hold nothing that the preparation looks for", value=value)
+        yield passed(
+            "ends without influence begin anywhere: they hold nothing that the preparation looks for", value=value
+        )
         return
     step = _cutting_step(subject, sequences, kept, cut) or where
     what = f"{value:.0%} of the sequences are cut, at a median of {np.median(kept[cut]):.0f} of {np.median(lengths[cut]):.0f} units"
     scores = _scores(subject, [sequences.units[row] for row in np.flatnonzero(cut)], kept[cut], to_array(rows.y)[cut])
     if scores is None:
-        yield Judgement(Status.WARN, f"{what}; whether the label depends on the rest is not known", value=value, threshold=share,
-                        where=step, faults={"truncation": 0.3}, fix="raise the length")
+        yield Judgement(
+            Status.WARN, f"{what}; whether the label depends on the rest is not known", value=value, threshold=share,
+            where=step, faults={"truncation": 0.3}, fix="raise the length",
+        )
         return
     left, lost, error = scores
     bad = lost - left > max(gain, 2 * error) and not _network_copes(subject, lost)
     yield Judgement(
-        Status.FAIL if bad else Status.WARN, f"{what}; a simple model scores {lost:.2f} with the rest and {left:.2f} without it",
-        value=value, threshold=share, where=step, fix="raise the length, or keep the end",
+        Status.FAIL if bad else Status.WARN,
+        f"{what}; a simple model scores {lost:.2f} with the rest and {left:.2f} without it", value=value,
+        threshold=share, where=step, fix="raise the length, or keep the end",
         faults={"truncation": 0.92 if bad else 0.3},
     )
 
@@ -89,14 +94,21 @@ def _sequences(subject: Subject, X: Any) -> Sequences | None:
     """Raw inputs as sequences; None for inputs that are none."""
     if isinstance(X, pd.DataFrame):
         column = _text_column(X)
-        return None if column is None else Sequences(
-            [text.split() for text in X[column]], lambda units: X.assign(**{column: pd.array(_joined(units), dtype=object)}),
+        return (
+            None if column is None
+            else Sequences(
+                [text.split() for text in X[column]],
+                lambda units: X.assign(**{column: pd.array(_joined(units), dtype=object)}),
+            )
         )
     array = to_array(X)
     if array.dtype.kind == "U" or (array.dtype == object and all(isinstance(row, str) for row in array.reshape(-1))):
         if array.size != len(array):
             return None
-        return Sequences([str(row).split() for row in array.reshape(-1)], lambda units: np.array(_joined(units), dtype=object).reshape(array.shape))
+        return Sequences(
+            [str(row).split() for row in array.reshape(-1)],
+            lambda units: np.array(_joined(units), dtype=object).reshape(array.shape),
+        )
     if array.dtype == object and array.ndim == 1 and all(isinstance(row, list | tuple | np.ndarray) for row in array):
         return Sequences([list(row) for row in array], lambda units: _objects(units, array))
     if array.dtype.kind in "iu" and array.ndim == 2 and _embeds(subject):
@@ -123,7 +135,10 @@ def _joined(units: list[list[Any]]) -> list[str]:
 def _objects(units: list[Any], like: Array) -> Array:
     rows = np.empty(len(units), dtype=object)
     for index, row in enumerate(units):
-        rows[index] = type(like[index])(row) if not isinstance(like[index], np.ndarray) else np.asarray(row, dtype=like[index].dtype)
+        rows[index] = (
+            type(like[index])(row) if not isinstance(like[index], np.ndarray)
+            else np.asarray(row, dtype=like[index].dtype)
+        )
     return rows
 
 
@@ -173,7 +188,9 @@ def _applied(subject: Subject, X: Any) -> Array | None:
 
 
 def _rerun(subject: Subject, rows: Split, X: Any) -> Array | None:
-    again = rerun(subject, Splits(rows, Split(X, rows.y), take(subject.raw.test, np.arange(min(len(subject.raw.test.y), 100)))))
+    again = rerun(
+        subject, Splits(rows, Split(X, rows.y), take(subject.raw.test, np.arange(min(len(subject.raw.test.y), 100))))
+    )
     return prepared_values(again.prepared.validation.X) if again is not None else None
 
 
@@ -181,7 +198,9 @@ def prepared_values(X: Any) -> Array:
     """Prepared inputs `(N, D)`; lists of tokens by a number for each."""
     array = X if hasattr(X, "toarray") or isinstance(X, pd.DataFrame) else to_array(X)
     if isinstance(array, np.ndarray) and array.dtype == object and array.ndim == 1 and len(array):
-        return np.asarray(pd.factorize(pd.Series([str(list(row)) if not isinstance(row, str) else row for row in array]))[0][:, None])
+        return np.asarray(
+            pd.factorize(pd.Series([str(list(row)) if not isinstance(row, str) else row for row in array]))[0][:, None]
+        )
     return flat(X.toarray() if hasattr(X, "toarray") else X)
 
 
@@ -190,10 +209,15 @@ def _kept(sequences: Sequences, prepared: Callable[[Any], Array | None]) -> Arra
     units = sequences.units
     lengths = np.array([len(row) for row in units])
     whole, again = prepared(sequences.of(units)), prepared(sequences.of(units))
-    if whole is None or again is None or len(whole) != len(units) or not np.array_equal(whole, again, equal_nan=True) or not whole.size:
+    if (
+        whole is None or again is None or len(whole) != len(units) or not np.array_equal(whole, again, equal_nan=True)
+        or not whole.size
+    ):
         return None
     starts = [row[: max(1, len(row) // 2)] for row in units]
-    unread = _ends_without_influence(sequences, prepared, np.maximum(lengths - np.maximum(lengths // 10, 1), 0), starts, whole)
+    unread = _ends_without_influence(
+        sequences, prepared, np.maximum(lengths - np.maximum(lengths // 10, 1), 0), starts, whole
+    )
     if unread is None:
         return None
     low, high = np.zeros(len(units), int), np.where(unread, lengths, 0)
@@ -201,7 +225,9 @@ def _kept(sequences: Sequences, prepared: Callable[[Any], Array | None]) -> Arra
         if (low >= high).all():
             break
         middle = (low + high) // 2
-        shorter = prepared(sequences.of([row[:count] if flag else row for row, count, flag in zip(units, middle, unread, strict=True)]))
+        shorter = prepared(
+            sequences.of([row[:count] if flag else row for row, count, flag in zip(units, middle, unread, strict=True)])
+        )
         if shorter is None or shorter.shape != whole.shape:
             return None
         same = _same(whole, shorter)
@@ -240,7 +266,9 @@ def _same(a: Array, b: Array) -> Array:
 
 def _cutting_step(subject: Subject, sequences: Sequences, kept: Array, cut: Array) -> str | None:
     """The first step after which what was cut has no influence."""
-    shortened = sequences.of([row[:count] if flag else row for row, count, flag in zip(sequences.units, kept, cut, strict=True)])
+    shortened = sequences.of(
+        [row[:count] if flag else row for row, count, flag in zip(sequences.units, kept, cut, strict=True)]
+    )
     whole = sequences.of(sequences.units)
     try:
         for name, step in subject.pipeline.steps:
@@ -258,7 +286,10 @@ def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[fl
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.model_selection import cross_val_score
 
-    if subject.target.task not in ("classification", "regression") or y.ndim != 1 or len(y) < FEWEST_ROWS or pd.isna(y).any():
+    if (
+        subject.target.task not in ("classification", "regression") or y.ndim != 1 or len(y) < FEWEST_ROWS
+        or pd.isna(y).any()
+    ):
         return None
     classes = subject.target.task == "classification"
     codes = pd.factorize(pd.Series(y))[0] if classes else y.astype(float)
@@ -266,10 +297,12 @@ def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[fl
         return None
     model = LogisticRegression(max_iter=200) if classes else Ridge(10.0)
     parts = (
-        [row[:count] for row, count in zip(units, kept, strict=True)], [row[count:] for row, count in zip(units, kept, strict=True)], units,
+        [row[:count] for row, count in zip(units, kept, strict=True)],
+        [row[count:] for row, count in zip(units, kept, strict=True)], units,
     )
     left, lost, whole = (
-        float(np.mean(cross_val_score(model, _bag(part), codes, cv=4, scoring="accuracy" if classes else "r2"))) for part in parts
+        float(np.mean(cross_val_score(model, _bag(part), codes, cv=4, scoring="accuracy" if classes else "r2")))
+        for part in parts
     )
     share = min(max(left, 0.05), 0.95)
     return left, max(lost, whole), float(np.sqrt(share * (1 - share) / len(y)))

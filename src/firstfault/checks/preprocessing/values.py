@@ -146,15 +146,15 @@ def information_loss(subject: Subject, *, constant: float = 0.5) -> Iterator[Jud
         share = float(gone.mean()) if gone is not None and len(gone) else 0.0
         if share > constant or (_all_equal(second) and not _all_equal(first)):
             yield Judgement(
-                Status.FAIL, f"{after.name} makes {max(share, 0.0):.0%} of the columns constant", value=share, threshold=constant,
-                where=after.name, fix="repair the step that collapses them",
+                Status.FAIL, f"{after.name} makes {max(share, 0.0):.0%} of the columns constant", value=share,
+                threshold=constant, where=after.name, fix="repair the step that collapses them",
                 faults={"wrong_dtype" if cut else "information_loss": 0.92},
             )
             return
         if gone is not None and share > 0 and not cut:
             yield Judgement(
-                Status.WARN, f"{after.name} makes {int(gone.sum())} columns constant", value=share,
-                threshold=constant, where=after.name, fix="repair the step that collapses them", faults={"information_loss": 0.45},
+                Status.WARN, f"{after.name} makes {int(gone.sum())} columns constant", value=share, threshold=constant,
+                where=after.name, fix="repair the step that collapses them", faults={"information_loss": 0.45},
             )
             return
     yield passed("no step makes a column constant")
@@ -238,7 +238,10 @@ def _needed_type(subject: Subject) -> str | None:
 
 def _embeds_fractions(model: Any, x: torch.Tensor) -> bool:
     """Whether a model that looks ids up is given fractions, which it refuses or cuts off."""
-    if not (torch.nan_to_num(x) % 1 != 0).any() or not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules()):
+    if (
+        not (torch.nan_to_num(x) % 1 != 0).any()
+        or not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules())
+    ):
         return False
     if not _runs(model, x):
         return _runs(model, x.long())
