@@ -1,4 +1,4 @@
-"""An overview of the columns to look at: a table of all of them, how the classes are shared, and where values are missing."""
+"""An overview of the columns: a table of all of them, how classes are shared, and where values are missing."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ from firstfault.subject import Subject
 Array = np.ndarray[Any, Any]
 
 TABLE, BALANCE, MISSING = "columns.csv", "class_balance.png", "missing_values.png"
-MOST_CLASSES, MOST_MISSING, MOST_ROWS, COMMONEST, IDENTIFYING = 20, 20, 50_000, 3, 0.5
+MOST_CLASSES, MOST_MISSING = 20, 20                # bars that a picture of a page's height shows legibly
+MOST_ROWS = 50_000                                 # described rows: their means err by 0.5 % of a deviation
+COMMONEST, IDENTIFYING = 3, 0.5                    # values shown of a column; none where more than half are distinct
 COLOURS = {"train": "#1f5fbf", "validation": "#c14a09", "test": "#17703f"}
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def column_overview(subject: Subject) -> Iterator[Judgement]:
-    """Draw how the classes are shared (`class_balance.png`), where values are missing, and list the columns (`columns.csv`).
+    """Draw how classes are shared and where values are missing, and list the columns.
 
-    It judges nothing; `value` is the number of columns. The table takes distinct values, means and commonest values from at most 50,000
-    training rows, and shows none of personal columns. `missing_values.png` has the 20 columns that miss the most, and how far
-    they miss values in the same rows.
-
+    Measures: the number of columns. `class_balance.png` shows the share of each class in every split,
+        `missing_values.png` the 20 columns that miss the most, and how far they miss values in the same rows.
+        `columns.csv` lists distinct values, means and commonest values from at most 50,000 training rows, and shows
+        none of personal columns.
+    Fails when: never. It judges nothing.
     Source: UMLAUT and ydata-profiling, which show the same first.
     """
     frame = table(subject.raw.train.X)
@@ -141,7 +144,7 @@ def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) 
 
 
 def _together(frame: pd.DataFrame, names: list[str]) -> Array | None:
-    """How far columns miss values in the same rows `(C, C)`: the correlation of being missing; None below two columns."""
+    """How far columns miss values in the same rows `(C, C)`, as a correlation; None below two columns."""
     part = frame.iloc[:: max(1, len(frame) // MOST_ROWS)]
     places = {str(name): place for place, name in reversed(list(enumerate(frame.columns)))}
     gaps = np.column_stack([part.iloc[:, places[name]].isna().to_numpy() for name in names]).astype(float)

@@ -1,4 +1,4 @@
-"""The shape of the data: what could not be read, columns that differ between tables, and columns without one plain type or a second value."""
+"""The shape of the data: what could not be read, columns that differ between tables, constant and mixed columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firstfault.reading import Reading
 from firstfault.splits import Split
 from firstfault.subject import Subject
 
-FIRST = 100
+FIRST = 100            # values that must be equal before a whole column is compared: most columns differ at once
 NESTED = (list, dict, set, tuple, np.ndarray)
 
 
@@ -27,12 +27,13 @@ def _readings(subject: Subject) -> dict[str, Reading]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92, "schema_change": 0.95})
 def broken_files(subject: Subject) -> Iterator[Judgement]:
-    """Find what of the files could not be read as it stands; `value` is how many lines or columns one defect concerns.
+    """Find what could not be read from the files as it stands.
 
-    Lines with too few or too many fields, with an unclosed quote or in another encoding are corrupted inputs; files of a folder
-    with other columns than its first are a change of schema. What was read by a guess that fits the whole file is a warning.
-
-    Source: FAULTS of this project: corrupt files; RFC 4180: each line of a CSV file has the same number of fields.
+    Measures: the number of lines or columns that a defect concerns, one finding per defect.
+    Fails when: lines have too few or too many fields, an unclosed quote or another encoding (`noisy_features`), or
+        files of a folder have other columns than its first (`schema_change`).
+    Warns when: a file was read by a guess that fits the whole of it.
+    Source: RFC 4180: each line of a CSV file has the same number of fields.
     """
     readings = _readings(subject)
     for name, reading in readings.items():
@@ -51,11 +52,15 @@ def broken_files(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"schema_change": 0.95, "type_change": 0.92})
 def differing_columns(subject: Subject) -> Iterator[Judgement]:
-    """Find columns of train that the declared splits lack or hold in another type, and those of the reference that train lacks.
+    """Find columns that are absent, or of another type, in a split or against the reference.
 
-    `value` is how many. Columns that come on top are a warning. Samples of another shape are a fault as well.
-
-    Source: Breck et al. 2019, Data Validation for Machine Learning: the schema is the first thing to be checked.
+    Measures: the number of columns that differ: of the declared splits against train, and of train against the
+        reference.
+    Fails when: a column is absent (`schema_change`) or changes between number, time and text (`type_change`), or
+        samples have another shape.
+    Warns when: there are additional columns only.
+    Source: Breck et al. 2019, Data Validation for Machine Learning: the schema is the first thing to check;
+        benchmarks/data_defects.py plants a column of numbers kept as text.
     """
     pairs = list(_compared(subject))
     if not pairs:
@@ -70,7 +75,7 @@ def differing_columns(subject: Subject) -> Iterator[Judgement]:
 
 
 def _compared(subject: Subject) -> Iterator[tuple[str, str, Split, Split]]:
-    """What is expected, and what is held against it: train against the reference, and the declared splits against train."""
+    """What is held against what: train against the reference, and the declared splits against train."""
     data, raw = subject.data, subject.raw
     if data.reference is not None:
         yield "the reference", "train", subject.reference, raw.train
@@ -136,8 +141,10 @@ def _inferred(values: pd.Series) -> str:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def constant_columns(subject: Subject) -> Iterator[Judgement]:
-    """Find columns of train without any value, or with one value only; `value` is how many. They teach nothing.
+    """Find columns of train that have no value, or one value only.
 
+    Measures: the number of such columns. They teach a model nothing.
+    Warns when: there is one.
     Source: ydata-profiling's alerts `constant` and `empty`.
     """
     frame = subject.raw.train.X
@@ -163,8 +170,11 @@ def constant_columns(subject: Subject) -> Iterator[Judgement]:
 def _starts_constant(values: pd.Series) -> bool:
     """Whether the first two values are equal or both missing: no other column needs to be looked at."""
     first, second = values.array[0], values.array[1]
-    return isinstance(first, NESTED) or isinstance(second, NESTED) or first is second or bool(pd.isna(first) and pd.isna(second)) \
-        or (not pd.isna(first) and not pd.isna(second) and bool(first == second))
+    if isinstance(first, NESTED) or isinstance(second, NESTED) or first is second:
+        return True
+    if pd.isna(first) or pd.isna(second):
+        return bool(pd.isna(first) and pd.isna(second))
+    return bool(first == second)
 
 
 def _is_constant(values: pd.Series) -> bool:
@@ -177,11 +187,11 @@ def _is_constant(values: pd.Series) -> bool:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def mixed_columns(subject: Subject) -> Iterator[Judgement]:
-    """Find columns of train that mix types, or hold lists and mappings; `value` is how many.
+    """Find columns of train that mix types, or that hold lists and mappings.
 
-    Neither can be compared or encoded as it is: 1 and "1" become two categories, a list none.
-
-    Source: pandas, `infer_dtype`; its DtypeWarning for columns read in parts.
+    Measures: the number of such columns.
+    Warns when: there is one. It can't be compared or encoded as it is: 1 and "1" become two categories.
+    Source: pandas, `infer_dtype`, and its DtypeWarning for columns that are read in parts.
     """
     frame = subject.raw.train.X
     if not isinstance(frame, pd.DataFrame):

@@ -10,20 +10,20 @@ import pandas as pd
 
 Array = np.ndarray[Any, Any]
 
-FEWEST = 20
-FEWEST_OF_A_CATEGORY = 10
-IDENTIFYING = 0.2
-READ_AS_NUMBERS = 0.95
-MOST_READ = 200
+FEWEST = 20                        # known values of each side below which no distance would be significant
+FEWEST_OF_A_CATEGORY = 10          # five expected in each cell, as a chi-squared test wants (Cochran 1954)
+IDENTIFYING = 0.2                  # distinct values per row above which a column names rows, and has no distribution
+READ_AS_NUMBERS = 0.95             # of the values of a text column that is compared as numbers
+MOST_READ = 200                    # values that decide whether a column is of dates or numbers
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)")
 
 
 class Distance(NamedTuple):
     """The distance of two samples, 0–1, with its p-value.
 
-    `kind` is number, category, type (numbers here, text there), identifier or empty. Numbers are compared by Kolmogorov–Smirnov, and
-    `shift` is their Wasserstein distance in deviations of the first sample; categories by total variation, and `shift` is
-    their Jensen–Shannon distance (base 2).
+    `kind` is number, category, type (numbers here, text there), identifier or empty. Numbers are compared by
+    Kolmogorov–Smirnov, and `shift` is their Wasserstein distance in deviations of the first sample; categories by total
+    variation, and `shift` is their Jensen–Shannon distance (base 2).
     """
 
     kind: str
@@ -82,7 +82,7 @@ def is_time(column: pd.Series) -> bool:
 
 
 def as_numbers(column: pd.Series) -> Array | None:
-    """The finite numbers of a column without missing values; text is read where nearly all of it is numbers, else None."""
+    """The finite numbers of a column without missing values; of text where nearly all of it is numbers, else None."""
     if is_number(column):
         return _finite(column)
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):

@@ -1,4 +1,4 @@
-"""Pictures of drift: the most moved columns before and after, and the two columns that part train from the rest together."""
+"""Pictures of drift: the columns that moved the most, and the two that part train from the rest together."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from firstfault.privacy import masked_text
 Array = np.ndarray[Any, Any]
 
 DRIFT, JOINT = "drift.png", "joint_drift.png"
-MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200
+MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200      # what stays legible in one picture
 BEFORE, AFTER = "#7a869a", "#c14a09"
 
 
 def draw_drift(folder: Path, beside: Compared, moved: Mapping[str, Distance]) -> tuple[str, ...]:
-    """Draw up to six moved columns, train over what it is compared with; the name of the file, none when all are personal."""
+    """Draw up to six moved columns, train over the other side; the file's name, none when all are personal."""
     hidden = personal(beside)
     names = [name for name in moved if name not in hidden][:MOST_COLUMNS]
     if not names:
@@ -73,7 +73,7 @@ def _bars(axes: Any, counts: pd.DataFrame, other: str) -> None:
 
 
 def draw_joint(folder: Path, beside: Compared, names: list[str]) -> tuple[str, ...]:
-    """Draw train and what it is compared with over the two columns that part them best; none where they are no numbers."""
+    """Draw both sides over the two columns that part them best; none where they are no numbers."""
     hidden = personal(beside)
     numeric = [
         name for name in names if name in beside.columns and name not in hidden and _is_drawn(beside.columns[name])

@@ -15,7 +15,7 @@ from firstfault.subject import Subject
 
 TABLE = "drift.csv"
 QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}
-COMMONEST = 3
+COMMONEST = 3          # values shown of a column: a cell of the table stays readable
 COLUMNS = [
     "column", "against", "drifted", "kind", "distance", "p_corrected", "shift",
     *(f"{key} {side}" for key in ("mean", *QUANTILES, "commonest", "missing") for side in ("train", "other")),

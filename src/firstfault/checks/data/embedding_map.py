@@ -20,18 +20,19 @@ from firstfault.subject import Subject
 Array = np.ndarray[Any, Any]
 
 PICTURE = "embedding_map.png"
-FEWEST = 30
-DRAWN = 1_500
-NAMED = 10
+FEWEST = 30            # with fewer points a map shows nothing that a table doesn't
+DRAWN = 1_500          # points that can still be told apart
+NAMED = 10             # as many as there are colours
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def embedding_map(subject: Subject) -> Iterator[Judgement]:
-    """Draw `embedding_map.png`: at most 1,500 training rows by the first two principal components, coloured by label.
+    """Draw the training rows as a map, coloured by label.
 
-    Numbers are standardised and categories become indicators first. Rows of a suspect label are ringed. `value` is the share of the
-    variance that the map shows, 0–1: it judges nothing.
-
+    Measures: the share of the variance that the map shows, 0–1. `embedding_map.png` shows at most 1,500 rows by the
+        first two principal components of standardised numbers and indicators of categories, and rings the rows of a
+        suspect label.
+    Fails when: never. It judges nothing.
     Source: Pearson 1901, principal components.
     """
     y = to_array(subject.raw.train.y)

@@ -19,15 +19,16 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-CHUNK = 1 << 22
-EXACT = 1 << 53
-MISSING = np.uint64(0x9E3779B97F4A7C15)
+CHUNK = 1 << 22                                # numbers hashed at a time: 32 MB
+EXACT = 1 << 53                                # up to here a float holds every whole number
+MISSING = np.uint64(0x9E3779B97F4A7C15)        # any word will do: 2⁶⁴ over the golden ratio
 
 
 class Scan(NamedTuple):
     """One pass over the samples of a split.
 
-    `hashes` `(N,)` are uint64; `empty` `(N,)` marks samples without any value; `missing` counts missing cells by column.
+    `hashes` `(N,)` are uint64; `empty` `(N,)` marks samples without any value; `missing` counts missing cells by
+    column.
     """
 
     hashes: Array

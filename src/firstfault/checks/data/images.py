@@ -11,12 +11,12 @@ from firstfault.finding import Layer, Status
 from firstfault.image_files import ImageFile
 from firstfault.subject import Subject
 
-SHOWN = 5
-LISTED = 1_000
+SHOWN = 5              # files named in a message
+LISTED = 1_000         # files in a table that a person looks through
 
 
 def _images(subject: Subject) -> list[tuple[str, ImageFile]]:
-    """Every image file of the declared folders, with its name: below its folder, after its split unless that is train."""
+    """Every image file of the declared folders by name: below its folder, and after its split unless that is train."""
     return [
         (file.place if split == "train" else f"{split}: {file.place}", file)
         for split, reading in subject.get("source").readings.items() for file in reading.images
@@ -25,11 +25,13 @@ def _images(subject: Subject) -> list[tuple[str, ImageFile]]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement]:
-    """Find files of an image folder that can't be used, by name; `value` is their share of all files.
+    """Find files of an image folder that can't be used, by name.
 
-    Images that are empty, end early, are too large to decode or have another size than nine tenths of them are left out of the data.
-
-    Source: FAULTS of this project: corrupt files.
+    Measures: their share of all files: images that are empty, end early, are too large to decode, or have another size
+        than nine tenths of them. They are left out of the data.
+    Fails when: the share is above `share`.
+    Source: a choice of ours: one such file stops a loader that doesn't expect it; tests/checks/data/test_folders.py
+        holds the cases.
     """
     files = [(name, file) for name, file in _images(subject) if file.image]
     if not files:
@@ -49,12 +51,12 @@ def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judge
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def odd_images(subject: Subject) -> Iterator[Judgement]:
-    """Find files of an image folder that loaders read differently, by name; `value` is how many there are.
+    """Find files of an image folder that loaders may read differently, by name.
 
-    Another colour mode than most, 16 bits, several frames, a rotation that only the EXIF tag knows, a suffix of another format,
-    and files that are no images. They are used as they are stored, so that it is a warning.
-
-    Source: Pillow, concepts (modes) and ImageOps.exif_transpose; torchvision's default loader turns none of them.
+    Measures: the number of such files: another colour mode than most, 16 bits, several frames, a rotation that only the
+        EXIF tag knows, a suffix of another format, and files that are no images.
+    Warns when: there is one. Images are used as they are stored.
+    Source: Pillow, concepts (modes) and ImageOps.exif_transpose; torchvision's default loader turns no image.
     """
     files = _images(subject)
     if not files:
@@ -76,12 +78,14 @@ def odd_images(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
-    """Find images of one value throughout, by name; `value` is their share of the usable files.
+    """Find images of one value throughout, by name.
 
-    The same blank image under two classes says nothing of either: that is a fault above `share`. Blank images of one class
-    only may be what it looks like (clouds, water), so that they are a warning.
-
-    Source: FAULTS of this project: constant images.
+    Measures: their share of the usable files.
+    Fails when: the same blank image is in two classes, and such files make up more than `share`: it says nothing of
+        either.
+    Warns when: blank images are of one class only, or fewer.
+    Not a fault when: blank is what a class looks like (clouds, water).
+    Source: a choice of ours; tests/checks/data/test_folders.py holds the cases that it separates.
     """
     files = [(name, file) for name, file in _images(subject) if file.unusable is None]
     if not files:
@@ -103,11 +107,13 @@ def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"conflicting_labels": 0.9})
 def images_of_two_classes(subject: Subject, *, share: float = 0.03) -> Iterator[Judgement]:
-    """Find image files of equal content under different classes, by name; `value` is their share of the usable files.
+    """Find image files of equal content under different classes, by name.
 
-    Above `share` it is a fault, as for the rows of a table; else a warning.
-
-    Source: the bound is that of `conflicting_labels`; Northcutt et al. 2021 find such pairs in MNIST, CIFAR and ImageNet.
+    Measures: their share of the usable files, without blank ones.
+    Fails when: the share is above `share`.
+    Warns when: there is one.
+    Source: the bound is that of `conflicting_labels`; Northcutt et al. 2021 find such pairs in MNIST, CIFAR and
+        ImageNet.
     """
     files = [(name, file) for name, file in _images(subject) if file.unusable is None and not file.constant]
     if not files:

@@ -17,10 +17,10 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 200
-MOST_PAIRED = 40
-FEW_VALUES = 16
-BINS = 64
+FEWEST_ROWS = 200          # 64 cells of three rows each: fewer say nothing of a cell
+MOST_PAIRED = 40           # columns, that is 780 pairs: bounds the time
+FEW_VALUES = 16            # values of each column of a cross table: 256 cells at most
+BINS = 64                  # of a difference or ratio: fine enough for a threshold anywhere
 
 
 class _Pair(NamedTuple):
@@ -38,15 +38,22 @@ class _Pair(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92}, depth=Depth.STANDARD)
-def pair_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.8) -> Iterator[Judgement]:
+def pair_leakage(
+    subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.8, left_open: float = 0.08,
+    times_surer: float = 4.0,
+) -> Iterator[Judgement]:
     """Find two columns that give the label away together, by a simple relation, and neither alone.
 
-    Tried are the values of two columns of few values (exclusive or), equality, difference and ratio, on up to 3,000 rows and 40
-    columns. `value` is the cross-fitted balanced accuracy (R² of ranks for numbers) of the best pair; it gives the label away
-    at `gives_away` or more, when each of its columns alone stays below `ordinary`, few pairs do, and (for differences and ratios)
-    it leaves a quarter of the errors of all other columns together.
-
-    Source: our planted leaks (exclusive or, difference, ratio, equality, with 1 % noise) against honest interactions of 0.95.
+    Measures: the best pair's balanced accuracy (R² of ranks for numbers), fitted on half of up to 3,000 rows and judged
+        on the other, over up to 40 columns. Tried are the values of two columns of few values (exclusive or), equality,
+        difference and ratio.
+    Fails when: a pair reaches `gives_away`, each of its columns alone stays below `ordinary`, and few pairs are as
+        strong. For differences and ratios a forest over all other columns must leave more than `left_open` open, and
+        `times_surer` times the pair's errors.
+    Not a fault when: two columns interact honestly, at a score of 0.95.
+    Source: Kapoor & Narayanan 2023, features that are not legitimate. The bounds are a choice of ours;
+        tests/checks/data/test_leakage.py holds exclusive or, difference, ratio and equality with 1 % noise, and honest
+        interactions.
     """
     sample = leak_sample(subject)
     if sample is None or len(sample.target) < FEWEST_ROWS or sample.frame.shape[1] < 3:
@@ -65,7 +72,7 @@ def pair_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float 
     strong = {name for pair in pairs if pair.score >= gives_away for name in pair.names}
     if (
         not strong or len(strong) > max(2, len(names) // 3)
-        or not (best.exact or says_more(sample, list(strong), best.score))
+        or not (best.exact or says_more(sample, list(strong), best.score, left_open, times_surer))
     ):
         yield passed(
             f"no pair of columns gives the label away: the best predicts it with {best.score:.3f}", value=best.score

@@ -17,9 +17,9 @@ from firstfault.subject import Subject
 Array = np.ndarray[Any, Any]
 
 FILE = "slices.csv"
-MOST_COLUMNS = 60
+MOST_COLUMNS = 60      # with the next, 1,200 slices at most: more would leave nothing significant
 MOST_VALUES = 20
-RANGES = 4
+RANGES = 4             # quarters of a column of numbers
 
 
 class Slice(NamedTuple):
@@ -37,13 +37,13 @@ class Slice(NamedTuple):
 def weak_slices(
     subject: Subject, *, times: float = 1.5, points: float = 0.05, fewest: int = 30, p_value: float = 0.01
 ) -> Iterator[Judgement]:
-    """Find slices of the data that two fast models, fitted on other rows, get wrong far more often than the rest.
+    """Find slices of the data that fast models get wrong far more often than the rest.
 
-    A slice is a category, or a quarter of the range, of one column: the sensitive ones first, 60 at most. One of at least `fewest` rows
-    is weak when its error rate is `times` that of the rest and `points` above it, with a p-value (hypergeometric, corrected by
-    Holm for all slices) below `p_value`. `value` is the error rate of the worst; `slices.csv` lists all weak ones.
-    A warning: it says where more data, better columns or a closer look at the labels pay, not that something is wrong.
-
+    Measures: the error rate of the worst weak slice, by two models fitted on other rows. A slice is a category, or a
+        quarter of the range, of one column: sensitive ones first, 60 columns at most. `slices.csv` lists all weak ones.
+    Warns when: a slice of at least `fewest` rows has more than `times` the error rate of the rest and more than
+        `points` above it, with a p-value (hypergeometric, corrected by Holm for all slices) below `p_value`. More data,
+        better columns or a closer look at the labels pay there.
     Source: Chung et al. 2019, Slice Finder (effect size beside significance); Holm 1979.
     """
     found = out_of_fold(subject)

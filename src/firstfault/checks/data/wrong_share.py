@@ -1,9 +1,10 @@
-"""How many labels were replaced, by maximum likelihood: hard rows become easier with confidence, replaced labels do not.
+"""How many labels were replaced, by maximum likelihood: only hard rows become easier with confidence.
 
     P(label | row) = w₀ · q(label | row) + Σₘ wₘ · Bₘ(label)
 
-q is softmax(a₁ · log p₁ + a₂ · log p₂ + b), the two models' out-of-fold probabilities recalibrated; B is where replaced labels come
-from: all classes alike (noise that is even), or one class each with a weight of its own (noise that has a direction).
+q is softmax(a₁ · log p₁ + a₂ · log p₂ + b), the two models' out-of-fold probabilities recalibrated; B is where replaced
+labels come from: all classes alike (noise that is even), or one class each with a weight of its own (noise that has a
+direction).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from firstfault.checks.data.out_of_fold import OutOfFold
 
 Array = np.ndarray[Any, Any]
 
-SMALLEST = 1e-3
-STARTS = (-3.0, -1.0)
-PENALTY = 0.01
+SMALLEST = 1e-3            # least probability: the logarithm of a smaller one would rule the fit
+STARTS = (-3.0, -1.0)      # logits of the weight of replaced labels: 5 % and 27 % of them
+PENALTY = 0.01             # on b, whose sum the likelihood leaves open
 
 
 class WrongShare(NamedTuple):
-    """The share of labels replaced by another class, 0–1, and twice the gain in log-likelihood over no replaced label."""
+    """The share of labels replaced by another class, 0–1, and twice its gain in log-likelihood over none."""
 
     share: float
     evidence: float
