@@ -16,22 +16,23 @@ from firstfault.loading import UserBatches, is_pair
 from firstfault.recipe import Recipe, Tensors
 from firstfault.subject import Subject
 
-MOST_ROWS = 1_500
-PASSES = 2
+MOST_ROWS = 1_500      # bounds the time of the fits: a score of so many rows errs by about 1 %
+PASSES = 2             # as an epoch and the next: the models see more than one draw of a row
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"destructive_augmentation": 0.7})
 def destructive_augmentation(
     subject: Subject, *, worse: float = 0.15, of_gain: float = 0.25, learnable: float = 0.1
 ) -> Iterator[Judgement]:
-    """Find augmentation that destroys the label: a simple model that learns from augmented inputs fails on plain ones.
+    """Find augmentation that destroys the label: simple models that learn from augmented inputs fail on plain ones.
 
-    A linear model and a forest are fitted to plain rows, and to two augmented passes over the same rows; both are scored on
-    plain validation rows. `value` is what is lost of the better one's gain over guessing, 0–1; it fails above
-    `worse` and when more than `of_gain` of the gain is gone, and a swap has to confirm. Where plain rows teach these models less than
-    `learnable`, nothing is judged.
-
-    Source: TheDeepChecker, augmented data must stay alike; scored by learning, as a flip moves every pixel.
+    Measures: what is lost of the gain over guessing, 0–1, by the better of a linear model and a forest. They are fitted
+        to plain rows, and to two augmented passes over the same rows, and scored on plain validation rows.
+    Fails when: the score falls by more than `worse`, and more than `of_gain` of the gain is gone. A swap has to confirm
+        it.
+    Not a fault when: plain rows teach these models less than `learnable`: nothing is judged.
+    Source: TheDeepChecker, augmented data must stay alike; scored by learning here, as a flip moves every pixel.
+        benchmarks/localise.py, fault destructive_augmentation, adds noise of 12 deviations.
     """
     recipe = subject.recipe
     if recipe.training.augment is None and recipe.training.loader is None:
@@ -87,10 +88,10 @@ def _augmented(subject: Subject, seed: int) -> Tensors:
 
 
 def loaded(recipe: Recipe, rows: Tensors, split: str) -> Tensors:
-    """Rows as the user's loader gives them on the path of a split; as they are without a loader of batches of one shape.
+    """Rows as the user's loader gives them on the path of a split; as they are where there is no loader.
 
     Raises:
-        Missing: when its batches are no such pairs, or it refuses a part of the rows.
+        Missing: when its batches are no pairs of one shape, or it refuses a part of the rows.
     """
     if recipe.training.loader is None:
         return rows

@@ -14,19 +14,19 @@ from firstfault.stages import numbers
 from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
-SEEN_IMAGES = 64
-CHANNELS = (2, 3, 4)
+SEEN_IMAGES = 64           # their median correlation is stable, and a step moves all alike
+CHANNELS = (2, 3, 4)       # more are no channels of an image; one can't be moved wrongly
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"scrambled_axes": 0.95})
 def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15) -> Iterator[Judgement]:
     """Find images whose channel axis was moved by reshaping instead of permuting.
 
-    For a step that turns `(N, H, W, C)` into `(N, C, H, W)` (or back), its result is correlated, image by
-    image, with a reshape of what came in and with a permutation of it. `value` is the first; it fails when the
-    reshape explains the result, at least `alike`, and the permutation explains it worse by `margin`.
-
-    Source: FAULTS of this project, view for permute; neighbouring pixels of images are correlated.
+    Measures: the correlation, image by image, of a step's result with a reshape of what came in. Steps are looked at
+        that turn `(N, H, W, C)` into `(N, C, H, W)`, or back.
+    Fails when: the reshape explains the result by at least `alike`, and a permutation explains it worse by `margin`.
+    Source: Humbatova et al. 2020, wrong shape or format of the input data; neighbouring pixels of images are correlated
+        (Ruderman 1994). tests/checks/preprocessing/test_axes.py holds the cases.
     """
     looked = False
     for before, after in itertools.pairwise(subject.pipeline.stages):

@@ -8,24 +8,34 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.preprocessing.loader_passes import PLACE, Pass, copies, flattened, numbered, passes, prototypes, sampled
+from firstfault.checks.preprocessing.loader_passes import (
+    PLACE,
+    Pass,
+    copies,
+    flattened,
+    numbered,
+    passes,
+    prototypes,
+    sampled,
+)
 from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
 from firstfault.recipe import Tensors
 from firstfault.subject import Subject
 
-MOST_DRAWS = 256
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+MOST_DRAWS = 256                           # distances between them: bounds the time and memory
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)     # quantiles that describe a row's values without their places
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"augmented_validation": 0.95})
 def augmented_validation(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find a loader that augments validation too: two passes over copies of one row differ.
 
-    `value` is the share of the copies that come out with other values in the second pass, matched by number, so that a
-    shuffled validation loader is not to blame. Copies that differ by their place alone, equally in each pass, warn.
-
-    Source: FAULTS of this project: two passes over validation differ.
+    Measures: the share of the copies with other values in the second pass, matched by number, so that a shuffled
+        validation loader is not to blame.
+    Fails when: the share is above `share`.
+    Warns when: copies differ by their place alone, equally in each pass.
+    Source: a choice of ours: a validation row has one value; tests/checks/preprocessing/test_loader.py holds the cases.
     """
     first, second = copies(subject, "validation")
     a, b = first.by_number(), second.by_number()
@@ -61,13 +71,13 @@ def _differ(a: Array, b: Array) -> Array:
 def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: float = 0.1) -> Iterator[Judgement]:
     """Find a loader that transforms train and validation in different ways, or a row by the other rows of its batch.
 
-    Copies of a training row go down both paths. What validation makes of it must lie among all that augmentation
-    draws for it in train. `value` is its distance to the nearest draw, by values or by their quantiles, in typical distances between
-    draws; it fails above `apart` when the distance is more than `size` deviations, too. A loader that changes values alike for both only warns, as a served
-    model has no loader. A row that moves by `size` deviations among other rows is `batch_dependent_transform`.
-
-    Source: FAULTS of this project; metamorphic test; 14 kinds of augmentation on 2 image sets stayed below 5, as does a scaling that
-    is small beside the augmentation.
+    Measures: the distance of what validation makes of a training row to the nearest of what augmentation draws for it
+        in train, by values or by their quantiles, in typical distances between draws.
+    Fails when: it is above `apart`, and the distance is more than `size` deviations, too. A row that moves by more than
+        `size` deviations among other rows is `batch_dependent_transform`.
+    Warns when: the loader changes values alike for both splits: a served model has no loader.
+    Source: a choice of ours: 14 kinds of augmentation on 2 image sets stayed below 5, as does a scaling that is small
+        beside the augmentation; tests/checks/preprocessing/test_loader.py holds the cases.
     """
     plain, again = copies(subject, "validation")
     if plain.rows.shape != again.rows.shape or _differ(plain.by_number(), again.by_number()).any():
@@ -111,7 +121,7 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
 
 
 def _outside(row: Array, drawn: Array, least: float) -> float:
-    """How far a row is from the nearest of the draws, in distances between neighbouring draws; 0 when nearer than `least` per value."""
+    """How far a row is from the nearest draw, in distances between draws; 0 when nearer than `least` per value."""
     drawn = drawn[:MOST_DRAWS]
     distance = float(np.sqrt(((drawn - row) ** 2).sum(1)).min())
     if distance <= least * np.sqrt(len(row)):
@@ -128,7 +138,7 @@ def _levels(row: Array, drawn: Array) -> tuple[Array, Array]:
 
 
 def _moved_by_company(subject: Subject, alone: Pass) -> float | None:
-    """By how many deviations copies of a row are apart in batches with other rows; None where they cannot be followed."""
+    """By how many deviations copies of a row differ among other rows; None where they cannot be followed."""
     rows = sampled(subject, "validation")
     mixed = rows.x.clone()
     places = np.random.default_rng(0).random(len(rows)) < 0.5

@@ -8,23 +8,32 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.preprocessing.loader_passes import PLACE, copies, first_made, numbered, passes, prototypes, sampled
+from firstfault.checks.preprocessing.loader_passes import (
+    PLACE,
+    copies,
+    first_made,
+    numbered,
+    passes,
+    prototypes,
+    sampled,
+)
 from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
 from firstfault.recipe import Tensors
 from firstfault.subject import Subject
 
-PASSES = 4
+PASSES = 4         # a draw with replacement misses 2 % of the rows in all of them, and e⁻¹ in one
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"misaligned_labels": 0.95})
 def labels_parted_by_loader(subject: Subject, *, agreement: float = 0.9) -> Iterator[Judgement]:
-    """Find a loader that parts inputs from their labels, by copies of two rows that each carry their own label.
+    """Find a loader that parts inputs from their labels.
 
-    A copy is told from the other by which of the two rows it is nearer to; `value` is the share of the rows, 0.5–1, in which the
-    label says the same. Where augmentation makes the copies of the two rows overlap, nothing is judged.
-
-    Source: metamorphic test of this project.
+    Measures: the share of the rows, 0.5–1, that leave the loader with their own label. They are copies of two rows,
+        each with its label, and told apart by which of the two they are nearer to.
+    Fails when: the share is below `agreement`.
+    Not a fault when: augmentation makes the copies of the two rows overlap: nothing is judged.
+    Source: a choice of ours; tests/checks/preprocessing/test_loader.py holds the cases that it separates.
     """
     pair = prototypes(subject)
     first_made(subject, "train")
@@ -62,7 +71,7 @@ def _agreement(subject: Subject, split: str, pair: Tensors) -> float | None:
 
 
 def _told_apart(subject: Subject, split: str) -> tuple[Array | None, Callable[[Array], Array]]:
-    """The two rows as the loader gives them, and a function that is above 0 nearer to the second; None where their copies overlap."""
+    """The two rows as loaded, and a function above 0 nearer to the second; None where their copies overlap."""
     first, second = (copies(subject, split, which)[0].rows for which in (0, 1))
     if first.shape[1] != second.shape[1]:
         return None, lambda rows: rows[:, 0]
@@ -85,12 +94,16 @@ def _side(y: Array) -> Array:
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"row_loss": 0.92})
 def rows_lost_by_loader(subject: Subject, *, lost: float = 0.05) -> Iterator[Judgement]:
-    """Find rows that the loader never gives: numbered rows that are missing from four passes.
+    """Find rows that the loader never gives.
 
-    `value` is the unseen share. A last batch that is dropped, and a sampler that draws with replacement, lose nothing for good: rows
-    seen only once tell that more would come, so it fails only when they are few beside the unseen ones.
-
-    Source: Good 1953, unseen kinds are estimated by those seen once; 5 % as for rows lost before.
+    Measures: the share of numbered rows that are missing from four passes over train, or two over validation.
+    Fails when: the share is above `lost`, at least a batch is missing, and rows seen only once are few beside the
+        unseen ones (a tenth): rows seen once tell that more would come.
+    Warns when: the last batch is dropped, and is always the same; or rows can't be numbered, and a pass lacks a batch
+        or more.
+    Not a fault when: a sampler draws with replacement: it loses nothing for good.
+    Source: Good 1953 (the unseen are estimated by those seen once). The bound is a choice of ours;
+        tests/checks/preprocessing/test_loader.py holds the cases that it separates.
     """
     worst: Judgement | None = None
     for split, count in (("train", PASSES), ("validation", 2)):

@@ -15,12 +15,12 @@ from firstfault.finding import Layer, Status
 from firstfault.splits import Split, Splits, take, to_array
 from firstfault.subject import Subject
 
-MOST_ROWS = 1_000
-FEWEST_ROWS = 40
-HALVINGS = 12
-FEWEST_UNITS = 4
-WORDS = 2 ** 12
-NEIGHBOURS = 7
+MOST_ROWS = 1_000          # bounds the time: they are prepared some fifteen times
+FEWEST_ROWS = 40           # ten to answer in each fold of the simple model
+HALVINGS = 12              # find the place in sequences of up to 4,096 units
+FEWEST_UNITS = 4           # shorter ends are punctuation
+WORDS = 2 ** 12            # places of hashed words: bounds the fit
+NEIGHBOURS = 7             # the row, beside the next one, whose words stand in for an end
 
 
 class Sequences(NamedTuple):
@@ -34,13 +34,16 @@ class Sequences(NamedTuple):
 def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, varied: float = 0.3) -> Iterator[Judgement]:
     """Find sequences whose end is cut off by the preparation although the label depends on it.
 
-    For at most 1,000 training rows of texts, lists of tokens or padded token ids, the longest end is looked for that has no
-    influence on the prepared row: neither leaving it out nor writing another row's words there changes anything. `value` is the
-    share of rows with such an end. It fails above `share` when a bag-of-words model predicts the label of these rows
-    better with what was cut than from what was left, by `gain` and two standard errors, and the trained network is worse than it;
-    else it warns. Places that vary by more than `varied` of their mean are no cut: words without influence may stand anywhere.
-
-    Source: metamorphic test of this project; a gain of 0.1 is the least that FAULTS of this project calls informative.
+    Measures: the share of sequences with an end that has no influence on the prepared row: neither leaving it out nor
+        writing another row's words there changes anything. At most 1,000 training rows of texts, lists of tokens or
+        padded token ids are looked at.
+    Fails when: the share is above `share`, a bag-of-words model predicts the label of these rows better with what was
+        cut than from what was left, by more than `gain` and two standard errors, and the trained network is worse than
+        that model.
+    Warns when: the share is above `share`, and the label does not depend on the rest, or that is not known.
+    Not a fault when: the places of the cut vary by more than `varied` of their mean: words without influence may stand
+        anywhere.
+    Source: a choice of ours; tests/checks/preprocessing/test_truncation.py holds the cases that it separates.
     """
     rows = _sample(subject)
     sequences = _sequences(subject, rows.X) if rows is not None else None
@@ -65,7 +68,10 @@ def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, vari
         )
         return
     step = _cutting_step(subject, sequences, kept, cut) or where
-    what = f"{value:.0%} of the sequences are cut, at a median of {np.median(kept[cut]):.0f} of {np.median(lengths[cut]):.0f} units"
+    what = (
+        f"{value:.0%} of the sequences are cut, "
+        f"at a median of {np.median(kept[cut]):.0f} of {np.median(lengths[cut]):.0f} units"
+    )
     scores = _scores(subject, [sequences.units[row] for row in np.flatnonzero(cut)], kept[cut], to_array(rows.y)[cut])
     if scores is None:
         yield Judgement(
@@ -205,7 +211,7 @@ def prepared_values(X: Any) -> Array:
 
 
 def _kept(sequences: Sequences, prepared: Callable[[Any], Array | None]) -> Array | None:
-    """How many units `(N,)` of each row have an influence, counted from the start; None where the preparation cannot be followed."""
+    """How many units `(N,)` of each row, from its start, have an influence; None where that can't be told."""
     units = sequences.units
     lengths = np.array([len(row) for row in units])
     whole, again = prepared(sequences.of(units)), prepared(sequences.of(units))
@@ -282,7 +288,7 @@ def _cutting_step(subject: Subject, sequences: Sequences, kept: Array, cut: Arra
 
 
 def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[float, float, float] | None:
-    """The scores of a bag-of-words model on what was left and with what was cut, and the standard error; None where none can be fitted."""
+    """The scores of a bag-of-words model without and with what was cut, and their standard error; None for no fit."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.model_selection import cross_val_score
 
