@@ -97,11 +97,11 @@ def labels_against_inputs(
         noise with a direction (one class taken for another) is above `directed` and gains more than
         `directed_evidence`; or the surest fifth errs on at least `fewest` rows, at a rate above `errors` and above
         `evenness` of that of all rows. The last bound rises as the models' skill (0 for a constant answer, 1 for a
-        perfect one) falls below one half.
+        perfect one) falls below one half. A rule whose outcome is a coin's by nature, the same for all its rows, is not
+        told from noise.
     Not a fault when: validation rows are drawn from the same rows, and the trained network errs on less than half as
         many of them: it sees what fast models don't, such as shapes at any place. Models that are no better than a
-        constant answer don't judge. A rule whose outcome is a coin's by nature, the same for all its rows, is not told
-        from noise.
+        constant answer don't judge: `random_labels` asks whether they know anything.
     Source: confident learning (Northcutt et al. 2021). Bounds chosen on 141 real tables (KEEL, UCI, scikit-learn) and
         47 made ones, as they are and with 5–20 % of their labels changed; then none of 60 other clean sets failed.
         benchmarks/data_defects.py changes 5 % of the labels, benchmarks/localise.py a third.
