@@ -58,9 +58,8 @@ def _tokens(subject: Subject, X: Any, rows: Array) -> Array | None:
     if ids.dtype.kind not in "iu":
         return None
     places = np.arange(len(ids))[:, None] * MOST_TOKENS + ids.astype(np.int64) % MOST_TOKENS
-    return np.bincount(places.ravel(), minlength=len(ids) * MOST_TOKENS).reshape(
-        len(ids), MOST_TOKENS
-    )[:, : int(ids.max(initial=0)) + 1].astype(float)
+    counts = np.bincount(places.ravel(), minlength=len(ids) * MOST_TOKENS).reshape(len(ids), MOST_TOKENS)
+    return counts[:, : int(ids.max(initial=0)) + 1].astype(float)
 
 
 def _embeds(subject: Subject) -> bool:

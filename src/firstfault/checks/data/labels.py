@@ -115,8 +115,8 @@ def labels_against_inputs(
     error = 2 * float(np.sqrt(prior * (1 - prior) / len(y)))
     if accuracy <= prior + error:
         yield skipped(
-            f"fast models are right for {accuracy:.0%}, a constant answer for {prior:.0%}: too little to tell wrong "
-            "labels by"
+            f"fast models are right for {accuracy:.0%}, a constant answer for {prior:.0%}: "
+            "too little to tell wrong labels by"
         )
         return
     surest = wrong[np.argsort(-found.probabilities.max(1))[: max(20, len(y) // 5)]]
@@ -137,8 +137,8 @@ def labels_against_inputs(
         return
     if subject.data.validation is None and (wrongest := most_wrong(subject)) < 0.5 * value:
         yield passed(
-            f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, which as many "
-            "wrong labels would not allow",
+            f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, "
+            "which as many wrong labels would not allow",
             value=wrongest,
         )
         return

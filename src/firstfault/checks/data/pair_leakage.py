@@ -142,9 +142,8 @@ def _answers(cells: Array, target: Array, count: int, classes: bool) -> Array:
     sizes = np.bincount(cells, minlength=count)
     if classes:
         labels = int(target.max()) + 1
-        answers = np.bincount(cells * labels + target, minlength=count * labels).reshape(
-            count, labels
-        ).argmax(1).astype(float)
+        counts = np.bincount(cells * labels + target, minlength=count * labels).reshape(count, labels)
+        answers = counts.argmax(1).astype(float)
     else:
         answers = np.bincount(cells, target, minlength=count) / np.maximum(sizes, 1)
     before = np.maximum.accumulate(np.where(sizes, np.arange(count), 0))

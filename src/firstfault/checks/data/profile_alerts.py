@@ -38,8 +38,8 @@ def profile_alerts(subject: Subject) -> Iterator[Judgement]:
     for kind, columns in by_kind.items():
         yield Judgement(
             Status.WARN if kind in WORRYING else Status.PASS,
-            f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns in a sample of {profiling.rows} "
-            "rows",
+            f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns "
+            f"in a sample of {profiling.rows} rows",
             value=len(columns), where=", ".join(columns[:8]), faults={}, artifacts=(PAGE, ALERTS),
         )
     if not by_kind:

@@ -75,8 +75,8 @@ def insufficient_data(
     steps = ", ".join(f"{skill:.2f}" for skill in curve.skills)
     yield Judgement(
         Status.PASS if not short else Status.FAIL if few else Status.WARN,
-        f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} ({curve.fitted:.2f} on its own "
-        "rows)",
+        f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} "
+        f"({curve.fitted:.2f} on its own rows)",
         value=curve.gain, threshold=gain, where="train" if short else None,
         fix="collect more rows, or use a simpler model and fewer columns" if short else None,
     )

@@ -129,7 +129,5 @@ def _write(subject: Subject, frame: pd.DataFrame, weak: Sequence[Slice]) -> None
 
     personal = {str(name) for name in personal_columns(frame)}
     table = pd.DataFrame([entry._asdict() for entry in weak])
-    table["value"] = [
-        "•••" if entry.column in personal else masked_text(entry.value) for entry in weak
-    ]
+    table["value"] = ["•••" if entry.column in personal else masked_text(entry.value) for entry in weak]
     table.rename(columns={"value": "slice"}).round({"error": 4, "rest": 4}).to_csv(subject.folder / FILE, index=False)

@@ -255,8 +255,8 @@ def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) 
             Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
             told or f"none of {len(contents)} texts is garbled", value=value, threshold=large if fails else share,
             where=name, faults=None if fails else {},
-            fix="read the source in its own encoding (often UTF-8), and drop what can't be "
-            "repaired" if value > share else None,
+            fix="read the source in its own encoding (often UTF-8), and drop what can't be repaired"
+            if value > share else None,
         )
         tagged = sum(_TAG.search(text) is not None for text in contents.values())
         if tagged > share * len(contents):

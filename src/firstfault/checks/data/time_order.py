@@ -231,8 +231,8 @@ def late_records(subject: Subject, *, mostly: float = 0.1) -> Iterator[Judgement
         return
     yield judge(
         float(rows.mean()), above=0.0, otherwise=Status.WARN, faults={}, where=split,
-        message=f"{int(rows.sum())} of {len(rows)} rows of {split} come after rows of a later "
-        "time" if rows.any() else "the rows are in the order of their time",
+        message=f"{int(rows.sum())} of {len(rows)} rows of {split} come after rows of a later time"
+        if rows.any() else "the rows are in the order of their time",
         fix="sort by time before splitting, and find out why records come late",
     )
 
@@ -340,8 +340,8 @@ def repeated_times(subject: Subject, *, share: float = 0.001) -> Iterator[Judgem
         return
     yield judge(
         value, above=share, otherwise=Status.WARN, faults={}, where=f"{group}, {subject.data.time}",
-        message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time of another row of their "
-        f"{group}",
+        message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time "
+        f"of another row of their {group}",
         fix="keep one row per group and time, or say what tells them apart",
     )
 

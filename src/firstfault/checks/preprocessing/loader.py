@@ -105,8 +105,8 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
     if value > apart:
         yield Judgement(
             Status.FAIL,
-            f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train as those are "
-            "apart",
+            f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train "
+            "as those are apart",
             value=value, threshold=apart, where=PLACE, fix="transform every split alike, and augment train on top",
             faults={"inconsistent_transform": 0.95},
         )
