@@ -35,8 +35,8 @@ def numbers_as_text(subject: Subject, *, share: float = 0.9, words: int = 3) -> 
     Warns when: `share` or more of a column's values read as numbers, and at most `words` different others are among
         them.
     Not a fault when: all are whole numbers without separators: they may be codes.
-    Source: pandas reads a column as text when one of its values is no number; a missing value has one or few spellings,
-        as the default `na_values` of `read_csv` do.
+    Source: pandas reads a column as text when one of its values is no number. The bounds are a choice of ours;
+        tests/checks/data/test_columns.py holds the cases that they separate.
     """
     frame = subject.raw.train.X
     if not isinstance(frame, pd.DataFrame):

@@ -103,8 +103,7 @@ def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -
     Measures: their share in a sample of 3,000 texts of a column.
     Fails when: the share is above `large`, and the text is all that a model could learn from.
     Warns when: it is above `share`.
-    Source: cleanlab Studio's text issues flag any empty text; the bounds are a choice of ours, and
-        tests/checks/data/test_text_columns.py holds the cases that they separate.
+    Source: a choice of ours; tests/checks/data/test_text_columns.py holds the cases that it separates.
     """
     columns = _texts(subject)
     if not columns:

@@ -59,8 +59,7 @@ def malformed_times(subject: Subject, *, share: float = 0.005) -> Iterator[Judge
     Fails when: the share is above `share`.
     Warns when: there is one.
     Not a fault when: most values of the column can't be read: it is in a format of its own.
-    Source: a choice of ours, as Great Expectations' common `mostly` of 0.995; tests/checks/data/test_time_order.py
-        holds the cases that it separates.
+    Source: a choice of ours; tests/checks/data/test_time_order.py holds the cases that it separates.
     """
     times = _times(subject)
     if not times:
