@@ -1,10 +1,12 @@
 """The checks as text."""
 
+import re
 import tomllib
 from pathlib import Path
 
 from firstfault.catalogue import all_checks, explain, listing, reference, thresholds
 from firstfault.faults import FAULTS
+from firstfault.finding import Layer
 
 
 def test_the_reference_in_docs_is_what_the_code_says():
@@ -25,3 +27,33 @@ def test_every_check_is_documented_with_a_source_and_known_faults():
         assert entry.doc and entry.name in listing() and explain(entry.name)
         assert set(entry.detects) <= {*FAULTS, "user_code_raises"}
     assert [entry.name for entry in all_checks() if not entry.source and entry.parameters] == []
+
+
+def test_the_reference_begins_with_an_index_that_links_to_every_check():
+    """docs/checks.md lists each check with its first sentence and a link to a heading that exists."""
+    index, _, rest = reference().partition("\n## ")
+    headings = set(re.findall(r"^### (\S+)$", rest, re.MULTILINE))
+    rows = re.findall(r"^\| \[(\S+)\]\(#(\S+)\) \| (.+) \|$", index, re.MULTILINE)
+    assert [name for name, _, _ in rows] == [entry.name for entry in all_checks()]
+    assert {link for _, link, _ in rows} == headings
+    assert [name for name, _, told in rows if ". " in told] == []
+
+
+def test_the_listing_and_the_reference_give_labelled_parts_their_places():
+    """A line of the listing is one sentence; in the reference the parts are a list, in the explanation lines of their own."""
+    [line] = [line for line in listing().splitlines() if line.split()[:1] == ["sentinel_value"]]
+    assert line.endswith("Find codes for a missing value, such as −999, among numbers.")
+    assert "\n- **Fails when:** the share is above `share`" in reference()
+    assert "\nFails when: the share is above `share`" in explain("sentinel_value")
+
+
+def test_a_check_of_data_says_what_it_measures_when_it_fails_and_why():
+    """Checks of data and preprocessing have labelled parts that name every threshold, and a source that others can read."""
+    for entry in all_checks():
+        if entry.layer not in (Layer.DATA, Layer.PREPROCESSING):
+            continue
+        parts = entry.parts
+        assert {"Measures", "Source"} <= set(parts) and {"Fails when", "Warns when"} & set(parts), entry.name
+        assert [key for key in entry.parameters if f"`{key}`" not in entry.doc] == [], entry.name
+        assert not re.search(r"our planted|FAULTS of", parts["Source"]), entry.name
+        assert max(map(len, entry.function.__doc__.splitlines())) <= 120, entry.name

@@ -54,6 +54,30 @@ def test_a_value_beyond_its_bound_fails_with_evidence(monkeypatch):
     assert finding.fix == "lower it"
 
 
+def labelled(subject, *, bound=1.0):
+    """Find what is high.
+
+    Measures: the height,
+        in metres.
+    Source: a book; and
+        another: one.
+    Not a fault when: it is meant.
+
+    More of it.
+    """
+    yield judge(2.0, above=bound, message="2.0 is high")
+
+
+def test_a_labelled_part_ends_at_the_next_label_or_a_blank_line(monkeypatch):
+    """Each part of a docstring is known by its label, its wrapped lines as one, and the source is one of them."""
+    entry = Check("labelled", Layer.MODEL, labelled, frozenset(), {}, Depth.QUICK)
+    assert entry.parts == {
+        "Measures": "the height, in metres.", "Source": "a book; and another: one.", "Not a fault when": "it is meant.",
+    }
+    [finding] = run(labelled, Parts(), monkeypatch).findings
+    assert finding.source == "a book; and another: one."
+
+
 def test_a_threshold_can_be_overridden(monkeypatch):
     """The target's threshold replaces the default, and a passing finding accuses nobody."""
     [finding] = run(high, Parts(), monkeypatch, thresholds={"high": {"bound": 3.0}}).findings

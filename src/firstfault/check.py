@@ -13,6 +13,7 @@ import inspect
 import logging
 import math
 import pkgutil
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +29,9 @@ from firstfault.interrupts import pass_on
 
 logger = logging.getLogger(__name__)
 MOST_FRAMES = 12
+LABELS = ("Measures", "Fails when", "Warns when", "Not a fault when", "Source")
+"""The parts of a check's docstring, each a line that begins with its label."""
+LABEL = re.compile(rf"^({'|'.join(LABELS)}):\s*", re.MULTILINE)
 
 
 class Depth(StrEnum):
@@ -147,10 +151,16 @@ class Check:
         return inspect.getdoc(self.function) or ""
 
     @property
+    def parts(self) -> Mapping[str, str]:
+        """The labelled parts of the docstring; one ends at the next label, at a blank line or at the end."""
+        _, *split = LABEL.split(self.doc)
+        texts = (text.partition("\n\n")[0] for text in split[1::2])
+        return {label: " ".join(text.split()) for label, text in zip(split[::2], texts, strict=True)}
+
+    @property
     def source(self) -> str | None:
-        """Where the thresholds come from: the docstring's `Source:` paragraph."""
-        _, found, after = self.doc.partition("Source:")
-        return " ".join(after.split("\n\n")[0].split()) if found else None
+        """Where the thresholds come from: the docstring's part of that label."""
+        return self.parts.get("Source")
 
     def findings(self, subject: Examined, thresholds: Mapping[str, Any]) -> Iterator[Finding]:
         """Run the function on `subject`, and put this check's name on what it yields."""

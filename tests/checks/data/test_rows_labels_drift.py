@@ -140,3 +140,12 @@ def test_labels_that_a_split_by_time_moves_are_a_warning(make, only):
     for time, status in (("day", Status.WARN), (None, Status.FAIL)):
         subject = make(frame[:400], label="sold", task="regression", data={"time": time, "test": frame[400:]})
         assert only("label_drift", subject).status is status
+
+
+def test_how_far_a_code_must_lie_below_all_other_values_can_be_set(make, run):
+    """A code three spreads below the rest is one by the usual fence, and none by a wider one."""
+    rng = np.random.default_rng(0)
+    values = np.where(np.arange(400) % 20 == 0, -9.0, rng.uniform(-2, 0, 400))
+    subject = make(pd.DataFrame({"a": values, "b": rng.normal(size=400), "y": rng.integers(0, 2, 400)}), label="y")
+    assert run("sentinel_value", subject)[0].status is Status.FAIL
+    assert run("sentinel_value", subject, fence=20.0)[0].status is Status.PASS

@@ -188,3 +188,14 @@ def test_the_checks_belong_to_the_data_layer():
     from firstfault.check import checks_of
 
     assert set(CHECKS) <= {entry.name for entry in checks_of(Layer.DATA)}
+
+
+def test_the_first_year_that_a_time_may_have_can_be_set(make, run):
+    """Times of 1850 are out of range, unless the target says that its records begin before."""
+    frame = series(form=None)
+    old = frame.assign(when=frame["when"].where(np.arange(len(frame)) % 20 != 0, pd.Timestamp("1850-06-01")))
+    subject = make(old, label="kind", data={"time": "when"})
+    [finding] = run("times_out_of_range", subject)
+    assert finding.status is Status.FAIL and "before 1900" in finding.message
+    [finding] = run("times_out_of_range", subject, first_year=1800)
+    assert finding.status is Status.PASS

@@ -1,4 +1,4 @@
-"""Does the training favour rare classes? Measured on the loss that is called and the batches that are drawn, however they are written."""
+"""How much the training favours rare classes, measured on the loss and the batches, however they are written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from firstfault.loading import UserBatches, is_pair
 from firstfault.random_state import same_random_state
 from firstfault.subject import Subject
 
-SEEN_ROWS = 5_000
+SEEN_ROWS = 5_000      # rows that go through the loader: some fifty of a class that holds a hundredth
 
 
 def favour(subject: Subject) -> float:
-    """How many times more a row of the rarest class weighs than one of the commonest: in the loss, times in the batches; 1 where unknown."""
+    """How much more a row of the rarest class weighs than one of the commonest, by loss and batches; 1 if unknown."""
     try:
         counts = torch.bincount(subject.recipe.train.y)
         rare, common = int(torch.where(counts > 0, counts, counts.max() + 1).argmin()), int(counts.argmax())
@@ -22,7 +22,7 @@ def favour(subject: Subject) -> float:
 
 
 def _in_loss(subject: Subject, rare: int, common: int) -> float:
-    """The gradient of the loss by the outputs of a rare row over that of a common one, where the outputs favour no class."""
+    """The loss's gradient for a rare row over that for a common one, where the outputs favour no class."""
     loss = subject.training.loss
     if loss is None:
         return 1.0
@@ -43,5 +43,7 @@ def _in_batches(subject: Subject, rare: int, common: int) -> float:
     given = recipe.train.rows(torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(0))[:SEEN_ROWS])
     with same_random_state():
         drawn = torch.cat([batch[1] for batch in UserBatches(recipe, given, "train") if is_pair(batch)])
-    before, after = (torch.bincount(y, minlength=max(rare, common) + 1).double().clamp_min(0.5) for y in (given.y, drawn))
+    before, after = (
+        torch.bincount(y, minlength=max(rare, common) + 1).double().clamp_min(0.5) for y in (given.y, drawn)
+    )
     return float(after[rare] / after[common] / (before[rare] / before[common]))

@@ -1,4 +1,4 @@
-"""An overview of the columns to look at: a table of all of them, how the classes are shared, and where values are missing."""
+"""An overview of the columns: a table of all of them, how classes are shared, and where values are missing."""
 
 from __future__ import annotations
 
@@ -24,18 +24,21 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 TABLE, BALANCE, MISSING = "columns.csv", "class_balance.png", "missing_values.png"
-MOST_CLASSES, MOST_MISSING, MOST_ROWS, COMMONEST, IDENTIFYING = 20, 20, 50_000, 3, 0.5
+MOST_CLASSES, MOST_MISSING = 20, 20                # bars that a picture of a page's height shows legibly
+MOST_ROWS = 50_000                                 # described rows: their means err by 0.5 % of a deviation
+COMMONEST, IDENTIFYING = 3, 0.5                    # values shown of a column; none where more than half are distinct
 COLOURS = {"train": "#1f5fbf", "validation": "#c14a09", "test": "#17703f"}
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def column_overview(subject: Subject) -> Iterator[Judgement]:
-    """Draw how the classes are shared (`class_balance.png`), where values are missing, and list the columns (`columns.csv`).
+    """Draw how classes are shared and where values are missing, and list the columns.
 
-    It judges nothing; `value` is the number of columns. The table takes distinct values, means and commonest values from at most 50,000
-    training rows, and shows none of personal columns. `missing_values.png` has the 20 columns that miss the most, and how far
-    they miss values in the same rows.
-
+    Measures: the number of columns. `class_balance.png` shows the share of each class in every split,
+        `missing_values.png` the 20 columns that miss the most, and how far they miss values in the same rows.
+        `columns.csv` lists distinct values, means and commonest values from at most 50,000 training rows, and shows
+        none of personal columns.
+    Fails when: never. It judges nothing.
     Source: UMLAUT and ydata-profiling, which show the same first.
     """
     frame = table(subject.raw.train.X)
@@ -47,7 +50,9 @@ def column_overview(subject: Subject) -> Iterator[Judgement]:
     files = _draw_classes(subject, classes) if classes is not None else ()
     told = []
     if classes is not None:
-        told.append(f"{len(classes)} classes, {_brief(classes.index[0])} the most with {classes['train'].iloc[0]:.0%} of train")
+        told.append(
+            f"{len(classes)} classes, {_brief(classes.index[0])} the most with {classes['train'].iloc[0]:.0%} of train"
+        )
     if frame is not None:
         missing = _missing(subject)
         files += (_write_columns(subject, frame, missing), *(_draw_missing(subject, frame, missing) if len(missing) else ()))
@@ -61,18 +66,31 @@ def _classes(subject: Subject) -> pd.DataFrame | None:
         return _label_shares(subject)
     if subject.target.task != "classification" or any(np.ndim(split.y) != 1 for _, split in subject.raw.items()):
         return None
-    shares = pd.DataFrame({name: pd.Series(to_array(split.y)).dropna().value_counts(normalize=True) for name, split in subject.raw.items()})
+    shares = pd.DataFrame(
+        {
+            name: pd.Series(to_array(split.y)).dropna().value_counts(normalize=True)
+            for name, split in subject.raw.items()
+        }
+    )
     return shares.fillna(0.0).sort_values("train", ascending=False)
 
 
 def _label_shares(subject: Subject) -> pd.DataFrame | None:
     rates = {name: to_array(split.y) for name, split in subject.raw.items()}
-    if any(y.ndim != 2 or y.dtype.kind not in "biuf" for y in rates.values()) or len({y.shape[1] for y in rates.values()}) != 1:
+    if (
+        any(y.ndim != 2 or y.dtype.kind not in "biuf" for y in rates.values())
+        or len({y.shape[1] for y in rates.values()}) != 1
+    ):
         return None
     names = subject.data.label
     count = rates["train"].shape[1]
-    index = list(names) if names is not None and not isinstance(names, str) and len(names) == count else [f"label {at}" for at in range(count)]
-    return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values("train", ascending=False)
+    index = (
+        list(names) if names is not None and not isinstance(names, str) and len(names) == count
+        else [f"label {at}" for at in range(count)]
+    )
+    return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values(
+        "train", ascending=False
+    )
 
 
 @optional_files
@@ -82,7 +100,10 @@ def _draw_classes(subject: Subject, shares: pd.DataFrame) -> tuple[str, ...]:
     axes = made.subplots()
     places = np.arange(len(shown))[::-1]
     for at, (name, colour) in enumerate(COLOURS.items()):
-        axes.barh(places + 0.26 * (1 - at), shown[name], 0.24, color=colour, label=f"{name} ({len(getattr(subject.raw, name).y):,})")
+        axes.barh(
+            places + 0.26 * (1 - at), shown[name], 0.24, color=colour,
+            label=f"{name} ({len(getattr(subject.raw, name).y):,})",
+        )
     axes.set_yticks(places, [_brief(value) for value in shown.index])
     rest = "" if len(shown) == len(shares) else f", the {len(shown)} commonest of {len(shares)}"
     axes.set_title(f"Share of each class in the splits{rest}", loc="left", fontsize=10, color=INK)
@@ -94,7 +115,9 @@ def _draw_classes(subject: Subject, shares: pd.DataFrame) -> tuple[str, ...]:
 def _missing(subject: Subject) -> pd.DataFrame:
     """The missing share of the columns (rows) that miss values in any split (columns), the worst first."""
     found = scans(subject)
-    shares = pd.DataFrame({name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in COLOURS}).fillna(0.0)
+    shares = pd.DataFrame(
+        {name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in COLOURS}
+    ).fillna(0.0)
     shares = shares[shares.max(axis=1) > 0]
     return shares.loc[shares.max(axis=1).sort_values(ascending=False, kind="stable").index]
 
@@ -109,7 +132,10 @@ def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) 
     for at, (name, colour) in enumerate(COLOURS.items()):
         axes.barh(places + 0.26 * (1 - at), shown[name], 0.24, color=colour, label=name)
     axes.set_yticks(places, [_brief(value) for value in shown.index])
-    axes.set_title("Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"), loc="left", fontsize=10, color=INK)
+    axes.set_title(
+        "Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"),
+        loc="left", fontsize=10, color=INK,
+    )
     axes.set_xlim(0, min(1.0, 1.15 * float(shown.to_numpy().max())))
     _plain(axes)
     _name_splits(made, axes)
@@ -119,7 +145,7 @@ def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) 
 
 
 def _together(frame: pd.DataFrame, names: list[str]) -> Array | None:
-    """How far columns miss values in the same rows `(C, C)`: the correlation of being missing; None below two columns."""
+    """How far columns miss values in the same rows `(C, C)`, as a correlation; None below two columns."""
     part = frame.iloc[:: max(1, len(frame) // MOST_ROWS)]
     places = {str(name): place for place, name in reversed(list(enumerate(frame.columns)))}
     gaps = np.column_stack([part.iloc[:, places[name]].isna().to_numpy() for name in names]).astype(float)
@@ -184,7 +210,9 @@ def _described(column: pd.Series, personal: str | None) -> dict[str, Any]:
     if not len(counts) or len(counts) > max(COMMONEST, IDENTIFYING * len(known)):
         return described
     common = np.argsort(-counts, kind="stable")[:COMMONEST]
-    return described | {"commonest": ", ".join(f"{_brief(distinct[code])} {counts[code] / len(known):.0%}" for code in common)}
+    return described | {
+        "commonest": ", ".join(f"{_brief(distinct[code])} {counts[code] / len(known):.0%}" for code in common)
+    }
 
 
 def _codes(known: pd.Series) -> tuple[Array, Any]:

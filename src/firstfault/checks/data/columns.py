@@ -1,4 +1,4 @@
-"""The shape of the data: what could not be read, columns that differ between tables, and columns without one plain type or a second value."""
+"""The shape of the data: what could not be read, columns that differ between tables, constant and mixed columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firstfault.reading import Reading
 from firstfault.splits import Split
 from firstfault.subject import Subject
 
-FIRST = 100
+FIRST = 100            # values that must be equal before a whole column is compared: most columns differ at once
 NESTED = (list, dict, set, tuple, np.ndarray)
 
 
@@ -29,20 +29,23 @@ def _readings(subject: Subject) -> dict[str, Reading]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92, "schema_change": 0.95})
 def broken_files(subject: Subject) -> Iterator[Judgement]:
-    """Find what of the files could not be read as it stands; `value` is how many lines or columns one defect concerns.
+    """Find what could not be read from the files as it stands.
 
-    Lines with too few or too many fields, with an unclosed quote or in another encoding are corrupted inputs; files of a folder
-    with other columns than its first are a change of schema. What was read by a guess that fits the whole file is a warning.
-
-    Source: FAULTS of this project: corrupt files; RFC 4180: each line of a CSV file has the same number of fields.
+    Measures: the number of lines or columns that a defect concerns, one finding per defect.
+    Fails when: lines have too few or too many fields, an unclosed quote or another encoding (`noisy_features`), or
+        files of a folder have other columns than its first (`schema_change`).
+    Warns when: a file was read by a guess that fits the whole of it.
+    Source: RFC 4180: each line of a CSV file has the same number of fields.
     """
     readings = _readings(subject)
     for name, reading in readings.items():
         for defect in reading.defects:
             known = defect.fault is not None
             yield Judgement(
-                Status.FAIL if known else Status.WARN, defect.message, value=defect.lost, threshold=0, where=f"{defect.file} ({name})",
-                faults={defect.fault: 0.95 if defect.fault == "schema_change" else 0.92} if defect.fault else {}, fix=defect.fix,
+                Status.FAIL if known else Status.WARN, defect.message, value=defect.lost, threshold=0,
+                where=f"{defect.file} ({name})",
+                faults={defect.fault: 0.95 if defect.fault == "schema_change" else 0.92} if defect.fault else {},
+                fix=defect.fix,
             )
     if not any(reading.defects for reading in readings.values()):
         notes = [note for reading in readings.values() for note in reading.notes]
@@ -51,11 +54,15 @@ def broken_files(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"schema_change": 0.95, "type_change": 0.92})
 def differing_columns(subject: Subject) -> Iterator[Judgement]:
-    """Find columns of train that the declared splits lack or hold in another type, and those of the reference that train lacks.
+    """Find columns that are absent, or of another type, in a split or against the reference.
 
-    `value` is how many. Columns that come on top are a warning. Samples of another shape are a fault as well.
-
-    Source: Breck et al. 2019, Data Validation for Machine Learning: the schema is the first thing to be checked.
+    Measures: the number of columns that differ: of the declared splits against train, and of train against the
+        reference.
+    Fails when: a column is absent (`schema_change`) or changes between number, time and text (`type_change`), or
+        samples have another shape.
+    Warns when: there are additional columns only.
+    Source: Breck et al. 2019, Data Validation for Machine Learning: the schema is the first thing to check;
+        benchmarks/data_defects.py plants a column of numbers kept as text.
     """
     pairs = list(_compared(subject))
     if not pairs:
@@ -64,11 +71,13 @@ def differing_columns(subject: Subject) -> Iterator[Judgement]:
     found = [judgement for pair in pairs for judgement in _differences(*pair)]
     yield from found
     if not found:
-        yield passed(f"the columns agree between {', '.join(sorted({name for pair in pairs for name in pair[:2]}))}", value=0)
+        yield passed(
+            f"the columns agree between {', '.join(sorted({name for pair in pairs for name in pair[:2]}))}", value=0
+        )
 
 
 def _compared(subject: Subject) -> Iterator[tuple[str, str, Split, Split]]:
-    """What is expected, and what is held against it: train against the reference, and the declared splits against train."""
+    """What is held against what: train against the reference, and the declared splits against train."""
     data, raw = subject.data, subject.raw
     if data.reference is not None:
         yield "the reference", "train", subject.reference, raw.train
@@ -81,20 +90,26 @@ def _differences(known: str, name: str, first: Split, second: Split) -> Iterator
         shapes = [np.shape(split.X)[1:] for split in (first, second)]
         if shapes[0] != shapes[1]:
             told = ["×".join(map(str, shape)) or "single values" for shape in shapes]
-            yield Judgement(Status.FAIL, f"samples of {name} are {told[1]}, those of {known} {told[0]}", value=1, threshold=0, where=name,
-                            faults={"schema_change": 0.95}, fix="bring both to one shape")
+            yield Judgement(
+                Status.FAIL, f"samples of {name} are {told[1]}, those of {known} {told[0]}", value=1, threshold=0,
+                where=name, faults={"schema_change": 0.95}, fix="bring both to one shape",
+            )
         return
     lacks, adds = differences(first.X.columns, second.X.columns)
     if lacks or adds:
         yield Judgement(
-            Status.FAIL if lacks else Status.WARN, f"{name} has other columns than {known}: {in_words(lacks, adds)}", value=len(lacks) + len(adds),
-            threshold=0, where=listed([*lacks, *adds]), faults={"schema_change": 0.95} if lacks else {}, fix="restore the columns",
+            Status.FAIL if lacks else Status.WARN, f"{name} has other columns than {known}: {in_words(lacks, adds)}",
+            value=len(lacks) + len(adds), threshold=0, where=listed([*lacks, *adds]),
+            faults={"schema_change": 0.95} if lacks else {}, fix="restore the columns",
         )
     types = _changed_types(first.X, second.X)
     if types:
         yield Judgement(
-            Status.FAIL, f"{len(types)} columns of {name} have another type than in {known}: {listed([f'{k} ({v})' for k, v in types.items()])}",
-            value=len(types), threshold=0, where=listed(list(types)), faults={"type_change": 0.92}, fix="parse the column as the expected type",
+            Status.FAIL,
+            f"{len(types)} columns of {name} have another type than in {known}: "
+            f"{listed([f'{k} ({v})' for k, v in types.items()])}",
+            value=len(types), threshold=0, where=listed(list(types)), faults={"type_change": 0.92},
+            fix="parse the column as the expected type",
         )
 
 
@@ -116,7 +131,10 @@ def _kind(values: pd.Series) -> str | None:
     dtype = values.cat.categories.dtype if isinstance(values.dtype, pd.CategoricalDtype) else values.dtype
     if isinstance(dtype, pd.StringDtype):
         return "text"
-    return {"string": "text", "integer": "number", "floating": "number"}.get(_inferred(values)) if dtype.kind == "O" else None
+    return (
+        {"string": "text", "integer": "number", "floating": "number"}.get(_inferred(values)) if dtype.kind == "O"
+        else None
+    )
 
 
 def _inferred(values: pd.Series) -> str:
@@ -125,8 +143,10 @@ def _inferred(values: pd.Series) -> str:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def constant_columns(subject: Subject) -> Iterator[Judgement]:
-    """Find columns of train without any value, or with one value only; `value` is how many. They teach nothing.
+    """Find columns of train that have no value, or one value only.
 
+    Measures: the number of such columns. They teach a model nothing.
+    Warns when: there is one.
     Source: ydata-profiling's alerts `constant` and `empty`.
     """
     frame = subject.raw.train.X
@@ -136,12 +156,17 @@ def constant_columns(subject: Subject) -> Iterator[Judgement]:
     columns = {str(name): values for name, values in frame.items() if _starts_constant(values)}
     empty = [name for name, values in columns.items() if values.isna().all()]
     constant = [name for name, values in columns.items() if name not in set(empty) and _is_constant(values)]
-    told = [f"{len(names)} columns {word}: {listed(names)}" for names, word in ((empty, "have no value"), (constant, "are constant")) if names]
+    told = [
+        f"{len(names)} columns {word}: {listed(names)}"
+        for names, word in ((empty, "have no value"), (constant, "are constant")) if names
+    ]
     if not told:
         yield passed("every column has at least two values", value=0)
         return
-    yield Judgement(Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=listed([*empty, *constant]),
-                    fix="find out what emptied them, or drop them")
+    yield Judgement(
+        Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=listed([*empty, *constant]),
+        fix="find out what emptied them, or drop them",
+    )
 
 
 def _starts_constant(values: pd.Series) -> bool:
@@ -175,23 +200,28 @@ def _is_constant(values: pd.Series) -> bool:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def mixed_columns(subject: Subject) -> Iterator[Judgement]:
-    """Find columns of train that mix types, or hold lists and mappings; `value` is how many.
+    """Find columns of train that mix types, or that hold lists and mappings.
 
-    Neither can be compared or encoded as it is: 1 and "1" become two categories, a list none.
-
-    Source: pandas, `infer_dtype`; its DtypeWarning for columns read in parts.
+    Measures: the number of such columns.
+    Warns when: there is one. It can't be compared or encoded as it is: 1 and "1" become two categories.
+    Source: pandas, `infer_dtype`, and its DtypeWarning for columns that are read in parts.
     """
     frame = subject.raw.train.X
     if not isinstance(frame, pd.DataFrame):
         yield skipped("only tables are looked at")
         return
-    mixed = {str(name): types for name, values in frame.items() if values.dtype == object and (types := _mixture(values))}
+    mixed = {
+        str(name): types for name, values in frame.items() if values.dtype == object and (types := _mixture(values))
+    }
     if not mixed:
         yield passed("every column holds values of one type", value=0)
         return
     told = listed([f"{name} ({types})" for name, types in mixed.items()])
-    yield Judgement(Status.WARN, f"{len(mixed)} columns hold values of several types, or nested ones: {told}", value=len(mixed), threshold=0,
-                    where=listed(list(mixed)), fix="give each column one type, and each nested value columns of its own")
+    yield Judgement(
+        Status.WARN, f"{len(mixed)} columns hold values of several types, or nested ones: {told}", value=len(mixed),
+        threshold=0, where=listed(list(mixed)),
+        fix="give each column one type, and each nested value columns of its own",
+    )
 
 
 def _mixture(values: pd.Series) -> str | None:

@@ -1,8 +1,8 @@
-"""What train is compared with, column by column: the reference and the splits that the user made, as samples of their rows.
+"""What train is compared with, column by column: samples of the reference and of the splits that the user made.
 
 Columns that differ by nature are left out: times, groups that the user declared, numbers of rows and other identifiers.
-Where the labels moved, rows are drawn with equal shares of the classes, so that a shift of the labels is not taken for one of
-the inputs.
+Where the labels moved, rows are drawn with equal shares of the classes, so that a shift of the labels is not taken for
+one of the inputs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-MOST_ROWS = 30_000
-FEWEST_ROWS = 20
-CLASSES_APART, P_VALUE = 0.15, 1e-3
-MOST_CLASSES = 50
-ROOMY = 3
-NUMBERED = re.compile(r"(^|[^a-z])(id|ids|idx|index|uuid|guid|key|row|rownum|nr|serial|unnamed)([^a-z]|$)", re.IGNORECASE)
+MOST_ROWS = 30_000                     # rows of each side: the distance of two such samples errs by 0.008
+FEWEST_ROWS = 20                       # known values below which all may differ by chance
+CLASSES_APART, P_VALUE = 0.15, 1e-3    # from here on labels moved: the bounds of `label_drift`
+MOST_CLASSES = 50                      # with more, equal shares of each leave too few rows
+ROOMY = 3                              # whole numbers within three times as many places as rows count the rows
+NUMBERED = re.compile(
+    r"(^|[^a-z])(id|ids|idx|index|uuid|guid|key|row|rownum|nr|serial|unnamed)([^a-z]|$)", re.IGNORECASE
+)
 
 
 class Pair(NamedTuple):
@@ -42,9 +44,9 @@ class Pair(NamedTuple):
 class Compared(NamedTuple):
     """Train beside a split or the reference.
 
-    `columns` are sampled pairs by name, indexed by the position of their rows; `texts` the pairs of prose, which are compared by their
-    features only. `left_out` says why a column is not judged; `by_label` whether the rows were drawn with equal shares of the
-    classes; `meant` what makes a difference natural (time, group), or an empty text.
+    `columns` are sampled pairs by name, indexed by the position of their rows; `texts` the pairs of prose, which are
+    compared by their features only. `left_out` says why a column is not judged; `by_label` whether the rows were drawn
+    with equal shares of the classes; `meant` what makes a difference natural (time, group), or an empty text.
     """
 
     name: str
@@ -65,7 +67,7 @@ def others(subject: Subject) -> dict[str, Split]:
 
 
 def compared(subject: Subject, name: str, other: Split, most: int = MOST_ROWS) -> Compared:
-    """Train beside `other`, by at most `most` rows of each: effects worth a finding are far above the error of sampling so many."""
+    """Train beside `other`, by at most `most` rows of each: effects worth a finding are above their sampling error."""
     train, data = subject.raw.train, subject.data
     first, second = sampled(len(train.y), most, 0), sampled(len(other.y), most, 1)
     matched = _equal_classes(subject, train, other, first, second)
@@ -79,7 +81,7 @@ def compared(subject: Subject, name: str, other: Split, most: int = MOST_ROWS) -
 
 
 def split_by(subject: Subject, other: Split) -> str:
-    """What a split was made by, so that a difference is natural: a declared time or group, or the order of a series whose windows both are."""
+    """What makes a difference from a split natural: a declared time or group, or windows that follow each other."""
     data = subject.data
     if data.time is None and data.group is None:
         return "time" if follow_each_other(subject.raw.train.X) and follow_each_other(other.X) else ""
@@ -93,7 +95,9 @@ def sampled(count: int, most: int, seed: int) -> Array:
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False, shuffle=False))
 
 
-def _equal_classes(subject: Subject, train: Split, other: Split, first: Array, second: Array) -> tuple[Array, Array] | None:
+def _equal_classes(
+    subject: Subject, train: Split, other: Split, first: Array, second: Array
+) -> tuple[Array, Array] | None:
     """Rows in which both have equal shares of the classes, where their labels are apart; None where they are not."""
     if subject.target.task != "classification":
         return None
@@ -103,7 +107,9 @@ def _equal_classes(subject: Subject, train: Split, other: Split, first: Array, s
     distance, p = column_distance(pd.Series(a), pd.Series(b))
     if distance <= CLASSES_APART or p >= P_VALUE:
         return None
-    shares = pd.DataFrame({"a": pd.Series(a).value_counts(normalize=True), "b": pd.Series(b).value_counts(normalize=True)}).fillna(0.0)
+    shares = pd.DataFrame(
+        {"a": pd.Series(a).value_counts(normalize=True), "b": pd.Series(b).value_counts(normalize=True)}
+    ).fillna(0.0)
     if len(shares) > MOST_CLASSES:
         return None
     kept = shares.min(axis=1)
@@ -139,7 +145,7 @@ def _pairs(a: Any, b: Any, first: Array, second: Array) -> tuple[dict[str, Pair]
 
 
 def _coded(column: pd.Series) -> pd.Series:
-    """A column of objects as categories, so that each text is looked at once; lists and other values without a hash stay."""
+    """A column of objects as categories, so that each text is looked at once; values without a hash stay."""
     if column.dtype != object:
         return column
     try:
@@ -181,7 +187,7 @@ def _different_by_nature(pairs: Mapping[str, Pair], a: Any, b: Any, declared: tu
 
 
 def _numbers_rows(name: str, sample: pd.Series, whole: pd.Series | None) -> bool:
-    """Whether a column's values name its rows: all different, and whole numbers that count up, without large gaps, or called an id."""
+    """Whether a column names its rows: all different; numbers count up, have no large gaps, or are called ids."""
     known = sample.dropna()
     if whole is None or len(known) < FEWEST_ROWS or not _all_differ(known):
         return False

@@ -1,4 +1,4 @@
-"""What samples hold that no column says: the words of texts, the tokens of sequences, the coarse picture of large images."""
+"""What samples hold that no column says: words of texts, tokens of sequences, the coarse picture of large images."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
+# All bound the time and memory of the two fast models that read them.
 MOST_COLUMNS = 1_024
 MOST_WORDS, MOST_LETTERS, FEWEST_TEXTS = 400, 5_000, 3
 MOST_TOKENS = 512
-MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100
+MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100     # 240 MB of floats at most, a hundred images at a time
 
 
 def contents(subject: Subject, X: Any, rows: Array) -> Array | None:
     """The given samples as numbers `(N, D)` beside those of their columns; None where the columns say all.
 
-    Of free text the 400 commonest words, of token ids (a model that embeds them) how often each of 512 occurs, of images with more than
-    1,024 values the means of a grid.
+    Of free text the 400 commonest words, of token ids (a model that embeds them) how often each of 512 occurs, of
+    images with more than 1,024 values the means of a grid.
     """
     found = [part for part in (_words(X, rows), _tokens(subject, X, rows), _grid(X, rows)) if part is not None]
     return np.column_stack(found) if found else None
@@ -57,7 +58,8 @@ def _tokens(subject: Subject, X: Any, rows: Array) -> Array | None:
     if ids.dtype.kind not in "iu":
         return None
     places = np.arange(len(ids))[:, None] * MOST_TOKENS + ids.astype(np.int64) % MOST_TOKENS
-    return np.bincount(places.ravel(), minlength=len(ids) * MOST_TOKENS).reshape(len(ids), MOST_TOKENS)[:, : int(ids.max(initial=0)) + 1].astype(float)
+    counts = np.bincount(places.ravel(), minlength=len(ids) * MOST_TOKENS).reshape(len(ids), MOST_TOKENS)
+    return counts[:, : int(ids.max(initial=0)) + 1].astype(float)
 
 
 def _embeds(subject: Subject) -> bool:

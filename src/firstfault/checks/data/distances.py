@@ -12,20 +12,20 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-FEWEST = 20
-FEWEST_OF_A_CATEGORY = 10
-IDENTIFYING = 0.2
-READ_AS_NUMBERS = 0.95
-MOST_READ = 200
+FEWEST = 20                        # known values of each side below which no distance would be significant
+FEWEST_OF_A_CATEGORY = 10          # five expected in each cell, as a chi-squared test wants (Cochran 1954)
+IDENTIFYING = 0.2                  # distinct values per row above which a column names rows, and has no distribution
+READ_AS_NUMBERS = 0.95             # of the values of a text column that is compared as numbers
+MOST_READ = 200                    # values that decide whether a column is of dates or numbers
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)")
 
 
 class Distance(NamedTuple):
     """The distance of two samples, 0–1, with its p-value.
 
-    `kind` is number, category, type (numbers here, text there), identifier or empty. Numbers are compared by Kolmogorov–Smirnov, and
-    `shift` is their Wasserstein distance in deviations of the first sample; categories by total variation, and `shift` is
-    their Jensen–Shannon distance (base 2).
+    `kind` is number, category, type (numbers here, text there), identifier or empty. Numbers are compared by
+    Kolmogorov–Smirnov, and `shift` is their Wasserstein distance in deviations of the first sample; categories by total
+    variation, and `shift` is their Jensen–Shannon distance (base 2).
     """
 
     kind: str
@@ -44,7 +44,10 @@ def distance(a: pd.Series, b: pd.Series) -> Distance:
         return _of_numbers(_finite(a), _finite(b))
     if any(numeric):
         one, two = as_numbers(a), as_numbers(b)
-        return Distance("type", 0.0, 1.0, 0.0) if one is None or two is None else _of_numbers(one, two)._replace(kind="type")
+        return (
+            Distance("type", 0.0, 1.0, 0.0) if one is None or two is None
+            else _of_numbers(one, two)._replace(kind="type")
+        )
     return _of_categories(a, b)
 
 
@@ -57,13 +60,19 @@ def column_distance(a: pd.Series, b: pd.Series) -> tuple[float, float]:
 def is_number(column: pd.Series) -> bool:
     """Whether a column holds numbers; truth values are categories."""
     kind = column.dtype
-    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+    return (
+        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        and not pd.api.types.is_complex_dtype(kind)
+    )
 
 
 def is_time(column: pd.Series) -> bool:
     """Whether a column holds moments: as such, or as texts that are dates."""
     kind = column.dtype
-    if pd.api.types.is_datetime64_any_dtype(kind) or isinstance(kind, pd.PeriodDtype) or pd.api.types.is_timedelta64_dtype(kind):
+    if (
+        pd.api.types.is_datetime64_any_dtype(kind) or isinstance(kind, pd.PeriodDtype)
+        or pd.api.types.is_timedelta64_dtype(kind)
+    ):
         return True
     if is_number(column) or pd.api.types.is_bool_dtype(kind):
         return False
@@ -75,7 +84,7 @@ def is_time(column: pd.Series) -> bool:
 
 
 def as_numbers(column: pd.Series) -> Array | None:
-    """The finite numbers of a column without missing values; text is read where nearly all of it is numbers, else None."""
+    """The finite numbers of a column without missing values; of text where nearly all of it is numbers, else None."""
     if is_number(column):
         return _finite(column)
     if pd.api.types.is_bool_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):

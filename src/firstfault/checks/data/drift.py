@@ -20,14 +20,14 @@ from firstfault.texts import as_text
 
 __all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]
 
-SENTINELS = (-9.0, -99.0, -999.0, -9999.0, -99999.0)
+SENTINELS = (-9.0, -99.0, -999.0, -9999.0, -99999.0)       # the codes of surveys and instruments for "no answer"
 SHOWN = 5
-MOST_LABELS = 100
+MOST_LABELS = 100                                          # columns of labels: bounds the time
 _NOTHING_TO_COMPARE = "there is no reference, and firstfault drew the splits itself"
 
 
 class Moved(NamedTuple):
-    """What train was compared with, the distance of every column, and those whose values or missing share moved (name to distance)."""
+    """What train was compared with, the distances of all columns, and the columns that moved, by values or gaps."""
 
     beside: Compared
     distances: Mapping[str, Distance]
@@ -37,16 +37,19 @@ class Moved(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"covariate_drift": 0.9})
 def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 1e-3) -> Iterator[Judgement]:
-    """Find columns whose distribution moved; `value` is the largest distance, 0–1.
+    """Find columns whose distribution moved between train and the reference or a declared split.
 
-    At most 30,000 rows of each side are compared, whose sampling error (0.008) is far below `effect`: numbers by the
-    Kolmogorov–Smirnov distance, categories by total variation, images and prose by simple features such as brightness and length. A
-    column moved when the distance exceeds `effect` and the p-value, corrected for the number of columns (Bonferroni), is below `p_value`.
-    Times, declared groups and identifiers differ by nature, and are left out. Where the labels moved, rows are compared at equal
-    shares of the classes, so that this is no drift of the inputs. A difference from a split by a declared time or group
-    is a warning, and so is one in missing values alone. `drift.csv` lists every column, `drift.png` shows the most moved.
-
-    Source: Rabanser et al. 2019, Failing Loudly; effect size beside p-value, since large samples make every difference significant.
+    Measures: the largest distance of a column, 0–1, on at most 30,000 rows of each side: Kolmogorov–Smirnov for
+        numbers, total variation for categories. Images and prose are compared by features such as brightness and
+        length. `drift.csv` lists every column, `drift.png` shows those that moved the most.
+    Fails when: the distance is above `effect`, and the p-value, corrected for the number of columns (Bonferroni), is
+        below `p_value`.
+    Warns when: the split is by a declared time or group, or only the share of missing values moved.
+    Not a fault when: only times, declared groups or identifiers differ: they do so by nature, and are left out. Where
+        the labels moved, rows are compared at equal shares of the classes.
+    Source: Rabanser et al. 2019, Failing Loudly; an effect size beside the p-value, as large samples make every
+        difference significant. benchmarks/data_defects.py plants a shift by half a deviation, benchmarks/localise.py by
+        0.8 and more.
     """
     against = others(subject)
     if not against:
@@ -57,7 +60,10 @@ def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 
         yield skipped("no column can be compared")
         return
     write_drift(subject, [(entry.beside, entry.distances, {**entry.missing, **entry.columns}) for entry in found])
-    worst = max(found, key=lambda entry: (bool(entry.columns) and not entry.beside.meant, bool(entry.columns), bool(entry.missing)))
+    worst = max(
+        found,
+        key=lambda entry: (bool(entry.columns) and not entry.beside.meant, bool(entry.columns), bool(entry.missing)),
+    )
     if worst.columns:
         yield _drifted(subject, worst, effect)
     elif worst.missing:
@@ -72,9 +78,17 @@ def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 
 def _moved(beside: Compared, effect: float, p_value: float) -> Moved:
     distances = {name: distance(*pair) for name, pair in beside.columns.items()}
     tests = max(1, len(distances))
-    columns = {name: found.value for name, found in distances.items() if found.value > effect and found.p * tests < p_value}
-    missing = {name: share for name, pair in beside.columns.items() if (share := _missing_apart(pair, p_value / tests)) > effect}
-    return Moved(beside, {name: found._replace(p=min(1.0, found.p * tests)) for name, found in distances.items()}, columns, missing)
+    columns = {
+        name: found.value for name, found in distances.items() if found.value > effect and found.p * tests < p_value
+    }
+    missing = {
+        name: share for name, pair in beside.columns.items()
+        if (share := _missing_apart(pair, p_value / tests)) > effect
+    }
+    return Moved(
+        beside, {name: found._replace(p=min(1.0, found.p * tests)) for name, found in distances.items()}, columns,
+        missing,
+    )
 
 
 def _missing_apart(pair: Pair, p_value: float) -> float:
@@ -97,7 +111,8 @@ def _drifted(subject: Subject, moved: Moved, effect: float) -> Judgement:
     count = f"{len(names)} column{'s' if len(names) > 1 else ''}"
     return Judgement(
         Status.WARN if beside.meant else Status.FAIL,
-        f"{count} of train moved against {beside.name}, {worst} the most (distance {moved.columns[worst]:.2f}{_shift(moved.distances[worst])})"
+        f"{count} of train moved against {beside.name}, {worst} the most (distance "
+        f"{moved.columns[worst]:.2f}{_shift(moved.distances[worst])})"
         + (f"; the split is by {beside.meant}, so that this may be meant" if beside.meant else ""),
         value=moved.columns[worst], threshold=effect, where=", ".join(names[:SHOWN]),
         fix="find out what changed in the source, or retrain on recent data", artifacts=(TABLE, *pictures),
@@ -111,21 +126,27 @@ def _shift(found: Distance) -> str:
 def _missing_drifted(moved: Moved, effect: float) -> Judgement:
     names = sorted(moved.missing, key=lambda name: -moved.missing[name])
     return Judgement(
-        Status.WARN, f"the missing share of {names[0]} in train and {moved.beside.name} is {moved.missing[names[0]]:.0%} apart",
+        Status.WARN,
+        f"the missing share of {names[0]} in train and {moved.beside.name} is {moved.missing[names[0]]:.0%} apart",
         value=moved.missing[names[0]], threshold=effect, where=", ".join(names[:SHOWN]), faults={}, artifacts=(TABLE,),
         fix="find out why the values are missing there",
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_drift": 0.9, "degenerate_split": 0.9})
-def label_drift(subject: Subject, *, effect: float = 0.15, sorted_split: float = 0.5, p_value: float = 1e-3) -> Iterator[Judgement]:
-    """Find labels distributed differently than in the reference or a split that the user made; `value` is the distance, 0–1.
+def label_drift(
+    subject: Subject, *, effect: float = 0.15, sorted_split: float = 0.5, p_value: float = 1e-3
+) -> Iterator[Judgement]:
+    """Find labels that are distributed differently than in the reference or a declared split.
 
-    Classes are compared by total variation, numbers by the Kolmogorov–Smirnov distance; of several labels each on its own, and the
-    p-value is corrected for their number (Bonferroni). A split beyond `sorted_split` was cut from sorted data, and not drawn at
-    random: then it is a degenerate split. Below it, or where the labels are numbers, a difference from a split by time or group is a warning.
-
-    Source: Lipton et al. 2018, label shift.
+    Measures: the distance of the labels, 0–1: total variation for classes, Kolmogorov–Smirnov for numbers. Of several
+        labels it is the largest, and the p-value is corrected for their number (Bonferroni).
+    Fails when: the distance is above `effect` with a p-value below `p_value`. Above `sorted_split` the split was cut
+        from sorted data, which is `degenerate_split`.
+    Warns when: the split is by a declared time or group, and the distance is at most `sorted_split` or the labels are
+        numbers.
+    Source: Lipton et al. 2018, label shift; benchmarks/localise.py, fault degenerate_split, cuts the splits from sorted
+        rows.
     """
     against = others(subject)
     if not against:
@@ -140,26 +161,34 @@ def label_drift(subject: Subject, *, effect: float = 0.15, sorted_split: float =
         nearest[name] = apart
         if apart > effect and p < p_value:
             cut = name != "reference" and apart > sorted_split
-            meant = split_by(subject, other) if name != "reference" and (not cut or subject.target.task == "regression") else ""
+            meant = (
+                split_by(subject, other) if name != "reference" and (not cut or subject.target.task == "regression")
+                else ""
+            )
             yield Judgement(
                 Status.WARN if meant else Status.FAIL,
-                f"the labels of train and {name} are {apart:.2f} apart{place}" + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
-                value=apart, threshold=effect,
-                where=f"labels of {name}", faults={"degenerate_split" if cut else "label_drift": 0.9},
-                fix="split at random, stratified by label" if cut and not meant else "check the labelling, then retrain",
+                f"the labels of train and {name} are {apart:.2f} apart{place}"
+                + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
+                value=apart, threshold=effect, where=f"labels of {name}",
+                faults={"degenerate_split" if cut else "label_drift": 0.9},
+                fix="split at random, stratified by label" if cut and not meant
+                else "check the labelling, then retrain",
             )
             return
     yield passed(f"the labels are distributed as in {', '.join(against)}", value=max(nearest.values()))
 
 
 def _labels_apart(subject: Subject, other: Split) -> tuple[float, float, str]:
-    """The distance of the most moved label with its corrected p-value, and which label it is, where there are several."""
+    """The distance of the most moved label with its corrected p-value; and which it is, where there are several."""
     first, second = to_array(subject.raw.train.y), to_array(other.y)
     if first.ndim == 1 and second.ndim == 1:
         return (*_label_distance(first, second, subject.target.task), "")
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or first.shape[1] > MOST_LABELS:
         return 0.0, 1.0, ""
-    found = [(*_label_distance(first[:, at], second[:, at], subject.target.task), f", the label at {at} the most") for at in range(first.shape[1])]
+    found = [
+        (*_label_distance(first[:, at], second[:, at], subject.target.task), f", the label at {at} the most")
+        for at in range(first.shape[1])
+    ]
     apart, p, place = max(found)
     return apart, p * len(found), place
 
@@ -170,10 +199,14 @@ def _label_distance(first: Any, second: Any, task: str) -> tuple[float, float]:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"sentinel_value": 0.85})
-def sentinel_value(subject: Subject, *, share: float = 0.005) -> Iterator[Judgement]:
-    """Find codes like −999 among numbers that are otherwise far from them, or never negative; `value` is the largest share of a column.
+def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5) -> Iterator[Judgement]:
+    """Find codes for a missing value, such as −999, among numbers.
 
-    Source: FAULTS of this project: one exact extreme value repeated.
+    Measures: the largest share of a column that is one of −9, −99, −999, −9999 and −99999.
+    Fails when: the share is above `share`, and the code stands alone: all other values are at least 0, or lie above it
+        by more than `fence` times their interquartile range.
+    Source: Tukey 1977, Exploratory Data Analysis (fences at 1.5 interquartile ranges); benchmarks/localise.py, fault
+        sentinel_value, writes −999 into 8 % of the rows of two columns.
     """
     frame = table(subject.raw.train.X)
     if frame is None:
@@ -186,21 +219,21 @@ def sentinel_value(subject: Subject, *, share: float = 0.005) -> Iterator[Judgem
             hit = float((values == code).mean()) if len(values) else 0.0
             if hit <= share:
                 continue
-            if _stands_alone(code, values[values != code]):
+            if _stands_alone(code, values[values != code], fence):
                 found[str(name)] = hit
     if not found:
         yield passed("no number looks like a code for a missing value")
         return
     worst = max(found, key=lambda name: found[name])
     yield Judgement(
-        Status.FAIL, f"{found[worst]:.1%} of {worst} are one code below all other values", value=found[worst], threshold=share,
-        where=", ".join(found), fix="read the code as missing, then impute",
+        Status.FAIL, f"{found[worst]:.1%} of {worst} are one code below all other values", value=found[worst],
+        threshold=share, where=", ".join(found), fix="read the code as missing, then impute",
     )
 
 
-def _stands_alone(code: float, rest: np.ndarray[Any, Any]) -> bool:
+def _stands_alone(code: float, rest: np.ndarray[Any, Any], fence: float) -> bool:
     """Whether a negative code lies far below all other values, or is the only value below zero."""
     if not len(rest) or rest.min() <= code:
         return False
     spread = max(float(np.ptp(np.quantile(rest, [0.25, 0.75]))), 1e-9)
-    return bool(rest.min() - code > 1.5 * spread or rest.min() >= 0)
+    return bool(rest.min() - code > fence * spread or rest.min() >= 0)

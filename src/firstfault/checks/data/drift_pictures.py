@@ -1,4 +1,4 @@
-"""Pictures of drift: the most moved columns before and after, and the two columns that part train from the rest together."""
+"""Pictures of drift: the columns that moved the most, and the two that part train from the rest together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from firstfault.privacy import masked_text
 Array = np.ndarray[Any, Any]
 
 DRIFT, JOINT = "drift.png", "joint_drift.png"
-MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200
+MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200      # what stays legible in one picture
 BEFORE, AFTER = "#7a869a", "#c14a09"
 
 
 @optional_files
 def draw_drift(folder: Path, beside: Compared, moved: Mapping[str, Distance]) -> tuple[str, ...]:
-    """Draw up to six moved columns, train over what it is compared with; the name of the file, none when all are personal."""
+    """Draw up to six moved columns, train over the other side; the file's name, none when all are personal."""
     hidden = personal(beside)
     names = [name for name in moved if name not in hidden][:MOST_COLUMNS]
     if not names:
@@ -76,15 +76,19 @@ def _bars(axes: Any, counts: pd.DataFrame, other: str) -> None:
 
 @optional_files
 def draw_joint(folder: Path, beside: Compared, names: list[str]) -> tuple[str, ...]:
-    """Draw train and what it is compared with over the two columns that part them best; none where they are no numbers."""
+    """Draw both sides over the two columns that part them best; none where they are no numbers."""
     hidden = personal(beside)
-    numeric = [name for name in names if name in beside.columns and name not in hidden and _is_drawn(beside.columns[name])][:2]
+    numeric = [
+        name for name in names if name in beside.columns and name not in hidden and _is_drawn(beside.columns[name])
+    ][:2]
     if len(numeric) < 2:
         return ()
     made = figure(8.6, 4.0)
     panes = made.subplots(1, 2, sharex=True, sharey=True)
     for axes, side, colour, title in ((panes[0], "other", BEFORE, beside.name), (panes[1], "train", AFTER, "train")):
-        points = pd.DataFrame({name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in numeric}).dropna().iloc[:POINTS]
+        points = pd.DataFrame(
+            {name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in numeric}
+        ).dropna().iloc[:POINTS]
         axes.scatter(*points.to_numpy(dtype=float).T, s=8, alpha=0.5, linewidths=0, color=colour)
         axes.set_title(f"{title}, correlation {_correlation(points):.2f}", loc="left", fontsize=9, color=INK)
         axes.set_xlabel(_short(numeric[0]), fontsize=8, color=MUTED)

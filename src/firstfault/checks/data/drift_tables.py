@@ -17,7 +17,7 @@ from firstfault.texts import as_text
 
 TABLE = "drift.csv"
 QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}
-COMMONEST = 3
+COMMONEST = 3          # values shown of a column: a cell of the table stays readable
 COLUMNS = [
     "column", "against", "drifted", "kind", "distance", "p_corrected", "shift",
     *(f"{key} {side}" for key in ("mean", *QUANTILES, "commonest", "missing") for side in ("train", "other")),
@@ -34,7 +34,10 @@ def write_drift(subject: Subject, entries: Sequence[Entry]) -> None:
 
 def personal(beside: Compared) -> set[str]:
     """The compared columns that hold personal data."""
-    return {str(name) for pair in zip(*beside.columns.values(), strict=True) for name in kinds_of(dict(zip(beside.columns, pair, strict=True)))}
+    return {
+        str(name) for pair in zip(*beside.columns.values(), strict=True)
+        for name in kinds_of(dict(zip(beside.columns, pair, strict=True)))
+    }
 
 
 def _lines(beside: Compared, distances: Mapping[str, Distance], moved: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -42,26 +45,32 @@ def _lines(beside: Compared, distances: Mapping[str, Distance], moved: Mapping[s
     ranked = sorted(distances, key=lambda name: (name not in moved, -distances[name].value))
     lines = [
         {
-            "column": name, "against": beside.name, "drifted": "yes" if name in moved else "", **_measured(distances[name]),
-            **_both(beside.columns[name], distances[name].kind, name in hidden),
+            "column": name, "against": beside.name, "drifted": "yes" if name in moved else "",
+            **_measured(distances[name]), **_both(beside.columns[name], distances[name].kind, name in hidden),
         }
         for name in ranked
     ]
-    return lines + [{"column": name, "against": beside.name, "drifted": "", "kind": f"left out: {reason}"} for name, reason in beside.left_out.items()]
+    return lines + [
+        {"column": name, "against": beside.name, "drifted": "", "kind": f"left out: {reason}"}
+        for name, reason in beside.left_out.items()
+    ]
 
 
 def _measured(found: Distance) -> dict[str, Any]:
     judged = found.kind not in ("empty", "identifier")
     return {
         "kind": "type differs" if found.kind == "type" else found.kind, "distance": found.value if judged else None,
-        "p_corrected": found.p if judged else None, "shift": found.shift if judged and np.isfinite(found.shift) else None,
+        "p_corrected": found.p if judged else None,
+        "shift": found.shift if judged and np.isfinite(found.shift) else None,
     }
 
 
 def _both(pair: Pair, kind: str, hidden: bool) -> dict[str, Any]:
     sides = [_described(column, kind, hidden) for column in pair]
     keys = dict.fromkeys(key for side in sides for key in side)
-    return {f"{key} {where}": side.get(key) for key in keys for where, side in zip(("train", "other"), sides, strict=True)}
+    return {
+        f"{key} {where}": side.get(key) for key in keys for where, side in zip(("train", "other"), sides, strict=True)
+    }
 
 
 def _described(column: pd.Series, kind: str, hidden: bool) -> dict[str, Any]:
@@ -72,7 +81,10 @@ def _described(column: pd.Series, kind: str, hidden: bool) -> dict[str, Any]:
     if is_number(known):
         values = known.to_numpy(dtype=float)
         values = values[np.isfinite(values)]
-        return described | ({"mean": values.mean(), **{name: np.quantile(values, at) for name, at in QUANTILES.items()}} if len(values) else {})
+        return described | (
+            {"mean": values.mean(), **{name: np.quantile(values, at) for name, at in QUANTILES.items()}} if len(values)
+            else {}
+        )
     if kind != "category":
         return described
     share = as_text(known).value_counts(normalize=True).iloc[:COMMONEST]

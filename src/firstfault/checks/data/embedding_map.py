@@ -21,18 +21,19 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 PICTURE = "embedding_map.png"
-FEWEST = 30
-DRAWN = 1_500
-NAMED = 10
+FEWEST = 30            # with fewer points a map shows nothing that a table doesn't
+DRAWN = 1_500          # points that can still be told apart
+NAMED = 10             # as many as there are colours
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def embedding_map(subject: Subject) -> Iterator[Judgement]:
-    """Draw `embedding_map.png`: at most 1,500 training rows by the first two principal components, coloured by label.
+    """Draw the training rows as a map, coloured by label.
 
-    Numbers are standardised and categories become indicators first. Rows of a suspect label are ringed. `value` is the share of the
-    variance that the map shows, 0–1: it judges nothing.
-
+    Measures: the share of the variance that the map shows, 0–1. `embedding_map.png` shows at most 1,500 rows by the
+        first two principal components of standardised numbers and indicators of categories, and rings the rows of a
+        suspect label.
+    Fails when: never. It judges nothing.
     Source: Pearson 1901, principal components.
     """
     y = to_array(subject.raw.train.y)
@@ -44,7 +45,10 @@ def embedding_map(subject: Subject) -> Iterator[Judgement]:
         return
     points, shown = _projected(inputs)
     name = _draw(subject, points, rows, pd.Series(y[rows]), shown)
-    yield Judgement(Status.PASS, f"a map of {len(rows)} training rows shows {shown:.0%} of their variance", value=shown, artifacts=(name,))
+    yield Judgement(
+        Status.PASS, f"a map of {len(rows)} training rows shows {shown:.0%} of their variance", value=shown,
+        artifacts=(name,),
+    )
 
 
 def _projected(inputs: Array) -> tuple[Array, float]:
@@ -69,7 +73,9 @@ def _draw(subject: Subject, points: Array, rows: Array, y: pd.Series, shown: flo
         _by_value(made, axes, points, y)
     ringed = _suspect(subject, rows)
     if ringed.any():
-        axes.scatter(*points[ringed].T, s=52, facecolors="none", edgecolors=ALARM, linewidths=1.0, label="suspect label")
+        axes.scatter(
+            *points[ringed].T, s=52, facecolors="none", edgecolors=ALARM, linewidths=1.0, label="suspect label"
+        )
     handles, _ = axes.get_legend_handles_labels()
     if handles:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8)
@@ -86,7 +92,9 @@ def _by_class(axes: Any, points: Array, y: pd.Series) -> None:
 
     text = as_text(y)
     common = list(text.value_counts().index[:NAMED])
-    common = sorted(common, key=lambda value: (len(value), value)) if pd.api.types.is_numeric_dtype(y) else sorted(common)
+    common = (
+        sorted(common, key=lambda value: (len(value), value)) if pd.api.types.is_numeric_dtype(y) else sorted(common)
+    )
     for place, value in enumerate(common):
         inside = (text == value).to_numpy()
         axes.scatter(*points[inside].T, s=9, alpha=0.7, linewidths=0, color=f"C{place}", label=masked_text(value)[:24])

@@ -21,17 +21,18 @@ from firstfault.texts import hash_texts, hash_values
 
 Array = np.ndarray[Any, Any]
 
-CHUNK = 1 << 22
-EXACT = 1 << 53
-MISSING = np.uint64(0x9E3779B97F4A7C15)
-LONG = 1 << 8                                           # bytes: longer texts are hashed one by one
+CHUNK = 1 << 22                                # numbers hashed at a time: 32 MB
+EXACT = 1 << 53                                # up to here a float holds every whole number
+MISSING = np.uint64(0x9E3779B97F4A7C15)        # any word will do: 2⁶⁴ over the golden ratio
+LONG = 1 << 8                                  # bytes: longer texts are hashed one by one
 WITHIN = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
 
 
 class Scan(NamedTuple):
     """One pass over the samples of a split.
 
-    `hashes` `(N,)` are uint64; `empty` `(N,)` marks samples without any value; `missing` counts missing cells by column.
+    `hashes` `(N,)` are uint64; `empty` `(N,)` marks samples without any value; `missing` counts missing cells by
+    column.
     """
 
     hashes: Array
@@ -100,7 +101,10 @@ def _scan_numbers(array: Array) -> Scan:
         if absent is not None:
             empty[part], counts = absent.all(1), counts + absent.sum(0)
     few = flat.shape[1] <= MOST_COLUMNS
-    return Scan(hashes, empty, {str(place): int(count) for place, count in enumerate(counts)} if few else {"inputs": int(counts.sum())})
+    return Scan(
+        hashes, empty,
+        {str(place): int(count) for place, count in enumerate(counts)} if few else {"inputs": int(counts.sum())},
+    )
 
 
 def _weights(names: list[str]) -> Array:
@@ -125,7 +129,10 @@ def column_words(column: pd.Series) -> tuple[Array, Array | None]:
     if isinstance(kind, np.dtype) and kind.kind in "biuf":
         return _number_words(column.to_numpy())
     if isinstance(kind, np.dtype) and kind.kind in "mM":
-        return _marked(_mixed(column.to_numpy().astype(f"{kind.kind}8[ns]").astype(np.int64).view(np.uint64)), column.isna().to_numpy())
+        return _marked(
+            _mixed(column.to_numpy().astype(f"{kind.kind}8[ns]").astype(np.int64).view(np.uint64)),
+            column.isna().to_numpy(),
+        )
     return _other_words(column)
 
 

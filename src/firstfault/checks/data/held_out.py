@@ -34,7 +34,7 @@ def held_out(subject: Subject) -> HeldOut | None:
 
 
 def most_wrong(subject: Subject) -> float:
-    """The largest share of the classes that the network may get wrong on validation, at two standard errors; 1 where it can't be asked."""
+    """The most that the network may get wrong on validation (two standard errors), as a share; 1 where unknown."""
     held = held_out(subject)
     if held is None or held.y.shape[1] != 1 or held.outputs.shape[1] < 2 or not np.isfinite(held.outputs).all():
         return 1.0

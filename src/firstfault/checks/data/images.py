@@ -11,12 +11,12 @@ from firstfault.image_files import ImageFile
 from firstfault.spreadsheets import write_rows
 from firstfault.subject import Subject
 
-SHOWN = 5
-LISTED = 1_000
+SHOWN = 5              # files named in a message
+LISTED = 1_000         # files in a table that a person looks through
 
 
 def _images(subject: Subject) -> list[tuple[str, ImageFile]]:
-    """Every image file of the declared folders, with its name: below its folder, after its split unless that is train."""
+    """Every image file of the declared folders by name: below its folder, and after its split unless that is train."""
     return [
         (file.place if split == "train" else f"{split}: {file.place}", file)
         for split, reading in subject.get("source").readings.items() for file in reading.images
@@ -25,11 +25,13 @@ def _images(subject: Subject) -> list[tuple[str, ImageFile]]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement]:
-    """Find files of an image folder that can't be used, by name; `value` is their share of all files.
+    """Find files of an image folder that can't be used, by name.
 
-    Images that are empty, end early, are too large to decode or have another size than nine tenths of them are left out of the data.
-
-    Source: FAULTS of this project: corrupt files.
+    Measures: their share of all files: images that are empty, end early, are too large to decode, or have another size
+        than nine tenths of them. They are left out of the data.
+    Fails when: the share is above `share`.
+    Source: a choice of ours: one such file stops a loader that doesn't expect it; tests/checks/data/test_folders.py
+        holds the cases.
     """
     files = [(name, file) for name, file in _images(subject) if file.image]
     if not files:
@@ -42,42 +44,48 @@ def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judge
         return
     yield Judgement(
         Status.FAIL, f"{len(wrong)} of {len(files)} files can't be used: {_told(wrong)}", value=value, threshold=share,
-        where=", ".join(list(wrong)[:SHOWN]), fix="repair or remove these files", artifacts=_listed(subject, "unreadable_images.csv", wrong),
+        where=", ".join(list(wrong)[:SHOWN]), fix="repair or remove these files",
+        artifacts=_listed(subject, "unreadable_images.csv", wrong),
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def odd_images(subject: Subject) -> Iterator[Judgement]:
-    """Find files of an image folder that loaders read differently, by name; `value` is how many there are.
+    """Find files of an image folder that loaders may read differently, by name.
 
-    Another colour mode than most, 16 bits, several frames, a rotation that only the EXIF tag knows, a suffix of another format,
-    and files that are no images. They are used as they are stored, so that it is a warning.
-
-    Source: Pillow, concepts (modes) and ImageOps.exif_transpose; torchvision's default loader turns none of them.
+    Measures: the number of such files: another colour mode than most, 16 bits, several frames, a rotation that only the
+        EXIF tag knows, a suffix of another format, and files that are no images.
+    Warns when: there is one. Images are used as they are stored.
+    Source: Pillow, concepts (modes) and ImageOps.exif_transpose; torchvision's default loader turns no image.
     """
     files = _images(subject)
     if not files:
         yield skipped("only folders of images are looked at")
         return
-    odd = {name: "; ".join(file.odd) for name, file in files if file.odd} | {name: "no image" for name, file in files if not file.image}
+    odd = {name: "; ".join(file.odd) for name, file in files if file.odd} | {
+        name: "no image" for name, file in files if not file.image
+    }
     if not odd:
         yield passed(f"all {len(files)} image files are of one kind", value=0)
         return
     yield Judgement(
-        Status.WARN, f"{len(odd)} of {len(files)} files are unlike the others: {_told(odd)}", value=len(odd), threshold=0,
-        where=", ".join(list(odd)[:SHOWN]), fix="convert them, or see that your loader reads them as you expect",
+        Status.WARN, f"{len(odd)} of {len(files)} files are unlike the others: {_told(odd)}", value=len(odd),
+        threshold=0, where=", ".join(list(odd)[:SHOWN]),
+        fix="convert them, or see that your loader reads them as you expect",
         artifacts=_listed(subject, "odd_images.csv", odd),
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
-    """Find images of one value throughout, by name; `value` is their share of the usable files.
+    """Find images of one value throughout, by name.
 
-    The same blank image under two classes says nothing of either: that is a fault above `share`. Blank images of one class
-    only may be what it looks like (clouds, water), so that they are a warning.
-
-    Source: FAULTS of this project: constant images.
+    Measures: their share of the usable files.
+    Fails when: the same blank image is in two classes, and such files make up more than `share`: it says nothing of
+        either.
+    Warns when: blank images are of one class only, or fewer.
+    Not a fault when: blank is what a class looks like (clouds, water).
+    Source: a choice of ours; tests/checks/data/test_folders.py holds the cases that it separates.
     """
     files = [(name, file) for name, file in _images(subject) if file.unusable is None]
     if not files:
@@ -90,19 +98,22 @@ def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
         yield passed(f"none of {len(files)} images is blank", value=0.0)
         return
     yield Judgement(
-        Status.FAIL if shared > share else Status.WARN, f"{len(blank)} of {len(files)} images are blank: {_told(blank)}",
-        value=len(blank) / len(files), threshold=share, where=", ".join(list(blank)[:SHOWN]), faults=None if shared > share else {},
+        Status.FAIL if shared > share else Status.WARN,
+        f"{len(blank)} of {len(files)} images are blank: {_told(blank)}", value=len(blank) / len(files),
+        threshold=share, where=", ".join(list(blank)[:SHOWN]), faults=None if shared > share else {},
         fix="remove them, or find out what lost their content", artifacts=_listed(subject, "blank_images.csv", blank),
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"conflicting_labels": 0.9})
 def images_of_two_classes(subject: Subject, *, share: float = 0.03) -> Iterator[Judgement]:
-    """Find image files of equal content under different classes, by name; `value` is their share of the usable files.
+    """Find image files of equal content under different classes, by name.
 
-    Above `share` it is a fault, as for the rows of a table; else a warning.
-
-    Source: the bound is that of `conflicting_labels`; Northcutt et al. 2021 find such pairs in MNIST, CIFAR and ImageNet.
+    Measures: their share of the usable files, without blank ones.
+    Fails when: the share is above `share`.
+    Warns when: there is one.
+    Source: the bound is that of `conflicting_labels`; Northcutt et al. 2021 find such pairs in MNIST, CIFAR and
+        ImageNet.
     """
     files = [(name, file) for name, file in _images(subject) if file.unusable is None and not file.constant]
     if not files:
@@ -119,9 +130,10 @@ def images_of_two_classes(subject: Subject, *, share: float = 0.03) -> Iterator[
         named[file.digest].append(name)
     told = {names[0]: f"equal to {', '.join(names[1:SHOWN])}" for names in named.values()}
     yield Judgement(
-        Status.FAIL if value > share else Status.WARN, f"{len(twice)} of {len(files)} images are in two classes: {_told(told)}",
-        value=value, threshold=share, where=", ".join(list(told)[:SHOWN]), faults=None if value > share else {},
-        fix="decide one class per image", artifacts=_listed(subject, "images_of_two_classes.csv", told),
+        Status.FAIL if value > share else Status.WARN,
+        f"{len(twice)} of {len(files)} images are in two classes: {_told(told)}", value=value, threshold=share,
+        where=", ".join(list(told)[:SHOWN]), faults=None if value > share else {}, fix="decide one class per image",
+        artifacts=_listed(subject, "images_of_two_classes.csv", told),
     )
 
 

@@ -18,18 +18,22 @@ from firstfault.finding import Layer, Status
 from firstfault.splits import to_array
 from firstfault.subject import Subject
 
-DIRECTION_GAINS = 20.0
+DIRECTION_GAINS = 20.0     # what directed noise, with a weight per class, must gain over even noise
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"class_imbalance": 0.7})
-def class_imbalance(subject: Subject, *, entropy: float = 0.5, ratio: float = 10.0, favoured: float = 2.0) -> Iterator[Judgement]:
-    """Find one class drowning the rest; `value` is the normalised label entropy, 0–1.
+def class_imbalance(
+    subject: Subject, *, entropy: float = 0.5, ratio: float = 10.0, favoured: float = 2.0
+) -> Iterator[Judgement]:
+    """Find one class that drowns the rest.
 
-    A fault below `entropy` when the largest class is also more than `ratio` times the smallest, unless the training favours rare
-    rows: with even outputs the loss pulls `favoured` times as hard at a row of the rarest class as at one of the commonest, or the loader
-    draws it as much more often. A swap (balanced training, judged by balanced accuracy, or by AUC where that is the metric) has to confirm it.
-
-    Source: FAULTS of this project (normalised entropy < 0.5, max/min > 10).
+    Measures: the entropy of the training labels over that of even classes, 0–1.
+    Fails when: it is below `entropy`, and the largest class has more than `ratio` times the rows of the smallest. A
+        swap (balanced training, judged by balanced accuracy, or by AUC where that is the metric) has to confirm it.
+    Not a fault when: the training favours rare rows: with even outputs the loss pulls `favoured` times as hard at a row
+        of the rarest class as at one of the commonest, or the loader draws it as much more often.
+    Source: Amazon SageMaker Debugger, ClassImbalance (a ratio of 10); the bounds on entropy and favour are a choice of
+        ours, and tests/checks/data/test_rows_labels_drift.py holds the cases that they separate.
     """
     if subject.target.task != "classification":
         yield skipped("the task has no classes")
@@ -45,13 +49,20 @@ def class_imbalance(subject: Subject, *, entropy: float = 0.5, ratio: float = 10
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"the largest class has {lopsided:.1f} times the samples of the smallest, normalised entropy {value:.2f}",
-        value=value, threshold=entropy, where="train labels", fix="weight the loss by class, or resample train" if bad else None,
+        value=value, threshold=entropy, where="train labels",
+        fix="weight the loss by class, or resample train" if bad else None,
     )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_class": 0.95})
 def missing_class(subject: Subject) -> Iterator[Judgement]:
-    """Find classes that train lacks, or a train of one class; `value` is how many are missing."""
+    """Find classes that train lacks, or a train of one class.
+
+    Measures: the number of classes of validation or test that train lacks.
+    Fails when: there is one, or train has one class only.
+    Source: a class without a training row can't be learnt, so that no bound is needed;
+        tests/checks/data/test_rows_labels_drift.py holds the cases.
+    """
     if subject.target.task != "classification" or to_array(subject.raw.train.y).ndim != 1:
         yield skipped("the task has no single class label")
         return
@@ -67,33 +78,37 @@ def missing_class(subject: Subject) -> Iterator[Judgement]:
     unseen = (known["validation"] | known["test"]) - known["train"]
     if unseen:
         names = ", ".join(sorted(map(str, unseen))[:5])
-        yield Judgement(Status.FAIL, f"{len(unseen)} classes occur in validation or test, but not in train: {names}",
-                        value=len(unseen), threshold=0, where="train labels", fix="split at random, stratified by label")
+        yield Judgement(
+            Status.FAIL, f"{len(unseen)} classes occur in validation or test, but not in train: {names}",
+            value=len(unseen), threshold=0, where="train labels", fix="split at random, stratified by label",
+        )
         return
     yield passed(f"train has all {len(known['train'])} classes")
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_noise": 0.75})
 def labels_against_inputs(
-    subject: Subject, *, share: float = 0.03, evidence: float = 12.0, directed: float = 0.04, directed_evidence: float = 40.0,
-    errors: float = 0.08, evenness: float = 0.55, fewest: int = 4,
+    subject: Subject, *, share: float = 0.03, evidence: float = 12.0, directed: float = 0.04,
+    directed_evidence: float = 40.0, errors: float = 0.08, evenness: float = 0.55, fewest: int = 4,
 ) -> Iterator[Judgement]:
-    """Find labels that inputs cannot explain, by out-of-fold predictions of two fast models on at most 3,000 training rows.
+    """Find a share of training labels that their inputs cannot explain.
 
-    On hard but clean data predictions err less the surer they are; wrong labels are spread evenly, so that an error rate remains.
-    `value` is the estimated share of wrong labels: that of a mixture of the models' recalibrated probabilities and labels drawn
-    without regard to the inputs, by maximum likelihood. It is label noise when even noise is at least `share`, and gains `evidence`
-    (twice the log-likelihood) over none; when noise with a direction (one class taken for another) is at least `directed` and
-    gains `directed_evidence`; or when the error rate among the surest fifth is above `errors`, with `fewest` rows, and more than
-    `evenness` of that of all rows (a bound that rises as the models' skill, 0 for a constant answer, 1 for a perfect one, falls below one
-    half). Its finding lists the suspect rows. A rule whose outcome is a coin's by nature, the same for all its rows, is not told from
-    noise. Nor is it noise where validation rows are drawn from the same rows, and the trained network errs on less than half as many of them: a network
-    sees what fast models don't, such as shapes at any place. Models that are right no more often than a constant answer are not judged by:
-    `random_labels` asks whether they know anything.
-
-    Source: confident learning (Northcutt et al. 2021); bounds chosen on 141 real tables
-    (KEEL, UCI, scikit-learn) and 47 made ones, as they are and with 5–20 % of their labels changed; then none of 60 other clean
-    sets fails.
+    Measures: the estimated share of wrong labels. Two fast models answer at most 3,000 training rows that they were not
+        fitted on. On hard but clean data they err less the surer they are; wrong labels are spread evenly, so that an
+        error rate remains. The share is that of a mixture, by maximum likelihood, of the models' recalibrated
+        probabilities and labels drawn without regard to the inputs. The finding lists the suspect rows.
+    Fails when: even noise is above `share` and gains more than `evidence` (twice the log-likelihood) over none; or
+        noise with a direction (one class taken for another) is above `directed` and gains more than
+        `directed_evidence`; or the surest fifth errs on at least `fewest` rows, at a rate above `errors` and above
+        `evenness` of that of all rows. The last bound rises as the models' skill (0 for a constant answer, 1 for a
+        perfect one) falls below one half. A rule whose outcome is a coin's by nature, the same for all its rows, is not
+        told from noise.
+    Not a fault when: validation rows are drawn from the same rows, and the trained network errs on less than half as
+        many of them: it sees what fast models don't, such as shapes at any place. Models that are no better than a
+        constant answer don't judge: `random_labels` asks whether they know anything.
+    Source: confident learning (Northcutt et al. 2021). Bounds chosen on 141 real tables (KEEL, UCI, scikit-learn) and
+        47 made ones, as they are and with 5–20 % of their labels changed; then none of 60 other clean sets failed.
+        benchmarks/data_defects.py changes 5 % of the labels, benchmarks/localise.py a third.
     """
     found = out_of_fold(subject)
     if found is None:
@@ -103,7 +118,10 @@ def labels_against_inputs(
     prior, accuracy = float(np.bincount(y).max() / len(y)), float(1 - wrong.mean())
     error = 2 * float(np.sqrt(prior * (1 - prior) / len(y)))
     if accuracy <= prior + error:
-        yield skipped(f"fast models are right for {accuracy:.0%}, a constant answer for {prior:.0%}: too little to tell wrong labels by")
+        yield skipped(
+            f"fast models are right for {accuracy:.0%}, a constant answer for {prior:.0%}: "
+            "too little to tell wrong labels by"
+        )
         return
     surest = wrong[np.argsort(-found.probabilities.max(1))[: max(20, len(y) // 5)]]
     bound = evenness + 1.5 * max(0.0, 0.5 - (accuracy - prior) / max(1 - prior, 1e-9))
@@ -114,12 +132,19 @@ def labels_against_inputs(
         one_way if one_way.share > directed and one_way.evidence > directed_evidence else None,
         float(surest.mean()) if flat else 0.0,
     )
-    hard = f"out-of-fold predictions disagree with {wrong.mean():.1%} of {len(y):,} labels, the surest fifth with {surest.mean():.1%}"
+    hard = (
+        f"out-of-fold predictions disagree with {wrong.mean():.1%} of {len(y):,} labels, "
+        f"the surest fifth with {surest.mean():.1%}"
+    )
     if not value:
         yield Judgement(Status.PASS, f"{hard}, as hard rows explain", value=0.0, threshold=share, where="train labels")
         return
     if subject.data.validation is None and (wrongest := most_wrong(subject)) < 0.5 * value:
-        yield passed(f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, which as many wrong labels would not allow", value=wrongest)
+        yield passed(
+            f"{hard}, but the trained network errs on less than {wrongest:.1%} of the validation rows, "
+            "which as many wrong labels would not allow",
+            value=wrongest,
+        )
         return
     rows, files = len(to_array(subject.raw.train.y)), suspect_files(subject)
     review = f"review the rows listed in {TABLE}" if files else "review the rows that other rows contradict"

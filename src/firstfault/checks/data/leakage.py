@@ -19,13 +19,11 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 80
-MOST_ROWS = 3_000
-FEWEST_OF_CLASS = 10
-ABSENT = -1e300
-NARROW = 0.1
-MOST_FITTED = 1_000
-LEFT_OPEN, TIMES_SURER = 0.08, 4.0
+FEWEST_ROWS = 80           # forty to fit a tree on, and forty to judge it by
+MOST_ROWS = 3_000          # bounds the time: a balanced accuracy of two classes errs by 0.01
+FEWEST_OF_CLASS = 10       # five rows of each class in each half
+ABSENT = -1e300            # a missing value as a number below all others
+MOST_FITTED = 1_000        # rows that the forest over all other columns is fitted on: bounds its time
 CODE = re.compile(r"^(\D*)(\d*)")
 
 
@@ -38,15 +36,23 @@ class Sample(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92})
-def target_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.9) -> Iterator[Judgement]:
-    """Find a column that gives the label away: alone it predicts as well as `gives_away`, while the next best stays below `ordinary`.
+def target_leakage(
+    subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.9, narrow: float = 0.1, left_open: float = 0.08,
+    times_surer: float = 4.0,
+) -> Iterator[Judgement]:
+    """Find a column that gives the label away alone.
 
-    `value` is the cross-fitted balanced accuracy (R² of ranks for numbers) of a shallow tree on that column alone, on up
-    to 3,000 rows. Of texts and ids, the prefix and the number are tried too; missing counts as a value. It must also leave fewer
-    errors than all other columns together (a quarter, by a forest). A column of one value or narrow range per class, a
-    running number, or one that is filled in one class only is made from the label, however good the others are. One whose missing values all lie in one class is a warning, and a fault when they are all of it.
-
-    Source: Kapoor & Narayanan 2023; easily separable data (iris) have several strong columns.
+    Measures: the best column's balanced accuracy (R² of ranks for numbers), by a shallow tree on that column, fitted on
+        half of up to 3,000 rows and judged on the other. Of texts and ids the prefix and the number are tried too;
+        missing counts as a value.
+    Fails when: a column reaches `gives_away`, the best other stays below `ordinary`, and a forest over all others
+        leaves more than `left_open` open and `times_surer` times the errors; or the column is made from the label,
+        however good others are: one value per class, ranges that take less than `narrow` of the whole, a running
+        number, or filled in one class only; or it is missing in one class only, and in `gives_away` of it.
+    Warns when: a column's missing values all lie in one class: at least 30, which chance explains with less than 10⁻⁶.
+    Not a fault when: several columns are strong, as in data that are easily separable (iris).
+    Source: Kapoor & Narayanan 2023; benchmarks/localise.py, fault target_leakage, and benchmarks/data_defects.py plant
+        codes of the label.
     """
     sample = leak_sample(subject)
     if sample is None:
@@ -54,27 +60,36 @@ def target_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: floa
         return
     scores = column_scores(subject)
     ranked = sorted(scores, key=lambda name: -scores[name])
-    found = leaking_columns(subject, gives_away, ordinary)
+    found = leaking_columns(subject, gives_away, ordinary, narrow, left_open, times_surer)
     if found:
         best_of_rest = max((scores[name] for name in ranked if scores[name] < gives_away), default=0.0)
-        told = f"{found[0]} alone predicts the label with {scores[found[0]]:.3f}, the best other column with {best_of_rest:.3f}"
-        yield Judgement(Status.FAIL, told, value=scores[found[0]], threshold=gives_away, where=", ".join(found),
-                        fix="drop the column: it is not known at prediction time")
+        told = (
+            f"{found[0]} alone predicts the label with {scores[found[0]]:.3f}, "
+            f"the best other column with {best_of_rest:.3f}"
+        )
+        yield Judgement(
+            Status.FAIL, told, value=scores[found[0]], threshold=gives_away, where=", ".join(found),
+            fix="drop the column: it is not known at prediction time",
+        )
         return
     telling = _missing_in_one_class(sample)
     if telling:
         name, reach = telling
         surely = reach >= gives_away
         yield Judgement(
-            Status.FAIL if surely else Status.WARN, f"{name} is missing in rows of one class only, in {reach:.0%} of them", value=reach,
-            threshold=gives_away, where=name, faults={"target_leakage": 0.92 if surely else 0.5},
+            Status.FAIL if surely else Status.WARN,
+            f"{name} is missing in rows of one class only, in {reach:.0%} of them", value=reach, threshold=gives_away,
+            where=name, faults={"target_leakage": 0.92 if surely else 0.5},
             fix="find out why it is missing there, and whether it will be at prediction time",
         )
         return
     yield passed(f"{ranked[0]} alone predicts the label best, with {scores[ranked[0]]:.3f}", value=scores[ranked[0]])
 
 
-def leaking_columns(subject: Subject, gives_away: float = 0.98, ordinary: float = 0.9) -> list[str]:
+def leaking_columns(
+    subject: Subject, gives_away: float = 0.98, ordinary: float = 0.9, narrow: float = 0.1, left_open: float = 0.08,
+    times_surer: float = 4.0,
+) -> list[str]:
     """The columns that give the label away alone, the surest first."""
     sample = leak_sample(subject)
     if sample is None:
@@ -85,8 +100,10 @@ def leaking_columns(subject: Subject, gives_away: float = 0.98, ordinary: float 
     if not leaks or len(leaks) > max(1, len(ranked) // 4):
         return []
     best_of_rest = max((scores[name] for name in ranked if name not in leaks), default=0.0)
-    codes = [name for name in leaks if _is_code(sample, name, gives_away)]
-    return codes or (leaks if best_of_rest < ordinary and says_more(sample, leaks, scores[leaks[0]]) else [])
+    codes = [name for name in leaks if _is_code(sample, name, gives_away, narrow)]
+    if codes or best_of_rest >= ordinary:
+        return codes
+    return leaks if says_more(sample, leaks, scores[leaks[0]], left_open, times_surer) else []
 
 
 @memo(of="raw")
@@ -95,7 +112,10 @@ def leak_sample(subject: Subject) -> Sample | None:
     train = subject.raw.train
     frame, y, task = table(train.X), to_array(train.y), subject.target.task
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if frame is None or frame.shape[1] < 2 or y.ndim != 1 or len(y) < FEWEST_ROWS or task not in ("classification", "regression"):
+    if (
+        frame is None or frame.shape[1] < 2 or y.ndim != 1 or len(y) < FEWEST_ROWS
+        or task not in ("classification", "regression")
+    ):
         return None
     if not pd.Index([str(name) for name in frame.columns]).is_unique:
         return None
@@ -165,7 +185,10 @@ def _tree_score(values: Array, sample: Sample) -> float:
     column = np.clip(values, -1e37, 1e37)[:, None]
     predicted = np.zeros(len(values))
     for own, other in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
-        model = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0) if sample.classes else DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
+        model = (
+            DecisionTreeClassifier(max_leaf_nodes=32, random_state=0) if sample.classes
+            else DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
+        )
         predicted[own] = model.fit(column[other], sample.target[other]).predict(column[own])
     return score_of(predicted, sample)
 
@@ -179,8 +202,8 @@ def score_of(predicted: Array, sample: Sample) -> float:
     return float(1 - ((target - predicted) ** 2).sum() / ((target - target.mean()) ** 2).sum())
 
 
-def _is_code(sample: Sample, name: str, gives_away: float) -> bool:
-    """Whether a column is made from the label: one value or narrow range per class, a running number, or filled in one class only."""
+def _is_code(sample: Sample, name: str, gives_away: float, narrow: float) -> bool:
+    """Whether a column is made from the label: narrow per class, a running number, or filled in one class only."""
     if not sample.classes:
         return False
     column = column_of(sample, name)
@@ -188,8 +211,10 @@ def _is_code(sample: Sample, name: str, gives_away: float) -> bool:
     if number and column.is_unique and (column % 1 == 0).all():
         return True
     return any(
-        (_tree_score(values, sample) >= gives_away and (_one_per_class(values, sample) or (number and _narrow(values, sample))))
-        or _one_class_only(values, sample) >= gives_away
+        (
+            _tree_score(values, sample) >= gives_away
+            and (_one_per_class(values, sample) or (number and _narrow(values, sample, narrow)))
+        ) or _one_class_only(values, sample) >= gives_away
         for values in _readings(column, sample)
     )
 
@@ -198,10 +223,10 @@ def _one_per_class(values: Array, sample: Sample) -> bool:
     return len(np.unique(values)) <= len(np.unique(sample.target)) + 1
 
 
-def _narrow(values: Array, sample: Sample) -> bool:
+def _narrow(values: Array, sample: Sample, narrow: float) -> bool:
     by_class = pd.Series(values).groupby(sample.target)
     low, high = by_class.quantile(0.02), by_class.quantile(0.98)
-    return bool((high - low).sum() < NARROW * (high.max() - low.min()))
+    return bool((high - low).sum() < narrow * (high.max() - low.min()))
 
 
 def _one_class_only(values: Array, sample: Sample) -> float:
@@ -213,7 +238,7 @@ def _one_class_only(values: Array, sample: Sample) -> float:
     return float(abs(share[0] - share[1]) / 2 + 0.5)
 
 
-def says_more(sample: Sample, leaks: list[str], score: float) -> bool:
+def says_more(sample: Sample, leaks: list[str], score: float, left_open: float, times_surer: float) -> bool:
     """Whether columns say more of the label than all others together: easily separable data have columns that don't."""
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
     from sklearn.model_selection import cross_val_predict
@@ -228,7 +253,7 @@ def says_more(sample: Sample, leaks: list[str], score: float) -> bool:
         return True
     kind = ExtraTreesClassifier if part.classes else ExtraTreesRegressor
     others = score_of(cross_val_predict(kind(60, random_state=0), X, part.target, cv=3), part)
-    return 1 - others > max(LEFT_OPEN, TIMES_SURER * (1 - score))
+    return 1 - others > max(left_open, times_surer * (1 - score))
 
 
 def column_of(sample: Sample, name: str) -> pd.Series:
@@ -237,7 +262,7 @@ def column_of(sample: Sample, name: str) -> pd.Series:
 
 
 def _missing_in_one_class(sample: Sample, fewest: int = 30, doubt: float = 1e-6) -> tuple[str, float] | None:
-    """A column whose missing values all lie in one class, though chance would have spread them, and the share of that class."""
+    """A column whose missing values lie in one class against chance, and the share of that class that they are."""
     if not sample.classes:
         return None
     sizes = np.bincount(sample.target)

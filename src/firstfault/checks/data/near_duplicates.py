@@ -1,4 +1,4 @@
-"""Samples that are almost copies: jittered or rounded rows, re-encoded or shifted images, texts that differ in case or punctuation."""
+"""Samples that are almost copies: jittered rows, re-encoded or shifted images, texts that differ in case or marks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,15 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-MOST_ASKED, MOST_KNOWN = 3_000, 20_000
+MOST_ASKED, MOST_KNOWN = 3_000, 20_000                     # these three bound the time of all distances
 MOST_IMAGES_ASKED, MOST_IMAGES_KNOWN = 1_000, 8_000
 MOST_TEXTS = 50_000
-FEWEST = 40
-FEWEST_COLUMNS = 3
+FEWEST = 40                                                # samples from which the dimension can be estimated
+FEWEST_COLUMNS = 3                                         # in one or two dimensions near neighbours are no news
 NEIGHBOURS = 10
-NEAR, NEAR_IMAGES = 0.1, 0.15
-TIMES_NATURAL = 5.0
-SMALLEST_SIDE, THUMBNAIL = 8, 16
-LONG_TEXT = 20
-CHUNK = 250
+SMALLEST_SIDE, THUMBNAIL = 8, 16                           # pixels: re-encoding and a shift by one leave 16 × 16 alike
+LONG_TEXT = 20                                             # letters: shorter texts are equal by chance
+CHUNK = 250                                                # rows of a distance matrix of 40 MB
 
 
 class _Found(NamedTuple):
@@ -47,46 +45,58 @@ class _Found(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.92, "duplicate_rows": 0.6}, depth=Depth.STANDARD)
-def near_duplicates(subject: Subject, *, share: float = 0.02, fewest: int = 5) -> Iterator[Judgement]:
-    """Find samples that are almost copies of training samples, in train and in the splits that the user made.
+def near_duplicates(
+    subject: Subject, *, share: float = 0.02, fewest: int = 5, near: float = 0.1, near_images: float = 0.15,
+    times_natural: float = 5.0,
+) -> Iterator[Judgement]:
+    """Find samples that are almost copies of training samples, in train and in the declared splits.
 
-    `value` is the share of samples (of up to 3,000) whose nearest neighbour among up to 20,000, equal ones aside, is ten times nearer than
-    the fifth (seven times for images). It counts where it is five times what the data's own dimension explains (a two-column table has near neighbours by
-    nature) and above `share`. Rows are compared on their continuous columns, images as thumbnails without brightness, shifted by
-    a pixel too; texts without case, spaces and punctuation. Across splits it is a fault, within train a warning.
-
-    Source: nearest-neighbour ratios and dimension after Facco et al. 2017; Barz & Denzler 2020 for images.
+    Measures: the share of up to 3,000 samples whose nearest neighbour among up to 20,000, equal ones aside, is nearer
+        than `near` times the distance of the fifth (`near_images` for images). Rows are compared on their continuous
+        columns, images as thumbnails without brightness, also shifted by a pixel, texts without case, spaces and marks.
+    Fails when: of a declared split at least `fewest` samples have such a neighbour, more than `share`, and more than
+        `times_natural` times what the data's own dimension explains.
+    Warns when: the same holds within train.
+    Not a fault when: the data have few dimensions, where near neighbours are natural: the expected share takes account
+        of it.
+    Source: nearest-neighbour ratios and dimension after Facco et al. 2017; Barz & Denzler 2020 for images. The bounds
+        are a choice of ours; tests/checks/data/test_near_duplicates.py holds the cases that they separate.
     """
     raw = subject.raw
     train = _points(raw.train)
     if train is None or subject.target.task == "language_model":
-        yield skipped(f"only images, long texts and tables of {FEWEST_COLUMNS} continuous columns and {FEWEST} rows are looked at")
+        yield skipped(
+            f"only images, long texts and tables of {FEWEST_COLUMNS} continuous columns and {FEWEST} rows are looked at"
+        )
         return
+    nearer = near_images if np.ndim(raw.train.X) >= 3 else near
     for name in subject.data.declared_splits:
-        found = _across(subject, name)
-        if found is not None and _counts(found, share, fewest):
+        found = _across(subject, name, nearer)
+        if found is not None and _counts(found, share, fewest, times_natural):
             yield _judged(found, name, Status.FAIL, {"split_overlap": 0.92}, share)
             return
-    within = _within(subject)
-    if within is not None and _counts(within, share, fewest):
+    within = _within(subject, nearer)
+    if within is not None and _counts(within, share, fewest, times_natural):
         yield _judged(within, "train", Status.WARN, {"duplicate_rows": 0.6}, share)
         return
     yield passed("no more samples are almost alike than the data explain", value=within.share if within else 0.0)
 
 
-def _counts(found: _Found, share: float, fewest: int) -> bool:
-    return found.copies >= fewest and found.share > max(share, TIMES_NATURAL * found.natural)
+def _counts(found: _Found, share: float, fewest: int, times_natural: float) -> bool:
+    return found.copies >= fewest and found.share > max(share, times_natural * found.natural)
 
 
 def _judged(found: _Found, name: str, status: Status, faults: dict[str, float], share: float) -> Judgement:
     return Judgement(
-        status, f"{found.copies} of {found.looked_at} samples of {name} are almost copies of {'other ' if name == 'train' else ''}training samples",
+        status,
+        f"{found.copies} of {found.looked_at} samples of {name} are almost copies of "
+        f"{'other ' if name == 'train' else ''}training samples",
         value=found.share, threshold=share, where=name, faults=faults,
         fix="remove near duplicates before splitting, or keep them in one split",
     )
 
 
-def _across(subject: Subject, name: str) -> _Found | None:
+def _across(subject: Subject, name: str, near: float) -> _Found | None:
     train, split, rows = subject.raw.train, getattr(subject.raw, name), scans(subject)
     texts, known = _texts(split), _texts(train)
     if texts is not None and known is not None:
@@ -94,17 +104,17 @@ def _across(subject: Subject, name: str) -> _Found | None:
     asked = _some(np.arange(len(split.y)), _most(train)[0], 0)
     fresh = ~among(rows[name].hashes[asked], np.sort(rows["train"].hashes))
     others = _different(_some(np.arange(len(train.y)), _most(train)[1], 1), rows["train"].hashes)
-    return _neighbours(split, asked[fresh], train, others, among_own=False)
+    return _neighbours(split, asked[fresh], train, others, near, among_own=False)
 
 
-def _within(subject: Subject) -> _Found | None:
+def _within(subject: Subject, near: float) -> _Found | None:
     train, hashes = subject.raw.train, scans(subject)["train"].hashes
     texts = _texts(train)
     if texts is not None:
         return _text_variants(texts, None)
     asked, known = _most(train)
     rows = _different(np.random.default_rng(0).permutation(len(train.y))[:known], hashes)
-    return _neighbours(train, rows[:asked], train, rows, among_own=True)
+    return _neighbours(train, rows[:asked], train, rows, near, among_own=True)
 
 
 def _most(train: Split) -> tuple[int, int]:
@@ -121,7 +131,9 @@ def _points(split: Split) -> Any:
     return texts if texts is not None else _vectors(split, np.arange(min(len(split.y), FEWEST)), split)
 
 
-def _neighbours(split: Split, asked: Array, train: Split, known: Array, *, among_own: bool) -> _Found | None:
+def _neighbours(
+    split: Split, asked: Array, train: Split, known: Array, near: float, *, among_own: bool
+) -> _Found | None:
     images = np.ndim(train.X) >= 3
     if len(known) < FEWEST or len(asked) < 1:
         return None
@@ -137,14 +149,14 @@ def _neighbours(split: Split, asked: Array, train: Split, known: Array, *, among
         found = found[:, 1:] if among_own else found[:, :NEIGHBOURS]
         distances = found if distances is None else np.where(found[:, :1] < distances[:, :1], found, distances)
     assert distances is not None
-    return _found(distances, NEAR_IMAGES if images else NEAR)
+    return _found(distances, near)
 
 
 def _found(distances: Array, near: float) -> _Found:
     usable = distances[distances[:, 4] > 0]
     if len(usable) < FEWEST:
         return _Found(0.0, len(usable), 1.0)
-    far = usable[:, 4:]                                     # the fifth and later neighbours tell the dimension, copies or not
+    far = usable[:, 4:]         # the fifth and later neighbours tell the dimension, copies or not
     spread = np.log(far[:, -1:] / np.maximum(far, 1e-300))[:, :-1].mean()
     dimension = max(1.0, _dimension(far.shape[1]) / max(float(spread), 1e-9))
     natural = 1 - (1 - near**dimension) ** 4
@@ -207,7 +219,9 @@ def _thumbnails(images: Array, shift: tuple[int, int]) -> Array | None:
     images = np.nan_to_num(np.roll(images, shift, axis=(1, 2)))
     for axis in (1, 2):
         edges = np.linspace(0, images.shape[axis], min(THUMBNAIL, images.shape[axis]) + 1).astype(int)
-        images = np.add.reduceat(images, edges[:-1], axis=axis) / np.expand_dims(np.diff(edges), tuple({0, 1, 2} - {axis}))
+        images = np.add.reduceat(images, edges[:-1], axis=axis) / np.expand_dims(
+            np.diff(edges), tuple({0, 1, 2} - {axis})
+        )
     flat = images.reshape(len(images), -1).astype(np.float64)
     flat -= flat.mean(1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)

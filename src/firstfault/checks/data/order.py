@@ -17,14 +17,14 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 100
-MOST_ROWS = 1_500
-MOST_PAIRS = 20_000
-NEIGHBOURS = 10
-SHUFFLES = 20
-PROJECTED = 32
-MOST_BYTES = 20_000_000
-STRETCHES, STRETCH = 40, 500
+FEWEST_ROWS = 100                      # ten times the neighbours of a row
+MOST_ROWS = 1_500                      # bounds the time of the search for neighbours
+MOST_PAIRS = 20_000                    # the agreement of so many pairs errs by 0.4 %
+NEIGHBOURS = 10                        # as many as cleanlab's non-iid test takes
+SHUFFLES = 20                          # the deviation of so many is known to 16 %
+PROJECTED = 32                         # directions that keep distances to about an eighth, and bound the search
+MOST_BYTES = 20_000_000                # a file that is read again in about a second
+STRETCHES, STRETCH = 40, 500           # 20,000 rows that are neighbours in the file, from all over it
 
 
 class Ordered(NamedTuple):
@@ -35,18 +35,23 @@ class Ordered(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"degenerate_split": 0.9}, depth=Depth.STANDARD)
-def rows_in_order(subject: Subject, *, effect: float = 0.1, deviations: float = 8.0, chance: float = 1e-6) -> Iterator[Judgement]:
-    """Find training rows, as their source has them, whose order tells something; `value` is the effect, 0–1.
+def rows_in_order(
+    subject: Subject, *, effect: float = 0.1, deviations: float = 8.0, chance: float = 1e-6
+) -> Iterator[Judgement]:
+    """Find training rows whose order in their source tells something.
 
-    Two effects are measured: how much nearer than chance a row's 10 nearest neighbours in space are in the file (of at most 1,500 rows),
-    and how much more often than chance the next row has the same label. Beyond `effect`, and by `deviations` standard deviations of
-    shuffled rows, it is a warning: such rows may not be independent, and a split by position is no random one. It is a degenerate
-    split when a split that the user made then lacks a class that it would miss by less than `chance` at random. Where `data.time` is
-    declared the order is meant; where the source is a query, a function or a large file and firstfault drew the splits, none is
-    known.
-
-    Source: cleanlab's non-iid test (Cummings et al. 2023, Detecting dataset drift and non-IID sampling via k-nearest neighbours);
-    effects of our choice, tried on wine, breast cancer, diabetes and digits, sorted and shuffled, and on 120 made programs.
+    Measures: the larger of two effects, 0 (shuffled) to 1 (sorted): how much nearer than chance a row's 10 nearest
+        neighbours in space are in the file (of at most 1,500 rows), and how much more often than chance the next row
+        has the same label.
+    Fails when: the labels come in blocks, and a declared split lacks a class that a random one would miss by a chance
+        below `chance`: it was cut from sorted rows.
+    Warns when: an effect is above `effect`, by more than `deviations` standard deviations of shuffled rows. Such rows
+        may not be independent, and a split by position is no random one.
+    Not a fault when: `data.time` is declared: the order is meant. Nothing is known of the order where firstfault drew
+        the splits from a query, a function or a large file.
+    Source: cleanlab's non-iid test (Cummings et al. 2023, Detecting dataset drift and non-IID sampling via k-nearest
+        neighbours); benchmarks/localise.py, fault degenerate_split. The effects are a choice of ours;
+        tests/checks/data/test_order.py holds wine, breast cancer, diabetes and digits, sorted and shuffled.
     """
     if subject.data.time is not None:
         yield skipped("the target declares data.time: the order is meant")
@@ -61,7 +66,10 @@ def rows_in_order(subject: Subject, *, effect: float = 0.1, deviations: float = 
     near, labels = neighbours_in_file(train.X), labels_in_blocks(train.y, subject.target.task)
     ordered = [entry for entry in (near, labels) if entry.effect > effect and entry.deviations > deviations]
     value = max(near.effect, labels.effect)
-    told = f"order effect {near.effect:.2f} of the inputs and {labels.effect:.2f} of the labels (0: shuffled, 1: sorted)"
+    told = (
+        f"order effect {near.effect:.2f} of the inputs and {labels.effect:.2f} of the labels "
+        "(0: shuffled, 1: sorted)"
+    )
     if not ordered:
         yield passed(told, value=value)
         return
@@ -69,18 +77,21 @@ def rows_in_order(subject: Subject, *, effect: float = 0.1, deviations: float = 
     if lacking is not None:
         name, count = lacking
         yield Judgement(
-            Status.FAIL, f"{name} lacks {count} classes of train, and labels come in blocks: it was cut from sorted rows", value=count,
-            threshold=0, where=f"labels of {name}", fix="shuffle the rows, then split, stratified by label",
+            Status.FAIL,
+            f"{name} lacks {count} classes of train, and labels come in blocks: it was cut from sorted rows",
+            value=count, threshold=0, where=f"labels of {name}",
+            fix="shuffle the rows, then split, stratified by label",
         )
         return
     yield Judgement(
-        Status.WARN, f"the order of the training rows tells something: {told}", value=value, threshold=effect, where="train", faults={},
+        Status.WARN, f"the order of the training rows tells something: {told}", value=value, threshold=effect,
+        where="train", faults={},
         fix="split by group or time (declare data.group or data.time), and shuffle before any split by position",
     )
 
 
 def _as_stored(subject: Subject) -> Split | None:
-    """The training rows in the source's order, or 40 stretches of 500 of them: firstfault shuffles rows only to draw splits."""
+    """The training rows in the source's order, or 40 stretches of 500 of them; None where it is not known."""
     data = subject.data
     if len(data.declared_splits) == 2:
         train = subject.raw.train
@@ -119,7 +130,7 @@ def neighbours_in_file(X: Any) -> Ordered:
 
 
 def _row_numbers(inputs: Array) -> Array:
-    """Which columns `(D,)` only rise or only fall from row to row: numbers of the rows, which say nothing of their likeness."""
+    """Which columns `(D,)` only rise or only fall from row to row: they number the rows."""
     steps = np.diff(inputs, axis=0)
     return np.asarray((steps > 0).all(0) | (steps < 0).all(0))
 
@@ -146,7 +157,7 @@ def _distance(near: Array, places: Array) -> float:
 
 
 def labels_in_blocks(y: Any, task: str) -> Ordered:
-    """How much more alike than chance the labels of rows that follow each other are: agreement of classes, correlation of numbers."""
+    """How much more alike than chance successive labels are: agreement of classes, correlation of numbers."""
     y = to_array(y)
     if y.ndim != 1 or task not in ("classification", "regression"):
         return Ordered(0.0, 0.0)

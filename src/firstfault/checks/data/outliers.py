@@ -21,20 +21,20 @@ from firstfault.subject import Subject
 Array = np.ndarray[Any, Any]
 
 TABLE, PICTURE = "outliers.csv", "outliers.png"
-FEWEST_ROWS = 200
-MOST_ROWS = 1_500
-FEWEST_COLUMNS = 3
-FEWEST_VALUES = 10
-NEIGHBOURS = 5
-PROJECTED = 64
-LISTED = 200
+FEWEST_ROWS = 200                          # a group of 2 % has four rows
+MOST_ROWS = 1_500                          # bounds the time of the search for neighbours
+FEWEST_COLUMNS = 3                         # in one or two dimensions noise lies among the rows
+FEWEST_VALUES = 10                         # distinct values below which a column is a code
+NEIGHBOURS = 5                             # a few copies of a row don't hide it
+PROJECTED = 64                             # directions that keep distances to about a tenth, and bound the search
+LISTED = 200                               # rows that a person looks through
 DRAWN = 16
-MOST_IMAGES, FEWEST_IMAGES = 1_000, 50
+MOST_IMAGES, FEWEST_IMAGES = 1_000, 50     # with the next, bound the memory to 80 MB, unless fifty images take more
 MOST_PIXELS = 10_000_000
 
 
 class Apart(NamedTuple):
-    """How a part of the rows lies apart from the bulk: its separation in deviations, its gap (log), its share, and the border."""
+    """How a part of the rows lies apart: its separation in deviations, its gap (log), its share, and the border."""
 
     separation: float
     gap: float
@@ -43,23 +43,28 @@ class Apart(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.75}, depth=Depth.STANDARD)
-def noisy_rows(subject: Subject, *, separation: float = 4.8, gap: float = 0.7, share: float = 0.02, most: float = 0.4) -> Iterator[Judgement]:
-    """Find a part of the training rows that is noise among rows that hang together; `value` is its share.
+def noisy_rows(
+    subject: Subject, *, separation: float = 4.8, gap: float = 0.7, share: float = 0.02, most: float = 0.4
+) -> Iterator[Judgement]:
+    """Find a part of the training rows that is noise among rows that hang together.
 
-    Every number of at most 1,500 rows is replaced by its normal score, so that skewed and heavy-tailed columns are alike, and a
-    row is rated by the log of its distance to the 5th nearest other. Rows of noise are far from the bulk and from each other: the
-    ratings fall into two groups, parted by `separation` deviations and by `gap`. The farther one is a fault between `share` and `most`,
-    unless one class holds most of it, and is that part of it by nature. Else the most distant rows are listed only, in `outliers.csv`,
-    with their values, personal ones masked.
-
-    Source: Ramaswamy et al. 2000 (distance to the k-th neighbour); Otsu 1979 (two groups of one number); bounds chosen on 35
-    real tables (KEEL, UCI, scikit-learn), as they are and with 10 and 25 % of their rows replaced by or mixed with noise.
+    Measures: the share of that part. Every number of at most 1,500 rows is replaced by its normal score, so that skewed
+        and heavy-tailed columns are alike, and a row is rated by the log of its distance to the 5th nearest other. The
+        ratings are cut into two groups. `outliers.csv` lists the most distant rows in any case, personal values masked.
+    Fails when: the groups are more than `separation` deviations and more than `gap` apart, and the farther one holds
+        between `share` and `most` of the rows. Rows of noise are far from the bulk, and from each other.
+    Not a fault when: one class holds most of the part, and is that part of it by nature.
+    Source: Ramaswamy et al. 2000 (distance to the k-th neighbour); Otsu 1979 (two groups of one number). Bounds chosen
+        on 35 real tables (KEEL, UCI, scikit-learn), as they are and with 10 and 25 % of their rows replaced by or mixed
+        with noise.
     """
     train = subject.raw.train
     frame = table(train.X)
     values, rows = (None, np.zeros(0, int)) if frame is None else _numbers(frame)
     if values is None:
-        yield skipped(f"only tables of at least {FEWEST_ROWS} rows and {FEWEST_COLUMNS} columns of many values are looked at")
+        yield skipped(
+            f"only tables of at least {FEWEST_ROWS} rows and {FEWEST_COLUMNS} columns of many values are looked at"
+        )
         return
     rating = remoteness(values)
     part = apart(rating)
@@ -69,14 +74,18 @@ def noisy_rows(subject: Subject, *, separation: float = 4.8, gap: float = 0.7, s
     files = _listed(subject, rows, rating, int(far.sum()) if found else len(rows) // 100)
     if found and not by_nature:
         yield Judgement(
-            Status.FAIL, f"{part.share:.1%} of {len(rows)} training rows looked at are far from all others ({part.separation:.1f} deviations "
-            f"beyond the rest, {np.exp(part.gap):.1f} times as far), as noise is", value=part.share, threshold=share, where="train",
+            Status.FAIL,
+            f"{part.share:.1%} of {len(rows)} training rows looked at are far from all others "
+            f"({part.separation:.1f} deviations beyond the rest, {np.exp(part.gap):.1f} times as far), as noise is",
+            value=part.share, threshold=share, where="train",
             fix=f"look at the rows in {TABLE}: repair or remove what was corrupted", artifacts=files,
         )
         return
     note = "; a part that lies apart is of one class" if by_nature else ""
-    yield Judgement(Status.PASS, f"no part of {len(rows)} rows looked at is noise among the others{note}", value=part.share if found else 0.0,
-                    threshold=share, artifacts=files)
+    yield Judgement(
+        Status.PASS, f"no part of {len(rows)} rows looked at is noise among the others{note}",
+        value=part.share if found else 0.0, threshold=share, artifacts=files,
+    )
 
 
 def _numbers(frame: pd.DataFrame) -> tuple[Array | None, Array]:
@@ -117,14 +126,16 @@ def apart(rating: Array) -> Apart:
 
 
 def _of_one_class(subject: Subject, rows: Array, marked: Array, most: float = 0.8) -> bool:
-    """Whether one class holds most of the marked rows, and they most of it: then they are what that class looks like."""
+    """Whether one class holds most of the marked rows, and they a good part of it: then the class looks like that."""
     y = to_array(subject.raw.train.y)
     if subject.target.task != "classification" or y.ndim != 1 or not marked.any():
         return False
     codes = pd.factorize(pd.Series(y[rows]))[0] + 1
     held, all_of = np.bincount(codes[marked], minlength=codes.max() + 1), np.bincount(codes)
     top = int(held.argmax())
-    return bool(held[top] > most * marked.sum() and held[top] > most / 2 * all_of[top] and all_of[top] < most * len(rows))
+    return bool(
+        held[top] > most * marked.sum() and held[top] > most / 2 * all_of[top] and all_of[top] < most * len(rows)
+    )
 
 
 def _listed(subject: Subject, rows: Array, rating: Array, count: int) -> tuple[str, ...]:
@@ -137,16 +148,20 @@ def _listed(subject: Subject, rows: Array, rating: Array, count: int) -> tuple[s
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def images_without_content(
-    subject: Subject, *, share: float = 0.02, fewest: int = 5, noise: float = 0.25, ordinary: float = 0.5, saturated: float = 0.98
+    subject: Subject, *, share: float = 0.02, fewest: int = 5, noise: float = 0.25, ordinary: float = 0.5,
+    saturated: float = 0.98,
 ) -> Iterator[Judgement]:
-    """Find training images of one value, of noise, or saturated throughout; `value` is their share.
+    """Find training images of one value, of noise, or saturated throughout.
 
-    At most 1,000 images are looked at, and of large ones ten million pixels, but 50 images. Neighbouring pixels of an image are
-    correlated: one below `noise`, where half of the images are above `ordinary` and six deviations away, is noise. One of whose pixels
-    `saturated` are the least value of all images, or the greatest, counts where for half of them it is less than half. It is a fault
-    from `share` and `fewest` images on, unless they are what one class looks like; else a warning. `outliers.png` draws 16 of them.
-
-    Source: FAULTS of this project: corrupt files, constant images; Ruderman 1994, statistics of natural images.
+    Measures: their share of at most 1,000 images (of large ones as many as ten million pixels, but 50). An image is
+        noise when the correlation of its neighbouring pixels is below `noise` and six deviations below that of the
+        others, half of which are above `ordinary`. It is saturated when more than `saturated` of its pixels have the
+        least or the greatest value of all images, while half of the images have fewer than half such pixels.
+    Fails when: the share is above `share`, and at least `fewest` images have no content.
+    Warns when: there is one. `outliers.png` draws 16 of them.
+    Not a fault when: they are what one class looks like.
+    Source: Ruderman 1994, statistics of natural images (neighbouring pixels are correlated). The bounds are a choice of
+        ours; tests/checks/data/test_outliers.py holds the cases that they separate.
     """
     X = subject.raw.train.X
     size = max(1, int(np.prod(np.shape(X)[1:])))
@@ -175,7 +190,8 @@ def images_without_content(
 def _reasons(images: Array, noise: float, ordinary: float, saturated: float) -> Array:
     """What is wrong with each image of `(N, H, W[, 3])`; empty text where nothing is."""
     flat = images.reshape(len(images), -1)
-    alike, extreme = neighbour_correlation(images), np.maximum((flat == flat.min()).mean(1), (flat == flat.max()).mean(1))
+    alike = neighbour_correlation(images)
+    extreme = np.maximum((flat == flat.min()).mean(1), (flat == flat.max()).mean(1))
     constant = flat.std(1) < 1e-6 * max(float(flat.std()), 1e-12)
     middle = float(np.median(alike[~constant])) if (~constant).any() else 0.0
     spread = 1.4826 * float(np.median(np.abs(alike[~constant] - middle))) if (~constant).any() else 0.0
@@ -185,7 +201,7 @@ def _reasons(images: Array, noise: float, ordinary: float, saturated: float) -> 
 
 
 def neighbour_correlation(images: Array) -> Array:
-    """The mean correlation `(N,)` of each image with itself moved by one pixel, down and to the right; 0 where it is constant."""
+    """The mean correlation `(N,)` of each image with itself moved down and right by a pixel; 0 where it is constant."""
     centred = images - images.mean((1, 2), keepdims=True)
     axes = tuple(range(1, centred.ndim))
     with np.errstate(all="ignore"):

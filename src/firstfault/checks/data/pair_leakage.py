@@ -18,10 +18,10 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 200
-MOST_PAIRED = 40
-FEW_VALUES = 16
-BINS = 64
+FEWEST_ROWS = 200          # 64 cells of three rows each: fewer say nothing of a cell
+MOST_PAIRED = 40           # columns, that is 780 pairs: bounds the time
+FEW_VALUES = 16            # values of each column of a cross table: 256 cells at most
+BINS = 64                  # of a difference or ratio: fine enough for a threshold anywhere
 
 
 class _Pair(NamedTuple):
@@ -39,15 +39,22 @@ class _Pair(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92}, depth=Depth.STANDARD)
-def pair_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.8) -> Iterator[Judgement]:
+def pair_leakage(
+    subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.8, left_open: float = 0.08,
+    times_surer: float = 4.0,
+) -> Iterator[Judgement]:
     """Find two columns that give the label away together, by a simple relation, and neither alone.
 
-    Tried are the values of two columns of few values (exclusive or), equality, difference and ratio, on up to 3,000 rows and 40
-    columns. `value` is the cross-fitted balanced accuracy (R² of ranks for numbers) of the best pair; it gives the label away
-    at `gives_away` or more, when each of its columns alone stays below `ordinary`, few pairs do, and (for differences and ratios)
-    it leaves a quarter of the errors of all other columns together.
-
-    Source: our planted leaks (exclusive or, difference, ratio, equality, with 1 % noise) against honest interactions of 0.95.
+    Measures: the best pair's balanced accuracy (R² of ranks for numbers), fitted on half of up to 3,000 rows and judged
+        on the other, over up to 40 columns. Tried are the values of two columns of few values (exclusive or), equality,
+        difference and ratio.
+    Fails when: a pair reaches `gives_away`, each of its columns alone stays below `ordinary`, and few pairs are as
+        strong. For differences and ratios a forest over all other columns must leave more than `left_open` open, and
+        `times_surer` times the pair's errors.
+    Not a fault when: two columns interact honestly, at a score of 0.95.
+    Source: Kapoor & Narayanan 2023, features that are not legitimate. The bounds are a choice of ours;
+        tests/checks/data/test_leakage.py holds exclusive or, difference, ratio and equality with 1 % noise, and honest
+        interactions.
     """
     sample = leak_sample(subject)
     if sample is None or len(sample.target) < FEWEST_ROWS or sample.frame.shape[1] < 3:
@@ -55,24 +62,37 @@ def pair_leakage(subject: Subject, *, gives_away: float = 0.98, ordinary: float 
         return
     scores = column_scores(subject)
     names = [str(name) for name in sample.frame.columns if scores[str(name)] < ordinary]
-    pairs = [pair for first, second in itertools.combinations(_spread(names), 2) if (pair := _best_relation(sample, first, second, scores))]
+    pairs = [
+        pair for first, second in itertools.combinations(_spread(names), 2)
+        if (pair := _best_relation(sample, first, second, scores))
+    ]
     if not pairs:
         yield skipped("no two columns could be compared")
         return
     best = max(pairs, key=lambda pair: pair.score)
     strong = {name for pair in pairs if pair.score >= gives_away for name in pair.names}
-    if not strong or len(strong) > max(2, len(names) // 3) or not (best.exact or says_more(sample, list(strong), best.score)):
-        yield passed(f"no pair of columns gives the label away: the best predicts it with {best.score:.3f}", value=best.score)
+    if (
+        not strong or len(strong) > max(2, len(names) // 3)
+        or not (best.exact or says_more(sample, list(strong), best.score, left_open, times_surer))
+    ):
+        yield passed(
+            f"no pair of columns gives the label away: the best predicts it with {best.score:.3f}", value=best.score
+        )
         return
     yield Judgement(
-        Status.FAIL, f"{best.relation} predicts the label with {best.score:.3f}, either column alone with {best.alone:.3f} at best",
-        value=best.score, threshold=gives_away, where=", ".join(best.names), fix="drop one of them: together they are the label",
+        Status.FAIL,
+        f"{best.relation} predicts the label with {best.score:.3f}, either column alone with {best.alone:.3f} at best",
+        value=best.score, threshold=gives_away, where=", ".join(best.names),
+        fix="drop one of them: together they are the label",
     )
 
 
 def _spread(names: list[str]) -> list[str]:
     """At most 40 of the names, evenly."""
-    return names if len(names) <= MOST_PAIRED else [names[place] for place in np.linspace(0, len(names) - 1, MOST_PAIRED).astype(int)]
+    return (
+        names if len(names) <= MOST_PAIRED
+        else [names[place] for place in np.linspace(0, len(names) - 1, MOST_PAIRED).astype(int)]
+    )
 
 
 def _best_relation(sample: Sample, first: str, second: str, scores: Mapping[str, float]) -> _Pair | None:
@@ -91,7 +111,9 @@ def _relations(a: pd.Series, b: pd.Series, first: str, second: str) -> Iterator[
         yield f"{first} with {second}", codes[0][0] * FEW_VALUES + codes[1][0]
     numeric = [pd.api.types.is_numeric_dtype(column) for column in (a, b)]
     if all(numeric):
-        yield from _of_numbers(a.to_numpy(dtype=float, na_value=np.nan), b.to_numpy(dtype=float, na_value=np.nan), first, second)
+        yield from _of_numbers(
+            a.to_numpy(dtype=float, na_value=np.nan), b.to_numpy(dtype=float, na_value=np.nan), first, second
+        )
     elif not any(numeric):
         yield f"{first} equal to {second}", (as_text(a).to_numpy() == as_text(b).to_numpy()).astype(int)
 
@@ -121,7 +143,8 @@ def _answers(cells: Array, target: Array, count: int, classes: bool) -> Array:
     sizes = np.bincount(cells, minlength=count)
     if classes:
         labels = int(target.max()) + 1
-        answers = np.bincount(cells * labels + target, minlength=count * labels).reshape(count, labels).argmax(1).astype(float)
+        counts = np.bincount(cells * labels + target, minlength=count * labels).reshape(count, labels)
+        answers = counts.argmax(1).astype(float)
     else:
         answers = np.bincount(cells, target, minlength=count) / np.maximum(sizes, 1)
     before = np.maximum.accumulate(np.where(sizes, np.arange(count), 0))

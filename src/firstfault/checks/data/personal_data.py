@@ -17,17 +17,19 @@ from firstfault.personal_columns import VERSIONS, kinds_of, tokens_of
 from firstfault.splits import to_array
 from firstfault.subject import Subject
 
-MOST_TEXTS = 3_000
+MOST_TEXTS = 3_000     # bounds the time: a piece in one of a thousand texts is found with 95 %
 _CODE = re.compile(r"[\d\W_]+")
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def personal_data(subject: Subject, *, fewest: int = 1) -> Iterator[Judgement]:
-    """Find columns that look like personal data, and texts that hold some (in a sample of 3,000); `value` is the number of rows.
+    """Find columns that look like personal data, and texts that hold pieces of it.
 
-    It is no fault of the pipeline, so that it only warns. Examples are masked, as they are in all that a run writes. A titled name in a
-    text (Mr X) does not count: it is often a public figure.
-
+    Measures: the number of rows concerned, in texts of a sample of 3,000. Examples are masked, as in all that a run
+        writes.
+    Warns when: a column is personal, or at least `fewest` of a column's texts hold a piece. It is no fault of the
+        pipeline.
+    Not a fault when: a text names somebody by a title (Mr X): it is often a public figure, and does not count.
     Source: GDPR, article 4(1); check digits by ISO 13616 (IBAN) and ISO/IEC 7812 (cards).
     """
     frame = _frame(subject.raw.train.X)
@@ -56,16 +58,22 @@ def _columns(frame: pd.DataFrame, kinds: dict[Any, str]) -> Iterator[Judgement]:
     if not kinds:
         return
     rows = int(frame[list(kinds)].notna().any(axis=1).sum())
-    told = ", ".join(f"{name} ({kind} {MASK})" for name, kind in list(kinds.items())[:8]) + (f" and {len(kinds) - 8} more" if len(kinds) > 8 else "")
+    told = ", ".join(f"{name} ({kind} {MASK})" for name, kind in list(kinds.items())[:8]) + (
+        f" and {len(kinds) - 8} more" if len(kinds) > 8 else ""
+    )
     yield Judgement(
         Status.WARN, f"{len(kinds)} columns look like personal data, in {rows} rows: {told}", value=rows, threshold=0,
-        where=", ".join(map(str, list(kinds)[:8])), faults={}, fix="drop or pseudonymise them, unless the model needs them and you may use them",
+        where=", ".join(map(str, list(kinds)[:8])), faults={},
+        fix="drop or pseudonymise them, unless the model needs them and you may use them",
     )
 
 
 def _pieces(column: pd.Series, fewest: int) -> Judgement | None:
-    """A finding for the texts of a column that hold personal pieces; None where it has none, or is a column of codes."""
-    if (column.dtype != object and not isinstance(column.dtype, pd.StringDtype)) or tokens_of(str(column.name)) & VERSIONS:
+    """A finding for a column's texts that hold personal pieces; None where it has none, or holds codes."""
+    if (
+        (column.dtype != object and not isinstance(column.dtype, pd.StringDtype))
+        or tokens_of(str(column.name)) & VERSIONS
+    ):
         return None
     if len(column) > MOST_TEXTS:
         column = column.iloc[np.sort(np.random.default_rng(0).choice(len(column), MOST_TEXTS, replace=False))]

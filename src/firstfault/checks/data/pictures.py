@@ -16,7 +16,7 @@ from firstfault.whole_files import replacing
 Array = np.ndarray[Any, Any]
 
 COLOURED = (3, 4)
-SMALLEST_SIDE = 8
+SMALLEST_SIDE = 8          # pixels: smaller arrays are windows or patches, no images
 INK, MUTED, ALARM = "#24292f", "#6e7781", "#c62828"
 
 

@@ -10,19 +10,21 @@ from firstfault.finding import Layer, Status
 from firstfault.profiling import ALERTS, COMPARED, LEFT_OUT, PAGE, SECONDS, Profiling
 from firstfault.subject import Subject
 
-MOST_NAMED = 5
+MOST_NAMED = 5         # columns named in a message
 ALIKE = ({"Categorical", "Text"}, {"Categorical", "Numeric"}, {"Categorical", "Boolean"}, {"Numeric", "Boolean"})
-"""Types that ydata-profiling tells apart by the number of distinct values, so that two samples of one column may differ."""
+"""Types that ydata-profiling tells apart by the number of distinct values: two samples of a column may differ."""
 WORRYING = {"missing", "constant", "infinite", "duplicates", "empty", "unsupported", "non_stationary"}
 
 
 @check(layer=Layer.DATA, needs={"profiling"}, detects={}, depth=Depth.STANDARD)
 def profile_alerts(subject: Subject) -> Iterator[Judgement]:
-    """Report the alerts of a ydata-profiling report of a sample (≤ 1,000 rows, ≤ 30 columns, 45 s); `value` is how many.
+    """Report the alerts of a ydata-profiling report of a sample.
 
-    Alerts describe columns: they warn or inform, and are evidence for no fault on their own. Where the target declares a reference,
-    `profile_compare.html` shows a sample of it beside this one; columns whose type differs can't be compared, and are named.
-
+    Measures: the number of columns with an alert, one finding per kind, in at most 1,000 rows and 30 columns within 45
+        s. Where the target declares a reference, `profile_compare.html` shows a sample of it beside this one; columns
+        of another type can't be compared, and are named.
+    Warns when: columns are empty, constant, infinite, missing, unsupported or not stationary, or rows are duplicates.
+        The other alerts inform.
     Source: ydata-profiling's alerts with its default thresholds.
     """
     profiling = subject.profiling
@@ -36,22 +38,30 @@ def profile_alerts(subject: Subject) -> Iterator[Judgement]:
     for kind, columns in by_kind.items():
         yield Judgement(
             Status.WARN if kind in WORRYING else Status.PASS,
-            f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns in a sample of {profiling.rows} rows",
+            f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns "
+            f"in a sample of {profiling.rows} rows",
             value=len(columns), where=", ".join(columns[:8]), faults={}, artifacts=(PAGE, ALERTS),
         )
     if not by_kind:
-        yield Judgement(Status.PASS, f"no alerts in a sample of {profiling.rows} rows", value=0, artifacts=(PAGE, ALERTS))
+        yield Judgement(
+            Status.PASS, f"no alerts in a sample of {profiling.rows} rows", value=0, artifacts=(PAGE, ALERTS)
+        )
     if (left_out := profiling.left_out()) is not None:
         yield _beside_reference(profiling, left_out)
 
 
 def _beside_reference(profiling: Profiling, left_out: Mapping[str, tuple[str | None, str | None]]) -> Judgement:
-    files, sample = (COMPARED, LEFT_OUT), f"a sample of the reference is profiled beside one of {profiling.rows} rows of train"
+    files = (COMPARED, LEFT_OUT)
+    sample = f"a sample of the reference is profiled beside one of {profiling.rows} rows of train"
     if not left_out:
         return Judgement(Status.PASS, sample, artifacts=files)
-    told = "; ".join(f"{name}: {before or 'absent'} in the reference, {after or 'absent'} here" for name, (before, after) in list(left_out.items())[:MOST_NAMED])
+    told = "; ".join(
+        f"{name}: {before or 'absent'} in the reference, {after or 'absent'} here"
+        for name, (before, after) in list(left_out.items())[:MOST_NAMED]
+    )
     worrying = [name for name, kinds in left_out.items() if set(kinds) not in ALIKE]
     return Judgement(
-        Status.WARN if worrying else Status.PASS, f"{sample}, without {len(left_out)} columns of another type ({told})", value=len(left_out),
-        where=", ".join(list(left_out)[:MOST_NAMED]), faults={}, artifacts=files, fix="see whether they are read as the same type" if worrying else None,
+        Status.WARN if worrying else Status.PASS, f"{sample}, without {len(left_out)} columns of another type ({told})",
+        value=len(left_out), where=", ".join(list(left_out)[:MOST_NAMED]), faults={}, artifacts=files,
+        fix="see whether they are read as the same type" if worrying else None,
     )

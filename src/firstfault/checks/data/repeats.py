@@ -20,12 +20,12 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_ROWS = 100_000
+MOST_ROWS = 100_000        # 5 · 10⁹ pairs, which bound a probability by 10⁻¹⁰; with the next, bounds the time
 MOST_VALUES = 1 << 23
-DRAWS = 3
-CERTAIN = 5
-FEWEST_ALONE = 30
-DEFAULT_SHARE, DEFAULT_COPIES = 0.01, 10
+DRAWS = 3                  # random halves of the columns
+CERTAIN = 5                # repeats among rows that stand alone: fewer may be chance
+FEWEST_ALONE = 30          # rows that stand alone: fewer give no share
+DEFAULT_COPIES = 10        # rows of one pattern that may be copies all the same, however few the rows
 
 
 def repeats(hashes: Array) -> Array:
@@ -33,18 +33,18 @@ def repeats(hashes: Array) -> Array:
     return pd.Series(hashes).duplicated().to_numpy()
 
 
-def default_rows(hashes: Array, repeated: Array) -> Array:
-    """Which rows `(N,)` are one of few patterns that make up a hundredth of the rows each: a recurring state, no copy."""
+def default_rows(hashes: Array, repeated: Array, recurring: float) -> Array:
+    """Which rows `(N,)` follow a pattern that makes up more than `recurring` of them: a recurring state, no copy."""
     values, counts = np.unique(hashes[repeated], return_counts=True)
-    common = values[counts > max(DEFAULT_COPIES, DEFAULT_SHARE * len(hashes))]
+    common = values[counts > max(DEFAULT_COPIES, recurring * len(hashes))]
     return among(hashes, common) if len(common) else np.zeros(len(hashes), bool)
 
 
 def copied_share(parts: Sequence[Any], hashes: Array, repeated: Array) -> float:
-    """The share of rows that are copies rather than chance repeats, 0–1: the share of repeats among rows that stand alone.
+    """The share of rows that are copies, not chance repeats, 0–1: the share of repeats among rows that stand alone.
 
-    A row stands alone when no different row agrees with it on any of three random halves of the columns. Where fewer than 30
-    do, or fewer than 5 of them are repeats, nothing is known of copies.
+    A row stands alone when no different row agrees with it on any of three random halves of the columns. Where fewer
+    than 30 do, or fewer than 5 of them are repeats, nothing is known of copies.
 
     Args:
         parts: the rows `(n, …)` of one or more splits, N in all.
@@ -112,9 +112,9 @@ def agreement(subject: Subject) -> float:
     return _agreement(subject.raw.train, scans(subject)["train"])
 
 
-def by_chance(count: int, pairs: float, probability: float) -> bool:
-    """Whether `count` repeats among `pairs` of rows may be chance: 5 times as many as it explains are not."""
-    return count < CERTAIN * max(1.0, pairs * probability)
+def by_chance(count: int, pairs: float, probability: float, times: float) -> bool:
+    """Whether `count` repeats among `pairs` of rows may be chance: `times` as many as it explains are not."""
+    return count < times * max(1.0, pairs * probability)
 
 
 def _agreement(train: Split, rows: Scan) -> float:

@@ -1,4 +1,4 @@
-"""Simple features of samples that are no rows of a table: brightness and sharpness of images, length and wording of texts."""
+"""Simple features of samples that are no table rows: the looks of images, the length and wording of texts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 Features = Mapping[str, pd.Series]
 
-FEWEST_IMAGES, MOST_IMAGES, MOST_PIXELS = 200, 3_000, 30_000_000
-MOST_TEXTS = 3_000
-FEWEST_WORDS = 3
-DISTINCT = 0.2
-LOOKED_AT = 300
-SIDE, PROJECTED = 8, 64
+FEWEST_IMAGES, MOST_IMAGES, MOST_PIXELS = 200, 3_000, 30_000_000      # 240 MB of pixels, unless 200 images take more
+MOST_TEXTS = 3_000         # bounds the time: the distance of two such samples errs by 0.02
+FEWEST_WORDS = 3           # of prose, at the median: names have two
+DISTINCT = 0.2             # of its texts that differ: categories repeat
+LOOKED_AT = 300            # texts that tell prose, and the width from which an array is no table
+SIDE, PROJECTED = 8, 64    # 64 numbers per sample, which trees can part
 WORDS = r"[^\W\d_]+"
 
 
 def sample_features(X: Any, rows: Array) -> Features | None:
-    """Features of the given samples of an array: of images their looks, of wide rows their mean and spread; None for a table."""
+    """Features of samples of an array: of images their looks, of wide rows mean and spread; None for a table."""
     shape = np.shape(X)
     if len(shape) < 3 and (len(shape) < 2 or shape[1] <= LOOKED_AT):
         return None
@@ -46,8 +46,8 @@ def _fewer(rows: Array, most: int) -> Array:
 def image_features(images: Array, rows: Array) -> Features:
     """Looks of images `(N, H, W)` or `(N, H, W, C)`, a number per image each.
 
-    Brightness and contrast are mean and deviation; sharpness the deviation of the Laplacian; edges the share of pixels whose gradient
-    exceeds half the image's contrast; saturation the mean of (max − min) over the channels.
+    Brightness and contrast are mean and deviation; sharpness the deviation of the Laplacian; edges the share of pixels
+    whose gradient exceeds half the image's contrast; saturation the mean of (max − min) over the channels.
     """
     images = np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0)
     grey = images.mean(-1) if images.ndim == 4 else images
@@ -77,7 +77,7 @@ def _series(found: Mapping[str, Array], rows: Array) -> Features:
 
 
 def condensed(X: Any, rows: Array) -> Array | None:
-    """The given samples as at most 64 numbers `(N, 64)`: images as a grey picture of 8 × 8, wide rows by a random projection."""
+    """Samples as at most 64 numbers `(N, 64)`: images as a grey picture of 8 × 8, wide rows by a random projection."""
     images = images_of(X, rows)
     if images is not None:
         return thumbnails(np.nan_to_num(images.mean(-1) if images.ndim == 4 else images))
@@ -104,7 +104,10 @@ def is_prose(column: pd.Series) -> bool:
     some = column.dropna().iloc[:LOOKED_AT].tolist()
     if len(some) < 20 or not all(isinstance(value, str) for value in some):
         return False
-    return len(set(some)) > DISTINCT * len(some) and float(np.median([value.count(" ") + 1 for value in some])) >= FEWEST_WORDS
+    return (
+        len(set(some)) > DISTINCT * len(some)
+        and float(np.median([value.count(" ") + 1 for value in some])) >= FEWEST_WORDS
+    )
 
 
 def text_features(train: pd.Series, other: pd.Series) -> tuple[Features, Features]:
@@ -113,7 +116,8 @@ def text_features(train: pd.Series, other: pd.Series) -> tuple[Features, Feature
     known, judged = one.iloc[::2], one.iloc[1::2]
     vocabulary = {word for words in _words(known) for word in words}
     first, second = _of_texts(one), _of_texts(two)
-    return first | {"unknown words": _unknown(judged, vocabulary)}, second | {"unknown words": _unknown(two, vocabulary)}
+    strange, strange_too = _unknown(judged, vocabulary), _unknown(two, vocabulary)
+    return first | {"unknown words": strange}, second | {"unknown words": strange_too}
 
 
 def _words(texts: pd.Series) -> list[list[str]]:
@@ -121,7 +125,10 @@ def _words(texts: pd.Series) -> list[list[str]]:
 
 
 def _unknown(texts: pd.Series, vocabulary: set[str]) -> pd.Series:
-    return pd.Series([sum(word not in vocabulary for word in words) / max(1, len(words)) for words in _words(texts)], index=texts.index, dtype=float)
+    return pd.Series(
+        [sum(word not in vocabulary for word in words) / max(1, len(words)) for words in _words(texts)],
+        index=texts.index, dtype=float,
+    )
 
 
 def _of_texts(texts: pd.Series) -> dict[str, pd.Series]:
@@ -129,4 +136,7 @@ def _of_texts(texts: pd.Series) -> dict[str, pd.Series]:
     words = texts.str.count(r"\S+").clip(lower=1)
     shares = {"letters": r"[^\W\d_]", "digits": r"\d", "capitals": r"[A-Z]", "characters beyond ASCII": r"[^\x00-\x7f]"}
     found = {f"share of {name}": texts.str.count(pattern) / length for name, pattern in shares.items()}
-    return {"length": texts.str.len().astype(float), "words": words.astype(float), "length of a word": length / words, **found}
+    return {
+        "length": texts.str.len().astype(float), "words": words.astype(float), "length of a word": length / words,
+        **found,
+    }

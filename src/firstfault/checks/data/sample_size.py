@@ -17,15 +17,15 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_ROWS = 3_000
+MOST_ROWS = 3_000                              # with the next, bounds the time of the fits
 MOST_COLUMNS = 1_024
-FEWEST_ROWS = 16
-PARTS = (0.25, 0.5, 1.0)
-REPEATS, REPEATS_OF_FEW, FEW = 4, 10, 300
+FEWEST_ROWS = 16                               # four to hold out, and three in the smallest part
+PARTS = (0.25, 0.5, 1.0)                       # two doublings: the last must gain as the one before did
+REPEATS, REPEATS_OF_FEW, FEW = 4, 10, 300      # draws of the held-out rows: of few rows they differ more
 
 
 class _Curve(NamedTuple):
-    """Held-out skill (0 for a constant answer, 1 for a perfect one) at each part of the rows, its standard error, and that on train."""
+    """Held-out skill (0: a constant answer, 1: a perfect one) at each part of the rows, its error, and train's."""
 
     skills: tuple[float, ...]
     error: float
@@ -39,18 +39,20 @@ class _Curve(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"insufficient_data": 0.8}, depth=Depth.STANDARD)
 def insufficient_data(
-    subject: Subject, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2, enough: float = 0.75,
-    plenty: int = 30_000,
+    subject: Subject, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2,
+    enough: float = 0.75, plenty: int = 30_000,
 ) -> Iterator[Judgement]:
-    """Find training sets that are too small: the learning curve over the rows still rises, and train is far better than the rest.
+    """Find training sets that are too small: more rows would still help.
 
-    Fast models learn from a quarter, half and all of the rows (at most 3,000) and answer the others. `value` is the skill (0 for a
-    constant answer, 1 for a perfect one) that the second half of the rows added. Above `gain` and its noise, with a gap above `gap`
-    between train and the held-out rows and a skill below `enough`, it is a fault where rows are few in an absolute sense (fewer
-    than `per_class` per class, or `per_column` per column of a table), else a warning. From `plenty` rows on nothing is fitted.
-
-    Source: learning curves, Viering & Loog 2023; 10 events per variable is a common floor (Peduzzi et al. 1996); bounds chosen on digits, wine,
-    iris, breast cancer and generated tables, whole and in small parts.
+    Measures: the skill (0 for a constant answer, 1 for a perfect one) that the second half of the rows adds. Fast
+        models learn from a quarter, half and all of three quarters of the rows (at most 3,000), and answer the others.
+    Fails when: the skill added is above `gain` and twice its standard error, the skill on train is more than `gap`
+        above the held-out one, which is below `enough`, and rows are few: fewer than `per_class` per class, or
+        `per_column` per column.
+    Warns when: all but the last holds.
+    Not a fault when: there are `plenty` rows or more: nothing is fitted then.
+    Source: learning curves, Viering & Loog 2023; 10 events per variable are a common floor (Peduzzi et al. 1996). The
+        bounds are a choice of ours; tests/checks/data/test_sample_size.py holds data sets whole and in small parts.
     """
     train = _small(subject.raw.train)
     if train is None or subject.target.task not in ("classification", "regression"):
@@ -73,8 +75,10 @@ def insufficient_data(
     steps = ", ".join(f"{skill:.2f}" for skill in curve.skills)
     yield Judgement(
         Status.PASS if not short else Status.FAIL if few else Status.WARN,
-        f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} ({curve.fitted:.2f} on its own rows)",
-        value=curve.gain, threshold=gain, where="train" if short else None, fix="collect more rows, or use a simpler model and fewer columns" if short else None,
+        f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} "
+        f"({curve.fitted:.2f} on its own rows)",
+        value=curve.gain, threshold=gain, where="train" if short else None,
+        fix="collect more rows, or use a simpler model and fewer columns" if short else None,
     )
 
 
@@ -92,7 +96,10 @@ def _small(train: Split) -> tuple[Array, Array] | None:
 
 
 def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
-    target = pd.factorize(pd.Series(y))[0] if classes else pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
+    target = (
+        pd.factorize(pd.Series(y))[0] if classes
+        else pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
+    )
     if classes:
         common = np.bincount(target)[target] >= 2
         X, target = X[common], pd.factorize(target[common])[0]
@@ -104,7 +111,10 @@ def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
     best = int(held[-1].mean(0).argmax())
     held = held[:, :, best]
     difference = held[-1] - held[-2]
-    return _Curve(tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(repeats)), float(own[-1, :, best].mean()))
+    return _Curve(
+        tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(repeats)),
+        float(own[-1, :, best].mean()),
+    )
 
 
 def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> list[tuple[float, float]]:
@@ -116,8 +126,10 @@ def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> l
     from sklearn.preprocessing import StandardScaler
 
     strata = target if classes else None
-    kept, held = train_test_split(np.arange(len(target)), test_size=max(0.25, len(np.unique(target)) / len(target) if classes else 0.0),
-                                  random_state=seed, stratify=strata)
+    kept, held = train_test_split(
+        np.arange(len(target)), test_size=max(0.25, len(np.unique(target)) / len(target) if classes else 0.0),
+        random_state=seed, stratify=strata,
+    )
     kept = kept[: max(2, round(part * len(kept)))]
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=50) if classes else Ridge(1.0))
     trees = (ExtraTreesClassifier if classes else ExtraTreesRegressor)(30, random_state=seed)
@@ -128,7 +140,12 @@ def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> l
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model.fit(X[kept], target[kept])
-            skills.append((_skill(model.predict(X[held]), target[held], classes), _skill(model.predict(X[kept]), target[kept], classes)))
+            skills.append(
+                (
+                    _skill(model.predict(X[held]), target[held], classes),
+                    _skill(model.predict(X[kept]), target[kept], classes),
+                )
+            )
     return skills
 
 

@@ -20,27 +20,25 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_LABELS = 20
-DOUBT = 0.005
-FEWEST_HELD = 30
+MOST_LABELS = 20       # columns of labels: bounds the time
+FEWEST_HELD = 30       # validation rows: an order of fewer errs by more than 0.2
 UNASKED = 0.4
 """The weight of what fast models alone say: it does not stand, and leaves the verdict undecided, where there is no network."""
 FIX = "check how labels were joined to inputs"
 
 
 class Ranking(NamedTuple):
-    """How far predictions order the rows as the labels do: 0 for chance, 1 for perfect, its standard error by chance, and how many were tried."""
+    """How far predictions order rows as the labels do (0: chance, 1: perfect), its error, and how many were tried."""
 
     value: float
     error: float
     tried: int
 
-    @property
-    def is_chance(self) -> bool:
-        """Whether chance orders rows as well, with `DOUBT` shared by all that were tried."""
+    def is_chance(self, doubt: float) -> bool:
+        """Whether chance orders rows as well, at a p-value of `doubt` shared by all that were tried."""
         from scipy.stats import norm
 
-        return self.value <= norm.isf(DOUBT / self.tried) * self.error
+        return self.value <= norm.isf(doubt / self.tried) * self.error
 
     @property
     def most(self) -> float:
@@ -49,23 +47,30 @@ class Ranking(NamedTuple):
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.55})
-def random_labels(subject: Subject, *, weak: float = 0.3) -> Iterator[Judgement]:
-    """Find labels that have nothing to do with their inputs: neither fast models nor the trained network rank held-out rows by them.
+def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) -> Iterator[Judgement]:
+    """Find labels that have nothing to do with their inputs.
 
-    Two fast models answer at most 3,000 training rows that they were not fitted on. `value` is how far their answers order the rows as the
-    labels do, 0 for chance and 1 for perfect: 2 · AUC − 1 of each class or label against the rest, or the rank correlation with numbers;
-    of several, the one furthest from chance. Labels of which one class drowns the others are ranked well before any answer changes, so that
-    accuracy says nothing here. Where the order is that of chance, and can be no stronger than `weak`, the network is asked on validation; a
-    swap (clean labels on the same inputs) has to confirm that it could have learnt. Without a network to ask, it is a weak suspicion.
-
-    Source: TheDeepChecker, shuffled labels; the standard errors are those of Mann & Whitney 1947 and of Spearman's rank correlation.
+    Measures: how far two fast models, on at most 3,000 training rows that they were not fitted on, order the rows as
+        the labels do: 0 for chance, 1 for perfect. It is 2 · AUC − 1 of a class or label against the rest, or the rank
+        correlation with numbers; of several, the one furthest from chance. It sees what accuracy does not where one
+        class drowns the others.
+    Fails when: this order is that of chance, with a p-value above `doubt` shared by all that were tried; it can't be
+        stronger than `weak` (at two standard errors); and the trained network orders validation rows no better than
+        chance. A swap (clean labels on the same inputs) has to confirm that the network could have learnt. Without a
+        network to ask, it is a weak suspicion.
+    Not a fault when: rows are too few to exclude an order of `weak`.
+    Source: TheDeepChecker, shuffled labels; standard errors after Mann & Whitney 1947 and of Spearman's rank
+        correlation; benchmarks/localise.py, fault random_labels.
     """
     found = ranking_of_fast_models(subject)
     if found is None:
         yield skipped(f"only labels of table-like inputs of at least {FEWEST_ROWS} rows are looked at")
         return
-    if not found.is_chance:
-        yield passed(f"fast models order rows that they were not fitted on by their labels (by {found.value:.2f} of 1)", value=found.value)
+    if not found.is_chance(doubt):
+        yield passed(
+            f"fast models order rows that they were not fitted on by their labels (by {found.value:.2f} of 1)",
+            value=found.value,
+        )
         return
     if found.most > weak:
         yield skipped(f"fast models find no order in the labels, but the rows are too few to exclude one of {weak:g}")
@@ -77,18 +82,23 @@ def random_labels(subject: Subject, *, weak: float = 0.3) -> Iterator[Judgement]
             "network to ask", value=found.value, threshold=weak, where="train labels", faults={"random_labels": UNASKED}, fix=FIX,
         )
         return
-    if not network.is_chance:
-        yield passed(f"fast models find no order in the labels, but the network does (by {network.value:.2f} of 1)", value=network.value)
+    if not network.is_chance(doubt):
+        yield passed(
+            f"fast models find no order in the labels, but the network does (by {network.value:.2f} of 1)",
+            value=network.value,
+        )
         return
     yield Judgement(
-        Status.FAIL, f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) order rows by their "
-        "labels better than chance", value=found.value, threshold=weak, where="train labels", fix=FIX,
+        Status.FAIL,
+        f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) "
+        "order rows by their labels better than chance",
+        value=found.value, threshold=weak, where="train labels", fix=FIX,
     )
 
 
 @memo(of="raw")
 def ranking_of_fast_models(subject: Subject) -> Ranking | None:
-    """How far a linear model and trees order training rows that they were not fitted on; made once. None for nothing to rank."""
+    """How a linear model and trees order training rows that they were not fitted on; None for nothing to rank."""
     return _fast(subject)
 
 
@@ -130,7 +140,10 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
     from sklearn.preprocessing import StandardScaler
 
     ranks = pd.DataFrame(y).rank(pct=True).to_numpy()
-    models = (make_pipeline(StandardScaler(), Ridge(10.0)), RandomForestRegressor(40, min_samples_leaf=5, max_features=0.5, random_state=0))
+    models = (
+        make_pipeline(StandardScaler(), Ridge(10.0)),
+        RandomForestRegressor(40, min_samples_leaf=5, max_features=0.5, random_state=0),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [
@@ -170,7 +183,10 @@ def by_class(answers: Array, y: Array) -> list[Ranking]:
 def _by_column(answers: Array, y: Array) -> list[Ranking]:
     """Of each column of labels `(N, K)` how well its answers rank the rows."""
     pairs = ((answers[:, place], y[:, place]) for place in range(min(y.shape[1], MOST_LABELS)))
-    found = [_two_sided(own, label > label.min()) if len(np.unique(label)) == 2 else _correlated(own, label) for own, label in pairs]
+    found = [
+        _two_sided(own, label > label.min()) if len(np.unique(label)) == 2 else _correlated(own, label)
+        for own, label in pairs
+    ]
     return [ranking for ranking in found if ranking is not None]
 
 

@@ -19,9 +19,9 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 FILE = "slices.csv"
-MOST_COLUMNS = 60
+MOST_COLUMNS = 60      # with the next, 1,200 slices at most: more would leave nothing significant
 MOST_VALUES = 20
-RANGES = 4
+RANGES = 4             # quarters of a column of numbers
 
 
 class Slice(NamedTuple):
@@ -39,13 +39,13 @@ class Slice(NamedTuple):
 def weak_slices(
     subject: Subject, *, times: float = 1.5, points: float = 0.05, fewest: int = 30, p_value: float = 0.01
 ) -> Iterator[Judgement]:
-    """Find slices of the data that two fast models, fitted on other rows, get wrong far more often than the rest.
+    """Find slices of the data that fast models get wrong far more often than the rest.
 
-    A slice is a category, or a quarter of the range, of one column: the sensitive ones first, 60 at most. One of at least `fewest` rows
-    is weak when its error rate is `times` that of the rest and `points` above it, with a p-value (hypergeometric, corrected by
-    Holm for all slices) below `p_value`. `value` is the error rate of the worst; `slices.csv` lists all weak ones.
-    A warning: it says where more data, better columns or a closer look at the labels pay, not that something is wrong.
-
+    Measures: the error rate of the worst weak slice, by two models fitted on other rows. A slice is a category, or a
+        quarter of the range, of one column: sensitive ones first, 60 columns at most. `slices.csv` lists all weak ones.
+    Warns when: a slice of at least `fewest` rows has more than `times` the error rate of the rest and more than
+        `points` above it, with a p-value (hypergeometric, corrected by Holm for all slices) below `p_value`. More data,
+        better columns or a closer look at the labels pay there.
     Source: Chung et al. 2019, Slice Finder (effect size beside significance); Holm 1979.
     """
     found = out_of_fold(subject)
@@ -55,7 +55,10 @@ def weak_slices(
         return
     frame = frame.iloc[found.rows].reset_index(drop=True)
     slices = measured(frame, found.wrong, [str(name) for name in subject.data.sensitive], fewest)
-    weak = [entry for entry in slices if entry.p < p_value and entry.error > times * entry.rest and entry.error > entry.rest + points]
+    weak = [
+        entry for entry in slices
+        if entry.p < p_value and entry.error > times * entry.rest and entry.error > entry.rest + points
+    ]
     if not weak:
         yield passed(f"none of {len(slices)} slices is much harder than the rest")
         return
@@ -63,9 +66,11 @@ def weak_slices(
     _write(subject, frame, weak)
     worst = weak[0]
     yield Judgement(
-        Status.WARN, f"{len(weak)} of {len(slices)} slices are much harder than the rest; in the worst, {_named(worst)}, "
+        Status.WARN,
+        f"{len(weak)} of {len(slices)} slices are much harder than the rest; in the worst, {_named(worst)}, "
         f"{worst.error:.0%} of the predictions are wrong, elsewhere {worst.rest:.0%}",
-        value=worst.error, threshold=times * worst.rest, where=", ".join(dict.fromkeys(entry.column for entry in weak[:5])),
+        value=worst.error, threshold=times * worst.rest,
+        where=", ".join(dict.fromkeys(entry.column for entry in weak[:5])),
         fix="look at these rows: collect more like them, or the columns that tell them apart", artifacts=(FILE,),
     )
 

@@ -19,20 +19,20 @@ from firstfault.spreadsheets import write_frame
 from firstfault.subject import Subject
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
-LISTED = 500
-DRAWN = 16
-SHOWN_COLUMNS = 12
+LISTED = 500           # rows that a person looks through
+DRAWN = 16             # two lines of a gallery
+SHOWN_COLUMNS = 12     # columns beside a row's label that fit on a screen
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def label_suspects(subject: Subject) -> Iterator[Judgement]:
-    """List the rows whose given label two fast models, fitted on other rows, hold for wrong; `value` is their share.
+    """List the rows whose label two fast models, fitted on other rows, hold for wrong.
 
-    Of at most 3,000 training rows, those that confident learning prunes, the least credible first: `label_suspects.csv`
-    holds the row's place in train, its given and likely label, a quality score (0–1, low is bad) and its values with personal ones
-    masked; `label_suspects.png` draws up to 16 of them where samples are images. Hard rows of clean data are listed too:
-    whether labels are wrong at large is the judgement of `labels_against_inputs`.
-
+    Measures: the share of such rows among at most 3,000 training rows: those that confident learning prunes, the least
+        credible first. `label_suspects.csv` holds the place in train, the given and the likely label, a quality score
+        (0–1, low is bad) and the values, personal ones masked; `label_suspects.png` draws up to 16 where samples are
+        images.
+    Fails when: never. Hard rows of clean data are listed too: `labels_against_inputs` judges.
     Source: confident learning (Northcutt et al. 2021), as cleanlab has it.
     """
     found = out_of_fold(subject)
@@ -44,7 +44,8 @@ def label_suspects(subject: Subject) -> Iterator[Judgement]:
         yield passed(f"none of {len(found.y)} rows looked at has a suspect label", value=0.0, where="train labels")
         return
     yield Judgement(
-        Status.PASS, f"{len(places)} of {len(found.y)} training rows looked at deserve a look: their label is not the likely one",
+        Status.PASS,
+        f"{len(places)} of {len(found.y)} training rows looked at deserve a look: their label is not the likely one",
         value=len(places) / len(found.y), where="train labels", artifacts=suspect_files(subject),
     )
 
@@ -62,7 +63,9 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
     if found is None:
         return np.zeros(0, int), np.zeros(0)
     quality = get_label_quality_scores(found.y, found.probabilities)
-    places = find_label_issues(found.y, found.probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1)
+    places = find_label_issues(
+        found.y, found.probabilities, filter_by="both", return_indices_ranked_by="self_confidence", n_jobs=1
+    )
     places = np.asarray(places, dtype=int)
     return places[found.wrong[places]], np.asarray(quality)
 

@@ -16,19 +16,29 @@ from firstfault.memo import memo
 from firstfault.splits import to_array
 from firstfault.subject import Subject
 
-MOST_TEXTS = 3_000
-FEWEST = 20
+MOST_TEXTS = 3_000     # bounds the time: a share of so many errs by 0.4 % at 5 %
+FEWEST = 20            # texts below which a share says little
 _NO_TEXT = "no column holds free text"
-_NOTHING = re.compile(r"[\s.,;:!?_–—-]*|(?i:n/?a|nan|null|none|nil|undefined|unknown|\[?(?:deleted|removed|empty)\]?|no text|tbd|todo|lorem ipsum.*)")
-_MOJIBAKE = re.compile(r"Ã[\x80-\xbf¡-¿ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\x80-\xbf™œ˜“”¦¢\x9d]|Â[\xa0-\xbf]|ï¿½|ðŸ|[ÐÑ][\x80-\xbf°-¿‚-‰]{1}[ÐÑ]")
-_TAG = re.compile(r"</?(?:p|br|div|span|a|b|i|em|strong|ul|li|ol|td|tr|table|img|h\d|script|style|font)\b[^<>]{0,200}>|&(?:nbsp|amp|lt|gt|quot|#\d{2,5});", re.I)
+_NOTHING = re.compile(
+    r"[\s.,;:!?_–—-]*"
+    r"|(?i:n/?a|nan|null|none|nil|undefined|unknown|\[?(?:deleted|removed|empty)\]?|no text|tbd|todo|lorem ipsum.*)"
+)
+_MOJIBAKE = re.compile(
+    r"Ã[\x80-\xbf¡-¿ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\x80-\xbf™œ˜“”¦¢\x9d]"
+    r"|Â[\xa0-\xbf]|ï¿½|ðŸ|[ÐÑ][\x80-\xbf°-¿‚-‰]{1}[ÐÑ]"
+)
+_TAG = re.compile(
+    r"</?(?:p|br|div|span|a|b|i|em|strong|ul|li|ol|td|tr|table|img|h\d|script|style|font)\b[^<>]{0,200}>"
+    r"|&(?:nbsp|amp|lt|gt|quot|#\d{2,5});",
+    re.I,
+)
 _WORD = re.compile(r"[A-Za-zÀ-ɏ]{4,}")
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxzßçñćčďłńňřśšťźżž]{5,}")
 _VOWELS = frozenset("aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿāēīōūąęıůőűœ")
 
 
 def free_texts(X: Any) -> Mapping[str, pd.Series]:
-    """The columns of free text by name: texts of three words and more at the median, most of them different. An array of texts is `inputs`."""
+    """The columns of free text by name: three words and more at the median, mostly different; `inputs` of an array."""
     if isinstance(X, pd.DataFrame):
         return {str(name): X.iloc[:, place] for place, name in enumerate(X.columns) if _is_free(X.iloc[:, place])}
     array = to_array(X)
@@ -41,11 +51,24 @@ def free_texts(X: Any) -> Mapping[str, pd.Series]:
 def _is_free(column: pd.Series) -> bool:
     if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
         return False
-    few = [value for value in column.iloc[:: max(1, len(column) // 200)].head(200) if isinstance(value, str) and not _NOTHING.fullmatch(value)]
-    if len(few) < 5 or not all(isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)):
+    few = [
+        value for value in column.iloc[:: max(1, len(column) // 200)].head(200)
+        if isinstance(value, str) and not _NOTHING.fullmatch(value)
+    ]
+    if (
+        len(few) < 5
+        or not all(
+            isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)
+        )
+    ):
         return False
-    long = np.median([len(value.split()) for value in few]) >= 3 or (np.median([len(value) for value in few]) >= 25 and " " in "".join(few))
-    worded = np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(map(str.isascii, few))
+    long = (
+        np.median([len(value.split()) for value in few]) >= 3
+        or (np.median([len(value) for value in few]) >= 25 and " " in "".join(few))
+    )
+    worded = (
+        np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(map(str.isascii, few))
+    )
     return bool(long and worded and len(set(few)) > 0.3 * len(few))
 
 
@@ -75,11 +98,12 @@ def _rows(rows: Sequence[int]) -> str:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"missing_values": 0.6})
 def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -> Iterator[Judgement]:
-    """Find texts that are empty, blank or a placeholder such as `n/a` or `[deleted]`; `value` is their share in a sample of 3,000.
+    """Find texts that are empty, blank or a placeholder such as `n/a` or `[deleted]`.
 
-    It warns above `share`, and fails above `large` where the text is all that a model could learn from.
-
-    Source: our planted faults; CleanLab's TextLab flags any empty text.
+    Measures: their share in a sample of 3,000 texts of a column.
+    Fails when: the share is above `large`, and the text is all that a model could learn from.
+    Warns when: it is above `share`.
+    Source: a choice of ours; tests/checks/data/test_text_columns.py holds the cases that it separates.
     """
     columns = _texts(subject)
     if not columns:
@@ -91,8 +115,9 @@ def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -
         value = empty / max(1, len(texts))
         fails = value > large and _is_alone(subject)
         yield Judgement(
-            Status.FAIL if fails else Status.WARN if value > share else Status.PASS, f"{empty} of {len(texts)} texts are empty or a placeholder",
-            value=value, threshold=large if fails else share, where=name, faults=None if fails else {},
+            Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
+            f"{empty} of {len(texts)} texts are empty or a placeholder", value=value,
+            threshold=large if fails else share, where=name, faults=None if fails else {},
             fix="drop these rows, or repair the source" if value > share else None,
         )
 
@@ -104,11 +129,16 @@ def _is_alone(subject: Subject) -> bool:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def text_lengths(subject: Subject, *, times: float = 20.0, share: float = 0.01) -> Iterator[Judgement]:
-    """Find texts of more than `times` the median length, and columns that repeat one text; `value` is the share of long ones.
+    """Find texts that are far longer than most.
 
-    Source: our planted faults; lengths of sentences and reviews are roughly log-normal with σ < 1, so that 20 medians are three σ and more.
+    Measures: the share of texts, in a sample of 3,000 of a column, of more than `times` the median length.
+    Warns when: the share is above `share`. Joined records, and pages in place of sentences, are common causes.
+    Source: a choice of ours: where lengths are log-normal with σ < 1, as those of sentences and reviews roughly are, 20
+        medians are three σ and more; tests/checks/data/test_text_columns.py holds the cases.
     """
-    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    columns = {
+        name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST
+    }
     if not columns:
         yield skipped(_NO_TEXT)
         return
@@ -118,19 +148,25 @@ def text_lengths(subject: Subject, *, times: float = 20.0, share: float = 0.01) 
         value = float(long.mean())
         yield judge(
             value, above=share, otherwise=Status.WARN, where=name, faults={},
-            message=f"{int(long.sum())} of {len(lengths)} texts are longer than {times:g} times the median of {np.median(lengths):.0f} letters; "
-                    f"the longest, in row {list(contents)[int(lengths.argmax())]}, has {int(lengths.max())}",
+            message=f"{int(long.sum())} of {len(lengths)} texts are longer than {times:g} times the median of "
+            f"{np.median(lengths):.0f} letters; "
+            f"the longest, in row {list(contents)[int(lengths.argmax())]}, has {int(lengths.max())}",
             fix="look at the longest: joined records, and pages in place of sentences, are common causes",
         )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def boilerplate_texts(subject: Subject, *, share: float = 0.1) -> Iterator[Judgement]:
-    """Find texts that differ from another in case, digits, marks or spaces alone; `value` is their share, without exact copies.
+    """Find texts that differ from another in case, digits, marks or spaces alone.
 
-    Source: Lee et al. 2022, Deduplicating training data makes language models better (3–14 % near duplicates in common corpora).
+    Measures: their share among the different texts in a sample of 3,000 of a column.
+    Warns when: the share is above `share`.
+    Source: Lee et al. 2022, Deduplicating training data makes language models better (3–14 % near duplicates in common
+        corpora).
     """
-    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    columns = {
+        name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST
+    }
     if not columns:
         yield skipped(_NO_TEXT)
         return
@@ -153,11 +189,13 @@ def _form(text: str) -> str:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={})
 def mixed_languages(subject: Subject, *, share: float = 0.05, dominant: float = 0.6) -> Iterator[Judgement]:
-    """Find a share of texts in other languages than the one that dominates; `value` is that share among texts whose language tells.
+    """Find texts in another language than most.
 
-    Where no language has `dominant` of the texts, the data are multilingual, which is no defect.
-
-    Source: our planted mixtures; Caswell et al. 2020, Language ID in the wild.
+    Measures: the share of texts that are not in the first language, among those whose language can be told.
+    Warns when: the share is above `share`.
+    Not a fault when: no language has `dominant` of the texts: the data are multilingual.
+    Source: Caswell et al. 2020, Language ID in the wild. The bounds are a choice of ours;
+        tests/checks/data/test_text_columns.py holds the cases that they separate.
     """
     from firstfault.languages import language_of
 
@@ -179,22 +217,27 @@ def mixed_languages(subject: Subject, *, share: float = 0.05, dominant: float = 
             continue
         yield judge(
             value, above=share, otherwise=Status.WARN, where=name, faults={},
-            message=f"{known - count} of {known} texts are not in {first}, like most" + (f", but in {others}" if others else ""),
+            message=f"{known - count} of {known} texts are not in {first}, like most"
+            + (f", but in {others}" if others else ""),
             fix="find out whether they belong here; a model learns little from the few of a language",
         )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) -> Iterator[Judgement]:
-    """Find texts with damaged encoding (`Ã©` for é, �) or of random letters, and such with HTML left in; `value` is the garbled share.
+    """Find texts with a damaged encoding (`Ã©` for é, �), of random letters, or with HTML left in.
 
-    Garbled texts warn above `share`, and fail above `large`. HTML only warns. A text is of random letters when three tenths of its words
-    of four letters and more have no vowel or five consonants in a row, and less than 0.3 of its letters are vowels (about 0.4 in languages of
-    Latin script).
-
-    Source: our planted faults; ftfy for the patterns of a wrong decoding.
+    Measures: the share of garbled texts in a sample of 3,000 of a column. A text is of random letters when three tenths
+        of its words of four letters and more have no vowel or five consonants in a row, and less than 0.3 of its
+        letters are vowels (about 0.4 are in languages of Latin script).
+    Fails when: the share is above `large`.
+    Warns when: it is above `share`, or texts with HTML are.
+    Source: ftfy for the patterns of a wrong decoding. The bounds are a choice of ours;
+        tests/checks/data/test_text_columns.py holds the cases that they separate.
     """
-    columns = {name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST}
+    columns = {
+        name: contents for name, column in _texts(subject).items() if len(contents := _contents(column)) >= FEWEST
+    }
     if not columns:
         yield skipped(_NO_TEXT)
         return
@@ -208,15 +251,17 @@ def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) 
         )
         fails = value > large
         yield Judgement(
-            Status.FAIL if fails else Status.WARN if value > share else Status.PASS, told or f"none of {len(contents)} texts is garbled", value=value,
-            threshold=large if fails else share, where=name, faults=None if fails else {},
-            fix="read the source in its own encoding (often UTF-8), and drop what can't be repaired" if value > share else None,
+            Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
+            told or f"none of {len(contents)} texts is garbled", value=value, threshold=large if fails else share,
+            where=name, faults=None if fails else {},
+            fix="read the source in its own encoding (often UTF-8), and drop what can't be repaired"
+            if value > share else None,
         )
         tagged = sum(_TAG.search(text) is not None for text in contents.values())
         if tagged > share * len(contents):
             yield Judgement(
-                Status.WARN, f"{tagged} of {len(contents)} texts hold HTML", value=tagged / len(contents), threshold=share, where=name, faults={},
-                fix="strip the tags and unescape the entities",
+                Status.WARN, f"{tagged} of {len(contents)} texts hold HTML", value=tagged / len(contents),
+                threshold=share, where=name, faults={}, fix="strip the tags and unescape the entities",
             )
 
 
@@ -230,6 +275,9 @@ def _is_random(text: str) -> bool:
     letters = "".join(words).lower()
     if len(letters) < 12 or not words:
         return False
-    odd = sum(_VOWELS.isdisjoint(word) or _CONSONANTS.search(word) is not None for word in map(_sounds, words) if not word.isupper())
+    odd = sum(
+        _VOWELS.isdisjoint(word) or _CONSONANTS.search(word) is not None for word in map(_sounds, words)
+        if not word.isupper()
+    )
     vowels = sum(letter in _VOWELS for letter in letters) / len(letters)
     return odd >= 0.3 * len(words) and odd > 1 and vowels < 0.3

@@ -1,4 +1,4 @@
-"""Windows that slide over one series: rows that overlap their neighbours are in the order of time, whether or not a time is declared."""
+"""Windows that slide over a series: rows that overlap their neighbours are in the order of time, declared or not."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_STEPS = 4
-LOOKED_AT = 200
-MOST_VALUES = 10_000_000
-BASE = 0x5851F42D4C957F2D
-MOSTLY = 0.9
+FEWEST_STEPS = 4               # half a window is two steps: of one step there is no order
+LOOKED_AT = 200                # pairs of rows: most of them is more than half with near certainty
+MOST_VALUES = 10_000_000       # numbers of a split: 80 MB of hashes
+BASE = 0x5851F42D4C957F2D      # an odd multiplier (Knuth's for 64 bits), so that it has an inverse
 
 
 def follow_each_other(X: Any) -> bool:
@@ -40,37 +39,43 @@ def _moved_on(before: Array, after: Array, by: int) -> bool:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.92})
-def overlapping_windows(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
-    """Find held-out windows of a series whose steps are in training windows too: windows that overlap, dealt out at random.
+def overlapping_windows(subject: Subject, *, share: float = 0.5, distinct: float = 0.9) -> Iterator[Judgement]:
+    """Find held-out windows of a series whose steps are in training windows too.
 
-    A window `(T,)` or `(T, D)` of numbers is known when its first or last half is a part of a training window, wherever it stands
-    there; inputs of which rows repeat each other at one place are no such windows. `value` is the share of known ones of the worst split: near 1 for a random split, and a few windows at the border for one by time. It is a fault of
-    splits that the user made, and a warning where firstfault drew them. Up to 10,000,000 numbers of a split are looked at.
-
-    Source: Kapoor & Narayanan 2023, leakage by temporal and non-independent splits; bounds between the two cases.
+    Measures: the share of known windows of the worst split: near 1 where overlapping windows were dealt out at random,
+        a few at the border where they were parted by time. A window `(T,)` or `(T, D)` of numbers is known when its
+        first or last half is a part of a training window, wherever it stands there. Up to 10,000,000 numbers of a split
+        are looked at.
+    Fails when: the share of a declared split is above `share`.
+    Warns when: that of a split that firstfault drew is.
+    Not a fault when: fewer than `distinct` of the first or last halves differ: rows repeat at one place, and are no
+        windows.
+    Source: Kapoor & Narayanan 2023, temporal leakage and dependent samples. The bounds lie between the two cases;
+        tests/checks/data/test_windows.py holds both.
     """
     raw = subject.raw
-    known = None if isinstance(raw.train.X, pd.DataFrame) else _halves(raw.train.X, everywhere=True)
+    known = None if isinstance(raw.train.X, pd.DataFrame) else _halves(raw.train.X, distinct, everywhere=True)
     if known is None:
         yield skipped("the inputs are no windows of a series of numbers")
         return
     known = np.unique(known)
     shares = {}
     for name in ("validation", "test"):
-        own = _halves(getattr(raw, name).X, everywhere=False)
+        own = _halves(getattr(raw, name).X, distinct, everywhere=False)
         shares[name] = float(np.isin(own, known).any(1).mean()) if own is not None else 0.0
     declared = subject.data.declared_splits
     name = max(shares, key=lambda entry: (entry in declared and shares[entry] > share, shares[entry]))
     value = shares[name]
     status = Status.PASS if value <= share else Status.FAIL if name in declared else Status.WARN
     yield Judgement(
-        status, f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train", value=value, threshold=share,
-        where=name if status is not Status.PASS else None,
-        fix="split the series by time before cutting windows, and leave a gap of one window" if status is not Status.PASS else None,
+        status, f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train", value=value,
+        threshold=share, where=name if status is not Status.PASS else None,
+        fix=None if status is Status.PASS
+        else "split the series by time before cutting windows, and leave a gap of one window",
     )
 
 
-def _halves(X: Any, *, everywhere: bool) -> Array | None:
+def _halves(X: Any, distinct: float, *, everywhere: bool) -> Array | None:
     """Hashes `(N, P)` of the half windows at every place, or of the first and last; None for what are no windows.
 
     What stands still, such as padding, has a hash of its own in every row.
@@ -86,16 +91,23 @@ def _halves(X: Any, *, everywhere: bool) -> Array | None:
     pieces, moves = _pieces(_hashed(values), places, half)
     own = np.arange(len(values), dtype=np.uint64)[:, None] + np.uint64(0 if everywhere else 2**40)
     found = np.where(moves, pieces, own)
-    alike = min(len(np.unique(found[:, place])) for place in (0, -1)) < MOSTLY * len(found)
+    alike = min(len(np.unique(found[:, place])) for place in (0, -1)) < distinct * len(found)
     return None if alike else found                         # few values at one place come again by chance at another
 
 
 def _pieces(steps: Array, places: Array, length: int) -> tuple[Array, Array]:
-    """A hash `(N, P)` of the steps `(N, T)` from each place on, the same wherever they stand, and whether they change: Σ step · bᵏ by running sums."""
-    powers, back = (np.array([pow(base, k, 2**64) for k in range(steps.shape[1])], dtype=np.uint64) for base in (BASE, pow(BASE, -1, 2**64)))
+    """Hashes `(N, P)` of the steps `(N, T)` from each place on, and whether these change.
+
+    Equal steps have equal hashes wherever they stand: Σ step · bᵏ, by running sums.
+    """
+    powers, back = (
+        np.array([pow(base, k, 2**64) for k in range(steps.shape[1])], dtype=np.uint64)
+        for base in (BASE, pow(BASE, -1, 2**64))
+    )
     sums = np.pad(np.cumsum(steps * powers, axis=1, dtype=np.uint64), ((0, 0), (1, 0)))
     changes = np.pad(np.cumsum(steps[:, 1:] != steps[:, :-1], axis=1), ((0, 0), (1, 0)))
-    return (sums[:, places + length] - sums[:, places]) * back[places], changes[:, places + length - 1] > changes[:, places]
+    pieces = (sums[:, places + length] - sums[:, places]) * back[places]
+    return pieces, changes[:, places + length - 1] > changes[:, places]
 
 
 def _hashed(values: Array) -> Array:

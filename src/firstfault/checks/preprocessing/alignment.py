@@ -9,16 +9,26 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.preprocessing.rerun import Array, codes_of, flat, labelled, rerun, rows_of, scale_of, score, two_labels
+from firstfault.checks.preprocessing.rerun import (
+    Array,
+    codes_of,
+    flat,
+    labelled,
+    rerun,
+    rows_of,
+    scale_of,
+    score,
+    two_labels,
+)
 from firstfault.finding import Layer, Status
 from firstfault.preparing import Pipeline
 from firstfault.splits import Split, Splits, to_array
 from firstfault.stages import missing_cells, numbers
 from firstfault.subject import Subject
 
-MARKED = 0.4
-PROTOTYPES = 4
-FEWEST_ROWS = 40
+MARKED = 0.4           # of the rows become copies: enough to be found, and no majority
+PROTOTYPES = 4         # rows that are copied: one that the preparation drops leaves three
+FEWEST_ROWS = 40       # four copies of each prototype
 
 
 class Kept(NamedTuple):
@@ -29,16 +39,19 @@ class Kept(NamedTuple):
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"misaligned_labels": 0.95})
-def misaligned_labels(subject: Subject, *, agreement: float = 0.9) -> Iterator[Judgement]:
-    """Find preparation that parts inputs from their labels, by marked copies with labels of their own.
+def misaligned_labels(subject: Subject, *, agreement: float = 0.9, readable: float = 0.6) -> Iterator[Judgement]:
+    """Find preparation that parts inputs from their labels.
 
-    In a rerun, 40 % of the rows of every split, drawn at random, are copies of four training samples and
-    carry one label; all other rows stay as they are and carry another. After it, the rows with the
-    copies' label must still be copies, however hard the real labels are. `value` is the share that
-    are, 1 when aligned and about 0.4 when not. Where no copies are found any more (rows made unique), a label that
-    follows from the inputs must still be readable; that is weaker evidence.
-
-    Source: metamorphic test of this project.
+    Measures: the share of marked samples that keep their label, 0–1: 1 when aligned, about 0.4 when not. The
+        preparation runs again with 40 % of the rows of every split, drawn at random, replaced by copies of four
+        training samples that carry one label; all other rows carry another. After it, the rows with the copies' label
+        must still be copies, however hard the real labels are.
+    Fails when: the share is below `agreement`. Where no copies are found any more (rows made unique), when a label that
+        follows from the inputs can be read off the prepared ones with a balanced accuracy below `readable`; that is
+        weaker evidence.
+    Not a fault when: the preparation makes labels of its own from the inputs.
+    Source: benchmarks/localise.py, fault misaligned_labels. The test is metamorphic, and its bounds are a choice of
+        ours; tests/checks/preprocessing/test_alignment.py holds the cases that they separate.
     """
     if subject.target.prepare is None and not subject.pipeline.steps:
         yield passed("no step touches the rows")
@@ -48,7 +61,7 @@ def misaligned_labels(subject: Subject, *, agreement: float = 0.9) -> Iterator[J
     if marked is None or again is None:
         yield skipped("the labels have no two values, the splits are tiny, or the preparation refuses marked rows")
         return
-    found = _kept(again)
+    found = _kept(again, agreement)
     bad = next((entry for entry in found if entry.agreement is not None and entry.agreement < agreement), None)
     if bad is not None and _labels_ignore_ours(subject, marked, again):
         yield skipped("the preparation makes labels of its own from the inputs")
@@ -57,7 +70,7 @@ def misaligned_labels(subject: Subject, *, agreement: float = 0.9) -> Iterator[J
     elif any(entry.agreement is not None for entry in found):
         yield passed("inputs keep their own labels through the preparation", value=1.0)
     else:
-        yield from _by_reading(subject)
+        yield from _by_reading(subject, readable)
 
 
 def _parted(bad: Kept, threshold: float, weight: float) -> Judgement:
@@ -95,14 +108,14 @@ def _with_copies(split: Split, prototypes: Any, pair: tuple[Any, Any], rng: np.r
     return labelled(Split(rows_of(split.X, rows, extra=prototypes), split.y), *pair, where=marks)
 
 
-def _kept(pipeline: Pipeline) -> list[Kept]:
+def _kept(pipeline: Pipeline, agreement: float) -> list[Kept]:
     """For every split, the first stage that parts marked rows from their label, or the last stage."""
     found = []
     for name in ("train", "validation", "test"):
         for stage in pipeline.stages[1:]:
             split = dict(stage.splits.items())[name]
             kept = Kept(f"{stage.name}, {name}", _agreement(split))
-            if kept.agreement is not None and kept.agreement < 0.9:
+            if kept.agreement is not None and kept.agreement < agreement:
                 break
         else:
             kept = Kept(f"{pipeline.stages[-1].name}, {name}", _agreement(dict(pipeline.prepared.items())[name]))
@@ -142,18 +155,22 @@ def _row_keys(X: Any) -> Array | None:
 def _labels_ignore_ours(subject: Subject, marked: Splits, again: Pipeline) -> bool:
     """Whether prepared labels stay the same when ours are dealt out anew."""
     rng = np.random.default_rng(1)
-    dealt = rerun(subject, Splits(*(Split(split.X, split.y[rng.permutation(len(split.y))]) for _, split in marked.items())))
+    dealt = rerun(
+        subject, Splits(*(Split(split.X, split.y[rng.permutation(len(split.y))]) for _, split in marked.items()))
+    )
     if dealt is None:
         return False
     first, second = again.prepared.train.y, dealt.prepared.train.y
     return len(first) == len(second) and bool((codes_of(first) == codes_of(second)).all())
 
 
-def _by_reading(subject: Subject, lowest: float = 0.6, known: float = 0.9) -> Iterator[Judgement]:
+def _by_reading(subject: Subject, readable: float, known: float = 0.9) -> Iterator[Judgement]:
     """The weaker test: labels that say which half of the rows by `score` a row is in must be readable afterwards."""
     pair, raw = two_labels(subject.target.task, subject.raw.train.y), subject.raw
     bound = np.median(score(raw.train.X))
-    made_up = Splits(*(labelled(split, *pair, where=score(split.X) > bound) for _, split in raw.items())) if pair else None
+    made_up = (
+        Splits(*(labelled(split, *pair, where=score(split.X) > bound) for _, split in raw.items())) if pair else None
+    )
     again = rerun(subject, made_up) if made_up else None
     if made_up is None or again is None or (_readable(made_up.train) or 0.0) < known:
         yield skipped("marked rows cannot be followed through the preparation")
@@ -161,8 +178,8 @@ def _by_reading(subject: Subject, lowest: float = 0.6, known: float = 0.9) -> It
     for name, split in again.prepared.items():
         keys = _row_keys(split.X)
         value = _readable(split) if keys is not None and len(np.unique(keys)) > len(keys) / 2 else None
-        if value is not None and value < lowest:
-            yield _parted(Kept(f"{again.stages[-1].name}, {name}", value), lowest, 0.7)
+        if value is not None and value < readable:
+            yield _parted(Kept(f"{again.stages[-1].name}, {name}", value), readable, 0.7)
             return
     yield passed("labels that follow from the inputs can still be read off the prepared inputs")
 

@@ -16,20 +16,23 @@ from firstfault.loading import UserBatches, is_pair
 from firstfault.recipe import Recipe, Tensors
 from firstfault.subject import Subject
 
-MOST_ROWS = 1_500
-PASSES = 2
+MOST_ROWS = 1_500      # bounds the time of the fits: a score of so many rows errs by about 1 %
+PASSES = 2             # as an epoch and the next: the models see more than one draw of a row
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"destructive_augmentation": 0.7})
-def destructive_augmentation(subject: Subject, *, worse: float = 0.15, of_gain: float = 0.25, learnable: float = 0.1) -> Iterator[Judgement]:
-    """Find augmentation that destroys the label: a simple model that learns from augmented inputs fails on plain ones.
+def destructive_augmentation(
+    subject: Subject, *, worse: float = 0.15, of_gain: float = 0.25, learnable: float = 0.1
+) -> Iterator[Judgement]:
+    """Find augmentation that destroys the label: simple models that learn from augmented inputs fail on plain ones.
 
-    A linear model and a forest are fitted to plain rows, and to two augmented passes over the same rows; both are scored on
-    plain validation rows. `value` is what is lost of the better one's gain over guessing, 0–1; it fails above
-    `worse` and when more than `of_gain` of the gain is gone, and a swap has to confirm. Where plain rows teach these models less than
-    `learnable`, nothing is judged.
-
-    Source: TheDeepChecker, augmented data must stay alike; scored by learning, as a flip moves every pixel.
+    Measures: what is lost of the gain over guessing, 0–1, by the better of a linear model and a forest. They are fitted
+        to plain rows, and to two augmented passes over the same rows, and scored on plain validation rows.
+    Fails when: the score falls by more than `worse`, and more than `of_gain` of the gain is gone. A swap has to confirm
+        it.
+    Not a fault when: plain rows teach these models less than `learnable`: nothing is judged.
+    Source: TheDeepChecker, augmented data must stay alike; scored by learning here, as a flip moves every pixel.
+        benchmarks/localise.py, fault destructive_augmentation, adds noise of 12 deviations.
     """
     recipe = subject.recipe
     if recipe.training.augment is None and recipe.training.loader is None:
@@ -38,7 +41,9 @@ def destructive_augmentation(subject: Subject, *, worse: float = 0.15, of_gain: 
     if recipe.task not in ("classification", "regression") or recipe.train.y.ndim != 1:
         yield skipped("only one label per sample is judged")
         return
-    train, held = (loaded(recipe, part.rows(slice(MOST_ROWS)), "validation") for part in (recipe.train, recipe.validation))
+    train, held = (
+        loaded(recipe, part.rows(slice(MOST_ROWS)), "validation") for part in (recipe.train, recipe.validation)
+    )
     plain = recipe.inputs_for(subject.model, train.x)
     augmented = [_augmented(subject, number) for number in range(PASSES)]
     if any(not len(part) or part.x[0].numel() != plain[0].numel() or part.y.ndim != 1 for part in augmented):
@@ -73,17 +78,20 @@ def _augmented(subject: Subject, seed: int) -> Tensors:
         rows = loaded(recipe, recipe.train.rows(slice(MOST_ROWS)), "train")
         x = recipe.inputs_for(subject.model, rows.x)
         try:
-            x = torch.cat([augment(batch) for batch in torch.split(x.clone(), recipe.training.batch_size)]) if augment else x
+            x = (
+                torch.cat([augment(batch) for batch in torch.split(x.clone(), recipe.training.batch_size)]) if augment
+                else x
+            )
         except Exception as error:
             raise UserCodeError(Layer.TRAINING, "training.augment", error, recipe.root) from error
     return Tensors(x, rows.y)
 
 
 def loaded(recipe: Recipe, rows: Tensors, split: str) -> Tensors:
-    """Rows as the user's loader gives them on the path of a split; as they are without a loader of batches of one shape.
+    """Rows as the user's loader gives them on the path of a split; as they are where there is no loader.
 
     Raises:
-        Missing: when its batches are no such pairs, or it refuses a part of the rows.
+        Missing: when its batches are no pairs of one shape, or it refuses a part of the rows.
     """
     if recipe.training.loader is None:
         return rows
@@ -91,7 +99,10 @@ def loaded(recipe: Recipe, rows: Tensors, split: str) -> Tensors:
         pairs = [batch for batch in UserBatches(recipe, rows, split) if is_pair(batch)]
     except UserCodeError as refused:
         raise Missing(f"the loader refuses a part of the rows: {refused}") from refused
-    if not pairs or any(part.shape[1:] != first.shape[1:] for pair in pairs for part, first in zip(pair, pairs[0], strict=True)):
+    if (
+        not pairs
+        or any(part.shape[1:] != first.shape[1:] for pair in pairs for part, first in zip(pair, pairs[0], strict=True))
+    ):
         raise Missing("the loader's batches are no pairs (x, y) of one shape")
     return Tensors(torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))
 
@@ -122,6 +133,8 @@ def _best(task: str, X: Any, y: Any, held_X: Any, held_y: Any) -> float:
     if X.shape[1] != held_X.shape[1]:
         width = max(X.shape[1], held_X.shape[1])
         X, held_X = (np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in (X, held_X))
-    forest, linear = (RandomForestClassifier, RidgeClassifier) if task == "classification" else (RandomForestRegressor, Ridge)
+    forest, linear = (
+        (RandomForestClassifier, RidgeClassifier) if task == "classification" else (RandomForestRegressor, Ridge)
+    )
     models = (forest(40, max_features="sqrt", random_state=0), linear(alpha=1.0))
     return max(float(model.fit(X, y).score(held_X, held_y)) for model in models)

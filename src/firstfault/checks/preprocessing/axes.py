@@ -14,23 +14,25 @@ from firstfault.stages import numbers
 from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
-SEEN_IMAGES = 64
-CHANNELS = (2, 3, 4)
+SEEN_IMAGES = 64           # their median correlation is stable, and a step moves all alike
+CHANNELS = (2, 3, 4)       # more are no channels of an image; one can't be moved wrongly
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"scrambled_axes": 0.95})
 def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15) -> Iterator[Judgement]:
     """Find images whose channel axis was moved by reshaping instead of permuting.
 
-    For a step that turns `(N, H, W, C)` into `(N, C, H, W)` (or back), its result is correlated, image by
-    image, with a reshape of what came in and with a permutation of it. `value` is the first; it fails when the
-    reshape explains the result, at least `alike`, and the permutation explains it worse by `margin`.
-
-    Source: FAULTS of this project, view for permute; neighbouring pixels of images are correlated.
+    Measures: the correlation, image by image, of a step's result with a reshape of what came in. Steps are looked at
+        that turn `(N, H, W, C)` into `(N, C, H, W)`, or back.
+    Fails when: the reshape explains the result by at least `alike`, and a permutation explains it worse by `margin`.
+    Source: Humbatova et al. 2020, wrong shape or format of the input data; neighbouring pixels of images are correlated
+        (Ruderman 1994). tests/checks/preprocessing/test_axes.py holds the cases.
     """
     looked = False
     for before, after in itertools.pairwise(subject.pipeline.stages):
-        pair = _moved_channels(numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES])
+        pair = _moved_channels(
+            numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES]
+        )
         if pair is None:
             continue
         looked = True
@@ -58,6 +60,8 @@ def _moved_channels(first: Array, second: Array) -> tuple[float, float] | None:
 
 def _correlation(a: Array, b: Array) -> float:
     """Median correlation over images of values at the same place."""
-    first, second = (values.reshape(len(values), -1) - values.reshape(len(values), -1).mean(1, keepdims=True) for values in (a, b))
+    first, second = (
+        values.reshape(len(values), -1) - values.reshape(len(values), -1).mean(1, keepdims=True) for values in (a, b)
+    )
     norms = np.sqrt((first**2).sum(1) * (second**2).sum(1))
     return float(np.median(np.nan_to_num((first * second).sum(1) / np.maximum(norms, 1e-12))))

@@ -18,11 +18,12 @@ Array = np.ndarray[Any, Any]
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"label_scaled": 0.95})
 def label_scaled(subject: Subject) -> Iterator[Judgement]:
-    """Find class labels that were scaled like inputs: classes before, fractions or a single class after.
+    """Find class labels that were scaled like inputs.
 
-    `value` is the number of distinct labels after the preparation. Targets of a regression may be scaled.
-
-    Source: UMLAUT (labels that are no classes); FAULTS of this project.
+    Measures: the number of distinct labels after the preparation.
+    Fails when: classes became fractions, or several became one.
+    Not a fault when: the task is a regression: its targets may be scaled.
+    Source: UMLAUT (labels that are no classes).
     """
     if subject.target.task not in ("classification", "multilabel") or subject.target.prepare is None:
         yield skipped("the labels are no classes" if subject.target.prepare else "firstfault leaves the labels alone")
@@ -31,8 +32,8 @@ def label_scaled(subject: Subject) -> Iterator[Judgement]:
         wrong = _no_classes(_classes(before.y), _classes(after.y))
         if wrong:
             yield Judgement(
-                Status.FAIL, f"the class labels of {name} {wrong}", value=len(_classes(after.y)), threshold=len(_classes(before.y)),
-                where=f"labels of {name}", fix="scale the inputs only",
+                Status.FAIL, f"the class labels of {name} {wrong}", value=len(_classes(after.y)),
+                threshold=len(_classes(before.y)), where=f"labels of {name}", fix="scale the inputs only",
             )
             return
     yield passed("the class labels are still classes")
@@ -57,12 +58,13 @@ def _no_classes(before: Array, after: Array) -> str:
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"label_encoding_order": 0.95})
 def label_encoding_order(subject: Subject) -> Iterator[Judgement]:
-    """Find splits whose classes are encoded differently; `value` is the number of classes with another id.
+    """Find splits whose classes are encoded differently.
 
-    Raw and prepared labels are matched row by row where rows keep their order, else by how often each
-    occurs.
-
-    Source: FAULTS of this project, the class index differs between splits.
+    Measures: the number of classes with another id than in train. Raw and prepared labels are matched row by row where
+        rows keep their order, else by how often each occurs.
+    Fails when: there is one in validation or test.
+    Source: DeepCrime (Humbatova et al. 2021), change labels of training data; no bound is needed.
+        tests/checks/preprocessing/test_labels.py holds the cases.
     """
     if subject.target.task != "classification" or subject.target.prepare is None:
         yield skipped("firstfault encodes the labels itself, once for all splits")
@@ -79,8 +81,9 @@ def label_encoding_order(subject: Subject) -> Iterator[Judgement]:
         if wrong:
             example = f"{wrong[0]} is {codes['train'][wrong[0]]} in train and {codes[name][wrong[0]]} in {name}"
             yield Judgement(
-                Status.FAIL, f"{len(wrong)} classes have other ids in {name} than in train: {example}", value=len(wrong),
-                threshold=0, where=f"labels of {name}", fix="fit one label encoding on train, and keep it",
+                Status.FAIL, f"{len(wrong)} classes have other ids in {name} than in train: {example}",
+                value=len(wrong), threshold=0, where=f"labels of {name}",
+                fix="fit one label encoding on train, and keep it",
             )
             return
     yield passed("every split encodes the classes alike")

@@ -8,24 +8,34 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.preprocessing.loader_passes import PLACE, Pass, copies, flattened, numbered, passes, prototypes, sampled
+from firstfault.checks.preprocessing.loader_passes import (
+    PLACE,
+    Pass,
+    copies,
+    flattened,
+    numbered,
+    passes,
+    prototypes,
+    sampled,
+)
 from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
 from firstfault.recipe import Tensors
 from firstfault.subject import Subject
 
-MOST_DRAWS = 256
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+MOST_DRAWS = 256                           # distances between them: bounds the time and memory
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)     # quantiles that describe a row's values without their places
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"augmented_validation": 0.95})
 def augmented_validation(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find a loader that augments validation too: two passes over copies of one row differ.
 
-    `value` is the share of the copies that come out with other values in the second pass, matched by number, so that a
-    shuffled validation loader is not to blame. Copies that differ by their place alone, equally in each pass, warn.
-
-    Source: FAULTS of this project: two passes over validation differ.
+    Measures: the share of the copies with other values in the second pass, matched by number, so that a shuffled
+        validation loader is not to blame.
+    Fails when: the share is above `share`.
+    Warns when: copies differ by their place alone, equally in each pass.
+    Source: a choice of ours: a validation row has one value; tests/checks/preprocessing/test_loader.py holds the cases.
     """
     first, second = copies(subject, "validation")
     a, b = first.by_number(), second.by_number()
@@ -35,13 +45,14 @@ def augmented_validation(subject: Subject, *, share: float = 0.01) -> Iterator[J
     value = float(_differ(a, b).mean())
     if value > share:
         yield Judgement(
-            Status.FAIL, f"{value:.0%} of the copies of one row come out differently in a second pass over validation", value=value,
-            threshold=share, where=f"{PLACE}, validation", fix="augment only where split is \"train\"",
+            Status.FAIL, f"{value:.0%} of the copies of one row come out differently in a second pass over validation",
+            value=value, threshold=share, where=f"{PLACE}, validation", fix="augment only where split is \"train\"",
         )
     elif not first.alike:
         yield Judgement(
-            Status.WARN, "copies of one row come out of the validation loader differently, though equally in each pass", value=value,
-            threshold=share, where=f"{PLACE}, validation", faults={"augmented_validation": 0.3}, fix="leave validation rows as they are",
+            Status.WARN, "copies of one row come out of the validation loader differently, though equally in each pass",
+            value=value, threshold=share, where=f"{PLACE}, validation", faults={"augmented_validation": 0.3},
+            fix="leave validation rows as they are",
         )
     else:
         yield passed("the validation loader draws nothing", value=value)
@@ -53,17 +64,20 @@ def _differ(a: Array, b: Array) -> Array:
     return np.asarray((np.abs(np.nan_to_num(a) - np.nan_to_num(b)) > 1e-4 * scale).any(1))
 
 
-@check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92})
+@check(
+    layer=Layer.PREPROCESSING, needs={"recipe"},
+    detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92},
+)
 def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: float = 0.1) -> Iterator[Judgement]:
     """Find a loader that transforms train and validation in different ways, or a row by the other rows of its batch.
 
-    Copies of a training row go down both paths. What validation makes of it must lie among all that augmentation
-    draws for it in train. `value` is its distance to the nearest draw, by values or by their quantiles, in typical distances between
-    draws; it fails above `apart` when the distance is more than `size` deviations, too. A loader that changes values alike for both only warns, as a served
-    model has no loader. A row that moves by `size` deviations among other rows is `batch_dependent_transform`.
-
-    Source: FAULTS of this project; metamorphic test; 14 kinds of augmentation on 2 image sets stayed below 5, as does a scaling that
-    is small beside the augmentation.
+    Measures: the distance of what validation makes of a training row to the nearest of what augmentation draws for it
+        in train, by values or by their quantiles, in typical distances between draws.
+    Fails when: it is above `apart`, and the distance is more than `size` deviations, too. A row that moves by more than
+        `size` deviations among other rows is `batch_dependent_transform`.
+    Warns when: the loader changes values alike for both splits: a served model has no loader.
+    Source: a choice of ours: 14 kinds of augmentation on 2 image sets stayed below 5, as does a scaling that is small
+        beside the augmentation; tests/checks/preprocessing/test_loader.py holds the cases.
     """
     plain, again = copies(subject, "validation")
     if plain.rows.shape != again.rows.shape or _differ(plain.by_number(), again.by_number()).any():
@@ -72,25 +86,34 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
     moved = _moved_by_company(subject, plain)
     if moved is not None and moved > size:
         yield Judgement(
-            Status.FAIL, f"the same row moves by {moved:.2g} deviations among other rows of a batch", value=moved, threshold=size,
-            where=f"{PLACE}, validation", faults={"batch_dependent_transform": 0.92}, fix="use statistics fitted on train",
+            Status.FAIL, f"the same row moves by {moved:.2g} deviations among other rows of a batch", value=moved,
+            threshold=size, where=f"{PLACE}, validation", faults={"batch_dependent_transform": 0.92},
+            fix="use statistics fitted on train",
         )
         return
-    pairs = [(copies(subject, "validation", which)[0].rows, copies(subject, "train", which)[0].rows) for which in (0, 1)]
+    pairs = [
+        (copies(subject, "validation", which)[0].rows, copies(subject, "train", which)[0].rows) for which in (0, 1)
+    ]
     if any(held.shape[1] != drawn.shape[1] for held, drawn in pairs):
         yield skipped("the loader gives train and validation rows of different shapes")
         return
     scale = max(float(np.stack([held[0] for held, _ in pairs]).std()), 1e-9)
-    value = min(max(_outside(held[0], drawn, size * scale), _outside(*_levels(held[0], drawn), size * scale)) for held, drawn in pairs)
+    value = min(
+        max(_outside(held[0], drawn, size * scale), _outside(*_levels(held[0], drawn), size * scale))
+        for held, drawn in pairs
+    )
     if value > apart:
         yield Judgement(
-            Status.FAIL, f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train as those are apart",
+            Status.FAIL,
+            f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train "
+            "as those are apart",
             value=value, threshold=apart, where=PLACE, fix="transform every split alike, and augment train on top",
             faults={"inconsistent_transform": 0.95},
         )
     elif _differs_from_prepared(subject, [held[0] for held, _ in pairs]):
         yield Judgement(
-            Status.WARN, "the loader changes the prepared values, alike in train and validation; a served model has no loader",
+            Status.WARN,
+            "the loader changes the prepared values, alike in train and validation; a served model has no loader",
             where=PLACE, faults={}, fix="move what every split needs into preprocess",
         )
     else:
@@ -98,7 +121,7 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
 
 
 def _outside(row: Array, drawn: Array, least: float) -> float:
-    """How far a row is from the nearest of the draws, in distances between neighbouring draws; 0 when nearer than `least` per value."""
+    """How far a row is from the nearest draw, in distances between draws; 0 when nearer than `least` per value."""
     drawn = drawn[:MOST_DRAWS]
     distance = float(np.sqrt(((drawn - row) ** 2).sum(1)).min())
     if distance <= least * np.sqrt(len(row)):
@@ -115,7 +138,7 @@ def _levels(row: Array, drawn: Array) -> tuple[Array, Array]:
 
 
 def _moved_by_company(subject: Subject, alone: Pass) -> float | None:
-    """By how many deviations copies of a row are apart in batches with other rows; None where they cannot be followed."""
+    """By how many deviations copies of a row differ among other rows; None where they cannot be followed."""
     rows = sampled(subject, "validation")
     mixed = rows.x.clone()
     places = np.random.default_rng(0).random(len(rows)) < 0.5

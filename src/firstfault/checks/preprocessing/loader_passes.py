@@ -17,16 +17,16 @@ from firstfault.recipe import Tensors
 from firstfault.subject import Subject
 
 PLACE = "training.loader"
-MOST_ROWS = 3_000
+MOST_ROWS = 3_000              # these three bound the time and memory of a pass
 MOST_VALUES = 16_000_000
 MOST_COLUMNS = 4_096
-FEWEST_COPIES = 64
-FEWEST_BATCHES = 2
-PAIRS_TRIED = 64
+FEWEST_COPIES = 64             # draws of one row: what augmentation makes of it is known
+FEWEST_BATCHES = 2             # of each worker, so that two can be compared
+PAIRS_TRIED = 64               # rows among which one far from the first is looked for
 
 
 class Pass(NamedTuple):
-    """The batches of one pass: inputs `(n, D)` and labels `(n, …)` each, and the numbers `(N,)` of all rows where they can be read."""
+    """The batches of one pass: inputs `(n, D)`, labels `(n, …)`, and the rows' numbers `(N,)` where readable."""
 
     x: list[Array]
     y: list[Array]
@@ -41,10 +41,12 @@ class Pass(NamedTuple):
     @property
     def alike(self) -> bool:
         """Whether every row is the same."""
-        return bool(np.abs(self.rows - self.rows[:1]).max(initial=0.0) <= 1e-3 * max(1.0, float(np.abs(self.rows).max(initial=0.0))))
+        rows = self.rows
+        largest = float(np.abs(rows).max(initial=0.0))
+        return bool(np.abs(rows - rows[:1]).max(initial=0.0) <= 1e-3 * max(1.0, largest))
 
     def by_number(self) -> Array:
-        """The inputs `(N, D)` in the order of the rows' numbers, each number once; in the order of the pass without numbers."""
+        """The inputs `(N, D)` by the rows' numbers, each once; in the order of the pass without numbers."""
         if self.numbers is None or len(self.numbers) != len(self.rows):
             return self.rows
         return np.asarray(self.rows[np.unique(self.numbers, return_index=True)[1]])
@@ -90,12 +92,16 @@ def _first_batch(subject: Subject, split: str) -> tuple[Any, Any]:
         return next(iter(made), None), made.batches
 
 
-def passes(subject: Subject, made_up: Tensors, split: str, count: int = 1, batches: int | None = None) -> list[Pass] | None:
+def passes(
+    subject: Subject, made_up: Tensors, split: str, count: int = 1, batches: int | None = None
+) -> list[Pass] | None:
     """Passes over made-up rows, at most so many `batches` of each; None when the loader refuses them."""
     try:
         with fixed_seeds():
             made = UserBatches(subject.recipe, made_up, split)
-            found = [[batch for batch in islice(made, batches) if is_pair(batch) and len(batch[0])] for _ in range(count)]
+            found = [
+                [batch for batch in islice(made, batches) if is_pair(batch) and len(batch[0])] for _ in range(count)
+            ]
     except UserCodeError:
         return None
     return [_pass(pairs, len(made_up)) for pairs in found] if all(found) else None
@@ -107,7 +113,7 @@ def _pass(pairs: list[Any], n: int) -> Pass:
 
 
 def first_numbered(subject: Subject) -> tuple[torch.Tensor, Array] | None:
-    """The first training batch of the user's loader, and the rows of train that it holds; None where they cannot be told."""
+    """The first training batch of the user's loader, and its rows of train; None where they cannot be told."""
     rows = numbered(subject.recipe.train)
     try:
         with fixed_seeds():
@@ -146,7 +152,7 @@ def numbered(rows: Tensors) -> Tensors:
 
 
 def copies(subject: Subject, split: str, which: int = 0) -> list[Pass]:
-    """Two passes over copies of one training row, `which` of `prototypes`: what differs between copies is drawn or comes from the place.
+    """Two passes over copies of one training row, `which` of `prototypes`: what differs is drawn, or due to the place.
 
     Raises:
         Missing: when the loader refuses copies, or does not use the rows that it is given.
@@ -187,7 +193,7 @@ def _copies(subject: Subject, split: str, which: int) -> list[Pass] | None:
 
 @memo(of="model")
 def prototypes(subject: Subject) -> Tensors:
-    """Two training rows of different labels that are far apart; two rows of the same label where there is one label only."""
+    """Two training rows of different labels that are far apart; of one label where there is no other."""
     train = subject.recipe.train
     rows = train.rows(np.random.default_rng(0).permutation(len(train))[:PAIRS_TRIED])
     x = torch.nan_to_num(rows.x.reshape(len(rows), -1).double(), posinf=0.0, neginf=0.0)

@@ -8,36 +8,48 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.preprocessing.loader_passes import PLACE, copies, first_made, numbered, passes, prototypes, sampled
+from firstfault.checks.preprocessing.loader_passes import (
+    PLACE,
+    copies,
+    first_made,
+    numbered,
+    passes,
+    prototypes,
+    sampled,
+)
 from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
 from firstfault.recipe import Tensors
 from firstfault.subject import Subject
 
-PASSES = 4
+PASSES = 4         # a draw with replacement misses 2 % of the rows in all of them, and e⁻¹ in one
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"misaligned_labels": 0.95})
 def labels_parted_by_loader(subject: Subject, *, agreement: float = 0.9) -> Iterator[Judgement]:
-    """Find a loader that parts inputs from their labels, by copies of two rows that each carry their own label.
+    """Find a loader that parts inputs from their labels.
 
-    A copy is told from the other by which of the two rows it is nearer to; `value` is the share of the rows, 0.5–1, in which the
-    label says the same. Where augmentation makes the copies of the two rows overlap, nothing is judged.
-
-    Source: metamorphic test of this project.
+    Measures: the share of the rows, 0.5–1, that leave the loader with their own label. They are copies of two rows,
+        each with its label, and told apart by which of the two they are nearer to.
+    Fails when: the share is below `agreement`.
+    Not a fault when: augmentation makes the copies of the two rows overlap: nothing is judged.
+    Source: a choice of ours; tests/checks/preprocessing/test_loader.py holds the cases that it separates.
     """
     pair = prototypes(subject)
     first_made(subject, "train")
     if bool((pair.y[0] == pair.y[1]).all()):
         yield skipped("there are no two labels")
         return
-    found = {split: value for split in ("train", "validation") if (value := _agreement(subject, split, pair)) is not None}
+    found = {
+        split: value for split in ("train", "validation") if (value := _agreement(subject, split, pair)) is not None
+    }
     if not found:
         yield skipped("copies of two rows cannot be told apart, or the loader refuses them")
         return
     worst = min(found, key=lambda split: found[split])
     yield judge(
-        found[worst], below=agreement, where=f"{PLACE}, {worst}", fix="index, shuffle and collate inputs and labels together",
+        found[worst], below=agreement, where=f"{PLACE}, {worst}",
+        fix="index, shuffle and collate inputs and labels together",
         message=f"{found[worst]:.0%} of the copies of two rows leave the loader with their own label",
     )
 
@@ -59,7 +71,7 @@ def _agreement(subject: Subject, split: str, pair: Tensors) -> float | None:
 
 
 def _told_apart(subject: Subject, split: str) -> tuple[Array | None, Callable[[Array], Array]]:
-    """The two rows as the loader gives them, and a function that is above 0 nearer to the second; None where their copies overlap."""
+    """The two rows as loaded, and a function above 0 nearer to the second; None where their copies overlap."""
     first, second = (copies(subject, split, which)[0].rows for which in (0, 1))
     if first.shape[1] != second.shape[1]:
         return None, lambda rows: rows[:, 0]
@@ -82,12 +94,16 @@ def _side(y: Array) -> Array:
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"row_loss": 0.92})
 def rows_lost_by_loader(subject: Subject, *, lost: float = 0.05) -> Iterator[Judgement]:
-    """Find rows that the loader never gives: numbered rows that are missing from four passes.
+    """Find rows that the loader never gives.
 
-    `value` is the unseen share. A last batch that is dropped, and a sampler that draws with replacement, lose nothing for good: rows
-    seen only once tell that more would come, so it fails only when they are few beside the unseen ones.
-
-    Source: Good 1953, unseen kinds are estimated by those seen once; 5 % as for rows lost before.
+    Measures: the share of numbered rows that are missing from four passes over train, or two over validation.
+    Fails when: the share is above `lost`, at least a batch is missing, and rows seen only once are few beside the
+        unseen ones (a tenth): rows seen once tell that more would come.
+    Warns when: the last batch is dropped, and is always the same; or rows can't be numbered, and a pass lacks a batch
+        or more.
+    Not a fault when: a sampler draws with replacement: it loses nothing for good.
+    Source: Good 1953 (the unseen are estimated by those seen once). The bound is a choice of ours;
+        tests/checks/preprocessing/test_loader.py holds the cases that it separates.
     """
     worst: Judgement | None = None
     for split, count in (("train", PASSES), ("validation", 2)):
@@ -105,17 +121,21 @@ def _lost(subject: Subject, split: str, count: int, lost: float) -> Judgement:
     found = passes(subject, rows, split, count)
     if found is None or any(entry.numbers is None for entry in found):
         return _counted(subject, split, lost)
-    seen = np.bincount(np.concatenate([entry.numbers for entry in found if entry.numbers is not None]), minlength=len(rows))
+    seen = np.bincount(
+        np.concatenate([entry.numbers for entry in found if entry.numbers is not None]), minlength=len(rows)
+    )
     unseen, once = int((seen == 0).sum()), int((seen == 1).sum())
     value, place = unseen / len(rows), f"{PLACE}, {split}"
     gone = value > lost and once <= 0.1 * unseen
     message = f"{value:.0%} of the rows of {split} are in none of {count} passes"
     if gone and unseen >= size:
-        return Judgement(Status.FAIL, message, value=value, threshold=lost, where=place, fix="let the sampler draw from every row")
+        return Judgement(
+            Status.FAIL, message, value=value, threshold=lost, where=place, fix="let the sampler draw from every row"
+        )
     if gone and len(getattr(subject.recipe, split)) % size > lost * len(getattr(subject.recipe, split)):
         return Judgement(
-            Status.WARN, f"{message}: the last batch is dropped, and always the same", value=value, threshold=lost, where=place,
-            faults={"row_loss": 0.3}, fix="shuffle, or keep the last batch",
+            Status.WARN, f"{message}: the last batch is dropped, and always the same", value=value, threshold=lost,
+            where=place, faults={"row_loss": 0.3}, fix="shuffle, or keep the last batch",
         )
     return passed(message, value=value)
 
@@ -130,6 +150,6 @@ def _counted(subject: Subject, split: str, lost: float) -> Judgement:
     value = 1 - given / len(rows)
     status = Status.WARN if value > lost and len(rows) - given >= size else Status.PASS
     return Judgement(
-        status, f"a pass gives {given} of {len(rows)} rows of {split}, which cannot be followed further", value=value, threshold=lost,
-        where=f"{PLACE}, {split}" if status is Status.WARN else None, faults={"row_loss": 0.3},
+        status, f"a pass gives {given} of {len(rows)} rows of {split}, which cannot be followed further", value=value,
+        threshold=lost, where=f"{PLACE}, {split}" if status is Status.WARN else None, faults={"row_loss": 0.3},
     )

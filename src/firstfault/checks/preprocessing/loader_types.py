@@ -15,11 +15,13 @@ from firstfault.subject import Subject
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"wrong_dtype": 0.92, "scrambled_axes": 0.92})
 def type_changed_by_loader(subject: Subject) -> Iterator[Judgement]:
-    """Find batches that the model or the loss takes only as another type, fractions cut off, or samples that are not the first axis.
+    """Find batches of a type or axis order that the model or the loss can't take as they are.
 
-    The untrained model runs on the first batch of both splits. In the user's own `fit`, which may convert them, a type is a warning.
-
-    Source: FAULTS of this project, ints where floats are due.
+    Measures: nothing in numbers: the untrained model and the loss run on the first batch of train and validation.
+    Fails when: they take inputs or labels only as another type, the loader cuts fractions off (`wrong_dtype`), or
+        samples are the second axis (`scrambled_axes`).
+    Warns when: it is a type, and training runs in the user's own `fit`, which may convert it.
+    Source: Humbatova et al. 2020, wrong type or shape of the input data; no bound is needed.
     """
     for split in ("train", "validation"):
         batch = first_made(subject, split)
@@ -29,7 +31,8 @@ def type_changed_by_loader(subject: Subject) -> Iterator[Judgement]:
         fault, message, fix = bad
         converts = fault == "wrong_dtype" and subject.recipe.training.fit is not None
         yield Judgement(
-            Status.WARN if converts else Status.FAIL, f"in {split}, {message}", where=f"{PLACE}, {split}", fix=fix, faults={fault: 0.92},
+            Status.WARN if converts else Status.FAIL, f"in {split}, {message}", where=f"{PLACE}, {split}", fix=fix,
+            faults={fault: 0.92},
         )
         return
     yield passed("the model and the loss take the loader's batches as they are")
@@ -40,19 +43,29 @@ def _wrong_axis(subject: Subject, batch: Tensors) -> tuple[str, str, str] | None
     if len(batch.x) == n or batch.x.ndim < 2 or batch.x.shape[1] != n or _answers(subject, batch.x) == n:
         return None
     shape = "×".join(str(size) for size in batch.x.shape)
-    return "scrambled_axes", f"{n} labels come with inputs of {shape}: samples are the second axis", "put the samples on the first axis"
+    message = f"{n} labels come with inputs of {shape}: samples are the second axis"
+    return "scrambled_axes", message, "put the samples on the first axis"
 
 
 def _wrong_type(subject: Subject, batch: Tensors) -> tuple[str, str, str] | None:
     prepared = subject.recipe.train.x
     if _fractions(prepared) and not batch.x.is_floating_point():
-        return "wrong_dtype", f"the loader cuts fractions off: inputs come as {_name(batch.x)}", "keep the inputs in float32"
+        message = f"the loader cuts fractions off: inputs come as {_name(batch.x)}"
+        return "wrong_dtype", message, "keep the inputs in float32"
     for wanted in (torch.float32, torch.int64):
-        if batch.x.dtype != wanted and _answers(subject, batch.x) is None and _answers(subject, batch.x.to(wanted)) is not None:
-            return "wrong_dtype", f"the model takes {_name(batch.x)} inputs only as {wanted}", f"convert the inputs to {wanted}"
+        if (
+            batch.x.dtype != wanted and _answers(subject, batch.x) is None
+            and _answers(subject, batch.x.to(wanted)) is not None
+        ):
+            message = f"the model takes {_name(batch.x)} inputs only as {wanted}"
+            return "wrong_dtype", message, f"convert the inputs to {wanted}"
     for wanted in (torch.int64, torch.float32):
-        if batch.y.dtype != wanted and not _costs(subject, batch, batch.y) and _costs(subject, batch, batch.y.to(wanted)):
-            return "wrong_dtype", f"the loss takes {_name(batch.y)} labels only as {wanted}", f"convert the labels to {wanted}"
+        if (
+            batch.y.dtype != wanted and not _costs(subject, batch, batch.y)
+            and _costs(subject, batch, batch.y.to(wanted))
+        ):
+            message = f"the loss takes {_name(batch.y)} labels only as {wanted}"
+            return "wrong_dtype", message, f"convert the labels to {wanted}"
     return None
 
 

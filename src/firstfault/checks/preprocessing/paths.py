@@ -28,18 +28,20 @@ from firstfault.preparing import Pipeline, prepare
 from firstfault.splits import Split, Splits, to_array
 from firstfault.subject import Subject
 
-CODES = 20
+CODES = 20     # distinct whole numbers up to which a column may be of codes, and is left as it is
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nondeterministic_transform": 0.92})
 def nondeterministic_transform(subject: Subject, *, share: float = 0.01, size: float = 0.02) -> Iterator[Judgement]:
-    """Find preparation that gives two results for one input; `value` is the share of values that differ.
+    """Find preparation that gives two results for one input.
 
-    Everything is prepared once more from the same raw data. Rows that come in another order, or in
-    another split, are the same rows. It fails when more than `share` of the values move by more than `size`
-    deviations on average; randomness in the training split alone (augmentation) is a warning.
-
-    Source: FAULTS of this project; 0.02 deviations are below the seed noise of our planted faults.
+    Measures: the share of values that differ when everything is prepared once more from the same raw data, of the worst
+        split.
+    Fails when: in validation or test more than `share` of the values differ, by more than `size` deviations on average.
+    Warns when: training values alone differ (augmentation), or the preparation runs only once.
+    Not a fault when: rows come in another order, or in another split: they are the same rows.
+    Source: a choice of ours: 0.02 deviations change a score by less than another seed does;
+        tests/checks/preprocessing/test_paths.py holds the cases that it separates.
     """
     try:
         twin = prepare(subject.target, subject.raw)
@@ -57,7 +59,8 @@ def nondeterministic_transform(subject: Subject, *, share: float = 0.01, size: f
     status = Status.FAIL if held_out else Status.WARN if _material(found["train"], share, size) else Status.PASS
     yield Judgement(
         status, f"{found[worst].share:.1%} of the values of {worst} differ when the same data are prepared twice",
-        value=found[worst].share, threshold=share, where=_first_random(subject, twin, share, size) if status is not Status.PASS else None,
+        value=found[worst].share, threshold=share,
+        where=_first_random(subject, twin, share, size) if status is not Status.PASS else None,
         fix="seed the step, or move the randomness into training.augment" if status is not Status.PASS else None,
     )
 
@@ -90,12 +93,14 @@ def _last_step(subject: Subject) -> str:
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"fit_on_all_data": 0.95})
 def fit_on_all_data(subject: Subject, *, share: float = 0.001) -> Iterator[Judgement]:
-    """Find preparation that learns from held-out rows: strange held-out rows must not change the train rows.
+    """Find preparation that learns from held-out rows.
 
-    The numeric columns of validation and test are stretched and moved, and their labels mixed; the
-    prepared training values must stay. `value` is the share of them that change.
-
-    Source: Kapoor & Narayanan 2023, leakage by preprocessing on train and test; metamorphic test.
+    Measures: the share of prepared training values that change when only the held-out rows do: numeric columns of
+        validation and test are stretched and moved, and their labels mixed.
+    Fails when: the share is above `share`.
+    Not a fault when: the preparation differs from run to run, or refuses such rows: nothing is judged.
+    Source: Kapoor & Narayanan 2023, preprocessing on train and test; benchmarks/localise.py, fault fit_on_all_data. A
+        metamorphic test: a preparation that is fitted on train alone changes no value.
     """
     if subject.target.prepare is None:
         yield passed("firstfault fits every step on train alone")
@@ -170,15 +175,15 @@ def _at(split: Split, rows: Any) -> Split:
     detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92},
 )
 def inconsistent_transform(subject: Subject, *, share: float = 0.01, size: float = 0.1) -> Iterator[Judgement]:
-    """Find splits that are prepared differently: training rows sent down the other paths must come out the same.
+    """Find splits that are prepared differently: training rows sent down another path must come out the same.
 
-    Rows of the upper half of train take the places of validation, then of test, so that a step that is
-    fitted per split shows. `value` is the share of values that differ; it fails when some column moves by
-    more than `size` of its deviations. Values that differ between equal rows of train itself
-    (augmentation, out-of-fold encodings) are a warning; values that change with a row's neighbours
-    are `batch_dependent_transform`.
-
-    Source: FAULTS of this project; metamorphic test.
+    Measures: the share of values that differ. Rows of the upper half of train take the places of validation, then of
+        test, so that a step that is fitted per split shows.
+    Fails when: the share is above `share`, and a column moves by more than `size` of its deviations. Values that change
+        with a row's neighbours are `batch_dependent_transform`.
+    Warns when: columns move by less, or equal rows of train itself differ (augmentation, out-of-fold encodings).
+    Source: benchmarks/localise.py, fault inconsistent_transform, scales train alone. The test is metamorphic, and its
+        bounds are a choice of ours; tests/checks/preprocessing/test_paths.py holds the cases that they separate.
     """
     if subject.target.prepare is None:
         yield passed("firstfault applies the same fitted steps to every split")
@@ -202,8 +207,8 @@ def inconsistent_transform(subject: Subject, *, share: float = 0.01, size: float
         status = Status.WARN
     yield Judgement(
         status, f"{value.share:.0%} of the values of the same rows differ between the paths of train and {worst}",
-        value=value.share, threshold=share, where=f"{_last_step(subject)}, {worst}", fix="apply the same steps, fitted on train, to every split",
-        faults={fault: 0.95},
+        value=value.share, threshold=share, where=f"{_last_step(subject)}, {worst}",
+        fix="apply the same steps, fitted on train, to every split", faults={fault: 0.95},
     )
 
 
@@ -233,7 +238,8 @@ def _against_train(train: Any, other: Any, rows: Any, n: int) -> Apart:
         loose = apart(own, theirs)
         return aligned if loose.share > 0.05 else Apart(0.0, 0.0)
     loose = apart(own, theirs)
-    return loose if loose.share > 0.75 else Apart(0.0, 0.0)      # some rows were dropped on one path; half of train is sent down the other
+    # some rows were dropped on one path; half of train is sent down the other
+    return loose if loose.share > 0.75 else Apart(0.0, 0.0)
 
 
 def _random_per_row(subject: Subject) -> bool:

@@ -21,8 +21,8 @@ from firstfault.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_MATCHED = 400
-PROJECTED = 64
+MOST_MATCHED = 400     # rows that an equal is looked for: bounds the time, and a share errs by 2.5 %
+PROJECTED = 64         # directions of wide rows: different rows stay different
 
 
 class Apart(NamedTuple):

@@ -18,9 +18,10 @@ from firstfault.loading import through_loader
 from firstfault.subject import Subject
 
 NORMALISING = (
-    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding, nn.EmbeddingBag,
+    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding,
+    nn.EmbeddingBag,
 )
-SEEN_ROWS = 5_000
+SEEN_ROWS = 5_000      # a root mean square of so many errs by about 1 %
 
 
 class Received(NamedTuple):
@@ -33,7 +34,9 @@ class Received(NamedTuple):
 def received(subject: Subject) -> Received:
     """The training inputs as the first layer with parameters gets them: a model may rescale by itself."""
     recipe = subject.recipe
-    x = recipe.inputs_for(subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))]))
+    x = recipe.inputs_for(
+        subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))])
+    )
     if not x.is_floating_point():
         return Received(None, "the inputs are token ids")
     calls: list[tuple[nn.Module, torch.Tensor]] = []
@@ -75,14 +78,17 @@ def columns_of(x: torch.Tensor) -> torch.Tensor:
 def missing_normalisation(
     subject: Subject, *, largest: float = 20.0, apart: float = 100.0, noticeable: float = 10.0
 ) -> Iterator[Judgement]:
-    """Find inputs on wild scales; a swap has to confirm that standardising them helps.
+    """Find inputs on wild scales.
 
-    `value` is the largest root mean square of a column (a channel of images), 1 when standardised. It fails
-    above `largest`, or when columns differ by more than a factor of `apart` and the largest is above 3; above
-    `noticeable` it warns. Columns of two values (one-hot) are not compared. It is measured where the
-    first layer with parameters receives it; token ids and models that begin with a normalisation pass.
-
+    Measures: the largest root mean square of a column (a channel of images), 1 when standardised, as the first layer
+        with parameters receives it.
+    Fails when: it is above `largest`, or columns differ by more than a factor of `apart` and it is above 3. A swap has
+        to confirm that standardising them helps.
+    Warns when: it is above `noticeable`.
+    Not a fault when: inputs are token ids, or the model begins with a normalisation. Columns of two values (one-hot)
+        are not compared.
     Source: UMLAUT (inputs outside ±1) and TheDeepChecker (±10); wider here, as raw digits of 0–16 train well.
+        benchmarks/localise.py, fault missing_normalisation.
     """
     seen = received(subject)
     if seen.values is None:
@@ -99,7 +105,8 @@ def missing_normalisation(
     status = Status.FAIL if wild else Status.WARN if top > noticeable else Status.PASS
     times = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
     yield Judgement(
-        status, f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {times}",
+        status,
+        f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {times}",
         value=top, threshold=largest, where=_widest(subject, sizes) if status is not Status.PASS else None,
         fix="standardise the inputs, fitted on train" if status is not Status.PASS else None,
     )
@@ -139,12 +146,14 @@ def column_names(subject: Subject, width: int) -> list[str] | None:
 def double_normalisation(
     subject: Subject, *, smallest: float = 1e-2, shrunk: float = 0.05, reach: float = 0.1
 ) -> Iterator[Judgement]:
-    """Find inputs that were scaled twice; `value` is their standard deviation where the model receives them.
+    """Find inputs that were scaled twice.
 
-    It fails below `smallest` when no value is further than `reach` from another; below `shrunk` already when
-    a step made inputs that were normalised before more than ten times smaller.
-
-    Source: FAULTS of this project: a range near 1/255 and a deviation below 1e-2.
+    Measures: their standard deviation where the model receives them.
+    Fails when: it is below `smallest`, and no value is further than `reach` from another of its column; or below
+        `shrunk`, and a step made inputs more than ten times smaller that were normalised before.
+    Source: benchmarks/localise.py, fault double_normalisation, divides images by 255 once too often: a deviation below
+        1/255. The bounds are a choice of ours; tests/checks/preprocessing/test_scales.py holds the cases that they
+        separate.
     """
     seen = received(subject)
     if seen.values is None or seen.values.numel() < 2:
@@ -185,12 +194,14 @@ def _shrinking_step(subject: Subject) -> str | None:
 def target_not_scaled(
     subject: Subject, *, largest: float = 1000.0, noticeable: float = 20.0, behind: float = 0.1
 ) -> Iterator[Judgement]:
-    """Find regression targets on a wild scale; a swap has to confirm. `value` is their root mean square.
+    """Find regression targets on a wild scale.
 
-    It fails above `largest`. Between `noticeable` and `largest` it fails only where the trained model is
-    worse than a linear model on the same inputs by `behind` of R²: many nets cope with such targets.
-
-    Source: TheDeepChecker, label scale; Bishop 1995, section 8.2, on targets of order one.
+    Measures: their root mean square.
+    Fails when: it is above `largest`; or above `noticeable`, and the trained model is worse than a linear model on the
+        same inputs by more than `behind` of R²: many networks cope with such targets. A swap has to confirm it.
+    Warns when: it is above `noticeable`.
+    Source: TheDeepChecker, label scale; Bishop 1995, section 8.2, on targets of order one; benchmarks/localise.py,
+        fault target_not_scaled.
     """
     recipe = subject.recipe
     if recipe.task != "regression":

@@ -15,12 +15,12 @@ from firstfault.finding import Layer, Status
 from firstfault.splits import Split, Splits, take, to_array
 from firstfault.subject import Subject
 
-MOST_ROWS = 1_000
-FEWEST_ROWS = 40
-HALVINGS = 12
-FEWEST_UNITS = 4
-WORDS = 2 ** 12
-NEIGHBOURS = 7
+MOST_ROWS = 1_000          # bounds the time: they are prepared some fifteen times
+FEWEST_ROWS = 40           # ten to answer in each fold of the simple model
+HALVINGS = 12              # find the place in sequences of up to 4,096 units
+FEWEST_UNITS = 4           # shorter ends are punctuation
+WORDS = 2 ** 12            # places of hashed words: bounds the fit
+NEIGHBOURS = 7             # the row, beside the next one, whose words stand in for an end
 
 
 class Sequences(NamedTuple):
@@ -34,13 +34,16 @@ class Sequences(NamedTuple):
 def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, varied: float = 0.3) -> Iterator[Judgement]:
     """Find sequences whose end is cut off by the preparation although the label depends on it.
 
-    For at most 1,000 training rows of texts, lists of tokens or padded token ids, the longest end is looked for that has no
-    influence on the prepared row: neither leaving it out nor writing another row's words there changes anything. `value` is the
-    share of rows with such an end. It fails above `share` when a bag-of-words model predicts the label of these rows
-    better with what was cut than from what was left, by `gain` and two standard errors, and the trained network is worse than it;
-    else it warns. Places that vary by more than `varied` of their mean are no cut: words without influence may stand anywhere.
-
-    Source: metamorphic test of this project; a gain of 0.1 is the least that FAULTS of this project calls informative.
+    Measures: the share of sequences with an end that has no influence on the prepared row: neither leaving it out nor
+        writing another row's words there changes anything. At most 1,000 training rows of texts, lists of tokens or
+        padded token ids are looked at.
+    Fails when: the share is above `share`, a bag-of-words model predicts the label of these rows better with what was
+        cut than from what was left, by more than `gain` and two standard errors, and the trained network is worse than
+        that model.
+    Warns when: the share is above `share`, and the label does not depend on the rest, or that is not known.
+    Not a fault when: the places of the cut vary by more than `varied` of their mean: words without influence may stand
+        anywhere.
+    Source: a choice of ours; tests/checks/preprocessing/test_truncation.py holds the cases that it separates.
     """
     rows = _sample(subject)
     sequences = _sequences(subject, rows.X) if rows is not None else None
@@ -60,20 +63,28 @@ def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, vari
         yield passed(f"the end of {value:.0%} of the sequences has no influence", value=value)
         return
     if kept[cut].std() > varied * max(kept[cut].mean(), 1.0) or np.median(kept[cut]) < 1:
-        yield passed("ends without influence begin anywhere: they hold nothing that the preparation looks for", value=value)
+        yield passed(
+            "ends without influence begin anywhere: they hold nothing that the preparation looks for", value=value
+        )
         return
     step = _cutting_step(subject, sequences, kept, cut) or where
-    what = f"{value:.0%} of the sequences are cut, at a median of {np.median(kept[cut]):.0f} of {np.median(lengths[cut]):.0f} units"
+    what = (
+        f"{value:.0%} of the sequences are cut, "
+        f"at a median of {np.median(kept[cut]):.0f} of {np.median(lengths[cut]):.0f} units"
+    )
     scores = _scores(subject, [sequences.units[row] for row in np.flatnonzero(cut)], kept[cut], to_array(rows.y)[cut])
     if scores is None:
-        yield Judgement(Status.WARN, f"{what}; whether the label depends on the rest is not known", value=value, threshold=share,
-                        where=step, faults={"truncation": 0.3}, fix="raise the length")
+        yield Judgement(
+            Status.WARN, f"{what}; whether the label depends on the rest is not known", value=value, threshold=share,
+            where=step, faults={"truncation": 0.3}, fix="raise the length",
+        )
         return
     left, lost, error = scores
     bad = lost - left > max(gain, 2 * error) and not _network_copes(subject, lost)
     yield Judgement(
-        Status.FAIL if bad else Status.WARN, f"{what}; a simple model scores {lost:.2f} with the rest and {left:.2f} without it",
-        value=value, threshold=share, where=step, fix="raise the length, or keep the end",
+        Status.FAIL if bad else Status.WARN,
+        f"{what}; a simple model scores {lost:.2f} with the rest and {left:.2f} without it", value=value,
+        threshold=share, where=step, fix="raise the length, or keep the end",
         faults={"truncation": 0.92 if bad else 0.3},
     )
 
@@ -89,14 +100,21 @@ def _sequences(subject: Subject, X: Any) -> Sequences | None:
     """Raw inputs as sequences; None for inputs that are none."""
     if isinstance(X, pd.DataFrame):
         column = _text_column(X)
-        return None if column is None else Sequences(
-            [text.split() for text in X[column]], lambda units: X.assign(**{column: pd.array(_joined(units), dtype=object)}),
+        return (
+            None if column is None
+            else Sequences(
+                [text.split() for text in X[column]],
+                lambda units: X.assign(**{column: pd.array(_joined(units), dtype=object)}),
+            )
         )
     array = to_array(X)
     if array.dtype.kind == "U" or (array.dtype == object and all(isinstance(row, str) for row in array.reshape(-1))):
         if array.size != len(array):
             return None
-        return Sequences([str(row).split() for row in array.reshape(-1)], lambda units: np.array(_joined(units), dtype=object).reshape(array.shape))
+        return Sequences(
+            [str(row).split() for row in array.reshape(-1)],
+            lambda units: np.array(_joined(units), dtype=object).reshape(array.shape),
+        )
     if array.dtype == object and array.ndim == 1 and all(isinstance(row, list | tuple | np.ndarray) for row in array):
         return Sequences([list(row) for row in array], lambda units: _objects(units, array))
     if array.dtype.kind in "iu" and array.ndim == 2 and _embeds(subject):
@@ -123,7 +141,10 @@ def _joined(units: list[list[Any]]) -> list[str]:
 def _objects(units: list[Any], like: Array) -> Array:
     rows = np.empty(len(units), dtype=object)
     for index, row in enumerate(units):
-        rows[index] = type(like[index])(row) if not isinstance(like[index], np.ndarray) else np.asarray(row, dtype=like[index].dtype)
+        rows[index] = (
+            type(like[index])(row) if not isinstance(like[index], np.ndarray)
+            else np.asarray(row, dtype=like[index].dtype)
+        )
     return rows
 
 
@@ -173,7 +194,9 @@ def _applied(subject: Subject, X: Any) -> Array | None:
 
 
 def _rerun(subject: Subject, rows: Split, X: Any) -> Array | None:
-    again = rerun(subject, Splits(rows, Split(X, rows.y), take(subject.raw.test, np.arange(min(len(subject.raw.test.y), 100)))))
+    again = rerun(
+        subject, Splits(rows, Split(X, rows.y), take(subject.raw.test, np.arange(min(len(subject.raw.test.y), 100))))
+    )
     return prepared_values(again.prepared.validation.X) if again is not None else None
 
 
@@ -181,19 +204,26 @@ def prepared_values(X: Any) -> Array:
     """Prepared inputs `(N, D)`; lists of tokens by a number for each."""
     array = X if hasattr(X, "toarray") or isinstance(X, pd.DataFrame) else to_array(X)
     if isinstance(array, np.ndarray) and array.dtype == object and array.ndim == 1 and len(array):
-        return np.asarray(pd.factorize(pd.Series([str(list(row)) if not isinstance(row, str) else row for row in array]))[0][:, None])
+        return np.asarray(
+            pd.factorize(pd.Series([str(list(row)) if not isinstance(row, str) else row for row in array]))[0][:, None]
+        )
     return flat(X.toarray() if hasattr(X, "toarray") else X)
 
 
 def _kept(sequences: Sequences, prepared: Callable[[Any], Array | None]) -> Array | None:
-    """How many units `(N,)` of each row have an influence, counted from the start; None where the preparation cannot be followed."""
+    """How many units `(N,)` of each row, from its start, have an influence; None where that can't be told."""
     units = sequences.units
     lengths = np.array([len(row) for row in units])
     whole, again = prepared(sequences.of(units)), prepared(sequences.of(units))
-    if whole is None or again is None or len(whole) != len(units) or not np.array_equal(whole, again, equal_nan=True) or not whole.size:
+    if (
+        whole is None or again is None or len(whole) != len(units) or not np.array_equal(whole, again, equal_nan=True)
+        or not whole.size
+    ):
         return None
     starts = [row[: max(1, len(row) // 2)] for row in units]
-    unread = _ends_without_influence(sequences, prepared, np.maximum(lengths - np.maximum(lengths // 10, 1), 0), starts, whole)
+    unread = _ends_without_influence(
+        sequences, prepared, np.maximum(lengths - np.maximum(lengths // 10, 1), 0), starts, whole
+    )
     if unread is None:
         return None
     low, high = np.zeros(len(units), int), np.where(unread, lengths, 0)
@@ -201,7 +231,9 @@ def _kept(sequences: Sequences, prepared: Callable[[Any], Array | None]) -> Arra
         if (low >= high).all():
             break
         middle = (low + high) // 2
-        shorter = prepared(sequences.of([row[:count] if flag else row for row, count, flag in zip(units, middle, unread, strict=True)]))
+        shorter = prepared(
+            sequences.of([row[:count] if flag else row for row, count, flag in zip(units, middle, unread, strict=True)])
+        )
         if shorter is None or shorter.shape != whole.shape:
             return None
         same = _same(whole, shorter)
@@ -240,7 +272,9 @@ def _same(a: Array, b: Array) -> Array:
 
 def _cutting_step(subject: Subject, sequences: Sequences, kept: Array, cut: Array) -> str | None:
     """The first step after which what was cut has no influence."""
-    shortened = sequences.of([row[:count] if flag else row for row, count, flag in zip(sequences.units, kept, cut, strict=True)])
+    shortened = sequences.of(
+        [row[:count] if flag else row for row, count, flag in zip(sequences.units, kept, cut, strict=True)]
+    )
     whole = sequences.of(sequences.units)
     try:
         for name, step in subject.pipeline.steps:
@@ -254,11 +288,14 @@ def _cutting_step(subject: Subject, sequences: Sequences, kept: Array, cut: Arra
 
 
 def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[float, float, float] | None:
-    """The scores of a bag-of-words model on what was left and with what was cut, and the standard error; None where none can be fitted."""
+    """The scores of a bag-of-words model without and with what was cut, and their standard error; None for no fit."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.model_selection import cross_val_score
 
-    if subject.target.task not in ("classification", "regression") or y.ndim != 1 or len(y) < FEWEST_ROWS or pd.isna(y).any():
+    if (
+        subject.target.task not in ("classification", "regression") or y.ndim != 1 or len(y) < FEWEST_ROWS
+        or pd.isna(y).any()
+    ):
         return None
     classes = subject.target.task == "classification"
     codes = pd.factorize(pd.Series(y))[0] if classes else y.astype(float)
@@ -266,10 +303,12 @@ def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[fl
         return None
     model = LogisticRegression(max_iter=200) if classes else Ridge(10.0)
     parts = (
-        [row[:count] for row, count in zip(units, kept, strict=True)], [row[count:] for row, count in zip(units, kept, strict=True)], units,
+        [row[:count] for row, count in zip(units, kept, strict=True)],
+        [row[count:] for row, count in zip(units, kept, strict=True)], units,
     )
     left, lost, whole = (
-        float(np.mean(cross_val_score(model, _bag(part), codes, cv=4, scoring="accuracy" if classes else "r2"))) for part in parts
+        float(np.mean(cross_val_score(model, _bag(part), codes, cv=4, scoring="accuracy" if classes else "r2")))
+        for part in parts
     )
     share = min(max(left, 0.05), 0.95)
     return left, max(lost, whole), float(np.sqrt(share * (1 - share) / len(y)))

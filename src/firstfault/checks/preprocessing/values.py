@@ -20,14 +20,19 @@ from firstfault.subject import Subject
 from firstfault.whole_files import write_json
 
 Array = np.ndarray[Any, Any]
-SEEN_ROWS = 5_000
+SEEN_ROWS = 5_000      # whether all of them are whole numbers tells a step that cuts
 WHOLE_TYPES = tuple(np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64"))
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"information_loss": 0.3})
 def stage_statistics(subject: Subject) -> Iterator[Judgement]:
-    """Measure every stage of the preprocessing; the table goes to stages.json. `value` is the number of stages."""
+    """Measure every stage of the preprocessing, as `stages.json`.
+
+    Measures: the number of stages.
+    Fails when: never. It judges nothing.
+    Source: Amazon SageMaker Debugger, which saves such reductions of tensors (least, greatest, mean, deviation).
+    """
     rows = stage_table(subject.pipeline)
     write_json(subject.folder / "stages.json", rows)
     stages = len(subject.pipeline.stages)
@@ -36,11 +41,13 @@ def stage_statistics(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nonfinite_output": 0.95})
 def nonfinite_output(subject: Subject) -> Iterator[Judgement]:
-    """Find the first step in which finite rows become NaN or infinite; `value` counts the rows.
+    """Find the first step in which finite rows become NaN or infinite.
 
-    Rows with missing values before the step are not its fault. Values that float32 cannot hold are infinite.
-
-    Source: SageMaker Debugger, Tensor rules; the first stage is looked for, as the cause lies there.
+    Measures: the number of such rows of a split. Values that float32 cannot hold are infinite.
+    Fails when: there is one.
+    Not a fault when: rows had missing values before the step.
+    Source: Amazon SageMaker Debugger, Tensor rules; the first step is looked for, as the cause lies there.
+        benchmarks/localise.py, fault nonfinite_output, takes the logarithm of negative values.
     """
     stages = subject.pipeline.stages
     for before, after in itertools.pairwise(stages):
@@ -83,12 +90,15 @@ def _columns_with_nan(X: Any) -> str:
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"row_loss": 0.92})
 def row_loss(subject: Subject, *, lost: float = 0.2) -> Iterator[Judgement]:
-    """Find rows that are lost on the way; `value` is the largest lost share of a split.
+    """Find rows that are lost on the way.
 
-    Inputs lost without their labels fail at any number. Dropped duplicates and classes that are
-    balanced by dropping are meant so, and warn.
-
-    Source: our planted faults; dropping a few rows with missing values is common and harmless.
+    Measures: the largest lost share of a split.
+    Fails when: the share is above `lost`, or inputs are lost without their labels, at any number.
+    Warns when: fewer are lost.
+    Not a fault when: what was dropped are duplicates, or rows of common classes to balance them: that is meant, and
+        warns; or rows only moved between splits.
+    Source: a choice of ours: dropping a few rows with missing values is common and harmless;
+        tests/checks/preprocessing/test_values.py holds the cases that it separates.
     """
     raw = subject.raw
     worst, place, meant = 0.0, "", False
@@ -131,12 +141,13 @@ def _meant(before: Split, after: Split) -> bool:
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"information_loss": 0.9})
 def information_loss(subject: Subject, *, constant: float = 0.5) -> Iterator[Judgement]:
-    """Find steps that make inputs constant; `value` is the largest share of varying columns that end constant.
+    """Find steps that make inputs constant.
 
-    A step fails that makes more than `constant` of the columns, or all rows, the same. Single columns that it
-    makes constant are a suspicion that a swap must confirm. Values cut to whole numbers are `wrong_dtype`.
-
-    Source: our planted faults.
+    Measures: the share of the varying columns that end constant, of the first such step.
+    Fails when: the share is above `constant`, or all rows become the same. Values cut to whole numbers are
+        `wrong_dtype`.
+    Warns when: single columns become constant: a suspicion that a swap has to confirm.
+    Source: a choice of ours; tests/checks/preprocessing/test_values.py holds the cases that it separates.
     """
     stages = subject.pipeline.stages
     for before, after in itertools.pairwise(stages):
@@ -146,15 +157,15 @@ def information_loss(subject: Subject, *, constant: float = 0.5) -> Iterator[Jud
         share = float(gone.mean()) if gone is not None and len(gone) else 0.0
         if share > constant or (_all_equal(second) and not _all_equal(first)):
             yield Judgement(
-                Status.FAIL, f"{after.name} makes {max(share, 0.0):.0%} of the columns constant", value=share, threshold=constant,
-                where=after.name, fix="repair the step that collapses them",
+                Status.FAIL, f"{after.name} makes {max(share, 0.0):.0%} of the columns constant", value=share,
+                threshold=constant, where=after.name, fix="repair the step that collapses them",
                 faults={"wrong_dtype" if cut else "information_loss": 0.92},
             )
             return
         if gone is not None and share > 0 and not cut:
             yield Judgement(
-                Status.WARN, f"{after.name} makes {int(gone.sum())} columns constant", value=share,
-                threshold=constant, where=after.name, fix="repair the step that collapses them", faults={"information_loss": 0.45},
+                Status.WARN, f"{after.name} makes {int(gone.sum())} columns constant", value=share, threshold=constant,
+                where=after.name, fix="repair the step that collapses them", faults={"information_loss": 0.45},
             )
             return
     yield passed("no step makes a column constant")
@@ -183,11 +194,11 @@ def _is_cut(first: Array, second: Array, X: Any) -> bool:
 def wrong_dtype(subject: Subject, *, error: float = 0.3) -> Iterator[Judgement]:
     """Find inputs of a type that the model cannot use: fractions cut off, or floats for an embedding.
 
-    A step that cuts fractions to whole numbers fails when that moves values by more than `error` deviations
-    (root mean square, `value`): rounding ages does no harm, cutting values of 0–1 does. A model that takes
-    the inputs only after a change of type, or looks up ids and cuts the fractions of its inputs off, is proof.
-
-    Source: FAULTS of this project, ints where floats are due; our planted faults.
+    Measures: how far a step that cuts fractions to whole numbers moves values, as a root mean square in deviations.
+    Fails when: the move is above `error`: rounding ages does no harm, cutting values of 0–1 does. A model that takes
+        the inputs only after a change of type, or looks up ids and cuts the fractions of its inputs off, is proof.
+    Source: Humbatova et al. 2020, wrong type of the input data. The bound is a choice of ours;
+        tests/checks/preprocessing/test_values.py holds the cases that it separates.
     """
     for before, after in itertools.pairwise(subject.pipeline.stages):
         first, second = (flat(stage.splits.train.X)[:SEEN_ROWS] for stage in (before, after))
@@ -209,7 +220,7 @@ def wrong_dtype(subject: Subject, *, error: float = 0.3) -> Iterator[Judgement]:
 
 
 def _error_of_cutting(first: Array, second: Array) -> float | None:
-    """How far values were moved by cutting them, or them divided by their maximum, to whole numbers; None if they were not."""
+    """How far cutting values, also over their maximum, to whole numbers moved them; None if that was not done."""
     if first.shape != second.shape or not first.size or (np.nan_to_num(second) % 1 != 0).any():
         return None
     first, second = np.nan_to_num(first), np.nan_to_num(second)
@@ -238,7 +249,10 @@ def _needed_type(subject: Subject) -> str | None:
 
 def _embeds_fractions(model: Any, x: torch.Tensor) -> bool:
     """Whether a model that looks ids up is given fractions, which it refuses or cuts off."""
-    if not (torch.nan_to_num(x) % 1 != 0).any() or not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules()):
+    if (
+        not (torch.nan_to_num(x) % 1 != 0).any()
+        or not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules())
+    ):
         return False
     if not _runs(model, x):
         return _runs(model, x.long())
