@@ -47,8 +47,8 @@ types: setup
 	$(BIN)/mypy
 
 docs: setup
-	$(BIN)/python -c "from firstfault.catalogue import reference; print(reference(), end='')" > docs/checks.md
-	$(BIN)/python -c "from firstfault.catalogue import thresholds; print(thresholds(), end='')" > expectations/thresholds.toml
+	$(BIN)/python -c "from firstfault.checks.catalogue import reference; print(reference(), end='')" > docs/checks.md
+	$(BIN)/python -c "from firstfault.checks.catalogue import thresholds; print(thresholds(), end='')" > expectations/thresholds.toml
 
 benchmarks: setup
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done

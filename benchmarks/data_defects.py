@@ -203,10 +203,10 @@ def _layer(folder: Path) -> dict[str, Any]:
         importlib.import_module(library)
     from firstfault import Data, Target
     from firstfault.check import Depth
+    from firstfault.diagnosis import examine
     from firstfault.finding import Layer
     from firstfault.progress import CheckStarted, listening
-    from firstfault.session import examine
-    from firstfault.subject import Subject
+    from firstfault.subject.subject import Subject
 
     data = Data(train="train.parquet", test="test.parquet", reference="reference.parquet", label=LABEL)
     subject = Subject(Target("defects", data=data, root=folder), folder / "run")
@@ -241,9 +241,9 @@ def _scan(folder: Path) -> float:
 
 def _whole_frame(folder: Path) -> dict[str, Any]:
     """CPU seconds of validating train and test as one frame, all columns at once."""
-    from firstfault.expecting.by_column import quiet_context
-    from firstfault.expecting.suite import infer_suite
-    from firstfault.expecting.table import Table
+    from firstfault.data.expectations.by_column import quiet_context
+    from firstfault.data.expectations.suite import infer_suite
+    from firstfault.data.expectations.table import Table
 
     suite = infer_suite(Table([pd.read_parquet(folder / "reference.parquet")]), "whole")
     frame = pd.concat([pd.read_parquet(folder / f"{name}.parquet") for name in ("train", "test")], ignore_index=True)

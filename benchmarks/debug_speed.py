@@ -25,8 +25,8 @@ import json, sys, time
 from pathlib import Path
 from firstfault import load_target
 from firstfault.check import Depth
-from firstfault.session import diagnose
-from firstfault.subject import Subject
+from firstfault.diagnosis import diagnose
+from firstfault.subject.subject import Subject
 import torch, mlflow
 started = time.perf_counter()
 verdict = diagnose(Subject(load_target(sys.argv[1]), Path(sys.argv[2])), Depth.STANDARD)

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import psutil
 
-from firstfault.processes import answers, free_port
+from firstfault.runs.processes import answers, free_port
 
 SLOW = Path(__file__).parent / "slow"
-COMMAND = [sys.executable, "-m", "firstfault.cli"]
+COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
 CALLS = {
     "debug": ["debug", "target.py", "--depth", "quick", "--only", "training"],
     "run": ["run", "--sink", "mlflow", "train.py"],

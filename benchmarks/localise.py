@@ -31,8 +31,8 @@ from localising.faults import FAULTS, FaultKind
 from localising.programs import PROGRAMS, Program
 
 from firstfault.check import Depth
-from firstfault.session import diagnose
-from firstfault.subject import Subject
+from firstfault.diagnosis import diagnose
+from firstfault.subject.subject import Subject
 
 LEAST_HARM = 0.03
 MARKS = {"layer": 0.92, "top1": 0.80, "recall": 0.90, "precision": 0.75, "false_alarms": 0.04, "seconds": 20.0}

@@ -36,10 +36,10 @@ target = Target(
 
 def measure(folder: Path, workers: int) -> tuple[float, float, object]:
     """Wall seconds and CPU seconds of the sweep with that many workers, and its table."""
-    from firstfault.ablation.fingerprint import fingerprint
-    from firstfault.ablation.sweep import sweep
-    from firstfault.opening import open_subject
-    from firstfault.run_ref import RunRef
+    from firstfault.ablation.sweeps.fingerprint import fingerprint
+    from firstfault.ablation.sweeps.sweep import sweep
+    from firstfault.runs.ref import RunRef
+    from firstfault.subject.opening import open_subject
 
     run = RunRef(f"{folder}/target.py:target", tempfile.mkdtemp(dir=folder), str(folder / "state"))
     subject = open_subject(run)

@@ -8,16 +8,16 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 from prefect.events import emit_event
 
-from firstfault.locate import locate
-from firstfault.state import State, state_for
-from firstfault.watching import Content, new_contents, remember
+from firstfault.data.new_data import Content, new_contents, remember
+from firstfault.runs.state import State, state_for
+from firstfault.target.locate import locate
 
 
 @flow(name="dataset-watch", flow_run_name="dataset-watch · {source}", validate_parameters=True)
 def dataset_watch(source: str, target: str = "target.py", query: str | None = None) -> list[str]:
     """Look at a path, a glob or (with `query`) a database, and emit `dataset.new` once per new content.
 
-    Wraps `firstfault.watching`. The digests seen are kept in the state folder (`datasets.json`). Runs
+    Wraps `firstfault.data.new_data`. The digests seen are kept in the state folder (`datasets.json`). Runs
     every minute as the deployment `dataset-watch`; the event starts `on-new-dataset`. Locally:
     `python -c "from firstfault.flows.dataset_watch import dataset_watch; dataset_watch('data/*.csv')"`.
     """

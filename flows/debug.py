@@ -9,12 +9,12 @@ from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
 from prefect.states import Cancelled, Completed, Failed, State
 
-from firstfault import debug_run
 from firstfault.check import Depth
-from firstfault.escaping import visible_in
 from firstfault.finding import Layer
-from firstfault.report.wording import undecided
-from firstfault.steps import Ended, RunSettings
+from firstfault.output.escaping import visible_in
+from firstfault.recording import debug_run
+from firstfault.recording.steps import Ended, RunSettings
+from firstfault.report.formatting import undecided
 from firstfault.verdict import VerdictStatus
 
 
@@ -30,10 +30,10 @@ def debug(
 ) -> Any:
     """Debug the target that `file.py:name` or `module:name` declares, layer by layer.
 
-    Wraps `firstfault.debug_run.debug`, and returns its verdict and the place of its files. Results: the MLflow experiment named after the
+    Wraps `firstfault.recording.debug_run.debug`, and returns its verdict and the place of its files. Results: the MLflow experiment named after the
     target, artifacts of this flow run, and verdict.json and report.html in the state folder. Runs nightly, and on every event
     `dataset.new` with `dataset` in place of the training data. Locally: `firstfault debug TARGET`, which does the work in a process of its own
-    (`firstfault.flow_run`) and has this flow record it.
+    (`firstfault.recording.flow_run`) and has this flow record it.
 
     Ends in `Healthy`, in `Faulty: <layer>`, in `Undecided` where a failed check could be neither proven nor refuted, in
     `Cancelled` when it was interrupted, or in `Failed` when firstfault itself failed.

@@ -9,8 +9,8 @@ from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
 from prefect.states import Cancelled
 
-from firstfault import sweep_run
-from firstfault.steps import SweepPlan
+from firstfault.recording import sweep_run
+from firstfault.recording.steps import SweepPlan
 
 
 @flow(name="sweep", flow_run_name="sweep · {target}", validate_parameters=True)
@@ -28,7 +28,7 @@ def sweep(
 ) -> Any:
     """Change a target over several seeds, and compare with the noise between seeds: one thing at a time, a grid, or a tuned search.
 
-    Wraps `firstfault.sweep_run.sweep`, and returns its result; `firstfault.ablation.sweep` explains the parameters. Results: one MLflow run
+    Wraps `firstfault.recording.sweep_run.sweep`, and returns its result; `firstfault.ablation.sweeps.sweep` explains the parameters. Results: one MLflow run
     per trial below the sweep's run, tables and a plot as artifacts, and report.html in the state folder. Launched from the UI (deployment
     `ablation-sweep`), or locally with `firstfault sweep TARGET`. A sweep that was killed or cancelled goes on with `resume`.
     """

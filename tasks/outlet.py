@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from firstfault.limits import within
+from firstfault.runs.limits import within
 
 T = TypeVar("T")
 logger = logging.getLogger("firstfault.tasks")

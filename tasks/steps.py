@@ -17,11 +17,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from firstfault.escaping import visible_in
-from firstfault.file_names import key_of
 from firstfault.finding import Finding, Layer, LayerReport
+from firstfault.output.escaping import visible_in
+from firstfault.output.file_names import key_of
+from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, Steps, Swept
 from firstfault.report.markdown import escape, escaped_rows, layer_markdown, verdict_markdown
-from firstfault.steps import Ended, Examined, FlowRun, Opened, Steps, Swept
 from firstfault.verdict import Outcome
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ class TaskSteps(Steps):
         for finding in report.failures:
             self.outlet(
                 emit_event, event="firstfault.finding.failed", payload=visible_in(finding.to_json()),
-                resource={"prefect.resource.id": f"firstfault.target.{key_of(self.target)}", "firstfault.layer": report.layer.value},
+                resource={"prefect.resource.id": f"firstfault.target.declaration.{key_of(self.target)}", "firstfault.layer": report.layer.value},
             )
 
     def _tell_verdict(self, ended: Ended) -> None:
@@ -159,7 +159,7 @@ class TaskSteps(Steps):
             self.outlet(create_link_artifact, key="mlflow-run", link=ended.mlflow_url, link_text="this run in MLflow")
         self.outlet(
             emit_event, event="firstfault.verdict", payload=visible_in({key: value for key, value in verdict.to_json().items() if key != "layers"}),
-            resource={"prefect.resource.id": f"firstfault.target.{key_of(verdict.target)}", "firstfault.status": verdict.status.value},
+            resource={"prefect.resource.id": f"firstfault.target.declaration.{key_of(verdict.target)}", "firstfault.status": verdict.status.value},
         )
         self.say(f"verdict: {verdict.status}")
 

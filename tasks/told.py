@@ -9,7 +9,7 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.finding import Layer
-from firstfault.steps import Ended, Examined, Opened, Steps, Swept
+from firstfault.recording.steps import Ended, Examined, Opened, Steps, Swept
 from firstfault.verdict import Outcome
 
 

@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from firstfault.catalogue import all_checks, explain, listing, reference, thresholds
+from firstfault.checks.catalogue import all_checks, explain, listing, reference, thresholds
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
 

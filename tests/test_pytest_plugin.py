@@ -9,15 +9,15 @@ import pytest
 import sklearn.datasets
 import torchinfo
 
-import firstfault.reduced
-import firstfault.session
-import firstfault.submodule
+import firstfault.diagnosis
+import firstfault.subject.isolation
+import firstfault.subject.submodule
 from firstfault.check import checks_of
 from firstfault.finding import Layer
 
 pytest_plugins = ["pytester"]
 
-LOADED = firstfault.session, firstfault.submodule, firstfault.reduced, sklearn.datasets, torchinfo
+LOADED = firstfault.diagnosis, firstfault.subject.submodule, firstfault.subject.isolation, sklearn.datasets, torchinfo
 """Imported before pytester takes its snapshot of the modules: NumPy and torch can't be imported twice in a process."""
 COUNT = len(checks_of(Layer.MODEL))
 DIGITS = Path(__file__).parents[1] / "examples" / "digits" / "target.py"

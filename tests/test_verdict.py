@@ -5,7 +5,7 @@ import json
 import jsonschema
 import pytest
 
-from firstfault.cli_options import exit_code
+from firstfault.cli.options import exit_code
 from firstfault.faults import EXPLAINS, FAULTS
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.verdict import Outcome, Swap, conclude, schema, settle, standing_faults, suspected

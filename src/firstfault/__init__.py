@@ -6,24 +6,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firstfault.data.splits import Split as Split
+    from firstfault.data.splits import Splits as Splits
+    from firstfault.data.sql import Sql as Sql
     from firstfault.errors import TrainingStopped as TrainingStopped
-    from firstfault.probe.watch import watch as watch
-    from firstfault.splits import Split as Split
-    from firstfault.splits import Splits as Splits
-    from firstfault.sql import Sql as Sql
-    from firstfault.target import Data as Data
-    from firstfault.target import Deployment as Deployment
-    from firstfault.target import Safety as Safety
-    from firstfault.target import Target as Target
-    from firstfault.target import Training as Training
-    from firstfault.target_file import load_target as load_target
+    from firstfault.target.declaration import Data as Data
+    from firstfault.target.declaration import Deployment as Deployment
+    from firstfault.target.declaration import Safety as Safety
+    from firstfault.target.declaration import Target as Target
+    from firstfault.target.declaration import Training as Training
+    from firstfault.target.loader import load_target as load_target
+    from firstfault.watcher.watch import watch as watch
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Split": "splits", "Splits": "splits",
-    "Data": "target", "Deployment": "target", "Safety": "target", "Sql": "sql", "Target": "target",
-    "Training": "target", "TrainingStopped": "errors", "load_target": "target_file", "watch": "probe.watch",
+    "Split": "data.splits", "Splits": "data.splits", "Sql": "data.sql",
+    "Data": "target.declaration", "Deployment": "target.declaration", "Safety": "target.declaration",
+    "Target": "target.declaration", "Training": "target.declaration", "load_target": "target.loader",
+    "TrainingStopped": "errors", "watch": "watcher.watch",
 }
 __all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "TrainingStopped", "load_target", "watch"]
 

@@ -1,6 +1,6 @@
 """`python -m firstfault`, as torchrun and accelerate start a module."""
 
-from firstfault.cli import main
+from firstfault.cli.app import main
 
 if __name__ == "__main__":
     main()

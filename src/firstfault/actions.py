@@ -6,19 +6,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firstfault.acting.actions import Alert as Alert
-    from firstfault.acting.actions import Checkpoint as Checkpoint
-    from firstfault.acting.actions import Log as Log
-    from firstfault.acting.actions import Stop as Stop
-    from firstfault.acting.occasion import Action as Action
-    from firstfault.acting.occasion import Occasion as Occasion
+    from firstfault.watcher.actions.action_context import Action as Action
+    from firstfault.watcher.actions.action_context import Occasion as Occasion
+    from firstfault.watcher.actions.actions import Alert as Alert
+    from firstfault.watcher.actions.actions import Checkpoint as Checkpoint
+    from firstfault.watcher.actions.actions import Log as Log
+    from firstfault.watcher.actions.actions import Stop as Stop
 
-_HOME = {"Action": "occasion", "Alert": "actions", "Checkpoint": "actions", "Log": "actions", "Occasion": "occasion", "Stop": "actions"}
+_HOME = {"Action": "action_context", "Alert": "actions", "Checkpoint": "actions", "Log": "actions", "Occasion": "action_context", "Stop": "actions"}
 __all__ = ["Action", "Alert", "Checkpoint", "Log", "Occasion", "Stop"]
 
 
 def __getattr__(name: str) -> Any:
     """Import an action when it is first used."""
     if name in _HOME:
-        return getattr(importlib.import_module(f"firstfault.acting.{_HOME[name]}"), name)
+        return getattr(importlib.import_module(f"firstfault.watcher.actions.{_HOME[name]}"), name)
     raise AttributeError(f"module 'firstfault.actions' has no attribute {name!r}")

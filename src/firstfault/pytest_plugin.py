@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from firstfault.escaping import visible
+from firstfault.output.escaping import visible
 
 if TYPE_CHECKING:
     from firstfault.check import Check
@@ -121,10 +121,10 @@ class TargetTests(pytest.Collector):
 
 
 def _subject(spec: str, depth: Any, config: pytest.Config) -> Any:
-    from firstfault.opening import open_subject
-    from firstfault.preflight import preflight
-    from firstfault.run_ref import RunRef
-    from firstfault.submodule import submodule_subject
+    from firstfault.cli.preflight import preflight
+    from firstfault.runs.ref import RunRef
+    from firstfault.subject.opening import open_subject
+    from firstfault.subject.submodule import submodule_subject
 
     folder = tempfile.TemporaryDirectory(prefix="firstfault-")
     config.add_cleanup(folder.cleanup)
@@ -180,7 +180,7 @@ class CheckTest(pytest.Item):
     def _placed(self, found: list[Finding]) -> list[Finding]:
         from firstfault.check import Depth
         from firstfault.finding import Layer, LayerReport
-        from firstfault.reduced import placed
+        from firstfault.subject.isolation import placed
 
         assert isinstance(self.parent, TargetTests)
         subject = self.parent.subject

@@ -6,18 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from firstfault.probe.mlflow import MLflow as MLflow
-    from firstfault.probe.sinks import JsonLines as JsonLines
-    from firstfault.probe.sinks import Sink as Sink
-    from firstfault.probe.tensorboard import TensorBoard as TensorBoard
-    from firstfault.probe.wandb import WeightsAndBiases as WeightsAndBiases
+    from firstfault.probe.sinks.base import JsonLines as JsonLines
+    from firstfault.probe.sinks.base import Sink as Sink
+    from firstfault.probe.sinks.mlflow_run import MLflow as MLflow
+    from firstfault.probe.sinks.tensorboard import TensorBoard as TensorBoard
+    from firstfault.probe.sinks.wandb_run import WeightsAndBiases as WeightsAndBiases
 
-_HOME = {"JsonLines": "sinks", "MLflow": "mlflow", "Sink": "sinks", "TensorBoard": "tensorboard", "WeightsAndBiases": "wandb"}
+_HOME = {
+    "JsonLines": "base", "MLflow": "mlflow_run", "Sink": "base", "TensorBoard": "tensorboard", "WeightsAndBiases": "wandb_run",
+}
 __all__ = ["JsonLines", "MLflow", "Sink", "TensorBoard", "WeightsAndBiases"]
 
 
 def __getattr__(name: str) -> Any:
     """Import a sink when it is first used."""
     if name in _HOME:
-        return getattr(importlib.import_module(f"firstfault.probe.{_HOME[name]}"), name)
+        return getattr(importlib.import_module(f"firstfault.probe.sinks.{_HOME[name]}"), name)
     raise AttributeError(f"module 'firstfault.sinks' has no attribute {name!r}")

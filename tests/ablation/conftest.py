@@ -12,7 +12,7 @@ from torch import nn
 
 from firstfault import Data, Target, Training
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 
 def blobs(n=600, classes=3, columns=8, seed=0):

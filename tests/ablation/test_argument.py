@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from firstfault.ablation.argument import absent, argue, ruled_out
-from firstfault.ablation.confirm import confirm
+from firstfault.ablation.confirm.confirm import confirm
+from firstfault.ablation.confirm.look_alikes import absent, argue, ruled_out
 from firstfault.finding import Finding, Layer, LayerReport, Status
 
 PAIR = ("missing_normalisation", "learning_rate_too_high")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from firstfault.ablation.confirm import confirm
+from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.swap import REGISTRY, SwapKind, swaps
 from firstfault.errors import Missing
 from firstfault.finding import Finding, Layer, Status
@@ -149,7 +149,7 @@ def test_a_repair_of_the_data_judges_both_models_on_the_repaired_validation(subj
     """With same_validation the unchanged model scores on the swapped split, where it is wrong."""
     from dataclasses import replace
 
-    from firstfault.recipe import Tensors
+    from firstfault.training.recipe import Tensors
 
     def unpermuted(subject):
         recipe = subject.recipe

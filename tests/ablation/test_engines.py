@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from firstfault.ablation.engine import Host, Origin, threads_for
-from firstfault.ablation.measuring import digest
-from firstfault.ablation.sweep import sweep
+from firstfault.ablation.sweeps.engine import Host, Origin, threads_for
+from firstfault.ablation.sweeps.job import digest
+from firstfault.ablation.sweeps.sweep import sweep
 from firstfault.errors import FirstfaultError
-from firstfault.opening import open_subject
-from firstfault.run_ref import RunRef
+from firstfault.runs.ref import RunRef
+from firstfault.subject.opening import open_subject
 
 TARGET = """
 import multiprocessing, os

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from firstfault.ablation.confirm import confirm
-from firstfault.ablation.trial import Run
+from firstfault.ablation.confirm.confirm import confirm
+from firstfault.ablation.confirm.trials import Run
 from firstfault.finding import Finding, Layer, Status
-from firstfault.loop import train
+from firstfault.training.loop import train
 
 
 def test_a_training_ends_inside_an_epoch_at_the_deadline(subject_of):

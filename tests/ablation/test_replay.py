@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from firstfault.ablation.confirm import confirm
+from firstfault.ablation.confirm.confirm import confirm
 from firstfault.errors import Missing
-from firstfault.loop import train
-from firstfault.replay import replayed
+from firstfault.subject.replay import replayed
+from firstfault.training.loop import train
 
 
 def loop(rate=1e-2, epochs=6, *, sign=1.0, change=lambda x: x, labels=lambda y: y, loss="cross_entropy", gamma=1.0, kind=torch.optim.Adam):

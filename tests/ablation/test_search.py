@@ -10,9 +10,9 @@ import torch
 from optuna.storages import InMemoryStorage
 from torch import nn
 
-from firstfault.ablation.importances import analysed, importances_of
-from firstfault.ablation.optuna_plots import optuna_plots
-from firstfault.ablation.sweep import sweep
+from firstfault.ablation.sweeps.importances import analysed, importances_of
+from firstfault.ablation.sweeps.optuna_plots import optuna_plots
+from firstfault.ablation.sweeps.sweep import sweep
 from firstfault.report.sweep_page import headline, sweep_markdown, write_sweep_report
 
 SPACE = "lr=1e-4..1e-1;batch_size=16,128"

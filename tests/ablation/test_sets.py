@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from firstfault.ablation.confirm import confirm
+from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.swap import swaps, together
 from firstfault.finding import Layer
 from firstfault.verdict import Outcome, Swap, standing_faults

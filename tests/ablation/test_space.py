@@ -9,7 +9,7 @@ import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from torch import nn
 
-from firstfault.ablation.space import Space, parse, words
+from firstfault.ablation.sweeps.space import Space, parse, words
 from firstfault.errors import TargetError
 
 

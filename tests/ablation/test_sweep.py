@@ -10,8 +10,8 @@ import torch
 from optuna.storages import InMemoryStorage
 from torch import nn
 
-from firstfault.ablation.plot import plot_sweep
-from firstfault.ablation.sweep import FACTORS, sweep
+from firstfault.ablation.sweeps.plot import plot_sweep
+from firstfault.ablation.sweeps.sweep import FACTORS, sweep
 from firstfault.errors import FirstfaultError, TargetError
 
 FEW = ["higher_rate", "lower_rate", "batches_of_32"]

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from firstfault import Data, Target, Training
-from firstfault.ablation.confirm import confirm
+from firstfault.ablation.confirm.confirm import confirm
 from firstfault.check import Depth
+from firstfault.diagnosis import diagnose
 from firstfault.finding import Layer
-from firstfault.session import diagnose
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 SLOW = partial(torch.optim.SGD, lr=1e-4)
 

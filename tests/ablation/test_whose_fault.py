@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from firstfault.ablation.confirm import confirm
+from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.swap import swaps
 from firstfault.ablation.swaps.training import of_the_rate
 from firstfault.errors import Missing
-from firstfault.replay import replayed
+from firstfault.subject.replay import replayed
 
 
 def loop(loss, epochs=6):

@@ -11,7 +11,7 @@ from torch import nn
 from firstfault import Data, Target, Training
 from firstfault.check import checks_of
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 
 def table(n=600, seed=0):

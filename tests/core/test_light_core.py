@@ -29,7 +29,7 @@ def python(folder, *arguments):
 
 def firstfault(folder, *arguments):
     """Run the command line with nothing but the core."""
-    return python(folder, "-c", "from firstfault.cli import main; main()", *arguments)
+    return python(folder, "-c", "from firstfault.cli.app import main; main()", *arguments)
 
 
 def test_a_script_is_run_and_judged(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from firstfault import load_target
 from firstfault.check import Depth
-from firstfault.session import diagnose
-from firstfault.subject import Subject
+from firstfault.diagnosis import diagnose
+from firstfault.subject.subject import Subject
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BROKEN = sorted(path.parent.name for path in (EXAMPLES / "broken").glob("*/target.py"))

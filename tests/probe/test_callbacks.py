@@ -87,7 +87,7 @@ PACKAGES = ["lightning.pytorch", "pytorch_lightning"]
 def lightning_callback():
     """The callback's class."""
     pytest.importorskip("lightning.pytorch", reason="lightning is not installed")
-    return importlib.import_module("firstfault.lightning").FirstfaultCallback
+    return importlib.import_module("firstfault.watcher.lightning_callback").FirstfaultCallback
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -170,7 +170,7 @@ def hugging_face_train(tmp_path, callbacks):
 def test_the_hugging_face_trainer_trains_as_without_and_every_step_is_seen(tmp_path):
     """The weights end equal; losses, norms and the falling learning rate are in the record."""
     alone = hugging_face_train(tmp_path, [])
-    callback = importlib.import_module("firstfault.huggingface").FirstfaultCallback(folder=tmp_path / "watch")
+    callback = importlib.import_module("firstfault.watcher.huggingface_callback").FirstfaultCallback(folder=tmp_path / "watch")
     seen = hugging_face_train(tmp_path, [callback])
     record = callback.watched.record
     assert all(torch.equal(a, b) for a, b in zip(alone, seen, strict=True))

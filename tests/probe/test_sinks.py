@@ -14,13 +14,13 @@ from torch import nn
 
 import firstfault
 from firstfault.errors import PrerequisiteError, TargetError
-from firstfault.probe import sinks as probe_sinks
-from firstfault.probe.destinations import sinks_named
 from firstfault.probe.samples import MOST, Samples, stride
-from firstfault.script import run_script
+from firstfault.probe.sinks import base as probe_sinks
+from firstfault.probe.sinks.registry import sinks_named
+from firstfault.runs.state import State
 from firstfault.sinks import JsonLines, MLflow, TensorBoard
-from firstfault.state import State
 from firstfault.tracking.runs import open_tracker
+from firstfault.watcher.script import run_script
 
 
 class Attending(nn.Module):

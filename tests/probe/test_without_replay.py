@@ -7,7 +7,7 @@ from torch.nn import functional
 
 import firstfault
 from firstfault.finding import Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 
 class Tagger(nn.Module):

@@ -7,7 +7,7 @@ from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.report import ReportContext, write_report
 from firstfault.report.attachments import MOST_IN_ALL, Attachments
 from firstfault.report.png import image_png, small
-from firstfault.report.staging import marked_stages
+from firstfault.report.stage_table import marked_stages
 from firstfault.verdict import Verdict, VerdictStatus
 
 STAGES = [{"stage": stage, "split": split, "rows": 9, "mean": 0.5} for stage in ("raw", "scale", "pca") for split in ("train", "validation", "test")]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstfault.report.axes import fit
-from firstfault.report.charts import Line, Mark, line_chart, thin
-from firstfault.report.pictures import change_plot, share_bar
+from firstfault.report.charts.axes import fit
+from firstfault.report.charts.charts import Line, Mark, line_chart, thin
+from firstfault.report.charts.pictures import change_plot, share_bar
 from firstfault.report.png import image_png
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from firstfault import Data, Target, Training
-from firstfault.privacy import MASK
+from firstfault.data.privacy.masking import MASK
+from firstfault.data.splits import Split
 from firstfault.report import context_of, write_report
 from firstfault.report.samples import looks_like_images, sample_rows
-from firstfault.splits import Split
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 from firstfault.verdict import Verdict, VerdictStatus
 
 

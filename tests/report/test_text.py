@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
+from firstfault.report.formatting import brief, duration, number, percent
+from firstfault.report.ladder_view import Standing, rungs_of
 from firstfault.report.markdown import layer_markdown, verdict_markdown
-from firstfault.report.rungs import Standing, rungs_of
 from firstfault.report.terminal import render_verdict
-from firstfault.report.wording import brief, duration, number, percent
 from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
 FAULT = Fault(

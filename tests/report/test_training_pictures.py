@@ -13,10 +13,9 @@ from firstfault.check import Status
 from firstfault.finding import Finding, Layer, LayerReport
 from firstfault.probe.record import Activations, Attention, Parameter, Record
 from firstfault.report import context_of
-from firstfault.report.heat import cells, shading
-from firstfault.report.model_diagram import Blame, blamed, boxes_of, boxes_of_record, diagram
-from firstfault.report.page import render_page
-from firstfault.report.training_pictures import (
+from firstfault.report.charts.heat import cells, shading
+from firstfault.report.charts.model_diagram import Blame, blamed, boxes_of, boxes_of_record, diagram
+from firstfault.report.charts.training_pictures import (
     activation_health,
     attention_patterns,
     gradient_flow,
@@ -24,6 +23,7 @@ from firstfault.report.training_pictures import (
     training_pictures,
     update_bands,
 )
+from firstfault.report.page import render_page
 
 
 def series(values, steps=None):

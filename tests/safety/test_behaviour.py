@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from firstfault import Data, Safety, Target
+from firstfault.behaviour.suites import REFUSAL_AGREEMENT, SCORERS, load_suite, refuses
+from firstfault.checks.safety import evaluate_safety
 from firstfault.errors import TargetError
 from firstfault.finding import Status
-from firstfault.safety import evaluate_safety
-from firstfault.safety.behaviour import REFUSAL_AGREEMENT, SCORERS, load_suite, refuses
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
-OPENINGS = Path(__file__).parents[1] / "data" / "xstest" / "openings.csv"
+OPENINGS = Path(__file__).parents[1] / "safety" / "xstest" / "openings.csv"
 
 
 def parrot(prompt):

@@ -13,16 +13,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import firstfault
 from firstfault import Data, Safety, Target, Training
-from firstfault.acting.of_target import train_acting
 from firstfault.check import run_checks
+from firstfault.checks.safety.confident_errors import held_out_probabilities
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
-from firstfault.report.safety_curve import safety_curve
-from firstfault.safety.errors import held_out_probabilities
+from firstfault.report.charts.safety_curve import safety_curve
 from firstfault.sinks import JsonLines
-from firstfault.subject import Subject
-from firstfault.target_file import load_target
+from firstfault.subject.subject import Subject
+from firstfault.target.loader import load_target
 from firstfault.verdict import standing_faults
+from firstfault.watcher.actions.target_monitor import train_acting
 
 ANSWERS = ("take it with care", "i am sorry but i can not help")
 SUITE = """

@@ -78,7 +78,7 @@ class Up:
             if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
         }
         return subprocess.run(
-            [sys.executable, "-m", "firstfault.cli", *map(str, arguments)],
+            [sys.executable, "-m", "firstfault.cli.app", *map(str, arguments)],
             cwd=self.folder,
             env={**kept, "HOME": str(self.folder / "home"), **variables},
             capture_output=True,

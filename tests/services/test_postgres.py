@@ -21,18 +21,19 @@ from sklearn.datasets import load_wine
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from firstfault import Data, Sql, Target, Training, cli
-from firstfault.ablation.sweep import sweep
+from firstfault import Data, Sql, Target, Training
+from firstfault.ablation.sweeps.sweep import sweep
 from firstfault.check import Depth, run_checks
+from firstfault.cli import app as cli
+from firstfault.data.expectations.by_column import run_by_column
+from firstfault.data.expectations.in_database import InDatabase
+from firstfault.data.expectations.suite import infer_suite
+from firstfault.data.expectations.table import Table
+from firstfault.data.splits import load_raw
+from firstfault.diagnosis import diagnose
 from firstfault.errors import TargetError
-from firstfault.expecting.by_column import run_by_column
-from firstfault.expecting.in_database import InDatabase
-from firstfault.expecting.suite import infer_suite
-from firstfault.expecting.table import Table
 from firstfault.finding import Layer, Status
-from firstfault.session import diagnose
-from firstfault.splits import load_raw
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 from firstfault.verdict import VerdictStatus
 
 pytest.importorskip("psycopg2", reason="the extra [postgres] is not installed")

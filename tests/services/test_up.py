@@ -21,7 +21,7 @@ from sklearn.datasets import load_breast_cancer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from firstfault.prefect_events import emit
+from firstfault.runs.prefect_events import emit
 
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from firstfault.acting.of_target import train_acting
-from firstfault.opening import open_subject
-from firstfault.recording import Recording
-from firstfault.run_ref import RunRef
+from firstfault.recording.recording import Recording
+from firstfault.runs.ref import RunRef
+from firstfault.subject.opening import open_subject
+from firstfault.watcher.actions.target_monitor import train_acting
 
 TARGET = """
 from functools import partial

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from firstfault.errors import PrerequisiteError
-from firstfault.state import State
+from firstfault.runs.state import State
 from firstfault.tracking.runs import bury_killed, open_tracker
 
 
@@ -48,7 +48,7 @@ def test_the_experiment_is_found_again(state):
 def test_a_killed_run_is_shown_as_such(state):
     """A run whose process died is marked KILLED by the next run; a living one is left alone."""
     code = (
-        "import os; from pathlib import Path; from firstfault.state import State; "
+        "import os; from pathlib import Path; from firstfault.runs.state import State; "
         "from firstfault.tracking.runs import open_tracker; "
         f"print(open_tracker(State(Path({str(state.home)!r})), 'churn').start('debug'), flush=True); os.kill(os.getpid(), 9)"
     )

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from firstfault.ablation.measuring import SweepTrial
-from firstfault.opening import open_subject
-from firstfault.recording import Recording, Trials
-from firstfault.run_ref import RunRef
+from firstfault.ablation.sweeps.job import SweepTrial
+from firstfault.recording.recording import Recording, Trials
+from firstfault.runs.ref import RunRef
+from firstfault.subject.opening import open_subject
 
 TARGET = "from firstfault import Target\ntarget = Target('swept')\n"
 

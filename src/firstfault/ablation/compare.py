@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from firstfault.scores import least_effect, standard_error
+from firstfault.training.scores import least_effect, standard_error
 
 SIGNIFICANT = 0.05
 SURE = 1.64

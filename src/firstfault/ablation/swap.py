@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from firstfault.recipe import Recipe
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Recipe
 
 PLACES = ("data", "preprocessing", "model", "training")
 
@@ -97,7 +97,7 @@ def together(kinds: Iterable[SwapKind]) -> SwapKind:
     parts = tuple(sorted({kind.name: kind for kind in kinds}.values(), key=lambda kind: (kind.place, kind.name)))
 
     def apply(subject: Subject) -> Recipe:
-        from firstfault.replay import looped
+        from firstfault.subject.replay import looped
 
         view = subject.with_recipe(looped(subject))
         for part in parts:

@@ -1,1 +1,1 @@
-"""checks."""
+"""The checks of the layers, and of safety."""

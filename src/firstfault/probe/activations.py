@@ -12,10 +12,10 @@ from torch import nn
 
 from firstfault.probe.functional_calls import FunctionalCalls
 from firstfault.probe.hook import Hook
-from firstfault.probe.readable import readable, transforming
 from firstfault.probe.record import Activations, Attention, Record
 from firstfault.probe.samples import Samples, stride
-from firstfault.tensors import tensors_in
+from firstfault.probe.transform_guard import readable, transforming
+from firstfault.training.tensors import tensors_in
 
 MOST_VALUES = 4096
 MOST_SHOWN = 32

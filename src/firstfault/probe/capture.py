@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from firstfault.probe.by_hand import by_hand
-from firstfault.probe.labelled import Place, arguments
-from firstfault.probe.patching import replace
-from firstfault.probe.readable import transforming
-from firstfault.recipe import outputs_of
+from firstfault.probe.handwritten_losses import by_hand
+from firstfault.probe.models_taking_labels import Place, arguments
+from firstfault.probe.transform_guard import transforming
+from firstfault.training.patching import replace
+from firstfault.training.recipe import outputs_of
 
 LOSSES = (
     "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.probe.capture import LOSSES
 from firstfault.probe.models import is_compiled
-from firstfault.probe.readable import transforming
+from firstfault.probe.transform_guard import transforming
 
 Tensor = torch.Tensor
 ACTIVATIONS: dict[Any, str] = {

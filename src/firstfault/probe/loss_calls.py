@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from firstfault.probe.birthplace import LossCall
 from firstfault.probe.capture import LOSSES
-from firstfault.probe.patching import replace
-from firstfault.probe.readable import transforming
+from firstfault.probe.nonfinite_origin import LossCall
 from firstfault.probe.record import Record
+from firstfault.probe.transform_guard import transforming
+from firstfault.training.patching import replace
 
 
 class LossCalls:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from firstfault.probe.models import Models
-from firstfault.probe.patching import replace
 from firstfault.probe.record import Record
+from firstfault.training.patching import replace
 
 TOGETHER, GONE = 3, 25
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from firstfault.probe.clearing import Clearing
 from firstfault.probe.models import Models
 from firstfault.probe.norms import Norms, has_norms
 from firstfault.probe.record import Record
+from firstfault.probe.zero_grad import Clearing
 
 MOST_NODES = 10_000
 

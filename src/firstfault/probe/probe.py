@@ -12,26 +12,26 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
-from firstfault.probe.clearing import Clearing
-from firstfault.probe.finder import Finder
 from firstfault.probe.hook import Hook
-from firstfault.probe.loading import Loading
+from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
+from firstfault.probe.model_discovery import Finder
 from firstfault.probe.models import Models, is_compiled
 from firstfault.probe.norms import Norms, has_norms
 from firstfault.probe.optimizers import Optimizers, is_skipped, with_closure
 from firstfault.probe.own_updates import OwnUpdates
-from firstfault.probe.pace import Pace
-from firstfault.probe.patching import replace
 from firstfault.probe.phases import Phases
-from firstfault.probe.readable import transforming
 from firstfault.probe.record import Record
 from firstfault.probe.samples import Samples
+from firstfault.probe.sampling_schedule import Pace
+from firstfault.probe.transform_guard import transforming
 from firstfault.probe.tripwire import Tripwire
 from firstfault.probe.validation import Validation
-from firstfault.whole_files import write_json
+from firstfault.probe.zero_grad import Clearing
+from firstfault.training.patching import replace
 
 MOST_PASSES = 8                                             # backward passes of a step: the others of an accumulation are like them
 
@@ -298,7 +298,7 @@ class Probe:
         self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()
         if self.folder is not None:
-            from firstfault.probe.tensorboard import write_tensorboard
+            from firstfault.probe.sinks.tensorboard import write_tensorboard
 
             write_json(self.folder / "record.json", self.record.to_json(), indent=None)
             write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from firstfault.interrupts import pass_on
-from firstfault.random_state import same_random_state
+from firstfault.seeds import same_random_state
 
 WRAPPERS = ("DistributedDataParallel", "DataParallel")
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.probe.birthplace import SET_BY_HAND, Call, birthplace, finite, in_calls
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.models import Models
+from firstfault.probe.nonfinite_origin import SET_BY_HAND, Call, birthplace, finite, in_calls
 from firstfault.probe.record import Record
 from firstfault.probe.updates import Updates
 

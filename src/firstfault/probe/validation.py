@@ -8,7 +8,7 @@ from torch import nn
 
 from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
-from firstfault.tensors import tensors_in
+from firstfault.training.tensors import tensors_in
 
 
 class Validation:

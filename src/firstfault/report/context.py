@@ -14,13 +14,13 @@ class ReportContext:
     """Plain values and PNG bytes; everything is optional, and what is left out is not shown.
 
     Attributes:
-        stages: rows of `firstfault.stages.stage_table`, one per preprocessing stage and split.
+        stages: rows of `firstfault.training.stages.stage_table`, one per preprocessing stage and split.
         epochs: one row per epoch: number, train_loss, train_metric, validation_loss, validation_metric.
         metric: the name of the metric.
         steps: one list per series (loss, grad_norm, lr, update_ratio), an entry per optimizer step.
         step_numbers: the steps at which a series was taken, for a series that skips steps.
         record: the `firstfault.probe.Record` of the training, of which pictures are drawn.
-        network: the model as a tree of boxes, `firstfault.report.model_diagram.Box`.
+        network: the model as a tree of boxes, `firstfault.report.charts.model_diagram.Box`.
         epoch_ends: the step after which each epoch ended.
         sample_rows: a few raw rows, personal data masked.
         sample_images: up to 16 images `(N, H, W)`, `(N, C, H, W)` or `(N, H, W, C)`, any numeric dtype.

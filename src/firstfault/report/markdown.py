@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from firstfault.escaping import visible
 from firstfault.finding import Finding, LayerReport, Status
-from firstfault.report.rungs import Rung, rungs_of
-from firstfault.report.wording import (
+from firstfault.output.escaping import visible
+from firstfault.report.formatting import (
     brief,
     count,
     duration,
@@ -25,6 +24,7 @@ from firstfault.report.wording import (
     undecided,
     what_is_wrong,
 )
+from firstfault.report.ladder_view import Rung, rungs_of
 from firstfault.verdict import Fault, Verdict
 
 MARKS = {Status.PASS: "✓", Status.WARN: "!", Status.FAIL: "✗", Status.ERROR: "E", Status.SKIPPED: "–"}

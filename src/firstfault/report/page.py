@@ -10,18 +10,19 @@ from typing import Any
 from urllib.parse import quote
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.report import charts, pictures, wording
+from firstfault.output.whole_files import write_text
+from firstfault.report import formatting as wording
 from firstfault.report.attachments import Attachments
-from firstfault.report.charts import Line, Mark
+from firstfault.report.charts import charts, pictures
+from firstfault.report.charts.charts import Line, Mark
+from firstfault.report.charts.model_diagram import Blame, blamed, diagram
+from firstfault.report.charts.training_pictures import training_pictures
 from firstfault.report.context import ReportContext
-from firstfault.report.model_diagram import Blame, blamed, diagram
+from firstfault.report.ladder_view import rungs_of
 from firstfault.report.png import image_png, small
-from firstfault.report.rungs import rungs_of
-from firstfault.report.staging import marked_stages
-from firstfault.report.training_pictures import training_pictures
+from firstfault.report.stage_table import marked_stages
 from firstfault.texts import encodable
 from firstfault.verdict import Verdict
-from firstfault.whole_files import write_text
 
 HERE = Path(__file__).parent
 MOST_IN_FULL = 12

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from firstfault.privacy import kinds_of, masked
-from firstfault.splits import Split, to_array
+from firstfault.data.privacy.masking import kinds_of, masked
+from firstfault.data.splits import Split, to_array
 
 MOST_ROWS, MOST_COLUMNS, MOST_IMAGES, SMALLEST_SIDE = 8, 24, 16, 6
 

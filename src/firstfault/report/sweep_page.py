@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from firstfault.ablation.table import SweepResult
-from firstfault.report import pictures
+from firstfault.ablation.sweeps.results import SweepResult
+from firstfault.output.whole_files import write_text
+from firstfault.report.charts import pictures
 from firstfault.report.markdown import escape
 from firstfault.report.page import HERE, data_url, environment
-from firstfault.whole_files import write_text
 
 MOST_TRIALS = 300
 MODES = {

@@ -8,8 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from firstfault.finding import Finding, Layer
-from firstfault.report.rungs import Rung, Standing, rungs_of
-from firstfault.report.wording import (
+from firstfault.report.formatting import (
     count,
     duration,
     headline,
@@ -23,6 +22,7 @@ from firstfault.report.wording import (
     undecided,
     what_is_wrong,
 )
+from firstfault.report.ladder_view import Rung, Standing, rungs_of
 from firstfault.verdict import Fault, Swap, Verdict, VerdictStatus
 
 STYLES = {

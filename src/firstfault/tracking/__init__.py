@@ -1,1 +1,1 @@
-"""MLflow: the only part of firstfault that imports it."""
+"""What goes to MLflow: the only importer of it."""

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from firstfault.finding import plain
+from firstfault.output.whole_files import write_bytes, write_json
 from firstfault.progress import Checkpointed
-from firstfault.state import state_for
+from firstfault.runs.state import state_for
 from firstfault.tracking.runs import Tracker, open_tracker, prepare_store
-from firstfault.whole_files import write_bytes, write_json
 
 _runs: dict[tuple[str, str], tuple[Tracker, str]] = {}
 

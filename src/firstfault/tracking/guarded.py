@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from firstfault.access import AccessGuard
-from firstfault.login import login_of
-from firstfault.state import State
+from firstfault.runs.access import AccessGuard
+from firstfault.runs.login import login_of
+from firstfault.runs.state import State
 
 LOGIN = "FIRSTFAULT_SCORING_LOGIN"
 """The login of one served model; it lives as long as the process."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from firstfault.processes import running
-from firstfault.state import State
+from firstfault.runs.processes import running
+from firstfault.runs.state import State
 from firstfault.tracking.runs import Tracker
 
 

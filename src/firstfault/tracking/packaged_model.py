@@ -11,9 +11,9 @@ import torch
 from mlflow.pyfunc import PythonModel
 from torch import nn
 
-from firstfault.preparing import to_inputs
-from firstfault.recipe import outputs_of
-from firstfault.stages import numbers
+from firstfault.training.preprocessing import to_inputs
+from firstfault.training.recipe import outputs_of
+from firstfault.training.stages import numbers
 
 BEYOND = 100
 

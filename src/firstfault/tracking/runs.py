@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from firstfault.errors import PrerequisiteError
-from firstfault.escaping import visible
-from firstfault.limits import within
-from firstfault.login import log_in
-from firstfault.processes import accepts, responds
-from firstfault.state import MLFLOW_MANNERS, State
+from firstfault.output.escaping import visible
+from firstfault.runs.limits import within
+from firstfault.runs.login import log_in
+from firstfault.runs.processes import accepts, responds
+from firstfault.runs.state import MLFLOW_MANNERS, State
 from firstfault.texts import encodable, shown
 
 logger = logging.getLogger(__name__)

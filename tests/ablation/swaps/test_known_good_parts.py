@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from firstfault.ablation.confirm import confirm
-from firstfault.ablation.range_test import suggested_rate
+from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.swap import swaps
+from firstfault.ablation.sweeps.lr_finder import suggested_rate
 from firstfault.errors import Missing
 from firstfault.finding import Layer
-from firstfault.loop import train
+from firstfault.training.loop import train
 
 
 def apply(name, subject):
@@ -86,7 +86,7 @@ def sorted_splits(cut):
 
 def subject_on(data, tmp_path):
     from firstfault import Target, Training
-    from firstfault.subject import Subject
+    from firstfault.subject.subject import Subject
 
     return Subject(Target("split", task="classification", data=data, model=lambda: nn.Linear(3, 3), training=Training(epochs=2)), tmp_path / "run")
 

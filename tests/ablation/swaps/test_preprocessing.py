@@ -12,8 +12,8 @@ from torch import nn
 from firstfault import Data, Splits, Target, Training
 from firstfault.ablation.swap import swaps
 from firstfault.errors import Missing
-from firstfault.loop import train
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.loop import train
 
 SETS = {"wine": load_wine, "digits": load_digits, "breast_cancer": load_breast_cancer}
 

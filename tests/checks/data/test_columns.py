@@ -10,7 +10,7 @@ from PIL import Image
 
 from firstfault.check import Depth, run_checks
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 N = 240
 

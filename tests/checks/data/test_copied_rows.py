@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
-from firstfault.checks.data.hashing import column_words, scan
+from firstfault.checks.data._hashing import column_words, scan
 from firstfault.finding import Status
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from firstfault.checks.data.distances import distance
+from firstfault.checks.data._distances import distance
 from firstfault.finding import Status
 
 

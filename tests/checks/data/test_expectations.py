@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy
 
 from firstfault import Sql
+from firstfault.data.expectations.suite import infer_suite, read_suite
+from firstfault.data.expectations.table import Table
+from firstfault.data.expectations.validation import validate
 from firstfault.errors import TargetError
-from firstfault.expecting.suite import infer_suite, read_suite
-from firstfault.expecting.table import Table
-from firstfault.expecting.validation import validate
 from firstfault.finding import Status
 
 

@@ -9,10 +9,10 @@ from sklearn.datasets import load_digits
 
 from firstfault import Data, Target
 from firstfault.check import Depth, run_checks
+from firstfault.data.splits import load_raw
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
-from firstfault.splits import load_raw
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 
 def raw(folder, **data):

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from firstfault import Training
-from firstfault.checks.data.held_out import most_wrong
+from firstfault.checks.data._held_out import most_wrong
 from firstfault.finding import Status
 
 

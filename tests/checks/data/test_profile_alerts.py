@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from firstfault.data.profile import start
 from firstfault.finding import Status
-from firstfault.profiling import start
 
 
 def frame(n=300):

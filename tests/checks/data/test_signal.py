@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from firstfault import Training
-from firstfault.checks.data.contents import contents
+from firstfault.checks.data._contents import contents
 from firstfault.finding import Status
 
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from firstfault.checks.data.text_columns import free_texts
+from firstfault.data.languages import language_of
 from firstfault.finding import Status
-from firstfault.languages import language_of
 
-OPENINGS = pd.read_csv(Path(__file__).parents[2] / "data" / "xstest" / "openings.csv")["opening"].dropna().astype(str).tolist()
+OPENINGS = pd.read_csv(Path(__file__).parents[2] / "safety" / "xstest" / "openings.csv")["opening"].dropna().astype(str).tolist()
 CHECKS = ("empty_texts", "text_lengths", "boilerplate_texts", "mixed_languages", "garbled_texts")
 WORDS = {
     "English": ("the product", "my order", "this coat", "the small lamp", "our room"), "German": ("das Produkt", "die Bestellung", "der Mantel", "die kleine Lampe", "unser Zimmer"),

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from firstfault.checks.data.time_order import _late
+from firstfault.data.times import times_of
 from firstfault.finding import Layer, Status
-from firstfault.timestamps import times_of
 
 CHECKS = ("malformed_times", "mixed_time_formats", "times_out_of_range", "dates_out_of_range", "late_records", "time_gaps", "repeated_times", "time_overlap")
 

@@ -9,8 +9,8 @@ import psutil
 from torch import nn
 
 from firstfault import Deployment, Training
-from firstfault.http_service import Endpoint, requests_for, serving
-from firstfault.login import header
+from firstfault.runs.login import header
+from firstfault.subject.http_service import Endpoint, requests_for, serving
 
 
 def asked(endpoint, body, **headers):

@@ -10,7 +10,7 @@ from torch import nn
 from firstfault import Data, Target, Training
 from firstfault.check import Depth, run_check, run_checks
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 CLASSES, LENGTH, WORDS, WIDTH = 3, 10, 20, 16
 

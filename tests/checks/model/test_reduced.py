@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth, run_checks
+from firstfault.diagnosis import examine
 from firstfault.finding import Layer, Status
-from firstfault.reduced import isolate, placed, removable, without
-from firstfault.session import examine
+from firstfault.subject.isolation import isolate, placed, removable, without
 
 
 class Wrong(nn.Module):

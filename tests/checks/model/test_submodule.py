@@ -7,7 +7,7 @@ from torch import nn
 from firstfault.check import run_checks
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
-from firstfault.submodule import submodule_subject
+from firstfault.subject.submodule import submodule_subject
 
 PARTS = {
     "mlp": {"2": (32, 24), "4": (32, 24), "8": (32, 24)}, "cnn": {"0": (32, 1, 8, 8), "4": (32, 8, 4, 4), "9": (32, 32)},

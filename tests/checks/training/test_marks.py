@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from firstfault import Data, Target, Training
 from firstfault.check import Depth
+from firstfault.data.splits import load_raw
 from firstfault.finding import Status
-from firstfault.splits import load_raw
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 from firstfault.verdict import STANDS
 
 

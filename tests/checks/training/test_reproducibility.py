@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from firstfault import Training, load_target
-from firstfault.checks.training.own_generators import generators_of, is_seeded
-from firstfault.checks.training.same_seed import bits, first_difference, traced, traced_anew
+from firstfault.checks.training._determinism_trace import bits, first_difference, traced, traced_anew
+from firstfault.checks.training._own_generators import generators_of, is_seeded
 from firstfault.finding import Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 
 def network():

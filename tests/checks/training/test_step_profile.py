@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from firstfault import Training
 from firstfault.check import Depth
-from firstfault.checks.training import profiled_steps
-from firstfault.checks.training.profiled_steps import PHASES, Operator, Profiled, profile
+from firstfault.checks.training import _profiled_steps as profiled_steps
+from firstfault.checks.training._profiled_steps import PHASES, Operator, Profiled, profile
 from firstfault.checks.training.step_profile import limit
 from firstfault.finding import Status
 

@@ -11,7 +11,7 @@ from torch import nn
 from firstfault import Data, Target, Training
 from firstfault.check import checks_of, run_check
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 
 def network(inputs=13):

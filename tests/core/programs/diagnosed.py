@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from firstfault.check import Depth
-from firstfault.session import diagnose
-from firstfault.subject import Subject
-from firstfault.target_file import load_target
+from firstfault.diagnosis import diagnose
+from firstfault.subject.subject import Subject
+from firstfault.target.loader import load_target
 
 with tempfile.TemporaryDirectory() as folder:
     verdict = diagnose(Subject(load_target(sys.argv[1]), Path(folder), Depth.STANDARD), Depth.STANDARD)

@@ -1,1 +1,1 @@
-"""Known-good replacements, one module per layer."""
+"""The swaps, by the place in the pipeline at which they work."""

@@ -9,8 +9,8 @@ import torch
 
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
-from firstfault.recipe import Recipe, Tensors
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Recipe, Tensors
 
 PARTS = 4
 MOVED_SHARE = 0.25

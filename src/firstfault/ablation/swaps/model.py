@@ -11,9 +11,9 @@ from torch import nn
 
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
-from firstfault.recipe import Recipe, default_loss, outputs_of
-from firstfault.replay import looped
-from firstfault.subject import Subject
+from firstfault.subject.replay import looped
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Recipe, default_loss, outputs_of
 
 OF_RAW = (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 """Losses that take raw outputs."""

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from firstfault.ablation.swap import Size, swap
+from firstfault.data.splits import Split, Splits, to_array
 from firstfault.errors import Missing
-from firstfault.loading import first_batch
-from firstfault.preparing import Labels, to_inputs
-from firstfault.recipe import Recipe, Tensors, make_recipe
-from firstfault.splits import Split, Splits, to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.batches import first_batch
+from firstfault.training.preprocessing import Labels, to_inputs
+from firstfault.training.recipe import Recipe, Tensors, make_recipe
 
 STANDARDISED = ("missing_normalisation", "double_normalisation")
 LOADED = (
@@ -104,7 +104,7 @@ def _tensors(recipe: Recipe) -> tuple[Tensors, Tensors, Tensors]:
 @swap(change="train prepared on the path of validation", undoes=("misaligned_labels",), slot="inputs")
 def train_on_validation_path(subject: Subject) -> Recipe:
     """The training rows sent through what the preparation does to validation rows."""
-    from firstfault.checks.preprocessing.rerun import rerun
+    from firstfault.subject.rerun import rerun
 
     raw = subject.raw
     again = rerun(subject, Splits(raw.train, raw.train, raw.test)) if subject.target.prepare else None
@@ -119,7 +119,7 @@ def train_on_validation_path(subject: Subject) -> Recipe:
 @swap(change="every split prepared together with train", undoes=(*REPREPARED, "label_encoding_order"), size=Size.PART, slot="inputs")
 def one_path(subject: Subject) -> Recipe:
     """Train, validation and test sent down the path of train in one piece, and parted again by position."""
-    from firstfault.checks.preprocessing.rerun import joined, rerun
+    from firstfault.subject.rerun import joined, rerun
 
     raw = subject.raw
     whole = joined(raw.train, raw.validation, raw.test)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.ablation.range_test import suggested_rate
 from firstfault.ablation.swap import Size, swap
+from firstfault.ablation.sweeps.lr_finder import suggested_rate
 from firstfault.errors import Missing
-from firstfault.recipe import Recipe, default_loss
-from firstfault.replay import looped, replayed
-from firstfault.subject import Subject
+from firstfault.subject.replay import looped, replayed
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Recipe, default_loss
 
 USUAL_RATES = {
     torch.optim.SGD: 0.05, torch.optim.Adagrad: 0.01, torch.optim.Adam: 1e-3, torch.optim.AdamW: 1e-3,

@@ -1,1 +1,1 @@
-"""data."""
+"""Checks of the data as they come."""

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.data.distances import is_number
-from firstfault.checks.data.hashing import scans
-from firstfault.checks.data.pictures import INK, MUTED, figure, save
+from firstfault.checks.data._distances import is_number
+from firstfault.checks.data._hashing import scans
+from firstfault.checks.data._pictures import INK, MUTED, figure, save
+from firstfault.data.frames import table
+from firstfault.data.privacy.masking import kinds_of, masked_text
+from firstfault.data.splits import to_array
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.privacy import kinds_of, masked_text
-from firstfault.splits import to_array
-from firstfault.spreadsheets import write_frame
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_frame
+from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.data.folders import listed
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.folders import listed
-from firstfault.splits import to_array
-from firstfault.stages import numbers
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.stages import numbers
 
 LOOKED_AT = 1_000      # values of a column that are read as numbers: the error of a share of so many is 1 %
 FIRST = 100            # values that must be dates before a whole column is read: most columns are none

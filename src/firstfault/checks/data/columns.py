@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.data.files import Reading
+from firstfault.data.folders import differences, in_words, listed
+from firstfault.data.splits import Split
 from firstfault.finding import Layer, Status
-from firstfault.folders import differences, in_words, listed
 from firstfault.interrupts import pass_on
-from firstfault.reading import Reading
-from firstfault.splits import Split
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 FIRST = 100            # values that must be equal before a whole column is compared: most columns differ at once
 NESTED = (list, dict, set, tuple, np.ndarray)

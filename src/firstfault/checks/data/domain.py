@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.data.compared import Compared, compared, others
-from firstfault.checks.data.distances import as_numbers, column_distance, is_number
-from firstfault.checks.data.sample_features import condensed
+from firstfault.checks.data._distances import as_numbers, column_distance, is_number
+from firstfault.checks.data._reference_splits import Compared, compared, others
+from firstfault.checks.data._sample_features import condensed
 from firstfault.finding import Layer, Status
-from firstfault.spreadsheets import write_frame
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_frame
+from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -94,7 +94,7 @@ def domain_classifier(
 
 
 def _judged(subject: Subject, beside: Compared, found: Parted, drifted: float, fails: bool) -> Judgement:
-    from firstfault.checks.data.drift_pictures import draw_joint
+    from firstfault.checks.data._drift_pictures import draw_joint
 
     worth = _worth(found)
     names = sorted(worth, key=lambda name: -worth[name])

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data.compared import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
-from firstfault.checks.data.distances import Distance, column_distance, distance
-from firstfault.checks.data.drift_tables import TABLE, write_drift
+from firstfault.checks.data._distances import Distance, column_distance, distance
+from firstfault.checks.data._drift_tables import TABLE, write_drift
+from firstfault.checks.data._reference_splits import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
+from firstfault.data.frames import table
+from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.splits import Split, to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 __all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]
@@ -103,7 +103,7 @@ def _missing_apart(pair: Pair, p_value: float) -> float:
 
 
 def _drifted(subject: Subject, moved: Moved, effect: float) -> Judgement:
-    from firstfault.checks.data.drift_pictures import draw_drift
+    from firstfault.checks.data._drift_pictures import draw_drift
 
     beside, names = moved.beside, sorted(moved.columns, key=lambda name: -moved.columns[name])
     worst = names[0]

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.data.out_of_fold import indicators, out_of_fold, sampled
-from firstfault.checks.data.pictures import ALARM, INK, MUTED, figure, save
+from firstfault.checks.data._out_of_fold import indicators, out_of_fold, sampled
+from firstfault.checks.data._pictures import ALARM, INK, MUTED, figure, save
 from firstfault.checks.data.suspects import suspects
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.splits import to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -88,7 +88,7 @@ def _draw(subject: Subject, points: Array, rows: Array, y: pd.Series, shown: flo
 
 
 def _by_class(axes: Any, points: Array, y: pd.Series) -> None:
-    from firstfault.privacy import masked_text
+    from firstfault.data.privacy.masking import masked_text
 
     text = as_text(y)
     common = list(text.value_counts().index[:NAMED])

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.expected import ROW_FAULTS, Expected
+from firstfault.data.expectations.expected import ROW_FAULTS, Expected
 from firstfault.finding import Layer, Status
-from firstfault.spreadsheets import write_frame
-from firstfault.subject import Subject
-from firstfault.whole_files import write_json
+from firstfault.output.spreadsheets import write_frame
+from firstfault.output.whole_files import write_json
+from firstfault.subject.subject import Subject
 
 RESULT, PAGE = "gx_result.json", "gx_result.html"
 QUARANTINE = "quarantine.csv"
@@ -85,7 +85,7 @@ def quarantined_rows(subject: Subject) -> Iterator[Judgement]:
 
 
 def _write_results(subject: Subject, expected: Expected) -> None:
-    from firstfault.expecting.page import write_page
+    from firstfault.data.expectations.page import write_page
 
     results = {name: found.result for name, found in expected.validations.items()}
     suite = next(iter(expected.tables.values())).known.masked_tree(expected.suite.to_json_dict())

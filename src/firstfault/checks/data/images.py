@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.data.images import ImageFile
 from firstfault.finding import Layer, Status
-from firstfault.image_files import ImageFile
-from firstfault.spreadsheets import write_rows
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_rows
+from firstfault.subject.subject import Subject
 
 SHOWN = 5              # files named in a message
 LISTED = 1_000         # files in a table that a person looks through

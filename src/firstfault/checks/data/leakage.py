@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.data.frames import table
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.memo import memo
-from firstfault.splits import to_array
-from firstfault.subject import Subject
+from firstfault.subject.memo import memo
+from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.hashing import among, scans
-from firstfault.checks.data.pictures import images_of
+from firstfault.checks.data._hashing import among, scans
+from firstfault.checks.data._pictures import images_of
 from firstfault.checks.data.text_columns import free_texts
+from firstfault.data.frames import table
+from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.splits import Split, to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]

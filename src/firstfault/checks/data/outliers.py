@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.out_of_fold import sampled
-from firstfault.checks.data.pictures import gallery, images_of
+from firstfault.checks.data._out_of_fold import sampled
+from firstfault.checks.data._pictures import gallery, images_of
 from firstfault.checks.data.suspects import shown_values
+from firstfault.data.frames import table
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.splits import to_array
-from firstfault.spreadsheets import write_frame
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_frame
+from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.data.privacy.columns import VERSIONS, kinds_of, tokens_of
+from firstfault.data.privacy.patterns import MASK, pieces
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.personal import MASK, pieces
-from firstfault.personal_columns import VERSIONS, kinds_of, tokens_of
-from firstfault.splits import to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 MOST_TEXTS = 3_000     # bounds the time: a piece in one of a thousand texts is found with 95 %
 _CODE = re.compile(r"[\d\W_]+")

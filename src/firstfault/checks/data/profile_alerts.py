@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from firstfault.check import Depth, Judgement, check, skipped
+from firstfault.data.profile import ALERTS, COMPARED, LEFT_OUT, PAGE, SECONDS, Profiling
 from firstfault.finding import Layer, Status
-from firstfault.profiling import ALERTS, COMPARED, LEFT_OUT, PAGE, SECONDS, Profiling
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 MOST_NAMED = 5         # columns named in a message
 ALIKE = ({"Categorical", "Text"}, {"Categorical", "Numeric"}, {"Categorical", "Boolean"}, {"Numeric", "Boolean"})

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.data.hashing import Scan, among, scan, scans, with_labels
-from firstfault.checks.data.repeats import agreement, by_chance, copied_share, default_rows, repeats
+from firstfault.checks.data._hashing import Scan, among, scan, scans, with_labels
+from firstfault.checks.data._repeats import agreement, by_chance, copied_share, default_rows, repeats
+from firstfault.data.frames import table
+from firstfault.data.splits import Split, Splits, to_array
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.splits import Split, Splits, to_array
-from firstfault.spreadsheets import write_frame
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_frame
+from firstfault.subject.subject import Subject
 
 __all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap"]
 
@@ -121,7 +121,7 @@ def _places(lines: pd.DataFrame, parts: Sequence[_Part]) -> list[tuple[int, int]
 
 def _masked(rows: pd.DataFrame, frame: Any) -> pd.DataFrame:
     """Rows of a frame with personal values masked; what is personal shows in more rows than a few."""
-    from firstfault.privacy import masked
+    from firstfault.data.privacy.masking import masked
 
     return masked(pd.concat([rows, frame.iloc[:LOOKED_AT]], ignore_index=True)).iloc[: len(rows)]
 
@@ -316,6 +316,6 @@ def _reaches_model(subject: Subject, name: str) -> int:
         return 0
     if isinstance(prepared, pd.DataFrame):
         return sum(int(prepared[name].isna().sum()) for name in prepared.select_dtypes(include=["number"]).columns)
-    from firstfault.stages import numbers
+    from firstfault.training.stages import numbers
 
     return int(np.isnan(numbers(prepared)).sum())

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.out_of_fold import indicators
+from firstfault.checks.data._out_of_fold import indicators
+from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
-from firstfault.splits import Split, to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.pictures import ALARM, figure, images_of, save
+from firstfault.checks.data._pictures import ALARM, figure, images_of, save
 from firstfault.checks.data.text_columns import free_texts
+from firstfault.data.splits import Split, to_array
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
-from firstfault.splits import Split, to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
@@ -207,7 +207,7 @@ def _judge_texts(
     certain = inside_share >= own and outside_share <= others and tag
     if lead < clear_gap or inside_share < likely or outside_share > max(others, 0.05):
         return passed("no single word marks a class")
-    from firstfault.privacy import masked_text
+    from firstfault.data.privacy.masking import masked_text
 
     return Judgement(
         Status.FAIL if certain else Status.WARN,

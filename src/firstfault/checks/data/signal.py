@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data.contents import most_rows
-from firstfault.checks.data.held_out import held_out
-from firstfault.checks.data.out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
+from firstfault.checks.data._contents import most_rows
+from firstfault.checks.data._held_out import held_out
+from firstfault.checks.data._out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.memo import memo
-from firstfault.splits import to_array
-from firstfault.subject import Subject
+from firstfault.subject.memo import memo
+from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 

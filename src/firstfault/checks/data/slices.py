@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.out_of_fold import FEWEST_ROWS, out_of_fold
+from firstfault.checks.data._out_of_fold import FEWEST_ROWS, out_of_fold
+from firstfault.data.frames import table
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.spreadsheets import write_frame
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_frame
+from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
@@ -127,7 +127,7 @@ def _holm(p: Array) -> Array:
 
 
 def _write(subject: Subject, frame: pd.DataFrame, weak: Sequence[Slice]) -> None:
-    from firstfault.privacy import masked_text, personal_columns
+    from firstfault.data.privacy.masking import masked_text, personal_columns
 
     personal = {str(name) for name in personal_columns(frame)}
     table = pd.DataFrame([entry._asdict() for entry in weak])

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fold
-from firstfault.checks.data.pictures import gallery, images_of
+from firstfault.checks.data._out_of_fold import FEWEST_ROWS, OutOfFold, out_of_fold
+from firstfault.checks.data._pictures import gallery, images_of
+from firstfault.data.frames import table
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
-from firstfault.frames import table
-from firstfault.memo import memo
-from firstfault.spreadsheets import write_frame
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_frame
+from firstfault.subject.memo import memo
+from firstfault.subject.subject import Subject
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
 LISTED = 500           # rows that a person looks through
@@ -78,7 +78,7 @@ def suspect_files(subject: Subject) -> tuple[str, ...]:
 
 
 def _written(subject: Subject) -> tuple[str, ...]:
-    from firstfault.privacy import masked_text
+    from firstfault.data.privacy.masking import masked_text
 
     found = out_of_fold(subject)
     places, quality = suspects(subject)
@@ -107,7 +107,7 @@ def _short(name: str) -> str:
 
 def shown_values(X: Any, rows: Any) -> pd.DataFrame | None:
     """The values of some rows in at most 12 columns, personal ones masked; None for images and other large samples."""
-    from firstfault.privacy import MASK, kinds_of, masked
+    from firstfault.data.privacy.masking import MASK, kinds_of, masked
 
     frame = table(X)
     if frame is None:

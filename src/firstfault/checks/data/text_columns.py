@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.memo import memo
-from firstfault.splits import to_array
-from firstfault.subject import Subject
+from firstfault.subject.memo import memo
+from firstfault.subject.subject import Subject
 
 MOST_TEXTS = 3_000     # bounds the time: a share of so many errs by 0.4 % at 5 %
 FEWEST = 20            # texts below which a share says little
@@ -197,7 +197,7 @@ def mixed_languages(subject: Subject, *, share: float = 0.05, dominant: float = 
     Source: Caswell et al. 2020, Language ID in the wild. The bounds are a choice of ours;
         tests/checks/data/test_text_columns.py holds the cases that they separate.
     """
-    from firstfault.languages import language_of
+    from firstfault.data.languages import language_of
 
     columns = _texts(subject)
     if not columns:

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.data.privacy.masking import kinds_of, masked_text
+from firstfault.data.times import Times, times_of
 from firstfault.finding import Layer, Status
-from firstfault.memo import memo
-from firstfault.privacy import kinds_of, masked_text
-from firstfault.subject import Subject
-from firstfault.timestamps import Times, times_of
+from firstfault.subject.memo import memo
+from firstfault.subject.subject import Subject
 
 DAY, YEAR = 86_400.0, 31_556_952.0
 FEWEST = 20        # different times: the tenth longest spacing is then about the median

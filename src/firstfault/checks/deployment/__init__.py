@@ -1,1 +1,1 @@
-"""deployment."""
+"""Checks of the model as it is served."""

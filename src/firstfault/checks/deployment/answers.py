@@ -9,9 +9,9 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.memo import memo
-from firstfault.serving import agreement, apart, golden_of, labels_of, served_of
-from firstfault.subject import Subject
+from firstfault.subject.memo import memo
+from firstfault.subject.serving import agreement, apart, golden_of, labels_of, served_of
+from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 ROUNDING = 1e-3

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, skipped
-from firstfault.checks.deployment.network import in_train_mode, is_rounded, network_of
+from firstfault.checks.deployment._network import in_train_mode, is_rounded, network_of
 from firstfault.finding import Layer, Status
-from firstfault.serving import golden_of, served_of
-from firstfault.subject import Subject
+from firstfault.subject.serving import golden_of, served_of
+from firstfault.subject.subject import Subject
 
 SIZES = (1, 2, 4, 8, 10, 16, 32, 50)
 OF_TRAIN_MODE = "more than 1 value per channel when training"

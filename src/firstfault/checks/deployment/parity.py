@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.deployment._network import UNSEEN, in_train_mode, is_rounded, low_precision, network_of, trained_part, untrained
 from firstfault.checks.deployment.answers import ALIKE, compared, permutation, permuted_answers, same_answers, score_likeness
-from firstfault.checks.deployment.network import UNSEEN, in_train_mode, is_rounded, low_precision, network_of, trained_part, untrained
 from firstfault.finding import Layer, Status
 from firstfault.probe.models import MODES_MATTER
-from firstfault.serving import agreement, apart, golden_of, run_module, served_of, serving_inputs
-from firstfault.subject import Subject
+from firstfault.subject.serving import agreement, apart, golden_of, run_module, served_of, serving_inputs
+from firstfault.subject.subject import Subject
 
 
 @check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"train_mode_serving": 0.95})

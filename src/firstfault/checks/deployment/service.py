@@ -12,8 +12,8 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.deployment.batches import rows_of
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
-from firstfault.serving import golden_of, served_of
-from firstfault.subject import Subject
+from firstfault.subject.serving import golden_of, served_of
+from firstfault.subject.subject import Subject
 
 
 @check(layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, detects={"version_mismatch": 0.85})
@@ -58,7 +58,7 @@ def served_process(subject: Subject) -> Iterator[Judgement]:
 
     Source: FAULTS of this project; HTTP semantics (RFC 9110) for 4xx.
     """
-    from firstfault.http_service import measure, requests_for, serving
+    from firstfault.subject.http_service import measure, requests_for, serving
 
     own = (subject.deployment.model, subject.deployment.load, subject.deployment.preprocess)
     if subject.deployment.url is None and any(part is not None for part in own):

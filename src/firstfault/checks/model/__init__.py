@@ -1,1 +1,1 @@
-"""model."""
+"""Checks of the untrained model on one batch."""

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.finding import Layer, Status
-from firstfault.model_inputs import (
+from firstfault.subject.model_inputs import (
     all_outputs,
     answer,
     embeds,
@@ -23,8 +23,8 @@ from firstfault.model_inputs import (
     sound_batch,
     weight_layers,
 )
-from firstfault.subject import Subject
-from firstfault.torch_calls import SATURATING, Call, name_of, record, softmax_axis
+from firstfault.subject.subject import Subject
+from firstfault.training.torch_calls import SATURATING, Call, name_of, record, softmax_axis
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 FEW = 8                     # a healthy unit is silent on all of them once in 2⁸

@@ -9,9 +9,9 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.model_inputs import answer, finite_outputs, sound_batch
-from firstfault.subject import Subject
-from firstfault.torch_calls import Call, flag, record, softmax_axis
+from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
+from firstfault.subject.subject import Subject
+from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 
 def predicts_next(x: torch.Tensor, y: torch.Tensor, share: float = 0.95) -> bool:

@@ -11,9 +11,9 @@ from torch import nn
 
 from firstfault.check import Depth, Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.model_inputs import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
-from firstfault.recipe import outputs_of
-from firstfault.subject import Subject
+from firstfault.subject.model_inputs import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import outputs_of
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"insufficient_capacity": 0.6})

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.first_step import reached_in_a_step
+from firstfault.checks.model._first_step import reached_in_a_step
 from firstfault.finding import Layer, Status
-from firstfault.memo import memo
-from firstfault.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
-from firstfault.subject import Subject
+from firstfault.subject.memo import memo
+from firstfault.subject.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
+from firstfault.subject.subject import Subject
 
 SHOWN = 5
 NOISE = 0.3

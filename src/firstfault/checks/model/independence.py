@@ -10,11 +10,11 @@ from torch import nn
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.gradients import stray_tensors
 from firstfault.finding import Layer, Status
-from firstfault.memo import memo
-from firstfault.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
-from firstfault.recipe import outputs_of
-from firstfault.subject import Subject
-from firstfault.torch_calls import Call, flag, record, softmax_axis
+from firstfault.subject.memo import memo
+from firstfault.subject.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import outputs_of
+from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.weights_used import weights_used
+from firstfault.checks.model._weights_used import weights_used
 from firstfault.finding import Layer, Status
-from firstfault.loss_call import loss_call, loss_on
-from firstfault.model_inputs import (
+from firstfault.subject.loss_call import loss_call, loss_on
+from firstfault.subject.model_inputs import (
     all_outputs,
     answer,
     ordinary_inputs,
@@ -22,7 +22,7 @@ from firstfault.model_inputs import (
     sound_outputs,
     weight_layers,
 )
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
 STATE, GATE = 0.95, 5.0

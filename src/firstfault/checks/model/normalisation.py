@@ -11,9 +11,9 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.model_inputs import answer, sound_batch
-from firstfault.subject import Subject
-from firstfault.torch_calls import flag, record
+from firstfault.subject.model_inputs import answer, sound_batch
+from firstfault.subject.subject import Subject
+from firstfault.training.torch_calls import flag, record
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

@@ -11,10 +11,10 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, passed
 from firstfault.finding import Layer, Status
-from firstfault.model_inputs import embeds, output_tensors, sound_batch
-from firstfault.probe.birthplace import finite
-from firstfault.subject import Subject
-from firstfault.torch_calls import followed, name_of
+from firstfault.probe.nonfinite_origin import finite
+from firstfault.subject.model_inputs import embeds, output_tensors, sound_batch
+from firstfault.subject.subject import Subject
+from firstfault.training.torch_calls import followed, name_of
 
 PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum")
 

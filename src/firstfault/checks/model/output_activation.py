@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.output_range import Reach, is_simplex, reach
+from firstfault.checks.model._output_range import Reach, is_simplex, reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
-from firstfault.loss_call import loss_call
-from firstfault.subject import Subject
+from firstfault.subject.loss_call import loss_call
+from firstfault.subject.subject import Subject
 
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
 SPOKEN = {

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.model.output_range import reach
+from firstfault.checks.model._output_range import reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
-from firstfault.loss_call import ELEMENTWISE, LossCall, loss_call
-from firstfault.model_inputs import finite_outputs, sound_batch, sound_outputs
-from firstfault.subject import Subject
+from firstfault.subject.loss_call import ELEMENTWISE, LossCall, loss_call
+from firstfault.subject.model_inputs import finite_outputs, sound_batch, sound_outputs
+from firstfault.subject.subject import Subject
 
 ABOUT_SHAPE = ("size", "shape", "dimension", "out of bounds", "must match", "out of range", "expected input batch_size")
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 import torch
 
 from firstfault.check import Judgement, check, judge, skipped
+from firstfault.checks.model._order_matters import ROWS, order_matters
 from firstfault.checks.model.attention import attending, padding_of
-from firstfault.checks.model.order_matters import ROWS, order_matters
 from firstfault.finding import Layer, Status
-from firstfault.model_inputs import answer, finite_outputs, sound_batch
-from firstfault.subject import Subject
-from firstfault.torch_calls import Call
+from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
+from firstfault.subject.subject import Subject
+from firstfault.training.torch_calls import Call
 
 EXTRA_TOKENS = 2
 Move = Callable[[torch.Tensor], torch.Tensor]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from firstfault.check import Judgement, check
 from firstfault.finding import Layer, Status
-from firstfault.model_inputs import sound_batch
-from firstfault.subject import Subject
-from firstfault.summary import summarise
+from firstfault.subject.model_inputs import sound_batch
+from firstfault.subject.subject import Subject
+from firstfault.training.model_summary import summarise
 
 
 @check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={})

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model.softmax_flow import Softmax, softmaxes
+from firstfault.checks.model._softmax_flow import Softmax, softmaxes
 from firstfault.finding import Layer, Status
-from firstfault.loss_call import loss_call
-from firstfault.model_inputs import sound_outputs
-from firstfault.subject import Subject
+from firstfault.subject.loss_call import loss_call
+from firstfault.subject.model_inputs import sound_outputs
+from firstfault.subject.subject import Subject
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"softmax_wrong_axis": 0.97})

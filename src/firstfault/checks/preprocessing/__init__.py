@@ -1,1 +1,1 @@
-"""preprocessing."""
+"""Checks of what preparing the data does to them."""

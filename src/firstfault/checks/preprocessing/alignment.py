@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.preprocessing.rerun import (
+from firstfault.data.splits import Split, Splits, to_array
+from firstfault.finding import Layer, Status
+from firstfault.subject.rerun import (
     Array,
     codes_of,
     flat,
@@ -20,11 +22,9 @@ from firstfault.checks.preprocessing.rerun import (
     score,
     two_labels,
 )
-from firstfault.finding import Layer, Status
-from firstfault.preparing import Pipeline
-from firstfault.splits import Split, Splits, to_array
-from firstfault.stages import missing_cells, numbers
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.preprocessing import Pipeline
+from firstfault.training.stages import missing_cells, numbers
 
 MARKED = 0.4           # of the rows become copies: enough to be found, and no majority
 PROTOTYPES = 4         # rows that are copied: one that the preparation drops leaves three

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, skipped
-from firstfault.checks.preprocessing.rerun import fixed_seeds, flat, unmatched
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
-from firstfault.loading import UserBatches, is_pair
-from firstfault.recipe import Recipe, Tensors
-from firstfault.subject import Subject
+from firstfault.subject.rerun import fixed_seeds, flat, unmatched
+from firstfault.subject.subject import Subject
+from firstfault.training.batches import UserBatches, is_pair
+from firstfault.training.recipe import Recipe, Tensors
 
 MOST_ROWS = 1_500      # bounds the time of the fits: a score of so many rows errs by about 1 %
 PASSES = 2             # as an epoch and the next: the models see more than one draw of a row

@@ -10,8 +10,8 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.stages import numbers
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.stages import numbers
 
 Array = np.ndarray[Any, Any]
 SEEN_IMAGES = 64           # their median correlation is stable, and a step moves all alike

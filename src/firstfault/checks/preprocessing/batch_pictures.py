@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.data.pictures import INK, MUTED, figure, images_of, save, shown
-from firstfault.checks.preprocessing.loader_passes import first_made, first_numbered
-from firstfault.checks.preprocessing.rerun import Array, fixed_seeds
+from firstfault.checks.data._pictures import INK, MUTED, figure, images_of, save, shown
+from firstfault.checks.preprocessing._loader_passes import first_made, first_numbered
 from firstfault.checks.preprocessing.scales import column_names
+from firstfault.data.privacy.masking import masked_text
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.privacy import masked_text
-from firstfault.splits import to_array
-from firstfault.spreadsheets import write_rows
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_rows
+from firstfault.subject.rerun import Array, fixed_seeds
+from firstfault.subject.subject import Subject
 
 SAMPLES = 16                                           # this and the next four: what stays legible in one picture
 ACROSS = 8

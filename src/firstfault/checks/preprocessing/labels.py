@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
-from firstfault.splits import to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 

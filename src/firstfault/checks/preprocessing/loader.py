@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.preprocessing.loader_passes import (
+from firstfault.checks.preprocessing._loader_passes import (
     PLACE,
     Pass,
     copies,
@@ -18,10 +18,10 @@ from firstfault.checks.preprocessing.loader_passes import (
     prototypes,
     sampled,
 )
-from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
-from firstfault.recipe import Tensors
-from firstfault.subject import Subject
+from firstfault.subject.rerun import Array
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Tensors
 
 MOST_DRAWS = 256                           # distances between them: bounds the time and memory
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)     # quantiles that describe a row's values without their places

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.preprocessing.loader_passes import (
+from firstfault.checks.preprocessing._loader_passes import (
     PLACE,
     copies,
     first_made,
@@ -17,10 +17,10 @@ from firstfault.checks.preprocessing.loader_passes import (
     prototypes,
     sampled,
 )
-from firstfault.checks.preprocessing.rerun import Array
 from firstfault.finding import Layer, Status
-from firstfault.recipe import Tensors
-from firstfault.subject import Subject
+from firstfault.subject.rerun import Array
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Tensors
 
 PASSES = 4         # a draw with replacement misses 2 % of the rows in all of them, and e⁻¹ in one
 

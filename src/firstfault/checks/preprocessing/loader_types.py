@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 
 from firstfault.check import Judgement, check, passed
-from firstfault.checks.preprocessing.loader_passes import PLACE, first_made
+from firstfault.checks.preprocessing._loader_passes import PLACE, first_made
 from firstfault.finding import Layer, Status
-from firstfault.recipe import Tensors, outputs_of
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Tensors, outputs_of
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"wrong_dtype": 0.92, "scrambled_axes": 0.92})

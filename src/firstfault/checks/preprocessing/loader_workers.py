@@ -8,10 +8,10 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.preprocessing.loader_passes import codes_of_rows, copies, made_for
-from firstfault.checks.preprocessing.rerun import Array
+from firstfault.checks.preprocessing._loader_passes import codes_of_rows, copies, made_for
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.rerun import Array
+from firstfault.subject.subject import Subject
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"worker_seed_duplicated": 0.95})

@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.preprocessing.rerun import (
+from firstfault.data.splits import Split, Splits, to_array
+from firstfault.errors import UserCodeError
+from firstfault.finding import Layer, Status
+from firstfault.subject.rerun import (
     Apart,
     apart,
     apart_by_row,
@@ -22,11 +25,8 @@ from firstfault.checks.preprocessing.rerun import (
     score,
     unmatched,
 )
-from firstfault.errors import UserCodeError
-from firstfault.finding import Layer, Status
-from firstfault.preparing import Pipeline, prepare
-from firstfault.splits import Split, Splits, to_array
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.preprocessing import Pipeline, prepare
 
 CODES = 20     # distinct whole numbers up to which a column may be of codes, and is left as it is
 

@@ -14,8 +14,8 @@ from torch import nn
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
-from firstfault.loading import through_loader
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.batches import through_loader
 
 NORMALISING = (
     nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding,
@@ -177,7 +177,7 @@ def double_normalisation(
 
 def _shrinking_step(subject: Subject) -> str | None:
     """The step that made inputs more than ten times smaller that were normalised already."""
-    from firstfault.checks.preprocessing.rerun import flat
+    from firstfault.subject.rerun import flat
 
     stages = subject.pipeline.stages
     for before, after in itertools.pairwise(stages):
@@ -224,7 +224,7 @@ def target_not_scaled(
 
 
 def _behind_linear(subject: Subject) -> float:
-    from firstfault.loop import predict
+    from firstfault.training.loop import predict
 
     if subject.target.training is None:
         return 0.0

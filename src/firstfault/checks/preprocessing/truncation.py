@@ -10,10 +10,10 @@ import pandas as pd
 from torch import nn
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.preprocessing.rerun import Array, fixed_seeds, flat, rerun, rows_change_split
+from firstfault.data.splits import Split, Splits, take, to_array
 from firstfault.finding import Layer, Status
-from firstfault.splits import Split, Splits, take, to_array
-from firstfault.subject import Subject
+from firstfault.subject.rerun import Array, fixed_seeds, flat, rerun, rows_change_split
+from firstfault.subject.subject import Subject
 
 MOST_ROWS = 1_000          # bounds the time: they are prepared some fifteen times
 FEWEST_ROWS = 40           # ten to answer in each fold of the simple model

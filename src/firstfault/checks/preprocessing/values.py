@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 
 from firstfault.check import Judgement, check, judge, passed
-from firstfault.checks.preprocessing.rerun import flat
+from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
-from firstfault.recipe import outputs_of
-from firstfault.splits import Split, to_array
-from firstfault.stages import numbers, stage_table
-from firstfault.subject import Subject
-from firstfault.whole_files import write_json
+from firstfault.output.whole_files import write_json
+from firstfault.subject.rerun import flat
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import outputs_of
+from firstfault.training.stages import numbers, stage_table
 
 Array = np.ndarray[Any, Any]
 SEEN_ROWS = 5_000      # whether all of them are whole numbers tells a step that cuts

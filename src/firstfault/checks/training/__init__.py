@@ -1,1 +1,1 @@
-"""training."""
+"""Checks of the training, on its record."""

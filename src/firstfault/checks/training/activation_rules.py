@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.checks.training.gradient_rules import NOT_FINITE, middle, settled
-from firstfault.checks.training.signs import learns, pushed
 from firstfault.finding import Layer, Status
 from firstfault.probe.record import Record
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 RELU = ("ReLU", "ReLU6")
 BOUNDED = ("Sigmoid", "Tanh")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.training.first_steps import first_steps
-from firstfault.checks.training.shortfall import harmed
+from firstfault.checks.training._first_steps import first_steps
+from firstfault.checks.training._performance_gap import harmed
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 FEWEST = 8
 ALIKE = 1e-3

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.shortfall import behind, guesses
-from firstfault.checks.training.signs import signs
+from firstfault.checks.training._performance_gap import behind, guesses
+from firstfault.checks.training._record_summary import signs
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.4})

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.shortfall import behind
+from firstfault.checks.training._performance_gap import behind
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 WINDOWS = 20
 

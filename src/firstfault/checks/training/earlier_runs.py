@@ -11,8 +11,8 @@ from typing import Any
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training.gradient_rules import middle
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
-from firstfault.whole_files import write_json
+from firstfault.output.whole_files import write_json
+from firstfault.subject.subject import Subject
 
 SUMMARY = "training_summary.json"
 MOST_RUNS = 50

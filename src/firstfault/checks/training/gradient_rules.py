@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.signs import learns, pushed
+from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 SHOWN = 5
 WARM_UP = 5

@@ -9,7 +9,7 @@ import torch
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training.shuffling import label_batches
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 FEWEST_TOKENS = 64
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 COMPUTING = ("forward", "backward", "optimizer")
 

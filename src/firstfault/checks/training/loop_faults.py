@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training.made_up import Answers, answers
+from firstfault.checks.training._synthetic_outputs import Answers, answers
 from firstfault.finding import Layer, Status
 from firstfault.metrics import METRICS, metric_of
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
 SHARPNESS = 8.0

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.baseline import baselines
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.training.first_steps import FirstSteps, first_steps, summed_in_fit
-from firstfault.checks.training.made_up import Answers, answers
-from firstfault.checks.training.shortfall import harmed
+from firstfault.checks.training._first_steps import FirstSteps, first_steps, summed_in_fit
+from firstfault.checks.training._performance_gap import harmed
+from firstfault.checks.training._synthetic_outputs import Answers, answers
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.baselines import baselines
+from firstfault.subject.subject import Subject
 
 DISTANCES = frozenset({"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
 ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, passed
-from firstfault.checks.training.first_steps import follow
+from firstfault.checks.training._first_steps import follow
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
-from firstfault.probe.birthplace import SET_BY_HAND
-from firstfault.subject import Subject
+from firstfault.probe.nonfinite_origin import SET_BY_HAND
+from firstfault.subject.subject import Subject
 
 MOST_STEPS, MARGIN = 200, 10
 BIRTHPLACES = {

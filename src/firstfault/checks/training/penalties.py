@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.training.shortfall import harmed
+from firstfault.checks.training._performance_gap import harmed
 from firstfault.finding import Layer, Status
-from firstfault.recipe import outputs_of
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
+from firstfault.training.recipe import outputs_of
 
 DECOUPLED = ("AdamW", "NAdamW")
 

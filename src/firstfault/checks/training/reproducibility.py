@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.training.own_generators import generators_of, is_seeded, put_back, same_state, state_of
-from firstfault.checks.training.same_seed import FEWEST, Event, Trace, first_difference, traced, traced_anew
+from firstfault.checks.training._determinism_trace import FEWEST, Event, Trace, first_difference, traced, traced_anew
+from firstfault.checks.training._own_generators import generators_of, is_seeded, put_back, same_state, state_of
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 MOST_STEPS = 20
 SECONDS = 1.0

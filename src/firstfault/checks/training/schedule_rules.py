@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.training.shortfall import harmed
+from firstfault.checks.training._performance_gap import harmed
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.subject import Subject
 
 BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR", "LambdaLR", "MultiplicativeLR")
 

@@ -8,12 +8,12 @@ from itertools import islice
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.preprocessing.rerun import fixed_seeds
 from firstfault.finding import Layer
-from firstfault.label_variety import WITHIN, variety_within
-from firstfault.loading import batches_of, is_pair
-from firstfault.recipe import Recipe
-from firstfault.subject import Subject
+from firstfault.subject.rerun import fixed_seeds
+from firstfault.subject.subject import Subject
+from firstfault.training.batches import batches_of, is_pair
+from firstfault.training.label_variety import WITHIN, variety_within
+from firstfault.training.recipe import Recipe
 
 MOST_BATCHES = 500
 

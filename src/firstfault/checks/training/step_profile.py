@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.training.profiled_steps import PHASES, TRACE, WARM, Profiled, profile
+from firstfault.checks.training._determinism_trace import FEWEST
+from firstfault.checks.training._profiled_steps import PHASES, TRACE, WARM, Profiled, profile
 from firstfault.checks.training.reproducibility import affordable
-from firstfault.checks.training.same_seed import FEWEST
 from firstfault.finding import Layer, Status
-from firstfault.spreadsheets import write_rows
-from firstfault.subject import Subject
+from firstfault.output.spreadsheets import write_rows
+from firstfault.subject.subject import Subject
 
 OPERATORS, STEP = "step_operators.csv", "step_phases.csv"
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.training.shortfall import BEHIND, BEHIND_IN_FIT, ERRORS, Shortfall, harmed, shortfall
-from firstfault.checks.training.signs import pushed, signs
+from firstfault.checks.training._performance_gap import BEHIND, BEHIND_IN_FIT, ERRORS, Shortfall, harmed, shortfall
+from firstfault.checks.training._record_summary import pushed, signs
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
-from firstfault.replay import replayed
-from firstfault.subject import Subject
+from firstfault.subject.replay import replayed
+from firstfault.subject.subject import Subject
 
 FEW_STEPS = 50
 WHOLE = 0.25

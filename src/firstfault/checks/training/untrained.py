@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import torch
 from torch.nn.parameter import is_lazy
 
-from firstfault.baseline import baselines
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.subject import Subject
+from firstfault.subject.baselines import baselines
+from firstfault.subject.subject import Subject
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"stalled": 0.92})

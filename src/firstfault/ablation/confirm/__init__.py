@@ -1,0 +1,1 @@
+"""Confirming suspicions: undo each suspected fault, retrain, and see what recovers."""

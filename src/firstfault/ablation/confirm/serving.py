@@ -1,0 +1,76 @@
+"""Testing deployment faults: repair the served path, and see whether golden samples get the trained model's answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from firstfault.ablation.compare import compare
+from firstfault.errors import FirstfaultError, Missing, UserCodeError
+from firstfault.subject.serving import agreement, golden_rows, run_module, served_of
+from firstfault.subject.subject import Subject
+from firstfault.verdict import Outcome, Swap
+
+FOLDS = 3
+
+
+def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
+    """Undo a deployment fault, and compare the agreement with the trained model over disjoint folds of the test rows.
+
+    Returns None where no repair is known for the fault.
+    """
+    repair = _REPAIRS.get(fault)
+    if repair is None:
+        return None
+    change, apply = repair
+    try:
+        repaired = apply(subject)
+        golden = golden_rows(subject, 384)
+        before = served_of(subject).call(golden.raw)
+        after = repaired(golden)
+    except (Missing, UserCodeError, FirstfaultError) as reason:
+        return Outcome(fault, None, reason=subject.masked(str(reason)))
+    folds = [np.arange(start, len(golden), FOLDS) for start in range(FOLDS)]
+    first = [agreement(subject, golden.outputs[rows], before[rows]) for rows in folds]
+    second = [agreement(subject, golden.outputs[rows], after[rows]) for rows in folds]
+    result = compare(first, second, "agreement")
+    swap = Swap(change, "agreement with the trained model", result.before, result.after, FOLDS, result.p_value)
+    restored = result.after > 0.99 and result.after > result.before
+    return Outcome(fault, bool(result.better or restored), swap)
+
+
+def _module(subject: Subject) -> Any:
+    if served_of(subject).module is None:
+        raise Missing("the served network cannot be seen from outside")
+    return copy.deepcopy(served_of(subject).module)
+
+
+def _in_eval_mode(subject: Subject) -> Callable[[Any], Any]:
+    module = _module(subject).eval()
+    return lambda golden: run_module(subject, module, golden.x)
+
+
+def _with_trained_weights(subject: Subject) -> Callable[[Any], Any]:
+    return lambda golden: run_module(subject, subject.trained.model.eval(), golden.x)
+
+
+def _with_training_inputs(subject: Subject) -> Callable[[Any], Any]:
+    module = served_of(subject).module or subject.trained.model
+    return lambda golden: run_module(subject, module, golden.x)
+
+
+def _in_float32(subject: Subject) -> Callable[[Any], Any]:
+    return lambda golden: run_module(subject, subject.trained.model.float().eval(), golden.x)
+
+
+_REPAIRS: dict[str, tuple[str, Callable[[Any], Callable[[Any], Any]]]] = {
+    "train_mode_serving": ("serve in eval mode", _in_eval_mode),
+    "weights_not_loaded": ("serve the trained weights", _with_trained_weights),
+    "state_not_saved": ("serve with the trained model's state", _with_trained_weights),
+    "train_serve_skew": ("serve with the training's preprocessing", _with_training_inputs),
+    "precision_loss": ("serve in float32", _in_float32),
+    "label_map_mismatch": ("serve with the training's label map", _with_trained_weights),
+}

@@ -1,0 +1,1 @@
+"""Sweeps: one change at a time, a grid or a search, against the noise between seeds."""

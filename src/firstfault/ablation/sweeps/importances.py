@@ -1,0 +1,68 @@
+"""How much of what the scores of a sweep vary by is due to each varied thing; the seed's share is the noise to hold the others against."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from firstfault.ablation.sweeps.job import SweepTrial
+
+SEED = "seed"
+LEAST_TRIALS = 4
+
+
+def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) -> Any:
+    """An Optuna study in memory of the trainings, with what was varied and the seed as parameters; without `distributions`, the change.
+
+    The seed is left out where it never changes; pruned trainings keep the scores of their epochs.
+    """
+    import optuna
+
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    space = dict(distributions) or {"change": _categories(trial.change for trial in trials)}
+    if len({trial.seed for trial in trials}) > 1:
+        space[SEED] = _categories(trial.seed for trial in trials)
+    for trial in trials:
+        study.add_trial(_frozen(trial, space))
+    return study
+
+
+def _categories(values: Any) -> Any:
+    from optuna.distributions import CategoricalDistribution
+
+    return CategoricalDistribution(list(dict.fromkeys(values)))
+
+
+def _frozen(trial: SweepTrial, space: Mapping[str, Any]) -> Any:
+    from optuna.trial import TrialState, create_trial
+
+    values = {**trial.values, "change": trial.change, SEED: trial.seed}
+    state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[trial.state]
+    return create_trial(
+        state=state, value=trial.score if trial.state != "failed" else None, params={name: values[name] for name in space},
+        distributions=dict(space), intermediate_values=dict(enumerate(trial.epochs, 1)),
+    )
+
+
+def importances_of(study: Any) -> dict[str, float]:
+    """Each parameter's share of the variance of the scores, the largest first; empty where too little has ended or nothing varies.
+
+    Source: Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance (fANOVA).
+    """
+    import optuna
+
+    whole = [trial.value for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))]
+    if len(whole) < LEAST_TRIALS or max(whole) == min(whole):
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator())
+    return {name: float(share) for name, share in found.items()}
+
+
+def evaluator() -> Any:
+    """fANOVA, seeded."""
+    import optuna
+
+    return optuna.importance.FanovaImportanceEvaluator(seed=0)

@@ -1,0 +1,1 @@
+"""Behaviour suites: prompts, answers, and how they are scored."""

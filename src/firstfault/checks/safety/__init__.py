@@ -1,0 +1,5 @@
+"""Safety, judged on the trained model: groups, robustness, confident errors, and behaviour suites for text."""
+
+from firstfault.checks.safety.evaluate import SafetyReport, evaluate_safety
+
+__all__ = ["SafetyReport", "evaluate_safety"]

@@ -1,0 +1,106 @@
+"""What the commands share: their options, the values that options may have, exit codes, and sentences for bad calls."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from firstfault.output.escaping import visible
+from firstfault.output.whole_files import write_json as write_whole
+
+if TYPE_CHECKING:
+    from firstfault.verdict import Verdict
+
+EXIT_HEALTHY, EXIT_FAULTY, EXIT_BAD_CALL, EXIT_FAILED, EXIT_UNDECIDED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+LAST_PORT = 65535
+
+
+class DepthName(StrEnum):
+    """How much a run may cost."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    DEEP = "deep"
+
+
+class EngineName(StrEnum):
+    """Where the trainings of a sweep run."""
+
+    THREADS = "threads"
+    PROCESSES = "processes"
+    RAY = "ray"
+
+
+def writable_file(path: Path | None) -> Path | None:
+    """A file that can be written at the end of a run, looked at before its start."""
+    if path is None:
+        return None
+    if path.is_dir():
+        raise typer.BadParameter(f"it must be a file, but {path} is a folder")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"its folder must exist, but there is no {path.absolute().parent}")
+    if not os.access(path, os.W_OK) if path.exists() and not path.is_file() else not _replaceable(path):
+        raise typer.BadParameter(f"it must be writable, but {path} is not")
+    return path
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a file can be written beside the place and renamed into it; a file that is read-only is left alone."""
+    return os.access(path.resolve().parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
+BareOption = Annotated[bool, typer.Option("--bare", help="record no flow run, even where a Prefect server is known")]
+JsonOption = Annotated[Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")]
+
+
+def pairs_of(options: list[str] | None) -> dict[str, str]:
+    """`--set`'s K=V as a mapping."""
+    pairs = {}
+    for option in options or []:
+        key, equals, value = option.partition("=")
+        if not equals:
+            refuse(f"--set must be K=V, but got {option!r}")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def exit_code(verdict: Verdict) -> int:
+    """The exit code that says what the verdict is."""
+    known = {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY, "undecided": EXIT_UNDECIDED}
+    return known.get(verdict.status.value, EXIT_FAILED)
+
+
+def interrupted(kept: str) -> int:
+    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, it is the guard that says so."""
+    from firstfault.runs.guard import is_guarded
+
+    if not is_guarded():
+        typer.echo(f"firstfault: interrupted; {kept}", err=True)
+    return EXIT_INTERRUPTED
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Write a line that may have text of users and data."""
+    typer.echo(visible(text), err=err)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the command with a sentence about a bad call."""
+    say(f"firstfault: {sentence}", err=True)
+    raise typer.Exit(EXIT_BAD_CALL)
+
+
+def write_json(file: Path | None, values: dict[str, Any]) -> None:
+    """Write what came of a run, where that was asked for."""
+    if file is None:
+        return
+    try:
+        write_whole(file, values, private=False)
+    except OSError as error:
+        refuse(f"{file} could not be written ({error.strerror}); the run's folder has the same")

@@ -1,0 +1,123 @@
+"""What can be known to be wrong with a target before anything is started: names, paths and devices that are not there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from firstfault.data.splits import Splits, load_raw
+from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, first_line
+from firstfault.extras import missing_extra
+from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
+from firstfault.runs import guard
+from firstfault.subject.opening import Loaded, load
+from firstfault.target.bundled import own_or_shipped
+from firstfault.target.declaration import Target
+
+
+def preflight(
+    spec: str, overrides: Mapping[str, str] | None = None, dataset: str | None = None, where: str | None = None
+) -> Loaded:
+    """Load a target and its raw data, so that a bad call is known before anything is started.
+
+    Raises:
+        TargetError: when the target or its data is unusable, or its model has no submodule `where`.
+    """
+    guard.tell(doing="loading")
+    target = load(spec, overrides or {}, dataset)
+    expect_workable(target, where)
+    guard.tell(target=target.name, doing=Layer.DATA.value)
+    source = None
+    with contextlib.suppress(Missing, UserCodeError):       # which is a finding of the run
+        source = _raw(target) if target.data is not None else None
+    return Loaded(target, source)
+
+
+def _raw(target: Target) -> Splits:
+    try:
+        return load_raw(target)
+    except FirstfaultError:
+        raise
+    except BaseException as error:
+        pass_on(error)
+        lacking = missing_extra(error, "loading the data", target.root)
+        raise lacking or UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
+
+
+def expect_workable(target: Target, where: str | None = None) -> None:
+    """Look at everything that a target names, without reading its data or running its code.
+
+    Its model is built where its submodule `where` is asked for.
+
+    Raises:
+        TargetError: naming the first that is not there.
+    """
+    if target.data is None and not (target.safety and target.safety.suites):
+        raise TargetError(f"{target.name} must declare data, since the checks look at samples; but data is None")
+    _expect_thresholds(target)
+    _expect_files(target)
+    if target.training is not None and target.model is not None:
+        _expect_device(target.training.device)
+    if where is not None and target.model is not None:
+        _expect_module(target.model, where)
+
+
+def _expect_thresholds(target: Target) -> None:
+    if not target.thresholds:
+        return
+    from firstfault.checks.catalogue import all_checks
+
+    known = {entry.name: entry.parameters for entry in all_checks()}
+    for check, values in target.thresholds.items():
+        if check not in known:
+            raise TargetError(f"thresholds must name checks, but got {check!r}; `firstfault checks` lists them")
+        for name, value in values.items():
+            if name not in known[check]:
+                raise TargetError(f"thresholds[{check!r}] must name {', '.join(known[check]) or 'nothing'}, but got {name!r}")
+            if _is_number(known[check][name]) and not _is_number(value):
+                raise TargetError(f"thresholds[{check!r}][{name!r}] must be a number, but got {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _expect_files(target: Target) -> None:
+    suite = target.data.expectations if target.data is not None else None
+    if suite is not None and not (path := own_or_shipped(suite, target.root)).is_file():
+        raise TargetError(f"data.expectations: there is no file {path}; `firstfault expect` writes one from the data")
+    needed = target.deployment.requirements if target.deployment is not None else None
+    if isinstance(needed, str | Path) and "==" not in str(needed) and not (target.root / needed).is_file():
+        raise TargetError(f"deployment.requirements: there is no file {target.root / needed}")
+    if target.safety is not None:
+        from firstfault.behaviour.suites import expect_suites
+
+        expect_suites(target)
+
+
+def _expect_device(device: str) -> None:
+    import torch
+
+    if device == "auto":
+        return
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:
+        raise TargetError(f"training.device must be `auto` or a device that torch has here, but got {device!r}: {first_line(error)}") from error
+
+
+def _expect_module(build: Callable[[], Any], where: str) -> None:
+    from torch import nn
+
+    from firstfault.subject.submodule import expect_name
+
+    try:
+        model = build()
+    except BaseException as error:
+        pass_on(error)
+        return                                      # the user's code raising is a finding of the run
+    if isinstance(model, nn.Module):
+        expect_name(model, where)

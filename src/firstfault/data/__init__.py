@@ -1,0 +1,1 @@
+"""Reading: tables, folders, images and databases become splits."""

@@ -1,0 +1,1 @@
+"""Personal data: found by pattern and by column, and masked."""

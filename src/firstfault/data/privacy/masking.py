@@ -1,0 +1,296 @@
+"""Personal data in tables and texts: recognised by the columns' names and values, and masked before anything is shown.
+
+    personal_columns(frame)    the columns that look like personal data
+    masked(frame)              a copy that shows kinds ("e-mail •••") in place of values
+    masked_text(text)          the same for one text
+    pseudonymised(frame)       a copy for tools that count: equal values stay equal ("name •1f3a…"), others different
+    masked_tree(value, kinds)  the same for nested lists and mappings, such as a tool's result in JSON
+    Known(frames)              masks the values of personal columns wherever a text quotes them
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.data.privacy.columns import VERSIONS, kind_of, kinds_of, plain_of, tokens_of
+from firstfault.data.privacy.patterns import MASK, SUSPECT, pieces
+from firstfault.interrupts import pass_on
+from firstfault.texts import hash_values, shown
+
+__all__ = ["MASK", "Known", "kind_of", "kinds_of", "masked", "masked_text", "masked_tree", "personal_columns", "pseudonymised"]
+
+MOST_WORDS, MOST_LETTERS, MOST_NAMES = 8, 4_000, 100_000
+_SALT = secrets.token_bytes(16)
+
+
+def personal_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of a frame that look like personal data, by their names and by a sample of their values."""
+    return [str(name) for name in kinds_of(frame)]
+
+
+def masked_text(text: str) -> str:
+    """A text with its personal pieces replaced by their kind: `write to ada@mail.org` becomes `write to e-mail •••`."""
+    found = pieces(text)
+    if not found:
+        return text
+    parts, last = [], 0
+    for start, end, kind in found:
+        parts += [text[last:start], f"{kind} {MASK}"]
+        last = end
+    return "".join([*parts, text[last:]])
+
+
+def masked(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy to look at: personal columns show their kind only, and personal pieces of other texts are masked."""
+    return _replaced(frame, lambda kind, values: np.full(len(values), f"{kind} {MASK}", dtype=object))
+
+
+def pseudonymised(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy to count on: values of personal columns become pseudonyms, equal for equal values within this process.
+
+    Missing values stay missing, and personal pieces of other texts are masked. A pseudonym is text: a column of numbers or dates
+    that is personal changes its type.
+    """
+    return _replaced(frame, lambda kind, values: np.array([pseudonym(kind, value) for value in values], dtype=object))
+
+
+def pseudonym(kind: str, value: Any) -> str:
+    """A name for a personal value that tells nothing of it: keyed by a secret that ends with the process."""
+    return f"{kind} •{hashlib.blake2b(shown(value, str).encode(), key=_SALT, digest_size=5).hexdigest()}"
+
+
+def _replaced(frame: pd.DataFrame, replacement: Callable[[str, Any], Any]) -> pd.DataFrame:
+    if not frame.columns.is_unique:
+        frame = frame.set_axis([f"{name}.{place}" for place, name in enumerate(frame.columns)], axis=1)
+    kinds = kinds_of(frame)
+    changed = {
+        name: _by_distinct(column, functools.partial(replacement, kinds[name])) if name in kinds else _without_pieces(column)
+        for name, column in frame.items()
+    }
+    copy = frame.copy()
+    for name, column in changed.items():
+        if column is not frame[name]:
+            copy[name] = column
+    names = [frame[name] for name, kind in kinds.items() if kind == "name"]
+    for name in [name for name in frame.columns if name not in kinds and names and _is_text(frame[name])]:
+        copy[name] = _without_own_names(copy[name], names)
+    return copy
+
+
+def _by_distinct(column: pd.Series, replacement: Callable[[Any], Any]) -> pd.Series:
+    """A column with every distinct value replaced; missing values stay."""
+    codes, values = _distinct(column)
+    return _with(column, [*replacement(values), None], codes)
+
+
+def _distinct(column: pd.Series) -> tuple[Any, Any]:
+    """The code of every row and the distinct values; lists and other values that can't be hashed are all distinct."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories
+    try:
+        return pd.factorize(column)
+    except BaseException as error:                          # lists have no hash, and a value's own methods may raise
+        pass_on(error)
+        return np.arange(len(column)), column.tolist()
+
+
+def _with(column: pd.Series, values: Sequence[Any], codes: Any) -> pd.Series:
+    """A column of the values that the codes point to; the last of them is what a missing value becomes."""
+    boxed = np.empty(len(values), dtype=object)
+    boxed[:] = values
+    return pd.Series(boxed[codes], index=column.index, name=column.name, dtype=object)
+
+
+def _is_text(column: pd.Series) -> bool:
+    return column.dtype == object or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype)
+
+
+def _without_pieces(column: pd.Series) -> pd.Series:
+    """A column with the personal pieces in its texts masked; the same column when it has none."""
+    if not _is_text(column) or tokens_of(str(column.name)) & VERSIONS:
+        return column
+    codes, values = _distinct(column)
+    changed = {place: new for place in _suspects(values) if (new := masked_tree(values[place], {})) != values[place]}
+    return _with(column, [*(changed.get(place, value) for place, value in enumerate(values)), None], codes) if changed else column
+
+
+def _suspects(values: Any) -> Sequence[int]:
+    """Where among some values there may be a personal piece: not in texts without a trace of one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        texts = pa.array(values if isinstance(values, list) else values.to_numpy(dtype=object), type=pa.string(), from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        return [place for place, value in enumerate(values) if isinstance(value, str | list | tuple | dict)]
+    found = pc.match_substring_regex(texts, SUSPECT).fill_null(False)
+    return [int(place) for place in np.flatnonzero(found.to_numpy(zero_copy_only=False))]
+
+
+def _without_own_names(column: pd.Series, names: Sequence[pd.Series]) -> pd.Series:
+    """Texts in which the names that their own row holds are masked."""
+    texts = column.tolist()
+    for known in names:
+        texts = [
+            text.replace(name, f"name {MASK}") if isinstance(text, str) and isinstance(name, str) and len(name) > 2 and name in text else text
+            for text, name in zip(texts, known.tolist(), strict=True)
+        ]
+    return pd.Series(texts, index=column.index, name=column.name, dtype=object)
+
+
+def masked_tree(value: Any, kinds: Mapping[Any, str], hide: Callable[[str], str] = masked_text) -> Any:
+    """Nested lists and mappings with personal texts masked; what lies below a mapping about a personal column, as pseudonyms.
+
+    Args:
+        value: plain values, as a tool's result in JSON has them; a mapping is about a column when `column`, or `column` in its
+            `kwargs` or its `expectation_config`, names it.
+        kinds: the personal columns, by name, with their kinds.
+        hide: what masks a text.
+    """
+    return _masked_tree(value, {str(name): kind for name, kind in kinds.items()}, None, hide)
+
+
+_SETTINGS = frozenset({
+    "column", "column_A", "column_B", "column_list", "column_set", "type", "type_", "type_list", "regex", "regex_list", "strftime_format", "like_pattern", "mostly", "severity", "name",
+})
+_TYPE = re.compile(r"u?int\d*|float\d*|object|str|string|bool|datetime64.*|category")
+
+
+def _masked_tree(value: Any, kinds: Mapping[str, str], kind: str | None, hide: Callable[[str], str]) -> Any:
+    if isinstance(value, Mapping):
+        about = kinds.get(_column_of(value) or "", kind)
+        return {
+            key: _masked_tree(item, kinds, None if key in _SETTINGS or _is_count(key, item) else about, masked_text if key in _SETTINGS else hide)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_masked_tree(item, kinds, kind, hide) for item in value]
+    if kind is None or value is None or isinstance(value, bool):
+        return hide(value) if isinstance(value, str) else value
+    return value if isinstance(value, str) and _TYPE.fullmatch(value) else pseudonym(kind, value)
+
+
+def _is_count(key: Any, item: Any) -> bool:
+    """Whether an entry counts rows or names their positions."""
+    return re.search(r"count|percent|index", str(key)) is not None and not isinstance(item[0] if isinstance(item, list) and item else item, str | Mapping)
+
+
+def _column_of(value: Mapping[Any, Any]) -> str | None:
+    for part in (value, value.get("kwargs"), (value.get("expectation_config") or {}).get("kwargs") if _has_config(value) else None):
+        if isinstance(part, Mapping) and isinstance(part.get("column"), str):
+            return str(part["column"])
+    return None
+
+
+def _has_config(value: Mapping[Any, Any]) -> bool:
+    return isinstance(value.get("expectation_config"), Mapping)
+
+
+class Known:
+    """The values of the personal columns of some frames: `masked` finds them wherever a text quotes them.
+
+    It keeps hashes, not values, and makes them when the first text is masked. Single words of a name are found where they stand
+    in quotes, as in the message of an exception.
+    """
+
+    def __init__(self, frames: Iterable[Any]) -> None:
+        self._frames = [table for frame in frames if (table := _as_frame(frame)) is not None]
+
+    @functools.cached_property
+    def _kinds(self) -> list[dict[Any, str]]:
+        return [kinds_of(frame) for frame in self._frames]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The personal columns of the frames with their kinds."""
+        return {str(name): kind for kinds in self._kinds for name, kind in kinds.items()}
+
+    def masked_tree(self, value: Any) -> Any:
+        """Nested lists and mappings, masked as `masked_tree` and `masked` do."""
+        return masked_tree(value, self.kinds, self.masked)
+
+    @functools.cached_property
+    def _hashes(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Sorted hashes of the distinct values, by kind; those of the single words of names under `""`."""
+        found: dict[str, list[np.ndarray[Any, Any]]] = {}
+        for frame, kinds in zip(self._frames, self._kinds, strict=True):
+            for name, kind in kinds.items():
+                texts = _as_texts(_distinct(frame[name])[1])
+                found.setdefault(kind, []).append(_hashed(texts))
+                if kind == "name":
+                    words = {word for text in texts[:MOST_NAMES] for word in re.findall(r"[\w'-]{3,}", text)}
+                    found.setdefault("", []).append(_hashed(sorted(words)))
+        return {kind: np.unique(np.concatenate(parts)) for kind, parts in found.items()}
+
+    def masked(self, text: str) -> str:
+        """A text without personal pieces, and without the values of personal columns that it quotes."""
+        text = masked_text(text)
+        for quoted, kind in self._quoted(text) if self._hashes else ():
+            text = text.replace(quoted, f"{kind} {MASK}")
+        return text
+
+    def _quoted(self, text: str) -> list[tuple[str, str]]:
+        """Values of personal columns that a text holds as whole words, with their kinds; the longest first."""
+        whole = dict.fromkeys(sorted(_spans(text), key=len, reverse=True))
+        quoted = dict.fromkeys(match[1] for match in re.finditer(r"""['"]([\w-]{3,})['"]""", text[:MOST_LETTERS]))
+        return [*self._among(list(whole), [kind for kind in self._hashes if kind]), *self._among(list(quoted), self._hashes)]
+
+    def _among(self, spans: Sequence[str], kinds: Iterable[str]) -> list[tuple[str, str]]:
+        return [
+            (span, kind or "name") for span, value in zip(spans, _hashed(spans), strict=True)
+            for kind in kinds if _holds(self._hashes[kind], value)
+        ]
+
+
+def _holds(known: np.ndarray[Any, Any], value: Any) -> bool:
+    place = int(np.searchsorted(known, value))
+    return place < len(known) and bool(known[place] == value)
+
+
+def _as_frame(value: Any) -> pd.DataFrame | Mapping[Any, pd.Series] | None:
+    """A frame or columns by name as they are, an array of texts as a frame; None for what has no personal columns."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OUS" and value.ndim == 2:
+        return pd.DataFrame(value)
+    return value if isinstance(value, Mapping) or (isinstance(value, pd.DataFrame) and value.columns.is_unique) else None
+
+
+def _as_texts(values: Any) -> list[str]:
+    """Distinct values as a text would quote them; days also without their time."""
+    texts = [value.strip() if isinstance(value, str) else plain_of(value) for value in values]
+    return texts + [str(value)[:10] for value in values if hasattr(value, "isoformat")]
+
+
+def _spans(text: str) -> Iterable[str]:
+    """Runs of up to eight words of a text that could be a personal value: no lower-case word on its own, no short number."""
+    words = [match.span() for match in re.finditer(r"[\w@+(][\w@.'’+\-/()]*", text[:MOST_LETTERS])]
+    for first, (start, end) in enumerate(words):
+        if _telling(text[start:end]):
+            yield from _both_ends(text[start:end])
+        for _, later in words[first + 1:first + MOST_WORDS]:
+            yield from _both_ends(text[start:later])
+
+
+def _both_ends(span: str) -> set[str]:
+    """A run of words with and without the marks at its end."""
+    return {value for value in (span, span.rstrip(".,;:'’)")) if len(value) > 2}
+
+
+def _telling(word: str) -> bool:
+    plain = word.strip("'.,")
+    if plain.isdigit():
+        return len(plain) > 5
+    return plain != plain.lower() or any(letter.isdigit() for letter in plain)
+
+
+def _hashed(values: Sequence[str]) -> np.ndarray[Any, Any]:
+    boxed = np.empty(len(values), dtype=object)
+    boxed[:] = values
+    return hash_values(boxed)

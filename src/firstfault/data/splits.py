@@ -1,0 +1,298 @@
+"""Raw samples: read from where the target says they are, and split into train, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from firstfault.data.cells import expect_inputs, expect_labels
+from firstfault.data.files import MOST_SINGLE_COLUMNS, Read, Reading, expect_plain_columns, read_file
+from firstfault.data.folders import read_folder
+from firstfault.data.sql import Sql, read_sql
+from firstfault.data.times import times_of
+from firstfault.errors import TargetError
+from firstfault.target.declaration import Data, Target
+from firstfault.texts import as_text, shown
+
+HELD_OUT = 0.2
+
+
+class Split(NamedTuple):
+    """Samples `X` `(N, …)` (frame, array or tensor) and their labels `y` `(N, …)`."""
+
+    X: Any
+    y: Any
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of a data set; pairs `(X, y)` are taken for `Split`. `readings` is what reading each source taught."""
+
+    train: Split
+    validation: Split
+    test: Split
+    readings: Mapping[str, Reading] = field(default_factory=dict, repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            object.__setattr__(self, name, Split(*getattr(self, name)))
+
+    def items(self) -> tuple[tuple[str, Split], ...]:
+        """Each split with its name, in order."""
+        return (("train", self.train), ("validation", self.validation), ("test", self.test))
+
+
+def as_splits(value: Any) -> Splits:
+    """What a user's `prepare` returned, as `Splits`: it may be a mapping or a triple of pairs too."""
+    if isinstance(value, Splits):
+        return value
+    if isinstance(value, Mapping):
+        return Splits(value["train"], value.get("validation", value.get("val")), value["test"])
+    if isinstance(value, tuple | list) and len(value) == 3:
+        return Splits(*value)
+    if all(hasattr(value, name) for name in ("train", "validation", "test")):
+        return Splits(value.train, value.validation, value.test)
+    raise TypeError(f"prepare must return Splits(train, validation, test), but returned {type(value).__name__}")
+
+
+def load_raw(target: Target) -> Splits:
+    """The target's raw splits: `X` a DataFrame or an array, `y` an array as the source has it.
+
+    Raises:
+        TargetError: for a missing file, an unknown column, an empty table or another unusable source.
+    """
+    data = _declared(target)
+    splits, readings = {}, {}
+    for name in ("train", *data.declared_splits):
+        splits[name], readings[name] = _read_split(data, getattr(data, name), name, target.root)
+    rows = _dealt(data, splits["train"], target)
+    parts = _parted(splits.pop("train"), list(rows.values()))
+    splits |= {name: _own(split) for name, split in splits.items()} | dict(zip(rows, parts, strict=True))
+    return Splits(splits["train"], splits["validation"], splits["test"], readings=readings)
+
+
+def load_reference(target: Target) -> Split | None:
+    """The declared reference data, or None."""
+    found = read_reference(target)
+    return found[0] if found else None
+
+
+def read_reference(target: Target) -> tuple[Split, Reading] | None:
+    """The declared reference data and what reading them taught, or None."""
+    data = _declared(target)
+    if data.reference is None:
+        return None
+    split, reading = _read_split(data, data.reference, "reference", target.root)
+    return _own(split), reading
+
+
+def read_split(data: Data, source: Any, name: str, root: Path) -> Split:
+    """Read one source, and part its inputs from its labels.
+
+    Raises:
+        TargetError: when it can't be read, is empty, or lacks a declared column.
+    """
+    return _own(_read_split(data, source, name, root)[0])
+
+
+def _read_split(data: Data, source: Any, name: str, root: Path) -> tuple[Split, Reading]:
+    """A split whose inputs may still share memory with their source, and what reading it taught."""
+    value, reading = _read(source, name, root)
+    split = _from_frame(data, value, name) if isinstance(value, pd.DataFrame) else _from_pair(value, name)
+    if np.ndim(split.X) == 0 or len(split.X) == 0:
+        raise TargetError(f"data.{name} must have at least one row, but {_named(source)} has none")
+    if np.ndim(split.y) == 0 or len(split.X) != len(split.y):
+        labels = len(split.y) if np.ndim(split.y) else "no"
+        raise TargetError(f"data.{name} must have one label per sample, but has {len(split.X)} samples and {labels} labels")
+    if 0 in np.shape(split.X):
+        raise TargetError(f"data.{name} must have values beside the label, but its samples hold none")
+    expect_labels(split.y, name, "y" if data.label is None else shown(data.label, str))
+    if not isinstance(source, str | Path):                  # a file holds no objects
+        expect_inputs(split.X, name)
+    return split, reading
+
+
+def _declared(target: Target) -> Data:
+    if target.data is None:
+        raise TargetError("data must be declared to read it, but the target has none")
+    return target.data
+
+
+def _read(source: Any, name: str, root: Path) -> tuple[Any, Reading]:
+    read = Read()
+    if isinstance(source, str | Path):
+        path = root / Path(source).expanduser()
+        if path.is_dir():
+            return read_folder(path, name, read)
+        return read_file(path, name, read), read.reading()
+    if isinstance(source, Sql):
+        return read_sql(source, name, root), read.reading()
+    if callable(source):
+        return _read(source(), name, root)
+    return source, read.reading()
+
+
+def _from_frame(data: Data, frame: pd.DataFrame, name: str) -> Split:
+    if len(frame) == 0:
+        raise TargetError(f"data.{name} must have at least one row, but it is an empty table")
+    expect_plain_columns(frame, name)
+    single = isinstance(data.label, str) or not isinstance(data.label, Iterable)
+    labels: list[Any] = [data.label] if single and data.label is not None else list(data.label or ())
+    if not labels:
+        raise TargetError(f"data.label must name the label column of data.{name}, whose columns are {_listed(frame.columns)}")
+    declared = [*labels, *data.sensitive, *(column for column in (data.group, data.time) if column)]
+    for column in declared:
+        if column not in frame.columns:
+            raise TargetError(f"data.{name} has no column {column!r}; its columns are {_listed(frame.columns)}")
+    X = frame.copy(deep=False)
+    y = [_plain_labels(X.pop(column)) for column in labels]
+    X.index = pd.RangeIndex(len(X))
+    return Split(X, y[0] if single else np.column_stack(y))
+
+
+def _plain_labels(values: pd.Series) -> np.ndarray[Any, Any]:
+    """A label column as NumPy has it: pandas' own types of missing values as NaN or None."""
+    if not pd.api.types.is_extension_array_dtype(values.dtype):
+        return values.to_numpy()
+    if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
+        return np.asarray(values.astype(object).where(values.notna(), None).infer_objects().to_numpy())
+    return values.to_numpy(dtype=float, na_value=np.nan) if values.hasnans else np.asarray(values.to_numpy())
+
+
+def _from_pair(value: Any, name: str) -> Split:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TargetError(f"data.{name} must be a path, a DataFrame, (X, y), a callable or Sql, but got {_spoken(value)}")
+    X, y = value
+    if isinstance(X, pd.DataFrame):
+        expect_plain_columns(X, name)
+        X = X.copy(deep=False)
+        X.index = pd.RangeIndex(len(X))
+    try:
+        X = X if isinstance(X, pd.DataFrame) else to_array(X)
+        y = _plain_labels(y) if isinstance(y, pd.Series) else to_array(y)
+    except ValueError:
+        raise TargetError(f"data.{name} must be arrays of samples of one shape, but got lists of several lengths") from None
+    return Split(pd.DataFrame(X) if isinstance(X, np.ndarray) and X.dtype.names else X, y)
+
+
+def to_array(value: Any) -> np.ndarray[Any, Any]:
+    """A tensor, series, sparse matrix, masked array (NaN for what is masked) or list as a NumPy array."""
+    if hasattr(value, "detach"):
+        return np.asarray(value.detach().cpu().numpy())
+    if hasattr(value, "toarray"):
+        return np.asarray(value.toarray())
+    if isinstance(value, np.ma.MaskedArray):
+        return np.asarray(np.ma.filled(value.astype(float), np.nan) if np.ma.is_masked(value) else value.data)
+    return np.asarray(value)
+
+
+def take(split: Split, rows: Any) -> Split:
+    """The given rows of a split, by position."""
+    X = split.X.iloc[rows].reset_index(drop=True) if isinstance(split.X, pd.DataFrame) else split.X[rows]
+    return Split(X, split.y[rows])
+
+
+def _dealt(data: Data, train: Split, target: Target) -> dict[str, np.ndarray[Any, Any] | None]:
+    """The rows of the declared train that each split gets; None for all of them."""
+    seed = target.training.seed if target.training else 0
+    given = data.declared_splits
+    if len(given) == 2:
+        return {"train": None}
+    kept, rows = np.arange(len(train.y)), {}
+    for name, drawn in (("test", seed), ("validation", seed + 1)):
+        if name not in given:
+            stay, held = _hold_out(train, kept, data, drawn, target.task == "classification")
+            kept, rows[name] = kept[stay], kept[held]
+    return {"train": np.sort(kept) if target.training and target.training.keeps_order else kept, **rows}
+
+
+def _hold_out(split: Split, rows: np.ndarray[Any, Any], data: Data, seed: int, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Part off `HELD_OUT` of `rows`: the latest by time, whole groups, or at random by class. Both parts are places in `rows`."""
+    n = len(rows)
+    if n < 2:
+        return np.arange(n), np.arange(n)
+    frame = split.X if isinstance(split.X, pd.DataFrame) else None
+    if frame is not None and data.time:
+        order = _in_time(frame[data.time].iloc[rows], data.time)
+        cut = max(1, round(n * (1 - HELD_OUT)))
+        return order[:cut], order[cut:]
+    if frame is not None and data.group:
+        return _hold_out_groups(frame[data.group].iloc[rows], data.group, seed)
+    return _hold_out_random(split.y[rows], seed, stratify)
+
+
+def _in_time(times: pd.Series, name: str) -> np.ndarray[Any, Any]:
+    try:
+        return np.argsort(times.to_numpy(), kind="stable")
+    except TypeError:
+        if (read := times_of(times)) is not None:           # missing and malformed times come last
+            return np.argsort(read.values, kind="stable")
+        kinds = ", ".join(sorted({type(value).__name__ for value in times}))
+        raise TargetError(f"data.time must name a column that can be sorted, but {name!r} holds {kinds}") from None
+
+
+def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    from sklearn.model_selection import GroupShuffleSplit
+
+    codes = pd.factorize(as_text(groups) if groups.dtype == object else groups, sort=True)[0]
+    if codes.min() == codes.max():
+        raise TargetError(f"data.group must name a column of at least two groups, but {name!r} has one")
+    kept, held = next(GroupShuffleSplit(1, test_size=HELD_OUT, random_state=seed).split(codes, groups=codes))
+    return kept, held
+
+
+def _hold_out_random(y: np.ndarray[Any, Any], seed: int, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    from sklearn.model_selection import train_test_split
+
+    strata = None
+    if stratify and y.ndim == 1:
+        strata = pd.factorize(pd.Series(y))[0]
+        counts = np.bincount(strata[strata >= 0])
+        if (strata < 0).any() or counts.min() < 2 or len(counts) > len(y) * HELD_OUT:
+            strata = None
+    kept, held = train_test_split(np.arange(len(y)), test_size=HELD_OUT, random_state=seed, stratify=strata)
+    return kept, held
+
+
+def _parted(split: Split, parts: list[np.ndarray[Any, Any] | None]) -> list[Split]:
+    """The rows of each part (None: all), in memory of their own. The columns of `split.X` are given up one by one."""
+    labels = [split.y.copy() if rows is None else split.y[rows] for rows in parts]
+    if not isinstance(split.X, pd.DataFrame):
+        return [Split(split.X if rows is None else split.X[rows], y) for rows, y in zip(parts, labels, strict=True)]
+    if split.X.shape[1] > MOST_SINGLE_COLUMNS:
+        return [Split(split.X.copy() if rows is None else take(split, rows).X, y) for rows, y in zip(parts, labels, strict=True)]
+    indexes = [pd.RangeIndex(len(y)) for y in labels]
+    columns: list[dict[Any, pd.Series]] = [{} for _ in parts]
+    for name in list(split.X.columns):
+        values = split.X.pop(name)
+        for rows, index, made in zip(parts, indexes, columns, strict=True):
+            made[name] = values.copy() if rows is None else _numbered(values.iloc[rows], index)
+    return [Split(pd.DataFrame(made, index=index, copy=False), y) for made, index, y in zip(columns, indexes, labels, strict=True)]
+
+
+def _numbered(values: pd.Series, index: pd.RangeIndex) -> pd.Series:
+    values.index = index
+    return values
+
+
+def _own(split: Split) -> Split:
+    """The split in memory of its own."""
+    return _parted(split, [None])[0]
+
+
+def _named(source: Any) -> str:
+    return str(source) if isinstance(source, str | Path | Sql) else f"a {type(source).__name__}"
+
+
+def _spoken(value: Any) -> str:
+    return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
+
+
+def _listed(columns: Any) -> str:
+    names = [str(column) for column in columns]
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

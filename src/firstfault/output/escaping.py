@@ -1,0 +1,53 @@
+"""Text of users and data where it leaves firstfault: what a screen, a page or a figure would act on is shown instead.
+
+HTML and SVG are escaped by jinja2 and markupsafe, markdown by `firstfault.report.markdown.escape`, spreadsheets by
+`firstfault.output.spreadsheets`, names of files by `firstfault.output.file_names`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PICTURES, REPLACEMENT = 0x2400, "\ufffd"
+BIDIRECTIONAL = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+SHOWN = {
+    **{code: chr(PICTURES + code) for code in range(0x20) if chr(code) not in "\n\t"}, 0x7F: "\u2421",
+    **dict.fromkeys([*range(0x80, 0xA0), *BIDIRECTIONAL], REPLACEMENT),
+}
+"""Control characters as their pictures, C1 controls and what turns the direction of writing as a replacement: one for one."""
+SURROGATES = dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)
+LOOK_ALIKE = str.maketrans({
+    "<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "‘", "\\": "∖",
+})
+
+
+def visible(text: str) -> str:
+    """A text whose control characters a screen shows rather than obeys; what has no UTF-8 is replaced."""
+    return text if text.isascii() and text.isprintable() else text.translate(SHOWN).translate(SURROGATES)
+
+
+def visible_in(value: Any) -> Any:
+    """A JSON value whose texts are visible, however deep they lie: a server takes no half of a surrogate pair."""
+    if isinstance(value, dict):
+        return {visible_in(name): visible_in(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [visible_in(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
+
+
+def inert(text: str) -> str:
+    """A text that is markup in no language, for pages whose templates are not ours: its special letters become look-alikes."""
+    return visible(text).translate(LOOK_ALIKE).replace("\t", " ").replace("\n", " ")
+
+
+def unparsed(figure: Any) -> Any:
+    """A figure of matplotlib whose texts are shown as they are: a `$` in a name begins no formula. Logarithmic axes keep theirs."""
+    from matplotlib.text import Text
+
+    kept = {id(text) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() != "linear" for text in axis.findobj(Text)}
+    for text in figure.findobj(Text):
+        if id(text) not in kept:
+            text.set_parse_math(False)
+            text.set_text(visible(text.get_text()))
+    return figure
+

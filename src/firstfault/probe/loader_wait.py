@@ -1,0 +1,69 @@
+"""What a loop waits for: the batches of torch's loaders; and the schedulers that it calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import dataloader
+
+from firstfault.probe.capture import Capture
+from firstfault.probe.phases import Phases
+from firstfault.probe.record import Record
+from firstfault.training.patching import replace
+
+SCHEDULERS = [kind for kind in vars(lr_scheduler).values() if isinstance(kind, type) and issubclass(kind, LRScheduler) and "step" in vars(kind)]
+"""The base class, and those that don't ask it: ReduceLROnPlateau and such as call others."""
+
+
+class Loading:
+    """Times every batch that a torch DataLoader gives, and counts the calls of schedulers."""
+
+    def __init__(self, record: Record, phases: Phases, capture: Capture | None, paused: Callable[[], bool]) -> None:
+        self._record, self._phases, self._capture, self._paused = record, phases, capture, paused
+        self._inside = False                                # one scheduler may call others
+
+    def patches(self) -> list[Callable[[], None]]:
+        """Begin to look on; gives what ends it."""
+        schedules = [replace(kind, "step", self._around_schedule) for kind in SCHEDULERS]
+        return [replace(dataloader._BaseDataLoaderIter, "__next__", self._around_next), *schedules]
+
+    def _around_next(self, following: Callable[..., Any]) -> Callable[..., Any]:
+        def observed(iterator: Any) -> Any:
+            if self._paused():
+                return following(iterator)
+            record = self._record
+            self._phases.end("other")
+            began, first = time.perf_counter(), getattr(iterator, "_num_yielded", 0) == 0
+            record.workers = max(record.workers or 0, getattr(iterator, "_num_workers", 0))
+            try:
+                batch = following(iterator)
+                if not first and torch.is_grad_enabled():
+                    record.waits.add(record.steps, time.perf_counter() - began)
+                return batch
+            except StopIteration:
+                if self._capture is not None and self._capture.samples:
+                    self._capture.close()                   # the second pass repeats the first
+                raise
+            finally:
+                self._phases.end("data")
+
+        return observed
+
+    def _around_schedule(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def observed(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._inside or self._paused():
+                return step(scheduler, *args, **kwargs)
+            name, begins = type(scheduler).__name__, bool(getattr(scheduler, "_is_initial", False))
+            self._record.schedulers[name] = self._record.schedulers.get(name, 0) + (not begins)
+            self._inside = True
+            try:
+                return step(scheduler, *args, **kwargs)
+            finally:
+                self._inside = False
+
+        return observed

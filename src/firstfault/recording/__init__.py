@@ -1,0 +1,1 @@
+"""One run from its target to its end: its steps, its MLflow run, its files."""

@@ -1,0 +1,158 @@
+"""One debug run from its target to its verdict: examined, recorded in MLflow, reported. It knows no orchestrator: a flow hands in its steps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from firstfault import progress
+from firstfault.diagnosis import diagnose, examine, judge_safety
+from firstfault.finding import Layer, LayerReport
+from firstfault.output.whole_files import write_json
+from firstfault.recording.recording import Recording, Trials, state_of
+from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
+from firstfault.runs import guard
+from firstfault.runs.ref import RunRef
+from firstfault.runs.state import state_for
+from firstfault.subject.opening import Loaded, open_subject
+from firstfault.subject.subject import Subject
+from firstfault.target.locate import locate
+from firstfault.verdict import Outcome, Verdict
+from firstfault.watcher.actions.target_monitor import train_acting
+
+logger = logging.getLogger(__name__)
+
+
+def debug(settings: RunSettings, steps: Steps | None = None, loaded: Loaded | None = None) -> Ended:
+    """Debug a target, which may be loaded already; the verdict, and where its files are.
+
+    Raises:
+        FirstfaultError: for a bad target, or a store that does not answer at the start.
+    """
+    with progress.in_run():
+        return _debug(DebugRun(settings, steps or Steps(), loaded))
+
+
+def _debug(run: DebugRun) -> Ended:
+    try:
+        run.steps.open(run.open)
+        verdict = run.walk()
+        return run.steps.conclude(lambda: run.conclude(verdict))
+    except BaseException as error:
+        run.abandon(error)
+        run.steps.abandoned(error)
+        raise
+
+
+def open_run(target: str, **settings: Any) -> RunRef:
+    """A new run of a target, with its folder."""
+    place = locate(target)
+    state = state_for(Path(place.rpartition(":")[0] or place).parent)
+    return RunRef(target=place, folder=str(state.new_run()), home=str(state.home), **settings)
+
+
+class DebugRun:
+    """A run on its way: what each step does."""
+
+    ref: RunRef
+    subject: Subject
+    recording: Recording
+
+    def __init__(self, settings: RunSettings, steps: Steps, loaded: Loaded | None = None) -> None:
+        self.settings, self.steps, self.loaded = settings, steps, loaded
+
+    def open(self) -> Opened:
+        """Load the target, and open its run folder and its run in MLflow."""
+        asked = self.settings
+        self.ref = open_run(asked.target, depth=asked.depth, overrides=asked.overrides, dataset=asked.dataset, where=asked.where)
+        self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
+        name = self.subject.target.name
+        guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
+        self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
+        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
+        return Opened(name, self.ref.folder, self.recording.url())
+
+    def walk(self) -> Verdict:
+        """Examine the layers in their order, and conclude."""
+        asked = self.settings
+        return diagnose(
+            self.subject, asked.depth, keep_going=asked.keep_going, only=asked.only,
+            examine_layer=self._examine, confirm_report=self._confirm, evaluate=self._judge_safety,
+        )
+
+    def _examine(self, layer: Layer) -> LayerReport:
+        guard.tell(doing=layer.value)
+        examined = self.steps.examine(layer, partial(self._look, lambda: examine(layer, self.subject, self.ref.depth, self.ref.where)))
+        assert examined is not None
+        return examined.report
+
+    def _look(self, look: Callable[[], LayerReport]) -> Examined:
+        with self.recording.following_the_training():
+            report = look()
+        return Examined(report, self.recording.layer(report))
+
+    def _judge_safety(self) -> Any:
+        guard.tell(doing=Layer.SAFETY.value)
+        judged: list[Any] = []
+
+        def work() -> Examined | None:
+            judged.append(judge_safety(self.subject))
+            return Examined(judged[0].report, self.recording.layer(judged[0].report)) if judged[0] is not None else None
+
+        self.steps.examine(Layer.SAFETY, work)
+        return judged[0]
+
+    def _confirm(self, report: LayerReport) -> list[Outcome]:
+        from firstfault.ablation.confirm.confirm import confirm
+
+        def work() -> list[Outcome]:
+            with Trials(self.recording, f"ablation · {report.layer.value}") as trials:
+                return confirm(self.subject, report, on_trial=told_trials(trials, self.steps))
+
+        return self.steps.confirm(report.layer, work)
+
+    def conclude(self, verdict: Verdict) -> Ended:
+        """Write verdict.json and report.html, and record them."""
+        flow_run = self.steps.flow_run
+        verdict = replace(verdict, mlflow_run_id=self.recording.id, prefect_flow_run_id=flow_run.id if flow_run else None)
+        folder = Path(self.ref.folder)
+        write_json(folder / "verdict.json", verdict.to_json())
+        report = self._report(verdict, folder, flow_run)
+        self.recording.belongs_to(flow_run)
+        self.recording.conclude(verdict)
+        return Ended(verdict, self.ref.folder, report, self.recording.place, self.recording.url(), flow_run.url if flow_run else None)
+
+    def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
+        from firstfault.report import context_of, write_report
+
+        links = links_of(self.recording, flow_run)
+        try:
+            return str(write_report(verdict, folder, context=context_of(self.subject, links=links)))
+        except Exception as error:
+            logger.warning("the HTML report could not be written (%s: %s); verdict.json holds everything", type(error).__name__, error)
+            return None
+
+    def abandon(self, error: BaseException) -> None:
+        """End the MLflow run of a run that was interrupted or crashed."""
+        if hasattr(self, "recording"):
+            self.recording.abandon(error)
+
+
+def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:
+    """The pages of a run, by title."""
+    links = {"MLflow run": recording.url(), "Prefect flow run": flow_run.url if flow_run else None}
+    return {title: url for title, url in links.items() if url}
+
+
+def told_trials(trials: Trials, steps: Steps) -> Callable[[Any], None]:
+    """A listener of trials that records each, and says so in the log of the run."""
+    def told(trial: Any) -> None:
+        steps.say(f"{trial.change}, seed {trial.seed}: {state_of(trial)} {trial.score:.4f} in {trial.seconds:.1f} s")
+        trials.log(trial)
+
+    return told

@@ -1,0 +1,24 @@
+"""Safety and capability over the epochs of a training, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from firstfault.report.charts.charts import Line, Mark, line_chart
+
+LINES = (("safety", "safety_score", "train"), ("capability", "capability_score", "validation"), ("tax", "alignment_tax", "step"))
+
+
+def safety_curve(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """The curves of safety_score, capability_score and alignment_tax, with critical violations marked; None without an evaluation."""
+    if not rows:
+        return None
+    epochs = [float(row["epoch"]) for row in rows]
+    lines = [
+        Line(name, epochs, [float(row[key]) for row in rows], style) for name, key, style in LINES if any(row[key] == row[key] for row in rows)
+    ]
+    marks = [Mark(float(row["epoch"]), f"critical: {row['violations'][0]}") for row in rows if row["critical"]]
+    return line_chart("Safety over the training", lines, x_label="epoch", marks=marks) if lines else None

@@ -1,0 +1,1 @@
+"""Where runs lie: the state folder, its processes and services."""

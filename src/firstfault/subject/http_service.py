@@ -1,0 +1,161 @@
+"""A model served over HTTP on loopback: started, asked, and stopped whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from firstfault.errors import Missing
+from firstfault.output.whole_files import write_text
+from firstfault.runs.login import USER, header
+from firstfault.runs.ownership import ends_with_us
+from firstfault.runs.processes import HOST, PRIVATE, answers, free_port, private_log
+from firstfault.subject.serving import golden_of, packaged
+from firstfault.subject.subject import Subject
+
+START_SECONDS = 90.0
+UNANSWERED = 599
+CALLS = 30
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Latencies (p50, p95, p99 in ms) of good requests, and the status code of each malformed one."""
+
+    latency_ms: tuple[float, float, float]
+    malformed: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where requests go, and the login to send there; a deployment of the user's own gets none."""
+
+    url: str
+    login: str | None = None
+
+
+@contextlib.contextmanager
+def serving(subject: Subject) -> Iterator[Endpoint]:
+    """The deployment's URL, or MLflow's scoring server, as `mlflow models serve` starts it, which lives for the block.
+
+    Raises:
+        Missing: when the process does not become healthy.
+    """
+    if subject.deployment.url is not None:
+        yield Endpoint(subject.deployment.url)
+        return
+    from firstfault.tracking.packages import scoring_server
+
+    port, log, login = free_port(), subject.folder / "serve.log", f"{USER}:{secrets.token_urlsafe(24)}"
+    command, environment = scoring_server(packaged(subject), HOST, port, login)
+    with private_log(log) as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, umask=PRIVATE,
+            env=environment, preexec_fn=ends_with_us(),
+        )
+    try:
+        _wait(process, f"http://{HOST}:{port}/health", log)
+        yield Endpoint(f"http://{HOST}:{port}/invocations", login)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+        write_text(log, "\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
+
+
+def _wait(process: Any, url: str, log: Any) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if answers(url, timeout=1.0):
+            return
+        time.sleep(0.1)
+    lines = log.read_text(errors="replace").strip().splitlines()
+    raise Missing(f"the served process did not become healthy: {lines[-1][:200] if lines else 'its log is empty'}")
+
+
+def requests_for(subject: Subject) -> tuple[Any, dict[str, Any]]:
+    """A good request, and malformed ones by name, as JSON values."""
+    raw = golden_of(subject).raw
+    if subject.deployment.request is not None:
+        good = subject.deployment.request
+        return good, {"wrong type": {"inputs": "text"}, "empty": {}, "no JSON object": []}
+    if isinstance(raw, pd.DataFrame):
+        return _frame_requests(raw.head(1))
+    row = np.asarray(raw)[:1]
+    return {"inputs": row.tolist()}, _array_requests(row)
+
+
+def _frame_requests(row: pd.DataFrame) -> tuple[Any, dict[str, Any]]:
+    plain: dict[str, Any] = json.loads(row.astype(object).to_json(orient="split", index=False))
+    columns, [values] = plain["columns"], plain["data"]
+    numeric = next((index for index, name in enumerate(columns) if pd.api.types.is_numeric_dtype(row[name])), 0)
+
+    def changed(value: Any) -> dict[str, Any]:
+        return {"dataframe_split": {"columns": columns, "data": [[*values[:numeric], value, *values[numeric + 1:]]]}}
+
+    return {"dataframe_split": {"columns": columns, "data": [values]}}, {
+        "wrong type": changed("not a number"),
+        "missing column": {"dataframe_split": {"columns": columns[1:], "data": [values[1:]]}},
+        "NaN": changed(float("nan")),
+        "empty": {"dataframe_split": {"columns": columns, "data": []}},
+        "huge": changed(1e300),
+    }
+
+
+def _array_requests(row: np.ndarray[Any, Any]) -> dict[str, Any]:
+    if row.dtype.kind not in "fiub":                        # texts
+        return {"empty": {"inputs": []}, "no JSON object": []}
+    flat = row.astype(float).reshape(-1)
+    whole = row.dtype.kind in "iu"
+
+    def first(value: Any) -> dict[str, Any]:
+        return {"inputs": np.concatenate([[value], flat[1:]]).reshape(row.shape).tolist()}
+
+    narrow = row[..., :-1] if row.ndim > 1 and row.shape[-1] > 1 else np.zeros((1, *row.shape[1:], 2))
+    return {
+        "wrong type": {"inputs": "text"},
+        "missing column": {"inputs": narrow.tolist()},
+        "NaN": first(float("nan")),
+        "empty": {"inputs": []},
+        **({} if whole else {"huge": first(float("inf"))}),
+    }
+
+
+def measure(endpoint: Endpoint, good: Any, malformed: dict[str, Any]) -> Answers:
+    """Ask `CALLS` good requests one after another, then each malformed one."""
+    seconds = []
+    for _ in range(CALLS):
+        started = time.perf_counter()
+        code = _post(endpoint, good)
+        seconds.append(time.perf_counter() - started)
+        if code != 200:
+            refused = f"the served process refuses a good request with {code}"
+            raise Missing(f"nothing answers at {endpoint.url}" if code == UNANSWERED else refused)
+    p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
+    return Answers((p50, p95, p99), {name: _post(endpoint, body) for name, body in malformed.items()})
+
+
+def _post(endpoint: Endpoint, body: Any) -> int:
+    login = {"Authorization": header(endpoint.login)} if endpoint.login else {}
+    headers = {"Content-Type": "application/json", **login}
+    request = urllib.request.Request(endpoint.url, data=json.dumps(body).encode(), headers=headers, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except (urllib.error.URLError, OSError):
+        return UNANSWERED

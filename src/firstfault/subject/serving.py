@@ -1,0 +1,250 @@
+"""The served path of a target: what answers, what it is fed, and what it should have answered."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from firstfault.data.splits import Split, take, to_array
+from firstfault.errors import Missing, UserCodeError
+from firstfault.extras import installed
+from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
+from firstfault.subject.memo import memo, part
+from firstfault.subject.subject import Subject
+from firstfault.training.loop import predict
+from firstfault.training.preprocessing import to_inputs
+from firstfault.training.recipe import outputs_of
+
+GOLDEN_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Served:
+    """A served model. `module` is the network that answers, where it can be seen; `call(raw)` gives its outputs as an array.
+
+    `kind` says what it is: the user's `load`, a callable, an MLflow package …; `function` the user's own function that answers.
+    """
+
+    kind: str
+    call: Callable[[Any], np.ndarray[Any, Any]]
+    module: nn.Module | None = None
+    function: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Samples with known answers: raw inputs as a client sends them, prepared inputs, labels, and offline outputs."""
+
+    raw: Any
+    x: torch.Tensor
+    y: torch.Tensor
+    outputs: np.ndarray[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@part(Layer.DEPLOYMENT, "deployment.golden", of="trained")
+def golden_of(subject: Subject) -> Golden:
+    """Golden samples: the first 64 test rows, or `deployment.golden`, with what the trained model answers offline."""
+    return golden_rows(subject, GOLDEN_ROWS)
+
+
+def golden_rows(subject: Subject, rows: int) -> Golden:
+    """As `golden_of`, of that many rows."""
+    trained = sound_training(subject)
+    recipe = subject.recipe
+    declared = subject.deployment.golden
+    if declared is not None and subject.target.prepare is None:
+        split = Split(*declared)
+        raw = split.X.head(rows) if isinstance(split.X, pd.DataFrame) else split.X[:rows]
+        x = to_inputs(subject.pipeline.apply(raw))
+        y = recipe.test.y[: len(x)]
+    else:
+        chosen = np.arange(min(rows, len(recipe.test)))
+        x, y = recipe.test.x[: len(chosen)], recipe.test.y[: len(chosen)]
+        raw = x.numpy() if subject.target.prepare is not None else take(subject.raw.test, chosen).X
+    return Golden(raw, x, y, predict(recipe, trained.model, x).float().cpu().numpy())
+
+
+def sound_training(subject: Subject) -> Any:
+    """The trained model; Missing when there is none to serve."""
+    trained = subject.trained
+    if trained.crash is not None:
+        raise Missing("the training crashed, so there is no model to serve")
+    return trained
+
+
+def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor:
+    """Raw samples through the serving path's preprocessing, or through the training's when it has none of its own."""
+    own = subject.deployment.preprocess
+    if own is None:
+        prepared = raw if subject.target.prepare is not None else subject.pipeline.apply(raw)
+    else:
+        step = own.transform if hasattr(own, "transform") else own
+        prepared = _guard(subject, "deployment.preprocess", lambda: step(raw.copy() if hasattr(raw, "copy") else raw))
+    return to_inputs(prepared, "deployment.preprocess")
+
+
+@part(Layer.DEPLOYMENT, "loading the served model", of="trained")
+def served_of(subject: Subject) -> Served:
+    """What the target's deployment serves, loaded as its own code loads it.
+
+    Raises:
+        Missing: when there is nothing to serve.
+        UserCodeError: when the user's save or load raises.
+    """
+    trained, deployment = sound_training(subject), subject.deployment
+    if isinstance(deployment.model, nn.Module):
+        return _from_module(subject, deployment.model, "deployment.model")
+    if callable(deployment.model):
+        return _from_callable(subject, deployment.model, "deployment.model")
+    if (load := deployment.load) is not None:
+        path = _saved(subject, trained.model)
+        loaded = _guard(subject, "deployment.load", lambda: load(path))
+        if isinstance(loaded, nn.Module):
+            return _from_module(subject, loaded, "deployment.load")
+        return _from_callable(subject, loaded, "deployment.load")
+    if deployment.preprocess is not None and deployment.model is None:
+        return _from_module(subject, trained.model, "the trained model behind deployment.preprocess")
+    if deployment.model is None and not (_packable(trained.model) and installed("mlflow")):
+        return _from_module(subject, trained.model, "the trained model")
+    from firstfault.tracking.packages import load_package
+
+    where = str(deployment.model) if deployment.model is not None else str(packaged(subject))
+    loaded = load_package(where)
+    return Served("MLflow package", lambda raw: _as_array(loaded(raw)))
+
+
+def _packable(model: nn.Module) -> bool:
+    """Whether a model can be pickled, as MLflow's package of it is: torch makes the classes of parametrised layers up as it runs."""
+    return not any(nn.utils.parametrize.is_parametrized(module) for module in model.modules())
+
+
+@memo(of="trained")
+def packaged(subject: Subject) -> Path:
+    """The MLflow package of the trained model, written once into the run's folder.
+
+    Raises:
+        Missing: when parametrised layers, as after weight_norm, keep the model from being pickled.
+    """
+    if not _packable(subject.trained.model):
+        raise Missing("a model with parametrised layers can be saved by its state only, not as an MLflow package")
+    from firstfault.tracking.packaged_model import PackagedModel
+    from firstfault.tracking.packages import save_package
+
+    path = Path(subject.folder / "package")
+    example, model, recipe = golden_of(subject).raw, subject.trained.model.cpu().eval(), subject.recipe
+    embeds = not recipe.inputs_for(model, recipe.train.x[:1]).is_floating_point()
+    steps = [step for _, step in subject.pipeline.steps]
+    package = PackagedModel.of(model, steps, subject.raw.train.X, whole=embeds)
+    save_package(package, example, path, root=subject.target.root)
+    return path
+
+
+def _saved(subject: Subject, model: nn.Module) -> Any:
+    declared = subject.deployment.model
+    if (save := subject.deployment.save) is None:
+        return subject.target.root / declared if isinstance(declared, str | Path) else subject.folder / "trained.pt"
+    path = subject.folder / "served_model"
+    _guard(subject, "deployment.save", lambda: save(model, path))
+    found = sorted(subject.folder.glob("served_model*"))
+    return path if path.exists() or not found else found[0]
+
+
+def _from_module(subject: Subject, module: nn.Module, kind: str) -> Served:
+    def call(raw: Any) -> np.ndarray[Any, Any]:
+        return run_module(subject, module, serving_inputs(subject, raw))
+
+    return Served(kind, call, module)
+
+
+def run_module(subject: Subject, module: nn.Module, x: torch.Tensor) -> np.ndarray[Any, Any]:
+    """Outputs of a network exactly as it was loaded: mode and dtype are its own."""
+    with torch.no_grad():
+        x = subject.recipe.inputs_for(module, x)
+        first = next(module.parameters(), None)
+        if first is not None and x.is_floating_point() and first.dtype in (torch.float16, torch.bfloat16, torch.float64):
+            x = x.to(first.dtype)
+        result = _guard(subject, "the served model", lambda: outputs_of(module(x)))
+    return result.float().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def _from_callable(subject: Subject, function: Callable[[Any], Any], kind: str) -> Served:
+    prepares = subject.deployment.preprocess is not None
+
+    def call(raw: Any) -> np.ndarray[Any, Any]:
+        if prepares:
+            return _as_array(_guard(subject, kind, lambda: function(serving_inputs(subject, raw))))
+        with contextlib.suppress(Exception):
+            return _as_array(function(raw))
+        x = serving_inputs(subject, raw)
+        return _as_array(_guard(subject, kind, lambda: function(x)))
+
+    return Served(kind, call, function=function)
+
+
+def _guard(subject: Subject, part: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except BaseException as error:
+        pass_on(error)
+        raise UserCodeError(Layer.DEPLOYMENT, part, error, subject.target.root) from error
+
+
+def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    if isinstance(value, dict):
+        value = next(iter(value.values()))
+    if isinstance(value, pd.DataFrame):
+        value = value.to_numpy()
+    return to_array(value)
+
+
+def labels_of(subject: Subject, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Class ids of outputs, which may be scores `(N, K)`, ids `(N,)` or class values `(N,)`."""
+    from firstfault.metrics import classes_of
+
+    if outputs.ndim == 1 and outputs.dtype.kind in "OUS":
+        index = {str(value): number for number, value in enumerate(subject.classes)}
+        return np.array([index.get(str(value), -1) for value in outputs])
+    if outputs.ndim == 1 and outputs.dtype.kind in "iu":
+        return outputs
+    return classes_of(outputs)
+
+
+def agreement(subject: Subject, offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
+    """The share of samples answered alike, 0–1: same class, or the same number within 1 % of the deviation."""
+    if len(offline) != len(served):
+        return 0.0
+    if subject.target.task == "classification":
+        return float(np.mean(labels_of(subject, offline) == labels_of(subject, served)))
+    if offline.size != served.size:
+        return 0.0
+    scale = max(float(offline.std()), 1e-6)
+    return float(np.mean(np.abs(offline - served.reshape(offline.shape)) <= 0.01 * scale))
+
+
+def apart(offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
+    """The largest difference of scores relative to their scale; probabilities are compared with softmax of logits.
+
+    Outputs of other shapes (labels against scores) count as 0: agreement judges them.
+    """
+    if offline.shape != served.shape:
+        return 0.0
+    candidates = [offline]
+    if offline.ndim == 2 and offline.shape[1] > 1:
+        shifted = np.exp(offline - offline.max(1, keepdims=True))
+        candidates.append(shifted / shifted.sum(1, keepdims=True))
+    else:
+        candidates.append(1 / (1 + np.exp(-np.clip(offline, -50, 50))))
+    served = served.astype(float)
+    return min(float(np.abs(one - served).max() / max(float(np.abs(one).max()), 1e-9)) for one in candidates)

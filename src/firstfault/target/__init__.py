@@ -1,0 +1,1 @@
+"""What is debugged, as the user declares it, and how it is loaded from a file."""

@@ -1,0 +1,140 @@
+"""The target that a Python file or a module declares, loaded from where the user says, with `--set`'s overrides."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from firstfault.errors import TargetError, first_line, user_frame
+from firstfault.interrupts import pass_on
+from firstfault.target.declaration import Safety, Target
+
+
+def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target:
+    """The target that `file.py:name` or `module:name` declares (`:target` by default).
+
+    Args:
+        spec: where the target is declared; its folder is put on the import path.
+        overrides: `{"training.epochs": "3"}`, as `--set` gives them; values are read as YAML.
+
+    Raises:
+        TargetError: when there is no such file or name, it doesn't import, or a value is wrong.
+    """
+    declared, file = _declared(spec)
+    if not isinstance(declared, Target):
+        raise TargetError(f"{spec} must be a firstfault.Target, but is a {type(declared).__name__}")
+    return _override(replace(declared, root=file.parent, file=file), overrides or {})
+
+
+def load_safety(spec: str) -> Safety:
+    """The `Safety` that `file.py:name` or `module:name` is, or that the target there has; its suites are found wherever one is.
+
+    Raises:
+        TargetError: when there is none, or it has nothing to evaluate.
+    """
+    from firstfault.seeds import same_random_state
+    from firstfault.target.bundled import own_or_shipped
+
+    with same_random_state():                       # what is run under the watch draws the numbers that it would without
+        declared, file = _declared(spec)
+    safety = declared.safety if isinstance(declared, Target) else declared
+    if not isinstance(safety, Safety):
+        raise TargetError(f"{spec} must be a firstfault.Safety, or a firstfault.Target with one, but is a {type(declared).__name__}")
+    if not safety.suites:
+        raise TargetError(f"{spec} must have suites to evaluate while a script runs, but its safety.suites is empty")
+    return replace(safety, suites=[str(own_or_shipped(suite, file.parent, "behaviour").absolute()) for suite in safety.suites])
+
+
+def _declared(spec: str) -> tuple[Any, Path]:
+    place, name = split_spec(spec)
+    module, file = _import_file(place) if is_path(place) else _import_module(place)
+    if not hasattr(module, name):
+        known = [key for key, value in vars(module).items() if isinstance(value, Target | Safety)]
+        hint = f"; it has {', '.join(known)}" if known else ""
+        raise TargetError(f"{place} has no `{name}`{hint}")
+    return getattr(module, name), file
+
+
+def is_path(place: str) -> bool:
+    """Whether `place` names a file or folder, and not a module."""
+    return place.endswith(".py") or "/" in place or _exists(Path(place))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:                                 # a name that is too long
+        return False
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """`place:name` in its parts; the name is `target` when left out."""
+    place, _, name = spec.rpartition(":")
+    return (place, name) if place and name.isidentifier() else (spec.rstrip(":"), "target")
+
+
+def _import_file(place: str) -> tuple[Any, Path]:
+    path = Path(place).expanduser()
+    if not _exists(path) or not (path := (path / "target.py" if path.is_dir() else path).resolve()).is_file():
+        raise TargetError(f"there is no target file {place}")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    name = f"firstfault_target_{abs(hash(str(path)))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TargetError(f"{place} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module                  # so that its classes can be pickled by name
+    _guard_import(place, path.parent, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    return module, path
+
+
+def _import_module(place: str) -> tuple[Any, Path]:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        known = importlib.util.find_spec(place)
+    except (ImportError, ValueError):
+        known = None
+    if known is None:
+        raise TargetError(f"there is neither a file nor a module {place}")
+    module = _guard_import(place, Path.cwd(), lambda: importlib.import_module(place))
+    return module, Path(module.__file__ or ".").resolve()
+
+
+def _guard_import(place: str, root: Path, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except TargetError:
+        raise
+    except BaseException as error:
+        pass_on(error)
+        frame = user_frame(error, root)
+        at = f" at {frame}" if frame else ""
+        raise TargetError(f"{place} doesn't import: {type(error).__name__}{at}: {first_line(error)}") from error
+
+
+def _override(target: Target, overrides: Mapping[str, str]) -> Target:
+    for path, text in overrides.items():
+        part, _, name = path.rpartition(".")
+        owner = (getattr(target, part, None) or (Safety() if part == "safety" else None)) if part else target
+        if owner is None or name not in {entry.name for entry in fields(owner)} - {"root", "file"}:
+            raise TargetError(f"--set {path}={text}: the target has no field {path!r}")
+        changed: Any = replace(owner, **{name: _value(path, text)})
+        update: dict[str, Any] = {part: changed}
+        target = replace(target, **update) if part else changed
+    return target
+
+
+def _value(path: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TargetError(f"--set {path}={text}: the value must be YAML, but is not: {first_line(error)}") from error

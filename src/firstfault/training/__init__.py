@@ -1,0 +1,1 @@
+"""Preparing data and training a recipe, without a watch over it."""

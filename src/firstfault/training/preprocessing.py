@@ -1,0 +1,207 @@
+"""Preprocessing as firstfault runs it: each step fitted on train, applied to all splits, and kept to be measured."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from firstfault.data.splits import Split, Splits, as_splits, to_array
+from firstfault.errors import TargetError, UserCodeError
+from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
+from firstfault.target.declaration import Target
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The splits as they are after one step; the first stage, `raw`, is before any."""
+
+    name: str
+    splits: Splits
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The fitted steps of a target: what serving applies to a raw sample.
+
+    A function X -> X is a step without a state. `stages` hold the splits after every step.
+    """
+
+    steps: tuple[tuple[str, Callable[[Any], Any]], ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def prepared(self) -> Splits:
+        """The splits after the last step."""
+        return self.stages[-1].splits
+
+    def apply(self, X: Any) -> Any:
+        """Raw inputs `(N, …)` through every fitted step."""
+        for _, step in self.steps:
+            X = step(X)
+        return X
+
+
+def steps_of(preprocess: Any) -> list[tuple[str, Any]]:
+    """A target's `preprocess` as a list of (name, step); a pipeline of scikit-learn in its own steps."""
+    if preprocess is None:
+        return []
+    if type(preprocess).__module__ == "sklearn.pipeline" and isinstance(getattr(preprocess, "steps", None), list):
+        return [(name, step) for name, step in preprocess.steps if step not in (None, "passthrough")]
+    if isinstance(preprocess, list | tuple):
+        return [(name, step) for name, step in preprocess]
+    return [(getattr(preprocess, "__name__", type(preprocess).__name__), preprocess)]
+
+
+def prepare(target: Target, raw: Splits) -> Pipeline:
+    """Run the target's preprocessing on raw splits; nothing of the user's objects is changed.
+
+    Raises:
+        UserCodeError: when a step raises.
+    """
+    if target.prepare is not None:
+        return _prepare_by_user(target, raw)
+    steps: list[tuple[str, Callable[[Any], Any]]] = []
+    stages = [Stage("raw", raw)]
+    for name, step in steps_of(target.preprocess):
+        try:
+            applied = _fit(step, stages[-1].splits.train)
+            stages.append(Stage(name, _apply(applied, stages[-1].splits, f"preprocess step {name!r}")))
+        except BaseException as error:
+            pass_on(error)
+            raise UserCodeError(Layer.PREPROCESSING, f"preprocess step {name!r}", error, target.root) from error
+        steps.append((name, applied))
+    stages[-1] = Stage(stages[-1].name, _dense(stages[-1].splits))
+    return Pipeline(tuple(steps), tuple(stages))
+
+
+def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:
+    assert target.prepare is not None
+    try:
+        splits = _dense(as_splits(target.prepare(copy.deepcopy(raw))))
+        for name, split in splits.items():
+            _expect_samples(split.X, f"prepare, {name}")
+    except BaseException as error:
+        pass_on(error)
+        raise UserCodeError(Layer.PREPROCESSING, "prepare", error, target.root) from error
+    return Pipeline((), (Stage("raw", raw), Stage("prepare", splits)))
+
+
+def _fit(step: Any, train: Split) -> Callable[[Any], Any]:
+    if not hasattr(step, "transform"):
+        return lambda X: step(X)
+    fitted = copy.deepcopy(step)
+    fit = getattr(fitted, "fit", None) or getattr(fitted, "fit_transform", None)
+    if fit is not None:
+        wants_y = "y" in inspect.signature(fit).parameters
+        fit(_copy(train.X), train.y) if wants_y else fit(_copy(train.X))
+    return fitted.transform  # type: ignore[no-any-return]
+
+
+def _apply(step: Callable[[Any], Any], splits: Splits, name: str) -> Splits:
+    return Splits(*(Split(_expect_samples(step(_copy(split.X)), name), split.y) for _, split in splits.items()))
+
+
+def _expect_samples(X: Any, name: str) -> Any:
+    if not isinstance(X, list) and not getattr(X, "shape", ()):
+        raise TargetError(f"{name} must return samples (a frame, an array or a tensor), but returned {type(X).__name__}")
+    return X
+
+
+def _dense(splits: Splits) -> Splits:
+    """The splits with sparse matrices as arrays: a tensor is made of them anyway, and they have no length."""
+    return Splits(*(
+        Split(split.X.toarray() if hasattr(split.X, "toarray") else split.X, split.y) for _, split in splits.items()
+    ))
+
+
+def _copy(X: Any) -> Any:
+    return X.copy() if hasattr(X, "copy") else X.clone() if hasattr(X, "clone") else X
+
+
+@dataclass(frozen=True)
+class Labels:
+    """How labels become what a loss takes: class ids in sorted order, or floats.
+
+    `classes` are the values of a classification's labels, in the order of their ids; empty otherwise.
+    """
+
+    classes: tuple[Any, ...] = ()
+
+    @classmethod
+    def of(cls, task: str, y: Any) -> Labels:
+        """The encoding of labels `y` `(N, …)`; missing labels belong to no class."""
+        y = to_array(y)
+        if task != "classification":
+            return cls()
+        values = pd.unique(pd.Series(y.reshape(-1)).dropna())
+        return cls(tuple(sorted(values.tolist(), key=lambda value: (isinstance(value, str), value))))
+
+    def encode(self, y: Any) -> torch.Tensor:
+        """Labels as a tensor: int64 ids `(N,)` of classes (`(N, …)` for a class per position), float32 or int64 as they come otherwise.
+
+        Raises:
+            ValueError: for a label that is not among the classes.
+            TargetError: for labels that are no numbers, where the task needs them.
+        """
+        y = to_array(y)
+        if not self.classes:
+            y = _numbers(y)
+            dtype = torch.int64 if np.issubdtype(y.dtype, np.integer) and y.ndim > 1 else torch.float32
+            return torch.as_tensor(np.ascontiguousarray(y)).to(dtype)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y.reshape(-1)
+        if y.ndim > 1 and not (y.dtype.kind in "iu" and y.size and y.max() > 1):    # one-hot, and no class per position
+            return torch.as_tensor(y.argmax(-1).astype(np.int64))
+        ids = pd.Categorical(y.reshape(-1), categories=list(self.classes)).codes.astype(np.int64)
+        if (ids < 0).any():
+            unknown = pd.unique(pd.Series(y.reshape(-1)[ids < 0]))[:3].tolist()
+            raise ValueError(f"labels {unknown} are not among the classes of the training labels")
+        return torch.as_tensor(ids.reshape(y.shape))
+
+
+def _numbers(y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if y.dtype.kind not in "OUSmMc":
+        return y
+    try:
+        return y.astype(np.float64)
+    except (TypeError, ValueError):
+        first = next((value for value in y.ravel() if not isinstance(value, int | float)), y.ravel()[0])
+        raise TargetError(f"labels must be numbers, unless the task is classification, but one is {first!r}") from None
+
+
+def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
+    """Prepared inputs as one tensor `(N, …)`: floats as float32, whole numbers as int64.
+
+    Raises:
+        TargetError: when a column is still text, naming the column.
+    """
+    if isinstance(X, torch.Tensor):
+        return _narrow(X)
+    if isinstance(X, pd.DataFrame):
+        for column in X.columns:
+            if not pd.api.types.is_numeric_dtype(X[column]):
+                raise TargetError(
+                    f"{part} must leave numbers only, but column {column!r} is still {X[column].dtype}; encode or drop it"
+                )
+        X = X.to_numpy(dtype=np.float64 if any(X.dtypes != X.dtypes.iloc[0]) else None, na_value=np.nan)
+    array = to_array(X)
+    if array.dtype == object:
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise TargetError(f"{part} must leave numbers only, but it left an array of objects") from None
+    return _narrow(torch.as_tensor(np.ascontiguousarray(array)))
+
+
+def _narrow(X: torch.Tensor) -> torch.Tensor:
+    if X.is_complex():
+        raise TargetError(f"preprocess must leave real numbers, but left {str(X.dtype).removeprefix('torch.')}; take their absolute value, or both parts")
+    return X.to(torch.float32) if X.is_floating_point() or X.dtype == torch.bool else X.to(torch.int64)

@@ -1,0 +1,162 @@
+"""`firstfault.watch()`: any PyTorch loop, watched without a change to its code, and judged at its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from firstfault.errors import TrainingStopped
+from firstfault.output.whole_files import write_json
+from firstfault.probe.capture import Capture
+from firstfault.probe.probe import Probe
+from firstfault.probe.record import Record
+from firstfault.probe.sinks.base import Sink, Sinks
+from firstfault.subject.captured import subject_of
+from firstfault.texts import encodable
+from firstfault.verdict import Verdict
+from firstfault.watcher.verdict import judge_watched
+
+if TYPE_CHECKING:
+    from firstfault.subject.subject import Subject
+    from firstfault.target.declaration import Safety
+    from firstfault.watcher.actions.action_context import Action
+    from firstfault.watcher.actions.loop_monitor import InLoop
+
+
+OnSample = Callable[["Watch", int], None]
+
+
+def watch(
+    name: str = "training",
+    *,
+    folder: str | Path | None = None,
+    every: int | None = None,
+    sinks: Sequence[Sink] = (),
+    on_sample: OnSample | None = None,
+    actions: Sequence[Action | str] = (),
+    safety: Safety | None = None,
+) -> Watch:
+    """Watch the training inside a `with` block; nothing else of the code changes.
+
+        with firstfault.watch("gan") as watched:
+            train()
+        print(watched.verdict().first_faulty_layer)
+
+    Models, optimizers, schedulers, losses and loaders are found through torch's own hooks. Weights end as they would
+    without the watch, bit for bit.
+
+    Args:
+        name: of the training, in verdict and sinks.
+        folder: for the record and the report; a new run in `.firstfault` when left out.
+        every: the distance of the steps at which norms and activations are taken; left out, it grows from 10 to 50 with the training.
+        sinks: where the numbers go while it runs, see `firstfault.sinks`.
+        on_sample: called as `on_sample(watch, step)` after each sampled step; it may stop the loop by raising.
+        actions: what to do about what fails while it runs, see `firstfault.actions`; or their names.
+        safety: suites to evaluate on the way, every `safety.every` epochs. An epoch is a pass over a torch DataLoader that was learnt
+            from; other loops call `watched.end_epoch()`.
+    """
+    if folder is None:
+        from firstfault.runs.state import state_for
+
+        folder = state_for(Path.cwd()).new_run()
+    return Watch(name, Path(folder), every=every, sinks=sinks, on_sample=on_sample, actions=actions, safety=safety)
+
+
+class Watch:
+    """A watched training: `record` while it runs, `verdict()` at its end."""
+
+    def __init__(
+        self, name: str, folder: Path, *, every: int | None = None, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None,
+        root: Path | None = None, actions: Sequence[Action | str] = (), safety: Safety | None = None,
+    ) -> None:
+        self.name, self.folder, self.root = encodable(name), folder, root or Path.cwd()
+        self.capture = Capture()
+        self.crash: BaseException | None = None
+        self._on_sample = on_sample
+        self._sinks = Sinks(sinks)
+        self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture, samples=self._sinks.samples)
+        self._subject: Subject | None = None
+        self._verdict: Verdict | None = None
+        self._written: tuple[Subject, Verdict] | None = None
+        self.in_loop = self._in_loop(actions, safety) if actions or safety is not None else None
+
+    def _in_loop(self, actions: Sequence[Action | str], safety: Safety | None) -> InLoop:
+        from firstfault.watcher.actions.loop_monitor import InLoop
+
+        return InLoop(self.name, self.folder, self.root, self._probe, actions, safety, self._sinks.note)
+
+    @property
+    def record(self) -> Record:
+        """What was seen so far."""
+        return self._probe.record
+
+    def __enter__(self) -> Watch:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sinks.begin(self.name, self.folder)
+        self._watching = self._probe.observe()
+        self._watching.__enter__()
+        if self.in_loop is not None:
+            self.in_loop.begin()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        stopped = self.in_loop is not None and isinstance(error, TrainingStopped)
+        self.crash = None if stopped else error
+        if self.in_loop is not None:
+            self.record.passed_over |= self.in_loop.end()
+        self._watching.__exit__(kind, error, trace)
+        self.record.passed_over |= self._sinks.close(self.crash)
+        return stopped
+
+    def end_epoch(self, capability: float = math.nan) -> None:
+        """Say that an epoch of the loop has ended, where no torch DataLoader says so; safety is evaluated where it is its turn.
+
+        Raises:
+            TrainingStopped: for a critical violation of safety.
+        """
+        if self.in_loop is not None:
+            self.in_loop.end_epoch(capability)
+
+    def _sampled(self, step: int) -> None:
+        self._sinks.send(self.record, step)
+        if self._on_sample is not None:
+            with self._probe.paused():
+                self._on_sample(self, step)
+        if self.in_loop is not None:
+            self.in_loop.sampled(step)
+
+    @property
+    def subject(self) -> Subject:
+        """The training as a subject of checks: its record, and a replay of what was captured."""
+        if self._subject is None:
+            roots = list(self._probe.models.roots.values())
+            self._subject = subject_of(
+                self.name, self.folder, self.root, self.record, self.capture, roots[0] if len(roots) == 1 else None, self.crash
+            )
+        return self._subject
+
+    def verdict(self, *, swaps: bool = True) -> Verdict:
+        """The verdict over model and training; with `swaps`, suspicions are tested on a replay of the captured batches."""
+        if self._verdict is None:
+            self._verdict = judge_watched(self.subject, swaps=swaps)
+        return self._verdict
+
+    def verdict_of_record(self) -> Verdict:
+        """The verdict by what was recorded alone: at once, and without the model. A later `verdict()` looks at the model too."""
+        bare = Capture()
+        bare.why_not = "the training was interrupted"
+        subject = subject_of(self.name, self.folder, self.root, self.record, bare, None, None)
+        self._written = subject, judge_watched(subject, swaps=False)
+        return self._written[1]
+
+    def report(self) -> Path:
+        """Write verdict.json and report.html into the folder; the report's path."""
+        from firstfault.report import context_of, write_report
+
+        subject, verdict = (self.subject, self._verdict) if self._verdict is not None else self._written or (self.subject, self.verdict())
+        write_json(self.folder / "record.json", self.record.to_json(), indent=None)
+        write_json(self.folder / "verdict.json", verdict.to_json())
+        return write_report(verdict, self.folder, context=context_of(subject))

@@ -1,0 +1,315 @@
+"""The command line: exit codes, sentences for bad calls, and what is left after an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from firstfault.cli import app as cli
+
+COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
+signal.signal(signal.SIGINT, signal.default_int_handler)     # what is started here heeds it, even if the suite runs in the background
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """A function that runs the command line in this process: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(environment()))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["firstfault", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return ended.value.code or 0, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def spoilt(call, tmp_path):
+    """A function that writes the starter target with one part of it replaced; the path of the file."""
+
+    def write(old, new):
+        assert call("init", tmp_path / "project")[0] == 0
+        file = tmp_path / "project" / "target.py"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        return file
+
+    return write
+
+
+FRAME = "return load_breast_cancer(as_frame=True).frame"
+BAD = {
+    "missing data file": ("train=load,", 'train="gone.csv",', r"data\.train: there is no file .*gone\.csv"),
+    "unknown column": ('label="target"', 'label="tarject"', r"data\.train has no column 'tarject'; its columns are mean radius"),
+    "empty table": (FRAME, FRAME + ".iloc[:0]", r"data\.train must have at least one row, but it is an empty table"),
+    "wrong task": ('task="classification"', 'task="clasification"', r"task must be one of classification, .* but got 'clasification'"),
+    "does not import": ("import torch\n", "import torch\nimport not_there\n", r"target\.py doesn't import: ModuleNotFoundError at target\.py:6"),
+    "syntax error": ("def load():", "def load(:", r"target\.py doesn't import: SyntaxError"),
+    "unknown check": ('name="starter",', 'name="starter", thresholds={"duplicates": {}},', r"thresholds must name checks, but got 'duplicates'"),
+    "unknown threshold": (
+        'name="starter",', 'name="starter", thresholds={"group_overlap": {"part": 1}},', r"must name share, but got 'part'"),
+    "bad number": ("epochs=15", "epochs=0", r"training\.epochs must be .*, but got 0"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_target_gets_one_sentence_and_exit_code_2(call, spoilt, name):
+    """It says what was expected and what came, without a traceback."""
+    import re
+
+    old, new, sentence = BAD[name]
+    code, _, err = call("debug", spoilt(old, new))
+    assert code == 2 and re.search(sentence, err) and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["debug", "gone.py"], "there is no target file"),
+    (["debug", "not_a_module:target"], "not_a_module"),
+    (["debug", "x.py", "--set", "training.epochs"], "--set must be K=V, but got 'training.epochs'"),
+    (["debug", "x.py", "--depth", "deeper"], "deeper"),
+    (["debug", "x.py", "--where", "head"], "--where must come with --only model"),
+    (["sweep", "gone.py"], "there is no target file"),
+    (["sweep", "x.py", "--factors", "magic"], "but got magic"),
+    (["sweep", "x.py", "--grid", "lr=0.1..1"], "grid must list values, but got the range 'lr=0.1..1'"),
+    (["sweep", "x.py", "--grid", "lr=1,2", "--tune", "lr=1..2"], "a sweep has one mode, but got grid and tune"),
+    (["sweep", "x.py", "--seeds", "40"], "seeds must be 2 to 32, but got 40"),
+    (["sweep", "x.py", "--workers", "0"], "--workers"),
+    (["sweep", "x.py", "--engine", "clouds"], "clouds"),
+    (["checks", "nonsense"], "there is no check 'nonsense'"),
+    (["report"], "there is no run 'last'"),
+    (["frobnicate"], "frobnicate"),
+    (["debug", "x.py", "--json", "absent/v.json"], "its folder must exist"),
+    (["debug", "x.py", "--json", "."], "is a folder"),
+    (["sweep", "x.py", "--factors", ""], "factors must be among"),
+    (["run", "gone.py"], "there is no script gone.py"),
+    (["run", "-m", "gone_module"], "there is no module gone_module"),
+    (["up", "--port", "99999"], "65535"),
+    (["up", "--port", "4201", "--mlflow-port", "4201"], "must have a port each"),
+    (["init", "/dev/null"], "must be a folder that can be written"),
+])
+def test_a_bad_call_gets_exit_code_2(call, arguments, sentence):
+    """The sentence names what was wrong."""
+    code, _, err = call(*arguments)
+    assert code == 2 and sentence in err
+
+
+def test_a_script_that_trains_nothing_is_not_called_healthy(call, tmp_path):
+    """There was nothing to judge, and that is said; a script that leaves with an error is a finding."""
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    code, _, err = call("run", "empty.py")
+    assert code == 2 and "no backward pass was seen" in err
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit('no data')\n")
+    code, out, _ = call("run", "leaves.py")
+    assert code == 1 and "leaves.py:2" in out
+
+
+def test_a_script_that_raises_shows_its_own_lines_only(call, tmp_path):
+    """As Python would print it, without the frames that ran it."""
+    (tmp_path / "raises.py").write_text("def broken():\n    raise ValueError('boom')\n\n\nbroken()\n")
+    code, _, err = call("run", "raises.py")
+    assert code == 1 and "ValueError: boom" in err and err.count("File ") == 2 and "runpy" not in err
+
+
+def test_a_run_whose_verdict_is_torn_is_told_in_a_sentence(call, tmp_path):
+    """`report` names the file that can't be read."""
+    folder = tmp_path / ".firstfault" / "runs" / "20260101-000000-aaaa"
+    folder.mkdir(parents=True)
+    (folder / "report.html").touch()
+    (folder / "verdict.json").write_text('{"target": ')
+    code, _, err = call("report")
+    assert code == 2 and "verdict.json must hold what came of the run" in err
+
+
+def test_init_does_not_overwrite(call, tmp_path):
+    """A second `init` in the same folder is refused."""
+    assert call("init", tmp_path / "a")[0] == 0
+    code, _, err = call("init", tmp_path / "a")
+    assert code == 2 and "must not exist yet" in err
+
+
+def test_checks_are_listed_and_explained(call):
+    """Every check is in the list; one is explained with its thresholds and source."""
+    code, out, _ = call("checks")
+    assert code == 0 and "missing_zero_grad" in out and "expectations" in out
+    code, out, _ = call("checks", "dead_relu")
+    assert code == 0 and "inactive_share" in out and "SageMaker" in out
+
+
+@pytest.mark.parametrize(("variable", "sentence"), [
+    ("PREFECT_API_URL", "Prefect must answer at http://127.0.0.1:9/api"),
+    ("MLFLOW_TRACKING_URI", "MLflow must answer at http://127.0.0.1:9"),
+])
+def test_a_dead_server_gets_one_sentence(spoilt, variable, sentence, project):
+    """A server that the user names, and that does not answer."""
+    address = "http://127.0.0.1:9/api" if "PREFECT" in variable else "http://127.0.0.1:9"
+    ended = run_in(project, "debug", "target.py", **{variable: address})
+    assert ended.returncode == 2 and sentence in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with the starter target."""
+    folder = tmp_path_factory.mktemp("project")
+    run_in(folder, "init", ".")
+    return folder
+
+
+def environment(**more):
+    """The environment without what other tests set."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))}
+    return kept | more
+
+
+def run_in(folder, *arguments, **more):
+    """Run the command line as a process of its own in a folder."""
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def runs_of(folder):
+    """The parent runs of the project's experiment in MLflow, newest first."""
+    client = MlflowClient(f"sqlite:///{folder / '.firstfault' / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("starter").experiment_id])
+    return client, [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+
+
+def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(project):
+    """Twice healthy: exit code 0, the JSON by the schema, a report, and a run tree in MLflow."""
+    import jsonschema
+
+    from firstfault.verdict import schema
+
+    for _ in range(2):
+        ended = run_in(project, "debug", "target.py", "--json", "v.json")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        verdict = json.loads((project / "v.json").read_text())
+        jsonschema.validate(verdict, schema())
+        assert verdict["status"] == "healthy" and verdict["faults"] == []
+        assert "HEALTHY" in ended.stdout and "Traceback" not in ended.stdout + ended.stderr
+    client, parents = runs_of(project)
+    assert [run.info.status for run in parents] == ["FINISHED", "FINISHED"]
+    assert parents[0].data.tags["mlflow.note.content"].startswith("# starter: healthy")
+    children = client.search_runs(
+        [parents[0].info.experiment_id], f"tags.`mlflow.parentRunId` = '{parents[0].info.run_id}'"
+    )
+    assert {run.info.run_name for run in children} >= {"data", "preprocessing", "model", "training", "deployment", "safety"}
+    files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
+    assert {"verdict.json", "report.html", "gx_result.html", "profile.html", "model_summary.txt", "failure_cases.json",
+            "safety_evaluation_report.pdf", "tensorboard"} <= files
+    import mlflow.pyfunc
+
+    model = client.search_logged_models([parents[0].info.experiment_id])[0]
+    loaded = mlflow.pyfunc.load_model(model.artifact_location)
+    assert loaded.metadata.signature is not None and model.source_run_id == parents[0].info.run_id
+    assert run_in(project, "report").stdout.startswith("starter: healthy")
+
+
+def test_an_override_breaks_the_target_and_the_exit_code_says_so(project):
+    """A rate of 30: exit code 1, in the layer training."""
+    ended = run_in(project, "debug", "target.py", "--set", "training.epochs=1", "--only", "training", "--json", "v.json")
+    assert ended.returncode in (0, 1) and json.loads((project / "v.json").read_text())["layers"][0]["layer"] == "training"
+
+
+@pytest.mark.parametrize(("blow", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"])
+def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
+    """What was measured stays on disk; the next run works, and MLflow shows the struck one as killed."""
+    before = set((project / ".firstfault" / "runs").glob("*"))
+    process = subprocess.Popen(
+        [*COMMAND, "debug", "target.py"], cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    runs = project / ".firstfault" / "runs"
+    folder = wait_for(lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process)
+    process.send_signal(blow)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == code, printed
+    assert (folder / "layer_1_data.json").is_file() and "Traceback" not in printed
+    assert blow == signal.SIGKILL or f"interrupted; what was measured is in {folder}" in printed
+    assert run_in(project, "debug", "target.py", "--depth", "quick").returncode == 0
+    _, parents = runs_of(project)
+    struck = next(run for run in parents if run.data.tags["firstfault.run_folder"] == str(folder))
+    assert struck.info.status == "KILLED" and struck.data.tags["firstfault.status"] == "killed"
+
+
+def test_a_sweep_that_is_struck_down_is_resumed(project):
+    """After Ctrl-C, and after kill -9 in a training that also tore the journal, what has ended is not trained again."""
+    from firstfault.ablation.sweeps.sweep import sweep
+    from firstfault.subject.subject import Subject
+    from firstfault.target.loader import load_target
+
+    settings = ("--factors", "lower_rate,longer", "--seeds", "2")
+    assert "`--resume` goes on" in strike(project, signal.SIGINT, "training 2 of 6", *settings, code=130)
+    workers = strike(project, signal.SIGKILL, "2 of 5 done", "--resume", "--workers", "2")
+    assert len(workers) == 2 and not psutil.wait_procs(workers, timeout=30)[1]
+    with (project / ".firstfault" / "optuna.journal").open("a") as file:
+        file.write('{"op_code": 4, "wor')
+    trained = []
+    result = sweep(Subject(load_target(str(project / "target.py")), project / "run"), resume=True, on_trial=trained.append)
+    assert [row.seeds for row in result.rows] == [2, 2, 2] and result.left == 0
+    assert len(trained) <= 3 and len(result.trials) == 6      # one had ended before Ctrl-C, and two before kill -9
+
+
+def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
+    """Begin a sweep, and strike it down once it has printed a line; its worker processes, or what it said after Ctrl-C."""
+    process = subprocess.Popen(
+        [*COMMAND, "sweep", "target.py", *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    printed = []
+    for text in process.stdout:
+        printed.append(text)
+        if line in text:
+            break
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    process.send_signal(blow)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == code, "".join(printed) + said
+    return said if blow == signal.SIGINT else workers
+
+
+def wait_for(found, process, seconds=240):
+    """What `found` gives as soon as it gives something, while a process works on it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if result := found():
+            return result
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(f"it did not happen in time, or at all: {process.communicate()[0]}")
+
+
+def test_a_full_disk_is_said_before_anything_starts(tmp_path):
+    """With 10 MB free, the run is refused."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", folder], check=False, capture_output=True).returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        assert run_in(folder, "init", ".").returncode == 0
+        ended = run_in(folder, "debug", "target.py")
+        assert ended.returncode == 2 and "must have 50 MB free" in ended.stderr
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)
+
+
+def test_help_imports_nothing_heavy():
+    """`--help` must not wait for torch, MLflow or Prefect."""
+    code = "import sys; import firstfault.cli.app; print([m for m in ('torch', 'mlflow', 'prefect', 'pandas', 'rich') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_the_starter_is_where_it_was_promised(project):
+    """`init` wrote a target with comments."""
+    text = Path(project / "target.py").read_text()
+    assert "target = Target(" in text and "#" in text
