@@ -1,4 +1,4 @@
-"""The dependency direction is cli → flows → tasks → library, and never back."""
+"""The plan of the house: rooms in an order, and an arrow only ever points down it (docs/architecture.md)."""
 
 import ast
 from pathlib import Path
@@ -6,45 +6,102 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LIBRARY = sorted((ROOT / "src" / "firstfault").rglob("*.py"))
-EVERYTHING = [*LIBRARY, *sorted((ROOT / "flows").glob("*.py")), *sorted((ROOT / "tasks").glob("*.py"))]
-EDGES = {"cli.py", "console.py"}
+HALL = (
+    "__init__", "actions", "check", "errors", "extras", "faults", "finding", "interrupts", "ladder", "metrics", "progress",
+    "seeds", "sinks", "texts", "verdict",
+)
+"""Words that every room may use, and the public faces `firstfault`, `firstfault.actions` and `firstfault.sinks`."""
+FACES = {"firstfault", "firstfault.actions", "firstfault.sinks"}
+ROOMS = (
+    "output", "hall", "target", "data", "training", "runs", "tracking", "probe", "behaviour", "subject", "checks", "ablation",
+    "diagnosis", "report", "watcher", "recording", "tasks", "flows", "cli", "__main__", "pytest_plugin",
+)
+"""From the lowest up: a module imports from its own room and from those before it."""
+ONE_ROOM = {
+    "prefect": {"tasks", "flows"}, "mlflow": {"tracking"}, "great_expectations": {"data"}, "ydata_profiling": {"data"},
+}
+REGISTRIES = {"firstfault", "firstfault.actions", "firstfault.sinks", "firstfault.check", "firstfault.ablation.swap"}
+"""The only modules that import others of ours by a name made at run time."""
 
 
-def imports(path):
-    """Every module that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def modules():
+    """Every module by its name, with its file."""
+    found = {}
+    for base, package in ((ROOT / "src" / "firstfault", "firstfault"), (ROOT / "flows", "firstfault.flows"), (ROOT / "tasks", "firstfault.tasks")):
+        for file in sorted(base.rglob("*.py")):
+            parts = [package, *file.relative_to(base).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+MODULES = modules()
+TREES = {name: ast.parse(file.read_text()) for name, file in MODULES.items()}
+
+
+def room(name):
+    """The room in which a module lies; None where it lies nowhere in the plan."""
+    first = name.split(".")[1] if "." in name else "__init__"
+    return "hall" if first in HALL else first if first in ROOMS else None
+
+
+def imported(tree):
+    """Every name that a module imports, wherever in the file: deferred and for types alone too."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_library_does_not_reach_up(path):
-    """No file of the library imports Prefect, and only the command line calls flows."""
-    for name in imports(path):
-        assert name.split(".")[0] != "prefect"
-        if path.name not in EDGES:
-            assert not name.startswith(("firstfault.flows", "firstfault.tasks"))
+ARROWS = {name: {other for other in imported(tree) if other in MODULES and other != name} for name, tree in TREES.items()}
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_tracking_imports_mlflow(path):
-    """MLflow is imported under tracking/ alone (console warms the import up)."""
-    if "tracking" not in path.parts and path.name not in EDGES:
-        assert "mlflow" not in {name.split(".")[0] for name in imports(path)}
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_lies_in_a_room(name):
+    """No module lies flat at the root but the words of the hall."""
+    assert room(name) is not None, f"{name} lies in no room of the plan"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tasks").glob("*.py")), ids=lambda path: path.name)
-def test_tasks_do_not_call_flows(path):
-    """Tasks know the library only."""
-    assert not [name for name in imports(path) if name.startswith("firstfault.flows")]
+@pytest.mark.parametrize("name", MODULES)
+def test_arrows_point_down(name):
+    """A module imports from its own room and from lower ones; the public faces hand on what lies above."""
+    if name not in FACES:
+        here = ROOMS.index(room(name))
+        assert not [other for other in ARROWS[name] if other not in FACES and ROOMS.index(room(other)) > here]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "src" / "firstfault" / "checks").rglob("*.py")), ids=lambda path: path.stem)
-def test_checks_know_only_what_lies_below_them(path):
-    """A check does not import the ladder, the verdict, ablation, tracking or the report."""
-    above = ("ladder", "verdict", "ablation", "tracking", "report", "session", "cli", "console")
-    for name in imports(path):
-        assert not name.startswith(tuple(f"firstfault.{module}" for module in above)), name
+def test_no_circles():
+    """No chain of imports comes back to where it began, deferred imports and those for types included."""
+    open_, done = [], set()
+
+    def visit(name):
+        if name in done:
+            return
+        assert name not in open_, " → ".join([*open_[open_.index(name):], name])
+        open_.append(name)
+        for other in sorted(ARROWS[name] - FACES):
+            visit(other)
+        done.add(open_.pop())
+
+    for name in MODULES:
+        if name not in FACES:
+            visit(name)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_each_framework_has_one_room(name):
+    """Prefect, MLflow, Great Expectations and ydata-profiling are each imported in their room alone."""
+    for other in imported(TREES[name]):
+        allowed = ONE_ROOM.get(other.split(".")[0])
+        assert allowed is None or room(name) in allowed, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_of_ours_is_imported_by_a_string(name):
+    """Only the registries import modules of ours by a name that is made at run time, which the other tests can't see."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("import_module", "__import__"):
+            text = ast.unparse(node)
+            assert name in REGISTRIES or "firstfault" not in text, f"{name}: {text}"

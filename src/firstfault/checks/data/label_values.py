@@ -34,12 +34,14 @@ class Defect(NamedTuple):
     "missing_values": WEIGHT, "out_of_range": WEIGHT, "type_change": WEIGHT, "task_mismatch": WEIGHT,
 })
 def unusable_labels(subject: Subject) -> Iterator[Judgement]:
-    """Find labels that are infinite, too large for float32, or of another kind than the task takes: texts, dates, durations.
+    """Find labels that are infinite, too large for float32, or of another kind than the task takes.
 
-    A regression takes numbers, several yes-or-no labels take 0 to 1. Numbers kept as text are read as numbers, which is a warning, as is
-    what `prepare` mends. Missing labels are those of `missing_values`. `value` is how many labels are concerned.
-
-    Source: FAULTS of this project: non-finite before the model; IEEE 754: the largest float32 is 3.4e38.
+    Measures: how many labels are infinite, beyond float32, texts, dates or durations. A regression takes numbers,
+        several yes-or-no labels take 0 to 1.
+    Fails when: any is.
+    Warns when: they are numbers kept as text, which are read as numbers, or what `prepare` mends.
+    Not a fault when: labels are missing, which `missing_values` tells.
+    Source: IEEE 754: the largest float32 is 3.4e38; infinities are read as TheDeepChecker reads non-finite inputs.
     """
     found = [judgement for name, _ in subject.raw.items() for judgement in _of_split(subject, name)]
     failed = [judgement for judgement in found if judgement.status is Status.FAIL]
@@ -130,13 +132,15 @@ def numbers_of(y: Array) -> Array | None:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.95, "missing_class": 0.95, "degenerate_split": 0.9})
 def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judgement]:
-    """Find numbers or yes-or-no labels that are the same in all rows; `value` is how many columns of labels are.
+    """Find numbers or yes-or-no labels that are the same in all rows.
 
-    Nothing can be learnt of a label that is the same for every row of train. One that is the same in a split of at least 10 rows only is a degenerate
-    split, where a random one would come out so by less than `chance`. Of more than 20 labels, and of inputs that are to be restored, some may be
-    constant: that is a warning. Classes are looked at by `missing_class`.
-
-    Source: TheDeepChecker, labels without variance; bounds of our choice.
+    Measures: how many columns of labels are the same for every row of a split.
+    Fails when: one of train is, of which nothing can be learnt; or one of another split of at least 10 rows is, where a
+        random split would come out so by less than `chance`: a degenerate split.
+    Warns when: there are more than 20 labels, or inputs that are to be restored, of which some may be constant.
+    Not a fault when: they are classes, at which `missing_class` looks.
+    Source: TheDeepChecker, labels without variance; `chance` is a choice of ours, and
+        tests/checks/data/test_label_values.py holds the cases that it separates.
     """
     columns = {name: _columns(subject, name) for name, _ in subject.raw.items()}
     train = columns["train"]
@@ -213,10 +217,12 @@ def _told(subject: Subject, split: str, y: Array, places: list[int]) -> str:
 def continuous_labels(subject: Subject, *, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5) -> Iterator[Judgement]:
     """Find class labels that are amounts: fractions, or spread-out whole numbers, with nearly as many values as rows.
 
-    `value` is the number of distinct labels. Fractions are amounts when there are more than `distinct` of them, and as many as `share` of the rows (or
-    more than 100); whole numbers when they are as many as `whole_share` of the rows, and spread over ten times their number, as ids of classes are not.
-
-    Source: scikit-learn, `type_of_target`, which calls such labels continuous; bounds of our choice.
+    Measures: the number of distinct labels.
+    Fails when: they are fractions, more than `distinct` of them and as many as `share` of the rows (or more than 100);
+        or whole numbers, as many as `whole_share` of the rows, and spread over ten times their number.
+    Not a fault when: they are ids of many classes, which lie close together.
+    Source: scikit-learn, `type_of_target`, which calls such labels continuous; the bounds are a choice of ours, and
+        tests/checks/data/test_label_values.py holds the cases that they separate.
     """
     if subject.target.task != "classification":
         yield skipped("the task has no classes")
