@@ -106,3 +106,26 @@ def test_processes_need_to_know_the_target(subject_of):
 def test_workers_share_the_cores():
     """Each has at least one thread."""
     assert threads_for(1) >= threads_for(2) >= threads_for(1000) == 1
+
+
+LOADER = """
+from torch.utils.data import DataLoader, TensorDataset
+
+def loader(x, y, split):
+    return DataLoader(TensorDataset(x, y), batch_size=64, num_workers=1)
+
+target = Target(
+    "loaded", data=Data(train=(X, y)), model=build,
+    training=Training(optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=1, loader=loader),
+)
+"""
+
+
+def test_a_target_whose_loader_has_workers_is_swept_in_processes(tmp_path):
+    """A training in a process of its own may start processes too."""
+    (tmp_path / "target.py").write_text(TARGET + LOADER)
+    origin = RunRef(f"{tmp_path}/target.py:target", str(tmp_path / "run"), str(tmp_path / "state"))
+    result = sweep(
+        open_subject(origin), factors=["longer"], seeds=2, engine="processes", storage=tmp_path / "optuna.journal", origin=origin
+    )
+    assert {trial.state for trial in result.trials} == {"complete"}

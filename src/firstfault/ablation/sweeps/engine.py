@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from firstfault.ablation.sweeps.job import Job, Measured, Measuring
+from firstfault.ablation.sweeps.job import Job, Measured, Measuring, failed
 from firstfault.ablation.sweeps.study import Place
 from firstfault.runs.ref import RunRef
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,10 @@ class Host:
         return "ready", os.getpid()
 
     def do(self, job: Job) -> tuple[str, Any]:
-        """Do a job: `measured`, or `broken` with the traceback where firstfault itself failed."""
+        """Do a job: `measured`, as failed where the target can't do it here, or `broken` with the traceback of our own failure."""
         import traceback
 
+        from firstfault.errors import Missing, UserCodeError
         from firstfault.interrupts import pass_on
 
         try:
@@ -92,6 +96,10 @@ class Host:
                 return opened
             assert self._measure is not None
             return "measured", self._measure(job)
+        except (Missing, UserCodeError) as reason:
+            assert self._measure is not None
+            logger.warning("%s, seed %s: %s", job.change, job.seed, reason)
+            return "measured", failed(self._measure.bench.recipe)
         except BaseException as error:
             pass_on(error)
             return "broken", traceback.format_exc()

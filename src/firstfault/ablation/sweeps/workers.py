@@ -22,7 +22,7 @@ class Worker:
 
     def __init__(self, origin: Origin, threads: int) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=work, args=(origin, threads, theirs), daemon=True)
+        self.process = CONTEXT.Process(target=work, args=(origin, threads, theirs))      # no daemon: a loader of the user's may have workers
         self.process.start()
         theirs.close()
         self.ready = False
