@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from firstfault.interrupts import pass_on
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 
@@ -29,6 +28,7 @@ def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
 
 def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
     """A uint64 per value `(N,)` by its text, equal for equal texts."""
+    import numpy as np
     import pandas as pd
 
     return np.asarray(pd.util.hash_array(np.array([*map(shown, values)], dtype=object), categorize=False))
@@ -39,6 +39,7 @@ def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np
 
     `categorize` hashes repeated objects once, as pandas says it.
     """
+    import numpy as np
     import pandas as pd
 
     try:
