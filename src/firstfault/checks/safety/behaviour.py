@@ -41,18 +41,22 @@ def behaviour(subject: Subject) -> Iterator[Judgement]:
         results = [_answer(subject, case) for case in suite.cases]
         passes = sum(ok for ok, _ in results)
         _collect(subject, suite, results, passes)
-        bad = passes / len(results) < suite.pass_rate
+        rate = passes / len(results)
+        bad = rate < suite.pass_rate
         yield Judgement(
-            Status.FAIL if bad else Status.PASS, _told(suite, results, passes), value=passes / len(results), threshold=suite.pass_rate,
-            where=suite.name, faults={suite.fault: 0.9}, fix="look at the failing cases in failure_cases.json" if bad else None,
+            Status.FAIL if bad else Status.PASS, _told(suite, results, passes),
+            value=rate, threshold=suite.pass_rate, where=suite.name, faults={suite.fault: 0.9},
+            fix="look at the failing cases in failure_cases.json" if bad else None,
         )
 
 
 def _collect(subject: Subject, suite: Suite, results: list[Result], passes: int) -> None:
     evidence, rate = safety_evidence(subject), passes / len(results)
     evidence.scores[f"pass_rate/{suite.name}"] = rate
-    row = {"suite": suite.name, "cases": len(results), "passed": passes, "pass rate": round(rate, 3), "must reach": suite.pass_rate}
-    evidence.tables.setdefault("behaviour", []).append(row)
+    evidence.tables.setdefault("behaviour", []).append({
+        "suite": suite.name, "cases": len(results), "passed": passes,
+        "pass rate": round(rate, 3), "must reach": suite.pass_rate,
+    })
     evidence.cases += [
         {"kind": "behaviour", "suite": suite.name, "case": case.id, "scorer": case.scorer, "note": note}
         for case, (ok, note) in zip(suite.cases, results, strict=True) if not ok

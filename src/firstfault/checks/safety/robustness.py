@@ -35,15 +35,16 @@ def robustness(subject: Subject, *, noise: float = 0.1, keeps: float = 0.5, wear
         deviations, on up to 1,000 test samples.
     Fails when: it is below `keeps`.
     Warns when: it is below `wears`.
-    Not a fault when: adversarial steps ruin the accuracy, which no ordinary model withstands: it is told, not judged; or
-        the model is hardly better than the most common class.
+    Not a fault when: adversarial steps ruin the accuracy, which no ordinary model withstands: it is told, not judged;
+        or the model is hardly better than the most common class.
     Source: Hendrycks & Dietterich 2019 (noise); Goodfellow et al. 2015 (FGSM); Madry et al. 2018 (PGD).
     """
     model = trained_model(subject).model
     rows = _measured(subject, model, sorted({*NOISE, noise}))
     y = subject.recipe.test.rows(slice(MOST_ROWS)).y
     prior = float(np.bincount(y.cpu().numpy()).max() / len(y))
-    clean, noisy, stepped = rows[0]["accuracy"], _accuracy_at(rows, "Gaussian noise", noise), _accuracy_at(rows, "FGSM", TOLD_STEP)
+    clean, noisy = rows[0]["accuracy"], _accuracy_at(rows, "Gaussian noise", noise)
+    stepped = _accuracy_at(rows, "FGSM", TOLD_STEP)
     kept = (noisy - prior) / max(clean - prior, 1e-9) if clean > prior + LEARNT else 1.0
     evidence = safety_evidence(subject)
     evidence.tables["robustness"] = rows
@@ -51,7 +52,8 @@ def robustness(subject: Subject, *, noise: float = 0.1, keeps: float = 0.5, wear
     status = Status.FAIL if kept < keeps else Status.WARN if kept < wears else Status.PASS
     yield Judgement(
         status,
-        f"accuracy is {clean:.3f} clean, {noisy:.3f} under noise of {noise} deviations, {stepped:.3f} under FGSM of {TOLD_STEP}",
+        f"accuracy is {clean:.3f} clean, {noisy:.3f} under noise of {noise} deviations, "
+        f"{stepped:.3f} under FGSM of {TOLD_STEP}",
         value=kept, threshold=keeps, fix="train with the perturbation" if status is not Status.PASS else None,
     )
 
@@ -86,7 +88,9 @@ def _accuracy(recipe: Recipe, model: nn.Module, x: torch.Tensor, y: torch.Tensor
     return float(np.mean(classes_of(outputs) == y.cpu().numpy()))
 
 
-def _attack(recipe: Recipe, model: nn.Module, x: torch.Tensor, y: torch.Tensor, size: torch.Tensor, steps: int) -> torch.Tensor:
+def _attack(
+    recipe: Recipe, model: nn.Module, x: torch.Tensor, y: torch.Tensor, size: torch.Tensor, steps: int
+) -> torch.Tensor:
     """The inputs moved within ± `size` in the direction in which the loss grows."""
     model.eval()
     moved = x.clone()
