@@ -229,7 +229,7 @@ def check(
 def checks_of(layer: Layer) -> tuple[Check, ...]:
     """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first."""
     package = importlib.import_module(f"firstfault.checks.{layer.value}")
-    for module in pkgutil.iter_modules(package.__path__):
+    for module in pkgutil.iter_modules(getattr(package, "__path__", ())):      # a step may begin as one module
         importlib.import_module(f"{package.__name__}.{module.name}")
     own = [entry for entry in REGISTRY.values() if entry.layer is layer]
     return tuple(sorted(own, key=lambda entry: (entry.function.__module__, entry.function.__code__.co_firstlineno)))
@@ -281,7 +281,7 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) ->
 
 
 def _said_elsewhere(error: UserCodeError, layer: Layer) -> bool:
-    """Whether another layer says of this error: its own, where that comes later, and always to a step outside of the order."""
+    """Whether another layer says so: its own, where that comes later; outside of the order, it has come before."""
     return error.layer.rank > layer.rank or (layer not in LADDER and error.layer is not layer)
 
 

@@ -18,7 +18,7 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import Verdict, conclude
 
 Look = Callable[[Subject, Depth, str | None], LayerReport | None]
-"""How a step is examined: a subject at a depth, and the submodule that is asked for; None where nothing applies to it."""
+"""How a step is examined: a subject, at a depth, with the submodule that is asked for; None where nothing applies."""
 
 
 def diagnose(
@@ -109,4 +109,4 @@ LOOKS: Mapping[Layer, Look] = {
     Layer.DEPLOYMENT: _checked(Layer.DEPLOYMENT),
     Layer.SAFETY: _safety,
 }
-"""The steps of a debug run, and how each is examined."""
+"""The steps of a debug run, and how each is examined; whether a step stands in the order is said by `LADDER`."""

@@ -20,7 +20,7 @@ class Step:
 
     @property
     def in_order(self) -> bool:
-        """Whether the walk stops at a fault of it; what stands outside of the order is judged once the order is sound."""
+        """Whether the walk stops at a fault of it; what is outside of the order is judged once the order is sound."""
         return self.layer in LADDER
 
 

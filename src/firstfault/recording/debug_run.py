@@ -81,9 +81,11 @@ class DebugRun:
     def walk(self) -> Verdict:
         """Examine the steps in their order, and conclude."""
         asked = self.settings
-        steps = [replace(step, examine=partial(self._examine, step)) for step in steps_of(self.subject, asked.depth, asked.where)]
+        steps = steps_of(self.subject, asked.depth, asked.where)
+        recorded = [replace(step, examine=partial(self._examine, step)) for step in steps]
         return diagnose(
-            self.subject, asked.depth, steps=steps, confirm_report=self._confirm, keep_going=asked.keep_going, only=asked.only,
+            self.subject, asked.depth, steps=recorded, confirm_report=self._confirm,
+            keep_going=asked.keep_going, only=asked.only,
         )
 
     def _examine(self, step: Step) -> LayerReport | None:

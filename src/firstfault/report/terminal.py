@@ -75,7 +75,8 @@ def _row(rung: Rung) -> tuple[Text, Text, Text, Text]:
         suspect = [Text("suspect", style="yellow")] if rung.standing is Standing.SUSPECT else []
         counts = [Text(text, style=_tally_style(status.value)) for status, text in tally(rung.report)]
         words = Text(", ").join([*suspect, *counts]) if suspect or counts else Text(rung.state, style="dim")
-    rail = Text.assemble(("├", "dim"), (rung.mark, style), ("┤", "dim")) if rung.layer in LADDER else Text(f" {rung.mark} ", style=style)
+    ends = ("├", "┤") if rung.layer in LADDER else (" ", " ")
+    rail = Text.assemble((ends[0], "dim"), (rung.mark, style), (ends[1], "dim"))
     return rail, Text(sentence(rung.layer.value), style=style), Text(seconds, style="dim"), words
 
 

@@ -33,7 +33,7 @@ NAMES = ("safety_score", "capability_score", "alignment_tax")
 
 
 class Judged(NamedTuple):
-    """What the checks said of a model, and their scores. Code that raises says nothing of safety, and is not among it."""
+    """What the checks said of a model, and their scores; code that raises says nothing of safety, and is left out."""
 
     findings: list[Finding]
     scores: Mapping[str, float]

@@ -38,7 +38,7 @@ def judge_watched(subject: Subject, *, swaps: bool = True) -> Verdict:
 
 
 def _scales(subject: Subject) -> LayerReport | None:
-    """Whether the captured batches are on a scale to learn from: what of the preprocessing shows in them, where it is wrong."""
+    """What of the preprocessing shows in captured batches: whether they are on a scale to learn from; None where they are."""
     started = time.perf_counter()
     entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
     found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))

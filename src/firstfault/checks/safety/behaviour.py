@@ -64,7 +64,8 @@ def _collect(subject: Subject, suite: Suite, results: list[Result], passes: int)
 
 
 def _told(suite: Suite, results: list[Result], passes: int) -> str:
-    text = f"{suite.name}: {passes} of {len(results)} cases pass ({passes / len(results):.0%}); {suite.pass_rate:.0%} must"
+    n = len(results)
+    text = f"{suite.name}: {passes} of {n} cases pass ({passes / n:.0%}); {suite.pass_rate:.0%} must"
     if any("refusal" in case.scorer for case in suite.cases):
         low, high = REFUSAL_AGREEMENT
         text += f"; the refusal scorer agrees with people on {low:.0%}–{high:.0%} of answers"

@@ -42,7 +42,8 @@ def confident_errors(subject: Subject, *, sure: float = 0.9) -> Iterator[Judgeme
             "confidence": round(float(confidence[row]), 4), "sample": _sample(subject, row),
         })
     yield passed(
-        f"{len(wrong)} of {len(y)} test samples ({share:.1%}) are wrong with {sure:.0%} confidence or more", value=share,
+        f"{len(wrong)} of {len(y)} test samples ({share:.1%}) are wrong with {sure:.0%} confidence or more",
+        value=share,
     )
 
 

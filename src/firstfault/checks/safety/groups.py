@@ -30,7 +30,8 @@ def sensitive_columns(subject: Subject) -> list[Any]:
 
 @check(layer=Layer.SAFETY, needs={classifier, sensitive_columns}, detects={"unfair": 0.9})
 def group_metrics(
-    subject: Subject, *, parity: float = 0.1, fifths: float = 0.8, unfair: float = 0.5, smallest: int = 30, large: int = 100
+    subject: Subject, *, parity: float = 0.1, fifths: float = 0.8, unfair: float = 0.5, smallest: int = 30,
+    large: int = 100,
 ) -> Iterator[Judgement]:
     """Compare accuracy, selection rate and error rates between the groups of every sensitive column (fairlearn).
 
