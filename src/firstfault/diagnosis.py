@@ -38,7 +38,8 @@ def diagnose(
     from firstfault.ablation.confirm.confirm import confirm
 
     started = time.perf_counter()
-    chosen = [step for step in steps or steps_of(subject, depth) if only in (None, step.layer)]
+    steps = steps_of(subject, depth) if steps is None else steps
+    chosen = [step for step in steps if only in (None, step.layer)]
     found = walk(chosen, confirm_report or (lambda report: confirm(subject, report)), keep_going=keep_going)
     subject.settle()
     judged = subject.made(evaluate_safety)
