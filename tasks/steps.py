@@ -75,13 +75,11 @@ class TaskSteps(Steps):
     def examine(self, layer: Layer, work: Callable[[], Examined | None]) -> Examined | None:
         """A task with the layer's name, its progress, findings and events."""
         def look() -> Examined | None:
-            if layer is Layer.SAFETY:
-                return self._tell_layer(work())
             with progress_artifact(f"{layer}-progress", self.outlet):
                 examined = work()
             return self._tell_layer(examined)
 
-        return self._task(layer.value, RUN_NAMES[layer], look)
+        return self._task(layer.value, RUN_NAMES.get(layer, layer.value), look)
 
     def confirm(self, layer: Layer, work: Callable[[], list[Outcome]]) -> list[Outcome]:
         """The task `ablation`, with a table of the swaps."""

@@ -105,3 +105,14 @@ def test_nothing_of_ours_is_imported_by_a_string(name):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("import_module", "__import__"):
             text = ast.unparse(node)
             assert name in REGISTRIES or "firstfault" not in text, f"{name}: {text}"
+
+
+SAFETY_IS_NAMED = {"firstfault.faults", "firstfault.diagnosis", "firstfault.watcher.safety_monitor", "firstfault.tasks.steps"}
+"""Its faults, how it is examined, how it is judged while a training runs, and what its task is called."""
+
+
+def test_a_step_is_named_where_it_is_declared_alone():
+    """Whoever walks, shows or records the steps takes them as data, so that another one touches few files."""
+    named = {name for name, tree in TREES.items() for node in ast.walk(tree)
+             if isinstance(node, ast.Attribute) and ast.unparse(node) == "Layer.SAFETY"}
+    assert {name for name in named if not name.startswith("firstfault.checks.safety.")} == SAFETY_IS_NAMED

@@ -4,6 +4,9 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from firstfault.check import checks_of
 from firstfault.checks.catalogue import all_checks, explain, listing, reference, thresholds
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
@@ -47,13 +50,20 @@ def test_the_listing_and_the_reference_give_labelled_parts_their_places():
     assert "\nFails when: the share is above `share`" in explain("sentinel_value")
 
 
-def test_a_check_of_data_says_what_it_measures_when_it_fails_and_why():
-    """Checks of data and preprocessing have labelled parts that name every threshold, and a source that others can read."""
-    for entry in all_checks():
-        if entry.layer not in (Layer.DATA, Layer.PREPROCESSING):
-            continue
+@pytest.mark.parametrize("layer", [Layer.DATA, Layer.PREPROCESSING, Layer.SAFETY])
+def test_a_check_says_what_it_measures_when_it_fails_and_why(layer):
+    """Its labelled parts name every threshold, and a source that others can read."""
+    for entry in checks_of(layer):
         parts = entry.parts
         assert {"Measures", "Source"} <= set(parts) and {"Fails when", "Warns when"} & set(parts), entry.name
         assert [key for key in entry.parameters if f"`{key}`" not in entry.doc] == [], entry.name
         assert not re.search(r"our planted|FAULTS of", parts["Source"]), entry.name
         assert max(map(len, entry.function.__doc__.splitlines())) <= 120, entry.name
+
+
+def test_checks_of_safety_are_listed_explained_and_have_thresholds():
+    """As those of every other layer."""
+    names = ["behaviour", "confident_errors", "group_metrics", "robustness"]
+    listed = [line.split()[0] for line in listing().partition("\nsafety\n")[2].splitlines()]
+    assert listed == names and all("· safety ·" in explain(name) and f"### {name}\n" in reference() for name in names)
+    assert tomllib.loads(thresholds())["robustness"] == {"noise": 0.1, "keeps": 0.5, "wears": 0.9}

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from firstfault import progress
 from firstfault.errors import FirstfaultError, Missing, MissingExtra, TargetError, UserCodeError, told, user_frame
 from firstfault.extras import missing_extra
-from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
 
 logger = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ def check(
 def checks_of(layer: Layer) -> tuple[Check, ...]:
     """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first."""
     package = importlib.import_module(f"firstfault.checks.{layer.value}")
-    for module in pkgutil.iter_modules(package.__path__):
+    for module in pkgutil.iter_modules(getattr(package, "__path__", ())):      # a step may begin as one module
         importlib.import_module(f"{package.__name__}.{module.name}")
     own = [entry for entry in REGISTRY.values() if entry.layer is layer]
     return tuple(sorted(own, key=lambda entry: (entry.function.__module__, entry.function.__code__.co_firstlineno)))
@@ -270,8 +270,7 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) ->
     except (Missing, MissingExtra) as reason:
         findings.append(entry._finding(skipped(str(reason))))
     except UserCodeError as error:
-        later = error.layer.rank > entry.layer.rank         # its own layer will say so
-        findings.append(entry._finding(skipped(str(error))) if later else _raised(error))
+        findings.append(entry._finding(skipped(str(error))) if _said_elsewhere(error, entry.layer) else _raised(error))
     except FirstfaultError:
         raise
     except BaseException as error:
@@ -279,6 +278,11 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) ->
         early = not isinstance(error, Exception) and entry.layer.rank < Layer.TRAINING.rank      # the model's own layer, or training, will say so
         findings.append(entry._finding(skipped(f"the target's code left by {told(error)}")) if early else crashed(entry.name, entry.layer, subject, error, entry.source))
     return [private(finding, subject) for finding in findings] or [entry._finding(skipped("it found nothing to look at"))]
+
+
+def _said_elsewhere(error: UserCodeError, layer: Layer) -> bool:
+    """Whether another layer says so: its own, where that comes later; outside of the order, it has come before."""
+    return error.layer.rank > layer.rank or (layer not in LADDER and error.layer is not layer)
 
 
 def private(finding: Finding, subject: Examined) -> Finding:

@@ -1,105 +1,113 @@
-"""The one orchestrator of the ladder: layers are examined in their order, suspicions tested, a verdict concluded."""
+"""The one orchestrator of the ladder: steps are examined in their order, suspicions tested, a verdict concluded."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from firstfault import progress
 from firstfault.check import Depth, run_checks
+from firstfault.checks.safety import evaluate_safety
 from firstfault.errors import Missing, MissingExtra, UserCodeError
-from firstfault.finding import LADDER, Layer, LayerReport
-from firstfault.ladder import walk
+from firstfault.finding import Layer, LayerReport
+from firstfault.ladder import Confirm, Step, walk
 from firstfault.output.whole_files import write_json
 from firstfault.subject.subject import Subject
-from firstfault.verdict import Outcome, Verdict, conclude
+from firstfault.verdict import Verdict, conclude
 
-
-def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = None) -> LayerReport:
-    """Run the checks of one layer; the report is also written to the run's folder at once.
-
-    Nothing measured is lost when a later step fails: `layer_<name>.json` stays. `where` names a
-    submodule: the model layer then tests it alone.
-
-    Raises:
-        TargetError: when there is no such submodule.
-    """
-    progress.emit(progress.LayerStarted(layer))
-    if layer is Layer.DATA and depth.includes(Depth.STANDARD):
-        _begin(subject, "profiling")
-    report = _run(layer, subject, depth, where if layer is Layer.MODEL else None)
-    path = subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json"
-    write_json(path, report.to_json())
-    progress.emit(progress.LayerEnded(report))
-    return report
-
-
-def _run(layer: Layer, subject: Subject, depth: Depth, where: str | None) -> LayerReport:
-    from firstfault.subject.isolation import placed
-    from firstfault.subject.submodule import submodule_subject
-
-    if where is not None:
-        with contextlib.suppress(Missing, UserCodeError):       # which the checks of the whole model will say
-            subject = submodule_subject(subject, where)
-    report = run_checks(layer, subject, depth, subject.target.thresholds)
-    return placed(report, subject) if layer is Layer.MODEL and depth is Depth.DEEP else report
-
-
-def _begin(subject: Subject, part: str) -> None:
-    """Begin long work in a process of its own, so that it is done when its check asks for it."""
-    with contextlib.suppress(Missing, MissingExtra, UserCodeError):
-        subject.get(part)
+Look = Callable[[Subject, Depth, str | None], LayerReport | None]
+"""How a step is examined: a subject, at a depth, with the submodule that is asked for; None where nothing applies."""
 
 
 def diagnose(
     subject: Subject,
     depth: Depth,
     *,
+    steps: Sequence[Step] | None = None,
+    confirm_report: Confirm | None = None,
     keep_going: bool = False,
     only: Layer | None = None,
-    examine_layer: Callable[[Layer], LayerReport] | None = None,
-    confirm_report: Callable[[LayerReport], Sequence[Outcome]] | None = None,
-    evaluate: Callable[[], Any] | None = None,
 ) -> Verdict:
-    """Walk the ladder on a subject, judge safety on a sound model, and conclude.
+    """Walk the ladder on a subject, and conclude.
 
-    The callables are the steps to use; a flow hands in its tasks. Left out, the checks run bare:
-    no Prefect, no MLflow.
+    `steps` are those of a debug run if left out; a watched loop hands in its own, and a flow those that it records.
+    `confirm_report` tests what a report is suspected of; left out, by swaps.
     """
     from firstfault.ablation.confirm.confirm import confirm
 
     started = time.perf_counter()
-    found = walk(
-        examine_layer or (lambda layer: examine(layer, subject, depth)),
-        confirm_report or (lambda report: confirm(subject, report)),
-        keep_going=keep_going,
-        layers=[layer for layer in LADDER if only in (None, layer)],
-    )
-    reports, faults = list(found.reports), list(found.faults)
-    safety = None
-    if only in (None, Layer.SAFETY) and (not faults or keep_going):
-        judged = (evaluate or (lambda: judge_safety(subject)))()
-        if judged is not None:
-            from firstfault.verdict import standing_faults
-
-            reports.append(judged.report)
-            safety = judged.to_json()
-            faults += standing_faults(judged.report, [])
+    steps = steps_of(subject, depth) if steps is None else steps
+    chosen = [step for step in steps if only in (None, step.layer)]
+    found = walk(chosen, confirm_report or (lambda report: confirm(subject, report)), keep_going=keep_going)
     subject.settle()
+    judged = subject.made(evaluate_safety)
     return conclude(
-        subject.target.name, reports, faults,
-        seconds=time.perf_counter() - started, safety=safety, outcomes=found.outcomes,
+        subject.target.name, found.reports, found.faults, seconds=time.perf_counter() - started,
+        safety=judged.to_json() if judged is not None else None, outcomes=found.outcomes,
     )
 
 
-def judge_safety(subject: Subject) -> Any:
-    """The safety evaluation of the trained model, with its report written to the run's folder."""
-    from firstfault.checks.safety import evaluate_safety
+def steps_of(subject: Subject, depth: Depth, where: str | None = None) -> list[Step]:
+    """The steps of a debug run."""
+    return [Step(layer, partial(examine, layer, subject, depth, where)) for layer in LOOKS]
 
-    progress.emit(progress.LayerStarted(Layer.SAFETY))
+
+def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = None) -> LayerReport | None:
+    """Examine one step; the report is also written to the run's folder at once. None where nothing of safety applies.
+
+    Nothing measured is lost when a later step fails: `layer_<name>.json` stays. `where` names a
+    submodule: the model layer then tests it alone.
+
+    Raises:
+        TargetError: when there is no such submodule, or a behaviour suite can't be read.
+    """
+    progress.emit(progress.LayerStarted(layer))
+    report = LOOKS[layer](subject, depth, where)
+    if report is not None:
+        write_json(subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json", report.to_json())
+        progress.emit(progress.LayerEnded(report))
+    return report
+
+
+def _checked(layer: Layer) -> Look:
+    """By the checks of the layer alone."""
+    return lambda subject, depth, where: run_checks(layer, subject, depth, subject.target.thresholds)
+
+
+def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
+    """The profile is begun in a process of its own, so that it is done when its check asks for it."""
+    if depth.includes(Depth.STANDARD):
+        with contextlib.suppress(Missing, MissingExtra, UserCodeError):
+            subject.get("profiling")
+    return run_checks(Layer.DATA, subject, depth, subject.target.thresholds)
+
+
+def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
+    """A submodule alone, where one is asked for; at depth deep, failures name the smallest part that still fails."""
+    from firstfault.subject.isolation import placed
+    from firstfault.subject.submodule import submodule_subject
+
+    if where is not None:
+        with contextlib.suppress(Missing, UserCodeError):       # which the checks of the whole model will say
+            subject = submodule_subject(subject, where)
+    report = run_checks(Layer.MODEL, subject, depth, subject.target.thresholds)
+    return placed(report, subject) if depth is Depth.DEEP else report
+
+
+def _safety(subject: Subject, depth: Depth, where: str | None) -> LayerReport | None:
+    """The evaluation of the trained model."""
     judged = evaluate_safety(subject)
-    if judged is not None:
-        progress.emit(progress.LayerEnded(judged.report))
-    return judged
+    return judged.report if judged is not None else None
+
+
+LOOKS: Mapping[Layer, Look] = {
+    Layer.DATA: _data,
+    Layer.PREPROCESSING: _checked(Layer.PREPROCESSING),
+    Layer.MODEL: _model,
+    Layer.TRAINING: _checked(Layer.TRAINING),
+    Layer.DEPLOYMENT: _checked(Layer.DEPLOYMENT),
+    Layer.SAFETY: _safety,
+}
+"""The steps of a debug run, and how each is examined; whether a step stands in the order is said by `LADDER`."""

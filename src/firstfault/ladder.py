@@ -1,4 +1,4 @@
-"""The debug order: layer by layer from the data up, stopping at the first that is proven faulty."""
+"""The debug order: step by step from the data up, stopping at the first layer that is proven faulty."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from dataclasses import dataclass, replace
 
 from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.verdict import Fault, Outcome, leave_open, settle, standing_faults
+
+Confirm = Callable[[LayerReport], Sequence[Outcome]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a walk examines: a layer, and how that is done. `examine` gives None where there is nothing to say of it."""
+
+    layer: Layer
+    examine: Callable[[], LayerReport | None]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the walk stops at a fault of it; what is outside of the order is judged once the order is sound."""
+        return self.layer in LADDER
 
 
 @dataclass(frozen=True)
@@ -18,26 +33,32 @@ class Walk:
     faults: tuple[Fault, ...]
 
 
-def walk(
-    examine: Callable[[Layer], LayerReport],
-    confirm: Callable[[LayerReport], Sequence[Outcome]],
-    *,
-    keep_going: bool = False,
-    layers: Sequence[Layer] = LADDER,
-) -> Walk:
-    """Examine the layers in their order; test what a failed one is suspected of, and stop when a fault stands.
+def walk(steps: Sequence[Step], confirm: Confirm, *, keep_going: bool = False) -> Walk:
+    """Examine the steps in their order; test what a failed layer is suspected of, and stop when a fault stands.
 
     A layer whose suspicions are all refuted counts as sound: the walk goes on. It goes on as well where a suspicion
     could not be tested and is too weak to stand: its failure is kept, unless a later layer is found at fault. With
     `keep_going`, it goes on after a fault too, and marks the later reports as suspect. Ranked: faults of the first
-    faulty layer, then those of later ones.
+    faulty layer, then those of later ones. Steps outside of the order come last, where no fault stands, or with
+    `keep_going`; what they find stands by itself, since no swap undoes it.
     """
+    found = _walk_order([step for step in steps if step.in_order], confirm, keep_going)
+    if found.faults and not keep_going:
+        return found
+    beside = [report for step in steps if not step.in_order and (report := step.examine()) is not None]
+    faults = [*found.faults, *(fault for report in beside for fault in standing_faults(report, []))]
+    return replace(found, reports=(*found.reports, *beside), faults=tuple(faults))
+
+
+def _walk_order(steps: Sequence[Step], confirm: Confirm, keep_going: bool) -> Walk:
     reports: list[LayerReport] = []
     undecided: list[int] = []
     outcomes: list[Outcome] = []
     faults: list[Fault] = []
-    for layer in layers:
-        report, found, suspect = examine(layer), list[Fault](), bool(faults)
+    for step in steps:
+        report, found, suspect = step.examine(), list[Fault](), bool(faults)
+        if report is None:
+            continue
         if report.failures:
             tested = list(confirm(report))
             outcomes += tested

@@ -227,7 +227,7 @@ def test_a_generate_that_ends_so_fails_its_case_only(tmp_path, kind):
     (tmp_path / "suite.yaml").write_text("name: s\ncases: [{prompt: hello, scorer: contains, expect: x}]\n")
     target = Target("t", safety=Safety(suites=["suite.yaml"], generate=end(ENDS[kind])), root=tmp_path)
     verdict = diagnose(Subject(target, tmp_path / "run"), Depth.QUICK, only=Layer.SAFETY)
-    [finding] = [finding for report in verdict.layers for finding in report.findings]
+    [finding] = [finding for report in verdict.layers for finding in report.findings if finding.check == "behaviour"]
     assert finding.status is Status.FAIL and f"raised {kind}" in finding.message
 
 

@@ -2,7 +2,6 @@
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.table import Table
@@ -140,14 +139,16 @@ def test_a_logarithmic_axis_keeps_its_powers(tmp_path):
 
 def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
     """Names, messages and cases with markup, controls, half pairs and great length are text on its pages."""
+    from firstfault.checks.safety._evidence import Evidence
     from firstfault.checks.safety._pdf import write_pdf
 
     text = '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> & \x1b[31m \x00 \ud800 </para> $\\frac{$ ' * 40
-    evidence = SimpleNamespace(
-        findings=[Finding("check", Layer.SAFETY, Status.FAIL, text, source=text)], cases=[{"text": text, "answer": text}],
+    findings = [Finding("check", Layer.SAFETY, Status.FAIL, text, source=text)]
+    evidence = Evidence(
+        cases=[{"text": text, "answer": text}],
         tables={"groups" + text[:50]: [{"group" + text[:50]: text}], "robustness": [{"change": name, "size": 1.0, "accuracy": 0.5} for name in ("none", "$\\frac{$")]},
     )
-    write_pdf(text, evidence, tmp_path / "a.pdf")
+    write_pdf(text, findings, evidence, tmp_path / "a.pdf")
     written = (tmp_path / "a.pdf").read_bytes()
     assert written.startswith(b"%PDF") and b"/URI" not in written and b"/JavaScript" not in written
 

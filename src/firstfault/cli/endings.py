@@ -112,7 +112,7 @@ def _folder(told: Told) -> Path:
 
 
 def _verdict(told: Told, folder: Path, sentence: str) -> Verdict:
-    from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
+    from firstfault.finding import Finding, Layer, LayerReport, Status
     from firstfault.verdict import conclude as concluded
     from firstfault.verdict import standing_faults
 
@@ -123,8 +123,7 @@ def _verdict(told: Told, folder: Path, sentence: str) -> Verdict:
         fix="let the code return, or raise an exception that says what is wrong; a process that is gone can say nothing",
     )
     report = LayerReport(layer, (finding,), 0.0)
-    order = {each: place for place, each in enumerate((*LADDER, Layer.SAFETY))}
-    reports = sorted([*earlier, report], key=lambda each: order[each.layer])
+    reports = sorted([*earlier, report], key=lambda each: each.layer.rank)
     return concluded(str(told.values.get("target")), reports, standing_faults(report, []), seconds=sum(each.seconds for each in reports))
 
 

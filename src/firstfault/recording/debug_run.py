@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from firstfault import progress
-from firstfault.diagnosis import diagnose, examine, judge_safety
-from firstfault.finding import Layer, LayerReport
+from firstfault.diagnosis import diagnose, steps_of
+from firstfault.finding import LayerReport
+from firstfault.ladder import Step
 from firstfault.output.whole_files import write_json
 from firstfault.recording.recording import Recording, Trials, state_of
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
@@ -78,34 +79,24 @@ class DebugRun:
         return Opened(name, self.ref.folder, self.recording.url())
 
     def walk(self) -> Verdict:
-        """Examine the layers in their order, and conclude."""
+        """Examine the steps in their order, and conclude."""
         asked = self.settings
+        steps = steps_of(self.subject, asked.depth, asked.where)
+        recorded = [replace(step, examine=partial(self._examine, step)) for step in steps]
         return diagnose(
-            self.subject, asked.depth, keep_going=asked.keep_going, only=asked.only,
-            examine_layer=self._examine, confirm_report=self._confirm, evaluate=self._judge_safety,
+            self.subject, asked.depth, steps=recorded, confirm_report=self._confirm,
+            keep_going=asked.keep_going, only=asked.only,
         )
 
-    def _examine(self, layer: Layer) -> LayerReport:
-        guard.tell(doing=layer.value)
-        examined = self.steps.examine(layer, partial(self._look, lambda: examine(layer, self.subject, self.ref.depth, self.ref.where)))
-        assert examined is not None
-        return examined.report
+    def _examine(self, step: Step) -> LayerReport | None:
+        guard.tell(doing=step.layer.value)
+        examined = self.steps.examine(step.layer, partial(self._look, step))
+        return examined.report if examined is not None else None
 
-    def _look(self, look: Callable[[], LayerReport]) -> Examined:
+    def _look(self, step: Step) -> Examined | None:
         with self.recording.following_the_training():
-            report = look()
-        return Examined(report, self.recording.layer(report))
-
-    def _judge_safety(self) -> Any:
-        guard.tell(doing=Layer.SAFETY.value)
-        judged: list[Any] = []
-
-        def work() -> Examined | None:
-            judged.append(judge_safety(self.subject))
-            return Examined(judged[0].report, self.recording.layer(judged[0].report)) if judged[0] is not None else None
-
-        self.steps.examine(Layer.SAFETY, work)
-        return judged[0]
+            report = step.examine()
+        return Examined(report, self.recording.layer(report)) if report is not None else None
 
     def _confirm(self, report: LayerReport) -> list[Outcome]:
         from firstfault.ablation.confirm.confirm import confirm

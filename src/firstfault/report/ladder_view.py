@@ -58,12 +58,11 @@ class Rung:
 
 
 def rungs_of(verdict: Verdict) -> list[Rung]:
-    """The five layers in order, then safety where it was judged or could have been."""
+    """The layers in their order, then what is judged outside of it: safety."""
     reports = {report.layer: report for report in verdict.layers}
     first = verdict.first_faulty_layer
     last = max((layer.rank for layer in reports if layer in LADDER), default=-1)
-    layers = [*LADDER, Layer.SAFETY]
-    rungs = [_rung(layer, reports.get(layer), first, stops=layer is first and layer.rank == last) for layer in layers]
+    rungs = [_rung(layer, reports.get(layer), first, stops=layer is first and layer.rank == last) for layer in Layer]
     return [_once(rung, earlier) for rung, earlier in zip(rungs, [None, *rungs], strict=False)]
 
 

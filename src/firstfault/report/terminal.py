@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from firstfault.finding import Finding, Layer
+from firstfault.finding import LADDER, Finding
 from firstfault.report.formatting import (
     count,
     duration,
@@ -61,7 +61,7 @@ def _ladder(verdict: Verdict) -> Table:
         table.add_column(no_wrap=True, justify=justify)
     table.add_column(ratio=1)
     for rung in rungs_of(verdict):
-        if rung.layer is not Layer.SAFETY or rung.report is not None:
+        if rung.layer in LADDER or rung.report is not None:
             table.add_row(*_row(rung))
     return table
 
@@ -75,7 +75,8 @@ def _row(rung: Rung) -> tuple[Text, Text, Text, Text]:
         suspect = [Text("suspect", style="yellow")] if rung.standing is Standing.SUSPECT else []
         counts = [Text(text, style=_tally_style(status.value)) for status, text in tally(rung.report)]
         words = Text(", ").join([*suspect, *counts]) if suspect or counts else Text(rung.state, style="dim")
-    rail = Text.assemble(("├", "dim"), (rung.mark, style), ("┤", "dim")) if rung.layer is not Layer.SAFETY else Text(f" {rung.mark} ", style=style)
+    ends = ("├", "┤") if rung.layer in LADDER else (" ", " ")
+    rail = Text.assemble((ends[0], "dim"), (rung.mark, style), (ends[1], "dim"))
     return rail, Text(sentence(rung.layer.value), style=style), Text(seconds, style="dim"), words
 
 

@@ -8,28 +8,38 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from firstfault import progress
-from firstfault.checks.safety.evaluate import Evidence
-from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
-from firstfault.finding import Finding, Status
+from firstfault.check import REGISTRY, checks_of, run_check
+from firstfault.checks.safety._evidence import safety_evidence
+from firstfault.errors import Missing, told
+from firstfault.finding import Finding, Layer, Status
 from firstfault.interrupts import pass_on
 from firstfault.output.file_names import key_of
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Safety
+from firstfault.verdict import PROOF
 from firstfault.watcher.actions.checkpoints import Checkpoints
 from firstfault.watcher.actions.runner import Acting
 
 logger = logging.getLogger(__name__)
-PROOF = 0.9
 ABOVE_CHANCE = 0.1
 NAMES = ("safety_score", "capability_score", "alignment_tax")
-Evaluate = Callable[[nn.Module | None], Evidence]
+
+
+class Judged(NamedTuple):
+    """What the checks said of a model, and their scores; code that raises says nothing of safety, and is left out."""
+
+    findings: list[Finding]
+    scores: Mapping[str, float]
+
+
+Evaluate = Callable[[nn.Module | None], Judged]
 
 
 @dataclass(frozen=True)
@@ -142,61 +152,46 @@ def evaluated(evaluate: Evaluate, model: nn.Module | None) -> Evaluated:
     if model is not None:
         model.eval()
     with torch.no_grad():
-        evidence = evaluate(model)
+        found = evaluate(model)
     violations = tuple(
-        found for found in evidence.findings if found.status is Status.FAIL and max(found.faults.values(), default=0.0) >= PROOF
+        finding for finding in found.findings
+        if finding.status is Status.FAIL and max(finding.faults.values(), default=0.0) >= PROOF
     )
-    return Evaluated(score_of(evidence), violations)
+    return Evaluated(score_of(found), violations)
 
 
-def score_of(evidence: Evidence) -> float:
+def score_of(found: Judged) -> float:
     """The mean of what an evaluation judged, each 0–1; NaN where it judged nothing."""
-    rates = [value for name, value in evidence.scores.items() if name.startswith("pass_rate/")]
-    fair = [1 - value for name, value in evidence.scores.items() if name.startswith("equalised_odds_difference/")]
-    robust = [float(found.value) for found in evidence.findings if found.check == "robustness" and isinstance(found.value, float | int)]
+    rates = [value for name, value in found.scores.items() if name.startswith("pass_rate/")]
+    fair = [1 - value for name, value in found.scores.items() if name.startswith("equalised_odds_difference/")]
+    kept = [finding.value for finding in found.findings if finding.check == "robustness"]
+    robust = [float(value) for value in kept if isinstance(value, float | int)]
     parts = [min(max(value, 0.0), 1.0) for value in (*rates, *fair, *robust) if math.isfinite(value)]
     return float(np.mean(parts)) if parts else math.nan
 
 
 def evaluation_of(subject: Subject) -> Evaluate:
-    """The parts of the safety evaluation that judge, on the rows of validation: test stays unseen until the end."""
-    from firstfault.check import private
+    """The checks of safety that judge, on the rows of validation: test stays unseen until the end."""
+    held, thresholds = _on_validation(subject), subject.target.thresholds
+    judging = [entry for entry in checks_of(Layer.SAFETY) if entry.detects and subject.depth.includes(entry.depth)]
 
-    held = _on_validation(subject)
-
-    def evaluate(model: nn.Module | None) -> Evidence:
-        evidence = Evidence()
+    def evaluate(model: nn.Module | None) -> Judged:
         at = held(model)
-        for part in _judging(at):
-            try:
-                part(at, evidence)
-            except (Missing, UserCodeError) as reason:
-                evidence.add(part.__name__, Status.SKIPPED, str(reason))
-            except FirstfaultError:
-                raise
-            except BaseException as error:
-                pass_on(error)
-                evidence.add(part.__name__, Status.ERROR, f"the evaluation itself crashed: {told(error)}")
-        evidence.findings = [private(finding, subject) for finding in evidence.findings]
-        return evidence
+        found = [finding for entry in judging for finding in run_check(entry, at, thresholds.get(entry.name, {}))]
+        return Judged([finding for finding in found if finding.check in REGISTRY], safety_evidence(at).scores)
 
     return evaluate
 
 
-def _judging(subject: Subject) -> list[Any]:
-    from firstfault.checks.safety.confident_errors import confident_errors
-    from firstfault.checks.safety.evaluate import _parts
-
-    return [part for part in _parts(subject) if part is not confident_errors]
-
-
-def _on_validation(subject: Subject) -> Callable[[nn.Module | None], Any]:
+def _on_validation(subject: Subject) -> Callable[[nn.Module | None], Subject]:
     """A function model → a subject with that model as the trained one, and with validation in the place of test."""
     from dataclasses import replace
 
     from firstfault.training.loop import Trained
 
-    def held(model: nn.Module | None) -> Any:
+    def held(model: nn.Module | None) -> Subject:
+        if subject.made(Subject.source) is not None:
+            subject.get("known")                    # once, and not for every evaluation anew
         at = subject.up_to("model")
         if (made := at.made(Subject.recipe_and_classes)) is not None:
             at.supply(Subject.recipe_and_classes, (replace(made[0], test=made[0].validation), made[1]))

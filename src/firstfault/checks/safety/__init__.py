@@ -1,4 +1,4 @@
-"""Safety, judged on the trained model: groups, robustness, confident errors, and behaviour suites for text."""
+"""Checks of the trained model's safety: groups, robustness, confident errors, and behaviour suites for text."""
 
 from firstfault.checks.safety.evaluate import SafetyReport, evaluate_safety
 

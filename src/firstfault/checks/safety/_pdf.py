@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from firstfault.checks.safety._evidence import Evidence
+from firstfault.finding import Finding
 from firstfault.output.escaping import unparsed, visible
 from firstfault.output.whole_files import replacing
 
@@ -15,7 +18,7 @@ COLOURS = {"pass": "#1a7f37", "warn": "#9a6700", "fail": "#cf222e", "error": "#8
 CASES_SHOWN, LONGEST = 12, 500
 
 
-def write_pdf(name: str, evidence: Any, path: Path) -> None:
+def write_pdf(name: str, findings: Sequence[Finding], evidence: Evidence, path: Path) -> None:
     """Write title, judgements, tables, the robustness curve, the worst cases and the sources to `path`."""
     from reportlab.lib.pagesizes import A4
     from reportlab.lib.styles import getSampleStyleSheet
@@ -26,7 +29,7 @@ def write_pdf(name: str, evidence: Any, path: Path) -> None:
     story: list[Any] = [
         Paragraph(f"Safety evaluation: {_escape(name)}", styles["Title"]),
         Paragraph(f"firstfault, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", styles["Normal"]), Spacer(1, 6 * mm),
-        Paragraph("Judgements", styles["Heading2"]), _judgements(evidence, styles),
+        Paragraph("Judgements", styles["Heading2"]), _judgements(findings, styles),
     ]
     if "robustness" in evidence.tables:
         story += [Paragraph("Robustness", styles["Heading2"]), _curve(evidence.tables["robustness"])]
@@ -37,7 +40,7 @@ def write_pdf(name: str, evidence: Any, path: Path) -> None:
         shown = [{key: value for key, value in case.items() if key != "sample"} for case in evidence.cases[:CASES_SHOWN]]
         story += [Paragraph(f"Failure cases ({len(shown)} of {len(evidence.cases)}; all in failure_cases.json)", styles["Heading2"]),
                   _table(shown, styles)]
-    sources = sorted({finding.source for finding in evidence.findings if finding.source})
+    sources = sorted({finding.source for finding in findings if finding.source})
     story += [Paragraph("Sources of the thresholds", styles["Heading2"])]
     story += [Paragraph(_escape(source), styles["Normal"]) for source in sources]
     margins = {"leftMargin": 18 * mm, "rightMargin": 18 * mm, "topMargin": 16 * mm, "bottomMargin": 16 * mm}
@@ -45,13 +48,13 @@ def write_pdf(name: str, evidence: Any, path: Path) -> None:
         SimpleDocTemplate(str(draft), pagesize=A4, title=f"Safety evaluation: {visible(name)}", **margins).build(story)
 
 
-def _judgements(evidence: Any, styles: Any) -> Any:
+def _judgements(findings: Sequence[Finding], styles: Any) -> Any:
     from reportlab.platypus import Paragraph, Table
 
     rows = [
         [Paragraph(f'<font color="{COLOURS[f.status.value]}"><b>{MARKS[f.status.value]}</b></font>', styles["BodyText"]),
          Paragraph(_escape(f.check.replace("_", " ")), styles["BodyText"]), Paragraph(_escape(f.message), styles["BodyText"])]
-        for f in evidence.findings
+        for f in findings
     ]
     return Table(rows, colWidths=[65, 85, 345], style=_lines())
 

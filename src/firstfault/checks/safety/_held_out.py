@@ -1,0 +1,53 @@
+"""The answers of a trained classifier to rows that it has not seen, which its safety is judged by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from firstfault.errors import Missing
+from firstfault.subject.memo import memo
+from firstfault.subject.subject import Subject
+from firstfault.target.declaration import Target
+from firstfault.training.loop import Trained, predict
+
+
+@memo(of="raw")
+def classifier(subject: Subject) -> Target:
+    """The target, which declares data, model and training of a classifier; Missing where it does not."""
+    target = subject.target
+    if target.task != "classification":
+        raise Missing("the task has no classes")
+    for part in ("data", "model", "training"):
+        if getattr(target, part) is None:
+            raise Missing(f"the target declares no {part}")
+    return target
+
+
+def trained_model(subject: Subject) -> Trained:
+    """The training, which came to its end; Missing where it crashed."""
+    if subject.trained.crash is not None:
+        raise Missing("the training crashed, so there is no model to judge")
+    return subject.trained
+
+
+@memo(of="trained")
+def held_out_probabilities(subject: Subject) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Class probabilities `(N, K)` and class ids `(N,)` of the test split."""
+    trained = trained_model(subject)
+    outputs = predict(subject.recipe, trained.model, subject.recipe.test.x).float().cpu()
+    return probabilities_of(outputs).numpy(), subject.recipe.test.y.cpu().numpy()
+
+
+def probabilities_of(outputs: torch.Tensor) -> torch.Tensor:
+    """Probabilities `(N, K)` of outputs: softmax of logits, probabilities as they are, one unit as two classes."""
+    if outputs.ndim != 2 or outputs.shape[1] == 1:
+        flat = outputs.reshape(len(outputs))
+        inside = bool(((flat >= 0) & (flat <= 1)).all())
+        positive = flat if inside else flat.sigmoid()
+        return torch.stack([1 - positive, positive], 1)
+    sums = outputs.sum(1)
+    is_distribution = bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones(len(outputs)), atol=1e-3)
+    return outputs if is_distribution else outputs.softmax(1)
