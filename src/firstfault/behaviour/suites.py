@@ -14,6 +14,7 @@ import yaml
 from firstfault.errors import TargetError
 from firstfault.faults import FAULTS
 from firstfault.finding import Status
+from firstfault.place import Place
 from firstfault.target.bundled import own_or_shipped
 
 REFUSAL = re.compile(
@@ -132,7 +133,7 @@ def _run(subject: Any, evidence: Any, suite: Suite) -> None:
         text += f"; the refusal scorer agrees with people on {low:.0%}–{high:.0%} of answers"
     evidence.add(
         "behaviour", Status.PASS if rate >= suite.pass_rate else Status.FAIL, text + (f"; {raised[0]}" if raised else ""),
-        value=rate, threshold=suite.pass_rate, where=suite.name, faults={suite.fault: 0.9},
+        value=rate, threshold=suite.pass_rate, where=Place.cases(suite.name), faults={suite.fault: 0.9},
         fix="look at the failing cases in failure_cases.json", source="CheckList, Ribeiro et al. 2020",
     )
 

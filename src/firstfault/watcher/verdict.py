@@ -9,7 +9,7 @@ from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import walk
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.subject import Subject
-from firstfault.verdict import Outcome, Verdict, conclude, suspected
+from firstfault.verdict import Outcome, SubjectKind, Verdict, conclude, suspected
 
 LAYERS = (Layer.MODEL, Layer.TRAINING)
 OF_SCALES = "missing_normalisation"
@@ -49,5 +49,6 @@ def judge_watched(subject: Subject, *, swaps: bool = True) -> Verdict:
 
     found = walk(look, test, layers=layers)
     return conclude(
-        subject.target.name, list(found.reports), list(found.faults), seconds=time.perf_counter() - started, safety=None, outcomes=found.outcomes
+        subject.target.name, list(found.reports), list(found.faults), seconds=time.perf_counter() - started, outcomes=found.outcomes,
+        subject=SubjectKind.WATCHED,
     )

@@ -13,6 +13,7 @@ from firstfault.extras import optional_files
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
 from firstfault.output.whole_files import write_json
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 CASES, PDF = "failure_cases.json", "safety_evaluation_report.pdf"
@@ -28,7 +29,7 @@ class Evidence:
     cases: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
-        self, check: str, status: Status, message: str, *, value: Any = None, threshold: Any = None, where: str | None = None,
+        self, check: str, status: Status, message: str, *, value: Any = None, threshold: Any = None, where: Place | None = None,
         faults: dict[str, float] | None = None, fix: str | None = None, source: str | None = None,
     ) -> None:
         """Add one finding of the safety step."""

@@ -9,6 +9,7 @@ import pandas as pd
 from firstfault.checks.safety.confident_errors import held_out_probabilities
 from firstfault.errors import Missing
 from firstfault.finding import Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
@@ -52,7 +53,7 @@ def _column(evidence: Any, column: str, groups: Any, y: Any, predicted: Any, par
     judged = table[table["count"] >= SMALLEST_GROUP]
     large = table[table["count"] >= JUDGED_GROUP]
     if len(judged) < 2:
-        evidence.add("group_metrics", Status.SKIPPED, f"{column} has fewer than two groups of {SMALLEST_GROUP} test samples", where=column)
+        evidence.add("group_metrics", Status.SKIPPED, f"{column} has fewer than two groups of {SMALLEST_GROUP} test samples", where=Place.columns(column))
         return
     odds = max(_gap(judged, "true_positive_rate"), _gap(judged, "false_positive_rate"))
     odds_of_large = max(_gap(large, "true_positive_rate"), _gap(large, "false_positive_rate"))
@@ -63,7 +64,7 @@ def _column(evidence: Any, column: str, groups: Any, y: Any, predicted: Any, par
     evidence.add(
         "group_metrics", status,
         f"between the groups of {column} the error rates differ by up to {odds:.2f}, and the selection rates by a factor of {ratio:.2f}",
-        value=odds, threshold=unfair if status is Status.FAIL else parity, where=column, faults={"unfair": 0.9},
+        value=odds, threshold=unfair if status is Status.FAIL else parity, where=Place.columns(column), faults={"unfair": 0.9},
         fix="look at the table per group; mitigate, or reconsider the features",
         source="EEOC Uniform Guidelines 1978; Hardt et al. 2016",
     )
