@@ -298,7 +298,7 @@ def _raised(error: UserCodeError) -> Finding:
         layer=error.layer,
         status=Status.FAIL,
         message=str(error),
-        where=error.frame or Place.part(error.part),
+        where=error.frame or Place.setting(error.part),
         faults={"user_code_raises": 1.0},
         fix=f"mend {error.part} as the message says" if declared
         else f"make {error.part} run on its own; the message above is the exception it raised",

@@ -1,4 +1,4 @@
-"""Where a measurement points: a value of a kind and names, from which the text for people is made, and never the other way."""
+"""Where a measurement points: a kind and names, from which the text for people is made, and never the other way."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Place:
     """Where a measurement points: names of one kind, in one split perhaps, or a line of the user's code.
 
     For a line, `file` and `line` say which, and the name is that of its function. `note` is what is said beside the
-    names, as `in the backward pass`. `step` is the optimizer step at which it was seen, where that is known. `str(place)`
-    is the text for people.
+    names, as `in the backward pass`. `step` is the optimizer step at which it was seen, where that is known.
+    `str(place)` is the text for people.
     """
 
     kind: Kind
@@ -133,8 +133,8 @@ class Place:
     def to_json(self) -> dict[str, Any]:
         """This place as JSON values, with its text for people."""
         return {
-            "kind": self.kind.value, "names": list(self.names), "split": self.split, "file": self.file, "line": self.line,
-            "step": self.step, "note": self.note, "text": str(self),
+            "kind": self.kind.value, "names": list(self.names), "split": self.split, "file": self.file,
+            "line": self.line, "step": self.step, "note": self.note, "text": str(self),
         }
 
     @classmethod
@@ -142,15 +142,14 @@ class Place:
         """The place that `to_json` wrote, or the text that a verdict of version 1 holds."""
         if isinstance(values, str):
             return cls(Kind.UNKNOWN, (values,))
-        return cls(
-            Kind(values["kind"]), tuple(values["names"]), *(values.get(key) for key in ("split", "file", "line", "step", "note"))
-        )
+        others = (values.get(key) for key in ("split", "file", "line", "step", "note"))
+        return cls(Kind(values["kind"]), tuple(values["names"]), *others)
 
 
 def together(places: Sequence[Place]) -> Place | None:
     """The places that are of the first one's kind as one; None where there are none."""
-    alike = [place for place in places if place.kind is places[0].kind]
-    return replace(alike[0], names=tuple(dict.fromkeys(name for place in alike for name in place.names))) if alike else None
+    names = dict.fromkeys(name for place in places if place.kind is places[0].kind for name in place.names)
+    return replace(places[0], names=tuple(names)) if places else None
 
 
 def _texts(names: Iterable[object]) -> tuple[str, ...]:

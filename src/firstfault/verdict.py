@@ -29,7 +29,7 @@ class VerdictStatus(StrEnum):
 
 
 class SubjectKind(StrEnum):
-    """What a verdict is about: a target of the user's, a training loop that was watched, or an incident in production."""
+    """What a verdict is about: a target of the user's, a watched training loop, or an incident in production."""
 
     TARGET = "target"
     WATCHED = "watched"
@@ -155,7 +155,10 @@ class Verdict:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Verdict:
-        """The verdict that `to_json` wrote, in this version or in version 1; it holds no outcomes beside those that the faults tell."""
+        """The verdict that `to_json` wrote, in this version or in version 1.
+
+        It holds no outcomes beside those that the faults tell.
+        """
         return cls(
             target=values["target"],
             status=VerdictStatus(values["status"]),
