@@ -129,6 +129,15 @@ def test_personal_data_in_the_names_of_a_place_are_masked(monkeypatch):
     assert finding.where == Place.columns("age", "•") and "eve" not in finding.message
 
 
+def test_a_text_in_place_of_a_place_is_an_error_of_the_check(monkeypatch):
+    """A check of a third party that says where in prose is told what is expected, and the run goes on."""
+    def prose(subject, *, bound=1.0):
+        yield judge(2.0, above=bound, message="2.0 is high", where="fc1")
+
+    [finding] = run(prose, Parts(), monkeypatch).findings
+    assert finding.status is Status.ERROR and "where must be a Place" in finding.message and "got str" in finding.message
+
+
 def test_a_bad_target_is_not_swallowed(monkeypatch):
     """A TargetError ends the run: it is the caller's mistake."""
     with pytest.raises(TargetError):

@@ -116,7 +116,7 @@ def test_a_fault_points_to_the_places_of_its_evidence():
     """The strongest first, each once."""
     findings = [
         Finding("c", Layer.MODEL, Status.FAIL, "m", where=where, faults={"dead_relu": weight})
-        for where, weight in ((Place.modules("fc1"), 0.5), (Place.modules("fc2"), 0.9), (Place.modules("fc1"), 0.6), (None, 0.7))
+        for where, weight in ((Place.modules("fc1"), 0.5), (Place.modules("fc2"), 0.9), (Place(Kind.MODULE, ("fc1",), step=3), 0.4), (None, 0.7))
     ]
     [fault] = standing_faults(LayerReport(Layer.MODEL, tuple(findings), 0.0), [])
     assert fault.where == (Place.modules("fc2"), Place.modules("fc1")) and fault.place == "fc2, fc1"

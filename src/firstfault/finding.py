@@ -71,6 +71,8 @@ class Finding:
     artifacts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.where, Place | None):
+            raise TypeError(f"where must be a Place, such as Place.columns(…), but got {type(self.where).__name__}")
         for name in ("check", "message", "fix"):                # what they quote of the user's may have no UTF-8
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, encodable(text))

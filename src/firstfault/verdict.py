@@ -239,7 +239,10 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
     ]
     about.sort(key=lambda finding: -finding.faults[name])
     fixes = [finding.fix for finding in about if finding.fix and finding.faults[name] == max(finding.faults.values())]
-    places = list(dict.fromkeys(finding.where for finding in about if finding.where))
+    places: dict[str, Place] = {}
+    for finding in about:
+        if finding.where is not None:
+            places.setdefault(str(finding.where), finding.where)
     confirmed = outcome.confirmed if outcome else None
     swap = outcome.swap if outcome else None
     evidence = [finding.message for finding in [*about, *_symptoms(report, name)]]
@@ -252,7 +255,7 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
         confirmed=confirmed,
         evidence=tuple(evidence),
         remedy=fixes[0] if fixes else remedy_of(name),
-        where=tuple(places[:5]),
+        where=tuple(places.values())[:5],
         swap=swap,
     )
 
