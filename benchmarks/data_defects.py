@@ -112,14 +112,18 @@ def _print(result: dict[str, Any]) -> None:
     print("    slowest checks: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest))
 
 
+def _place(finding: dict[str, Any]) -> str | None:
+    return finding["where"]["text"] if finding["where"] else None
+
+
 def _found(defect: Defect, findings: list[dict[str, Any]]) -> str:
     """Why a defect is not found; empty when it is."""
     named = [finding for finding in findings if finding["status"] == "fail" and defect.fault in finding["faults"]]
     if not named:
         return "no failed finding names the fault"
-    placed = [finding for finding in named if defect.place in f"{finding['where']} {finding['message']}"]
+    placed = [finding for finding in named if defect.place in f"{_place(finding)} {finding['message']}"]
     if not placed:
-        return f"{defect.place} is not named: {named[0]['where']}"
+        return f"{defect.place} is not named: {_place(named[0])}"
     numbers = {int(text.replace(",", "")) for finding in placed for text in re.findall(r"\d[\d,]*", finding["message"])}
     slack = 0.3 * defect.rows if defect.fault == "label_noise" else 0
     if defect.rows and not any(abs(number - defect.rows) <= slack for number in numbers):

@@ -174,7 +174,7 @@ def _row(finding: Finding) -> dict[str, str]:
     return {
         "status": finding.status.value,
         "check": finding.check,
-        "where": finding.where or "",
+        "where": str(finding.where or ""),
         "message": finding.message,
         "faults": ", ".join(finding.faults),
         "fix": finding.fix or "",

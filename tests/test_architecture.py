@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HALL = (
-    "__init__", "actions", "check", "errors", "extras", "faults", "finding", "interrupts", "ladder", "metrics", "progress",
+    "__init__", "actions", "check", "errors", "extras", "faults", "finding", "interrupts", "ladder", "metrics", "place", "progress",
     "seeds", "sinks", "texts", "verdict",
 )
 """Words that every room may use, and the public faces `firstfault`, `firstfault.actions` and `firstfault.sinks`."""

@@ -9,6 +9,7 @@ from firstfault import check as checks
 from firstfault.check import Check, Depth, judge, passed, run_checks
 from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.place import Kind, Place
 
 
 class Parts:
@@ -100,6 +101,41 @@ def test_the_users_code_raising_is_a_failed_finding(monkeypatch):
     assert finding.layer is Layer.PREPROCESSING
     assert finding.status is Status.FAIL
     assert "no such column" in finding.message
+
+
+def test_the_users_line_is_the_place_of_what_it_raised(monkeypatch, tmp_path):
+    """File, line and function are values; where no line is known, the part of the target is."""
+    names = {}
+    exec(compile("def build():\n    raise ValueError('no')", str(tmp_path / "target.py"), "exec"), names)
+    with pytest.raises(ValueError) as raised:
+        names["build"]()
+    for cause, place in (
+        (raised.value, Place(Kind.LINE, ("build",), file="target.py", line=2)), (ValueError("no"), Place.setting("model")),
+    ):
+        [finding] = run(high, Parts(model=UserCodeError(Layer.MODEL, "model", cause, tmp_path)), monkeypatch, needs={"model"}).findings
+        assert finding.where == place
+
+
+def test_personal_data_in_the_names_of_a_place_are_masked(monkeypatch):
+    """What a report may not quote is in no name of a place either."""
+    class Masking(Parts):
+        def masked(self, text):
+            return text.replace("eve", "•")
+
+    def named(subject, *, bound=1.0):
+        yield judge(2.0, above=bound, message="eve is high", where=Place.columns("age", "eve"))
+
+    [finding] = run(named, Masking(), monkeypatch).findings
+    assert finding.where == Place.columns("age", "•") and "eve" not in finding.message
+
+
+def test_a_text_in_place_of_a_place_is_an_error_of_the_check(monkeypatch):
+    """A check of a third party that says where in prose is told what is expected, and the run goes on."""
+    def prose(subject, *, bound=1.0):
+        yield judge(2.0, above=bound, message="2.0 is high", where="fc1")
+
+    [finding] = run(prose, Parts(), monkeypatch).findings
+    assert finding.status is Status.ERROR and "where must be a Place" in finding.message and "got str" in finding.message
 
 
 def test_a_bad_target_is_not_swallowed(monkeypatch):

@@ -1,6 +1,7 @@
 """The verdict ranks what stands, and its JSON keeps the contract."""
 
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -8,12 +9,16 @@ import pytest
 from firstfault.cli.options import exit_code
 from firstfault.faults import EXPLAINS, FAULTS
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.verdict import Outcome, Swap, conclude, schema, settle, standing_faults, suspected
+from firstfault.place import Kind, Place
+from firstfault.verdict import Outcome, SubjectKind, Swap, Verdict, conclude, schema, settle, standing_faults, suspected
+
+VERSION_1 = Path(__file__).parent / "verdicts" / "version_1.json"
+"""A run of a model that doesn't fit its columns, as 0.1 wrote it, with fewer findings."""
 
 
 def report(*faults, layer=Layer.TRAINING, status=Status.FAIL):
     findings = [
-        Finding(f"check{number}", layer, status, f"measured {number}", where=f"place{number}", faults=fault, fix=f"fix {number}")
+        Finding(f"check{number}", layer, status, f"measured {number}", where=Place.part(f"place{number}"), faults=fault, fix=f"fix {number}")
         for number, fault in enumerate(faults)
     ]
     return LayerReport(layer, tuple(findings), 0.5)
@@ -77,6 +82,44 @@ def test_the_json_follows_the_schema(faults):
     verdict = conclude("t", [bad], standing_faults(bad, outcomes) if faults else [], seconds=1.0)
     jsonschema.validate(json.loads(json.dumps(verdict.to_json(), allow_nan=False)), schema())
     assert verdict.to_json()["status"] == ("faulty" if faults else "healthy")
+
+
+def test_a_verdict_of_version_1_can_still_be_read():
+    """It validates against its own schema; its places keep their texts, and what is written of it anew is of version 2."""
+    old = json.loads(VERSION_1.read_text())
+    jsonschema.validate(old, schema(1))
+    read = Verdict.from_json(old)
+    before, after = ([finding["where"] for layer in layers for finding in layer["findings"]] for layers in (old["layers"], read.to_json()["layers"]))
+    assert [where and where["text"] for where in after] == before and any(before)
+    assert [fault.place for fault in read.faults] == [fault["where"] for fault in old["faults"]] == ["deaf.py:24 in forward"]
+    assert read.subject is SubjectKind.TARGET and {where["kind"] for where in after if where} == {"unknown"}
+    jsonschema.validate(read.to_json(), schema())
+    assert Verdict.from_json(read.to_json()) == read
+
+
+def test_the_versions_of_the_schema_are_told_apart():
+    """A verdict of one version does not validate against the other."""
+    old, new = json.loads(VERSION_1.read_text()), conclude("t", [report()], [], seconds=1.0).to_json()
+    for verdict, version in ((old, 2), (new, 1)):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(verdict, schema(version))
+
+
+def test_the_schema_knows_every_kind_of_place_and_subject():
+    """What the code can write, the contract names."""
+    known = schema()
+    assert known["$defs"]["place"]["properties"]["kind"]["enum"] == [kind.value for kind in Kind]
+    assert known["properties"]["subject"]["enum"] == [kind.value for kind in SubjectKind]
+
+
+def test_a_fault_points_to_the_places_of_its_evidence():
+    """The strongest first, each once."""
+    findings = [
+        Finding("c", Layer.MODEL, Status.FAIL, "m", where=where, faults={"dead_relu": weight})
+        for where, weight in ((Place.modules("fc1"), 0.5), (Place.modules("fc2"), 0.9), (Place(Kind.MODULE, ("fc1",), step=3), 0.4), (None, 0.7))
+    ]
+    [fault] = standing_faults(LayerReport(Layer.MODEL, tuple(findings), 0.0), [])
+    assert fault.where == (Place.modules("fc2"), Place.modules("fc1")) and fault.place == "fc2, fc1"
 
 
 def test_a_crashed_check_without_a_fault_is_an_error():

@@ -26,6 +26,7 @@ from firstfault.errors import FirstfaultError, Missing, MissingExtra, TargetErro
 from firstfault.extras import missing_extra
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
+from firstfault.place import Place
 
 logger = logging.getLogger(__name__)
 MOST_FRAMES = 12
@@ -59,7 +60,7 @@ class Judgement:
     message: str
     value: Any = None
     threshold: Any = None
-    where: str | None = None
+    where: Place | None = None
     faults: Mapping[str, float] | None = None
     fix: str | None = None
     artifacts: tuple[str, ...] = ()
@@ -72,7 +73,7 @@ def judge(
     above: float | None = None,
     below: float | None = None,
     otherwise: Status = Status.FAIL,
-    where: str | None = None,
+    where: Place | None = None,
     fix: str | None = None,
     faults: Mapping[str, float] | None = None,
     artifacts: tuple[str, ...] = (),
@@ -103,12 +104,12 @@ def judge(
     )
 
 
-def passed(message: str, *, value: Any = None, where: str | None = None) -> Judgement:
+def passed(message: str, *, value: Any = None, where: Place | None = None) -> Judgement:
     """A judgement that all is well."""
     return Judgement(Status.PASS, message, value=value, where=where)
 
 
-def skipped(reason: str, *, where: str | None = None) -> Judgement:
+def skipped(reason: str, *, where: Place | None = None) -> Judgement:
     """A judgement that there was nothing to judge, and why."""
     return Judgement(Status.SKIPPED, reason, where=where)
 
@@ -289,7 +290,7 @@ def private(finding: Finding, subject: Examined) -> Finding:
     """A finding whose texts quote no personal data of the subject: nothing that a run writes does."""
     hide = subject.masked
     return replace(
-        finding, message=hide(finding.message), where=finding.where and hide(finding.where), fix=finding.fix and hide(finding.fix),
+        finding, message=hide(finding.message), where=finding.where and finding.where.hidden(hide), fix=finding.fix and hide(finding.fix),
         value=hide(finding.value) if isinstance(finding.value, str) else finding.value,
     )
 
@@ -301,7 +302,7 @@ def _raised(error: UserCodeError) -> Finding:
         layer=error.layer,
         status=Status.FAIL,
         message=str(error),
-        where=error.frame or error.part,
+        where=error.frame or Place.setting(error.part),
         faults={"user_code_raises": 1.0},
         fix=f"mend {error.part} as the message says" if declared
         else f"make {error.part} run on its own; the message above is the exception it raised",

@@ -15,7 +15,7 @@ from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Confirm, Step, walk
 from firstfault.output.whole_files import write_json
 from firstfault.subject.subject import Subject
-from firstfault.verdict import Verdict, conclude
+from firstfault.verdict import SubjectKind, Verdict, conclude
 
 Look = Callable[[Subject, Depth, str | None], LayerReport | None]
 """How a step is examined: a subject, at a depth, with the submodule that is asked for; None where nothing applies."""
@@ -29,6 +29,7 @@ def diagnose(
     confirm_report: Confirm | None = None,
     keep_going: bool = False,
     only: Layer | None = None,
+    kind: SubjectKind = SubjectKind.TARGET,
 ) -> Verdict:
     """Walk the ladder on a subject, and conclude.
 
@@ -45,7 +46,7 @@ def diagnose(
     judged = subject.made(evaluate_safety)
     return conclude(
         subject.target.name, found.reports, found.faults, seconds=time.perf_counter() - started,
-        safety=judged.to_json() if judged is not None else None, outcomes=found.outcomes,
+        safety=judged.to_json() if judged is not None else None, outcomes=found.outcomes, subject=kind,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
+from firstfault.place import Kind, Place
 from firstfault.texts import encodable
 
 
@@ -41,8 +42,8 @@ class Missing(Exception):
 class UserCodeError(Exception):
     """The user's own code raised, or gave something that can't be worked with: a finding about `layer`, not a crash of firstfault.
 
-    `part` is the part of the target that raised (`preprocess`, `model` …); `frame` is the last
-    frame of the traceback in the user's own files, as `file.py:12 in build`, if there is one.
+    `part` is the part of the target that raised (`preprocess`, `model` …); `frame` is the line of
+    the last frame of the traceback in the user's own files, if there is one.
     A cause that is a `TargetError` says in its own sentence what was expected and what came.
     """
 
@@ -70,8 +71,8 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def user_frame(error: BaseException, root: Path) -> str | None:
-    """The last frame of `error`'s traceback in a file below `root`, without installed packages."""
+def user_frame(error: BaseException, root: Path) -> Place | None:
+    """The line of the last frame of `error`'s traceback in a file below `root`, without installed packages."""
     root = root.resolve()
     frames = [
         frame
@@ -83,4 +84,4 @@ def user_frame(error: BaseException, root: Path) -> str | None:
     if not frames:
         return None
     last = frames[-1]
-    return f"{Path(last.filename).name}:{last.lineno} in {last.name}"
+    return Place(Kind.LINE, (last.name,), file=Path(last.filename).name, line=last.lineno)

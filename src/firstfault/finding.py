@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from firstfault.place import Place
 from firstfault.texts import encodable, shown
 
 
@@ -54,7 +55,7 @@ class Finding:
 
     `value` and `threshold` are plain JSON values. `faults` maps the id of each fault that
     this finding is evidence for to its weight, 0–1: 0.9 and more is proof from structure, less is
-    a symptom that a swap has to confirm. `where` names the column, module, step or split.
+    a symptom that a swap has to confirm. `where` is the column, module, stage, split or line it points to.
     """
 
     check: str
@@ -63,26 +64,31 @@ class Finding:
     message: str
     value: Any = None
     threshold: Any = None
-    where: str | None = None
+    where: Place | None = None
     faults: Mapping[str, float] = field(default_factory=dict)
     fix: str | None = None
     source: str | None = None
     artifacts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("check", "message", "where", "fix"):       # what they quote of the user's may have no UTF-8
+        if not isinstance(self.where, Place | None):
+            raise TypeError(f"where must be a Place, such as Place.columns(…), but got {type(self.where).__name__}")
+        for name in ("check", "message", "fix"):                # what they quote of the user's may have no UTF-8
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, encodable(text))
 
     def to_json(self) -> dict[str, Any]:
         """This finding as JSON values; numbers that JSON lacks (NaN, infinity) become text."""
-        return {key: plain(value) for key, value in asdict(self).items()}
+        where = self.where.to_json() if self.where is not None else None
+        return {key: plain(value) for key, value in {**asdict(self), "where": where}.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Finding:
-        """The finding that `to_json` wrote."""
+        """The finding that `to_json` wrote, in this version or in version 1."""
+        where = values.get("where")
         return cls(**{
             **values,
+            "where": Place.from_json(where) if where is not None else None,
             "layer": Layer(values["layer"]),
             "status": Status(values["status"]),
             "artifacts": tuple(values.get("artifacts", ())),

@@ -12,8 +12,9 @@ from typing import Any
 
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.place import Place
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROOF = 0.9
 STANDS = 0.5
 
@@ -25,6 +26,14 @@ class VerdictStatus(StrEnum):
     FAULTY = "faulty"
     UNDECIDED = "undecided"
     ERROR = "error"
+
+
+class SubjectKind(StrEnum):
+    """What a verdict is about: a target of the user's, a watched training loop, or an incident in production."""
+
+    TARGET = "target"
+    WATCHED = "watched"
+    INCIDENT = "incident"
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fault:
-    """A named cause that firstfault stands by."""
+    """A named cause that firstfault stands by; `where` are the places of its evidence, the strongest first."""
 
     fault: str
     layer: Layer
@@ -84,18 +93,27 @@ class Fault:
     confirmed: bool | None
     evidence: tuple[str, ...]
     remedy: str
-    where: str | None = None
+    where: tuple[Place, ...] = ()
     swap: Swap | None = None
+
+    @property
+    def place(self) -> str:
+        """The places as a text for people; empty where there are none."""
+        return ", ".join(map(str, self.where))
 
     def to_json(self) -> dict[str, Any]:
         """This fault as JSON values."""
-        return plain(asdict(self))  # type: ignore[no-any-return]
+        return plain({**asdict(self), "where": [place.to_json() for place in self.where]})  # type: ignore[no-any-return]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Fault:
-        """The fault that `to_json` wrote."""
+        """The fault that `to_json` wrote, in this version or in version 1, whose place is one text."""
         swap = Swap(**values["swap"]) if values.get("swap") else None
-        return cls(**{**values, "layer": Layer(values["layer"]), "evidence": tuple(values["evidence"]), "swap": swap})
+        where = values.get("where") or ()
+        return cls(**{
+            **values, "layer": Layer(values["layer"]), "evidence": tuple(values["evidence"]), "swap": swap,
+            "where": tuple(map(Place.from_json, [where] if isinstance(where, str) else where)),
+        })
 
 
 @dataclass(frozen=True)
@@ -111,6 +129,7 @@ class Verdict:
     mlflow_run_id: str | None = None
     prefect_flow_run_id: str | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
+    subject: SubjectKind = SubjectKind.TARGET
 
     @property
     def first_faulty_layer(self) -> Layer | None:
@@ -123,6 +142,7 @@ class Verdict:
         return {
             "schema_version": SCHEMA_VERSION,
             "target": self.target,
+            "subject": self.subject.value,
             "status": self.status.value,
             "first_faulty_layer": first.value if first else None,
             "faults": [fault.to_json() for fault in self.faults],
@@ -135,7 +155,10 @@ class Verdict:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Verdict:
-        """The verdict that `to_json` wrote; it holds no outcomes beside those that the faults tell."""
+        """The verdict that `to_json` wrote, in this version or in version 1.
+
+        It holds no outcomes beside those that the faults tell.
+        """
         return cls(
             target=values["target"],
             status=VerdictStatus(values["status"]),
@@ -145,12 +168,14 @@ class Verdict:
             safety=values.get("safety"),
             mlflow_run_id=values.get("mlflow_run_id"),
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
+            subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
         )
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of `Verdict.to_json`."""
-    text = resources.files("firstfault").joinpath("verdict.schema.json").read_text()
+def schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
+    """The JSON schema of `Verdict.to_json`, or of what an earlier version wrote."""
+    name = "verdict.schema.json" if version == SCHEMA_VERSION else f"verdict.v{version}.schema.json"
+    text = resources.files("firstfault").joinpath(name).read_text()
     return json.loads(text)  # type: ignore[no-any-return]
 
 
@@ -214,7 +239,10 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
     ]
     about.sort(key=lambda finding: -finding.faults[name])
     fixes = [finding.fix for finding in about if finding.fix and finding.faults[name] == max(finding.faults.values())]
-    places = list(dict.fromkeys(finding.where for finding in about if finding.where))
+    places: dict[str, Place] = {}
+    for finding in about:
+        if finding.where is not None:
+            places.setdefault(str(finding.where), finding.where)
     confirmed = outcome.confirmed if outcome else None
     swap = outcome.swap if outcome else None
     evidence = [finding.message for finding in [*about, *_symptoms(report, name)]]
@@ -227,7 +255,7 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
         confirmed=confirmed,
         evidence=tuple(evidence),
         remedy=fixes[0] if fixes else remedy_of(name),
-        where=", ".join(places[:5]) or None,
+        where=tuple(places.values())[:5],
         swap=swap,
     )
 
@@ -291,11 +319,12 @@ def conclude(
     outcomes: Sequence[Outcome] = (),
     mlflow_run_id: str | None = None,
     prefect_flow_run_id: str | None = None,
+    subject: SubjectKind = SubjectKind.TARGET,
 ) -> Verdict:
     """The verdict over all layers: faulty when a fault stands; else error when a check crashed, and undecided when one failed."""
     return Verdict(
         target, _status(reports, faults), tuple(faults), tuple(reports), seconds, safety, mlflow_run_id, prefect_flow_run_id,
-        tuple(outcomes),
+        tuple(outcomes), subject,
     )
 
 

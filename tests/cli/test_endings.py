@@ -118,6 +118,7 @@ def test_a_script_that_ends_its_process_is_no_silent_success(project, how):
     if code == 1:
         verdict = json.loads((project / "v.json").read_text())
         assert verdict["status"] == "faulty" and [fault["fault"] for fault in verdict["faults"]] == ["user_code_raises"]
+        assert verdict["subject"] == "watched"
         assert json.loads((only_run(project) / "verdict.json").read_text()) == verdict and (only_run(project) / "report.html").is_file()
 
 

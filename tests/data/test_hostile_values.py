@@ -31,6 +31,7 @@ from firstfault.diagnosis import diagnose
 from firstfault.errors import FirstfaultError, UserCodeError, first_line
 from firstfault.finding import Finding, Layer, Status
 from firstfault.interrupts import is_interrupt, of_user
+from firstfault.place import Kind, Place
 from firstfault.report import context_of, write_report
 from firstfault.report.markdown import verdict_markdown
 from firstfault.report.terminal import render_verdict
@@ -359,5 +360,5 @@ def test_texts_are_made_encodable_and_values_shown():
 
 def test_a_finding_holds_no_text_that_utf8_lacks():
     """Its texts and values are what a file, a server and a page can take."""
-    finding = Finding("c", Layer.DATA, Status.FAIL, f"m{HALF}", value={HALF: [HALF]}, where=HALF, fix=HALF)
+    finding = Finding("c", Layer.DATA, Status.FAIL, f"m{HALF}", value={HALF: [HALF]}, where=Place(Kind.COLUMN, (HALF,), HALF, HALF, note=HALF), fix=HALF)
     assert "\\ud800" in finding.message and json.dumps(finding.to_json(), ensure_ascii=False).encode()

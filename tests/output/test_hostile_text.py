@@ -231,7 +231,7 @@ def test_no_row_of_a_table_in_prefect_is_live(ran):
     """Prefect takes the texts of cells for markdown: they are escaped."""
     from firstfault.report.markdown import escaped_rows
 
-    rows = escaped_rows([{"where": finding.where, "message": finding.message} for layer in ran[1].layers for finding in layer.findings])
+    rows = escaped_rows([{"where": str(finding.where), "message": finding.message} for layer in ran[1].layers for finding in layer.findings])
     page = rendered("\n\n".join(str(value) for row in rows for value in row.values()))
     assert "<a " not in page and "<img" not in page and "<script" not in page and f"<strong>{MARK}" not in page
 

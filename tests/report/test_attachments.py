@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.place import Place
 from firstfault.report import ReportContext, write_report
 from firstfault.report.attachments import MOST_IN_ALL, Attachments
 from firstfault.report.png import image_png, small
@@ -96,10 +97,11 @@ def test_large_sample_images_are_shown_small(tmp_path):
 
 
 @pytest.mark.parametrize(("findings", "marked", "split"), [
-    ([finding(Status.FAIL, where="pca, train", layer=Layer.PREPROCESSING), finding(Status.FAIL, where="stage scale", layer=Layer.PREPROCESSING)], "scale", None),
-    ([finding(Status.FAIL, where="pca", layer=Layer.PREPROCESSING), finding(Status.WARN, where="scale", layer=Layer.PREPROCESSING)], "pca", None),
-    ([finding(Status.WARN, where="step 'scale', validation", layer=Layer.PREPROCESSING)], "scale", "validation"),
-    ([finding(Status.PASS, where="scale", layer=Layer.PREPROCESSING), finding(Status.FAIL, where="min_max_scale", layer=Layer.PREPROCESSING)], None, None),
+    ([finding(Status.FAIL, where=Place.stage("pca", "train"), layer=Layer.PREPROCESSING), finding(Status.FAIL, where=Place.stage("scale"), layer=Layer.PREPROCESSING)], "scale", None),
+    ([finding(Status.FAIL, where=Place.stage("pca"), layer=Layer.PREPROCESSING), finding(Status.WARN, where=Place.stage("scale"), layer=Layer.PREPROCESSING)], "pca", None),
+    ([finding(Status.WARN, where=Place.stage("scale", "validation"), layer=Layer.PREPROCESSING)], "scale", "validation"),
+    ([finding(Status.PASS, where=Place.stage("scale"), layer=Layer.PREPROCESSING), finding(Status.FAIL, where=Place.stage("min_max_scale"), layer=Layer.PREPROCESSING)], None, None),
+    ([finding(Status.FAIL, where=Place.columns("scale"), layer=Layer.PREPROCESSING)], None, None),
 ])
 def test_the_first_faulty_stage_is_marked(findings, marked, split):
     """A failure before a warning, an earlier stage before a later one, and only the split that is named."""
@@ -111,6 +113,6 @@ def test_the_first_faulty_stage_is_marked(findings, marked, split):
 
 def test_the_marked_stage_says_what_is_wrong(tmp_path):
     """The finding's message stands below the stage's rows."""
-    bad = finding(Status.FAIL, "scale makes 7 rows NaN", layer=Layer.PREPROCESSING, where="scale")
+    bad = finding(Status.FAIL, "scale makes 7 rows NaN", layer=Layer.PREPROCESSING, where=Place.stage("scale"))
     text = page(tmp_path, bad, layer=Layer.PREPROCESSING, context=ReportContext(stages=STAGES))
     assert "Goes wrong here:" in text and text.count("marked fail") == 3

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
+from firstfault.place import Kind, Place
 from firstfault.report import ReportContext, write_report
 from firstfault.report.page import mark_of, safe_url
 from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
 EVIL = '<script>alert("x")</script>'
+EVIL_PLACE = Place(Kind.COLUMN, (EVIL,), EVIL, EVIL, note=EVIL)
 EPOCHS = [
     {"number": 1, "train_loss": 1.2, "train_metric": 0.5, "validation_loss": 1.3, "validation_metric": 0.4},
     {"number": 2, "train_loss": 0.8, "train_metric": 0.7, "validation_loss": 0.9, "validation_metric": 0.625},
@@ -76,7 +78,7 @@ def fault(**changes):
     values = {
         "fault": "missing_normalisation", "layer": Layer.PREPROCESSING, "confidence": 0.97, "confirmed": True,
         "evidence": ("deviations differ by a factor of 48,211",), "remedy": "standardise the inputs",
-        "where": "column capital_gain", "swap": Swap("standardise the inputs", "accuracy", 0.613, 0.846, 3, 0.0104),
+        "where": (Place.columns("capital_gain"),), "swap": Swap("standardise the inputs", "accuracy", 0.613, 0.846, 3, 0.0104),
     }
     return Fault(**{**values, **changes})
 
@@ -97,14 +99,14 @@ def write(tmp_path):
 
 def faulty():
     bad = finding(Status.FAIL, "input_scale", "the scales differ by 48,211", Layer.PREPROCESSING, value=48211.4, threshold=1000,
-                  where="column capital_gain", faults={"missing_normalisation": 0.85}, fix="standardise", source="LeCun 1998")
+                  where=Place.columns("capital_gain"), faults={"missing_normalisation": 0.85}, fix="standardise", source="LeCun 1998")
     return verdict(fault(), layers=[report(Layer.DATA), report(Layer.PREPROCESSING, bad)])
 
 
 def test_the_verdict_is_on_top(write):
     """Layer, fault in words and by id, place, evidence, remedy, test and the swap's numbers."""
     text = write(faulty()).text
-    for words in ("Faulty", "first in preprocessing", "Inputs are on wild scales", "missing_normalisation", "column capital_gain",
+    for words in ("Faulty", "first in preprocessing", "Inputs are on wild scales", "missing_normalisation", "capital_gain",
                   "a factor of 48,211", "Standardise the inputs", "Confirmed", "0.613", "0.846", "3 paired seeds", "p = 0.0104"):
         assert words in text.partition("In the order in which faults spread")[0]
 
@@ -139,11 +141,11 @@ def test_a_suspect_layer_is_marked(write):
 
 def test_a_failed_finding_comes_in_full_and_before_those_that_passed(write):
     """Value, limit, place, remedy, faults and source of what failed; then the rest."""
-    bad = finding(Status.FAIL, "leak", "one column tells all", value=0.999, threshold=0.9, where="column id", fix="drop it", source="Kaufman 2012")
+    bad = finding(Status.FAIL, "leak", "one column tells all", value=0.999, threshold=0.9, where=Place.columns("id"), fix="drop it", source="Kaufman 2012")
     text = write(verdict(layers=[report(Layer.DATA, finding(check="fine"), bad)])).text
-    for words in ("0.999", "limit 0.9", "at column id", "Drop it", "Kaufman 2012"):
+    for words in ("0.999", "limit 0.9", "at id", "Drop it", "Kaufman 2012"):
         assert words in text
-    assert text.index("at column id") < text.index("fine")
+    assert text.index("at id") < text.index("fine")
 
 
 def test_all_parts_of_a_context_are_shown(write):
@@ -203,10 +205,10 @@ def test_no_remote_address_hides_in_the_style(tmp_path):
 
 def test_what_users_wrote_is_escaped(tmp_path):
     """A tag in any name, message, label, column, title or file name stays text."""
-    bad = finding(Status.FAIL, EVIL, EVIL, value=EVIL, threshold=EVIL, where=EVIL, fix=EVIL, source=EVIL, faults={EVIL: 0.9}, artifacts=(EVIL,))
-    culprit = fault(fault=EVIL, layer=Layer.DATA, where=EVIL, evidence=(EVIL,), remedy=EVIL, swap=Swap(EVIL, EVIL, 0.1, 0.9, 3))
+    bad = finding(Status.FAIL, EVIL, EVIL, value=EVIL, threshold=EVIL, where=EVIL_PLACE, fix=EVIL, source=EVIL, faults={EVIL: 0.9}, artifacts=(EVIL,))
+    culprit = fault(fault=EVIL, layer=Layer.DATA, where=(EVIL_PLACE,), evidence=(EVIL,), remedy=EVIL, swap=Swap(EVIL, EVIL, 0.1, 0.9, 3))
     layers = [report(Layer.DATA, bad, finding(Status.PASS, EVIL, EVIL), finding(Status.SKIPPED, EVIL, EVIL)),
-              report(Layer.TRAINING, finding(Status.WARN, EVIL, f"{EVIL} at epoch 1", layer=Layer.TRAINING))]
+              report(Layer.TRAINING, finding(Status.WARN, EVIL, EVIL, layer=Layer.TRAINING, where=Place(Kind.EPOCH, ("1",), note=EVIL)))]
     outcomes = (Outcome(EVIL, False, Swap(EVIL, EVIL, 0.2, 0.3, 2), EVIL),)
     context = ReportContext(
         stages=[{EVIL: EVIL, "classes": {EVIL: 1.0}}], epochs=EPOCHS, metric=EVIL, sample_images=np.zeros((1, 8, 8)), sample_labels=[EVIL],
@@ -283,10 +285,13 @@ def test_images_are_inside_the_page(write):
     assert len(images) == 16 and all(image.startswith("data:image/png;base64,iVBOR") for image in images)
 
 
-@pytest.mark.parametrize(("where", "message", "x"), [("step 12", "bad", 12), (None, "rises from step 7 on", 7), ("epoch 3", "bad", None)])
-def test_a_finding_is_marked_on_the_axis_it_names(where, message, x):
-    """`step 12` in a finding's place or message is where its mark stands."""
-    mark = mark_of(finding(Status.WARN, message=message, where=where), "step")
+@pytest.mark.parametrize(("where", "unit", "x"), [
+    (Place(Kind.STEP, step=12), "step", 12), (Place(Kind.MODULE, ("relu",), step=7), "step", 7), (Place(Kind.EPOCH, ("3",)), "epoch", 3),
+    (Place(Kind.EPOCH, ("3",)), "step", None), (Place.part("step 3"), "step", None), (None, "step", None),
+])
+def test_a_finding_is_marked_on_the_axis_it_names(where, unit, x):
+    """The step or epoch of a finding's place is where its mark stands; a text that reads like one is none."""
+    mark = mark_of(finding(Status.WARN, message="rises from step 5 on", where=where), unit)
     assert (mark.x if mark else None) == x
 
 

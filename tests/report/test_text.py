@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
+from firstfault.place import Place
 from firstfault.report.formatting import brief, duration, number, percent
 from firstfault.report.ladder_view import Standing, rungs_of
 from firstfault.report.markdown import layer_markdown, verdict_markdown
@@ -13,7 +14,7 @@ from firstfault.report.terminal import render_verdict
 from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
 FAULT = Fault(
-    "dead_relu", Layer.MODEL, 0.9, True, ("80 % of the units are dead",), "use He initialisation", "layer fc1",
+    "dead_relu", Layer.MODEL, 0.9, True, ("80 % of the units are dead",), "use He initialisation", (Place.modules("fc1"),),
     Swap("reinitialise", "accuracy", 0.5, 0.9, 3, 0.01),
 )
 
@@ -39,7 +40,7 @@ def shown(verdict, width=100):
 def test_the_panel_tells_fault_place_evidence_remedy_and_swap():
     """Everything to act on is in the panel."""
     text = shown(faulty())
-    for words in ("FAULTY", "first in model", "dead_relu", "layer fc1", "80 % of the units", "use He initialisation", "0.500 → 0.900", "confirmed"):
+    for words in ("FAULTY", "first in model", "dead_relu", "fc1", "80 % of the units", "use He initialisation", "0.500 → 0.900", "confirmed"):
         assert words in text
 
 
@@ -94,7 +95,7 @@ def test_only_the_layer_that_ends_the_walk_stops_it():
 def test_markdown_tells_the_fault_and_the_ladder():
     """Fault, swap and a row for each layer."""
     text = verdict_markdown(faulty())
-    for words in ("first in model", "`dead_relu`", "**Place**: layer fc1", "accuracy 0.500 → 0.900", "p = 0.01", "| ✗ | model | faulty |"):
+    for words in ("first in model", "`dead_relu`", "**Place**: fc1", "accuracy 0.500 → 0.900", "p = 0.01", "| ✗ | model | faulty |"):
         assert words in text
 
 
@@ -106,7 +107,7 @@ def test_a_layer_in_markdown_has_its_bad_findings_in_full():
 
 def test_markdown_of_users_takes_no_effect():
     """Tags, pipes, links and newlines in a message stay text."""
-    evil = Finding("x", Layer.DATA, Status.FAIL, "<script>a</script> | [b](http://c)\n# d", where="*e*")
+    evil = Finding("x", Layer.DATA, Status.FAIL, "<script>a</script> | [b](http://c)\n# d", where=Place.columns("*e*"))
     text = layer_markdown(LayerReport(Layer.DATA, (evil,), 0.1))
     assert "<script>" not in text and "\\| \\[b\\](http" in text and "\n# d" not in text and "\\*e\\*" in text
 
@@ -141,7 +142,7 @@ def test_small_words():
 
 def undecided():
     """A verdict with one failed check that no swap could try."""
-    failed = Finding("random_labels", Layer.DATA, Status.FAIL, "no order (undecided: no model)", where="train labels", fix="check the join")
+    failed = Finding("random_labels", Layer.DATA, Status.FAIL, "no order (undecided: no model)", where=Place.labels("train"), fix="check the join")
     layers = (LayerReport(Layer.DATA, (failed,), 1.0), report(Layer.MODEL, Status.PASS))
     return Verdict("churn", VerdictStatus.UNDECIDED, (), layers, 31.0)
 

@@ -11,6 +11,7 @@ from torch import nn
 import firstfault
 from firstfault.check import Status
 from firstfault.finding import Finding, Layer, LayerReport
+from firstfault.place import FORWARD, OUTPUT_LAYER, Kind, Place
 from firstfault.probe.record import Activations, Attention, Parameter, Record
 from firstfault.report import context_of
 from firstfault.report.charts.heat import cells, shading
@@ -177,8 +178,10 @@ def test_equal_neighbours_are_drawn_once():
 
 
 @pytest.mark.parametrize(("where", "names"), [
-    ("blocks.2.1", ["blocks.2.1"]), ("blocks.2.0.weight", ["blocks.2.0"]), ("head.bias, blocks.0.0.weight", ["blocks.0.0", "head"]),
-    ("head.weight, by the update", ["head"]), ("output layer", ["head"]), ("forward", [""]), ("2 saturating activations", []), ("training.loss", []), (None, []),
+    (Place.modules("blocks.2.1"), ["blocks.2.1"]), (Place.parameters("blocks.2.0.weight"), ["blocks.2.0"]),
+    (Place.parameters("head.bias", "blocks.0.0.weight"), ["blocks.0.0", "head"]), (Place.modules("head:relu"), ["head"]),
+    (Place(Kind.PARAMETER, ("head.weight",), note="by the update"), ["head"]), (OUTPUT_LAYER, ["head"]), (FORWARD, [""]),
+    (Place.part("2 saturating activations"), []), (Place.setting("training.loss"), []), (Place.columns("head"), []), (None, []),
 ])
 def test_the_place_of_a_finding_names_its_modules(where, names):
     """Modules, parameters and the output layer are found; other places blame none."""
@@ -186,19 +189,20 @@ def test_the_place_of_a_finding_names_its_modules(where, names):
 
 
 def test_a_number_is_a_module_only_by_itself():
-    """`2` of a Sequential is meant by "2", "2.weight", and not by "2 of 5 layers"."""
+    """`2` of a Sequential is meant by the module 2 and its weight, and not by "2 of 5 layers"."""
     box = boxes_of(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)))
-    assert [sorted(blamed([report(where)], box)) for where in ("2", "2.weight", "0, 2", "2 of 5 layers")] == [["2"], ["2"], ["0", "2"], []]
+    places = (Place.modules("2"), Place.parameters("2.weight"), Place.modules("0", "2"), Place.part("2 of 5 layers"))
+    assert [sorted(blamed([report(where)], box)) for where in places] == [["2"], ["2"], ["0", "2"], []]
 
 
 def test_the_sick_module_is_coloured_and_stays_apart():
     """Its neighbours are taken together, it is not; a failure goes before a warning."""
     box = boxes_of(Network())
-    reports = [report("blocks.1.1", Status.WARN, Layer.TRAINING), report("blocks.1.1")]
+    reports = [report(Place.modules("blocks.1.1"), Status.WARN, Layer.TRAINING), report(Place.modules("blocks.1.1"))]
     drawn = diagram(box, blamed(reports, box))
     assert str(drawn).count('class="box fail"') == 2 and "dead_relu" in words(drawn) and "× 4" in words(drawn)
     assert blamed(reports, box)["blocks.1.1"].status is Status.FAIL
-    assert not blamed([report("blocks.1.1", layer=Layer.DATA)], box)
+    assert not blamed([report(Place.modules("blocks.1.1"), layer=Layer.DATA)], box)
 
 
 def test_a_deep_tree_is_cut_where_it_fits():

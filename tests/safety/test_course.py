@@ -114,7 +114,7 @@ def test_a_training_that_forgets_to_refuse_is_stopped_and_its_last_good_checkpoi
     assert not any(row["critical"] for row in rows[:-1]) and rows[-1]["safety_score"] < 0.9 <= rows[-2]["safety_score"]
     report = run_checks(Layer.TRAINING, subject)
     found = next(found for found in report.findings if found.check == "safety_in_training")
-    assert found.status is Status.FAIL and found.where == f"epoch {epochs}" and "checkpoints/last_good.pt" in found.message
+    assert found.status is Status.FAIL and str(found.where) == f"epoch {epochs}" and "checkpoints/last_good.pt" in found.message
     assert "refusals" in found.message
     assert [(fault.fault, fault.layer) for fault in standing_faults(report, [])] == [("misaligned", Layer.SAFETY)]
     good = raw()

@@ -45,6 +45,11 @@ def test_nothing_was_lost(tmp_path):
     assert found(watched(tmp_path), "watched_in_full").status is Status.PASS
 
 
+def test_the_verdict_says_that_a_loop_was_watched(tmp_path):
+    """What was judged is in its JSON: no target."""
+    assert watched(tmp_path).verdict().to_json()["subject"] == "watched"
+
+
 def test_a_sink_that_drops_steps_is_to_be_looked_at(tmp_path):
     """A warning without a fault, with the sink's name and reason."""
     said = found(watched(tmp_path, sinks=[Gone()]), "watched_in_full")

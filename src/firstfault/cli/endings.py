@@ -113,18 +113,22 @@ def _folder(told: Told) -> Path:
 
 def _verdict(told: Told, folder: Path, sentence: str) -> Verdict:
     from firstfault.finding import Finding, Layer, LayerReport, Status
+    from firstfault.place import Place
+    from firstfault.verdict import SubjectKind, standing_faults
     from firstfault.verdict import conclude as concluded
-    from firstfault.verdict import standing_faults
 
     layer = next((layer for layer in Layer if layer.value == told.values.get("doing")), Layer.TRAINING)
     earlier = [report for report in _measured(folder) if report.layer is not layer]
     finding = Finding(
-        "process_ended", layer, Status.FAIL, sentence, where=str(told.values.get("target")), faults={"user_code_raises": 1.0},
+        "process_ended", layer, Status.FAIL, sentence, where=Place.part(str(told.values.get("target"))), faults={"user_code_raises": 1.0},
         fix="let the code return, or raise an exception that says what is wrong; a process that is gone can say nothing",
     )
     report = LayerReport(layer, (finding,), 0.0)
     reports = sorted([*earlier, report], key=lambda each: each.layer.rank)
-    return concluded(str(told.values.get("target")), reports, standing_faults(report, []), seconds=sum(each.seconds for each in reports))
+    return concluded(
+        str(told.values.get("target")), reports, standing_faults(report, []), seconds=sum(each.seconds for each in reports),
+        subject=SubjectKind.WATCHED if told.command == "run" else SubjectKind.TARGET,
+    )
 
 
 def _measured(folder: Path) -> list[Any]:

@@ -42,6 +42,11 @@ ENOUGH = 5
 """Calls of models after which one that calls no such function is left in peace."""
 
 
+def module_of(name: str) -> str:
+    """The module after which a call is named; a name that is no call's stays."""
+    return name.partition(":")[0]
+
+
 class FunctionalCalls:
     """Listens to torch's functions while a model is called with gradients on; a call is named after the last module before it, as `hidden:relu`.
 

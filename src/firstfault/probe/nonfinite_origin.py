@@ -11,18 +11,22 @@ import contextlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from firstfault.place import Kind, Place
 from firstfault.probe.replica import hooked, replica
 from firstfault.training.tensors import named_tensors, tensors_in
 
 FINITE, INFINITE, NAN = 0, 1, 2
 SHOWN_OPERATIONS = 3
 SET_BY_HAND = "written by something else than an optimizer"
+BY_UPDATE = "by the update"
+BACKWARD = "in the backward pass"
+LOSS = Place.part("the loss")
 
 
 class Call(NamedTuple):
@@ -45,7 +49,7 @@ class LossCall(NamedTuple):
 def birthplace(
     kind: str, calls: Sequence[Call], parameters: Mapping[str, torch.Tensor], names: Mapping[int, str], *,
     loss: torch.Tensor | None = None, asked: LossCall | None = None,
-) -> tuple[str, str]:
+) -> tuple[str, Place]:
     """Kind and place of the first non-finite tensor of a step whose weights are finite.
 
     Args:
@@ -65,12 +69,12 @@ def birthplace(
     return "gradient", place or _by_gradients(parameters)
 
 
-def in_calls(calls: Sequence[Call], names: Mapping[int, str]) -> tuple[str, str] | None:
+def in_calls(calls: Sequence[Call], names: Mapping[int, str]) -> tuple[str, Place] | None:
     """Kind and place of the first non-finite input or activation of these calls; None where all are finite."""
     for call in calls:
         argument = next((name for name, value in _arguments(call.model, call.args, call.kwargs) if _strength(value)), None)
         if argument is not None:
-            return "input", f"the input {argument} of {call.name}" if argument else f"the input of {call.name}"
+            return "input", Place.part(f"the input {argument} of {call.name}" if argument else f"the input of {call.name}")
         place = _in_forward(call, names)
         if place:
             return "activation", place
@@ -135,40 +139,40 @@ class _Forward:
 
     names: Mapping[int, str]
     stack: list[_Frame] = field(default_factory=list)
-    infinite: str = ""
-    nan: str = ""
+    infinite: Place | None = None
+    nan: Place | None = None
 
     def entered(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         parent = self.stack[-1] if self.stack else None
         name = self.names.get(id(module), type(module).__name__)
         if parent is not None:
             between = f"the operations between {parent.last} and {name}" if parent.last else f"the operations before {name}"
-            self._take(_worst(value for _, value in _arguments(module, args, kwargs)), between, from_infinite=bool(self.infinite))
+            self._take(_worst(value for _, value in _arguments(module, args, kwargs)), Place.part(between), from_infinite=self.infinite is not None)
         self.stack.append(_Frame(name))
 
     def left(self, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
         frame = self.stack.pop()
         if self.stack:
             self.stack[-1].last = frame.name
-        place = f"{frame.name}, after {frame.last}" if frame.last else frame.name
-        given = _worst(value for _, value in _arguments(module, args, kwargs)) if not self.nan else FINITE
+        place = Place(Kind.MODULE, (frame.name,), note=f"after {frame.last}" if frame.last else None)
+        given = _worst(value for _, value in _arguments(module, args, kwargs)) if self.nan is None else FINITE
         self._take(_worst(tensors_in(outputs)), place, from_infinite=given == INFINITE)
 
-    def _take(self, strength: int, place: str, *, from_infinite: bool) -> None:
-        if strength == NAN and not self.nan:
-            self.nan = (from_infinite and self.infinite) or place
-        elif strength == INFINITE and not self.infinite:
+    def _take(self, strength: int, place: Place, *, from_infinite: bool) -> None:
+        if strength == NAN and self.nan is None:
+            self.nan = self.infinite if from_infinite and self.infinite is not None else place
+        elif strength == INFINITE and self.infinite is None:
             self.infinite = place
 
 
-def _in_forward(call: Call, names: Mapping[int, str]) -> str | None:
+def _in_forward(call: Call, names: Mapping[int, str]) -> Place | None:
     """The innermost module, or the operations between two, that made a non-finite value of finite ones, in one more call."""
     with replica(call.model, names) as (model, known):
         seen = _Forward(known)
         outputs: Any = ()
         with hooked(model, seen.entered, seen.left), torch.no_grad(), contextlib.suppress(Exception):
             outputs = model(*call.args, **call.kwargs)
-    return seen.nan or (seen.infinite if _worst(tensors_in(outputs)) else "") or None
+    return seen.nan or (seen.infinite if _worst(tensors_in(outputs)) else None)
 
 
 # ---------------------------------------------------------------------- backward
@@ -184,12 +188,12 @@ class _Passed:
     next: str = ""
 
     @property
-    def place(self) -> str:
+    def place(self) -> Place:
         """Where its gradient comes from."""
         if self.taken_by:
-            return f"{self.taken_by[-1]}, in the backward pass"
+            return Place(Kind.MODULE, (self.taken_by[-1],), note=BACKWARD)
         until = f"between {self.made_by[0]} and {self.next}" if self.next else f"after {self.made_by[0]}"
-        return f"the operations {until}, in the backward pass"
+        return Place(Kind.PART, (f"the operations {until}",), note=BACKWARD)
 
 
 @dataclass
@@ -226,7 +230,7 @@ class _Backward:
             self.first = entry
 
 
-def _in_backward(call: Call, names: Mapping[int, str]) -> str | None:
+def _in_backward(call: Call, names: Mapping[int, str]) -> Place | None:
     """Where a gradient of the sum of the outputs is the first to be non-finite."""
     with replica(call.model, names) as (model, known), contextlib.suppress(Exception):
         seen = _Backward(known)
@@ -248,22 +252,22 @@ def _fresh(value: Any) -> Any:
     return type(value)(map(_fresh, value)) if type(value) in (list, tuple) else value
 
 
-def _by_gradients(parameters: Mapping[str, torch.Tensor]) -> str:
+def _by_gradients(parameters: Mapping[str, torch.Tensor]) -> Place:
     """The loss, where all gradients are bad; else the last bad one in the order of the model: a NaN spreads from there to the input."""
     learning = [(name, value.grad) for name, value in parameters.items() if value.grad is not None]
     bad = [name for name, grad in learning if not finite(grad)]
     if bad and len(bad) == len(learning) > 1:
-        return "the loss, in the backward pass"
-    return f"{bad[-1]}, in the backward pass" if bad else "a gradient"
+        return replace(LOSS, note=BACKWARD)
+    return Place(Kind.PARAMETER, (bad[-1],), note=BACKWARD) if bad else Place.part("a gradient")
 
 
-def _in_loss(loss: torch.Tensor | None, asked: LossCall | None) -> tuple[str, str]:
+def _in_loss(loss: torch.Tensor | None, asked: LossCall | None) -> tuple[str, Place]:
     if asked is not None and asked.target is not None and not finite(asked.target):
-        return "input", f"the labels given to {asked.name}"
+        return "input", Place.part(f"the labels given to {asked.name}")
     if asked is not None and asked.outputs is not None and not finite(asked.outputs):
-        return "loss", f"the operations between the model and {asked.name}"
+        return "loss", Place.part(f"the operations between the model and {asked.name}")
     operations = _operations(loss)
-    return "loss", f"the loss ({' of '.join(operations)})" if operations else "the loss"
+    return "loss", Place.part(f"the loss ({' of '.join(operations)})") if operations else LOSS
 
 
 def _operations(loss: torch.Tensor | None) -> list[str]:

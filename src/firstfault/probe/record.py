@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.finding import plain
+from firstfault.place import Place
 from firstfault.probe.series import Series
 
 
@@ -75,7 +76,7 @@ class Record:
     first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less the first of each pass;
     `workers` is the largest number of its processes, None without such a loader.
     `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped` says why one of them
-    ended it, and `safety` has one row for each evaluation of safety on the way: epoch, step, safety_score, capability_score, alignment_tax,
+    ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety on the way: epoch, step, safety_score, capability_score, alignment_tax,
     what was violated, and the last good checkpoint.
     """
 
@@ -90,7 +91,7 @@ class Record:
     activations: dict[str, Activations] = field(default_factory=dict)
     attention: dict[str, Attention] = field(default_factory=dict)
     epoch_ends: list[int] = field(default_factory=list)
-    first_nonfinite: tuple[int, str, str] | None = None
+    first_nonfinite: tuple[int, str, Place] | None = None
     moved: dict[str, float] = field(default_factory=dict)
     had_gradient: dict[str, bool] = field(default_factory=dict)
     in_optimizer: dict[str, bool] = field(default_factory=dict)
@@ -106,6 +107,7 @@ class Record:
     acts: list[dict[str, Any]] = field(default_factory=list)
     safety: list[dict[str, Any]] = field(default_factory=list)
     stopped: str = ""
+    stopped_at: int = 0
     weight_decay: float = 0.0
     steps: int = 0
     backwards: int = 0
@@ -132,7 +134,9 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """This record as JSON values; a series is `{"steps": […], "values": […]}`."""
-        return plain(_bare(asdict(self)))  # type: ignore[no-any-return]
+        step, kind, place = self.first_nonfinite or (None, None, None)
+        born = [step, kind, place.to_json()] if place is not None else None
+        return plain(_bare({**asdict(self), "first_nonfinite": born}))  # type: ignore[no-any-return]
 
 
 def _bare(value: Any) -> Any:

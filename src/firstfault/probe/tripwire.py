@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.place import Kind, Place
 from firstfault.probe.loss_calls import LossCalls
 from firstfault.probe.models import Models
-from firstfault.probe.nonfinite_origin import SET_BY_HAND, Call, birthplace, finite, in_calls
+from firstfault.probe.nonfinite_origin import BY_UPDATE, SET_BY_HAND, Call, birthplace, finite, in_calls
 from firstfault.probe.record import Record
 from firstfault.probe.updates import Updates
 
 SMALL = 1024
 MOST_CALLS = 8
 MOST_SEARCHES = 5
-Found = tuple[int, str, str]
+Found = tuple[int, str, Place]
 
 
 class Tripwire:
@@ -91,7 +92,7 @@ class Tripwire:
         """Look for the weight that an update has made non-finite."""
         if not self.tripped:
             weight = self._weight()
-            self._record.first_nonfinite = (step, "weight", f"{weight}, by the update") if weight else None
+            self._record.first_nonfinite = (step, "weight", _of_weight(weight, BY_UPDATE)) if weight else None
 
     def raised(self) -> None:
         """Search what was called before an exception: many loops raise by themselves when a loss is not finite."""
@@ -106,7 +107,7 @@ class Tripwire:
             weight = self._weight()
             made = self._updates.step_of(self._models.parameters[weight]) if weight else None
             if weight:
-                self._doubt = (made or self._record.steps + 1, "weight", f"{weight}, {'by the update' if made else SET_BY_HAND}")
+                self._doubt = (made or self._record.steps + 1, "weight", _of_weight(weight, BY_UPDATE if made else SET_BY_HAND))
         self._record.first_nonfinite = self._record.first_nonfinite or self._doubt
         self._calls, self._learnt = [], []
 
@@ -132,20 +133,24 @@ class Tripwire:
         step = self._record.steps + 1
         self._searches += 1
         if self._searches > MOST_SEARCHES:
-            return step, kind, f"the {kind}"
+            return step, kind, Place.part(f"the {kind}")
         models = self._models
         with self._paused():
             models.look()
             weight = self._weight()
             if weight:
                 made = self._updates.step_of(models.parameters[weight])
-                return (made, "weight", f"{weight}, by the update") if made else (step, "weight", f"{weight}, {SET_BY_HAND}")
+                return (made, "weight", _of_weight(weight, BY_UPDATE)) if made else (step, "weight", _of_weight(weight, SET_BY_HAND))
             calls = _named([*self._learnt, *self._calls], models)
             found = birthplace(kind, calls, models.parameters, models.modules, loss=loss, asked=self._losses.last())
         return step, *found
 
     def _weight(self) -> str | None:
         return next((name for name, value in self._models.parameters.items() if not finite(value)), None)
+
+
+def _of_weight(name: str, note: str) -> Place:
+    return Place(Kind.PARAMETER, (name,), note=note)
 
 
 def _named(calls: list[tuple[nn.Module, Any, Any, bool]], models: Models) -> list[Call]:

@@ -93,7 +93,7 @@ def _fault(fault: Fault, verdict: Verdict) -> str:
         f"`{fault.fault}` in {fault.layer.value}, confidence {percent(fault.confidence)}",
     ]
     if fault.where:
-        lines.append(f"**Place**: {escape(fault.where)}")
+        lines.append(f"**Place**: {escape(fault.place)}")
     if evidence := proves(fault):
         lines.append(f"**Evidence** ({count(len(evidence), 'finding')})\n\n" + "\n".join(f"- {escape(line)}" for line in evidence[:MOST_FINDINGS]))
     lines.append(f"**Remedy**: {escape(fault.remedy)}")

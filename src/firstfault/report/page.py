@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.output.whole_files import write_text
+from firstfault.place import Kind
 from firstfault.report import formatting as wording
 from firstfault.report.attachments import Attachments
 from firstfault.report.charts import charts, pictures
@@ -152,11 +153,12 @@ def _failed(blame: Mapping[str, Blame]) -> list[str]:
 
 
 def mark_of(finding: Finding, unit: str) -> Mark | None:
-    """Where a finding lies on an axis of epochs or steps: from `step 12` in its place, or in its message."""
-    for text in (finding.where or "", finding.message):
-        if found := re.search(rf"\b{unit} (\d+)", text):
-            return Mark(float(found[1]), f"{finding.check}: {finding.message}")
-    return None
+    """Where a finding lies on an axis of epochs or steps: its place says at which it was seen."""
+    place = finding.where
+    if place is None:
+        return None
+    at = place.step if unit == "step" else int(place.names[0]) if place.kind is Kind.EPOCH else None
+    return Mark(float(at), f"{finding.check}: {finding.message}") if at is not None else None
 
 
 def _epoch_chart(context: ReportContext, title: str, key: str, marks: list[Mark]) -> Any:

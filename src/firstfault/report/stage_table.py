@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from firstfault.finding import Finding, LayerReport, Status
+from firstfault.place import Kind
 from firstfault.report.formatting import of_status
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -25,14 +23,14 @@ class StageRow:
 def marked_stages(stages: Sequence[Mapping[str, Any]], report: LayerReport | None) -> list[StageRow]:
     """The rows of `firstfault.training.stages.stage_table`, those of the first faulty stage marked.
 
-    A failed finding goes before a warning, an earlier stage before a later one. Where the finding's place names splits too, only
-    theirs are marked.
+    A failed finding goes before a warning, an earlier stage before a later one. Where the finding's place is in a split, only that
+    split's row is marked.
     """
     stage, finding = _first_wrong(list(dict.fromkeys(str(row.get("stage")) for row in stages)), report)
     if finding is None:
         return [StageRow(row) for row in stages]
-    splits = [name for name in SPLITS if _names(finding.where or "", name)]
-    marked = [str(row.get("stage")) == stage and (not splits or row.get("split") in splits) for row in stages]
+    split = finding.where.split if finding.where is not None else None
+    marked = [str(row.get("stage")) == stage and split in (None, row.get("split")) for row in stages]
     last = max((place for place, hit in enumerate(marked) if hit), default=-1)
     return [StageRow(row, finding if hit else None, place == last) for place, (row, hit) in enumerate(zip(stages, marked, strict=True))]
 
@@ -42,11 +40,6 @@ def _first_wrong(stages: Sequence[str], report: LayerReport | None) -> tuple[str
         found = of_status(report, status) if report is not None else []
         for stage in stages:
             for finding in found:
-                if _names(finding.where or "", stage):
+                if finding.where is not None and finding.where.kind is Kind.STAGE and stage in finding.where.names:
                     return stage, finding
     return "", None
-
-
-def _names(place: str, name: str) -> bool:
-    """Whether a finding's place names a stage or split: as a whole word, beside commas, quotes or brackets."""
-    return bool(name) and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", place) is not None

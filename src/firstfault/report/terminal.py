@@ -92,7 +92,7 @@ def _fault(fault: Fault, verdict: Verdict) -> Group:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     if fault.where:
-        table.add_row("  place", Text(fault.where))
+        table.add_row("  place", Text(fault.place))
     evidence = proves(fault)
     for number, line in enumerate(evidence[:MOST_EVIDENCE]):
         table.add_row("" if number else "  evidence", Text(line))
@@ -111,7 +111,7 @@ def _open(finding: Finding) -> Group:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     if finding.where:
-        table.add_row("  place", Text(finding.where))
+        table.add_row("  place", Text(str(finding.where)))
     table.add_row("  found", Text(finding.message))
     if finding.fix:
         table.add_row("  remedy", Text(finding.fix, style="bold"))

@@ -12,17 +12,17 @@ from torch import nn
 from firstfault.check import REGISTRY, checks_of, run_check
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 from firstfault.subject.submodule import submodule_subject, with_model
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
-NAMED = 3
 
 
 class Isolated(NamedTuple):
-    """The smallest part that still fails: its name, empty for the whole model, and what was found there."""
+    """The smallest part that still fails: its modules by name, none for the whole model, and what was found there."""
 
-    name: str
+    names: tuple[str, ...]
     finding: Finding
 
 
@@ -58,18 +58,18 @@ def placed(report: LayerReport, subject: Subject) -> LayerReport:
 
 
 def _placed(finding: Finding, subject: Subject) -> Finding:
-    if finding.where and _names_a_module(finding.where, subject.model):
+    if finding.where is not None and _names_a_module(finding.where, subject.model):
         return finding
     try:
-        name = isolate(subject, finding.check).name
+        names = isolate(subject, finding.check).names
     except (ValueError, Missing, UserCodeError, FirstfaultError):
         return finding
-    return replace(finding, where=name) if name else finding
+    return replace(finding, where=Place.modules(*names)) if names else finding
 
 
-def _names_a_module(where: str, model: nn.Module) -> bool:
+def _names_a_module(place: Place, model: nn.Module) -> bool:
     known = {name for name, _ in [*model.named_modules(), *model.named_parameters()] if name}
-    return any(word in known for word in where.replace(",", " ").split())
+    return place.kind in (Kind.MODULE, Kind.PARAMETER) and not known.isdisjoint(place.names)
 
 
 def _failure(subject: Subject, check: str, faults: Any = None) -> Finding | None:
@@ -90,7 +90,7 @@ class _Search:
     def smallest(self, subject: Subject) -> Isolated:
         name, finding, part = self._innermost(subject)
         needed, finding = self._reduce(part, finding)
-        return Isolated(_together(needed) or name, finding)
+        return Isolated(_inner(needed) or ((name,) if name else ()), finding)
 
     def _innermost(self, subject: Subject) -> tuple[str, Finding, Any]:
         name, finding, part = "", self.whole, subject
@@ -166,7 +166,6 @@ def without(model: nn.Module, names: Sequence[str]) -> nn.Module:
     return model
 
 
-def _together(names: list[str]) -> str:
-    """The innermost of some names, in a line."""
-    inner = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
-    return ", ".join(inner) if len(inner) <= NAMED else f"{inner[0]} … {inner[-1]}"
+def _inner(names: list[str]) -> tuple[str, ...]:
+    """Of some names those that hold none of the others."""
+    return tuple(name for name in names if not any(other.startswith(f"{name}.") for other in names))

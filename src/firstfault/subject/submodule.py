@@ -20,7 +20,7 @@ LISTED = 20
 
 
 @dataclass(frozen=True)
-class Place:
+class CalledWith:
     """What a module is called with: every argument, which of them is its input, and the axis of each that counts the samples.
 
     `axes` are by position or keyword; `output_axis` is that of its first output, and None when it does not grow with the batch.
@@ -67,7 +67,7 @@ class Place:
 class Alone(nn.Module):
     """One module of a model, under the name that it has there, called with a batch of its own inputs."""
 
-    def __init__(self, model: nn.Module, where: str, place: Place) -> None:
+    def __init__(self, model: nn.Module, where: str, place: CalledWith) -> None:
         super().__init__()
         holder: nn.Module = self
         *above, last = where.split(".")
@@ -132,7 +132,7 @@ def _some(names: list[str], like: str = "") -> str:
     return (", ".join(ordered[:LISTED]) or "none") + more
 
 
-def place_of(subject: Subject, where: str) -> Place:
+def place_of(subject: Subject, where: str) -> CalledWith:
     """How the model calls its module `where` on the training batch; called once more with fewer samples to see what counts them.
 
     Raises:
@@ -154,7 +154,7 @@ def place_of(subject: Subject, where: str) -> Place:
     if slot is None:
         raise Missing(f"{where} is called without a tensor that has an entry per sample")
     output_axis = _axis(outputs_of(result), None if fewer is None else outputs_of(fewer[2]), len(x))
-    return Place(args, kwargs, slot, axes, output_axis, len(x))
+    return CalledWith(args, kwargs, slot, axes, output_axis, len(x))
 
 
 def _item(args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Any) -> Any:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from firstfault.place import Kind, Place
+
 SATURATING = ("sigmoid", "tanh", "softsign", "hardsigmoid", "hardtanh")
 RECORDED = frozenset({
     *SATURATING, "relu", "relu6", "softmax", "log_softmax", "dropout", "dropout1d", "dropout2d", "dropout3d",
@@ -30,9 +32,9 @@ class Call:
     result: Any
 
     @property
-    def place(self) -> str:
-        """The module's name, or that of the function in the model's own forward."""
-        return self.where or f"{self.name} in forward"
+    def place(self) -> Place:
+        """The module, or the function in the model's own forward."""
+        return Place(Kind.MODULE, (self.where,)) if self.where else Place.part(f"{self.name} in forward")
 
 
 def name_of(function: Any) -> str:

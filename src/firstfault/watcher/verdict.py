@@ -11,7 +11,7 @@ from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.subject import Subject
-from firstfault.verdict import Outcome, Verdict, suspected
+from firstfault.verdict import Outcome, SubjectKind, Verdict, suspected
 
 OF_SCALES = "missing_normalisation"
 
@@ -34,7 +34,7 @@ def judge_watched(subject: Subject, *, swaps: bool = True) -> Verdict:
         Step(Layer.MODEL, lambda: examine(Layer.MODEL, unlabelled(subject) or subject, subject.depth)),
         Step(Layer.TRAINING, partial(examine, Layer.TRAINING, subject, subject.depth)),
     ]
-    return diagnose(subject, subject.depth, steps=steps, confirm_report=test)
+    return diagnose(subject, subject.depth, steps=steps, confirm_report=test, kind=SubjectKind.WATCHED)
 
 
 def _scales(subject: Subject) -> LayerReport | None:

@@ -26,7 +26,7 @@ def test_pieces_in_texts_are_counted_by_kind(make, only):
     """Two of the training rows hold an address; the message counts them."""
     notes = [f"write to me at a{row}@mail.org please" if row < 30 else note for row, note in enumerate(NOTES)]
     found = only("personal_data", make(table(notes=notes), label="kind"))
-    assert found.status is Status.WARN and found.where == "notes" and found.value >= 10 and "e-mail ••• in" in found.message
+    assert found.status is Status.WARN and str(found.where) == "notes" and found.value >= 10 and "e-mail ••• in" in found.message
     assert "@" not in str(found.to_json())
 
 
@@ -48,4 +48,4 @@ def test_numbers_are_not_looked_at(make, only, source):
 def test_a_list_of_texts_is_looked_at(make, only):
     """Texts that are the inputs themselves are searched too."""
     X = np.array([f"call me at +41 79 123 45 {row:02d} tomorrow" for row in range(60)], dtype=object)
-    assert only("personal_data", make((X, np.arange(60) % 2))).where == "inputs"
+    assert str(only("personal_data", make((X, np.arange(60) % 2))).where) == "inputs"

@@ -82,7 +82,7 @@ def test_ordinary_texts_pass(make, run, check, source):
 def test_a_planted_defect_is_found(make, run, source, check, share, spoil, status, faults):
     """With its column, and with a fault only where the evidence is strong."""
     found = findings(run, make(column(spoilt(SOURCES[source](), share, spoil)), label="kind"), check)
-    assert len(found) == 1 and found[0].where == "text" and found[0].status is status and set(found[0].faults) == faults
+    assert len(found) == 1 and str(found[0].where) == "text" and found[0].status is status and set(found[0].faults) == faults
 
 
 def test_empty_texts_fail_where_they_are_all_there_is(make, only):

@@ -40,7 +40,7 @@ def test_one_wrong_layer_among_many_is_named(network, fault):
     """Whatever it does: it is the only one without which the check passes."""
     check = "batch_mixing" if fault == "softmax_wrong_axis" else fault
     isolated = isolate(network("mlp", model=lambda: stack(Wrong(ACTS[fault]))), check)
-    assert isolated.name == "6" and fault in isolated.finding.faults
+    assert isolated.names == ("6",) and fault in isolated.finding.faults
 
 
 def test_one_dead_layer_of_six_is_named(network):
@@ -48,7 +48,7 @@ def test_one_dead_layer_of_six_is_named(network):
     def dead(model):
         nn.init.constant_(model[6].bias, -20.0)
 
-    assert isolate(network("mlp", dead, model=stack), "dead_relu").name == "6"
+    assert isolate(network("mlp", dead, model=stack), "dead_relu").names == ("6",)
 
 
 @pytest.mark.parametrize("bad", [0, 3, 5])
@@ -57,7 +57,7 @@ def test_one_block_of_six_without_a_mask_is_named(network, bad):
     def unmask(model):
         model.layers[bad].causal = False
 
-    assert isolate(network("causal", unmask, layers=6), "missing_causal_mask").name == f"layers.{bad}"
+    assert isolate(network("causal", unmask, layers=6), "missing_causal_mask").names == (f"layers.{bad}",)
 
 
 def test_a_frozen_part_of_a_part_is_named(network):
@@ -65,20 +65,20 @@ def test_a_frozen_part_of_a_part_is_named(network):
     def freeze(model):
         model.layers[1].feed[0].requires_grad_(False)
 
-    assert isolate(network("encoder", freeze), "frozen_parameters").name == "layers.1.feed.0"
+    assert isolate(network("encoder", freeze), "frozen_parameters").names == ("layers.1.feed.0",)
 
 
 def test_a_fault_of_the_output_is_named_though_it_needs_labels(network):
     """No part fails alone; without the last module the check passes."""
     isolated = isolate(network("mlp", lambda model: model.append(nn.Softmax(1)), loss=nn.CrossEntropyLoss()), "redundant_softmax")
-    assert isolated.name == "9"
+    assert isolated.names == ("9",)
 
 
 def test_a_stack_that_fails_together_is_made_as_short_as_it_can_be(network):
-    """Ten sigmoids let no gradient through; the shortest stack that still fails is named by its ends."""
+    """Ten sigmoids let no gradient through; the shortest stack that still fails is named."""
     deep = lambda: nn.Sequential(*(part for i in range(12) for part in (nn.Linear(8 if i == 0 else 16, 16), nn.Sigmoid())), nn.Linear(16, 3))  # noqa: E731
-    name, finding = isolate(network("mlp", model=deep), "saturating_activation")
-    first, last = (int(end) for end in name.split(" … "))
+    names, finding = isolate(network("mlp", model=deep), "saturating_activation")
+    first, last = int(names[0]), int(names[-1])
     assert 0 < first < last < 24 and finding.value < 1e-3
 
 
@@ -112,5 +112,5 @@ def test_a_deep_run_names_the_module_and_a_quick_one_does_not(network):
     places = []
     for depth in (Depth.QUICK, Depth.DEEP):
         report = examine(Layer.MODEL, network("mlp", model=lambda: stack(Wrong(ACTS["batch_mixing"]))), depth)
-        places += [finding.where for finding in report.findings if finding.check == "batch_mixing" and finding.status is Status.FAIL]
+        places += [str(finding.where) for finding in report.findings if finding.check == "batch_mixing" and finding.status is Status.FAIL]
     assert places == ["forward", "6"]

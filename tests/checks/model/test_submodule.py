@@ -78,7 +78,7 @@ def test_a_fault_is_found_in_its_part_and_not_in_another(network, status, fault)
 def test_the_place_has_its_name_in_the_whole_model(network, only):
     """A finding in a part names the module as the model does."""
     subject = network("encoder", PLANTED["dead_relu"][2])
-    assert only("dead_relu", submodule_subject(subject, "layers.1")).where == "layers.1.feed.1"
+    assert str(only("dead_relu", submodule_subject(subject, "layers.1")).where) == "layers.1.feed.1"
 
 
 class TimeFirst(nn.Module):

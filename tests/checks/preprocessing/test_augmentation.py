@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from firstfault import Training
 from firstfault.finding import Status
+from firstfault.place import Place
 
 
 def noise(scale):
@@ -78,7 +79,7 @@ def test_augmentation_in_the_users_loader_is_judged_too(make, only, augment, sta
     )
     finding = only("destructive_augmentation", subject)
     assert finding.status is status
-    assert finding.where == ("training.loader" if status is Status.FAIL else None)
+    assert finding.where == (Place.setting("training.loader") if status is Status.FAIL else None)
 
 
 def test_a_table_is_judged_too(make, only):

@@ -14,6 +14,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.folders import listed
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.training.stages import numbers
 
@@ -53,7 +54,7 @@ def numbers_as_text(subject: Subject, *, share: float = 0.9, words: int = 3) -> 
     told = listed([f"{name} ({how})" for name, how in found.items()])
     yield Judgement(
         Status.WARN, f"{len(found)} columns are numbers, but read as text: {told}", value=len(found), threshold=0,
-        where=listed(list(found)), fix="parse them: read_csv(thousands=…, decimal=…, na_values=…)",
+        where=Place.columns(*found), fix="parse them: read_csv(thousands=…, decimal=…, na_values=…)",
     )
 
 
@@ -93,7 +94,7 @@ def impossible_dates(subject: Subject) -> Iterator[Judgement]:
     told = listed([f"{name} ({count})" for name, count in found.items()])
     yield Judgement(
         Status.WARN, f"{sum(found.values())} dates lie before {EARLIEST} or after {LATEST - 1}: {told}",
-        value=sum(found.values()), threshold=0, where=listed(list(found)),
+        value=sum(found.values()), threshold=0, where=Place.columns(*found),
         fix="read them as missing, or correct the source",
     )
 
@@ -138,7 +139,7 @@ def infinite_values(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(
         Status.FAIL if arrives else Status.WARN, f"{total} numbers of train are infinite, in {listed(list(found))}"
         + (f", and {arrives} reach the model" if arrives else ", and none reaches the model"), value=total, threshold=0,
-        where=listed(list(found)), faults=None if arrives else {}, fix="read them as missing, then impute or clip",
+        where=Place.columns(*found), faults=None if arrives else {}, fix="read them as missing, then impute or clip",
     )
 
 

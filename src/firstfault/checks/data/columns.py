@@ -14,6 +14,7 @@ from firstfault.data.folders import differences, in_words, listed
 from firstfault.data.splits import Split
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
+from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 
 FIRST = 100            # values that must be equal before a whole column is compared: most columns differ at once
@@ -43,7 +44,7 @@ def broken_files(subject: Subject) -> Iterator[Judgement]:
             known = defect.fault is not None
             yield Judgement(
                 Status.FAIL if known else Status.WARN, defect.message, value=defect.lost, threshold=0,
-                where=f"{defect.file} ({name})",
+                where=Place(Kind.FILE, (defect.file,), name),
                 faults={defect.fault: 0.95 if defect.fault == "schema_change" else 0.92} if defect.fault else {},
                 fix=defect.fix,
             )
@@ -92,14 +93,14 @@ def _differences(known: str, name: str, first: Split, second: Split) -> Iterator
             told = ["×".join(map(str, shape)) or "single values" for shape in shapes]
             yield Judgement(
                 Status.FAIL, f"samples of {name} are {told[1]}, those of {known} {told[0]}", value=1, threshold=0,
-                where=name, faults={"schema_change": 0.95}, fix="bring both to one shape",
+                where=Place.data(name), faults={"schema_change": 0.95}, fix="bring both to one shape",
             )
         return
     lacks, adds = differences(first.X.columns, second.X.columns)
     if lacks or adds:
         yield Judgement(
             Status.FAIL if lacks else Status.WARN, f"{name} has other columns than {known}: {in_words(lacks, adds)}",
-            value=len(lacks) + len(adds), threshold=0, where=listed([*lacks, *adds]),
+            value=len(lacks) + len(adds), threshold=0, where=Place.columns(*lacks, *adds),
             faults={"schema_change": 0.95} if lacks else {}, fix="restore the columns",
         )
     types = _changed_types(first.X, second.X)
@@ -108,7 +109,7 @@ def _differences(known: str, name: str, first: Split, second: Split) -> Iterator
             Status.FAIL,
             f"{len(types)} columns of {name} have another type than in {known}: "
             f"{listed([f'{k} ({v})' for k, v in types.items()])}",
-            value=len(types), threshold=0, where=listed(list(types)), faults={"type_change": 0.92},
+            value=len(types), threshold=0, where=Place.columns(*types), faults={"type_change": 0.92},
             fix="parse the column as the expected type",
         )
 
@@ -164,7 +165,7 @@ def constant_columns(subject: Subject) -> Iterator[Judgement]:
         yield passed("every column has at least two values", value=0)
         return
     yield Judgement(
-        Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=listed([*empty, *constant]),
+        Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=Place.columns(*empty, *constant),
         fix="find out what emptied them, or drop them",
     )
 
@@ -219,7 +220,7 @@ def mixed_columns(subject: Subject) -> Iterator[Judgement]:
     told = listed([f"{name} ({types})" for name, types in mixed.items()])
     yield Judgement(
         Status.WARN, f"{len(mixed)} columns hold values of several types, or nested ones: {told}", value=len(mixed),
-        threshold=0, where=listed(list(mixed)),
+        threshold=0, where=Place.columns(*mixed),
         fix="give each column one type, and each nested value columns of its own",
     )
 

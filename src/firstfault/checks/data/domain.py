@@ -16,6 +16,7 @@ from firstfault.checks.data._reference_splits import Compared, compared, others
 from firstfault.checks.data._sample_features import condensed
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_frame
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
@@ -108,7 +109,7 @@ def _judged(subject: Subject, beside: Compared, found: Parted, drifted: float, f
         Status.FAIL if fails else Status.WARN,
         f"a classifier tells train from {beside.name} with an AUC of {found.auc:.2f}, mostly by "
         f"{' and '.join(telling[:SHOWN - 1])}{alone}{meant}",
-        value=found.auc, threshold=drifted, where=", ".join(telling[:SHOWN]),
+        value=found.auc, threshold=drifted, where=Place.columns(*telling[:SHOWN]),
         fix="compare these columns together before and after, and find out what changed in the source",
         artifacts=(TABLE, *draw_joint(subject.folder, beside, telling if moved else names)),
     )

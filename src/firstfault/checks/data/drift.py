@@ -15,6 +15,7 @@ from firstfault.checks.data._reference_splits import MOST_ROWS, Compared, Pair, 
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
@@ -114,7 +115,7 @@ def _drifted(subject: Subject, moved: Moved, effect: float) -> Judgement:
         f"{count} of train moved against {beside.name}, {worst} the most (distance "
         f"{moved.columns[worst]:.2f}{_shift(moved.distances[worst])})"
         + (f"; the split is by {beside.meant}, so that this may be meant" if beside.meant else ""),
-        value=moved.columns[worst], threshold=effect, where=", ".join(names[:SHOWN]),
+        value=moved.columns[worst], threshold=effect, where=Place.columns(*names[:SHOWN]),
         fix="find out what changed in the source, or retrain on recent data", artifacts=(TABLE, *pictures),
     )
 
@@ -128,7 +129,7 @@ def _missing_drifted(moved: Moved, effect: float) -> Judgement:
     return Judgement(
         Status.WARN,
         f"the missing share of {names[0]} in train and {moved.beside.name} is {moved.missing[names[0]]:.0%} apart",
-        value=moved.missing[names[0]], threshold=effect, where=", ".join(names[:SHOWN]), faults={}, artifacts=(TABLE,),
+        value=moved.missing[names[0]], threshold=effect, where=Place.columns(*names[:SHOWN]), faults={}, artifacts=(TABLE,),
         fix="find out why the values are missing there",
     )
 
@@ -169,7 +170,7 @@ def label_drift(
                 Status.WARN if meant else Status.FAIL,
                 f"the labels of train and {name} are {apart:.2f} apart{place}"
                 + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
-                value=apart, threshold=effect, where=f"labels of {name}",
+                value=apart, threshold=effect, where=Place.labels(name),
                 faults={"degenerate_split" if cut else "label_drift": 0.9},
                 fix="split at random, stratified by label" if cut and not meant
                 else "check the labelling, then retrain",
@@ -227,7 +228,7 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
     worst = max(found, key=lambda name: found[name])
     yield Judgement(
         Status.FAIL, f"{found[worst]:.1%} of {worst} are one code below all other values", value=found[worst],
-        threshold=share, where=", ".join(found), fix="read the code as missing, then impute",
+        threshold=share, where=Place.columns(*found), fix="read the code as missing, then impute",
     )
 
 

@@ -12,6 +12,7 @@ from firstfault.data.expectations.expected import ROW_FAULTS, Expected
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_frame
 from firstfault.output.whole_files import write_json
+from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 
 RESULT, PAGE = "gx_result.json", "gx_result.html"
@@ -125,7 +126,7 @@ def _listed(subject: Subject, verb: str) -> Judgement:
         Status.WARN,
         f"{len(rows)} of {len(names)} rows break a critical expectation; they {verb} {QUARANTINE}, "
         f"{len(names) - len(rows)} are clean",
-        value=len(rows), threshold=0, where="rows", faults={}, fix=f"review {QUARANTINE} in the run's folder",
+        value=len(rows), threshold=0, where=Place(Kind.ROW), faults={}, fix=f"review {QUARANTINE} in the run's folder",
     )
 
 
@@ -136,6 +137,6 @@ def _judged(fault: str, broken: list[tuple[str, Any]], origin: str, trusted: boo
     more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
     return Judgement(
         Status.FAIL if fails else Status.WARN, f"{told}{more} (expectations of {origin})", value=len(broken),
-        threshold=0, where=", ".join(dict.fromkeys(entry.column or "table" for _, entry in broken)),
+        threshold=0, where=Place.columns(*dict.fromkeys(entry.column or "table" for _, entry in broken)),
         faults={fault: 0.95} if fails else {}, fix=FIXES[fault], artifacts=(RESULT, PAGE),
     )

@@ -9,6 +9,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.images import ImageFile
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_rows
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 SHOWN = 5              # files named in a message
@@ -44,7 +45,7 @@ def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judge
         return
     yield Judgement(
         Status.FAIL, f"{len(wrong)} of {len(files)} files can't be used: {_told(wrong)}", value=value, threshold=share,
-        where=", ".join(list(wrong)[:SHOWN]), fix="repair or remove these files",
+        where=Place.files(*list(wrong)[:SHOWN]), fix="repair or remove these files",
         artifacts=_listed(subject, "unreadable_images.csv", wrong),
     )
 
@@ -70,7 +71,7 @@ def odd_images(subject: Subject) -> Iterator[Judgement]:
         return
     yield Judgement(
         Status.WARN, f"{len(odd)} of {len(files)} files are unlike the others: {_told(odd)}", value=len(odd),
-        threshold=0, where=", ".join(list(odd)[:SHOWN]),
+        threshold=0, where=Place.files(*list(odd)[:SHOWN]),
         fix="convert them, or see that your loader reads them as you expect",
         artifacts=_listed(subject, "odd_images.csv", odd),
     )
@@ -100,7 +101,7 @@ def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
     yield Judgement(
         Status.FAIL if shared > share else Status.WARN,
         f"{len(blank)} of {len(files)} images are blank: {_told(blank)}", value=len(blank) / len(files),
-        threshold=share, where=", ".join(list(blank)[:SHOWN]), faults=None if shared > share else {},
+        threshold=share, where=Place.files(*list(blank)[:SHOWN]), faults=None if shared > share else {},
         fix="remove them, or find out what lost their content", artifacts=_listed(subject, "blank_images.csv", blank),
     )
 
@@ -132,7 +133,7 @@ def images_of_two_classes(subject: Subject, *, share: float = 0.03) -> Iterator[
     yield Judgement(
         Status.FAIL if value > share else Status.WARN,
         f"{len(twice)} of {len(files)} images are in two classes: {_told(told)}", value=value, threshold=share,
-        where=", ".join(list(told)[:SHOWN]), faults=None if value > share else {}, fix="decide one class per image",
+        where=Place.files(*list(told)[:SHOWN]), faults=None if value > share else {}, fix="decide one class per image",
         artifacts=_listed(subject, "images_of_two_classes.csv", told),
     )
 

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -58,7 +59,7 @@ def _of_split(subject: Subject, name: str) -> Iterator[Judgement]:
     yield Judgement(
         Status.WARN if harmless else Status.FAIL,
         f"{count} of the {y.size} labels of {name} {defect.message}" + (", which prepare mends" if mended else ""),
-        value=count, threshold=0, where=f"{name} labels", faults={} if harmless else {defect.fault: WEIGHT}, fix=defect.fix,
+        value=count, threshold=0, where=Place.labels(name), faults={} if harmless else {defect.fault: WEIGHT}, fix=defect.fix,
     )
 
 
@@ -152,7 +153,7 @@ def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judge
         fault = "missing_class" if subject.target.task == "multilabel" else "random_labels"
         yield Judgement(
             Status.FAIL, f"{_told(subject, 'train', train, same)}: there is nothing to learn", value=len(same), threshold=0,
-            where="train labels", faults={fault: 0.95}, fix="look at the query, and at how labels were joined to inputs",
+            where=Place.labels("train"), faults={fault: 0.95}, fix="look at the query, and at how labels were joined to inputs",
         )
         return
     for name in ("validation", "test"):
@@ -163,11 +164,11 @@ def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judge
         if held is not None and odd and not _meant(subject, train, odd):
             yield Judgement(
                 Status.FAIL, f"{_told(subject, name, held, odd)}, but not in every row of train", value=len(odd), threshold=0,
-                where=f"{name} labels", faults={"degenerate_split": 0.9}, fix="split at random",
+                where=Place.labels(name), faults={"degenerate_split": 0.9}, fix="split at random",
             )
             return
     if same:
-        yield Judgement(Status.WARN, _told(subject, "train", train, same), value=len(same), threshold=0, where="train labels",
+        yield Judgement(Status.WARN, _told(subject, "train", train, same), value=len(same), threshold=0, where=Place.labels("train"),
                         faults={}, fix="drop them, or find out what emptied them")
         return
     yield passed("the labels vary", value=0)
@@ -235,7 +236,7 @@ def continuous_labels(subject: Subject, *, distinct: int = 30, share: float = 0.
         return
     yield Judgement(
         Status.FAIL, f"the {len(subject.raw.train.y)} labels of train are {count} different numbers, and the task is classification", value=count,
-        threshold=distinct, where="train labels",
+        threshold=distinct, where=Place.labels("train"),
         fix='declare task="regression" with one output and a loss for numbers, or make classes of them by bins',
     )
 

@@ -13,6 +13,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.frames import table
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
@@ -68,7 +69,7 @@ def target_leakage(
             f"the best other column with {best_of_rest:.3f}"
         )
         yield Judgement(
-            Status.FAIL, told, value=scores[found[0]], threshold=gives_away, where=", ".join(found),
+            Status.FAIL, told, value=scores[found[0]], threshold=gives_away, where=Place.columns(*found),
             fix="drop the column: it is not known at prediction time",
         )
         return
@@ -79,7 +80,7 @@ def target_leakage(
         yield Judgement(
             Status.FAIL if surely else Status.WARN,
             f"{name} is missing in rows of one class only, in {reach:.0%} of them", value=reach, threshold=gives_away,
-            where=name, faults={"target_leakage": 0.92 if surely else 0.5},
+            where=Place.columns(name), faults={"target_leakage": 0.92 if surely else 0.5},
             fix="find out why it is missing there, and whether it will be at prediction time",
         )
         return

@@ -15,6 +15,7 @@ from firstfault.checks.data.text_columns import free_texts
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
@@ -91,7 +92,7 @@ def _judged(found: _Found, name: str, status: Status, faults: dict[str, float], 
         status,
         f"{found.copies} of {found.looked_at} samples of {name} are almost copies of "
         f"{'other ' if name == 'train' else ''}training samples",
-        value=found.share, threshold=share, where=name, faults=faults,
+        value=found.share, threshold=share, where=Place.data(name), faults=faults,
         fix="remove near duplicates before splitting, or keep them in one split",
     )
 

@@ -13,6 +13,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data._out_of_fold import indicators
 from firstfault.data.splits import Split, read_split, take, to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -79,13 +80,13 @@ def rows_in_order(
         yield Judgement(
             Status.FAIL,
             f"{name} lacks {count} classes of train, and labels come in blocks: it was cut from sorted rows",
-            value=count, threshold=0, where=f"labels of {name}",
+            value=count, threshold=0, where=Place.labels(name),
             fix="shuffle the rows, then split, stratified by label",
         )
         return
     yield Judgement(
         Status.WARN, f"the order of the training rows tells something: {told}", value=value, threshold=effect,
-        where="train", faults={},
+        where=Place.data("train"), faults={},
         fix="split by group or time (declare data.group or data.time), and shuffle before any split by position",
     )
 

@@ -16,6 +16,7 @@ from firstfault.data.frames import table
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_frame
+from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -77,7 +78,7 @@ def noisy_rows(
             Status.FAIL,
             f"{part.share:.1%} of {len(rows)} training rows looked at are far from all others "
             f"({part.separation:.1f} deviations beyond the rest, {np.exp(part.gap):.1f} times as far), as noise is",
-            value=part.share, threshold=share, where="train",
+            value=part.share, threshold=share, where=Place.data("train"),
             fix=f"look at the rows in {TABLE}: repair or remove what was corrupted", artifacts=files,
         )
         return
@@ -182,7 +183,7 @@ def images_without_content(
     told = ", ".join(f"{count} {reason}" for reason, count in pd.Series(reasons[bad]).value_counts().items())
     yield Judgement(
         Status.FAIL if fault else Status.WARN, f"{int(bad.sum())} of {len(rows)} training images have no content: {told}", value=value,
-        threshold=share, where="train rows " + ", ".join(str(row) for row in rows[places][:5]), faults=None if fault else {},
+        threshold=share, where=Place(Kind.ROW, tuple(map(str, rows[places][:5])), "train"), faults=None if fault else {},
         fix="look at these images, then repair or remove them", artifacts=pictures,
     )
 

@@ -13,6 +13,7 @@ import pandas as pd
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data.leakage import ABSENT, Sample, column_of, column_scores, leak_sample, says_more, score_of
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
@@ -82,7 +83,7 @@ def pair_leakage(
     yield Judgement(
         Status.FAIL,
         f"{best.relation} predicts the label with {best.score:.3f}, either column alone with {best.alone:.3f} at best",
-        value=best.score, threshold=gives_away, where=", ".join(best.names),
+        value=best.score, threshold=gives_away, where=Place.columns(*best.names),
         fix="drop one of them: together they are the label",
     )
 

@@ -15,6 +15,7 @@ from firstfault.data.privacy.columns import VERSIONS, kinds_of, tokens_of
 from firstfault.data.privacy.patterns import MASK, pieces
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 MOST_TEXTS = 3_000     # bounds the time: a piece in one of a thousand texts is found with 95 %
@@ -63,7 +64,7 @@ def _columns(frame: pd.DataFrame, kinds: dict[Any, str]) -> Iterator[Judgement]:
     )
     yield Judgement(
         Status.WARN, f"{len(kinds)} columns look like personal data, in {rows} rows: {told}", value=rows, threshold=0,
-        where=", ".join(map(str, list(kinds)[:8])), faults={},
+        where=Place.columns(*list(kinds)[:8]), faults={},
         fix="drop or pseudonymise them, unless the model needs them and you may use them",
     )
 
@@ -88,6 +89,6 @@ def _pieces(column: pd.Series, fewest: int) -> Judgement | None:
     told = ", ".join(f"{kind} {MASK} in {count}" for kind, count in counts.most_common())
     return Judgement(
         Status.WARN, f"{len(rows)} of {len(texts)} texts hold personal data: {told}", value=len(rows), threshold=fewest,
-        where=str(column.name), faults={}, fix="mask these pieces before training; a model can repeat them",
+        where=Place.columns(column.name), faults={}, fix="mask these pieces before training; a model can repeat them",
     )
 

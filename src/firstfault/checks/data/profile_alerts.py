@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.data.profile import ALERTS, COMPARED, LEFT_OUT, PAGE, SECONDS, Profiling
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 MOST_NAMED = 5         # columns named in a message
@@ -40,7 +41,7 @@ def profile_alerts(subject: Subject) -> Iterator[Judgement]:
             Status.WARN if kind in WORRYING else Status.PASS,
             f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns "
             f"in a sample of {profiling.rows} rows",
-            value=len(columns), where=", ".join(columns[:8]), faults={}, artifacts=(PAGE, ALERTS),
+            value=len(columns), where=Place.columns(*columns[:8]), faults={}, artifacts=(PAGE, ALERTS),
         )
     if not by_kind:
         yield Judgement(
@@ -62,6 +63,6 @@ def _beside_reference(profiling: Profiling, left_out: Mapping[str, tuple[str | N
     worrying = [name for name, kinds in left_out.items() if set(kinds) not in ALIKE]
     return Judgement(
         Status.WARN if worrying else Status.PASS, f"{sample}, without {len(left_out)} columns of another type ({told})",
-        value=len(left_out), where=", ".join(list(left_out)[:MOST_NAMED]), faults={}, artifacts=files,
+        value=len(left_out), where=Place.columns(*list(left_out)[:MOST_NAMED]), faults={}, artifacts=files,
         fix="see whether they are read as the same type" if worrying else None,
     )

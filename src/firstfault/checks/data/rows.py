@@ -15,6 +15,7 @@ from firstfault.data.frames import table
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_frame
+from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 
 __all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap"]
@@ -58,7 +59,7 @@ def duplicate_rows(
     repeated = repeats(hashes) & ~np.concatenate([part.rows.empty for part in parts])
     count, total = int(repeated.sum()), len(hashes)
     if not count:
-        yield passed(f"none of the {total} rows is a repeat", value=0.0, where="train")
+        yield passed(f"none of the {total} rows is a repeat", value=0.0, where=Place.data("train"))
         return
     bounded = repeated & ~default_rows(hashes, repeated, recurring)
     chance = bounded.mean() > certain and by_chance(
@@ -68,7 +69,7 @@ def duplicate_rows(
     bound = share if chance else certain
     yield judge(
         value, above=bound, otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL,
-        where="train",
+        where=Place.data("train"),
         message=f"{count} of the {total} rows are repeats"
         + (f", {value:.1%} copies" if chance else ": too many for chance" if value > certain else ""),
         fix="drop the copies before splitting",
@@ -165,7 +166,7 @@ def split_overlap(
     bound = share if chance else certain
     count, total = int(found[name].sum()), len(found[name])
     yield judge(
-        value, above=bound, where=name, fix="deduplicate before splitting, and oversample after",
+        value, above=bound, where=Place.data(name), fix="deduplicate before splitting, and oversample after",
         message=f"{count} of the {total} rows of {name} are also in train"
         + (f", {value:.1%} of it copied" if chance else ""),
         artifacts=_listed_across(subject, source, parts[name], found[name]) if value > bound else (),
@@ -237,7 +238,7 @@ def conflicting_labels(subject: Subject, *, share: float = 0.03, recurring: floa
     bounded = in_conflict & ~default_rows(rows.hashes, in_conflict, recurring)
     value = copied_share([train.X], rows.hashes, bounded)
     yield judge(
-        value, above=share, where="train labels",
+        value, above=share, where=Place.labels("train"),
         message=f"{int(in_conflict.sum())} training rows share their inputs with a row of another label",
         fix="decide one label per input",
     )
@@ -259,7 +260,7 @@ def group_overlap(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement
     shares = {name: float(split.X[group].isin(known).mean()) for name, split in subject.raw.items() if name != "train"}
     worst = max(shares, key=lambda name: shares[name])
     yield judge(
-        shares[worst], above=share, where=f"{group} in {worst}",
+        shares[worst], above=share, where=Place(Kind.COLUMN, (group,), worst),
         message=f"{shares[worst]:.0%} of {worst} belong to groups that are in train", fix=f"split by {group}",
     )
 
@@ -281,7 +282,7 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
             labels = "training labels" if name == "train" else f"labels of {name}"
             yield Judgement(
                 Status.FAIL, f"{y_missing} of {len(split.y)} {labels} are missing", value=y_missing, threshold=0,
-                where=f"{name} labels", fix="drop rows without a label",
+                where=Place.labels(name), fix="drop rows without a label",
             )
             return
     missing = {
@@ -304,7 +305,7 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(
         Status.FAIL if arrives else Status.WARN,
         text + (f", and {arrives[worst]} reach the model" if arrives else ", and none reaches the model"),
-        value=shares[worst], threshold=0, where=", ".join(list(missing[worst])[:5]),
+        value=shares[worst], threshold=0, where=Place.columns(*list(missing[worst])[:5]),
         fix="impute them, or drop the rows or columns",
     )
 

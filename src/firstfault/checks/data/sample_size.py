@@ -13,6 +13,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data._out_of_fold import indicators
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -77,7 +78,7 @@ def insufficient_data(
         Status.PASS if not short else Status.FAIL if few else Status.WARN,
         f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} "
         f"({curve.fitted:.2f} on its own rows)",
-        value=curve.gain, threshold=gain, where="train" if short else None,
+        value=curve.gain, threshold=gain, where=Place.data("train") if short else None,
         fix="collect more rows, or use a simpler model and fewer columns" if short else None,
     )
 

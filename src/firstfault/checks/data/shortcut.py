@@ -17,6 +17,7 @@ from firstfault.checks.data.text_columns import free_texts
 from firstfault.data.splits import Split, to_array
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -87,7 +88,7 @@ def _judge_images(
             status,
             f"{stamp.pixels} pixels in {where} are the same in {stamp.own:.0%} of the images of class {stamp.label}, "
             f"and in {stamp.others:.0%} of the others",
-            value=stamp.own, threshold=own, where=where,
+            value=stamp.own, threshold=own, where=Place.part(where),
             faults={"spurious_shortcut": 0.92 if status is Status.FAIL else 0.5},
             fix="crop or paint over the region in all images", artifacts=_draw(subject.folder, images, labels, stamp),
         )
@@ -213,7 +214,7 @@ def _judge_texts(
         Status.FAIL if certain else Status.WARN,
         f"the word {masked_text(word)!r} is in {inside_share:.0%} of the texts of class {label}, and in "
         f"{outside_share:.0%} of the others",
-        value=inside_share, threshold=own, where=masked_text(word),
+        value=inside_share, threshold=own, where=Place.cases(masked_text(word)),
         faults={"spurious_shortcut": 0.92 if certain else 0.5}, fix="remove the word from all texts",
     )
 

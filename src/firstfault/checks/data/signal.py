@@ -15,6 +15,7 @@ from firstfault.checks.data._held_out import held_out
 from firstfault.checks.data._out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -79,7 +80,7 @@ def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) 
     if network is None:
         yield Judgement(
             Status.FAIL, f"fast models (by {max(found.value, 0):.2f} of 1) do not order rows by their labels better than chance, and there is no trained "
-            "network to ask", value=found.value, threshold=weak, where="train labels", faults={"random_labels": UNASKED}, fix=FIX,
+            "network to ask", value=found.value, threshold=weak, where=Place.labels("train"), faults={"random_labels": UNASKED}, fix=FIX,
         )
         return
     if not network.is_chance(doubt):
@@ -92,7 +93,7 @@ def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) 
         Status.FAIL,
         f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) "
         "order rows by their labels better than chance",
-        value=found.value, threshold=weak, where="train labels", fix=FIX,
+        value=found.value, threshold=weak, where=Place.labels("train"), fix=FIX,
     )
 
 

@@ -13,6 +13,7 @@ from firstfault.checks.data._out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.data.frames import table
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_frame
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
@@ -70,7 +71,7 @@ def weak_slices(
         f"{len(weak)} of {len(slices)} slices are much harder than the rest; in the worst, {_named(worst)}, "
         f"{worst.error:.0%} of the predictions are wrong, elsewhere {worst.rest:.0%}",
         value=worst.error, threshold=times * worst.rest,
-        where=", ".join(dict.fromkeys(entry.column for entry in weak[:5])),
+        where=Place.columns(*dict.fromkeys(entry.column for entry in weak[:5])),
         fix="look at these rows: collect more like them, or the columns that tell them apart", artifacts=(FILE,),
     )
 

@@ -15,6 +15,7 @@ from firstfault.data.frames import table
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_frame
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -41,12 +42,12 @@ def label_suspects(subject: Subject) -> Iterator[Judgement]:
         return
     places, _ = suspects(subject)
     if not len(places):
-        yield passed(f"none of {len(found.y)} rows looked at has a suspect label", value=0.0, where="train labels")
+        yield passed(f"none of {len(found.y)} rows looked at has a suspect label", value=0.0, where=Place.labels("train"))
         return
     yield Judgement(
         Status.PASS,
         f"{len(places)} of {len(found.y)} training rows looked at deserve a look: their label is not the likely one",
-        value=len(places) / len(found.y), where="train labels", artifacts=suspect_files(subject),
+        value=len(places) / len(found.y), where=Place.labels("train"), artifacts=suspect_files(subject),
     )
 
 

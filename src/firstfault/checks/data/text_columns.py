@@ -13,6 +13,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -117,7 +118,7 @@ def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -
         yield Judgement(
             Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
             f"{empty} of {len(texts)} texts are empty or a placeholder", value=value,
-            threshold=large if fails else share, where=name, faults=None if fails else {},
+            threshold=large if fails else share, where=Place.columns(name), faults=None if fails else {},
             fix="drop these rows, or repair the source" if value > share else None,
         )
 
@@ -147,7 +148,7 @@ def text_lengths(subject: Subject, *, times: float = 20.0, share: float = 0.01) 
         long = lengths > times * np.median(lengths)
         value = float(long.mean())
         yield judge(
-            value, above=share, otherwise=Status.WARN, where=name, faults={},
+            value, above=share, otherwise=Status.WARN, where=Place.columns(name), faults={},
             message=f"{int(long.sum())} of {len(lengths)} texts are longer than {times:g} times the median of "
             f"{np.median(lengths):.0f} letters; "
             f"the longest, in row {list(contents)[int(lengths.argmax())]}, has {int(lengths.max())}",
@@ -176,7 +177,7 @@ def boilerplate_texts(subject: Subject, *, share: float = 0.1) -> Iterator[Judge
         alike = [row for text, row in distinct.items() if forms[_form(text)] > 1]
         value = len(alike) / len(distinct)
         yield judge(
-            value, above=share, otherwise=Status.WARN, where=name, faults={},
+            value, above=share, otherwise=Status.WARN, where=Place.columns(name), faults={},
             message=f"{len(alike)} of {len(distinct)} different texts are alike but for case, digits, marks and spaces"
                     + (f", such as {_rows(alike)}" if value > share else ""),
             fix="drop the boilerplate, or keep one of each before splitting",
@@ -207,16 +208,16 @@ def mixed_languages(subject: Subject, *, share: float = 0.05, dominant: float = 
         found = Counter(language for text in _contents(column).values() if (language := language_of(text)) is not None)
         known = sum(found.values())
         if known < FEWEST:
-            yield skipped(f"the language of {known} texts only can be told", where=name)
+            yield skipped(f"the language of {known} texts only can be told", where=Place.columns(name))
             continue
         first, count = found.most_common(1)[0]
         value = 1 - count / known
         others = ", ".join(f"{language} ({number})" for language, number in found.most_common(4)[1:])
         if count / known < dominant:
-            yield passed(f"the texts are in several languages: {first} ({count}), {others}", value=value, where=name)
+            yield passed(f"the texts are in several languages: {first} ({count}), {others}", value=value, where=Place.columns(name))
             continue
         yield judge(
-            value, above=share, otherwise=Status.WARN, where=name, faults={},
+            value, above=share, otherwise=Status.WARN, where=Place.columns(name), faults={},
             message=f"{known - count} of {known} texts are not in {first}, like most"
             + (f", but in {others}" if others else ""),
             fix="find out whether they belong here; a model learns little from the few of a language",
@@ -253,7 +254,7 @@ def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) 
         yield Judgement(
             Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
             told or f"none of {len(contents)} texts is garbled", value=value, threshold=large if fails else share,
-            where=name, faults=None if fails else {},
+            where=Place.columns(name), faults=None if fails else {},
             fix="read the source in its own encoding (often UTF-8), and drop what can't be repaired"
             if value > share else None,
         )
@@ -261,7 +262,7 @@ def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) 
         if tagged > share * len(contents):
             yield Judgement(
                 Status.WARN, f"{tagged} of {len(contents)} texts hold HTML", value=tagged / len(contents),
-                threshold=share, where=name, faults={}, fix="strip the tags and unescape the entities",
+                threshold=share, where=Place.columns(name), faults={}, fix="strip the tags and unescape the entities",
             )
 
 

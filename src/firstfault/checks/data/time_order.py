@@ -13,6 +13,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.data.privacy.masking import kinds_of, masked_text
 from firstfault.data.times import Times, times_of
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -67,14 +68,14 @@ def malformed_times(subject: Subject, *, share: float = 0.005) -> Iterator[Judge
         return
     wrong, known = _counted(times, "malformed")
     if not wrong:
-        yield passed(f"all {known} values are times", value=0.0, where=subject.data.time)
+        yield passed(f"all {known} values are times", value=0.0, where=Place.columns(subject.data.time))
         return
     shown = _examples(subject, {split: entry.malformed for split, entry in times.items()})
     fails = wrong / known > share
     yield Judgement(
         Status.FAIL if fails else Status.WARN,
         f"{wrong} of {known} values of {subject.data.time} are no times, such as {shown}", value=wrong / known,
-        threshold=share, where=subject.data.time, faults=None if fails else {},
+        threshold=share, where=Place.columns(subject.data.time), faults=None if fails else {},
         fix="repair the values at their source, or drop the rows",
     )
 
@@ -99,13 +100,13 @@ def mixed_time_formats(subject: Subject, *, share: float = 0.001) -> Iterator[Ju
     rarer, zoned = total - max(formats.values(), default=0), sum(entry.zoned for entry in times.values())
     unlike = max(rarer, min(zoned, total - zoned)) / total
     if unlike <= share:
-        yield passed("all times are in one format", value=unlike, where=subject.data.time)
+        yield passed("all times are in one format", value=unlike, where=Place.columns(subject.data.time))
         return
     told = ", ".join(f"{form} ({count})" for form, count in sorted(formats.items(), key=lambda entry: -entry[1])[:4])
     zones = f"; {zoned} of {total} say their time zone" if 0 < zoned < total else ""
     yield Judgement(
         Status.WARN, f"the times are in several formats: {told}{zones}", value=unlike, threshold=share,
-        where=subject.data.time, faults={},
+        where=Place.columns(subject.data.time), faults={},
         fix="write all times in one format with their zone, such as ISO 8601 in UTC",
     )
 
@@ -132,14 +133,14 @@ def times_out_of_range(
     }
     wrong, known = sum(int(rows.sum()) for rows in marked.values()), _counted(times, "malformed")[1]
     if not wrong:
-        yield passed(f"all {known} times lie between {first_year} and now", value=0.0, where=subject.data.time)
+        yield passed(f"all {known} times lie between {first_year} and now", value=0.0, where=Place.columns(subject.data.time))
         return
     fails = share < wrong / known <= 0.5
     yield Judgement(
         Status.FAIL if fails else Status.WARN,
         f"{wrong} of {known} values of {subject.data.time} lie before {first_year} or in the future, such as "
         f"{_examples(subject, marked)}",
-        value=wrong / known, threshold=share, where=subject.data.time, faults=None if fails else {},
+        value=wrong / known, threshold=share, where=Place.columns(subject.data.time), faults=None if fails else {},
         fix="correct the source; a placeholder date should be a missing value",
     )
 
@@ -171,7 +172,7 @@ def dates_out_of_range(subject: Subject, *, first_year: int = 1900, years_ahead:
                 Status.WARN,
                 f"{int(rows.sum())} of {int((~times.missing).sum())} dates lie before {first_year} "
                 f"or more than {years_ahead:g} years ahead{shown}",
-                value=int(rows.sum()), threshold=0, where=str(name), faults={},
+                value=int(rows.sum()), threshold=0, where=Place.columns(name), faults={},
                 fix="a placeholder date should be a missing value",
             )
     if not found:
@@ -225,11 +226,11 @@ def late_records(subject: Subject, *, mostly: float = 0.1) -> Iterator[Judgement
     rows = late[split]
     if rows.mean() > mostly:
         yield passed(
-            "the rows are not in the order of their time, and need not be", value=float(rows.mean()), where=split
+            "the rows are not in the order of their time, and need not be", value=float(rows.mean()), where=Place.data(split)
         )
         return
     yield judge(
-        float(rows.mean()), above=0.0, otherwise=Status.WARN, faults={}, where=split,
+        float(rows.mean()), above=0.0, otherwise=Status.WARN, faults={}, where=Place.data(split),
         message=f"{int(rows.sum())} of {len(rows)} rows of {split} come after rows of a later time"
         if rows.any() else "the rows are in the order of their time",
         fix="sort by time before splitting, and find out why records come late",
@@ -277,7 +278,7 @@ def time_gaps(
         yield Judgement(
             Status.WARN,
             f"times are {_span(halves[0][0], times)} apart at first, and {_span(halves[1][0], times)} later",
-            value=value, where=subject.data.time, faults={},
+            value=value, where=Place.columns(subject.data.time), faults={},
             fix="find out what changed at the source, and bring all to one spacing",
         )
         return
@@ -294,7 +295,7 @@ def time_gaps(
     yield Judgement(
         Status.WARN if count else Status.PASS,
         told if count else f"no gap in time; times are mostly {_span(usual, times)} apart", value=value,
-        threshold=missed if even >= regular else unusual, where=subject.data.time, faults={},
+        threshold=missed if even >= regular else unusual, where=Place.columns(subject.data.time), faults={},
         fix="find out whether records are lost, and mark the gap" if count else None,
     )
 
@@ -338,7 +339,7 @@ def repeated_times(subject: Subject, *, share: float = 0.001) -> Iterator[Judgem
         yield passed("a group has many rows at a time", value=value)
         return
     yield judge(
-        value, above=share, otherwise=Status.WARN, faults={}, where=f"{group}, {subject.data.time}",
+        value, above=share, otherwise=Status.WARN, faults={}, where=Place.columns(group, subject.data.time),
         message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time "
         f"of another row of their {group}",
         fix="keep one row per group and time, or say what tells them apart",
@@ -363,7 +364,7 @@ def time_overlap(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
     shares = {name: float((times[name].values < end).mean()) for name in names}
     worst = max(shares, key=lambda name: shares[name])
     yield judge(
-        shares[worst], above=share, otherwise=Status.WARN, where=worst,
+        shares[worst], above=share, otherwise=Status.WARN, where=Place.data(worst),
         message=f"{shares[worst]:.0%} of {worst} are earlier than the last training row",
         fix=f"split by {subject.data.time}: train on the past, and test on what follows",
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, skipped
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -69,7 +70,7 @@ def overlapping_windows(subject: Subject, *, share: float = 0.5, distinct: float
     status = Status.PASS if value <= share else Status.FAIL if name in declared else Status.WARN
     yield Judgement(
         status, f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train", value=value,
-        threshold=share, where=name if status is not Status.PASS else None,
+        threshold=share, where=Place.data(name) if status is not Status.PASS else None,
         fix=None if status is Status.PASS
         else "split the series by time before cutting windows, and leave a gap of one window",
     )

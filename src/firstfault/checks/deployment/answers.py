@@ -9,6 +9,7 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.serving import agreement, apart, golden_of, labels_of, served_of
 from firstfault.subject.subject import Subject
@@ -90,7 +91,7 @@ def compared(subject: Subject, same: float = 0.95, alike: float = ALIKE) -> Judg
     if names is not None:
         return _permuted("the served classes are permuted: " + ", ".join(f"{mine} is served as {theirs}" for mine, theirs in names.items() if mine != theirs), value, same)
     return Judgement(
-        Status.FAIL, text, value=value, threshold=same, where=served_of(subject).kind, faults={"train_serve_skew": 0.6},
+        Status.FAIL, text, value=value, threshold=same, where=Place.part(served_of(subject).kind), faults={"train_serve_skew": 0.6},
         fix="compare the inputs that reach the model with those of training: a served function is given raw inputs",
     )
 
@@ -104,7 +105,7 @@ def score_likeness(offline: Array, served: Array) -> float:
 
 
 def _permuted(text: str, value: float, same: float) -> Judgement:
-    return Judgement(Status.FAIL, text, value=value, threshold=same, where="output columns", faults={"label_map_mismatch": 0.95}, fix="save the label map with the model")
+    return Judgement(Status.FAIL, text, value=value, threshold=same, where=Place.part("output columns"), faults={"label_map_mismatch": 0.95}, fix="save the label map with the model")
 
 
 def _another_unit(subject: Subject, offline: Array, served: Array, least: int = 8) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.checks.deployment._network import in_train_mode, is_rounded, network_of
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
 
@@ -47,7 +48,7 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
     differences = [_relative(whole[index:index + 1], value) for index, value in enumerate(alone)]
     value, limit = max(differences, default=0.0), coarse if module is not None and is_rounded(module) else tolerance
     yield judge(
-        value, above=limit, where=served_of(subject).kind, message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
+        value, above=limit, where=Place.part(served_of(subject).kind), message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
         faults={"batch_dependence": 0.92} if value > limit else None, fix="mask padding, use fitted statistics, and serve in eval mode",
     )
 
@@ -64,12 +65,12 @@ def _refused(subject: Subject, refusals: dict[int, Exception]) -> Judgement:
     size, error = next(reversed(refusals.items()))
     text = f"a batch of {size} is refused: {str(error).splitlines()[0]}"
     if any(OF_TRAIN_MODE in str(refusal) for refusal in refusals.values()):
-        return Judgement(Status.FAIL, text, where=served_of(subject).kind, faults={"train_mode_serving": 0.95}, fix="call model.eval() after loading")
+        return Judgement(Status.FAIL, text, where=Place.part(served_of(subject).kind), faults={"train_mode_serving": 0.95}, fix="call model.eval() after loading")
     taken = [other for other in (*SIZES, len(golden_of(subject))) if other <= len(golden_of(subject)) and _refusal(subject, other) is None]
     if not taken:
         raise error
     return Judgement(
-        Status.FAIL, f"{text}; {', '.join(map(str, dict.fromkeys(taken)))} are taken", where=served_of(subject).kind, faults={"baked_shape": 0.95},
+        Status.FAIL, f"{text}; {', '.join(map(str, dict.fromkeys(taken)))} are taken", where=Place.part(served_of(subject).kind), faults={"baked_shape": 0.95},
         fix="export with a dynamic batch size",
     )
 

@@ -12,6 +12,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.deployment._network import UNSEEN, in_train_mode, is_rounded, low_precision, network_of, trained_part, untrained
 from firstfault.checks.deployment.answers import ALIKE, compared, permutation, permuted_answers, same_answers, score_likeness
 from firstfault.finding import Layer, Status
+from firstfault.place import Kind, Place
 from firstfault.probe.models import MODES_MATTER
 from firstfault.subject.serving import agreement, apart, golden_of, run_module, served_of, serving_inputs
 from firstfault.subject.subject import Subject
@@ -32,7 +33,7 @@ def train_mode_serving(subject: Subject) -> Iterator[Judgement]:
         yield passed("the served network answers as in eval mode")
         return
     yield Judgement(
-        Status.FAIL, f"{len(on)} modules are served in train mode", value=len(on), threshold=0, where=", ".join(on[:5]),
+        Status.FAIL, f"{len(on)} modules are served in train mode", value=len(on), threshold=0, where=Place.modules(*on[:5]),
         fix="call model.eval() after loading",
     )
 
@@ -49,7 +50,7 @@ def nondeterministic_serving(subject: Subject, *, tolerance: float = 1e-5) -> It
     first, second = served_of(subject).call(golden_of(subject).raw), served_of(subject).call(golden_of(subject).raw)
     value = _difference(first, second)
     yield judge(
-        value, above=tolerance, where=served_of(subject).kind, message=f"the same call twice differs by {value:.1e}",
+        value, above=tolerance, where=Place.part(served_of(subject).kind), message=f"the same call twice differs by {value:.1e}",
         fix="switch randomness off: eval mode, fixed seeds",
     )
 
@@ -83,7 +84,7 @@ def train_serve_skew(subject: Subject, *, share: float = 0.01) -> Iterator[Judge
     expected = golden_of(subject).x
     if x.shape != expected.shape:
         yield Judgement(Status.FAIL, f"serving prepares inputs of shape {tuple(x.shape)}, training {tuple(expected.shape)}",
-                        where="deployment.preprocess", fix="serve with the training's fitted preprocessing")
+                        where=Place.setting("deployment.preprocess"), fix="serve with the training's fitted preprocessing")
         return
     scale = expected.float().std(0, keepdim=True).clamp_min(1e-3)
     differs = (x.float() - expected.float()).abs() > 0.01 * scale
@@ -91,7 +92,7 @@ def train_serve_skew(subject: Subject, *, share: float = 0.01) -> Iterator[Judge
     columns = torch.nonzero(differs.flatten(1).any(0)).flatten()[:3].tolist()
     reordered = value > share and _reordered(x, expected)
     yield judge(
-        value, above=share, faults={"schema_mismatch" if reordered else "train_serve_skew": 0.95}, where=f"deployment.preprocess, inputs {', '.join(map(str, columns))}" if columns else None,
+        value, above=share, faults={"schema_mismatch" if reordered else "train_serve_skew": 0.95}, where=Place(Kind.SETTING, ("deployment.preprocess",), note=f"inputs {', '.join(map(str, columns))}") if columns else None,
         message=f"{value:.0%} of the inputs of golden samples differ between training and serving" + (": columns changed places" if reordered else ""),
         fix="send the columns in the order of training" if reordered else "serve with the training's fitted preprocessing",
     )
@@ -135,7 +136,7 @@ def served_parameters(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[
         value = len(absent) / max(1, count)
         yield Judgement(
             Status.FAIL, f"{value:.0%} of the served parameters are not the trained ones", value=value, threshold=0.0,
-            where=", ".join(absent[:5]), faults={"weights_not_loaded": 0.95}, fix="load with strict=True, and look at the missing keys",
+            where=Place.parameters(*absent[:5]), faults={"weights_not_loaded": 0.95}, fix="load with strict=True, and look at the missing keys",
         )
     elif served_of(subject).module is None or in_train_mode(module) or same_answers(subject):
         yield passed("the served parameters are the trained ones" if not absent else "the served network gives the answers of the trained one")
@@ -152,7 +153,7 @@ def _rounded(subject: Subject, count: int) -> Judgement:
     return Judgement(
         Status.PASS if fine else Status.FAIL,
         f"with {count} tensors in lower precision, {same:.0%} of the golden samples get the same answer, and the scores correlate by {alike:.4f}",
-        value=same, threshold=0.95, where=None if fine else "served precision", faults=None if fine else {"precision_loss": 0.9},
+        value=same, threshold=0.95, where=None if fine else Place.part("served precision"), faults=None if fine else {"precision_loss": 0.9},
         fix="serve in float32, or calibrate",
     )
 
@@ -173,7 +174,7 @@ def _state(subject: Subject, module: torch.nn.Module, tolerance: float) -> Itera
     if outputs.shape == golden_of(subject).outputs.shape and moved > tolerance:
         yield Judgement(
             Status.FAIL, f"all parameters are the trained ones, but outputs of the same inputs differ by {moved:.1e}", value=moved,
-            threshold=tolerance, where="state outside of parameters", faults={"state_not_saved": 0.9}, fix="register the state as a buffer",
+            threshold=tolerance, where=Place.part("state outside of parameters"), faults={"state_not_saved": 0.9}, fix="register the state as a buffer",
         )
         return
     yield passed("the served parameters are the trained ones")

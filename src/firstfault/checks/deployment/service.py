@@ -12,6 +12,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.deployment.batches import rows_of
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.place import Kind, Place
 from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
 
@@ -34,7 +35,7 @@ def version_mismatch(subject: Subject) -> Iterator[Judgement]:
     if not other:
         yield passed(f"{len(wanted)} pinned versions are the running ones")
         return
-    yield Judgement(Status.FAIL, "; ".join(list(other.values())[:3]), value=len(other), threshold=0, where=", ".join(other),
+    yield Judgement(Status.FAIL, "; ".join(list(other.values())[:3]), value=len(other), threshold=0, where=Place(Kind.PACKAGE, tuple(other)),
                     fix="serve with the versions that the model was saved with")
 
 
@@ -79,7 +80,7 @@ def served_process(subject: Subject) -> Iterator[Judgement]:
     text = ", ".join(f"{name}: {code}" for name, code in answers.malformed.items())
     yield Judgement(
         (Status.FAIL if subject.deployment.url else Status.WARN) if bad else Status.PASS, f"malformed requests are answered with {text}", value=len(bad), threshold=0,
-        where=", ".join(bad) or None, fix="validate the input, and answer 4xx" if bad else None,
+        where=Place.cases(*bad), fix="validate the input, and answer 4xx" if bad else None,
     )
 
 
@@ -109,5 +110,5 @@ def latency_regression(subject: Subject, *, times: float = 3.0, calls: int = 30)
     status = Status.FAIL if p50 > times * budget else Status.WARN if p95 > budget else Status.PASS
     yield Judgement(
         status, f"one call takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms; the budget is {budget:g} ms", value=p95, threshold=budget,
-        where=served_of(subject).kind if status is not Status.PASS else None, fix="profile the request path; use inference_mode",
+        where=Place.part(served_of(subject).kind) if status is not Status.PASS else None, fix="profile the request path; use inference_mode",
     )

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.model_inputs import (
     all_outputs,
     answer,
@@ -54,7 +55,7 @@ def dead_relu(subject: Subject, *, inactive_share: float = 0.5, activity: float 
     )
 
 
-def dead_shares(model: nn.Module, x: torch.Tensor, activity: float) -> list[tuple[str, float]]:
+def dead_shares(model: nn.Module, x: torch.Tensor, activity: float) -> list[tuple[Place, float]]:
     """By the place of each ReLU call that sees enough rows, in order, the dead share of its units."""
     with torch.no_grad():
         _, calls = record(model, x)
@@ -101,12 +102,12 @@ def saturating_activation(subject: Subject, *, ratio: float = 1e-3, least: int =
         return
     value = max(_gradient_ratio(subject, x) for x in (sound_batch(subject).x, ordinary_inputs(subject)))
     yield judge(
-        value, below=ratio, where=f"{len(stack)} saturating activations",
+        value, below=ratio, where=Place.part(f"{len(stack)} saturating activations"),
         message=f"the gradient of the first layer is {value:.1e} of that of the last", fix="use ReLU, and normalise",
     )
 
 
-def _softmax_into_linear(calls: list[Call]) -> list[str]:
+def _softmax_into_linear(calls: list[Call]) -> list[Place]:
     """Places of softmax calls whose result a linear layer takes as it is, or after dropout."""
     found, results = [], []
     for call in calls:
@@ -157,7 +158,7 @@ def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterat
     )
     narrow = len(layers) == 2 and (_bottleneck(layers) or subject.owner is not subject)
     yield judge(
-        value, below=tolerance, where=", ".join(name for name, _ in layers[:5]),
+        value, below=tolerance, where=Place.modules(*(name for name, _ in layers[:5])),
         message=f"{len(layers)} weight layers deviate from one linear map by {value:.1e}",
         faults={"missing_nonlinearity": 0.6 if narrow else 0.92}, otherwise=Status.WARN if narrow else Status.FAIL,
         fix="put an activation between the layers",

@@ -9,6 +9,7 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import Call, flag, record, softmax_axis
@@ -52,7 +53,7 @@ def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterato
     before, after = (value.movedim(axis, 1)[:, :cut] for value in (outputs, after))
     value = float((after - before).abs().max()) / (float(before.abs().max()) + 1e-12)
     yield judge(
-        value, above=tolerance, where="attention over positions",
+        value, above=tolerance, where=Place.part("attention over positions"),
         message=f"outputs at the first {cut} positions move by {value:.1e} when only later tokens change",
         fix="apply a causal mask (is_causal=True, or an upper triangle of −∞)",
     )

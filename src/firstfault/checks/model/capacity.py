@@ -11,6 +11,7 @@ from torch import nn
 
 from firstfault.check import Depth, Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.model_inputs import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import outputs_of
@@ -44,7 +45,7 @@ def bottleneck(subject: Subject, *, narrowest: int = 2) -> Iterator[Judgement]:
     coded = y.shape == subject.recipe.train.x.shape
     yield Judgement(
         Status.WARN if coded or width >= wanted else Status.FAIL, f"everything passes through the {width} units of {name}",
-        value=width, threshold=narrowest, where=name, fix="widen the layer",
+        value=width, threshold=narrowest, where=Place.modules(name), fix="widen the layer",
     )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.model._first_step import reached_in_a_step
 from firstfault.finding import Layer, Status
+from firstfault.place import FORWARD, Place
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
@@ -85,14 +86,14 @@ def frozen_parameters(subject: Subject) -> Iterator[Judgement]:
     if plain:
         yield Judgement(
             Status.FAIL, f"{len(plain)} random tensors are plain attributes: no optimizer moves them, and no state holds them",
-            value=len(plain), threshold=0, where=", ".join(plain[:SHOWN]), faults={"frozen_parameters": 0.8},
+            value=len(plain), threshold=0, where=Place.parameters(*plain[:SHOWN]), faults={"frozen_parameters": 0.8},
             fix="keep them in nn.Parameter, or as buffers where they are meant to stay",
         )
         return
     if stray:
         yield Judgement(
             Status.FAIL, f"{len(stray)} tensors that the outputs depend on are no registered parameters of the model",
-            value=len(stray), threshold=0, where=", ".join(str(shape) for shape in stray[:SHOWN]),
+            value=len(stray), threshold=0, where=Place.part(", ".join(str(shape) for shape in stray[:SHOWN])),
             faults={"frozen_parameters": 0.9}, fix="keep layers in nn.ModuleList, and tensors in nn.Parameter",
         )
         return
@@ -127,12 +128,12 @@ def _frozen(subject: Subject, frozen: list[str]) -> Judgement:
     if fresh:
         return Judgement(
             Status.FAIL, f"{share:.0%} of the parameters are frozen at their random initialisation", value=share, threshold=0,
-            where=", ".join(fresh[:SHOWN]), faults={"frozen_parameters": 0.95 if everything else 0.8},
+            where=Place.parameters(*fresh[:SHOWN]), faults={"frozen_parameters": 0.95 if everything else 0.8},
             fix="set requires_grad=True",
         )
     return Judgement(
         Status.WARN, f"{len(frozen)} parameters are frozen, at values that every build gives them or that trainable ones have: pre-trained, or a copy that follows, it seems",
-        value=len(frozen), threshold=0, where=", ".join(frozen[:SHOWN]), faults={"frozen_parameters": 0.3},
+        value=len(frozen), threshold=0, where=Place.parameters(*frozen[:SHOWN]), faults={"frozen_parameters": 0.3},
         fix="set requires_grad=True, unless they are meant to stay",
     )
 
@@ -167,12 +168,12 @@ def detached_graph(subject: Subject) -> Iterator[Judgement]:
     elif fresh:
         yield Judgement(
             Status.FAIL, f"the outputs depend on {len(cut)} weights that no gradient reaches", value=len(cut), threshold=0,
-            where=", ".join(cut[:SHOWN]), fix="remove the detach, .data, numpy or no_grad on the path",
+            where=Place.parameters(*cut[:SHOWN]), fix="remove the detach, .data, numpy or no_grad on the path",
         )
     elif cut:
         yield Judgement(
             Status.WARN, f"no gradient reaches {len(cut)} weights; they seem to be pre-trained", value=len(cut), threshold=0,
-            where=", ".join(cut[:SHOWN]), faults={"detached_graph": 0.3}, fix="remove the detach, unless they are meant to stay",
+            where=Place.parameters(*cut[:SHOWN]), faults={"detached_graph": 0.3}, fix="remove the detach, unless they are meant to stay",
         )
     else:
         yield passed("every weight that the outputs depend on gets a gradient")
@@ -197,7 +198,7 @@ def unused_parameters(subject: Subject, *, share: float = 0.1) -> Iterator[Judge
     yield Judgement(
         Status.FAIL if serious else Status.WARN,
         f"no output depends on {len(unused)} weights, {value:.0%} of the parameters", value=value, threshold=share,
-        where=", ".join(unused[:SHOWN]), fix="use them in forward, or delete them",
+        where=Place.parameters(*unused[:SHOWN]), fix="use them in forward, or delete them",
     )
 
 
@@ -247,7 +248,7 @@ def zero_gradient(subject: Subject, *, share: float = 0.3) -> Iterator[Judgement
         return
     yield Judgement(
         Status.FAIL, f"the gradient is exactly 0 for {value:.0%} of the weight matrices, whatever their values", value=value,
-        threshold=share, where="forward", fix="use differentiable operations: no round, sign, argmax or comparison on the path",
+        threshold=share, where=FORWARD, fix="use differentiable operations: no round, sign, argmax or comparison on the path",
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.gradients import stray_tensors
 from firstfault.finding import Layer, Status
+from firstfault.place import FORWARD, Place, together
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
@@ -73,7 +74,7 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6) -> Iterator[Judge
         )
         return
     yield Judgement(
-        Status.FAIL, text, value=value, threshold=tolerance, where="forward", faults={"batch_mixing": 0.95},
+        Status.FAIL, text, value=value, threshold=tolerance, where=FORWARD, faults={"batch_mixing": 0.95},
         fix="keep the batch axis apart: no normalisation, attention or reshape across samples; batch_first=True for (N, T, …)",
     )
 
@@ -136,7 +137,7 @@ def mode_not_propagated(subject: Subject) -> Iterator[Judgement]:
     unregistered = not stuck and bool(stray_tensors(subject))
     yield Judgement(
         Status.WARN if unregistered else Status.FAIL, f"{len(stuck or always)} places of dropout or batch normalisation stay in train mode after eval()",
-        value=len(stuck or always), threshold=0, where=", ".join((stuck or always)[:5]),
+        value=len(stuck or always), threshold=0, where=Place.modules(*stuck[:5]) if stuck else together(always[:5]),
         fix="pass training=self.training to functional dropout, and call super().train(mode)",
     )
 
@@ -165,6 +166,6 @@ def nondeterministic_eval(subject: Subject, *, tolerance: float = 1e-5) -> Itera
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         generative = len(list(output_tensors(model(x)))) > 2
     yield judge(
-        moved, above=tolerance, where="eval mode", otherwise=Status.WARN if generative else Status.FAIL,
+        moved, above=tolerance, where=Place.part("eval mode"), otherwise=Status.WARN if generative else Status.FAIL,
         message=f"the same input twice in eval mode differs by {moved:.1e}", fix="draw random numbers only `if self.training`",
     )

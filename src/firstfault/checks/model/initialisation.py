@@ -12,6 +12,7 @@ from torch import nn
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model._weights_used import weights_used
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.loss_call import loss_call, loss_on
 from firstfault.subject.model_inputs import (
     all_outputs,
@@ -54,7 +55,7 @@ def constant_init(subject: Subject, *, steps: int = 3) -> Iterator[Judgement]:
         yield Judgement(
             Status.FAIL,
             f"all units of {len(named)} hidden layers start with the same weights" + (f", and still have the same after {steps} steps" if stuck else ""),
-            value=len(named), threshold=0, where=", ".join(named[:5]),
+            value=len(named), threshold=0, where=Place.modules(*named[:5]),
             faults={"constant_init": 0.95 if stuck else 0.75 if every else 0.6}, fix="use the default initialisation",
         )
         return
@@ -111,7 +112,7 @@ def exploding_init(
         name, width, share = stuck[0]
         yield Judgement(
             Status.FAIL, f"{share:.0%} of the states or gates of {name} are saturated, and its weights are {width:.0f} times as wide as by default",
-            value=share, threshold=saturated, where=name, fix="use the default initialisation",
+            value=share, threshold=saturated, where=Place.modules(name), fix="use the default initialisation",
         )
         return
     if widest is None:
@@ -122,7 +123,7 @@ def exploding_init(
     if wide and value > times:
         yield Judgement(
             Status.FAIL, f"{text}, and the weights of {widest} are {widths[widest]:.0f} times as wide as He initialisation",
-            value=value, threshold=times, where=widest, fix="use the default initialisation",
+            value=value, threshold=times, where=Place.modules(widest), fix="use the default initialisation",
         )
         return
     yield passed(f"{text}; no layer explodes", value=value)

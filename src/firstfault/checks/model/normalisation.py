@@ -11,6 +11,7 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Kind, Place
 from firstfault.subject.model_inputs import answer, sound_batch
 from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import flag, record
@@ -36,14 +37,14 @@ def norm_statistics_wrong(subject: Subject, *, left: float = 0.5, highest: float
         if names:
             yield Judgement(
                 Status.FAIL, f"{len(names)} batch normalisations {text}", value=len(names), threshold=0,
-                where=", ".join(names[:5]), faults={"norm_statistics_wrong": weight},
+                where=Place.modules(*names[:5]), faults={"norm_statistics_wrong": weight},
                 fix="use the default momentum of 0.1 and running statistics, and batches of more than one",
             )
             return
     lone = _batch_of_one(subject, model)
     if lone:
         yield Judgement(
-            Status.FAIL, f"batch normalisation refuses {lone}", value=1, threshold=2, where=norms[0][0],
+            Status.FAIL, f"batch normalisation refuses {lone}", value=1, threshold=2, where=Place.modules(norms[0][0]),
             fix="use another batch size, drop the last batch, or use LayerNorm",
         )
         return
@@ -100,10 +101,10 @@ def excessive_dropout(subject: Subject, *, least: float = 0.8) -> Iterator[Judge
     )
 
 
-def _rates(subject: Subject) -> dict[str, float]:
+def _rates(subject: Subject) -> dict[Place, float]:
     model = subject.fresh_model()
     rates = {
-        name: float(module.p) for name, module in model.named_modules() if isinstance(module, nn.modules.dropout._DropoutNd)
+        Place(Kind.MODULE, (name,)): float(module.p) for name, module in model.named_modules() if isinstance(module, nn.modules.dropout._DropoutNd)
     }
     try:
         with torch.no_grad():

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, passed
 from firstfault.finding import Layer, Status
+from firstfault.place import Kind, Place
 from firstfault.probe.nonfinite_origin import finite
 from firstfault.subject.model_inputs import embeds, output_tensors, sound_batch
 from firstfault.subject.subject import Subject
@@ -40,14 +41,15 @@ class _FirstNonFinite(TorchFunctionMode):
         return result
 
 
-def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, str, str | None]:
+def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, Place, str | None]:
     """Whether the outputs are finite, and else where the first bad number is born, and the function that gives the first NaN."""
     spy = _FirstNonFinite()
     with followed(model, spy.inside), torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
         result = model(x)
     sound = all(bool(torch.isfinite(value).all()) for value in output_tensors(result))
     function, module_name = spy.birth or ("forward", "")
-    return sound, f"{function}() in {module_name or 'forward'}", spy.first_nan
+    place = Place(Kind.MODULE, (module_name,)) if module_name else Place.part(f"{function}() in forward")
+    return sound, place, spy.first_nan
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"numerically_unstable": 0.92})
@@ -67,7 +69,7 @@ def numerically_unstable(subject: Subject, *, stress: float = 1000.0) -> Iterato
         return
     parameter = _bad_gradient(subject, x)
     if parameter:
-        yield _unstable(f"the gradient of {parameter} is not finite", parameter, 0.9)
+        yield _unstable(f"the gradient of {parameter} is not finite", Place.parameters(parameter), 0.9)
         return
     if x.is_floating_point() and not embeds(subject.model):
         model = subject.fresh_model().eval()
@@ -93,7 +95,7 @@ def _bad_gradient(subject: Subject, x: torch.Tensor) -> str | None:
     return bad[-1] if bad else None
 
 
-def _unstable(text: str, where: str, weight: float, status: Status = Status.FAIL) -> Judgement:
+def _unstable(text: str, where: Place | None, weight: float, status: Status = Status.FAIL) -> Judgement:
     return Judgement(
         status, text, where=where, faults={"numerically_unstable": weight},
         fix="clamp before log, root and division, or use the stable form (log_softmax, logsumexp, log1p)",

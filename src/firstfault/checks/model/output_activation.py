@@ -11,6 +11,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.model._output_range import Reach, is_simplex, reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.place import OUTPUT_LAYER
 from firstfault.subject.loss_call import loss_call
 from firstfault.subject.subject import Subject
 
@@ -60,7 +61,7 @@ def redundant_softmax(subject: Subject) -> Iterator[Judgement]:
     floor = math.log(math.e + width - 1) - 1
     yield Judgement(
         Status.FAIL, f"the {width} outputs are probabilities already, so the loss cannot fall below {floor:.2f}",
-        value=floor, threshold=0.0, where="output layer",
+        value=floor, threshold=0.0, where=OUTPUT_LAYER,
         fix=f"return logits: {SPOKEN[call.name]} applies the activation itself",
     )
 
@@ -97,7 +98,7 @@ def missing_output_activation(subject: Subject) -> Iterator[Judgement]:
 
 
 def _absent(text: str, fix: str) -> Judgement:
-    return Judgement(Status.FAIL, text, where="output layer", fix=fix)
+    return Judgement(Status.FAIL, text, where=OUTPUT_LAYER, fix=fix)
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"wrong_output_activation": 0.92})
@@ -167,7 +168,7 @@ def _against_logits(name: str, found: Reach, width: int, floor: float) -> Judgem
     if clipped and found.low == 0:
         return Judgement(
             Status.FAIL, f"the logits never go below 0, as after a ReLU: they reach from {found}", value=found.low,
-            where="output layer", faults={"wrong_output_activation": 0.6}, fix="return logits, without an activation",
+            where=OUTPUT_LAYER, faults={"wrong_output_activation": 0.6}, fix="return logits, without an activation",
         )
     return passed("the outputs can reach what the loss asks for", value=left)
 
@@ -177,6 +178,6 @@ def _softplus(value: float) -> float:
 
 
 def _wrong(text: str, value: float, fix: str) -> Judgement:
-    return Judgement(Status.FAIL, text, value=value, where="output layer", fix=fix)
+    return Judgement(Status.FAIL, text, value=value, where=OUTPUT_LAYER, fix=fix)
 
 

@@ -12,6 +12,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model._output_range import reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.place import OUTPUT_LAYER
 from firstfault.subject.loss_call import ELEMENTWISE, LossCall, loss_call
 from firstfault.subject.model_inputs import finite_outputs, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
@@ -39,7 +40,7 @@ def output_shape_mismatch(subject: Subject) -> Iterator[Judgement]:
         text = f"the loss refuses outputs {tuple(outputs.shape)} and labels {tuple(batch.y.shape)}: {reason}"
     if text is not None and not _about_range(call.error):
         yield Judgement(
-            Status.FAIL, text, where="output layer",
+            Status.FAIL, text, where=OUTPUT_LAYER,
             fix="make the output width the number of classes or targets, and the shapes of outputs and labels equal",
         )
         return
@@ -47,7 +48,7 @@ def output_shape_mismatch(subject: Subject) -> Iterator[Judgement]:
     if surplus > 0:
         yield Judgement(
             Status.WARN, f"{surplus} of {outputs.shape[1]} outputs belong to no class", value=surplus, threshold=0,
-            where="output layer", faults={}, fix="make the output width the number of classes",
+            where=OUTPUT_LAYER, faults={}, fix="make the output width the number of classes",
         )
         return
     yield passed(f"outputs are {tuple(outputs.shape)} for labels {tuple(batch.y.shape)}")
@@ -108,7 +109,7 @@ def constant_output(subject: Subject, *, spread: float = 1e-7) -> Iterator[Judge
         return
     value = float((outputs - outputs[:1]).abs().max()) / max(float(outputs.abs().max()), 1e-12)
     yield judge(
-        value, below=spread, otherwise=Status.WARN, where="output layer",
+        value, below=spread, otherwise=Status.WARN, where=OUTPUT_LAYER,
         message=f"the outputs of {len(x)} different samples differ by {value:.1e}, relative to their size",
         fix="look for a layer that loses the inputs: constant weights, dead units, softmax over one unit",
     )
@@ -131,7 +132,7 @@ def single_unit_softmax(subject: Subject) -> Iterator[Judgement]:
     if only in (0.0, 1.0):
         yield Judgement(
             Status.FAIL, f"the only output is {only:.1f} for every input and every weight: softmax over one unit",
-            value=only, where="output layer",
+            value=only, where=OUTPUT_LAYER,
             fix="use sigmoid (or no activation and BCEWithLogitsLoss), or one unit per class",
         )
         return

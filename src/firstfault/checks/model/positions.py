@@ -10,6 +10,7 @@ from firstfault.check import Judgement, check, judge, skipped
 from firstfault.checks.model._order_matters import ROWS, order_matters
 from firstfault.checks.model.attention import attending, padding_of
 from firstfault.finding import Layer, Status
+from firstfault.place import FORWARD
 from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import Call
@@ -45,7 +46,7 @@ def missing_positional_information(subject: Subject, *, tolerance: float = 1e-4)
     text = f"permuting the {'patches' if x.ndim == 4 else 'positions'} changes the outputs by {value:.1e} of their spread"
     sets = value < tolerance and x.ndim < 4 and subject.recipe.task != "language_model" and not _order_matters(subject)
     yield judge(
-        value, below=tolerance, where="forward", otherwise=Status.WARN if sets else Status.FAIL,
+        value, below=tolerance, where=FORWARD, otherwise=Status.WARN if sets else Status.FAIL,
         message=f"{text}; the data look the same with their positions shuffled, so they may be sets" if sets else text,
         fix="add positional encodings to the embeddings",
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import (
     Array,
     codes_of,
@@ -34,7 +35,7 @@ FEWEST_ROWS = 40       # four copies of each prototype
 class Kept(NamedTuple):
     """How well marked copies kept their labels in one split, 0–1, or None where the copies cannot be found."""
 
-    where: str
+    where: Place
     agreement: float | None
 
 
@@ -114,11 +115,11 @@ def _kept(pipeline: Pipeline, agreement: float) -> list[Kept]:
     for name in ("train", "validation", "test"):
         for stage in pipeline.stages[1:]:
             split = dict(stage.splits.items())[name]
-            kept = Kept(f"{stage.name}, {name}", _agreement(split))
+            kept = Kept(Place.stage(stage.name, name), _agreement(split))
             if kept.agreement is not None and kept.agreement < agreement:
                 break
         else:
-            kept = Kept(f"{pipeline.stages[-1].name}, {name}", _agreement(dict(pipeline.prepared.items())[name]))
+            kept = Kept(Place.stage(pipeline.stages[-1].name, name), _agreement(dict(pipeline.prepared.items())[name]))
         found.append(kept)
     return found
 
@@ -179,7 +180,7 @@ def _by_reading(subject: Subject, readable: float, known: float = 0.9) -> Iterat
         keys = _row_keys(split.X)
         value = _readable(split) if keys is not None and len(np.unique(keys)) > len(keys) / 2 else None
         if value is not None and value < readable:
-            yield _parted(Kept(f"{again.stages[-1].name}, {name}", value), readable, 0.7)
+            yield _parted(Kept(Place.stage(again.stages[-1].name, name), value), readable, 0.7)
             return
     yield passed("labels that follow from the inputs can still be read off the prepared inputs")
 

@@ -11,6 +11,7 @@ import torch
 from firstfault.check import Judgement, check, skipped
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import fixed_seeds, flat, unmatched
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import UserBatches, is_pair
@@ -66,7 +67,7 @@ def destructive_augmentation(
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"a simple model scores {after:.2f} on plain rows after learning from augmented ones, and {before:.2f} without",
-        value=gone, threshold=of_gain, where=place if bad else None,
+        value=gone, threshold=of_gain, where=Place.setting(place) if bad else None,
         fix="weaken or drop the augmentation" if bad else None,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.training.stages import numbers
 
@@ -41,7 +42,7 @@ def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15
             yield Judgement(
                 Status.FAIL, f"{after.name} reshapes images instead of permuting their axes: the result follows the "
                 f"reshape by {by_view:.2f} and the permutation by {by_permutation:.2f}", value=by_view, threshold=alike,
-                where=after.name, fix="permute the axes: X.transpose(0, 3, 1, 2), or x.permute(0, 3, 1, 2)",
+                where=Place.stage(after.name), fix="permute the axes: X.transpose(0, 3, 1, 2), or x.permute(0, 3, 1, 2)",
             )
             return
     yield passed("channels are moved by permuting") if looked else skipped("no step moves a channel axis")

@@ -10,6 +10,7 @@ import numpy as np
 from firstfault.check import Judgement, check, skipped
 from firstfault.data.splits import take
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import Array, apart_by_row, flat, joined, moved_columns, rows_of, unmatched
 from firstfault.subject.subject import Subject
 
@@ -73,11 +74,11 @@ def _moves(subject: Subject, X: Any, rows: Any, after: list[Array], columns: flo
     return found
 
 
-def _first_moved(subject: Subject, moves: dict[str, list[float | None]], size: float) -> str:
+def _first_moved(subject: Subject, moves: dict[str, list[float | None]], size: float) -> Place:
     for place, (name, _) in enumerate(subject.pipeline.steps):
         if any((found[place] or 0.0) > size for found in moves.values()):
-            return str(name)
-    return str(subject.pipeline.stages[-1].name)
+            return Place.stage(name)
+    return Place.stage(subject.pipeline.stages[-1].name)
 
 
 def _applied(subject: Subject, X: Any, rows: Any) -> Any:

@@ -11,6 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -33,7 +34,7 @@ def label_scaled(subject: Subject) -> Iterator[Judgement]:
         if wrong:
             yield Judgement(
                 Status.FAIL, f"the class labels of {name} {wrong}", value=len(_classes(after.y)),
-                threshold=len(_classes(before.y)), where=f"labels of {name}", fix="scale the inputs only",
+                threshold=len(_classes(before.y)), where=Place.labels(name), fix="scale the inputs only",
             )
             return
     yield passed("the class labels are still classes")
@@ -82,7 +83,7 @@ def label_encoding_order(subject: Subject) -> Iterator[Judgement]:
             example = f"{wrong[0]} is {codes['train'][wrong[0]]} in train and {codes[name][wrong[0]]} in {name}"
             yield Judgement(
                 Status.FAIL, f"{len(wrong)} classes have other ids in {name} than in train: {example}",
-                value=len(wrong), threshold=0, where=f"labels of {name}",
+                value=len(wrong), threshold=0, where=Place.labels(name),
                 fix="fit one label encoding on train, and keep it",
             )
             return

@@ -19,6 +19,7 @@ from firstfault.checks.preprocessing._loader_passes import (
     sampled,
 )
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import Array
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Tensors
@@ -46,12 +47,12 @@ def augmented_validation(subject: Subject, *, share: float = 0.01) -> Iterator[J
     if value > share:
         yield Judgement(
             Status.FAIL, f"{value:.0%} of the copies of one row come out differently in a second pass over validation",
-            value=value, threshold=share, where=f"{PLACE}, validation", fix="augment only where split is \"train\"",
+            value=value, threshold=share, where=Place.setting(PLACE, "validation"), fix="augment only where split is \"train\"",
         )
     elif not first.alike:
         yield Judgement(
             Status.WARN, "copies of one row come out of the validation loader differently, though equally in each pass",
-            value=value, threshold=share, where=f"{PLACE}, validation", faults={"augmented_validation": 0.3},
+            value=value, threshold=share, where=Place.setting(PLACE, "validation"), faults={"augmented_validation": 0.3},
             fix="leave validation rows as they are",
         )
     else:
@@ -87,7 +88,7 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
     if moved is not None and moved > size:
         yield Judgement(
             Status.FAIL, f"the same row moves by {moved:.2g} deviations among other rows of a batch", value=moved,
-            threshold=size, where=f"{PLACE}, validation", faults={"batch_dependent_transform": 0.92},
+            threshold=size, where=Place.setting(PLACE, "validation"), faults={"batch_dependent_transform": 0.92},
             fix="use statistics fitted on train",
         )
         return
@@ -107,14 +108,14 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
             Status.FAIL,
             f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train "
             "as those are apart",
-            value=value, threshold=apart, where=PLACE, fix="transform every split alike, and augment train on top",
+            value=value, threshold=apart, where=Place.setting(PLACE), fix="transform every split alike, and augment train on top",
             faults={"inconsistent_transform": 0.95},
         )
     elif _differs_from_prepared(subject, [held[0] for held, _ in pairs]):
         yield Judgement(
             Status.WARN,
             "the loader changes the prepared values, alike in train and validation; a served model has no loader",
-            where=PLACE, faults={}, fix="move what every split needs into preprocess",
+            where=Place.setting(PLACE), faults={}, fix="move what every split needs into preprocess",
         )
     else:
         yield passed("the loader leaves the prepared values as they are, but for augmentation", value=value)

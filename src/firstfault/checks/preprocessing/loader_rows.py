@@ -18,6 +18,7 @@ from firstfault.checks.preprocessing._loader_passes import (
     sampled,
 )
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import Array
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Tensors
@@ -48,7 +49,7 @@ def labels_parted_by_loader(subject: Subject, *, agreement: float = 0.9) -> Iter
         return
     worst = min(found, key=lambda split: found[split])
     yield judge(
-        found[worst], below=agreement, where=f"{PLACE}, {worst}",
+        found[worst], below=agreement, where=Place.setting(PLACE, worst),
         fix="index, shuffle and collate inputs and labels together",
         message=f"{found[worst]:.0%} of the copies of two rows leave the loader with their own label",
     )
@@ -125,7 +126,7 @@ def _lost(subject: Subject, split: str, count: int, lost: float) -> Judgement:
         np.concatenate([entry.numbers for entry in found if entry.numbers is not None]), minlength=len(rows)
     )
     unseen, once = int((seen == 0).sum()), int((seen == 1).sum())
-    value, place = unseen / len(rows), f"{PLACE}, {split}"
+    value, place = unseen / len(rows), Place.setting(PLACE, split)
     gone = value > lost and once <= 0.1 * unseen
     message = f"{value:.0%} of the rows of {split} are in none of {count} passes"
     if gone and unseen >= size:
@@ -151,5 +152,5 @@ def _counted(subject: Subject, split: str, lost: float) -> Judgement:
     status = Status.WARN if value > lost and len(rows) - given >= size else Status.PASS
     return Judgement(
         status, f"a pass gives {given} of {len(rows)} rows of {split}, which cannot be followed further", value=value,
-        threshold=lost, where=f"{PLACE}, {split}" if status is Status.WARN else None, faults={"row_loss": 0.3},
+        threshold=lost, where=Place.setting(PLACE, split) if status is Status.WARN else None, faults={"row_loss": 0.3},
     )

@@ -9,6 +9,7 @@ import torch
 from firstfault.check import Judgement, check, passed
 from firstfault.checks.preprocessing._loader_passes import PLACE, first_made
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Tensors, outputs_of
 
@@ -31,7 +32,7 @@ def type_changed_by_loader(subject: Subject) -> Iterator[Judgement]:
         fault, message, fix = bad
         converts = fault == "wrong_dtype" and subject.recipe.training.fit is not None
         yield Judgement(
-            Status.WARN if converts else Status.FAIL, f"in {split}, {message}", where=f"{PLACE}, {split}", fix=fix,
+            Status.WARN if converts else Status.FAIL, f"in {split}, {message}", where=Place.setting(PLACE, split), fix=fix,
             faults={fault: 0.92},
         )
         return

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.preprocessing._loader_passes import codes_of_rows, copies, made_for
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import Array
 from firstfault.subject.subject import Subject
 
@@ -39,14 +40,14 @@ def worker_seed_duplicated(subject: Subject, *, by_chance: float = 1e-4) -> Iter
     if value is not None and value > 0:
         yield Judgement(
             Status.FAIL, f"{value:.0%} of {workers} loader workers draw the same random numbers as the first",
-            value=value, threshold=0, where="training.loader, train",
+            value=value, threshold=0, where=Place.setting("training.loader", "train"),
             fix="draw from torch's generator, or seed each worker by torch.initial_seed()",
         )
     elif _repeated(batches, again, by_chance):
         seeded = workers > 0 and made.worker_init_fn is not None
         yield Judgement(
             Status.FAIL if seeded else Status.WARN,
-            "a second pass over train draws the same random numbers as the first", where="training.loader, train",
+            "a second pass over train draws the same random numbers as the first", where=Place.setting("training.loader", "train"),
             fix="derive the workers' seeds from torch.initial_seed(), which changes with every pass",
             faults={"worker_seed_duplicated": 0.92 if seeded else 0.3},
         )

@@ -12,6 +12,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import (
     Apart,
     apart,
@@ -69,11 +70,11 @@ def _twice(first: Splits, second: Splits) -> dict[str, Apart]:
     return {name: apart(a.X, b.X) for (name, a), (_, b) in zip(first.items(), second.items(), strict=True)}
 
 
-def _first_random(subject: Subject, twin: Pipeline, share: float, size: float) -> str:
+def _first_random(subject: Subject, twin: Pipeline, share: float, size: float) -> Place:
     """The first step after which two preparations of the same data differ."""
     for first, second in zip(subject.pipeline.stages[1:], twin.stages[1:], strict=True):
         if any(_material(entry, share, size) for entry in _twice(first.splits, second.splits).values()):
-            return str(first.name)
+            return Place.stage(first.name)
     return _last_step(subject)
 
 
@@ -87,8 +88,8 @@ def _same_rows(first: Splits, second: Splits) -> bool:
     return apart(a.X, b.X).share < 0.05
 
 
-def _last_step(subject: Subject) -> str:
-    return str(subject.pipeline.stages[-1].name)
+def _last_step(subject: Subject, split: str | None = None) -> Place:
+    return Place.stage(subject.pipeline.stages[-1].name, split)
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"fit_on_all_data": 0.95})
@@ -207,7 +208,7 @@ def inconsistent_transform(subject: Subject, *, share: float = 0.01, size: float
         status = Status.WARN
     yield Judgement(
         status, f"{value.share:.0%} of the values of the same rows differ between the paths of train and {worst}",
-        value=value.share, threshold=share, where=f"{_last_step(subject)}, {worst}",
+        value=value.share, threshold=share, where=_last_step(subject, worst),
         fix="apply the same steps, fitted on train, to every split", faults={fault: 0.95},
     )
 

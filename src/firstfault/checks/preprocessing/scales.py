@@ -14,6 +14,7 @@ from torch import nn
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import through_loader
 
@@ -116,15 +117,15 @@ def _takes_many_values(column: torch.Tensor) -> bool:
     return len(torch.unique(column[:1000])) > 2
 
 
-def _widest(subject: Subject, sizes: torch.Tensor) -> str:
+def _widest(subject: Subject, sizes: torch.Tensor) -> Place | None:
     try:
         names = column_names(subject, len(sizes))
     except Missing:                                         # a watched loop's inputs come as tensors
         names = [str(column) for column in range(len(sizes))]
     if subject.recipe.train.x.ndim != 2 or names is None:
-        return "all inputs"
+        return Place.part("all inputs")
     order = sizes.argsort(descending=True)[:3].tolist()
-    return "columns " + ", ".join(names[column] for column in order if sizes[column] > 3)
+    return Place.columns(*(names[column] for column in order if sizes[column] > 3))
 
 
 def column_names(subject: Subject, width: int) -> list[str] | None:
@@ -171,7 +172,7 @@ def double_normalisation(
     yield Judgement(
         Status.FAIL if bad else Status.PASS, f"the prepared inputs have a standard deviation of {deviation:.2g}",
         value=deviation, threshold=shrunk if step else smallest,
-        where=(step or subject.pipeline.stages[-1].name) if bad else None, fix="scale once" if bad else None,
+        where=Place.stage(step or subject.pipeline.stages[-1].name) if bad else None, fix="scale once" if bad else None,
     )
 
 
@@ -219,7 +220,7 @@ def target_not_scaled(
         message += f", and the trained model's R² is {gap:.2f} below a linear model's"
     yield Judgement(
         Status.FAIL if bad else Status.WARN, message, value=size, threshold=largest if size > largest else noticeable,
-        where="labels", fix="standardise the target, and invert it for predictions",
+        where=Place.labels(), fix="standardise the target, and invert it for predictions",
     )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.data.splits import Split, Splits, take, to_array
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import Array, fixed_seeds, flat, rerun, rows_change_split
 from firstfault.subject.subject import Subject
 
@@ -76,7 +77,7 @@ def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, vari
     if scores is None:
         yield Judgement(
             Status.WARN, f"{what}; whether the label depends on the rest is not known", value=value, threshold=share,
-            where=step, faults={"truncation": 0.3}, fix="raise the length",
+            where=Place.stage(step), faults={"truncation": 0.3}, fix="raise the length",
         )
         return
     left, lost, error = scores
@@ -84,7 +85,7 @@ def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, vari
     yield Judgement(
         Status.FAIL if bad else Status.WARN,
         f"{what}; a simple model scores {lost:.2f} with the rest and {left:.2f} without it", value=value,
-        threshold=share, where=step, fix="raise the length, or keep the end",
+        threshold=share, where=Place.stage(step), fix="raise the length, or keep the end",
         faults={"truncation": 0.92 if bad else 0.3},
     )
 

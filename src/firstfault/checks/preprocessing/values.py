@@ -14,6 +14,7 @@ from firstfault.check import Judgement, check, judge, passed
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
 from firstfault.output.whole_files import write_json
+from firstfault.place import Place
 from firstfault.subject.rerun import flat
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import outputs_of
@@ -56,7 +57,7 @@ def nonfinite_output(subject: Subject) -> Iterator[Judgement]:
             if born:
                 yield Judgement(
                     Status.FAIL, f"{after.name} makes {born} rows of {name} NaN or infinite that were finite before",
-                    value=born, threshold=0, where=f"{after.name}, {name}{_columns_with_nan(result.X)}",
+                    value=born, threshold=0, where=Place.stage(after.name, name, _columns_with_nan(result.X)),
                     fix="guard the logarithm or division in this step",
                 )
                 return
@@ -80,12 +81,12 @@ def _born(before: Array, after: Array) -> int:
     return max(0, int(after.sum()) - int(before.sum()))
 
 
-def _columns_with_nan(X: Any) -> str:
+def _columns_with_nan(X: Any) -> str | None:
     if not isinstance(X, pd.DataFrame):
-        return ""
+        return None
     numeric = X.select_dtypes(include=["number"])
     names = numeric.columns[~np.isfinite(numeric.to_numpy(dtype=float, na_value=np.nan)).all(0)]
-    return f", column {', '.join(str(name) for name in names[:3])}" if len(names) else ""
+    return f"column {', '.join(str(name) for name in names[:3])}" if len(names) else None
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"row_loss": 0.92})
@@ -101,25 +102,25 @@ def row_loss(subject: Subject, *, lost: float = 0.2) -> Iterator[Judgement]:
         tests/checks/preprocessing/test_values.py holds the cases that it separates.
     """
     raw = subject.raw
-    worst, place, meant = 0.0, "", False
+    worst, place, meant = 0.0, None, False
     for stage in subject.pipeline.stages[1:]:
         for (name, before), (_, after) in zip(raw.items(), stage.splits.items(), strict=True):
             count, labels = len(flat(after.X)), len(to_array(after.y))
             if count != labels:
                 yield Judgement(
                     Status.FAIL, f"{stage.name} leaves {count} inputs for {labels} labels of {name}", value=count,
-                    threshold=labels, where=f"{stage.name}, {name}", fix="drop rows with their labels, or impute",
+                    threshold=labels, where=Place.stage(stage.name, name), fix="drop rows with their labels, or impute",
                 )
                 return
             share = 1 - count / max(1, len(before.y))
             if share > worst:
-                worst, place, meant = share, f"{stage.name}, {name}", _meant(before, after)
+                worst, place, meant = share, Place.stage(stage.name, name), _meant(before, after)
     if worst and _nothing_lost(subject):
         yield passed("the preparation moves rows between splits, and loses none")
         return
     status = Status.PASS if worst == 0 else Status.FAIL if worst > lost and not meant else Status.WARN
     yield Judgement(
-        status, f"{worst:.1%} of the rows are lost on the way", value=worst, threshold=lost, where=place or None,
+        status, f"{worst:.1%} of the rows are lost on the way", value=worst, threshold=lost, where=place,
         fix="impute instead of dropping" if worst else None,
     )
 
@@ -158,14 +159,14 @@ def information_loss(subject: Subject, *, constant: float = 0.5) -> Iterator[Jud
         if share > constant or (_all_equal(second) and not _all_equal(first)):
             yield Judgement(
                 Status.FAIL, f"{after.name} makes {max(share, 0.0):.0%} of the columns constant", value=share,
-                threshold=constant, where=after.name, fix="repair the step that collapses them",
+                threshold=constant, where=Place.stage(after.name), fix="repair the step that collapses them",
                 faults={"wrong_dtype" if cut else "information_loss": 0.92},
             )
             return
         if gone is not None and share > 0 and not cut:
             yield Judgement(
                 Status.WARN, f"{after.name} makes {int(gone.sum())} columns constant", value=share, threshold=constant,
-                where=after.name, fix="repair the step that collapses them", faults={"information_loss": 0.45},
+                where=Place.stage(after.name), fix="repair the step that collapses them", faults={"information_loss": 0.45},
             )
             return
     yield passed("no step makes a column constant")
@@ -205,7 +206,7 @@ def wrong_dtype(subject: Subject, *, error: float = 0.3) -> Iterator[Judgement]:
         value = _error_of_cutting(first, second)
         if value is not None and value > error:
             yield judge(
-                value, above=error, where=after.name, fix="keep the inputs in float32",
+                value, above=error, where=Place.stage(after.name), fix="keep the inputs in float32",
                 message=f"{after.name} cuts fractions off, and so moves values by {value:.2g} deviations",
             )
             return
@@ -260,13 +261,13 @@ def _embeds_fractions(model: Any, x: torch.Tensor) -> bool:
         return bool(torch.equal(outputs_of(model(x)), outputs_of(model(x.trunc()))))
 
 
-def _first_of_floats(subject: Subject) -> str:
+def _first_of_floats(subject: Subject) -> Place:
     """The first step after which whole numbers are floats."""
     for before, after in itertools.pairwise(subject.pipeline.stages):
         kinds = [np.asarray(to_array(stage.splits.train.X)).dtype.kind for stage in (before, after)]
         if kinds[0] in "iu" and kinds[1] == "f":
-            return str(after.name)
-    return str(subject.pipeline.stages[-1].name)
+            return Place.stage(after.name)
+    return Place.stage(subject.pipeline.stages[-1].name)
 
 
 def _runs(model: Any, x: torch.Tensor) -> bool:

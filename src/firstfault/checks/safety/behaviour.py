@@ -12,6 +12,7 @@ from firstfault.checks.safety._evidence import safety_evidence
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -45,7 +46,7 @@ def behaviour(subject: Subject) -> Iterator[Judgement]:
         bad = rate < suite.pass_rate
         yield Judgement(
             Status.FAIL if bad else Status.PASS, _told(suite, results, passes),
-            value=rate, threshold=suite.pass_rate, where=suite.name, faults={suite.fault: 0.9},
+            value=rate, threshold=suite.pass_rate, where=Place.cases(suite.name), faults={suite.fault: 0.9},
             fix="look at the failing cases in failure_cases.json" if bad else None,
         )
 

@@ -13,6 +13,7 @@ from firstfault.checks.safety._evidence import safety_evidence
 from firstfault.checks.safety._held_out import classifier, held_out_probabilities
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
@@ -49,7 +50,7 @@ def group_metrics(
         evidence.tables[f"groups of {column}"] = _rows(table, smallest)
         judged = table[table["count"] >= smallest]
         if len(judged) < 2:
-            yield skipped(f"{column} has fewer than two groups of {smallest} test samples", where=str(column))
+            yield skipped(f"{column} has fewer than two groups of {smallest} test samples", where=Place.columns(column))
             continue
         odds, selected = _odds(judged), judged["selection_rate"]
         ratio = float(selected.min() / max(selected.max(), 1e-9))
@@ -59,7 +60,7 @@ def group_metrics(
             Status.FAIL if fails else Status.WARN if warns else Status.PASS,
             f"between the groups of {column} the error rates differ by up to {odds:.2f}, "
             f"and the selection rates by a factor of {ratio:.2f}",
-            value=odds, threshold=unfair if fails else parity, where=str(column),
+            value=odds, threshold=unfair if fails else parity, where=Place.columns(column),
             fix="look at the table per group; mitigate, or reconsider the features" if fails or warns else None,
         )
 

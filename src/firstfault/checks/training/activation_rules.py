@@ -9,6 +9,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.checks.training.gradient_rules import NOT_FINITE, middle, settled
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
@@ -48,7 +49,7 @@ def dying_relu(subject: Subject, *, dead: float = 0.5, whole: float = 0.95) -> I
     fault = "dead_relu" if first >= whole or not pushed(record) else "learning_rate_too_high"
     failed = value >= whole and not learns(record)
     yield judge(
-        value, above=dead, otherwise=Status.FAIL if failed else Status.WARN, where=worst,
+        value, above=dead, otherwise=Status.FAIL if failed else Status.WARN, where=Place.modules(worst),
         message=f"{value:.0%} of the units of {worst} are dead at the end, {first:.0%} were silent in the first batch",
         faults={fault: 0.6 if failed else 0.3}, fix="lower the learning rate, or use He initialisation or a leaky ReLU",
     )
@@ -77,7 +78,7 @@ def saturated_activation(subject: Subject, *, share: float = 0.5) -> Iterator[Ju
     worst = max(shares, key=lambda name: shares[name])
     failed = not learns(record)
     yield judge(
-        shares[worst], above=share, otherwise=Status.FAIL if failed else Status.WARN, where=worst,
+        shares[worst], above=share, otherwise=Status.FAIL if failed else Status.WARN, where=Place.modules(worst),
         message=f"{shares[worst]:.0%} of the outputs of {worst} are saturated", faults={"saturating_activation": 0.6 if failed else 0.3},
         fix="normalise before the activation, initialise smaller, or use ReLU",
     )
@@ -111,7 +112,7 @@ def tensor_variance(subject: Subject, *, smallest: float = 1e-6, largest: float 
     worst = (constant or wild)[0]
     yield Judgement(
         Status.WARN, f"the outputs of {worst} {'hardly vary' if constant else 'vary wildly'}: their standard deviation is {spreads[worst][0]:.1e}",
-        value=spreads[worst][0], threshold=smallest if constant else largest, where=", ".join([*constant, *wild][:SHOWN]), faults={},
+        value=spreads[worst][0], threshold=smallest if constant else largest, where=Place.modules(*(constant + wild)[:SHOWN]), faults={},
         fix="look for a softmax over one unit, weights of equal value, or inputs that are not scaled",
     )
 
@@ -135,7 +136,7 @@ def poor_initialisation(subject: Subject, *, ratio: float = 1e3, size: float = 1
     widest, narrowest = max(spreads, key=lambda name: spreads[name]), min(spreads, key=lambda name: spreads[name])
     value = spreads[widest] / spreads[narrowest]
     yield judge(
-        value if spreads[widest] <= size else math.inf, above=ratio, otherwise=Status.WARN, where=widest if spreads[widest] > 10 else narrowest,
+        value if spreads[widest] <= size else math.inf, above=ratio, otherwise=Status.WARN, where=Place.modules(widest if spreads[widest] > 10 else narrowest),
         message=f"in the first step the outputs of layers vary by {spreads[narrowest]:.1e} ({narrowest}) to {spreads[widest]:.1e} ({widest})",
         fix="use the default or He initialisation, and standardised inputs",
     )

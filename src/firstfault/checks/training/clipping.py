@@ -10,6 +10,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training._first_steps import first_steps
 from firstfault.checks.training._performance_gap import harmed
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 FEWEST = 8
@@ -37,7 +38,7 @@ def gradient_clipped_away(subject: Subject, *, remaining: float = 1e-3) -> Itera
         return
     yield Judgement(
         Status.FAIL if harmed(subject) else Status.WARN, text, value=value, threshold=remaining,
-        where="training.fit" if subject.training.fit is not None else "training.clip_norm", fix="raise clip_norm to about 1, or drop it",
+        where=Place.setting("training.fit" if subject.training.fit is not None else "training.clip_norm"), fix="raise clip_norm to about 1, or drop it",
     )
 
 

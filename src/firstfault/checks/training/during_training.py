@@ -8,6 +8,7 @@ from pathlib import Path
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 
 PARTS = frozenset({"activations", "functions", "histograms"})
@@ -33,7 +34,7 @@ def safety_in_training(subject: Subject) -> Iterator[Judgement]:
         yield Judgement(
             Status.FAIL, f"epoch {last['epoch']} violates what epoch {good[-1]} met: {last['violations'][0]}; the training was stopped, and the "
             f"checkpoint of epoch {good[-1]} is {_place(last['last_good'], subject)}",
-            value=last["safety_score"], where=f"epoch {last['epoch']}", faults=last["faults"] or None,
+            value=last["safety_score"], where=Place(Kind.EPOCH, (str(last["epoch"]),)), faults=last["faults"] or None,
             fix="go back to the last good checkpoint; lower the learning rate, or mix in data that keeps the behaviour",
         )
         return
@@ -71,7 +72,7 @@ def stopped_by_action(subject: Subject) -> Iterator[Judgement]:
         return
     yield Judgement(
         Status.WARN, f"the training was ended in the loop, at {record.stopped}" + (f". Before: {done}" if done else ""), value=len(record.acts), faults={},
-        where=record.stopped.split(":")[0], fix="repair what the finding says, and train again",
+        where=Place(Kind.STEP, step=record.stopped_at), fix="repair what the finding says, and train again",
     )
 
 

@@ -15,6 +15,7 @@ from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.training._performance_gap import behind, shortfall
 from firstfault.checks.training._record_summary import signs
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.rerun import fixed_seeds
 from firstfault.subject.subject import Subject
 from firstfault.training.loop import train
@@ -73,7 +74,7 @@ def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
     if bad[0] > good[0] and good[1]:
         return Judgement(
             Status.FAIL, f"the loop stops after {good[0]} passes when validation gets better with each, and goes on for {bad[0]} and more when it gets worse",
-            value=good[0], threshold=bad[0], where="training.fit", faults={"early_stopping_misconfigured": 0.92}, fix=fix,
+            value=good[0], threshold=bad[0], where=Place.setting("training.fit"), faults={"early_stopping_misconfigured": 0.92}, fix=fix,
         )
     share = _closed(subject, seed, deadline)
     if share is None or not math.isfinite(share):
@@ -84,7 +85,7 @@ def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
     return Judgement(
         Status.FAIL, f"run again from where it stopped after {passes} passes, the loop closes {share:.0%} of the gap to the score that a simple model promises"
         f"{f'; it stops by itself: after {bad[0]} passes when validation gets worse' if stops else ''}",
-        value=share, threshold=closed, where="training.fit", faults={"early_stopping_misconfigured" if stops else "too_few_epochs": 0.92},
+        value=share, threshold=closed, where=Place.setting("training.fit"), faults={"early_stopping_misconfigured" if stops else "too_few_epochs": 0.92},
         fix="raise the patience of early stopping" if stops else "train longer",
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 SHOWN = 5
@@ -62,7 +63,7 @@ def vanishing_gradient(subject: Subject, *, smallest: float = 1e-7, share: float
     stuck = not learns(record) or len(gone) >= len(sizes) / 2
     yield Judgement(
         Status.FAIL if stuck else Status.WARN, f"{len(gone)} of {len(sizes)} weights get next to no gradient: {text}", value=sizes[names[0]],
-        threshold=smallest, where=", ".join(gone[:SHOWN]), faults={"vanishing_gradient": 0.5 if stuck else 0.3},
+        threshold=smallest, where=Place.parameters(*gone[:SHOWN]), faults={"vanishing_gradient": 0.5 if stuck else 0.3},
         fix="use ReLU and normalisation, or residual connections; look for a detach",
     )
 
@@ -150,7 +151,7 @@ def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) ->
     if cut:
         yield Judgement(
             Status.FAIL, f"no gradient reached {record.model_of(cut[0]) or record.models[0]} in {record.steps} steps, though an optimizer holds it", value=len(cut),
-            threshold=0, where=", ".join(cut[:SHOWN]), faults={"detached_graph": 0.7}, fix="remove the detach, .data or no_grad between this model and the loss",
+            threshold=0, where=Place.parameters(*cut[:SHOWN]), faults={"detached_graph": 0.7}, fix="remove the detach, .data or no_grad between this model and the loss",
         )
         return
     still = still if nothing else [name for name in still if not name.endswith("bias")]
@@ -159,7 +160,7 @@ def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) ->
         return
     yield Judgement(
         Status.FAIL if nothing else Status.WARN, f"{len(still)} of {len(held)} parameters end as they began after {record.steps} steps",
-        value=len(still), threshold=0, where=", ".join(still[:SHOWN]), faults=_why_nothing_moved(record) if nothing else {"frozen_parameters": 0.3},
+        value=len(still), threshold=0, where=Place.parameters(*still[:SHOWN]), faults=_why_nothing_moved(record) if nothing else {"frozen_parameters": 0.3},
         fix="look at requires_grad, the learning rate and the optimizer's parameters",
     )
 
@@ -201,12 +202,12 @@ def all_zero(subject: Subject, *, share: float = 0.9, least: int = 4) -> Iterato
     ]
     if dead and len(dead) == len(record.parameters):
         yield Judgement(
-            Status.FAIL, "every gradient is zero", value=len(dead), threshold=0, where=dead[0],
+            Status.FAIL, "every gradient is zero", value=len(dead), threshold=0, where=Place.parameters(dead[0]),
             faults={"vanishing_gradient": 0.5, "detached_graph": 0.3, "gradient_clipped_away": 0.4}, fix="look for what has no slope: an argmax, a rounding, a clamp",
         )
         return
     yield judge(
-        len(dead) + len(silent), above=0, otherwise=Status.WARN, where=", ".join([*dead, *silent][:SHOWN]) or None,
+        len(dead) + len(silent), above=0, otherwise=Status.WARN, where=Place.parameters(*dead[:SHOWN]) if dead else Place.modules(*silent[:SHOWN]),
         message=f"{len(dead)} gradients and {len(silent)} outputs are all zero on {share:.0%} of the sampled steps",
         fix="look for dead units, or parts that the loss does not depend on",
     )

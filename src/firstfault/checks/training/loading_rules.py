@@ -9,6 +9,7 @@ import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 COMPUTING = ("forward", "backward", "optimizer")
@@ -35,7 +36,7 @@ def input_bottleneck(subject: Subject, *, share: float = 0.5, starved: float = 0
         yield passed(text, value=value)
         return
     yield Judgement(
-        Status.FAIL if value > starved else Status.WARN, text, value=value, threshold=share, where="the training loader",
+        Status.FAIL if value > starved else Status.WARN, text, value=value, threshold=share, where=Place.part("the training loader"),
         fix="raise num_workers, prepare samples once and cache them, or make __getitem__ cheaper",
     )
 
@@ -58,7 +59,7 @@ def loader_bottleneck(subject: Subject, *, share: float = 0.3, wait: float = 0.0
     text = f"the loader has {record.workers} worker processes on {cores} cores, and gives a batch in {1000 * waits:.0f} ms"
     if record.workers > cores or (waiting and record.workers == 0):
         fix = "use at most as many workers as cores" if record.workers else "load in worker processes: num_workers"
-        yield Judgement(Status.WARN, text, value=record.workers, threshold=cores, where="the training loader", fix=fix)
+        yield Judgement(Status.WARN, text, value=record.workers, threshold=cores, where=Place.part("the training loader"), fix=fix)
         return
     yield passed(text, value=record.workers)
 

@@ -11,6 +11,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training._synthetic_outputs import Answers, answers
 from firstfault.finding import Layer, Status
 from firstfault.metrics import METRICS, metric_of
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
@@ -25,7 +26,7 @@ def training_crash(subject: Subject) -> Iterator[Judgement]:
     if crash is None:
         yield passed("the training ran to its end")
         return
-    yield Judgement(Status.FAIL, str(crash), where=crash.frame or "training", fix="make the training run; the exception is above")
+    yield Judgement(Status.FAIL, str(crash), where=crash.frame or Place.part("training"), fix="make the training run; the exception is above")
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_zero_grad": 0.95})
@@ -43,7 +44,7 @@ def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator
         return
     share = max(record.stale_steps / max(1, record.steps - 1), record.stale_share)
     yield judge(
-        share, above=stale_share, where="training loop",
+        share, above=stale_share, where=Place.part("training loop"),
         message=f"{share:.0%} of the steps start from gradients that the step before has already used",
         fix="call optimizer.zero_grad() before loss.backward()",
     )
@@ -66,7 +67,7 @@ def missing_eval_mode(subject: Subject) -> Iterator[Judgement]:
     share = record.validated_in_train_mode / record.validation_batches
     sure = len(record.validation_loss) > 0 or (record.learning_models == 1 and record.validation_size >= LARGE)
     yield judge(
-        share, above=0.5, otherwise=Status.FAIL if sure else Status.WARN, where="validation loop",
+        share, above=0.5, otherwise=Status.FAIL if sure else Status.WARN, where=Place.part("validation loop"),
         message=f"{share:.0%} of the {'validation batches' if sure else 'forward passes without gradients'} ran in train mode",
         faults={"missing_eval_mode": 0.9 if sure else 0.3}, fix="call model.eval() before validation, and model.train() after it",
     )
@@ -84,7 +85,7 @@ def validation_contamination(subject: Subject, *, share: float = 0.02) -> Iterat
         return
     value = record.steps_on_validation / record.steps
     yield judge(
-        value, above=share, where="training.fit", message=f"{record.steps_on_validation} of {record.steps} steps learn from validation batches",
+        value, above=share, where=Place.setting("training.fit"), message=f"{record.steps_on_validation} of {record.steps} steps learn from validation batches",
         fix="step on batches of the training loader only",
     )
 
@@ -101,7 +102,7 @@ def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
     recipe = subject.recipe
     name, metric = metric_of(recipe.task, recipe.training.metric)
     if recipe.task == "regression" and name in COUNTING:
-        yield Judgement(Status.FAIL, f"{name} counts classes, but the task is a regression", where="training.metric",
+        yield Judgement(Status.FAIL, f"{name} counts classes, but the task is a regression", where=Place.setting("training.metric"),
                         fix="use r2, mse or mae")
         return
     made = answers(subject) if name not in METRICS else None
@@ -117,7 +118,7 @@ def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
         yield skipped(f"the metric takes no made-up outputs ({type(error).__name__})")
         return
     yield judge(
-        value, below=1e-9, where="training.metric", message=f"{name} gives right answers {value:+.3g} more than a constant one",
+        value, below=1e-9, where=Place.setting("training.metric"), message=f"{name} gives right answers {value:+.3g} more than a constant one",
         fix="compute the metric on outputs and labels of the same samples; higher must be better",
     )
 
@@ -159,7 +160,7 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     beside = not (trained is not None and trained.epochs) and record.learning_models > 1 and not record.misdirected and not {record.model_of(name) for name in out} & _held(record)
     yield Judgement(
         Status.WARN if beside else Status.FAIL, f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer that steps",
-        value=len(out), threshold=0, where=", ".join(out[:5]), faults={"parameters_not_in_optimizer": 0.3 if beside else 0.95},
+        value=len(out), threshold=0, where=Place.parameters(*out[:5]), faults={"parameters_not_in_optimizer": 0.3 if beside else 0.95},
         fix="pass model.parameters() of the model that is trained",
     )
 

@@ -14,6 +14,7 @@ from firstfault.checks.training._first_steps import FirstSteps, first_steps, sum
 from firstfault.checks.training._performance_gap import harmed
 from firstfault.checks.training._synthetic_outputs import Answers, answers
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.baselines import baselines
 from firstfault.subject.subject import Subject
 
@@ -43,7 +44,7 @@ def wrong_loss(subject: Subject) -> Iterator[Judgement]:
         reason, weight = misfit
         serious = recipe.training.fit is None or harmed(subject)
         yield Judgement(
-            Status.FAIL if serious else Status.WARN, reason, where="training.loss" if recipe.training.fit is None else "training.fit",
+            Status.FAIL if serious else Status.WARN, reason, where=Place.setting("training.loss" if recipe.training.fit is None else "training.fit"),
             faults={"wrong_loss": weight}, fix=f"use {_fitting(recipe.task)}",
         )
     elif recipe.training.fit is not None:
@@ -95,18 +96,18 @@ def _seeing(subject: Subject) -> Judgement:
     if abs(right - scattered) <= SAME * max(1.0, abs(right)) and abs(right - wrong) <= SAME * max(1.0, abs(right)):
         return Judgement(
             Status.FAIL, f"the loss is {right:.3g} for right outputs and for wrong ones: it does not see what is right", value=right, threshold=wrong,
-            where="training.loss", faults=faults, fix=fix,
+            where=Place.setting("training.loss"), faults=faults, fix=fix,
         )
     slope = _slope(subject.recipe, made)
     if slope is not None and not slope.any():
         return Judgement(
-            Status.FAIL, "the loss has no slope at wrong outputs: nothing can be learnt from it", value=0.0, where="training.loss", faults=faults, fix=fix,
+            Status.FAIL, "the loss has no slope at wrong outputs: nothing can be learnt from it", value=0.0, where=Place.setting("training.loss"), faults=faults, fix=fix,
         )
     unseen = _unseen_classes(subject, slope, made.y)
     if unseen:
         return Judgement(
             Status.FAIL, f"the loss has no slope at wrong outputs for {', '.join(unseen)}: nothing can be learnt of these classes", value=len(unseen), threshold=0,
-            where="training.loss", faults={"wrong_loss": 0.8}, fix="give every class a weight above 0, and ignore none that is scored",
+            where=Place.setting("training.loss"), faults={"wrong_loss": 0.8}, fix="give every class a weight above 0, and ignore none that is scored",
         )
     return passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}", value=right)
 
@@ -161,7 +162,7 @@ def wrong_loss_reduction(subject: Subject) -> Iterator[Judgement]:
     bad, own = harmed(subject), fit or Subject.capture in subject.memos
     yield Judgement(
         Status.WARN if own and not bad else Status.FAIL, "the loss is summed over the batch, so that the step grows with the batch size",
-        value=ratio, threshold=2, where="training.fit" if fit else "training.loss", faults={"wrong_loss_reduction": 0.92 if bad else 0.8},
+        value=ratio, threshold=2, where=Place.setting("training.fit" if fit else "training.loss"), faults={"wrong_loss_reduction": 0.92 if bad else 0.8},
         fix="use reduction='mean'",
     )
 
@@ -207,7 +208,7 @@ def flipped_loss_sign(subject: Subject) -> Iterator[Judgement]:
         told = "and the optimizer maximises it" if maximised else "the loss rewards mistakes"
         yield Judgement(
             Status.FAIL, f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}: {told}", value=right, threshold=wrong,
-            where="training.optimizer" if maximised else "training.loss",
+            where=Place.setting("training.optimizer" if maximised else "training.loss"),
             fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
         )
         return
@@ -236,7 +237,7 @@ def _sign_in_fit(subject: Subject) -> Judgement:
     if (end < min(start, 0.0) - abs(start) or maximised) and not (math.isnan(constant) or trained.score >= constant):
         return Judgement(
             Status.FAIL, f"{went}, below {constant:.3g} of a constant answer: {'the optimizer maximises' if maximised else 'the loss rewards mistakes'}",
-            value=end, threshold=0.0, where="training.loss" if subject.recipe.training.fit is None else "training.fit",
+            value=end, threshold=0.0, where=Place.setting("training.loss" if subject.recipe.training.fit is None else "training.fit"),
             fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
         )
     return passed(went)

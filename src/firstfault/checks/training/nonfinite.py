@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from firstfault.check import Judgement, check, passed
 from firstfault.checks.training._first_steps import follow
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
-from firstfault.probe.nonfinite_origin import SET_BY_HAND
+from firstfault.place import Kind
+from firstfault.probe.nonfinite_origin import LOSS, SET_BY_HAND
 from firstfault.subject.subject import Subject
 
 MOST_STEPS, MARGIN = 200, 10
@@ -36,13 +38,13 @@ def nonfinite_loss(subject: Subject) -> Iterator[Judgement]:
         yield passed(f"loss, gradients and weights stayed finite over {record.steps} steps")
         return
     step, kind, place = record.first_nonfinite
-    tensor = f"the output of module {place}" if kind == "activation" and " " not in place else place
+    tensor = f"the output of module {place}" if kind == "activation" and place.kind is Kind.MODULE and place.note is None else place
     faults, text = _suspects_of_birth(record), f"the first non-finite tensor is {tensor} ({kind}), at step {step}"
     factor = _rate_that_stays_finite(subject, step) if "learning_rate_too_high" in faults else None
     if factor is not None:
         faults, text = {"learning_rate_too_high": 0.92, "nonfinite_loss": 0.95}, f"{text}; at {factor:g} times the learning rate it stays finite"
     yield Judgement(
-        Status.FAIL, text, value=step, threshold=record.steps, where=place, faults=faults,
+        Status.FAIL, text, value=step, threshold=record.steps, where=replace(place, step=step), faults=faults,
         fix="lower the learning rate" if factor is not None else "repair what makes the first non-finite tensor, not the loss",
     )
 
@@ -68,13 +70,13 @@ def _rate_that_stays_finite(subject: Subject, step: int) -> float | None:
 def _suspects_of_birth(record: Any) -> dict[str, float]:
     """What the place of a birth, and the steps before it, are evidence for."""
     step, kind, place = record.first_nonfinite
-    if SET_BY_HAND in place:
+    if place.note == SET_BY_HAND:
         return {"nonfinite_loss": 0.95}
     if kind in ("input", "weight"):
         return BIRTHPLACES[kind]
     if step > 1 and _strode(record, step):
         return {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.95, "numerically_unstable": 0.3}
-    in_model = kind != "loss" and "the loss" not in place
+    in_model = kind != "loss" and place.names != LOSS.names
     return {"numerically_unstable": 0.6 if in_model else 0.4, "nonfinite_loss": 0.95}
 
 

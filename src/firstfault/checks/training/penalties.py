@@ -11,6 +11,7 @@ import torch
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training._performance_gap import harmed
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import outputs_of
 
@@ -38,7 +39,7 @@ def over_regularised(subject: Subject, *, times: float = 1.0) -> Iterator[Judgem
         return
     yield Judgement(
         Status.FAIL if harmed(subject) else Status.WARN, text, value=value, threshold=times,
-        where="training.penalty" if name == "the penalty" else "training.optimizer", fix="weaken it by a factor of 100",
+        where=Place.setting("training.penalty" if name == "the penalty" else "training.optimizer"), fix="weaken it by a factor of 100",
     )
 
 

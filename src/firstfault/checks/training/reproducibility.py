@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
@@ -14,6 +15,7 @@ from firstfault.checks.training._determinism_trace import FEWEST, Event, Trace, 
 from firstfault.checks.training._own_generators import generators_of, is_seeded, put_back, same_state, state_of
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
+from firstfault.place import FORWARD, Kind, Place
 from firstfault.subject.subject import Subject
 
 MOST_STEPS = 20
@@ -146,12 +148,17 @@ def _what(event: Event) -> str:
     return said if event.kind == "start" else f"{said} of step {event.step}"
 
 
-def _place(event: Event) -> str:
-    places = {
-        "prepared": "preprocessing", "start": "model", "batch": event.name, "augmented": event.name, "inputs": "training.fit", "given": "forward",
-        "loss": "training.loss", "weights": "training.optimizer",
+def _place(event: Event) -> Place:
+    """What to look at: a setting, or the module or parameter whose tensor it is."""
+    settings = {
+        "batch": event.name, "augmented": event.name, "inputs": "training.fit", "loss": "training.loss", "weights": "training.optimizer",
     }
-    return places.get(event.kind, event.name)
+    parts = {"prepared": Place.part("preprocessing"), "start": Place.part("model"), "given": FORWARD}
+    step = None if event.kind in ("prepared", "start") else event.step
+    if event.kind in settings:
+        return Place(Kind.SETTING, (settings[event.kind],), step=step)
+    owner = Place(Kind.PARAMETER if event.kind == "gradients" else Kind.MODULE, (event.name,))
+    return replace(parts.get(event.kind, owner), step=step)
 
 
 def _named(moved: Sequence[str]) -> str:

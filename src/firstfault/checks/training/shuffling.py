@@ -9,6 +9,7 @@ import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer
+from firstfault.place import Place
 from firstfault.subject.rerun import fixed_seeds
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import batches_of, is_pair
@@ -42,7 +43,7 @@ def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgemen
         return
     measure = "entropy" if recipe.task == "classification" else "variance"
     yield judge(
-        ratio, below=within, where="training.loader" if own else "training.shuffle",
+        ratio, below=within, where=Place.setting("training.loader" if own else "training.shuffle"),
         message=f"{'in the order of the loader' if own else 'without shuffling'}, a batch holds {ratio:.0%} of the label {measure} of the whole split",
         fix="shuffle the training split",
     )

@@ -11,6 +11,7 @@ from firstfault.checks.training._profiled_steps import PHASES, TRACE, WARM, Prof
 from firstfault.checks.training.reproducibility import affordable
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_rows
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 OPERATORS, STEP = "step_operators.csv", "step_phases.csv"
@@ -45,7 +46,7 @@ def profiled_input_bottleneck(
     nearly_all = own > starved and own * found.whole * subject.trained.record.steps >= whole
     yield Judgement(
         (Status.FAIL if nearly_all else Status.WARN) if slow else Status.PASS, f"a step takes {_duration(found.whole)}: {shares}. {limit(found, own > waiting)}",
-        value=own, threshold=waiting, where="training.loader" if slow else None, artifacts=files, faults={"input_bottleneck": 0.6 if nearly_all else 0.4},
+        value=own, threshold=waiting, where=Place.setting("training.loader") if slow else None, artifacts=files, faults={"input_bottleneck": 0.6 if nearly_all else 0.4},
         fix="load in workers (num_workers, persistent_workers), cache what is decoded, or augment whole batches" if slow else None,
     )
 

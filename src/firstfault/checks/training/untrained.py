@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.baselines import baselines
 from firstfault.subject.subject import Subject
 
@@ -43,6 +44,6 @@ def untrained(subject: Subject, *, halfway: float = 0.5) -> Iterator[Judgement]:
         return
     yield Judgement(
         Status.FAIL, f"no parameter changed: {trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}",
-        value=changed, threshold=1, where="training loop",
+        value=changed, threshold=1, where=Place.part("training loop"),
         fix="call loss.backward() and optimizer.step() in the loop, on the model itself and not on a copy",
     )

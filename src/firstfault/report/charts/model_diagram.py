@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.place import FORWARD, OUTPUT_LAYER, Kind
+from firstfault.probe.functional_calls import module_of
 from firstfault.report.formatting import number
 from firstfault.training.model_summary import JSON
 
@@ -25,7 +26,6 @@ TOP = 40
 MOST_BOXES = 64
 FEWEST_REPEATED = 3
 BLAMING = (Layer.MODEL, Layer.TRAINING)
-OUTPUT, WHOLE = "output layer", "forward"
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,14 @@ def blamed(reports: Sequence[LayerReport], box: Box) -> dict[str, Blame]:
 
 def _places(finding: Finding, names: Mapping[str, Box], last: str) -> Iterator[str]:
     """The modules that a finding's place names: by themselves, by their parameter, or as the output layer."""
-    if finding.where in (OUTPUT, WHOLE):
-        yield last if finding.where == OUTPUT else ""
-    for part in re.split(r"[,;]\s+", finding.where or ""):
-        piece = re.split(r"[\s(,:]", part.strip("'\"` "), maxsplit=1)[0]
-        alone = piece == part.strip("'\"` ") or not piece.isdigit()
-        owner = piece.rpartition(".")[0]
-        if piece and piece in names and alone:
-            yield piece
-        elif owner and owner in names:
-            yield owner
+    place = finding.where
+    if place in (OUTPUT_LAYER, FORWARD):
+        yield last if place == OUTPUT_LAYER else ""
+    elif place is not None and place.kind in (Kind.MODULE, Kind.PARAMETER):
+        for name in place.names:
+            module = module_of(name)
+            owner = module.rpartition(".")[0]
+            yield from [module] if module in names else [owner] if owner in names else []
 
 
 # ---------------------------------------------------------------------- drawing

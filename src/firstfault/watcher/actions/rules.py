@@ -9,6 +9,7 @@ from typing import Any
 from firstfault.check import Check, checks_of, run_check
 from firstfault.errors import Missing
 from firstfault.finding import Finding, Layer, Status
+from firstfault.place import Place
 from firstfault.probe.record import Record
 from firstfault.watcher.actions.no_progress import NO_PROGRESS
 
@@ -30,7 +31,7 @@ class Rules:
     def __init__(self, name: str, folder: Path, root: Path) -> None:
         self._name, self._folder, self._root = name, folder, root
         self._next = FIRST
-        self._told: set[tuple[str, tuple[str, ...], str | None]] = set()
+        self._told: set[tuple[str, tuple[str, ...], Place | None]] = set()
         self._before: set[str] = set()
         self._tripped = False
         self.sound = True

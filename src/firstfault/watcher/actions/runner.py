@@ -98,7 +98,8 @@ class Acting:
 
     def stop(self, reason: str) -> None:
         """Ask for the end of the training; the first reason counts."""
-        self.record.stopped = self.record.stopped or f"step {self.record.steps}: {reason}"
+        if not self.record.stopped:
+            self.record.stopped, self.record.stopped_at = f"step {self.record.steps}: {reason}", self.record.steps
 
     def end_where_asked(self) -> None:
         """End the training where that was asked for.
