@@ -2,6 +2,8 @@
 
 import runpy
 from importlib.metadata import metadata
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,9 +18,12 @@ def checked():
     """Runs a function as a check of the data layer."""
     def run(function):
         check(layer=Layer.DATA, detects={})(function)
-        return run_check(REGISTRY.pop(function.__name__), object(), {})
+        return run_check(REGISTRY.pop(function.__name__), SUBJECT, {})
 
     return run
+
+
+SUBJECT = SimpleNamespace(target=SimpleNamespace(root=Path("nowhere")), masked=str)
 
 
 def lack(module):
