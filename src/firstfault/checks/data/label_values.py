@@ -13,6 +13,7 @@ from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
+from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -126,7 +127,7 @@ def numbers_of(y: Array) -> Array | None:
     if y.dtype.kind not in "OUS" or not y.size:
         return None
     flat = y.reshape(-1)
-    read = pd.to_numeric(pd.Series(flat).where(~pd.isna(flat), np.nan).astype(str), errors="coerce").to_numpy(float)
+    read = pd.to_numeric(as_text(pd.Series(flat).where(~pd.isna(flat), np.nan)), errors="coerce").to_numpy(float)
     read[_truths(flat)] = flat[_truths(flat)].astype(float)
     return None if (np.isnan(read) & ~pd.isna(flat)).any() else read.reshape(y.shape)
 
