@@ -67,7 +67,7 @@ def test_random_labels_are_confirmed_by_clean_ones(subject_of, suspect):
 
 def test_labels_that_are_learned_are_not_random(subject_of, suspect):
     """Clean labels are easier than any; that alone confirms nothing."""
-    outcome = confirm(subject_of(lr=1e-3, epochs=3), suspect({"random_labels": 0.6}, Layer.DATA), budget_seconds=60.0)[0]
+    outcome = confirm(subject_of(lr=3e-3, epochs=3), suspect({"random_labels": 0.6}, Layer.DATA), budget_seconds=60.0)[0]
     assert outcome.confirmed is False
 
 
