@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from firstfault.ablation.confirm.trials import BASELINE
 from firstfault.ablation.sweeps.engine import Host, Origin, threads_for
-from firstfault.ablation.sweeps.job import digest
+from firstfault.ablation.sweeps.job import Job, digest
 from firstfault.ablation.sweeps.sweep import sweep
+from firstfault.ablation.sweeps.workers import Processes
 from firstfault.errors import FirstfaultError
 from firstfault.runs.ref import RunRef
 from firstfault.subject.opening import open_subject
@@ -112,7 +114,7 @@ LOADER = """
 from torch.utils.data import DataLoader, TensorDataset
 
 def loader(x, y, split):
-    return DataLoader(TensorDataset(x, y), batch_size=64, num_workers=1)
+    return DataLoader(TensorDataset(x, y), batch_size=300, num_workers=1)
 
 target = Target(
     "loaded", data=Data(train=(X, y)), model=build,
@@ -121,11 +123,11 @@ target = Target(
 """
 
 
-def test_a_target_whose_loader_has_workers_is_swept_in_processes(tmp_path):
+def test_a_process_may_start_the_workers_of_a_loader(tmp_path):
     """A training in a process of its own may start processes too."""
     (tmp_path / "target.py").write_text(TARGET + LOADER)
     origin = RunRef(f"{tmp_path}/target.py:target", str(tmp_path / "run"), str(tmp_path / "state"))
-    result = sweep(
-        open_subject(origin), factors=["longer"], seeds=2, engine="processes", storage=tmp_path / "optuna.journal", origin=origin
-    )
-    assert {trial.state for trial in result.trials} == {"complete"}
+    with Processes(Origin(origin, digest(open_subject(origin).recipe)), 1) as engine:
+        engine.begin(Job(0, BASELINE, "unchanged", 0))
+        [(_, measured)] = engine.ended()
+    assert measured is not None and measured.finite

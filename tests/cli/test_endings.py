@@ -6,6 +6,7 @@ One slow target serves all: its training starts a loader whose workers ignore si
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -36,6 +37,11 @@ def test_the_command_line_imports_nothing_that_keeps_a_guard_away():
     code = "import firstfault.cli.app; from firstfault.runs.guard import guardable; print(guardable(['debug', 'target.py']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(sys.platform == "linux")
+
+
+def without_torchs_own(said):
+    """What was said, without what a fork of torch's loader says of the iterator that it inherited when that is collected."""
+    return re.sub(r"Exception ignored in: <function _MultiProcessingDataLoaderIter.*?AssertionError: [^\n]*\n?", "", said, flags=re.S)
 
 
 @pytest.fixture
@@ -244,7 +250,7 @@ def test_a_run_whose_servers_leave_it_keeps_its_verdict(project, servers, blow):
     if blow == signal.SIGSTOP:
         for server in servers[1].values():
             send(server, signal.SIGCONT)
-    assert code == 0 and "HEALTHY" in said and not [word for word in NOISE if word in said], said
+    assert code == 0 and "HEALTHY" in said and not [word for word in NOISE if word in without_torchs_own(said)], said
     assert said.count("MLflow no longer answers") == 1 and said.count("Prefect no longer answers") == 1
     assert {"verdict.json", "report.html"} <= {path.name for path in only_run(project).iterdir()}
     assert json.loads((only_run(project) / "verdict.json").read_text())["status"] == "healthy"
