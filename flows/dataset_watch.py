@@ -13,7 +13,7 @@ from firstfault.runs.state import State, state_for
 from firstfault.target.locate import locate
 
 
-@flow(name="dataset-watch", flow_run_name="dataset-watch · {source}", validate_parameters=True)
+@flow(name="dataset-watch", flow_run_name="dataset-watch {source}", validate_parameters=True)
 def dataset_watch(source: str, target: str = "target.py", query: str | None = None) -> list[str]:
     """Look at a path, a glob or (with `query`) a database, and emit `dataset.new` once per new content.
 

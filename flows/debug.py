@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from firstfault.flows.names import run_name
 from firstfault.tasks.steps import TaskSteps
 from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
@@ -18,7 +19,7 @@ from firstfault.report.formatting import undecided
 from firstfault.verdict import VerdictStatus
 
 
-@flow(name="debug", flow_run_name="debug · {target}", validate_parameters=True)
+@flow(name="debug", flow_run_name=run_name, validate_parameters=True)
 def debug(
     target: str,
     depth: Depth = Depth.STANDARD,

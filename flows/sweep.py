@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from firstfault.flows.names import run_name
 from firstfault.tasks.steps import TaskSteps
 from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
@@ -13,7 +14,7 @@ from firstfault.recording import sweep_run
 from firstfault.recording.steps import SweepPlan
 
 
-@flow(name="sweep", flow_run_name="sweep · {target}", validate_parameters=True)
+@flow(name="sweep", flow_run_name=run_name, validate_parameters=True)
 def sweep(
     target: str,
     factors: list[str] | None = None,

@@ -26,12 +26,12 @@ from firstfault.verdict import Outcome
 
 T = TypeVar("T")
 RUN_NAMES = {
-    Layer.DATA: "data · validate, profile, find leaks",
-    Layer.PREPROCESSING: "preprocessing · measure every step",
-    Layer.MODEL: "model · unit tests",
-    Layer.TRAINING: "training · train under observation",
-    Layer.DEPLOYMENT: "deployment · package, serve, compare",
-    Layer.SAFETY: "safety · groups, robustness, behaviour",
+    Layer.DATA: "data: validate, profile, find leaks",
+    Layer.PREPROCESSING: "preprocessing: measure every step",
+    Layer.MODEL: "model: unit tests",
+    Layer.TRAINING: "training: train under observation",
+    Layer.DEPLOYMENT: "deployment: package, serve, compare",
+    Layer.SAFETY: "safety: groups, robustness, behaviour",
 }
 
 
@@ -90,7 +90,7 @@ class TaskSteps(Steps):
             self.outlet(create_table_artifact, key=f"{layer}-swaps", table=escaped_rows(table) or [{"fault": "none could be tested"}])
             return outcomes
 
-        return self._task("ablation", "ablation · undo what is suspected", undo)
+        return self._task("ablation", "ablation: undo what is suspected", undo)
 
     def sweep(self, work: Callable[[], Swept]) -> Swept:
         """The task `sweep`, with its tables and its plot."""
@@ -100,7 +100,7 @@ class TaskSteps(Steps):
             self._tell_sweep(swept)
             return swept
 
-        return self._task("sweep", "sweep · train, compare, report", train)
+        return self._task("sweep", "sweep: train, compare, report", train)
 
     def conclude(self, work: Callable[[], Ended]) -> Ended:
         """The task `report`, with the verdict as an artifact and an event."""
@@ -109,7 +109,7 @@ class TaskSteps(Steps):
             self._tell_verdict(ended)
             return ended
 
-        return self._task("report", "report · verdict and HTML", write)
+        return self._task("report", "report: verdict and HTML", write)
 
     def say(self, text: str) -> None:
         """A line in the flow run's log."""

@@ -1,0 +1,18 @@
+"""Short names of flow runs, which a list can show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def run_name() -> str:
+    """The name of the flow run that is on: its flow, and its target in a word."""
+    from prefect.runtime import flow_run
+
+    return f"{flow_run.flow_name} {short(str(flow_run.parameters['target']))}"
+
+
+def short(target: str) -> str:
+    """`churn` for `/team/churn/target.py:target`, `fraud` for `models/fraud.py`: the file, or its folder where it is `target.py`."""
+    path = Path(target.rpartition(":")[0] or target)
+    return path.parent.name or path.stem if path.stem == "target" else path.stem
