@@ -15,8 +15,8 @@ from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.place import Place
 
 SCHEMA_VERSION = 2
-PROOF = 0.9
-STANDS = 0.5
+PROOF, STANDS = 0.9, 0.5
+"""The weight of proof, and that of the faults listed untested: less is a suspicion, which only a swap can confirm."""
 
 
 class VerdictStatus(StrEnum):

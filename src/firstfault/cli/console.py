@@ -39,8 +39,8 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
     console = console or Terminal()
     dataset = settings.dataset
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
-    _expect_text(target=locate(settings.target), dataset=chosen)
     settings = replace(settings, target=locate(settings.target), dataset=chosen)
+    _expect_text(target=settings.target, dataset=chosen)
     with _quiet(console), progress.in_run():
         with console.status("loading the target") if console.is_terminal else nullcontext():
             guard.tell(home=str(_state_of(settings.target).home))

@@ -11,11 +11,10 @@ from firstfault.errors import Missing
 from firstfault.finding import Finding, Layer, Status
 from firstfault.place import Place
 from firstfault.probe.record import Record
+from firstfault.verdict import PROOF, STANDS
 from firstfault.watcher.actions.no_progress import NO_PROGRESS
 
 FIRST, SHARE, FARTHEST = 50, 0.25, 1_000
-PROOF, STANDS = 0.9, 0.5
-"""The weight of proof, and that of the faults which the verdict lists untested: less is a suspicion, which only a swap can confirm."""
 OF_THE_END = frozenset({"similar_across_runs", "stopped_early", "safety_in_training", "stopped_by_action", "watched_in_full", "parameters_not_in_optimizer"})
 """They judge how a training ended, or what was done about it."""
 
