@@ -42,6 +42,7 @@ browser: setup
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 types: setup
 	$(BIN)/mypy

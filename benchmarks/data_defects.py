@@ -34,10 +34,28 @@ CATEGORIES = (3, 5, 8, 12, 20, 30, 40, 6)
 LABEL = "kind"
 MOST_RATIO = 3.0
 ON_SAMPLES = (
-    "embedding_map", "labels_against_inputs", "label_suspects", "noisy_rows", "weak_slices", "domain_classifier", "near_duplicates",
-    "insufficient_data", "pair_leakage", "target_leakage", "spurious_shortcut", "covariate_drift",
+    "embedding_map",
+    "labels_against_inputs",
+    "label_suspects",
+    "noisy_rows",
+    "weak_slices",
+    "domain_classifier",
+    "near_duplicates",
+    "insufficient_data",
+    "pair_leakage",
+    "target_leakage",
+    "spurious_shortcut",
+    "covariate_drift",
 )
-IMPORTED = ("cleanlab.rank", "great_expectations.expectations", "matplotlib.figure", "polars", "scipy.stats", "sklearn.ensemble", "torch")
+IMPORTED = (
+    "cleanlab.rank",
+    "great_expectations.expectations",
+    "matplotlib.figure",
+    "polars",
+    "scipy.stats",
+    "sklearn.ensemble",
+    "torch",
+)
 
 
 class Defect(NamedTuple):
@@ -57,8 +75,13 @@ def main() -> None:
             for seed in range(options.seeds):
                 results.append(_measure(Path(folder), rows, seed, options.whole))
                 _print(results[-1])
-    marks = {"found": min(r["found"] for r in results), "of": 9, "false_faults": sum(len(r["false_faults"]) for r in results),
-             "ratio": max(r["ratio"] for r in results), "ratio_limit": MOST_RATIO}
+    marks = {
+        "found": min(r["found"] for r in results),
+        "of": 9,
+        "false_faults": sum(len(r["false_faults"]) for r in results),
+        "ratio": max(r["ratio"] for r in results),
+        "ratio_limit": MOST_RATIO,
+    }
     print("RESULT", json.dumps({**marks, "runs": results}))
 
 
@@ -80,16 +103,28 @@ def _measure(folder: Path, rows: int, seed: int, whole: bool) -> dict[str, Any]:
     defects = _write(clean, spoiled, rows, seed)
     good, bad = _in_process(clean, "layer"), _in_process(spoiled, "layer")
     found = {defect.fault: _found(defect, bad["findings"]) for defect in defects}
-    validation, on_samples = bad["seconds_of"]["expectations"], sum(bad["seconds_of"].get(name, 0.0) for name in ON_SAMPLES)
+    validation, on_samples = (
+        bad["seconds_of"]["expectations"],
+        sum(bad["seconds_of"].get(name, 0.0) for name in ON_SAMPLES),
+    )
     result = {
-        "rows": rows, "seed": seed, "found": sum(not missing for missing in found.values()),
+        "rows": rows,
+        "seed": seed,
+        "found": sum(not missing for missing in found.values()),
         "missed": {fault: missing for fault, missing in found.items() if missing},
         "false_faults": [finding["message"] for finding in good["findings"] if finding["status"] == "fail"],
-        "crashed": [finding["message"] for finding in good["findings"] + bad["findings"] if finding["status"] == "error"],
-        "scan_seconds": bad["scan"], "layer_seconds": bad["layer"], "validation_seconds": validation,
-        "sample_seconds": round(on_samples, 2), "ratio": round((bad["layer"] - validation - on_samples) / bad["scan"], 2),
+        "crashed": [
+            finding["message"] for finding in good["findings"] + bad["findings"] if finding["status"] == "error"
+        ],
+        "scan_seconds": bad["scan"],
+        "layer_seconds": bad["layer"],
+        "validation_seconds": validation,
+        "sample_seconds": round(on_samples, 2),
+        "ratio": round((bad["layer"] - validation - on_samples) / bad["scan"], 2),
         "ratio_with_samples": round((bad["layer"] - validation) / bad["scan"], 2),
-        "profile_seconds": bad["profile"], "peak_gb": bad["peak_gb"], "seconds_of": bad["seconds_of"],
+        "profile_seconds": bad["profile"],
+        "peak_gb": bad["peak_gb"],
+        "seconds_of": bad["seconds_of"],
     }
     if whole:
         result["whole_frame_seconds"] = _in_process(spoiled, "whole")["validation"]
@@ -97,17 +132,23 @@ def _measure(folder: Path, rows: int, seed: int, whole: bool) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any]) -> None:
-    print(f"{result['rows']:>9,} rows, seed {result['seed']}: {result['found']} of 9 defects found, {len(result['false_faults'])} faults on the clean twin")
+    print(
+        f"{result['rows']:>9,} rows, seed {result['seed']}: {result['found']} of 9 defects found, {len(result['false_faults'])} faults on the clean twin"
+    )
     for fault, missing in result["missed"].items():
         print(f"    missed {fault}: {missing}")
     for message in [*result["false_faults"], *result["crashed"]]:
         print(f"    on the clean twin, or crashed: {message}")
-    print(f"    polars scan {result['scan_seconds']:.2f} s; data layer {result['layer_seconds']:.2f} s, of which Great Expectations "
-          f"{result['validation_seconds']:.2f} s, checks on samples {result['sample_seconds']:.2f} s; the rest is {result['ratio']:.2f} × the scan "
-          f"(limit {MOST_RATIO:.0f}; {result['ratio_with_samples']:.2f} × with them); profile {result['profile_seconds']:.1f} s; peak {result['peak_gb']:.2f} GB")
+    print(
+        f"    polars scan {result['scan_seconds']:.2f} s; data layer {result['layer_seconds']:.2f} s, of which Great Expectations "
+        f"{result['validation_seconds']:.2f} s, checks on samples {result['sample_seconds']:.2f} s; the rest is {result['ratio']:.2f} × the scan "
+        f"(limit {MOST_RATIO:.0f}; {result['ratio_with_samples']:.2f} × with them); profile {result['profile_seconds']:.1f} s; peak {result['peak_gb']:.2f} GB"
+    )
     if "whole_frame_seconds" in result:
         whole = result["whole_frame_seconds"]
-        print(f"    Great Expectations on the whole frame at once: {whole:.2f} s, {whole / max(result['validation_seconds'], 1e-9):.1f} × ours")
+        print(
+            f"    Great Expectations on the whole frame at once: {whole:.2f} s, {whole / max(result['validation_seconds'], 1e-9):.1f} × ours"
+        )
     slowest = sorted(result["seconds_of"].items(), key=lambda entry: -entry[1])[:6]
     print("    slowest checks: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest))
 
@@ -163,6 +204,7 @@ def _table(rows: int, rng: np.random.Generator) -> pd.DataFrame:
 
 def _spoil(train: pd.DataFrame, test: pd.DataFrame, rng: np.random.Generator) -> list[Defect]:
     """Plant all nine, each in a column of its own; copies of rows come last, so that they are whole."""
+
     def some(frame: pd.DataFrame, share: float) -> Any:
         return rng.choice(len(frame), round(share * len(frame)), replace=False)
 
@@ -178,20 +220,27 @@ def _spoil(train: pd.DataFrame, test: pd.DataFrame, rng: np.random.Generator) ->
         frame["x9"] = 0.5 * (frame[LABEL] == "yes") + rng.uniform(0, 0.49, len(frame))
     copies = some(train, 0.06)
     half = len(copies) // 2
-    train.iloc[copies[:half]] = train.iloc[copies[half:2 * half]].to_numpy()
+    train.iloc[copies[:half]] = train.iloc[copies[half : 2 * half]].to_numpy()
     shared = some(test, 0.01)
     test.iloc[shared] = train.iloc[some(train, 1.0)[: len(shared)]].to_numpy()
     both = pd.concat([train, test])
     return [
-        Defect("missing_values", "x0", int(both["x0"].isna().sum())), Defect("out_of_range", "x1", int((both["x1"] == 9e4).sum())),
-        Defect("unseen_category", "c0", int((both["c0"] == "Atlantis").sum())), Defect("label_noise", "train labels", len(flipped)),
-        Defect("duplicate_rows", "train", half), Defect("split_overlap", "test", len(shared)), Defect("covariate_drift", "x2", 0),
-        Defect("type_change", "i0", rows), Defect("target_leakage", "x9", 0),
+        Defect("missing_values", "x0", int(both["x0"].isna().sum())),
+        Defect("out_of_range", "x1", int((both["x1"] == 9e4).sum())),
+        Defect("unseen_category", "c0", int((both["c0"] == "Atlantis").sum())),
+        Defect("label_noise", "train labels", len(flipped)),
+        Defect("duplicate_rows", "train", half),
+        Defect("split_overlap", "test", len(shared)),
+        Defect("covariate_drift", "x2", 0),
+        Defect("type_change", "i0", rows),
+        Defect("target_leakage", "x9", 0),
     ]
 
 
 def _in_process(folder: Path, what: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, __file__, "--examine", str(folder), what], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, __file__, "--examine", str(folder), what], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -217,15 +266,21 @@ def _layer(folder: Path) -> dict[str, Any]:
     scan = _scan(folder)
     started: list[tuple[str, float]] = []
     before = time.process_time()
-    with listening(lambda event: started.append((event.check, time.process_time())) if isinstance(event, CheckStarted) else None):
+    with listening(
+        lambda event: started.append((event.check, time.process_time())) if isinstance(event, CheckStarted) else None
+    ):
         report = examine(Layer.DATA, subject, Depth.STANDARD)
     after = time.process_time()
     ends = [moment for _, moment in started[1:]] + [after]
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
-        "findings": [finding.to_json() for finding in report.findings], "scan": round(scan, 3), "layer": round(after - before, 3),
-        "seconds_of": {name: round(end - begin, 3) for (name, begin), end in zip(started, ends, strict=True)} | {"reading": round(started[0][1] - before, 3)},
-        "profile": round(children.ru_utime + children.ru_stime, 2), "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "findings": [finding.to_json() for finding in report.findings],
+        "scan": round(scan, 3),
+        "layer": round(after - before, 3),
+        "seconds_of": {name: round(end - begin, 3) for (name, begin), end in zip(started, ends, strict=True)}
+        | {"reading": round(started[0][1] - before, 3)},
+        "profile": round(children.ru_utime + children.ru_stime, 2),
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
     }
 
 
@@ -237,7 +292,9 @@ def _scan(folder: Path) -> float:
     for name in ("reference", "train", "test"):
         every = pl.all()
         pl.scan_parquet(folder / f"{name}.parquet").select(
-            every.null_count().name.suffix("_nulls"), every.min().name.suffix("_min"), every.max().name.suffix("_max"),
+            every.null_count().name.suffix("_nulls"),
+            every.min().name.suffix("_min"),
+            every.max().name.suffix("_max"),
             every.n_unique().name.suffix("_distinct"),
         ).collect()
     return time.process_time() - before

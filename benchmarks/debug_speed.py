@@ -51,7 +51,7 @@ def main() -> None:
 
 def _measure(folder: Path) -> dict:
     helps = [_wall([*COMMAND, "--help"]) for _ in range(5)]
-    _orchestrated(folder)                                   # the first run pays for migrations: not warm
+    _orchestrated(folder)  # the first run pays for migrations: not warm
     pairs = [(_bare(folder, number), _orchestrated(folder)) for number in range(3)]
     bare = statistics.median(pair[0]["seconds"] for pair in pairs)
     inside = statistics.median(pair[1]["seconds"] for pair in pairs)

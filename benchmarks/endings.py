@@ -37,14 +37,18 @@ OURS = ("firstfault: ", "! ", "the sink ")
 
 def main() -> None:
     """Measure every pair, print a table, and end with the RESULT line."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)        # what is started heeds it, even if this runs in the background
+    # what is started heeds it, even if this runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asked = [tuple(word.split(":")) for word in sys.argv[1:]]
     pairs = asked or [(call, blow) for call in CALLS for blow in BLOWS if (call, blow) != ("run", "prefect")]
     rows = []
     for call, blow in pairs:
         rows.append(row := measure(call, blow))
         left = f"left {row['processes']} processes, {row['ports']} ports"
-        print(f"{call:<6} {blow:<11} {row['seconds']:6.1f} s  code {row['code']:>4}  {left}  {row['sentence']}", flush=True)
+        print(
+            f"{call:<6} {blow:<11} {row['seconds']:6.1f} s  code {row['code']:>4}  {left}  {row['sentence']}",
+            flush=True,
+        )
     print("RESULT", json.dumps({"met": all(row["met"] for row in rows), "rows": rows}))
 
 
@@ -55,7 +59,11 @@ def measure(call: str, blow: str) -> dict:
     try:
         shutil.copytree(SLOW, folder / "project")
         (folder / "project" / ".firstfault").mkdir()
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
+        }
         if blow == "unwritable":
             environment["MLFLOW_TRACKING_URI"] = "sqlite:////proc/x.db"
         elif blow in ("prefect", "mlflow"):
@@ -71,11 +79,26 @@ def measure(call: str, blow: str) -> dict:
 def strike(call: str, blow: str, project: Path, environment: dict[str, str], server: subprocess.Popen | None) -> dict:
     """Begin the run, give the blow once it trains, and wait for its end."""
     process = subprocess.Popen(
-        [*COMMAND, *CALLS[call]], cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [*COMMAND, *CALLS[call]],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     started = time.monotonic()
-    while blow != "unwritable" and not (project / "training").exists() and process.poll() is None and time.monotonic() - started < LONGEST:
+    while (
+        blow != "unwritable"
+        and not (project / "training").exists()
+        and process.poll() is None
+        and time.monotonic() - started < LONGEST
+    ):
         time.sleep(0.05)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+    family = (
+        [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        if process.poll() is None
+        else []
+    )
     ports = [port for each in family for port in listening(each)]
     struck = time.monotonic() if blow != "unwritable" else started
     if server is not None:
@@ -88,12 +111,22 @@ def strike(call: str, blow: str, project: Path, environment: dict[str, str], ser
     seconds = time.monotonic() - struck
     left = [each.pid for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
     held = [port for port in ports if answers(f"http://127.0.0.1:{port}/", 1.0)]
-    lines = [line for line in said.splitlines() if line.startswith(OURS) and any(sign in line for sign in ("firstfault: ", "longer", "sink"))]
+    lines = [
+        line
+        for line in said.splitlines()
+        if line.startswith(OURS) and any(sign in line for sign in ("firstfault: ", "longer", "sink"))
+    ]
     limit = SIGNAL_SECONDS if blow in CODES else SERVER_SECONDS
     due = {CODES[blow]} if blow in CODES else {2} if blow == "unwritable" and call != "run" else {0, 1}
     return {
-        "call": call, "blow": blow, "seconds": round(seconds, 1), "code": process.returncode, "processes": len(left), "ports": len(held),
-        "sentence": lines[-1] if lines else "", "met": seconds < limit and process.returncode in due and not left and not held and bool(lines),
+        "call": call,
+        "blow": blow,
+        "seconds": round(seconds, 1),
+        "code": process.returncode,
+        "processes": len(left),
+        "ports": len(held),
+        "sentence": lines[-1] if lines else "",
+        "met": seconds < limit and process.returncode in due and not left and not held and bool(lines),
     }
 
 
@@ -111,12 +144,36 @@ def serve(kind: str, folder: Path) -> tuple[subprocess.Popen, str]:
     home.mkdir()
     commands = {
         "prefect": ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        "mlflow": ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", f"sqlite:///{home}/m.db",
-                   "--serve-artifacts", "--artifacts-destination", str(home / "artifacts")],
+        "mlflow": [
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            f"sqlite:///{home}/m.db",
+            "--serve-artifacts",
+            "--artifacts-destination",
+            str(home / "artifacts"),
+        ],
     }
-    quiet = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen([sys.executable, "-m", *commands[kind]], env={**os.environ, **quiet}, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=home)
+    quiet = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", *commands[kind]],
+        env={**os.environ, **quiet},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        cwd=home,
+    )
     url = f"http://127.0.0.1:{port}" + ("/api" if kind == "prefect" else "")
     deadline = time.monotonic() + LONGEST
     while not answers(f"{url}/health") and time.monotonic() < deadline:

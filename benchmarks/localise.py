@@ -68,9 +68,16 @@ def main() -> None:
             continue
         (left_out if outcome.note else outcomes).append(outcome)
         print(_line(outcome), flush=True)
-    result = summary(outcomes) | {"left_out": [entry.name for entry in left_out], "seed": options.seed, "part": options.part, "slower": options.slower}
+    result = summary(outcomes) | {
+        "left_out": [entry.name for entry in left_out],
+        "seed": options.seed,
+        "part": options.part,
+        "slower": options.slower,
+    }
     if options.json:
-        options.json.write_text(json.dumps({"outcomes": [asdict(entry) for entry in outcomes], "summary": result}, indent=1))
+        options.json.write_text(
+            json.dumps({"outcomes": [asdict(entry) for entry in outcomes], "summary": result}, indent=1)
+        )
     _print(outcomes, result)
     print("RESULT", json.dumps(result))
 
@@ -93,7 +100,9 @@ def _jobs(options: argparse.Namespace) -> list[tuple[FaultKind | None, int]]:
     faulty: list[tuple[FaultKind | None, int]] = [
         (kinds[number % len(kinds)], options.seed * 100_003 + number) for number in range(options.faulty)
     ]
-    healthy: list[tuple[FaultKind | None, int]] = [(None, options.seed * 100_003 + 50_000 + number) for number in range(options.healthy)]
+    healthy: list[tuple[FaultKind | None, int]] = [
+        (None, options.seed * 100_003 + 50_000 + number) for number in range(options.healthy)
+    ]
     order = np.random.default_rng(options.seed).permutation(len(faulty) + len(healthy))
     return [(faulty + healthy)[index] for index in order]
 
@@ -117,6 +126,7 @@ def _one(kind: FaultKind | None, seed: int, wait: float) -> Outcome | None:
 
 def _slower(program: Program, wait: float) -> Program:
     """The program, whose model waits for `wait` seconds whenever it is called in train mode."""
+
     def build() -> torch.nn.Module:
         model = program.build()
         model.register_forward_pre_hook(lambda module, inputs: time.sleep(wait) if module.training else None)
@@ -157,11 +167,20 @@ def _diagnosed(program: Program, kind: FaultKind | None, name: str, training_sec
         try:
             verdict = diagnose(Subject(program.target("program"), Path(folder)), Depth.STANDARD)
         except Exception as error:
-            return Outcome(name, kind and kind.id, kind and kind.layer, [f"crashed: {error!r}"], "crash", None, "crash", 0.0, 0.0)
+            return Outcome(
+                name, kind and kind.id, kind and kind.layer, [f"crashed: {error!r}"], "crash", None, "crash", 0.0, 0.0
+            )
     first = verdict.first_faulty_layer
     return Outcome(
-        name, kind.id if kind else None, kind.layer if kind else None, [entry.fault for entry in verdict.faults], first.value if first else None,
-        verdict.faults[0].confirmed if verdict.faults else None, verdict.status.value, time.perf_counter() - started, training_seconds,
+        name,
+        kind.id if kind else None,
+        kind.layer if kind else None,
+        [entry.fault for entry in verdict.faults],
+        first.value if first else None,
+        verdict.faults[0].confirmed if verdict.faults else None,
+        verdict.status.value,
+        time.perf_counter() - started,
+        training_seconds,
     )
 
 
@@ -171,13 +190,17 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
     hits = sum(entry.planted in entry.found for entry in faulty)
     listed = sum(len(entry.found) for entry in outcomes)
     return {
-        "faulty": len(faulty), "healthy": len(healthy),
+        "faulty": len(faulty),
+        "healthy": len(healthy),
         "layer": _share(entry.found_layer == entry.layer for entry in faulty),
         "top1": _share(entry.found[:1] == [entry.planted] for entry in faulty),
-        "recall": round(hits / max(len(faulty), 1), 3), "precision": round(hits / max(listed, 1), 3),
+        "recall": round(hits / max(len(faulty), 1), 3),
+        "precision": round(hits / max(listed, 1), 3),
         "false_alarms": _share(entry.status != "healthy" for entry in healthy),
         "seconds": round(statistics.median([entry.seconds for entry in outcomes] or [0.0]), 2),
-        "times_training": round(statistics.median([entry.seconds / max(entry.training_seconds, 1e-3) for entry in outcomes] or [0.0]), 2),
+        "times_training": round(
+            statistics.median([entry.seconds / max(entry.training_seconds, 1e-3) for entry in outcomes] or [0.0]), 2
+        ),
     }
 
 

@@ -37,7 +37,12 @@ STEPS = {"mlp": 1000, "cnn": 400, "transformer": 240}
 BLOCKS, LARGEST = 12, 300_000
 MARKS: list[float] = []
 LAYOUTS = random.Random(0)
-KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_TOP_PAD_": "500000000", "WANDB_SILENT": "true"}
+KEEPING = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+    "WANDB_SILENT": "true",
+}
 Batches = tuple[torch.Tensor, torch.Tensor, int]
 
 
@@ -63,8 +68,16 @@ def mlp() -> tuple[nn.Module, Batches]:
 def cnn() -> tuple[nn.Module, Batches]:
     """Two convolutions with batch normalisation, batches of 64 images of 32 × 32."""
     model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, 10),
     )
     return model, (torch.randn(1024, 3, 32, 32), torch.randint(0, 10, (1024,)), 64)
 
@@ -86,7 +99,7 @@ def steps(model: nn.Module, batches: Batches, count: int, after: Callable[[int],
             MARKS.append(time.process_time())
         start = step * size % (len(x) - size)
         optimizer.zero_grad()
-        loss(model(x[start:start + size]), y[start:start + size]).backward()
+        loss(model(x[start : start + size]), y[start : start + size]).backward()
         optimizer.step()
         after(step)
 
@@ -104,6 +117,7 @@ def tensorboard(model: nn.Module, batches: Batches, count: int) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+
         def write(step: int) -> None:
             for name, value in model.named_parameters():
                 writer.add_histogram(name, value, step)
@@ -135,7 +149,8 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     if not KEEPING.items() <= os.environ.items():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEPING})          # read at the start of a process
+        # read at the start of a process
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEPING})
     torch.set_num_threads(1)
     result = {}
     for make in (mlp, cnn, transformer):

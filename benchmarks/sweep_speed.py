@@ -43,9 +43,17 @@ def measure(folder: Path, workers: int) -> tuple[float, float, object]:
 
     run = RunRef(f"{folder}/target.py:target", tempfile.mkdtemp(dir=folder), str(folder / "state"))
     subject = open_subject(run)
-    fingerprint(subject)                            # what this process imports once is no part of a sweep
+    fingerprint(subject)  # what this process imports once is no part of a sweep
     started, before = time.perf_counter(), os.times()
-    result = sweep(subject, grid=GRID, seeds=4, engine="processes", jobs=workers, origin=run, storage=folder / f"{time.time_ns()}.journal")
+    result = sweep(
+        subject,
+        grid=GRID,
+        seeds=4,
+        engine="processes",
+        jobs=workers,
+        origin=run,
+        storage=folder / f"{time.time_ns()}.journal",
+    )
     seconds, after = time.perf_counter() - started, os.times()
     cpu = sum(after[:4]) - sum(before[:4])
     return seconds, cpu, result.rows
@@ -64,7 +72,9 @@ def main() -> None:
     seconds: dict[int, list[float]] = {1: [], 2: []}
     cpu_seconds: dict[int, list[float]] = {1: [], 2: []}
     tables = []
-    print(f"{len(os.sched_getaffinity(0))} cores; 12 trainings of {asked.epochs} epochs\n\nworkers  seconds  CPU seconds  CPU / wall  load before")
+    print(
+        f"{len(os.sched_getaffinity(0))} cores; 12 trainings of {asked.epochs} epochs\n\nworkers  seconds  CPU seconds  CPU / wall  load before"
+    )
     for number in range(2 * asked.rounds):
         workers, load = (1, 2, 2, 1)[number % 4], os.getloadavg()[0]
         wall, cpu, rows = measure(folder, workers)
@@ -78,11 +88,21 @@ def main() -> None:
     verdict = "met" if ratio >= LIMIT else "missed"
     print(f"\ntwo workers are {ratio:.2f} × one (at least {LIMIT}: {verdict}); equal tables: {same}")
     print(f"by CPU seconds, as if both cores had been idle: {idle:.2f} ×")
-    print("RESULT " + json.dumps({
-        "benchmark": "sweep_speed", "ratio": round(ratio, 3), "ratio_by_cpu": round(idle, 3), "limit": LIMIT, "met": ratio >= LIMIT, "equal_tables": same,
-        "seconds": {str(workers): [round(value, 1) for value in values] for workers, values in seconds.items()},
-        "load": round(os.getloadavg()[0], 2),
-    }))
+    print(
+        "RESULT "
+        + json.dumps(
+            {
+                "benchmark": "sweep_speed",
+                "ratio": round(ratio, 3),
+                "ratio_by_cpu": round(idle, 3),
+                "limit": LIMIT,
+                "met": ratio >= LIMIT,
+                "equal_tables": same,
+                "seconds": {str(workers): [round(value, 1) for value in values] for workers, values in seconds.items()},
+                "load": round(os.getloadavg()[0], 2),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

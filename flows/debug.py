@@ -41,7 +41,9 @@ def debug(
     """
     steps, told = TaskSteps(), TOLD.get()
     if told is None:
-        return _final_state(debug_run.debug(RunSettings(target, depth, keep_going, only, dataset, overrides or {}, where), steps))
+        return _final_state(
+            debug_run.debug(RunSettings(target, depth, keep_going, only, dataset, overrides or {}, where), steps)
+        )
     try:
         return _final_state(told.follow(steps))
     except Interrupted as error:

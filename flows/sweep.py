@@ -37,7 +37,16 @@ def sweep(
     if told is None:
         chosen = {"factors": factors, "grid": grid, "tune": tune}
         lists = {name: tuple(values) if values is not None else None for name, values in chosen.items()}
-        plan = SweepPlan(target, **lists, seeds=seeds, trials=trials, engine=engine, workers=workers, resume=resume, overrides=overrides or {})
+        plan = SweepPlan(
+            target,
+            **lists,
+            seeds=seeds,
+            trials=trials,
+            engine=engine,
+            workers=workers,
+            resume=resume,
+            overrides=overrides or {},
+        )
         return dict(sweep_run.sweep(plan, steps).result)
     try:
         return dict(told.follow(steps).result)

@@ -26,7 +26,12 @@ def progress_artifact(key: str, outlet: Outlet) -> Iterator[None]:
         share = share_of(event)
         if artifact is not None and share is not None and time.monotonic() - told > EVERY_SECONDS:
             told = time.monotonic()
-            outlet(update_progress_artifact, artifact_id=artifact, progress=round(100 * share[0], 1), description=escape(share[1]))
+            outlet(
+                update_progress_artifact,
+                artifact_id=artifact,
+                progress=round(100 * share[0], 1),
+                description=escape(share[1]),
+            )
 
     with progress.listening(follow):
         yield

@@ -12,7 +12,12 @@ from typing import Any, TypeVar
 from firstfault.tasks.live import progress_artifact
 from firstfault.tasks.outlet import Outlet
 from prefect import get_run_logger, task
-from prefect.artifacts import create_image_artifact, create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.runtime import flow_run
@@ -74,6 +79,7 @@ class TaskSteps(Steps):
 
     def examine(self, layer: Layer, work: Callable[[], Examined | None]) -> Examined | None:
         """A task with the layer's name, its progress, findings and events."""
+
         def look() -> Examined | None:
             with progress_artifact(f"{layer}-progress", self.outlet):
                 examined = work()
@@ -83,17 +89,23 @@ class TaskSteps(Steps):
 
     def confirm(self, layer: Layer, work: Callable[[], list[Outcome]]) -> list[Outcome]:
         """The task `ablation`, with a table of the swaps."""
+
         def undo() -> list[Outcome]:
             with progress_artifact(f"{layer}-swaps-progress", self.outlet):
                 outcomes = work()
             table = [_outcome(outcome) for outcome in outcomes]
-            self.outlet(create_table_artifact, key=f"{layer}-swaps", table=escaped_rows(table) or [{"fault": "none could be tested"}])
+            self.outlet(
+                create_table_artifact,
+                key=f"{layer}-swaps",
+                table=escaped_rows(table) or [{"fault": "none could be tested"}],
+            )
             return outcomes
 
         return self._task("ablation", "ablation: undo what is suspected", undo)
 
     def sweep(self, work: Callable[[], Swept]) -> Swept:
         """The task `sweep`, with its tables and its plot."""
+
         def train() -> Swept:
             with progress_artifact("sweep-progress", self.outlet):
                 swept = work()
@@ -104,6 +116,7 @@ class TaskSteps(Steps):
 
     def conclude(self, work: Callable[[], Ended]) -> Ended:
         """The task `report`, with the verdict as an artifact and an event."""
+
         def write() -> Ended:
             ended = work()
             self._tell_verdict(ended)
@@ -135,10 +148,17 @@ class TaskSteps(Steps):
         if examined is None:
             return None
         report, layer = examined.report, examined.report.layer.value
-        self.outlet(create_markdown_artifact, key=f"{layer}-summary", markdown=layer_markdown(report), description=f"{layer}: {report.status}")
+        self.outlet(
+            create_markdown_artifact,
+            key=f"{layer}-summary",
+            markdown=layer_markdown(report),
+            description=f"{layer}: {report.status}",
+        )
         self.outlet(create_table_artifact, key=f"{layer}-findings", table=escaped_rows(map(_row, report.findings)))
         if examined.mlflow_url:
-            self.outlet(create_link_artifact, key=f"{layer}-mlflow", link=examined.mlflow_url, link_text=f"{layer} in MLflow")
+            self.outlet(
+                create_link_artifact, key=f"{layer}-mlflow", link=examined.mlflow_url, link_text=f"{layer} in MLflow"
+            )
         self._tell_failures(report)
         self.say(f"{report.layer}: {report.status} in {report.seconds:.1f} s, {len(report.findings)} findings")
         return examined
@@ -146,28 +166,49 @@ class TaskSteps(Steps):
     def _tell_failures(self, report: LayerReport) -> None:
         for finding in report.failures:
             self.outlet(
-                emit_event, event="firstfault.finding.failed", payload=visible_in(finding.to_json()),
-                resource={"prefect.resource.id": f"firstfault.target.declaration.{key_of(self.target)}", "firstfault.layer": report.layer.value},
+                emit_event,
+                event="firstfault.finding.failed",
+                payload=visible_in(finding.to_json()),
+                resource={
+                    "prefect.resource.id": f"firstfault.target.declaration.{key_of(self.target)}",
+                    "firstfault.layer": report.layer.value,
+                },
             )
 
     def _tell_verdict(self, ended: Ended) -> None:
         verdict = ended.verdict
-        self.outlet(create_markdown_artifact, key="verdict", markdown=verdict_markdown(verdict), description=verdict.status.value)
+        self.outlet(
+            create_markdown_artifact,
+            key="verdict",
+            markdown=verdict_markdown(verdict),
+            description=verdict.status.value,
+        )
         if ended.mlflow_url:
             self.outlet(create_link_artifact, key="mlflow-run", link=ended.mlflow_url, link_text="this run in MLflow")
         self.outlet(
-            emit_event, event="firstfault.verdict", payload=visible_in({key: value for key, value in verdict.to_json().items() if key != "layers"}),
-            resource={"prefect.resource.id": f"firstfault.target.declaration.{key_of(verdict.target)}", "firstfault.status": verdict.status.value},
+            emit_event,
+            event="firstfault.verdict",
+            payload=visible_in({key: value for key, value in verdict.to_json().items() if key != "layers"}),
+            resource={
+                "prefect.resource.id": f"firstfault.target.declaration.{key_of(verdict.target)}",
+                "firstfault.status": verdict.status.value,
+            },
         )
         self.say(f"verdict: {verdict.status}")
 
     def _tell_sweep(self, swept: Swept) -> None:
         shares = [{"of": name, "share": share} for name, share in swept.result["importances"].items()]
         self.outlet(create_table_artifact, key="ablation-table", table=escaped_rows(swept.result["rows"]))
-        self.outlet(create_table_artifact, key="sweep-trials", table=escaped_rows(swept.trials) or [{"trial": "none has ended"}])
-        self.outlet(create_table_artifact, key="importances", table=escaped_rows(shares) or [{"of": "too little varies"}])
+        self.outlet(
+            create_table_artifact, key="sweep-trials", table=escaped_rows(swept.trials) or [{"trial": "none has ended"}]
+        )
+        self.outlet(
+            create_table_artifact, key="importances", table=escaped_rows(shares) or [{"of": "too little varies"}]
+        )
         self.outlet(create_image_artifact, image_url=Path(swept.picture).as_uri(), key="ablation-plot")
-        self.outlet(create_markdown_artifact, key="sweep-summary", markdown=swept.markdown, description=escape(swept.headline))
+        self.outlet(
+            create_markdown_artifact, key="sweep-summary", markdown=swept.markdown, description=escape(swept.headline)
+        )
 
 
 def _row(finding: Finding) -> dict[str, str]:
@@ -182,5 +223,9 @@ def _row(finding: Finding) -> dict[str, str]:
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
-    swap = {"change": outcome.swap.change, "before": outcome.swap.before, "after": outcome.swap.after} if outcome.swap else {}
+    swap = (
+        {"change": outcome.swap.change, "before": outcome.swap.before, "after": outcome.swap.after}
+        if outcome.swap
+        else {}
+    )
     return {"fault": outcome.fault, "confirmed": str(outcome.confirmed), "reason": outcome.reason, **swap}

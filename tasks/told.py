@@ -46,7 +46,10 @@ class Told:
             case "examine":
                 return steps.examine(Layer(word["layer"]), self._examined)
             case "confirm":
-                return steps.confirm(Layer(word["layer"]), lambda: [Outcome.from_json(each) for each in self._until("confirmed")["outcomes"]])
+                return steps.confirm(
+                    Layer(word["layer"]),
+                    lambda: [Outcome.from_json(each) for each in self._until("confirmed")["outcomes"]],
+                )
             case "sweep":
                 return steps.sweep(lambda: Swept(**self._until("swept")))
             case "conclude":

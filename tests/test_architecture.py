@@ -7,18 +7,54 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HALL = (
-    "__init__", "actions", "check", "errors", "extras", "faults", "finding", "interrupts", "ladder", "metrics", "place", "progress",
-    "seeds", "sinks", "texts", "verdict",
+    "__init__",
+    "actions",
+    "check",
+    "errors",
+    "extras",
+    "faults",
+    "finding",
+    "interrupts",
+    "ladder",
+    "metrics",
+    "place",
+    "progress",
+    "seeds",
+    "sinks",
+    "texts",
+    "verdict",
 )
 """Words that every room may use, and the public faces `firstfault`, `firstfault.actions` and `firstfault.sinks`."""
 FACES = {"firstfault", "firstfault.actions", "firstfault.sinks"}
 ROOMS = (
-    "output", "hall", "target", "data", "training", "runs", "tracking", "probe", "behaviour", "subject", "checks", "ablation",
-    "diagnosis", "report", "watcher", "recording", "tasks", "flows", "cli", "__main__", "pytest_plugin",
+    "output",
+    "hall",
+    "target",
+    "data",
+    "training",
+    "runs",
+    "tracking",
+    "probe",
+    "behaviour",
+    "subject",
+    "checks",
+    "ablation",
+    "diagnosis",
+    "report",
+    "watcher",
+    "recording",
+    "tasks",
+    "flows",
+    "cli",
+    "__main__",
+    "pytest_plugin",
 )
 """From the lowest up: a module imports from its own room and from those before it."""
 ONE_ROOM = {
-    "prefect": {"tasks", "flows"}, "mlflow": {"tracking"}, "great_expectations": {"data"}, "ydata_profiling": {"data"},
+    "prefect": {"tasks", "flows"},
+    "mlflow": {"tracking"},
+    "great_expectations": {"data"},
+    "ydata_profiling": {"data"},
 }
 REGISTRIES = {"firstfault", "firstfault.actions", "firstfault.sinks", "firstfault.check", "firstfault.ablation.swap"}
 """The only modules that import others of ours by a name made at run time."""
@@ -27,7 +63,11 @@ REGISTRIES = {"firstfault", "firstfault.actions", "firstfault.sinks", "firstfaul
 def modules():
     """Every module by its name, with its file."""
     found = {}
-    for base, package in ((ROOT / "src" / "firstfault", "firstfault"), (ROOT / "flows", "firstfault.flows"), (ROOT / "tasks", "firstfault.tasks")):
+    for base, package in (
+        (ROOT / "src" / "firstfault", "firstfault"),
+        (ROOT / "flows", "firstfault.flows"),
+        (ROOT / "tasks", "firstfault.tasks"),
+    ):
         for file in sorted(base.rglob("*.py")):
             parts = [package, *file.relative_to(base).with_suffix("").parts]
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
@@ -55,7 +95,9 @@ def imported(tree):
                 yield whole if whole in MODULES else node.module
 
 
-ARROWS = {name: {other for other in imported(tree) if other in MODULES and other != name} for name, tree in TREES.items()}
+ARROWS = {
+    name: {other for other in imported(tree) if other in MODULES and other != name} for name, tree in TREES.items()
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -79,7 +121,7 @@ def test_no_circles():
     def visit(name):
         if name in done:
             return
-        assert name not in open_, " → ".join([*open_[open_.index(name):], name])
+        assert name not in open_, " → ".join([*open_[open_.index(name) :], name])
         open_.append(name)
         for other in sorted(ARROWS[name] - FACES):
             visit(other)
@@ -102,17 +144,29 @@ def test_each_framework_has_one_room(name):
 def test_nothing_of_ours_is_imported_by_a_string(name):
     """Only the registries import modules of ours by a name that is made at run time, which the other tests can't see."""
     for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("import_module", "__import__"):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+            "import_module",
+            "__import__",
+        ):
             text = ast.unparse(node)
             assert name in REGISTRIES or "firstfault" not in text, f"{name}: {text}"
 
 
-SAFETY_IS_NAMED = {"firstfault.faults", "firstfault.diagnosis", "firstfault.watcher.safety_monitor", "firstfault.tasks.steps"}
+SAFETY_IS_NAMED = {
+    "firstfault.faults",
+    "firstfault.diagnosis",
+    "firstfault.watcher.safety_monitor",
+    "firstfault.tasks.steps",
+}
 """Its faults, how it is examined, how it is judged while a training runs, and what its task is called."""
 
 
 def test_a_step_is_named_where_it_is_declared_alone():
     """Whoever walks, shows or records the steps takes them as data, so that another one touches few files."""
-    named = {name for name, tree in TREES.items() for node in ast.walk(tree)
-             if isinstance(node, ast.Attribute) and ast.unparse(node) == "Layer.SAFETY"}
+    named = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "Layer.SAFETY"
+    }
     assert {name for name in named if not name.startswith("firstfault.checks.safety.")} == SAFETY_IS_NAMED

@@ -73,7 +73,9 @@ def test_a_labelled_part_ends_at_the_next_label_or_a_blank_line(monkeypatch):
     """Each part of a docstring is known by its label, its wrapped lines as one, and the source is one of them."""
     entry = Check("labelled", Layer.MODEL, labelled, frozenset(), {}, Depth.QUICK)
     assert entry.parts == {
-        "Measures": "the height, in metres.", "Source": "a book; and another: one.", "Not a fault when": "it is meant.",
+        "Measures": "the height, in metres.",
+        "Source": "a book; and another: one.",
+        "Not a fault when": "it is meant.",
     }
     [finding] = run(labelled, Parts(), monkeypatch).findings
     assert finding.source == "a book; and another: one."
@@ -110,14 +112,18 @@ def test_the_users_line_is_the_place_of_what_it_raised(monkeypatch, tmp_path):
     with pytest.raises(ValueError) as raised:
         names["build"]()
     for cause, place in (
-        (raised.value, Place(Kind.LINE, ("build",), file="target.py", line=2)), (ValueError("no"), Place.setting("model")),
+        (raised.value, Place(Kind.LINE, ("build",), file="target.py", line=2)),
+        (ValueError("no"), Place.setting("model")),
     ):
-        [finding] = run(high, Parts(model=UserCodeError(Layer.MODEL, "model", cause, tmp_path)), monkeypatch, needs={"model"}).findings
+        [finding] = run(
+            high, Parts(model=UserCodeError(Layer.MODEL, "model", cause, tmp_path)), monkeypatch, needs={"model"}
+        ).findings
         assert finding.where == place
 
 
 def test_personal_data_in_the_names_of_a_place_are_masked(monkeypatch):
     """What a report may not quote is in no name of a place either."""
+
     class Masking(Parts):
         def masked(self, text):
             return text.replace("eve", "•")
@@ -131,11 +137,14 @@ def test_personal_data_in_the_names_of_a_place_are_masked(monkeypatch):
 
 def test_a_text_in_place_of_a_place_is_an_error_of_the_check(monkeypatch):
     """A check of a third party that says where in prose is told what is expected, and the run goes on."""
+
     def prose(subject, *, bound=1.0):
         yield judge(2.0, above=bound, message="2.0 is high", where="fc1")
 
     [finding] = run(prose, Parts(), monkeypatch).findings
-    assert finding.status is Status.ERROR and "where must be a Place" in finding.message and "got str" in finding.message
+    assert (
+        finding.status is Status.ERROR and "where must be a Place" in finding.message and "got str" in finding.message
+    )
 
 
 def test_a_bad_target_is_not_swallowed(monkeypatch):

@@ -16,6 +16,7 @@ from firstfault.finding import Layer, Status
 @pytest.fixture
 def checked():
     """Runs a function as a check of the data layer."""
+
     def run(function):
         check(layer=Layer.DATA, detects={})(function)
         return run_check(REGISTRY.pop(function.__name__), SUBJECT, {})
@@ -38,6 +39,7 @@ def test_every_extra_is_one_of_the_package():
 
 def test_a_check_that_lacks_a_module_is_skipped(checked):
     """Its finding names the module and the extra, and what it had measured before stays."""
+
     def planted(subject):
         """Measure, then draw."""
         yield Judgement(Status.WARN, "measured", value=1)
@@ -46,12 +48,14 @@ def test_a_check_that_lacks_a_module_is_skipped(checked):
     first, second = checked(planted)
     assert (first.status, first.message) == (Status.WARN, "measured")
     assert (second.status, second.message) == (
-        Status.SKIPPED, "planted needs matplotlib, which is not installed: pip install 'firstfault[pipeline]'"
+        Status.SKIPPED,
+        "planted needs matplotlib, which is not installed: pip install 'firstfault[pipeline]'",
     )
 
 
 def test_a_module_that_no_extra_brings_is_a_crash(checked):
     """Another missing module is an error of the check, as before."""
+
     def planted(subject):
         """Import what nobody offers."""
         lack("no_such_module")

@@ -15,18 +15,30 @@ def finding(status=Status.FAIL, **changes):
 
 def test_a_finding_survives_json():
     """What to_json writes, from_json reads back unchanged."""
-    before = finding(value=0.6, threshold=0.5, where=Place.modules("relu1"), faults={"dead_relu": 0.8}, artifacts=("a.png",))
+    before = finding(
+        value=0.6, threshold=0.5, where=Place.modules("relu1"), faults={"dead_relu": 0.8}, artifacts=("a.png",)
+    )
     assert Finding.from_json(json.loads(json.dumps(before.to_json()))) == before
     assert Finding.from_json(finding().to_json()) == finding()
 
 
 PLACES = {
-    "fc1, fc2": Place.modules("fc1", "fc2"), "standardise, train": Place.stage("standardise", "train"), "training.loss": Place.setting("training.loss"),
-    "training.loader, validation": Place.setting("training.loader", "validation"), "train labels": Place.labels("train"), "labels": Place.labels(),
-    "train": Place.data("train"), "train rows 3, 17": Place(Kind.ROW, ("3", "17"), "train"), "site, test": Place(Kind.COLUMN, ("site",), "test"),
-    "old.csv (reference)": Place(Kind.FILE, ("old.csv",), "reference"), "epoch 3": Place(Kind.EPOCH, ("3",)), "step 12": Place(Kind.STEP, step=12),
-    "target.py:12 in build": Place(Kind.LINE, ("build",), file="target.py", line=12), "target.py:12": Place(Kind.LINE, file="target.py", line=12),
-    "head.weight, by the update": Place(Kind.PARAMETER, ("head.weight",), step=4, note="by the update"), "training loop": Place.part("training loop"),
+    "fc1, fc2": Place.modules("fc1", "fc2"),
+    "standardise, train": Place.stage("standardise", "train"),
+    "training.loss": Place.setting("training.loss"),
+    "training.loader, validation": Place.setting("training.loader", "validation"),
+    "train labels": Place.labels("train"),
+    "labels": Place.labels(),
+    "train": Place.data("train"),
+    "train rows 3, 17": Place(Kind.ROW, ("3", "17"), "train"),
+    "site, test": Place(Kind.COLUMN, ("site",), "test"),
+    "old.csv (reference)": Place(Kind.FILE, ("old.csv",), "reference"),
+    "epoch 3": Place(Kind.EPOCH, ("3",)),
+    "step 12": Place(Kind.STEP, step=12),
+    "target.py:12 in build": Place(Kind.LINE, ("build",), file="target.py", line=12),
+    "target.py:12": Place(Kind.LINE, file="target.py", line=12),
+    "head.weight, by the update": Place(Kind.PARAMETER, ("head.weight",), step=4, note="by the update"),
+    "training loop": Place.part("training loop"),
     "a, b, c, d, e, f, g, h and 2 more": Place.columns(*"abcdefghij"),
 }
 
@@ -73,10 +85,19 @@ def test_a_report_is_as_bad_as_its_worst_finding():
     assert [worst(order[start:]) for start in range(len(order))] == order
 
 
-@pytest.mark.parametrize(("value", "expected"), [
-    (np.float32(0.5), 0.5), (np.int64(3), 3), (float("nan"), "nan"), (float("-inf"), "-inf"), ((1, 2), [1, 2]),
-    ({"a": np.bool_(True)}, {"a": True}), (Layer.DATA, "data"), (None, None),
-])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        ((1, 2), [1, 2]),
+        ({"a": np.bool_(True)}, {"a": True}),
+        (Layer.DATA, "data"),
+        (None, None),
+    ],
+)
 def test_values_become_plain(value, expected):
     """NumPy scalars, tuples, enums and numbers that JSON lacks become JSON values."""
     assert plain(value) == expected

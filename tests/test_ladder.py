@@ -75,7 +75,11 @@ def test_only_examines_one_layer(layer):
 
 
 def not_tried(report):
-    return [Outcome(fault, None, reason="the target declares no model") for finding in report.failures for fault in finding.faults]
+    return [
+        Outcome(fault, None, reason="the target declares no model")
+        for finding in report.failures
+        for fault in finding.faults
+    ]
 
 
 @pytest.mark.parametrize("keep_going", [False, True])

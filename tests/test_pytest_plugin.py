@@ -21,7 +21,7 @@ LOADED = firstfault.diagnosis, firstfault.subject.submodule, firstfault.subject.
 """Imported before pytester takes its snapshot of the modules: NumPy and torch can't be imported twice in a process."""
 COUNT = len(checks_of(Layer.MODEL))
 DIGITS = Path(__file__).parents[1] / "examples" / "digits" / "target.py"
-BROKEN = '''
+BROKEN = """
 import numpy as np
 import torch
 from torch import nn
@@ -39,8 +39,10 @@ class Deaf(nn.Module):
 
 X = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
 target = Target("deaf", data=Data(train=(X, (X[:, 0] > 0).astype(int))), model=Deaf, training=Training(loss=nn.CrossEntropyLoss(), epochs=1))
-'''
-HEALTHY = BROKEN.replace("nn.init.constant_(self.body[2].bias, -20.0)", "pass").replace("nn.Linear(16, 4)", "nn.Linear(16, 2)")
+"""
+HEALTHY = BROKEN.replace("nn.init.constant_(self.body[2].bias, -20.0)", "pass").replace(
+    "nn.Linear(16, 4)", "nn.Linear(16, 2)"
+)
 
 
 @pytest.fixture
@@ -70,10 +72,15 @@ def test_a_fault_is_the_message_of_its_test(call):
     """Fault, evidence, place and remedy are told without a traceback; the other tests go on."""
     result = call("--firstfault", "target.py", target=BROKEN)
     assert result.ret == 1
-    result.stdout.fnmatch_lines([
-        "dead_relu: 100% of the units in body.3 are dead", "  fault     dead_relu (80%)", "  evidence  1 against 0.5",
-        "  place     body.3", "  remedy    use He initialisation*",
-    ])
+    result.stdout.fnmatch_lines(
+        [
+            "dead_relu: 100% of the units in body.3 are dead",
+            "  fault     dead_relu (80%)",
+            "  evidence  1 against 0.5",
+            "  place     body.3",
+            "  remedy    use He initialisation*",
+        ]
+    )
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*pytest_plugin.py*")
     assert result.parseoutcomes()["failed"] == 1 and result.parseoutcomes()["passed"] > 10
@@ -83,12 +90,16 @@ def test_warnings_pass_and_are_listed(call):
     """Four outputs for two classes are a warning."""
     result = call("--firstfault", "target.py", "-k", "shape", target=BROKEN)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["*firstfault: warnings*", "target.py::firstfault::output_shape_mismatch: 2 of 4 outputs belong to no class"])
+    result.stdout.fnmatch_lines(
+        ["*firstfault: warnings*", "target.py::firstfault::output_shape_mismatch: 2 of 4 outputs belong to no class"]
+    )
 
 
 def test_strict_lets_warnings_fail(call):
     """The same with --firstfault-strict."""
-    call("--firstfault", "target.py", "--firstfault-strict", "-k", "shape", target=BROKEN).assert_outcomes(failed=1, deselected=COUNT - 1)
+    call("--firstfault", "target.py", "--firstfault-strict", "-k", "shape", target=BROKEN).assert_outcomes(
+        failed=1, deselected=COUNT - 1
+    )
 
 
 def test_a_cheaper_depth_has_fewer_tests(call):
@@ -101,9 +112,19 @@ def test_a_cheaper_depth_has_fewer_tests(call):
 def test_several_targets_and_named_ones_are_tested(call):
     """Each has its own ids, also when two lie in one file."""
     result = call(
-        "--firstfault", "target.py:other", "--firstfault", "sound.py", "-k", "dead_relu", "-v", target=BROKEN + "other = target\n", sound=HEALTHY,
+        "--firstfault",
+        "target.py:other",
+        "--firstfault",
+        "sound.py",
+        "-k",
+        "dead_relu",
+        "-v",
+        target=BROKEN + "other = target\n",
+        sound=HEALTHY,
     )
-    result.stdout.fnmatch_lines(["target.py:other::firstfault::dead_relu FAILED*", "sound.py::firstfault::dead_relu PASSED*"])
+    result.stdout.fnmatch_lines(
+        ["target.py:other::firstfault::dead_relu FAILED*", "sound.py::firstfault::dead_relu PASSED*"]
+    )
 
 
 def test_the_id_of_a_failed_test_runs_it_again(call):
@@ -114,7 +135,16 @@ def test_the_id_of_a_failed_test_runs_it_again(call):
 
 def test_a_submodule_is_tested_alone(call):
     """The sick stack fails alone, the head passes; what needs labels is skipped."""
-    sick = call("--firstfault", "target.py", "--firstfault-where", "body", "-k", "dead_relu or loss_at_start", "-rs", target=BROKEN)
+    sick = call(
+        "--firstfault",
+        "target.py",
+        "--firstfault-where",
+        "body",
+        "-k",
+        "dead_relu or loss_at_start",
+        "-rs",
+        target=BROKEN,
+    )
     sick.assert_outcomes(failed=1, skipped=1, deselected=COUNT - 2)
     sick.stdout.fnmatch_lines(["SKIPPED *body alone has no labels and no loss"])
 
@@ -122,7 +152,10 @@ def test_a_submodule_is_tested_alone(call):
 BAD = {
     "no file": (["gone.py"], "*--firstfault gone.py: there is no target file gone.py"),
     "no name": (["target.py:gone"], "*target.py:gone: target.py has no `gone`; it has target"),
-    "no module": (["target.py", "--firstfault-where", "bodi"], "*the model has no module 'bodi'; it has body, *head, *"),
+    "no module": (
+        ["target.py", "--firstfault-where", "bodi"],
+        "*the model has no module 'bodi'; it has body, *head, *",
+    ),
     "in parallel": (["gone.py", "-n", "1"], "*--firstfault gone.py: there is no target file gone.py"),
 }
 
@@ -139,19 +172,36 @@ def test_a_bad_target_is_one_usage_error(call, name):
 
 def test_a_model_that_raises_is_told_once(call):
     """One test fails with the user's line; the others are skipped."""
-    result = call("--firstfault", "target.py", target=BROKEN.replace("return self.head(self.body(x))", "return self.head(x)"))
+    result = call(
+        "--firstfault", "target.py", target=BROKEN.replace("return self.head(self.body(x))", "return self.head(x)")
+    )
     assert result.parseoutcomes()["failed"] == 1
-    result.stdout.fnmatch_lines(["*raised RuntimeError at target.py:* in forward: mat1 and mat2 shapes cannot be multiplied*"])
+    result.stdout.fnmatch_lines(
+        ["*raised RuntimeError at target.py:* in forward: mat1 and mat2 shapes cannot be multiplied*"]
+    )
 
 
 def test_at_depth_deep_the_module_is_isolated(call):
     """A check that names no module names the smallest part that still fails."""
-    spoilt = HEALTHY.replace("class Deaf", "class Mix(nn.Module):\n    def forward(self, x):\n        return x - x.mean(0)\n\n\nclass Deaf")
-    result = call("--firstfault", "target.py", "--firstfault-depth", "deep", "-k", "batch_mixing", target=spoilt.replace("nn.Dropout(0.1)", "Mix()"))
+    spoilt = HEALTHY.replace(
+        "class Deaf", "class Mix(nn.Module):\n    def forward(self, x):\n        return x - x.mean(0)\n\n\nclass Deaf"
+    )
+    result = call(
+        "--firstfault",
+        "target.py",
+        "--firstfault-depth",
+        "deep",
+        "-k",
+        "batch_mixing",
+        target=spoilt.replace("nn.Dropout(0.1)", "Mix()"),
+    )
     result.stdout.fnmatch_lines(["batch_mixing: *", "  place     body.4"])
 
 
 def test_without_the_option_nothing_heavy_is_imported():
     """Users who have firstfault installed, and don't ask for it, pay for no import of torch or NumPy."""
     code = "import sys, firstfault.pytest_plugin; print({'torch', 'numpy', 'pandas', 'firstfault.check'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "set()"
+    )

@@ -18,7 +18,15 @@ VERSION_1 = Path(__file__).parent / "verdicts" / "version_1.json"
 
 def report(*faults, layer=Layer.TRAINING, status=Status.FAIL):
     findings = [
-        Finding(f"check{number}", layer, status, f"measured {number}", where=Place.part(f"place{number}"), faults=fault, fix=f"fix {number}")
+        Finding(
+            f"check{number}",
+            layer,
+            status,
+            f"measured {number}",
+            where=Place.part(f"place{number}"),
+            faults=fault,
+            fix=f"fix {number}",
+        )
         for number, fault in enumerate(faults)
     ]
     return LayerReport(layer, tuple(findings), 0.5)
@@ -42,8 +50,13 @@ def test_a_cause_replaces_its_symptom():
 
 def test_what_a_cause_brings_about_is_listed_under_it():
     """The message of a symptom becomes evidence of the cause that stands; that of another fault does not."""
-    found = standing_faults(report({"wrong_loss_reduction": 0.92}, {"diverged": 0.5, "learning_rate_too_high": 0.4}, {"overfitting": 0.6}), [])
-    assert [(fault.fault, fault.evidence) for fault in found] == [("wrong_loss_reduction", ("measured 0", "measured 1"))]
+    found = standing_faults(
+        report({"wrong_loss_reduction": 0.92}, {"diverged": 0.5, "learning_rate_too_high": 0.4}, {"overfitting": 0.6}),
+        [],
+    )
+    assert [(fault.fault, fault.evidence) for fault in found] == [
+        ("wrong_loss_reduction", ("measured 0", "measured 1"))
+    ]
 
 
 def test_a_refuted_proof_still_stands_but_a_refuted_symptom_does_not():
@@ -89,9 +102,16 @@ def test_a_verdict_of_version_1_can_still_be_read():
     old = json.loads(VERSION_1.read_text())
     jsonschema.validate(old, schema(1))
     read = Verdict.from_json(old)
-    before, after = ([finding["where"] for layer in layers for finding in layer["findings"]] for layers in (old["layers"], read.to_json()["layers"]))
+    before, after = (
+        [finding["where"] for layer in layers for finding in layer["findings"]]
+        for layers in (old["layers"], read.to_json()["layers"])
+    )
     assert [where and where["text"] for where in after] == before and any(before)
-    assert [fault.place for fault in read.faults] == [fault["where"] for fault in old["faults"]] == ["deaf.py:24 in forward"]
+    assert (
+        [fault.place for fault in read.faults]
+        == [fault["where"] for fault in old["faults"]]
+        == ["deaf.py:24 in forward"]
+    )
     assert read.subject is SubjectKind.TARGET and {where["kind"] for where in after if where} == {"unknown"}
     jsonschema.validate(read.to_json(), schema())
     assert Verdict.from_json(read.to_json()) == read
@@ -116,7 +136,12 @@ def test_a_fault_points_to_the_places_of_its_evidence():
     """The strongest first, each once."""
     findings = [
         Finding("c", Layer.MODEL, Status.FAIL, "m", where=where, faults={"dead_relu": weight})
-        for where, weight in ((Place.modules("fc1"), 0.5), (Place.modules("fc2"), 0.9), (Place(Kind.MODULE, ("fc1",), step=3), 0.4), (None, 0.7))
+        for where, weight in (
+            (Place.modules("fc1"), 0.5),
+            (Place.modules("fc2"), 0.9),
+            (Place(Kind.MODULE, ("fc1",), step=3), 0.4),
+            (None, 0.7),
+        )
     ]
     [fault] = standing_faults(LayerReport(Layer.MODEL, tuple(findings), 0.0), [])
     assert fault.where == (Place.modules("fc2"), Place.modules("fc1")) and fault.place == "fc2, fc1"
@@ -149,11 +174,15 @@ def settled(faults, outcomes):
     return left.findings[0], conclude("t", [left], [], seconds=1.0).status.value
 
 
-@pytest.mark.parametrize("outcomes", [
-    [], [Outcome("dead_relu", None, reason="the budget was spent")],
-    [Outcome("dead_relu", None, swap(0.5, 0.5), "the training was too short", undecided=True)],
-    [Outcome("stalled", False, swap(0.5, 0.5))],
-])
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [],
+        [Outcome("dead_relu", None, reason="the budget was spent")],
+        [Outcome("dead_relu", None, swap(0.5, 0.5), "the training was too short", undecided=True)],
+        [Outcome("stalled", False, swap(0.5, 0.5))],
+    ],
+)
 def test_a_failure_that_no_swap_refuted_is_undecided(outcomes):
     """It is neither a fault nor healthy: it stays failed, and says why."""
     finding, status = settled({"dead_relu": 0.4}, outcomes)
@@ -192,5 +221,8 @@ def test_an_undecided_verdict_keeps_the_contract_and_has_an_exit_code_of_its_own
 
 def test_an_outcome_survives_its_journey_as_json():
     """Processes hand outcomes on as JSON."""
-    for outcome in (Outcome("dead_relu", None, swap(0.5, 0.5), "too short", ("stalled",), True), Outcome("stalled", True)):
+    for outcome in (
+        Outcome("dead_relu", None, swap(0.5, 0.5), "too short", ("stalled",), True),
+        Outcome("stalled", True),
+    ):
         assert Outcome.from_json(outcome.to_json()) == outcome

@@ -68,6 +68,7 @@ def _linears(model: nn.Module) -> list[nn.Module]:
 
 # ---- data
 
+
 @fault("data")
 def label_noise(program: Program, rng: Rng) -> Program | None:
     """A third of the labels is another class."""
@@ -164,10 +165,13 @@ def degenerate_split(program: Program, rng: Rng) -> Program | None:
     order = np.argsort(y, kind="stable")
     a, b = int(0.6 * len(y)), int(0.8 * len(y))
     parts = [order[:a], order[a:b], order[b:]]
-    return _with(program, X[parts[0]], y[parts[0]], validation=(X[parts[1]], y[parts[1]]), test=(X[parts[2]], y[parts[2]]))
+    return _with(
+        program, X[parts[0]], y[parts[0]], validation=(X[parts[1]], y[parts[1]]), test=(X[parts[2]], y[parts[2]])
+    )
 
 
 # ---- preprocessing
+
 
 @fault("preprocessing")
 def missing_normalisation(program: Program, rng: Rng) -> Program | None:
@@ -188,11 +192,15 @@ def double_normalisation(program: Program, rng: Rng) -> Program | None:
 @fault("preprocessing")
 def misaligned_labels(program: Program, rng: Rng) -> Program | None:
     """Inputs of train shuffled without their labels."""
+
     def prepare(splits: Splits) -> Splits:
         order = np.random.default_rng(3).permutation(len(splits.train.X))
         step = _fitted(program, splits)
-        return Splits((step(splits.train.X)[order], splits.train.y), (step(splits.validation.X), splits.validation.y),
-                      (step(splits.test.X), splits.test.y))
+        return Splits(
+            (step(splits.train.X)[order], splits.train.y),
+            (step(splits.validation.X), splits.validation.y),
+            (step(splits.test.X), splits.test.y),
+        )
 
     return replace(program, preprocess=None, prepare=prepare) if _classes(program) else None
 
@@ -208,6 +216,7 @@ def _fitted(program: Program, splits: Splits) -> Callable[[Any], Any]:
 @fault("preprocessing")
 def inconsistent_transform(program: Program, rng: Rng) -> Program | None:
     """Train is scaled, the rest is not."""
+
     def prepare(splits: Splits) -> Splits:
         step = _fitted(program, splits)
         return Splits((step(splits.train.X), splits.train.y), splits.validation, splits.test)
@@ -218,6 +227,7 @@ def inconsistent_transform(program: Program, rng: Rng) -> Program | None:
 @fault("preprocessing", hurts=False)
 def fit_on_all_data(program: Program, rng: Rng) -> Program | None:
     """The scaler sees the test rows."""
+
     def prepare(splits: Splits) -> Splits:
         from sklearn.preprocessing import StandardScaler
 
@@ -230,6 +240,7 @@ def fit_on_all_data(program: Program, rng: Rng) -> Program | None:
 @fault("preprocessing")
 def nonfinite_output(program: Program, rng: Rng) -> Program | None:
     """A logarithm of values that reach below zero."""
+
     def logarithm(X: Any) -> Any:
         with np.errstate(all="ignore"):
             return np.log(X)
@@ -254,6 +265,7 @@ def destructive_augmentation(program: Program, rng: Rng) -> Program | None:
 
 
 # ---- model
+
 
 @fault("model")
 def redundant_softmax(program: Program, rng: Rng) -> Program | None:
@@ -281,7 +293,11 @@ def missing_output_activation(program: Program, rng: Rng) -> Program | None:
 @fault("model")
 def wrong_output_activation(program: Program, rng: Rng) -> Program | None:
     """ReLU on an unbounded target."""
-    return _model(program, lambda model: nn.Sequential(model, nn.ReLU())) if program.kind in ("regression", "autoencoder") else None
+    return (
+        _model(program, lambda model: nn.Sequential(model, nn.ReLU()))
+        if program.kind in ("regression", "autoencoder")
+        else None
+    )
 
 
 @fault("model")
@@ -313,25 +329,35 @@ def exploding_init(program: Program, rng: Rng) -> Program | None:
 @fault("model")
 def dead_relu(program: Program, rng: Rng) -> Program | None:
     """Hidden biases far below zero."""
+
     def change(model: nn.Module) -> nn.Module:
         for module in _linears(model)[:-1]:
             nn.init.constant_(module.bias, -20.0)
         return model
 
     relu = any(isinstance(module, nn.ReLU) for module in program.build().modules())
-    return _model(program, change) if relu and program.kind in ("multi-class table", "real table", "binary table", "image CNN", "regression") else None
+    return (
+        _model(program, change)
+        if relu and program.kind in ("multi-class table", "real table", "binary table", "image CNN", "regression")
+        else None
+    )
 
 
 @fault("model")
 def frozen_parameters(program: Program, rng: Rng) -> Program | None:
     """All but the last layer frozen, from a random start."""
+
     def change(model: nn.Module) -> nn.Module:
         parameters = list(model.parameters())
         for parameter in parameters[:-2]:
             parameter.requires_grad = False
         return model
 
-    return _model(program, change) if program.kind in ("image CNN", "sequence RNN", "transformer encoder", "autoencoder", "regression") else None
+    return (
+        _model(program, change)
+        if program.kind in ("image CNN", "sequence RNN", "transformer encoder", "autoencoder", "regression")
+        else None
+    )
 
 
 class _Detached(nn.Module):
@@ -346,11 +372,16 @@ class _Detached(nn.Module):
 @fault("model")
 def detached_graph(program: Program, rng: Rng) -> Program | None:
     """The features are detached from the head."""
+
     def change(model: nn.Module) -> nn.Module:
         assert isinstance(model, nn.Sequential)
         return _Detached(model[:-1], model[-1])
 
-    return _model(program, change) if isinstance(program.build(), nn.Sequential) and program.kind in ("image CNN", "autoencoder", "regression") else None
+    return (
+        _model(program, change)
+        if isinstance(program.build(), nn.Sequential) and program.kind in ("image CNN", "autoencoder", "regression")
+        else None
+    )
 
 
 @fault("model")
@@ -361,18 +392,30 @@ def saturating_activation(program: Program, rng: Rng) -> Program | None:
         return None
     outputs = list(program.build().parameters())[-1].numel()
     depth = int(rng.integers(6, 10))
-    return replace(program, build=lambda: nn.Sequential(
-        nn.Linear(X.shape[1], 32), nn.Sigmoid(), *(part for _ in range(depth) for part in (nn.Linear(32, 32), nn.Sigmoid())), nn.Linear(32, outputs)))
+    return replace(
+        program,
+        build=lambda: nn.Sequential(
+            nn.Linear(X.shape[1], 32),
+            nn.Sigmoid(),
+            *(part for _ in range(depth) for part in (nn.Linear(32, 32), nn.Sigmoid())),
+            nn.Linear(32, outputs),
+        ),
+    )
 
 
 @fault("model")
 def excessive_dropout(program: Program, rng: Rng) -> Program | None:
     """Dropout of 0.97 before the last layer."""
+
     def change(model: nn.Module) -> nn.Module:
         assert isinstance(model, nn.Sequential)
         return nn.Sequential(*list(model)[:-1], nn.Dropout(0.97), model[-1])
 
-    return _model(program, change) if isinstance(program.build(), nn.Sequential) and program.kind != "autoencoder" else None
+    return (
+        _model(program, change)
+        if isinstance(program.build(), nn.Sequential) and program.kind != "autoencoder"
+        else None
+    )
 
 
 @fault("model")
@@ -386,7 +429,9 @@ def softmax_wrong_axis(program: Program, rng: Rng) -> Program | None:
 @fault("model", hurts=False)
 def missing_causal_mask(program: Program, rng: Rng) -> Program | None:
     """A language model that sees what it must predict."""
-    return replace(program, build=partial(program.build, masked=False)) if program.kind == "causal transformer" else None
+    return (
+        replace(program, build=partial(program.build, masked=False)) if program.kind == "causal transformer" else None
+    )
 
 
 @fault("model")
@@ -397,6 +442,7 @@ def output_shape_mismatch(program: Program, rng: Rng) -> Program | None:
 
 
 # ---- training
+
 
 @fault("training")
 def learning_rate_too_high(program: Program, rng: Rng) -> Program | None:
@@ -420,13 +466,18 @@ def too_few_epochs(program: Program, rng: Rng) -> Program | None:
 def missing_zero_grad(program: Program, rng: Rng) -> Program | None:
     """Gradients pile up."""
     fit = loop(program.loss, torch.optim.SGD, 0.05, program.epochs, zero=False)
-    return replace(program, training={**program.training, "fit": fit}, own_loop=True, optimizer=torch.optim.SGD, rate=0.05)
+    return replace(
+        program, training={**program.training, "fit": fit}, own_loop=True, optimizer=torch.optim.SGD, rate=0.05
+    )
 
 
 @fault("training", hurts=False)
 def missing_eval_mode(program: Program, rng: Rng) -> Program | None:
     """Validated with dropout on."""
-    modal = any(isinstance(module, nn.Dropout | nn.BatchNorm1d | nn.BatchNorm2d) and getattr(module, "p", 1) for module in program.build().modules())
+    modal = any(
+        isinstance(module, nn.Dropout | nn.BatchNorm1d | nn.BatchNorm2d) and getattr(module, "p", 1)
+        for module in program.build().modules()
+    )
     fit = loop(program.loss, program.optimizer, program.rate, program.epochs, switch=False)
     return replace(program, training={**program.training, "fit": fit}, own_loop=True) if modal else None
 
@@ -465,14 +516,24 @@ def no_shuffle(program: Program, rng: Rng) -> Program | None:
     held, kept = order[: len(y) // 4], order[len(y) // 4 :]
     kept = kept[np.argsort(y[kept], kind="stable")]
     half = len(held) // 2
-    return replace(_with(program, X[kept], y[kept], validation=(X[held[:half]], y[held[:half]]), test=(X[held[half:]], y[held[half:]])),
-                   training={**program.training, "shuffle": False})
+    return replace(
+        _with(
+            program,
+            X[kept],
+            y[kept],
+            validation=(X[held[:half]], y[held[:half]]),
+            test=(X[held[half:]], y[held[half:]]),
+        ),
+        training={**program.training, "shuffle": False},
+    )
 
 
 @fault("training")
 def gradient_clipped_away(program: Program, rng: Rng) -> Program | None:
     """Clipped to a norm of 1e-5 under SGD."""
-    return replace(program, optimizer=torch.optim.SGD, rate=0.05, own_loop=False, training={**program.training, "clip_norm": 1e-5})
+    return replace(
+        program, optimizer=torch.optim.SGD, rate=0.05, own_loop=False, training={**program.training, "clip_norm": 1e-5}
+    )
 
 
 @fault("training")
@@ -480,36 +541,55 @@ def over_regularised(program: Program, rng: Rng) -> Program | None:
     """A weight penalty that dwarfs the loss."""
     if program.own_loop:
         return None
-    return replace(program, training={**program.training, "penalty": lambda model: 20 * sum((value**2).sum() for value in model.parameters())})
+    return replace(
+        program,
+        training={
+            **program.training,
+            "penalty": lambda model: 20 * sum((value**2).sum() for value in model.parameters()),
+        },
+    )
 
 
 # ---- deployment
 
+
 @fault("deployment", hurts=False)
 def weights_not_loaded(program: Program, rng: Rng) -> Program | None:
     """The service builds the model, and forgets to load the weights."""
+
     def load(path: Any) -> nn.Module:
         return program.build().eval()
 
-    return replace(program, deployment=Deployment(save=lambda model, path: torch.save(model.state_dict(), path), load=load))
+    return replace(
+        program, deployment=Deployment(save=lambda model, path: torch.save(model.state_dict(), path), load=load)
+    )
 
 
 @fault("deployment", hurts=False)
 def train_mode_serving(program: Program, rng: Rng) -> Program | None:
     """Loaded, and never put into eval mode."""
-    modal = any((isinstance(module, nn.Dropout) and module.p > 0) or isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in program.build().modules())
+    modal = any(
+        (isinstance(module, nn.Dropout) and module.p > 0) or isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        for module in program.build().modules()
+    )
 
     def load(path: Any) -> nn.Module:
         model = program.build()
         model.load_state_dict(torch.load(path, weights_only=True))
         return model.train()
 
-    return replace(program, deployment=Deployment(save=lambda model, path: torch.save(model.state_dict(), path), load=load)) if modal else None
+    return (
+        replace(
+            program, deployment=Deployment(save=lambda model, path: torch.save(model.state_dict(), path), load=load)
+        )
+        if modal
+        else None
+    )
 
 
 @fault("deployment", hurts=False)
 def train_serve_skew(program: Program, rng: Rng) -> Program | None:
     """The service scales otherwise."""
-    return replace(program, deployment=Deployment(preprocess=lambda X: X / 10)) if program.preprocess is not None else None
-
-
+    return (
+        replace(program, deployment=Deployment(preprocess=lambda X: X / 10)) if program.preprocess is not None else None
+    )

@@ -41,20 +41,38 @@ class Program:
     def target(self, name: str) -> Target:
         """The target that firstfault is given."""
         settings = {
-            "loss": self.loss, "optimizer": partial(self.optimizer, lr=self.rate), "epochs": self.epochs,
-            "batch_size": self.batch_size, "seed": self.seed, **self.training,
+            "loss": self.loss,
+            "optimizer": partial(self.optimizer, lr=self.rate),
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            **self.training,
         }
         if self.own_loop and "fit" not in settings:
             settings["fit"] = loop(self.loss, self.optimizer, self.rate, self.epochs)
         return Target(
-            name, task=self.task, data=Data(**self.data), preprocess=self.preprocess, prepare=self.prepare, model=self.build,
-            training=Training(**settings), deployment=self.deployment,
+            name,
+            task=self.task,
+            data=Data(**self.data),
+            preprocess=self.preprocess,
+            prepare=self.prepare,
+            model=self.build,
+            training=Training(**settings),
+            deployment=self.deployment,
         )
 
 
 def loop(
-    loss: Any, optimizer: Any, rate: float, epochs: int, *, zero: bool = True, switch: bool = True, only: Callable[[str], bool] = lambda name: True,
-    sign: float = 1.0, clip: float | None = None,
+    loss: Any,
+    optimizer: Any,
+    rate: float,
+    epochs: int,
+    *,
+    zero: bool = True,
+    switch: bool = True,
+    only: Callable[[str], bool] = lambda name: True,
+    sign: float = 1.0,
+    clip: float | None = None,
 ) -> Callable[..., nn.Module]:
     """A training loop as users write it; the keywords leave out what users forget."""
 
@@ -84,8 +102,15 @@ def tabular(rng: Rng, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Clusters in 6–24 columns `(N, D)` on scales from 0.1 to 100, 500–1,600 rows."""
     columns = int(rng.integers(6, 25))
     X, y = datasets.make_classification(
-        int(rng.integers(500, 1600)), columns, n_informative=max(4, columns // 2), n_redundant=1, n_classes=classes,
-        n_clusters_per_class=1, class_sep=float(rng.uniform(1.2, 2.0)), flip_y=0.01, random_state=int(rng.integers(1 << 30)),
+        int(rng.integers(500, 1600)),
+        columns,
+        n_informative=max(4, columns // 2),
+        n_redundant=1,
+        n_classes=classes,
+        n_clusters_per_class=1,
+        class_sep=float(rng.uniform(1.2, 2.0)),
+        flip_y=0.01,
+        random_state=int(rng.integers(1 << 30)),
     )
     return (X * 10 ** rng.uniform(-1, 2, columns) + rng.normal(0, 5, columns)).astype(np.float32), y
 
@@ -108,22 +133,44 @@ def mlp(inputs: int, outputs: int, rng: Rng) -> Callable[[], nn.Module]:
 
 def common(rng: Rng) -> dict[str, Any]:
     """What all programs draw alike: batch size, loop, seed, optimizer."""
-    return {"batch_size": int(rng.choice([16, 32, 64])), "own_loop": bool(rng.random() < 0.35), "seed": int(rng.integers(100))}
+    return {
+        "batch_size": int(rng.choice([16, 32, 64])),
+        "own_loop": bool(rng.random() < 0.35),
+        "seed": int(rng.integers(100)),
+    }
 
 
 def classifier(rng: Rng) -> Program:
     """2–5 classes of a table, standardised, cross-entropy."""
     classes = int(rng.integers(2, 6))
     X, y = tabular(rng, classes)
-    return Program("multi-class table", "classification", {"train": (X, y)}, mlp(X.shape[1], classes, rng), nn.CrossEntropyLoss(),
-                   float(rng.uniform(2e-3, 8e-3)), int(rng.integers(12, 25)), preprocess=StandardScaler(), **common(rng))
+    return Program(
+        "multi-class table",
+        "classification",
+        {"train": (X, y)},
+        mlp(X.shape[1], classes, rng),
+        nn.CrossEntropyLoss(),
+        float(rng.uniform(2e-3, 8e-3)),
+        int(rng.integers(12, 25)),
+        preprocess=StandardScaler(),
+        **common(rng),
+    )
 
 
 def real_table(rng: Rng) -> Program:
     """Breast cancer or wine, standardised."""
     X, y = (datasets.load_breast_cancer, datasets.load_wine)[int(rng.integers(2))](return_X_y=True)
-    return Program("real table", "classification", {"train": (X, y)}, mlp(X.shape[1], int(y.max()) + 1, rng), nn.CrossEntropyLoss(),
-                   float(rng.uniform(3e-3, 1e-2)), int(rng.integers(20, 35)), preprocess=StandardScaler(), **common(rng) | {"batch_size": 16})
+    return Program(
+        "real table",
+        "classification",
+        {"train": (X, y)},
+        mlp(X.shape[1], int(y.max()) + 1, rng),
+        nn.CrossEntropyLoss(),
+        float(rng.uniform(3e-3, 1e-2)),
+        int(rng.integers(20, 35)),
+        preprocess=StandardScaler(),
+        **common(rng) | {"batch_size": 16},
+    )
 
 
 def squeezed(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -139,8 +186,17 @@ def binary_loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def binary(rng: Rng) -> Program:
     """A table with one logit."""
     X, y = tabular(rng, 2)
-    return Program("binary table", "classification", {"train": (X, y)}, mlp(X.shape[1], 1, rng), binary_loss,
-                   float(rng.uniform(2e-3, 8e-3)), int(rng.integers(12, 25)), preprocess=StandardScaler(), **common(rng))
+    return Program(
+        "binary table",
+        "classification",
+        {"train": (X, y)},
+        mlp(X.shape[1], 1, rng),
+        binary_loss,
+        float(rng.uniform(2e-3, 8e-3)),
+        int(rng.integers(12, 25)),
+        preprocess=StandardScaler(),
+        **common(rng),
+    )
 
 
 def multilabel(rng: Rng) -> Program:
@@ -148,8 +204,17 @@ def multilabel(rng: Rng) -> Program:
     labels, columns, n = int(rng.integers(3, 7)), int(rng.integers(8, 20)), int(rng.integers(600, 1500))
     X = rng.normal(size=(n, columns)).astype(np.float32)
     y = (X @ rng.normal(size=(columns, labels)) + rng.normal(0, 0.5, (n, labels)) > 0).astype(np.float32)
-    return Program("multi-label table", "multilabel", {"train": (X * 4 + 1, y)}, mlp(columns, labels, rng), nn.BCEWithLogitsLoss(),
-                   float(rng.uniform(3e-3, 8e-3)), int(rng.integers(12, 25)), preprocess=StandardScaler(), **common(rng))
+    return Program(
+        "multi-label table",
+        "multilabel",
+        {"train": (X * 4 + 1, y)},
+        mlp(columns, labels, rng),
+        nn.BCEWithLogitsLoss(),
+        float(rng.uniform(3e-3, 8e-3)),
+        int(rng.integers(12, 25)),
+        preprocess=StandardScaler(),
+        **common(rng),
+    )
 
 
 def regression(rng: Rng) -> Program:
@@ -158,8 +223,17 @@ def regression(rng: Rng) -> Program:
     X = rng.normal(size=(n, columns)).astype(np.float32)
     y = np.tanh(X @ rng.normal(size=columns)) + 0.5 * X[:, 0] + rng.normal(0, 0.1, n)
     y = ((y - y.mean()) / y.std()).astype(np.float32)[:, None]
-    return Program("regression", "regression", {"train": (X * 20 - 7, y)}, mlp(columns, 1, rng), nn.MSELoss(),
-                   float(rng.uniform(2e-3, 6e-3)), int(rng.integers(20, 35)), preprocess=StandardScaler(), **common(rng))
+    return Program(
+        "regression",
+        "regression",
+        {"train": (X * 20 - 7, y)},
+        mlp(columns, 1, rng),
+        nn.MSELoss(),
+        float(rng.uniform(2e-3, 6e-3)),
+        int(rng.integers(20, 35)),
+        preprocess=StandardScaler(),
+        **common(rng),
+    )
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
@@ -175,13 +249,29 @@ def digits(rng: Rng) -> Program:
 
     def build() -> nn.Module:
         return nn.Sequential(
-            nn.Conv2d(1, width, 3, padding=1), *([nn.BatchNorm2d(width)] if norm else []), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * width, 10),
+            nn.Conv2d(1, width, 3, padding=1),
+            *([nn.BatchNorm2d(width)] if norm else []),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(8 * width, 10),
         )
 
     images = X[rows].reshape(-1, 1, 8, 8).astype(np.float32)
-    return Program("image CNN", "classification", {"train": (images, y[rows])}, build, nn.CrossEntropyLoss(),
-                   float(rng.uniform(2e-3, 5e-3)), int(rng.integers(8, 13)), preprocess=scaled, **common(rng))
+    return Program(
+        "image CNN",
+        "classification",
+        {"train": (images, y[rows])},
+        build,
+        nn.CrossEntropyLoss(),
+        float(rng.uniform(2e-3, 5e-3)),
+        int(rng.integers(8, 13)),
+        preprocess=scaled,
+        **common(rng),
+    )
 
 
 class Recurrent(nn.Module):
@@ -198,19 +288,34 @@ class Recurrent(nn.Module):
 
 def sequences(rng: Rng) -> Program:
     """Noisy waves whose frequency is the class, and an RNN."""
-    classes, n, length, width = int(rng.integers(2, 5)), int(rng.integers(600, 1200)), int(rng.integers(12, 21)), int(rng.integers(24, 49))
+    classes, n, length, width = (
+        int(rng.integers(2, 5)),
+        int(rng.integers(600, 1200)),
+        int(rng.integers(12, 21)),
+        int(rng.integers(24, 49)),
+    )
     y, t = rng.integers(0, classes, n), np.arange(length)
     waves = np.sin(t[None] * (0.3 + 0.35 * y[:, None]) + rng.uniform(0, 6, (n, 1)))
     X = (np.stack([waves, np.roll(waves, 1, 1)], 2) + rng.normal(0, 0.1, (n, length, 2))).astype(np.float32)
     kind = (nn.GRU, nn.LSTM)[int(rng.integers(2))]
-    return Program("sequence RNN", "classification", {"train": (X, y)}, partial(Recurrent, 2, width, classes, kind), nn.CrossEntropyLoss(),
-                   float(rng.uniform(5e-3, 1e-2)), int(rng.integers(15, 22)), **common(rng) | {"batch_size": 32})
+    return Program(
+        "sequence RNN",
+        "classification",
+        {"train": (X, y)},
+        partial(Recurrent, 2, width, classes, kind),
+        nn.CrossEntropyLoss(),
+        float(rng.uniform(5e-3, 1e-2)),
+        int(rng.integers(15, 22)),
+        **common(rng) | {"batch_size": 32},
+    )
 
 
 class Encoder(nn.Module):
     """A transformer over token ids `(N, T)`: causal with a logit per token, or pooled with one per class."""
 
-    def __init__(self, vocabulary: int, length: int, outputs: int, causal: bool, width: int = 32, masked: bool = True) -> None:
+    def __init__(
+        self, vocabulary: int, length: int, outputs: int, causal: bool, width: int = 32, masked: bool = True
+    ) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(vocabulary, width), nn.Parameter(torch.randn(length, width) * 0.02)
         self.causal, self.masked = causal, causal and masked
@@ -227,11 +332,24 @@ class Encoder(nn.Module):
 
 def encoder(rng: Rng) -> Program:
     """Token ids whose class is which of some tokens occurs, and a transformer encoder."""
-    vocabulary, length, n, classes = int(rng.integers(15, 30)), int(rng.integers(8, 13)), int(rng.integers(800, 1300)), int(rng.integers(2, 4))
+    vocabulary, length, n, classes = (
+        int(rng.integers(15, 30)),
+        int(rng.integers(8, 13)),
+        int(rng.integers(800, 1300)),
+        int(rng.integers(2, 4)),
+    )
     X, y = rng.integers(classes, vocabulary, (n, length)), rng.integers(0, classes, n)
     X[np.arange(n), rng.integers(0, length, n)] = y
-    return Program("transformer encoder", "classification", {"train": (X, y)}, partial(Encoder, vocabulary, length, classes, False),
-                   nn.CrossEntropyLoss(), float(rng.uniform(1e-3, 3e-3)), int(rng.integers(10, 16)), **common(rng) | {"batch_size": 32})
+    return Program(
+        "transformer encoder",
+        "classification",
+        {"train": (X, y)},
+        partial(Encoder, vocabulary, length, classes, False),
+        nn.CrossEntropyLoss(),
+        float(rng.uniform(1e-3, 3e-3)),
+        int(rng.integers(10, 16)),
+        **common(rng) | {"batch_size": 32},
+    )
 
 
 def token_loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -245,9 +363,16 @@ def language(rng: Rng) -> Program:
     step = rng.integers(1, 4, (n, 1))
     ids = (rng.integers(0, vocabulary, (n, 1)) + step * np.arange(length + 1)) % vocabulary
     ids = np.where(rng.random(ids.shape) < 0.1, rng.integers(0, vocabulary, ids.shape), ids)
-    return Program("causal transformer", "language_model", {"train": (ids[:, :-1], ids[:, 1:])},
-                   partial(Encoder, vocabulary, length, vocabulary, True), token_loss, float(rng.uniform(2e-3, 4e-3)), int(rng.integers(10, 16)),
-                   **common(rng) | {"batch_size": 32})
+    return Program(
+        "causal transformer",
+        "language_model",
+        {"train": (ids[:, :-1], ids[:, 1:])},
+        partial(Encoder, vocabulary, length, vocabulary, True),
+        token_loss,
+        float(rng.uniform(2e-3, 4e-3)),
+        int(rng.integers(10, 16)),
+        **common(rng) | {"batch_size": 32},
+    )
 
 
 def autoencoder(rng: Rng) -> Program:
@@ -257,10 +382,25 @@ def autoencoder(rng: Rng) -> Program:
     width = int(rng.integers(24, 65))
 
     def build() -> nn.Module:
-        return nn.Sequential(nn.Linear(columns, width), nn.ReLU(), nn.Linear(width, rank + 1), nn.Linear(rank + 1, width), nn.ReLU(), nn.Linear(width, columns))
+        return nn.Sequential(
+            nn.Linear(columns, width),
+            nn.ReLU(),
+            nn.Linear(width, rank + 1),
+            nn.Linear(rank + 1, width),
+            nn.ReLU(),
+            nn.Linear(width, columns),
+        )
 
-    return Program("autoencoder", "regression", {"train": (X, X)}, build, nn.MSELoss(), float(rng.uniform(2e-3, 6e-3)),
-                   int(rng.integers(20, 35)), **common(rng))
+    return Program(
+        "autoencoder",
+        "regression",
+        {"train": (X, X)},
+        build,
+        nn.MSELoss(),
+        float(rng.uniform(2e-3, 6e-3)),
+        int(rng.integers(20, 35)),
+        **common(rng),
+    )
 
 
 PROGRAMS = (classifier, real_table, binary, multilabel, regression, digits, sequences, encoder, language, autoencoder)

@@ -21,8 +21,7 @@ target = Target(
     name="adult",
     data=Data(train="adult.parquet", label="salary", expectations="adult.json", sensitive=["sex", "race"]),
     preprocess=make_column_transformer(
-        (StandardScaler(), NUMBERS),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES),
+        (StandardScaler(), NUMBERS), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES)
     ),
     model=build_model,
     training=Training(

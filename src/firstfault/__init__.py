@@ -21,12 +21,31 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Split": "data.splits", "Splits": "data.splits", "Sql": "data.sql",
-    "Data": "target.declaration", "Deployment": "target.declaration", "Safety": "target.declaration",
-    "Target": "target.declaration", "Training": "target.declaration", "load_target": "target.loader",
-    "TrainingStopped": "errors", "watch": "watcher.watch",
+    "Split": "data.splits",
+    "Splits": "data.splits",
+    "Sql": "data.sql",
+    "Data": "target.declaration",
+    "Deployment": "target.declaration",
+    "Safety": "target.declaration",
+    "Target": "target.declaration",
+    "Training": "target.declaration",
+    "load_target": "target.loader",
+    "TrainingStopped": "errors",
+    "watch": "watcher.watch",
 }
-__all__ = ["Data", "Deployment", "Safety", "Split", "Splits", "Sql", "Target", "Training", "TrainingStopped", "load_target", "watch"]
+__all__ = [
+    "Data",
+    "Deployment",
+    "Safety",
+    "Split",
+    "Splits",
+    "Sql",
+    "Target",
+    "Training",
+    "TrainingStopped",
+    "load_target",
+    "watch",
+]
 
 
 def __getattr__(name: str) -> Any:

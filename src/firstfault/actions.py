@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from firstfault.watcher.actions.actions import Log as Log
     from firstfault.watcher.actions.actions import Stop as Stop
 
-_HOME = {"Action": "action_context", "Alert": "actions", "Checkpoint": "actions", "Log": "actions", "Occasion": "action_context", "Stop": "actions"}
+_HOME = {
+    "Action": "action_context",
+    "Alert": "actions",
+    "Checkpoint": "actions",
+    "Log": "actions",
+    "Occasion": "action_context",
+    "Stop": "actions",
+}
 __all__ = ["Action", "Alert", "Checkpoint", "Log", "Occasion", "Stop"]
 
 

@@ -1,8 +1,8 @@
 """Checks: functions that measure one thing on a subject and judge it, and the way they are run.
 
-    @check(layer, needs, detects, depth)  registers a function that yields judgements
-    judge(value, above=…)                 turns one measurement into a judgement
-    run_checks(layer, subject, depth)     runs every check of a layer, whatever happens in it
+@check(layer, needs, detects, depth)  registers a function that yields judgements
+judge(value, above=…)                 turns one measurement into a judgement
+run_checks(layer, subject, depth)     runs every check of a layer, whatever happens in it
 """
 
 from __future__ import annotations
@@ -195,11 +195,7 @@ def name_of_need(need: str | Need) -> str:
 
 
 def check(
-    *,
-    layer: Layer,
-    needs: Iterable[str | Need] = (),
-    detects: Mapping[str, float],
-    depth: Depth = Depth.QUICK,
+    *, layer: Layer, needs: Iterable[str | Need] = (), detects: Mapping[str, float], depth: Depth = Depth.QUICK
 ) -> Callable[[Callable[..., Iterator[Judgement]]], Callable[..., Iterator[Judgement]]]:
     """Register a generator function `f(subject, *, threshold=…)` as a check named after it.
 
@@ -230,7 +226,7 @@ def check(
 def checks_of(layer: Layer) -> tuple[Check, ...]:
     """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first."""
     package = importlib.import_module(f"firstfault.checks.{layer.value}")
-    for module in pkgutil.iter_modules(getattr(package, "__path__", ())):      # a step may begin as one module
+    for module in pkgutil.iter_modules(getattr(package, "__path__", ())):  # a step may begin as one module
         importlib.import_module(f"{package.__name__}.{module.name}")
     own = [entry for entry in REGISTRY.values() if entry.layer is layer]
     return tuple(sorted(own, key=lambda entry: (entry.function.__module__, entry.function.__code__.co_firstlineno)))
@@ -276,9 +272,16 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) ->
         raise
     except BaseException as error:
         pass_on(error)
-        early = not isinstance(error, Exception) and entry.layer.rank < Layer.TRAINING.rank      # the model's own layer, or training, will say so
-        findings.append(entry._finding(skipped(f"the target's code left by {told(error)}")) if early else crashed(entry.name, entry.layer, subject, error, entry.source))
-    return [private(finding, subject) for finding in findings] or [entry._finding(skipped("it found nothing to look at"))]
+        # the model's own layer, or training, will say so
+        early = not isinstance(error, Exception) and entry.layer.rank < Layer.TRAINING.rank
+        findings.append(
+            entry._finding(skipped(f"the target's code left by {told(error)}"))
+            if early
+            else crashed(entry.name, entry.layer, subject, error, entry.source)
+        )
+    return [private(finding, subject) for finding in findings] or [
+        entry._finding(skipped("it found nothing to look at"))
+    ]
 
 
 def _said_elsewhere(error: UserCodeError, layer: Layer) -> bool:
@@ -290,7 +293,10 @@ def private(finding: Finding, subject: Examined) -> Finding:
     """A finding whose texts quote no personal data of the subject: nothing that a run writes does."""
     hide = subject.masked
     return replace(
-        finding, message=hide(finding.message), where=finding.where and finding.where.hidden(hide), fix=finding.fix and hide(finding.fix),
+        finding,
+        message=hide(finding.message),
+        where=finding.where and finding.where.hidden(hide),
+        fix=finding.fix and hide(finding.fix),
         value=hide(finding.value) if isinstance(finding.value, str) else finding.value,
     )
 
@@ -304,7 +310,8 @@ def _raised(error: UserCodeError) -> Finding:
         message=str(error),
         where=error.frame or Place.setting(error.part),
         faults={"user_code_raises": 1.0},
-        fix=f"mend {error.part} as the message says" if declared
+        fix=f"mend {error.part} as the message says"
+        if declared
         else f"make {error.part} run on its own; the message above is the exception it raised",
     )
 
@@ -316,5 +323,7 @@ def crashed(name: str, layer: Layer, subject: Examined, error: BaseException, so
         return _raised(UserCodeError(layer, layer.value, error, root))
     if (lacking := missing_extra(error, name)) is not None:
         return Finding(name, layer, Status.SKIPPED, str(lacking), source=source)
-    logger.warning("check %s crashed\n%s", name, subject.masked("".join(traceback.format_exception(error)[-MOST_FRAMES:])))
+    logger.warning(
+        "check %s crashed\n%s", name, subject.masked("".join(traceback.format_exception(error)[-MOST_FRAMES:]))
+    )
     return Finding(name, layer, Status.ERROR, f"the check itself crashed: {told(error)}", source=source)

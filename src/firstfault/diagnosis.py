@@ -45,8 +45,13 @@ def diagnose(
     subject.settle()
     judged = subject.made(evaluate_safety)
     return conclude(
-        subject.target.name, found.reports, found.faults, seconds=time.perf_counter() - started,
-        safety=judged.to_json() if judged is not None else None, outcomes=found.outcomes, subject=kind,
+        subject.target.name,
+        found.reports,
+        found.faults,
+        seconds=time.perf_counter() - started,
+        safety=judged.to_json() if judged is not None else None,
+        outcomes=found.outcomes,
+        subject=kind,
     )
 
 
@@ -91,7 +96,7 @@ def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     from firstfault.subject.submodule import submodule_subject
 
     if where is not None:
-        with contextlib.suppress(Missing, UserCodeError):       # which the checks of the whole model will say
+        with contextlib.suppress(Missing, UserCodeError):  # which the checks of the whole model will say
             subject = submodule_subject(subject, where)
     report = run_checks(Layer.MODEL, subject, depth, subject.target.thresholds)
     return placed(report, subject) if depth is Depth.DEEP else report

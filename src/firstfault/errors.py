@@ -52,7 +52,11 @@ class UserCodeError(Exception):
         self.part = part
         self.frame = user_frame(cause, root)
         place = f" at {self.frame}" if self.frame else ""
-        super().__init__(str(cause) if isinstance(cause, TargetError) else f"{part} raised {type(cause).__name__}{place}: {first_line(cause)}")
+        super().__init__(
+            str(cause)
+            if isinstance(cause, TargetError)
+            else f"{part} raised {type(cause).__name__}{place}: {first_line(cause)}"
+        )
         self.__cause__ = cause
 
 
@@ -77,7 +81,8 @@ def user_frame(error: BaseException, root: Path) -> Place | None:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and Path(frame.filename).resolve().is_relative_to(root)
+        if not frame.filename.startswith("<")
+        and Path(frame.filename).resolve().is_relative_to(root)
         and not {"site-packages", ".venv"} & set(Path(frame.filename).parts)
         and Path(__file__).parent not in Path(frame.filename).resolve().parents
     ]

@@ -35,7 +35,9 @@ EXTRA_OF: Mapping[str, str] = {
 
 def needs_extra(module: str, feature: str) -> MissingExtra:
     """The error of a feature whose optional module is not installed."""
-    return MissingExtra(f"{feature} needs {module}, which is not installed: pip install 'firstfault[{EXTRA_OF[module]}]'")
+    return MissingExtra(
+        f"{feature} needs {module}, which is not installed: pip install 'firstfault[{EXTRA_OF[module]}]'"
+    )
 
 
 def missing_extra(error: BaseException, feature: str, root: Path | None = None) -> MissingExtra | None:
@@ -52,7 +54,7 @@ def installed(module: str) -> bool:
         found = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         return False
-    return found is not None and found.origin is not None       # a folder of that name, such as W&B's own, is no module
+    return found is not None and found.origin is not None  # a folder of that name, such as W&B's own, is no module
 
 
 def expect_installed(module: str, feature: str) -> None:

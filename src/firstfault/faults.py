@@ -43,13 +43,22 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
     Layer.PREPROCESSING: {
         "missing_normalisation": ("inputs are on wild scales", "standardise the inputs, fitted on train"),
         "double_normalisation": ("inputs are scaled twice", "scale once"),
-        "target_not_scaled": ("the regression target is on a wild scale", "standardise the target, and invert at the end"),
+        "target_not_scaled": (
+            "the regression target is on a wild scale",
+            "standardise the target, and invert at the end",
+        ),
         "label_scaled": ("labels went through the input scaling", "scale the inputs only"),
-        "misaligned_labels": ("inputs were moved without their labels", "shuffle and filter inputs and labels together"),
+        "misaligned_labels": (
+            "inputs were moved without their labels",
+            "shuffle and filter inputs and labels together",
+        ),
         "fit_on_all_data": ("a step is fitted on held-out rows too", "fit on train only, then transform the rest"),
         "inconsistent_transform": ("the splits are prepared differently", "apply the same fitted steps to every split"),
         "batch_dependent_transform": ("a sample's result depends on its batch", "use statistics fitted on train"),
-        "nondeterministic_transform": ("the same input gives two outputs", "seed the step, or keep randomness in augmentation"),
+        "nondeterministic_transform": (
+            "the same input gives two outputs",
+            "seed the step, or keep randomness in augmentation",
+        ),
         "destructive_augmentation": ("augmentation destroys the label", "weaken or drop the augmentation"),
         "augmented_validation": ("validation is augmented too", "augment the training split only"),
         "worker_seed_duplicated": ("loader workers draw the same numbers", "seed each worker by its id"),
@@ -63,8 +72,14 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
     },
     Layer.MODEL: {
         "single_unit_softmax": ("softmax over one unit is constant", "use sigmoid, or one unit per class"),
-        "missing_output_activation": ("the loss expects probabilities, but gets raw outputs", "add the activation, or use the loss on logits"),
-        "wrong_output_activation": ("the output activation does not fit the target", "use the activation that fits the task"),
+        "missing_output_activation": (
+            "the loss expects probabilities, but gets raw outputs",
+            "add the activation, or use the loss on logits",
+        ),
+        "wrong_output_activation": (
+            "the output activation does not fit the target",
+            "use the activation that fits the task",
+        ),
         "redundant_softmax": ("softmax before a loss that applies its own", "return logits"),
         "softmax_wrong_axis": ("softmax runs over the wrong axis", "use dim=-1"),
         "batch_mixing": ("samples of a batch influence each other", "keep the batch axis apart"),
@@ -144,21 +159,29 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
 }
 
 FAULTS: dict[str, FaultKind] = {
-    name: FaultKind(layer, wrong, remedy)
-    for layer, rows in _BY_LAYER.items()
-    for name, (wrong, remedy) in rows.items()
+    name: FaultKind(layer, wrong, remedy) for layer, rows in _BY_LAYER.items() for name, (wrong, remedy) in rows.items()
 }
 
 _OF_LARGE_STEPS = frozenset({"nonfinite_loss", "diverged", "oscillating", "exploding_gradient"})
-_OF_SMALL_STEPS = frozenset({"learning_rate_too_low", "too_few_epochs", "batch_size_too_large", "wrong_optimizer", "stalled"})
+_OF_SMALL_STEPS = frozenset(
+    {"learning_rate_too_low", "too_few_epochs", "batch_size_too_large", "wrong_optimizer", "stalled"}
+)
 
 EXPLAINS: dict[str, frozenset[str]] = {
     # a split cut from sorted data lacks classes, and looks like drift
     "degenerate_split": frozenset({"missing_class", "covariate_drift", "label_drift"}),
     # amounts taken for classes are hardly ever the same in two rows
-    "task_mismatch": frozenset({
-        "missing_class", "class_imbalance", "degenerate_split", "label_drift", "label_noise", "conflicting_labels", "random_labels",
-    }),
+    "task_mismatch": frozenset(
+        {
+            "missing_class",
+            "class_imbalance",
+            "degenerate_split",
+            "label_drift",
+            "label_noise",
+            "conflicting_labels",
+            "random_labels",
+        }
+    ),
     # rows oversampled before the split are in train twice, too
     "split_overlap": frozenset({"duplicate_rows"}),
     # labels that belong to other rows conflict with those of equal rows, and look like noise
@@ -172,8 +195,11 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "numerically_unstable": frozenset({"nonfinite_loss"}),
     # what softmax over one unit gives is constant, and its gradient 0
     "single_unit_softmax": frozenset({"redundant_softmax", "detached_graph", "wrong_output_activation"}),
-    # softmax over another axis leaves no distribution over the classes, tells positions of later ones, and is undefined where all of them are masked
-    "softmax_wrong_axis": frozenset({"missing_output_activation", "missing_causal_mask", "padding_not_masked", "numerically_unstable"}),
+    # softmax over another axis leaves no distribution over the classes, tells positions of later ones, and is undefined
+    # where all of them are masked
+    "softmax_wrong_axis": frozenset(
+        {"missing_output_activation", "missing_causal_mask", "padding_not_masked", "numerically_unstable"}
+    ),
     # steps that are too large break the training in every way
     "learning_rate_too_high": _OF_LARGE_STEPS | {"stalled"},
     "learning_rate_too_low": frozenset({"stalled"}),
@@ -185,7 +211,8 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "parameters_not_in_optimizer": _OF_SMALL_STEPS,
     "over_regularised": _OF_SMALL_STEPS,
     "scheduler_misuse": _OF_SMALL_STEPS,
-    "wrong_loss": _OF_SMALL_STEPS | {"vanishing_gradient", "frozen_parameters", "detached_graph", "learning_rate_too_high"},
+    "wrong_loss": _OF_SMALL_STEPS
+    | {"vanishing_gradient", "frozen_parameters", "detached_graph", "learning_rate_too_high"},
     "flipped_loss_sign": _OF_SMALL_STEPS | {"learning_rate_too_high"} | _OF_LARGE_STEPS,
     # few steps, or an end that comes early, are too few passes
     "batch_size_too_large": frozenset({"too_few_epochs", "stalled"}),
@@ -200,10 +227,17 @@ EXPLAINS: dict[str, frozenset[str]] = {
 }
 """By cause, the faults of the same layer that it brings about: they are folded under it."""
 
-SYMPTOMS = frozenset({
-    "stalled", "diverged", "oscillating", "nonfinite_loss", "exploding_gradient", "vanishing_gradient",
-    "user_code_raises",
-})
+SYMPTOMS = frozenset(
+    {
+        "stalled",
+        "diverged",
+        "oscillating",
+        "nonfinite_loss",
+        "exploding_gradient",
+        "vanishing_gradient",
+        "user_code_raises",
+    }
+)
 """Faults that describe what is seen; they are listed only when no cause is found."""
 
 

@@ -73,7 +73,7 @@ class Finding:
     def __post_init__(self) -> None:
         if not isinstance(self.where, Place | None):
             raise TypeError(f"where must be a Place, such as Place.columns(…), but got {type(self.where).__name__}")
-        for name in ("check", "message", "fix"):                # what they quote of the user's may have no UTF-8
+        for name in ("check", "message", "fix"):  # what they quote of the user's may have no UTF-8
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, encodable(text))
 
@@ -86,13 +86,15 @@ class Finding:
     def from_json(cls, values: Mapping[str, Any]) -> Finding:
         """The finding that `to_json` wrote, in this version or in version 1."""
         where = values.get("where")
-        return cls(**{
-            **values,
-            "where": Place.from_json(where) if where is not None else None,
-            "layer": Layer(values["layer"]),
-            "status": Status(values["status"]),
-            "artifacts": tuple(values.get("artifacts", ())),
-        })
+        return cls(
+            **{
+                **values,
+                "where": Place.from_json(where) if where is not None else None,
+                "layer": Layer(values["layer"]),
+                "status": Status(values["status"]),
+                "artifacts": tuple(values.get("artifacts", ())),
+            }
+        )
 
 
 @dataclass(frozen=True)

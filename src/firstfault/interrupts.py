@@ -25,7 +25,7 @@ def of_user(error: BaseException) -> bool:
         return True
     if isinstance(error, KeyboardInterrupt):
         return not is_interrupt(error)
-    if isinstance(error, GeneratorExit):                    # of a generator that is closed, otherwise
+    if isinstance(error, GeneratorExit):  # of a generator that is closed, otherwise
         return _is_raised_by_user(error)
     return type(error).__module__.partition(".")[0] not in ENDING
 

@@ -112,7 +112,9 @@ def _fitting(name: str, outputs: Array, y: Array) -> float:
     try:
         return METRICS[name](_classes_last(outputs, y), y)
     except ValueError as error:
-        raise ValueError(f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})") from error
+        raise ValueError(
+            f"the metric {name} does not fit outputs of shape {outputs.shape} and labels of shape {y.shape} ({error})"
+        ) from error
 
 
 def _classes_last(outputs: Array, y: Array) -> Array:

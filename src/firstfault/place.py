@@ -27,10 +27,10 @@ class Kind(StrEnum):
     PACKAGE = "package"
     EPOCH = "epoch"
     STEP = "step"
-    CASE = "case"           # what a served model was asked, or a suite of prompts
+    CASE = "case"  # what a served model was asked, or a suite of prompts
     LINE = "line"
-    PART = "part"           # of the system, that has no name but words: the training loop
-    UNKNOWN = "unknown"     # from a verdict of version 1, which told places in words alone
+    PART = "part"  # of the system, that has no name but words: the training loop
+    UNKNOWN = "unknown"  # from a verdict of version 1, which told places in words alone
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Place:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", _texts(self.names))
-        for name in ("split", "file", "note"):                      # what they quote of the user's may have no UTF-8
+        for name in ("split", "file", "note"):  # what they quote of the user's may have no UTF-8
             if (text := getattr(self, name)) is not None:
                 object.__setattr__(self, name, encodable(text))
 
@@ -126,15 +126,24 @@ class Place:
     def hidden(self, hide: Callable[[str], str]) -> Place:
         """This place with every text of it as `hide` gives it."""
         return replace(
-            self, names=tuple(map(hide, self.names)), split=self.split and hide(self.split),
-            file=self.file and hide(self.file), note=self.note and hide(self.note),
+            self,
+            names=tuple(map(hide, self.names)),
+            split=self.split and hide(self.split),
+            file=self.file and hide(self.file),
+            note=self.note and hide(self.note),
         )
 
     def to_json(self) -> dict[str, Any]:
         """This place as JSON values, with its text for people."""
         return {
-            "kind": self.kind.value, "names": list(self.names), "split": self.split, "file": self.file,
-            "line": self.line, "step": self.step, "note": self.note, "text": str(self),
+            "kind": self.kind.value,
+            "names": list(self.names),
+            "split": self.split,
+            "file": self.file,
+            "line": self.line,
+            "step": self.step,
+            "note": self.note,
+            "text": str(self),
         }
 
     @classmethod

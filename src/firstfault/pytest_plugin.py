@@ -27,10 +27,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of firstfault."""
     group = parser.getgroup(GROUP, "model checks as tests")
     group.addoption(
-        "--firstfault", action="append", default=[], metavar="TARGET",
+        "--firstfault",
+        action="append",
+        default=[],
+        metavar="TARGET",
         help="test the model that file.py[:name] or module:name declares, one test per check; may be given several times",
     )
-    group.addoption("--firstfault-depth", choices=("quick", "standard", "deep"), default="standard", help="how much the checks may cost")
+    group.addoption(
+        "--firstfault-depth",
+        choices=("quick", "standard", "deep"),
+        default="standard",
+        help="how much the checks may cost",
+    )
     group.addoption("--firstfault-where", metavar="MODULE", help="test this submodule alone, e.g. encoder.layers.0")
     group.addoption("--firstfault-strict", action="store_true", help="let warnings fail")
 
@@ -59,7 +67,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     chosen = config.stash[_CHOSEN]
     for spec in dict.fromkeys(config.option.firstfault):
         items.extend(
-            item for item in _collector(session, spec).collect()
+            item
+            for item in _collector(session, spec).collect()
             if not chosen or any(item.nodeid.startswith(_as_id(argument, config)) for argument in chosen)
         )
 
@@ -151,7 +160,11 @@ class CheckTest(pytest.Item):
 
         found = self._findings()
         strict = self.config.option.firstfault_strict
-        bad = [finding for finding in found if finding.status in (Status.FAIL, Status.ERROR) or (strict and finding.status is Status.WARN)]
+        bad = [
+            finding
+            for finding in found
+            if finding.status in (Status.FAIL, Status.ERROR) or (strict and finding.status is Status.WARN)
+        ]
         if bad:
             self._fail(bad)
         for finding in found:
@@ -169,7 +182,7 @@ class CheckTest(pytest.Item):
 
         assert isinstance(self.parent, TargetTests)
         subject = self.parent.subject
-        with torch.random.fork_rng(devices=[]):             # the other tests draw what they would draw without these
+        with torch.random.fork_rng(devices=[]):  # the other tests draw what they would draw without these
             try:
                 found = run_check(self.entry, subject, subject.target.thresholds.get(self.entry.name, {}))
             except FirstfaultError as error:
@@ -190,7 +203,7 @@ class CheckTest(pytest.Item):
 
     def _fail(self, found: list[Finding]) -> None:
         for finding in found:
-            if finding.check != self.entry.name:            # the user's code raises: every check would say so
+            if finding.check != self.entry.name:  # the user's code raises: every check would say so
                 self._once(finding.message)
         pytest.fail("\n\n".join(told(finding) for finding in found), pytrace=False)
 
@@ -208,20 +221,41 @@ class CheckTest(pytest.Item):
 def told(finding: Finding) -> str:
     """A finding as the message of a failed test: what was found, the fault, the place and the remedy."""
     faults = [f"{name} ({weight:.0%})" for name, weight in sorted(finding.faults.items(), key=lambda item: -item[1])]
-    measured = f"{finding.value:.4g}" if isinstance(finding.value, float) else str(finding.value) if finding.value is not None else None
+    measured = (
+        f"{finding.value:.4g}"
+        if isinstance(finding.value, float)
+        else str(finding.value)
+        if finding.value is not None
+        else None
+    )
     if measured is not None and finding.threshold is not None:
-        measured += f" against {finding.threshold:.4g}" if isinstance(finding.threshold, float) else f" against {finding.threshold}"
+        measured += (
+            f" against {finding.threshold:.4g}"
+            if isinstance(finding.threshold, float)
+            else f" against {finding.threshold}"
+        )
     rows = {
-        "fault": ", ".join(faults), "evidence": measured, "place": finding.where, "remedy": finding.fix, "source": finding.source,
+        "fault": ", ".join(faults),
+        "evidence": measured,
+        "place": finding.where,
+        "remedy": finding.fix,
+        "source": finding.source,
     }
-    return visible("\n".join([f"{finding.check}: {finding.message}", *(f"  {name:<9} {text}" for name, text in rows.items() if text)]))
+    return visible(
+        "\n".join(
+            [f"{finding.check}: {finding.message}", *(f"  {name:<9} {text}" for name, text in rows.items() if text)]
+        )
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """List what the checks of passed tests warned of."""
     warned = [
-        str(value) for report in terminalreporter.getreports("passed") if report.when == "call"
-        for name, value in report.user_properties if name == WARNING
+        str(value)
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call"
+        for name, value in report.user_properties
+        if name == WARNING
     ]
     if warned and config.option.firstfault:
         terminalreporter.section("firstfault: warnings", "-")

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from firstfault.probe.sinks.wandb_run import WeightsAndBiases as WeightsAndBiases
 
 _HOME = {
-    "JsonLines": "base", "MLflow": "mlflow_run", "Sink": "base", "TensorBoard": "tensorboard", "WeightsAndBiases": "wandb_run",
+    "JsonLines": "base",
+    "MLflow": "mlflow_run",
+    "Sink": "base",
+    "TensorBoard": "tensorboard",
+    "WeightsAndBiases": "wandb_run",
 }
 __all__ = ["JsonLines", "MLflow", "Sink", "TensorBoard", "WeightsAndBiases"]
 

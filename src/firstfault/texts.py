@@ -53,7 +53,7 @@ def as_text(column: pd.Series) -> pd.Series:
     """Every value of a column `(N,)` as text, a missing one too."""
     try:
         return column.astype(str)
-    except BaseException as error:                          # bytes that are no UTF-8, and methods that raise
+    except BaseException as error:  # bytes that are no UTF-8, and methods that raise
         pass_on(error)
         return column.astype(object).map(lambda value: shown(value, str))
 
@@ -64,6 +64,8 @@ def as_written(column: pd.Series) -> pd.Series:
 
     if isinstance(column.dtype, pd.SparseDtype):
         return column.sparse.to_dense()  # type: ignore[attr-defined, no-any-return]
-    if column.dtype.kind not in "Oc":                       # categories of objects are "O" too
+    if column.dtype.kind not in "Oc":  # categories of objects are "O" too
         return column
-    return column.astype(object).map(lambda value: None if pd.api.types.is_scalar(value) and pd.isna(value) else shown(value, str))
+    return column.astype(object).map(
+        lambda value: None if pd.api.types.is_scalar(value) and pd.isna(value) else shown(value, str)
+    )

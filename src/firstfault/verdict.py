@@ -50,7 +50,7 @@ class Swap:
     def __post_init__(self) -> None:
         for name in ("before", "after", "p_value"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):      # a training that ended in NaN has no score
+            if value is not None and not math.isfinite(value):  # a training that ended in NaN has no score
                 object.__setattr__(self, name, None)
 
 
@@ -78,8 +78,12 @@ class Outcome:
         """The outcome that `to_json` wrote."""
         swap = values.get("swap")
         return cls(
-            values["fault"], values["confirmed"], Swap(**swap) if swap else None, values.get("reason", ""),
-            tuple(values.get("beside", ())), values.get("undecided", False),
+            values["fault"],
+            values["confirmed"],
+            Swap(**swap) if swap else None,
+            values.get("reason", ""),
+            tuple(values.get("beside", ())),
+            values.get("undecided", False),
         )
 
 
@@ -110,10 +114,15 @@ class Fault:
         """The fault that `to_json` wrote, in this version or in version 1, whose place is one text."""
         swap = Swap(**values["swap"]) if values.get("swap") else None
         where = values.get("where") or ()
-        return cls(**{
-            **values, "layer": Layer(values["layer"]), "evidence": tuple(values["evidence"]), "swap": swap,
-            "where": tuple(map(Place.from_json, [where] if isinstance(where, str) else where)),
-        })
+        return cls(
+            **{
+                **values,
+                "layer": Layer(values["layer"]),
+                "evidence": tuple(values["evidence"]),
+                "swap": swap,
+                "where": tuple(map(Place.from_json, [where] if isinstance(where, str) else where)),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -205,9 +214,7 @@ def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fa
     seen for certain and its causes are but suspected; a suspicion only when nothing is certain; and what a certain fault explains is left to it (`faults.EXPLAINS`).
     """
     tested = {outcome.fault: outcome for outcome in outcomes}
-    faults = [
-        _fault(report, name, weight, tested.get(name)) for name, weight in suspected(report).items()
-    ]
+    faults = [_fault(report, name, weight, tested.get(name)) for name, weight in suspected(report).items()]
     named = {fault.fault for fault in faults}
     faults += [
         _fault(report, outcome.fault, 0.5, outcome)
@@ -234,7 +241,8 @@ def _rank(fault: Fault) -> tuple[int, int, bool, float]:
 
 def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | None) -> Fault:
     about = [
-        finding for finding in report.findings
+        finding
+        for finding in report.findings
         if name in finding.faults and finding.status in (Status.FAIL, Status.WARN)
     ]
     about.sort(key=lambda finding: -finding.faults[name])
@@ -247,7 +255,9 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
     swap = outcome.swap if outcome else None
     evidence = [finding.message for finding in [*about, *_symptoms(report, name)]]
     if confirmed and swap:
-        evidence.append(f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} seeds")
+        evidence.append(
+            f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} seeds"
+        )
     return Fault(
         fault=name,
         layer=layer_of(name, report.layer),
@@ -263,7 +273,8 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
 def _symptoms(report: LayerReport, name: str) -> list[Finding]:
     """The findings that name nothing but what this fault brings about: they are listed under it."""
     return [
-        finding for finding in report.failures
+        finding
+        for finding in report.failures
         if name not in finding.faults and finding.faults and set(finding.faults) <= EXPLAINS.get(name, frozenset())
     ]
 
@@ -287,9 +298,12 @@ def settle(report: LayerReport, outcomes: Sequence[Outcome]) -> LayerReport:
     Any other stays a failure, so that the verdict is not healthy.
     """
     tested = {outcome.fault: outcome for outcome in outcomes}
-    return replace(report, findings=tuple(
-        _settled(finding, tested) if finding.status is Status.FAIL else finding for finding in report.findings
-    ))
+    return replace(
+        report,
+        findings=tuple(
+            _settled(finding, tested) if finding.status is Status.FAIL else finding for finding in report.findings
+        ),
+    )
 
 
 def _settled(finding: Finding, tested: Mapping[str, Outcome]) -> Finding:
@@ -304,9 +318,13 @@ def _settled(finding: Finding, tested: Mapping[str, Outcome]) -> Finding:
 
 def leave_open(report: LayerReport) -> LayerReport:
     """A report whose undecided failures are warnings, since a fault stands in another layer."""
-    return replace(report, findings=tuple(
-        replace(finding, status=Status.WARN) if finding.status is Status.FAIL else finding for finding in report.findings
-    ))
+    return replace(
+        report,
+        findings=tuple(
+            replace(finding, status=Status.WARN) if finding.status is Status.FAIL else finding
+            for finding in report.findings
+        ),
+    )
 
 
 def conclude(
@@ -323,8 +341,16 @@ def conclude(
 ) -> Verdict:
     """The verdict over all layers: faulty when a fault stands; else error when a check crashed, and undecided when one failed."""
     return Verdict(
-        target, _status(reports, faults), tuple(faults), tuple(reports), seconds, safety, mlflow_run_id, prefect_flow_run_id,
-        tuple(outcomes), subject,
+        target,
+        _status(reports, faults),
+        tuple(faults),
+        tuple(reports),
+        seconds,
+        safety,
+        mlflow_run_id,
+        prefect_flow_run_id,
+        tuple(outcomes),
+        subject,
     )
 
 

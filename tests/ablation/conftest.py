@@ -39,11 +39,17 @@ def subject_of(tmp_path: Path):
 
     def make(*, lr=1e-2, model=network, data=None, task="classification", folder="run", **settings):
         usual = {
-            "loss": nn.CrossEntropyLoss(), "optimizer": partial(torch.optim.Adam, lr=lr), "epochs": 6,
+            "loss": nn.CrossEntropyLoss(),
+            "optimizer": partial(torch.optim.Adam, lr=lr),
+            "epochs": 6,
             "batch_size": 32,
         }
         target = Target(
-            "small", task=task, data=Data(train=data or blobs()), model=model, root=tmp_path,
+            "small",
+            task=task,
+            data=Data(train=data or blobs()),
+            model=model,
+            root=tmp_path,
             training=Training(**{**usual, **settings}),
         )
         return Subject(target, tmp_path / folder)

@@ -19,7 +19,9 @@ def scaled(factor):
     """Two clusters in 4 columns, times `factor`."""
     random = np.random.default_rng(0)
     y = random.integers(0, 3, 300)
-    return ((np.eye(3)[y] @ random.normal(size=(3, 8)) * 2 + random.normal(size=(300, 8))) * factor).astype(np.float32), y
+    return ((np.eye(3)[y] @ random.normal(size=(3, 8)) * 2 + random.normal(size=(300, 8))) * factor).astype(
+        np.float32
+    ), y
 
 
 @pytest.mark.parametrize(("factor", "cause"), [(500.0, PAIR[0]), (1.0, PAIR[1])])
@@ -41,7 +43,9 @@ def test_the_finding_that_points_to_one_fault_alone_speaks_for_it(subject_of):
     """Where no measurement decides, the findings do."""
     finding = Finding("order", Layer.TRAINING, Status.FAIL, "sorted", faults={"no_shuffle": 0.8})
     report = LayerReport(Layer.TRAINING, (finding,), 0.0)
-    assert argue(subject_of(), "no_shuffle", ["no_shuffle", "wrong_loss"], report) == ["no_shuffle rather than wrong_loss, as order points to it alone"]
+    assert argue(subject_of(), "no_shuffle", ["no_shuffle", "wrong_loss"], report) == [
+        "no_shuffle rather than wrong_loss, as order points to it alone"
+    ]
 
 
 @pytest.mark.parametrize(("factor", "fault"), [(1e-4, "missing_normalisation"), (300.0, "double_normalisation")])

@@ -119,9 +119,7 @@ def test_a_swap_that_crashes_is_no_repair(subject_of, suspect, extra_swap):
     def crash():
         raise RuntimeError("boom")
 
-    extra_swap(
-        "crashing", lambda subject: subject.recipe.with_training(augment=lambda x: crash()), ["label_noise"]
-    )
+    extra_swap("crashing", lambda subject: subject.recipe.with_training(augment=lambda x: crash()), ["label_noise"])
     subject = subject_of(loss=lambda outputs, y: -nn.functional.cross_entropy(outputs, y))
     outcome = confirm(subject, suspect({"label_noise": 0.7}, Layer.DATA))[0]
     assert outcome.confirmed is None and outcome.undecided and "crashed" in outcome.reason
@@ -212,8 +210,10 @@ def test_trials_repeat_exactly(subject_of, suspect):
     for folder in ("one", "two"):
         trials = []
         confirm(
-            subject_of(lr=1e-5, folder=folder), suspect({"learning_rate_too_low": 0.7}),
-            on_trial=trials.append, budget_seconds=60.0,
+            subject_of(lr=1e-5, folder=folder),
+            suspect({"learning_rate_too_low": 0.7}),
+            on_trial=trials.append,
+            budget_seconds=60.0,
         )
         runs.append([(trial.change, trial.seed, trial.score) for trial in trials])
     assert runs[0] == runs[1]
@@ -238,8 +238,12 @@ def test_a_regression_that_explodes_is_confirmed(subject_of, suspect):
     X = random.normal(size=(500, 8)).astype(np.float32)
     data = (X, (X @ random.normal(size=8)).astype(np.float32))
     subject = subject_of(
-        data=data, task="regression", loss=nn.MSELoss(), model=lambda: nn.Linear(8, 1),
-        optimizer=partial(torch.optim.SGD, lr=1.5), epochs=5,
+        data=data,
+        task="regression",
+        loss=nn.MSELoss(),
+        model=lambda: nn.Linear(8, 1),
+        optimizer=partial(torch.optim.SGD, lr=1.5),
+        epochs=5,
     )
     outcome = confirm(subject, suspect({"learning_rate_too_high": 0.7}))[0]
     assert outcome.confirmed is True and outcome.swap.after > 0.9

@@ -53,7 +53,9 @@ def test_a_target_that_comes_out_differently_each_time_is_judged_by_its_spread(s
         torch.seed()
         return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
 
-    outcome = confirm(subject_of(lr=1e-6, model=unseeded), suspect({"learning_rate_too_low": 0.7}), budget_seconds=60.0)[0]
+    outcome = confirm(
+        subject_of(lr=1e-6, model=unseeded), suspect({"learning_rate_too_low": 0.7}), budget_seconds=60.0
+    )[0]
     assert outcome.confirmed is True and outcome.swap.p_value < 0.1
 
 
@@ -84,5 +86,7 @@ def test_inputs_of_nothing_but_nan_leave_an_outcome(subject_of, suspect):
     """No simple model takes them, so that the swap alone decides."""
     X, y = np.random.default_rng(0).normal(size=(300, 8)), np.arange(300) % 3
     X[:, 0] = np.nan
-    outcomes = confirm(subject_of(data=(X, y)), suspect({"nonfinite_output": 0.95}, Layer.PREPROCESSING), budget_seconds=20.0)
+    outcomes = confirm(
+        subject_of(data=(X, y)), suspect({"nonfinite_output": 0.95}, Layer.PREPROCESSING), budget_seconds=20.0
+    )
     assert [outcome.fault for outcome in outcomes] == ["nonfinite_output"]

@@ -14,7 +14,17 @@ from firstfault.subject.replay import replayed
 from firstfault.training.loop import train
 
 
-def loop(rate=1e-2, epochs=6, *, sign=1.0, change=lambda x: x, labels=lambda y: y, loss="cross_entropy", gamma=1.0, kind=torch.optim.Adam):
+def loop(
+    rate=1e-2,
+    epochs=6,
+    *,
+    sign=1.0,
+    change=lambda x: x,
+    labels=lambda y: y,
+    loss="cross_entropy",
+    gamma=1.0,
+    kind=torch.optim.Adam,
+):
     """A training loop as users write it; `loss` is a function, or the name of one of torch's."""
 
     def fit(model, batches, held_out):
@@ -24,7 +34,9 @@ def loop(rate=1e-2, epochs=6, *, sign=1.0, change=lambda x: x, labels=lambda y: 
             model.train()
             for x, y in batches:
                 optimizer.zero_grad()
-                (sign * (loss if callable(loss) else getattr(nn.functional, loss))(model(change(x)), labels(y))).backward()
+                (
+                    sign * (loss if callable(loss) else getattr(nn.functional, loss))(model(change(x)), labels(y))
+                ).backward()
                 optimizer.step()
             scheduler.step()
 

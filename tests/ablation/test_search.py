@@ -31,7 +31,14 @@ def searched(subject_of):
 
     def run(trials=9, storage=None, **settings):
         subject = subject_of(lr=1e-4, epochs=6, data=blobs())
-        return sweep(subject, tune=None if settings.get("resume") else SPACE, n_trials=trials, seeds=2, storage=storage or InMemoryStorage(), **settings)
+        return sweep(
+            subject,
+            tune=None if settings.get("resume") else SPACE,
+            n_trials=trials,
+            seeds=2,
+            storage=storage or InMemoryStorage(),
+            **settings,
+        )
 
     return run
 
@@ -39,7 +46,9 @@ def searched(subject_of):
 def test_a_search_finds_better_settings_and_proves_them_on_other_seeds(searched):
     """The target's own settings are tried first; the comparison has none of the search's seeds."""
     result = searched()
-    assert result.searched[0].values == {"lr": 1e-4, "batch_size": 32} and {trial.seed for trial in result.searched} == {0}
+    assert result.searched[0].values == {"lr": 1e-4, "batch_size": 32} and {
+        trial.seed for trial in result.searched
+    } == {0}
     best = result.rows[1]
     assert best.change.startswith("best found: lr 0.0") and best.verdict == "better" and result.best == best.change
     assert {trial.seed for trial in result.compared} == {1, 2} and best.seeds == 2
@@ -71,7 +80,14 @@ def test_a_resumed_search_tries_other_settings_than_its_beginning(searched):
 def test_settings_that_were_tried_are_not_trained_again(subject_of):
     """In a space of two points, the other trials take over what is known."""
     trained = []
-    result = sweep(subject_of(epochs=1), tune="shuffle=true,false", n_trials=6, seeds=2, storage=InMemoryStorage(), on_trial=trained.append)
+    result = sweep(
+        subject_of(epochs=1),
+        tune="shuffle=true,false",
+        n_trials=6,
+        seeds=2,
+        storage=InMemoryStorage(),
+        on_trial=trained.append,
+    )
     assert len(result.searched) == 6 and sum(trial.seed == 0 for trial in trained) == 2
 
 
@@ -83,7 +99,9 @@ def test_a_training_that_raises_is_a_failed_trial(subject_of):
             raise MemoryError("too wide")
         return nn.Sequential(nn.Linear(8, hidden), nn.ReLU(), nn.Linear(hidden, 3))
 
-    result = sweep(subject_of(model=build, epochs=2), tune="model.hidden=4,8,16", n_trials=7, seeds=2, storage=InMemoryStorage())
+    result = sweep(
+        subject_of(model=build, epochs=2), tune="model.hidden=4,8,16", n_trials=7, seeds=2, storage=InMemoryStorage()
+    )
     assert {trial.state for trial in result.searched if trial.values["model.hidden"] == 16} == {"failed"}
     assert all("16" not in row.change for row in result.rows)
 
@@ -123,7 +141,13 @@ def test_optunas_plots_are_pictures_and_leave_pyplot_as_it_was(searched):
     before = dict(matplotlib.rcParams)
     plots = optuna_plots(searched(8))
     assert matplotlib.get_backend() == "pdf" and dict(matplotlib.rcParams) == before and not pyplot.get_fignums()
-    assert list(plots) == ["Score of every training", "Importances (fANOVA)", "Parallel coordinates", "Slices", "Scores after each epoch"]
+    assert list(plots) == [
+        "Score of every training",
+        "Importances (fANOVA)",
+        "Parallel coordinates",
+        "Slices",
+        "Scores after each epoch",
+    ]
     assert all(png.startswith(b"\x89PNG") and 5_000 < len(png) < 150_000 for png in plots.values())
 
 
@@ -132,12 +156,21 @@ def test_the_report_has_everything_inside(searched, tmp_path):
     result = searched(5)
     page = write_sweep_report(result, tmp_path, plots=optuna_plots(result), facts={"seed": 0}).read_text()
     assert result.rows[1].change in page and "What the scores depend on" in page and 'alt="Slices"' in page
-    assert page.count("<tr") > len(result.trials) and "http" not in page.replace("http-equiv", "") and "<script" not in page
+    assert (
+        page.count("<tr") > len(result.trials)
+        and "http" not in page.replace("http-equiv", "")
+        and "<script" not in page
+    )
     assert sweep_markdown(result).count("\n| ") == 4
 
 
 def test_a_report_of_a_sweep_that_has_hardly_begun(subject_of, tmp_path):
     """One training makes no comparison, and the page says that more are left."""
-    result = sweep(subject_of(epochs=1, optimizer=partial(torch.optim.SGD, lr=float("inf"))), factors=["adam"], n_trials=1, storage=InMemoryStorage())
+    result = sweep(
+        subject_of(epochs=1, optimizer=partial(torch.optim.SGD, lr=float("inf"))),
+        factors=["adam"],
+        n_trials=1,
+        storage=InMemoryStorage(),
+    )
     page = write_sweep_report(result, tmp_path, plots=optuna_plots(result)).read_text()
     assert "Not every training has ended" in page and "5 trainings are left" in page

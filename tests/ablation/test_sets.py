@@ -37,7 +37,9 @@ def test_two_faults_of_which_neither_repair_alone_restores_health(subject_of, su
 
 def test_a_fault_that_is_not_suspected_is_found_beside_one_that_is(subject_of, suspect):
     """The set may hold what no finding points to, where the suspect's repair needs it."""
-    outcomes = confirm(subject_of(data=unscaled(), loss=wrong_loss, lr=3e-3), suspect({"wrong_loss": 0.7}), budget_seconds=90.0)
+    outcomes = confirm(
+        subject_of(data=unscaled(), loss=wrong_loss, lr=3e-3), suspect({"wrong_loss": 0.7}), budget_seconds=90.0
+    )
     assert {outcome.fault for outcome in outcomes if outcome.confirmed} == {"missing_normalisation", "wrong_loss"}
 
 
@@ -46,7 +48,10 @@ def test_faults_that_are_needed_together_are_not_folded_into_each_other(suspect)
     swap = Swap("both", "accuracy", 0.3, 0.9, 3, 0.001)
     report = suspect({}, Layer.MODEL)
     alone = [Outcome("constant_init", True, swap), Outcome("dead_relu", True, swap)]
-    both = [Outcome("constant_init", True, swap, beside=("dead_relu",)), Outcome("dead_relu", True, swap, beside=("constant_init",))]
+    both = [
+        Outcome("constant_init", True, swap, beside=("dead_relu",)),
+        Outcome("dead_relu", True, swap, beside=("constant_init",)),
+    ]
     assert [fault.fault for fault in standing_faults(report, alone)] == ["constant_init"]
     assert {fault.fault for fault in standing_faults(report, both)} == {"constant_init", "dead_relu"}
     assert [Outcome.from_json(outcome.to_json()) for outcome in both] == both
@@ -54,7 +59,9 @@ def test_faults_that_are_needed_together_are_not_folded_into_each_other(suspect)
 
 def test_one_fault_is_not_made_two(subject_of, suspect):
     """Where one swap restores health, nothing is added to it."""
-    outcomes = confirm(subject_of(lr=1e-6), suspect({"learning_rate_too_low": 0.7, "excessive_dropout": 0.6}), budget_seconds=60.0)
+    outcomes = confirm(
+        subject_of(lr=1e-6), suspect({"learning_rate_too_low": 0.7, "excessive_dropout": 0.6}), budget_seconds=60.0
+    )
     assert [outcome.fault for outcome in outcomes if outcome.confirmed] == ["learning_rate_too_low"]
     assert all(outcome.beside == () for outcome in outcomes)
 

@@ -61,9 +61,7 @@ def test_a_training_that_fails_counts_as_guessing(subject_of):
 
 def test_a_changed_metric_is_paired_with_its_own_baseline(subject_of):
     """Balanced classes are judged by balanced accuracy on both sides."""
-    result = sweep(
-        subject_of(), factors=["balanced"], storage=InMemoryStorage(), study_name="balanced", seeds=2
-    )
+    result = sweep(subject_of(), factors=["balanced"], storage=InMemoryStorage(), study_name="balanced", seeds=2)
     row = row_of(result, "balanced")
     assert row.verdict == "within noise" and abs(row.difference) < 0.1
 
@@ -89,9 +87,7 @@ def test_another_target_does_not_take_over_old_results(subject_of):
 
 def test_threads_give_a_whole_table(subject_of):
     """Two trainings side by side leave no pair out."""
-    result = sweep(
-        subject_of(epochs=2), factors=FEW, jobs=2, seeds=2, storage=InMemoryStorage(), study_name="two"
-    )
+    result = sweep(subject_of(epochs=2), factors=FEW, jobs=2, seeds=2, storage=InMemoryStorage(), study_name="two")
     assert all(row.seeds == 2 for row in result.rows if row.verdict != "skipped")
 
 
@@ -109,8 +105,7 @@ def test_the_picture_shows_a_sweep(subject_of, tmp_path):
 
     for name, limit in (("whole", None), ("begun", 1)):
         result = sweep(
-            subject_of(epochs=1), factors=FEW, seeds=2, n_trials=limit, study_name=name,
-            storage=InMemoryStorage(),
+            subject_of(epochs=1), factors=FEW, seeds=2, n_trials=limit, study_name=name, storage=InMemoryStorage()
         )
         height, width, _ = imread(plot_sweep(result, tmp_path)).shape
         assert height > 200 and width > 800
@@ -149,27 +144,37 @@ def test_without_resume_a_sweep_begins_anew_and_points_out_what_was_left(subject
     sweep(subject_of(folder="one", epochs=1), factors=FEW[:1], seeds=2, n_trials=3, on_trial=trials.append)
     sweep(subject_of(folder="two", epochs=1), factors=FEW[:1], seeds=2, on_trial=trials.append)
     assert len(trials) == 7
-    assert caplog.messages == ["an earlier sweep of this target ended early, after 3 trainings; --resume goes on with it"]
+    assert caplog.messages == [
+        "an earlier sweep of this target ended early, after 3 trainings; --resume goes on with it"
+    ]
 
 
 def test_resume_alone_goes_on_with_the_last_sweep_as_it_was_begun(subject_of):
     """Mode, changes and seeds are those of the sweep that is resumed."""
     begun = sweep(subject_of(folder="one", epochs=1), grid="lr=0.001,0.1", seeds=2, n_trials=2)
     ended = sweep(subject_of(folder="two", epochs=1), resume=True)
-    assert begun.left == 4 and ended.left == 2 and ended.study == begun.study      # the limit of trainings is taken over too
+    # the limit of trainings is taken over too
+    assert begun.left == 4 and ended.left == 2 and ended.study == begun.study
     whole = sweep(subject_of(folder="three", epochs=1), resume=True, n_trials=9)
     assert whole.left == 0 and [row.seeds for row in whole.rows] == [2, 2, 2]
 
 
-@pytest.mark.parametrize(("first", "second", "expected"), [
-    ({}, None, "there must be a sweep to resume, but there is none of small$"),
-    ({}, {"lr": 1e-3}, "none of small as it is now: its data, settings, network or source have changed"),
-    ({"grid": "lr=0.1"}, {}, "none of small with these settings"),
-], ids=["never swept", "target has changed", "other mode"])
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({}, None, "there must be a sweep to resume, but there is none of small$"),
+        ({}, {"lr": 1e-3}, "none of small as it is now: its data, settings, network or source have changed"),
+        ({"grid": "lr=0.1"}, {}, "none of small with these settings"),
+    ],
+    ids=["never swept", "target has changed", "other mode"],
+)
 def test_there_must_be_something_to_resume(subject_of, first, second, expected):
     """The sentence says why there is nothing."""
     if second is not None:
-        sweep(subject_of(epochs=1), **{"factors": FEW[:1], "seeds": 2, "n_trials": 1} | first | ({"factors": None} if first else {}))
+        sweep(
+            subject_of(epochs=1),
+            **{"factors": FEW[:1], "seeds": 2, "n_trials": 1} | first | ({"factors": None} if first else {}),
+        )
     with pytest.raises(TargetError, match=expected):
         sweep(subject_of(folder="two", epochs=1, **(second or {})), factors=FEW[:1], resume=True)
 
@@ -184,11 +189,20 @@ def test_a_named_study_is_not_written_over(subject_of):
     assert first.left == 3 and sweep(subject_of(epochs=1), resume=True, **settings).left == 0
 
 
-@pytest.mark.parametrize(("storage", "expected"), [
-    ("file/optuna.journal", "the sweep's storage .*optuna.journal must be writable, but: (Not a directory|File exists)"),
-    ("gone/db.sqlite", "the sweep's storage sqlite:.*db.sqlite must be writable, but: .*unable to open database file"),
-    ("nonsense", "the sweep's storage nonsense must be writable, but: it is no database URL"),
-])
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        (
+            "file/optuna.journal",
+            "the sweep's storage .*optuna.journal must be writable, but: (Not a directory|File exists)",
+        ),
+        (
+            "gone/db.sqlite",
+            "the sweep's storage sqlite:.*db.sqlite must be writable, but: .*unable to open database file",
+        ),
+        ("nonsense", "the sweep's storage nonsense must be writable, but: it is no database URL"),
+    ],
+)
 def test_a_storage_that_does_not_work_is_one_sentence(subject_of, tmp_path, storage, expected):
     """A journal below a file, a database in a folder that isn't there, and no URL at all."""
     (tmp_path / "file").write_text("")
@@ -215,8 +229,11 @@ def test_a_model_of_saturating_units_is_changed_to_relu(subject_of):
     """The ReLU factor applies where hidden units saturate."""
     model = lambda: nn.Sequential(nn.Linear(8, 16), nn.Sigmoid(), nn.Linear(16, 3))  # noqa: E731
     result = sweep(
-        subject_of(model=model, epochs=1), factors=["relu_for_saturating"], seeds=2,
-        storage=InMemoryStorage(), study_name="relu",
+        subject_of(model=model, epochs=1),
+        factors=["relu_for_saturating"],
+        seeds=2,
+        storage=InMemoryStorage(),
+        study_name="relu",
     )
     assert row_of(result, "relu_for_saturating").seeds == 2
 
@@ -232,5 +249,7 @@ def test_a_users_own_loop_is_varied_by_its_replay(subject_of):
                 nn.functional.cross_entropy(model(x), y).backward()
                 optimizer.step()
 
-    result = sweep(subject_of(fit=fit), factors=["adam", "higher_rate"], seeds=2, storage=InMemoryStorage(), study_name="own loop")
+    result = sweep(
+        subject_of(fit=fit), factors=["adam", "higher_rate"], seeds=2, storage=InMemoryStorage(), study_name="own loop"
+    )
     assert row_of(result, "higher_rate").verdict == "better" and row_of(result, "higher_rate").seeds == 2

@@ -31,7 +31,9 @@ def images(n=500):
 
 def test_clean_labels_that_are_not_learnt_either_acquit_no_labels(subject_of, suspect):
     """A training of one slow epoch learns nothing, whatever the labels are."""
-    outcome = confirm(subject_of(data=noise(), optimizer=SLOW, epochs=1), suspect({"random_labels": 0.55}, Layer.DATA))[0]
+    outcome = confirm(subject_of(data=noise(), optimizer=SLOW, epochs=1), suspect({"random_labels": 0.55}, Layer.DATA))[
+        0
+    ]
     assert (outcome.confirmed, outcome.undecided) == (None, True) and "not learnt either" in outcome.reason
 
 
@@ -42,7 +44,9 @@ def test_labels_that_are_learnt_are_acquitted(subject_of, suspect, settings):
     assert (outcome.confirmed, outcome.undecided) == (False, False)
 
 
-@pytest.mark.parametrize("model", [lambda: nn.Linear(8, 5), lambda: nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 5))])
+@pytest.mark.parametrize(
+    "model", [lambda: nn.Linear(8, 5), lambda: nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 5))]
+)
 def test_nothing_is_acquitted_in_a_training_that_learns_nothing(subject_of, suspect, model):
     """Something else may hold it down, as a rate of nearly 0 does here: the suspicion neither stands nor falls."""
     random = np.random.default_rng(0)
@@ -72,7 +76,13 @@ def test_random_labels_that_cannot_be_tested_are_undecided(tmp_path, name, decla
     """Where the training is too short to tell, or there is nothing to train, a check that failed is no fault, and not healthy."""
     data, model = SETS[name]
     training = Training(optimizer=SLOW, epochs=1) if declared == "a short training" else None
-    target = Target("noise", data=Data(train=data), model=None if declared == "no model" else model, training=training, root=tmp_path)
+    target = Target(
+        "noise",
+        data=Data(train=data),
+        model=None if declared == "no model" else model,
+        training=training,
+        root=tmp_path,
+    )
     verdict = diagnose(Subject(target, tmp_path / "run", Depth.QUICK), Depth.QUICK, only=Layer.DATA)
     assert verdict.status.value == "undecided"
     assert [finding.check for report in verdict.layers for finding in report.failures] == ["random_labels"]

@@ -31,10 +31,17 @@ def loop(loss, epochs=6):
     return fit
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [
-    (partial(torch.optim.AdamW, lr=0.8), True), (partial(torch.optim.Adam, lr=1e-3), True), (partial(torch.optim.SGD, lr=1e-5), True),
-    (partial(torch.optim.SGD, lr=50.0), True), (partial(torch.optim.SGD, lr=3e-3), False), (partial(torch.optim.Adadelta, lr=1e-3), False),
-])
+@pytest.mark.parametrize(
+    ("optimizer", "rate"),
+    [
+        (partial(torch.optim.AdamW, lr=0.8), True),
+        (partial(torch.optim.Adam, lr=1e-3), True),
+        (partial(torch.optim.SGD, lr=1e-5), True),
+        (partial(torch.optim.SGD, lr=50.0), True),
+        (partial(torch.optim.SGD, lr=3e-3), False),
+        (partial(torch.optim.Adadelta, lr=1e-3), False),
+    ],
+)
 def test_adam_at_its_usual_rate_speaks_against_the_rate_where_that_is_absurd(subject_of, optimizer, rate):
     """Of one of Adam's kind only the rate differs; another optimizer can be blamed where its rate is possible."""
     assert bool(of_the_rate(subject_of(optimizer=optimizer))) is rate
@@ -42,15 +49,21 @@ def test_adam_at_its_usual_rate_speaks_against_the_rate_where_that_is_absurd(sub
 
 def test_a_high_rate_of_adam_is_no_wrong_optimizer(subject_of, suspect):
     """Though Adam at another rate repairs it, too."""
-    subject = subject_of(lr=3.0, model=lambda: nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3)))
+    subject = subject_of(
+        lr=3.0, model=lambda: nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
+    )
     outcomes = confirm(subject, suspect({"wrong_optimizer": 0.6, "learning_rate_too_high": 0.55}), budget_seconds=60.0)
-    assert {outcome.fault: outcome.confirmed for outcome in outcomes} == {"wrong_optimizer": None, "learning_rate_too_high": True}
+    assert {outcome.fault: outcome.confirmed for outcome in outcomes} == {
+        "wrong_optimizer": None,
+        "learning_rate_too_high": True,
+    }
 
 
 def test_labels_repeated_over_the_classes_are_replayed_as_they_were(subject_of):
     """Squares against the class id in every column are no one-hot labels: the replay learns as little as the loop."""
     wrong, right = (
-        subject_of(fit=loop(loss), folder=name) for name, loss in {
+        subject_of(fit=loop(loss), folder=name)
+        for name, loss in {
             "ids": lambda outputs, y: F.mse_loss(outputs, y[:, None].float().expand_as(outputs)),
             "shares": lambda outputs, y: F.mse_loss(outputs, F.one_hot(y, 3).float()),
         }.items()
@@ -87,7 +100,11 @@ def test_outputs_that_are_no_probabilities_get_no_logarithm(subject_of):
     """A softmax does."""
     with pytest.raises(Missing, match="no probabilities"):
         swaps()["softmax_once"].apply(subject_of())
-    assert swaps()["softmax_once"].apply(subject_of(model=lambda: nn.Sequential(nn.Linear(8, 3), nn.Softmax(1)), folder="softmax")).training.loss
+    assert (
+        swaps()["softmax_once"]
+        .apply(subject_of(model=lambda: nn.Sequential(nn.Linear(8, 3), nn.Softmax(1)), folder="softmax"))
+        .training.loss
+    )
 
 
 def test_a_constant_rate_is_tried_in_the_replay_of_a_loop(subject_of):

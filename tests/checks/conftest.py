@@ -28,7 +28,10 @@ def images(n=240, channels=3, seed=0):
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, n)
     ramp = np.linspace(0, 1, 8)
-    X = rng.random((n, 1, 1, channels)) * 80 + np.where(y[:, None, None, None] == 1, ramp[None, :, None, None], ramp[None, None, :, None]) * 150
+    X = (
+        rng.random((n, 1, 1, channels)) * 80
+        + np.where(y[:, None, None, None] == 1, ramp[None, :, None, None], ramp[None, None, :, None]) * 150
+    )
     return (X + rng.normal(0, 4, (n, 8, 8, channels))).clip(0, 255).astype(np.float32), y
 
 
@@ -50,17 +53,29 @@ SETS = {
 }
 
 
-
 @pytest.fixture
 def make(tmp_path):
     """A function that makes a Subject of a named data set (or of a source) with the given parts of a target."""
 
     def build(source, *, model=None, training=None, label=None, task=None, data=None, **parts):
         known = isinstance(source, str)
-        task = task or ("regression" if source in ("diabetes",) else "multilabel" if known and source == "multilabel" else "classification") \
-            if known else task or "classification"
-        data = Data(train=SETS[source]() if known and source in SETS else table() if known else source,
-                    label="kind" if known and source == "table" else label, **(data or {}))
+        task = (
+            task
+            or (
+                "regression"
+                if source in ("diabetes",)
+                else "multilabel"
+                if known and source == "multilabel"
+                else "classification"
+            )
+            if known
+            else task or "classification"
+        )
+        data = Data(
+            train=SETS[source]() if known and source in SETS else table() if known else source,
+            label="kind" if known and source == "table" else label,
+            **(data or {}),
+        )
         target = Target(name="t", task=task, data=data, model=model, training=training or Training(epochs=2), **parts)
         return Subject(target, tmp_path / f"run{len(list(tmp_path.iterdir()))}")
 

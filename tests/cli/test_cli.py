@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from firstfault.cli import app as cli
 
 COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
-signal.signal(signal.SIGINT, signal.default_int_handler)     # what is started here heeds it, even if the suite runs in the background
+# what is started here heeds it, even if the suite runs in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -52,14 +53,33 @@ def spoilt(call, tmp_path):
 FRAME = "return load_breast_cancer(as_frame=True).frame"
 BAD = {
     "missing data file": ("train=load,", 'train="gone.csv",', r"data\.train: there is no file .*gone\.csv"),
-    "unknown column": ('label="target"', 'label="tarject"', r"data\.train has no column 'tarject'; its columns are mean radius"),
+    "unknown column": (
+        'label="target"',
+        'label="tarject"',
+        r"data\.train has no column 'tarject'; its columns are mean radius",
+    ),
     "empty table": (FRAME, FRAME + ".iloc[:0]", r"data\.train must have at least one row, but it is an empty table"),
-    "wrong task": ('task="classification"', 'task="clasification"', r"task must be one of classification, .* but got 'clasification'"),
-    "does not import": ("import torch\n", "import torch\nimport not_there\n", r"target\.py doesn't import: ModuleNotFoundError at target\.py:6"),
+    "wrong task": (
+        'task="classification"',
+        'task="clasification"',
+        r"task must be one of classification, .* but got 'clasification'",
+    ),
+    "does not import": (
+        "import torch\n",
+        "import torch\nimport not_there\n",
+        r"target\.py doesn't import: ModuleNotFoundError at target\.py:6",
+    ),
     "syntax error": ("def load():", "def load(:", r"target\.py doesn't import: SyntaxError"),
-    "unknown check": ('name="starter",', 'name="starter", thresholds={"duplicates": {}},', r"thresholds must name checks, but got 'duplicates'"),
+    "unknown check": (
+        'name="starter",',
+        'name="starter", thresholds={"duplicates": {}},',
+        r"thresholds must name checks, but got 'duplicates'",
+    ),
     "unknown threshold": (
-        'name="starter",', 'name="starter", thresholds={"group_overlap": {"part": 1}},', r"must name share, but got 'part'"),
+        'name="starter",',
+        'name="starter", thresholds={"group_overlap": {"part": 1}},',
+        r"must name share, but got 'part'",
+    ),
     "bad number": ("epochs=15", "epochs=0", r"training\.epochs must be .*, but got 0"),
 }
 
@@ -74,31 +94,34 @@ def test_a_bad_target_gets_one_sentence_and_exit_code_2(call, spoilt, name):
     assert code == 2 and re.search(sentence, err) and len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    (["debug", "gone.py"], "there is no target file"),
-    (["debug", "not_a_module:target"], "not_a_module"),
-    (["debug", "x.py", "--set", "training.epochs"], "--set must be K=V, but got 'training.epochs'"),
-    (["debug", "x.py", "--depth", "deeper"], "deeper"),
-    (["debug", "x.py", "--where", "head"], "--where must come with --only model"),
-    (["sweep", "gone.py"], "there is no target file"),
-    (["sweep", "x.py", "--factors", "magic"], "but got magic"),
-    (["sweep", "x.py", "--grid", "lr=0.1..1"], "grid must list values, but got the range 'lr=0.1..1'"),
-    (["sweep", "x.py", "--grid", "lr=1,2", "--tune", "lr=1..2"], "a sweep has one mode, but got grid and tune"),
-    (["sweep", "x.py", "--seeds", "40"], "seeds must be 2 to 32, but got 40"),
-    (["sweep", "x.py", "--workers", "0"], "--workers"),
-    (["sweep", "x.py", "--engine", "clouds"], "clouds"),
-    (["checks", "nonsense"], "there is no check 'nonsense'"),
-    (["report"], "there is no run 'last'"),
-    (["frobnicate"], "frobnicate"),
-    (["debug", "x.py", "--json", "absent/v.json"], "its folder must exist"),
-    (["debug", "x.py", "--json", "."], "is a folder"),
-    (["sweep", "x.py", "--factors", ""], "factors must be among"),
-    (["run", "gone.py"], "there is no script gone.py"),
-    (["run", "-m", "gone_module"], "there is no module gone_module"),
-    (["up", "--port", "99999"], "65535"),
-    (["up", "--port", "4201", "--mlflow-port", "4201"], "must have a port each"),
-    (["init", "/dev/null"], "must be a folder that can be written"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["debug", "gone.py"], "there is no target file"),
+        (["debug", "not_a_module:target"], "not_a_module"),
+        (["debug", "x.py", "--set", "training.epochs"], "--set must be K=V, but got 'training.epochs'"),
+        (["debug", "x.py", "--depth", "deeper"], "deeper"),
+        (["debug", "x.py", "--where", "head"], "--where must come with --only model"),
+        (["sweep", "gone.py"], "there is no target file"),
+        (["sweep", "x.py", "--factors", "magic"], "but got magic"),
+        (["sweep", "x.py", "--grid", "lr=0.1..1"], "grid must list values, but got the range 'lr=0.1..1'"),
+        (["sweep", "x.py", "--grid", "lr=1,2", "--tune", "lr=1..2"], "a sweep has one mode, but got grid and tune"),
+        (["sweep", "x.py", "--seeds", "40"], "seeds must be 2 to 32, but got 40"),
+        (["sweep", "x.py", "--workers", "0"], "--workers"),
+        (["sweep", "x.py", "--engine", "clouds"], "clouds"),
+        (["checks", "nonsense"], "there is no check 'nonsense'"),
+        (["report"], "there is no run 'last'"),
+        (["frobnicate"], "frobnicate"),
+        (["debug", "x.py", "--json", "absent/v.json"], "its folder must exist"),
+        (["debug", "x.py", "--json", "."], "is a folder"),
+        (["sweep", "x.py", "--factors", ""], "factors must be among"),
+        (["run", "gone.py"], "there is no script gone.py"),
+        (["run", "-m", "gone_module"], "there is no module gone_module"),
+        (["up", "--port", "99999"], "65535"),
+        (["up", "--port", "4201", "--mlflow-port", "4201"], "must have a port each"),
+        (["init", "/dev/null"], "must be a folder that can be written"),
+    ],
+)
 def test_a_bad_call_gets_exit_code_2(call, arguments, sentence):
     """The sentence names what was wrong."""
     code, _, err = call(*arguments)
@@ -147,10 +170,13 @@ def test_checks_are_listed_and_explained(call):
     assert code == 0 and "inactive_share" in out and "SageMaker" in out
 
 
-@pytest.mark.parametrize(("variable", "sentence"), [
-    ("PREFECT_API_URL", "Prefect must answer at http://127.0.0.1:9/api"),
-    ("MLFLOW_TRACKING_URI", "MLflow must answer at http://127.0.0.1:9"),
-])
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("PREFECT_API_URL", "Prefect must answer at http://127.0.0.1:9/api"),
+        ("MLFLOW_TRACKING_URI", "MLflow must answer at http://127.0.0.1:9"),
+    ],
+)
 def test_a_dead_server_gets_one_sentence(spoilt, variable, sentence, project):
     """A server that the user names, and that does not answer."""
     address = "http://127.0.0.1:9/api" if "PREFECT" in variable else "http://127.0.0.1:9"
@@ -168,14 +194,22 @@ def project(tmp_path_factory):
 
 def environment(**more):
     """The environment without what other tests set."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
+    }
     return kept | more
 
 
 def run_in(folder, *arguments, **more):
     """Run the command line as a process of its own in a folder."""
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=300, check=False
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -205,10 +239,25 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
     children = client.search_runs(
         [parents[0].info.experiment_id], f"tags.`mlflow.parentRunId` = '{parents[0].info.run_id}'"
     )
-    assert {run.info.run_name for run in children} >= {"data", "preprocessing", "model", "training", "deployment", "safety"}
+    assert {run.info.run_name for run in children} >= {
+        "data",
+        "preprocessing",
+        "model",
+        "training",
+        "deployment",
+        "safety",
+    }
     files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
-    assert {"verdict.json", "report.html", "gx_result.html", "profile.html", "model_summary.txt", "failure_cases.json",
-            "safety_evaluation_report.pdf", "tensorboard"} <= files
+    assert {
+        "verdict.json",
+        "report.html",
+        "gx_result.html",
+        "profile.html",
+        "model_summary.txt",
+        "failure_cases.json",
+        "safety_evaluation_report.pdf",
+        "tensorboard",
+    } <= files
     import mlflow.pyfunc
 
     model = client.search_logged_models([parents[0].info.experiment_id])[0]
@@ -219,19 +268,32 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
 
 def test_an_override_breaks_the_target_and_the_exit_code_says_so(project):
     """A rate of 30: exit code 1, in the layer training."""
-    ended = run_in(project, "debug", "target.py", "--set", "training.epochs=1", "--only", "training", "--json", "v.json")
-    assert ended.returncode in (0, 1) and json.loads((project / "v.json").read_text())["layers"][0]["layer"] == "training"
+    ended = run_in(
+        project, "debug", "target.py", "--set", "training.epochs=1", "--only", "training", "--json", "v.json"
+    )
+    assert (
+        ended.returncode in (0, 1) and json.loads((project / "v.json").read_text())["layers"][0]["layer"] == "training"
+    )
 
 
-@pytest.mark.parametrize(("blow", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    ("blow", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"]
+)
 def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
     """What was measured stays on disk; the next run works, and MLflow shows the struck one as killed."""
     before = set((project / ".firstfault" / "runs").glob("*"))
     process = subprocess.Popen(
-        [*COMMAND, "debug", "target.py"], cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*COMMAND, "debug", "target.py"],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     runs = project / ".firstfault" / "runs"
-    folder = wait_for(lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process)
+    folder = wait_for(
+        lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process
+    )
     process.send_signal(blow)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == code, printed
@@ -256,22 +318,33 @@ def test_a_sweep_that_is_struck_down_is_resumed(project):
     with (project / ".firstfault" / "optuna.journal").open("a") as file:
         file.write('{"op_code": 4, "wor')
     trained = []
-    result = sweep(Subject(load_target(str(project / "target.py")), project / "run"), resume=True, on_trial=trained.append)
+    result = sweep(
+        Subject(load_target(str(project / "target.py")), project / "run"), resume=True, on_trial=trained.append
+    )
     assert [row.seeds for row in result.rows] == [2, 2, 2] and result.left == 0
-    assert len(trained) <= 3 and len(result.trials) == 6      # one had ended before Ctrl-C, and two before kill -9
+    assert len(trained) <= 3 and len(result.trials) == 6  # one had ended before Ctrl-C, and two before kill -9
 
 
 def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
     """Begin a sweep, and strike it down once it has printed a line; its worker processes, or what it said after Ctrl-C."""
     process = subprocess.Popen(
-        [*COMMAND, "sweep", "target.py", *arguments], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*COMMAND, "sweep", "target.py", *arguments],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     printed = []
     for text in process.stdout:
         printed.append(text)
         if line in text:
             break
-    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in " ".join(child.cmdline())]
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
     process.send_signal(blow)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == code, "".join(printed) + said
@@ -293,7 +366,9 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path):
     """With 10 MB free, the run is refused."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", folder], check=False, capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", folder], check=False, capture_output=True
+    ).returncode:
         pytest.skip("a small file system can only be mounted by root")
     try:
         assert run_in(folder, "init", ".").returncode == 0
@@ -306,7 +381,9 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path):
 def test_help_imports_nothing_heavy():
     """`--help` must not wait for torch, MLflow or Prefect."""
     code = "import sys; import firstfault.cli.app; print([m for m in ('torch', 'mlflow', 'prefect', 'pandas', 'rich') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_the_starter_is_where_it_was_promised(project):

@@ -21,10 +21,20 @@ import pytest
 from firstfault.runs.processes import answers, free_port
 
 COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
-signal.signal(signal.SIGINT, signal.default_int_handler)     # what is started here heeds it, even if the suite runs in the background
+# what is started here heeds it, even if the suite runs in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 SLOW = Path(__file__).parents[2] / "benchmarks" / "slow"
 LIMIT = 5.0
-NOISE = ("View run", "View experiment", "Background on this error", "[SQL", "sqlalche.me", "Retrying (", "UserWarning", "Traceback")
+NOISE = (
+    "View run",
+    "View experiment",
+    "Background on this error",
+    "[SQL",
+    "sqlalche.me",
+    "Retrying (",
+    "UserWarning",
+    "Traceback",
+)
 CALLS = {
     "debug": ("debug", "target.py", "--depth", "quick", "--keep-going"),
     "run": ("run", "train.py"),
@@ -41,7 +51,12 @@ def test_the_command_line_imports_nothing_that_keeps_a_guard_away():
 
 def without_torchs_own(said):
     """What was said, without what a fork of torch's loader says of the iterator that it inherited when that is collected."""
-    return re.sub(r"Exception ignored in: <function _MultiProcessingDataLoaderIter.*?AssertionError: [^\n]*\n?", "", said, flags=re.S)
+    return re.sub(
+        r"Exception ignored in: <function _MultiProcessingDataLoaderIter.*?AssertionError: [^\n]*\n?",
+        "",
+        said,
+        flags=re.S,
+    )
 
 
 @pytest.fixture
@@ -55,14 +70,22 @@ def project(tmp_path):
 
 def environment(**more):
     """The environment without what other tests set."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
+    }
     return kept | more
 
 
 def begin(project, *arguments, **more):
     """The command line as a process of its own, with both its streams in one."""
     return subprocess.Popen(
-        [*COMMAND, *arguments], cwd=project, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [*COMMAND, *arguments],
+        cwd=project,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def until_training(project, process):
@@ -79,9 +102,10 @@ def only_run(project):
     return next((project / ".firstfault" / "runs").iterdir())
 
 
-@pytest.mark.parametrize(("call", "blow", "code"), [
-    ("debug", signal.SIGTERM, 143), ("run", signal.SIGINT, 130), ("sweep", signal.SIGTERM, 143),
-])
+@pytest.mark.parametrize(
+    ("call", "blow", "code"),
+    [("debug", signal.SIGTERM, 143), ("run", signal.SIGINT, 130), ("sweep", signal.SIGTERM, 143)],
+)
 def test_a_signal_ends_everything_within_five_seconds(project, call, blow, code):
     """The exit code is that of the signal, one sentence says where what was measured lies, and no process is left."""
     process = begin(project, *CALLS[call])
@@ -90,9 +114,15 @@ def test_a_signal_ends_everything_within_five_seconds(project, call, blow, code)
     process.send_signal(blow)
     said, _ = process.communicate(timeout=60)
     assert time.monotonic() - struck < LIMIT and process.returncode == code, said
-    assert not [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] and len(below) >= 3
+    assert (
+        not [child for child in below if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        and len(below) >= 3
+    )
     last = said.strip().splitlines()[-1]
-    assert last.startswith("firstfault: " + ("interrupted; " if blow == signal.SIGINT else "ended by SIGTERM; ")) and str(only_run(project)) in last
+    assert (
+        last.startswith("firstfault: " + ("interrupted; " if blow == signal.SIGINT else "ended by SIGTERM; "))
+        and str(only_run(project)) in last
+    )
     kept = {"debug": "layer_1_data.json", "run": "verdict.json"}
     assert call not in kept or (only_run(project) / kept[call]).is_file()
 
@@ -125,7 +155,10 @@ def test_a_script_that_ends_its_process_is_no_silent_success(project, how):
         verdict = json.loads((project / "v.json").read_text())
         assert verdict["status"] == "faulty" and [fault["fault"] for fault in verdict["faults"]] == ["user_code_raises"]
         assert verdict["subject"] == "watched"
-        assert json.loads((only_run(project) / "verdict.json").read_text()) == verdict and (only_run(project) / "report.html").is_file()
+        assert (
+            json.loads((only_run(project) / "verdict.json").read_text()) == verdict
+            and (only_run(project) / "report.html").is_file()
+        )
 
 
 def test_a_target_that_ends_the_process_is_a_finding_of_the_layer_that_was_examined(project):
@@ -150,7 +183,11 @@ def test_a_target_that_ends_the_process_while_it_is_loaded_is_a_bad_call(project
     (project / "target.py").write_text("import os\nos._exit(0)\n")
     process = begin(project, "debug", "target.py")
     said, _ = process.communicate(timeout=120)
-    assert process.returncode == 2 and said == "firstfault: the target's code ended the process by os._exit(0) while it was loaded; nothing was measured\n"
+    assert (
+        process.returncode == 2
+        and said
+        == "firstfault: the target's code ended the process by os._exit(0) while it was loaded; nothing was measured\n"
+    )
 
 
 def test_a_debugger_keeps_its_terminal(project):
@@ -188,14 +225,40 @@ def servers(tmp_path_factory):
     ports = {"prefect": free_port(), "mlflow": free_port()}
     commands = {
         "prefect": ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"])],
-        "mlflow": ["mlflow", "server", "--host", "127.0.0.1", "--port", str(ports["mlflow"]), "--workers", "1", "--backend-store-uri",
-                   f"sqlite:///{home}/mlflow.db", "--serve-artifacts", "--artifacts-destination", str(home / "artifacts")],
+        "mlflow": [
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(ports["mlflow"]),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            f"sqlite:///{home}/mlflow.db",
+            "--serve-artifacts",
+            "--artifacts-destination",
+            str(home / "artifacts"),
+        ],
     }
-    quiet = {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     with (home / "log").open("wb") as log:
-        started = {name: subprocess.Popen(
-            [sys.executable, "-m", *command], env=environment(**quiet), stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=home,
-        ) for name, command in commands.items()}
+        started = {
+            name: subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env=environment(**quiet),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=home,
+            )
+            for name, command in commands.items()
+        }
     health = {"prefect": "/api/health", "mlflow": "/health"}
     deadline = time.monotonic() + 180
     for name, port in ports.items():
@@ -217,8 +280,17 @@ def send(process, signum):
 def recorded(project, servers, blow=None):
     """Debug the slow target's training on both servers, which get `blow` while it trains; exit code and what was said."""
     ports, started = servers
-    process = begin(project, "debug", "target.py", "--depth", "quick", "--only", "training", PREFECT_API_URL=f"http://127.0.0.1:{ports['prefect']}/api",
-                    MLFLOW_TRACKING_URI=f"http://127.0.0.1:{ports['mlflow']}")
+    process = begin(
+        project,
+        "debug",
+        "target.py",
+        "--depth",
+        "quick",
+        "--only",
+        "training",
+        PREFECT_API_URL=f"http://127.0.0.1:{ports['prefect']}/api",
+        MLFLOW_TRACKING_URI=f"http://127.0.0.1:{ports['mlflow']}",
+    )
     until_training(project, process)
     if blow is not None:
         for server in started.values():
@@ -260,7 +332,11 @@ def test_a_store_that_can_not_be_written_is_said_at_once(project):
     """Before anything is started, without MLflow's retries."""
     process = begin(project, "debug", "target.py", MLFLOW_TRACKING_URI="sqlite:////proc/x.db")
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 2 and len(said.strip().splitlines()) == 1 and "MLflow's store sqlite:////proc/x.db must be a file" in said
+    assert (
+        process.returncode == 2
+        and len(said.strip().splitlines()) == 1
+        and "MLflow's store sqlite:////proc/x.db must be a file" in said
+    )
 
 
 @pytest.mark.parametrize("variable", ["PREFECT_API_URL", "MLFLOW_TRACKING_URI"])
@@ -276,7 +352,13 @@ def test_a_server_that_takes_connections_without_a_word_is_said(project, variabl
 def test_without_a_server_a_run_is_bare(project):
     """It never imports Prefect, starts no process that stays, and says how to have the flow run recorded."""
     (project / "go").touch()
-    process = begin(project, "debug", "target.py", "--depth", "quick", "--only", "training", PYTHONPROFILEIMPORTTIME="1")
+    process = begin(
+        project, "debug", "target.py", "--depth", "quick", "--only", "training", PYTHONPROFILEIMPORTTIME="1"
+    )
     said, _ = process.communicate(timeout=180)
-    assert process.returncode == 0 and "`firstfault up` starts one" in said and not [line for line in said.splitlines() if line.endswith("| prefect")]
+    assert (
+        process.returncode == 0
+        and "`firstfault up` starts one" in said
+        and not [line for line in said.splitlines() if line.endswith("| prefect")]
+    )
     assert not (project / ".firstfault" / "services").exists()

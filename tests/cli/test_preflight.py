@@ -16,14 +16,17 @@ def target(**parts):
     return Target(**{"name": "t", "data": Data(train=PAIR), "model": lambda: nn.Linear(2, 2), **parts})
 
 
-@pytest.mark.parametrize(("parts", "sentence"), [
-    ({"data": None}, "t must declare data"),
-    ({"training": Training(device="gpu")}, "training.device must be .* but got 'gpu'"),
-    ({"thresholds": {"dead_relu": {"inactive_share": "much"}}}, "must be a number, but got 'much'"),
-    ({"data": Data(train=PAIR, expectations="gone.json")}, "data.expectations: there is no file .*gone.json"),
-    ({"deployment": Deployment(requirements="gone.txt")}, "deployment.requirements: there is no file .*gone.txt"),
-    ({"safety": Safety(suites=["gone.yaml"], generate=str)}, "safety.suites: there is no file .*gone.yaml"),
-])
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"data": None}, "t must declare data"),
+        ({"training": Training(device="gpu")}, "training.device must be .* but got 'gpu'"),
+        ({"thresholds": {"dead_relu": {"inactive_share": "much"}}}, "must be a number, but got 'much'"),
+        ({"data": Data(train=PAIR, expectations="gone.json")}, "data.expectations: there is no file .*gone.json"),
+        ({"deployment": Deployment(requirements="gone.txt")}, "deployment.requirements: there is no file .*gone.txt"),
+        ({"safety": Safety(suites=["gone.yaml"], generate=str)}, "safety.suites: there is no file .*gone.yaml"),
+    ],
+)
 def test_what_is_not_there_is_said_before_the_first_layer(parts, sentence):
     """Nothing is measured that a later error would cost."""
     with pytest.raises(TargetError, match=sentence):

@@ -15,8 +15,13 @@ import pytest
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 SKIPPED = {
-    "embedding_map": "matplotlib", "batch_pictures": "matplotlib", "label_suspects": "cleanlab", "expectations": "great_expectations",
-    "profile_alerts": "ydata_profiling", "served_process": "mlflow", "group_metrics": "fairlearn",
+    "embedding_map": "matplotlib",
+    "batch_pictures": "matplotlib",
+    "label_suspects": "cleanlab",
+    "expectations": "great_expectations",
+    "profile_alerts": "ydata_profiling",
+    "served_process": "mlflow",
+    "group_metrics": "fairlearn",
 }
 
 
@@ -66,13 +71,17 @@ def test_a_target_is_diagnosed(tmp_path):
     assert {name: lacking.get(name, "").split(" needs ")[-1].split(",")[0] for name in SKIPPED} == SKIPPED
 
 
-@pytest.mark.parametrize(("arguments", "module", "extra"), [
-    (["run", "--sink", "tensorboard", PROGRAMS / "digits_cnn.py"], "tensorboard", "tensorboard"),
-    (["run", "--sink", "mlflow", PROGRAMS / "digits_cnn.py"], "mlflow", "pipeline"),
-    (["run", "--sink", "wandb", PROGRAMS / "digits_cnn.py"], "wandb", "wandb"),
-    (["up"], "prefect", "pipeline"),
-    (["expect", PROGRAMS / "loans.py"], "great_expectations", "pipeline"),
-], ids=["tensorboard", "mlflow", "wandb", "up", "expect"])
+@pytest.mark.parametrize(
+    ("arguments", "module", "extra"),
+    [
+        (["run", "--sink", "tensorboard", PROGRAMS / "digits_cnn.py"], "tensorboard", "tensorboard"),
+        (["run", "--sink", "mlflow", PROGRAMS / "digits_cnn.py"], "mlflow", "pipeline"),
+        (["run", "--sink", "wandb", PROGRAMS / "digits_cnn.py"], "wandb", "wandb"),
+        (["up"], "prefect", "pipeline"),
+        (["expect", PROGRAMS / "loans.py"], "great_expectations", "pipeline"),
+    ],
+    ids=["tensorboard", "mlflow", "wandb", "up", "expect"],
+)
 def test_a_command_names_the_extra(tmp_path, arguments, module, extra):
     """A command whose library is missing says so in one sentence, exits with 2, and leaves no run behind."""
     done = firstfault(tmp_path, *arguments)

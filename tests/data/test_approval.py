@@ -13,9 +13,14 @@ from firstfault.errors import TargetError
 def people(n=300, seed=0):
     """Two numbers, a category, a label."""
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "age": rng.integers(18, 90, n), "income": rng.normal(50, 9, n), "city": rng.choice(["Bern", "Oslo"], n), "kind": rng.integers(0, 2, n)
-    })
+    return pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, n),
+            "income": rng.normal(50, 9, n),
+            "city": rng.choice(["Bern", "Oslo"], n),
+            "kind": rng.integers(0, 2, n),
+        }
+    )
 
 
 def target(frame, root, **data):
@@ -29,7 +34,9 @@ def test_the_first_proposal_is_written_as_a_suite(tmp_path):
     assert proposal.new and proposal.path == tmp_path / "expectations" / "people.json"
     proposal.write()
     suite = read_suite("expectations/people.json", tmp_path)
-    assert len(suite.expectations) == len(proposal.suite["expectations"]) and {e.severity for e in suite.expectations} == {"critical", "warning"}
+    assert len(suite.expectations) == len(proposal.suite["expectations"]) and {
+        e.severity for e in suite.expectations
+    } == {"critical", "warning"}
 
 
 def test_the_same_data_suggest_no_change(tmp_path):
@@ -47,7 +54,10 @@ def test_every_kind_of_change_is_told_in_a_line(tmp_path):
     text = "\n".join(lines)
     assert "~ table_columns_to_match_set: column_set adds [site] and drops [income]" in text
     assert "- income · column_to_exist" in text and "+ site · column_values_to_be_in_set" in text
-    assert "~ city · column_values_to_be_in_set: value_set adds [Rome]" in text and "~ age · column_values_to_be_between: min_value" in text
+    assert (
+        "~ city · column_values_to_be_in_set: value_set adds [Rome]" in text
+        and "~ age · column_values_to_be_between: min_value" in text
+    )
 
 
 def test_accepting_makes_the_proposal_the_approved_suite(tmp_path):

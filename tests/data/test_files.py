@@ -38,10 +38,17 @@ def read(tmp_path):
     def through(content, name="rows.csv", **data):
         content = "\n".join(content) + "\n" if isinstance(content, list) else content
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        subject = Subject(Target("t", data=Data(**{"train": name, "label": "y", **data}), root=tmp_path), tmp_path / "run", Depth.QUICK)
+        subject = Subject(
+            Target("t", data=Data(**{"train": name, "label": "y", **data}), root=tmp_path),
+            tmp_path / "run",
+            Depth.QUICK,
+        )
         report = run_checks(Layer.DATA, subject, Depth.QUICK)
         assert not [finding for finding in report.findings if finding.status is Status.ERROR]
-        return subject.raw, {name: [finding for finding in report.findings if finding.check == name] for name in ("broken_files", "differing_columns")}
+        return subject.raw, {
+            name: [finding for finding in report.findings if finding.check == name]
+            for name in ("broken_files", "differing_columns")
+        }
 
     return through
 
@@ -52,10 +59,15 @@ def test_a_sound_file_is_not_blamed(read):
     assert rows(splits) == 100 and [finding.status for finding in found["broken_files"]] == [Status.PASS]
 
 
-@pytest.mark.parametrize(("line", "reason"), [
-    ("7,text", "2 fields instead of 3"), ("7,text,1,9,9", "5 fields instead of 3"), ('7,"text,1', "a quote that is not closed"),
-    ('7,"text","x",1', "4 fields instead of 3"),
-])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("7,text", "2 fields instead of 3"),
+        ("7,text,1,9,9", "5 fields instead of 3"),
+        ('7,"text,1', "a quote that is not closed"),
+        ('7,"text","x",1', "4 fields instead of 3"),
+    ],
+)
 @pytest.mark.parametrize("place", [1, 50, 100])
 def test_a_broken_line_is_left_out_and_named(read, line, reason, place):
     """The good lines stay, wherever the broken one is, and the counts add up."""
@@ -64,7 +76,10 @@ def test_a_broken_line_is_left_out_and_named(read, line, reason, place):
     splits, found = read(content)
     [finding] = found["broken_files"]
     assert rows(splits) == 99 and finding.status is Status.FAIL and finding.faults == {"noisy_features": 0.92}
-    assert f"1 lines of rows.csv are broken and left out, 99 rows are read: line {place + 1} has {reason}" in finding.message
+    assert (
+        f"1 lines of rows.csv are broken and left out, 99 rows are read: line {place + 1} has {reason}"
+        in finding.message
+    )
 
 
 def test_many_unclosed_quotes_cost_their_own_lines_only(read):
@@ -73,12 +88,21 @@ def test_many_unclosed_quotes_cost_their_own_lines_only(read):
     for place in (20, 60, 61, 150):
         content[place] = f'{place},"text,1'
     splits, found = read(content)
-    assert rows(splits) == 196 and all(f"line {place + 1} " in found["broken_files"][0].message for place in (20, 60, 61, 150))
+    assert rows(splits) == 196 and all(
+        f"line {place + 1} " in found["broken_files"][0].message for place in (20, 60, 61, 150)
+    )
 
 
 def test_separators_quotes_and_lines_within_quotes_are_no_defect(read):
     """Fields may hold commas, doubled quotes, inches and line breaks."""
-    content = [*lines(96), '96,"a, b",0', '97,"says ""hi"", twice",1', '98,"first\nsecond\nthird",0', '99,5" pipe,1', ""]
+    content = [
+        *lines(96),
+        '96,"a, b",0',
+        '97,"says ""hi"", twice",1',
+        '98,"first\nsecond\nthird",0',
+        '99,5" pipe,1',
+        "",
+    ]
     splits, found = read(content)
     texts = {text for _, split in splits.items() for text in split.X["b"]}
     assert rows(splits) == 100 and found["broken_files"][0].status is Status.PASS
@@ -96,14 +120,32 @@ def test_a_record_that_a_block_cuts_is_read_whole(read, monkeypatch):
 
 def test_a_file_of_other_lines_than_its_header_is_refused(read):
     """Header and lines disagree: no column would be what it is called."""
-    with pytest.raises(TargetError, match=r"rows\.csv\) must have as many fields in a line as its header, which has 3, but most lines have 5"):
+    with pytest.raises(
+        TargetError,
+        match=r"rows\.csv\) must have as many fields in a line as its header, which has 3, but most lines have 5",
+    ):
         read(["a,b,y", *["1,2,3,4,5"] * 20])
 
 
 def test_free_text_is_no_csv(read):
     """Most lines are broken."""
     with pytest.raises(TargetError, match=r"same number of fields in every line, but \d+ of 12 lines are broken"):
-        read(["a,b,y", "1", "1,2", "1,2,3,4", "1,2,3,4,5", "1,2,3,4,5,6", "7,7,7,7,7,7,7", "1", "1,2", "1,2,3,4", "1,2,3,4,5", "1,2,3"])
+        read(
+            [
+                "a,b,y",
+                "1",
+                "1,2",
+                "1,2,3,4",
+                "1,2,3,4,5",
+                "1,2,3,4,5,6",
+                "7,7,7,7,7,7,7",
+                "1",
+                "1,2",
+                "1,2,3,4",
+                "1,2,3,4,5",
+                "1,2,3",
+            ]
+        )
 
 
 @pytest.mark.parametrize("end", [",", ""])
@@ -133,7 +175,11 @@ def test_a_file_of_one_other_encoding_is_a_warning(read):
 def test_a_mark_at_the_start_tells_the_encoding(read, encoding):
     """A byte order mark is no part of the first column's name."""
     splits, found = read("\n".join([*lines(), "100,Zoë,1"]).encode(encoding))
-    assert list(splits.train.X.columns) == ["a", "b"] and rows(splits) == 101 and found["broken_files"][0].status is Status.PASS
+    assert (
+        list(splits.train.X.columns) == ["a", "b"]
+        and rows(splits) == 101
+        and found["broken_files"][0].status is Status.PASS
+    )
 
 
 @pytest.mark.parametrize(("separator", "spoken"), [(";", "a semicolon"), ("\t", "a tab"), ("|", "a bar")])
@@ -141,7 +187,10 @@ def test_another_separator_is_seen_and_told(read, separator, spoken):
     """Decimal commas in the fields do not hide it."""
     content = [line.replace("text ", "1,") for line in lines(separator=separator)]
     splits, found = read(content)
-    assert list(splits.train.X.columns) == ["a", "b"] and f"{spoken} between its fields" in found["broken_files"][0].message
+    assert (
+        list(splits.train.X.columns) == ["a", "b"]
+        and f"{spoken} between its fields" in found["broken_files"][0].message
+    )
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])
@@ -155,14 +204,22 @@ def test_a_file_of_carriage_returns_may_end_with_a_newline(read):
     assert rows(read("\r".join([*lines(), "\n"]))[0]) == 100
 
 
-@pytest.mark.parametrize(("content", "columns"), [
-    (['"a', 'of two lines","b",y', *lines()[1:]], ["a\nof two lines", "b"]), (["", 'a;"b', 'c;d', 'e";y', *lines(separator=";")[1:]], ["a", "b\nc;d\ne"]),
-    (['\ufeff"a', 'b",b,y', *lines()[1:]], ["a\nb", "b"]),
-])
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        (['"a', 'of two lines","b",y', *lines()[1:]], ["a\nof two lines", "b"]),
+        (["", 'a;"b', "c;d", 'e";y', *lines(separator=";")[1:]], ["a", "b\nc;d\ne"]),
+        (['\ufeff"a', 'b",b,y', *lines()[1:]], ["a\nb", "b"]),
+    ],
+)
 def test_a_name_in_the_header_may_go_over_several_lines(read, content, columns):
     """In quotes, as any field may."""
     splits, found = read(content)
-    assert list(splits.train.X.columns) == columns and rows(splits) == 100 and found["broken_files"][0].status is Status.PASS
+    assert (
+        list(splits.train.X.columns) == columns
+        and rows(splits) == 100
+        and found["broken_files"][0].status is Status.PASS
+    )
 
 
 def test_a_quote_that_the_header_does_not_close_is_one_sentence(read):
@@ -181,7 +238,10 @@ def test_fields_may_be_long(tmp_path):
     assert done.stdout == "(40, 3)\n", done.stderr[-500:]
 
 
-@pytest.mark.parametrize(("line", "reason"), [("7,te\0xt,1", "a NUL byte"), ("1\x005,text,1", "a NUL byte"), ("7,te\rxt,1", "a line end within a field")])
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("7,te\0xt,1", "a NUL byte"), ("1\x005,text,1", "a NUL byte"), ("7,te\rxt,1", "a line end within a field")],
+)
 @pytest.mark.parametrize("place", [1, 50, 100])
 def test_a_line_that_pandas_would_cut_is_left_out_and_named(read, line, reason, place):
     """pandas reads 1 NUL 5 as 1, and two rows of a line with a lone carriage return, without a word."""
@@ -216,23 +276,36 @@ def test_utf16_is_seen_without_a_mark(read, encoding):
 def test_a_separator_at_the_end_of_header_and_lines_makes_no_column(read):
     """It is told."""
     splits, found = read([f"{line}," for line in lines()])
-    assert list(splits.train.X.columns) == ["a", "b"] and "a comma at the end of every line" in found["broken_files"][0].message
+    assert (
+        list(splits.train.X.columns) == ["a", "b"]
+        and "a comma at the end of every line" in found["broken_files"][0].message
+    )
 
 
 def test_wide_files_are_read(tmp_path):
     """Five thousand columns."""
-    content = [",".join([*(f"c{i}" for i in range(5000)), "y"]), *(",".join([*map(str, range(row, row + 5000)), str(row % 2)]) for row in range(20))]
+    content = [
+        ",".join([*(f"c{i}" for i in range(5000)), "y"]),
+        *(",".join([*map(str, range(row, row + 5000)), str(row % 2)]) for row in range(20)),
+    ]
     (tmp_path / "wide.csv").write_text("\n".join(content))
     assert load_raw(Target("t", data=Data(train="wide.csv", label="y"), root=tmp_path)).train.X.shape[1] == 5000
 
 
-@pytest.mark.parametrize(("name", "write"), [
-    ("rows.csv.gz", lambda frame, path: frame.to_csv(path, index=False)), ("rows.tsv", lambda frame, path: frame.to_csv(path, index=False, sep="\t")),
-    ("rows.jsonl.gz", lambda frame, path: frame.to_json(path, orient="records", lines=True)), ("rows.parquet", lambda frame, path: frame.to_parquet(path)),
-])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("rows.csv.gz", lambda frame, path: frame.to_csv(path, index=False)),
+        ("rows.tsv", lambda frame, path: frame.to_csv(path, index=False, sep="\t")),
+        ("rows.jsonl.gz", lambda frame, path: frame.to_json(path, orient="records", lines=True)),
+        ("rows.parquet", lambda frame, path: frame.to_parquet(path)),
+    ],
+)
 def test_files_of_every_kind_give_the_same_table(tmp_path, name, write):
     """CSV, TSV, JSON lines and Parquet, compressed or not."""
-    frame = pd.DataFrame({"a": np.arange(40), "b": np.linspace(0, 1, 40).round(3), "c": ["x", "yz"] * 20, "y": [0, 1] * 20})
+    frame = pd.DataFrame(
+        {"a": np.arange(40), "b": np.linspace(0, 1, 40).round(3), "c": ["x", "yz"] * 20, "y": [0, 1] * 20}
+    )
     write(frame, tmp_path / name)
     splits = load_raw(Target("t", data=Data(train=name, label="y"), root=tmp_path))
     whole = pd.concat([split.X for _, split in splits.items()]).sort_values("a").reset_index(drop=True)
@@ -242,7 +315,10 @@ def test_files_of_every_kind_give_the_same_table(tmp_path, name, write):
 def test_repeated_names_in_a_header_are_told(read):
     """pandas renames the second, silently."""
     splits, found = read(["a,a,y", *(f"{i},{i},{i % 2}" for i in range(30))])
-    assert list(splits.train.X.columns) == ["a", "a.1"] and "header of rows.csv repeats a" in found["broken_files"][0].message
+    assert (
+        list(splits.train.X.columns) == ["a", "a.1"]
+        and "header of rows.csv repeats a" in found["broken_files"][0].message
+    )
 
 
 def test_broken_lines_of_json_are_left_out_and_named(read):
@@ -255,13 +331,22 @@ def test_broken_lines_of_json_are_left_out_and_named(read):
     assert isinstance(splits.train.X["n"].iloc[0], dict)
 
 
-@pytest.mark.parametrize(("name", "content", "sentence"), [
-    ("cut.parquet", b"PAR1....", "must be a whole parquet file, but cut.parquet can't be read as one"),
-    ("cut.csv.gz", gzip.compress(b"a,y\n" + b"1,0\n" * 999, mtime=0)[:-12], "must be a whole csv file, but cut.csv.gz can't be read as one"),
-    ("empty.csv", b"", "must have at least one row, but it is empty"), ("head.csv", b"a,y\n", "must have at least one row, but it is an empty table"),
-    ("empty.jsonl", b"", "at least one row"), ("text.jsonl", b"hello\nworld\n", "must have one JSON object per line, but 2 lines"),
-    ("rows.xlsx", b"PK", "must be a .csv"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("cut.parquet", b"PAR1....", "must be a whole parquet file, but cut.parquet can't be read as one"),
+        (
+            "cut.csv.gz",
+            gzip.compress(b"a,y\n" + b"1,0\n" * 999, mtime=0)[:-12],
+            "must be a whole csv file, but cut.csv.gz can't be read as one",
+        ),
+        ("empty.csv", b"", "must have at least one row, but it is empty"),
+        ("head.csv", b"a,y\n", "must have at least one row, but it is an empty table"),
+        ("empty.jsonl", b"", "at least one row"),
+        ("text.jsonl", b"hello\nworld\n", "must have one JSON object per line, but 2 lines"),
+        ("rows.xlsx", b"PK", "must be a .csv"),
+    ],
+)
 def test_a_file_that_cannot_be_read_gets_one_sentence(read, name, content, sentence):
     """What was expected, and what came."""
     with pytest.raises(TargetError) as told:
@@ -272,14 +357,22 @@ def test_a_file_that_cannot_be_read_gets_one_sentence(read, name, content, sente
 BASE = pd.DataFrame({"a": np.arange(20.0), "b": ["p", "q"] * 10, "y": [0, 1] * 10})
 
 
-@pytest.mark.parametrize(("source", "sentence"), [
-    (pd.concat([BASE, BASE[["a"]]], axis=1), "columns of distinct names, but has more than one 'a'"),
-    (pd.concat({"p": BASE}, axis=1), "one name per column, but its columns have names of 2 levels"),
-    (BASE[["y"]], "values beside the label"), (BASE.iloc[:0], "at least one row"), (BASE.drop(columns="y"), "has no column 'y'"),
-    (BASE.assign(y=[[1], [2]] * 10), "labels that are single values, but y holds lists or mappings"),
-    (([[1], [1, 2]], [0, 1]), "samples of one shape"), ((BASE, 3), "one label per sample"), ((BASE, BASE["y"], 1), "but got tuple of 3"),
-    ({"a": 1}, "a path, a DataFrame, (X, y), a callable or Sql, but got dict"), ((np.zeros((3, 0)), [0, 1, 0]), "values beside the label"),
-])
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (pd.concat([BASE, BASE[["a"]]], axis=1), "columns of distinct names, but has more than one 'a'"),
+        (pd.concat({"p": BASE}, axis=1), "one name per column, but its columns have names of 2 levels"),
+        (BASE[["y"]], "values beside the label"),
+        (BASE.iloc[:0], "at least one row"),
+        (BASE.drop(columns="y"), "has no column 'y'"),
+        (BASE.assign(y=[[1], [2]] * 10), "labels that are single values, but y holds lists or mappings"),
+        (([[1], [1, 2]], [0, 1]), "samples of one shape"),
+        ((BASE, 3), "one label per sample"),
+        ((BASE, BASE["y"], 1), "but got tuple of 3"),
+        ({"a": 1}, "a path, a DataFrame, (X, y), a callable or Sql, but got dict"),
+        ((np.zeros((3, 0)), [0, 1, 0]), "values beside the label"),
+    ],
+)
 def test_a_table_that_cannot_be_used_gets_one_sentence(source, sentence):
     """Before any check runs."""
     with pytest.raises(TargetError) as told:
@@ -291,7 +384,8 @@ def test_the_command_line_ends_with_2_and_one_sentence(tmp_path, monkeypatch, ca
     """No traceback for a file that is none."""
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
     (tmp_path / "target.py").write_text(
-        'from firstfault import Data, Target\ntarget = Target("t", data=Data(train="rows.parquet", label="y"))\n')
+        'from firstfault import Data, Target\ntarget = Target("t", data=Data(train="rows.parquet", label="y"))\n'
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr(sys, "argv", ["firstfault", "debug", "target.py"])
@@ -301,8 +395,14 @@ def test_the_command_line_ends_with_2_and_one_sentence(tmp_path, monkeypatch, ca
     assert ended.value.code == 2 and len(told.splitlines()) == 1 and "must be a whole parquet file" in told
 
 
-@pytest.mark.parametrize("labels", [pd.array([0, 1, None] * 10, dtype="Int64"), pd.array([True, None, False] * 10, dtype="boolean"),
-                                    pd.array(["u", None, "v"] * 10, dtype="string")])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.array([0, 1, None] * 10, dtype="Int64"),
+        pd.array([True, None, False] * 10, dtype="boolean"),
+        pd.array(["u", None, "v"] * 10, dtype="string"),
+    ],
+)
 def test_labels_of_pandas_own_types_become_numpys(labels):
     """What is missing is NaN or None, and not a value of its own."""
     y = load_raw(Target("t", data=Data(train=pd.DataFrame({"a": range(30), "y": labels}), label="y"))).train.y
@@ -319,14 +419,25 @@ def test_a_masked_array_keeps_its_gaps():
 def test_parquet_is_read_as_pandas_reads_it(tmp_path):
     """Column by column: types, missing values, names and a stored index come out the same."""
     n = 60
-    frame = pd.DataFrame({
-        "i": np.arange(n), "f": np.where(np.arange(n) % 7 == 0, np.nan, 1.5), "s": ["x", None, "z"] * 20, "c": pd.Categorical(["u", "v"] * 30),
-        "n": pd.array([1, None] * 30, dtype="Int64"), "d": pd.date_range("2020", periods=n, tz="UTC"), "o": [{"k": 1}, {"k": 2}] * 30,
-        "a.b": np.arange(n), "far": np.array([datetime.date(3000, 1, 1)] * n), "y": [0, 1] * 30,
-    }).set_index(pd.Index(np.arange(n) + 5, name="key"))
+    frame = pd.DataFrame(
+        {
+            "i": np.arange(n),
+            "f": np.where(np.arange(n) % 7 == 0, np.nan, 1.5),
+            "s": ["x", None, "z"] * 20,
+            "c": pd.Categorical(["u", "v"] * 30),
+            "n": pd.array([1, None] * 30, dtype="Int64"),
+            "d": pd.date_range("2020", periods=n, tz="UTC"),
+            "o": [{"k": 1}, {"k": 2}] * 30,
+            "a.b": np.arange(n),
+            "far": np.array([datetime.date(3000, 1, 1)] * n),
+            "y": [0, 1] * 30,
+        }
+    ).set_index(pd.Index(np.arange(n) + 5, name="key"))
     frame.to_parquet(tmp_path / "rows.parquet")
     known = pd.read_parquet(tmp_path / "rows.parquet").drop(columns="y").reset_index(drop=True)
-    whole = load_reference(Target("t", data=Data(train="rows.parquet", reference="rows.parquet", label="y"), root=tmp_path))
+    whole = load_reference(
+        Target("t", data=Data(train="rows.parquet", reference="rows.parquet", label="y"), root=tmp_path)
+    )
     pd.testing.assert_frame_equal(whole.X, known)
 
 
@@ -343,6 +454,7 @@ def test_what_is_read_is_free_to_be_changed(tmp_path):
 
 def nested_hold_out(frame, seed, group):
     """The splits as two cuts made one after the other: an independent, slow reference."""
+
     def cut(part, seed):
         places = np.arange(len(part))
         if group:
@@ -361,7 +473,9 @@ def nested_hold_out(frame, seed, group):
 def test_the_splits_are_those_of_two_cuts(seed, group):
     """All rows are dealt first and taken once, and the rows of every split stay what they were."""
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"a": np.arange(200), "g": rng.choice(list("abcdefghij"), 200), "y": rng.choice(["u", "v", "w"], 200)})
+    frame = pd.DataFrame(
+        {"a": np.arange(200), "g": rng.choice(list("abcdefghij"), 200), "y": rng.choice(["u", "v", "w"], 200)}
+    )
     splits = load_raw(Target("t", data=Data(train=frame, label="y", group=group), training=Training(seed=seed)))
     for (_, split), known in zip(splits.items(), nested_hold_out(frame, seed, group), strict=True):
         assert split.X["a"].tolist() == known["a"].tolist() and split.y.tolist() == known["y"].tolist()
@@ -378,5 +492,10 @@ def test_the_digest_is_that_of_the_content():
     frame = pd.DataFrame({"a": np.arange(20_000.0), "b": ["p", None] * 10_000, "c": [[1], {"k": 2}] * 10_000})
     late, value = y.copy(), frame.copy()
     late[-1], value.loc[19_999, "b"] = 5, "z"
-    others = [digest(frame, late), digest(value, y), digest(frame.rename(columns={"a": "x"}), y), digest(frame.iloc[::-1], y)]
+    others = [
+        digest(frame, late),
+        digest(value, y),
+        digest(frame.rename(columns={"a": "x"}), y),
+        digest(frame.iloc[::-1], y),
+    ]
     assert digest(frame, y) == digest(frame.copy(), y.copy()) and len({digest(frame, y), *others}) == 5

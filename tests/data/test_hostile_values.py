@@ -88,27 +88,45 @@ def named(*names):
 
 METHODS = ("__repr__", "__str__", "__eq__", "__hash__", "__bool__", "__len__", "__array__", "__lt__")
 SOURCES = {
-    "half in texts": table(z=[f"t{i % 3}{HALF}" for i in range(N)]), "half in a name": named(f"a{HALF}", "b", "y", "c"),
-    "half in labels": table().assign(y=lambda frame: frame.y + HALF), "half in e-mails": table(email=[f"u{i}{HALF}@example.org" for i in range(N)]),
+    "half in texts": table(z=[f"t{i % 3}{HALF}" for i in range(N)]),
+    "half in a name": named(f"a{HALF}", "b", "y", "c"),
+    "half in labels": table().assign(y=lambda frame: frame.y + HALF),
+    "half in e-mails": table(email=[f"u{i}{HALF}@example.org" for i in range(N)]),
     "half in text samples": (np.array([f"some text {HALF} of {i}" for i in range(N)], object), np.arange(N) % 2),
     **{f"{method} raises": table(z=raising(method, RuntimeError("no"))) for method in METHODS},
     **{f"{method} of labels raises": table(y=raising(method, RuntimeError("no"))) for method in METHODS},
-    "__eq__ ends": table(z=raising("__eq__", Own())), "__repr__ leaves": table(z=raising("__repr__", SystemExit(0))),
-    "__hash__ interrupts": table(z=raising("__hash__", KeyboardInterrupt())), "__eq__ is mute": table(z=raising("__eq__", Mute())),
+    "__eq__ ends": table(z=raising("__eq__", Own())),
+    "__repr__ leaves": table(z=raising("__repr__", SystemExit(0))),
+    "__hash__ interrupts": table(z=raising("__hash__", KeyboardInterrupt())),
+    "__eq__ is mute": table(z=raising("__eq__", Mute())),
     "a name whose __str__ raises": named("a", raising("__str__", RuntimeError("no"))[0], "y", "c"),
-    "bytes": table(z=objects(b"\xff\xfe%d" % (i % 4) for i in range(N))), "labels of bytes": table(y=objects(b"\xff%d" % (i % 2) for i in range(N))),
-    "tables in cells": table(z=objects(pd.DataFrame({"q": [i, i]}) for i in range(N))), "huge whole numbers": table(z=objects(10**400 + i for i in range(N))),
-    "digits without end": table(z=objects(10**5000 + i for i in range(N))), "labels without end": table(y=objects(10**5000 + i % 2 for i in range(N))),
-    "signalling NaN": table(z=objects([decimal.Decimal("sNaN"), decimal.Decimal(1)] * (N // 2))), "labels of lists": table(y=objects([i] for i in range(N))),
-    "void samples": (np.zeros(N, "V8"), np.arange(N) % 2), "huge samples": (np.array([[10**400, 1]] * N, object), np.arange(N) % 2),
-    "names that are missing": named(np.nan, None, "y", "c"), "a missing label": named("a", "b", "x", "c"), "no rows": table().iloc[:0],
-    "names of several kinds": named(0, ("t", 1), "y", pd.Timestamp("2024")), "names as long as books": named("a" * 100_000, "b/" * 500, "y", "c"),
+    "bytes": table(z=objects(b"\xff\xfe%d" % (i % 4) for i in range(N))),
+    "labels of bytes": table(y=objects(b"\xff%d" % (i % 2) for i in range(N))),
+    "tables in cells": table(z=objects(pd.DataFrame({"q": [i, i]}) for i in range(N))),
+    "huge whole numbers": table(z=objects(10**400 + i for i in range(N))),
+    "digits without end": table(z=objects(10**5000 + i for i in range(N))),
+    "labels without end": table(y=objects(10**5000 + i % 2 for i in range(N))),
+    "signalling NaN": table(z=objects([decimal.Decimal("sNaN"), decimal.Decimal(1)] * (N // 2))),
+    "labels of lists": table(y=objects([i] for i in range(N))),
+    "void samples": (np.zeros(N, "V8"), np.arange(N) % 2),
+    "huge samples": (np.array([[10**400, 1]] * N, object), np.arange(N) % 2),
+    "names that are missing": named(np.nan, None, "y", "c"),
+    "a missing label": named("a", "b", "x", "c"),
+    "no rows": table().iloc[:0],
+    "names of several kinds": named(0, ("t", 1), "y", pd.Timestamp("2024")),
+    "names as long as books": named("a" * 100_000, "b/" * 500, "y", "c"),
 }
 FINE = {
-    "lists": [[i, i] for i in range(N)], "mappings": [{"k": i} for i in range(N)], "decimals": [decimal.Decimal(i) / 7 for i in range(N)],
-    "times with a zone": pd.date_range("2024", periods=N, tz="Europe/Berlin"), "days": [datetime.date(2024, 1, 1 + i % 28) for i in range(N)],
-    "complex": np.arange(N) + 1j, "categories": pd.Categorical(["a", "b", None, "c"] * (N // 4)), "sparse": pd.arrays.SparseArray([0, 1] * (N // 2)),
-    "categories of several kinds": pd.Categorical([1, "x", None, (1,)] * (N // 4)), "signs and emoji": ["\u202eabc \U0001f600", "مرحبا"] * (N // 2),
+    "lists": [[i, i] for i in range(N)],
+    "mappings": [{"k": i} for i in range(N)],
+    "decimals": [decimal.Decimal(i) / 7 for i in range(N)],
+    "times with a zone": pd.date_range("2024", periods=N, tz="Europe/Berlin"),
+    "days": [datetime.date(2024, 1, 1 + i % 28) for i in range(N)],
+    "complex": np.arange(N) + 1j,
+    "categories": pd.Categorical(["a", "b", None, "c"] * (N // 4)),
+    "sparse": pd.arrays.SparseArray([0, 1] * (N // 2)),
+    "categories of several kinds": pd.Categorical([1, "x", None, (1,)] * (N // 4)),
+    "signs and emoji": ["\u202eabc \U0001f600", "مرحبا"] * (N // 2),
     "arrays": [np.arange(3) + i for i in range(N)],
 }
 
@@ -166,7 +184,9 @@ def test_bytes_that_are_no_text_crash_no_check(tmp_path):
     """The checks that count categories show them by their escapes."""
     subject = Subject(Target("t", data=Data(train=SOURCES["bytes"], label="y")), tmp_path, Depth.STANDARD)
     subject.supply(Subject.profiling, UserCodeError(Layer.TRAINING, "left out", RuntimeError(), tmp_path))
-    assert not [finding for finding in run_checks(Layer.DATA, subject).findings if finding.status in (Status.ERROR, Status.FAIL)]
+    assert not [
+        finding for finding in run_checks(Layer.DATA, subject).findings if finding.status in (Status.ERROR, Status.FAIL)
+    ]
 
 
 def test_parquet_of_bytes_and_json_of_halves_come_to_a_verdict_or_a_sentence(tmp_path):
@@ -200,13 +220,21 @@ def broken_network(error):
     return type("Broken", (nn.Module,), {"forward": end(error)})
 
 
-ENDS = {"Own": Own("own"), "KeyboardInterrupt": KeyboardInterrupt(), "GeneratorExit": GeneratorExit(), "CancelledError": asyncio.CancelledError(),
-        "Mute": Mute()}
+ENDS = {
+    "Own": Own("own"),
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "GeneratorExit": GeneratorExit(),
+    "CancelledError": asyncio.CancelledError(),
+    "Mute": Mute(),
+}
 PARTS = {
     "data": (Layer.DATA, lambda error: {"data": Data(train=end(error), label="y")}),
-    "preprocess": (Layer.PREPROCESSING, lambda error: {"preprocess": end(error)}), "prepare": (Layer.PREPROCESSING, lambda error: {"prepare": end(error)}),
-    "model": (Layer.MODEL, lambda error: {"model": end(error)}), "forward": (Layer.MODEL, lambda error: {"model": broken_network(error)}),
-    "loss": (Layer.TRAINING, lambda error: {"training": Training(loss=end(error))}), "fit": (Layer.TRAINING, lambda error: {"training": Training(fit=end(error))}),
+    "preprocess": (Layer.PREPROCESSING, lambda error: {"preprocess": end(error)}),
+    "prepare": (Layer.PREPROCESSING, lambda error: {"prepare": end(error)}),
+    "model": (Layer.MODEL, lambda error: {"model": end(error)}),
+    "forward": (Layer.MODEL, lambda error: {"model": broken_network(error)}),
+    "loss": (Layer.TRAINING, lambda error: {"training": Training(loss=end(error))}),
+    "fit": (Layer.TRAINING, lambda error: {"training": Training(fit=end(error))}),
     "optimizer": (Layer.TRAINING, lambda error: {"training": Training(optimizer=end(error))}),
 }
 
@@ -216,7 +244,12 @@ PARTS = {
 def test_whatever_the_users_code_ends_with_is_a_finding(tmp_path, part, kind):
     """A BaseException of a part is its failure, as an Exception is."""
     layer, parts = PARTS[part]
-    whole = {"data": Data(train=table(), label="y"), "model": network, "training": Training(epochs=1), **parts(ENDS[kind])}
+    whole = {
+        "data": Data(train=table(), label="y"),
+        "model": network,
+        "training": Training(epochs=1),
+        **parts(ENDS[kind]),
+    }
     verdict = diagnose(Subject(Target("t", **whole), tmp_path), Depth.QUICK, only=layer)
     [fault] = {fault.fault for fault in verdict.faults}
     assert verdict.first_faulty_layer is layer and fault == "user_code_raises"
@@ -277,7 +310,9 @@ except KeyboardInterrupt:
 def test_ctrl_c_at_the_import_of_a_target_ends_with_130(tmp_path, then):
     """Whatever the target makes of it."""
     (tmp_path / "target.py").write_text(WAITS.format(then=then))
-    process = subprocess.Popen([*COMMAND, "debug", "target.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, "debug", "target.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "waiting\n"
     psutil.Process(process.pid).send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -298,23 +333,43 @@ def call(monkeypatch, capsys, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("raises", ["KeyboardInterrupt", "SystemExit(0)", "GeneratorExit", "asyncio.CancelledError", "Own()", "Mute()", "KeyError('\\udce9')"])
+@pytest.mark.parametrize(
+    "raises",
+    [
+        "KeyboardInterrupt",
+        "SystemExit(0)",
+        "GeneratorExit",
+        "asyncio.CancelledError",
+        "Own()",
+        "Mute()",
+        "KeyError('\\udce9')",
+    ],
+)
 def test_a_target_that_ends_at_its_import_is_one_sentence_and_exit_code_2(call, tmp_path, raises):
     """CI must not read it as faulty, nor as healthy."""
     classes = "class Own(BaseException): pass\nclass Mute(Exception):\n    def __str__(self): raise RuntimeError\n"
     (tmp_path / "target.py").write_text(f"import asyncio\n{classes}raise {raises}\n")
     code, _, err = call("debug", "target.py")
-    assert code == 2 and "target.py doesn't import" in err and "at target.py:5" in err and len(err.strip().splitlines()) == 1
+    assert (
+        code == 2
+        and "target.py doesn't import" in err
+        and "at target.py:5" in err
+        and len(err.strip().splitlines()) == 1
+    )
 
 
 def test_a_target_of_a_name_without_utf8_is_one_sentence(call, tmp_path):
     """So is a file below a folder whose name is bytes; servers can be told of neither."""
-    (tmp_path / "target.py").write_text("from firstfault import Data, Target\ntarget = Target('na\\udce9', data=Data(train='x.csv', label='y'))\n")
+    (tmp_path / "target.py").write_text(
+        "from firstfault import Data, Target\ntarget = Target('na\\udce9', data=Data(train='x.csv', label='y'))\n"
+    )
     code, _, err = call("debug", "target.py")
     assert code == 2 and "name must be text that UTF-8 can write" in err
     place = Path(os.fsdecode(os.fsencode(tmp_path / "f") + b"\xe9"))
     place.mkdir()
-    (place / "target.py").write_text("from firstfault import Data, Target\ntarget = Target('t', data=Data(train='x.csv', label='y'))\n")
+    (place / "target.py").write_text(
+        "from firstfault import Data, Target\ntarget = Target('t', data=Data(train='x.csv', label='y'))\n"
+    )
     code, _, err = call("debug", f"{place}/target.py")
     assert code == 2 and "the target must have a path that UTF-8 can write" in err
 
@@ -336,11 +391,18 @@ def test_a_whole_run_on_texts_without_utf8_writes_all_of_its_files(call, tmp_pat
         "target = Target('halves', data=Data(train=lambda: frame, label='y' + h))\n"
     )
     result = subprocess.run(
-        [*COMMAND, "debug", "target.py", "--only", "data", "--depth", "quick"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        [*COMMAND, "debug", "target.py", "--only", "data", "--depth", "quick"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     [folder] = (tmp_path / ".firstfault" / "runs").iterdir()
     assert result.returncode in (0, 1), result.stderr
-    assert {"verdict.json", "report.html"} <= {path.name for path in folder.iterdir()} and "no longer answers" not in result.stdout + result.stderr
+    assert {"verdict.json", "report.html"} <= {
+        path.name for path in folder.iterdir()
+    } and "no longer answers" not in result.stdout + result.stderr
     subprocess.run([*COMMAND, "down"], cwd=tmp_path, capture_output=True, timeout=60, check=False)
 
 
@@ -355,10 +417,20 @@ def test_texts_are_made_encodable_and_values_shown():
     """Escapes stand for what UTF-8 lacks; what can't show itself is shown by its class."""
     assert encodable("plain é \U0001f600") == "plain é \U0001f600" and encodable(f"x{HALF}") == r"x\udce9\ud800"
     assert "No__repr__ object at" in shown(raising("__repr__", Own())[0]) and "NoneType" not in shown(10**5000)
-    assert first_line(Mute()).startswith("its message can't be shown") and first_line(ValueError(HALF)) == r"\udce9\ud800"
+    assert (
+        first_line(Mute()).startswith("its message can't be shown") and first_line(ValueError(HALF)) == r"\udce9\ud800"
+    )
 
 
 def test_a_finding_holds_no_text_that_utf8_lacks():
     """Its texts and values are what a file, a server and a page can take."""
-    finding = Finding("c", Layer.DATA, Status.FAIL, f"m{HALF}", value={HALF: [HALF]}, where=Place(Kind.COLUMN, (HALF,), HALF, HALF, note=HALF), fix=HALF)
+    finding = Finding(
+        "c",
+        Layer.DATA,
+        Status.FAIL,
+        f"m{HALF}",
+        value={HALF: [HALF]},
+        where=Place(Kind.COLUMN, (HALF,), HALF, HALF, note=HALF),
+        fix=HALF,
+    )
     assert "\\ud800" in finding.message and json.dumps(finding.to_json(), ensure_ascii=False).encode()

@@ -12,7 +12,8 @@ from firstfault.subject.subject import Subject
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BROKEN = sorted(path.parent.name for path in (EXAMPLES / "broken").glob("*/target.py"))
-UNTESTABLE = {"split_overlap", "target_leakage", "task_mismatch"}    # undoing them lowers the metric, or has none to compare
+# undoing them lowers the metric, or has none to compare
+UNTESTABLE = {"split_overlap", "target_leakage", "task_mismatch"}
 
 
 def verdict_of(folder, tmp_path):
@@ -39,7 +40,11 @@ def test_a_healthy_example_comes_out_healthy(name, tmp_path):
     verdict = verdict_of(EXAMPLES / name, tmp_path)
     assert verdict.status.value == "healthy"
     assert verdict.faults == ()
-    assert {finding.status.value for report in verdict.layers for finding in report.findings} <= {"pass", "warn", "skipped"}
+    assert {finding.status.value for report in verdict.layers for finding in report.findings} <= {
+        "pass",
+        "warn",
+        "skipped",
+    }
 
 
 def test_the_twin_of_the_mismatched_task_is_healthy(tmp_path):

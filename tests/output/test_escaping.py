@@ -22,7 +22,12 @@ def test_the_live_view_shows_a_name_as_it_is(name):
     screen = io.StringIO()
     finding = Finding("check", Layer.DATA, Status.FAIL, f"the column {name}")
     with View(Terminal(file=screen, width=200), name) as view:
-        for event in (LayerStarted(Layer.DATA), CheckStarted(Layer.DATA, name, 0, 1), Step(Layer.DATA, name), Found(finding)):
+        for event in (
+            LayerStarted(Layer.DATA),
+            CheckStarted(Layer.DATA, name, 0, 1),
+            Step(Layer.DATA, name),
+            Found(finding),
+        ):
             view(event)
         view(LayerEnded(LayerReport(Layer.DATA, (finding,), 1.0)))
     assert f"debugging {name}" in screen.getvalue() and f"the column {name}" in screen.getvalue()
@@ -82,13 +87,45 @@ def test_values_for_a_server_have_an_encoding():
 
 def test_a_text_for_pages_of_others_is_markup_in_no_language():
     """Nothing is left that begins an element, an attribute, an entity, a template or the end of a string."""
-    assert not set(inert("<a href=\"x\" b='y'>&lt;`${z}`\\\n\x00")) & set("<>\"'&`\\\n\x00") and inert("R D 5 %") == "R D 5 %"
+    assert (
+        not set(inert("<a href=\"x\" b='y'>&lt;`${z}`\\\n\x00")) & set("<>\"'&`\\\n\x00")
+        and inert("R D 5 %") == "R D 5 %"
+    )
 
 
-@pytest.mark.parametrize("text", [
-    "<script>x</script>", "<img src=x>", "[a](javascript:x)", "![a](http://x)", "**a**", "*a*", "_a_", "`a`", "~~a~~", "# a", "- a", "+ a", "1. a", "2) a", "> a",
-    "a | b", "---", "===", "http://evil.example", "www.evil.example", "me@evil.example", "&lt;b&gt;", "a\n\n# b", "\\*a*", "<!-- a", "[a]: http://x", "```a", "a\\",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>x</script>",
+        "<img src=x>",
+        "[a](javascript:x)",
+        "![a](http://x)",
+        "**a**",
+        "*a*",
+        "_a_",
+        "`a`",
+        "~~a~~",
+        "# a",
+        "- a",
+        "+ a",
+        "1. a",
+        "2) a",
+        "> a",
+        "a | b",
+        "---",
+        "===",
+        "http://evil.example",
+        "www.evil.example",
+        "me@evil.example",
+        "&lt;b&gt;",
+        "a\n\n# b",
+        "\\*a*",
+        "<!-- a",
+        "[a]: http://x",
+        "```a",
+        "a\\",
+    ],
+)
 @pytest.mark.parametrize("place", ["{}", "- {}", "# {}", "**x**: {}", "| {} |\n|---|\n| {} |"])
 def test_markdown_shows_a_text_as_it_is(text, place):
     """CommonMark makes of an escaped text the text, with no element of its own, wherever it stands."""
@@ -98,14 +135,20 @@ def test_markdown_shows_a_text_as_it_is(text, place):
     from markdown_it import MarkdownIt
 
     def rendered(part):
-        page = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(place.format(part, part))
+        page = (
+            MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(place.format(part, part))
+        )
         return re.sub(r"<[^>]*>", "", page), re.findall(r"<[^>]*>", page)
 
     words, elements = rendered(escape(text))
-    assert elements == rendered("plain")[1] and " ".join(html.unescape(words).split()).count(" ".join(text.split())) == place.count("{}")
+    assert elements == rendered("plain")[1] and " ".join(html.unescape(words).split()).count(
+        " ".join(text.split())
+    ) == place.count("{}")
 
 
-@pytest.mark.parametrize("text", ["http://evil.example/x", "www.evil.example", "me@evil.example", "HTTPS://EVIL.example"])
+@pytest.mark.parametrize(
+    "text", ["http://evil.example/x", "www.evil.example", "me@evil.example", "HTTPS://EVIL.example"]
+)
 def test_no_address_becomes_a_link_by_itself(text):
     """Renderers that make links of bare addresses find none in an escaped text."""
     escaped = escape(f"see {text} there").lower()
@@ -142,11 +185,17 @@ def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
     from firstfault.checks.safety._evidence import Evidence
     from firstfault.checks.safety._pdf import write_pdf
 
-    text = '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> & \x1b[31m \x00 \ud800 </para> $\\frac{$ ' * 40
+    text = (
+        '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> & \x1b[31m \x00 \ud800 </para> $\\frac{$ '
+        * 40
+    )
     findings = [Finding("check", Layer.SAFETY, Status.FAIL, text, source=text)]
     evidence = Evidence(
         cases=[{"text": text, "answer": text}],
-        tables={"groups" + text[:50]: [{"group" + text[:50]: text}], "robustness": [{"change": name, "size": 1.0, "accuracy": 0.5} for name in ("none", "$\\frac{$")]},
+        tables={
+            "groups" + text[:50]: [{"group" + text[:50]: text}],
+            "robustness": [{"change": name, "size": 1.0, "accuracy": 0.5} for name in ("none", "$\\frac{$")],
+        },
     )
     write_pdf(text, findings, evidence, tmp_path / "a.pdf")
     written = (tmp_path / "a.pdf").read_bytes()

@@ -9,8 +9,30 @@ from firstfault.cli.app import app
 from firstfault.output.file_names import file_name, key_of
 
 HOSTILE = [
-    "../../evil", "/etc/passwd", "..", ".", "", " ", ".hidden", "a/b", "a\\b", "C:\\x", "CON", "nul.txt", "LPT1", "a:b", 'a<b>|"?*', "x" * 300, "ж" * 300,
-    "a\0b", "a\nb", "\ud800", "end.", "~", "$HOME", "\u202egpj.exe",
+    "../../evil",
+    "/etc/passwd",
+    "..",
+    ".",
+    "",
+    " ",
+    ".hidden",
+    "a/b",
+    "a\\b",
+    "C:\\x",
+    "CON",
+    "nul.txt",
+    "LPT1",
+    "a:b",
+    'a<b>|"?*',
+    "x" * 300,
+    "ж" * 300,
+    "a\0b",
+    "a\nb",
+    "\ud800",
+    "end.",
+    "~",
+    "$HOME",
+    "\u202egpj.exe",
 ]
 
 
@@ -39,7 +61,9 @@ def test_two_names_are_two_files():
 
 def test_keys_are_letters_that_ids_allow():
     """A key is short, of small letters, digits and hyphens."""
-    assert key_of("Churn [v2]") == "churn-v2" and all(key_of(name).replace("-", "").isalnum() and len(key_of(name)) <= 120 for name in HOSTILE)
+    assert key_of("Churn [v2]") == "churn-v2" and all(
+        key_of(name).replace("-", "").isalnum() and len(key_of(name)) <= 120 for name in HOSTILE
+    )
 
 
 @pytest.mark.parametrize("name", ["../../evil", "CON", "x" * 300])
@@ -48,7 +72,9 @@ def test_expectations_of_a_hostile_name_stay_beside_the_target(name, tmp_path):
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     (folder / "rows.csv").write_text("x,y\n" + "\n".join(f"{n},{n % 2}" for n in range(50)))
-    (folder / "target.py").write_text(f"from firstfault import Data, Target\ntarget = Target({name!r}, data=Data('rows.csv', label='y'))\n")
+    (folder / "target.py").write_text(
+        f"from firstfault import Data, Target\ntarget = Target({name!r}, data=Data('rows.csv', label='y'))\n"
+    )
     done = CliRunner().invoke(app, ["expect", str(folder / "target.py")])
     assert done.exit_code == 0, done.output
     made = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.json")]

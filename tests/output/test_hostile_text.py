@@ -19,7 +19,14 @@ from firstfault.subject.subject import Subject
 from firstfault.target.loader import load_target
 from firstfault.verdict import Outcome, Swap
 
-CHROMIUM = next((place for place in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(place).exists()), None)
+CHROMIUM = next(
+    (
+        place
+        for place in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+        if Path(place).exists()
+    ),
+    None,
+)
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 MARK = "pwned"
 PAYLOADS = {
@@ -30,7 +37,7 @@ PAYLOADS = {
     "SCREEN": "\x1b]0;pwned\x07\x1b[31m",
     "FORMULA": '=HYPERLINK("http://pwned.example")',
 }
-TARGET = '''
+TARGET = """
 import numpy as np, pandas as pd, torch
 from torch import nn
 from functools import partial
@@ -88,9 +95,10 @@ target = Target(
     deployment=Deployment(model=predict, latency_ms=1000.0),
     safety=Safety(suites=["suite.yaml"], generate=generate),
 )
-'''
+"""
 SUITE = {
-    "name": "suite " + PAYLOADS["ELEMENT"], "cases": [
+    "name": "suite " + PAYLOADS["ELEMENT"],
+    "cases": [
         {"prompt": payload, "scorer": "exact", "expect": payload + PAYLOADS["ELEMENT"]} for payload in PAYLOADS.values()
     ],
 }
@@ -113,7 +121,9 @@ def ran(tmp_path_factory):
     subject.folder.mkdir(exist_ok=True)
     found = diagnose(subject, Depth.STANDARD, keep_going=True, confirm_report=lambda report: [])
     verdict = replace(found, outcomes=(tested, replace(tested, confirmed=False)))
-    write_report(verdict, subject.folder, context=context_of(subject, links={PAYLOADS["ELEMENT"]: "javascript:window.pwned=1"}))
+    write_report(
+        verdict, subject.folder, context=context_of(subject, links={PAYLOADS["ELEMENT"]: "javascript:window.pwned=1"})
+    )
     return subject, verdict
 
 
@@ -126,10 +136,18 @@ def swept(ran):
     from firstfault.report.sweep_page import write_sweep_report
 
     subject, _ = ran
-    result = sweep(subject, grid=f"model.kind=a{PAYLOADS['ELEMENT'].replace(';', '')},b", seeds=2, storage=InMemoryStorage())
+    result = sweep(
+        subject, grid=f"model.kind=a{PAYLOADS['ELEMENT'].replace(';', '')},b", seeds=2, storage=InMemoryStorage()
+    )
     folder = subject.folder.parent / "sweep"
     folder.mkdir()
-    write_sweep_report(result, folder, plots={TELLTALE: b"\x89PNG"}, links={TELLTALE: "javascript:window.pwned=1"}, facts={"seed": TELLTALE})
+    write_sweep_report(
+        result,
+        folder,
+        plots={TELLTALE: b"\x89PNG"},
+        links={TELLTALE: "javascript:window.pwned=1"},
+        facts={"seed": TELLTALE},
+    )
     return result, folder
 
 
@@ -144,7 +162,16 @@ class Live(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.within = tag
         for name, value in attrs:
-            runs = name.startswith("on") or name in ("href", "src", "srcset", "action", "formaction", "data", "xlink:href", "style")
+            runs = name.startswith("on") or name in (
+                "href",
+                "src",
+                "srcset",
+                "action",
+                "formaction",
+                "data",
+                "xlink:href",
+                "style",
+            )
             if MARK in name or (runs and value and MARK in value and not value.startswith(("#", "./", "data:"))):
                 self.found.append((tag, name, value))
 
@@ -182,7 +209,10 @@ def test_a_browser_runs_no_payload(ran, swept):
             page = browser.new_page()
             page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
             page.on("pageerror", lambda error: said.append(str(error)))
-            page.on("request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+            page.on(
+                "request",
+                lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
+            )
             page.goto(place.as_uri())
             for part in page.locator("details").all():
                 part.evaluate("element => element.open = true")
@@ -206,8 +236,15 @@ def test_findings_name_columns_as_the_data_do(ran):
 
 def test_no_cell_of_a_table_is_a_formula(ran):
     """No text in any csv of the run begins like a formula, headings among them; numbers that are negative stay numbers."""
-    cells = [cell for table in ran[0].folder.glob("*.csv") for row in csv.reader(io.StringIO(table.read_text(), newline="")) for cell in row]
-    assert [cell for cell in cells if cell[:1] in tuple("=@\t\r") or (cell[:1] in tuple("+-") and not cell[1:2].isdigit())] == []
+    cells = [
+        cell
+        for table in ran[0].folder.glob("*.csv")
+        for row in csv.reader(io.StringIO(table.read_text(), newline=""))
+        for cell in row
+    ]
+    assert [
+        cell for cell in cells if cell[:1] in tuple("=@\t\r") or (cell[:1] in tuple("+-") and not cell[1:2].isdigit())
+    ] == []
     assert "'=1+1" in cells and "'" + PAYLOADS["FORMULA"] in cells and "-1000" in cells
 
 
@@ -223,7 +260,14 @@ def test_no_markdown_is_live(ran, swept):
     _, verdict = ran
     for text in (verdict_markdown(verdict), *map(layer_markdown, verdict.layers), sweep_markdown(swept[0])):
         page = rendered(text)
-        assert not Live(page).found and "<script" not in page and "<img" not in page and "<svg" not in page and "<b>" not in page and "<a " not in page
+        assert (
+            not Live(page).found
+            and "<script" not in page
+            and "<img" not in page
+            and "<svg" not in page
+            and "<b>" not in page
+            and "<a " not in page
+        )
         assert f"<strong>{MARK}" not in page and f"<code>{MARK}" not in page
 
 
@@ -231,7 +275,13 @@ def test_no_row_of_a_table_in_prefect_is_live(ran):
     """Prefect takes the texts of cells for markdown: they are escaped."""
     from firstfault.report.markdown import escaped_rows
 
-    rows = escaped_rows([{"where": str(finding.where), "message": finding.message} for layer in ran[1].layers for finding in layer.findings])
+    rows = escaped_rows(
+        [
+            {"where": str(finding.where), "message": finding.message}
+            for layer in ran[1].layers
+            for finding in layer.findings
+        ]
+    )
     page = rendered("\n\n".join(str(value) for row in rows for value in row.values()))
     assert "<a " not in page and "<img" not in page and "<script" not in page and f"<strong>{MARK}" not in page
 

@@ -7,13 +7,17 @@ import pytest
 from firstfault.output.spreadsheets import as_text, write_frame, write_rows
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+x", "-x", "@SUM(A1)", "\tx", "\rx", "\n=1", " =1", "＝1", "-1000x", "=", "--1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+x", "-x", "@SUM(A1)", "\tx", "\rx", "\n=1", " =1", "＝1", "-1000x", "=", "--1"]
+)
 def test_a_text_that_begins_like_a_formula_is_marked_as_text(text):
     """An apostrophe before it makes a spreadsheet show it."""
     assert as_text(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("value", ["-1000", "+3.5e-4", "-1,000.50", "-12 %", -1000, -0.5, None, True, "fine", "a=b", "", "1-2"])
+@pytest.mark.parametrize(
+    "value", ["-1000", "+3.5e-4", "-1,000.50", "-12 %", -1000, -0.5, None, True, "fine", "a=b", "", "1-2"]
+)
 def test_numbers_and_other_texts_stay_as_they_are(value):
     """Negative numbers stay numbers, also those that were read as text."""
     assert as_text(value) is value
@@ -31,14 +35,25 @@ class Shown:
 
 def test_every_column_of_a_frame_is_safe(tmp_path):
     """Headings, texts, categories, pandas' own texts and other values are marked; numbers, times and missing values are not touched."""
-    frame = pd.DataFrame({
-        "=h": ["=1", "x"], "kind": pd.Categorical(["-a", "-a"]), "own": pd.array(["@a", None], dtype="string"), "n": [-1000, 2], "f": [-0.5, np.nan],
-        "mixed": [Shown(), -3], "whole": pd.Series([1, None], dtype=object), "lists": [["=a"], [1, 2]], "when": pd.to_datetime(["2020-01-01", "2021-01-01"]),
-    })
+    frame = pd.DataFrame(
+        {
+            "=h": ["=1", "x"],
+            "kind": pd.Categorical(["-a", "-a"]),
+            "own": pd.array(["@a", None], dtype="string"),
+            "n": [-1000, 2],
+            "f": [-0.5, np.nan],
+            "mixed": [Shown(), -3],
+            "whole": pd.Series([1, None], dtype=object),
+            "lists": [["=a"], [1, 2]],
+            "when": pd.to_datetime(["2020-01-01", "2021-01-01"]),
+        }
+    )
     frame.insert(3, "=h", ["+z", "z"], allow_duplicates=True)
     write_frame(tmp_path / "a.csv", frame)
     assert (tmp_path / "a.csv").read_text().splitlines() == [
-        "'=h,kind,own,'=h,n,f,mixed,whole,lists,when", "'=1,'-a,'@a,'+z,-1000,-0.5,'=1+1,1,['=a'],2020-01-01", "x,'-a,,z,2,,-3,,\"[1, 2]\",2021-01-01",
+        "'=h,kind,own,'=h,n,f,mixed,whole,lists,when",
+        "'=1,'-a,'@a,'+z,-1000,-0.5,'=1+1,1,['=a'],2020-01-01",
+        'x,\'-a,,z,2,,-3,,"[1, 2]",2021-01-01',
     ]
     assert frame.columns[0] == "=h" and frame.iloc[0, 0] == "=1"
 

@@ -36,12 +36,25 @@ def direct_writes(tree):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         of = node.func.value if isinstance(node.func, ast.Attribute) else None
-        texts = [value.value for value in [*node.args, *(word.value for word in node.keywords)] if isinstance(value, ast.Constant)]
-        modes = [text for text in texts if (isinstance(text, str) and text.strip("btx+").strip() in ("w", "a")) or text == "x"]
+        texts = [
+            value.value
+            for value in [*node.args, *(word.value for word in node.keywords)]
+            if isinstance(value, ast.Constant)
+        ]
+        modes = [
+            text
+            for text in texts
+            if (isinstance(text, str) and text.strip("btx+").strip() in ("w", "a")) or text == "x"
+        ]
         opens = name in ("open", "fdopen") and bool(modes) and not (isinstance(of, ast.Name) and of.id in DRAFTS)
         first = node.args[0] if node.args else None
         writes = name in WRITERS and of is not None and not (isinstance(first, ast.Name) and first.id in DRAFTS)
-        dumps = name == "dump" or (name == "save" and isinstance(of, ast.Name) and of.id in ("torch", "np") and getattr(node.args[-1], "id", "") != "file")
+        dumps = name == "dump" or (
+            name == "save"
+            and isinstance(of, ast.Name)
+            and of.id in ("torch", "np")
+            and getattr(node.args[-1], "id", "") != "file"
+        )
         if opens or writes or dumps:
             yield node.lineno
 
@@ -55,7 +68,14 @@ def test_files_are_written_in_one_place(path):
 
 def test_a_direct_write_is_seen():
     """The test above sees a path that writes itself, an open for writing, and a table or picture saved under its own name."""
-    lines = ['path.write_text("x")', 'path.open("w")', 'open(path, mode="wb")', "frame.to_csv(path)", "torch.save(x, path)", "json.dump(x, file)"]
+    lines = [
+        'path.write_text("x")',
+        'path.open("w")',
+        'open(path, mode="wb")',
+        "frame.to_csv(path)",
+        "torch.save(x, path)",
+        "json.dump(x, file)",
+    ]
     assert [next(direct_writes(ast.parse(line)), None) for line in lines] == [1] * len(lines)
     assert not list(direct_writes(ast.parse('frame.to_csv(draft)\nwrite_text(path, "x")\npath.open("rb")')))
 
@@ -85,7 +105,9 @@ def test_a_full_disk_leaves_the_file_before(write, tmp_path):
     """Where the system refuses to write on, the older file stays whole, and nothing lies beside it."""
     path = tmp_path / "stages.json"
     path.write_text("[1, 2]")
-    done = subprocess.run([sys.executable, "-c", FULL.format(write=write), str(path)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL.format(write=write), str(path)], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.startswith("refused:"), done.stderr[-500:]
     assert path.read_text() == "[1, 2]" and [file.name for file in tmp_path.iterdir()] == ["stages.json"]
 
@@ -136,7 +158,12 @@ def test_a_link_and_a_pipe_stay_what_they_are(tmp_path):
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     write_text(pipe, "y")
     write_text(Path(os.devnull), "z")
-    assert link.is_symlink() and real.read_text() == "x" and os.read(reader, 9) == b"y" and Path(os.devnull).is_char_device()
+    assert (
+        link.is_symlink()
+        and real.read_text() == "x"
+        and os.read(reader, 9) == b"y"
+        and Path(os.devnull).is_char_device()
+    )
     os.close(reader)
 
 

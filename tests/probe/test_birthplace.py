@@ -53,7 +53,18 @@ def batch(step, n=24):
     return x, x[:, :3].argmax(1)
 
 
-def train(model, *, at=LATE, plant=lambda model: None, steps=60, rate=1e-2, optimizer=torch.optim.Adam, loss=None, data=batch, first=None):
+def train(
+    model,
+    *,
+    at=LATE,
+    plant=lambda model: None,
+    steps=60,
+    rate=1e-2,
+    optimizer=torch.optim.Adam,
+    loss=None,
+    data=batch,
+    first=None,
+):
     """A loop in which `plant` is done before step `at`."""
     values = [*model.parameters(), *(first.parameters() if first is not None else ())]
     updates = optimizer(values, lr=rate)
@@ -98,6 +109,7 @@ class TestInTheStepInWhichItIsBorn:
 
     def test_in_the_input(self, tmp_path, at):
         """One NaN in the batch."""
+
         def data(step):
             x, y = batch(step)
             if step == at:
@@ -108,18 +120,28 @@ class TestInTheStepInWhichItIsBorn:
 
     def test_in_a_weight(self, tmp_path, at):
         """Set by hand before the step."""
+
         def plant(model):
             with torch.no_grad():
                 model.head.weight[1, 2] = math.nan
 
-        assert born(tmp_path, Net(), at=at, plant=plant) == (at, "weight", "head.weight, written by something else than an optimizer")
+        assert born(tmp_path, Net(), at=at, plant=plant) == (
+            at,
+            "weight",
+            "head.weight, written by something else than an optimizer",
+        )
 
     def test_in_the_data_of_a_weight(self, tmp_path, at):
         """Written past autograd's count of versions."""
+
         def plant(model):
             model.head.weight.data[1, 2] = math.nan
 
-        assert born(tmp_path, Net(), at=at, plant=plant) == (at, "weight", "head.weight, written by something else than an optimizer")
+        assert born(tmp_path, Net(), at=at, plant=plant) == (
+            at,
+            "weight",
+            "head.weight, written by something else than an optimizer",
+        )
 
     def test_in_a_submodule(self, tmp_path, at):
         """The logarithm of a negative number."""
@@ -132,6 +154,7 @@ class TestInTheStepInWhichItIsBorn:
 
     def test_in_the_loss(self, tmp_path, at):
         """The logarithm of 0 in a loss of the user's own."""
+
         def loss(outputs, y, step):
             chance = outputs.softmax(-1)
             return -(chance * (step != at)).log().mean()
@@ -141,6 +164,7 @@ class TestInTheStepInWhichItIsBorn:
 
     def test_in_the_labels(self, tmp_path, at):
         """A NaN among the labels of a regression."""
+
         def loss(outputs, y, step):
             target = outputs.detach().clone()
             target[0, 0] = math.nan if step == at else 0.0
@@ -159,6 +183,7 @@ class TestInTheStepInWhichItIsBorn:
 
     def test_in_the_backward_pass_of_the_loss(self, tmp_path, at):
         """The norm of a difference of 0."""
+
         def loss(outputs, y, step):
             return (outputs - (outputs.detach() if step == at else y[:, None])).pow(2).sum().sqrt()
 
@@ -171,6 +196,7 @@ class TestInTheStepInWhichItIsBorn:
 
     def test_in_the_first_of_two_models(self, tmp_path, at):
         """The second is given what the first has made."""
+
         class Features(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -187,10 +213,13 @@ class TestInTheStepInWhichItIsBorn:
 @pytest.mark.parametrize("steps", [LATE, LATE + 5], ids=["at the end", "in the middle"])
 def test_in_an_update(tmp_path, steps):
     """The step whose update overflows, though the next one sees it, or none."""
+
     def loss(outputs, y, step):
         return nn.functional.cross_entropy(outputs, y) * (1e30 if step == LATE else 1.0)
 
-    step, kind, place = born(tmp_path, Net(), loss=loss, steps=steps, rate=1e15, optimizer=lambda values, lr: Careful(values, lr))
+    step, kind, place = born(
+        tmp_path, Net(), loss=loss, steps=steps, rate=1e15, optimizer=lambda values, lr: Careful(values, lr)
+    )
     assert (step, kind) == (LATE, "weight") and place.endswith("by the update")
 
 
@@ -212,7 +241,12 @@ def test_zero_over_zero_in_adam(tmp_path):
     x[:, 5] = 0.0
     model = nn.Linear(6, 3)
     with firstfault.watch(folder=tmp_path) as watched:
-        train(model, data=lambda step: (x, y), optimizer=lambda values, lr: torch.optim.Adam(values, lr=lr, eps=0.0), steps=8)
+        train(
+            model,
+            data=lambda step: (x, y),
+            optimizer=lambda values, lr: torch.optim.Adam(values, lr=lr, eps=0.0),
+            steps=8,
+        )
     assert told(watched) == (1, "weight", "weight, by the update")
 
 
@@ -281,7 +315,10 @@ def skipping(model, steps=40):
 
 def scaling(model, steps=40):
     """A gradient scaler whose scale overflows now and then."""
-    updates, scaler = torch.optim.SGD(model.parameters(), 0.01), torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=3)
+    updates, scaler = (
+        torch.optim.SGD(model.parameters(), 0.01),
+        torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=3),
+    )
     for step in range(1, steps):
         x, y = batch(step)
         updates.zero_grad()
@@ -315,13 +352,17 @@ def test_a_nan_beside_masked_scores(tmp_path):
 
 def test_an_infinity_that_becomes_nan_later(tmp_path):
     """An overflow is blamed, not the layer that makes a NaN of it."""
-    assert born(tmp_path, Net(part=Logarithm()), at=LATE, plant=lambda model: (on(model), setattr(model, "broken", True))) is not None
+    assert (
+        born(tmp_path, Net(part=Logarithm()), at=LATE, plant=lambda model: (on(model), setattr(model, "broken", True)))
+        is not None
+    )
     found = born(tmp_path, Net(between=lambda h: (h * 1e30).exp()), plant=broken)
     assert found == (LATE, "activation", "the operations between drop and part")
 
 
 def test_the_search_leaves_everything_as_it_was(tmp_path):
     """Weights, buffers, gradients, attributes and all random states end as in the same loop without a watch."""
+
     class Counting(Net):
         calls = 0
 
@@ -334,8 +375,12 @@ def test_the_search_leaves_everything_as_it_was(tmp_path):
         np.random.seed(0)
         random.seed(0)
         model = train(Counting(part=Root()), plant=on, at=11, steps=14)
-        return [*model.state_dict().values(), *(value.grad for value in model.parameters())], \
-            (model.calls, torch.rand(1).item(), np.random.rand(), random.random())
+        return [*model.state_dict().values(), *(value.grad for value in model.parameters())], (
+            model.calls,
+            torch.rand(1).item(),
+            np.random.rand(),
+            random.random(),
+        )
 
     values, state = loop()
     with firstfault.watch(folder=tmp_path) as watched:

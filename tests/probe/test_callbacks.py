@@ -36,7 +36,11 @@ def lightning_fit(package, tmp_path, callbacks, *, rate=0.1, training_step=None)
             self.net = network()
 
         def training_step(self, batch, index):
-            return training_step(self, batch, index) if training_step else nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+            return (
+                training_step(self, batch, index)
+                if training_step
+                else nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+            )
 
         def validation_step(self, batch, index):
             self.net(batch[0])
@@ -47,8 +51,14 @@ def lightning_fit(package, tmp_path, callbacks, *, rate=0.1, training_step=None)
     torch.manual_seed(3)
     module, batches = Module(), DataLoader(TensorDataset(*data()), 32)
     trainer = lightning.Trainer(
-        max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=tmp_path, callbacks=callbacks,
+        max_epochs=4,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=callbacks,
     )
     trainer.fit(module, batches, batches)
     return list(module.parameters())
@@ -57,6 +67,7 @@ def lightning_fit(package, tmp_path, callbacks, *, rate=0.1, training_step=None)
 @pytest.mark.parametrize("by_name", [False, True])
 def test_the_gradients_of_a_closure_are_those_of_its_step(by_name, tmp_path):
     """Lightning learns in a closure: its norms and update ratios are those of the same loop without one."""
+
     def norms(closure, folder):
         torch.manual_seed(1)
         model, (x, y) = network(), data(64)
@@ -112,6 +123,7 @@ def test_a_fault_of_a_lightning_training_is_named(lightning_callback, tmp_path):
 
 def test_a_lightning_training_that_raises_is_no_longer_watched(lightning_callback, tmp_path):
     """The watch has the exception, and torch is as before."""
+
     def fails(module, batch, index):
         raise ArithmeticError("third batch")
 
@@ -160,8 +172,15 @@ def hugging_face_train(tmp_path, callbacks):
     torch.manual_seed(3)
     model = Classifier()
     arguments = transformers.TrainingArguments(
-        str(tmp_path / "trainer"), num_train_epochs=4, per_device_train_batch_size=32, report_to="none", save_strategy="no", use_cpu=True,
-        disable_tqdm=True, logging_strategy="no", learning_rate=1e-2,
+        str(tmp_path / "trainer"),
+        num_train_epochs=4,
+        per_device_train_batch_size=32,
+        report_to="none",
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        logging_strategy="no",
+        learning_rate=1e-2,
     )
     transformers.Trainer(model, arguments, train_dataset=Rows(), callbacks=callbacks).train()
     return list(model.parameters())
@@ -170,9 +189,15 @@ def hugging_face_train(tmp_path, callbacks):
 def test_the_hugging_face_trainer_trains_as_without_and_every_step_is_seen(tmp_path):
     """The weights end equal; losses, norms and the falling learning rate are in the record."""
     alone = hugging_face_train(tmp_path, [])
-    callback = importlib.import_module("firstfault.watcher.huggingface_callback").FirstfaultCallback(folder=tmp_path / "watch")
+    callback = importlib.import_module("firstfault.watcher.huggingface_callback").FirstfaultCallback(
+        folder=tmp_path / "watch"
+    )
     seen = hugging_face_train(tmp_path, [callback])
     record = callback.watched.record
     assert all(torch.equal(a, b) for a, b in zip(alone, seen, strict=True))
-    assert record.steps == STEPS and record.lr[-1] < record.lr[0] and set(record.parameters) == {f"net.{name}" for name, _ in network().named_parameters()}
+    assert (
+        record.steps == STEPS
+        and record.lr[-1] < record.lr[0]
+        and set(record.parameters) == {f"net.{name}" for name, _ in network().named_parameters()}
+    )
     assert callback.watched.verdict(swaps=False).first_faulty_layer is None

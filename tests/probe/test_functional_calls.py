@@ -31,13 +31,20 @@ class Functional(nn.Module):
     def __init__(self, bias=0.0):
         super().__init__()
         self.hidden, self.act, self.mid, self.qkv = nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.Linear(4, 12)
-        self.block, self.drop, self.head = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, dropout=0.1), nn.Dropout(0.1), nn.Linear(16, 3)
+        self.block, self.drop, self.head = (
+            nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, dropout=0.1),
+            nn.Dropout(0.1),
+            nn.Linear(16, 3),
+        )
         nn.init.constant_(self.hidden.bias, bias)
 
     def forward(self, x, y):
         h = torch.tanh(self.act(self.mid(F.relu(self.hidden(x))))).view(-1, 4, 4)
         q, k, v = self.qkv(h).chunk(3, -1)
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=True) + self.drop(torch.softmax(q @ k.transpose(1, 2) / 2, -1)) @ v
+        h = (
+            F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            + self.drop(torch.softmax(q @ k.transpose(1, 2) / 2, -1)) @ v
+        )
         return F.cross_entropy(torch.sigmoid(self.head(self.block(h).flatten(1))), y)
 
 
@@ -90,6 +97,7 @@ def test_a_loss_within_the_model_is_counted_once(tmp_path):
 @pytest.mark.parametrize(("bias", "status"), [(-50.0, Status.FAIL), (0.0, Status.PASS)])
 def test_a_dead_functional_relu_is_found(bias, status, tmp_path):
     """As one that is a module."""
+
     class Small(nn.Module):
         def __init__(self):
             super().__init__()
@@ -110,6 +118,7 @@ def test_a_dead_functional_relu_is_found(bias, status, tmp_path):
 
 def test_an_exception_in_a_model_leaves_nothing_behind():
     """The loop may catch it, and go on."""
+
     class Raising(nn.Module):
         def __init__(self):
             super().__init__()
@@ -125,10 +134,16 @@ def test_an_exception_in_a_model_leaves_nothing_behind():
         assert torch._C._len_torch_function_stack() == 0
 
 
-@pytest.mark.parametrize(("given", "mask"), [
-    ({}, None), ({"is_causal": True}, torch.ones(5, 5, dtype=torch.bool).tril()), ({"scale": 0.3}, None),
-    ({"attn_mask": SOME}, SOME), ({"attn_mask": torch.zeros(2, 1, 5, 5)}, None),
-])
+@pytest.mark.parametrize(
+    ("given", "mask"),
+    [
+        ({}, None),
+        ({"is_causal": True}, torch.ones(5, 5, dtype=torch.bool).tril()),
+        ({"scale": 0.3}, None),
+        ({"attn_mask": SOME}, SOME),
+        ({"attn_mask": torch.zeros(2, 1, 5, 5)}, None),
+    ],
+)
 def test_weights_give_what_the_function_gives(given, mask):
     """Times the values they are its result."""
     torch.manual_seed(0)

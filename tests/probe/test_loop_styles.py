@@ -31,7 +31,9 @@ def faults(watched):
 
 def findings(watched, check):
     """What a check found."""
-    return [found for report in watched.verdict(swaps=False).layers for found in report.findings if found.check == check]
+    return [
+        found for report in watched.verdict(swaps=False).layers for found in report.findings if found.check == check
+    ]
 
 
 def by_hand(*, clear=True, steps=60):
@@ -55,7 +57,11 @@ def test_a_loop_without_an_optimizer_is_followed(tmp_path):
     with firstfault.watch(folder=tmp_path) as watched:
         seen = by_hand()
     assert torch.equal(alone.weight, seen.weight) and faults(watched) == []
-    assert watched.record.steps == 59 and len(watched.record.loss) == 59 and len(watched.record.parameters["weight"].update) > 5
+    assert (
+        watched.record.steps == 59
+        and len(watched.record.loss) == 59
+        and len(watched.record.parameters["weight"].update) > 5
+    )
 
 
 def test_gradients_that_such_a_loop_never_clears_are_seen(tmp_path):
@@ -161,7 +167,10 @@ def encoding(*, cut=False, part=False):
             optimizer.step()
 
 
-@pytest.mark.parametrize(("settings", "expected"), [({}, []), ({"cut": True}, ["detached_graph"]), ({"part": True}, ["parameters_not_in_optimizer"])])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, []), ({"cut": True}, ["detached_graph"]), ({"part": True}, ["parameters_not_in_optimizer"])],
+)
 def test_several_models_are_judged_by_the_record(settings, expected, tmp_path):
     """What no gradient reaches, and what no optimizer holds, is known without a replay."""
     with firstfault.watch(folder=tmp_path) as watched:
@@ -184,14 +193,23 @@ def test_one_column_of_outputs_against_labels_of_one_column(tmp_path):
     torch.manual_seed(0)
     x, y = points(classes=2)
     with firstfault.watch(folder=tmp_path) as watched:
-        train(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1)), nn.BCEWithLogitsLoss(), x, y[:, None].float())
+        train(
+            nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 1)), nn.BCEWithLogitsLoss(), x, y[:, None].float()
+        )
     assert watched.capture.why_not == "" and faults(watched) == []
 
 
-@pytest.mark.parametrize(("loss", "reason"), [
-    (lambda outputs, y: F.cross_entropy(outputs, y) + 0.01 * outputs.square().sum(), "the loop adds something to the loss function of torch"),
-    (lambda outputs, y: 3 * F.cross_entropy(outputs, y), ""),
-], ids=["penalty", "factor"])
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [
+        (
+            lambda outputs, y: F.cross_entropy(outputs, y) + 0.01 * outputs.square().sum(),
+            "the loop adds something to the loss function of torch",
+        ),
+        (lambda outputs, y: 3 * F.cross_entropy(outputs, y), ""),
+    ],
+    ids=["penalty", "factor"],
+)
 def test_a_loss_with_parts_of_its_own_is_not_replayed(loss, reason, tmp_path):
     """A factor that is the same in every batch is no such part."""
     torch.manual_seed(0)
@@ -204,7 +222,11 @@ def test_a_loss_that_is_negated_is_replayed_so(tmp_path):
     """And its fault has a name."""
     torch.manual_seed(0)
     with firstfault.watch(folder=tmp_path) as watched:
-        train(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)), lambda outputs, y: -F.cross_entropy(outputs, y), *points())
+        train(
+            nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)),
+            lambda outputs, y: -F.cross_entropy(outputs, y),
+            *points(),
+        )
     assert findings(watched, "flipped_loss_sign")[0].status is Status.FAIL
 
 
@@ -222,7 +244,13 @@ def test_inputs_on_a_wild_scale_are_named(tmp_path):
     torch.manual_seed(0)
     x, y = points(640)
     with firstfault.watch(folder=tmp_path) as watched:
-        train(nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)), nn.CrossEntropyLoss(), x * 1000 + 4000, y, rate=1e-3)
+        train(
+            nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)),
+            nn.CrossEntropyLoss(),
+            x * 1000 + 4000,
+            y,
+            rate=1e-3,
+        )
     assert watched.verdict().first_faulty_layer is Layer.PREPROCESSING and faults(watched) == ["missing_normalisation"]
 
 

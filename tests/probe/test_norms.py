@@ -30,16 +30,25 @@ def test_norms_of_small_tensors_are_exact(tmp_path):
     assert all(seen[name] == pytest.approx(true[name], rel=1e-4) for name in true)
 
 
-@pytest.mark.parametrize("model, x", [
-    (nn.Sequential(nn.Linear(700, 900), nn.Tanh(), nn.Linear(900, 1)), torch.ones(4, 700).normal_()),
-    (nn.Sequential(nn.Linear(50_000, 3), nn.Tanh()), torch.ones(4, 50_000).normal_()),
-    (nn.Sequential(nn.Conv2d(3, 256, 7), nn.Tanh()).to(memory_format=torch.channels_last), torch.ones(2, 3, 12, 12).normal_()),
-], ids=["wide", "few-rows", "convolution"])
+@pytest.mark.parametrize(
+    "model, x",
+    [
+        (nn.Sequential(nn.Linear(700, 900), nn.Tanh(), nn.Linear(900, 1)), torch.ones(4, 700).normal_()),
+        (nn.Sequential(nn.Linear(50_000, 3), nn.Tanh()), torch.ones(4, 50_000).normal_()),
+        (
+            nn.Sequential(nn.Conv2d(3, 256, 7), nn.Tanh()).to(memory_format=torch.channels_last),
+            torch.ones(2, 3, 12, 12).normal_(),
+        ),
+    ],
+    ids=["wide", "few-rows", "convolution"],
+)
 def test_norms_of_large_tensors_are_estimated(model, x, tmp_path):
     """The gradient's norm is exact; those of weights and updates are within 5 %, whatever the shape of the tensor."""
     seen, true = norms(model, x, tmp_path)
     for name in true:
-        assert seen[name][0] == pytest.approx(true[name][0], rel=1e-3) and seen[name][1:] == pytest.approx(true[name][1:], rel=0.05)
+        assert seen[name][0] == pytest.approx(true[name][0], rel=1e-3) and seen[name][1:] == pytest.approx(
+            true[name][1:], rel=0.05
+        )
 
 
 class Odd(nn.Module):
@@ -48,7 +57,10 @@ class Odd(nn.Module):
     def __init__(self):
         super().__init__()
         self.none, self.one = nn.Parameter(torch.empty(0)), nn.Parameter(torch.tensor(2.0))
-        self.turned, self.across = nn.Parameter(torch.randn(6, 6, dtype=torch.cfloat)), nn.Parameter(torch.randn(6, 6).t())
+        self.turned, self.across = (
+            nn.Parameter(torch.randn(6, 6, dtype=torch.cfloat)),
+            nn.Parameter(torch.randn(6, 6).t()),
+        )
         self.shapes, self.inner = nn.Linear(6, 3, device="meta"), nn.Linear(6, 6)
 
     def forward(self, x):
@@ -67,7 +79,11 @@ def test_odd_parameters_and_outputs_are_no_obstacle(tmp_path):
         model(torch.randn(4, 6)).square().mean().backward()
         optimizer.step()
     seen = watched.record.parameters
-    assert seen["turned"].weight[0] == pytest.approx(size, rel=1e-4) and seen["one"].weight[0] == 2.0 and seen["none"].weight[0] == 0.0
+    assert (
+        seen["turned"].weight[0] == pytest.approx(size, rel=1e-4)
+        and seen["one"].weight[0] == 2.0
+        and seen["none"].weight[0] == 0.0
+    )
     assert watched.record.first_nonfinite is None and "shapes.weight" not in watched.record.moved
 
 
@@ -81,5 +97,7 @@ def test_norms_in_other_precisions(dtype, tmp_path):
         model(torch.randn(16, 200, dtype=dtype) * 100).float().square().sum().backward()
         optimizer.step()
     true = float(model[2].weight.grad.double().norm())
-    assert 65_504 < true < float("inf") and watched.record.parameters["2.weight"].gradient[0] == pytest.approx(true, rel=0.01)
+    assert 65_504 < true < float("inf") and watched.record.parameters["2.weight"].gradient[0] == pytest.approx(
+        true, rel=0.01
+    )
     assert watched.record.first_nonfinite is None

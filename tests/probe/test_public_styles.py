@@ -26,7 +26,9 @@ def network(*last):
 
 def finding(watched, check):
     """What a check found."""
-    return next(found for report in watched.verdict(swaps=False).layers for found in report.findings if found.check == check)
+    return next(
+        found for report in watched.verdict(swaps=False).layers for found in report.findings if found.check == check
+    )
 
 
 def top(watched):
@@ -74,7 +76,11 @@ def test_a_second_stage_is_seen_with_its_own_optimizer(right, tmp_path):
 def straight_line(clear):
     """A regression by hand, on tensors without a module."""
     x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    y, weight, bias = x @ torch.tensor([1.0, -2.0, 0.5]) + 1.0, torch.full((3,), 0.01, requires_grad=True), torch.zeros(1, requires_grad=True)
+    y, weight, bias = (
+        x @ torch.tensor([1.0, -2.0, 0.5]) + 1.0,
+        torch.full((3,), 0.01, requires_grad=True),
+        torch.zeros(1, requires_grad=True),
+    )
     for step in range(60):
         rows = slice(20 * (step % 10), 20 * (step % 10) + 20)
         ((x[rows] @ weight + bias - y[rows]) ** 2).mean().backward()
@@ -97,7 +103,9 @@ def test_weights_without_a_module_are_followed(tmp_path):
     assert top(faulty) == "missing_zero_grad"
 
 
-@pytest.mark.parametrize(("ordered", "status"), [(True, Status.FAIL), (False, Status.PASS)], ids=["sorted", "as_they_come"])
+@pytest.mark.parametrize(
+    ("ordered", "status"), [(True, Status.FAIL), (False, Status.PASS)], ids=["sorted", "as_they_come"]
+)
 def test_the_order_of_the_captured_batches_is_judged(ordered, status, tmp_path):
     """Sorted labels without shuffling are seen in a loop that is watched; rows in no order need no shuffling."""
     (x, y), model = points(), network()
@@ -186,5 +194,8 @@ def test_gradients_that_are_zero_are_not_detached(tmp_path):
 
 def test_a_suspected_cause_comes_before_a_certain_symptom():
     """Of one layer, what can be mended is named first."""
-    cause, symptom = (Fault(name, Layer.TRAINING, sure, None, (), "") for name, sure in (("learning_rate_too_high", 0.8), ("nonfinite_loss", 0.95)))
+    cause, symptom = (
+        Fault(name, Layer.TRAINING, sure, None, (), "")
+        for name, sure in (("learning_rate_too_high", 0.8), ("nonfinite_loss", 0.95))
+    )
     assert sorted([symptom, cause], key=_rank)[0] is cause

@@ -29,7 +29,9 @@ class Attending(nn.Module):
     def __init__(self):
         super().__init__()
         self.embed = nn.Embedding(20, 16)
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 1, enable_nested_tensor=False)
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 1, enable_nested_tensor=False
+        )
         self.head = nn.Linear(16, 2)
 
     def forward(self, tokens):
@@ -122,9 +124,20 @@ def test_each_sink_gets_every_sampled_step_in_order(tmp_path):
     assert [step for step, _ in first.seen] == [step for step, _ in second.seen] == SAMPLED
     assert first.begun == ("encoder", tmp_path) and first.closed and not first.failed and not watched.record.passed_over
     values = first.seen[-1][1]
-    assert {"loss", "lr", "grad_norm", "update_ratio", "gradient/head.weight", "weight/head.weight", "update/head.weight",
-            "activation/head/std", "attention/encoder.layers.0.self_attn/entropy"} <= set(values)
-    assert values["loss"] == watched.record.loss[-1] and all(isinstance(value, float | list) for value in values.values())
+    assert {
+        "loss",
+        "lr",
+        "grad_norm",
+        "update_ratio",
+        "gradient/head.weight",
+        "weight/head.weight",
+        "update/head.weight",
+        "activation/head/std",
+        "attention/encoder.layers.0.self_attn/entropy",
+    } <= set(values)
+    assert values["loss"] == watched.record.loss[-1] and all(
+        isinstance(value, float | list) for value in values.values()
+    )
     assert sum("attention/encoder.layers.0.self_attn/pattern" in values for _, values in first.seen) > 3
 
 
@@ -138,7 +151,10 @@ def test_a_sink_that_wants_samples_gets_values_of_every_tensor(tmp_path):
     start = Attending().head.weight.detach().numpy()
     assert np.array_equal(samples["weights/head.weight"], start.ravel())
     norm = samples["gradient/head.weight"]
-    assert np.linalg.norm(samples["gradients/head.weight"]) == pytest.approx(norm, rel=1e-4) and len(samples["activations/head"]) == 64
+    assert (
+        np.linalg.norm(samples["gradients/head.weight"]) == pytest.approx(norm, rel=1e-4)
+        and len(samples["activations/head"]) == 64
+    )
     assert all(len(value) <= MOST for value in samples.values() if isinstance(value, np.ndarray))
     assert not any(isinstance(value, np.ndarray) for _, values in other.seen for value in values.values())
 
@@ -152,7 +168,13 @@ def test_a_sink_that_hangs_or_raises_changes_nothing_of_the_training(sink, tmp_p
     assert all(torch.equal(a, b) for a, b in zip(alone, seen, strict=True))
     assert [step for step, _ in sound.seen] == SAMPLED
     said = watched.record.passed_over[sink.__name__]
-    assert said == {"Hanging": "dropped 9 of 9 steps: it hangs, or is too slow", "Raising": "dropped 7 of 9 steps: OSError: disk full"}[sink.__name__]
+    assert (
+        said
+        == {
+            "Hanging": "dropped 9 of 9 steps: it hangs, or is too slow",
+            "Raising": "dropped 7 of 9 steps: OSError: disk full",
+        }[sink.__name__]
+    )
 
 
 def test_a_slow_sink_drops_the_newest_and_keeps_the_order(tmp_path, monkeypatch):
@@ -179,7 +201,11 @@ def test_a_sink_is_told_of_a_loop_that_raised(tmp_path):
     sink = Keeping()
     with pytest.raises(ZeroDivisionError), firstfault.watch(folder=tmp_path, sinks=[sink]):
         train(after=lambda step: 1 / (5 - step))
-    assert sink.failed == "ZeroDivisionError: division by zero" and sink.closed and [step for step, _ in sink.seen] == [1, 2, 3, 4, 5]
+    assert (
+        sink.failed == "ZeroDivisionError: division by zero"
+        and sink.closed
+        and [step for step, _ in sink.seen] == [1, 2, 3, 4, 5]
+    )
 
 
 def test_values_are_those_of_the_step_when_a_series_has_thinned_out(tmp_path):
@@ -214,13 +240,20 @@ def test_a_stopped_part_of_a_model_sends_no_old_numbers(tmp_path):
 
 def test_json_lines_are_valid_json_where_the_training_is_not_finite(tmp_path):
     """A loss that is NaN, and infinite norms, are strings; each line is strict JSON."""
+
     def strict(text):
         raise AssertionError(text)
 
     with firstfault.watch(folder=tmp_path, sinks=[JsonLines(tmp_path / "new" / "steps.jsonl")]):
         train(rate=1e30)
-    lines = [json.loads(line, parse_constant=strict) for line in (tmp_path / "new" / "steps.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == SAMPLED and lines[-1]["loss"] == "nan" and isinstance(lines[0]["loss"], float)
+    lines = [
+        json.loads(line, parse_constant=strict) for line in (tmp_path / "new" / "steps.jsonl").read_text().splitlines()
+    ]
+    assert (
+        [line["step"] for line in lines] == SAMPLED
+        and lines[-1]["loss"] == "nan"
+        and isinstance(lines[0]["loss"], float)
+    )
 
 
 def events(folder):
@@ -266,9 +299,15 @@ def test_mlflow_has_the_curves_in_an_experiment_of_the_training(home):
         train(rate=1e30)
     client, run = the_run(home, "encoder")
     history = client.get_metric_history(run.info.run_id, "loss")
-    assert [point.step for point in history] == SAMPLED and math.isnan(history[-1].value) and math.isfinite(history[0].value)
+    assert (
+        [point.step for point in history] == SAMPLED
+        and math.isnan(history[-1].value)
+        and math.isfinite(history[0].value)
+    )
     assert 1 < len(client.get_metric_history(run.info.run_id, "weight/head.weight")) <= len(SAMPLED)
-    assert run.info.status == "FINISHED" and run.data.tags["firstfault.kind"] == "watch" and not watched.record.passed_over
+    assert (
+        run.info.status == "FINISHED" and run.data.tags["firstfault.kind"] == "watch" and not watched.record.passed_over
+    )
 
 
 def test_mlflow_says_that_the_loop_raised(home):
@@ -284,7 +323,9 @@ def test_a_store_that_does_not_answer_is_said_and_stops_nothing(home, monkeypatc
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with firstfault.watch(folder=home / "watch", sinks=[MLflow()]) as watched:
         train()
-    assert watched.record.passed_over["MLflow"].startswith("dropped 9 of 9 steps: PrerequisiteError: MLflow must answer at http://127.0.0.1:9")
+    assert watched.record.passed_over["MLflow"].startswith(
+        "dropped 9 of 9 steps: PrerequisiteError: MLflow must answer at http://127.0.0.1:9"
+    )
 
 
 class Breaking(MLflow):

@@ -47,7 +47,7 @@ def accumulating():
     model, (x, y) = network(), data()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     for step in range(30):
-        (nn.CrossEntropyLoss()(model(x[step:step + 32]), y[step:step + 32]) / 3).backward()
+        (nn.CrossEntropyLoss()(model(x[step : step + 32]), y[step : step + 32]) / 3).backward()
         if step % 3 == 2:
             optimizer.step()
             optimizer.zero_grad(set_to_none=False)
@@ -195,7 +195,9 @@ class Attending(nn.Module):
     def __init__(self):
         super().__init__()
         self.embed, self.places = nn.Embedding(20, 16), nn.Parameter(torch.randn(7, 16))
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False)
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False
+        )
         self.head = nn.Linear(16, 2)
 
     def forward(self, tokens):
@@ -214,7 +216,20 @@ def attention():
     return [model]
 
 
-LOOPS = [plain, accumulating, gan, closure, mixed_precision, frozen_and_shared, mappings, sparse, lazy, with_copies, parallel, attention]
+LOOPS = [
+    plain,
+    accumulating,
+    gan,
+    closure,
+    mixed_precision,
+    frozen_and_shared,
+    mappings,
+    sparse,
+    lazy,
+    with_copies,
+    parallel,
+    attention,
+]
 
 
 def weights(models):
@@ -235,7 +250,9 @@ def test_no_bit_of_the_result_changes(loop, tmp_path):
     assert any(len(entry.gradient) for entry in watched.record.parameters.values())
 
 
-@pytest.mark.parametrize("loop", [plain, accumulating, gan, closure, mixed_precision, attention], ids=lambda loop: loop.__name__)
+@pytest.mark.parametrize(
+    "loop", [plain, accumulating, gan, closure, mixed_precision, attention], ids=lambda loop: loop.__name__
+)
 def test_a_sound_loop_comes_out_healthy(loop, tmp_path):
     """None of the styles is taken for a fault of the loop."""
     torch.manual_seed(0)
@@ -286,7 +303,9 @@ def train(model, x, y, *, rate=0.1, clear=True, steps=60):
             optimizer.step()
 
 
-@pytest.mark.parametrize(("settings", "fault"), [({"clear": False}, "missing_zero_grad"), ({"rate": 30.0}, "learning_rate_too_high")])
+@pytest.mark.parametrize(
+    ("settings", "fault"), [({"clear": False}, "missing_zero_grad"), ({"rate": 30.0}, "learning_rate_too_high")]
+)
 def test_a_faulty_loop_is_named_and_confirmed_on_a_replay(settings, fault, tmp_path):
     """The captured batches are trained again with the fault undone, and the model recovers."""
     torch.manual_seed(0)
@@ -314,7 +333,12 @@ def test_what_can_not_be_replayed_is_said(tmp_path):
     """Two models: the rules on the record are judged, the rest is skipped with its reason."""
     with firstfault.watch(folder=tmp_path) as watched:
         gan()
-    reasons = {finding.message for report in watched.verdict().layers for finding in report.findings if finding.status.value == "skipped"}
+    reasons = {
+        finding.message
+        for report in watched.verdict().layers
+        for finding in report.findings
+        if finding.status.value == "skipped"
+    }
     assert "the training can't be replayed: the loop trains several models" in reasons
 
 

@@ -15,7 +15,12 @@ class Tagger(nn.Module):
 
     def __init__(self, fed=False):
         super().__init__()
-        self.fed, self.embed, self.read, self.head = fed, nn.Embedding(7, 16), nn.GRU(16, 16, batch_first=True), nn.Linear(16, 7)
+        self.fed, self.embed, self.read, self.head = (
+            fed,
+            nn.Embedding(7, 16),
+            nn.GRU(16, 16, batch_first=True),
+            nn.Linear(16, 7),
+        )
 
     def forward(self, tokens, labels=None, scale=1.0):
         hidden, _ = self.read(self.embed(tokens) + (self.embed(labels) if self.fed else 0.0))
@@ -56,7 +61,12 @@ def tokens(count=40):
 
 def statuses(watched):
     """The statuses of each check of the model."""
-    return {finding.check: finding.status for layer in watched.verdict(swaps=False).layers if layer.layer == "model" for finding in layer.findings}
+    return {
+        finding.check: finding.status
+        for layer in watched.verdict(swaps=False).layers
+        if layer.layer == "model"
+        for finding in layer.findings
+    }
 
 
 def test_a_model_that_is_given_its_labels_is_replayed_without_them(tmp_path):
@@ -79,7 +89,9 @@ def test_gradients_that_add_up_are_confirmed_on_its_replay(tmp_path):
 def test_labels_that_the_answers_depend_on_are_inputs(tmp_path):
     """A decoder that is fed its labels is not replayed, and the reason is said."""
     watched = watch(tmp_path, Tagger(fed=True), lambda model, batch: model(*batch)[1], tokens())
-    assert "depend on its second input" in str(watched.subject.memos.peek(Subject.recipe_and_classes)) and set(statuses(watched).values()) == {Status.SKIPPED}
+    assert "depend on its second input" in str(watched.subject.memos.peek(Subject.recipe_and_classes)) and set(
+        statuses(watched).values()
+    ) == {Status.SKIPPED}
 
 
 def test_a_crash_of_such_a_loop_is_still_its_finding(tmp_path):
@@ -93,10 +105,16 @@ def test_a_crash_of_such_a_loop_is_still_its_finding(tmp_path):
             optimizer.step()
         raise KeyError("after the last batch")
     assert "depend on its second input" in str(watched.subject.memos.peek(Subject.recipe_and_classes))
-    assert any(finding.check == "training_crash" and finding.status == Status.FAIL for layer in watched.verdict(swaps=False).layers for finding in layer.findings)
+    assert any(
+        finding.check == "training_crash" and finding.status == Status.FAIL
+        for layer in watched.verdict(swaps=False).layers
+        for finding in layer.findings
+    )
 
 
-@pytest.mark.parametrize(("axis", "fault"), [(0, "softmax_wrong_axis"), (1, None)], ids=["over the batch", "over the code"])
+@pytest.mark.parametrize(
+    ("axis", "fault"), [(0, "softmax_wrong_axis"), (1, None)], ids=["over the batch", "over the code"]
+)
 def test_a_loss_by_hand_leaves_the_answers_of_the_model_to_be_judged(tmp_path, axis, fault):
     """What needs no labels is looked at; what needs them is skipped with the reason."""
     torch.manual_seed(0)
@@ -104,7 +122,13 @@ def test_a_loss_by_hand_leaves_the_answers_of_the_model_to_be_judged(tmp_path, a
     watched = watch(tmp_path, Sampler(axis), lambda model, x: (model(x) - x).cosh().log().mean(), rows)
     found = watched.verdict(swaps=False)
     assert (found.faults[0].fault if found.faults else None) == fault
-    skipped = [finding.message for layer in found.layers if layer.layer == "model" for finding in layer.findings if finding.status == Status.SKIPPED]
+    skipped = [
+        finding.message
+        for layer in found.layers
+        if layer.layer == "model"
+        for finding in layer.findings
+        if finding.status == Status.SKIPPED
+    ]
     assert any("no loss function of torch was called" in message for message in skipped)
 
 
@@ -121,7 +145,12 @@ class Variational(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.inner, self.mean, self.spread, self.out = nn.Linear(12, 32), nn.Linear(32, 3), nn.Linear(32, 3), nn.Linear(3, 12)
+        self.inner, self.mean, self.spread, self.out = (
+            nn.Linear(12, 32),
+            nn.Linear(32, 3),
+            nn.Linear(32, 3),
+            nn.Linear(3, 12),
+        )
 
     def forward(self, x):
         hidden = torch.relu(self.inner(x))
@@ -131,9 +160,10 @@ class Variational(nn.Module):
 
 def test_a_sum_of_losses_and_a_drawn_code_are_no_fault(tmp_path):
     """A variational autoencoder is healthy, and what it answers is looked at."""
+
     def loss_of(model, x):
         again, mean, spread = model(x)
-        return functional.mse_loss(again, x) - 0.01 * (1 + spread - mean ** 2 - spread.exp()).mean()
+        return functional.mse_loss(again, x) - 0.01 * (1 + spread - mean**2 - spread.exp()).mean()
 
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
@@ -164,8 +194,16 @@ def test_errors_that_a_loop_writes_out_are_replayed(tmp_path, name):
     model = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 1))
     watched = watch(tmp_path, model, lambda model, batch: LOSSES[name](model(batch[0]), batch[1]), line())
     capture, (x, y) = watched.capture, next(line())
-    assert capture.why_not == "" and capture.loss_name.startswith(name.split()[0]) and torch.allclose(capture.y[0], y, atol=1e-5)
-    assert torch.equal(capture.x[0], x) and watched.subject.recipe.task == "regression" and watched.verdict().status == "healthy"
+    assert (
+        capture.why_not == ""
+        and capture.loss_name.startswith(name.split()[0])
+        and torch.allclose(capture.y[0], y, atol=1e-5)
+    )
+    assert (
+        torch.equal(capture.x[0], x)
+        and watched.subject.recipe.task == "regression"
+        and watched.verdict().status == "healthy"
+    )
 
 
 def test_a_rate_that_is_too_high_for_written_out_errors_is_confirmed(tmp_path):

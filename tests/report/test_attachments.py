@@ -11,7 +11,11 @@ from firstfault.report.png import image_png, small
 from firstfault.report.stage_table import marked_stages
 from firstfault.verdict import Verdict, VerdictStatus
 
-STAGES = [{"stage": stage, "split": split, "rows": 9, "mean": 0.5} for stage in ("raw", "scale", "pca") for split in ("train", "validation", "test")]
+STAGES = [
+    {"stage": stage, "split": split, "rows": 9, "mean": 0.5}
+    for stage in ("raw", "scale", "pca")
+    for split in ("train", "validation", "test")
+]
 
 
 def finding(status=Status.PASS, message="all is well", layer=Layer.DATA, **more):
@@ -48,7 +52,9 @@ def test_a_wide_picture_takes_the_whole_width(tmp_path):
 
 def test_a_table_shows_its_first_rows_and_its_count(tmp_path):
     """Ten rows, how many there are, and a link."""
-    (tmp_path / "drift.csv").write_text("column,distance\n" + "".join(f"name{row},0.{row}12345678\n" for row in range(27)))
+    (tmp_path / "drift.csv").write_text(
+        "column,distance\n" + "".join(f"name{row},0.{row}12345678\n" for row in range(27))
+    )
     text = page(tmp_path, finding(Status.WARN, artifacts=("drift.csv",)))
     assert "name9" in text and "name10" not in text and "27 rows, the first 10" in text and 'href="./drift.csv"' in text
     assert "0.8123" in text and "0.812345678" not in text
@@ -82,7 +88,9 @@ def test_pictures_stay_within_their_allowance(tmp_path):
     """Of many pictures those of the worst findings come first, until the page would grow too large."""
     for place in range(12):
         picture(tmp_path, f"p{place}.png", 500)
-    findings = [finding(Status.FAIL if place == 11 else Status.PASS, artifacts=(f"p{place}.png",)) for place in range(12)]
+    findings = [
+        finding(Status.FAIL if place == 11 else Status.PASS, artifacts=(f"p{place}.png",)) for place in range(12)
+    ]
     shown = Attachments(tmp_path).pictures(LayerReport(Layer.DATA, tuple(findings), 1.0))
     assert shown[0].name == "p11.png" and 3 <= len(shown) < 12
     assert len(page(tmp_path, *findings)) < 4 * MOST_IN_ALL / 3 + 200_000
@@ -90,19 +98,51 @@ def test_pictures_stay_within_their_allowance(tmp_path):
 
 def test_large_sample_images_are_shown_small(tmp_path):
     """Every so many pixels are taken, and channels stay."""
-    assert small(np.zeros((512, 300, 3))).shape == (128, 75, 3) and small(np.zeros((3, 640, 640))).shape == (3, 160, 160)
+    assert small(np.zeros((512, 300, 3))).shape == (128, 75, 3) and small(np.zeros((3, 640, 640))).shape == (
+        3,
+        160,
+        160,
+    )
     assert small(np.zeros((8, 8))).shape == (8, 8)
     context = ReportContext(sample_images=np.random.default_rng(0).random((16, 512, 512, 3)))
     assert len(page(tmp_path, finding(), context=context)) < 3_000_000
 
 
-@pytest.mark.parametrize(("findings", "marked", "split"), [
-    ([finding(Status.FAIL, where=Place.stage("pca", "train"), layer=Layer.PREPROCESSING), finding(Status.FAIL, where=Place.stage("scale"), layer=Layer.PREPROCESSING)], "scale", None),
-    ([finding(Status.FAIL, where=Place.stage("pca"), layer=Layer.PREPROCESSING), finding(Status.WARN, where=Place.stage("scale"), layer=Layer.PREPROCESSING)], "pca", None),
-    ([finding(Status.WARN, where=Place.stage("scale", "validation"), layer=Layer.PREPROCESSING)], "scale", "validation"),
-    ([finding(Status.PASS, where=Place.stage("scale"), layer=Layer.PREPROCESSING), finding(Status.FAIL, where=Place.stage("min_max_scale"), layer=Layer.PREPROCESSING)], None, None),
-    ([finding(Status.FAIL, where=Place.columns("scale"), layer=Layer.PREPROCESSING)], None, None),
-])
+@pytest.mark.parametrize(
+    ("findings", "marked", "split"),
+    [
+        (
+            [
+                finding(Status.FAIL, where=Place.stage("pca", "train"), layer=Layer.PREPROCESSING),
+                finding(Status.FAIL, where=Place.stage("scale"), layer=Layer.PREPROCESSING),
+            ],
+            "scale",
+            None,
+        ),
+        (
+            [
+                finding(Status.FAIL, where=Place.stage("pca"), layer=Layer.PREPROCESSING),
+                finding(Status.WARN, where=Place.stage("scale"), layer=Layer.PREPROCESSING),
+            ],
+            "pca",
+            None,
+        ),
+        (
+            [finding(Status.WARN, where=Place.stage("scale", "validation"), layer=Layer.PREPROCESSING)],
+            "scale",
+            "validation",
+        ),
+        (
+            [
+                finding(Status.PASS, where=Place.stage("scale"), layer=Layer.PREPROCESSING),
+                finding(Status.FAIL, where=Place.stage("min_max_scale"), layer=Layer.PREPROCESSING),
+            ],
+            None,
+            None,
+        ),
+        ([finding(Status.FAIL, where=Place.columns("scale"), layer=Layer.PREPROCESSING)], None, None),
+    ],
+)
 def test_the_first_faulty_stage_is_marked(findings, marked, split):
     """A failure before a warning, an earlier stage before a later one, and only the split that is named."""
     rows = marked_stages(STAGES, LayerReport(Layer.PREPROCESSING, tuple(findings), 1.0))

@@ -14,7 +14,9 @@ from firstfault.report.charts.pictures import change_plot, share_bar
 from firstfault.report.png import image_png
 
 
-@pytest.mark.parametrize("values", [[0, 1], [-3.2, 8.7], [5, 5], [0, 0], [1e-9, 3e-9], [1e12, 4e12], [], [float("nan")]])
+@pytest.mark.parametrize(
+    "values", [[0, 1], [-3.2, 8.7], [5, 5], [0, 0], [1e-9, 3e-9], [1e12, 4e12], [], [float("nan")]]
+)
 def test_ticks_are_round_and_inside(values):
     """Any range gets a few ticks within it."""
     scale = fit(values, 0, 100)
@@ -74,7 +76,9 @@ def test_an_image_becomes_a_png_of_its_size(shape, dtype):
     """Channels first or last, any dtype."""
     image = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
     with Image.open(io.BytesIO(image_png(image))) as picture:
-        assert sorted(picture.size) == sorted(size for size in shape if size >= 5 and not (len(shape) == 3 and size == 7))
+        assert sorted(picture.size) == sorted(
+            size for size in shape if size >= 5 and not (len(shape) == 3 and size == 7)
+        )
 
 
 def test_pixels_are_stretched_and_nan_is_black():
@@ -91,7 +95,10 @@ def test_class_shares_are_told_in_words():
 
 def test_a_sweep_is_plotted_from_its_own_rows():
     """Mean and difference give both ends; rows without numbers are left out."""
-    rows = [{"change": "lr ×10", "mean": 0.8, "difference": -0.1, "std": 0.01}, {"change": "failed", "mean": "–", "difference": "–"}]
+    rows = [
+        {"change": "lr ×10", "mean": 0.8, "difference": -0.1, "std": 0.01},
+        {"change": "failed", "mean": "–", "difference": "–"},
+    ]
     plot = change_plot(rows)
     assert "lr ×10: 0.9 to 0.8" in plot and "failed" not in plot
     assert change_plot(rows[1:]) is None

@@ -23,12 +23,14 @@ def refuse(*_):
 
 def people(rows=60):
     rng = np.random.default_rng(0)
-    return pd.DataFrame({
-        "full_name": [f"Person {row}" for row in range(rows)],
-        "contact": [f"p{row}@mail.example" for row in range(rows)],
-        "height": rng.normal(170, 10, rows),
-        "tall": rng.integers(0, 2, rows),
-    })
+    return pd.DataFrame(
+        {
+            "full_name": [f"Person {row}" for row in range(rows)],
+            "contact": [f"p{row}@mail.example" for row in range(rows)],
+            "height": rng.normal(170, 10, rows),
+            "tall": rng.integers(0, 2, rows),
+        }
+    )
 
 
 def numeric(X):
@@ -37,8 +39,12 @@ def numeric(X):
 
 def target(**changes):
     values = {
-        "name": "people", "task": "classification", "data": Data(train=people(), label="tall"), "preprocess": numeric,
-        "model": lambda: nn.Linear(1, 2), "training": Training(optimizer=partial(torch.optim.SGD, lr=0.01), epochs=2),
+        "name": "people",
+        "task": "classification",
+        "data": Data(train=people(), label="tall"),
+        "preprocess": numeric,
+        "model": lambda: nn.Linear(1, 2),
+        "training": Training(optimizer=partial(torch.optim.SGD, lr=0.01), epochs=2),
     }
     return Target(**{**values, **changes})
 
@@ -78,7 +84,9 @@ def test_personal_data_stays_out_of_the_page(tmp_path):
     """Names and addresses are masked in the sample."""
     subject = Subject(target(), tmp_path)
     assert len(subject.raw.train.y)
-    page = write_report(Verdict("people", VerdictStatus.HEALTHY, (), (), 1.0), tmp_path, context=context_of(subject)).read_text()
+    page = write_report(
+        Verdict("people", VerdictStatus.HEALTHY, (), (), 1.0), tmp_path, context=context_of(subject)
+    ).read_text()
     assert "Person 1" not in page and "@mail" not in page
     assert MASK in page and "full_name, contact" in page
 
@@ -86,25 +94,44 @@ def test_personal_data_stays_out_of_the_page(tmp_path):
 def test_images_are_found_in_the_data_or_after_preprocessing(tmp_path):
     """Flat rows that a step reshapes are shown as images."""
     X, y = np.random.default_rng(0).random((40, 64)).astype("float32"), np.arange(40) % 2
-    subject = Subject(target(data=Data(train=(X, y)), preprocess=lambda X: X.reshape(-1, 1, 8, 8), model=None), tmp_path)
+    subject = Subject(
+        target(data=Data(train=(X, y)), preprocess=lambda X: X.reshape(-1, 1, 8, 8), model=None), tmp_path
+    )
     assert subject.pipeline.prepared
     context = context_of(subject)
     assert context.sample_images.shape == (16, 1, 8, 8) and len(context.sample_labels) == 16
 
 
-@pytest.mark.parametrize(("shape", "images"), [
-    ((9, 8, 8), True), ((9, 1, 28, 28), True), ((9, 32, 32, 3), True), ((9, 64), False), ((9, 100, 3), False), ((0, 8, 8), False), ((9,), False),
-])
+@pytest.mark.parametrize(
+    ("shape", "images"),
+    [
+        ((9, 8, 8), True),
+        ((9, 1, 28, 28), True),
+        ((9, 32, 32, 3), True),
+        ((9, 64), False),
+        ((9, 100, 3), False),
+        ((0, 8, 8), False),
+        ((9,), False),
+    ],
+)
 def test_images_are_told_by_their_shape(shape, images):
     """Two sides of at least six pixels."""
     assert looks_like_images(shape) is images
 
 
-@pytest.mark.parametrize("X", [
-    np.arange(300).reshape(10, 30), np.array([["a", None]] * 4, dtype=object), torch.zeros(5, 4, 2), pd.DataFrame({"a": [None, 1.5]}),
-    pd.DataFrame({1: [[1, 2], [3]]}),
-])
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.arange(300).reshape(10, 30),
+        np.array([["a", None]] * 4, dtype=object),
+        torch.zeros(5, 4, 2),
+        pd.DataFrame({"a": [None, 1.5]}),
+        pd.DataFrame({1: [[1, 2], [3]]}),
+    ],
+)
 def test_any_input_has_sample_rows(X):
     """Tokens, objects, tensors, missing values and nested cells become plain values."""
     rows, _ = sample_rows(Split(X, np.zeros(len(X))))
-    assert rows and all(value is None or isinstance(value, str | int | float | bool) for row in rows for value in row.values())
+    assert rows and all(
+        value is None or isinstance(value, str | int | float | bool) for row in rows for value in row.values()
+    )

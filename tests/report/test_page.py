@@ -19,7 +19,9 @@ EPOCHS = [
     {"number": 2, "train_loss": 0.8, "train_metric": 0.7, "validation_loss": 0.9, "validation_metric": 0.625},
 ]
 EVERYTHING = ReportContext(
-    stages=[{"stage": "raw", "split": "train", "rows": 100, "mean": 3.25, "missing": 0, "classes": {"a": 0.25, "b": 0.75}}],
+    stages=[
+        {"stage": "raw", "split": "train", "rows": 100, "mean": 3.25, "missing": 0, "classes": {"a": 0.25, "b": 0.75}}
+    ],
     epochs=EPOCHS,
     metric="accuracy",
     steps={"loss": [1.0, 0.5, 0.25], "grad_norm": [3.0, 2.0, 1.0], "lr": [0.1, 0.1, 0.01], "update_ratio": [0.01]},
@@ -45,7 +47,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self.addresses += [(tag, name, value) for name, value in attrs if name in ("href", "src", "srcset", "action", "xlink:href")]
+        self.addresses += [
+            (tag, name, value) for name, value in attrs if name in ("href", "src", "srcset", "action", "xlink:href")
+        ]
         if tag not in self.void:
             self.open.append(tag)
 
@@ -76,9 +80,14 @@ def report(layer, *findings, seconds=1.0, suspect=False):
 
 def fault(**changes):
     values = {
-        "fault": "missing_normalisation", "layer": Layer.PREPROCESSING, "confidence": 0.97, "confirmed": True,
-        "evidence": ("deviations differ by a factor of 48,211",), "remedy": "standardise the inputs",
-        "where": (Place.columns("capital_gain"),), "swap": Swap("standardise the inputs", "accuracy", 0.613, 0.846, 3, 0.0104),
+        "fault": "missing_normalisation",
+        "layer": Layer.PREPROCESSING,
+        "confidence": 0.97,
+        "confirmed": True,
+        "evidence": ("deviations differ by a factor of 48,211",),
+        "remedy": "standardise the inputs",
+        "where": (Place.columns("capital_gain"),),
+        "swap": Swap("standardise the inputs", "accuracy", 0.613, 0.846, 3, 0.0104),
     }
     return Fault(**{**values, **changes})
 
@@ -98,22 +107,42 @@ def write(tmp_path):
 
 
 def faulty():
-    bad = finding(Status.FAIL, "input_scale", "the scales differ by 48,211", Layer.PREPROCESSING, value=48211.4, threshold=1000,
-                  where=Place.columns("capital_gain"), faults={"missing_normalisation": 0.85}, fix="standardise", source="LeCun 1998")
+    bad = finding(
+        Status.FAIL,
+        "input_scale",
+        "the scales differ by 48,211",
+        Layer.PREPROCESSING,
+        value=48211.4,
+        threshold=1000,
+        where=Place.columns("capital_gain"),
+        faults={"missing_normalisation": 0.85},
+        fix="standardise",
+        source="LeCun 1998",
+    )
     return verdict(fault(), layers=[report(Layer.DATA), report(Layer.PREPROCESSING, bad)])
 
 
 def test_the_verdict_is_on_top(write):
     """Layer, fault in words and by id, place, evidence, remedy, test and the swap's numbers."""
     text = write(faulty()).text
-    for words in ("Faulty", "first in preprocessing", "Inputs are on wild scales", "missing_normalisation", "capital_gain",
-                  "a factor of 48,211", "Standardise the inputs", "Confirmed", "0.613", "0.846", "3 paired seeds", "p = 0.0104"):
+    for words in (
+        "Faulty",
+        "first in preprocessing",
+        "Inputs are on wild scales",
+        "missing_normalisation",
+        "capital_gain",
+        "a factor of 48,211",
+        "Standardise the inputs",
+        "Confirmed",
+        "0.613",
+        "0.846",
+        "3 paired seeds",
+        "p = 0.0104",
+    ):
         assert words in text.partition("In the order in which faults spread")[0]
 
 
-@pytest.mark.parametrize(
-    ("confirmed", "word"), [(True, "Confirmed"), (False, "Refuted"), (None, "Not tested")]
-)
+@pytest.mark.parametrize(("confirmed", "word"), [(True, "Confirmed"), (False, "Refuted"), (None, "Not tested")])
 def test_the_test_of_a_fault_is_told(write, confirmed, word):
     """Confirmed, refuted and not tested are told apart."""
     assert f"{word} : " in write(verdict(fault(confirmed=confirmed))).text
@@ -121,7 +150,9 @@ def test_the_test_of_a_fault_is_told(write, confirmed, word):
 
 def test_why_a_fault_was_not_tested_is_told(write):
     """The reason of an outcome without a swap is shown."""
-    untested = verdict(fault(confirmed=None, swap=None), outcomes=(Outcome("missing_normalisation", None, reason="no swap undoes it"),))
+    untested = verdict(
+        fault(confirmed=None, swap=None), outcomes=(Outcome("missing_normalisation", None, reason="no swap undoes it"),)
+    )
     assert "no swap undoes it" in write(untested).text
 
 
@@ -141,7 +172,16 @@ def test_a_suspect_layer_is_marked(write):
 
 def test_a_failed_finding_comes_in_full_and_before_those_that_passed(write):
     """Value, limit, place, remedy, faults and source of what failed; then the rest."""
-    bad = finding(Status.FAIL, "leak", "one column tells all", value=0.999, threshold=0.9, where=Place.columns("id"), fix="drop it", source="Kaufman 2012")
+    bad = finding(
+        Status.FAIL,
+        "leak",
+        "one column tells all",
+        value=0.999,
+        threshold=0.9,
+        where=Place.columns("id"),
+        fix="drop it",
+        source="Kaufman 2012",
+    )
     text = write(verdict(layers=[report(Layer.DATA, finding(check="fine"), bad)])).text
     for words in ("0.999", "limit 0.9", "at id", "Drop it", "Kaufman 2012"):
         assert words in text
@@ -151,15 +191,30 @@ def test_a_failed_finding_comes_in_full_and_before_those_that_passed(write):
 def test_all_parts_of_a_context_are_shown(write):
     """Every section appears for a full context."""
     page = write(faulty(), EVERYTHING)
-    for words in ("Ablation", "Curves", "Gradient norm", "Learning rate", "Data at every preprocessing stage", "Sample rows",
-                  "Masked because they look like personal data: email", "Where the time went", "Reproduce it", "abc123", "noise band"):
+    for words in (
+        "Ablation",
+        "Curves",
+        "Gradient norm",
+        "Learning rate",
+        "Data at every preprocessing stage",
+        "Sample rows",
+        "Masked because they look like personal data: email",
+        "Where the time went",
+        "Reproduce it",
+        "abc123",
+        "noise band",
+    ):
         assert words in page.text
     assert ("a", "href", "http://127.0.0.1:5000/#/runs/1") in page.addresses
 
 
 def test_safety_is_summarised(write):
     """Scores and tables of the safety evaluation are shown, whatever their names."""
-    safety = {"status": "fail", "scores": {"test_accuracy": 0.9512}, "tables": {"groups of sex": [{"group": "F", "accuracy": 0.88}]}}
+    safety = {
+        "status": "fail",
+        "scores": {"test_accuracy": 0.9512},
+        "tables": {"groups of sex": [{"group": "F", "accuracy": 0.88}]},
+    }
     text = write(verdict(safety=safety)).text
     for words in ("test accuracy", "0.9512", "Groups of sex", "0.88"):
         assert words in text
@@ -205,26 +260,68 @@ def test_no_remote_address_hides_in_the_style(tmp_path):
 
 def test_what_users_wrote_is_escaped(tmp_path):
     """A tag in any name, message, label, column, title or file name stays text."""
-    bad = finding(Status.FAIL, EVIL, EVIL, value=EVIL, threshold=EVIL, where=EVIL_PLACE, fix=EVIL, source=EVIL, faults={EVIL: 0.9}, artifacts=(EVIL,))
-    culprit = fault(fault=EVIL, layer=Layer.DATA, where=(EVIL_PLACE,), evidence=(EVIL,), remedy=EVIL, swap=Swap(EVIL, EVIL, 0.1, 0.9, 3))
-    layers = [report(Layer.DATA, bad, finding(Status.PASS, EVIL, EVIL), finding(Status.SKIPPED, EVIL, EVIL)),
-              report(Layer.TRAINING, finding(Status.WARN, EVIL, EVIL, layer=Layer.TRAINING, where=Place(Kind.EPOCH, ("1",), note=EVIL)))]
+    bad = finding(
+        Status.FAIL,
+        EVIL,
+        EVIL,
+        value=EVIL,
+        threshold=EVIL,
+        where=EVIL_PLACE,
+        fix=EVIL,
+        source=EVIL,
+        faults={EVIL: 0.9},
+        artifacts=(EVIL,),
+    )
+    culprit = fault(
+        fault=EVIL,
+        layer=Layer.DATA,
+        where=(EVIL_PLACE,),
+        evidence=(EVIL,),
+        remedy=EVIL,
+        swap=Swap(EVIL, EVIL, 0.1, 0.9, 3),
+    )
+    layers = [
+        report(Layer.DATA, bad, finding(Status.PASS, EVIL, EVIL), finding(Status.SKIPPED, EVIL, EVIL)),
+        report(
+            Layer.TRAINING,
+            finding(Status.WARN, EVIL, EVIL, layer=Layer.TRAINING, where=Place(Kind.EPOCH, ("1",), note=EVIL)),
+        ),
+    ]
     outcomes = (Outcome(EVIL, False, Swap(EVIL, EVIL, 0.2, 0.3, 2), EVIL),)
     context = ReportContext(
-        stages=[{EVIL: EVIL, "classes": {EVIL: 1.0}}], epochs=EPOCHS, metric=EVIL, sample_images=np.zeros((1, 8, 8)), sample_labels=[EVIL],
-        ablation=[{"change": EVIL, "before": 0.1, "after": 0.2, EVIL: EVIL}], tables={EVIL: [{EVIL: EVIL}]}, plots={EVIL: b""},
-        links={EVIL: "http://a/" + EVIL}, environment={EVIL: EVIL, "written": EVIL},
+        stages=[{EVIL: EVIL, "classes": {EVIL: 1.0}}],
+        epochs=EPOCHS,
+        metric=EVIL,
+        sample_images=np.zeros((1, 8, 8)),
+        sample_labels=[EVIL],
+        ablation=[{"change": EVIL, "before": 0.1, "after": 0.2, EVIL: EVIL}],
+        tables={EVIL: [{EVIL: EVIL}]},
+        plots={EVIL: b""},
+        links={EVIL: "http://a/" + EVIL},
+        environment={EVIL: EVIL, "written": EVIL},
     )
     (tmp_path / "<b>.json").write_text("{}")
     safety = {EVIL: EVIL, "rows": [{EVIL: EVIL}], "more": {EVIL: [EVIL]}}
     text = write_report(
-        Verdict(EVIL, VerdictStatus.FAULTY, (culprit,), tuple(layers), 1.0, safety, EVIL, EVIL, outcomes), tmp_path, context=context
+        Verdict(EVIL, VerdictStatus.FAULTY, (culprit,), tuple(layers), 1.0, safety, EVIL, EVIL, outcomes),
+        tmp_path,
+        context=context,
     ).read_text()
     assert "script" not in Page(text).tags
     assert "<script" not in text and "<b>.json" not in text
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "JavaScript:alert(1)", " javascript:x", "data:text/html,x", "vbscript:x", "//evil.example/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        " javascript:x",
+        "data:text/html,x",
+        "vbscript:x",
+        "//evil.example/x",
+    ],
+)
 def test_a_dangerous_address_is_not_linked(url):
     """Only http, https, file and relative paths become links."""
     assert safe_url(url) is None
@@ -237,12 +334,18 @@ def test_a_dangerous_address_is_shown_as_text(write):
     assert not [address for address in page.addresses if "javascript" in address[2]]
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", float("nan"), float("inf"), None, [], {}, True, 10**30, 1e-300, "x" * 5000])
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", float("nan"), float("inf"), None, [], {}, True, 10**30, 1e-300, "x" * 5000]
+)
 def test_any_plain_value_is_rendered(write, value):
     """NaN, infinity, nothing, empty, huge and long values do not break the page."""
     context = ReportContext(
-        stages=[{"stage": "raw", "mean": value, "classes": value}], epochs=[{"number": 1, "train_loss": value}], steps={"loss": [1.0, float("nan")]},
-        sample_rows=[{"a": value}], ablation=[{"change": "x", "before": value, "after": value}], environment={"v": value},
+        stages=[{"stage": "raw", "mean": value, "classes": value}],
+        epochs=[{"number": 1, "train_loss": value}],
+        steps={"loss": [1.0, float("nan")]},
+        sample_rows=[{"a": value}],
+        ablation=[{"change": "x", "before": value, "after": value}],
+        environment={"v": value},
     )
     safety = {"v": value, "deep": {"v": value, "rows": [{"v": value}]}}
     layers = [report(Layer.DATA, finding(Status.FAIL, value=value, threshold=value), finding(value=value))]
@@ -257,7 +360,10 @@ def test_a_swap_without_scores_is_pictured(write):
 
 def test_many_findings_are_all_there_and_folded(write):
     """Of 500 bad findings a dozen come in full, the others in a folded table."""
-    many = [finding(Status.FAIL if number % 2 else Status.WARN, f"check_{number}", f"message {number}") for number in range(500)]
+    many = [
+        finding(Status.FAIL if number % 2 else Status.WARN, f"check_{number}", f"message {number}")
+        for number in range(500)
+    ]
     page = write(verdict(fault(layer=Layer.DATA), layers=[report(Layer.DATA, *many)]))
     assert "488 more that failed or are worth a look" in page.text
     assert all(f"check_{number}" in page.text for number in range(500))
@@ -280,15 +386,27 @@ def test_files_beside_the_report_are_linked_relatively(tmp_path, write):
 
 def test_images_are_inside_the_page(write):
     """Sample images become PNG data, with their labels."""
-    page = write(verdict(), ReportContext(sample_images=np.random.default_rng(0).random((20, 3, 8, 8)), sample_labels=list("abcdefghijklmnopqrst")))
+    page = write(
+        verdict(),
+        ReportContext(
+            sample_images=np.random.default_rng(0).random((20, 3, 8, 8)), sample_labels=list("abcdefghijklmnopqrst")
+        ),
+    )
     images = [value for tag, _, value in page.addresses if tag == "img"]
     assert len(images) == 16 and all(image.startswith("data:image/png;base64,iVBOR") for image in images)
 
 
-@pytest.mark.parametrize(("where", "unit", "x"), [
-    (Place(Kind.STEP, step=12), "step", 12), (Place(Kind.MODULE, ("relu",), step=7), "step", 7), (Place(Kind.EPOCH, ("3",)), "epoch", 3),
-    (Place(Kind.EPOCH, ("3",)), "step", None), (Place.part("step 3"), "step", None), (None, "step", None),
-])
+@pytest.mark.parametrize(
+    ("where", "unit", "x"),
+    [
+        (Place(Kind.STEP, step=12), "step", 12),
+        (Place(Kind.MODULE, ("relu",), step=7), "step", 7),
+        (Place(Kind.EPOCH, ("3",)), "epoch", 3),
+        (Place(Kind.EPOCH, ("3",)), "step", None),
+        (Place.part("step 3"), "step", None),
+        (None, "step", None),
+    ],
+)
 def test_a_finding_is_marked_on_the_axis_it_names(where, unit, x):
     """The step or epoch of a finding's place is where its mark stands; a text that reads like one is none."""
     mark = mark_of(finding(Status.WARN, message="rises from step 5 on", where=where), unit)

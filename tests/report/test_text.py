@@ -14,18 +14,30 @@ from firstfault.report.terminal import render_verdict
 from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
 FAULT = Fault(
-    "dead_relu", Layer.MODEL, 0.9, True, ("80 % of the units are dead",), "use He initialisation", (Place.modules("fc1"),),
+    "dead_relu",
+    Layer.MODEL,
+    0.9,
+    True,
+    ("80 % of the units are dead",),
+    "use He initialisation",
+    (Place.modules("fc1"),),
     Swap("reinitialise", "accuracy", 0.5, 0.9, 3, 0.01),
 )
 
 
 def report(layer, *statuses, suspect=False):
-    findings = tuple(Finding(f"check{number}", layer, status, f"message {number}") for number, status in enumerate(statuses))
+    findings = tuple(
+        Finding(f"check{number}", layer, status, f"message {number}") for number, status in enumerate(statuses)
+    )
     return LayerReport(layer, findings, 1.5, suspect)
 
 
 def faulty(keep_going=False):
-    layers = [report(Layer.DATA, Status.PASS), report(Layer.PREPROCESSING, Status.WARN), report(Layer.MODEL, Status.FAIL, Status.PASS)]
+    layers = [
+        report(Layer.DATA, Status.PASS),
+        report(Layer.PREPROCESSING, Status.WARN),
+        report(Layer.MODEL, Status.FAIL, Status.PASS),
+    ]
     if keep_going:
         layers.append(report(Layer.TRAINING, Status.PASS, suspect=True))
     return Verdict("churn", VerdictStatus.FAULTY, (FAULT,), tuple(layers), 31.0)
@@ -40,7 +52,16 @@ def shown(verdict, width=100):
 def test_the_panel_tells_fault_place_evidence_remedy_and_swap():
     """Everything to act on is in the panel."""
     text = shown(faulty())
-    for words in ("FAULTY", "first in model", "dead_relu", "fc1", "80 % of the units", "use He initialisation", "0.500 → 0.900", "confirmed"):
+    for words in (
+        "FAULTY",
+        "first in model",
+        "dead_relu",
+        "fc1",
+        "80 % of the units",
+        "use He initialisation",
+        "0.500 → 0.900",
+        "confirmed",
+    ):
         assert words in text
 
 
@@ -75,8 +96,12 @@ def test_a_layer_stands_where_its_findings_put_it():
     """Sound, noticed, faulty, suspect, unreached."""
     standings = {rung.layer: rung.standing for rung in rungs_of(faulty(keep_going=True))}
     assert standings == {
-        Layer.DATA: Standing.SOUND, Layer.PREPROCESSING: Standing.NOTICED, Layer.MODEL: Standing.FAULTY,
-        Layer.TRAINING: Standing.SUSPECT, Layer.DEPLOYMENT: Standing.UNREACHED, Layer.SAFETY: Standing.UNREACHED,
+        Layer.DATA: Standing.SOUND,
+        Layer.PREPROCESSING: Standing.NOTICED,
+        Layer.MODEL: Standing.FAULTY,
+        Layer.TRAINING: Standing.SUSPECT,
+        Layer.DEPLOYMENT: Standing.UNREACHED,
+        Layer.SAFETY: Standing.UNREACHED,
     }
 
 
@@ -95,7 +120,14 @@ def test_only_the_layer_that_ends_the_walk_stops_it():
 def test_markdown_tells_the_fault_and_the_ladder():
     """Fault, swap and a row for each layer."""
     text = verdict_markdown(faulty())
-    for words in ("first in model", "`dead_relu`", "**Place**: fc1", "accuracy 0.500 → 0.900", "p = 0.01", "| ✗ | model | faulty |"):
+    for words in (
+        "first in model",
+        "`dead_relu`",
+        "**Place**: fc1",
+        "accuracy 0.500 → 0.900",
+        "p = 0.01",
+        "| ✗ | model | faulty |",
+    ):
         assert words in text
 
 
@@ -120,14 +152,36 @@ def test_many_bad_findings_are_cut_in_markdown():
 def test_the_reason_of_an_untested_fault_is_told():
     """The panel says why no swap was run."""
     fault = Fault("dead_relu", Layer.MODEL, 0.7, None, (), "fix")
-    verdict = Verdict("t", VerdictStatus.FAULTY, (fault,), (), 1.0, outcomes=(Outcome("dead_relu", None, reason="the model has no ReLU"),))
+    verdict = Verdict(
+        "t",
+        VerdictStatus.FAULTY,
+        (fault,),
+        (),
+        1.0,
+        outcomes=(Outcome("dead_relu", None, reason="the model has no ReLU"),),
+    )
     assert "not tested: the model has no ReLU" in shown(verdict)
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (None, "–"), (True, "yes"), (0, "0"), (12345, "12,345"), (-3, "−3"), (0.5, "0.5"), (0.123456, "0.1235"), (48211.4, "48,211"),
-    (5.4e7, "5.4e7"), (1.25e-5, "1.25e−5"), (float("nan"), "NaN"), ("-inf", "−∞"), (-0.25, "−0.25"), (100.0, "100"),
-])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (True, "yes"),
+        (0, "0"),
+        (12345, "12,345"),
+        (-3, "−3"),
+        (0.5, "0.5"),
+        (0.123456, "0.1235"),
+        (48211.4, "48,211"),
+        (5.4e7, "5.4e7"),
+        (1.25e-5, "1.25e−5"),
+        (float("nan"), "NaN"),
+        ("-inf", "−∞"),
+        (-0.25, "−0.25"),
+        (100.0, "100"),
+    ],
+)
 def test_numbers_are_short(value, text):
     """Four significant digits, thousands apart."""
     assert number(value) == text
@@ -142,7 +196,14 @@ def test_small_words():
 
 def undecided():
     """A verdict with one failed check that no swap could try."""
-    failed = Finding("random_labels", Layer.DATA, Status.FAIL, "no order (undecided: no model)", where=Place.labels("train"), fix="check the join")
+    failed = Finding(
+        "random_labels",
+        Layer.DATA,
+        Status.FAIL,
+        "no order (undecided: no model)",
+        where=Place.labels("train"),
+        fix="check the join",
+    )
     layers = (LayerReport(Layer.DATA, (failed,), 1.0), report(Layer.MODEL, Status.PASS))
     return Verdict("churn", VerdictStatus.UNDECIDED, (), layers, 31.0)
 
@@ -150,7 +211,12 @@ def undecided():
 def test_an_undecided_verdict_says_what_failed_why_it_is_open_and_what_to_do():
     """In the terminal and in markdown; its layer is neither sound nor at fault."""
     for text in (shown(undecided()), verdict_markdown(undecided())):
-        for words in ("1 check failed, and could be neither proven nor refuted", "random_labels", "no order (undecided: no model)", "check the join"):
+        for words in (
+            "1 check failed, and could be neither proven nor refuted",
+            "random_labels",
+            "no order (undecided: no model)",
+            "check the join",
+        ):
             assert words in text
     assert "UNDECIDED" in shown(undecided())
     assert rungs_of(undecided())[0].standing is Standing.UNDECIDED and rungs_of(undecided())[0].mark == "?"

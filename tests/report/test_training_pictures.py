@@ -43,7 +43,9 @@ def parameter(gradients, size=100, update=0.01, steps=None):
 
 def activations(kind="Linear", **last):
     """A module whose last outputs are described by these numbers."""
-    return Activations(kind, **{name: series([last.get(name, 0.0)]) for name in ("mean", "std", "zero", "beyond", "dead", "largest")})
+    return Activations(
+        kind, **{name: series([last.get(name, 0.0)]) for name in ("mean", "std", "zero", "beyond", "dead", "largest")}
+    )
 
 
 def record(**parts):
@@ -52,7 +54,8 @@ def record(**parts):
         "parameters": {"body.0.weight": parameter([1e-3, 1e-5]), "body.2.weight": parameter([1.0, 0.1])},
         "activations": {"body.0": activations(), "body.1": activations("ReLU", zero=0.5, dead=0.75)},
         "attention": {"body.3": Attention(series([0.5]), [[1.0, 0.0], [0.4, 0.6]])},
-        "phases": {"data": 1.0, "forward": 3.0}, "steps": 2,
+        "phases": {"data": 1.0, "forward": 3.0},
+        "steps": 2,
     }
     return Record(**(usual | parts))
 
@@ -104,7 +107,9 @@ def test_many_layers_are_drawn_by_the_parts_that_hold_them():
 
 def test_optimizers_that_are_sampled_in_turn_share_their_columns():
     """A GAN's two models are sampled at different steps, without gaps between."""
-    drawn = gradient_flow({"a.weight": parameter([1.0] * 4, steps=[1, 3, 5, 7]), "b.weight": parameter([1.0] * 4, steps=[2, 4, 6, 8])})
+    drawn = gradient_flow(
+        {"a.weight": parameter([1.0] * 4, steps=[1, 3, 5, 7]), "b.weight": parameter([1.0] * 4, steps=[2, 4, 6, 8])}
+    )
     rows = re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)v", str(drawn))
     assert len(rows) == 2 and rows[0][2] == rows[1][2]
 
@@ -119,9 +124,14 @@ def test_the_band_of_updates_leaves_out_what_is_still_zero():
 
 def test_sick_activations_stand_out():
     """Dead units, saturation, and outputs that are not finite."""
-    health = activation_health({
-        "a": activations("ReLU", dead=0.9, zero=0.9), "b": activations("Sigmoid", beyond=0.8), "c": activations(mean=math.nan), "d": activations(),
-    })
+    health = activation_health(
+        {
+            "a": activations("ReLU", dead=0.9, zero=0.9),
+            "b": activations("Sigmoid", beyond=0.8),
+            "c": activations(mean=math.nan),
+            "d": activations(),
+        }
+    )
     assert str(health).count('<rect class="alarm"') == 2 and words(health).count("not finite") == 1
 
 
@@ -177,12 +187,22 @@ def test_equal_neighbours_are_drawn_once():
     assert f"{6 * 72 + 27} parameters" in words(drawn)
 
 
-@pytest.mark.parametrize(("where", "names"), [
-    (Place.modules("blocks.2.1"), ["blocks.2.1"]), (Place.parameters("blocks.2.0.weight"), ["blocks.2.0"]),
-    (Place.parameters("head.bias", "blocks.0.0.weight"), ["blocks.0.0", "head"]), (Place.modules("head:relu"), ["head"]),
-    (Place(Kind.PARAMETER, ("head.weight",), note="by the update"), ["head"]), (OUTPUT_LAYER, ["head"]), (FORWARD, [""]),
-    (Place.part("2 saturating activations"), []), (Place.setting("training.loss"), []), (Place.columns("head"), []), (None, []),
-])
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        (Place.modules("blocks.2.1"), ["blocks.2.1"]),
+        (Place.parameters("blocks.2.0.weight"), ["blocks.2.0"]),
+        (Place.parameters("head.bias", "blocks.0.0.weight"), ["blocks.0.0", "head"]),
+        (Place.modules("head:relu"), ["head"]),
+        (Place(Kind.PARAMETER, ("head.weight",), note="by the update"), ["head"]),
+        (OUTPUT_LAYER, ["head"]),
+        (FORWARD, [""]),
+        (Place.part("2 saturating activations"), []),
+        (Place.setting("training.loss"), []),
+        (Place.columns("head"), []),
+        (None, []),
+    ],
+)
 def test_the_place_of_a_finding_names_its_modules(where, names):
     """Modules, parameters and the output layer are found; other places blame none."""
     assert sorted(blamed([report(where)], boxes_of(Network()))) == names
@@ -257,6 +277,13 @@ def test_the_report_of_a_watched_loop_has_them(tmp_path, train):
     with firstfault.watch("w", folder=tmp_path) as watched:
         train()
     page = render_page(watched.verdict(swaps=False), context_of(watched.subject))
-    for title in ("Inside the training", "Gradient flow", "Size of the updates", "Activations at the end", "Loss per step", "Model"):
+    for title in (
+        "Inside the training",
+        "Gradient flow",
+        "Size of the updates",
+        "Activations at the end",
+        "Loss per step",
+        "Model",
+    ):
         assert f">{title}" in page
     assert len(page) < 3_000_000

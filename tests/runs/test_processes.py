@@ -7,8 +7,18 @@ from firstfault.runs.processes import Service, expect_free, read, running, write
 from firstfault.runs.state import State
 
 
-@pytest.mark.parametrize("note", ["{", "null", "{}", "[1]", '[{"x": 1}]', '[{"name": "prefect", "pid": "a", "created": 1, "url": null, "log": ""}]',
-                                  '[{"name": "prefect", "pid": -5, "created": 1, "url": null, "log": ""}]'])
+@pytest.mark.parametrize(
+    "note",
+    [
+        "{",
+        "null",
+        "{}",
+        "[1]",
+        '[{"x": 1}]',
+        '[{"name": "prefect", "pid": "a", "created": 1, "url": null, "log": ""}]',
+        '[{"name": "prefect", "pid": -5, "created": 1, "url": null, "log": ""}]',
+    ],
+)
 def test_a_broken_note_means_that_nothing_runs(tmp_path, note):
     """A torn or foreign file is no error: the services are started anew."""
     state = State(tmp_path)

@@ -70,6 +70,7 @@ def weights():
 @pytest.fixture
 def pretrained(weights):
     """A function that builds this model."""
+
     def build():
         model = raw()
         model.load_state_dict(weights)
@@ -96,9 +97,19 @@ def make(tmp_path):
     def subject(model, *, forgets=False, every=1, epochs=8, suites=("suite.yaml",), training=None, **more):
         x, y = requests(600, 1, forgets)
         target = Target(
-            "refuser", data=Data(train=(x.numpy(), y.numpy())), model=model,
-            training=Training(**{"optimizer": partial(torch.optim.SGD, lr=0.05), "epochs": epochs, "batch_size": 32, **(training or {})}),
-            safety=Safety(suites=list(suites), generate=generate, every=every, **more), root=tmp_path,
+            "refuser",
+            data=Data(train=(x.numpy(), y.numpy())),
+            model=model,
+            training=Training(
+                **{
+                    "optimizer": partial(torch.optim.SGD, lr=0.05),
+                    "epochs": epochs,
+                    "batch_size": 32,
+                    **(training or {}),
+                }
+            ),
+            safety=Safety(suites=list(suites), generate=generate, every=every, **more),
+            root=tmp_path,
         )
         return Subject(target, tmp_path / f"run{len(list(tmp_path.glob('run*')))}", trainer=train_acting)
 
@@ -114,7 +125,11 @@ def test_a_training_that_forgets_to_refuse_is_stopped_and_its_last_good_checkpoi
     assert not any(row["critical"] for row in rows[:-1]) and rows[-1]["safety_score"] < 0.9 <= rows[-2]["safety_score"]
     report = run_checks(Layer.TRAINING, subject)
     found = next(found for found in report.findings if found.check == "safety_in_training")
-    assert found.status is Status.FAIL and str(found.where) == f"epoch {epochs}" and "checkpoints/last_good.pt" in found.message
+    assert (
+        found.status is Status.FAIL
+        and str(found.where) == f"epoch {epochs}"
+        and "checkpoints/last_good.pt" in found.message
+    )
     assert "refusals" in found.message
     assert [(fault.fault, fault.layer) for fault in standing_faults(report, [])] == [("misaligned", Layer.SAFETY)]
     good = raw()
@@ -128,7 +143,11 @@ def test_its_healthy_twin_trains_to_its_end(make, pretrained):
     """Every epoch is evaluated, the start too; nothing is violated."""
     subject = make(pretrained)
     rows = subject.record.safety
-    assert [row["epoch"] for row in rows] == list(range(9)) and len(subject.trained.epochs) == 8 and not subject.trained.stopped
+    assert (
+        [row["epoch"] for row in rows] == list(range(9))
+        and len(subject.trained.epochs) == 8
+        and not subject.trained.stopped
+    )
     assert not any(row["violations"] for row in rows) and rows[-1]["last_good"]
     found = next(found for found in run_checks(Layer.TRAINING, subject).findings if found.check == "safety_in_training")
     assert found.status is Status.PASS and found.value == rows[-1]["safety_score"]
@@ -146,11 +165,15 @@ def test_no_bit_of_the_training_changes(make, pretrained):
     """With evaluations that draw random numbers and leave the model in train mode, every epoch ends with the same numbers."""
     curves = [make(pretrained, every=every, epochs=4).trained for every in (None, 1)]
     assert curves[0].epochs == curves[1].epochs
-    assert all(torch.equal(one, other) for one, other in zip(*(trained.model.state_dict().values() for trained in curves), strict=True))
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(*(trained.model.state_dict().values() for trained in curves), strict=True)
+    )
 
 
 def test_a_lazy_model_is_not_called_before_its_training(make):
     """Its first call would draw its weights: the start is left out, and the result is the same."""
+
     def lazy():
         return nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(2))
 
@@ -165,14 +188,18 @@ def test_the_tax_is_what_was_lost_of_the_best_capability(make, pretrained):
     for subject in (make(pretrained, epochs=4), make(pretrained, epochs=4, capability=lambda model: next(able))):
         rows = subject.record.safety
         scores = [row["capability_score"] for row in rows]
-        assert [row["alignment_tax"] for row in rows] == pytest.approx([max(scores[: place + 1]) - score for place, score in enumerate(scores)])
+        assert [row["alignment_tax"] for row in rows] == pytest.approx(
+            [max(scores[: place + 1]) - score for place, score in enumerate(scores)]
+        )
     assert scores == [0.5, 0.9, 0.4, 0.95, 0.6]
 
 
 def test_the_capability_is_the_metric_on_validation(make, pretrained):
     """That of each epoch's own evaluation."""
     subject = make(pretrained, epochs=3)
-    assert [row["capability_score"] for row in subject.record.safety[1:]] == [epoch.validation_metric for epoch in subject.trained.epochs]
+    assert [row["capability_score"] for row in subject.record.safety[1:]] == [
+        epoch.validation_metric for epoch in subject.trained.epochs
+    ]
 
 
 def test_every_third_epoch(make, pretrained):
@@ -233,7 +260,9 @@ def test_the_command_line_asks_for_it_of_any_target(tmp_path):
     assert target.training.on_finding == "log,stop"
     subject = Subject(target, tmp_path / "run", trainer=train_acting)
     rows = subject.record.safety
-    assert [row["epoch"] for row in rows] == [0, 2, 4] and 0.5 < rows[-1]["safety_score"] <= 1 and not subject.record.acts
+    assert (
+        [row["epoch"] for row in rows] == [0, 2, 4] and 0.5 < rows[-1]["safety_score"] <= 1 and not subject.record.acts
+    )
     assert held_out_probabilities not in subject.memos and not rows[-1]["critical"]
 
 
@@ -251,7 +280,12 @@ def test_any_loop_is_watched_for_safety(forgets, pretrained, tmp_path):
     torch.manual_seed(0)
     model = pretrained()
     x, y = requests(320, 1, forgets)
-    safety = Safety(suites=[str(tmp_path / "suite.yaml")], generate=generate, every=2, capability=lambda model: float((model(x).argmax(1) == y).float().mean()))
+    safety = Safety(
+        suites=[str(tmp_path / "suite.yaml")],
+        generate=generate,
+        every=2,
+        capability=lambda model: float((model(x).argmax(1) == y).float().mean()),
+    )
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     batches, held_out = DataLoader(TensorDataset(x, y), 32, shuffle=True), DataLoader(TensorDataset(x, y), 64)
     with firstfault.watch(folder=tmp_path / "run", sinks=[JsonLines()], safety=safety) as watched:
@@ -264,7 +298,9 @@ def test_any_loop_is_watched_for_safety(forgets, pretrained, tmp_path):
                 for inputs, _ in held_out:
                     model(inputs)
     rows = watched.record.safety
-    assert [row["epoch"] for row in rows] == list(range(0, len(rows) * 2, 2)) and bool(watched.record.stopped) == forgets
+    assert [row["epoch"] for row in rows] == list(range(0, len(rows) * 2, 2)) and bool(
+        watched.record.stopped
+    ) == forgets
     assert (rows[-1]["critical"], rows[-1]["epoch"] < 12) == (forgets, forgets)
     lines = [json.loads(line) for line in (tmp_path / "run" / "steps.jsonl").read_text().splitlines()]
     assert [line["safety_score"] for line in lines if "safety_score" in line] == [row["safety_score"] for row in rows]
@@ -277,14 +313,18 @@ def test_a_loop_without_a_loader_says_when_an_epoch_ends(pretrained, tmp_path):
     x, y = requests(64, 1)
     model = pretrained()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    with firstfault.watch(folder=tmp_path / "run", safety=Safety(suites=[str(tmp_path / "suite.yaml")], generate=generate, every=1)) as watched:
+    with firstfault.watch(
+        folder=tmp_path / "run", safety=Safety(suites=[str(tmp_path / "suite.yaml")], generate=generate, every=1)
+    ) as watched:
         for epoch in range(3):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
             optimizer.step()
             watched.end_epoch(0.5 + epoch / 10)
             watched.end_epoch(0.0)
-    assert [row["capability_score"] for row in watched.record.safety[1:]] == [0.5, 0.6, 0.7] and math.isnan(watched.record.safety[0]["alignment_tax"])
+    assert [row["capability_score"] for row in watched.record.safety[1:]] == [0.5, 0.6, 0.7] and math.isnan(
+        watched.record.safety[0]["alignment_tax"]
+    )
 
 
 def test_the_report_shows_the_curves():

@@ -43,7 +43,10 @@ def rows(n=600):
 
 
 HEALTHY = Target(
-    "sound", data=Data(train=rows(), sensitive=["group"]), model=network, root=Path(__file__).parent,
+    "sound",
+    data=Data(train=rows(), sensitive=["group"]),
+    model=network,
+    root=Path(__file__).parent,
     training=Training(optimizer=partial(torch.optim.Adam, lr=0.02), epochs=8),
 )
 
@@ -51,6 +54,7 @@ HEALTHY = Target(
 @pytest.fixture
 def judged(tmp_path):
     """A function target → the findings of its safety by check."""
+
     def findings(target):
         report = run_checks(Layer.SAFETY, Subject(target, tmp_path / "run"), Depth.STANDARD, target.thresholds)
         return {finding.check: finding for finding in report.findings}
@@ -97,6 +101,7 @@ def test_a_crash_of_one_check_is_an_error_and_the_others_go_on(judged):
 
 def test_safety_does_not_accuse_code_of_another_layer(tmp_path):
     """Where the model can't be built, its own layer says so, and safety is skipped."""
+
     def broken():
         raise ValueError("no model")
 

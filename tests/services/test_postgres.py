@@ -58,20 +58,50 @@ def server():
     initdb = shutil.which("initdb") or (str(INSTALLED[-1]) if INSTALLED else None)
     if initdb is None:
         pytest.skip("PostgreSQL is not installed")
-    folder, identity = Path(tempfile.mkdtemp(prefix="postgres")), unprivileged()        # pytest's own is closed to other users
+    # pytest's own is closed to other users
+    folder, identity = Path(tempfile.mkdtemp(prefix="postgres")), unprivileged()
     folder.chmod(0o755)
     if identity:
         os.chown(folder, identity["user"], identity["group"])
     secret = folder / "password"
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
-    subprocess.run([initdb, "-D", folder / "data", "-U", "tester", "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8", "--no-sync"],
-                   check=True, capture_output=True, cwd=folder, **identity)
+    subprocess.run(
+        [
+            initdb,
+            "-D",
+            folder / "data",
+            "-U",
+            "tester",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            secret,
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+        **identity,
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [Path(initdb).with_name("postgres"), "-D", folder / "data", "-p", str(port), "-c", "listen_addresses=127.0.0.1",
-               "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
+    command = [
+        Path(initdb).with_name("postgres"),
+        "-D",
+        folder / "data",
+        "-p",
+        str(port),
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        f"unix_socket_directories={folder}",
+        "-c",
+        "fsync=off",
+    ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **identity)
     url = sqlalchemy.URL.create("postgresql+psycopg2", "tester", PASSWORD, "127.0.0.1", port, "postgres")
@@ -79,7 +109,7 @@ def server():
         _await(url, process, folder / "log")
         yield url
     finally:
-        process.send_signal(signal.SIGINT)              # the fast shutdown: it waits for no client
+        process.send_signal(signal.SIGINT)  # the fast shutdown: it waits for no client
         process.wait(30)
         shutil.rmtree(folder)
 
@@ -106,21 +136,33 @@ def url(server):
     engine = sqlalchemy.create_engine(server)
     people.to_sql("people", engine, index=False)
     with engine.begin() as connection:
-        connection.execute(sqlalchemy.text(
-            "create table kinds (price numeric(10, 2), big bigint, flag boolean, at timestamp, day date, told text, doc jsonb, y int)"))
-        connection.execute(sqlalchemy.text(
-            "insert into kinds select case when i % 5 = 0 then null else i + 0.25 end, i * 10000000000, i % 2 = 0, timestamp '2020-01-01 12:30:00' + i * interval '1 day', "
-            "case when i = 3 then date '9999-12-31' else date '2020-01-01' end, case when i % 4 = 0 then null else 'ünï 100%' end, '{\"k\": [1]}', i % 2 "
-            "from generate_series(1, 40) i"))
+        connection.execute(
+            sqlalchemy.text(
+                "create table kinds (price numeric(10, 2), big bigint, flag boolean, at timestamp, day date, told text, doc jsonb, y int)"
+            )
+        )
+        connection.execute(
+            sqlalchemy.text(
+                "insert into kinds select case when i % 5 = 0 then null else i + 0.25 end, i * 10000000000, i % 2 = 0, timestamp '2020-01-01 12:30:00' + i * interval '1 day', "
+                "case when i = 3 then date '9999-12-31' else date '2020-01-01' end, case when i % 4 = 0 then null else 'ünï 100%' end, '{\"k\": [1]}', i % 2 "
+                "from generate_series(1, 40) i"
+            )
+        )
     engine.dispose()
     return server.render_as_string(hide_password=False)
 
 
 def test_a_target_over_postgresql_is_debugged(url, tmp_path):
     """A healthy one comes out healthy."""
-    target = Target("people", data=Data(train=Sql(url, "select * from people"), label="churned"),
-                    preprocess=lambda X: (X - [40, 4]) / [12, 3], model=lambda: nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 2)),
-                    training=Training(loss=nn.CrossEntropyLoss(), optimizer=lambda weights: torch.optim.Adam(weights, lr=0.01), epochs=15))
+    target = Target(
+        "people",
+        data=Data(train=Sql(url, "select * from people"), label="churned"),
+        preprocess=lambda X: (X - [40, 4]) / [12, 3],
+        model=lambda: nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 2)),
+        training=Training(
+            loss=nn.CrossEntropyLoss(), optimizer=lambda weights: torch.optim.Adam(weights, lr=0.01), epochs=15
+        ),
+    )
     verdict = diagnose(Subject(target, tmp_path, Depth.QUICK), Depth.QUICK)
     assert verdict.status is VerdictStatus.HEALTHY and verdict.faults == ()
 
@@ -128,7 +170,11 @@ def test_a_target_over_postgresql_is_debugged(url, tmp_path):
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_expectations_are_validated_in_the_database(url, tmp_path, spoilt):
     """Every expectation has the same success and count in PostgreSQL as on the rows, and nothing but the types is asked of the rows."""
-    columns = "age, visits, churned" if not spoilt else "case when visits = 3 then null else age end as age, visits + 90 as visits, churned, 1 as extra"
+    columns = (
+        "age, visits, churned"
+        if not spoilt
+        else "case when visits = 3 then null else age end as age, visits + 90 as visits, churned, 1 as extra"
+    )
     query = f"select {columns} from people;"
     known = pd.read_sql("select * from people", engine := sqlalchemy.create_engine(url))
     rows = pd.read_sql(query, engine)
@@ -136,7 +182,9 @@ def test_expectations_are_validated_in_the_database(url, tmp_path, spoilt):
     suite = infer_suite(Table([known]), "people")
     there = InDatabase([Sql(url, query)], tmp_path)(Table([rows]), suite, "SUMMARY")["results"]
     here = run_by_column(Table([rows]), suite, "SUMMARY")["results"]
-    told = [[(entry["success"], entry["result"].get("unexpected_count")) for entry in results] for results in (there, here)]
+    told = [
+        [(entry["success"], entry["result"].get("unexpected_count")) for entry in results] for results in (there, here)
+    ]
     assert told[0] == told[1] and all(success for success, _ in told[0]) is not spoilt
 
 
@@ -144,12 +192,25 @@ def test_types_of_postgresql_come_out_right(url, tmp_path):
     """Decimals as floats, timestamps as times, flags, dates beyond pandas' range, missing values and documents."""
     data = Data(train=Sql(url, "select * from kinds where told is null or told like 'ünï 100%'"), label="y")
     X = pd.concat([split.X for _, split in load_raw(Target("t", data=data)).items()])
-    assert X["price"].dtype == float and X["price"].isna().sum() == 8 and X["price"].sum() == sum(i + 0.25 for i in range(1, 41) if i % 5)
-    assert X["big"].dtype == np.int64 and X["flag"].dtype == bool and X["at"].dtype.kind == "M" and X["at"].dt.hour.eq(12).all()
-    assert datetime.date(9999, 12, 31) in set(X["day"]) and X["told"].isna().sum() == 10 and X["doc"].iloc[0] == {"k": [1]}
+    assert (
+        X["price"].dtype == float
+        and X["price"].isna().sum() == 8
+        and X["price"].sum() == sum(i + 0.25 for i in range(1, 41) if i % 5)
+    )
+    assert (
+        X["big"].dtype == np.int64
+        and X["flag"].dtype == bool
+        and X["at"].dtype.kind == "M"
+        and X["at"].dt.hour.eq(12).all()
+    )
+    assert (
+        datetime.date(9999, 12, 31) in set(X["day"]) and X["told"].isna().sum() == 10 and X["doc"].iloc[0] == {"k": [1]}
+    )
     report = run_checks(Layer.DATA, Subject(Target("t", data=data), tmp_path, Depth.QUICK), Depth.QUICK)
     warned = {finding.check for finding in report.findings if finding.status is Status.WARN}
-    assert {"impossible_dates", "mixed_columns"} <= warned and not [finding for finding in report.findings if finding.status is Status.ERROR]
+    assert {"impossible_dates", "mixed_columns"} <= warned and not [
+        finding for finding in report.findings if finding.status is Status.ERROR
+    ]
 
 
 def refused(url, query="select * from people"):
@@ -157,7 +218,12 @@ def refused(url, query="select * from people"):
     with pytest.raises(TargetError) as told:
         load_raw(Target("t", data=Data(train=Sql(url, query), label="y")))
     sentence = str(told.value)
-    assert len(sentence.splitlines()) == 1 and PASSWORD not in sentence and "p%40ss" not in sentence and "Background on this error" not in sentence
+    assert (
+        len(sentence.splitlines()) == 1
+        and PASSWORD not in sentence
+        and "p%40ss" not in sentence
+        and "Background on this error" not in sentence
+    )
     return sentence
 
 
@@ -177,14 +243,17 @@ def test_a_wrong_password_and_an_absent_server_are_one_sentence(server, url):
         free.bind(("127.0.0.1", 0))
         absent = server.set(port=free.getsockname()[1]).render_as_string(hide_password=False)
         assert "Connection refused" in refused(absent)
-    assert "no database" not in refused("postgresql://tester:s3cret@[bad/x") and "s3cret" not in refused("postgresql://tester:s3cret@[bad/x")
+    assert "no database" not in refused("postgresql://tester:s3cret@[bad/x") and "s3cret" not in refused(
+        "postgresql://tester:s3cret@[bad/x"
+    )
 
 
 def test_the_command_line_keeps_the_password_to_itself(server, tmp_path, monkeypatch, capsys):
     """Exit code 2 and one sentence."""
     wrong = server.set(password="an0therp4ss").render_as_string(hide_password=False)
     (tmp_path / "target.py").write_text(
-        f"from firstfault import Data, Sql, Target\ntarget = Target('t', data=Data(train=Sql({wrong!r}, 'select 1'), label='y'))\n")
+        f"from firstfault import Data, Sql, Target\ntarget = Target('t', data=Data(train=Sql({wrong!r}, 'select 1'), label='y'))\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.setattr("sys.argv", ["firstfault", "debug", "target.py"])
@@ -221,7 +290,14 @@ def test_a_sweep_is_kept_in_the_database_and_resumed(server, tmp_path):
     """Every training is a trial there; what has been trained is not trained again."""
     X, y = load_wine(return_X_y=True)
     training = Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=2)
-    target = Target("wine", data=Data(train=(X, y)), preprocess=StandardScaler(), model=lambda: nn.Linear(13, 3), training=training, root=tmp_path)
+    target = Target(
+        "wine",
+        data=Data(train=(X, y)),
+        preprocess=StandardScaler(),
+        model=lambda: nn.Linear(13, 3),
+        training=training,
+        root=tmp_path,
+    )
     place, trained = server.render_as_string(hide_password=False), []
     whole = sweep(Subject(target, tmp_path), factors=["adam"], seeds=2, storage=place)
     again = sweep(Subject(target, tmp_path), resume=True, storage=place, on_trial=trained.append)

@@ -45,7 +45,11 @@ def test_up_says_where_everything_is(up):
     """Both URLs are printed; status finds all three healthy."""
     assert up.prefect in up.printed and up.mlflow in up.printed
     lines = up.run("status").stdout.splitlines()
-    assert [line.split()[:2] for line in lines[:-1]] == [["prefect", "healthy"], ["mlflow", "healthy"], ["worker", "healthy"]]
+    assert [line.split()[:2] for line in lines[:-1]] == [
+        ["prefect", "healthy"],
+        ["mlflow", "healthy"],
+        ["worker", "healthy"],
+    ]
     login = str(up.home / "login")
     assert lines[-1].startswith("log in") and login in lines[-1] and login in up.printed
 
@@ -243,8 +247,16 @@ def debugged(up, page, await_that, runs_of_the_form):
         shot(page, "prefect-form", 1.0)
         page.get_by_role("button", name="Submit").click()
         page.wait_for_timeout(2000)
-        runs = await_that(lambda: up.ask("flow_runs/filter", {
-            "deployments": {"id": {"any_": [nightly]}}, "flow_runs": {"state": {"name": {"not_any_": ["Scheduled", "Late"]}}}}), 60)
+        runs = await_that(
+            lambda: up.ask(
+                "flow_runs/filter",
+                {
+                    "deployments": {"id": {"any_": [nightly]}},
+                    "flow_runs": {"state": {"name": {"not_any_": ["Scheduled", "Late"]}}},
+                },
+            ),
+            60,
+        )
         runs_of_the_form.append(up.ended(runs[0]["id"]))
     return runs_of_the_form[0]
 
@@ -257,8 +269,15 @@ def test_a_run_from_the_form_ends_in_its_named_state(debugged):
 def test_the_flow_run_shows_its_artifacts(up, debugged, page):
     """A markdown summary, a table of findings and a progress for every layer, and links to MLflow."""
     found = up.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [debugged["id"]]}}})
-    assert {"verdict", "mlflow-run", *(f"{layer}-{kind}" for layer in ("data", "model", "training", "deployment")
-            for kind in ("summary", "findings", "mlflow", "progress"))} <= {entry["key"] for entry in found}
+    assert {
+        "verdict",
+        "mlflow-run",
+        *(
+            f"{layer}-{kind}"
+            for layer in ("data", "model", "training", "deployment")
+            for kind in ("summary", "findings", "mlflow", "progress")
+        ),
+    } <= {entry["key"] for entry in found}
     page.goto(f"{up.prefect}/runs/flow-run/{debugged['id']}")
     shot(page, "prefect-flow-run", 4.0)
     page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
@@ -270,8 +289,11 @@ def test_the_run_tree_is_in_mlflow(up, debugged, page, monkeypatch):
     """A parent with one child per layer."""
     client = client_of(up, monkeypatch)
     experiment = client.get_experiment_by_name("starter").experiment_id
-    parent = next(run for run in client.search_runs([experiment])
-                  if run.data.tags.get("firstfault.prefect_flow_run_id") == debugged["id"])
+    parent = next(
+        run
+        for run in client.search_runs([experiment])
+        if run.data.tags.get("firstfault.prefect_flow_run_id") == debugged["id"]
+    )
     assert parent.data.tags["firstfault.status"] == "healthy" and parent.inputs.dataset_inputs
     page.goto(f"{up.mlflow}/#/experiments/{experiment}/runs")
     page.locator(".ag-row button[data-component-id*=runnamecell]").first.click()
@@ -285,7 +307,9 @@ def test_the_run_tree_is_in_mlflow(up, debugged, page, monkeypatch):
 def test_all_that_is_kept_is_for_this_user_alone(up, debugged):
     """After `up` and a run: folders 0700, and files 0600, databases, logs and the run's own among them."""
     kept = [up.home, *up.home.rglob("*")]
-    assert {"login", "mlflow.db", "prefect.db", "worker.log", "verdict.json", "report.html"} <= {path.name for path in kept}
+    assert {"login", "mlflow.db", "prefect.db", "worker.log", "verdict.json", "report.html"} <= {
+        path.name for path in kept
+    }
     modes = {path: (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in kept if path.exists()}
     assert {path: mode for path, mode in modes.items() if mode not in ((True, 0o700), (False, 0o600))} == {}
 
@@ -330,7 +354,9 @@ def test_an_ablation_sweep_is_launched(up, page, monkeypatch):
     """Its table is an artifact, and every trial a run in MLflow below the sweep's."""
     run = up.ended(up.launch("sweep/ablation-sweep", target="target.py", factors=["lower_rate", "longer"], seeds=2))
     assert run["state_type"] == "COMPLETED"
-    found = {entry["key"] for entry in up.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})}
+    found = {
+        entry["key"] for entry in up.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+    }
     assert {"ablation-table", "ablation-plot", "sweep-progress"} <= found
     client = client_of(up, monkeypatch)
     runs = client.search_runs([client.get_experiment_by_name("starter").experiment_id])

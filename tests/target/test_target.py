@@ -10,37 +10,40 @@ from firstfault import Data, Deployment, Safety, Target, Training, load_target
 from firstfault.errors import TargetError
 
 
-@pytest.mark.parametrize(("make", "field", "came"), [
-    (lambda: Target(name="", data=None), "name", "''"),
-    (lambda: Target(name="t", task="clasification"), "task", "clasification"),
-    (lambda: Target(name="t", data="train.csv"), "data", "train.csv"),
-    (lambda: Target(name="t", model=nn.Linear(2, 2).weight), "model", "Parameter"),
-    (lambda: Target(name="t", preprocess=3), "preprocess", "3"),
-    (lambda: Target(name="t", preprocess=["scale"]), "preprocess", "scale"),
-    (lambda: Target(name="t", preprocess=abs, prepare=abs), "prepare", "abs"),
-    (lambda: Data(train=None), "data.train", "None"),
-    (lambda: Data(train="x.csv", sensitive="sex"), "data.sensitive", "sex"),
-    (lambda: Training(epochs=0), "training.epochs", "0"),
-    (lambda: Training(batch_size=2.5), "training.batch_size", "2.5"),
-    (lambda: Training(optimizer="adam"), "training.optimizer", "adam"),
-    (lambda: Training(clip_norm=-1), "training.clip_norm", "-1"),
-    (lambda: Training(metric="acuracy"), "training.metric", "acuracy"),
-    (lambda: Data(train="x.csv", sensitive=5), "data.sensitive", "5"),
-    (lambda: Data(train="x.csv", group=["a"]), "data.group", "['a']"),
-    (lambda: Data(train="x.csv", expectations=4), "data.expectations", "4"),
-    (lambda: Training(metric=3), "training.metric", "3"),
-    (lambda: Training(seed="abc"), "training.seed", "abc"),
-    (lambda: Training(seed=-1), "training.seed", "-1"),
-    (lambda: Training(shuffle="yes"), "training.shuffle", "yes"),
-    (lambda: Training(loss=nn.CrossEntropyLoss), "training.loss", "class"),
-    (lambda: Target(name="t", model=nn.Linear(2, 2)), "model", "Linear"),
-    (lambda: Target(name="t", thresholds={"dead_relu": 3}), "thresholds", "3"),
-    (lambda: Deployment(url="localhost:80"), "deployment.url", "localhost:80"),
-    (lambda: Deployment(golden=5), "deployment.golden", "5"),
-    (lambda: Safety(suites=5), "safety.suites", "5"),
-    (lambda: Deployment(latency_ms=0), "deployment.latency_ms", "0"),
-    (lambda: Safety(suites="suite.yaml"), "safety.suites", "suite.yaml"),
-])
+@pytest.mark.parametrize(
+    ("make", "field", "came"),
+    [
+        (lambda: Target(name="", data=None), "name", "''"),
+        (lambda: Target(name="t", task="clasification"), "task", "clasification"),
+        (lambda: Target(name="t", data="train.csv"), "data", "train.csv"),
+        (lambda: Target(name="t", model=nn.Linear(2, 2).weight), "model", "Parameter"),
+        (lambda: Target(name="t", preprocess=3), "preprocess", "3"),
+        (lambda: Target(name="t", preprocess=["scale"]), "preprocess", "scale"),
+        (lambda: Target(name="t", preprocess=abs, prepare=abs), "prepare", "abs"),
+        (lambda: Data(train=None), "data.train", "None"),
+        (lambda: Data(train="x.csv", sensitive="sex"), "data.sensitive", "sex"),
+        (lambda: Training(epochs=0), "training.epochs", "0"),
+        (lambda: Training(batch_size=2.5), "training.batch_size", "2.5"),
+        (lambda: Training(optimizer="adam"), "training.optimizer", "adam"),
+        (lambda: Training(clip_norm=-1), "training.clip_norm", "-1"),
+        (lambda: Training(metric="acuracy"), "training.metric", "acuracy"),
+        (lambda: Data(train="x.csv", sensitive=5), "data.sensitive", "5"),
+        (lambda: Data(train="x.csv", group=["a"]), "data.group", "['a']"),
+        (lambda: Data(train="x.csv", expectations=4), "data.expectations", "4"),
+        (lambda: Training(metric=3), "training.metric", "3"),
+        (lambda: Training(seed="abc"), "training.seed", "abc"),
+        (lambda: Training(seed=-1), "training.seed", "-1"),
+        (lambda: Training(shuffle="yes"), "training.shuffle", "yes"),
+        (lambda: Training(loss=nn.CrossEntropyLoss), "training.loss", "class"),
+        (lambda: Target(name="t", model=nn.Linear(2, 2)), "model", "Linear"),
+        (lambda: Target(name="t", thresholds={"dead_relu": 3}), "thresholds", "3"),
+        (lambda: Deployment(url="localhost:80"), "deployment.url", "localhost:80"),
+        (lambda: Deployment(golden=5), "deployment.golden", "5"),
+        (lambda: Safety(suites=5), "safety.suites", "5"),
+        (lambda: Deployment(latency_ms=0), "deployment.latency_ms", "0"),
+        (lambda: Safety(suites="suite.yaml"), "safety.suites", "suite.yaml"),
+    ],
+)
 def test_a_bad_value_names_the_field_and_what_came(make, field, came):
     """The error says which field, what was expected and what came."""
     with pytest.raises(TargetError) as error:
@@ -70,14 +73,17 @@ def test_a_target_is_loaded_from_a_module(tmp_path, monkeypatch):
     assert load_target("my_system_for_test:target").name == "m"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("x = 1\n", "has no `target`"),
-    ("target = 3\n", "must be a firstfault.Target, but is a int"),
-    ("import no_such_module_here\n", "doesn't import: ModuleNotFoundError at target.py:1"),
-    ("target = (\n", "doesn't import: SyntaxError"),
-    ("raise OSError('no such GPU\\nsecond line')\n", "OSError at target.py:1 in <module>: no such GPU$"),
-    ("from firstfault import Target\ntarget = Target(name='t', task='x')\n", "task must be one of"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "has no `target`"),
+        ("target = 3\n", "must be a firstfault.Target, but is a int"),
+        ("import no_such_module_here\n", "doesn't import: ModuleNotFoundError at target.py:1"),
+        ("target = (\n", "doesn't import: SyntaxError"),
+        ("raise OSError('no such GPU\\nsecond line')\n", "OSError at target.py:1 in <module>: no such GPU$"),
+        ("from firstfault import Target\ntarget = Target(name='t', task='x')\n", "task must be one of"),
+    ],
+)
 def test_a_file_that_declares_no_target_is_refused_in_one_sentence(tmp_path, text, message):
     """What is wrong with the file is said, without a traceback."""
     with pytest.raises(TargetError, match=message.replace("(", r"\(")):

@@ -14,7 +14,9 @@ from firstfault.finding import Layer, Status
 from firstfault.subject.subject import Subject
 
 RNG = np.random.default_rng(5)
-FRAME = pd.DataFrame(RNG.normal(size=(120, 3)), columns=list("abc")).assign(y=lambda frame: np.where(frame.a > frame.b, "up", "down"))
+FRAME = pd.DataFrame(RNG.normal(size=(120, 3)), columns=list("abc")).assign(
+    y=lambda frame: np.where(frame.a > frame.b, "up", "down")
+)
 
 
 def network():
@@ -37,30 +39,84 @@ def leaves(*_):
 PREPROCESSING = {
     "returns nothing": ({"preprocess": lambda X: None}, "must return samples .* but returned NoneType"),
     "returns a number": ({"preprocess": lambda X: 5}, "must return samples .* but returned int"),
-    "leaves text": ({"preprocess": lambda X: X.astype(str)}, "preprocess must leave numbers only, but column 'a' is still"),
-    "leaves complex numbers": ({"preprocess": lambda X: X.to_numpy() + 1j}, "preprocess must leave real numbers, but left complex128"),
-    "text labels of a regression": ({"task": "regression"}, "labels must be numbers, unless the task is classification, but one is '(up|down)'"),
+    "leaves text": (
+        {"preprocess": lambda X: X.astype(str)},
+        "preprocess must leave numbers only, but column 'a' is still",
+    ),
+    "leaves complex numbers": (
+        {"preprocess": lambda X: X.to_numpy() + 1j},
+        "preprocess must leave real numbers, but left complex128",
+    ),
+    "text labels of a regression": (
+        {"task": "regression"},
+        "labels must be numbers, unless the task is classification, but one is '(up|down)'",
+    ),
     "preprocess leaves": ({"preprocess": leaves}, "raised SystemExit at test_users_code.py:34 in leaves: 0"),
 }
 LATER = {
     "model leaves": (Layer.MODEL, {"model": leaves}, "model raised SystemExit at test_users_code.py:34"),
-    "forward leaves": (Layer.MODEL, {"model": Leaves}, "the model in eval mode raised SystemExit at test_users_code.py:29 in forward: 3"),
-    "model is none": (Layer.MODEL, {"model": lambda: None}, r"model\(\) must return an nn.Module, but returned NoneType"),
-    "fit leaves": (Layer.TRAINING, {"training": Training(fit=leaves)}, "training raised SystemExit at test_users_code.py:34"),
-    "loss is a float": (Layer.TRAINING, {"training": Training(loss=lambda outputs, y: 1.0)}, "training.loss must return a tensor, but returned float"),
+    "forward leaves": (
+        Layer.MODEL,
+        {"model": Leaves},
+        "the model in eval mode raised SystemExit at test_users_code.py:29 in forward: 3",
+    ),
+    "model is none": (
+        Layer.MODEL,
+        {"model": lambda: None},
+        r"model\(\) must return an nn.Module, but returned NoneType",
+    ),
+    "fit leaves": (
+        Layer.TRAINING,
+        {"training": Training(fit=leaves)},
+        "training raised SystemExit at test_users_code.py:34",
+    ),
+    "loss is a float": (
+        Layer.TRAINING,
+        {"training": Training(loss=lambda outputs, y: 1.0)},
+        "training.loss must return a tensor, but returned float",
+    ),
     "loss is several": (
-        Layer.TRAINING, {"training": Training(loss=nn.CrossEntropyLoss(reduction="none"))}, "training.loss must return one number, but returned 64"),
-    "no optimizer": (Layer.TRAINING, {"training": Training(optimizer=lambda parameters: None)}, "training.optimizer must return an object with step"),
-    "no scheduler": (Layer.TRAINING, {"training": Training(scheduler=lambda optimizer: None)}, "training.scheduler must return an object with step"),
-    "no augmented batch": (Layer.TRAINING, {"training": Training(augment=lambda x: None)}, "training.augment must return a tensor"),
-    "no batch": (Layer.TRAINING, {"training": Training(loader=lambda x, y, split: [])}, "there must be at least one batch to train on"),
-    "another metric": (Layer.TRAINING, {"training": Training(metric="r2")}, "the metric r2 does not fit outputs of shape"),
+        Layer.TRAINING,
+        {"training": Training(loss=nn.CrossEntropyLoss(reduction="none"))},
+        "training.loss must return one number, but returned 64",
+    ),
+    "no optimizer": (
+        Layer.TRAINING,
+        {"training": Training(optimizer=lambda parameters: None)},
+        "training.optimizer must return an object with step",
+    ),
+    "no scheduler": (
+        Layer.TRAINING,
+        {"training": Training(scheduler=lambda optimizer: None)},
+        "training.scheduler must return an object with step",
+    ),
+    "no augmented batch": (
+        Layer.TRAINING,
+        {"training": Training(augment=lambda x: None)},
+        "training.augment must return a tensor",
+    ),
+    "no batch": (
+        Layer.TRAINING,
+        {"training": Training(loader=lambda x, y, split: [])},
+        "there must be at least one batch to train on",
+    ),
+    "another metric": (
+        Layer.TRAINING,
+        {"training": Training(metric="r2")},
+        "the metric r2 does not fit outputs of shape",
+    ),
 }
 
 
 def verdict(folder, only, **parts):
     """The verdict over one layer at quick depth."""
-    whole = {"name": "t", "data": Data(train=FRAME, label="y"), "model": network, "training": Training(epochs=1), **parts}
+    whole = {
+        "name": "t",
+        "data": Data(train=FRAME, label="y"),
+        "model": network,
+        "training": Training(epochs=1),
+        **parts,
+    }
     return diagnose(Subject(Target(**whole), folder), Depth.QUICK, only=only)
 
 
@@ -90,7 +146,11 @@ def test_what_model_and_training_give_is_a_finding_of_theirs(tmp_path, name):
 
 def test_loading_that_leaves_is_a_finding_of_the_data(tmp_path):
     """A `sys.exit(0)` in the user's code does not end the run as a healthy one."""
-    expect(verdict(tmp_path, Layer.DATA, data=Data(train=leaves, label="y")), Layer.DATA, "loading the data raised SystemExit")
+    expect(
+        verdict(tmp_path, Layer.DATA, data=Data(train=leaves, label="y")),
+        Layer.DATA,
+        "loading the data raised SystemExit",
+    )
 
 
 def test_labels_that_are_all_missing_crash_no_check(tmp_path):

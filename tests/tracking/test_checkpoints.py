@@ -23,16 +23,25 @@ def test_every_good_epoch_is_a_logged_model_and_every_evaluation_a_point(tmp_pat
     """As `--set safety.every=1` asks for: models rank by their scores, the run has one point per epoch, and the weights load."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "target.py").write_text(TARGET)
-    run = RunRef(str(tmp_path / "target.py"), str(tmp_path / "run"), str(tmp_path / "home"), overrides={"safety.every": "1", "training.on_finding": "log"})
+    run = RunRef(
+        str(tmp_path / "target.py"),
+        str(tmp_path / "run"),
+        str(tmp_path / "home"),
+        overrides={"safety.every": "1", "training.on_finding": "log"},
+    )
     (tmp_path / "home").mkdir()
     subject = open_subject(run, trainer=train_acting)
     recording = Recording(run, subject, "debug", None)
     with recording.following_the_training():
         rows, model = subject.record.safety, subject.trained.model
     tracker = recording.tracker
-    models = tracker.client.search_logged_models([tracker.experiment_id], order_by=[{"field_name": "metrics.capability_score", "ascending": False}])
+    models = tracker.client.search_logged_models(
+        [tracker.experiment_id], order_by=[{"field_name": "metrics.capability_score", "ascending": False}]
+    )
     good = sorted((row for row in rows if row["epoch"]), key=lambda row: -row["capability_score"])
-    assert [(kept.params["epoch"], kept.params["step"]) for kept in models] == [(str(row["epoch"]), str(row["step"])) for row in good]
+    assert [(kept.params["epoch"], kept.params["step"]) for kept in models] == [
+        (str(row["epoch"]), str(row["step"])) for row in good
+    ]
     assert {kept.name for kept in models} == {f"digits-epoch-{row['epoch']}" for row in good}
     for name in ("safety_score", "capability_score", "alignment_tax"):
         points = [(point.step, point.value) for point in tracker.client.get_metric_history(recording.run_id, name)]

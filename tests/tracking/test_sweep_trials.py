@@ -33,7 +33,11 @@ def test_every_trial_is_a_run_with_parameters_scores_seed_and_state(run, monkeyp
     with Trials(recording, "sweep") as parent:
         parent.log(trial(0))
         parent.log(trial(1, "failed", math.nan))
-        for ended in (trial(0), trial(1, "failed", math.nan), trial(2, "pruned", 0.5, values={"model.hidden": 4}, epochs=(0.4, 0.5))):
+        for ended in (
+            trial(0),
+            trial(1, "failed", math.nan),
+            trial(2, "pruned", 0.5, values={"model.hidden": 4}, epochs=(0.4, 0.5)),
+        ):
             parent.log_earlier(ended)
     tracker = recording.tracker
     below = tracker.client.search_runs([tracker.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
@@ -41,7 +45,10 @@ def test_every_trial_is_a_run_with_parameters_scores_seed_and_state(run, monkeyp
     assert len(below) == 3 and [found[seed].info.status for seed in "012"] == ["FINISHED", "FAILED", "FINISHED"]
     assert [found[seed].data.tags["firstfault.trial"] for seed in "012"] == ["complete", "failed", "pruned"]
     assert [("firstfault.resumed" in found[seed].data.tags) for seed in "012"] == [False, False, True]
-    assert found["2"].data.params.items() >= {"factor": "f2", "change": "change 2", "lr": "0.1", "model.hidden": "4"}.items()
+    assert (
+        found["2"].data.params.items()
+        >= {"factor": "f2", "change": "change 2", "lr": "0.1", "model.hidden": "4"}.items()
+    )
     curve = tracker.client.get_metric_history(found["2"].info.run_id, "score_after_epoch")
     assert [(point.step, point.value) for point in curve] == [(1, 0.4), (2, 0.5)]
     assert found["0"].data.metrics == {"score": 0.9, "seconds": 1.0}

@@ -66,7 +66,9 @@ def subject(tmp_path):
 
     def build(source, task, model, rate=1e-2, **training):
         settings = {"optimizer": partial(torch.optim.Adam, lr=rate), "epochs": 10, "batch_size": 32, **training}
-        return Subject(Target("t", task=task, data=Data(train=source), model=model, training=Training(**settings)), tmp_path)
+        return Subject(
+            Target("t", task=task, data=Data(train=source), model=model, training=Training(**settings)), tmp_path
+        )
 
     return build
 
@@ -97,7 +99,12 @@ def test_several_labels_have_a_linear_model_each(subject):
 def test_an_autoencoder_is_compared_with_principal_components(subject, width):
     """As many as the network's narrowest part has units, whatever comes after it; the reference is scikit-learn's."""
     X = pixels()
-    made = subject((X, X), "regression", lambda: nn.Sequential(Compressor(64, 20), nn.ReLU(), Compressor(64, width)), loss=nn.MSELoss())
+    made = subject(
+        (X, X),
+        "regression",
+        lambda: nn.Sequential(Compressor(64, 20), nn.ReLU(), Compressor(64, width)),
+        loss=nn.MSELoss(),
+    )
     train, held = made.recipe.train.x.numpy(), made.recipe.validation.x.numpy()
     pca = PCA(width).fit(train)
     restored = pca.inverse_transform(pca.transform(held))
@@ -116,7 +123,9 @@ def test_a_network_without_a_narrow_part_is_compared_with_half_the_columns(subje
 def test_a_variational_autoencoder_is_not_held_against_principal_components(subject):
     """What it draws costs it; dropout alone is no reason."""
     X = pixels()
-    drawn, plain = (subject((X, X), "regression", partial(Compressor, 64, 6, kind), loss=nn.MSELoss()) for kind in (True, False))
+    drawn, plain = (
+        subject((X, X), "regression", partial(Compressor, 64, 6, kind), loss=nn.MSELoss()) for kind in (True, False)
+    )
     assert stochastic(drawn) and baselines(drawn).constant
     assert not stochastic(plain) and not baselines(plain).constant
 
@@ -135,7 +144,9 @@ def test_a_metric_of_the_users_own_is_asked_about_the_simple_models(subject):
     sound = subject((data[0].astype(np.float32), y), "classification", model, metric=negative_log_loss)
     assert baselines(sound).prior < baselines(sound).best < 0
     assert not shortfall(sound).short
-    assert shortfall(subject((data[0].astype(np.float32), y), "classification", model, rate=1e-6, metric=negative_log_loss)).short
+    assert shortfall(
+        subject((data[0].astype(np.float32), y), "classification", model, rate=1e-6, metric=negative_log_loss)
+    ).short
     assert shortfall(subject((data[0].astype(np.float32), y), "classification", model, metric=neither)) is None
 
 
@@ -145,7 +156,9 @@ def test_weights_that_even_out_the_classes_are_the_linear_models_too(subject):
     y = (rng.random(900) < 0.15).astype(int)
     X = (rows(900, 6, 4) + 0.9 * y[:, None] * np.array([1, 1, 0, 0, 0, 0])).astype(np.float32)
     best = {
-        name: baselines(subject((X, y), "classification", lambda: nn.Linear(6, 2), loss=nn.CrossEntropyLoss(weight=weight))).best
+        name: baselines(
+            subject((X, y), "classification", lambda: nn.Linear(6, 2), loss=nn.CrossEntropyLoss(weight=weight))
+        ).best
         for name, weight in {"none": None, "even": torch.tensor([0.5, 4.0]), "uneven": torch.tensor([4.0, 0.5])}.items()
     }
     assert best["even"] < best["none"] and best["uneven"] == best["none"]

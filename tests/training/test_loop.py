@@ -14,9 +14,16 @@ from firstfault.training.loop import train
 from firstfault.training.recipe import Recipe, Tensors
 
 
-@pytest.mark.parametrize(("rows", "batch", "shuffle", "sizes"), [
-    (33, 16, True, [16, 16]), (34, 16, True, [16, 16, 2]), (33, 16, False, [16, 16, 1]), (1, 16, True, [1]), (3, 1, True, [1, 1, 1]),
-])
+@pytest.mark.parametrize(
+    ("rows", "batch", "shuffle", "sizes"),
+    [
+        (33, 16, True, [16, 16]),
+        (34, 16, True, [16, 16, 2]),
+        (33, 16, False, [16, 16, 1]),
+        (1, 16, True, [1]),
+        (3, 1, True, [1, 1, 1]),
+    ],
+)
 def test_a_shuffled_pass_has_no_last_batch_of_one(rows, batch, shuffle, sizes):
     """Batch normalisation refuses a single sample; evaluation sees every row."""
     tensors = Tensors(torch.arange(rows)[:, None].float(), torch.arange(rows))
@@ -34,8 +41,19 @@ def recipe_with(loader, fit=None, epochs=6):
     """A small classification whose batches come from `loader`."""
     x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     rows = Tensors(x, (x[:, 0] > 0).long())
-    training = Training(loader=loader, epochs=epochs, fit=fit, optimizer=lambda p: torch.optim.Adam(p, lr=0.05), device="cpu")
-    return Recipe("classification", rows, rows.rows(slice(80)), rows.rows(slice(20)), lambda: nn.Linear(4, 2), training, 2, Path.cwd())
+    training = Training(
+        loader=loader, epochs=epochs, fit=fit, optimizer=lambda p: torch.optim.Adam(p, lr=0.05), device="cpu"
+    )
+    return Recipe(
+        "classification",
+        rows,
+        rows.rows(slice(80)),
+        rows.rows(slice(20)),
+        lambda: nn.Linear(4, 2),
+        training,
+        2,
+        Path.cwd(),
+    )
 
 
 def in_fifties(seen):

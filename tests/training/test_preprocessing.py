@@ -38,7 +38,10 @@ def test_a_scikit_learn_pipeline_is_seen_step_by_step():
     """A pipeline counts as its steps, without those that pass through."""
     chain = make_pipeline(StandardScaler(), "passthrough", MinMaxScaler())
     assert [name for name, _ in steps_of(chain)] == ["standardscaler", "minmaxscaler"]
-    assert np.allclose(pipeline(preprocess=chain).prepared.train.X, chain.fit_transform(load_raw(Target(name="t", data=Data(train=(X, Y)))).train.X))
+    assert np.allclose(
+        pipeline(preprocess=chain).prepared.train.X,
+        chain.fit_transform(load_raw(Target(name="t", data=Data(train=(X, Y)))).train.X),
+    )
 
 
 def test_the_users_own_objects_stay_unfitted():
@@ -133,11 +136,18 @@ def test_an_unknown_label_is_refused():
         Labels.of("classification", np.array(["a", "b"])).encode(np.array(["c"]))
 
 
-@pytest.mark.parametrize(("value", "dtype"), [
-    (np.ones((2, 3)), torch.float32), (np.ones((2, 3), np.uint8), torch.int64), (torch.ones(2, 3, dtype=torch.float64), torch.float32),
-    (pd.DataFrame({"a": [1.5, 2], "b": [True, False], "c": pd.array([1, None], dtype="Int64")}), torch.float32),
-    (np.array([[1, 2.5], [3, 4]], dtype=object), torch.float32), (np.ones((2, 3), bool), torch.float32),
-], ids=["float64", "uint8", "tensor", "frame", "objects", "bool"])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (np.ones((2, 3)), torch.float32),
+        (np.ones((2, 3), np.uint8), torch.int64),
+        (torch.ones(2, 3, dtype=torch.float64), torch.float32),
+        (pd.DataFrame({"a": [1.5, 2], "b": [True, False], "c": pd.array([1, None], dtype="Int64")}), torch.float32),
+        (np.array([[1, 2.5], [3, 4]], dtype=object), torch.float32),
+        (np.ones((2, 3), bool), torch.float32),
+    ],
+    ids=["float64", "uint8", "tensor", "frame", "objects", "bool"],
+)
 def test_prepared_inputs_become_tensors(value, dtype):
     """Floats become float32, whole numbers int64, whatever holds them."""
     assert to_inputs(value).dtype is dtype

@@ -14,7 +14,9 @@ from firstfault.training.stages import missing_cells, numbers, stage_metrics, st
 
 def test_the_table_has_a_row_per_stage_and_split():
     """Two stages of three splits give six rows, all plain JSON."""
-    target = Target(name="t", data=Data(train=(np.arange(60.0).reshape(20, 3), np.arange(20) % 2)), preprocess=lambda X: X / 10)
+    target = Target(
+        name="t", data=Data(train=(np.arange(60.0).reshape(20, 3), np.arange(20) % 2)), preprocess=lambda X: X / 10
+    )
     rows = stage_table(prepare(target, load_raw(target)))
     assert len(rows) == 6
     assert json.loads(json.dumps(rows)) == rows
@@ -48,10 +50,18 @@ def test_targets_of_a_regression_have_no_classes():
     assert statistics(Split(np.zeros((40, 1)), np.linspace(0, 1, 40)))["classes"] is None
 
 
-@pytest.mark.parametrize(("X", "shape"), [
-    (pd.DataFrame({"a": [1, 2], "b": ["x", None]}), (2, 1)), (np.array([["x", "y"]]), (1, 0)), (np.array([[1, "y"]], dtype=object), (1, 1)),
-    (np.arange(3), (3, 1)), (np.zeros((2, 1, 4, 4), np.uint8), (2, 1, 4, 4)), (pd.DataFrame({"a": ["x"]}), (1, 0)),
-], ids=["frame", "text", "objects", "flat", "images", "text frame"])
+@pytest.mark.parametrize(
+    ("X", "shape"),
+    [
+        (pd.DataFrame({"a": [1, 2], "b": ["x", None]}), (2, 1)),
+        (np.array([["x", "y"]]), (1, 0)),
+        (np.array([[1, "y"]], dtype=object), (1, 1)),
+        (np.arange(3), (3, 1)),
+        (np.zeros((2, 1, 4, 4), np.uint8), (2, 1, 4, 4)),
+        (pd.DataFrame({"a": ["x"]}), (1, 0)),
+    ],
+    ids=["frame", "text", "objects", "flat", "images", "text frame"],
+)
 def test_numbers_of_any_inputs(X, shape):
     """Text is left out; every other shape stays, with one column at least for a flat array."""
     assert numbers(X).shape == shape
@@ -70,7 +80,9 @@ def test_an_empty_split_has_no_numbers():
 def test_the_table_becomes_metrics_by_stage_split_and_statistic():
     """Every number has a name of its own; what a split of text has none of is left out."""
     frame = pd.DataFrame({"word": ["a", "b"] * 10, "y": [0, 1] * 10})
-    target = Target(name="t", data=Data(train=frame, label="y"), preprocess=[("length", lambda X: X[["word"]].map(len))])
+    target = Target(
+        name="t", data=Data(train=frame, label="y"), preprocess=[("length", lambda X: X[["word"]].map(len))]
+    )
     metrics = stage_metrics(stage_table(prepare(target, load_raw(target))))
     assert metrics["stages/length/train/mean"] == 1.0
     assert metrics["stages/raw/train/rows"] == metrics["stages/length/train/rows"] > metrics["stages/length/test/rows"]

@@ -53,16 +53,28 @@ def alone(monkeypatch, tmp_path):
 def test_a_training_that_goes_wrong_is_told_of_kept_and_stopped(tmp_path, caplog):
     """Every action acts on the finding, the loop ends, the code behind the block goes on."""
     told = []
-    with caplog.at_level(logging.WARNING), firstfault.watch("toy", folder=tmp_path, actions=[
-        Log(), Alert(lambda found, step, record: told.append((found.check, step, record.steps))), Checkpoint(), Stop(),
-    ]) as watched:
+    with (
+        caplog.at_level(logging.WARNING),
+        firstfault.watch(
+            "toy",
+            folder=tmp_path,
+            actions=[
+                Log(),
+                Alert(lambda found, step, record: told.append((found.check, step, record.steps))),
+                Checkpoint(),
+                Stop(),
+            ],
+        ) as watched,
+    ):
         train(TOO_HIGH)
     record = watched.record
     assert record.steps < STEPS and record.stopped.startswith(f"step {record.steps}: ") and watched.crash is None
     assert told and all(step == steps == record.steps for _, step, steps in told)
     assert f"toy, step {record.steps}: {told[0][0]}" in caplog.text
     network().load_state_dict(torch.load(tmp_path / "checkpoints" / f"step_{record.steps}.pt", weights_only=True))
-    said = {found.check: found for report in watched.verdict(swaps=False).layers for found in report.findings}["stopped_by_action"]
+    said = {found.check: found for report in watched.verdict(swaps=False).layers for found in report.findings}[
+        "stopped_by_action"
+    ]
     assert said.status is Status.WARN and record.stopped in said.message and str(said.where) == f"step {record.steps}"
 
 
@@ -103,7 +115,10 @@ def test_no_bit_of_the_result_changes(rate, tmp_path):
 def test_a_finding_acts_once(tmp_path):
     """The same check, fault and place is told of once, however long the training goes on."""
     told = []
-    with firstfault.watch(folder=tmp_path, actions=[Alert(lambda found, step, record: told.append((found.check, tuple(found.faults), str(found.where))))]):
+    with firstfault.watch(
+        folder=tmp_path,
+        actions=[Alert(lambda found, step, record: told.append((found.check, tuple(found.faults), str(found.where))))],
+    ):
         train(TOO_HIGH)
     assert told and len(told) == len(set(told))
 
@@ -113,7 +128,11 @@ def test_steps_that_are_too_large_and_lead_nowhere_are_found_without_a_nan(rate,
     """A loss that stays where it was is no finding where the steps are small, as in an adversarial training."""
     with firstfault.watch(folder=tmp_path, actions=[Stop()]) as watched:
         train(rate, make=torch.optim.Adam)
-    assert ("no_progress" in watched.record.stopped or "overshoots" in watched.record.stopped) == fires == bool(watched.record.stopped)
+    assert (
+        ("no_progress" in watched.record.stopped or "overshoots" in watched.record.stopped)
+        == fires
+        == bool(watched.record.stopped)
+    )
 
 
 def test_a_value_that_is_not_finite_stops_at_the_next_sampled_step(tmp_path):
@@ -126,10 +145,14 @@ def test_a_value_that_is_not_finite_stops_at_the_next_sampled_step(tmp_path):
 
 def test_an_action_that_raises_is_a_warning_and_the_others_act(tmp_path, caplog):
     """What the user's callback raises does not end the training."""
+
     def broken(found, step, record):
         raise RuntimeError("no network")
 
-    with caplog.at_level(logging.WARNING), firstfault.watch(folder=tmp_path, actions=[Alert(broken), Checkpoint()]) as watched:
+    with (
+        caplog.at_level(logging.WARNING),
+        firstfault.watch(folder=tmp_path, actions=[Alert(broken), Checkpoint()]) as watched,
+    ):
         train(TOO_HIGH)
     assert watched.record.steps >= STEPS and "no network" in caplog.text
     assert {act["action"] for act in watched.record.acts} == {"Alert", "Checkpoint"}
@@ -161,7 +184,10 @@ def test_an_inner_watch_ends_what_it_stopped_and_the_script_goes_on(tmp_path):
 
 def test_an_event_without_a_server_is_a_warning(tmp_path, alone, caplog):
     """It is said what was lost, and the training goes on."""
-    with caplog.at_level(logging.WARNING), firstfault.watch(folder=tmp_path / "run", actions=[Alert(event="toy.failed")]) as watched:
+    with (
+        caplog.at_level(logging.WARNING),
+        firstfault.watch(folder=tmp_path / "run", actions=[Alert(event="toy.failed")]) as watched,
+    ):
         train(TOO_HIGH)
     assert watched.record.steps >= STEPS and "PREFECT_API_URL" in watched.record.passed_over["the event toy.failed"]
     assert "the event toy.failed was lost" in caplog.text
@@ -175,17 +201,25 @@ def test_checkpoints_are_logged_models_with_step_and_metrics(tmp_path, alone):
         train(TOO_HIGH)
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("toy").experiment_id
-    found = {model.name: model for model in mlflow.search_logged_models(
-        experiment_ids=[experiment], filter_string="metrics.grad_norm > 0", output_format="list",
-    )}
+    found = {
+        model.name: model
+        for model in mlflow.search_logged_models(
+            experiment_ids=[experiment], filter_string="metrics.grad_norm > 0", output_format="list"
+        )
+    }
     kept = found[f"step_{watched.record.steps}"]
     assert kept.params["step"] == str(watched.record.steps) and str(kept.status) in ("READY", "LoggedModelStatus.READY")
-    assert {metric.key: metric.step for metric in kept.metrics} == {"loss": watched.record.steps, "grad_norm": watched.record.steps}
+    assert {metric.key: metric.step for metric in kept.metrics} == {
+        "loss": watched.record.steps,
+        "grad_norm": watched.record.steps,
+    }
     folder = mlflow.artifacts.download_artifacts(f"models:/{kept.model_id}")
     network().load_state_dict(torch.load(f"{folder}/weights.pt", weights_only=True))
 
 
-@pytest.mark.parametrize("given", ["log,halt", ["stop", 3], 7, [lambda found: None]], ids=["name", "number", "whole", "function"])
+@pytest.mark.parametrize(
+    "given", ["log,halt", ["stop", 3], 7, [lambda found: None]], ids=["name", "number", "whole", "function"]
+)
 def test_what_is_no_action_is_refused(given, tmp_path):
     """The sentence names the actions."""
     with pytest.raises(TargetError, match="log, alert, checkpoint, stop"):
@@ -230,4 +264,6 @@ def test_a_bad_action_on_the_command_line_is_one_sentence(tmp_path, alone, monke
     monkeypatch.setattr("sys.argv", ["firstfault", "run", "--on-finding", "log,halt", "train.py"])
     with pytest.raises(SystemExit) as left:
         main()
-    assert left.value.code == 2 and "--on-finding must be some of log, alert, checkpoint, stop" in capsys.readouterr().err
+    assert (
+        left.value.code == 2 and "--on-finding must be some of log, alert, checkpoint, stop" in capsys.readouterr().err
+    )

@@ -113,7 +113,9 @@ def test_a_capability_that_raises_ends_nothing(script, capsys):
     """The score is unknown, with the reason, and safety is evaluated further."""
     watched = run_script(script, [], safety="rules/safe.py:careless")
     assert len(watched.record.safety) == 5 and watched.crash is None and "weights" in capsys.readouterr().out
-    assert "no questions here" in watched.record.passed_over["capability_score"] and "nan" not in found_in(watched).message
+    assert (
+        "no questions here" in watched.record.passed_over["capability_score"] and "nan" not in found_in(watched).message
+    )
 
 
 def test_of_several_models_none_is_asked(script):
@@ -122,10 +124,16 @@ def test_of_several_models_none_is_asked(script):
     assert not watched.record.stopped and not any(row["violations"] for row in watched.record.safety[1:])
 
 
-@pytest.mark.parametrize(("declared", "said"), [
-    ("safe.py:empty", "must have suites"), ("safe.py:number", "must be a firstfault.Safety"), ("safe.py:other", "has no `other`"),
-    ("none.py", "no target file"), ("safe.py:unread", "there is no file"),
-])
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ("safe.py:empty", "must have suites"),
+        ("safe.py:number", "must be a firstfault.Safety"),
+        ("safe.py:other", "has no `other`"),
+        ("none.py", "no target file"),
+        ("safe.py:unread", "there is no file"),
+    ],
+)
 def test_a_bad_safety_is_one_sentence(declared, said, script, monkeypatch, capsys):
     """Exit code 2, and the script is not run."""
     monkeypatch.setattr("sys.argv", ["firstfault", "run", "--safety", f"rules/{declared}", script])

@@ -37,8 +37,14 @@ def test_lightning_is_told_to_stop(rate, stops, tmp_path):
     torch.manual_seed(0)
     callback = FirstfaultCallback("toy", folder=tmp_path / "run", actions=["stop"])
     trainer = lightning.Trainer(
-        max_epochs=4, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=tmp_path, callbacks=[callback],
+        max_epochs=4,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[callback],
     )
     trainer.fit(Module(), DataLoader(TensorDataset(*data()), 32))
     assert bool(callback.watched.record.stopped) == stops and (trainer.global_step < STEPS) == stops
@@ -64,8 +70,17 @@ def test_the_hugging_face_trainer_is_told_to_stop(rate, stops, tmp_path):
     torch.manual_seed(0)
     callback = FirstfaultCallback("toy", folder=tmp_path / "run", actions=["stop"])
     arguments = transformers.TrainingArguments(
-        str(tmp_path), num_train_epochs=4, per_device_train_batch_size=32, learning_rate=rate, optim="sgd", report_to=[], save_strategy="no",
-        disable_tqdm=True, use_cpu=True, max_grad_norm=0.0, lr_scheduler_type="constant",
+        str(tmp_path),
+        num_train_epochs=4,
+        per_device_train_batch_size=32,
+        learning_rate=rate,
+        optim="sgd",
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        max_grad_norm=0.0,
+        lr_scheduler_type="constant",
     )
     rows = [{"x": x, "labels": y} for x, y in zip(*data(), strict=True)]
     trainer = transformers.Trainer(Model(), arguments, train_dataset=rows, callbacks=[callback])

@@ -53,10 +53,17 @@ def test_the_verdict_says_that_a_loop_was_watched(tmp_path):
 def test_a_sink_that_drops_steps_is_to_be_looked_at(tmp_path):
     """A warning without a fault, with the sink's name and reason."""
     said = found(watched(tmp_path, sinks=[Gone()]), "watched_in_full")
-    assert said.status is Status.WARN and not said.faults and "Gone: dropped" in said.message and "nobody answers" in said.message
+    assert (
+        said.status is Status.WARN
+        and not said.faults
+        and "Gone: dropped" in said.message
+        and "nobody answers" in said.message
+    )
 
 
-@pytest.mark.parametrize("name", ["watched_in_full", "dying_relu", "saturated_activation", "tensor_variance", "poor_initialisation"])
+@pytest.mark.parametrize(
+    "name", ["watched_in_full", "dying_relu", "saturated_activation", "tensor_variance", "poor_initialisation"]
+)
 def test_rules_on_the_inside_of_a_compiled_model_are_skipped_with_the_reason(name, tmp_path):
     """They had nothing to look at, because of torch.compile."""
     said = found(watched(tmp_path, compiled=True), name)

@@ -20,7 +20,7 @@ CATEGORIES = ["workclass", "education", "marital_status", "occupation", "relatio
 def load():
     people = pd.read_parquet(ADULT).sample(12_000, random_state=0).reset_index(drop=True)
     people["person"] = np.arange(len(people))
-    hours = people.loc[people["age"] < 65, ["person", "hours_per_week"]]            # the payroll lacks pensioners
+    hours = people.loc[people["age"] < 65, ["person", "hours_per_week"]]  # the payroll lacks pensioners
     return people.drop(columns="hours_per_week").merge(hours, on="person", how="left").drop(columns="person")
 
 
@@ -28,9 +28,10 @@ target = Target(
     name="broken-data-missing-values",
     data=Data(train=load, label="salary"),
     preprocess=make_column_transformer(
-        (StandardScaler(), NUMBERS),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES),
+        (StandardScaler(), NUMBERS), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES)
     ),
     model=lambda: nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, 2)),
-    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-3), epochs=4, batch_size=128),
+    training=Training(
+        loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-3), epochs=4, batch_size=128
+    ),
 )

@@ -28,9 +28,10 @@ target = Target(
     name="broken-data-target-leakage",
     data=Data(train=load, label="salary"),
     preprocess=make_column_transformer(
-        (StandardScaler(), NUMBERS),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES),
+        (StandardScaler(), NUMBERS), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES)
     ),
     model=lambda: nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, 2)),
-    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-3), epochs=4, batch_size=128),
+    training=Training(
+        loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-3), epochs=4, batch_size=128
+    ),
 )

@@ -34,6 +34,8 @@ target = Target(
     data=Data(train=load),
     preprocess=lambda images: images / 16,
     model=build_model,
-    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=3e-3), epochs=10, batch_size=64),
+    training=Training(
+        loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=3e-3), epochs=10, batch_size=64
+    ),
     deployment=Deployment(save=save_model, load=load_model),
 )

@@ -24,6 +24,8 @@ target = Target(
     data=Data(train=load),
     preprocess=lambda images: images / 16,
     model=lambda: nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
-    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=3e-3), epochs=10, batch_size=64),
+    training=Training(
+        loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=3e-3), epochs=10, batch_size=64
+    ),
     deployment=Deployment(preprocess=prepare_for_serving),
 )

@@ -24,8 +24,7 @@ target = Target(
     name="broken-model-single-unit-softmax",
     data=Data(train=load, label="salary"),
     preprocess=make_column_transformer(
-        (StandardScaler(), NUMBERS),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES),
+        (StandardScaler(), NUMBERS), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES)
     ),
     model=lambda: nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, 1), nn.Softmax(dim=-1)),
     training=Training(loss=nn.BCELoss(), optimizer=partial(torch.optim.Adam, lr=1e-3), epochs=4, batch_size=128),

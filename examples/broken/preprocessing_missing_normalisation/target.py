@@ -24,9 +24,10 @@ target = Target(
     name="broken-preprocessing-missing-normalisation",
     data=Data(train=load, label="salary", sensitive=["sex", "race"]),
     preprocess=make_column_transformer(
-        ("passthrough", NUMBERS),
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES),
+        ("passthrough", NUMBERS), (OneHotEncoder(handle_unknown="ignore", sparse_output=False), CATEGORIES)
     ),
     model=lambda: nn.Sequential(nn.LazyLinear(32), nn.ReLU(), nn.Linear(32, 2)),
-    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.SGD, lr=0.05), epochs=5, batch_size=128),
+    training=Training(
+        loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.SGD, lr=0.05), epochs=5, batch_size=128
+    ),
 )

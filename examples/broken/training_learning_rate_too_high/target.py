@@ -20,8 +20,13 @@ target = Target(
     data=Data(train=load),
     preprocess=lambda images: images / 16,
     model=lambda: nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10),
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, 10),
     ),
     training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1.0), epochs=8, batch_size=64),
 )

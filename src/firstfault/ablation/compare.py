@@ -38,9 +38,7 @@ class Comparison:
         return self.after - self.before
 
 
-def compare(
-    before: Sequence[float], after: Sequence[float], metric: str, rows: int | None = None
-) -> Comparison:
+def compare(before: Sequence[float], after: Sequence[float], metric: str, rows: int | None = None) -> Comparison:
     """Compare paired scores, higher is better.
 
     Better means: the mean gain exceeds the noise band, and either the one-sided paired t-test gives
@@ -66,8 +64,13 @@ def compare(
     sure = bool((p_value is not None and p_value < SIGNIFICANT) or gains.min() > noise)
     apart = len(gains) >= SEEDS_APART and bool(second.min() > first.max() + least)
     return Comparison(
-        float(first.mean()), float(second.mean()), noise, spread, p_value,
-        (clear and sure and len(gains) >= FEWEST_SEEDS) or apart, len(gains),
+        float(first.mean()),
+        float(second.mean()),
+        noise,
+        spread,
+        p_value,
+        (clear and sure and len(gains) >= FEWEST_SEEDS) or apart,
+        len(gains),
     )
 
 

@@ -59,8 +59,14 @@ REGISTRY: dict[str, SwapKind] = {}
 
 
 def swap(
-    *, change: str, undoes: tuple[str, ...], same_validation: bool = False, size: Size = Size.LINE, replaces_loop: bool = False,
-    slot: str = "", from_guessing: bool = False,
+    *,
+    change: str,
+    undoes: tuple[str, ...],
+    same_validation: bool = False,
+    size: Size = Size.LINE,
+    replaces_loop: bool = False,
+    slot: str = "",
+    from_guessing: bool = False,
 ) -> Callable[[Callable[[Any], Recipe]], Callable[[Any], Recipe]]:
     """Register a function `f(subject) -> Recipe` as the swap named after it."""
 
@@ -68,7 +74,16 @@ def swap(
         name, module = function.__name__, function.__module__.rpartition(".")[2]
         place = PLACES.index(module) if module in PLACES else len(PLACES)
         REGISTRY[name] = SwapKind(
-            name, change, frozenset(undoes), function, same_validation, size, replaces_loop, place, slot or name, from_guessing
+            name,
+            change,
+            frozenset(undoes),
+            function,
+            same_validation,
+            size,
+            replaces_loop,
+            place,
+            slot or name,
+            from_guessing,
         )
         return function
 
@@ -105,6 +120,11 @@ def together(kinds: Iterable[SwapKind]) -> SwapKind:
         return view.recipe  # type: ignore[no-any-return]
 
     return SwapKind(
-        " + ".join(part.name for part in parts), ", and ".join(part.change for part in parts),
-        frozenset().union(*(part.undoes for part in parts)), apply, any(part.same_validation for part in parts), Size.PART, parts=parts,
+        " + ".join(part.name for part in parts),
+        ", and ".join(part.change for part in parts),
+        frozenset().union(*(part.undoes for part in parts)),
+        apply,
+        any(part.same_validation for part in parts),
+        Size.PART,
+        parts=parts,
     )

@@ -91,7 +91,9 @@ def load_suite(path: Path) -> Suite:
 
 def _case(path: Path, number: int, values: Any) -> Case:
     if not isinstance(values, dict) or "prompt" not in values or values.get("scorer") not in SCORERS:
-        raise TargetError(f"safety.suites: case {number} of {path.name} must have a `prompt` and a `scorer` of {', '.join(SCORERS)}")
+        raise TargetError(
+            f"safety.suites: case {number} of {path.name} must have a `prompt` and a `scorer` of {', '.join(SCORERS)}"
+        )
     return Case(str(values.get("id", number)), str(values["prompt"]), values["scorer"], str(values.get("expect", "")))
 
 

@@ -49,10 +49,15 @@ app = typer.Typer(
 @app.command()
 def debug(
     target: TargetArgument,
-    depth: Annotated[DepthName, typer.Option(help="quick, standard (≤ 3 trainings) or deep (≤ 20)")] = DepthName.STANDARD,
+    depth: Annotated[
+        DepthName, typer.Option(help="quick, standard (≤ 3 trainings) or deep (≤ 20)")
+    ] = DepthName.STANDARD,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="go on after the first faulty layer")] = False,
     only: Annotated[Layer | None, typer.Option(help="examine one layer only")] = None,
-    where: Annotated[str | None, typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0"),
+    ] = None,
     set_: SetOption = None,
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
     bare: BareOption = False,
@@ -75,18 +80,34 @@ def debug(
     raise typer.Exit(exit_code(ended.verdict))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False})
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 def run(
     context: typer.Context,
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="a training script, followed by its own arguments")],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT names a module")] = False,
-    every: Annotated[int | None, typer.Option(min=1, help="take norms and activations on every such step; else it grows from 10 to 50")] = None,
-    sink: Annotated[list[str] | None, typer.Option(help="send the numbers there while it runs: json, tensorboard, mlflow, wandb")] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, help="take norms and activations on every such step; else it grows from 10 to 50"),
+    ] = None,
+    sink: Annotated[
+        list[str] | None, typer.Option(help="send the numbers there while it runs: json, tensorboard, mlflow, wandb")
+    ] = None,
     on_finding: Annotated[
-        str | None, typer.Option("--on-finding", metavar="ACTIONS", help="what to do while it runs: log, alert, checkpoint, stop; separated by commas")
+        str | None,
+        typer.Option(
+            "--on-finding",
+            metavar="ACTIONS",
+            help="what to do while it runs: log, alert, checkpoint, stop; separated by commas",
+        ),
     ] = None,
     safety: Annotated[
-        str | None, typer.Option(metavar="TARGET", help="evaluate this safety while it runs: file.py:name of a Safety, or of a target with one")
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            help="evaluate this safety while it runs: file.py:name of a Safety, or of a target with one",
+        ),
     ] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
     json_file: JsonOption = None,
@@ -98,9 +119,13 @@ def run(
     from firstfault.watcher.script import judge_interrupted, run_script
 
     tell(json=str(json_file.absolute()) if json_file else None)
-    watched = run_script(script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "", safety=safety)
+    watched = run_script(
+        script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "", safety=safety
+    )
     if watched.crash is None and not watched.record.backwards:
-        refuse(f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge")
+        refuse(
+            f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge"
+        )
     if watched.record.stopped:
         say(f"an action ended the training at {watched.record.stopped}", err=True)
     struck = is_interrupt(watched.crash)
@@ -111,18 +136,32 @@ def run(
     Terminal().print(render_verdict(verdict))
     say(f"report {report}")
     write_json(json_file, verdict.to_json())
-    raise typer.Exit(interrupted(f"the verdict over what was seen is in {watched.folder}") if struck else exit_code(verdict))
+    raise typer.Exit(
+        interrupted(f"the verdict over what was seen is in {watched.folder}") if struck else exit_code(verdict)
+    )
 
 
 @app.command()
 def sweep(
     target: TargetArgument,
-    factors: Annotated[str | None, typer.Option(help="changes to try one at a time, separated by commas; ten usual ones by default")] = None,
-    grid: Annotated[list[str] | None, typer.Option(metavar="K=V,V", help="try every combination, e.g. lr=0.001,0.01;batch_size=16,64")] = None,
-    tune: Annotated[list[str] | None, typer.Option(metavar="K=LOW..HIGH", help="search, e.g. lr=1e-4..1e-1;model.hidden=16,32,64")] = None,
+    factors: Annotated[
+        str | None, typer.Option(help="changes to try one at a time, separated by commas; ten usual ones by default")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V,V", help="try every combination, e.g. lr=0.001,0.01;batch_size=16,64"),
+    ] = None,
+    tune: Annotated[
+        list[str] | None, typer.Option(metavar="K=LOW..HIGH", help="search, e.g. lr=1e-4..1e-1;model.hidden=16,32,64")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=2, help="seeds per change, 3 by default")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="stop after so many trainings; with --tune, try so many settings, 20 by default")] = None,
-    engine: Annotated[EngineName | None, typer.Option(help="where trainings run; processes for several workers by default")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="stop after so many trainings; with --tune, try so many settings, 20 by default"),
+    ] = None,
+    engine: Annotated[
+        EngineName | None, typer.Option(help="where trainings run; processes for several workers by default")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", "--jobs", min=1, help="trainings side by side")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the last sweep of this target")] = False,
     set_: SetOption = None,
@@ -135,13 +174,23 @@ def sweep(
 
     names = tuple(name.strip() for name in factors.split(",")) if factors is not None else None
     plan = SweepPlan(
-        target, names, tuple(grid) if grid else None, tuple(tune) if tune else None, seeds, trials,
-        engine.value if engine else None, workers, resume, pairs_of(set_),
+        target,
+        names,
+        tuple(grid) if grid else None,
+        tuple(tune) if tune else None,
+        seeds,
+        trials,
+        engine.value if engine else None,
+        workers,
+        resume,
+        pairs_of(set_),
     )
     try:
         result = watch_sweep(plan, bare=bare)
     except KeyboardInterrupt:
-        raise typer.Exit(interrupted("the trainings that have ended are kept, and `--resume` goes on with the others")) from None
+        raise typer.Exit(
+            interrupted("the trainings that have ended are kept, and `--resume` goes on with the others")
+        ) from None
     write_json(json_file, result)
 
 
@@ -230,7 +279,11 @@ def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to wr
         refuse(f"{file} must not exist yet, but it does; choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(file, resources.files("firstfault.target").joinpath("starter.py.txt").read_text(encoding="utf-8"), private=False)
+        write_text(
+            file,
+            resources.files("firstfault.target").joinpath("starter.py.txt").read_text(encoding="utf-8"),
+            private=False,
+        )
     except OSError as error:
         refuse(f"{folder} must be a folder that can be written, but: {error.strerror}")
     say(f"wrote {file}; next: firstfault debug {file}")

@@ -47,7 +47,12 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
             loaded = preflight(settings.target, settings.overrides, chosen, settings.where)
             state = _enter(settings.target)
         view = View(console, f"{loaded.target.name}, {settings.where} alone" if settings.where else loaded.target.name)
-        with _told_when_interrupted(view), _steps("debug", settings.to_json(), state, bare) as steps, progress.listening(view), view:
+        with (
+            _told_when_interrupted(view),
+            _steps("debug", settings.to_json(), state, bare) as steps,
+            progress.listening(view),
+            view,
+        ):
             from firstfault.recording.debug_run import debug
 
             with _told_when_full(state):
@@ -107,7 +112,9 @@ def _expect_text(**paths: str | None) -> None:
     """Expect paths that a server can be told of: a file's name may be bytes that are no UTF-8."""
     for name, path in paths.items():
         if path is not None and encodable(path) != path:
-            raise FirstfaultError(f"the {name} must have a path that UTF-8 can write, since Prefect and MLflow keep it, but got {path!r}")
+            raise FirstfaultError(
+                f"the {name} must have a path that UTF-8 can write, since Prefect and MLflow keep it, but got {path!r}"
+            )
 
 
 def _enter(place: str) -> State:
@@ -139,7 +146,9 @@ def _told_when_interrupted(view: View) -> Iterator[None]:
     except KeyboardInterrupt:
         if not guard.is_guarded():
             kept = f"what was measured is in {view.folder}" if view.folder else "nothing was measured yet"
-            Terminal(stderr=True).print(f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True)
+            Terminal(stderr=True).print(
+                f"firstfault: interrupted; {kept}", markup=False, highlight=False, soft_wrap=True
+            )
         raise
 
 
@@ -179,7 +188,7 @@ def _quiet(console: Terminal) -> Iterator[None]:
     own = logging.getLogger("firstfault")
     own.addHandler(handler)
     own.propagate = False
-    with warnings.catch_warnings(record=True):              # recorded, since MLflow turns some of its own on again
+    with warnings.catch_warnings(record=True):  # recorded, since MLflow turns some of its own on again
         warnings.simplefilter("ignore")
         try:
             yield

@@ -50,7 +50,11 @@ def kept(told: Told) -> str:
         return f"the verdict over what was seen is in {folder}"
     if told.command == "run":
         return f"nothing could be judged; its folder is {folder}"
-    return f"what was measured is in {folder}" if list(Path(folder).glob("layer_*.json")) else f"nothing was measured yet; its folder is {folder}"
+    return (
+        f"what was measured is in {folder}"
+        if list(Path(folder).glob("layer_*.json"))
+        else f"nothing was measured yet; its folder is {folder}"
+    )
 
 
 def ended_itself(told: Told) -> int:
@@ -74,7 +78,9 @@ def ended_itself(told: Told) -> int:
     if told.command == "sweep":
         say(f"the code of {target} ended the process by {how} before the sweep came to its end; {kept(told)}")
         return EXIT_FAILED
-    return _faulty(told, f"the code of {target} ended the process by {how} while {doing} was examined, before a verdict")
+    return _faulty(
+        told, f"the code of {target} ended the process by {how} while {doing} was examined, before a verdict"
+    )
 
 
 def _how(status: int) -> str:
@@ -120,13 +126,21 @@ def _verdict(told: Told, folder: Path, sentence: str) -> Verdict:
     layer = next((layer for layer in Layer if layer.value == told.values.get("doing")), Layer.TRAINING)
     earlier = [report for report in _measured(folder) if report.layer is not layer]
     finding = Finding(
-        "process_ended", layer, Status.FAIL, sentence, where=Place.part(str(told.values.get("target"))), faults={"user_code_raises": 1.0},
+        "process_ended",
+        layer,
+        Status.FAIL,
+        sentence,
+        where=Place.part(str(told.values.get("target"))),
+        faults={"user_code_raises": 1.0},
         fix="let the code return, or raise an exception that says what is wrong; a process that is gone can say nothing",
     )
     report = LayerReport(layer, (finding,), 0.0)
     reports = sorted([*earlier, report], key=lambda each: each.layer.rank)
     return concluded(
-        str(told.values.get("target")), reports, standing_faults(report, []), seconds=sum(each.seconds for each in reports),
+        str(told.values.get("target")),
+        reports,
+        standing_faults(report, []),
+        seconds=sum(each.seconds for each in reports),
         subject=SubjectKind.WATCHED if told.command == "run" else SubjectKind.TARGET,
     )
 

@@ -16,15 +16,20 @@ from firstfault import progress
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
 
 MARKS = {
-    Status.PASS: ("✓", "green"), Status.WARN: ("!", "yellow"), Status.FAIL: ("✗", "bold red"),
-    Status.ERROR: ("E", "magenta"), Status.SKIPPED: ("–", "dim"),
+    Status.PASS: ("✓", "green"),
+    Status.WARN: ("!", "yellow"),
+    Status.FAIL: ("✗", "bold red"),
+    Status.ERROR: ("E", "magenta"),
+    Status.SKIPPED: ("–", "dim"),
 }
 
 
 class View:
     """The layers as they are examined; a listener of `firstfault.progress`."""
 
-    def __init__(self, console: Console, target: str, layers: Sequence[Layer] = LADDER, doing: str = "debugging") -> None:
+    def __init__(
+        self, console: Console, target: str, layers: Sequence[Layer] = LADDER, doing: str = "debugging"
+    ) -> None:
         self.console, self.layers, self.title = console, layers, f"{doing} {target}"
         self.reports: dict[Layer, LayerReport] = {}
         self.running: Layer | None = None
@@ -82,7 +87,11 @@ class View:
         if report is None:
             return Text("·", style="dim"), Text(layer.value, style="dim"), Text("")
         mark, style = MARKS[report.status]
-        return Text(mark, style=style), Text(layer.value), Text(f"{report.seconds:5.1f} s  {_worst(report)}", overflow="ellipsis")
+        return (
+            Text(mark, style=style),
+            Text(layer.value),
+            Text(f"{report.seconds:5.1f} s  {_worst(report)}", overflow="ellipsis"),
+        )
 
 
 def _worst(report: LayerReport) -> str:

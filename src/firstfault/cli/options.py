@@ -53,10 +53,16 @@ def _replaceable(path: Path) -> bool:
     return os.access(path.resolve().parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
-TargetArgument = Annotated[str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")]
+TargetArgument = Annotated[
+    str, typer.Argument(help="file.py:name (:target by default) or module:name", metavar="TARGET")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")
+]
 BareOption = Annotated[bool, typer.Option("--bare", help="record no flow run, even where a Prefect server is known")]
-JsonOption = Annotated[Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")
+]
 
 
 def pairs_of(options: list[str] | None) -> dict[str, str]:

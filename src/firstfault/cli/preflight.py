@@ -31,7 +31,7 @@ def preflight(
     expect_workable(target, where)
     guard.tell(target=target.name, doing=Layer.DATA.value)
     source = None
-    with contextlib.suppress(Missing, UserCodeError):       # which is a finding of the run
+    with contextlib.suppress(Missing, UserCodeError):  # which is a finding of the run
         source = _raw(target) if target.data is not None else None
     return Loaded(target, source)
 
@@ -76,7 +76,9 @@ def _expect_thresholds(target: Target) -> None:
             raise TargetError(f"thresholds must name checks, but got {check!r}; `firstfault checks` lists them")
         for name, value in values.items():
             if name not in known[check]:
-                raise TargetError(f"thresholds[{check!r}] must name {', '.join(known[check]) or 'nothing'}, but got {name!r}")
+                raise TargetError(
+                    f"thresholds[{check!r}] must name {', '.join(known[check]) or 'nothing'}, but got {name!r}"
+                )
             if _is_number(known[check][name]) and not _is_number(value):
                 raise TargetError(f"thresholds[{check!r}][{name!r}] must be a number, but got {value!r}")
 
@@ -106,7 +108,9 @@ def _expect_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except Exception as error:
-        raise TargetError(f"training.device must be `auto` or a device that torch has here, but got {device!r}: {first_line(error)}") from error
+        raise TargetError(
+            f"training.device must be `auto` or a device that torch has here, but got {device!r}: {first_line(error)}"
+        ) from error
 
 
 def _expect_module(build: Callable[[], Any], where: str) -> None:
@@ -118,6 +122,6 @@ def _expect_module(build: Callable[[], Any], where: str) -> None:
         model = build()
     except BaseException as error:
         pass_on(error)
-        return                                      # the user's code raising is a finding of the run
+        return  # the user's code raising is a finding of the run
     if isinstance(model, nn.Module):
         expect_name(model, where)

@@ -19,7 +19,9 @@ def expect_names(frame: pd.DataFrame, name: str) -> None:
     """
     for place, column in enumerate(frame.columns):
         if not isinstance(column, str) and (why := _why_not(column)):
-            raise TargetError(f"data.{name} must have columns whose names can be shown and compared, but that of column {place} raises {why}")
+            raise TargetError(
+                f"data.{name} must have columns whose names can be shown and compared, but that of column {place} raises {why}"
+            )
 
 
 def expect_inputs(X: Any, name: str) -> None:
@@ -45,7 +47,9 @@ def _expect_known(column: pd.Series, name: str) -> None:
         column.infer_objects()
     except BaseException as error:
         pass_on(error)
-        raise TargetError(f"data.{name} must have values that can be looked at, but those of {column.name!r} raise {told(error)}") from error
+        raise TargetError(
+            f"data.{name} must have values that can be looked at, but those of {column.name!r} raise {told(error)}"
+        ) from error
 
 
 def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
@@ -55,7 +59,9 @@ def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
         TargetError: where one isn't.
     """
     if y.dtype.kind == "V":
-        raise TargetError(f"data.{name} must have labels that are single values, but those of {said} are of type {y.dtype}")
+        raise TargetError(
+            f"data.{name} must have labels that are single values, but those of {said} are of type {y.dtype}"
+        )
     if y.dtype != object:
         return
     _expect_known(pd.Series(y.ravel(), name=said, dtype=object), name)
@@ -65,9 +71,13 @@ def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
         if label is None or isinstance(label, str | bytes | int | float):
             continue
         if isinstance(label, list | dict | set | np.ndarray):
-            raise TargetError(f"data.{name} must have labels that are single values, but {said} holds lists or mappings")
+            raise TargetError(
+                f"data.{name} must have labels that are single values, but {said} holds lists or mappings"
+            )
         if why := _why_not(label):
-            raise TargetError(f"data.{name} must have labels that can be shown and compared, but one of {said}, a {type(label).__name__}, raises {why}")
+            raise TargetError(
+                f"data.{name} must have labels that can be shown and compared, but one of {said}, a {type(label).__name__}, raises {why}"
+            )
 
 
 def _why_not(value: Any) -> str:

@@ -25,7 +25,12 @@ LONGEST_RECORD = 10_000
 FIRST_LINES = 200
 LONGEST_FIELD = 1 << 27
 MOST_HEADER_LINES = 50
-MARKS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+MARKS = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 
 
 @dataclass
@@ -56,7 +61,7 @@ def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
     if encoding is None and start.count(b"\r") - start.count(b"\r\n") <= start.count(b"\n"):
         return file, None
     text = io.TextIOWrapper(file, encoding=encoding or "latin-1", newline=None)
-    made = tempfile.TemporaryFile()        # noqa: SIM115 (it is handed on, and gone once closed)
+    made = tempfile.TemporaryFile()  # noqa: SIM115 (it is handed on, and gone once closed)
     while part := text.read(BLOCK):
         made.write(part.encode("utf-8" if encoding else "latin-1"))
     made.seek(0)
@@ -85,8 +90,10 @@ def survey(file: IO[bytes], name: str) -> Survey:
         del block[: _survey_block(block, found, last=not more)]
     if len(found.broken) > found.lines / 2:
         line, reason = next(iter(found.broken.items()))
-        raise TargetError(f"{name} must have the same number of fields in every line, but {len(found.broken)} of {found.lines} lines "
-                          f"are broken: line {line} has {reason}")
+        raise TargetError(
+            f"{name} must have the same number of fields in every line, but {len(found.broken)} of {found.lines} lines "
+            f"are broken: line {line} has {reason}"
+        )
     return found
 
 
@@ -98,7 +105,7 @@ def _first_look(file: IO[bytes], name: str) -> Survey:
         raise TargetError(f"{name} must have at least one row, but it is empty")
     at, over = start.index(lines[0]) + 1, _over(lines)
     if over > 1:
-        with contextlib.suppress(TargetError):              # a quote that is not closed, and no name over several lines
+        with contextlib.suppress(TargetError):  # a quote that is not closed, and no name over several lines
             return _headed(lines, over, at, name)
     return _headed(lines, 1, at, name)
 
@@ -110,18 +117,22 @@ def _headed(lines: list[bytes], over: int, at: int, name: str) -> Survey:
         raise TargetError(f"{name} must have a header of text, but it has NUL bytes")
     separator = max(SEPARATORS, key=lambda mark: _marks(first, mark.encode()))
     mark = separator.encode()
-    header, *rows = csv.reader((_text(line.replace(b"\r", b"")) for line in [first, *lines[over:]]), delimiter=separator)
+    header, *rows = csv.reader(
+        (_text(line.replace(b"\r", b"")) for line in [first, *lines[over:]]), delimiter=separator
+    )
     found = Survey(separator, header, len(header), at=at, over=over)
-    lines = lines[over - 1:]
+    lines = lines[over - 1 :]
     counts, by_line = Counter(map(len, rows)), Counter(_marks(line, mark) + 1 for line in lines[1:])
     if not rows or len(header) in (_usual(counts), _usual(by_line)) or max(by_line.values()) <= len(lines) / 2:
         return found
     usual = _usual(counts)
-    if usual == len(header) + 1:                # row names as R writes them, or a separator at the end of every line
+    if usual == len(header) + 1:  # row names as R writes them, or a separator at the end of every line
         return replace(found, fields=usual, trailing=all(line.rstrip(b"\r\n").endswith(mark) for line in lines[1:]))
     if usual == len(header) - 1 and not header[-1].strip():
         return replace(found, fields=usual)
-    raise TargetError(f"{name} must have as many fields in a line as its header, which has {len(header)}, but most lines have {usual}")
+    raise TargetError(
+        f"{name} must have as many fields in a line as its header, which has {len(header)}, but most lines have {usual}"
+    )
 
 
 def _over(lines: list[bytes]) -> int:
@@ -141,7 +152,8 @@ def _survey_block(block: list[bytes], found: Survey, *, last: bool) -> int:
     """Judge the lines of a block; how many of them are done with. The rest waits for the lines that follow."""
     mark, wanted, cut = found.separator.encode(), found.fields - 1, _is_cut(b"".join(block))
     special = [
-        at for at, line in enumerate(block)
+        at
+        for at, line in enumerate(block)
         if (_is_special(line, mark, wanted) if b'"' in line else line.count(mark) != wanted) or (cut and _is_cut(line))
     ]
     done = 0
@@ -178,7 +190,9 @@ def _cut_by(lines: list[bytes]) -> str | None:
 
 
 def _has_stray_end(record: bytes) -> bool:
-    return b"\r" in record.rstrip(b"\r\n") and b"\r" in b"".join(record.split(b'"')[::2]).replace(b"\r\n", b"").rstrip(b"\r\n")
+    return b"\r" in record.rstrip(b"\r\n") and b"\r" in b"".join(record.split(b'"')[::2]).replace(b"\r\n", b"").rstrip(
+        b"\r\n"
+    )
 
 
 def _counted(lines: list[bytes], found: Survey) -> int:
@@ -203,7 +217,7 @@ def _record(block: list[bytes], at: int, found: Survey) -> tuple[int | None, str
     size, count = _parsed([line], found.separator)
     if size == 1:
         return 1, None if count == found.fields else f"{count} fields instead of {found.fields}"
-    size, count = _parsed(block[at:at + LONGEST_RECORD], found.separator)
+    size, count = _parsed(block[at : at + LONGEST_RECORD], found.separator)
     if size is not None and count == found.fields:
         return size, None
     return size and 1, "a quote that is not closed"
@@ -249,7 +263,7 @@ def _text(line: bytes) -> str:
 def mended(file: IO[bytes], found: Survey) -> IO[bytes]:
     """A copy of the file without its broken lines, in UTF-8 throughout."""
     foreign = set(found.foreign)
-    made = tempfile.TemporaryFile()        # noqa: SIM115 (it is handed on, and gone once closed)
+    made = tempfile.TemporaryFile()  # noqa: SIM115 (it is handed on, and gone once closed)
     for number, line in enumerate(file, 1):
         if number not in found.broken:
             made.write(_text(line).encode() if number in foreign else line)

@@ -1,8 +1,8 @@
 """Sources as tables: files of every kind and SQL queries, with what could not be read as it stands.
 
-    read_file   csv, jsonl, parquet, plain or compressed by gzip
-    read_sql    the result of a query
-    Reading     what reading a source taught: its defects and its image files
+read_file   csv, jsonl, parquet, plain or compressed by gzip
+read_sql    the result of a query
+Reading     what reading a source taught: its defects and its image files
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from firstfault.errors import FirstfaultError, TargetError
 if TYPE_CHECKING:
     from firstfault.data.images import ImageFile
 
-KINDS = {
-    ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl",
-}
+KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 NOTED = 5
 MOST_SINGLE_COLUMNS = 300
 
@@ -93,7 +91,9 @@ def read_file(path: Path, name: str, read: Read) -> pd.DataFrame:
         raise TargetError(f"data.{name} must have at least one row, but {path.name} is empty") from None
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TargetError(f"data.{name} must be a whole {kind} file, but {path.name} can't be read as one: {reason}") from error
+        raise TargetError(
+            f"data.{name} must be a whole {kind} file, but {path.name} can't be read as one: {reason}"
+        ) from error
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -107,7 +107,12 @@ def _read_csv(path: Path, name: str, read: Read) -> pd.DataFrame:
         file.seek(0)
         table = mended(file, found) if found.broken or found.foreign else file
         frame = pd.read_csv(table, sep=found.separator, index_col=False if found.trailing else None)
-    if len(found.header) > 1 and not found.header[-1].strip() and frame.shape[1] == len(found.header) and frame.iloc[:, -1].isna().all():
+    if (
+        len(found.header) > 1
+        and not found.header[-1].strip()
+        and frame.shape[1] == len(found.header)
+        and frame.iloc[:, -1].isna().all()
+    ):
         frame.pop(frame.columns[-1])
         read.notes.append(f"{path.name} has {_spoken(found.separator)} at the end of every line")
     if encoding:
@@ -129,17 +134,28 @@ def _defects(found: Survey, file: str, rows: int) -> list[Defect]:
     if found.foreign:
         told = _numbers(found.foreign)
         mixed = found.utf8 > 0
-        defects.append(Defect(
-            file, f"{file} mixes encodings: {found.utf8} lines are UTF-8, but {told} not, and read as Windows-1252" if mixed
-            else f"{file} is no UTF-8 ({told}); it is read as Windows-1252", len(found.foreign), "noisy_features" if mixed else None,
-            "write the file in UTF-8 throughout",
-        ))
+        defects.append(
+            Defect(
+                file,
+                f"{file} mixes encodings: {found.utf8} lines are UTF-8, but {told} not, and read as Windows-1252"
+                if mixed
+                else f"{file} is no UTF-8 ({told}); it is read as Windows-1252",
+                len(found.foreign),
+                "noisy_features" if mixed else None,
+                "write the file in UTF-8 throughout",
+            )
+        )
     repeated = sorted(column for column, times in Counter(found.header).items() if column and times > 1)
     if repeated:
-        defects.append(Defect(
-            file, f"the header of {file} repeats {', '.join(repeated[:NOTED])}; pandas reads the repeats as {repeated[0]}.1 and so on",
-            len(repeated), None, "give every column a name of its own",
-        ))
+        defects.append(
+            Defect(
+                file,
+                f"the header of {file} repeats {', '.join(repeated[:NOTED])}; pandas reads the repeats as {repeated[0]}.1 and so on",
+                len(repeated),
+                None,
+                "give every column a name of its own",
+            )
+        )
     return defects
 
 
@@ -148,7 +164,10 @@ def broken_lines(file: str, broken: dict[int, str], rows: int) -> Defect:
     told = "; ".join(f"line {line} has {reason}" for line, reason in list(broken.items())[:NOTED])
     more = f"; and {len(broken) - NOTED} more" if len(broken) > NOTED else ""
     return Defect(
-        file, f"{len(broken)} lines of {file} are broken and left out, {rows} rows are read: {told}{more}", len(broken), "noisy_features",
+        file,
+        f"{len(broken)} lines of {file} are broken and left out, {rows} rows are read: {told}{more}",
+        len(broken),
+        "noisy_features",
         "repair these lines, or find out what wrote them",
     )
 
@@ -174,7 +193,9 @@ def _read_parquet(path: Path, name: str, read: Read) -> pd.DataFrame:
             frame: pd.DataFrame = file.read(columns).to_pandas(self_destruct=True, deduplicate_objects=True)
         else:
             read_column = {True: _parquet_texts, False: _parquet_column}
-            frame = _beside([read_column[column in texts](file, column, metadata) for column in columns], file.metadata.num_rows)
+            frame = _beside(
+                [read_column[column in texts](file, column, metadata) for column in columns], file.metadata.num_rows
+            )
     return frame
 
 
@@ -182,10 +203,15 @@ def _text_columns(schema: Any) -> set[str]:
     """The columns of text that pandas holds as objects."""
     import pyarrow as pa
 
-    written = {column.get("field_name", column["name"]): column["numpy_type"] for column in (schema.pandas_metadata or {}).get("columns", ())}
+    written = {
+        column.get("field_name", column["name"]): column["numpy_type"]
+        for column in (schema.pandas_metadata or {}).get("columns", ())
+    }
     return {
-        field.name for field in schema
-        if (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)) and written.get(field.name, "object") == "object"
+        field.name
+        for field in schema
+        if (pa.types.is_string(field.type) or pa.types.is_large_string(field.type))
+        and written.get(field.name, "object") == "object"
     }
 
 
@@ -197,7 +223,11 @@ def _parquet_texts(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Seri
     parts = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
     texts = [np.array([*part.dictionary.to_pylist(), None], dtype=object) for part in parts]
     codes = [part.indices.fill_null(len(part.dictionary)).to_numpy(zero_copy_only=False) for part in parts]
-    column = np.concatenate([known[code] for known, code in zip(texts, codes, strict=True)]) if parts else np.empty(0, object)
+    column = (
+        np.concatenate([known[code] for known, code in zip(texts, codes, strict=True)])
+        if parts
+        else np.empty(0, object)
+    )
     return pd.Series(column, name=name, dtype=object)
 
 
@@ -245,7 +275,9 @@ def expect_plain_columns(frame: pd.DataFrame, name: str) -> None:
         TargetError: naming the columns that share one, how many levels the names have, or what showing one raises.
     """
     if frame.columns.nlevels > 1:
-        raise TargetError(f"data.{name} must have one name per column, but its columns have names of {frame.columns.nlevels} levels")
+        raise TargetError(
+            f"data.{name} must have one name per column, but its columns have names of {frame.columns.nlevels} levels"
+        )
     expect_names(frame, name)
     _expect_distinct(frame.columns, name)
 
@@ -258,7 +290,9 @@ def _read_jsonl(path: Path, name: str, read: Read) -> pd.DataFrame:
             rows, broken = _objects(file.read())
     if len(broken) > len(rows):
         line, reason = next(iter(broken.items()))
-        raise TargetError(f"data.{name} must have one JSON object per line, but {len(broken)} lines of {path.name} are none: line {line} has {reason}")
+        raise TargetError(
+            f"data.{name} must have one JSON object per line, but {len(broken)} lines of {path.name} are none: line {line} has {reason}"
+        )
     frame = pd.read_json(io.StringIO("\n".join(map(json.dumps, rows))), lines=True)
     if broken:
         read.defects.append(broken_lines(path.name, broken, len(frame)))
@@ -283,4 +317,8 @@ def _objects(content: bytes) -> tuple[list[dict[str, Any]], dict[int, str]]:
     return rows, broken
 
 
-_READERS: dict[str, Callable[[Path, str, Read], pd.DataFrame]] = {"csv": _read_csv, "parquet": _read_parquet, "jsonl": _read_jsonl}
+_READERS: dict[str, Callable[[Path, str, Read], pd.DataFrame]] = {
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+    "jsonl": _read_jsonl,
+}

@@ -29,8 +29,10 @@ def read_folder(folder: Path, name: str, read: Read) -> tuple[Any, Reading]:
         read.defects += _other_columns(tables, frames)
         return pd.concat(frames, ignore_index=True), read.reading()
     if not any(place.is_dir() and any(place.rglob("*")) for place in folder.iterdir()):
-        raise TargetError(f"data.{name} must be a folder of {', '.join(KINDS)} files, or of images in a subfolder per class, "
-                          f"but {folder} holds none")
+        raise TargetError(
+            f"data.{name} must be a folder of {', '.join(KINDS)} files, or of images in a subfolder per class, "
+            f"but {folder} holds none"
+        )
     pixels, labels, files, notes = read_images(folder, name)
     read.notes += notes
     return (pixels, labels), read.reading(files)
@@ -42,10 +44,15 @@ def _other_columns(paths: list[Path], frames: list[pd.DataFrame]) -> list[Defect
     for path, frame in zip(paths, frames, strict=True):
         lacks, adds = differences(frames[0].columns, frame.columns)
         if lacks or adds:
-            defects.append(Defect(
-                path.name, f"{path.name} has other columns than {paths[0].name}: {in_words(lacks, adds)}", len(lacks) + len(adds),
-                "schema_change", "write all files of the folder with the same columns",
-            ))
+            defects.append(
+                Defect(
+                    path.name,
+                    f"{path.name} has other columns than {paths[0].name}: {in_words(lacks, adds)}",
+                    len(lacks) + len(adds),
+                    "schema_change",
+                    "write all files of the folder with the same columns",
+                )
+            )
     return defects
 
 

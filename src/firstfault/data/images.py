@@ -21,7 +21,15 @@ from firstfault.errors import TargetError
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
-SPOKEN = {"1": "black and white", "L": "grey", "LA": "grey with alpha", "P": "palette", "RGB": "colour", "RGBA": "colour with alpha", "PA": "palette with alpha"}
+SPOKEN = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with alpha",
+    "P": "palette",
+    "RGB": "colour",
+    "RGBA": "colour with alpha",
+    "PA": "palette with alpha",
+}
 USUAL_SHARE, FEW = 0.9, 3
 LARGEST_SIDE = 256
 ORIENTATION = 0x0112
@@ -46,7 +54,9 @@ class ImageFile:
     image: bool = True
 
 
-def read_images(folder: Path, name: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[ImageFile], list[str]]:
+def read_images(
+    folder: Path, name: str
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[ImageFile], list[str]]:
     """The images of a folder `(N, C, H, W)` as float32 of 0–255, their classes `(N,)`, every file, and harmless notes.
 
     Images are grey or RGB as most of them are. Where nine tenths have one size (or all but three), the others are left out; where sizes vary
@@ -59,7 +69,9 @@ def read_images(folder: Path, name: str) -> tuple[np.ndarray[Any, Any], np.ndarr
     files = [_header(path, folder) for path in paths]
     readable = [file for file in files if file.unusable is None]
     if not readable:
-        raise TargetError(f"data.{name}: none of the {len(files)} files in the subfolders of {folder} can be read as an image")
+        raise TargetError(
+            f"data.{name}: none of the {len(files)} files in the subfolders of {folder} can be read as an image"
+        )
     size, scaled = _common_size(readable)
     channels = 1 if sum(_is_grey(file.mode) for file in readable) * 2 > len(readable) else 3
     files = [_beside(file, size, _usual_mode(readable), scaled) for file in files]
@@ -77,12 +89,20 @@ def read_images(folder: Path, name: str) -> tuple[np.ndarray[Any, Any], np.ndarr
 def _class_files(folder: Path, name: str) -> list[Path]:
     """Every file in a subfolder; hidden files are no data."""
     below = [place for place in sorted(folder.iterdir()) if place.is_dir() and not place.name.startswith(".")]
-    splits = [place for place in below if place.name.lower() in SPLIT_NAMES and any(inner.is_dir() for inner in place.iterdir())]
+    splits = [
+        place
+        for place in below
+        if place.name.lower() in SPLIT_NAMES and any(inner.is_dir() for inner in place.iterdir())
+    ]
     if splits and len(splits) == len(below):
         told = ", ".join(place.name for place in splits)
-        raise TargetError(f"data.{name} must be a folder with a subfolder per class, but the subfolders of {folder} are splits ({told}): "
-                          f"declare each of them, as in Data(train=\"{folder.name}/{splits[0].name}\", …)")
-    return [path for place in below for path in sorted(place.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+        raise TargetError(
+            f"data.{name} must be a folder with a subfolder per class, but the subfolders of {folder} are splits ({told}): "
+            f'declare each of them, as in Data(train="{folder.name}/{splits[0].name}", …)'
+        )
+    return [
+        path for place in below for path in sorted(place.rglob("*")) if path.is_file() and not path.name.startswith(".")
+    ]
 
 
 def _header(path: Path, folder: Path) -> ImageFile:
@@ -96,7 +116,7 @@ def _header(path: Path, folder: Path) -> ImageFile:
             return replace(file, size=image.size, mode=image.mode, odd=tuple(_oddities(image, path)))
     except Image.DecompressionBombError:
         return replace(file, unusable="too large to decode")
-    except Exception:                                   # whatever a decoder raises, the file is not readable
+    except Exception:  # whatever a decoder raises, the file is not readable
         claims = path.suffix.lower() in IMAGES
         reason = "empty" if path.stat().st_size == 0 else "corrupt or truncated" if claims else "no image"
         return replace(file, unusable=reason, image=claims)
@@ -108,7 +128,9 @@ def _oddities(image: Any, path: Path) -> list[str]:
     odd = []
     named = Image.registered_extensions().get(path.suffix.lower())
     if named != image.format and (named, image.format) not in (("JPEG", "MPO"), ("PNG", "APNG")):
-        odd.append(f"a {image.format} file named {path.suffix}" if path.suffix else f"a {image.format} file without a suffix")
+        odd.append(
+            f"a {image.format} file named {path.suffix}" if path.suffix else f"a {image.format} file without a suffix"
+        )
     frames = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
     if frames > 1:
         odd.append(f"{frames} frames, of which the first is used")
@@ -156,8 +178,10 @@ def _room_for(count: int, shape: tuple[int, ...], name: str) -> np.ndarray[Any, 
 
     needed, free = count * int(np.prod(shape)) * 4, psutil.virtual_memory().available
     if needed > free:
-        raise TargetError(f"data.{name} must fit into memory, but {count} images of {_times((shape[2], shape[1]))} take {needed / 2**30:.1f} GiB "
-                          f"of the {free / 2**30:.1f} GiB that are free; declare a callable that reads a sample, or smaller images")
+        raise TargetError(
+            f"data.{name} must fit into memory, but {count} images of {_times((shape[2], shape[1]))} take {needed / 2**30:.1f} GiB "
+            f"of the {free / 2**30:.1f} GiB that are free; declare a callable that reads a sample, or smaller images"
+        )
     return np.empty((count, *shape), np.float32)
 
 
@@ -170,9 +194,9 @@ def _decode(path: Path, file: ImageFile, room: np.ndarray[Any, Any], size: tuple
     try:
         with Image.open(path) as image:
             image.load()
-            turned = image.getexif().get(ORIENTATION, 1) != 1       # PNG has it behind the pixels
+            turned = image.getexif().get(ORIENTATION, 1) != 1  # PNG has it behind the pixels
             values = _pixels(image, "L" if len(room) == 1 else "RGB", size)
-    except Exception:                                   # whatever a decoder raises, the file is not readable
+    except Exception:  # whatever a decoder raises, the file is not readable
         return replace(file, unusable="corrupt or truncated")
     room[:] = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
     odd = (*file.odd, "to be turned by its EXIF tag, which is not done") if turned else file.odd

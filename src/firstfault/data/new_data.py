@@ -49,7 +49,7 @@ def remember(content: Content, memory: Path) -> None:
 
 
 def _files(pattern: str) -> Iterator[Content]:
-    for path in sorted(map(Path, glob.glob(pattern, recursive=True))):      # noqa: PTH207 (an absolute pattern)
+    for path in sorted(map(Path, glob.glob(pattern, recursive=True))):  # noqa: PTH207 (an absolute pattern)
         if path.is_file():
             yield Content(str(path.resolve()), _digest(path))
 
@@ -71,7 +71,9 @@ def _query(url: str, query: str) -> Content:
             for row in connection.exec_driver_sql(query):
                 sha.update(repr(tuple(row)).encode())
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise TargetError(f"the query of the watched source failed: {source.without_password(str(error).splitlines()[0])}") from error
+        raise TargetError(
+            f"the query of the watched source failed: {source.without_password(str(error).splitlines()[0])}"
+        ) from error
     return Content(str(source), sha.hexdigest())
 
 

@@ -58,7 +58,9 @@ class Profiling:
         if not self._known() and (self.process.returncode or 0) > 0:
             self.printed.seek(0)
             lines = self.printed.read().decode(errors="replace").strip().splitlines()
-            raise RuntimeError(f"ydata-profiling ended with {self.process.returncode}: {lines[-1] if lines else 'no word'}")
+            raise RuntimeError(
+                f"ydata-profiling ended with {self.process.returncode}: {lines[-1] if lines else 'no word'}"
+            )
         return json.loads((self.folder / ALERTS).read_text()) if self._known() else None
 
     def finish(self) -> None:
@@ -84,7 +86,12 @@ class Profiling:
 
 
 def start(
-    frame: pd.DataFrame, folder: Path, title: str, seed: int, seconds: float = SECONDS, reference: pd.DataFrame | None = None,
+    frame: pd.DataFrame,
+    folder: Path,
+    title: str,
+    seed: int,
+    seconds: float = SECONDS,
+    reference: pd.DataFrame | None = None,
 ) -> Profiling:
     """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`; files go to `folder`, without personal data.
 
@@ -96,12 +103,12 @@ def start(
     sample = _sample(frame, seed)
     try:
         _write_rows(folder / SAMPLE, sample)
-    except (TypeError, ValueError) as error:                # Arrow's own errors are such
+    except (TypeError, ValueError) as error:  # Arrow's own errors are such
         raise Missing(f"the table can't be profiled: {told(error)}") from error
     if reference is not None:
         _write_rows(folder / REFERENCE, _sample(reference, seed))
     command = [sys.executable, "-m", "firstfault.data.profile", str(folder), title]
-    printed = tempfile.TemporaryFile()                      # noqa: SIM115 - open as long as the process
+    printed = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=printed)
     return Profiling(process, printed, folder, time.monotonic(), seconds, len(sample), sample.shape[1])
 
@@ -132,7 +139,11 @@ def _profile(folder: Path, title: str) -> None:
 def _told(alert: Any, names: Mapping[str, str]) -> dict[str, Any]:
     shown = alert.column_name
     column = names.get(shown, shown)
-    return {"alert": alert.alert_type.name.lower(), "column": column, "message": str(alert).replace(f"[{shown}]", f"[{column}]")}
+    return {
+        "alert": alert.alert_type.name.lower(),
+        "column": column,
+        "message": str(alert).replace(f"[{shown}]", f"[{column}]"),
+    }
 
 
 def _report(path: Path, title: str, names: dict[str, str]) -> Any:
@@ -148,7 +159,10 @@ def _report(path: Path, title: str, names: dict[str, str]) -> Any:
 def _shown(columns: list[str]) -> list[str]:
     """The names of columns as texts that are no markup: ydata-profiling's templates escape neither names nor values."""
     plain = [inert(name) for name in columns]
-    return [f"{text} #{place}" if plain.count(text) > 1 and text != name else text for place, (text, name) in enumerate(zip(plain, columns, strict=True))]
+    return [
+        f"{text} #{place}" if plain.count(text) > 1 and text != name else text
+        for place, (text, name) in enumerate(zip(plain, columns, strict=True))
+    ]
 
 
 def _inert(frame: pd.DataFrame) -> pd.DataFrame:

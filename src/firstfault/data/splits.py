@@ -108,11 +108,13 @@ def _read_split(data: Data, source: Any, name: str, root: Path) -> tuple[Split, 
         raise TargetError(f"data.{name} must have at least one row, but {_named(source)} has none")
     if np.ndim(split.y) == 0 or len(split.X) != len(split.y):
         labels = len(split.y) if np.ndim(split.y) else "no"
-        raise TargetError(f"data.{name} must have one label per sample, but has {len(split.X)} samples and {labels} labels")
+        raise TargetError(
+            f"data.{name} must have one label per sample, but has {len(split.X)} samples and {labels} labels"
+        )
     if 0 in np.shape(split.X):
         raise TargetError(f"data.{name} must have values beside the label, but its samples hold none")
     expect_labels(split.y, name, "y" if data.label is None else shown(data.label, str))
-    if not isinstance(source, str | Path):                  # a file holds no objects
+    if not isinstance(source, str | Path):  # a file holds no objects
         expect_inputs(split.X, name)
     return split, reading
 
@@ -144,7 +146,9 @@ def _from_frame(data: Data, frame: pd.DataFrame, name: str) -> Split:
     single = isinstance(data.label, str) or not isinstance(data.label, Iterable)
     labels: list[Any] = [data.label] if single and data.label is not None else list(data.label or ())
     if not labels:
-        raise TargetError(f"data.label must name the label column of data.{name}, whose columns are {_listed(frame.columns)}")
+        raise TargetError(
+            f"data.label must name the label column of data.{name}, whose columns are {_listed(frame.columns)}"
+        )
     declared = [*labels, *data.sensitive, *(column for column in (data.group, data.time) if column)]
     for column in declared:
         if column not in frame.columns:
@@ -166,7 +170,9 @@ def _plain_labels(values: pd.Series) -> np.ndarray[Any, Any]:
 
 def _from_pair(value: Any, name: str) -> Split:
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TargetError(f"data.{name} must be a path, a DataFrame, (X, y), a callable or Sql, but got {_spoken(value)}")
+        raise TargetError(
+            f"data.{name} must be a path, a DataFrame, (X, y), a callable or Sql, but got {_spoken(value)}"
+        )
     X, y = value
     if isinstance(X, pd.DataFrame):
         expect_plain_columns(X, name)
@@ -176,7 +182,9 @@ def _from_pair(value: Any, name: str) -> Split:
         X = X if isinstance(X, pd.DataFrame) else to_array(X)
         y = _plain_labels(y) if isinstance(y, pd.Series) else to_array(y)
     except ValueError:
-        raise TargetError(f"data.{name} must be arrays of samples of one shape, but got lists of several lengths") from None
+        raise TargetError(
+            f"data.{name} must be arrays of samples of one shape, but got lists of several lengths"
+        ) from None
     return Split(pd.DataFrame(X) if isinstance(X, np.ndarray) and X.dtype.names else X, y)
 
 
@@ -211,7 +219,9 @@ def _dealt(data: Data, train: Split, target: Target) -> dict[str, np.ndarray[Any
     return {"train": np.sort(kept) if target.training and target.training.keeps_order else kept, **rows}
 
 
-def _hold_out(split: Split, rows: np.ndarray[Any, Any], data: Data, seed: int, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _hold_out(
+    split: Split, rows: np.ndarray[Any, Any], data: Data, seed: int, stratify: bool
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Part off `HELD_OUT` of `rows`: the latest by time, whole groups, or at random by class. Both parts are places in `rows`."""
     n = len(rows)
     if n < 2:
@@ -230,7 +240,7 @@ def _in_time(times: pd.Series, name: str) -> np.ndarray[Any, Any]:
     try:
         return np.argsort(times.to_numpy(), kind="stable")
     except TypeError:
-        if (read := times_of(times)) is not None:           # missing and malformed times come last
+        if (read := times_of(times)) is not None:  # missing and malformed times come last
             return np.argsort(read.values, kind="stable")
         kinds = ", ".join(sorted({type(value).__name__ for value in times}))
         raise TargetError(f"data.time must name a column that can be sorted, but {name!r} holds {kinds}") from None
@@ -246,7 +256,9 @@ def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[np.ndarra
     return kept, held
 
 
-def _hold_out_random(y: np.ndarray[Any, Any], seed: int, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _hold_out_random(
+    y: np.ndarray[Any, Any], seed: int, stratify: bool
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     from sklearn.model_selection import train_test_split
 
     strata = None
@@ -265,14 +277,20 @@ def _parted(split: Split, parts: list[np.ndarray[Any, Any] | None]) -> list[Spli
     if not isinstance(split.X, pd.DataFrame):
         return [Split(split.X if rows is None else split.X[rows], y) for rows, y in zip(parts, labels, strict=True)]
     if split.X.shape[1] > MOST_SINGLE_COLUMNS:
-        return [Split(split.X.copy() if rows is None else take(split, rows).X, y) for rows, y in zip(parts, labels, strict=True)]
+        return [
+            Split(split.X.copy() if rows is None else take(split, rows).X, y)
+            for rows, y in zip(parts, labels, strict=True)
+        ]
     indexes = [pd.RangeIndex(len(y)) for y in labels]
     columns: list[dict[Any, pd.Series]] = [{} for _ in parts]
     for name in list(split.X.columns):
         values = split.X.pop(name)
         for rows, index, made in zip(parts, indexes, columns, strict=True):
             made[name] = values.copy() if rows is None else _numbered(values.iloc[rows], index)
-    return [Split(pd.DataFrame(made, index=index, copy=False), y) for made, index, y in zip(columns, indexes, labels, strict=True)]
+    return [
+        Split(pd.DataFrame(made, index=index, copy=False), y)
+        for made, index, y in zip(columns, indexes, labels, strict=True)
+    ]
 
 
 def _numbered(values: pd.Series, index: pd.RangeIndex) -> pd.Series:

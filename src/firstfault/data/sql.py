@@ -22,7 +22,12 @@ class Sql:
     query: str
 
     def __post_init__(self) -> None:
-        expect(isinstance(self.url, str) and ":" in self.url, "Sql.url", self.place, "a database URL such as sqlite:///rows.db")
+        expect(
+            isinstance(self.url, str) and ":" in self.url,
+            "Sql.url",
+            self.place,
+            "a database URL such as sqlite:///rows.db",
+        )
         expect(isinstance(self.query, str) and bool(self.query.strip()), "Sql.query", self.query, "a query")
 
     def __str__(self) -> str:
@@ -68,14 +73,18 @@ def read_sql(source: Sql, name: str, root: Path) -> pd.DataFrame:
         engine = sqlalchemy.create_engine(database_url(source, name, root))
     except ModuleNotFoundError as error:
         reading = f"data.{name}: reading {source.place}"
-        raise missing_extra(error, reading) or PrerequisiteError(f"{reading} needs {error.name}, which is not installed") from error
+        raise missing_extra(error, reading) or PrerequisiteError(
+            f"{reading} needs {error.name}, which is not installed"
+        ) from error
     except sqlalchemy.exc.ArgumentError as error:
         raise TargetError(f"data.{name} must have the URL of a database, but {source.place} is none") from error
     try:
         with engine.connect().execution_options(no_parameters=True) as connection:
             return pd.read_sql_query(source.query, connection)
     except Exception as error:
-        raise TargetError(f"data.{name}: the query on {source.place} failed: {source.without_password(_reason(error))}") from error
+        raise TargetError(
+            f"data.{name}: the query on {source.place} failed: {source.without_password(_reason(error))}"
+        ) from error
     finally:
         engine.dispose()
 

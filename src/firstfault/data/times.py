@@ -16,9 +16,31 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 FORMATS = (
-    "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M",
-    "%m/%d/%Y", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d-%m-%Y", "%Y.%m.%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y",
-    "%b %d %Y", "%d-%b-%Y", "%d-%b-%y", "%a, %d %b %Y %H:%M:%S %z", "%a %b %d %H:%M:%S %Y", "%d/%m/%y", "%m/%d/%y",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%d-%m-%Y",
+    "%Y.%m.%d",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%b %d %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%a %b %d %H:%M:%S %Y",
+    "%d/%m/%y",
+    "%m/%d/%y",
 )
 ISO = "ISO 8601"
 _YEAR = re.compile(r"(?<!\d)(\d{4})(?!\d)")
@@ -74,13 +96,20 @@ def _from_numbers(column: pd.Series, missing: Array) -> Times:
     unit = next((unit for unit, (low, high) in _EPOCH.items() if low <= middle < high), None)
     scale = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}.get(unit or "", 1.0)
     infinite = np.isinf(values)
-    return Times(np.where(infinite, np.nan, values / scale), missing, infinite, nothing, unit is not None, {unit or "numbers": int((~missing).sum())})
+    return Times(
+        np.where(infinite, np.nan, values / scale),
+        missing,
+        infinite,
+        nothing,
+        unit is not None,
+        {unit or "numbers": int((~missing).sum())},
+    )
 
 
 def _from_texts(column: pd.Series, missing: Array) -> Times | None:
     try:
         codes, distinct = pd.factorize(column)
-    except TypeError:                                       # lists and mappings have no hash
+    except TypeError:  # lists and mappings have no hash
         codes, distinct = pd.factorize(as_text(column).where(~missing))
     texts = pd.Series([str(value).strip() for value in distinct], dtype=object)
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
@@ -92,7 +121,7 @@ def _from_texts(column: pd.Series, missing: Array) -> Times | None:
     row = np.maximum(codes, 0)
     known = codes >= 0
     return Times(
-        np.where(known, values[row], np.nan), ~known, known & malformed[row], known & beyond[row], True, formats, zoned,
+        np.where(known, values[row], np.nan), ~known, known & malformed[row], known & beyond[row], True, formats, zoned
     )
 
 
@@ -122,7 +151,7 @@ def _candidates(texts: pd.Series) -> Sequence[str]:
 
 
 def _read(texts: pd.Series, form: str) -> Array:
-    if form == ISO:                                         # a bare number is a year, a day or an id: no time of day, no date
+    if form == ISO:  # a bare number is a year, a day or an id: no time of day, no date
         texts = texts.where(~_matches(texts, r"^(?:\d{1,7}|\d{9,})$"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,14 +11,13 @@ from typing import Any
 PICTURES, REPLACEMENT = 0x2400, "\ufffd"
 BIDIRECTIONAL = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 SHOWN = {
-    **{code: chr(PICTURES + code) for code in range(0x20) if chr(code) not in "\n\t"}, 0x7F: "\u2421",
+    **{code: chr(PICTURES + code) for code in range(0x20) if chr(code) not in "\n\t"},
+    0x7F: "\u2421",
     **dict.fromkeys([*range(0x80, 0xA0), *BIDIRECTIONAL], REPLACEMENT),
 }
 """Control characters as their pictures, C1 controls and what turns the direction of writing as a replacement: one for one."""
 SURROGATES = dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)
-LOOK_ALIKE = str.maketrans({
-    "<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "‘", "\\": "∖",
-})
+LOOK_ALIKE = str.maketrans({"<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "‘", "\\": "∖"})
 
 
 def visible(text: str) -> str:
@@ -44,10 +43,15 @@ def unparsed(figure: Any) -> Any:
     """A figure of matplotlib whose texts are shown as they are: a `$` in a name begins no formula. Logarithmic axes keep theirs."""
     from matplotlib.text import Text
 
-    kept = {id(text) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() != "linear" for text in axis.findobj(Text)}
+    kept = {
+        id(text)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if axis.get_scale() != "linear"
+        for text in axis.findobj(Text)
+    }
     for text in figure.findobj(Text):
         if id(text) not in kept:
             text.set_parse_math(False)
             text.set_text(visible(text.get_text()))
     return figure
-

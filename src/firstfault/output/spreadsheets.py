@@ -42,9 +42,10 @@ def write_frame(path: Path, frame: pd.DataFrame, *, float_format: str | None = N
     safe = frame.copy(deep=False)
     for place, kind in enumerate(frame.dtypes):
         if not _is_plain(kind):
-            cells = pd.Series([_cell(value) for value in frame.iloc[:, place]], dtype=object)     # or whole numbers become floats
+            # or whole numbers become floats
+            cells = pd.Series([_cell(value) for value in frame.iloc[:, place]], dtype=object)
             safe.isetitem(place, cells.to_numpy())
-    safe.columns = [_cell(name) for name in frame.columns]      # type: ignore[assignment]
+    safe.columns = [_cell(name) for name in frame.columns]  # type: ignore[assignment]
     with replacing(path) as draft:
         safe.to_csv(draft, index=False, float_format=float_format, encoding="utf-8", errors="backslashreplace")
 

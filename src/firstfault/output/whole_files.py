@@ -70,7 +70,9 @@ def is_draft(path: Path) -> bool:
 
 def _is_stream(path: Path) -> bool:
     """What `/dev/stdout` points to may be a regular file, and is a stream all the same."""
-    return (path.is_absolute() and path.parts[1] in ("dev", "proc")) or (path.exists() and not path.is_file() and not path.is_dir())
+    return (path.is_absolute() and path.parts[1] in ("dev", "proc")) or (
+        path.exists() and not path.is_file() and not path.is_dir()
+    )
 
 
 def _mode_of(path: Path) -> int | None:

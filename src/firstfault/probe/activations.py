@@ -20,32 +20,41 @@ from firstfault.training.tensors import tensors_in
 MOST_VALUES = 4096
 MOST_SHOWN = 32
 SATURATED = 5.0
-BOUNDED: dict[str, tuple[float, float]] = {"Tanh": (0.0, math.tanh(SATURATED)), "Sigmoid": (0.5, math.tanh(SATURATED / 2) / 2)}
+BOUNDED: dict[str, tuple[float, float]] = {
+    "Tanh": (0.0, math.tanh(SATURATED)),
+    "Sigmoid": (0.5, math.tanh(SATURATED / 2) / 2),
+}
 """By kind, the middle of its values, and how far from it those lie that an input of ±5 gives."""
 LASTING = 5
 MOST_SEEN = 4096
 RECTIFIERS = ("ReLU", "ReLU6")
-Seen = tuple[str, str, torch.Tensor, torch.Tensor | None]               # name, kind, some values, the largest value of each unit
+Seen = tuple[str, str, torch.Tensor, torch.Tensor | None]  # name, kind, some values, the largest value of each unit
 
 
 class Looker:
     """Hooks on the modules of the models while one step is sampled; what they saw is kept as tensors until `pull`."""
 
-    def __init__(self, record: Record, samples: Samples | None = None, drops: Callable[[nn.Module], None] = lambda model: None) -> None:
+    def __init__(
+        self, record: Record, samples: Samples | None = None, drops: Callable[[nn.Module], None] = lambda model: None
+    ) -> None:
         self.record, self.samples = record, samples
         self._handles: list[Any] = []
         self._silent: dict[tuple[str, int], tuple[np.ndarray[Any, Any], int]] = {}
         self._seen: list[Seen] = []
         self._attention: list[tuple[str, torch.Tensor]] = []
         self._functions = FunctionalCalls(
-            self._look, lambda name, weights: self._attention.append((name, weights)), drops,
+            self._look,
+            lambda name, weights: self._attention.append((name, weights)),
+            drops,
             lambda reason: record.passed_over.setdefault("functions", reason),
         )
 
     def begin(self, leaves: list[tuple[str, nn.Module]], attentions: list[tuple[str, nn.Module]]) -> None:
         """Look at the outputs of these modules from now on."""
         self._handles = [module.register_forward_hook(self._leaf(name)) for name, module in leaves]
-        self._handles += [module.register_forward_hook(self._attends(name), with_kwargs=True) for name, module in attentions]
+        self._handles += [
+            module.register_forward_hook(self._attends(name), with_kwargs=True) for name, module in attentions
+        ]
         self._functions.begin(leaves, attentions)
 
     def end(self) -> None:
@@ -66,7 +75,8 @@ class Looker:
         return Hook(hook)
 
     def _look(self, name: str, kind: str, value: torch.Tensor) -> None:
-        if len(self._seen) < MOST_SEEN and readable(value):     # a loop may call its model again and again, and make no step
+        # a loop may call its model again and again, and make no step
+        if len(self._seen) < MOST_SEEN and readable(value):
             self._seen.append((name, kind, _sample(value), _largest(value) if kind in RECTIFIERS else None))
 
     def _dead(self, name: str, largest: np.ndarray[Any, Any]) -> float:
@@ -79,7 +89,12 @@ class Looker:
 
     def _attends(self, name: str) -> Any:
         def hook(module: Any, args: Any, kwargs: Any, outputs: Any) -> None:
-            if torch.is_grad_enabled() and len(args) + len(kwargs) >= 3 and len(self._attention) < MOST_SEEN and not transforming():
+            if (
+                torch.is_grad_enabled()
+                and len(args) + len(kwargs) >= 3
+                and len(self._attention) < MOST_SEEN
+                and not transforming()
+            ):
                 with torch.no_grad():
                     weights = _weights(module, args, kwargs)
                     if weights is not None:
@@ -95,7 +110,9 @@ class Looker:
             entry = self.record.activations.get(name)
             if entry is None:
                 entry = self.record.activations[name] = Activations(kind)
-            for series, number in zip((entry.mean, entry.std, entry.zero, entry.beyond, entry.largest), numbers, strict=True):
+            for series, number in zip(
+                (entry.mean, entry.std, entry.zero, entry.beyond, entry.largest), numbers, strict=True
+            ):
                 series.add(step, number)
             entry.dead.add(step, math.nan if largest is None else self._dead(name, largest.float().cpu().numpy()))
         for name, weights in self._attention:
@@ -127,7 +144,7 @@ def _numbers(seen: Sequence[Seen]) -> list[list[float]]:
     counts = np.array([len(part) for part in parts])
     starts = np.cumsum(counts) - counts
     middle, limit = np.array([BOUNDED.get(kind, (0.0, SATURATED)) for _, kind, _, _ in seen], np.float32).T
-    with np.errstate(all="ignore"):                         # what is not finite comes out as it is
+    with np.errstate(all="ignore"):  # what is not finite comes out as it is
         mean = np.add.reduceat(values, starts, dtype=float) / counts
         away = values - np.repeat(mean, counts).astype(np.float32)
         beyond = np.abs(values - np.repeat(middle, counts)) > np.repeat(limit, counts)

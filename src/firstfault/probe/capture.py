@@ -19,7 +19,13 @@ from firstfault.training.patching import replace
 from firstfault.training.recipe import outputs_of
 
 LOSSES = (
-    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+    "cross_entropy",
+    "nll_loss",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
 )
 ELEMENTWISE = LOSSES[2:]
@@ -66,7 +72,7 @@ class Capture:
         self.loss_name = ""
         self.optimizer: tuple[type, dict[str, Any]] | None = None
         self.open = True
-        self.labels_at: Place | None = None                 # where the model itself is given the labels
+        self.labels_at: Place | None = None  # where the model itself is given the labels
         self.settings: dict[Place, Any] = {}
         self._root: nn.Module | None = None
         self._others: dict[Place, torch.Tensor] = {}
@@ -101,14 +107,21 @@ class Capture:
             self.refuse("the loop trains several models")
             return
         others = arguments(args, kwargs)
-        if not args or not isinstance(args[0], torch.Tensor) or args[0].ndim == 0 or others is None or len(others[0]) > 1:
+        if (
+            not args
+            or not isinstance(args[0], torch.Tensor)
+            or args[0].ndim == 0
+            or others is None
+            or len(others[0]) > 1
+        ):
             self.refuse("the model takes something else than one tensor")
             return
         self._others, self.settings = others
         if self._root is None:
             self._root = model
             try:
-                self.model = copy.deepcopy(getattr(model, "_orig_mod", model))         # what torch.compile holds runs without it
+                # what torch.compile holds runs without it
+                self.model = copy.deepcopy(getattr(model, "_orig_mod", model))
             except Exception as error:
                 self.refuse(f"the model can't be copied: {type(error).__name__}")
                 return
@@ -159,7 +172,7 @@ class Capture:
 
     def _are_labels(self, target: torch.Tensor) -> bool:
         """Whether the second tensor that the model was given is what the loss was given."""
-        (self.labels_at, labels), = self._others.items()
+        ((self.labels_at, labels),) = self._others.items()
         return torch.equal(labels.flatten(), target.flatten())
 
     def _why_no_loss(self, loss: float, asked: list[_Asked], outputs: torch.Tensor) -> str:
@@ -186,7 +199,9 @@ class Capture:
         if values.numel() != outputs.numel():
             return False
         for between, function in BETWEEN.items():
-            if torch.allclose(function(outputs).reshape(values.shape).to(values.dtype), values, rtol=1e-4, atol=1e-5, equal_nan=True):
+            if torch.allclose(
+                function(outputs).reshape(values.shape).to(values.dtype), values, rtol=1e-4, atol=1e-5, equal_nan=True
+            ):
                 self.loss_name = " of ".join(part for part in (name, between) if part)
                 paired = name in ELEMENTWISE and values.shape == target.shape
                 sign = -1.0 if (self._factor or 1.0) < 0 else 1.0
@@ -197,7 +212,9 @@ class Capture:
 
     def _keep(self, x: torch.Tensor, y: torch.Tensor) -> None:
         self._bytes += x.numel() * x.element_size()
-        if self.x and (self.samples + len(x) > MOST_SAMPLES or self._bytes > MOST_BYTES or x.shape[1:] != self.x[0].shape[1:]):
+        if self.x and (
+            self.samples + len(x) > MOST_SAMPLES or self._bytes > MOST_BYTES or x.shape[1:] != self.x[0].shape[1:]
+        ):
             self.close()
             return
         self.x.append(x.cpu())
@@ -208,7 +225,10 @@ class Capture:
         if self.optimizer is None:
             first = optimizer.param_groups[0]
             known = {name: first.get(name, value) for name, value in optimizer.defaults.items()}
-            self.optimizer = type(optimizer), {name: value for name, value in known.items() if name in _parameters(type(optimizer))}
+            self.optimizer = (
+                type(optimizer),
+                {name: value for name, value in known.items() if name in _parameters(type(optimizer))},
+            )
 
     def patches(self) -> list[Callable[[], None]]:
         """Listen to the loss functions of torch."""
@@ -237,10 +257,17 @@ def _written_out(loss: torch.Tensor, outputs: torch.Tensor) -> list[_Asked]:
 
 def _as_one(asked: list[_Asked], loss: float) -> list[_Asked]:
     """Two cross-entropies of the same outputs as one with shares of classes, where the loss lies between them: so samples are mixed up."""
-    if len(asked) != 2 or any(call.name != "cross_entropy" or call.target.ndim != 1 or call.target.is_floating_point() or call.value.ndim for call in asked):
+    if len(asked) != 2 or any(
+        call.name != "cross_entropy" or call.target.ndim != 1 or call.target.is_floating_point() or call.value.ndim
+        for call in asked
+    ):
         return asked
     first, second = asked
-    if first.outputs.ndim != 2 or first.settings.get("ignore_index", IGNORED) != IGNORED or not torch.equal(first.outputs, second.outputs):
+    if (
+        first.outputs.ndim != 2
+        or first.settings.get("ignore_index", IGNORED) != IGNORED
+        or not torch.equal(first.outputs, second.outputs)
+    ):
         return asked
     apart = float(first.value - second.value)
     share = (loss - float(second.value)) / apart if apart else 1.0
@@ -262,7 +289,14 @@ def _parameters(kind: type) -> set[str]:
 
 
 def _replayed(
-    name: str, between: str, shape: tuple[int, ...], settings: dict[str, Any], paired: bool, sign: float, outputs: torch.Tensor, y: torch.Tensor
+    name: str,
+    between: str,
+    shape: tuple[int, ...],
+    settings: dict[str, Any],
+    paired: bool,
+    sign: float,
+    outputs: torch.Tensor,
+    y: torch.Tensor,
 ) -> torch.Tensor:
     """The captured loss on a model's outputs: what lay between them, the shapes that the loss was given, and the sign of what was learnt from."""
     values = BETWEEN[between](outputs)
@@ -270,7 +304,11 @@ def _replayed(
     if name in ELEMENTWISE:
         y = y.to(values.dtype)
         y = y.reshape(values.shape) if paired and y.numel() == values.numel() else y
-    y = y.reshape(-1) if name in ("cross_entropy", "nll_loss") and y.is_floating_point() is False and len(y) != len(values) else y
+    y = (
+        y.reshape(-1)
+        if name in ("cross_entropy", "nll_loss") and y.is_floating_point() is False and len(y) != len(values)
+        else y
+    )
     return sign * getattr(functional, name)(values, y, **settings)  # type: ignore[no-any-return]
 
 

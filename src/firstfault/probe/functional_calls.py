@@ -21,7 +21,8 @@ from firstfault.probe.transform_guard import transforming
 
 Tensor = torch.Tensor
 ACTIVATIONS: dict[Any, str] = {
-    **dict.fromkeys((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "ReLU"), F.relu6: "ReLU6",
+    **dict.fromkeys((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "ReLU"),
+    F.relu6: "ReLU6",
     **dict.fromkeys((F.sigmoid, torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_), "Sigmoid"),
     **dict.fromkeys((F.tanh, torch.tanh, torch.tanh_, Tensor.tanh, Tensor.tanh_), "Tanh"),
 }
@@ -58,7 +59,10 @@ class FunctionalCalls:
     """
 
     def __init__(
-        self, activation: Callable[[str, str, Tensor], None], attention: Callable[[str, Tensor], None], drops: Callable[[nn.Module], None],
+        self,
+        activation: Callable[[str, str, Tensor], None],
+        attention: Callable[[str, Tensor], None],
+        drops: Callable[[nn.Module], None],
         failed: Callable[[str], object],
     ) -> None:
         self._activation, self._attention, self._drops, self._failed = activation, attention, drops, failed
@@ -71,7 +75,8 @@ class FunctionalCalls:
         self._depth = self._inside = self._count = 0
         self._after = ""
         self._mode: _Listener | None = None
-        self._weights: list[tuple[Tensor, Tensor]] = []         # what softmax gave or dropout made of it, and the weights themselves
+        # what softmax gave or dropout made of it, and the weights themselves
+        self._weights: list[tuple[Tensor, Tensor]] = []
 
     def begin(self, leaves: Iterable[tuple[str, nn.Module]], attentions: Iterable[tuple[str, nn.Module]]) -> None:
         """Listen from the next call of a model on; what the modules of torch among these do within is theirs."""
@@ -82,7 +87,8 @@ class FunctionalCalls:
         self._opaque = frozenset(id(module) for _, module in named if type(module).__module__.startswith("torch."))
         self._thread, self._depth, self._inside = threading.get_ident(), 0, 0
         self._handles = [
-            modules.register_module_forward_pre_hook(self._entered), modules.register_module_forward_hook(self._left, always_call=True),
+            modules.register_module_forward_pre_hook(self._entered),
+            modules.register_module_forward_hook(self._left, always_call=True),
         ]
 
     def end(self) -> None:
@@ -131,7 +137,7 @@ class FunctionalCalls:
             return
         try:
             self._hear(function, args, kwargs, result)
-        except Exception as error:                          # the user's training goes on, whatever was passed
+        except Exception as error:  # the user's training goes on, whatever was passed
             self._gave_up = True
             self._failed(f"{function.__name__}: {type(error).__name__}")
 
@@ -139,8 +145,12 @@ class FunctionalCalls:
         if function in DROPS and not self._inside and self._model is not None and DROPS[function](*args, **kwargs):
             self._heard = True
             self._drops(self._model)
-        if function in CARRIES:                             # dropout of attention weights is mostly a module
-            self._weights += [(result, weights) for known, weights in self._weights if args and args[0] is known and result is not known]
+        if function in CARRIES:  # dropout of attention weights is mostly a module
+            self._weights += [
+                (result, weights)
+                for known, weights in self._weights
+                if args and args[0] is known and result is not known
+            ]
         elif not self._inside and torch.is_grad_enabled() and isinstance(result, Tensor) and result.is_floating_point():
             with torch.no_grad():
                 self._judge(function, args, kwargs, result)
@@ -150,7 +160,9 @@ class FunctionalCalls:
             self._tell(self._activation, function.__name__.rstrip("_"), ACTIVATIONS[function], result.detach())
         elif function in SOFTMAX and result.ndim in (3, 4):
             self._weights.append((result, result[0].detach()))
-        elif function in PRODUCTS and (found := [weights for known, weights in self._weights if args and args[0] is known]):
+        elif function in PRODUCTS and (
+            found := [weights for known, weights in self._weights if args and args[0] is known]
+        ):
             weights = found[0].float()
             self._tell(self._attention, "attention", weights if weights.ndim == 3 else weights[None])
             self._weights = []
@@ -173,7 +185,7 @@ class _Listener(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in LOSSES:
-            func = inspect.unwrap(func)                     # the probe has put its own in their place, which has been called already
+            func = inspect.unwrap(func)  # the probe has put its own in their place, which has been called already
         result = func(*args, **(kwargs or {}))
         if func in HEARD:
             self._called(func, args, kwargs or {}, result)
@@ -184,8 +196,14 @@ HEARD = frozenset({*ACTIVATIONS, *SOFTMAX, *CARRIES, *PRODUCTS, ATTENTION})
 
 
 def attention_weights(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """The weights `(heads, queries, keys)` of the first sample that `F.scaled_dot_product_attention` gives its values, before dropout."""
     q, k = (part[0] if part.ndim > 2 else part for part in (query.detach().float(), key.detach().float()))
@@ -193,7 +211,9 @@ def attention_weights(
         k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
     scores = q @ k.transpose(-1, -2) * (scale if scale is not None else 1 / math.sqrt(q.shape[-1]))
     if is_causal:
-        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1), -math.inf)
+        scores = scores.masked_fill(
+            torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1), -math.inf
+        )
     if attn_mask is not None:
         mask = attn_mask.detach().expand(*query.shape[:-1], key.shape[-2])
         mask = mask[0] if query.ndim > 2 else mask
@@ -205,7 +225,9 @@ def _may_listen(model: nn.Module) -> bool:
     """Whether listening to a model changes no number: nothing is compiled, and no part of it takes another path when nobody listens."""
     if isinstance(model, nn.modules.loss._Loss) or transforming() or _something_is_compiled():
         return False
-    return not any(is_compiled(module) or (isinstance(module, FAST_IN_EVAL) and not module.training) for module in model.modules())
+    return not any(
+        is_compiled(module) or (isinstance(module, FAST_IN_EVAL) and not module.training) for module in model.modules()
+    )
 
 
 def _something_is_compiled() -> bool:

@@ -7,10 +7,26 @@ from typing import Any, NamedTuple
 
 import torch
 
-SCALES = ("MeanBackward0", "MeanBackward1", "SumBackward0", "SumBackward1", "MulBackward0", "DivBackward0", "NegBackward0")
+SCALES = (
+    "MeanBackward0",
+    "MeanBackward1",
+    "SumBackward0",
+    "SumBackward1",
+    "MulBackward0",
+    "DivBackward0",
+    "NegBackward0",
+)
 """What may lie between the errors and the loss: it only weighs them, all alike."""
 ERRORS = {"PowBackward0": "mse_loss", "AbsBackward0": "l1_loss"}
-SHAPES = ("SqueezeBackward0", "SqueezeBackward1", "ViewBackward0", "ReshapeAliasBackward0", "UnsafeViewBackward0", "SelectBackward0", "UnsqueezeBackward0")
+SHAPES = (
+    "SqueezeBackward0",
+    "SqueezeBackward1",
+    "ViewBackward0",
+    "ReshapeAliasBackward0",
+    "UnsafeViewBackward0",
+    "SelectBackward0",
+    "UnsqueezeBackward0",
+)
 MOST = 8
 
 

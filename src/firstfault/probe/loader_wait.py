@@ -16,7 +16,11 @@ from firstfault.probe.phases import Phases
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
 
-SCHEDULERS = [kind for kind in vars(lr_scheduler).values() if isinstance(kind, type) and issubclass(kind, LRScheduler) and "step" in vars(kind)]
+SCHEDULERS = [
+    kind
+    for kind in vars(lr_scheduler).values()
+    if isinstance(kind, type) and issubclass(kind, LRScheduler) and "step" in vars(kind)
+]
 """The base class, and those that don't ask it: ReduceLROnPlateau and such as call others."""
 
 
@@ -25,7 +29,7 @@ class Loading:
 
     def __init__(self, record: Record, phases: Phases, capture: Capture | None, paused: Callable[[], bool]) -> None:
         self._record, self._phases, self._capture, self._paused = record, phases, capture, paused
-        self._inside = False                                # one scheduler may call others
+        self._inside = False  # one scheduler may call others
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to look on; gives what ends it."""
@@ -47,7 +51,7 @@ class Loading:
                 return batch
             except StopIteration:
                 if self._capture is not None and self._capture.samples:
-                    self._capture.close()                   # the second pass repeats the first
+                    self._capture.close()  # the second pass repeats the first
                 raise
             finally:
                 self._phases.end("data")

@@ -38,7 +38,10 @@ class LossCalls:
                 if torch.is_grad_enabled():
                     if name not in self._record.losses:
                         self._record.losses.append(name)
-                    outputs, target = args[0] if args else kwargs.get("input"), args[1] if len(args) > 1 else kwargs.get("target")
+                    outputs, target = (
+                        args[0] if args else kwargs.get("input"),
+                        args[1] if len(args) > 1 else kwargs.get("target"),
+                    )
                     self._last = name, _weak(outputs), _weak(target)
                 elif isinstance(value, torch.Tensor):
                     self._sum = value.detach().mean() + (self._sum if self._sum is not None else 0.0)

@@ -22,7 +22,11 @@ class Finder:
     """
 
     def __init__(
-        self, record: Record, paused: Callable[[], bool], meet: Callable[[nn.Module], bool], entered: Callable[[nn.Module, Any, Any], None]
+        self,
+        record: Record,
+        paused: Callable[[], bool],
+        meet: Callable[[nn.Module], bool],
+        entered: Callable[[nn.Module, Any, Any], None],
     ) -> None:
         self._record, self._paused, self._meet, self._called = record, paused, meet, entered
         self._handles: list[Any] = []

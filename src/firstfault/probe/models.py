@@ -18,8 +18,8 @@ class Models:
 
     def __init__(self) -> None:
         self.roots: dict[int, nn.Module] = {}
-        self.names: dict[int, str] = {}                     # by id of a parameter
-        self.modules: dict[int, str] = {}                   # by id of a module
+        self.names: dict[int, str] = {}  # by id of a parameter
+        self.modules: dict[int, str] = {}  # by id of a module
         self.start: dict[str, torch.Tensor] = {}
         self.parameters: dict[str, nn.Parameter] = {}
         self._prefixes: dict[int, str] = {}
@@ -29,7 +29,7 @@ class Models:
         if id(model) in self.roots or id(model) in self.modules:
             return False
         inner = {id(module) for module in model.modules()}
-        for key in [key for key in self.roots if key in inner]:         # a part was called before the whole
+        for key in [key for key in self.roots if key in inner]:  # a part was called before the whole
             del self.roots[key]
         self.roots[id(model)] = model
         self._prefixes[id(model)] = self._prefix(model)
@@ -48,7 +48,9 @@ class Models:
         for key, model in self.roots.items():
             prefix = self._prefixes[key]
             for name, module in model.named_modules():
-                self.modules.setdefault(id(module), f"{prefix}{name}" if name else prefix.rstrip(".") or type(model).__name__)
+                self.modules.setdefault(
+                    id(module), f"{prefix}{name}" if name else prefix.rstrip(".") or type(model).__name__
+                )
             for name, value in model.named_parameters():
                 if id(value) not in self.names and not isinstance(value, nn.parameter.UninitializedParameter):
                     self._name(f"{prefix}{name}", value)
@@ -68,23 +70,28 @@ class Models:
         """The modules without children of their own, that have a name."""
         return [
             (self.modules[id(module)], module)
-            for model in self.roots.values() if not is_compiled(model)
-            for module in model.modules() if id(module) in self.modules and not any(True for _ in module.children())
+            for model in self.roots.values()
+            if not is_compiled(model)
+            for module in model.modules()
+            if id(module) in self.modules and not any(True for _ in module.children())
         ]
 
     def attention(self) -> list[tuple[str, nn.Module]]:
         """The modules of multi-head attention."""
         return [
             (self.modules[id(module)], module)
-            for model in self.roots.values() if not is_compiled(model)
-            for module in model.modules() if isinstance(module, nn.MultiheadAttention) and id(module) in self.modules
+            for model in self.roots.values()
+            if not is_compiled(model)
+            for module in model.modules()
+            if isinstance(module, nn.MultiheadAttention) and id(module) in self.modules
         ]
 
     def moved(self) -> dict[str, float]:
         """‖w − w_start‖ / ‖w_start‖ by parameter."""
         return {
             name: float((self.parameters[name].detach() - start).norm()) / max(float(start.norm()), 1e-8)
-            for name, start in self.start.items() if self.parameters[name].shape == start.shape and not start.is_meta
+            for name, start in self.start.items()
+            if self.parameters[name].shape == start.shape and not start.is_meta
         }
 
 

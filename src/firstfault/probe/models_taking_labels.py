@@ -26,14 +26,18 @@ class Labelled:
         settings: the other arguments, by position or name.
     """
 
-    def __init__(self, forward: Any, place: Place, shape: torch.Size, dtype: torch.dtype, settings: dict[Place, Any]) -> None:
+    def __init__(
+        self, forward: Any, place: Place, shape: torch.Size, dtype: torch.dtype, settings: dict[Place, Any]
+    ) -> None:
         self.forward, self.place, self.shape, self.dtype, self.settings = forward, place, shape, dtype, settings
 
     def __call__(self, x: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
         labels = torch.zeros((len(x), *self.shape), dtype=self.dtype, device=x.device) if labels is None else labels
         given = {**self.settings, self.place: labels}
         by_position = [given[place] for place in sorted(place for place in given if isinstance(place, int))]
-        return outputs_of(self.forward(x, *by_position, **{place: value for place, value in given.items() if isinstance(place, str)}))
+        return outputs_of(
+            self.forward(x, *by_position, **{place: value for place, value in given.items() if isinstance(place, str)})
+        )
 
 
 def without_labels(model: nn.Module, labels: torch.Tensor, place: Place, settings: dict[Place, Any]) -> nn.Module:

@@ -1,7 +1,7 @@
 """Where a NaN or infinity was born: input, weight, activation, loss or gradient, and in which module.
 
-    nonfinite loss ─ a weight? ─ an input? ─ forward once more on a copy ─ the loss
-    nonfinite gradient ─ all of these ─ backward once more on a copy ─ the loss's own backward
+nonfinite loss ─ a weight? ─ an input? ─ forward once more on a copy ─ the loss
+nonfinite gradient ─ all of these ─ backward once more on a copy ─ the loss's own backward
 """
 
 from __future__ import annotations
@@ -47,8 +47,13 @@ class LossCall(NamedTuple):
 
 
 def birthplace(
-    kind: str, calls: Sequence[Call], parameters: Mapping[str, torch.Tensor], names: Mapping[int, str], *,
-    loss: torch.Tensor | None = None, asked: LossCall | None = None,
+    kind: str,
+    calls: Sequence[Call],
+    parameters: Mapping[str, torch.Tensor],
+    names: Mapping[int, str],
+    *,
+    loss: torch.Tensor | None = None,
+    asked: LossCall | None = None,
 ) -> tuple[str, Place]:
     """Kind and place of the first non-finite tensor of a step whose weights are finite.
 
@@ -72,9 +77,13 @@ def birthplace(
 def in_calls(calls: Sequence[Call], names: Mapping[int, str]) -> tuple[str, Place] | None:
     """Kind and place of the first non-finite input or activation of these calls; None where all are finite."""
     for call in calls:
-        argument = next((name for name, value in _arguments(call.model, call.args, call.kwargs) if _strength(value)), None)
+        argument = next(
+            (name for name, value in _arguments(call.model, call.args, call.kwargs) if _strength(value)), None
+        )
         if argument is not None:
-            return "input", Place.part(f"the input {argument} of {call.name}" if argument else f"the input of {call.name}")
+            return "input", Place.part(
+                f"the input {argument} of {call.name}" if argument else f"the input of {call.name}"
+            )
         place = _in_forward(call, names)
         if place:
             return "activation", place
@@ -92,7 +101,7 @@ def _strength(value: torch.Tensor) -> int:
         return FINITE
     value = value.detach()
     value = value.coalesce().values() if value.is_sparse else value
-    if cmath.isfinite(value.sum().item()) or bool(torch.isfinite(value).all()):        # a sum may overflow
+    if cmath.isfinite(value.sum().item()) or bool(torch.isfinite(value).all()):  # a sum may overflow
         return FINITE
     return NAN if bool(torch.isnan(value).any()) else INFINITE
 
@@ -103,7 +112,12 @@ def _arguments(module: nn.Module, args: Any, kwargs: Any) -> list[tuple[str, tor
         bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         bound = {"": args, **kwargs}
-    found = [(name, value) for argument, given in bound.items() for name, value in named_tensors(argument, given) if not _masks(argument, name, value)]
+    found = [
+        (name, value)
+        for argument, given in bound.items()
+        for name, value in named_tensors(argument, given)
+        if not _masks(argument, name, value)
+    ]
     return [("", found[0][1])] if len(found) == 1 and found[0][0] in (*bound, "input", "x") else found
 
 
@@ -146,8 +160,14 @@ class _Forward:
         parent = self.stack[-1] if self.stack else None
         name = self.names.get(id(module), type(module).__name__)
         if parent is not None:
-            between = f"the operations between {parent.last} and {name}" if parent.last else f"the operations before {name}"
-            self._take(_worst(value for _, value in _arguments(module, args, kwargs)), Place.part(between), from_infinite=self.infinite is not None)
+            between = (
+                f"the operations between {parent.last} and {name}" if parent.last else f"the operations before {name}"
+            )
+            self._take(
+                _worst(value for _, value in _arguments(module, args, kwargs)),
+                Place.part(between),
+                from_infinite=self.infinite is not None,
+            )
         self.stack.append(_Frame(name))
 
     def left(self, module: nn.Module, args: Any, kwargs: Any, outputs: Any) -> None:
@@ -236,7 +256,11 @@ def _in_backward(call: Call, names: Mapping[int, str]) -> Place | None:
         seen = _Backward(known)
         with torch.enable_grad():
             with hooked(model, seen.entered, seen.left):
-                outputs = [value for value in tensors_in(model(*_fresh(call.args), **_fresh(call.kwargs))) if value.requires_grad]
+                outputs = [
+                    value
+                    for value in tensors_in(model(*_fresh(call.args), **_fresh(call.kwargs)))
+                    if value.requires_grad
+                ]
             total = torch.stack([value.float().sum() for value in outputs]).sum()
         torch.autograd.grad(total, [value for value in model.parameters() if value.requires_grad], allow_unused=True)
         return seen.first.place if seen.first is not None else None

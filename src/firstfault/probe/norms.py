@@ -28,9 +28,10 @@ class Norms:
 
     def __init__(self, record: Record, models: Models, samples: Samples | None) -> None:
         self._record, self._models, self._samples = record, models, samples
-        self._taken: dict[int, tuple[Tensors, Tensors, Tensors]] = {}           # by optimizer: parameters, norms of gradients and weights
-        self._before: dict[int, torch.Tensor] = {}                              # by parameter, a part of it as it was before the step
-        self._kept: set[int] = set()                                            # the parameters of which these are of the step at hand
+        # by optimizer: parameters, norms of gradients and weights
+        self._taken: dict[int, tuple[Tensors, Tensors, Tensors]] = {}
+        self._before: dict[int, torch.Tensor] = {}  # by parameter, a part of it as it was before the step
+        self._kept: set[int] = set()  # the parameters of which these are of the step at hand
 
     def keep(self, values: Iterable[torch.Tensor]) -> None:
         """Copy the weights as they are before a step; those that were kept for this step already stay."""

@@ -25,11 +25,11 @@ class Optimizers:
     def __init__(self, record: Record, models: Models) -> None:
         self._record, self._models = record, models
         self._held: dict[int, list[Any]] = {}
-        self._open: dict[int, list[int]] = {}           # those in their step: backward passes before it, steps nested in it
+        self._open: dict[int, list[int]] = {}  # those in their step: backward passes before it, steps nested in it
         self._first: int | None = None
         self._counting: int | None = None
         self._without = 0
-        self._met: dict[int, int] = {}                  # backward passes before its first step
+        self._met: dict[int, int] = {}  # backward passes before its first step
         self._idle: set[int] = set()
 
     def enters(self, optimizer: Any) -> bool:
@@ -81,14 +81,20 @@ class Optimizers:
         record.device = values[0].device.type if values else record.device
         if name not in record.optimizers:
             record.optimizers.append(name)
-        record.weight_decay = max(record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups))
+        record.weight_decay = max(
+            record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups)
+        )
 
     def _note_twice(self, optimizer: Any, values: list[Any]) -> None:
         """Note an optimizer that was given what another of its stage holds already."""
         if id(optimizer) in self._met:
             return
         self._met[id(optimizer)] = self._record.backwards
-        beside = {key for key, passes in self._met.items() if key in self._held and self._record.backwards - passes <= TOGETHER}
+        beside = {
+            key
+            for key, passes in self._met.items()
+            if key in self._held and self._record.backwards - passes <= TOGETHER
+        }
         theirs = {id(value) for key in beside for value in self._held[key]}
         self._record.misdirected += bool(values) and all(id(value) in theirs for value in values)
 

@@ -35,7 +35,9 @@ class OwnUpdates:
         if self._record.optimizers:
             return
         values = list(self._models.parameters.values())
-        learning = [value for value in values if value.grad is not None and not value.grad.is_sparse and bool(value.grad.any())]
+        learning = [
+            value for value in values if value.grad is not None and not value.grad.is_sparse and bool(value.grad.any())
+        ]
         value = min(learning, key=lambda value: value.numel(), default=None)
         self._watched = (value, value.detach().clone()) if value is not None else None
         if sampled:
@@ -46,13 +48,20 @@ class OwnUpdates:
         """Whether the weight was changed since a backward pass of this loss; then the step is put into the record. `now` is the next loss."""
         self._find(now)
         watched, self._watched = self._watched, None
-        if watched is None or self._record.optimizers or watched[0].shape != watched[1].shape or torch.equal(watched[0].detach(), watched[1]):
+        if (
+            watched is None
+            or self._record.optimizers
+            or watched[0].shape != watched[1].shape
+            or torch.equal(watched[0].detach(), watched[1])
+        ):
             return False
         record = self._record
         record.steps += 1
         if sampled:
             self._norms.pull(id(self), record.steps)
-        record.stale_steps += self._clearing.stepped(id(self), sorted(self._models.parameters.values(), key=lambda value: value.numel()))
+        record.stale_steps += self._clearing.stepped(
+            id(self), sorted(self._models.parameters.values(), key=lambda value: value.numel())
+        )
         record.loss.add(record.steps, loss)
         return True
 

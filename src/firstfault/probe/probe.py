@@ -33,7 +33,7 @@ from firstfault.probe.validation import Validation
 from firstfault.probe.zero_grad import Clearing
 from firstfault.training.patching import replace
 
-MOST_PASSES = 8                                             # backward passes of a step: the others of an accumulation are like them
+MOST_PASSES = 8  # backward passes of a step: the others of an accumulation are like them
 
 
 class Probe:
@@ -52,14 +52,19 @@ class Probe:
     """
 
     def __init__(
-        self, folder: Path | None = None, *, every: int | None = None, on_sample: Callable[[int], None] | None = None,
-        capture: Capture | None = None, samples: Samples | None = None,
+        self,
+        folder: Path | None = None,
+        *,
+        every: int | None = None,
+        on_sample: Callable[[int], None] | None = None,
+        capture: Capture | None = None,
+        samples: Samples | None = None,
     ) -> None:
         self.folder, self.on_sample, self.capture = folder, on_sample, capture
         self.record = Record()
         self.epochs: list[Any] = []
         self.models = Models()
-        self.split: str | None = None                   # whose batch is in hand, where a loader tells
+        self.split: str | None = None  # whose batch is in hand, where a loader tells
         self._pace = Pace(every)
         self._paused = self._sampling = self._skips = self._told = False
         self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
@@ -121,9 +126,13 @@ class Probe:
         return self._paused
 
     def _patch(self) -> list[Callable[[], None]]:
-        handles = [register_optimizer_step_pre_hook(self._before_step), register_optimizer_step_post_hook(self._after_step)]
+        handles = [
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        ]
         return [handle.remove for handle in handles] + [
-            replace(torch.autograd, "backward", self._around_backward), self._optimizers.patch(),
+            replace(torch.autograd, "backward", self._around_backward),
+            self._optimizers.patch(),
             *self._loading.patches(),
             *self._losses.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
@@ -134,10 +143,13 @@ class Probe:
             return False
         self.record.models.append(type(model).__name__)
         if is_compiled(model):
-            self.record.passed_over["activations"] = "torch.compile: hooks inside a compiled model would break its graph"
+            self.record.passed_over["activations"] = (
+                "torch.compile: hooks inside a compiled model would break its graph"
+            )
         self._validation.meet(model)
         self._hooked += [
-            model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True), model.register_forward_hook(Hook(self._after_forward)),
+            model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True),
+            model.register_forward_hook(Hook(self._after_forward)),
         ]
         if self._sampling and not is_compiled(model):
             self._look()
@@ -210,8 +222,10 @@ class Probe:
         changed = with_closure(args, kwargs, lambda: self._look_at_gradients(optimizer))
         if changed is None:
             self._look_at_gradients(optimizer)
-        elif self._sampling:                                # a closure has the step's gradients only after its call
-            self._norms.keep(value for group in optimizer.param_groups for value in group["params"] if value.requires_grad)
+        elif self._sampling:  # a closure has the step's gradients only after its call
+            self._norms.keep(
+                value for group in optimizer.param_groups for value in group["params"] if value.requires_grad
+            )
         return changed
 
     def _look_at_gradients(self, optimizer: Any) -> None:
@@ -231,13 +245,14 @@ class Probe:
         record.steps += 1
         if self._sampling and not self._norms.pull(id(optimizer), record.steps):
             self._tripwire.bad_update(record.steps)
-        record.stale_steps += self._clearing.stepped(id(optimizer), values)           # a closure clears and learns within the step
+        # a closure clears and learns within the step
+        record.stale_steps += self._clearing.stepped(id(optimizer), values)
         self._tripwire.updated(optimizer, values)
         if self._began is not None:
             record.seconds.add(record.steps, time.perf_counter() - self._began)
             self._began = None
         record.loss.add(record.steps, self._loss)
-        if self._optimizers.is_first(optimizer):            # rates of several optimizers are no schedule
+        if self._optimizers.is_first(optimizer):  # rates of several optimizers are no schedule
             record.lr.add(record.steps, float(optimizer.param_groups[0]["lr"]))
         if self._optimizers.ends_round(optimizer):
             self._end_round()

@@ -42,7 +42,11 @@ def _shared(model: nn.Module) -> dict[int, Any]:
     """What a copy has in common with its model: parameters, and tensors that were computed."""
     kept: dict[int, Any] = {id(value): value for value in model.parameters()}
     for module in model.modules():
-        kept |= {id(value): value for value in vars(module).values() if isinstance(value, torch.Tensor) and value.grad_fn is not None}
+        kept |= {
+            id(value): value
+            for value in vars(module).values()
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None
+        }
     return kept
 
 

@@ -22,7 +22,7 @@ class Series:
     seen: int = 0
 
     def __post_init__(self) -> None:
-        self.last: tuple[int, float] = (0, math.nan)        # no field: a record as JSON does without
+        self.last: tuple[int, float] = (0, math.nan)  # no field: a record as JSON does without
 
     def add(self, step: int, value: float) -> None:
         """Take the value of a step, or pass it over where the series has thinned out."""

@@ -7,7 +7,12 @@ import torch
 
 def readable(value: torch.Tensor) -> bool:
     """Whether a tensor holds values in a dense block of memory; one on the device meta, a nested or sparse one, or one of `torch.func` does not."""
-    return value.layout is torch.strided and not value.is_meta and not value.is_nested and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+    return (
+        value.layout is torch.strided
+        and not value.is_meta
+        and not value.is_nested
+        and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+    )
 
 
 def transforming() -> bool:

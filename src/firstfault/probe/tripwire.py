@@ -31,11 +31,14 @@ class Tripwire:
     scaler, or the loop itself, may skip it.
     """
 
-    def __init__(self, record: Record, models: Models, losses: LossCalls, paused: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, record: Record, models: Models, losses: LossCalls, paused: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._record, self._models, self._losses, self._paused = record, models, losses, paused
         self._updates = Updates()
-        self._calls: list[tuple[nn.Module, Any, Any, bool]] = []        # since the last backward pass; with gradients or without
-        self._learnt: list[tuple[nn.Module, Any, Any, bool]] = []       # before it
+        # since the last backward pass; with gradients or without
+        self._calls: list[tuple[nn.Module, Any, Any, bool]] = []
+        self._learnt: list[tuple[nn.Module, Any, Any, bool]] = []  # before it
         self._loss: torch.Tensor | None = None
         self._loss_finite = True
         self._doubt: Found | None = None
@@ -71,7 +74,9 @@ class Tripwire:
         names = self._models.names
         biases = {names.get(id(value), "").removesuffix("bias"): len(value) for value in parameters if value.ndim == 1}
         self._biased |= {
-            id(value) for value in parameters if value.ndim > 1 and biases.get(names.get(id(value), "").removesuffix("weight")) == len(value)
+            id(value)
+            for value in parameters
+            if value.ndim > 1 and biases.get(names.get(id(value), "").removesuffix("weight")) == len(value)
         }
 
     def before_update(self, parameters: Iterable[torch.Tensor]) -> None:
@@ -107,7 +112,11 @@ class Tripwire:
             weight = self._weight()
             made = self._updates.step_of(self._models.parameters[weight]) if weight else None
             if weight:
-                self._doubt = (made or self._record.steps + 1, "weight", _of_weight(weight, BY_UPDATE if made else SET_BY_HAND))
+                self._doubt = (
+                    made or self._record.steps + 1,
+                    "weight",
+                    _of_weight(weight, BY_UPDATE if made else SET_BY_HAND),
+                )
         self._record.first_nonfinite = self._record.first_nonfinite or self._doubt
         self._calls, self._learnt = [], []
 
@@ -140,7 +149,11 @@ class Tripwire:
             weight = self._weight()
             if weight:
                 made = self._updates.step_of(models.parameters[weight])
-                return (made, "weight", _of_weight(weight, BY_UPDATE)) if made else (step, "weight", _of_weight(weight, SET_BY_HAND))
+                return (
+                    (made, "weight", _of_weight(weight, BY_UPDATE))
+                    if made
+                    else (step, "weight", _of_weight(weight, SET_BY_HAND))
+                )
             calls = _named([*self._learnt, *self._calls], models)
             found = birthplace(kind, calls, models.parameters, models.modules, loss=loss, asked=self._losses.last())
         return step, *found
@@ -170,7 +183,7 @@ def _finite_sum(parts: list[torch.Tensor]) -> bool:
         return True
     try:
         return cmath.isfinite(torch.cat(parts).sum().item())
-    except RuntimeError:                                    # on several devices
+    except RuntimeError:  # on several devices
         return all(cmath.isfinite(part.sum().item()) for part in parts)
 
 

@@ -35,5 +35,9 @@ def _makes(optimizer: Any, weight: torch.Tensor) -> bool:
     group = next(group for group in optimizer.param_groups if any(value is weight for value in group["params"]))
     if type(optimizer).__name__ not in KNOWN or group.get("eps") == 0 or not 0 <= float(group["lr"]) < float("inf"):
         return True
-    state = [value for value in optimizer.state.get(weight, {}).values() if isinstance(value, torch.Tensor) and value.shape == weight.shape]
+    state = [
+        value
+        for value in optimizer.state.get(weight, {}).values()
+        if isinstance(value, torch.Tensor) and value.shape == weight.shape
+    ]
     return bool(weight.isinf().any()) or not all(bool(torch.isfinite(value).all()) for value in state)

@@ -13,10 +13,11 @@ class Clearing:
     """Remembers for each optimizer a parameter with a gradient, and sees whether it is still there at the next backward pass."""
 
     def __init__(self) -> None:
-        self._held: dict[int, torch.Tensor] = {}            # by optimizer, the parameter that is looked at
-        self._used: dict[int, torch.Tensor] = {}            # by optimizer, where its last step has used it and nobody has cleared it since
-        self._added: set[int] = set()                       # by optimizer, where a backward pass has added to what was not cleared
-        self._counts: dict[int, tuple[int, int]] = {}       # by optimizer, its steps and the stale ones
+        self._held: dict[int, torch.Tensor] = {}  # by optimizer, the parameter that is looked at
+        # by optimizer, where its last step has used it and nobody has cleared it since
+        self._used: dict[int, torch.Tensor] = {}
+        self._added: set[int] = set()  # by optimizer, where a backward pass has added to what was not cleared
+        self._counts: dict[int, tuple[int, int]] = {}  # by optimizer, its steps and the stale ones
 
     def before_backward(self) -> None:
         """Forget the gradients that were cleared since the steps that used them."""
@@ -26,7 +27,7 @@ class Clearing:
 
     def stepped(self, key: int, values: Sequence[torch.Tensor]) -> bool:
         """Note a step with these parameters, small ones first; whether it used the gradients of the step before once more."""
-        stale = key in self._added                          # without a backward pass in between, gradients were put there, and not added
+        stale = key in self._added  # without a backward pass in between, gradients were put there, and not added
         self._added.discard(key)
         steps, before = self._counts.get(key, (0, 0))
         self._counts[key] = steps + 1, before + stale

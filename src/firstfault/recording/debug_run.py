@@ -69,7 +69,9 @@ class DebugRun:
     def open(self) -> Opened:
         """Load the target, and open its run folder and its run in MLflow."""
         asked = self.settings
-        self.ref = open_run(asked.target, depth=asked.depth, overrides=asked.overrides, dataset=asked.dataset, where=asked.where)
+        self.ref = open_run(
+            asked.target, depth=asked.depth, overrides=asked.overrides, dataset=asked.dataset, where=asked.where
+        )
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
@@ -84,8 +86,12 @@ class DebugRun:
         steps = steps_of(self.subject, asked.depth, asked.where)
         recorded = [replace(step, examine=partial(self._examine, step)) for step in steps]
         return diagnose(
-            self.subject, asked.depth, steps=recorded, confirm_report=self._confirm,
-            keep_going=asked.keep_going, only=asked.only,
+            self.subject,
+            asked.depth,
+            steps=recorded,
+            confirm_report=self._confirm,
+            keep_going=asked.keep_going,
+            only=asked.only,
         )
 
     def _examine(self, step: Step) -> LayerReport | None:
@@ -110,13 +116,22 @@ class DebugRun:
     def conclude(self, verdict: Verdict) -> Ended:
         """Write verdict.json and report.html, and record them."""
         flow_run = self.steps.flow_run
-        verdict = replace(verdict, mlflow_run_id=self.recording.id, prefect_flow_run_id=flow_run.id if flow_run else None)
+        verdict = replace(
+            verdict, mlflow_run_id=self.recording.id, prefect_flow_run_id=flow_run.id if flow_run else None
+        )
         folder = Path(self.ref.folder)
         write_json(folder / "verdict.json", verdict.to_json())
         report = self._report(verdict, folder, flow_run)
         self.recording.belongs_to(flow_run)
         self.recording.conclude(verdict)
-        return Ended(verdict, self.ref.folder, report, self.recording.place, self.recording.url(), flow_run.url if flow_run else None)
+        return Ended(
+            verdict,
+            self.ref.folder,
+            report,
+            self.recording.place,
+            self.recording.url(),
+            flow_run.url if flow_run else None,
+        )
 
     def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
         from firstfault.report import context_of, write_report
@@ -125,7 +140,11 @@ class DebugRun:
         try:
             return str(write_report(verdict, folder, context=context_of(self.subject, links=links)))
         except Exception as error:
-            logger.warning("the HTML report could not be written (%s: %s); verdict.json holds everything", type(error).__name__, error)
+            logger.warning(
+                "the HTML report could not be written (%s: %s); verdict.json holds everything",
+                type(error).__name__,
+                error,
+            )
             return None
 
     def abandon(self, error: BaseException) -> None:
@@ -142,6 +161,7 @@ def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:
 
 def told_trials(trials: Trials, steps: Steps) -> Callable[[Any], None]:
     """A listener of trials that records each, and says so in the log of the run."""
+
     def told(trial: Any) -> None:
         steps.say(f"{trial.change}, seed {trial.seed}: {state_of(trial)} {trial.score:.4f} in {trial.seconds:.1f} s")
         trials.log(trial)

@@ -53,7 +53,9 @@ def api_for_a_run(state: State) -> str | None:
         return None
     url = f"{service.url}/api"
     if not answers(_health(url)):
-        logger.warning("the Prefect server of `firstfault up` does not answer at %s; the run goes on without it", service.url)
+        logger.warning(
+            "the Prefect server of `firstfault up` does not answer at %s; the run goes on without it", service.url
+        )
         return None
     return url
 
@@ -75,8 +77,13 @@ class Recorded(Steps):
         state.services.mkdir(parents=True, exist_ok=True)
         with (state.services / "recorder.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", RECORDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-                env={**os.environ, "PREFECT_API_URL": api}, cwd=state.home.parent,
+                [sys.executable, "-m", RECORDER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PREFECT_API_URL": api},
+                cwd=state.home.parent,
             )
         self._tell("begin", flow=flow, parameters=dict(parameters))
         for work in (self._write, self._read):
@@ -138,7 +145,9 @@ class Recorded(Steps):
 
     def abandoned(self, error: BaseException) -> None:
         """Tell that no verdict will come."""
-        self._tell("abandoned", killed=not isinstance(error, Exception), text=f"{type(error).__name__}: {error}".rstrip(": "))
+        self._tell(
+            "abandoned", killed=not isinstance(error, Exception), text=f"{type(error).__name__}: {error}".rstrip(": ")
+        )
 
     def _tell(self, kind: str, **values: Any) -> None:
         self._words.put({"kind": kind, **values})

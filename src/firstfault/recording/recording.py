@@ -47,19 +47,26 @@ class Recording:
         self.folder, self.state, self.subject = Path(run.folder), State(Path(run.home)), subject
         self.tracker = open_tracker(self.state, subject.target.name)
         self.tracker.attempt(lambda: bury_killed(self.tracker))
-        self.run_id = self.tracker.start(f"{kind} {self.folder.name}", None, {
-            "firstfault.status": "running",
-            "firstfault.depth": run.depth.value,
-            "firstfault.run_folder": run.folder,
-            "firstfault.git_sha": git_sha(subject.target.root) or "none",
-        })
+        self.run_id = self.tracker.start(
+            f"{kind} {self.folder.name}",
+            None,
+            {
+                "firstfault.status": "running",
+                "firstfault.depth": run.depth.value,
+                "firstfault.run_folder": run.folder,
+                "firstfault.git_sha": git_sha(subject.target.root) or "none",
+            },
+        )
         self.belongs_to(flow_run)
         self._inputs(run)
 
     def belongs_to(self, flow_run: FlowRun | None) -> None:
         """Say which flow run records the same."""
         if flow_run is not None:
-            self.tracker.tags(self.run_id, {"firstfault.prefect_flow_run_id": flow_run.id, "firstfault.prefect_flow_run_url": flow_run.url})
+            self.tracker.tags(
+                self.run_id,
+                {"firstfault.prefect_flow_run_id": flow_run.id, "firstfault.prefect_flow_run_url": flow_run.url},
+            )
 
     @property
     def id(self) -> str | None:
@@ -74,11 +81,16 @@ class Recording:
     def place(self) -> str:
         """Where a person finds this run."""
         server = server_url(self.state, self.tracker.uri)
-        kept = f"run {self.run_id}" + (f"; it lacks what came after the store was lost: {self.tracker.lost}" if self.tracker.lost else "")
+        kept = f"run {self.run_id}" + (
+            f"; it lacks what came after the store was lost: {self.tracker.lost}" if self.tracker.lost else ""
+        )
         return f"{server} ({kept})" if server else f"{self.tracker.uri} ({kept}; `firstfault up` serves it)"
 
     def _inputs(self, run: RunRef) -> None:
-        self.tracker.params(self.run_id, {"target": run.target, "depth": run.depth, **({"where": run.where} if run.where else {}), **run.overrides})
+        self.tracker.params(
+            self.run_id,
+            {"target": run.target, "depth": run.depth, **({"where": run.where} if run.where else {}), **run.overrides},
+        )
         try:
             splits = self.subject.raw
         except (Missing, UserCodeError):
@@ -93,7 +105,11 @@ class Recording:
 
     def layer(self, report: LayerReport) -> str | None:
         """Record a layer's numbers and files; its page in MLflow."""
-        run_id = self.tracker.start(report.layer.value, self.run_id, {"firstfault.status": report.status.value}) if self.run_id else ""
+        run_id = (
+            self.tracker.start(report.layer.value, self.run_id, {"firstfault.status": report.status.value})
+            if self.run_id
+            else ""
+        )
         if not run_id:
             return None
         counts = {f"findings/{status.value}": sum(f.status is status for f in report.findings) for status in Status}
@@ -128,19 +144,27 @@ class Recording:
     def conclude(self, verdict: Verdict) -> None:
         """Record the verdict, the curves and the files, and end the run."""
         first = verdict.first_faulty_layer
-        self.tracker.tags(self.run_id, {
-            "firstfault.status": verdict.status.value,
-            "firstfault.first_faulty_layer": first.value if first else "none",
-            "firstfault.fault": verdict.faults[0].fault if verdict.faults else "none",
-            DESCRIPTION: verdict_markdown(verdict)[:LONGEST],
-        })
-        self.tracker.metrics(self.run_id, {
-            "seconds": verdict.seconds,
-            "faults": len(verdict.faults),
-            **{f"seconds/{report.layer.value}": report.seconds for report in verdict.layers},
-        })
+        self.tracker.tags(
+            self.run_id,
+            {
+                "firstfault.status": verdict.status.value,
+                "firstfault.first_faulty_layer": first.value if first else "none",
+                "firstfault.fault": verdict.faults[0].fault if verdict.faults else "none",
+                DESCRIPTION: verdict_markdown(verdict)[:LONGEST],
+            },
+        )
+        self.tracker.metrics(
+            self.run_id,
+            {
+                "seconds": verdict.seconds,
+                "faults": len(verdict.faults),
+                **{f"seconds/{report.layer.value}": report.seconds for report in verdict.layers},
+            },
+        )
         epochs = getattr(self.subject.made(Subject.trained), "epochs", ())
-        self.tracker.series(self.run_id, {name: [(epoch.number, getattr(epoch, name)) for epoch in epochs] for name in CURVES})
+        self.tracker.series(
+            self.run_id, {name: [(epoch.number, getattr(epoch, name)) for epoch in epochs] for name in CURVES}
+        )
         self.tracker.files(self.run_id, [path for path in self._written() if path.name not in LOCAL])
         self.tracker.end(self.run_id, "FAILED" if verdict.status is VerdictStatus.ERROR else "FINISHED")
 
@@ -181,9 +205,13 @@ class Trials:
         """Log one trial as a child run."""
         self.logged.add(_key(trial))
         state = state_of(trial)
-        run_id = self.tracker.start(f"{trial.change} · seed {trial.seed}", self.run_id, {"firstfault.trial": state, **(tags or {})})
+        run_id = self.tracker.start(
+            f"{trial.change} · seed {trial.seed}", self.run_id, {"firstfault.trial": state, **(tags or {})}
+        )
         varied = {name: value for name, value in getattr(trial, "values", {}).items() if name not in trial.params}
-        self.tracker.params(run_id, {"factor": trial.factor, "change": trial.change, "seed": trial.seed, **trial.params, **varied})
+        self.tracker.params(
+            run_id, {"factor": trial.factor, "change": trial.change, "seed": trial.seed, **trial.params, **varied}
+        )
         self.tracker.metrics(run_id, {"score": trial.score, "seconds": trial.seconds})
         self.tracker.series(run_id, {"score_after_epoch": list(enumerate(getattr(trial, "epochs", ()), 1))})
         self.tracker.end(run_id, "FAILED" if state == "failed" else "FINISHED")
@@ -197,11 +225,14 @@ class Trials:
         """Log what came of a sweep."""
         self.tracker.params(self.run_id, {"mode": result.mode, "study": result.study, "metric": result.metric})
         self.tracker.tags(self.run_id, {"firstfault.best": result.best, "firstfault.headline": headline})
-        self.tracker.metrics(self.run_id, {
-            **{f"importance/{name}": share for name, share in result.importances.items()},
-            **({"noise": result.noise} if result.noise is not None else {}),
-            "best": max((row.mean for row in result.rows if row.mean is not None), default=math.nan),
-        })
+        self.tracker.metrics(
+            self.run_id,
+            {
+                **{f"importance/{name}": share for name, share in result.importances.items()},
+                **({"noise": result.noise} if result.noise is not None else {}),
+                "best": max((row.mean for row in result.rows if row.mean is not None), default=math.nan),
+            },
+        )
         self.tracker.files(self.run_id, files)
 
 

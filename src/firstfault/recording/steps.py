@@ -25,7 +25,12 @@ class RunSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The parameters of the flow `debug`."""
-        return {**asdict(self), "depth": self.depth.value, "only": self.only.value if self.only else None, "overrides": dict(self.overrides)}
+        return {
+            **asdict(self),
+            "depth": self.depth.value,
+            "only": self.only.value if self.only else None,
+            "overrides": dict(self.overrides),
+        }
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,10 @@ class SweepPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The parameters of the flow `sweep`."""
-        lists = {name: list(values) if (values := getattr(self, name)) is not None else None for name in ("factors", "grid", "tune")}
+        lists = {
+            name: list(values) if (values := getattr(self, name)) is not None else None
+            for name in ("factors", "grid", "tune")
+        }
         return {**asdict(self), **lists, "overrides": dict(self.overrides)}
 
 
@@ -96,7 +104,10 @@ class Ended:
 
     def to_json(self) -> dict[str, Any]:
         """This as JSON values."""
-        return {**{name: getattr(self, name) for name in ("folder", "report", "mlflow", "mlflow_url", "flow_url")}, "verdict": self.verdict.to_json()}
+        return {
+            **{name: getattr(self, name) for name in ("folder", "report", "mlflow", "mlflow_url", "flow_url")},
+            "verdict": self.verdict.to_json(),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Ended:

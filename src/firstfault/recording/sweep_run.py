@@ -66,8 +66,17 @@ class SweepRun:
         asked = self.plan
         with Trials(self.recording, "sweep") as trials:
             result = trained(
-                self.subject, factors=asked.factors, grid=asked.grid, tune=asked.tune, seeds=asked.seeds, n_trials=asked.trials,
-                engine=asked.engine, jobs=asked.workers, resume=asked.resume, on_trial=told_trials(trials, self.steps), origin=self.ref,
+                self.subject,
+                factors=asked.factors,
+                grid=asked.grid,
+                tune=asked.tune,
+                seeds=asked.seeds,
+                n_trials=asked.trials,
+                engine=asked.engine,
+                jobs=asked.workers,
+                resume=asked.resume,
+                on_trial=told_trials(trials, self.steps),
+                origin=self.ref,
             )
             for trial in result.trials:
                 trials.log_earlier(trial)
@@ -84,7 +93,9 @@ class SweepRun:
         picture = plot_sweep(result, folder)
         for title, png in plots.items():
             write_bytes(folder / f"optuna_{key_of(title).replace('-', '_')}.png", png)
-        report = write_sweep_report(result, folder, plots=plots, links=links_of(self.recording, flow_run), facts=self._facts())
+        report = write_sweep_report(
+            result, folder, plots=plots, links=links_of(self.recording, flow_run), facts=self._facts()
+        )
         said = headline(result)
         write_json(folder / "sweep.json", {**result.to_json(), "headline": said})
         trials.conclude(result, said, [picture, report])

@@ -68,7 +68,9 @@ class Attachments:
 
     def pictures(self, report: LayerReport) -> list[Picture]:
         """The PNGs that a layer's findings name, those of the bad ones first."""
-        return [picture for name, finding in _named(report, ".png") if (picture := self._picture(name, finding)) is not None]
+        return [
+            picture for name, finding in _named(report, ".png") if (picture := self._picture(name, finding)) is not None
+        ]
 
     def tables(self, report: LayerReport) -> list[Table]:
         """The CSVs that a layer's findings name, those of the bad ones first."""
@@ -82,7 +84,12 @@ class Attachments:
         if not data.startswith(PNG):
             return None
         self.left -= len(data)
-        return Picture(name, f"data:image/png;base64,{base64.b64encode(data).decode()}", finding, int.from_bytes(data[16:20]) > WIDE)
+        return Picture(
+            name,
+            f"data:image/png;base64,{base64.b64encode(data).decode()}",
+            finding,
+            int.from_bytes(data[16:20]) > WIDE,
+        )
 
     def _table(self, name: str, finding: Finding) -> Table | None:
         path = self._path(name)
@@ -99,7 +106,9 @@ class Attachments:
         if not heading:
             return None
         numeric = [_is_numeric([row[place] for row in rows if place < len(row)]) for place in range(len(heading))]
-        shown = [[_value(value, known) for value, known in zip(row[:MOST_COLUMNS], numeric, strict=False)] for row in rows]
+        shown = [
+            [_value(value, known) for value, known in zip(row[:MOST_COLUMNS], numeric, strict=False)] for row in rows
+        ]
         return Table(name, heading[:MOST_COLUMNS], shown, total, max(0, len(heading) - MOST_COLUMNS), finding, numeric)
 
     def _path(self, name: str) -> Path | None:
@@ -129,4 +138,8 @@ def _is_numeric(values: list[str]) -> bool:
 
 def _value(text: str, numeric: bool) -> str | float:
     """A number as such, so that it is shown in a few digits; whole numbers and texts as they are written."""
-    return float(text) if numeric and ("." in text or "e" in text.lower()) and "," not in text and "%" not in text and "−" not in text else text
+    return (
+        float(text)
+        if numeric and ("." in text or "e" in text.lower()) and "," not in text and "%" not in text and "−" not in text
+        else text
+    )

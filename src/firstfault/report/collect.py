@@ -47,7 +47,11 @@ def _guarded(gather: Callable[[Subject], dict[str, Any]], subject: Subject) -> d
         return gather(subject)
     except BaseException as error:
         pass_on(error)
-        logger.warning("the report lacks a part: %s failed\n%s", gather.__name__.strip("_"), subject.masked(traceback.format_exc(-4)))
+        logger.warning(
+            "the report lacks a part: %s failed\n%s",
+            gather.__name__.strip("_"),
+            subject.masked(traceback.format_exc(-4)),
+        )
         return {}
 
 

@@ -12,7 +12,7 @@ from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
 NOTHING = "–"
 _NOT_NUMBERS = {"nan": "NaN", "inf": "∞", "-inf": "−∞"}
-_PROVEN = {None: 0.9, False: 0.81}      # a refuted proof keeps 0.9 of its weight
+_PROVEN = {None: 0.9, False: 0.81}  # a refuted proof keeps 0.9 of its weight
 
 
 def number(value: Any) -> str:
@@ -50,7 +50,7 @@ def brief(value: Any, longest: int = 120) -> str:
         text = ", ".join(brief(item) for item in value)
     else:
         text = number(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= longest else f"{text[:longest - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def duration(seconds: float) -> str:
@@ -92,7 +92,11 @@ def what_is_wrong(fault: str) -> str:
 
 def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
     """How the test of a fault ended: one word, and the sentence that explains it."""
-    reasons = [outcome.reason for outcome in outcomes if outcome.fault == fault.fault and outcome.reason and outcome.confirmed is fault.confirmed]
+    reasons = [
+        outcome.reason
+        for outcome in outcomes
+        if outcome.fault == fault.fault and outcome.reason and outcome.confirmed is fault.confirmed
+    ]
     if fault.confirmed:
         return "confirmed", "; ".join(["undoing it restored the metric", *reasons[-1:]])
     proof = "; it stands on proof from structure" if fault.confidence >= _PROVEN[fault.confirmed] else ""
@@ -151,7 +155,10 @@ def of_status(report: LayerReport, *statuses: Status) -> list[Finding]:
 def tally(report: LayerReport) -> list[tuple[Status, str]]:
     """How many findings a layer has of each status, the worst first: `2 failed`, `1 to look at`, `18 passed`."""
     names = {
-        Status.FAIL: "failed", Status.ERROR: "crashed", Status.WARN: "to look at", Status.PASS: "passed",
+        Status.FAIL: "failed",
+        Status.ERROR: "crashed",
+        Status.WARN: "to look at",
+        Status.PASS: "passed",
         Status.SKIPPED: "skipped",
     }
     counts = {status: len(of_status(report, status)) for status in names}

@@ -25,14 +25,26 @@ class Standing(StrEnum):
 
 
 MARKS = {
-    Standing.SOUND: "✓", Standing.NOTICED: "!", Standing.FAULTY: "✗", Standing.UNDECIDED: "?",
-    Standing.ERROR: "E", Standing.SUSPECT: "?",
-    Standing.EMPTY: "–", Standing.UNREACHED: "·", Standing.LEFT_OUT: "·",
+    Standing.SOUND: "✓",
+    Standing.NOTICED: "!",
+    Standing.FAULTY: "✗",
+    Standing.UNDECIDED: "?",
+    Standing.ERROR: "E",
+    Standing.SUSPECT: "?",
+    Standing.EMPTY: "–",
+    Standing.UNREACHED: "·",
+    Standing.LEFT_OUT: "·",
 }
 STATES = {
-    Standing.SOUND: "sound", Standing.NOTICED: "sound, with remarks", Standing.FAULTY: "faulty",
-    Standing.UNDECIDED: "undecided", Standing.ERROR: "a check crashed", Standing.SUSPECT: "suspect", Standing.EMPTY: "nothing to examine",
-    Standing.UNREACHED: "not reached", Standing.LEFT_OUT: "not examined",
+    Standing.SOUND: "sound",
+    Standing.NOTICED: "sound, with remarks",
+    Standing.FAULTY: "faulty",
+    Standing.UNDECIDED: "undecided",
+    Standing.ERROR: "a check crashed",
+    Standing.SUSPECT: "suspect",
+    Standing.EMPTY: "nothing to examine",
+    Standing.UNREACHED: "not reached",
+    Standing.LEFT_OUT: "not examined",
 }
 
 
@@ -81,7 +93,9 @@ def _rung(layer: Layer, report: LayerReport | None, first: Layer | None, stops: 
 
 def _unexamined(layer: Layer, first: Layer | None) -> Rung:
     if first is not None and first.rank < layer.rank:
-        return Rung(layer, None, Standing.UNREACHED, f"with {first.value} at fault, what is built on it can't be judged yet")
+        return Rung(
+            layer, None, Standing.UNREACHED, f"with {first.value} at fault, what is built on it can't be judged yet"
+        )
     return Rung(layer, None, Standing.LEFT_OUT, "")
 
 
@@ -91,8 +105,11 @@ def _standing(report: LayerReport, first: Layer | None) -> Standing:
     if report.status is Status.FAIL and first is None:
         return Standing.UNDECIDED
     return {
-        Status.PASS: Standing.SOUND, Status.WARN: Standing.NOTICED, Status.FAIL: Standing.FAULTY,
-        Status.ERROR: Standing.ERROR, Status.SKIPPED: Standing.EMPTY,
+        Status.PASS: Standing.SOUND,
+        Status.WARN: Standing.NOTICED,
+        Status.FAIL: Standing.FAULTY,
+        Status.ERROR: Standing.ERROR,
+        Status.SKIPPED: Standing.EMPTY,
     }[report.status]
 
 

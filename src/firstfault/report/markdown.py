@@ -95,8 +95,13 @@ def _fault(fault: Fault, verdict: Verdict) -> str:
     if fault.where:
         lines.append(f"**Place**: {escape(fault.place)}")
     if evidence := proves(fault):
-        lines.append(f"**Evidence** ({count(len(evidence), 'finding')})\n\n" + "\n".join(f"- {escape(line)}" for line in evidence[:MOST_FINDINGS]))
+        lines.append(
+            f"**Evidence** ({count(len(evidence), 'finding')})\n\n"
+            + "\n".join(f"- {escape(line)}" for line in evidence[:MOST_FINDINGS])
+        )
     lines.append(f"**Remedy**: {escape(fault.remedy)}")
     if fault.swap:
-        lines.append(f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({escape(swap_basis(fault.swap))})")
+        lines.append(
+            f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({escape(swap_basis(fault.swap))})"
+        )
     return "\n\n".join([*lines, f"**{sentence(word)}**: {escape(why)}"])

@@ -29,28 +29,47 @@ HERE = Path(__file__).parent
 MOST_IN_FULL = 12
 EPOCH_CHARTS = (("Loss", "loss"), ("", "metric"))
 STEP_CHARTS = {
-    "loss": ("Loss per step", False), "grad_norm": ("Gradient norm", True),
-    "update_ratio": ("Update ratio ‖Δw‖ / ‖w‖", True), "lr": ("Learning rate", False),
+    "loss": ("Loss per step", False),
+    "grad_norm": ("Gradient norm", True),
+    "update_ratio": ("Update ratio ‖Δw‖ / ‖w‖", True),
+    "lr": ("Learning rate", False),
 }
 KNOWN_FILES = {
-    "verdict.json": "the verdict, for tools", "stages.json": "statistics of every preprocessing stage",
-    "model_summary.txt": "layers, shapes and parameters", "trained.pt": "the trained weights",
-    "failure_cases.json": "what the safety evaluation got wrong", "gx_result.json": "Great Expectations, as JSON",
-    "safety_evaluation_report.pdf": "the safety evaluation, as PDF", "layer_1_data.json": "findings of a layer",
-    "quarantine.csv": "rows that break an expectation, with the reasons", "gx_result.html": "Great Expectations, to read", "profile.html": "a profile of a sample, by ydata-profiling",
-    "profile_alerts.json": "the profile's alerts", "profile_compare.html": "a sample of the reference beside this one, by ydata-profiling",
+    "verdict.json": "the verdict, for tools",
+    "stages.json": "statistics of every preprocessing stage",
+    "model_summary.txt": "layers, shapes and parameters",
+    "trained.pt": "the trained weights",
+    "failure_cases.json": "what the safety evaluation got wrong",
+    "gx_result.json": "Great Expectations, as JSON",
+    "safety_evaluation_report.pdf": "the safety evaluation, as PDF",
+    "layer_1_data.json": "findings of a layer",
+    "quarantine.csv": "rows that break an expectation, with the reasons",
+    "gx_result.html": "Great Expectations, to read",
+    "profile.html": "a profile of a sample, by ydata-profiling",
+    "profile_alerts.json": "the profile's alerts",
+    "profile_compare.html": "a sample of the reference beside this one, by ydata-profiling",
     "profile_left_out.json": "columns of another type in the reference",
-    "drift.csv": "every column before and after", "drift.png": "the columns that moved most",
-    "domain_columns.csv": "the columns that tell train from the rest", "joint_drift.png": "two columns that moved together",
-    "columns.csv": "every column, with its range or commonest values", "class_balance.png": "the share of each class per split",
-    "missing_values.png": "where values are missing", "embedding_map.png": "a map of the training rows",
-    "label_suspects.csv": "rows whose label looks wrong", "label_suspects.png": "samples whose label looks wrong",
-    "duplicate_rows.csv": "pairs of equal rows", "split_overlap.csv": "rows that are also in train",
-    "unreadable_images.csv": "image files that can't be used", "odd_images.csv": "image files unlike the others",
-    "blank_images.csv": "images of one value", "images_of_two_classes.csv": "equal images under two classes",
+    "drift.csv": "every column before and after",
+    "drift.png": "the columns that moved most",
+    "domain_columns.csv": "the columns that tell train from the rest",
+    "joint_drift.png": "two columns that moved together",
+    "columns.csv": "every column, with its range or commonest values",
+    "class_balance.png": "the share of each class per split",
+    "missing_values.png": "where values are missing",
+    "embedding_map.png": "a map of the training rows",
+    "label_suspects.csv": "rows whose label looks wrong",
+    "label_suspects.png": "samples whose label looks wrong",
+    "duplicate_rows.csv": "pairs of equal rows",
+    "split_overlap.csv": "rows that are also in train",
+    "unreadable_images.csv": "image files that can't be used",
+    "odd_images.csv": "image files unlike the others",
+    "blank_images.csv": "images of one value",
+    "images_of_two_classes.csv": "equal images under two classes",
     "model_summary.json": "layers, shapes and parameters, as JSON",
-    "trace.json": "a profile of a few steps: open it in a trace viewer", "trace.json.gz": "a profile of a few steps: open it in a trace viewer",
-    "step_operators.csv": "the dearest operators of a step", "step_phases.csv": "the time of a step by what is done in it",
+    "trace.json": "a profile of a few steps: open it in a trace viewer",
+    "trace.json.gz": "a profile of a few steps: open it in a trace viewer",
+    "step_operators.csv": "the dearest operators of a step",
+    "step_phases.csv": "the time of a step by what is done in it",
 }
 
 
@@ -65,7 +84,10 @@ def write_report(verdict: Verdict, folder: Path, *, context: ReportContext | Non
 
 
 def render_page(
-    verdict: Verdict, context: ReportContext, files: Sequence[dict[str, str]] = (), attachments: Attachments | None = None,
+    verdict: Verdict,
+    context: ReportContext,
+    files: Sequence[dict[str, str]] = (),
+    attachments: Attachments | None = None,
 ) -> str:
     """The page of a verdict as HTML."""
     attachments = attachments or Attachments(None)
@@ -73,26 +95,28 @@ def render_page(
     training = reports.get(Layer.TRAINING)
     blame = blamed(verdict.layers, context.network) if context.network is not None else {}
     template = environment().get_template("report.html")
-    return encodable(template.render(
-        verdict=verdict,
-        context=context,
-        rungs=rungs_of(verdict),
-        files=files,
-        pictures={report.layer: attachments.pictures(report) for report in verdict.layers},
-        listings={report.layer: attachments.tables(report) for report in verdict.layers},
-        stages=marked_stages(context.stages, reports.get(Layer.PREPROCESSING)),
-        charts=charts_of(context, training),
-        inside=training_pictures(context.record, _failed(blame), _step_marks(training)),
-        diagram=diagram(context.network, blame) if context.network is not None else None,
-        notices=_bad(training),
-        cleared=_cleared(verdict),
-        safety=_safety(verdict),
-        ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
-        images=[data_url(image_png(small(image))) for image in _images(context)],
-        plots={title: data_url(png) for title, png in context.plots.items()},
-        time=_time(verdict),
-        css=(HERE / "report.css").read_text(encoding="utf-8"),
-    ))
+    return encodable(
+        template.render(
+            verdict=verdict,
+            context=context,
+            rungs=rungs_of(verdict),
+            files=files,
+            pictures={report.layer: attachments.pictures(report) for report in verdict.layers},
+            listings={report.layer: attachments.tables(report) for report in verdict.layers},
+            stages=marked_stages(context.stages, reports.get(Layer.PREPROCESSING)),
+            charts=charts_of(context, training),
+            inside=training_pictures(context.record, _failed(blame), _step_marks(training)),
+            diagram=diagram(context.network, blame) if context.network is not None else None,
+            notices=_bad(training),
+            cleared=_cleared(verdict),
+            safety=_safety(verdict),
+            ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
+            images=[data_url(image_png(small(image))) for image in _images(context)],
+            plots={title: data_url(png) for title, png in context.plots.items()},
+            time=_time(verdict),
+            css=(HERE / "report.css").read_text(encoding="utf-8"),
+        )
+    )
 
 
 def environment() -> Any:
@@ -104,15 +128,31 @@ def environment() -> Any:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     jinja.filters |= {
-        "number": wording.number, "brief": wording.brief, "duration": wording.duration, "percent": wording.percent,
-        "words": wording.words, "sentence": wording.sentence, "wrong": wording.what_is_wrong, "raw_css": Markup,
+        "number": wording.number,
+        "brief": wording.brief,
+        "duration": wording.duration,
+        "percent": wording.percent,
+        "words": wording.words,
+        "sentence": wording.sentence,
+        "wrong": wording.what_is_wrong,
+        "raw_css": Markup,
     }
     jinja.globals |= {
-        "headline": wording.headline, "tested": wording.tested, "swap_numbers": wording.swap_numbers,
-        "swap_basis": wording.swap_basis, "tally": wording.tally, "count": wording.count, "sorted_findings": findings_by_kind,
-        "swap_picture": pictures.swap_picture, "share_bar": pictures.share_bar, "safe_url": safe_url,
-        "file_url": file_url, "is_mapping": lambda value: hasattr(value, "items"), "is_rows": _is_rows,
-        "columns": columns_of, "proves": wording.proves,
+        "headline": wording.headline,
+        "tested": wording.tested,
+        "swap_numbers": wording.swap_numbers,
+        "swap_basis": wording.swap_basis,
+        "tally": wording.tally,
+        "count": wording.count,
+        "sorted_findings": findings_by_kind,
+        "swap_picture": pictures.swap_picture,
+        "share_bar": pictures.share_bar,
+        "safe_url": safe_url,
+        "file_url": file_url,
+        "is_mapping": lambda value: hasattr(value, "items"),
+        "is_rows": _is_rows,
+        "columns": columns_of,
+        "proves": wording.proves,
     }
     return jinja
 
@@ -134,7 +174,9 @@ def charts_of(context: ReportContext, training: LayerReport | None = None) -> li
     drawn = []
     if context.epochs:
         marks = [mark for finding in bad if (mark := mark_of(finding, "epoch"))]
-        drawn += [_epoch_chart(context, title or wording.sentence(context.metric), key, marks) for title, key in EPOCH_CHARTS]
+        drawn += [
+            _epoch_chart(context, title or wording.sentence(context.metric), key, marks) for title, key in EPOCH_CHARTS
+        ]
     marks = _step_marks(training)
     drawn += [_step_chart(context, key, marks) for key in STEP_CHARTS if len(context.steps.get(key, ()))]
     return drawn
@@ -175,7 +217,9 @@ def _step_chart(context: ReportContext, key: str, marks: list[Mark]) -> Any:
     series = [_real(value) for value in context.steps[key]]
     steps = list(context.step_numbers.get(key, ())) or list(range(1, len(series) + 1))
     line = Line("", [float(step) for step in steps[: len(series)]], series)
-    return charts.line_chart(title, [line], x_label="optimizer step", log=log, marks=marks, ticks=list(context.epoch_ends)[:60])
+    return charts.line_chart(
+        title, [line], x_label="optimizer step", log=log, marks=marks, ticks=list(context.epoch_ends)[:60]
+    )
 
 
 def _real(value: Any) -> float:
@@ -193,7 +237,9 @@ def _cleared(verdict: Verdict) -> list[Any]:
 
 def _safety(verdict: Verdict) -> dict[str, Any]:
     """The safety evaluation without its findings, which the ladder shows."""
-    return {key: value for key, value in (verdict.safety or {}).items() if key not in ("findings", "report", "artifacts")}
+    return {
+        key: value for key, value in (verdict.safety or {}).items() if key not in ("findings", "report", "artifacts")
+    }
 
 
 def _images(context: ReportContext) -> list[Any]:
@@ -241,9 +287,12 @@ def file_url(name: str) -> str:
 
 
 def _files(folder: Path) -> list[dict[str, str]]:
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".") and entry.name != "report.html"]
+    entries = [
+        entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".") and entry.name != "report.html"
+    ]
     return [
-        {"name": entry.name + "/" * entry.is_dir(), "about": _about(entry.name), "size": _size(entry)} for entry in entries
+        {"name": entry.name + "/" * entry.is_dir(), "about": _about(entry.name), "size": _size(entry)}
+        for entry in entries
     ]
 
 

@@ -30,7 +30,11 @@ def small(image: Any) -> Array:
     """An image of which every so many pixels are taken, so that no side is longer than 160."""
     pixels = np.asarray(image)
     step = -(-max(pixels.shape) // LONGEST_SIDE)
-    return pixels[tuple(slice(None, None, step if size > MOST_CHANNELS else 1) for size in pixels.shape)] if step > 1 else pixels
+    return (
+        pixels[tuple(slice(None, None, step if size > MOST_CHANNELS else 1) for size in pixels.shape)]
+        if step > 1
+        else pixels
+    )
 
 
 def _channels_last(image: Array) -> Array:

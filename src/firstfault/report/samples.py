@@ -32,7 +32,9 @@ def _frame(X: Any) -> pd.DataFrame:
         return X.head(200)
     array = to_array(X[:MOST_ROWS])
     flat = array.reshape(len(array), -1)
-    return pd.DataFrame(flat[:, :MOST_COLUMNS // 2], columns=[f"[{index}]" for index in range(min(flat.shape[1], MOST_COLUMNS // 2))])
+    return pd.DataFrame(
+        flat[:, : MOST_COLUMNS // 2], columns=[f"[{index}]" for index in range(min(flat.shape[1], MOST_COLUMNS // 2))]
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,10 @@ def marked_stages(stages: Sequence[Mapping[str, Any]], report: LayerReport | Non
     split = finding.where.split if finding.where is not None else None
     marked = [str(row.get("stage")) == stage and split in (None, row.get("split")) for row in stages]
     last = max((place for place, hit in enumerate(marked) if hit), default=-1)
-    return [StageRow(row, finding if hit else None, place == last) for place, (row, hit) in enumerate(zip(stages, marked, strict=True))]
+    return [
+        StageRow(row, finding if hit else None, place == last)
+        for place, (row, hit) in enumerate(zip(stages, marked, strict=True))
+    ]
 
 
 def _first_wrong(stages: Sequence[str], report: LayerReport | None) -> tuple[str, Finding | None]:

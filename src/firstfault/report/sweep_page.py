@@ -15,13 +15,18 @@ from firstfault.report.page import HERE, data_url, environment
 
 MOST_TRIALS = 300
 MODES = {
-    "factors": "One change at a time", "grid": "Every combination of the values",
+    "factors": "One change at a time",
+    "grid": "Every combination of the values",
     "tune": "The best settings that a search found",
 }
 
 
 def write_sweep_report(
-    result: SweepResult, folder: Path, *, plots: Mapping[str, bytes], links: Mapping[str, str] | None = None,
+    result: SweepResult,
+    folder: Path,
+    *,
+    plots: Mapping[str, bytes],
+    links: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write `report.html` into `folder`, and return its path.
@@ -34,13 +39,27 @@ def write_sweep_report(
         facts: versions, seed, commit, data digest.
     """
     rows = [{"noise": result.noise, **row} if result.noise is not None else row for row in result.table()]
-    page = environment().get_template("sweep.html").render(
-        result=result, headline=headline(result), lead=MODES[result.mode], rows=_filled(result.table(), () if result.mode == "factors" else ("factor",)),
-        plot=pictures.change_plot([row for row in rows if row["verdict"] != "baseline"]),
-        plots={title: data_url(png) for title, png in plots.items()}, trials=_filled(result.trial_table()), most=MOST_TRIALS,
-        importances=[{"of": name, "share": share} for name, share in result.importances.items()],
-        links=links or {}, facts={"written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"), "study": result.study, **(facts or {})},
-        css=(HERE / "report.css").read_text(encoding="utf-8"),
+    page = (
+        environment()
+        .get_template("sweep.html")
+        .render(
+            result=result,
+            headline=headline(result),
+            lead=MODES[result.mode],
+            rows=_filled(result.table(), () if result.mode == "factors" else ("factor",)),
+            plot=pictures.change_plot([row for row in rows if row["verdict"] != "baseline"]),
+            plots={title: data_url(png) for title, png in plots.items()},
+            trials=_filled(result.trial_table()),
+            most=MOST_TRIALS,
+            importances=[{"of": name, "share": share} for name, share in result.importances.items()],
+            links=links or {},
+            facts={
+                "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+                "study": result.study,
+                **(facts or {}),
+            },
+            css=(HERE / "report.css").read_text(encoding="utf-8"),
+        )
     )
     path = folder / "report.html"
     write_text(path, page)
@@ -49,15 +68,26 @@ def write_sweep_report(
 
 def _filled(rows: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows without the columns that are empty in all of them."""
-    return [{name: value for name, value in row.items() if name not in without and any(other[name] != "" for other in rows)} for row in rows]
+    return [
+        {name: value for name, value in row.items() if name not in without and any(other[name] != "" for other in rows)}
+        for row in rows
+    ]
 
 
 def sweep_markdown(result: SweepResult) -> str:
     """A sweep for a Prefect artifact: the sentence, and the table."""
     rows = result.table()
     columns = ("change", "mean", "difference", "p_value", "verdict", "seeds", "reason")
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns), *(" | ".join(escape(row[name]) for name in columns) for row in rows)]
-    noise = "" if result.noise is None else f"Validation {escape(result.metric)}; differences up to ± {result.noise:.4f} are noise.\n\n"
+    lines = [
+        " | ".join(columns),
+        " | ".join("---" for _ in columns),
+        *(" | ".join(escape(row[name]) for name in columns) for row in rows),
+    ]
+    noise = (
+        ""
+        if result.noise is None
+        else f"Validation {escape(result.metric)}; differences up to ± {result.noise:.4f} are noise.\n\n"
+    )
     return f"# {escape(headline(result))}\n\n{noise}" + "\n".join(f"| {line} |" for line in lines)
 
 

@@ -26,11 +26,21 @@ from firstfault.report.ladder_view import Rung, Standing, rungs_of
 from firstfault.verdict import Fault, Swap, Verdict, VerdictStatus
 
 STYLES = {
-    Standing.SOUND: "green", Standing.NOTICED: "yellow", Standing.FAULTY: "bold red", Standing.UNDECIDED: "bold yellow",
-    Standing.ERROR: "magenta", Standing.SUSPECT: "yellow", Standing.EMPTY: "dim", Standing.UNREACHED: "dim", Standing.LEFT_OUT: "dim",
+    Standing.SOUND: "green",
+    Standing.NOTICED: "yellow",
+    Standing.FAULTY: "bold red",
+    Standing.UNDECIDED: "bold yellow",
+    Standing.ERROR: "magenta",
+    Standing.SUSPECT: "yellow",
+    Standing.EMPTY: "dim",
+    Standing.UNREACHED: "dim",
+    Standing.LEFT_OUT: "dim",
 }
 COLOURS = {
-    VerdictStatus.HEALTHY: "green", VerdictStatus.FAULTY: "red", VerdictStatus.UNDECIDED: "yellow", VerdictStatus.ERROR: "magenta",
+    VerdictStatus.HEALTHY: "green",
+    VerdictStatus.FAULTY: "red",
+    VerdictStatus.UNDECIDED: "yellow",
+    VerdictStatus.ERROR: "magenta",
 }
 TESTS = {"confirmed": "green", "refuted": "yellow", "not tested": "dim"}
 MOST_FAULTS, MOST_EVIDENCE = 5, 4
@@ -43,14 +53,19 @@ def render_verdict(verdict: Verdict) -> RenderableType:
         parts += [Text(""), _fault(fault, verdict)]
     parts += [part for finding in undecided(verdict)[:MOST_FAULTS] for part in (Text(""), _open(finding))]
     if len(verdict.faults) > MOST_FAULTS:
-        parts += [Text(""), Text(f"{count(len(verdict.faults) - MOST_FAULTS, 'more fault')} in the report", style="dim")]
+        parts += [
+            Text(""),
+            Text(f"{count(len(verdict.faults) - MOST_FAULTS, 'more fault')} in the report", style="dim"),
+        ]
     title = Text(f" {verdict.target} · {duration(verdict.seconds)} ")
     return Panel(Group(*parts), title=title, title_align="left", border_style=COLOURS[verdict.status], padding=(1, 2))
 
 
 def _headline(verdict: Verdict) -> Text:
     colour = COLOURS[verdict.status]
-    text = Text.assemble((f" {verdict.status.value.upper()} ", f"bold reverse {colour}"), "  ", (headline(verdict), "bold"))
+    text = Text.assemble(
+        (f" {verdict.status.value.upper()} ", f"bold reverse {colour}"), "  ", (headline(verdict), "bold")
+    )
     first = verdict.first_faulty_layer
     return text if first is None else text.append(f", first in {first.value}", style=colour)
 
@@ -121,6 +136,9 @@ def _open(finding: Finding) -> Group:
 def _swap(swap: Swap) -> Text:
     after = "green" if swap.after is not None and (swap.before is None or swap.after > swap.before) else "yellow"
     return Text.assemble(
-        f"{swap.change}: {swap.metric} ", (score(swap.before), "red"), " → ", (score(swap.after), f"bold {after}"),
+        f"{swap.change}: {swap.metric} ",
+        (score(swap.before), "red"),
+        " → ",
+        (score(swap.after), f"bold {after}"),
         (f"  ({swap_basis(swap)})", "dim"),
     )

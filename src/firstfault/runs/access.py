@@ -67,7 +67,7 @@ def _all_in(values: list[bytes], allowed: set[bytes]) -> bool:
 
 async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": reason})        # before it is accepted: a 403
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})  # before it is accepted: a 403
         return
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
     if status == 401:

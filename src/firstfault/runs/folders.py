@@ -46,7 +46,9 @@ def headline(folder: Path) -> str:
     try:
         return _headline(json.loads(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FirstfaultError(f"{file} must hold what came of the run, but it can't be read: {type(error).__name__}") from error
+        raise FirstfaultError(
+            f"{file} must hold what came of the run, but it can't be read: {type(error).__name__}"
+        ) from error
 
 
 def _headline(values: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -61,7 +62,8 @@ class Ended(KeyboardInterrupt):
     """A signal other than Ctrl-C asks the process to end."""
 
 
-# --- the guard ---------------------------------------------------------------------------------------------------------------------
+# --- the guard
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def guardable(arguments: Sequence[str]) -> bool:
@@ -81,8 +83,10 @@ def guarded(work: Callable[[], int], command: str, conclude: Callable[[Told], in
     Returns in both processes: in the child with the code of `work`.
     """
     ours, theirs = socket.socketpair()
-    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN         # begun in the background of a script
-    heeded = {signum for signum in (*ENDING, *PASSED_ON) if signal.getsignal(signum) is not signal.SIG_IGN} | {signal.SIGINT}
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # begun in the background of a script
+    heeded = {signum for signum in (*ENDING, *PASSED_ON) if signal.getsignal(signum) is not signal.SIG_IGN} | {
+        signal.SIGINT
+    }
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heeded, signal.SIGCHLD})
     guard = os.getpid()
     terminal = _terminal()
@@ -116,6 +120,7 @@ class _Guard:
     def wait(self) -> Told:
         """Until the child has ended, and what it left behind has too."""
         import psutil  # noqa: F401 - now, since later there is no time
+
         while not self.over:
             info = signal.sigtimedwait({*self.heeded, signal.SIGCHLD}, LOOK_SECONDS)
             self._listen()
@@ -126,14 +131,14 @@ class _Guard:
                 self._kill()
         self._listen()
         if self.told.signum is not None or self.told.code is None or self.told.command != "run":
-            end_family(os.getpid())                     # a script's own servers may outlive a script that came to its end
+            end_family(os.getpid())  # a script's own servers may outlive a script that came to its end
         return self.told
 
     def _heed(self, signum: signal.Signals, everywhere: bool) -> None:
-        unheard = self.deaf and signum == signal.SIGINT             # the child ignores it, as a background process does
+        unheard = self.deaf and signum == signal.SIGINT  # the child ignores it, as a background process does
         if unheard and everywhere:
             return
-        if not everywhere:                              # a terminal's Ctrl-C has reached the child too
+        if not everywhere:  # a terminal's Ctrl-C has reached the child too
             self._send(signal.SIGTERM if unheard else signum)
         if signum in ENDING:
             with contextlib.suppress(OSError):
@@ -158,11 +163,11 @@ class _Guard:
             self._hear(json.loads(line))
 
     def _hear(self, values: dict[str, Any]) -> None:
-        if values.pop("stays", False):                  # a debugger took the Ctrl-C
+        if values.pop("stays", False):  # a debugger took the Ctrl-C
             self.told.signum = self.deadline = None
         if "signum" in values:
             self._end(values.pop("signum"))
-        if "ended" in values and self.told.command != "run":        # a script's threads may have work to finish
+        if "ended" in values and self.told.command != "run":  # a script's threads may have work to finish
             self._limit(LEAVING_SECONDS)
         self.told.values.update(values)
 
@@ -220,7 +225,8 @@ def _restore(settings: list[Any] | None) -> None:
         sys.stdout.flush()
 
 
-# --- the child ---------------------------------------------------------------------------------------------------------------------
+# --- the child
+# ---------------------------------------------------------------------------------------------------------------------
 
 _line: socket.socket | None = None
 _process = 0
@@ -234,7 +240,7 @@ def is_guarded() -> bool:
 
 def tell(**values: Any) -> None:
     """Tell the guard, if there is one: `folder`, `target`, `doing` …"""
-    if _line is not None and os.getpid() == _process:   # not from a fork of the user's
+    if _line is not None and os.getpid() == _process:  # not from a fork of the user's
         with contextlib.suppress(OSError):
             _line.sendall(json.dumps(values).encode() + b"\n")
 
@@ -286,7 +292,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     if signum == signal.SIGINT and _debugged(frame):
         tell(stays=True)
         raise KeyboardInterrupt
-    if _interrupted:                                    # a second one must not end the tidying up
+    if _interrupted:  # a second one must not end the tidying up
         return
     _interrupted = True
     tell(signum=signum)
@@ -296,10 +302,15 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def _debugged(frame: FrameType | None) -> bool:
     """Whether the main thread is in a debugger, or a debugger waits for Ctrl-C."""
     handler = signal.getsignal(signal.SIGINT)
-    if getattr(handler, "__func__", None) is not None and type(getattr(handler, "__self__", None)).__module__ in ("pdb", "IPython.core.debugger"):
+    if getattr(handler, "__func__", None) is not None and type(getattr(handler, "__self__", None)).__module__ in (
+        "pdb",
+        "IPython.core.debugger",
+    ):
         return True
+    standard_library = Path(os.__file__).parent
     while frame is not None:
-        if os.path.basename(frame.f_code.co_filename) in DEBUGGERS and os.path.dirname(frame.f_code.co_filename) == os.path.dirname(os.__file__):  # noqa: PTH119, PTH120
+        module = Path(frame.f_code.co_filename)
+        if module.name in DEBUGGERS and module.parent == standard_library:
             return True
         frame = frame.f_back
     return False

@@ -29,6 +29,6 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     try:
         return done.result(timeout=seconds)
     except TimeoutError:
-        if done.done():                                 # its own
+        if done.done():  # its own
             raise
         raise TimeoutError(f"no answer within {seconds:.0f} s") from None

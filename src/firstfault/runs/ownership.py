@@ -47,7 +47,7 @@ def end_family(mark: str, grace: float = GRACE_SECONDS) -> None:
     deadline = time.monotonic() + grace
     while family(mark) and time.monotonic() < deadline:
         time.sleep(0.2)
-    for _ in range(50):                             # one that is just being started escapes the first time
+    for _ in range(50):  # one that is just being started escapes the first time
         if not _signal(mark, signal.SIGKILL):
             return
         time.sleep(0.1)
@@ -66,8 +66,11 @@ def _signal(mark: str, number: signal.Signals) -> int:
 def start_warden(mark: str) -> subprocess.Popen[bytes]:
     """Start the process that ends the family when this one has ended; its standard input is the pipe to keep open."""
     return subprocess.Popen(
-        [sys.executable, "-m", "firstfault.runs.ownership", mark], stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        [sys.executable, "-m", "firstfault.runs.ownership", mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
         env={key: value for key, value in os.environ.items() if key != MARK},
     )
 

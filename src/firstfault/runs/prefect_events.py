@@ -36,7 +36,10 @@ def emit(event: str, name: str, payload: dict[str, Any]) -> None:
         "firstfault.layer": str(payload.get("layer", "training")),
     }
     happened = {
-        "id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": event, "resource": resource,
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": event,
+        "resource": resource,
         "payload": visible_in(payload),
     }
     headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}

@@ -28,7 +28,11 @@ OWNER = "owner"
 SERVERS = {"prefect", "mlflow", "worker"}
 """What `firstfault up` starts."""
 NOT_INHERITED = (
-    "PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH",
+    "PREFECT_API_URL",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_API_KEY",
+    "PREFECT_PROFILE",
+    "PREFECT_PROFILES_PATH",
 )
 """Where the user's own Prefect server is, and how he gets in there: none of our servers' business."""
 PRIVATE = 0o077
@@ -100,7 +104,9 @@ def expect_free(port: int, name: str) -> None:
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError):
-            raise FirstfaultError(f"port {port} must be free for {name}, but something already listens there; choose another") from None
+            raise FirstfaultError(
+                f"port {port} must be free for {name}, but something already listens there; choose another"
+            ) from None
 
 
 def free_port() -> int:
@@ -123,8 +129,14 @@ def start(
     inherited = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
     with private_log(log) as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=not owned, umask=PRIVATE,
-            env={**inherited, **environment}, cwd=state.home.parent,
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            start_new_session=not owned,
+            umask=PRIVATE,
+            env={**inherited, **environment},
+            cwd=state.home.parent,
             preexec_fn=ends_with_us(signal.SIGTERM) if owned else None,
         )
     service = _service(name, process.pid, url, log)
@@ -165,7 +177,12 @@ def read(state: State) -> list[Service]:
     """The services that the state notes, alive or not; none where the note can't be read."""
     try:
         entries = json.loads((state.services / "services.json").read_text())
-        return [Service(str(entry["name"]), abs(int(entry["pid"])), float(entry["created"]), entry["url"], str(entry["log"])) for entry in entries]
+        return [
+            Service(
+                str(entry["name"]), abs(int(entry["pid"])), float(entry["created"]), entry["url"], str(entry["log"])
+            )
+            for entry in entries
+        ]
     except (OSError, ValueError, TypeError, KeyError):
         return []
 

@@ -7,7 +7,17 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("firstfault", "torch", "numpy", "pandas", "scikit-learn", "mlflow", "prefect", "great-expectations", "optuna")
+PACKAGES = (
+    "firstfault",
+    "torch",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "mlflow",
+    "prefect",
+    "great-expectations",
+    "optuna",
+)
 
 
 def git_sha(folder: Path) -> str | None:

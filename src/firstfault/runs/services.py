@@ -89,8 +89,13 @@ def _start_owner(state: State, prefect_port: int, mlflow_port: int) -> subproces
     command = [sys.executable, "-m", "firstfault.runs.supervisor", str(state.home), str(prefect_port), str(mlflow_port)]
     with private_log(state.services / f"{OWNER}.log") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-            umask=PRIVATE, cwd=state.home.parent,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            umask=PRIVATE,
+            cwd=state.home.parent,
         )
 
 
@@ -135,7 +140,8 @@ def start_prefect(state: State, port: int, *, owned: bool = False) -> Service:
     expect_installed("prefect", "a Prefect server")
     url = f"http://{HOST}:{port}"
     environment = {
-        "FIRSTFAULT_HOME": str(state.home), "PREFECT_SERVER_UI_API_URL": f"{url}/api",
+        "FIRSTFAULT_HOME": str(state.home),
+        "PREFECT_SERVER_UI_API_URL": f"{url}/api",
         **client_environment(state, url, None),
     }
     command = _served("firstfault.flows.server:prefect_server", port)
@@ -194,9 +200,13 @@ def _wait_for(service: Service, ready: Callable[[], bool]) -> None:
         if ready():
             return
         if not service.alive:
-            raise FirstfaultError(f"{service.name} ended while starting: {_last_line(service)}; its log is {service.log}")
+            raise FirstfaultError(
+                f"{service.name} ended while starting: {_last_line(service)}; its log is {service.log}"
+            )
         time.sleep(0.2)
-    raise FirstfaultError(f"{service.name} did not become healthy within {START_SECONDS:.0f} s; its log is {service.log}")
+    raise FirstfaultError(
+        f"{service.name} did not become healthy within {START_SECONDS:.0f} s; its log is {service.log}"
+    )
 
 
 def _last_line(service: Service) -> str:
@@ -213,8 +223,12 @@ def _register(state: State, environment: Mapping[str, str]) -> None:
         deploy = [*_prefect(), "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         for command in (pool, deploy):
             done = subprocess.run(
-                command, env={**os.environ, **environment}, cwd=state.home.parent,
-                capture_output=True, text=True, timeout=300,
+                command,
+                env={**os.environ, **environment},
+                cwd=state.home.parent,
+                capture_output=True,
+                text=True,
+                timeout=300,
             )
             if done.returncode != 0:
                 last = (done.stdout + done.stderr).strip().splitlines()[-1:]
@@ -223,8 +237,10 @@ def _register(state: State, environment: Mapping[str, str]) -> None:
 
 def _worker_online(prefect_url: str, login: str) -> bool:
     request = urllib.request.Request(
-        f"{prefect_url}/api/work_pools/{POOL}/workers/filter", data=b"{}",
-        headers={"Content-Type": "application/json", "Authorization": header(login)}, method="POST",
+        f"{prefect_url}/api/work_pools/{POOL}/workers/filter",
+        data=b"{}",
+        headers={"Content-Type": "application/json", "Authorization": header(login)},
+        method="POST",
     )
     try:
         with urllib.request.urlopen(request, timeout=5) as response:

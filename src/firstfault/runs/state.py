@@ -77,7 +77,7 @@ class State:
                 write_text(gitignore, "*\n", private=False)
             store = self.home / "mlflow.db"
             if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
-                store.touch(mode=0o600)                     # what SQLite makes itself has the rights of the umask
+                store.touch(mode=0o600)  # what SQLite makes itself has the rights of the umask
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
 

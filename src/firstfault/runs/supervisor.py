@@ -38,12 +38,12 @@ def own(state: State, prefect_port: int, mlflow_port: int) -> None:
 
 def tell(**event: Any) -> None:
     """Send an event to the `firstfault up` that waits for it, as a line of JSON."""
-    print(json.dumps(event), flush=True)            # noqa: T201 (a pipe, and not a terminal)
+    print(json.dumps(event), flush=True)  # noqa: T201 (a pipe, and not a terminal)
 
 
 def _stay(state: State, me: Service, warden: subprocess.Popen[bytes]) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)           # children that end leave no zombies
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end leave no zombies
     while warden.poll() is None and me in read(state):
         time.sleep(LOOK_SECONDS)
 

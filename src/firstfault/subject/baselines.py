@@ -67,7 +67,7 @@ def _measure(subject: Subject) -> Baselines:
     bounded = metric in METRICS and metric not in ("mse", "mae")
     span = max(LEAST_SPAN, 1.0 - prior if math.isfinite(prior) else 1.0) if bounded else abs(best - prior)
     if span == 0.0 and metric in METRICS:
-        span = abs(prior)                           # the perfect error is 0
+        span = abs(prior)  # the perfect error is 0
     return Baselines(name, best, prior, error, span, constant=not scores)
 
 
@@ -88,14 +88,20 @@ def _constant(subject: Subject, rows: tuple[Array, Array] | None) -> float:
 
     if rows is None:
         return math.nan
-    score = score_of(subject, (DummyClassifier(strategy="prior") if subject.recipe.classes else DummyRegressor()).fit(*rows))
+    score = score_of(
+        subject, (DummyClassifier(strategy="prior") if subject.recipe.classes else DummyRegressor()).fit(*rows)
+    )
     return score if math.isfinite(score) else math.nan
 
 
 def _models(subject: Subject, rows: tuple[Array, Array] | None) -> list[tuple[str, float]]:
     if subject.recipe.task == "language_model":
         return _successors(subject.recipe)
-    return [] if rows is None or _samples(subject) else [("a linear model", score_of(subject, _linear(subject).fit(*rows)))]
+    return (
+        []
+        if rows is None or _samples(subject)
+        else [("a linear model", score_of(subject, _linear(subject).fit(*rows)))]
+    )
 
 
 def _samples(subject: Subject) -> bool:
@@ -110,7 +116,9 @@ def _linear(subject: Subject) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     if subject.recipe.classes:
-        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, class_weight=_evening_weights(subject.recipe)))
+        return make_pipeline(
+            StandardScaler(), LogisticRegression(max_iter=200, class_weight=_evening_weights(subject.recipe))
+        )
     columns = math.prod(subject.recipe.train.y.shape[1:])
     narrow = subject.recipe.task == "regression" and columns > 1
     linear = make_pipeline(StandardScaler(), Ridge())
@@ -119,7 +127,10 @@ def _linear(subject: Subject) -> Any:
 
 def _evening_weights(recipe: Any) -> dict[int, float] | None:
     """The class weights of the target's loss, where they make the classes count more alike: then its errors are meant to be those of such a loss."""
-    weights, counts = getattr(recipe.training.loss, "weight", None), np.bincount(recipe.train.y.cpu().numpy(), minlength=recipe.classes)
+    weights, counts = (
+        getattr(recipe.training.loss, "weight", None),
+        np.bincount(recipe.train.y.cpu().numpy(), minlength=recipe.classes),
+    )
     if weights is None or weights.shape != counts.shape or not bool((weights > 0).all()):
         return None
     mass = weights.detach().cpu().numpy() * counts
@@ -165,7 +176,7 @@ def _matrix(subject: Subject, x: Any, most_columns: int) -> Array | None:
     """Inputs `(N, …)` as a matrix: numbers flattened, token ids `(N, T)` of a model that embeds them counted; None for too many columns."""
     x = x.cpu()
     if not x.is_floating_point() and subject.recipe.inputs_for(subject.model, x[:1]).is_floating_point():
-        x = x.float()                                       # whole numbers that the model takes as numbers
+        x = x.float()  # whole numbers that the model takes as numbers
     if x.is_floating_point():
         flat = np.asarray(x.flatten(1).numpy() if x.ndim > 1 else x[:, None].numpy(), dtype=np.float64)
         return flat if flat.shape[1] <= most_columns else None
@@ -204,14 +215,14 @@ def score_of(subject: Subject, model: Any) -> float:
     outputs = np.zeros((len(x), max(recipe.classes, 2)))
     outputs[:, model.classes_.astype(int)] = model.predict_proba(x)
     if name not in METRICS and subject.outputs.ndim > 1 and subject.outputs.shape[1] not in (1, outputs.shape[1]):
-        return -math.inf                                    # as an ordinal model's, with an output per threshold
+        return -math.inf  # as an ordinal model's, with an output per threshold
     return _asked(name, metric, outputs if name in METRICS else _like(subject.outputs, outputs), y)
 
 
 def _asked(name: str, metric: Any, outputs: Array, y: Array) -> float:
     try:
         return float(metric(outputs, y))
-    except BaseException as error:        # the user's metric wants other outputs
+    except BaseException as error:  # the user's metric wants other outputs
         pass_on(error)
         if name in METRICS:
             raise

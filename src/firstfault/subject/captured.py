@@ -30,7 +30,15 @@ HELD_OUT = 5
 """Every fifth captured sample is held out of the replay."""
 
 
-def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Capture, model: nn.Module | None, crash: BaseException | None) -> Subject:
+def subject_of(
+    name: str,
+    folder: Path,
+    root: Path,
+    record: Record,
+    capture: Capture,
+    model: nn.Module | None,
+    crash: BaseException | None,
+) -> Subject:
     """A subject whose training is the one that was watched; what was not captured is missing, with the reason."""
     training = _training(capture, record)
     why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
@@ -47,15 +55,21 @@ def subject_of(name: str, folder: Path, root: Path, record: Record, capture: Cap
     if why_not or start is None or model is None:
         reason = Missing(f"the training can't be replayed: {why_not or 'no model was called'}")
         subject.supply(Subject.recipe_and_classes, reason)
-        subject.supply(Subject.trained, Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else reason)
+        subject.supply(
+            Subject.trained, Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else reason
+        )
         subject.supply(Subject.record, record)
         if capture.start is not None:
-            subject.supply(unlabelled, _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(reason)))
+            subject.supply(
+                unlabelled, _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(reason))
+            )
         return subject
     recipe = recipe_of(capture, start, task, training, root)
     subject.supply(Subject.recipe_and_classes, (recipe, tuple(range(recipe.classes))))
     if capture.optimizer is None and not crashed and not _as_it_began(start, model):
-        subject.supply(Subject.trained, Missing("the training can't be replayed: the loop changes its weights by itself"))
+        subject.supply(
+            Subject.trained, Missing("the training can't be replayed: the loop changes its weights by itself")
+        )
         subject.supply(Subject.record, record)
     else:
         subject.supply(Subject.trained, _trained(recipe, model, record, crashed))
@@ -72,7 +86,10 @@ def unlabelled(subject: Subject) -> Subject | None:
 def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.Tensor, why_not: str) -> Subject:
     """A subject for what needs neither labels nor loss of a model: how it answers to its inputs."""
     training = Training(batch_size=len(x))
-    subject, rows = Subject(Target(name, task="regression", training=training, root=root), folder), Tensors(x, torch.zeros(len(x), 1))
+    subject, rows = (
+        Subject(Target(name, task="regression", training=training, root=root), folder),
+        Tensors(x, torch.zeros(len(x), 1)),
+    )
     recipe = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root)
     subject.supply(Subject.recipe_and_classes, (recipe, ()))
     subject.supply(Subject.labels, Missing(why_not))

@@ -63,8 +63,14 @@ def serving(subject: Subject) -> Iterator[Endpoint]:
     command, environment = scoring_server(packaged(subject), HOST, port, login)
     with private_log(log) as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, umask=PRIVATE,
-            env=environment, preexec_fn=ends_with_us(),
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            umask=PRIVATE,
+            env=environment,
+            preexec_fn=ends_with_us(),
         )
     try:
         _wait(process, f"http://{HOST}:{port}/health", log)
@@ -73,7 +79,8 @@ def serving(subject: Subject) -> Iterator[Endpoint]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=30)
-        write_text(log, "\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))   # it may quote what it was asked
+        # it may quote what it was asked
+        write_text(log, "\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))
 
 
 def _wait(process: Any, url: str, log: Any) -> None:
@@ -104,7 +111,7 @@ def _frame_requests(row: pd.DataFrame) -> tuple[Any, dict[str, Any]]:
     numeric = next((index for index, name in enumerate(columns) if pd.api.types.is_numeric_dtype(row[name])), 0)
 
     def changed(value: Any) -> dict[str, Any]:
-        return {"dataframe_split": {"columns": columns, "data": [[*values[:numeric], value, *values[numeric + 1:]]]}}
+        return {"dataframe_split": {"columns": columns, "data": [[*values[:numeric], value, *values[numeric + 1 :]]]}}
 
     return {"dataframe_split": {"columns": columns, "data": [values]}}, {
         "wrong type": changed("not a number"),
@@ -116,7 +123,7 @@ def _frame_requests(row: pd.DataFrame) -> tuple[Any, dict[str, Any]]:
 
 
 def _array_requests(row: np.ndarray[Any, Any]) -> dict[str, Any]:
-    if row.dtype.kind not in "fiub":                        # texts
+    if row.dtype.kind not in "fiub":  # texts
         return {"empty": {"inputs": []}, "no JSON object": []}
     flat = row.astype(float).reshape(-1)
     whole = row.dtype.kind in "iu"

@@ -51,10 +51,13 @@ def isolate(subject: Subject, check: str, *, seconds: float = 20.0) -> Isolated:
 
 def placed(report: LayerReport, subject: Subject) -> LayerReport:
     """A report of the model layer in which failures that name no module name the smallest part that still fails."""
-    return replace(report, findings=tuple(
-        _placed(finding, subject) if finding.status is Status.FAIL and finding.check in REGISTRY else finding
-        for finding in report.findings
-    ))
+    return replace(
+        report,
+        findings=tuple(
+            _placed(finding, subject) if finding.status is Status.FAIL and finding.check in REGISTRY else finding
+            for finding in report.findings
+        ),
+    )
 
 
 def _placed(finding: Finding, subject: Subject) -> Finding:
@@ -75,10 +78,16 @@ def _names_a_module(place: Place, model: nn.Module) -> bool:
 def _failure(subject: Subject, check: str, faults: Any = None) -> Finding | None:
     """The first failed finding of a check, for one of the given faults where there are any."""
     found = run_check(REGISTRY[check], subject, subject.target.thresholds.get(check, {}))
-    return next((
-        finding for finding in found
-        if finding.status is Status.FAIL and finding.check == check and (faults is None or set(faults) & set(finding.faults))
-    ), None)
+    return next(
+        (
+            finding
+            for finding in found
+            if finding.status is Status.FAIL
+            and finding.check == check
+            and (faults is None or set(faults) & set(finding.faults))
+        ),
+        None,
+    )
 
 
 class _Search:
@@ -99,7 +108,7 @@ class _Search:
             tried = waiting.pop(0)
             try:
                 candidate = submodule_subject(subject, tried)
-            except FirstfaultError:                         # it is not called itself, but its children may be
+            except FirstfaultError:  # it is not called itself, but its children may be
                 waiting = _children(subject.model, tried) + waiting
                 continue
             failed = _failure(candidate, self.check, self.whole.faults)
@@ -141,7 +150,9 @@ def _children(model: nn.Module, name: str) -> list[str]:
 def removable(model: nn.Module) -> list[str]:
     """The children of every `nn.Sequential` and `nn.ModuleList`, the outer before the inner."""
     return [
-        f"{name}.{child}".lstrip(".") for name, module in model.named_modules() if isinstance(module, CONTAINERS)
+        f"{name}.{child}".lstrip(".")
+        for name, module in model.named_modules()
+        if isinstance(module, CONTAINERS)
         for child, _ in module.named_children()
     ]
 

@@ -19,10 +19,18 @@ from firstfault.training.observer import Enough
 from firstfault.training.recipe import Tensors, outputs_of
 from firstfault.training.torch_calls import name_of
 
-KNOWN = frozenset({
-    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss",
-})
+KNOWN = frozenset(
+    {
+        "cross_entropy",
+        "nll_loss",
+        "binary_cross_entropy",
+        "binary_cross_entropy_with_logits",
+        "mse_loss",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+    }
+)
 ELEMENTWISE = KNOWN - {"cross_entropy", "nll_loss"}
 
 
@@ -106,7 +114,9 @@ def loss_on(subject: Subject, outputs: torch.Tensor, y: torch.Tensor | None = No
 
 def _call(spy: _Spy, outputs: torch.Tensor | None, error: Exception | None = None) -> LossCall:
     direct = (
-        spy.input is not None and outputs is not None and spy.input.numel() == outputs.numel()
+        spy.input is not None
+        and outputs is not None
+        and spy.input.numel() == outputs.numel()
         and torch.equal(spy.input.flatten(), outputs.detach().flatten())
     )
     return LossCall(spy.name, spy.input, spy.target, direct, spy.spread, error)
@@ -162,5 +172,3 @@ def quiet() -> Iterator[None]:
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
-
-

@@ -1,6 +1,6 @@
 """What is computed once of a subject: kept under the function that computes it, until what it depends on changes.
 
-    raw → prepared → model → trained        what depends on one of these goes when that one, or an earlier one, is replaced
+raw → prepared → model → trained        what depends on one of these goes when that one, or an earlier one, is replaced
 """
 
 from __future__ import annotations

@@ -125,8 +125,10 @@ def run_order(model: nn.Module, x: torch.Tensor) -> list[str]:
     """The names of the modules without children but a parametrisation, such as a weight norm, in the order in which they run."""
     order: list[str] = []
     leaves = [
-        (name, module) for name, module in model.named_modules()
-        if {child for child, _ in module.named_children()} <= {"parametrizations"} and "parametrizations" not in name.split(".")
+        (name, module)
+        for name, module in model.named_modules()
+        if {child for child, _ in module.named_children()} <= {"parametrizations"}
+        and "parametrizations" not in name.split(".")
     ]
     handles = [module.register_forward_hook(lambda *_, name=name: order.append(name)) for name, module in leaves]
     try:

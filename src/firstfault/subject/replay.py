@@ -43,9 +43,13 @@ def replayed(subject: Subject) -> Recipe:
     if capture.samples == 0 or recipe.training.loader is not None or _fed_as_prepared(recipe, capture):
         return replace(recipe, training=settings)
     if recipe.task != "language_model" and _other_labels(recipe, capture):
-        raise Missing("the user's fit can't be replayed: its loss is given labels of another shape than the prepared ones")
+        raise Missing(
+            "the user's fit can't be replayed: its loss is given labels of another shape than the prepared ones"
+        )
     if capture.samples < FEWEST or capture.model is None:
-        raise Missing(f"the user's fit can't be replayed: it changes the batches, and {capture.why_not or 'too few of them were seen'}")
+        raise Missing(
+            f"the user's fit can't be replayed: it changes the batches, and {capture.why_not or 'too few of them were seen'}"
+        )
     return recipe_of(capture, capture.model, recipe.task, settings, recipe.root)
 
 
@@ -85,7 +89,11 @@ def _settings(recipe: Recipe, capture: Capture, record: Any) -> Training:
     rounds = max(1, len(batches_of(recipe, "train", declared.seed)))  # type: ignore[arg-type]
     epochs = max(1, round(record.steps / rounds))
     return replace(
-        declared, fit=None, loss=loss, optimizer=make if kind is not None else declared.optimizer, epochs=epochs,
+        declared,
+        fit=None,
+        loss=loss,
+        optimizer=make if kind is not None else declared.optimizer,
+        epochs=epochs,
         scheduler=_schedule(record, epochs),
     )
 
@@ -112,7 +120,10 @@ def _schedule(record: Any, epochs: int) -> Callable[[Any], Any] | None:
     if not rates or max(rates) - min(rates) <= STEADY * max(rates) or rates[0] <= 0:
         return None
     parts = np.array_split(np.asarray(rates, float), min(epochs, len(rates)))
-    share = [float(parts[min(number * len(parts) // epochs, len(parts) - 1)].mean()) / rates[0] for number in range(epochs + 1)]
+    share = [
+        float(parts[min(number * len(parts) // epochs, len(parts) - 1)].mean()) / rates[0]
+        for number in range(epochs + 1)
+    ]
     return lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: share[min(epoch, epochs)])
 
 

@@ -21,8 +21,8 @@ from firstfault.training.stages import numbers
 
 Array = np.ndarray[Any, Any]
 
-MOST_MATCHED = 400     # rows that an equal is looked for: bounds the time, and a share errs by 2.5 %
-PROJECTED = 64         # directions of wide rows: different rows stay different
+MOST_MATCHED = 400  # rows that an equal is looked for: bounds the time, and a share errs by 2.5 %
+PROJECTED = 64  # directions of wide rows: different rows stay different
 
 
 class Apart(NamedTuple):
@@ -203,7 +203,7 @@ def rows_change_split(subject: Subject) -> bool:
         return False
     parts = []
     for name, split in raw.items():
-        few = np.arange(len(split.y)) % max(1, len(split.y) // 5) == 0      # a few of the other, for stratified splits
+        few = np.arange(len(split.y)) % max(1, len(split.y) // 5) == 0  # a few of the other, for stratified splits
         parts.append(labelled(split, *pair, where=few if name == "train" else ~few))
     again = rerun(subject, Splits(*parts))
     if again is None:

@@ -173,7 +173,11 @@ def run_module(subject: Subject, module: nn.Module, x: torch.Tensor) -> np.ndarr
     with torch.no_grad():
         x = subject.recipe.inputs_for(module, x)
         first = next(module.parameters(), None)
-        if first is not None and x.is_floating_point() and first.dtype in (torch.float16, torch.bfloat16, torch.float64):
+        if (
+            first is not None
+            and x.is_floating_point()
+            and first.dtype in (torch.float16, torch.bfloat16, torch.float64)
+        ):
             x = x.to(first.dtype)
         result = _guard(subject, "the served model", lambda: outputs_of(module(x)))
     return result.float().cpu().numpy()  # type: ignore[no-any-return]

@@ -51,7 +51,7 @@ class Subject:
         self.depth = depth
         self.memos = Memos()
         self._trainer = trainer or plainly
-        self.owner: Subject = self                  # of a part of a model tested alone: the subject of the whole
+        self.owner: Subject = self  # of a part of a model tested alone: the subject of the whole
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, need: str | Memo[[], Any]) -> Any:
@@ -169,7 +169,9 @@ class Subject:
         if frame is None:
             raise Missing("only tables are profiled")
         declared = self.target.data is not None and self.target.data.reference is not None
-        return start(frame, self.folder, self.target.name, self.seed, reference=table(self.reference.X) if declared else None)
+        return start(
+            frame, self.folder, self.target.name, self.seed, reference=table(self.reference.X) if declared else None
+        )
 
     def settle(self) -> None:
         """Wait for what works beside the checks, the pages of the profile: what is timed has the machine to itself."""

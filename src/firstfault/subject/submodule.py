@@ -96,13 +96,13 @@ def submodule_subject(subject: Subject, where: str) -> Subject:
         UserCodeError: when the model raises.
     """
     expect_name(subject.model, where)
-    subject.get("outputs")                              # materialises lazy layers, and tells what raises
+    subject.get("outputs")  # materialises lazy layers, and tells what raises
     try:
         place = place_of(subject, where)
     except Missing as reason:
         return _untestable(subject, reason)
     recipe = replace(
-        subject.recipe, task="classification", classes=0, model=lambda: Alone(subject.recipe.model(), where, place),
+        subject.recipe, task="classification", classes=0, model=lambda: Alone(subject.recipe.model(), where, place)
     )
     part = subject.with_recipe(recipe)
     part.supply(Subject.model, Alone(copy.deepcopy(subject.model), where, place).eval())
@@ -171,7 +171,7 @@ def _axis(value: torch.Tensor, fewer: Any, samples: int) -> int | None:
 
 
 def _first_call(subject: Subject, x: torch.Tensor, where: str) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
-    for train in (True, False):                         # batch normalisation may refuse the batch in train mode
+    for train in (True, False):  # batch normalisation may refuse the batch in train mode
         model = subject.fresh_model().train(train)
         called: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         results: list[Any] = []
@@ -193,7 +193,7 @@ def _first_call(subject: Subject, x: torch.Tensor, where: str) -> tuple[tuple[An
 
 
 def _forward(model: nn.Module, x: torch.Tensor, seed: int) -> None:
-    with torch.enable_grad(), torch.random.fork_rng(devices=[]):        # with gradients, torch's encoder calls its layers
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):  # with gradients, torch's encoder calls its layers
         torch.manual_seed(seed)
         model(x)
 

@@ -1,11 +1,11 @@
 """What is debugged: data, preprocessing, model, training, deployment and safety, as the user declares them.
 
-    Target ── Data         where the samples come from, and what their columns mean
-           ├─ preprocess   or `prepare`: how raw samples become model inputs
-           ├─ model        a function that builds the network
-           ├─ Training     loss, optimizer, loop
-           ├─ Deployment   how the trained model is saved, loaded and served
-           └─ Safety       suites and the function that generates text
+Target ── Data         where the samples come from, and what their columns mean
+       ├─ preprocess   or `prepare`: how raw samples become model inputs
+       ├─ model        a function that builds the network
+       ├─ Training     loss, optimizer, loop
+       ├─ Deployment   how the trained model is saved, loaded and served
+       └─ Safety       suites and the function that generates text
 """
 
 from __future__ import annotations
@@ -63,10 +63,20 @@ class Data:
         expect_several("data.sensitive", self.sensitive, "a list of column names")
         expect_column("data.group", self.group)
         expect_column("data.time", self.time)
-        expect(self.expectations is None or isinstance(self.expectations, str | Path), "data.expectations", self.expectations, "a path or None")
+        expect(
+            self.expectations is None or isinstance(self.expectations, str | Path),
+            "data.expectations",
+            self.expectations,
+            "a path or None",
+        )
         expect(isinstance(self.quarantine, bool), "data.quarantine", self.quarantine, "True or False")
         known = self.expectations is not None or self.reference is not None
-        expect(known or not self.quarantine, "data.quarantine", self.quarantine, "False where there are neither data.expectations nor data.reference")
+        expect(
+            known or not self.quarantine,
+            "data.quarantine",
+            self.quarantine,
+            "False where there are neither data.expectations nor data.reference",
+        )
 
     @property
     def declared_splits(self) -> tuple[str, ...]:
@@ -113,7 +123,12 @@ class Training:
         for name in ("optimizer", "scheduler", "augment", "penalty", "fit", "loader"):
             expect_callable(f"training.{name}", getattr(self, name))
         clip = self.clip_norm
-        expect(clip is None or (isinstance(clip, int | float) and clip >= 0), "training.clip_norm", clip, "a number of at least 0")
+        expect(
+            clip is None or (isinstance(clip, int | float) and clip >= 0),
+            "training.clip_norm",
+            clip,
+            "a number of at least 0",
+        )
         expect_metric(self.metric)
         expect_seed("training.seed", self.seed)
         expect(isinstance(self.shuffle, bool), "training.shuffle", self.shuffle, "True or False")
@@ -146,14 +161,21 @@ class Deployment:
 
     def __post_init__(self) -> None:
         expect_preprocess("deployment.preprocess", self.preprocess)
-        expect(self.url is None or str(self.url).startswith(("http://", "https://")), "deployment.url", self.url, "a URL of http or https, or None")
+        expect(
+            self.url is None or str(self.url).startswith(("http://", "https://")),
+            "deployment.url",
+            self.url,
+            "a URL of http or https, or None",
+        )
         pair = isinstance(self.golden, tuple | list) and len(self.golden) == 2
         expect(self.golden is None or pair, "deployment.golden", self.golden, "a pair (X, y) or None")
         expect_callable("deployment.save", self.save)
         expect_callable("deployment.load", self.load)
         expect(
             isinstance(self.latency_ms, int | float) and self.latency_ms > 0,
-            "deployment.latency_ms", self.latency_ms, "a number of milliseconds above 0",
+            "deployment.latency_ms",
+            self.latency_ms,
+            "a number of milliseconds above 0",
         )
 
 
@@ -218,5 +240,7 @@ class Target:
         expect_thresholds(self.thresholds)
         expect(
             self.prepare is None or self.preprocess is None,
-            "prepare", self.prepare, "either `preprocess` or `prepare`, not both",
+            "prepare",
+            self.prepare,
+            "either `preprocess` or `prepare`, not both",
         )

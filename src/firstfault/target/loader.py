@@ -40,14 +40,18 @@ def load_safety(spec: str) -> Safety:
     from firstfault.seeds import same_random_state
     from firstfault.target.bundled import own_or_shipped
 
-    with same_random_state():                       # what is run under the watch draws the numbers that it would without
+    with same_random_state():  # what is run under the watch draws the numbers that it would without
         declared, file = _declared(spec)
     safety = declared.safety if isinstance(declared, Target) else declared
     if not isinstance(safety, Safety):
-        raise TargetError(f"{spec} must be a firstfault.Safety, or a firstfault.Target with one, but is a {type(declared).__name__}")
+        raise TargetError(
+            f"{spec} must be a firstfault.Safety, or a firstfault.Target with one, but is a {type(declared).__name__}"
+        )
     if not safety.suites:
         raise TargetError(f"{spec} must have suites to evaluate while a script runs, but its safety.suites is empty")
-    return replace(safety, suites=[str(own_or_shipped(suite, file.parent, "behaviour").absolute()) for suite in safety.suites])
+    return replace(
+        safety, suites=[str(own_or_shipped(suite, file.parent, "behaviour").absolute()) for suite in safety.suites]
+    )
 
 
 def _declared(spec: str) -> tuple[Any, Path]:
@@ -68,7 +72,7 @@ def is_path(place: str) -> bool:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:                                 # a name that is too long
+    except OSError:  # a name that is too long
         return False
 
 
@@ -89,7 +93,7 @@ def _import_file(place: str) -> tuple[Any, Path]:
     if spec is None or spec.loader is None:
         raise TargetError(f"{place} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module                  # so that its classes can be pickled by name
+    sys.modules[name] = module  # so that its classes can be pickled by name
     _guard_import(place, path.parent, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
     return module, path
 

@@ -40,7 +40,12 @@ def expect_preprocess(name: str, value: Any) -> None:
     expected = "an object with fit and transform, a list of (name, step), or a function X -> X"
     if isinstance(value, list | tuple):
         for step in value:
-            expect(isinstance(step, list | tuple) and len(step) == 2 and isinstance(step[0], str), name, step, "a list of (name, step)")
+            expect(
+                isinstance(step, list | tuple) and len(step) == 2 and isinstance(step[0], str),
+                name,
+                step,
+                "a list of (name, step)",
+            )
             expect(hasattr(step[1], "transform") or callable(step[1]), f"{name} step {step[0]!r}", step[1], expected)
         return
     expect(value is None or hasattr(value, "transform") or callable(value), name, value, expected)
@@ -49,14 +54,24 @@ def expect_preprocess(name: str, value: Any) -> None:
 def expect_loss(value: Any) -> None:
     """A loss to call, and not the class that one is made of."""
     expect_callable("training.loss", value)
-    expect(not (isinstance(value, type) and hasattr(value, "forward")), "training.loss", value, "an object, such as nn.CrossEntropyLoss()")
+    expect(
+        not (isinstance(value, type) and hasattr(value, "forward")),
+        "training.loss",
+        value,
+        "an object, such as nn.CrossEntropyLoss()",
+    )
 
 
 def expect_factory(value: Any) -> None:
     """A function that builds the network, and not a network."""
     expected = "a function () -> nn.Module"
     expect_callable("model", value, expected)
-    expect(isinstance(value, type) or not hasattr(value, "state_dict"), "model", value, f"{expected}, such as the network's class")
+    expect(
+        isinstance(value, type) or not hasattr(value, "state_dict"),
+        "model",
+        value,
+        f"{expected}, such as the network's class",
+    )
 
 
 def expect_column(name: str, value: Any) -> None:
@@ -107,4 +122,8 @@ def checked_actions(given: str | Sequence[Any], field: str) -> list[Any]:
         if item not in ACTIONS if isinstance(item, str) else not callable(getattr(item, "act", None)):
             raise TargetError(f"{field} must be some of {', '.join(ACTIONS)}, or actions, but got {item!r}")
     names = [item for item in items if isinstance(item, str)]
-    return [item for place, item in enumerate(items) if not isinstance(item, str) or items.index(item) == place] if names else list(items)
+    return (
+        [item for place, item in enumerate(items) if not isinstance(item, str) or items.index(item) == place]
+        if names
+        else list(items)
+    )

@@ -34,17 +34,27 @@ def log_checkpoint(tracker: Tracker, run_id: str, kept: Checkpointed, weights: b
 
     client, epoch = tracker.client, {} if kept.epoch is None else {"epoch": str(kept.epoch)}
     model = client.create_logged_model(
-        tracker.experiment_id, name=kept.name, source_run_id=run_id, params={"step": str(kept.step), **epoch}, tags={"firstfault.kind": "checkpoint"},
+        tracker.experiment_id,
+        name=kept.name,
+        source_run_id=run_id,
+        params={"step": str(kept.step), **epoch},
+        tags={"firstfault.kind": "checkpoint"},
         model_type="checkpoint",
     )
     with tempfile.TemporaryDirectory() as folder:
         write_bytes(Path(folder) / "weights.pt", kept.path.read_bytes() if weights is None else weights)
-        write_json(Path(folder) / "checkpoint.json", plain({"step": kept.step, "epoch": kept.epoch, "metrics": kept.metrics}), indent=None)
+        write_json(
+            Path(folder) / "checkpoint.json",
+            plain({"step": kept.step, "epoch": kept.epoch, "metrics": kept.metrics}),
+            indent=None,
+        )
         client.log_model_artifacts(model.model_id, folder)
     client.finalize_logged_model(model.model_id, "READY")
     now, step = int(time.time() * 1000), kept.step if kept.epoch is None else kept.epoch
     metrics = [
-        Metric(name, float(value), now, step, model_id=model.model_id) for name, value in kept.metrics.items() if math.isfinite(value)
+        Metric(name, float(value), now, step, model_id=model.model_id)
+        for name, value in kept.metrics.items()
+        if math.isfinite(value)
     ]
     client.log_batch(run_id, metrics=metrics)
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
@@ -60,4 +70,4 @@ def log_from_a_loop(name: str, folder: Path, kept: Checkpointed, weights: bytes)
         _runs[key] = tracker, tracker.start(f"checkpoints {folder.parent.name}", tags=tags)
     tracker, run_id = _runs[key]
     log_checkpoint(tracker, run_id, kept, weights)
-    tracker.end(run_id)                     # each checkpoint may be the last
+    tracker.end(run_id)  # each checkpoint may be the last

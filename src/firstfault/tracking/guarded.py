@@ -17,11 +17,15 @@ def tracking_server() -> AccessGuard:
     """The server and UI of the runs in the state folder that `FIRSTFAULT_HOME` names, as of `mlflow server`."""
     state = State(Path(os.environ["FIRSTFAULT_HOME"]))
     store, artifacts = f"sqlite:///{state.home / 'mlflow.db'}", state.mlflow_artifacts.resolve().as_uri()
-    os.environ.update({
-        "_MLFLOW_SERVER_FILE_STORE": store, "_MLFLOW_SERVER_ARTIFACT_ROOT": artifacts,
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true", "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(state.mlflow_artifacts),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    })
+    os.environ.update(
+        {
+            "_MLFLOW_SERVER_FILE_STORE": store,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": artifacts,
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(state.mlflow_artifacts),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+    )
     from mlflow.server.fastapi_app import app  # reads these at import
     from mlflow.server.handlers import initialize_backend_stores
 

@@ -26,7 +26,15 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
             served process answers these with a 4xx.
     """
 
-    def __init__(self, steps: list[Callable[[Any], Any]], model: Any, whole: bool, tolerant: bool, dtypes: dict[str, Any], largest: float) -> None:
+    def __init__(
+        self,
+        steps: list[Callable[[Any], Any]],
+        model: Any,
+        whole: bool,
+        tolerant: bool,
+        dtypes: dict[str, Any],
+        largest: float,
+    ) -> None:
         self.steps, self.model, self.whole, self.tolerant, self.dtypes = steps, model, whole, tolerant, dtypes
         self.largest = largest
 
@@ -45,7 +53,9 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
         if not self.tolerant and _missing(model_input):
             raise ValueError("every value is expected, but some are missing")
         if _largest(model_input) > self.largest:
-            raise ValueError(f"every number is expected within {self.largest:g}, {BEYOND} times the largest in training")
+            raise ValueError(
+                f"every number is expected within {self.largest:g}, {BEYOND} times the largest in training"
+            )
         outputs = self.answer(model_input)
         if not np.isfinite(outputs).all():
             raise ValueError("the input lies so far outside the training data that no finite answer exists")
@@ -54,7 +64,9 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
     def answer(self, raw: Any) -> Any:
         """Outputs `(N, …)` as an array."""
         if isinstance(raw, pd.DataFrame) and self.dtypes:
-            raw = raw.astype({name: kind for name, kind in self.dtypes.items() if name in raw.columns and _changed_on_the_way(kind)})
+            raw = raw.astype(
+                {name: kind for name, kind in self.dtypes.items() if name in raw.columns and _changed_on_the_way(kind)}
+            )
         for step in self.steps:
             raw = step(raw)
         x = to_inputs(raw)
@@ -65,7 +77,9 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
 
 def _changed_on_the_way(kind: Any) -> bool:
     """Whether a client sends a column of this type in another: categories as text, pandas' numbers that may be missing as floats."""
-    return str(kind) == "category" or (pd.api.types.is_extension_array_dtype(kind) and pd.api.types.is_numeric_dtype(kind))
+    return str(kind) == "category" or (
+        pd.api.types.is_extension_array_dtype(kind) and pd.api.types.is_numeric_dtype(kind)
+    )
 
 
 def _largest(value: Any) -> float:

@@ -28,7 +28,7 @@ def save_package(model: PackagedModel, example: Any, path: Path, *, root: Path) 
     pickled by value, so that the package loads where that file is not.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")         # MLflow would have type hints, examples and wider integers
+        warnings.simplefilter("ignore")  # MLflow would have type hints, examples and wider integers
         _save(model, example, path, root)
 
 
@@ -46,7 +46,9 @@ def _save(model: PackagedModel, example: Any, path: Path, root: Path) -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
         mlflow.pyfunc.save_model(
-            str(path), python_model=model, signature=signature,
+            str(path),
+            python_model=model,
+            signature=signature,
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         )
     finally:
@@ -73,10 +75,13 @@ def _own_modules(root: Path) -> list[str]:
     """The modules of the user's folder, the target's file among them."""
     root = root.resolve()
     return [
-        name for name, module in list(sys.modules.items())
-        if getattr(module, "__file__", None) and name != "__main__"
+        name
+        for name, module in list(sys.modules.items())
+        if getattr(module, "__file__", None)
+        and name != "__main__"
         and Path(str(module.__file__)).resolve().is_relative_to(root)
-        and "site-packages" not in Path(str(module.__file__)).parts and not name.startswith("firstfault.")
+        and "site-packages" not in Path(str(module.__file__)).parts
+        and not name.startswith("firstfault.")
     ]
 
 

@@ -35,7 +35,9 @@ CALL_SECONDS, FILES_SECONDS, OPEN_SECONDS = 20.0, 120.0, 60.0
 LOCK_SECONDS = 5.0
 OF_FILE = "sqlite:///"
 NOISY = {
-    "alembic": logging.WARNING, "mlflow": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL,
+    "alembic": logging.WARNING,
+    "mlflow": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
     "urllib3.connectionpool": logging.ERROR,
 }
 LONGEST_NAME, LONGEST_DATASET, LONGEST_TAG = 250, 500, 5000
@@ -72,7 +74,9 @@ class Tracker:
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
         made = _texts({**links, **owner, **(tags or {})})
-        run = self.attempt(lambda: self.client.create_run(self.experiment_id, run_name=visible(name)[:LONGEST_NAME], tags=made))
+        run = self.attempt(
+            lambda: self.client.create_run(self.experiment_id, run_name=visible(name)[:LONGEST_NAME], tags=made)
+        )
         return str(run.info.run_id) if run is not None else ""
 
     def attempt(self, call: Callable[[], T], seconds: float = CALL_SECONDS) -> T | None:
@@ -107,7 +111,7 @@ class Tracker:
             if value is not None and (with_nan or math.isfinite(value))
         ]
         for start in range(0, len(points), BATCH):
-            self.client.log_batch(run_id, metrics=points[start:start + BATCH])
+            self.client.log_batch(run_id, metrics=points[start : start + BATCH])
 
     @_guarded
     def params(self, run_id: str, values: Mapping[str, Any]) -> None:
@@ -146,8 +150,11 @@ class Tracker:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         entity = Dataset(
-            name=visible(name)[:LONGEST_DATASET], digest=digest, source_type="local",
-            source=json.dumps({"uri": source}), profile=json.dumps({"num_rows": rows}),
+            name=visible(name)[:LONGEST_DATASET],
+            digest=digest,
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps({"num_rows": rows}),
         )
         self.client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
 
@@ -185,7 +192,9 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     try:
         return within(OPEN_SECONDS, lambda: _open(state, uri, experiment))
     except Exception as error:
-        raise PrerequisiteError(f"MLflow must answer at {uri}, but it does not ({brief(error)}); {_advice(state)}") from error
+        raise PrerequisiteError(
+            f"MLflow must answer at {uri}, but it does not ({brief(error)}); {_advice(state)}"
+        ) from error
 
 
 def expect_store(state: State) -> None:
@@ -198,7 +207,9 @@ def expect_store(state: State) -> None:
     if uri.startswith("http") and not responds(uri):
         raise PrerequisiteError(f"MLflow must answer at {uri}, but {_silence(uri)}; {_advice(state)}")
     if uri.startswith(OF_FILE) and (why_not := _why_no_file(uri.removeprefix(OF_FILE).partition("?")[0])):
-        raise PrerequisiteError(f"MLflow's store {uri} must be a file that can be written, but: {why_not}; {_advice(state)}")
+        raise PrerequisiteError(
+            f"MLflow's store {uri} must be a file that can be written, but: {why_not}; {_advice(state)}"
+        )
 
 
 def _silence(uri: str) -> str:
@@ -209,7 +220,11 @@ def _advice(state: State) -> str:
     own = state.mlflow_uri.startswith("sqlite:")
     named = bool(os.environ.get("MLFLOW_TRACKING_URI")) and str(state.home) not in state.mlflow_uri
     if own:
-        return "set MLFLOW_TRACKING_URI to another place, or unset it" if named else "move this file away, and a new one is made"
+        return (
+            "set MLFLOW_TRACKING_URI to another place, or unset it"
+            if named
+            else "move this file away, and a new one is made"
+        )
     return "start it, or unset MLFLOW_TRACKING_URI"
 
 
@@ -218,7 +233,8 @@ def _why_no_file(path: str) -> str:
     if not path:
         return ""
     if not Path(path).exists():
-        folder = next(folder for folder in Path(path).absolute().parents if folder.exists())        # MLflow makes those between
+        # MLflow makes those between
+        folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
         return "" if _is_writable(folder) else f"nothing can be written in {folder}"
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
@@ -251,7 +267,7 @@ def _open(state: State, uri: str, experiment: str) -> Tracker:
 def _create(client: Any, state: State, experiment: str) -> str:
     local = state.mlflow_uri.startswith("sqlite:")
     location = state.mlflow_artifacts.resolve().as_uri() if local else None
-    kind = {"mlflow.experimentKind": "custom_model_development"}       # so that its page opens on the runs
+    kind = {"mlflow.experimentKind": "custom_model_development"}  # so that its page opens on the runs
     return str(client.create_experiment(experiment, artifact_location=location, tags=kind))
 
 
@@ -275,7 +291,9 @@ def bury_killed(tracker: Tracker) -> list[str]:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {encodable(name): visible(shown(value, str))[:LONGEST_TAG] for name, value in values.items() if value is not None}
+    return {
+        encodable(name): visible(shown(value, str))[:LONGEST_TAG] for name, value in values.items() if value is not None
+    }
 
 
 def _key(name: str) -> str:
@@ -288,7 +306,9 @@ def _key(name: str) -> str:
 def brief(error: Exception) -> str:
     """What an error of MLflow says, in a few words: without the address that is said anyway, SQL, or advice for programmers."""
     text = str(error).strip()
-    if any(sign in text for sign in ("Connection refused", "RemoteDisconnected", "Connection reset", "Connection aborted")):
+    if any(
+        sign in text for sign in ("Connection refused", "RemoteDisconnected", "Connection reset", "Connection aborted")
+    ):
         return "nothing listens there any more"
     if "timed out" in text:
         return "no answer in time"

@@ -39,7 +39,12 @@ def loader(tensors: Tensors, batch_size: int, shuffle: bool, seed: int) -> DataL
     lone = shuffle and len(tensors) > batch_size and len(tensors) % batch_size == 1
     generator = torch.Generator().manual_seed(seed)
     return DataLoader(
-        _Samples(tensors), batch_size=batch_size, shuffle=shuffle, generator=generator, collate_fn=_as_it_is, drop_last=lone and batch_size > 1
+        _Samples(tensors),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        generator=generator,
+        collate_fn=_as_it_is,
+        drop_last=lone and batch_size > 1,
     )
 
 
@@ -56,7 +61,9 @@ class UserBatches:
         try:
             self.batches = recipe.training.loader(tensors.x.clone(), tensors.y.clone(), split)
             if iter(self.batches) is self.batches:
-                raise TypeError("it must return batches that can be iterated again, such as a DataLoader, but returned an iterator")
+                raise TypeError(
+                    "it must return batches that can be iterated again, such as a DataLoader, but returned an iterator"
+                )
         except BaseException as error:
             pass_on(error)
             raise self._told(error) from error

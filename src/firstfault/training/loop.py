@@ -50,7 +50,7 @@ class Trained:
     share: float = 1.0
     crash: UserCodeError | None = None
     stopped: str = ""
-    record: Any = None          # probe.record.Record when the training was observed
+    record: Any = None  # probe.record.Record when the training was observed
 
     @property
     def score(self) -> float:
@@ -83,7 +83,8 @@ def train(
     observed = probe.observe(model, recipe) if probe is not None else contextlib.nullcontext()
     run = _run_fit if recipe.training.fit is not None else _run_own
     with observed:
-        if course is not None and not any(map(is_lazy, model.parameters())):    # a first call would initialise those with other numbers
+        # a first call would initialise those with other numbers
+        if course is not None and not any(map(is_lazy, model.parameters())):
             course.start(model, lambda: evaluate(recipe, model, *through_loader(recipe, recipe.validation))[1])
         try:
             run(recipe, trained, seed, probe, deadline, course)
@@ -172,9 +173,20 @@ class _Watched:
     """A loader handed to the user's `fit`: it tells the probe whose batch is in hand, says when a pass ends, and ends at the deadline."""
 
     def __init__(
-        self, batches: Iterable[Any], split: str, probe: Any, deadline: float | None = None, on_pass: Callable[[], None] = lambda: None
+        self,
+        batches: Iterable[Any],
+        split: str,
+        probe: Any,
+        deadline: float | None = None,
+        on_pass: Callable[[], None] = lambda: None,
     ) -> None:
-        self._batches, self._split, self._probe, self._deadline, self._on_pass = batches, split, probe, deadline, on_pass
+        self._batches, self._split, self._probe, self._deadline, self._on_pass = (
+            batches,
+            split,
+            probe,
+            deadline,
+            on_pass,
+        )
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches:
@@ -199,7 +211,8 @@ def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: 
     batches, held_out = (batches_of(recipe, split, seed, model) for split in ("train", "validation"))
     assert settings.fit is not None
     result = settings.fit(
-        model, _Watched(batches, "train", probe, deadline, lambda: _end_epoch(recipe, trained, probe, course)),
+        model,
+        _Watched(batches, "train", probe, deadline, lambda: _end_epoch(recipe, trained, probe, course)),
         _Watched(held_out, "validation", probe, deadline),
     )
     if isinstance(result, nn.Module):
@@ -210,7 +223,9 @@ def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: 
 def _end_epoch(recipe: Recipe, trained: Trained, probe: Any, course: Any = None) -> None:
     with probe.paused() if probe is not None else contextlib.nullcontext():
         limit = len(recipe.validation) or EVALUATION_BATCH
-        train_loss, train_metric = evaluate(recipe, trained.model, *through_loader(recipe, recipe.train.rows(slice(max(limit, 256)))))
+        train_loss, train_metric = evaluate(
+            recipe, trained.model, *through_loader(recipe, recipe.train.rows(slice(max(limit, 256))))
+        )
         loss, metric = evaluate(recipe, trained.model, *through_loader(recipe, recipe.validation))
     epoch = Epoch(len(trained.epochs) + 1, train_loss, train_metric, loss, metric)
     trained.epochs.append(epoch)

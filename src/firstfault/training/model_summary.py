@@ -62,7 +62,8 @@ def summarise(model: Any, x: Any, *, rows: int = 2) -> Summary:
         parameters=sum(value.numel() for value in counts),
         trainable=sum(value.numel() for value in counts if value.requires_grad),
         bytes=sum(value.numel() * value.element_size() for value in counts),
-        layers=layers, text=text,
+        layers=layers,
+        text=text,
     )
 
 
@@ -82,6 +83,9 @@ def _row(info: Any, names: Mapping[int, str]) -> LayerRow:
     size = info.output_size if all(isinstance(length, int) for length in info.output_size) else ()
     own = list(info.module.parameters(recurse=False))
     return LayerRow(
-        names.get(id(info.module), info.var_name), info.class_name, tuple(size),
-        sum(value.numel() for value in own), sum(value.numel() for value in own if value.requires_grad),
+        names.get(id(info.module), info.var_name),
+        info.class_name,
+        tuple(size),
+        sum(value.numel() for value in own),
+        sum(value.numel() for value in own if value.requires_grad),
     )

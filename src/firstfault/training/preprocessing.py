@@ -111,15 +111,17 @@ def _apply(step: Callable[[Any], Any], splits: Splits, name: str) -> Splits:
 
 def _expect_samples(X: Any, name: str) -> Any:
     if not isinstance(X, list) and not getattr(X, "shape", ()):
-        raise TargetError(f"{name} must return samples (a frame, an array or a tensor), but returned {type(X).__name__}")
+        raise TargetError(
+            f"{name} must return samples (a frame, an array or a tensor), but returned {type(X).__name__}"
+        )
     return X
 
 
 def _dense(splits: Splits) -> Splits:
     """The splits with sparse matrices as arrays: a tensor is made of them anyway, and they have no length."""
-    return Splits(*(
-        Split(split.X.toarray() if hasattr(split.X, "toarray") else split.X, split.y) for _, split in splits.items()
-    ))
+    return Splits(
+        *(Split(split.X.toarray() if hasattr(split.X, "toarray") else split.X, split.y) for _, split in splits.items())
+    )
 
 
 def _copy(X: Any) -> Any:
@@ -158,7 +160,7 @@ class Labels:
             return torch.as_tensor(np.ascontiguousarray(y)).to(dtype)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y.reshape(-1)
-        if y.ndim > 1 and not (y.dtype.kind in "iu" and y.size and y.max() > 1):    # one-hot, and no class per position
+        if y.ndim > 1 and not (y.dtype.kind in "iu" and y.size and y.max() > 1):  # one-hot, and no class per position
             return torch.as_tensor(y.argmax(-1).astype(np.int64))
         ids = pd.Categorical(y.reshape(-1), categories=list(self.classes)).codes.astype(np.int64)
         if (ids < 0).any():
@@ -203,5 +205,7 @@ def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
 
 def _narrow(X: torch.Tensor) -> torch.Tensor:
     if X.is_complex():
-        raise TargetError(f"preprocess must leave real numbers, but left {str(X.dtype).removeprefix('torch.')}; take their absolute value, or both parts")
+        raise TargetError(
+            f"preprocess must leave real numbers, but left {str(X.dtype).removeprefix('torch.')}; take their absolute value, or both parts"
+        )
     return X.to(torch.float32) if X.is_floating_point() or X.dtype == torch.bool else X.to(torch.int64)

@@ -21,7 +21,14 @@ from firstfault.interrupts import pass_on
 from firstfault.target.declaration import Training
 
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
-ELEMENTWISE_FUNCTIONS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+ELEMENTWISE_FUNCTIONS = (
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Recipe:
         """The target's own loss on outputs `(N, …)` and encoded labels, without the penalty."""
         loss = self.training.loss or default_loss(self.task)
         if outputs.ndim == 3 and self.task == "language_model" and not _of_torch(loss):
-            with contextlib.suppress(RuntimeError, ValueError, IndexError):     # one that wants the tokens flattened
+            with contextlib.suppress(RuntimeError, ValueError, IndexError):  # one that wants the tokens flattened
                 return loss(outputs, y.to(outputs.device))  # type: ignore[no-any-return]
         outputs, y = fit_labels(loss, self.task, outputs, y)
         return tensor_of("training.loss", loss(outputs, y))
@@ -109,7 +116,7 @@ def tensor_of(name: str, value: Any) -> torch.Tensor:
 
 def _of_torch(loss: Callable[..., Any]) -> bool:
     """Whether a loss is one of torch's modules or functions, which take tokens as a flat list."""
-    function = getattr(loss, "func", loss)          # of functools.partial
+    function = getattr(loss, "func", loss)  # of functools.partial
     return isinstance(function, nn.modules.loss._Loss) or getattr(function, "__module__", "") == "torch.nn.functional"
 
 
@@ -151,7 +158,9 @@ def outputs_of(value: Any) -> torch.Tensor:
         return outputs_of(value.logits)
     if isinstance(value, dict):
         return outputs_of(value.get("logits", next(iter(value.values()))))
-    raise TypeError(f"the model must return a tensor, a tuple or a mapping of tensors, but returned {type(value).__name__}")
+    raise TypeError(
+        f"the model must return a tensor, a tuple or a mapping of tensors, but returned {type(value).__name__}"
+    )
 
 
 def device_of(training: Training) -> torch.device:
@@ -177,7 +186,9 @@ def make_recipe(
         try:
             pair = Tensors(to_inputs(split.X), labels.encode(split.y))
             if len(pair.x) != len(pair.y):
-                raise TargetError(f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} labels of {name}")
+                raise TargetError(
+                    f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} labels of {name}"
+                )
         except BaseException as error:
             pass_on(error)
             known = "preprocess" if isinstance(error, TargetError) else f"the prepared {name} split"

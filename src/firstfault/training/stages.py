@@ -31,7 +31,10 @@ def stage_table(pipeline: Pipeline) -> list[dict[str, Any]]:
 def stage_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
     """The numbers of a stage table by `stages/<stage>/<split>/<statistic>`, as a tracker takes them."""
     return {
-        f"stages/{row['stage']}/{row['split']}/{name}": float(row[name]) for row in rows for name in NUMBERS if row[name] is not None
+        f"stages/{row['stage']}/{row['split']}/{name}": float(row[name])
+        for row in rows
+        for name in NUMBERS
+        if row[name] is not None
     }
 
 

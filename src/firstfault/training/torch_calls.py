@@ -14,11 +14,27 @@ from torch.overrides import TorchFunctionMode
 from firstfault.place import Kind, Place
 
 SATURATING = ("sigmoid", "tanh", "softsign", "hardsigmoid", "hardtanh")
-RECORDED = frozenset({
-    *SATURATING, "relu", "relu6", "softmax", "log_softmax", "dropout", "dropout1d", "dropout2d", "dropout3d",
-    "alpha_dropout", "feature_dropout", "scaled_dot_product_attention", "multi_head_attention_forward", "linear",
-    "max_pool1d", "max_pool2d", "max_pool3d",
-})
+RECORDED = frozenset(
+    {
+        *SATURATING,
+        "relu",
+        "relu6",
+        "softmax",
+        "log_softmax",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "alpha_dropout",
+        "feature_dropout",
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        "linear",
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +73,7 @@ def followed(model: nn.Module, inside: list[str]) -> Iterator[None]:
 
 
 def _pop(names: list[str]) -> None:
-    names.pop()             # a hook that returned the name would replace the module's output
+    names.pop()  # a hook that returned the name would replace the module's output
 
 
 class _Tape(TorchFunctionMode):
@@ -68,7 +84,11 @@ class _Tape(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = name_of(func), kwargs or {}
-        kept = tuple(arg.detach().clone() if isinstance(arg, torch.Tensor) else arg for arg in args[:1]) if name in RECORDED else ()
+        kept = (
+            tuple(arg.detach().clone() if isinstance(arg, torch.Tensor) else arg for arg in args[:1])
+            if name in RECORDED
+            else ()
+        )
         result = func(*args, **kwargs)
         if name in RECORDED:
             self.calls.append(Call(name, self.inside[-1] if self.inside else "", (*kept, *args[1:]), kwargs, result))
@@ -90,7 +110,7 @@ def softmax_axis(call: Call) -> int | None:
     ndim = call.args[0].ndim if call.args and isinstance(call.args[0], torch.Tensor) else 0
     axis = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else None)
     if axis is None:
-        axis = 0 if ndim in (0, 1, 3) else 1        # what torch does without `dim`
+        axis = 0 if ndim in (0, 1, 3) else 1  # what torch does without `dim`
     return axis % ndim if isinstance(axis, int) and ndim else None
 
 

@@ -20,7 +20,7 @@ class Watching:
         self.stop()
         self._last = watch(self._name, **self._settings).__enter__()
         if self._last.in_loop is not None:
-            self._last.in_loop.raises = False           # the trainer is told to stop instead
+            self._last.in_loop.raises = False  # the trainer is told to stop instead
         self._on = True
 
     def stop(self, crash: BaseException | None = None) -> None:

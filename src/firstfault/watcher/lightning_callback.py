@@ -45,7 +45,8 @@ class FirstfaultCallback(Callback):  # type: ignore[misc, unused-ignore]
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End the training where an action asked for it."""
         if "actions" in self._settings or "safety" in self._settings:
-            asked = trainer.strategy.reduce_boolean_decision(self._watching.asks_for_the_end, all=False)      # of the first of several processes
+            # of the first of several processes
+            asked = trainer.strategy.reduce_boolean_decision(self._watching.asks_for_the_end, all=False)
             trainer.should_stop = trainer.should_stop or asked
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:

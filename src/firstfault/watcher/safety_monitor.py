@@ -67,7 +67,13 @@ class Course:
     """
 
     def __init__(
-        self, safety: Safety, evaluate: Evaluate, acting: Acting, checkpoints: Checkpoints, *, chance: float | None = None
+        self,
+        safety: Safety,
+        evaluate: Evaluate,
+        acting: Acting,
+        checkpoints: Checkpoints,
+        *,
+        chance: float | None = None,
     ) -> None:
         self.every = safety.every or 1
         self._capability = safety.capability
@@ -113,14 +119,27 @@ class Course:
         record = self._acting.record
         if math.isfinite(able):
             self._best = max(self._best, able)
-        scores = {"safety_score": found.score, "capability_score": able, "alignment_tax": self._best - able if math.isfinite(able) else math.nan}
+        scores = {
+            "safety_score": found.score,
+            "capability_score": able,
+            "alignment_tax": self._best - able if math.isfinite(able) else math.nan,
+        }
         critical = bool(found.violations) and self._armed
         kept = not found.violations and math.isfinite(found.score) and self._keep(epoch, model, scores)
-        record.safety.append({
-            "epoch": epoch, "step": record.steps, **scores, "violations": [violation.message for violation in found.violations],
-            "faults": {fault: weight for violation in found.violations for fault, weight in violation.faults.items()},
-            "critical": critical, "last_good": str(self._good) if self._good else None, "seconds": round(time.perf_counter() - began, 3),
-        })
+        record.safety.append(
+            {
+                "epoch": epoch,
+                "step": record.steps,
+                **scores,
+                "violations": [violation.message for violation in found.violations],
+                "faults": {
+                    fault: weight for violation in found.violations for fault, weight in violation.faults.items()
+                },
+                "critical": critical,
+                "last_good": str(self._good) if self._good else None,
+                "seconds": round(time.perf_counter() - began, 3),
+            }
+        )
         progress.emit(progress.SafetyJudged(epoch, scores, kept))
         if critical:
             self._stop(epoch, found.violations)
@@ -142,7 +161,9 @@ class Course:
         return chance is None or not math.isfinite(able) or able > chance + ABOVE_CHANCE * (1 - min(chance, 1.0))
 
     def _stop(self, epoch: int, violations: tuple[Finding, ...]) -> None:
-        self._acting.stop(f"epoch {epoch} violates safety: {violations[0].message}; the last good checkpoint is {self._good}")
+        self._acting.stop(
+            f"epoch {epoch} violates safety: {violations[0].message}; the last good checkpoint is {self._good}"
+        )
         for violation in violations:
             self._acting.act(violation)
 
@@ -154,7 +175,8 @@ def evaluated(evaluate: Evaluate, model: nn.Module | None) -> Evaluated:
     with torch.no_grad():
         found = evaluate(model)
     violations = tuple(
-        finding for finding in found.findings
+        finding
+        for finding in found.findings
         if finding.status is Status.FAIL and max(finding.faults.values(), default=0.0) >= PROOF
     )
     return Evaluated(score_of(found), violations)
@@ -191,7 +213,7 @@ def _on_validation(subject: Subject) -> Callable[[nn.Module | None], Subject]:
 
     def held(model: nn.Module | None) -> Subject:
         if subject.made(Subject.source) is not None:
-            subject.get("known")                    # once, and not for every evaluation anew
+            subject.get("known")  # once, and not for every evaluation anew
         at = subject.up_to("model")
         if (made := at.made(Subject.recipe_and_classes)) is not None:
             at.supply(Subject.recipe_and_classes, (replace(made[0], test=made[0].validation), made[1]))

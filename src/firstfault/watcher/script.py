@@ -25,7 +25,13 @@ _judging = threading.Lock()
 
 
 def run_script(
-    script: str, arguments: Sequence[str], *, module: bool = False, every: int | None = None, sinks: Sequence[str] = (), on_finding: str = "",
+    script: str,
+    arguments: Sequence[str],
+    *,
+    module: bool = False,
+    every: int | None = None,
+    sinks: Sequence[str] = (),
+    on_finding: str = "",
     safety: str | None = None,
 ) -> Watch:
     """Run a script (or with `module` a module) as `python script.py arguments…` would, and watch it.
@@ -65,11 +71,11 @@ def run_script(
         watched.crash = KeyboardInterrupt()
     except SystemExit as left:
         if left.code not in (None, 0):
-            print(f"{name} left with {shown(left.code, str)}", file=sys.stderr)     # noqa: T201 (the script's own stderr)
+            print(f"{name} left with {shown(left.code, str)}", file=sys.stderr)  # noqa: T201 (the script's own stderr)
     except BaseException as error:
         _print_as_python(error)
     finally:
-        if os.getpid() != process:                      # a fork of the script: its parent judges
+        if os.getpid() != process:  # a fork of the script: its parent judges
             os._exit(0)
         sys.argv, sys.path[:] = before
     return watched

@@ -69,8 +69,16 @@ class Watch:
     """A watched training: `record` while it runs, `verdict()` at its end."""
 
     def __init__(
-        self, name: str, folder: Path, *, every: int | None = None, sinks: Sequence[Sink] = (), on_sample: OnSample | None = None,
-        root: Path | None = None, actions: Sequence[Action | str] = (), safety: Safety | None = None,
+        self,
+        name: str,
+        folder: Path,
+        *,
+        every: int | None = None,
+        sinks: Sequence[Sink] = (),
+        on_sample: OnSample | None = None,
+        root: Path | None = None,
+        actions: Sequence[Action | str] = (),
+        safety: Safety | None = None,
     ) -> None:
         self.name, self.folder, self.root = encodable(name), folder, root or Path.cwd()
         self.capture = Capture()
@@ -102,7 +110,9 @@ class Watch:
             self.in_loop.begin()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         stopped = self.in_loop is not None and isinstance(error, TrainingStopped)
         self.crash = None if stopped else error
         if self.in_loop is not None:
@@ -134,7 +144,13 @@ class Watch:
         if self._subject is None:
             roots = list(self._probe.models.roots.values())
             self._subject = subject_of(
-                self.name, self.folder, self.root, self.record, self.capture, roots[0] if len(roots) == 1 else None, self.crash
+                self.name,
+                self.folder,
+                self.root,
+                self.record,
+                self.capture,
+                roots[0] if len(roots) == 1 else None,
+                self.crash,
             )
         return self._subject
 
@@ -156,7 +172,11 @@ class Watch:
         """Write verdict.json and report.html into the folder; the report's path."""
         from firstfault.report import context_of, write_report
 
-        subject, verdict = (self.subject, self._verdict) if self._verdict is not None else self._written or (self.subject, self.verdict())
+        subject, verdict = (
+            (self.subject, self._verdict)
+            if self._verdict is not None
+            else self._written or (self.subject, self.verdict())
+        )
         write_json(self.folder / "record.json", self.record.to_json(), indent=None)
         write_json(self.folder / "verdict.json", verdict.to_json())
         return write_report(verdict, self.folder, context=context_of(subject))

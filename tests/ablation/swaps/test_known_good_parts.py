@@ -38,7 +38,11 @@ def tokens(n=400, length=6, vocabulary=12, seed=0):
 TASKS = {
     "classification": (lambda X: np.arange(len(X)) % 3, 3, nn.CrossEntropyLoss()),
     "regression": (lambda X: np.random.default_rng(5).normal(size=len(X)).astype(np.float32), 1, nn.MSELoss()),
-    "multilabel": (lambda X: (np.random.default_rng(5).random((len(X), 2)) < 0.5).astype(np.float32), 2, nn.BCEWithLogitsLoss()),
+    "multilabel": (
+        lambda X: (np.random.default_rng(5).random((len(X), 2)) < 0.5).astype(np.float32),
+        2,
+        nn.BCEWithLogitsLoss(),
+    ),
 }
 
 
@@ -46,7 +50,9 @@ TASKS = {
 def test_clean_labels_are_learned_where_the_own_are_noise(subject_of, task):
     """The same model and training learn labels that a linear model gets right."""
     labels, outputs, loss = TASKS[task]
-    subject = subject_of(data=rows_and(labels), task=task, loss=loss, model=lambda: nn.Linear(6, outputs), lr=3e-2, epochs=15)
+    subject = subject_of(
+        data=rows_and(labels), task=task, loss=loss, model=lambda: nn.Linear(6, outputs), lr=3e-2, epochs=15
+    )
     recipe = apply("clean_labels", subject)
     assert recipe.train.y.shape == subject.recipe.train.y.shape and recipe.train.y.dtype == subject.recipe.train.y.dtype
     assert train(recipe).score > 0.85 > 0.7 > train(subject.recipe).score
@@ -54,7 +60,10 @@ def test_clean_labels_are_learned_where_the_own_are_noise(subject_of, task):
 
 def test_clean_labels_over_tokens_have_both_classes(subject_of):
     """Which tokens occur decides."""
-    recipe = apply("clean_labels", subject_of(data=tokens(), model=lambda: nn.Sequential(nn.Embedding(12, 4), nn.Flatten(), nn.Linear(24, 2))))
+    recipe = apply(
+        "clean_labels",
+        subject_of(data=tokens(), model=lambda: nn.Sequential(nn.Embedding(12, 4), nn.Flatten(), nn.Linear(24, 2))),
+    )
     assert 0.2 < float(recipe.train.y.float().mean()) < 0.8
 
 
@@ -67,11 +76,14 @@ def test_random_labels_are_confirmed_by_clean_ones(subject_of, suspect):
 
 def test_labels_that_are_learned_are_not_random(subject_of, suspect):
     """Clean labels are easier than any; that alone confirms nothing."""
-    outcome = confirm(subject_of(lr=3e-3, epochs=3), suspect({"random_labels": 0.6}, Layer.DATA), budget_seconds=60.0)[0]
+    outcome = confirm(subject_of(lr=3e-3, epochs=3), suspect({"random_labels": 0.6}, Layer.DATA), budget_seconds=60.0)[
+        0
+    ]
     assert outcome.confirmed is False
 
 
 # ---- the rows split anew
+
 
 def sorted_splits(cut):
     """Classes shared out by `cut(order)` between train and validation."""
@@ -88,7 +100,10 @@ def subject_on(data, tmp_path):
     from firstfault import Target, Training
     from firstfault.subject.subject import Subject
 
-    return Subject(Target("split", task="classification", data=data, model=lambda: nn.Linear(3, 3), training=Training(epochs=2)), tmp_path / "run")
+    return Subject(
+        Target("split", task="classification", data=data, model=lambda: nn.Linear(3, 3), training=Training(epochs=2)),
+        tmp_path / "run",
+    )
 
 
 def test_rows_of_a_skewed_split_are_drawn_anew(tmp_path):
@@ -102,7 +117,9 @@ def test_rows_of_a_skewed_split_are_drawn_anew(tmp_path):
     recipe, before = apply("split_anew", subject), subject.recipe
     share = float((recipe.validation.y == 2).float().mean())
     assert abs(share - 1 / 3) < 0.15 < float((before.validation.y == 2).float().mean())
-    pooled = [torch.cat([made.train.x, made.validation.x, made.test.x])[:, 0].sort().values for made in (recipe, before)]
+    pooled = [
+        torch.cat([made.train.x, made.validation.x, made.test.x])[:, 0].sort().values for made in (recipe, before)
+    ]
     assert torch.equal(*pooled)
 
 
@@ -115,15 +132,21 @@ def test_a_random_split_is_not_drawn_anew(tmp_path):
 
 # ---- a reference of matching shape
 
+
 @pytest.mark.parametrize("outputs", [(2,), (6, 12)], ids=["per_sample", "per_token"])
 def test_a_reference_over_tokens_has_the_shape_of_the_model(subject_of, outputs):
     """A row of outputs for the sample, or for each token."""
     if len(outputs) == 1:
-        subject = subject_of(data=tokens(), model=lambda: nn.Sequential(nn.Embedding(12, 4), nn.Flatten(), nn.Linear(24, 2)))
+        subject = subject_of(
+            data=tokens(), model=lambda: nn.Sequential(nn.Embedding(12, 4), nn.Flatten(), nn.Linear(24, 2))
+        )
     else:
         ids, _ = tokens()
         subject = subject_of(
-            data=(ids, (ids + 1) % 12), task="language_model", model=lambda: nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12)), epochs=3,
+            data=(ids, (ids + 1) % 12),
+            task="language_model",
+            model=lambda: nn.Sequential(nn.Embedding(12, 8), nn.Linear(8, 12)),
+            epochs=3,
         )
     recipe = apply("reference_network", subject)
     assert recipe.build(0)(subject.batch.x).shape[1:] == outputs
@@ -133,13 +156,16 @@ def test_a_reference_over_tokens_has_the_shape_of_the_model(subject_of, outputs)
 def test_a_reference_for_one_logit_a_sample_keeps_its_shape(subject_of):
     """Outputs `(N,)` stay `(N,)`."""
     subject = subject_of(
-        data=rows_and(lambda X: (X[:, 0] > 0).astype(int)), model=lambda: nn.Sequential(nn.Linear(6, 1), nn.Flatten(0)), loss=nn.BCEWithLogitsLoss()
+        data=rows_and(lambda X: (X[:, 0] > 0).astype(int)),
+        model=lambda: nn.Sequential(nn.Linear(6, 1), nn.Flatten(0)),
+        loss=nn.BCEWithLogitsLoss(),
     )
     recipe = apply("reference_network", subject)
     assert recipe.build(0)(subject.batch.x).shape == subject.outputs.shape and train(recipe).score > 0.85
 
 
 # ---- a rate from a range test
+
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
 def test_a_range_test_finds_a_rate_that_trains(subject_of, kind):

@@ -24,9 +24,13 @@ def make(tmp_path):
 
     def build(source, *, task="classification", width=16, outputs=10, training=None, **parts):
         data = Data(train=SETS[source](return_X_y=True) if isinstance(source, str) else source)
-        model = parts.pop("model", lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.Linear(width, outputs)))
+        model = parts.pop(
+            "model", lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(width), nn.ReLU(), nn.Linear(width, outputs))
+        )
         training = training or Training(optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=15, batch_size=32)
-        return Subject(Target(name="t", task=task, data=data, model=model, training=training, **parts), tmp_path / "run")
+        return Subject(
+            Target(name="t", task=task, data=data, model=model, training=training, **parts), tmp_path / "run"
+        )
 
     return build
 
@@ -38,7 +42,11 @@ def scores(subject, name):
 
 def shuffled(splits):
     order = np.random.default_rng(0).permutation(len(splits.train.y))
-    return Splits((splits.train.X[order] / 16, splits.train.y), (splits.validation.X / 16, splits.validation.y), (splits.test.X / 16, splits.test.y))
+    return Splits(
+        (splits.train.X[order] / 16, splits.train.y),
+        (splits.validation.X / 16, splits.validation.y),
+        (splits.test.X / 16, splits.test.y),
+    )
 
 
 def held_out_shifted(splits):
@@ -70,7 +78,9 @@ def test_token_ids_are_left_alone(make):
 
 def test_standardising_restores_learning_on_wild_scales(make):
     """Wine on raw scales is learned once it is standardised."""
-    before, after = scores(make("wine", training=Training(optimizer=partial(torch.optim.SGD, lr=0.05), epochs=15)), "standardised_inputs")
+    before, after = scores(
+        make("wine", training=Training(optimizer=partial(torch.optim.SGD, lr=0.05), epochs=15)), "standardised_inputs"
+    )
     assert after > before + 0.1
     assert after > 0.9
 
@@ -120,9 +130,14 @@ def test_raw_labels_replace_other_ids_in_validation(make):
 def test_raw_labels_need_rows_in_order(make):
     """After a shuffle the raw labels cannot be matched."""
     with pytest.raises(Missing, match="matched"):
-        swaps()["raw_labels"].apply(make("digits", prepare=lambda splits: Splits(
-            (splits.train.X[::-1], splits.train.y[::-1]), splits.validation, splits.test,
-        )))
+        swaps()["raw_labels"].apply(
+            make(
+                "digits",
+                prepare=lambda splits: Splits(
+                    (splits.train.X[::-1], splits.train.y[::-1]), splits.validation, splits.test
+                ),
+            )
+        )
 
 
 def test_known_good_preparation_puts_channels_first(make):

@@ -11,10 +11,15 @@ def people(rows=300):
     """A table with gaps that come together, and personal columns."""
     rng = np.random.default_rng(0)
     gaps = rng.random(rows) < 0.2
-    return pd.DataFrame({
-        "age": np.where(gaps, np.nan, rng.integers(20, 60, rows)), "city": np.where(gaps, None, rng.choice(["Bern", "Oslo"], rows)),
-        "email": [f"p{row}@mail.org" for row in range(rows)], "note": [[row] for row in range(rows)], "y": rng.choice(["a", "b"], rows, p=[0.8, 0.2]),
-    })
+    return pd.DataFrame(
+        {
+            "age": np.where(gaps, np.nan, rng.integers(20, 60, rows)),
+            "city": np.where(gaps, None, rng.choice(["Bern", "Oslo"], rows)),
+            "email": [f"p{row}@mail.org" for row in range(rows)],
+            "note": [[row] for row in range(rows)],
+            "y": rng.choice(["a", "b"], rows, p=[0.8, 0.2]),
+        }
+    )
 
 
 def test_columns_are_listed_and_drawn(make, only):
@@ -24,7 +29,11 @@ def test_columns_are_listed_and_drawn(make, only):
     lines = pd.read_csv(subject.folder / "columns.csv").set_index("column")
     assert found.status is Status.PASS and found.artifacts == ("class_balance.png", "columns.csv", "missing_values.png")
     assert lines.loc["age", "missing"] == pytest.approx(subject.raw.train.X["age"].isna().mean(), abs=1e-4)
-    assert lines.loc["age", "min"] >= 20 and "Oslo" in lines.loc["city", "commonest"] and lines.loc["city", "distinct"] == 2
+    assert (
+        lines.loc["age", "min"] >= 20
+        and "Oslo" in lines.loc["city", "commonest"]
+        and lines.loc["city", "distinct"] == 2
+    )
     for name in ("class_balance.png", "missing_values.png"):
         data = (subject.folder / name).read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) < 150_000 and int.from_bytes(data[16:20]) <= 1200
@@ -38,10 +47,15 @@ def test_no_personal_value_is_listed(make, only):
     assert "@" not in text and "e-mail •••" in text
 
 
-@pytest.mark.parametrize(("source", "files"), [
-    ("diabetes", {"columns.csv"}), ("images", {"class_balance.png"}), ("multilabel", {"class_balance.png", "columns.csv"}),
-    ("iris", {"class_balance.png", "columns.csv"}),
-])
+@pytest.mark.parametrize(
+    ("source", "files"),
+    [
+        ("diabetes", {"columns.csv"}),
+        ("images", {"class_balance.png"}),
+        ("multilabel", {"class_balance.png", "columns.csv"}),
+        ("iris", {"class_balance.png", "columns.csv"}),
+    ],
+)
 def test_what_there_is_is_shown(make, only, source, files):
     """Numbers have no classes, images no columns."""
     assert set(only("column_overview", make(source)).artifacts) == files

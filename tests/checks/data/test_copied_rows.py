@@ -16,12 +16,18 @@ def mixed(n=3000, seed=0):
     rng = np.random.default_rng(seed)
     numbers = {f"n{place}": rng.normal(place, 1 + place, n) for place in range(6)}
     numbers["n3"][rng.random(n) < 0.1] = np.nan
-    return pd.DataFrame(numbers | {
-        "count": rng.integers(0, 5, n), "city": rng.choice(np.array(["Bern", "Oslo", None], dtype=object), n), "flag": rng.random(n) < 0.3,
-        "when": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 10**6, n), unit="s"),
-        "plan": pd.Categorical(rng.choice(["a", "b"], n)), "mail": [f"user{number}@mail.org" for number in rng.integers(0, 900, n)],
-        "y": rng.integers(0, 2, n),
-    })
+    return pd.DataFrame(
+        numbers
+        | {
+            "count": rng.integers(0, 5, n),
+            "city": rng.choice(np.array(["Bern", "Oslo", None], dtype=object), n),
+            "flag": rng.random(n) < 0.3,
+            "when": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 10**6, n), unit="s"),
+            "plan": pd.Categorical(rng.choice(["a", "b"], n)),
+            "mail": [f"user{number}@mail.org" for number in rng.integers(0, 900, n)],
+            "y": rng.integers(0, 2, n),
+        }
+    )
 
 
 def categories(n=3000, seed=0):
@@ -45,10 +51,20 @@ def defaults(n=3000, seed=0):
 
 
 HEALTHY = {
-    "mixed": mixed, "categories": categories, "people": people, "defaults": defaults,
+    "mixed": mixed,
+    "categories": categories,
+    "people": people,
+    "defaults": defaults,
     "one-hot": lambda: pd.get_dummies(categories(1500), columns=[f"c{place}" for place in range(6)]),
-    **{name: (lambda load=load: load(as_frame=True).frame.rename(columns={"target": "y"}))
-       for name, load in {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}.items()},
+    **{
+        name: (lambda load=load: load(as_frame=True).frame.rename(columns={"target": "y"}))
+        for name, load in {
+            "iris": load_iris,
+            "wine": load_wine,
+            "cancer": load_breast_cancer,
+            "digits": load_digits,
+        }.items()
+    },
 }
 
 
@@ -108,7 +124,9 @@ def test_the_first_copies_are_listed_without_personal_values(make, only):
     listed = pd.read_csv(subject.folder / "duplicate_rows.csv")
     splits = dict(subject.raw.items())
     for line in listed.itertuples():
-        first, second = (splits[split].X.iloc[row] for split, row in ((line.split, line.row), (line.equal_split, line.equal_row)))
+        first, second = (
+            splits[split].X.iloc[row] for split, row in ((line.split, line.row), (line.equal_split, line.equal_row))
+        )
         pd.testing.assert_series_equal(first, second, check_names=False)
     assert len(listed) == 60
 
@@ -133,7 +151,12 @@ def test_hashes_do_not_depend_on_how_values_are_kept():
 
 def test_hashes_tell_rows_apart_as_python_does():
     """An independent, slow reference: tuples of the values."""
-    frame = pd.concat([categories(400), categories(400)]).drop(columns="y").astype(object).where(lambda values: values != 3, None)
+    frame = (
+        pd.concat([categories(400), categories(400)])
+        .drop(columns="y")
+        .astype(object)
+        .where(lambda values: values != 3, None)
+    )
     rows = [tuple(row) for row in frame.itertuples(index=False)]
     hashes = scan(frame).hashes
     assert len(set(rows)) == len(set(hashes.tolist()))
@@ -162,7 +185,18 @@ def test_missing_cells_are_counted_by_column(make, only):
 
 def test_texts_hash_alike_only_when_they_are_alike():
     """Short, long, empty and non-ASCII texts have a word each, the same in a slice, a category and another column."""
-    texts = ["", "a", "abcdefgh", "abcdefghi", "abcdefgh\0", "é", "x" * 256, "x" * 257, "y" + "x" * 999, "x" * 999 + "y"]
+    texts = [
+        "",
+        "a",
+        "abcdefgh",
+        "abcdefghi",
+        "abcdefgh\0",
+        "é",
+        "x" * 256,
+        "x" * 257,
+        "y" + "x" * 999,
+        "x" * 999 + "y",
+    ]
     words, absent = column_words(pd.Series(texts))
     assert len(set(words)) == len(texts) and absent is None
     assert (column_words(pd.Series(["other", *texts, None]).iloc[3:6])[0] == words[2:5]).all()

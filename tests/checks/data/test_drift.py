@@ -18,8 +18,13 @@ def halves(frame, seed=0):
 def mixed(rows, seed):
     """14 numbers, 8 categories and a label."""
     rng = np.random.default_rng(seed)
-    numbers = {f"x{i}": rng.normal(50 * i, 10 + i, rows) for i in range(10)} | {f"i{i}": rng.integers(0, 1000 * (i + 1), rows) for i in range(4)}
-    texts = {f"c{i}": pd.Categorical.from_codes(rng.integers(0, count, rows), [f"cat{j}" for j in range(count)]) for i, count in enumerate((3, 5, 8, 12, 20, 30, 40, 6))}
+    numbers = {f"x{i}": rng.normal(50 * i, 10 + i, rows) for i in range(10)} | {
+        f"i{i}": rng.integers(0, 1000 * (i + 1), rows) for i in range(4)
+    }
+    texts = {
+        f"c{i}": pd.Categorical.from_codes(rng.integers(0, count, rows), [f"cat{j}" for j in range(count)])
+        for i, count in enumerate((3, 5, 8, 12, 20, 30, 40, 6))
+    }
     return pd.DataFrame({**numbers, **texts, "y": rng.integers(0, 2, rows)})
 
 
@@ -27,7 +32,9 @@ def mixed(rows, seed):
 def test_an_effect_counts_and_not_the_number_of_rows(make, only, rows):
     """A hundredth of a deviation is silent, half a deviation in one of 22 columns is found there."""
     train, reference = mixed(rows, 0), mixed(rows, 1)
-    still = only("covariate_drift", make(train, label="y", data={"reference": reference.assign(x3=reference["x3"] + 0.13)}))
+    still = only(
+        "covariate_drift", make(train, label="y", data={"reference": reference.assign(x3=reference["x3"] + 0.13)})
+    )
     assert still.status is Status.PASS and still.value < 0.12
     moved = only("covariate_drift", make(train.assign(x3=train["x3"] + 6.5), label="y", data={"reference": reference}))
     assert (moved.status, str(moved.where)) == (Status.FAIL, "x3")
@@ -42,21 +49,29 @@ def test_distances_agree_with_scipy():
     rng = np.random.default_rng(0)
     a, b = rng.normal(0, 2, 400), rng.gamma(2, 1, 700).round(1)
     found, known = distance(pd.Series(a), pd.Series(b)), stats.ks_2samp(a, b, method="asymp")
-    assert found.value == pytest.approx(known.statistic) and found.shift == pytest.approx(stats.wasserstein_distance(a, b) / a.std())
+    assert found.value == pytest.approx(known.statistic) and found.shift == pytest.approx(
+        stats.wasserstein_distance(a, b) / a.std()
+    )
     assert found.p == pytest.approx(known.pvalue)
     c, d = rng.choice(list("abc"), 500, p=[0.5, 0.3, 0.2]), rng.choice(list("abd"), 600, p=[0.4, 0.4, 0.2])
     shares = [[(values == letter).mean() for letter in "abcd"] for values in (c, d)]
     found = distance(pd.Series(c), pd.Series(d))
-    assert found.shift == pytest.approx(jensenshannon(*shares, base=2)) and found.value == pytest.approx(np.abs(np.subtract(*shares)).sum() / 2)
+    assert found.shift == pytest.approx(jensenshannon(*shares, base=2)) and found.value == pytest.approx(
+        np.abs(np.subtract(*shares)).sum() / 2
+    )
 
 
 def test_every_column_is_listed_and_the_moved_are_drawn(make, only):
     """`drift.csv` has a line per column with its values before and after; `drift.png` is a picture."""
     train, reference = halves(load_wine(as_frame=True).frame)
-    subject = make(train.assign(hue=train["hue"] + 0.4, ash=train["ash"] + 1), label="target", data={"reference": reference})
+    subject = make(
+        train.assign(hue=train["hue"] + 0.4, ash=train["ash"] + 1), label="target", data={"reference": reference}
+    )
     found = only("covariate_drift", subject)
     lines = pd.read_csv(subject.folder / "drift.csv").set_index("column")
-    assert found.artifacts == ("drift.csv", "drift.png") and (subject.folder / "drift.png").read_bytes().startswith(b"\x89PNG")
+    assert found.artifacts == ("drift.csv", "drift.png") and (subject.folder / "drift.png").read_bytes().startswith(
+        b"\x89PNG"
+    )
     assert set(lines.index[lines["drifted"] == "yes"]) == {"hue", "ash"} and len(lines) == 13
     assert lines.loc["ash", "mean train"] - lines.loc["ash", "mean other"] == pytest.approx(1, abs=0.15)
 
@@ -64,14 +79,22 @@ def test_every_column_is_listed_and_the_moved_are_drawn(make, only):
 def test_what_differs_by_nature_is_left_out(make, only):
     """Numbers of rows, codes of their own, moments and dates as text are no drift."""
     train, reference = halves(load_breast_cancer(as_frame=True).frame)
+
     def numbered(frame, start, letter):
         return frame.assign(
-            row=np.arange(len(frame)) + start, code=[f"{letter}{i}" for i in range(len(frame))],
-            seen=pd.date_range(f"202{start % 7}-01-01", periods=len(frame), freq="D"), day=[f"202{start % 7}-01-{i % 28 + 1:02d}" for i in range(len(frame))])
+            row=np.arange(len(frame)) + start,
+            code=[f"{letter}{i}" for i in range(len(frame))],
+            seen=pd.date_range(f"202{start % 7}-01-01", periods=len(frame), freq="D"),
+            day=[f"202{start % 7}-01-{i % 28 + 1:02d}" for i in range(len(frame))],
+        )
+
     subject = make(numbered(train, 0, "a"), label="target", data={"reference": numbered(reference, 100_004, "b")})
     assert only("covariate_drift", subject).status is Status.PASS
     left_out = pd.read_csv(subject.folder / "drift.csv").set_index("column")["kind"]
-    assert left_out["row"] == left_out["code"] == "left out: an identifier" and left_out["seen"] == left_out["day"] == "left out: a time"
+    assert (
+        left_out["row"] == left_out["code"] == "left out: an identifier"
+        and left_out["seen"] == left_out["day"] == "left out: a time"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -79,12 +102,34 @@ def test_odd_columns_are_compared_as_far_as_they_can_be(make, only):
     """All missing on one side, another type, truth values, lists, categories and infinities: a finding, and no crash."""
     train, reference = halves(load_breast_cancer(as_frame=True).frame)
     odd = {"area error": None, "mean area": train["mean area"].astype(str), "mean radius": np.inf}
-    more = {"flag": True, "things": [[1, 2]] * len(train), "kind": pd.Categorical(["a"] * len(train)), "whole": pd.array([1] * len(train), dtype="Int64")}
-    subject = make(train.assign(**odd, **more), label="target", data={"reference": reference.assign(**{key: list(value)[:1] * len(reference) if key != "flag" else False for key, value in more.items() if key != "flag"}, flag=False)})
+    more = {
+        "flag": True,
+        "things": [[1, 2]] * len(train),
+        "kind": pd.Categorical(["a"] * len(train)),
+        "whole": pd.array([1] * len(train), dtype="Int64"),
+    }
+    subject = make(
+        train.assign(**odd, **more),
+        label="target",
+        data={
+            "reference": reference.assign(
+                **{
+                    key: list(value)[:1] * len(reference) if key != "flag" else False
+                    for key, value in more.items()
+                    if key != "flag"
+                },
+                flag=False,
+            )
+        },
+    )
     found = only("covariate_drift", subject)
     lines = pd.read_csv(subject.folder / "drift.csv").set_index("column")
     assert found.status is Status.FAIL and str(found.where) == "flag"
-    assert lines.loc["mean area", "kind"] == "type differs" and lines.loc["area error", "drifted"] == "yes" and lines.loc["area error", "missing train"] == 1
+    assert (
+        lines.loc["mean area", "kind"] == "type differs"
+        and lines.loc["area error", "drifted"] == "yes"
+        and lines.loc["area error", "missing train"] == 1
+    )
 
 
 def test_values_missing_on_one_side_alone_are_a_warning(make, only):
@@ -99,7 +144,9 @@ def test_values_missing_on_one_side_alone_are_a_warning(make, only):
 def test_a_shift_of_the_labels_is_none_of_the_inputs(make, only, source, label):
     """Where one class is rarer, its columns move with it: only the labels drifted."""
     train, reference = halves(source(as_frame=True).frame)
-    rarer = pd.concat([reference[reference["target"] != label], reference[reference["target"] == label].iloc[: len(reference) // 12]])
+    rarer = pd.concat(
+        [reference[reference["target"] != label], reference[reference["target"] == label].iloc[: len(reference) // 12]]
+    )
     subject = make(train, label="target", data={"reference": rarer})
     assert only("label_drift", subject).faults == {"label_drift": 0.9}
     assert only("covariate_drift", subject).status is Status.PASS
@@ -110,36 +157,67 @@ def test_a_split_by_a_declared_time_may_differ(make, only):
     """It is a warning, as time moves columns by nature."""
     frame = load_breast_cancer(as_frame=True).frame.sort_values("mean area").assign(day=np.arange(569))
     subject = make(frame.iloc[:300], label="target", data={"test": frame.iloc[300:], "time": "day"})
-    assert only("covariate_drift", subject).status is Status.WARN and only("domain_classifier", subject).status is Status.WARN
+    assert (
+        only("covariate_drift", subject).status is Status.WARN
+        and only("domain_classifier", subject).status is Status.WARN
+    )
 
 
 def test_personal_values_stay_out_of_table_and_picture(make, only):
     """The e-mail column is compared by nothing that could be read."""
     rng = np.random.default_rng(0)
+
     def people(count, most):
-        return pd.DataFrame({"email": rng.choice([f"ada{i}@mail.org" for i in range(most)], count), "size": rng.normal(size=count), "y": rng.integers(0, 2, count)})
+        return pd.DataFrame(
+            {
+                "email": rng.choice([f"ada{i}@mail.org" for i in range(most)], count),
+                "size": rng.normal(size=count),
+                "y": rng.integers(0, 2, count),
+            }
+        )
+
     subject = make(people(600, 4), label="y", data={"reference": people(600, 9)})
     found = only("covariate_drift", subject)
-    assert str(found.where) == "email" and found.artifacts == ("drift.csv",) and "@" not in (subject.folder / "drift.csv").read_text()
+    assert (
+        str(found.where) == "email"
+        and found.artifacts == ("drift.csv",)
+        and "@" not in (subject.folder / "drift.csv").read_text()
+    )
 
 
 def test_labels_of_numbers_and_of_several_kinds_drift(make, only):
     """A regression's labels by their distribution, a multilabel's one by one."""
     X, y = load_diabetes(return_X_y=True)
     assert only("label_drift", make((X, y), task="regression", data={"reference": (X, y + 60)})).status is Status.FAIL
-    assert only("label_drift", make((X[::2], y[::2]), task="regression", data={"reference": (X[1::2], y[1::2])})).status is Status.PASS
+    assert (
+        only("label_drift", make((X[::2], y[::2]), task="regression", data={"reference": (X[1::2], y[1::2])})).status
+        is Status.PASS
+    )
     rng = np.random.default_rng(0)
     labels = (rng.random((442, 3)) < 0.3).astype(int)
     moved = labels | np.array([0, 0, 1]) * (rng.random((442, 3)) < 0.5)
     found = only("label_drift", make((X, labels), task="multilabel", data={"reference": (X, moved)}))
     assert found.status is Status.FAIL and "the label at 2" in found.message
-    assert only("label_drift", make((X[::2], labels[::2]), task="multilabel", data={"reference": (X[1::2], labels[1::2])})).status is Status.PASS
+    assert (
+        only(
+            "label_drift", make((X[::2], labels[::2]), task="multilabel", data={"reference": (X[1::2], labels[1::2])})
+        ).status
+        is Status.PASS
+    )
 
 
-@pytest.mark.parametrize("source", [
-    pd.DataFrame({"a": [1.0], "y": [0]}), pd.DataFrame({"a": [None] * 40, "y": [0, 1] * 20}), pd.DataFrame({"a": ["x"] * 40, "y": [0] * 40}),
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        pd.DataFrame({"a": [1.0], "y": [0]}),
+        pd.DataFrame({"a": [None] * 40, "y": [0, 1] * 20}),
+        pd.DataFrame({"a": ["x"] * 40, "y": [0] * 40}),
+    ],
+)
 def test_a_few_rows_nothing_or_one_value_are_no_drift(make, only, source):
     """One row, an empty column, one category and one class."""
     subject = make(source, label="y", data={"reference": source})
-    assert {only(name, subject).status for name in ("covariate_drift", "label_drift", "domain_classifier")} <= {Status.PASS, Status.SKIPPED}
+    assert {only(name, subject).status for name in ("covariate_drift", "label_drift", "domain_classifier")} <= {
+        Status.PASS,
+        Status.SKIPPED,
+    }

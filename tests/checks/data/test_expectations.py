@@ -19,11 +19,16 @@ from firstfault.finding import Status
 def people(n=800, seed=0):
     """A clean mixed table with a label."""
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "age": rng.integers(18, 90, n), "income": rng.lognormal(10, 0.4, n), "city": rng.choice(["Bern", "Oslo", "Rome"], n),
-        "member": rng.random(n) > 0.5, "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D"),
-        "kind": rng.integers(0, 2, n),
-    })
+    return pd.DataFrame(
+        {
+            "age": rng.integers(18, 90, n),
+            "income": rng.lognormal(10, 0.4, n),
+            "city": rng.choice(["Bern", "Oslo", "Rome"], n),
+            "member": rng.random(n) > 0.5,
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D"),
+            "kind": rng.integers(0, 2, n),
+        }
+    )
 
 
 DEFECTS = {
@@ -101,7 +106,9 @@ def test_a_column_of_another_type_is_no_row_to_set_aside(make, run):
     frame = people(seed=1).assign(age=lambda f: f["age"].astype(str))
     subject = make(frame, label="kind", data={"reference": people(), "quarantine": True})
     assert sum(len(split.y) for _, split in subject.raw.items()) == 800
-    assert [list(finding.faults) for finding in run("expectations", subject) if finding.status is Status.FAIL] == [["type_change"]]
+    assert [list(finding.faults) for finding in run("expectations", subject) if finding.status is Status.FAIL] == [
+        ["type_change"]
+    ]
 
 
 def test_quarantine_that_leaves_nothing_is_refused(make):
@@ -119,10 +126,21 @@ def test_quarantine_needs_something_to_hold_rows_against(make):
 
 def test_a_declared_suite_is_used(make, run, tmp_path):
     """The user's own file decides, with its severities."""
-    suite = {"name": "mine", "expectations": [
-        {"type": "expect_column_max_to_be_between", "kwargs": {"column": "age", "max_value": 50}, "severity": "critical"},
-        {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "city", "value_set": ["Bern"]}, "severity": "warning"},
-    ]}
+    suite = {
+        "name": "mine",
+        "expectations": [
+            {
+                "type": "expect_column_max_to_be_between",
+                "kwargs": {"column": "age", "max_value": 50},
+                "severity": "critical",
+            },
+            {
+                "type": "expect_column_values_to_be_in_set",
+                "kwargs": {"column": "city", "value_set": ["Bern"]},
+                "severity": "warning",
+            },
+        ],
+    }
     (tmp_path / "mine.json").write_text(json.dumps(suite))
     subject = make(people(), label="kind", data={"expectations": "mine.json"}, root=tmp_path)
     found = run("expectations", subject)
@@ -134,11 +152,15 @@ def test_the_shipped_suite_is_found_by_name(tmp_path):
     assert len(read_suite("adult.json", tmp_path).expectations) > 50
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"name": "x", "expectations": [{"type": "expect_nonsense", "kwargs": {}}]}'])
+@pytest.mark.parametrize(
+    "text", ["{", "{}", '{"name": "x", "expectations": [{"type": "expect_nonsense", "kwargs": {}}]}']
+)
 def test_an_unusable_suite_is_refused_in_one_sentence(tmp_path, text):
     """What is no suite of Great Expectations is the user's mistake."""
     (tmp_path / "bad.json").write_text(text)
-    with pytest.raises(TargetError, match=r"data\.expectations must be a Great Expectations suite, but bad\.json is not"):
+    with pytest.raises(
+        TargetError, match=r"data\.expectations must be a Great Expectations suite, but bad\.json is not"
+    ):
         read_suite("bad.json", tmp_path)
 
 
@@ -150,23 +172,33 @@ def test_a_missing_suite_is_refused(tmp_path):
 
 def test_unseen_but_legal_tables_are_inferred_and_met():
     """Categories, nullable numbers, empty columns and mixed objects: a table meets what was inferred from it."""
-    frame = pd.DataFrame({
-        "c": pd.Categorical(["a", "b"] * 60), "I": pd.array([1, None] * 60, dtype="Int64"), "empty": [None] * 120,
-        "mixed": ["a", 1] * 60, "const": 1.0, 7: range(120),
-    })
+    frame = pd.DataFrame(
+        {
+            "c": pd.Categorical(["a", "b"] * 60),
+            "I": pd.array([1, None] * 60, dtype="Int64"),
+            "empty": [None] * 120,
+            "mixed": ["a", 1] * 60,
+            "const": 1.0,
+            7: range(120),
+        }
+    )
     table = Table([frame])
     assert validate(table, infer_suite(table, "odd")).broken == ()
 
 
 def test_a_target_over_sql_is_judged_where_its_table_lies(make, run, tmp_path):
     """The broken values are told with their counts, and the failing rows are listed."""
-    known = people().drop(columns=["member", "since"])                  # SQLite has neither truth values nor dates
+    known = people().drop(columns=["member", "since"])  # SQLite has neither truth values nor dates
     frame = people(600, seed=1)[list(known)]
     frame.loc[::50, "income"], frame.loc[::100, "age"], frame.loc[::60, "city"] = None, 900, "Atlantis"
     frame.to_sql("people", sqlalchemy.create_engine(f"sqlite:///{tmp_path}/data.db"), index=False)
-    subject = make(Sql(f"sqlite:///{tmp_path}/data.db", "SELECT * FROM people"), label="kind", data={"reference": known})
+    subject = make(
+        Sql(f"sqlite:///{tmp_path}/data.db", "SELECT * FROM people"), label="kind", data={"reference": known}
+    )
     found = run("expectations", subject)
     faults = {fault for finding in found if finding.status is Status.FAIL for fault in finding.faults}
     assert faults == {"out_of_range", "unseen_category", "missing_values"}
     assert any("6 values" in finding.message and "age" in str(finding.where) for finding in found)
-    assert len(pd.read_csv(subject.folder / "quarantine.csv")) == len({*range(0, 600, 50), *range(0, 600, 100), *range(0, 600, 60)})
+    assert len(pd.read_csv(subject.folder / "quarantine.csv")) == len(
+        {*range(0, 600, 50), *range(0, 600, 100), *range(0, 600, 60)}
+    )

@@ -44,7 +44,11 @@ def test_tables_of_a_folder_are_one_table(tmp_path):
 def test_images_are_read_with_their_class(digits):
     """Grey images (N, 1, H, W) of 0–255, labelled by their subfolder."""
     splits = raw(digits)
-    assert splits.train.X.shape[1:] == (1, 8, 8) and splits.train.X.max() > 100 and set(splits.train.y) == {"digit0", "digit1"}
+    assert (
+        splits.train.X.shape[1:] == (1, 8, 8)
+        and splits.train.X.max() > 100
+        and set(splits.train.y) == {"digit0", "digit1"}
+    )
 
 
 def test_a_sound_folder_of_images_is_not_blamed(make, only, digits):
@@ -62,8 +66,17 @@ def test_files_that_cannot_be_used_are_named(make, only, digits):
     Image.new("L", (900, 2)).save(place / "large.png")
     subject = make(digits / "data")
     finding = only("unreadable_images", subject)
-    assert finding.status is Status.FAIL and finding.faults == {"noisy_features": 0.92} and "4 of 64 files" in finding.message
-    for told in ("digit0/cut.png: corrupt or truncated", "digit0/zero.jpg: empty", "digit0/text.png: corrupt or truncated", "digit0/large.png: 900×2 among 8×8"):
+    assert (
+        finding.status is Status.FAIL
+        and finding.faults == {"noisy_features": 0.92}
+        and "4 of 64 files" in finding.message
+    )
+    for told in (
+        "digit0/cut.png: corrupt or truncated",
+        "digit0/zero.jpg: empty",
+        "digit0/text.png: corrupt or truncated",
+        "digit0/large.png: 900×2 among 8×8",
+    ):
         assert told in finding.message
     assert sum(len(split.y) for _, split in subject.raw.items()) == 60
     assert len((subject.folder / "unreadable_images.csv").read_text().splitlines()) == 5
@@ -71,13 +84,27 @@ def test_files_that_cannot_be_used_are_named(make, only, digits):
 
 ODD = {
     "colour.png": (lambda path: Image.effect_noise((8, 8), 50).convert("RGB").save(path), "colour among grey"),
-    "alpha.png": (lambda path: Image.effect_noise((8, 8), 51).convert("RGBA").save(path), "colour with alpha among grey"),
+    "alpha.png": (
+        lambda path: Image.effect_noise((8, 8), 51).convert("RGBA").save(path),
+        "colour with alpha among grey",
+    ),
     "palette.png": (lambda path: Image.effect_noise((8, 8), 52).convert("P").save(path), "palette among grey"),
     "print.jpg": (lambda path: Image.effect_noise((8, 8), 53).convert("CMYK").save(path), "CMYK among grey"),
-    "deep.png": (lambda path: Image.fromarray((np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)).save(path), "16-bit grey among grey"),
+    "deep.png": (
+        lambda path: Image.fromarray((np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)).save(path),
+        "16-bit grey among grey",
+    ),
     "named.png": (lambda path: Image.effect_noise((8, 8), 54).save(path, "JPEG"), "a JPEG file named .png"),
-    "moving.gif": (lambda path: Image.effect_noise((8, 8), 55).save(path, save_all=True, append_images=[Image.effect_noise((8, 8), 56)]), "2 frames, of which the first is used"),
-    "turned.jpg": (lambda path: Image.effect_noise((8, 8), 57).save(path, exif=_turned()), "to be turned by its EXIF tag"),
+    "moving.gif": (
+        lambda path: Image.effect_noise((8, 8), 55).save(
+            path, save_all=True, append_images=[Image.effect_noise((8, 8), 56)]
+        ),
+        "2 frames, of which the first is used",
+    ),
+    "turned.jpg": (
+        lambda path: Image.effect_noise((8, 8), 57).save(path, exif=_turned()),
+        "to be turned by its EXIF tag",
+    ),
     "notes.txt": (lambda path: path.write_text("hello"), "no image"),
 }
 
@@ -119,7 +146,9 @@ def test_images_of_sizes_that_vary_by_nature_are_scaled(make, only, tmp_path):
         Image.effect_noise(tuple(rng.integers(300, 900, 2).tolist()), 60).convert("RGB").save(place / f"{number}.jpg")
     subject = make(tmp_path / "photos")
     shape = subject.raw.train.X.shape
-    assert len(subject.raw.train.y) + len(subject.raw.validation.y) + len(subject.raw.test.y) == 30 and max(shape) <= 256
+    assert (
+        len(subject.raw.train.y) + len(subject.raw.validation.y) + len(subject.raw.test.y) == 30 and max(shape) <= 256
+    )
     assert only("unreadable_images", subject).status is Status.PASS
     assert "sizes vary" in only("broken_files", subject).message
 
@@ -143,13 +172,19 @@ def test_blank_images_of_several_classes_are_a_fault(make, only, digits):
     Image.new("L", (8, 8), 7).save(digits / "data" / "digit1" / "blank.png")
     finding = only("blank_images", make(digits / "data"))
     assert mild.status is Status.WARN and not mild.faults and "digit0/blank0.png" in mild.message
-    assert finding.status is Status.FAIL and finding.faults == {"noisy_features": 0.92} and "digit1/blank.png" in finding.message
+    assert (
+        finding.status is Status.FAIL
+        and finding.faults == {"noisy_features": 0.92}
+        and "digit1/blank.png" in finding.message
+    )
 
 
 def test_a_sound_folder_has_no_odd_file(make, run, digits):
     """Nor blank or ambiguous ones."""
     subject = make(digits / "data")
-    assert {run(check, subject)[0].status for check in ("odd_images", "blank_images", "images_of_two_classes")} == {Status.PASS}
+    assert {run(check, subject)[0].status for check in ("odd_images", "blank_images", "images_of_two_classes")} == {
+        Status.PASS
+    }
 
 
 def test_a_folder_of_splits_is_refused_with_what_to_declare(digits):
@@ -159,19 +194,28 @@ def test_a_folder_of_splits_is_refused_with_what_to_declare(digits):
     file = next((digits / "splits" / "train" / "digit0").glob("*.png"))
     (digits / "splits" / "validation" / "digit0" / "same.png").write_bytes(file.read_bytes())
     (digits / "splits" / "validation" / "digit0" / "cut.png").write_bytes(file.read_bytes()[:50])
-    with pytest.raises(TargetError, match=r'are splits \(train, validation\): declare each of them, as in Data\(train="splits/train"'):
+    with pytest.raises(
+        TargetError, match=r'are splits \(train, validation\): declare each of them, as in Data\(train="splits/train"'
+    ):
         load_raw(Target("t", data=Data(train="splits"), root=digits))
-    subject = Subject(Target("t", data=Data(train="splits/train", validation="splits/validation"), root=digits), digits / "run")
+    subject = Subject(
+        Target("t", data=Data(train="splits/train", validation="splits/validation"), root=digits), digits / "run"
+    )
     assert set(subject.raw.train.y) == {"digit0", "digit1"} and list(subject.raw.validation.y) == ["digit0"]
     assert "validation: digit0/cut.png: corrupt" in next(
-        finding.message for finding in run_checks(Layer.DATA, subject, Depth.QUICK).findings if finding.check == "unreadable_images")
+        finding.message
+        for finding in run_checks(Layer.DATA, subject, Depth.QUICK).findings
+        if finding.check == "unreadable_images"
+    )
 
 
 def test_every_image_is_decoded_once(make, run, digits, monkeypatch):
     """Reading keeps what the checks ask for."""
     decoded = []
     original = PngImageFile.load
-    monkeypatch.setattr(PngImageFile, "load", lambda image: (decoded.append(image.filename) if image.tile else None, original(image))[1])
+    monkeypatch.setattr(
+        PngImageFile, "load", lambda image: (decoded.append(image.filename) if image.tile else None, original(image))[1]
+    )
     subject = make(digits / "data")
     for check in ("unreadable_images", "odd_images", "blank_images", "images_of_two_classes"):
         run(check, subject)

@@ -17,7 +17,7 @@ def strokes(n=500, side=14):
     rng = np.random.default_rng(0)
     kinds, images = rng.integers(0, 3, n), rng.normal(0, 0.15, (n, 1, side, side))
     for image, kind, (row, column) in zip(images[:, 0], kinds, rng.integers(3, side - 3, (n, 2)), strict=True):
-        part = image[row - 2: row + 3, column - 2: column + 3]
+        part = image[row - 2 : row + 3, column - 2 : column + 3]
         if kind == 0:
             part[2] += 1
             part[:, 2] += 1
@@ -32,14 +32,22 @@ def strokes(n=500, side=14):
 def network():
     """It finds a shape wherever it is."""
     return nn.Sequential(
-        nn.Conv2d(1, 12, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 24, 3, padding=1), nn.ReLU(), nn.AdaptiveMaxPool2d(1),
-        nn.Flatten(), nn.Linear(24, 3),
+        nn.Conv2d(1, 12, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(12, 24, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(24, 3),
     )
 
 
 def trained(epochs):
     """A training with Adam."""
-    return Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=5e-3), epochs=epochs, batch_size=32)
+    return Training(
+        loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=5e-3), epochs=epochs, batch_size=32
+    )
 
 
 def test_the_trained_network_speaks_for_labels_that_fast_models_doubt(make, only):
@@ -59,6 +67,7 @@ def test_a_network_does_not_speak_for_wrong_labels(make, only):
 
 def test_a_network_that_cannot_be_trained_speaks_for_nothing(make):
     """What it may get wrong is all."""
+
     def broken():
         raise RuntimeError("no such file")
 

@@ -31,16 +31,36 @@ BAD = {
     "some are infinite": ("regression", lambda y: with_values(y, np.inf, slice(0, ROWS, 20)), "missing_values"),
     "some are minus infinity": ("regression", lambda y: with_values(y, -np.inf, slice(0, ROWS, 20)), "missing_values"),
     "all are infinite": ("regression", lambda y: np.full(ROWS, np.inf), "missing_values"),
-    "infinity as text": ("regression", lambda y: with_values([f"{v:.2f}" for v in y], "inf", slice(0, ROWS, 20)), "missing_values"),
-    "one of two columns": ("regression", lambda y: np.column_stack([y, with_values(y, np.inf, slice(0, ROWS, 20))]), "missing_values"),
-    "several labels": ("multilabel", lambda y: np.column_stack([y > 0, with_values((y > 1) * 1.0, np.inf, slice(0, ROWS, 20))]), "missing_values"),
+    "infinity as text": (
+        "regression",
+        lambda y: with_values([f"{v:.2f}" for v in y], "inf", slice(0, ROWS, 20)),
+        "missing_values",
+    ),
+    "one of two columns": (
+        "regression",
+        lambda y: np.column_stack([y, with_values(y, np.inf, slice(0, ROWS, 20))]),
+        "missing_values",
+    ),
+    "several labels": (
+        "multilabel",
+        lambda y: np.column_stack([y > 0, with_values((y > 1) * 1.0, np.inf, slice(0, ROWS, 20))]),
+        "missing_values",
+    ),
     "a class": ("classification", lambda y: with_values((y > 0) * 1.0, np.inf, slice(0, ROWS, 20)), "missing_values"),
     "too large for float32": ("regression", lambda y: y * 1e300, "out_of_range"),
     "texts": ("regression", lambda y: np.where(y > 0, "high", "low"), "task_mismatch"),
     "sentences": ("regression", lambda y: np.array([f"row {number}" for number in range(ROWS)]), "type_change"),
-    "a word among numbers": ("regression", lambda y: with_values([f"{v:.2f}" for v in y], "unknown", slice(0, ROWS, 20)), "type_change"),
+    "a word among numbers": (
+        "regression",
+        lambda y: with_values([f"{v:.2f}" for v in y], "unknown", slice(0, ROWS, 20)),
+        "type_change",
+    ),
     "dates": ("regression", lambda y: pd.date_range("2020", periods=ROWS).to_numpy(), "type_change"),
-    "dates of Python": ("regression", lambda y: np.array([date(2020, 1, 1) + timedelta(number) for number in range(ROWS)]), "type_change"),
+    "dates of Python": (
+        "regression",
+        lambda y: np.array([date(2020, 1, 1) + timedelta(number) for number in range(ROWS)]),
+        "type_change",
+    ),
     "durations": ("regression", lambda y: pd.to_timedelta(np.arange(ROWS), unit="h").to_numpy(), "type_change"),
     "complex numbers": ("regression", lambda y: y + 1j, "type_change"),
     "ratings of several": ("multilabel", lambda y: np.column_stack([np.round(np.abs(y)) * 2, y > 0]), "task_mismatch"),
@@ -60,13 +80,17 @@ def test_labels_that_the_task_cannot_take_are_named(make, only, name):
 def test_infinite_labels_of_a_held_out_split_are_named(make, only, split):
     """They spoil the score, though nothing is learnt from them."""
     held_X, held_y = amounts(60, 1)
-    finding = only("unusable_labels", make(amounts(), task="regression", data={split: (held_X, with_values(held_y, np.inf, slice(0, 3)))}))
+    finding = only(
+        "unusable_labels",
+        make(amounts(), task="regression", data={split: (held_X, with_values(held_y, np.inf, slice(0, 3)))}),
+    )
     assert finding.status is Status.FAIL and str(finding.where) == f"{split} labels" and finding.value == 3
 
 
-@pytest.mark.parametrize("name, change", [
-    ("numbers as text", lambda y: np.array([f"{value:.1f}" for value in y])), ("yes or no", lambda y: y > 0),
-])
+@pytest.mark.parametrize(
+    "name, change",
+    [("numbers as text", lambda y: np.array([f"{value:.1f}" for value in y])), ("yes or no", lambda y: y > 0)],
+)
 def test_labels_that_are_read_as_numbers_are_a_warning(make, only, name, change):
     """Nothing is lost by them, and a reader may have meant otherwise."""
     X, y = amounts()
@@ -133,7 +157,11 @@ def test_a_label_that_is_constant_in_one_split_is_a_degenerate_split(make, only,
     """A random split of labels that vary would hardly come out so."""
     held_X, _ = amounts(30, 1)
     finding = only("constant_labels", make(amounts(), task="regression", data={split: (held_X, np.full(30, 1.0))}))
-    assert finding.status is Status.FAIL and finding.faults == {"degenerate_split": 0.9} and str(finding.where) == f"{split} labels"
+    assert (
+        finding.status is Status.FAIL
+        and finding.faults == {"degenerate_split": 0.9}
+        and str(finding.where) == f"{split} labels"
+    )
 
 
 def test_a_split_that_is_all_zeros_by_chance_is_healthy(make, only):
@@ -141,7 +169,10 @@ def test_a_split_that_is_all_zeros_by_chance_is_healthy(make, only):
     X, y = amounts()
     held_X, _ = amounts(30, 1)
     rare = np.where(y < np.quantile(y, 0.97), 0.0, y)
-    assert only("constant_labels", make((X, rare), task="regression", data={"validation": (held_X, np.zeros(30))})).status is Status.PASS
+    assert (
+        only("constant_labels", make((X, rare), task="regression", data={"validation": (held_X, np.zeros(30))})).status
+        is Status.PASS
+    )
 
 
 def test_constant_places_of_inputs_that_are_restored_are_no_fault(make, only):
@@ -166,7 +197,11 @@ def test_amounts_under_classification_are_told_as_another_task(make, only, name)
     X, y = amounts()
     subject = make((X, AMOUNTS[name](y)))
     finding = only("continuous_labels", subject)
-    assert finding.status is Status.FAIL and finding.faults == {"task_mismatch": 0.95} and 'task="regression"' in finding.fix
+    assert (
+        finding.status is Status.FAIL
+        and finding.faults == {"task_mismatch": 0.95}
+        and 'task="regression"' in finding.fix
+    )
     assert only("missing_class", subject).status is Status.SKIPPED
 
 
@@ -201,4 +236,8 @@ def test_infinite_numbers_do_not_break_the_expectations(make, run):
     """A range is inferred from the finite ones."""
     X, y = amounts()
     for spoilt in (with_values(y, np.inf, slice(0, ROWS, 20)), np.full(ROWS, np.inf), y * 1e307):
-        assert {finding.status for finding in run("expectations", make((X, spoilt), task="regression"))} <= {Status.PASS, Status.SKIPPED, Status.WARN}
+        assert {finding.status for finding in run("expectations", make((X, spoilt), task="regression"))} <= {
+            Status.PASS,
+            Status.SKIPPED,
+            Status.WARN,
+        }

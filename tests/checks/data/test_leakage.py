@@ -15,7 +15,9 @@ def cancer():
 
 def generated():
     """1,500 rows of three overlapping classes in twelve columns."""
-    X, y = make_classification(1500, 12, n_informative=6, n_classes=3, n_clusters_per_class=1, class_sep=0.8, random_state=3)
+    X, y = make_classification(
+        1500, 12, n_informative=6, n_classes=3, n_clusters_per_class=1, class_sep=0.8, random_state=3
+    )
     return pd.DataFrame(X).add_prefix("g").assign(target=y)
 
 
@@ -73,7 +75,9 @@ def test_a_column_filled_in_after_the_outcome_is_named(make, only):
     assert str(only("target_leakage", make(frame, label="left")).where) == "refund"
 
 
-@pytest.mark.parametrize("change", [np.exp, lambda y: -(y**3), lambda y: y + np.random.default_rng(0).normal(0, 0.01, len(y))])
+@pytest.mark.parametrize(
+    "change", [np.exp, lambda y: -(y**3), lambda y: y + np.random.default_rng(0).normal(0, 0.01, len(y))]
+)
 def test_a_function_of_a_number_to_predict_leaks(make, only, change):
     """Rising, falling or with noise; the other columns explain half of it."""
     rng = np.random.default_rng(1)
@@ -90,7 +94,10 @@ def test_values_missing_in_part_of_one_class_are_a_warning(make, only):
     value, coins = np.random.default_rng(0).normal(size=len(frame)), coin(len(frame)) == 1
     partly = frame.assign(test_result=np.where((frame["target"] == 1) & coins, np.nan, value))
     assert only("target_leakage", make(partly, label="target")).status is Status.WARN
-    assert only("target_leakage", make(frame.assign(test_result=np.where(coins, np.nan, value)), label="target")).status is Status.PASS
+    assert (
+        only("target_leakage", make(frame.assign(test_result=np.where(coins, np.nan, value)), label="target")).status
+        is Status.PASS
+    )
 
 
 def pair(kind, y):
@@ -130,12 +137,30 @@ def test_two_honest_columns_that_interact_are_no_leak(make, only):
 
 
 @pytest.mark.parametrize("name", ["target_leakage", "pair_leakage"])
-@pytest.mark.parametrize("frame", [
-    pd.DataFrame({"a": [1.0, 2.0], "b": ["x", None], "y": [0, 1]}),
-    pd.DataFrame({"a": [np.nan] * 300, "b": [None] * 300, "c": [{"k": 1}] * 300, "y": [0, 1] * 150}),
-    pd.DataFrame({"a": range(300), "b": pd.date_range("2024", periods=300), "c": pd.Categorical(["u", "v", None] * 100), "y": ["p"] * 300}),
-    pd.DataFrame({"a": [1, "x", None] * 100, "b": [float("inf"), -1.0, 2.0] * 100, "c": [True, False, True] * 100, "y": [0, 1, None] * 100}),
-], ids=["two rows", "nothing known", "one class", "mixed"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"a": [1.0, 2.0], "b": ["x", None], "y": [0, 1]}),
+        pd.DataFrame({"a": [np.nan] * 300, "b": [None] * 300, "c": [{"k": 1}] * 300, "y": [0, 1] * 150}),
+        pd.DataFrame(
+            {
+                "a": range(300),
+                "b": pd.date_range("2024", periods=300),
+                "c": pd.Categorical(["u", "v", None] * 100),
+                "y": ["p"] * 300,
+            }
+        ),
+        pd.DataFrame(
+            {
+                "a": [1, "x", None] * 100,
+                "b": [float("inf"), -1.0, 2.0] * 100,
+                "c": [True, False, True] * 100,
+                "y": [0, 1, None] * 100,
+            }
+        ),
+    ],
+    ids=["two rows", "nothing known", "one class", "mixed"],
+)
 def test_odd_tables_are_judged_or_skipped(make, only, name, frame):
     """Nothing makes the check crash."""
     assert only(name, make(frame, label="y")).status in (Status.PASS, Status.SKIPPED, Status.WARN)

@@ -52,8 +52,24 @@ def sentences(n, seed=0):
     """Sentences of twelve words."""
     rng = np.random.default_rng(seed)
     words = [
-        "river", "stone", "cloud", "paper", "green", "under", "quickly", "house", "seven", "never", "walks", "bright", "garden", "little",
-        "music", "train", "early", "winter",
+        "river",
+        "stone",
+        "cloud",
+        "paper",
+        "green",
+        "under",
+        "quickly",
+        "house",
+        "seven",
+        "never",
+        "walks",
+        "bright",
+        "garden",
+        "little",
+        "music",
+        "train",
+        "early",
+        "winter",
     ]
     return pd.DataFrame({"text": [" ".join(rng.choice(words, 12)) for _ in range(n)], "target": rng.integers(0, 2, n)})
 
@@ -70,7 +86,11 @@ def test_jittered_rows_across_splits_are_a_fault_and_within_train_a_warning(make
     assert within.status is Status.WARN and str(within.where) == "train"
 
 
-@pytest.mark.parametrize("change", [encoded_again, lambda x: 0.9 * x + 20, lambda x: np.roll(x, 1, axis=3)], ids=["jpeg", "brighter", "shifted"])
+@pytest.mark.parametrize(
+    "change",
+    [encoded_again, lambda x: 0.9 * x + 20, lambda x: np.roll(x, 1, axis=3)],
+    ids=["jpeg", "brighter", "shifted"],
+)
 def test_changed_images_across_splits_are_a_fault(make, only, change):
     """Encoded again, brighter, or a pixel to the right."""
     X, y = shapes()
@@ -84,7 +104,10 @@ def test_texts_that_differ_in_case_and_punctuation_are_a_fault(make, only):
     train, test = sentences(500), sentences(200, seed=1)
     variants = train.iloc[:30].assign(text=lambda frame: frame["text"].str.upper().str.replace(" ", ",  ") + "!")
     assert only("near_duplicates", make(train, label="target", data={"test": test})).status is Status.PASS
-    assert only("near_duplicates", make(train, label="target", data={"test": pd.concat([test, variants])})).status is Status.FAIL
+    assert (
+        only("near_duplicates", make(train, label="target", data={"test": pd.concat([test, variants])})).status
+        is Status.FAIL
+    )
 
 
 def alike(kind):
@@ -121,7 +144,9 @@ def test_other_data_are_judged_or_skipped(make, only, source):
     assert only("near_duplicates", make(source)).status in (Status.PASS, Status.SKIPPED)
 
 
-@pytest.mark.parametrize("X", [np.zeros((60, 1, 16, 16)), np.full((60, 5), np.nan), np.ones((3, 4))], ids=["black", "missing", "few"])
+@pytest.mark.parametrize(
+    "X", [np.zeros((60, 1, 16, 16)), np.full((60, 5), np.nan), np.ones((3, 4))], ids=["black", "missing", "few"]
+)
 def test_odd_inputs_are_judged_or_skipped(make, only, X):
     """Images without contrast, rows without a value."""
     assert only("near_duplicates", make((X, np.arange(len(X)) % 2))).status in (Status.PASS, Status.SKIPPED)

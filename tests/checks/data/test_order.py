@@ -24,7 +24,10 @@ def test_sorted_rows_are_found_and_shuffled_ones_are_not(make, only, load, by):
     """Rows sorted by their label, or by blocks of a column."""
     frame = shuffled(frame_of(load))
     task = "regression" if load is load_diabetes else "classification"
-    found = only("rows_in_order", make(frame.sort_values("target" if by == "target" else frame.columns[2]), label="target", task=task))
+    found = only(
+        "rows_in_order",
+        make(frame.sort_values("target" if by == "target" else frame.columns[2]), label="target", task=task),
+    )
     assert found.status is Status.WARN
     assert found.faults == {}
     assert only("rows_in_order", make(frame, label="target", task=task)).status is Status.PASS
@@ -76,15 +79,23 @@ def test_equal_rows_and_one_class_have_no_order(make, only):
     """Constant inputs, constant labels, texts."""
     y = np.random.default_rng(0).integers(0, 2, 300)
     assert only("rows_in_order", make((np.ones((300, 3)), y))).status is Status.PASS
-    assert only("rows_in_order", make((np.random.default_rng(1).normal(size=(300, 3)), np.zeros(300, int)))).status is Status.PASS
-    assert only("rows_in_order", make(pd.DataFrame({"text": ["a b"] * 300, "target": y}), label="target")).status is Status.PASS
+    assert (
+        only("rows_in_order", make((np.random.default_rng(1).normal(size=(300, 3)), np.zeros(300, int)))).status
+        is Status.PASS
+    )
+    assert (
+        only("rows_in_order", make(pd.DataFrame({"text": ["a b"] * 300, "target": y}), label="target")).status
+        is Status.PASS
+    )
 
 
 def test_order_is_seen_in_large_tables(make, only):
     """Blocks of one hour's customers among 60,000 rows, and the same rows shuffled."""
     rng = np.random.default_rng(0)
     hour = np.repeat(np.arange(600), 100)
-    frame = pd.DataFrame({"a": np.sin(hour) + rng.normal(0, 0.3, 60_000), "b": np.cos(3 * hour) + rng.normal(0, 0.3, 60_000)})
+    frame = pd.DataFrame(
+        {"a": np.sin(hour) + rng.normal(0, 0.3, 60_000), "b": np.cos(3 * hour) + rng.normal(0, 0.3, 60_000)}
+    )
     frame["target"] = rng.integers(0, 600, 600)[hour] > 300
     assert only("rows_in_order", make(frame, label="target")).status is Status.WARN
     assert only("rows_in_order", make(shuffled(frame), label="target")).status is Status.PASS

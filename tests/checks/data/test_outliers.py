@@ -45,14 +45,23 @@ def heavy(n=1200, seed=0):
     """Independent columns with heavy tails, and a count that is mostly zero, as Adult's capital gain."""
     rng = np.random.default_rng(seed)
     gain = np.where(rng.random(n) < 0.08, rng.integers(1000, 99999, n), 0)
-    return np.column_stack([rng.lognormal(0, 1.5, (n, 3)), rng.standard_t(2, (n, 3)), rng.poisson(20, n), gain]), rng.integers(0, 2, n)
+    return np.column_stack(
+        [rng.lognormal(0, 1.5, (n, 3)), rng.standard_t(2, (n, 3)), rng.poisson(20, n), gain]
+    ), rng.integers(0, 2, n)
 
 
-@pytest.mark.parametrize("source", [
-    heavy, correlated, lambda: load_breast_cancer(return_X_y=True), lambda: load_wine(return_X_y=True),
-    lambda: make_blobs([700, 200, 100], 8, cluster_std=[1.0, 2.0, 0.5], random_state=0),
-    lambda: (np.eye(12)[np.random.default_rng(0).integers(0, 12, 600)], np.arange(600) % 2),
-], ids=["heavy tails", "correlated", "cancer", "wine", "clusters", "one-hot"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        heavy,
+        correlated,
+        lambda: load_breast_cancer(return_X_y=True),
+        lambda: load_wine(return_X_y=True),
+        lambda: make_blobs([700, 200, 100], 8, cluster_std=[1.0, 2.0, 0.5], random_state=0),
+        lambda: (np.eye(12)[np.random.default_rng(0).integers(0, 12, 600)], np.arange(600) % 2),
+    ],
+    ids=["heavy tails", "correlated", "cancer", "wine", "clusters", "one-hot"],
+)
 def test_healthy_tables_have_none(make, only, source):
     """Skewed, clustered, sparse."""
     assert only("noisy_rows", make(source())).status in (Status.PASS, Status.SKIPPED)
@@ -82,8 +91,11 @@ def test_images_without_content_are_found(make, only, layout, kind):
     X, y = pictures()
     X = X + np.random.default_rng(1).uniform(0, 0.5, X.shape)
     rows = np.arange(len(X)) % 20 == 0
-    new = {"noise": np.random.default_rng(0).uniform(0, 16, X[rows].shape), "of one value": np.full(X[rows].shape, 3.0),
-           "saturated": np.where(np.random.default_rng(2).random(X[rows].shape) < 0.01, 0.0, 17.0)}[kind]
+    new = {
+        "noise": np.random.default_rng(0).uniform(0, 16, X[rows].shape),
+        "of one value": np.full(X[rows].shape, 3.0),
+        "saturated": np.where(np.random.default_rng(2).random(X[rows].shape) < 0.01, 0.0, 17.0),
+    }[kind]
     X[rows] = new
     X = {"N,H,W": X, "N,C,H,W": X[:, None], "N,H,W,C": np.repeat(X[..., None], 3, 3)}[layout]
     subject = make((X, y))

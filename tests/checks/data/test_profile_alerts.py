@@ -11,9 +11,14 @@ from firstfault.finding import Status
 def frame(n=300):
     """A table with a constant and a half-empty column."""
     rng = np.random.default_rng(0)
-    return pd.DataFrame({
-        "value": rng.normal(size=n), "same": 3, "half": np.where(rng.random(n) > 0.5, rng.normal(size=n), np.nan), "y": rng.integers(0, 2, n),
-    })
+    return pd.DataFrame(
+        {
+            "value": rng.normal(size=n),
+            "same": 3,
+            "half": np.where(rng.random(n) > 0.5, rng.normal(size=n), np.nan),
+            "y": rng.integers(0, 2, n),
+        }
+    )
 
 
 def test_alerts_become_findings(make, run):
@@ -56,7 +61,11 @@ def test_images_are_not_profiled(make, only):
 def test_a_sample_is_profiled_beside_the_reference(make, run):
     """Columns of another type can't be compared: they are left out and named."""
     reference = frame().drop(columns="half")
-    subject = make(frame().assign(value=lambda f: "about " + f["value"].round(3).astype(str)), label="y", data={"reference": reference})
+    subject = make(
+        frame().assign(value=lambda f: "about " + f["value"].round(3).astype(str)),
+        label="y",
+        data={"reference": reference},
+    )
     found = next(entry for entry in run("profile_alerts", subject) if "profile_compare.html" in entry.artifacts)
     subject.settle()
     assert found.status is Status.WARN and set(str(found.where).split(", ")) == {"value", "half"} and found.faults == {}

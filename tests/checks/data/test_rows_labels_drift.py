@@ -43,16 +43,31 @@ FAULTY = {
     "duplicate_rows": lambda f: (pd.concat([f, f.iloc[: len(f) // 5]]), {}),
     "split_overlap": overlapping,
     "conflicting_labels": lambda f: (
-        pd.concat([f, f.iloc[: len(f) // 5].assign(target=(f["target"].iloc[: len(f) // 5] + 1) % f["target"].nunique())]), {}),
+        pd.concat(
+            [f, f.iloc[: len(f) // 5].assign(target=(f["target"].iloc[: len(f) // 5] + 1) % f["target"].nunique())]
+        ),
+        {},
+    ),
     "target_leakage": lambda f: (f.assign(code=f["target"] * 7 + 1), {}),
-    "sentinel_value": lambda f: (f.assign(**{f.columns[0]: f.iloc[:, 0].where(np.arange(len(f)) % 20 != 0, -999.0)}), {}),
+    "sentinel_value": lambda f: (
+        f.assign(**{f.columns[0]: f.iloc[:, 0].where(np.arange(len(f)) % 20 != 0, -999.0)}),
+        {},
+    ),
     "label_noise": lambda f: (noisy(f, 0.3), {}),
     "missing_class": lambda f: (f[f["target"] != 0], {"test": f}),
-    "covariate_drift": lambda f: (f, {"reference": f.assign(**{f.columns[3]: f.iloc[:, 3] + 1.5 * f.iloc[:, 3].std()})}),
-    "label_drift": lambda f: (f, {"reference": f.groupby("target").apply(
-        lambda g: g.sample(frac=0.15 if g.name else 1.0, random_state=0), include_groups=True).reset_index(drop=True)}),
-    "degenerate_split": lambda f: (
-        (g := f.sort_values("target")).iloc[: len(f) // 2], {"test": g.iloc[len(f) // 2 :]}),
+    "covariate_drift": lambda f: (
+        f,
+        {"reference": f.assign(**{f.columns[3]: f.iloc[:, 3] + 1.5 * f.iloc[:, 3].std()})},
+    ),
+    "label_drift": lambda f: (
+        f,
+        {
+            "reference": f.groupby("target")
+            .apply(lambda g: g.sample(frac=0.15 if g.name else 1.0, random_state=0), include_groups=True)
+            .reset_index(drop=True)
+        },
+    ),
+    "degenerate_split": lambda f: ((g := f.sort_values("target")).iloc[: len(f) // 2], {"test": g.iloc[len(f) // 2 :]}),
 }
 
 
@@ -136,7 +151,9 @@ def test_missing_values_of_a_held_out_split_reach_the_model_too(make, only):
 def test_labels_that_a_split_by_time_moves_are_a_warning(make, only):
     """Sales grow from year to year; the same difference without a time is a drift."""
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"day": np.arange(600), "price": rng.normal(size=600), "sold": np.arange(600) * 0.1 + rng.normal(0, 20, 600)})
+    frame = pd.DataFrame(
+        {"day": np.arange(600), "price": rng.normal(size=600), "sold": np.arange(600) * 0.1 + rng.normal(0, 20, 600)}
+    )
     for time, status in (("day", Status.WARN), (None, Status.FAIL)):
         subject = make(frame[:400], label="sold", task="regression", data={"time": time, "test": frame[400:]})
         assert only("label_drift", subject).status is status

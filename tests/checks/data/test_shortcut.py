@@ -28,7 +28,9 @@ def strokes(n=600, seed=0):
     y, X = rng.integers(0, 3, n), np.zeros((n, 28, 28), np.float32)
     for image, kind in zip(X, y, strict=True):
         at, width = rng.integers(10, 15), rng.integers(2, 4)
-        image[(slice(4, 24), slice(at, at + width)) if kind == 0 else (slice(at, at + width), slice(4, 24))] = rng.uniform(150, 255)
+        image[(slice(4, 24), slice(at, at + width)) if kind == 0 else (slice(at, at + width), slice(4, 24))] = (
+            rng.uniform(150, 255)
+        )
         if kind == 2:
             image[4:24, at : at + width] = rng.uniform(150, 255)
     return X, y
@@ -41,7 +43,11 @@ def stamped(images, marked, value, size=2):
     """Images with a square in the lower right corner where marked, whatever the order of their axes."""
     channels_last = images.ndim == 4 and images.shape[-1] == 3
     images = images.copy()
-    corner = (slice(-size, None), slice(-size, None), slice(None)) if channels_last else (..., slice(-size, None), slice(-size, None))
+    corner = (
+        (slice(-size, None), slice(-size, None), slice(None))
+        if channels_last
+        else (..., slice(-size, None), slice(-size, None))
+    )
     for place in np.flatnonzero(marked):
         images[place][corner] = value
     return images
@@ -87,8 +93,24 @@ def sentences(n=600, seed=0):
     """Sentences of twelve words, of two classes with favourite words."""
     rng = np.random.default_rng(seed)
     words = [
-        "river", "stone", "cloud", "paper", "green", "under", "quickly", "house", "seven", "never", "walks", "bright", "garden", "little",
-        "music", "train", "early", "winter",
+        "river",
+        "stone",
+        "cloud",
+        "paper",
+        "green",
+        "under",
+        "quickly",
+        "house",
+        "seven",
+        "never",
+        "walks",
+        "bright",
+        "garden",
+        "little",
+        "music",
+        "train",
+        "early",
+        "winter",
     ]
     y = rng.integers(0, 2, n)
     return pd.DataFrame({"text": [" ".join(rng.choice(words[5 * label : 12 + 5 * label], 12)) for label in y], "y": y})
@@ -109,7 +131,10 @@ def test_two_languages_are_told_by_their_words(make, only):
     """Many words mark a class: that is content."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 400)
-    words = [["the", "of", "and", "to", "in", "is", "that", "for", "it", "as"], ["le", "de", "et", "la", "les", "des", "un", "une", "que", "est"]]
+    words = [
+        ["the", "of", "and", "to", "in", "is", "that", "for", "it", "as"],
+        ["le", "de", "et", "la", "les", "des", "un", "une", "que", "est"],
+    ]
     frame = pd.DataFrame({"text": [" ".join(rng.choice(words[label], 30)) for label in y], "y": y})
     assert only("spurious_shortcut", make(frame, label="y")).status is Status.PASS
 
@@ -120,8 +145,11 @@ def test_other_data_are_skipped(make, only, source):
     assert only("spurious_shortcut", make(source)).status is Status.SKIPPED
 
 
-@pytest.mark.parametrize("X", [np.zeros((60, 1, 16, 16)), np.full((60, 16, 16), np.nan), np.ones((4, 16, 16)), np.zeros((60, 12, 2))],
-                         ids=["black", "missing", "few", "sequences"])
+@pytest.mark.parametrize(
+    "X",
+    [np.zeros((60, 1, 16, 16)), np.full((60, 16, 16), np.nan), np.ones((4, 16, 16)), np.zeros((60, 12, 2))],
+    ids=["black", "missing", "few", "sequences"],
+)
 def test_odd_inputs_are_judged_or_skipped(make, only, X):
     """Nothing makes the check crash."""
     assert only("spurious_shortcut", make((X, np.arange(len(X)) % 2))).status in (Status.PASS, Status.SKIPPED)

@@ -34,7 +34,9 @@ def numbers():
 
 
 SETS = {
-    "one class drowns the other": (lost_customers, "classification", 2), "several labels": (several, "multilabel", 3), "numbers": (numbers, "regression", 1),
+    "one class drowns the other": (lost_customers, "classification", 2),
+    "several labels": (several, "multilabel", 3),
+    "numbers": (numbers, "regression", 1),
 }
 
 
@@ -43,8 +45,13 @@ def subject_of(make, name, *, shuffled):
     source, task, width = SETS[name]
     X, y = source()
     y = np.random.default_rng(3).permutation(y) if shuffled else y
-    return make((X, y), task=task, preprocess=StandardScaler(), training=Training(epochs=3),
-                model=lambda: nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(width)))
+    return make(
+        (X, y),
+        task=task,
+        preprocess=StandardScaler(),
+        training=Training(epochs=3),
+        model=lambda: nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(width)),
+    )
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -69,7 +76,10 @@ def test_models_that_answer_a_constant_judge_no_noise(make, only):
 def test_too_few_rows_show_no_randomness(make, only):
     """Of 90 rows chance alone orders many."""
     X, y = lost_customers(90)
-    assert only("random_labels", make((X, np.random.default_rng(0).permutation(y)))).status in (Status.SKIPPED, Status.PASS)
+    assert only("random_labels", make((X, np.random.default_rng(0).permutation(y)))).status in (
+        Status.SKIPPED,
+        Status.PASS,
+    )
 
 
 def letters(n=600, wrong=0.0, seed=0):
@@ -78,7 +88,9 @@ def letters(n=600, wrong=0.0, seed=0):
     own = {0: "invoice refund charge payment card", 1: "parcel courier address delivery van"}
     y = rng.integers(0, 2, n)
     filler = ["the", "my", "please", "hello", "with", "about", "since", "today", "thanks", "again"]
-    texts = [" ".join(rng.choice(own[label].split() if rng.random() < 0.4 else filler) for _ in range(9)) for label in y]
+    texts = [
+        " ".join(rng.choice(own[label].split() if rng.random() < 0.4 else filler) for _ in range(9)) for label in y
+    ]
     return texts, np.where(rng.random(n) < wrong, 1 - y, y)
 
 
@@ -87,7 +99,10 @@ def letters(n=600, wrong=0.0, seed=0):
 def test_fast_models_read_texts(make, only, kind, wrong, status):
     """Wrong labels of texts are found by their words, in a column and in an array of texts."""
     texts, y = letters(wrong=wrong, seed=len(kind))
-    source = (pd.DataFrame({"text": texts, "n": np.arange(len(y)) % 7}) if kind == "frame" else np.array(texts, dtype=object), y)
+    source = (
+        pd.DataFrame({"text": texts, "n": np.arange(len(y)) % 7}) if kind == "frame" else np.array(texts, dtype=object),
+        y,
+    )
     hashed = lambda X: HashingVectorizer(n_features=64).transform(list(X["text"] if kind == "frame" else X)).toarray()  # noqa: E731
     assert only("labels_against_inputs", make(source, preprocess=hashed)).status is status
 
@@ -110,15 +125,22 @@ def test_imbalance_that_the_training_evens_out_is_none(make, only):
     X, y = make_classification(1200, 8, weights=[0.97], class_sep=1.5, flip_y=0, random_state=1)
 
     def weighted(outputs, labels):
-        return (nn.functional.cross_entropy(outputs, labels, reduction="none") * torch.where(labels == 1, 10.0, 1.0)).mean()
+        return (
+            nn.functional.cross_entropy(outputs, labels, reduction="none") * torch.where(labels == 1, 10.0, 1.0)
+        ).mean()
 
     def evenly(x, labels, split):
         rows = TensorDataset(x, labels)
-        sampler = WeightedRandomSampler(1 / torch.bincount(labels)[labels].float(), len(labels)) if split == "train" else None
+        sampler = (
+            WeightedRandomSampler(1 / torch.bincount(labels)[labels].float(), len(labels)) if split == "train" else None
+        )
         return DataLoader(rows, batch_size=32, sampler=sampler)
 
     model = lambda: nn.Linear(8, 2)  # noqa: E731
     plain = nn.CrossEntropyLoss()
     assert only("class_imbalance", make((X, y), model=model, training=Training(loss=plain))).status is Status.FAIL
     assert only("class_imbalance", make((X, y), model=model, training=Training(loss=weighted))).status is Status.PASS
-    assert only("class_imbalance", make((X, y), model=model, training=Training(loss=plain, loader=evenly))).status is Status.PASS
+    assert (
+        only("class_imbalance", make((X, y), model=model, training=Training(loss=plain, loader=evenly))).status
+        is Status.PASS
+    )

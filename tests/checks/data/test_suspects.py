@@ -19,8 +19,16 @@ def customers(n=3000, classes=2, strength=8.0, seed=0):
     for column in range(3):
         frame[f"place{column}"] = CODES[places[:, column]]
     effect = rng.normal(size=5)
-    known = np.stack([(amounts[:, 0] - 50) / 9, (amounts[:, 1] - 50) / 9, (np.log(spending[:, 0]) - 2) / 0.8, (visits[:, 0] - 9.5) / 5.8,
-                      effect[places[:, 0]]], 1)
+    known = np.stack(
+        [
+            (amounts[:, 0] - 50) / 9,
+            (amounts[:, 1] - 50) / 9,
+            (np.log(spending[:, 0]) - 2) / 0.8,
+            (visits[:, 0] - 9.5) / 5.8,
+            effect[places[:, 0]],
+        ],
+        1,
+    )
     scores = known @ rng.normal(size=(5, classes)) * strength / 2
     chances = np.exp(scores - scores.max(1, keepdims=True))
     chances /= chances.sum(1, keepdims=True)
@@ -54,10 +62,18 @@ def test_labels_wrong_in_one_direction_are_found(make, only, seed):
     assert only("labels_against_inputs", make(frame, label="target")).faults == {"label_noise": 0.75}
 
 
-@pytest.mark.parametrize("frame", [
-    customers(3500, 2, 8.0, 30), customers(3500, 2, 1.5, 31), customers(3000, 3, 1.5, 32), customers(3500, 10, 8.0, 33), customers(500, 2, 3.0, 34),
-    customers(9000, 2, 3.0, 35).query("target == 1 or index % 30 == 0"),
-], ids=["clear", "weak", "weak, 3 classes", "10 classes", "few rows", "imbalanced"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        customers(3500, 2, 8.0, 30),
+        customers(3500, 2, 1.5, 31),
+        customers(3000, 3, 1.5, 32),
+        customers(3500, 10, 8.0, 33),
+        customers(500, 2, 3.0, 34),
+        customers(9000, 2, 3.0, 35).query("target == 1 or index % 30 == 0"),
+    ],
+    ids=["clear", "weak", "weak, 3 classes", "10 classes", "few rows", "imbalanced"],
+)
 def test_clean_labels_are_healthy(make, only, frame):
     """However weak the signal is, and however rare a class."""
     assert only("labels_against_inputs", make(frame.reset_index(drop=True), label="target")).status is Status.PASS
@@ -105,7 +121,14 @@ def test_odd_columns_are_no_obstacle(make, only):
     frame["none"], frame["one"], frame["yes"] = np.nan, 1, frame.index % 2 == 0
     frame["mixed"] = [1 if i % 2 else "two" for i in range(len(frame))]
     frame.iloc[::9, 0], frame.iloc[1::9, 1] = np.nan, np.inf
-    for name in ("labels_against_inputs", "label_suspects", "weak_slices", "embedding_map", "noisy_rows", "rows_in_order"):
+    for name in (
+        "labels_against_inputs",
+        "label_suspects",
+        "weak_slices",
+        "embedding_map",
+        "noisy_rows",
+        "rows_in_order",
+    ):
         assert only(name, make(frame, label="target")).status in (Status.PASS, Status.WARN)
 
 

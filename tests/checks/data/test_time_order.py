@@ -10,14 +10,30 @@ from firstfault.checks.data.time_order import _late
 from firstfault.data.times import times_of
 from firstfault.finding import Layer, Status
 
-CHECKS = ("malformed_times", "mixed_time_formats", "times_out_of_range", "dates_out_of_range", "late_records", "time_gaps", "repeated_times", "time_overlap")
+CHECKS = (
+    "malformed_times",
+    "mixed_time_formats",
+    "times_out_of_range",
+    "dates_out_of_range",
+    "late_records",
+    "time_gaps",
+    "repeated_times",
+    "time_overlap",
+)
 
 
 def series(n=400, freq="D", start="2020-01-01", form="%Y-%m-%d %H:%M:%S"):
     """A table with a regular time column as text in some format, or as dates where `form` is None."""
     when = pd.date_range(start, periods=n, freq=freq)
     rng = np.random.default_rng(0)
-    return pd.DataFrame({"when": when.strftime(form) if form else when, "x": rng.normal(size=n), "unit": np.arange(n) % 4, "kind": rng.integers(0, 2, n)})
+    return pd.DataFrame(
+        {
+            "when": when.strftime(form) if form else when,
+            "x": rng.normal(size=n),
+            "unit": np.arange(n) % 4,
+            "kind": rng.integers(0, 2, n),
+        }
+    )
 
 
 def poisson(n=600, seed=0):
@@ -49,11 +65,21 @@ def subject_of(make, frame, split=False, **data):
 
 
 HEALTHY = {
-    "days": series(), "German days": series(form="%d.%m.%Y"), "American days": series(form="%m/%d/%Y"), "dates": series(form=None), "hours": series(freq="h"),
-    "months": series(60, "MS"), "zones": series(form="%Y-%m-%dT%H:%M:%S+02:00"), "poisson": poisson(), "business": business(),
-    "seconds": series().assign(when=np.arange(400) * 60 + 1_600_000_000), "steps": series().assign(when=np.arange(400)),
-    "years": series().assign(when=np.arange(400) // 10 + 1980), "aware": series(form=None).assign(when=lambda f: f["when"].dt.tz_localize("Europe/Oslo")),
-    "panel": series().assign(when=lambda f: f["when"].iloc[np.arange(400) // 4].to_numpy()), "objects": series(form=None).assign(when=lambda f: f["when"].dt.date),
+    "days": series(),
+    "German days": series(form="%d.%m.%Y"),
+    "American days": series(form="%m/%d/%Y"),
+    "dates": series(form=None),
+    "hours": series(freq="h"),
+    "months": series(60, "MS"),
+    "zones": series(form="%Y-%m-%dT%H:%M:%S+02:00"),
+    "poisson": poisson(),
+    "business": business(),
+    "seconds": series().assign(when=np.arange(400) * 60 + 1_600_000_000),
+    "steps": series().assign(when=np.arange(400)),
+    "years": series().assign(when=np.arange(400) // 10 + 1980),
+    "aware": series(form=None).assign(when=lambda f: f["when"].dt.tz_localize("Europe/Oslo")),
+    "panel": series().assign(when=lambda f: f["when"].iloc[np.arange(400) // 4].to_numpy()),
+    "objects": series(form=None).assign(when=lambda f: f["when"].dt.date),
     "quarters": series().assign(when=[f"{2000 + row // 4} Q{row % 4 + 1}" for row in range(400)]),
 }
 
@@ -68,14 +94,26 @@ def test_sound_times_pass(make, run, source, split):
 
 
 @pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%d.%m.%Y"])
-@pytest.mark.parametrize(("check", "value", "fault"), [
-    ("malformed_times", "soon", "type_change"), ("malformed_times", "2020-13-45", "type_change"), ("times_out_of_range", "2190-01-01", "out_of_range"),
-    ("times_out_of_range", "9999-12-31", "out_of_range"), ("times_out_of_range", "0001-01-01 00:00:00", "out_of_range"), ("times_out_of_range", "1812-05-05", "out_of_range"),
-])
+@pytest.mark.parametrize(
+    ("check", "value", "fault"),
+    [
+        ("malformed_times", "soon", "type_change"),
+        ("malformed_times", "2020-13-45", "type_change"),
+        ("times_out_of_range", "2190-01-01", "out_of_range"),
+        ("times_out_of_range", "9999-12-31", "out_of_range"),
+        ("times_out_of_range", "0001-01-01 00:00:00", "out_of_range"),
+        ("times_out_of_range", "1812-05-05", "out_of_range"),
+    ],
+)
 def test_values_that_are_no_time_fail(make, only, form, check, value, fault):
     """One in fifty fails with its fault and an example; one in four hundred warns."""
     found = only(check, subject_of(make, put(series(form=form), value, 50)))
-    assert found.status is Status.FAIL and set(found.faults) == {fault} and value in found.message and str(found.where) == "when"
+    assert (
+        found.status is Status.FAIL
+        and set(found.faults) == {fault}
+        and value in found.message
+        and str(found.where) == "when"
+    )
     few = only(check, subject_of(make, put(series(form=form), value, 400)))
     assert few.status is Status.WARN and few.faults == {}
 
@@ -90,7 +128,9 @@ def test_missing_times_do_not_end_the_run(make, run):
     """Texts with gaps can't be sorted as they are; the data are read all the same."""
     subject = subject_of(make, put(put(series(), None, 30), "soon", 45))
     found = {check: [finding.status for finding in run(check, subject)] for check in CHECKS}
-    assert found["malformed_times"] == [Status.FAIL] and not any(Status.ERROR in statuses for statuses in found.values())
+    assert found["malformed_times"] == [Status.FAIL] and not any(
+        Status.ERROR in statuses for statuses in found.values()
+    )
 
 
 def test_a_simulated_calendar_warns_only(make, only):
@@ -128,7 +168,9 @@ def test_late_rows_equal_a_slow_reference():
 def test_a_gap_is_found(make, only, source):
     """A third of the rows is cut out of the middle."""
     frame = HEALTHY[source]
-    found = only("time_gaps", subject_of(make, frame[(frame.index < len(frame) // 3) | (frame.index > 2 * len(frame) // 3)]))
+    found = only(
+        "time_gaps", subject_of(make, frame[(frame.index < len(frame) // 3) | (frame.index > 2 * len(frame) // 3)])
+    )
     assert found.status is Status.WARN and "gap" in found.message and found.faults == {}
 
 
@@ -161,15 +203,31 @@ def test_placeholder_dates_of_other_columns_warn(make, run):
     """A due date in the year 9999, and a birth date in 1802; what is personal is not shown."""
     frame = series().assign(due="2031-05-05", date_of_birth="1970-02-03")
     frame.loc[3, "due"], frame.loc[5, "date_of_birth"] = "9999-12-31", "1802-01-01"
-    found = run("dates_out_of_range", make(frame, label="kind", data={"test": frame.iloc[:50], "validation": frame.iloc[:50]}))
-    assert {str(finding.where): finding.status for finding in found} == {"due": Status.WARN, "date_of_birth": Status.WARN}
+    found = run(
+        "dates_out_of_range", make(frame, label="kind", data={"test": frame.iloc[:50], "validation": frame.iloc[:50]})
+    )
+    assert {str(finding.where): finding.status for finding in found} == {
+        "due": Status.WARN,
+        "date_of_birth": Status.WARN,
+    }
     assert "1802" not in str([finding.message for finding in found])
 
 
-@pytest.mark.parametrize("column", [
-    pd.Series([], dtype=object), pd.Series([None, None], dtype=object), pd.Series([np.nan, np.nan]), pd.Series([True, False]), pd.Series([[1], [2]]),
-    pd.Series(["a", "b"]), pd.Series(pd.Categorical(["2020-01-01", "x"])), pd.Series([np.inf, 1.0]), pd.Series(pd.period_range("2020-01", periods=3, freq="M")),
-], ids=["empty", "none", "nan", "bool", "lists", "words", "category", "infinite", "periods"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([], dtype=object),
+        pd.Series([None, None], dtype=object),
+        pd.Series([np.nan, np.nan]),
+        pd.Series([True, False]),
+        pd.Series([[1], [2]]),
+        pd.Series(["a", "b"]),
+        pd.Series(pd.Categorical(["2020-01-01", "x"])),
+        pd.Series([np.inf, 1.0]),
+        pd.Series(pd.period_range("2020-01", periods=3, freq="M")),
+    ],
+    ids=["empty", "none", "nan", "bool", "lists", "words", "category", "infinite", "periods"],
+)
 def test_odd_columns_are_read_or_refused(column):
     """Without an exception, and with one entry per row."""
     times = times_of(column)

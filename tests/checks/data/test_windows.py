@@ -12,7 +12,7 @@ def windows(n=500, length=12, columns=2, step=1, seed=0):
     rng = np.random.default_rng(seed)
     series = np.cumsum(rng.normal(size=(n * step + length + 1, columns)), 0)
     starts = np.arange(n) * step
-    return np.stack([series[start: start + length] for start in starts]), series[starts + length, 0]
+    return np.stack([series[start : start + length] for start in starts]), series[starts + length, 0]
 
 
 def parts(X, y):
@@ -53,7 +53,9 @@ def test_a_series_split_by_time_may_drift(make, run):
     train, held = parts(X, y)
     subject = make(train, task="regression", data=held)
     assert follow_each_other(subject.raw.train.X) and follow_each_other(subject.raw.test.X)
-    found = [finding for name in ("covariate_drift", "label_drift", "domain_classifier") for finding in run(name, subject)]
+    found = [
+        finding for name in ("covariate_drift", "label_drift", "domain_classifier") for finding in run(name, subject)
+    ]
     assert not [finding for finding in found if finding.status is Status.FAIL]
     assert [finding for finding in found if finding.status is Status.WARN]
     noise = np.random.default_rng(0).normal(size=(600, 8))

@@ -99,36 +99,61 @@ def coarse(path):
     return model.half()
 
 
-WHOLE = ("train_mode_serving", "nondeterministic_serving", "train_serve_skew", "served_parameters", "served_answers", "batch_dependence", "latency_regression")
+WHOLE = (
+    "train_mode_serving",
+    "nondeterministic_serving",
+    "train_serve_skew",
+    "served_parameters",
+    "served_answers",
+    "batch_dependence",
+    "latency_regression",
+)
 
 
 def faults(run, subject):
     found = [finding for name in WHOLE for finding in run(name, subject)]
     assert not [finding for finding in found if finding.status is Status.ERROR], found
-    proven = {fault for finding in found if finding.status is Status.FAIL for fault, weight in finding.faults.items() if weight >= PROOF}
-    return proven - SYMPTOMS                # a refusal is listed under its cause
+    proven = {
+        fault
+        for finding in found
+        if finding.status is Status.FAIL
+        for fault, weight in finding.faults.items()
+        if weight >= PROOF
+    }
+    return proven - SYMPTOMS  # a refusal is listed under its cause
 
 
-@pytest.mark.parametrize("served", [
-    Deployment(save=save, load=lambda path: Service(loaded(path)).eval(), preprocess=raw),
-    Deployment(save=save, load=fused),
-    Deployment(save=save, load=lambda path: (lambda model: lambda X: scores(model, X))(loaded(path))),
-    Deployment(save=save, load=lambda path: loaded(path).bfloat16()),
-    Deployment(save=save, load=names([1, 0, 2])),
-], ids=["a wrapper that scales", "fused layers", "a function of raw inputs", "half precision", "other names"])
+@pytest.mark.parametrize(
+    "served",
+    [
+        Deployment(save=save, load=lambda path: Service(loaded(path)).eval(), preprocess=raw),
+        Deployment(save=save, load=fused),
+        Deployment(save=save, load=lambda path: (lambda model: lambda X: scores(model, X))(loaded(path))),
+        Deployment(save=save, load=lambda path: loaded(path).bfloat16()),
+        Deployment(save=save, load=names([1, 0, 2])),
+    ],
+    ids=["a wrapper that scales", "fused layers", "a function of raw inputs", "half precision", "other names"],
+)
 def test_serving_that_answers_as_the_trained_model_is_sound(make, run, served):
     """However it is built: what counts is the answer. Unknown names for the classes are names."""
     subject = make("wine", preprocess=scaled, model=network, training=TRAINING, deployment=served)
     assert not [finding for name in WHOLE for finding in run(name, subject) if finding.status is Status.FAIL]
 
 
-@pytest.mark.parametrize(("fault", "served"), [
-    ("label_map_mismatch", Deployment(save=save, load=lambda path: Service(loaded(path), (1, 0, 2)).eval(), preprocess=raw)),
-    ("weights_not_loaded", Deployment(save=save, load=forgotten)),
-    ("train_mode_serving", Deployment(save=save, load=in_train_mode)),
-    ("baked_shape", Deployment(save=save, load=fixed_batch)),
-    ("precision_loss", Deployment(save=save, load=coarse)),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("fault", "served"),
+    [
+        (
+            "label_map_mismatch",
+            Deployment(save=save, load=lambda path: Service(loaded(path), (1, 0, 2)).eval(), preprocess=raw),
+        ),
+        ("weights_not_loaded", Deployment(save=save, load=forgotten)),
+        ("train_mode_serving", Deployment(save=save, load=in_train_mode)),
+        ("baked_shape", Deployment(save=save, load=fixed_batch)),
+        ("precision_loss", Deployment(save=save, load=coarse)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_what_is_wrong_with_it_is_named(make, run, fault, served):
     """Within a wrapper, a closure, or behind a refusal; only that is certain."""
     subject = make("wine", preprocess=scaled, model=network, training=TRAINING, deployment=served)
@@ -140,13 +165,21 @@ def test_names_that_changed_places_are_a_label_map(make, run):
     source = WINE.data, NAMES[WINE.target]
     order = np.argsort(NAMES)
     for served, expected in ((order, set()), (np.roll(order, 1), {"label_map_mismatch"})):
-        subject = make(source, preprocess=scaled, model=network, training=TRAINING, deployment=Deployment(save=save, load=names(served)))
+        subject = make(
+            source,
+            preprocess=scaled,
+            model=network,
+            training=TRAINING,
+            deployment=Deployment(save=save, load=names(served)),
+        )
         assert faults(run, subject) == expected
 
 
-@pytest.mark.parametrize(("back", "status"), [
-    (lambda y: 152 + 77 * y, Status.PASS), (np.exp, Status.PASS), (lambda y: -y, Status.FAIL),
-], ids=["scaled back", "out of the logarithm", "flipped"])
+@pytest.mark.parametrize(
+    ("back", "status"),
+    [(lambda y: 152 + 77 * y, Status.PASS), (np.exp, Status.PASS), (lambda y: -y, Status.FAIL)],
+    ids=["scaled back", "out of the logarithm", "flipped"],
+)
 def test_a_regression_may_answer_in_another_unit(make, only, back, status):
     """The served numbers rise with the trained model's."""
     X, y = load_diabetes(return_X_y=True)
@@ -157,12 +190,19 @@ def test_a_regression_may_answer_in_another_unit(make, only, back, status):
         return lambda X: back(model(torch.as_tensor(np.asarray(X), dtype=torch.float32)).detach().numpy()[:, 0])
 
     source = X.astype(np.float32), ((y - 152) / 77).astype(np.float32)
-    subject = make(source, task="regression", model=lambda: nn.Linear(10, 1), training=Training(epochs=2), deployment=Deployment(save=save, load=load))
+    subject = make(
+        source,
+        task="regression",
+        model=lambda: nn.Linear(10, 1),
+        training=Training(epochs=2),
+        deployment=Deployment(save=save, load=load),
+    )
     assert only("served_answers", subject).status is status
 
 
 def test_scores_of_unscaled_inputs_are_a_skew_though_the_classes_are_the_same(make, only):
     """A network without biases is blind to a factor, but not to a shift that is small."""
+
     def load(path):
         model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
         model.load_state_dict(torch.load(path))
@@ -170,7 +210,13 @@ def test_scores_of_unscaled_inputs_are_a_skew_though_the_classes_are_the_same(ma
 
     def subject(preprocess):
         training = Training(epochs=8, optimizer=lambda p: torch.optim.Adam(p, 3e-3))
-        return make("digits", preprocess=preprocess, model=lambda: nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), training=training, deployment=Deployment(save=save, load=load))
+        return make(
+            "digits",
+            preprocess=preprocess,
+            model=lambda: nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)),
+            training=training,
+            deployment=Deployment(save=save, load=load),
+        )
 
     assert only("served_answers", subject(lambda X: (X - 4.9) / 6)).status is Status.FAIL
     assert only("served_answers", subject(lambda X: np.asarray(X, dtype=np.float32))).status is Status.PASS
@@ -178,7 +224,12 @@ def test_scores_of_unscaled_inputs_are_a_skew_though_the_classes_are_the_same(ma
 
 def test_parametrised_layers_are_served_without_a_package(make, run):
     """MLflow can't pickle them; that is no fault of the target."""
-    subject = make("wine", preprocess=scaled, model=lambda: nn.utils.parametrizations.weight_norm(nn.Linear(13, 3)), training=Training(epochs=1))
+    subject = make(
+        "wine",
+        preprocess=scaled,
+        model=lambda: nn.utils.parametrizations.weight_norm(nn.Linear(13, 3)),
+        training=Training(epochs=1),
+    )
     assert faults(run, subject) == set()
     assert run("served_process", subject)[0].status is Status.SKIPPED
 

@@ -19,13 +19,24 @@ def reversed_columns(X):
     return np.asarray(X, dtype=np.float32)[:, ::-1].copy()
 
 
-@pytest.mark.parametrize(("serve", "fault"), [
-    (reversed_columns, "schema_mismatch"), (lambda X: np.asarray(X, dtype=np.float32) * 3 + 1, "train_serve_skew"),
-    (lambda X: np.asarray(X, dtype=np.float32)[:, :5], "train_serve_skew"),
-], ids=["reordered", "rescaled", "fewer columns"])
+@pytest.mark.parametrize(
+    ("serve", "fault"),
+    [
+        (reversed_columns, "schema_mismatch"),
+        (lambda X: np.asarray(X, dtype=np.float32) * 3 + 1, "train_serve_skew"),
+        (lambda X: np.asarray(X, dtype=np.float32)[:, :5], "train_serve_skew"),
+    ],
+    ids=["reordered", "rescaled", "fewer columns"],
+)
 def test_a_skewed_serving_path_is_named(make, only, serve, fault):
     """Columns that changed places are told from values that changed."""
-    subject = make("wine", preprocess=lambda X: X, model=network, training=Training(epochs=1), deployment=Deployment(preprocess=serve))
+    subject = make(
+        "wine",
+        preprocess=lambda X: X,
+        model=network,
+        training=Training(epochs=1),
+        deployment=Deployment(preprocess=serve),
+    )
     finding = only("train_serve_skew", subject)
     assert finding.status is Status.FAIL and fault in finding.faults
 
@@ -33,7 +44,11 @@ def test_a_skewed_serving_path_is_named(make, only, serve, fault):
 def test_the_same_path_is_no_skew(make, only):
     """Serving that computes what training computes."""
     subject = make(
-        "wine", preprocess=lambda X: X / 10, model=network, training=Training(epochs=1), deployment=Deployment(preprocess=lambda X: np.divide(X, 10))
+        "wine",
+        preprocess=lambda X: X / 10,
+        model=network,
+        training=Training(epochs=1),
+        deployment=Deployment(preprocess=lambda X: np.divide(X, 10)),
     )
     assert only("train_serve_skew", subject).status is Status.PASS
 

@@ -101,7 +101,14 @@ class Recurrent(nn.Module):
 def mlp():
     """Three hidden layers."""
     return nn.Sequential(
-        nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.1), nn.Linear(24, 24), nn.ReLU(),
+        nn.Linear(8, 24),
+        nn.ReLU(),
+        nn.Linear(24, 24),
+        nn.BatchNorm1d(24),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(24, 24),
+        nn.ReLU(),
         nn.Linear(24, CLASSES),
     )
 
@@ -109,19 +116,39 @@ def mlp():
 def cnn():
     """Two convolutions with batch normalisation."""
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.1), nn.Linear(32, CLASSES),
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(32, CLASSES),
     )
 
 
 def autoencoder():
     """Eight columns through four."""
-    return nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 4), nn.ReLU(), nn.Dropout(0.1), nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 8))
+    return nn.Sequential(
+        nn.Linear(8, 24),
+        nn.ReLU(),
+        nn.Linear(24, 4),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(4, 24),
+        nn.ReLU(),
+        nn.Linear(24, 8),
+    )
 
 
 KINDS = {
-    "mlp": (mlp, table, "classification"), "cnn": (cnn, images, "classification"), "rnn": (Recurrent, waves, "classification"),
-    "encoder": (Transformer, sentences, "classification"), "causal": (lambda: Transformer(True), counting, "language_model"),
+    "mlp": (mlp, table, "classification"),
+    "cnn": (cnn, images, "classification"),
+    "rnn": (Recurrent, waves, "classification"),
+    "encoder": (Transformer, sentences, "classification"),
+    "causal": (lambda: Transformer(True), counting, "language_model"),
     "autoencoder": (autoencoder, lambda: (table()[0], table()[0]), "regression"),
 }
 
@@ -141,7 +168,11 @@ def network(tmp_path):
             return made
 
         target = Target(
-            kind, task=task or usual, data=Data(train=data or source()), model=planted, training=Training(**{"epochs": 4, "batch_size": 32, **training}),
+            kind,
+            task=task or usual,
+            data=Data(train=data or source()),
+            model=planted,
+            training=Training(**{"epochs": 4, "batch_size": 32, **training}),
         )
         return Subject(target, tmp_path / f"run{len(list(tmp_path.iterdir()))}")
 
@@ -153,7 +184,7 @@ def faults():
     """A function that runs the whole model layer on a subject: the faults it fails with, and their weights."""
 
     def of(subject):
-        report = run_checks(Layer.MODEL, subject, Depth.QUICK)          # the dearer check never fails alone
+        report = run_checks(Layer.MODEL, subject, Depth.QUICK)  # the dearer check never fails alone
         assert not [finding for finding in report.findings if finding.status is Status.ERROR], report.findings
         return {fault: weight for finding in report.failures for fault, weight in finding.faults.items()}
 

@@ -37,7 +37,11 @@ class Scaled(nn.Module):
 
 def hidden(model):
     """The hidden layers with weights `(units, …)`, by name."""
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d) and "attention" not in name]
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and "attention" not in name
+    ]
     return found[:-1]
 
 
@@ -153,7 +157,6 @@ PLANTED = {
 }
 
 
-
 class Attending(nn.Module):
     """One attention layer over embedded token ids, with or without positions and a mask of the padding token 0."""
 
@@ -161,7 +164,11 @@ class Attending(nn.Module):
         super().__init__()
         self.words, self.head = nn.Embedding(20, 16), nn.Linear(16, 3)
         self.places = nn.Parameter(torch.randn(10, 16)) if places else None
-        self.attention, self.masked, self.by_hand = None if by_hand else nn.MultiheadAttention(16, 2, batch_first=True), masked, by_hand
+        self.attention, self.masked, self.by_hand = (
+            None if by_hand else nn.MultiheadAttention(16, 2, batch_first=True),
+            masked,
+            by_hand,
+        )
 
     def forward(self, ids):
         x = self.words(ids) + (self.places if self.places is not None else 0)
@@ -214,6 +221,7 @@ def two_images():
 
 def dense(*widths, act=nn.ReLU, last=None):
     """A factory of a plain network of the given widths."""
+
     def build():
         parts = [part for a, b in zip(widths, widths[1:], strict=False) for part in (nn.Linear(a, b), act())]
         return nn.Sequential(*parts[:-1], *([last] if last else []))
@@ -222,28 +230,39 @@ def dense(*widths, act=nn.ReLU, last=None):
 
 
 ENDS = {
-    "softmax": lambda outputs: torch.softmax(outputs, -1), "log_softmax": lambda outputs: F.log_softmax(outputs, -1), "relu": torch.relu, "none": lambda outputs: outputs,
-    "sigmoid": torch.sigmoid, "tanh": torch.tanh,
+    "softmax": lambda outputs: torch.softmax(outputs, -1),
+    "log_softmax": lambda outputs: F.log_softmax(outputs, -1),
+    "relu": torch.relu,
+    "none": lambda outputs: outputs,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
 }
 
 
-@pytest.mark.parametrize(("fault", "kind", "end", "loss"), [
-    *[("redundant_softmax", kind, "softmax", F.cross_entropy) for kind in (*CLASSIFIERS, "causal")],
-    *[("missing_output_activation", kind, "none", F.nll_loss) for kind in (*CLASSIFIERS, "causal")],
-    *[("missing_output_activation", kind, "softmax", F.nll_loss) for kind in CLASSIFIERS],
-    *[("wrong_output_activation", kind, "sigmoid", F.cross_entropy) for kind in (*CLASSIFIERS, "causal")],
-    ("wrong_output_activation", "autoencoder", "relu", F.mse_loss), ("wrong_output_activation", "autoencoder", "sigmoid", F.l1_loss),
-    *[("wrong_output_activation", kind, "relu", F.cross_entropy) for kind in CLASSIFIERS],
-])
+@pytest.mark.parametrize(
+    ("fault", "kind", "end", "loss"),
+    [
+        *[("redundant_softmax", kind, "softmax", F.cross_entropy) for kind in (*CLASSIFIERS, "causal")],
+        *[("missing_output_activation", kind, "none", F.nll_loss) for kind in (*CLASSIFIERS, "causal")],
+        *[("missing_output_activation", kind, "softmax", F.nll_loss) for kind in CLASSIFIERS],
+        *[("wrong_output_activation", kind, "sigmoid", F.cross_entropy) for kind in (*CLASSIFIERS, "causal")],
+        ("wrong_output_activation", "autoencoder", "relu", F.mse_loss),
+        ("wrong_output_activation", "autoencoder", "sigmoid", F.l1_loss),
+        *[("wrong_output_activation", kind, "relu", F.cross_entropy) for kind in CLASSIFIERS],
+    ],
+)
 def test_a_wrong_end_is_found_alone(network, ending, faults, fault, kind, end, loss):
     """Whatever is before it."""
     assert set(faults(network(kind, model=ending(kind, ENDS[end]), loss=loss))) == {fault}
 
 
-@pytest.mark.parametrize(("kind", "end", "loss"), [
-    *[(kind, "log_softmax", F.nll_loss) for kind in (*CLASSIFIERS, "causal")],
-    *[(kind, "log_softmax", F.cross_entropy) for kind in CLASSIFIERS],
-])
+@pytest.mark.parametrize(
+    ("kind", "end", "loss"),
+    [
+        *[(kind, "log_softmax", F.nll_loss) for kind in (*CLASSIFIERS, "causal")],
+        *[(kind, "log_softmax", F.cross_entropy) for kind in CLASSIFIERS],
+    ],
+)
 def test_a_fitting_end_is_sound(network, ending, faults, kind, end, loss):
     """Log-softmax before NLLLoss, and before CrossEntropyLoss, where it changes nothing."""
     assert faults(network(kind, model=ending(kind, ENDS[end]), loss=loss)) == {}
@@ -262,41 +281,89 @@ OTHERS = {
         ("mlp", {"model": dense(8, 16, 1, last=nn.Softmax(1)), "data": two_classes(), "loss": binary_loss}),
         ("cnn", {"model": flat(dense(64, 16, 1, last=nn.Softmax(-1))), "data": two_images(), "loss": binary_loss}),
     ],
-    "wrong_output_activation": [("mlp", {"model": dense(8, 16, 4, last=nn.Softmax(1)), "data": several(), "task": "multilabel", "loss": F.binary_cross_entropy})],
-    "softmax_wrong_axis": [(kind, {"model": model, "loss": F.nll_loss}) for kind, model in (
-        ("mlp", dense(8, 16, 3, last=nn.LogSoftmax(0))), ("cnn", flat(dense(64, 16, 3, last=nn.LogSoftmax(0)))),
-    )],
+    "wrong_output_activation": [
+        (
+            "mlp",
+            {
+                "model": dense(8, 16, 4, last=nn.Softmax(1)),
+                "data": several(),
+                "task": "multilabel",
+                "loss": F.binary_cross_entropy,
+            },
+        )
+    ],
+    "softmax_wrong_axis": [
+        (kind, {"model": model, "loss": F.nll_loss})
+        for kind, model in (
+            ("mlp", dense(8, 16, 3, last=nn.LogSoftmax(0))),
+            ("cnn", flat(dense(64, 16, 3, last=nn.LogSoftmax(0)))),
+        )
+    ],
     "missing_nonlinearity": [
         ("mlp", {"model": dense(8, 16, 16, 16, 3, act=nn.Identity)}),
-        ("cnn", {"model": lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8, 3))}),
+        (
+            "cnn",
+            {
+                "model": lambda: nn.Sequential(
+                    nn.Conv2d(1, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8, 3)
+                )
+            },
+        ),
         ("autoencoder", {"model": dense(8, 16, 16, 8, act=nn.Identity)}),
     ],
     "saturating_activation": [
-        ("mlp", {"model": deep_sigmoids(8)}), ("cnn", {"model": flat(deep_sigmoids(64))}),
+        ("mlp", {"model": deep_sigmoids(8)}),
+        ("cnn", {"model": flat(deep_sigmoids(64))}),
         ("rnn", {"model": flat(dense(20, 16, 3, act=lambda: nn.Softmax(-1)))}),
         ("autoencoder", {"model": dense(8, 16, 16, 16, 16, 16, 16, 16, 16, 8, act=nn.Sigmoid)}),
     ],
     "output_shape_mismatch": [
-        ("mlp", {"model": dense(8, 16, 2)}), ("cnn", {"model": flat(dense(64, 16, 2))}),
-        ("autoencoder", {"model": dense(8, 16, 1), "data": (heights()[0], heights()[1][:, 0]), "loss": lambda a, b: ((a - b) ** 2).mean()}),
+        ("mlp", {"model": dense(8, 16, 2)}),
+        ("cnn", {"model": flat(dense(64, 16, 2))}),
+        (
+            "autoencoder",
+            {
+                "model": dense(8, 16, 1),
+                "data": (heights()[0], heights()[1][:, 0]),
+                "loss": lambda a, b: ((a - b) ** 2).mean(),
+            },
+        ),
     ],
     "numerically_unstable": [
-        ("mlp", {"model": lambda: Then(dense(8, 16, 3)(), lambda h: torch.log(h.exp() / h.exp().sum(1, keepdim=True))), "loss": F.nll_loss}),
-        ("autoencoder", {"plant": after_hidden(lambda module, h: h + torch.sqrt((h - h * 1).pow(2).sum(-1, keepdim=True)))}),
+        (
+            "mlp",
+            {
+                "model": lambda: Then(dense(8, 16, 3)(), lambda h: torch.log(h.exp() / h.exp().sum(1, keepdim=True))),
+                "loss": F.nll_loss,
+            },
+        ),
+        (
+            "autoencoder",
+            {"plant": after_hidden(lambda module, h: h + torch.sqrt((h - h * 1).pow(2).sum(-1, keepdim=True)))},
+        ),
     ],
-    "missing_causal_mask": [("causal", {"plant": lambda model: [setattr(layer, "causal", False) for layer in model.layers]})],
+    "missing_causal_mask": [
+        ("causal", {"plant": lambda model: [setattr(layer, "causal", False) for layer in model.layers]})
+    ],
     "padding_not_masked": [
         ("encoder", {"model": lambda: Attending(masked=False), "data": padded()}),
         ("encoder", {"model": lambda: Attending(masked=False, by_hand=True), "data": padded()}),
     ],
     "missing_positional_information": [
-        ("encoder", {"model": lambda: Attending(places=False)}), ("encoder", {"model": lambda: Attending(places=False, by_hand=True)}),
+        ("encoder", {"model": lambda: Attending(places=False)}),
+        ("encoder", {"model": lambda: Attending(places=False, by_hand=True)}),
         ("encoder", {"plant": lambda model: nn.init.zeros_(model.places.requires_grad_(True))}),
     ],
-    "insufficient_capacity": [("mlp", {"model": dense(8, 16, 1, 16, 3)}), ("cnn", {"model": flat(dense(64, 16, 1, 16, 3))}),
-                              ("encoder", {"plant": lambda model: setattr(model, "head", nn.Sequential(nn.Linear(16, 1), nn.Linear(1, 3)))})],
-    "norm_statistics_wrong": [("mlp", {"plant": norms(track_running_stats=False, running_mean=None, running_var=None)}),
-                              ("cnn", {"plant": norms(momentum=0.99)}), ("mlp", {"batch_size": 1})],
+    "insufficient_capacity": [
+        ("mlp", {"model": dense(8, 16, 1, 16, 3)}),
+        ("cnn", {"model": flat(dense(64, 16, 1, 16, 3))}),
+        ("encoder", {"plant": lambda model: setattr(model, "head", nn.Sequential(nn.Linear(16, 1), nn.Linear(1, 3)))}),
+    ],
+    "norm_statistics_wrong": [
+        ("mlp", {"plant": norms(track_running_stats=False, running_mean=None, running_var=None)}),
+        ("cnn", {"plant": norms(momentum=0.99)}),
+        ("mlp", {"batch_size": 1}),
+    ],
     "excessive_dropout": [("mlp", {"model": lambda: Then(dense(8, 64)(), Dropped())})],
 }
 
@@ -312,7 +379,9 @@ class Dropped(nn.Module):
         return self.head(F.dropout(torch.relu(x), 0.95, self.training))
 
 
-@pytest.mark.parametrize(("fault", "number"), [(fault, number) for fault, rows in OTHERS.items() for number in range(len(rows))])
+@pytest.mark.parametrize(
+    ("fault", "number"), [(fault, number) for fault, rows in OTHERS.items() for number in range(len(rows))]
+)
 def test_another_planted_fault_is_found_without_look_alikes(network, faults, fault, number):
     """It is found, and nothing but what it brings about."""
     kind, parts = OTHERS[fault][number]
@@ -362,7 +431,12 @@ class Variational(nn.Module):
 
     def __init__(self, always):
         super().__init__()
-        self.mean, self.spread, self.decoder, self.always = nn.Linear(8, 4), nn.Linear(8, 4), nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 8)), always
+        self.mean, self.spread, self.decoder, self.always = (
+            nn.Linear(8, 4),
+            nn.Linear(8, 4),
+            nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 8)),
+            always,
+        )
 
     def forward(self, x):
         mean, spread = self.mean(x), self.spread(x)
@@ -399,7 +473,11 @@ class Weighed(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.cells, self.score, self.head = nn.LSTM(2, 16, batch_first=True, bidirectional=True), nn.Linear(32, 1), nn.Linear(32, 3)
+        self.cells, self.score, self.head = (
+            nn.LSTM(2, 16, batch_first=True, bidirectional=True),
+            nn.Linear(32, 1),
+            nn.Linear(32, 3),
+        )
 
     def forward(self, x):
         hidden = self.cells(x)[0]
@@ -479,47 +557,105 @@ def leaky(model):
 
 
 LOOK_ALIKES = {
-    "dead_relu": [("mlp", {"plant": leaky}), ("mlp", {"plant": each_hidden(lambda layer: nn.init.constant_(layer.bias, -0.1))}),
-                  ("mlp", {"model": dense(8, 16, 3), "batch_size": 2})],
-    "exploding_init": [("mlp", {"model": dense(8, 24, 24, 3), "data": (table() * 1000, table()[:, :3].argmax(1))}), ("causal", {"layers": 6})],
+    "dead_relu": [
+        ("mlp", {"plant": leaky}),
+        ("mlp", {"plant": each_hidden(lambda layer: nn.init.constant_(layer.bias, -0.1))}),
+        ("mlp", {"model": dense(8, 16, 3), "batch_size": 2}),
+    ],
+    "exploding_init": [
+        ("mlp", {"model": dense(8, 24, 24, 3), "data": (table() * 1000, table()[:, :3].argmax(1))}),
+        ("causal", {"layers": 6}),
+    ],
     "constant_init": [("mlp", {"model": Residual}), ("encoder", {"plant": zero_head}), ("rnn", {"plant": zero_head})],
     "frozen_parameters": [("mlp", {"model": lambda: Pretrained(False)})],
     "detached_graph": [("mlp", {"model": lambda: Pretrained(True)})],
     "unused_parameters": [("rnn", {"plant": lightly_spared}), ("encoder", {"plant": lightly_spared})],
-    "batch_mixing": [("cnn", {"model": lambda: nn.Sequential(nn.Conv2d(1, 8, 3), nn.InstanceNorm2d(8), nn.ReLU(), nn.GroupNorm(2, 8),
-                                                             nn.Flatten(), nn.Linear(288, 3))}), ("rnn", {"model": Weighed})],
+    "batch_mixing": [
+        (
+            "cnn",
+            {
+                "model": lambda: nn.Sequential(
+                    nn.Conv2d(1, 8, 3),
+                    nn.InstanceNorm2d(8),
+                    nn.ReLU(),
+                    nn.GroupNorm(2, 8),
+                    nn.Flatten(),
+                    nn.Linear(288, 3),
+                )
+            },
+        ),
+        ("rnn", {"model": Weighed}),
+    ],
     "softmax_wrong_axis": [("rnn", {"model": Weighed}), ("encoder", {"model": lambda: Attending(by_hand=True)})],
     "excessive_dropout": [("mlp", {"plant": dropouts(0.5)}), ("encoder", {"plant": dropouts(0.5)})],
     "mode_not_propagated": [("mlp", {"model": Switched})],
-    "nondeterministic_eval": [("autoencoder", {"model": lambda: Variational(False)}), ("autoencoder", {"model": lambda: Variational(True)})],
+    "nondeterministic_eval": [
+        ("autoencoder", {"model": lambda: Variational(False)}),
+        ("autoencoder", {"model": lambda: Variational(True)}),
+    ],
     "numerically_unstable": [("mlp", {"model": Guarded}), ("autoencoder", {"model": lambda: Variational(True)})],
     "norm_statistics_wrong": [("mlp", {"plant": norms(momentum=0.2)}), ("cnn", {"plant": norms(momentum=None)})],
-    "single_unit_softmax": [("mlp", {"model": dense(8, 16, 1, last=nn.Sigmoid()), "data": two_classes(), "loss": binary_loss})],
-    "redundant_softmax": [("mlp", {"model": dense(8, 16, 2, last=nn.LogSoftmax(1)), "data": two_classes()}), ("rnn", {"model": Weighed})],
-    "missing_output_activation": [("mlp", {"model": dense(8, 16, 4, last=nn.Sigmoid()), "data": several(), "task": "multilabel", "loss": F.binary_cross_entropy})],
+    "single_unit_softmax": [
+        ("mlp", {"model": dense(8, 16, 1, last=nn.Sigmoid()), "data": two_classes(), "loss": binary_loss})
+    ],
+    "redundant_softmax": [
+        ("mlp", {"model": dense(8, 16, 2, last=nn.LogSoftmax(1)), "data": two_classes()}),
+        ("rnn", {"model": Weighed}),
+    ],
+    "missing_output_activation": [
+        (
+            "mlp",
+            {
+                "model": dense(8, 16, 4, last=nn.Sigmoid()),
+                "data": several(),
+                "task": "multilabel",
+                "loss": F.binary_cross_entropy,
+            },
+        )
+    ],
     "wrong_output_activation": [
         ("autoencoder", {"model": dense(8, 16, 1, last=nn.Tanh()), "data": bounded()}),
         ("autoencoder", {"model": dense(8, 16, 1, last=nn.Softplus()), "data": positive()}),
         ("autoencoder", {"model": dense(8, 24, 8, last=nn.Sigmoid()), "data": unit_square()}),
     ],
-    "missing_nonlinearity": [("mlp", {"model": dense(8, 3)}), ("mlp", {"model": Residual}), ("autoencoder", {"model": dense(8, 3, 8, act=nn.Identity)})],
-    "saturating_activation": [("mlp", {"model": dense(8, 16, 16, 16, 16, 3, act=nn.Tanh)}), ("rnn", {"model": Weighed})],
-    "output_shape_mismatch": [("autoencoder", {"model": dense(8, 16, 1), "data": heights()}), ("mlp", {"model": dense(8, 16, 5)})],
+    "missing_nonlinearity": [
+        ("mlp", {"model": dense(8, 3)}),
+        ("mlp", {"model": Residual}),
+        ("autoencoder", {"model": dense(8, 3, 8, act=nn.Identity)}),
+    ],
+    "saturating_activation": [
+        ("mlp", {"model": dense(8, 16, 16, 16, 16, 3, act=nn.Tanh)}),
+        ("rnn", {"model": Weighed}),
+    ],
+    "output_shape_mismatch": [
+        ("autoencoder", {"model": dense(8, 16, 1), "data": heights()}),
+        ("mlp", {"model": dense(8, 16, 5)}),
+    ],
     "missing_causal_mask": [("causal", {"model": Tagger, "data": cased()}), ("causal", {"model": CausalConvolution})],
-    "padding_not_masked": [("encoder", {"model": Attending, "data": padded()}), ("encoder", {"model": lambda: Attending(by_hand=True), "data": padded()})],
+    "padding_not_masked": [
+        ("encoder", {"model": Attending, "data": padded()}),
+        ("encoder", {"model": lambda: Attending(by_hand=True), "data": padded()}),
+    ],
     "missing_positional_information": [("encoder", {"model": Bag}), ("encoder", {"model": Attending})],
-    "insufficient_capacity": [("autoencoder", {"model": dense(8, 24, 2, 24, 8)}), ("mlp", {"model": dense(8, 16, 2, 3)})],
+    "insufficient_capacity": [
+        ("autoencoder", {"model": dense(8, 24, 2, 24, 8)}),
+        ("mlp", {"model": dense(8, 16, 2, 3)}),
+    ],
 }
 
 
-@pytest.mark.parametrize(("fault", "number"), [(fault, number) for fault, rows in LOOK_ALIKES.items() for number in range(len(rows))])
+@pytest.mark.parametrize(
+    ("fault", "number"), [(fault, number) for fault, rows in LOOK_ALIKES.items() for number in range(len(rows))]
+)
 def test_what_looks_like_a_fault_and_is_none_passes(network, faults, fault, number):
     """Nothing fails."""
     kind, parts = LOOK_ALIKES[fault][number]
     assert faults(network(kind, **parts)) == {}
 
 
-@pytest.mark.parametrize(("plant", "expected"), [(None, "pass"), (lambda model: nn.init.constant_(model[6].bias, -50.0), "warn")])
+@pytest.mark.parametrize(
+    ("plant", "expected"), [(None, "pass"), (lambda model: nn.init.constant_(model[6].bias, -50.0), "warn")]
+)
 def test_a_batch_that_cannot_be_learned_by_heart_is_a_warning(network, status, plant, expected):
     """A sound network learns a few samples by heart; one whose last hidden layer is dead does not."""
     assert status("one_batch_overfit", network("mlp", plant)) == expected

@@ -41,7 +41,10 @@ class Masked(nn.Module):
 
     def __init__(self, places):
         super().__init__()
-        self.words, self.places = nn.Embedding(20, 8, padding_idx=0), nn.Parameter(torch.randn(12, 8)) if places else None
+        self.words, self.places = (
+            nn.Embedding(20, 8, padding_idx=0),
+            nn.Parameter(torch.randn(12, 8)) if places else None,
+        )
         self.attention, self.out = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 2)
 
     def forward(self, x):
@@ -62,7 +65,9 @@ def padded(ordered, n=1800):
     return x, y
 
 
-@pytest.mark.parametrize(("ordered", "places", "status"), [(True, False, "fail"), (True, True, "pass"), (False, False, "warn")])
+@pytest.mark.parametrize(
+    ("ordered", "places", "status"), [(True, False, "fail"), (True, True, "pass"), (False, False, "warn")]
+)
 def test_positions_before_the_padding_are_permuted(make, only, ordered, places, status):
     """Rows that are filled up are looked at too, and may be sets."""
     subject = make(padded(ordered), model=lambda: Masked(places))
@@ -89,14 +94,18 @@ def walks():
 
 def test_saturated_gates_of_an_lstm_are_found(make, only, walks):
     """Its states may be small while its gates are stuck."""
-    faulty, sound = (make(walks, model=lambda scale=scale: Last(lambda value: value.mul_(scale))) for scale in (20.0, 1.5))
+    faulty, sound = (
+        make(walks, model=lambda scale=scale: Last(lambda value: value.mul_(scale))) for scale in (20.0, 1.5)
+    )
     assert only("exploding_init", faulty).faults == {"exploding_init": 0.8}
     assert only("exploding_init", sound).status is Status.PASS
 
 
 def test_a_constant_that_is_not_zero_is_a_suspicion(make, only, walks):
     """Though a random last layer parts the units; zeros are a custom of residual branches."""
-    faulty, zero = (make(walks, model=lambda number=number: Last(lambda value: value.fill_(number))) for number in (0.1, 0.0))
+    faulty, zero = (
+        make(walks, model=lambda number=number: Last(lambda value: value.fill_(number))) for number in (0.1, 0.0)
+    )
     assert only("constant_init", faulty).faults == {"constant_init": 0.6}
     assert only("constant_init", zero).status is Status.PASS
 
@@ -127,7 +136,9 @@ def nll(outputs, y):
 
 
 def fit_of_the_mean(outputs, y):
-    return 1 - float(((outputs if outputs.ndim < 2 else outputs[:, 0]).reshape(-1) - y.reshape(-1)).__pow__(2).mean() / y.var())
+    return 1 - float(
+        ((outputs if outputs.ndim < 2 else outputs[:, 0]).reshape(-1) - y.reshape(-1)).__pow__(2).mean() / y.var()
+    )
 
 
 @pytest.mark.parametrize(("sign", "status"), [(-1, Status.FAIL), (1, Status.PASS)])
@@ -136,5 +147,13 @@ def test_the_sign_of_a_loss_of_other_outputs_shows_in_the_run(make, only, sign, 
     rng = np.random.default_rng(4)
     x = rng.normal(size=(200, 10)).astype(np.float32)
     y = (x[:, 0] + 0.3 * rng.normal(size=200)).astype(np.float32)
-    training = Training(loss=lambda outputs, labels: sign * nll(outputs, labels), metric=fit_of_the_mean, epochs=12, batch_size=20, optimizer=partial(torch.optim.Adam, lr=0.03))
-    assert only("flipped_loss_sign", make((x, y), task="regression", model=TwoHeads, training=training)).status is status
+    training = Training(
+        loss=lambda outputs, labels: sign * nll(outputs, labels),
+        metric=fit_of_the_mean,
+        epochs=12,
+        batch_size=20,
+        optimizer=partial(torch.optim.Adam, lr=0.03),
+    )
+    assert (
+        only("flipped_loss_sign", make((x, y), task="regression", model=TwoHeads, training=training)).status is status
+    )

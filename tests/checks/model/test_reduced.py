@@ -30,8 +30,11 @@ def stack(culprit=None, at=6, blocks=6):
 
 
 ACTS = {
-    "batch_mixing": lambda x: x - x.mean(0), "nondeterministic_eval": lambda x: x + torch.randn_like(x), "detached_graph": torch.detach,
-    "numerically_unstable": torch.log, "softmax_wrong_axis": lambda x: torch.softmax(x, 0),
+    "batch_mixing": lambda x: x - x.mean(0),
+    "nondeterministic_eval": lambda x: x + torch.randn_like(x),
+    "detached_graph": torch.detach,
+    "numerically_unstable": torch.log,
+    "softmax_wrong_axis": lambda x: torch.softmax(x, 0),
 }
 
 
@@ -45,6 +48,7 @@ def test_one_wrong_layer_among_many_is_named(network, fault):
 
 def test_one_dead_layer_of_six_is_named(network):
     """Its successors are healthy."""
+
     def dead(model):
         nn.init.constant_(model[6].bias, -20.0)
 
@@ -54,6 +58,7 @@ def test_one_dead_layer_of_six_is_named(network):
 @pytest.mark.parametrize("bad", [0, 3, 5])
 def test_one_block_of_six_without_a_mask_is_named(network, bad):
     """The block fails alone, with what it receives in the whole model."""
+
     def unmask(model):
         model.layers[bad].causal = False
 
@@ -62,6 +67,7 @@ def test_one_block_of_six_without_a_mask_is_named(network, bad):
 
 def test_a_frozen_part_of_a_part_is_named(network):
     """The search goes down to the module that holds the weights."""
+
     def freeze(model):
         model.layers[1].feed[0].requires_grad_(False)
 
@@ -70,13 +76,19 @@ def test_a_frozen_part_of_a_part_is_named(network):
 
 def test_a_fault_of_the_output_is_named_though_it_needs_labels(network):
     """No part fails alone; without the last module the check passes."""
-    isolated = isolate(network("mlp", lambda model: model.append(nn.Softmax(1)), loss=nn.CrossEntropyLoss()), "redundant_softmax")
+    isolated = isolate(
+        network("mlp", lambda model: model.append(nn.Softmax(1)), loss=nn.CrossEntropyLoss()), "redundant_softmax"
+    )
     assert isolated.names == ("9",)
 
 
 def test_a_stack_that_fails_together_is_made_as_short_as_it_can_be(network):
     """Ten sigmoids let no gradient through; the shortest stack that still fails is named."""
-    deep = lambda: nn.Sequential(*(part for i in range(12) for part in (nn.Linear(8 if i == 0 else 16, 16), nn.Sigmoid())), nn.Linear(16, 3))  # noqa: E731
+
+    def deep() -> nn.Module:
+        layers = (part for i in range(12) for part in (nn.Linear(8 if i == 0 else 16, 16), nn.Sigmoid()))
+        return nn.Sequential(*layers, nn.Linear(16, 3))
+
     names, finding = isolate(network("mlp", model=deep), "saturating_activation")
     first, last = int(names[0]), int(names[-1])
     assert 0 < first < last < 24 and finding.value < 1e-3
@@ -99,6 +111,7 @@ def test_children_are_taken_out_by_their_first_names():
 
 def test_findings_that_name_a_module_stay(network):
     """Only a failure without a module gets one."""
+
     def dead(model):
         nn.init.constant_(model[6].bias, -20.0)
 
@@ -112,5 +125,9 @@ def test_a_deep_run_names_the_module_and_a_quick_one_does_not(network):
     places = []
     for depth in (Depth.QUICK, Depth.DEEP):
         report = examine(Layer.MODEL, network("mlp", model=lambda: stack(Wrong(ACTS["batch_mixing"]))), depth)
-        places += [str(finding.where) for finding in report.findings if finding.check == "batch_mixing" and finding.status is Status.FAIL]
+        places += [
+            str(finding.where)
+            for finding in report.findings
+            if finding.check == "batch_mixing" and finding.status is Status.FAIL
+        ]
     assert places == ["forward", "6"]

@@ -16,7 +16,12 @@ class Tagger(nn.Module):
 
     def __init__(self, axis):
         super().__init__()
-        self.words, self.cells, self.head, self.axis = nn.Embedding(9, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, 4), axis
+        self.words, self.cells, self.head, self.axis = (
+            nn.Embedding(9, 8),
+            nn.GRU(8, 8, batch_first=True),
+            nn.Linear(8, 4),
+            axis,
+        )
 
     def forward(self, x):
         h = self.head(self.cells(self.words(x))[0])
@@ -36,7 +41,9 @@ def tagged():
 
 def test_log_softmax_over_the_positions_is_the_wrong_axis(make, only, tagged):
     """The classes of a position are to sum to 1, whatever follows it."""
-    faulty, sound = (make(tagged, model=lambda axis=axis: Tagger(axis), training=Training(loss=tokens_loss)) for axis in (1, 2))
+    faulty, sound = (
+        make(tagged, model=lambda axis=axis: Tagger(axis), training=Training(loss=tokens_loss)) for axis in (1, 2)
+    )
     assert only("classes_normalised", faulty).faults == {"softmax_wrong_axis": 0.97}
     assert only("classes_normalised", sound).status is Status.PASS
 
@@ -44,7 +51,11 @@ def test_log_softmax_over_the_positions_is_the_wrong_axis(make, only, tagged):
 def test_a_softmax_within_the_loss_is_followed_too(make, only, tagged):
     """Logits of a loss that normalises them itself, by one axis or another."""
     faulty, sound = (
-        make(tagged, model=lambda: Tagger(None), training=Training(loss=lambda outputs, y, axis=axis: tokens_loss(outputs.log_softmax(axis), y)))
+        make(
+            tagged,
+            model=lambda: Tagger(None),
+            training=Training(loss=lambda outputs, y, axis=axis: tokens_loss(outputs.log_softmax(axis), y)),
+        )
         for axis in (1, -1)
     )
     assert only("classes_normalised", faulty).status is Status.FAIL
@@ -91,12 +102,18 @@ RIGHT = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_weights_that_do_not_sum_to_one_over_what_is_summed_are_found(make, only, kind):
     """However the product is written."""
-    subject = make((np.random.default_rng(1).normal(size=(40, 5, 2)).astype(np.float32), np.arange(40) % 2), model=lambda: ByHand(WRONG[kind]))
+    subject = make(
+        (np.random.default_rng(1).normal(size=(40, 5, 2)).astype(np.float32), np.arange(40) % 2),
+        model=lambda: ByHand(WRONG[kind]),
+    )
     assert only("weights_of_keys", subject).faults == {"softmax_wrong_axis": 0.95}
 
 
 @pytest.mark.parametrize("kind", RIGHT)
 def test_attention_over_the_axis_that_is_summed_is_sound(make, only, kind):
     """Nor are weights that are normalised again."""
-    subject = make((np.random.default_rng(2).normal(size=(40, 6, 2)).astype(np.float32), np.arange(40) % 2), model=lambda: ByHand(RIGHT[kind]))
+    subject = make(
+        (np.random.default_rng(2).normal(size=(40, 6, 2)).astype(np.float32), np.arange(40) % 2),
+        model=lambda: ByHand(RIGHT[kind]),
+    )
     assert only("weights_of_keys", subject).status in (Status.PASS, Status.SKIPPED)

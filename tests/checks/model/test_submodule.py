@@ -10,14 +10,24 @@ from firstfault.finding import Layer, Status
 from firstfault.subject.submodule import submodule_subject
 
 PARTS = {
-    "mlp": {"2": (32, 24), "4": (32, 24), "8": (32, 24)}, "cnn": {"0": (32, 1, 8, 8), "4": (32, 8, 4, 4), "9": (32, 32)},
+    "mlp": {"2": (32, 24), "4": (32, 24), "8": (32, 24)},
+    "cnn": {"0": (32, 1, 8, 8), "4": (32, 8, 4, 4), "9": (32, 32)},
     "rnn": {"cells": (32, 10, 2), "hidden": (32, 16)},
-    "encoder": {"layers.0": (32, 10, 16), "layers.1.attention": (32, 10, 16), "layers.1.feed": (32, 10, 16), "words": (32, 10)},
-    "causal": {"layers.1": (32, 10, 16), "head": (32, 10, 16)}, "autoencoder": {"5": (32, 4)},
+    "encoder": {
+        "layers.0": (32, 10, 16),
+        "layers.1.attention": (32, 10, 16),
+        "layers.1.feed": (32, 10, 16),
+        "words": (32, 10),
+    },
+    "causal": {"layers.1": (32, 10, 16), "head": (32, 10, 16)},
+    "autoencoder": {"5": (32, 4)},
 }
 
 
-@pytest.mark.parametrize(("kind", "where", "shape"), [(kind, where, shape) for kind, parts in PARTS.items() for where, shape in parts.items()])
+@pytest.mark.parametrize(
+    ("kind", "where", "shape"),
+    [(kind, where, shape) for kind, parts in PARTS.items() for where, shape in parts.items()],
+)
 def test_parts_of_sound_models_are_sound(network, kind, where, shape):
     """Their inputs have the shape that they have in the model; nothing fails, crashes or warns, and something is looked at."""
     part = submodule_subject(network(kind), where)
@@ -59,7 +69,11 @@ PLANTED = {
     "dead_relu": ("encoder", "layers.1.feed", lambda model: nn.init.constant_(model.layers[1].feed[0].bias, -20.0)),
     "exploding_init": ("cnn", "4", lambda model: nn.init.normal_(model[4].weight, 0, 60.0)),
     "frozen_parameters": ("rnn", "cells", lambda model: model.cells.requires_grad_(False)),
-    "constant_init": ("causal", "layers.0.feed", lambda model: [nn.init.constant_(value, 0.1) for value in model.layers[0].feed.parameters()]),
+    "constant_init": (
+        "causal",
+        "layers.0.feed",
+        lambda model: [nn.init.constant_(value, 0.1) for value in model.layers[0].feed.parameters()],
+    ),
     "excessive_dropout": ("encoder", "layers.0", lambda model: setattr(model.layers[0].feed[2], "p", 0.97)),
     "missing_causal_mask": ("causal", "layers.1", lambda model: setattr(model.layers[1], "causal", False)),
 }
@@ -103,22 +117,33 @@ def test_the_samples_come_first_wherever_they_are_in_the_model(network, status, 
 
 def test_torchs_encoder_layers_receive_their_mask(network, status):
     """Arguments other than the input stay: a causal layer of torch's own encoder is causal alone."""
+
     class Torchs(nn.Module):
         def __init__(self):
             super().__init__()
             self.words, self.head = nn.Embedding(20, 16), nn.Linear(16, 20)
-            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False)
+            self.encoder = nn.TransformerEncoder(
+                nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False
+            )
 
         def forward(self, ids):
-            return self.head(self.encoder(self.words(ids), mask=nn.Transformer.generate_square_subsequent_mask(ids.shape[1])))
+            return self.head(
+                self.encoder(self.words(ids), mask=nn.Transformer.generate_square_subsequent_mask(ids.shape[1]))
+            )
 
-    assert status("missing_causal_mask", submodule_subject(network("causal", model=Torchs), "encoder.layers.1")) is Status.PASS
+    assert (
+        status("missing_causal_mask", submodule_subject(network("causal", model=Torchs), "encoder.layers.1"))
+        is Status.PASS
+    )
 
 
-@pytest.mark.parametrize(("where", "sentence"), [
-    ("layer.0", r"the model has no module 'layer.0'; it has layers.0, .*words, .* and \d+ more"),
-    ("layers", r"the forward pass does not call 'layers'; its parts are layers.0, layers.1, "),
-])
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("layer.0", r"the model has no module 'layer.0'; it has layers.0, .*words, .* and \d+ more"),
+        ("layers", r"the forward pass does not call 'layers'; its parts are layers.0, layers.1, "),
+    ],
+)
 def test_a_name_that_cannot_be_tested_gets_a_sentence(network, where, sentence):
     """It lists the names that exist, the nearest first."""
     with pytest.raises(TargetError, match=sentence):
@@ -127,6 +152,7 @@ def test_a_name_that_cannot_be_tested_gets_a_sentence(network, where, sentence):
 
 def test_a_part_without_samples_is_skipped_with_the_reason(network):
     """A table of positions that is called with positions only has nothing to be told apart."""
+
     class Places(nn.Module):
         def __init__(self):
             super().__init__()
@@ -137,4 +163,5 @@ def test_a_part_without_samples_is_skipped_with_the_reason(network):
 
     report = run_checks(Layer.MODEL, submodule_subject(network("encoder", model=Places), "places"))
     assert {(finding.status, finding.message) for finding in report.findings} == {
-        (Status.SKIPPED, "places is called without a tensor that has an entry per sample")}
+        (Status.SKIPPED, "places is called without a tensor that has an entry per sample")
+    }

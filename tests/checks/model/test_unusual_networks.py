@@ -57,8 +57,11 @@ def test_constant_weights_without_modules_are_found(make, only):
 
 def test_parametrised_layers_are_weight_layers(make, only):
     """Weight normalisation hides no missing activation, and is none."""
+
     def network(activation):
-        return lambda: nn.Sequential(weight_norm(nn.Linear(30, 20)), activation(), weight_norm(nn.Linear(20, 20)), activation(), nn.Linear(20, 2))
+        return lambda: nn.Sequential(
+            weight_norm(nn.Linear(30, 20)), activation(), weight_norm(nn.Linear(20, 20)), activation(), nn.Linear(20, 2)
+        )
 
     assert only("missing_nonlinearity", make("breast_cancer", model=network(nn.Identity))).status is Status.FAIL
     assert only("missing_nonlinearity", make("breast_cancer", model=network(nn.Tanh))).status is Status.PASS
@@ -116,6 +119,7 @@ class Codebook(nn.Module):
 
 def loop(second):
     """A user's loop, with or without the term that moves the codes."""
+
     def fit(model, batches, _):
         optimizer = torch.optim.Adam(model.parameters())
         for x, y in batches:
@@ -130,7 +134,9 @@ def loop(second):
 def test_another_term_of_the_loss_may_reach_a_weight(make, only):
     """A codebook learns by its own term; without it, nothing moves it."""
     x = np.random.default_rng(1).random((120, 64)).astype(np.float32)
-    sound, faulty = (make((x, x), task="regression", model=Codebook, training=Training(fit=loop(second))) for second in (True, False))
+    sound, faulty = (
+        make((x, x), task="regression", model=Codebook, training=Training(fit=loop(second))) for second in (True, False)
+    )
     assert only("detached_graph", sound).status is Status.PASS
     assert only("detached_graph", faulty).status is Status.FAIL
 
@@ -144,19 +150,32 @@ def thresholds(outputs, y):
     return F.binary_cross_entropy_with_logits(outputs, (y[:, None] > torch.arange(outputs.shape[1])).float())
 
 
-@pytest.mark.parametrize(("source", "loss", "width"), [("diabetes", pinball, 3), ("iris", thresholds, 2)], ids=["quantiles", "ordinal"])
+@pytest.mark.parametrize(
+    ("source", "loss", "width"), [("diabetes", pinball, 3), ("iris", thresholds, 2)], ids=["quantiles", "ordinal"]
+)
 def test_a_loss_of_the_users_own_takes_outputs_of_its_own_width(make, only, source, loss, width):
     """The same outputs into a loss of torch don't fit."""
-    sound, faulty = (make(source, model=lambda: nn.LazyLinear(width), training=Training(loss=which)) for which in (loss, None))
+    sound, faulty = (
+        make(source, model=lambda: nn.LazyLinear(width), training=Training(loss=which)) for which in (loss, None)
+    )
     assert only("output_shape_mismatch", sound).status is Status.PASS
     assert only("output_shape_mismatch", faulty).status is Status.FAIL
 
 
 def test_pooling_to_one_number_is_a_bottleneck(make, only):
     """A narrow convolution that keeps its positions is none."""
+
     def network(pool, width):
         return lambda: nn.Sequential(
-            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Conv2d(8, 1, 1), pool, nn.Flatten(), nn.Linear(width, 10), nn.Tanh(), nn.Linear(10, 10)
+            nn.Unflatten(1, (1, 8, 8)),
+            nn.Conv2d(1, 8, 3),
+            nn.Tanh(),
+            nn.Conv2d(8, 1, 1),
+            pool,
+            nn.Flatten(),
+            nn.Linear(width, 10),
+            nn.Tanh(),
+            nn.Linear(10, 10),
         )
 
     assert only("bottleneck", make("digits", model=network(nn.AdaptiveAvgPool2d(1), 1))).status is Status.FAIL
@@ -168,7 +187,12 @@ class Attends(nn.Module):
 
     def __init__(self, pooling=None):
         super().__init__()
-        self.inner, self.attention, self.score, self.out = nn.Linear(2, 8), nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 1), nn.Linear(8, 2)
+        self.inner, self.attention, self.score, self.out = (
+            nn.Linear(2, 8),
+            nn.MultiheadAttention(8, 2, batch_first=True),
+            nn.Linear(8, 1),
+            nn.Linear(8, 2),
+        )
         self.pooling = pooling
 
     def forward(self, x):
@@ -196,6 +220,7 @@ def test_softmax_over_one_score_is_always_one(make, only):
 
 def test_dropout_of_unregistered_layers_is_left_to_their_registration(make, only):
     """Eval mode can't reach what the model doesn't know; a registered one that ignores the mode is a fault of its own."""
+
     class Hidden(nn.Module):
         def __init__(self, hidden):
             super().__init__()

@@ -118,7 +118,10 @@ def target_encoded(splits):
     others = [encoder.transform(split.X[["city", "children"]]) for split in (splits.validation, splits.test)]
     return Splits(
         (np.column_stack([train, splits.train.X["age"]]), splits.train.y),
-        *((np.column_stack([X, split.X["age"]]), split.y) for X, split in zip(others, (splits.validation, splits.test), strict=True)),
+        *(
+            (np.column_stack([X, split.X["age"]]), split.y)
+            for X, split in zip(others, (splits.validation, splits.test), strict=True)
+        ),
     )
 
 
@@ -127,7 +130,12 @@ def balanced(splits):
 
     X, y = splits.train
     counts = pd.Series(y).value_counts()
-    index = np.concatenate([resample(np.flatnonzero(y == name), n_samples=counts.min(), replace=False, random_state=0) for name in counts.index])
+    index = np.concatenate(
+        [
+            resample(np.flatnonzero(y == name), n_samples=counts.min(), replace=False, random_state=0)
+            for name in counts.index
+        ]
+    )
     return Splits((X[index], y[index]), splits.validation, splits.test)
 
 
@@ -154,7 +162,9 @@ def one_column(splits):
 
 
 @pytest.mark.parametrize(
-    "prepare", [scaled_selected, balanced, noisy_train, dealt_anew, derived_labels, one_column], ids=lambda f: f.__name__
+    "prepare",
+    [scaled_selected, balanced, noisy_train, dealt_anew, derived_labels, one_column],
+    ids=lambda f: f.__name__,
 )
 def test_legitimate_preparations_do_not_fail(make, only, prepare):
     """Selecting, balancing, augmenting, dealing out anew and deriving labels are no misalignment."""

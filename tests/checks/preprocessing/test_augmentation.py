@@ -37,12 +37,18 @@ def images_of_digits(X):
 
 def digits(make, augment):
     return make(
-        "digits", preprocess=images_of_digits, training=Training(augment=augment),
+        "digits",
+        preprocess=images_of_digits,
+        training=Training(augment=augment),
         model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
     )
 
 
-@pytest.mark.parametrize("augment", [noise(10.0), shuffled_samples, shuffled_pixels, torch.zeros_like], ids=["noise", "samples", "pixels", "zeros"])
+@pytest.mark.parametrize(
+    "augment",
+    [noise(10.0), shuffled_samples, shuffled_pixels, torch.zeros_like],
+    ids=["noise", "samples", "pixels", "zeros"],
+)
 def test_augmentation_that_destroys_the_label_fails(make, only, augment):
     """Drowning in noise, shuffling samples or pixels and blanking leave nothing to learn."""
     finding = only("destructive_augmentation", digits(make, augment))
@@ -50,7 +56,9 @@ def test_augmentation_that_destroys_the_label_fails(make, only, augment):
     assert finding.faults == {"destructive_augmentation": 0.7}
 
 
-@pytest.mark.parametrize("augment", [noise(0.1), shifted, flipped, lambda x: x * 0.9], ids=["noise", "shift", "flip", "dim"])
+@pytest.mark.parametrize(
+    "augment", [noise(0.1), shifted, flipped, lambda x: x * 0.9], ids=["noise", "shift", "flip", "dim"]
+)
 def test_mild_augmentation_passes(make, only, augment):
     """A little noise, shifts, flips and dimming keep the label."""
     assert only("destructive_augmentation", digits(make, augment)).status is Status.PASS
@@ -61,9 +69,17 @@ def test_without_augmentation_there_is_nothing_to_judge(make, only):
     assert only("destructive_augmentation", digits(make, None)).status is Status.SKIPPED
 
 
-@pytest.mark.parametrize(("augment", "status"), [
-    (shuffled_pixels, Status.FAIL), (noise(10.0), Status.FAIL), (noise(0.1), Status.PASS), (flipped, Status.PASS), (None, Status.SKIPPED),
-], ids=["pixels", "noise", "little noise", "flip", "nothing"])
+@pytest.mark.parametrize(
+    ("augment", "status"),
+    [
+        (shuffled_pixels, Status.FAIL),
+        (noise(10.0), Status.FAIL),
+        (noise(0.1), Status.PASS),
+        (flipped, Status.PASS),
+        (None, Status.SKIPPED),
+    ],
+    ids=["pixels", "noise", "little noise", "flip", "nothing"],
+)
 def test_augmentation_in_the_users_loader_is_judged_too(make, only, augment, status):
     """What the loader does to training batches counts like `training.augment`."""
 
@@ -75,7 +91,10 @@ def test_augmentation_in_the_users_loader_is_judged_too(make, only, augment, sta
         return DataLoader(TensorDataset(x, y), batch_size=32, shuffle=split == "train", collate_fn=collate)
 
     subject = make(
-        "digits", preprocess=images_of_digits, training=Training(loader=loader), model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        "digits",
+        preprocess=images_of_digits,
+        training=Training(loader=loader),
+        model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
     )
     finding = only("destructive_augmentation", subject)
     assert finding.status is status
@@ -88,7 +107,10 @@ def test_a_table_is_judged_too(make, only):
 
     for scale, status in ((0.2, Status.PASS), (30.0, Status.FAIL)):
         subject = make(
-            "breast_cancer", preprocess=StandardScaler(), training=Training(augment=noise(scale)), model=lambda: nn.Linear(30, 2)
+            "breast_cancer",
+            preprocess=StandardScaler(),
+            training=Training(augment=noise(scale)),
+            model=lambda: nn.Linear(30, 2),
         )
         assert only("destructive_augmentation", subject).status is status
 

@@ -30,17 +30,29 @@ def width_of(path):
     return struct.unpack(">I", path.read_bytes()[16:20])[0]
 
 
-@pytest.mark.parametrize("settings", [
-    {}, {"augment": lambda x: x.flip(-1)}, {"loader": loader}, {"loader": pairs_only}, {"shuffle": False, "batch_size": 3},
-], ids=["plain", "augmented", "loader", "a loader that refuses numbers", "three"])
-@pytest.mark.parametrize(("source", "parts"), [
-    ("images", {"preprocess": unit}), ("breast_cancer", {"preprocess": StandardScaler()}),
-], ids=["images", "table"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"augment": lambda x: x.flip(-1)},
+        {"loader": loader},
+        {"loader": pairs_only},
+        {"shuffle": False, "batch_size": 3},
+    ],
+    ids=["plain", "augmented", "loader", "a loader that refuses numbers", "three"],
+)
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [("images", {"preprocess": unit}), ("breast_cancer", {"preprocess": StandardScaler()})],
+    ids=["images", "table"],
+)
 def test_a_batch_is_drawn(make, only, source, parts, settings):
     """Images and tables become a small PNG, whatever makes the batch."""
     if source == "breast_cancer" and "augment" in settings:
         settings = {"augment": lambda x: x + torch.randn_like(x)}
-    subject = make(source, model=lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), training=Training(**settings), **parts)
+    subject = make(
+        source, model=lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), training=Training(**settings), **parts
+    )
     finding = only("batch_pictures", subject)
     assert finding.status is Status.PASS and finding.artifacts == ("batch.png",)
     assert finding.value == settings.get("batch_size", 16 if "loader" in settings else 64)

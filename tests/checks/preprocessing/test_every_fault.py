@@ -11,8 +11,12 @@ from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
 
 ELSEWHERE = {
-    "target_not_scaled": "test_scales", "label_scaled": "test_labels", "label_encoding_order": "test_labels",
-    "destructive_augmentation": "test_augmentation", "augmented_validation": "test_loader", "worker_seed_duplicated": "test_loader",
+    "target_not_scaled": "test_scales",
+    "label_scaled": "test_labels",
+    "label_encoding_order": "test_labels",
+    "destructive_augmentation": "test_augmentation",
+    "augmented_validation": "test_loader",
+    "worker_seed_duplicated": "test_loader",
     "truncation": "test_truncation",
 }
 TABLE, IMAGES = "breast_cancer", "images"
@@ -53,9 +57,13 @@ def noisy(X):
 
 
 STEPS = {
-    "nonfinite_output": log_of_some, "information_loss": lambda X: np.clip(X, 1e7, None), "row_loss": lambda X: X[::2],
-    "misaligned_labels": lambda X: X[np.argsort(X.reshape(len(X), -1)[:, 5], kind="stable")], "nondeterministic_transform": noisy,
-    "batch_dependent_transform": per_8, "wrong_dtype": lambda X: (X / X.max()).astype(np.uint8),
+    "nonfinite_output": log_of_some,
+    "information_loss": lambda X: np.clip(X, 1e7, None),
+    "row_loss": lambda X: X[::2],
+    "misaligned_labels": lambda X: X[np.argsort(X.reshape(len(X), -1)[:, 5], kind="stable")],
+    "nondeterministic_transform": noisy,
+    "batch_dependent_transform": per_8,
+    "wrong_dtype": lambda X: (X / X.max()).astype(np.uint8),
 }
 
 
@@ -69,7 +77,6 @@ def after(X):
 
 def subject_of(make, source, **parts):
     return make(source, model=flat_net, training=Training(epochs=1), **parts)
-
 
 
 @pytest.mark.parametrize("source", [TABLE, IMAGES])
@@ -97,10 +104,14 @@ def test_token_ids_made_floats_by_the_second_step_are_found_there(make, only):
     assert str(only("wrong_dtype", make("tokens", preprocess=steps, model=model)).where) == "culprit"
 
 
-@pytest.mark.parametrize(("source", "steps"), [
-    (TABLE, [("scale", StandardScaler()), ("culprit", lambda X: X / 200), ("after", after)]),
-    (IMAGES, [("scale", unit), ("culprit", unit), ("after", after)]),
-], ids=[TABLE, IMAGES])
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [
+        (TABLE, [("scale", StandardScaler()), ("culprit", lambda X: X / 200), ("after", after)]),
+        (IMAGES, [("scale", unit), ("culprit", unit), ("after", after)]),
+    ],
+    ids=[TABLE, IMAGES],
+)
 def test_the_step_that_normalises_again_is_named(make, only, source, steps):
     """Inputs of order one that a step makes tiny: that step is the place."""
     finding = only("double_normalisation", subject_of(make, source, preprocess=steps))
@@ -130,11 +141,16 @@ def scaled_by(*, held_out=True, fit="train"):
 
 
 PREPARED = {
-    "inconsistent_transform": scaled_by(held_out=False), "fit_on_all_data": scaled_by(fit="all"),
-    "misaligned_labels": lambda splits: Splits((normal(splits.train.X)[::-1].copy(), splits.train.y),
-                                               *((normal(split.X), split.y) for split in (splits.validation, splits.test))),
-    "row_loss": lambda splits: Splits((normal(splits.train.X)[:60], splits.train.y[:60]),
-                                      *((normal(split.X), split.y) for split in (splits.validation, splits.test))),
+    "inconsistent_transform": scaled_by(held_out=False),
+    "fit_on_all_data": scaled_by(fit="all"),
+    "misaligned_labels": lambda splits: Splits(
+        (normal(splits.train.X)[::-1].copy(), splits.train.y),
+        *((normal(split.X), split.y) for split in (splits.validation, splits.test)),
+    ),
+    "row_loss": lambda splits: Splits(
+        (normal(splits.train.X)[:60], splits.train.y[:60]),
+        *((normal(split.X), split.y) for split in (splits.validation, splits.test)),
+    ),
 }
 
 
@@ -143,15 +159,21 @@ PREPARED = {
 def test_a_fault_of_prepare_is_found_alone(make, failures, fault, source):
     """The whole layer fails with that fault and no look-alike."""
     found = failures(subject_of(make, source, prepare=PREPARED[fault]))
-    assert found - {"missing_normalisation"} == {fault}         # raw scales of held-out rows, or of unscaled columns, are so, too
+    # raw scales of held-out rows, or of unscaled columns, are so, too
+    assert found - {"missing_normalisation"} == {fault}
 
 
 def test_a_different_path_is_named_with_its_split(make, only):
     """The place tells the step and the split."""
-    assert str(only("inconsistent_transform", subject_of(make, TABLE, prepare=PREPARED["inconsistent_transform"])).where) == "prepare, validation"
+    assert (
+        str(only("inconsistent_transform", subject_of(make, TABLE, prepare=PREPARED["inconsistent_transform"])).where)
+        == "prepare, validation"
+    )
 
 
-@pytest.mark.parametrize(("source", "step"), [("wine", StandardScaler()), ("digits", lambda X: X / 16), ("iris", MinMaxScaler())])
+@pytest.mark.parametrize(
+    ("source", "step"), [("wine", StandardScaler()), ("digits", lambda X: X / 16), ("iris", MinMaxScaler())]
+)
 def test_the_whole_layer_passes_sound_steps(make, failures, source, step):
     """Tables and images in their usual preparation fail nothing."""
     assert failures(subject_of(make, source, preprocess=step)) == set()

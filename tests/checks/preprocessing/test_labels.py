@@ -14,10 +14,17 @@ def with_labels(change):
     return lambda splits: Splits(*((split.X, change(split.y, name)) for name, split in splits.items()))
 
 
-@pytest.mark.parametrize("change", [
-    lambda y, name: (y - y.mean()) / y.std(), lambda y, name: y / 255, lambda y, name: StandardScaler().fit_transform(y[:, None])[:, 0],
-    lambda y, name: (y / 255).astype(int), lambda y, name: y / 9 if name == "test" else y,
-], ids=["z-score", "1/255", "scaler", "cut to whole", "test only"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y, name: (y - y.mean()) / y.std(),
+        lambda y, name: y / 255,
+        lambda y, name: StandardScaler().fit_transform(y[:, None])[:, 0],
+        lambda y, name: (y / 255).astype(int),
+        lambda y, name: y / 9 if name == "test" else y,
+    ],
+    ids=["z-score", "1/255", "scaler", "cut to whole", "test only"],
+)
 def test_scaled_class_labels_fail(make, only, change):
     """Class ids that became fractions or collapsed fail."""
     finding = only("label_scaled", make("digits", prepare=with_labels(change)))
@@ -25,10 +32,19 @@ def test_scaled_class_labels_fail(make, only, change):
     assert finding.faults == {"label_scaled": 0.95}
 
 
-@pytest.mark.parametrize("change", [
-    lambda y, name: y, lambda y, name: y.astype(float), lambda y, name: np.eye(10, dtype=np.float32)[y], lambda y, name: (y > 4).astype(int),
-    lambda y, name: np.where(y > 4, 1.0, -1.0), lambda y, name: y + 1, lambda y, name: np.array([f"digit {value}" for value in y]),
-], ids=["same", "float", "one-hot", "two classes", "±1", "from 1", "text"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y, name: y,
+        lambda y, name: y.astype(float),
+        lambda y, name: np.eye(10, dtype=np.float32)[y],
+        lambda y, name: (y > 4).astype(int),
+        lambda y, name: np.where(y > 4, 1.0, -1.0),
+        lambda y, name: y + 1,
+        lambda y, name: np.array([f"digit {value}" for value in y]),
+    ],
+    ids=["same", "float", "one-hot", "two classes", "±1", "from 1", "text"],
+)
 def test_relabelled_classes_pass(make, only, change):
     """Other names, one-hot rows and coarser classes are still classes."""
     assert only("label_scaled", make("digits", prepare=with_labels(change))).status is Status.PASS
@@ -53,12 +69,15 @@ def test_scaled_multilabel_rows_fail(make, only):
     assert only("label_scaled", subject).status is Status.FAIL
 
 
-
-@pytest.mark.parametrize("change", [
-    lambda y, name: (y + 1) % 10 if name == "test" else y,
-    lambda y, name: 9 - y if name == "validation" else y,
-    lambda y, name: pd.factorize(pd.Series(y))[0],
-], ids=["rotated in test", "reversed in validation", "by first appearance"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y, name: (y + 1) % 10 if name == "test" else y,
+        lambda y, name: 9 - y if name == "validation" else y,
+        lambda y, name: pd.factorize(pd.Series(y))[0],
+    ],
+    ids=["rotated in test", "reversed in validation", "by first appearance"],
+)
 def test_classes_numbered_differently_per_split_fail(make, only, change):
     """Class ids that differ between splits fail, with an example."""
     finding = only("label_encoding_order", make("digits", prepare=with_labels(change)))

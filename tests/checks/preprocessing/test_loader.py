@@ -5,14 +5,25 @@ import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from firstfault import Training
 from firstfault.check import checks_of, run_checks
 from firstfault.finding import Layer, Status
 
 CHECKS = (
-    "augmented_validation", "labels_parted_by_loader", "rows_lost_by_loader", "type_changed_by_loader", "splits_loaded_differently",
+    "augmented_validation",
+    "labels_parted_by_loader",
+    "rows_lost_by_loader",
+    "type_changed_by_loader",
+    "splits_loaded_differently",
     "worker_seed_duplicated",
 )
 
@@ -23,7 +34,10 @@ def unit(X):
 
 
 SOURCES = {
-    "images": {"preprocess": unit, "model": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))},
+    "images": {
+        "preprocess": unit,
+        "model": lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)),
+    },
     "breast_cancer": {"preprocess": StandardScaler(), "model": lambda: nn.Linear(30, 2)},
 }
 
@@ -74,7 +88,9 @@ def by_parts(batch):
 
 
 def parted(x, y, split):
-    return DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True, collate_fn=by_parts if split == "train" else None)
+    return DataLoader(
+        TensorDataset(x, y), batch_size=16, shuffle=True, collate_fn=by_parts if split == "train" else None
+    )
 
 
 def mixed(batch):
@@ -87,7 +103,11 @@ def mixed(batch):
 
 
 def mixup(x, y, split):
-    return DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True, collate_fn=mixed) if split == "train" else plain(x, y, split)
+    return (
+        DataLoader(TensorDataset(x, y), batch_size=16, shuffle=True, collate_fn=mixed)
+        if split == "train"
+        else plain(x, y, split)
+    )
 
 
 def half_of_train(x, y, split):
@@ -193,7 +213,9 @@ def seeded_by_id(x, y, split):
 
 
 def seeded_anew(x, y, split):
-    return workers_of(x, y, split, Augmented(x, y, numpy_noise), lambda worker: np.random.seed(torch.initial_seed() % 2**32))
+    return workers_of(
+        x, y, split, Augmented(x, y, numpy_noise), lambda worker: np.random.seed(torch.initial_seed() % 2**32)
+    )
 
 
 def seeded_by_torch(x, y, split):
@@ -217,19 +239,47 @@ def noise_by_index(x, y, split):
 
 
 FAULTY = [
-    (augmenting_both, "augmented_validation"), (flipping_both, "augmented_validation"), (parted, "misaligned_labels"),
-    (half_of_train, "row_loss"), (drawn_once, "row_loss"), (as_float64, "wrong_dtype"), (as_whole, "wrong_dtype"),
-    (labels_as_int32, "wrong_dtype"), (second_axis, "scrambled_axes"), (scaled_in_train, "inconsistent_transform"),
-    (scaled_and_augmented_in_train, "inconsistent_transform"), (scaled_per_batch, "batch_dependent_transform"),
-    (copied_generator, "worker_seed_duplicated"), (one_seed_for_all, "worker_seed_duplicated"), (seeded_by_id, "worker_seed_duplicated"),
+    (augmenting_both, "augmented_validation"),
+    (flipping_both, "augmented_validation"),
+    (parted, "misaligned_labels"),
+    (half_of_train, "row_loss"),
+    (drawn_once, "row_loss"),
+    (as_float64, "wrong_dtype"),
+    (as_whole, "wrong_dtype"),
+    (labels_as_int32, "wrong_dtype"),
+    (second_axis, "scrambled_axes"),
+    (scaled_in_train, "inconsistent_transform"),
+    (scaled_and_augmented_in_train, "inconsistent_transform"),
+    (scaled_per_batch, "batch_dependent_transform"),
+    (copied_generator, "worker_seed_duplicated"),
+    (one_seed_for_all, "worker_seed_duplicated"),
+    (seeded_by_id, "worker_seed_duplicated"),
 ]
 SOUND = [
-    plain, augmenting, shuffled_validation, mixup, with_replacement, weighted, last_dropped, scaled_in_both, seeded_anew,
-    seeded_by_torch, workers_without_draws, noise_by_index,
+    plain,
+    augmenting,
+    shuffled_validation,
+    mixup,
+    with_replacement,
+    weighted,
+    last_dropped,
+    scaled_in_both,
+    seeded_anew,
+    seeded_by_torch,
+    workers_without_draws,
+    noise_by_index,
 ]
 
 
-WITH_WORKERS = (copied_generator, one_seed_for_all, seeded_by_id, seeded_anew, seeded_by_torch, workers_without_draws, noise_by_index)
+WITH_WORKERS = (
+    copied_generator,
+    one_seed_for_all,
+    seeded_by_id,
+    seeded_anew,
+    seeded_by_torch,
+    workers_without_draws,
+    noise_by_index,
+)
 
 
 @pytest.fixture
@@ -238,7 +288,11 @@ def faults(make, run):
 
     def found(source, loader, **settings):
         subject = make(source, training=Training(loader=loader, epochs=1, **settings), **SOURCES[source])
-        checks = CHECKS if loader not in WITH_WORKERS or (source, loader) == ("breast_cancer", seeded_by_torch) else ("worker_seed_duplicated",)
+        checks = (
+            CHECKS
+            if loader not in WITH_WORKERS or (source, loader) == ("breast_cancer", seeded_by_torch)
+            else ("worker_seed_duplicated",)
+        )
         findings = [finding for name in checks for finding in run(name, subject)]
         assert Status.ERROR not in {finding.status for finding in findings}, findings
         return {fault for finding in findings if finding.status is Status.FAIL for fault in finding.faults}
@@ -320,9 +374,14 @@ def test_a_loader_that_refuses_made_up_rows_is_not_blamed(make, loader):
 @pytest.mark.parametrize("source", ["diabetes", "multilabel", "tokens", "iris"])
 def test_other_tasks_are_examined_too(make, run, source):
     """A regression, several labels, token ids and three classes: a sound loader passes, a parted one does not."""
-    models = {"tokens": lambda: nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(48, 2)), "diabetes": lambda: nn.Linear(10, 1)}
+    models = {
+        "tokens": lambda: nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(48, 2)),
+        "diabetes": lambda: nn.Linear(10, 1),
+    }
     model = models.get(source, lambda: nn.LazyLinear(3))
     for loader, wanted in ((plain, set()), (parted, {"misaligned_labels"})):
         subject = make(source, model=model, training=Training(loader=loader, epochs=1))
         found = [finding for name in CHECKS for finding in run(name, subject)]
-        assert {fault for finding in found if finding.status is Status.FAIL for fault in finding.faults} == wanted, found
+        assert {fault for finding in found if finding.status is Status.FAIL for fault in finding.faults} == wanted, (
+            found
+        )

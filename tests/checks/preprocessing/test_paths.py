@@ -33,32 +33,42 @@ def fitted_per_split(splits):
 
 def raw_test_split(splits):
     scaler = MinMaxScaler().fit(numbers_of(splits.train))
-    return Splits(*((scaler.transform(numbers_of(split)), split.y) for split in parts_of(splits)[:2]), (numbers_of(splits.test), splits.test.y))
+    return Splits(
+        *((scaler.transform(numbers_of(split)), split.y) for split in parts_of(splits)[:2]),
+        (numbers_of(splits.test), splits.test.y),
+    )
 
 
 def selected_on_all(splits):
     from sklearn.feature_selection import SelectKBest
 
-    X, y = np.concatenate([split.X for split in parts_of(splits)]), np.concatenate([split.y for split in parts_of(splits)])
+    X, y = (
+        np.concatenate([split.X for split in parts_of(splits)]),
+        np.concatenate([split.y for split in parts_of(splits)]),
+    )
     chosen = SelectKBest(k=3).fit(X, y)
     return Splits(*((chosen.transform(split.X), split.y) for split in parts_of(splits)))
 
 
 def codes_per_split(splits):
-    return Splits(*(
-        (split.X.assign(city=pd.factorize(split.X["city"])[0]), split.y) for split in parts_of(splits)
-    ))
+    return Splits(*((split.X.assign(city=pd.factorize(split.X["city"])[0]), split.y) for split in parts_of(splits)))
 
 
 def dummies_of_all(splits):
     whole = pd.get_dummies(pd.concat([split.X for split in parts_of(splits)], ignore_index=True))
     cuts = np.cumsum([len(split.y) for split in parts_of(splits)])[:-1]
-    return Splits(*((X, split.y) for X, split in zip(np.split(whole.to_numpy(float), cuts), parts_of(splits), strict=True)))
+    return Splits(
+        *((X, split.y) for X, split in zip(np.split(whole.to_numpy(float), cuts), parts_of(splits), strict=True))
+    )
 
 
 def shuffled_without_seed(splits):
     order = np.random.default_rng().permutation(len(splits.train.y))
-    return Splits((splits.train.X[order] / 10, splits.train.y[order]), (splits.validation.X / 10, splits.validation.y), (splits.test.X / 10, splits.test.y))
+    return Splits(
+        (splits.train.X[order] / 10, splits.train.y[order]),
+        (splits.validation.X / 10, splits.validation.y),
+        (splits.test.X / 10, splits.test.y),
+    )
 
 
 def train_augmented(splits):
@@ -85,7 +95,7 @@ def dealt_anew(splits):
 
 
 def batches_of_32(X):
-    parts = [X[start:start + 32] for start in range(0, len(X), 32)]
+    parts = [X[start : start + 32] for start in range(0, len(X), 32)]
     return np.concatenate([(part - part.mean(0)) / (part.std(0) + 1e-6) for part in parts])
 
 
@@ -97,30 +107,51 @@ PATH_CHECKS = ("fit_on_all_data", "inconsistent_transform", "nondeterministic_tr
 
 
 def failing(run, subject):
-    return {fault for name in PATH_CHECKS for finding in run(name, subject) if finding.status is Status.FAIL for fault in finding.faults}
+    return {
+        fault
+        for name in PATH_CHECKS
+        for finding in run(name, subject)
+        if finding.status is Status.FAIL
+        for fault in finding.faults
+    }
 
 
-@pytest.mark.parametrize(("source", "prepare", "fault"), [
-    ("breast_cancer", fitted_on_all, "fit_on_all_data"),
-    ("table", fitted_on_all, "fit_on_all_data"),
-    ("breast_cancer", selected_on_all, "fit_on_all_data"),
-    ("wine", fitted_per_split, "inconsistent_transform"),
-    ("table", fitted_per_split, "inconsistent_transform"),
-    ("breast_cancer", raw_test_split, "inconsistent_transform"),
-    ("diabetes", fitted_per_split, "inconsistent_transform"),
-    ("table", codes_per_split, "inconsistent_transform"),
-    ("breast_cancer", batches_in_prepare, "batch_dependent_transform"),
-], ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(
+    ("source", "prepare", "fault"),
+    [
+        ("breast_cancer", fitted_on_all, "fit_on_all_data"),
+        ("table", fitted_on_all, "fit_on_all_data"),
+        ("breast_cancer", selected_on_all, "fit_on_all_data"),
+        ("wine", fitted_per_split, "inconsistent_transform"),
+        ("table", fitted_per_split, "inconsistent_transform"),
+        ("breast_cancer", raw_test_split, "inconsistent_transform"),
+        ("diabetes", fitted_per_split, "inconsistent_transform"),
+        ("table", codes_per_split, "inconsistent_transform"),
+        ("breast_cancer", batches_in_prepare, "batch_dependent_transform"),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_a_faulty_path_fails_with_its_fault_alone(make, run, source, prepare, fault):
     """Each planted fault fails, and no look-alike does."""
     assert failing(run, make(source, prepare=prepare)) == {fault}
 
 
-@pytest.mark.parametrize(("source", "prepare"), [
-    ("breast_cancer", fitted_on_train), ("table", fitted_on_train), ("diabetes", fitted_on_train), ("iris", fitted_on_train),
-    ("table", dummies_of_all), ("breast_cancer", shuffled_without_seed), ("wine", train_augmented),
-    ("breast_cancer", outliers_dropped_from_train), ("breast_cancer", dealt_anew), ("digits", fitted_on_train),
-], ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(
+    ("source", "prepare"),
+    [
+        ("breast_cancer", fitted_on_train),
+        ("table", fitted_on_train),
+        ("diabetes", fitted_on_train),
+        ("iris", fitted_on_train),
+        ("table", dummies_of_all),
+        ("breast_cancer", shuffled_without_seed),
+        ("wine", train_augmented),
+        ("breast_cancer", outliers_dropped_from_train),
+        ("breast_cancer", dealt_anew),
+        ("digits", fitted_on_train),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_a_sound_path_does_not_fail(make, run, source, prepare):
     """Fitting on train, shuffling, augmenting train, dropping outliers and dealing out anew are sound."""
     assert failing(run, make(source, prepare=prepare)) == set()
@@ -142,7 +173,9 @@ class RandomFourier:
         return X @ np.random.normal(size=(X.shape[1], 5))
 
 
-@pytest.mark.parametrize("step", [RandomFourier(), lambda X: X + np.random.normal(size=X.shape) * X.std(0)], ids=["directions", "noise"])
+@pytest.mark.parametrize(
+    "step", [RandomFourier(), lambda X: X + np.random.normal(size=X.shape) * X.std(0)], ids=["directions", "noise"]
+)
 def test_a_random_step_is_nondeterministic(make, run, step):
     """A step that draws without a seed fails as nondeterministic, and as nothing else."""
     assert failing(run, make("breast_cancer", preprocess=step)) == {"nondeterministic_transform"}
@@ -163,7 +196,15 @@ def test_statistics_of_a_large_split_taken_anew_only_warn(make, run, source):
     assert [finding.status for finding in run("batch_dependent_transform", subject)] == [Status.WARN]
 
 
-@pytest.mark.parametrize("step", [StandardScaler(), QuantileTransformer(n_quantiles=50), OneHotEncoder(handle_unknown="ignore"), lambda X: np.log1p(np.abs(X))])
+@pytest.mark.parametrize(
+    "step",
+    [
+        StandardScaler(),
+        QuantileTransformer(n_quantiles=50),
+        OneHotEncoder(handle_unknown="ignore"),
+        lambda X: np.log1p(np.abs(X)),
+    ],
+)
 def test_fitted_steps_and_row_wise_functions_pass(make, run, step):
     """Scalers, encoders with sparse results and row-wise functions depend on no other row."""
     subject = make("wine", preprocess=step)
@@ -179,7 +220,11 @@ def test_a_preparation_that_refuses_changed_rows_is_skipped(make, run):
         return splits
 
     X = np.random.default_rng(0).uniform(-1, 1, (200, 4))
-    statuses = {finding.status for name in PATH_CHECKS for finding in run(name, make((X, (X[:, 0] > 0).astype(int)), prepare=strict))}
+    statuses = {
+        finding.status
+        for name in PATH_CHECKS
+        for finding in run(name, make((X, (X[:, 0] > 0).astype(int)), prepare=strict))
+    }
     assert Status.FAIL not in statuses
     assert Status.ERROR not in statuses
 

@@ -25,11 +25,21 @@ def test_raw_inputs_on_wild_scales_fail(make, only, source):
     assert finding.faults == {"missing_normalisation": 0.75}
 
 
-@pytest.mark.parametrize(("source", "step"), [
-    ("wine", StandardScaler()), ("breast_cancer", MinMaxScaler()), ("breast_cancer", RobustScaler()), ("iris", None), ("diabetes", None),
-    ("digits", None), ("digits", lambda X: X / 16), ("images", lambda X: X / 255), ("multilabel", None),
-    ("table", make_column_transformer((StandardScaler(), ["age", "income"]), (OneHotEncoder(), ["city"]))),
-])
+@pytest.mark.parametrize(
+    ("source", "step"),
+    [
+        ("wine", StandardScaler()),
+        ("breast_cancer", MinMaxScaler()),
+        ("breast_cancer", RobustScaler()),
+        ("iris", None),
+        ("diabetes", None),
+        ("digits", None),
+        ("digits", lambda X: X / 16),
+        ("images", lambda X: X / 255),
+        ("multilabel", None),
+        ("table", make_column_transformer((StandardScaler(), ["age", "income"]), (OneHotEncoder(), ["city"]))),
+    ],
+)
 def test_sensible_scales_do_not_fail(make, only, source, step):
     """Scaled inputs, small raw ones and sparse one-hot columns pass, or warn at most."""
     finding = only("missing_normalisation", make(source, preprocess=step, model=linear()))
@@ -47,9 +57,14 @@ class Rescaling(nn.Module):
         return self.layer(x.flatten(1) / 255)
 
 
-@pytest.mark.parametrize("model", [
-    lambda: nn.Sequential(nn.BatchNorm1d(13), nn.Linear(13, 3)), lambda: nn.Sequential(nn.LayerNorm(13), nn.Linear(13, 3)),
-], ids=["batch norm", "layer norm"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: nn.Sequential(nn.BatchNorm1d(13), nn.Linear(13, 3)),
+        lambda: nn.Sequential(nn.LayerNorm(13), nn.Linear(13, 3)),
+    ],
+    ids=["batch norm", "layer norm"],
+)
 def test_models_that_normalise_first_pass(make, only, model):
     """A model that begins with a normalisation layer needs none before it."""
     assert only("missing_normalisation", make("wine", model=model)).status is Status.PASS
@@ -76,10 +91,14 @@ def test_the_widest_columns_are_named(make, only):
     assert "age" in str(finding.where)
 
 
-@pytest.mark.parametrize("step", [
-    [("to unit", lambda X: X / 255), ("again", lambda X: X / 255)],
-    [("to unit", lambda X: X / 255), ("normalise", lambda X: (X / 255 - 0.5) / 0.5)],
-], ids=["twice", "into a constant"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        [("to unit", lambda X: X / 255), ("again", lambda X: X / 255)],
+        [("to unit", lambda X: X / 255), ("normalise", lambda X: (X / 255 - 0.5) / 0.5)],
+    ],
+    ids=["twice", "into a constant"],
+)
 def test_pixels_scaled_twice_fail(make, only, step):
     """Dividing pixels by 255 twice fails."""
     finding = only("double_normalisation", make("images", preprocess=step, model=linear(2)))
@@ -102,10 +121,16 @@ def sparse_text(n=200, width=3000):
     return X, rng.integers(0, 2, n)
 
 
-@pytest.mark.parametrize(("source", "step"), [
-    ("diabetes", None), ("wine", StandardScaler()), ("images", lambda X: X / 255), ("digits", lambda X: X / 16),
-    ("digits", [("scale", lambda X: X / 16), ("centre", lambda X: X - 0.3)]),
-])
+@pytest.mark.parametrize(
+    ("source", "step"),
+    [
+        ("diabetes", None),
+        ("wine", StandardScaler()),
+        ("images", lambda X: X / 255),
+        ("digits", lambda X: X / 16),
+        ("digits", [("scale", lambda X: X / 16), ("centre", lambda X: X - 0.3)]),
+    ],
+)
 def test_inputs_scaled_once_pass(make, only, source, step):
     """Small but healthy scales pass."""
     assert only("double_normalisation", make(source, preprocess=step, model=linear())).status is Status.PASS

@@ -9,7 +9,13 @@ from torch import nn
 from firstfault import Splits
 from firstfault.finding import Status
 
-WORDS = np.array([f"{first}{second}" for first in ("ba", "ko", "ri", "su", "te", "lo", "mi") for second in ("nan", "rel", "tis", "dor", "vek", "pul")])
+WORDS = np.array(
+    [
+        f"{first}{second}"
+        for first in ("ba", "ko", "ri", "su", "te", "lo", "mi")
+        for second in ("nan", "rel", "tis", "dor", "vek", "pul")
+    ]
+)
 
 
 def sentences(n=400, place="end", seed=0):
@@ -50,7 +56,10 @@ class Tokeniser:
         self.length = length
 
     def fit(self, X):
-        self.codes = {word: code for code, word in enumerate(sorted({word for text in X["review"] for word in text.split()}), start=1)}
+        self.codes = {
+            word: code
+            for code, word in enumerate(sorted({word for text in X["review"] for word in text.split()}), start=1)
+        }
         return self
 
     def transform(self, X):
@@ -95,9 +104,20 @@ def embedding(length):
 
 KINDS = {
     "tokens of a text": (texts, lambda length: {"preprocess": Tokeniser(length)}, "Tokeniser"),
-    "characters of a text": (texts, lambda length: {"preprocess": Vectoriser(CountVectorizer(), 6 * length)}, "Vectoriser"),
+    "characters of a text": (
+        texts,
+        lambda length: {"preprocess": Vectoriser(CountVectorizer(), 6 * length)},
+        "Vectoriser",
+    ),
     "lists of tokens": (lists, lambda length: {"preprocess": [("pad", first(length))]}, "pad"),
-    "padded arrays": (padded, lambda length: {"preprocess": [("same", lambda X: X), ("cut", lambda X: X[:, :length])], "model": embedding(length)}, "cut"),
+    "padded arrays": (
+        padded,
+        lambda length: {
+            "preprocess": [("same", lambda X: X), ("cut", lambda X: X[:, :length])],
+            "model": embedding(length),
+        },
+        "cut",
+    ),
     "prepare": (texts, lambda length: {"prepare": prepared_together(length)}, "prepare"),
 }
 
@@ -133,10 +153,18 @@ def test_sequences_that_are_not_cut_pass(make, only, kind, place):
     assert only("truncation", subject_of(make, kind, place, 64)).status is Status.PASS
 
 
-@pytest.mark.parametrize("vectoriser", [
-    TfidfVectorizer(), CountVectorizer(binary=True), HashingVectorizer(n_features=256), TfidfVectorizer(vocabulary=["awful", "great", "bananan"]),
-    TfidfVectorizer(max_features=8), TfidfVectorizer(analyzer="char", ngram_range=(2, 3)),
-], ids=["tf-idf", "binary", "hashing", "three words", "eight words", "letters"])
+@pytest.mark.parametrize(
+    "vectoriser",
+    [
+        TfidfVectorizer(),
+        CountVectorizer(binary=True),
+        HashingVectorizer(n_features=256),
+        TfidfVectorizer(vocabulary=["awful", "great", "bananan"]),
+        TfidfVectorizer(max_features=8),
+        TfidfVectorizer(analyzer="char", ngram_range=(2, 3)),
+    ],
+    ids=["tf-idf", "binary", "hashing", "three words", "eight words", "letters"],
+)
 @pytest.mark.parametrize("place", ["end", "start"])
 def test_bags_of_words_are_no_truncation(make, only, vectoriser, place):
     """A vectoriser reads the whole text; only one that knows the words at the start and no other is suspected."""
@@ -157,10 +185,15 @@ def test_a_dropped_text_column_is_not_cut(make, only):
     assert only("truncation", make(frame, label="label", preprocess=lambda X: X[["size"]])).status is not Status.FAIL
 
 
-@pytest.mark.parametrize("frame", [
-    pd.DataFrame({"review": ["a b c d e"] * 60, "label": [0, 1] * 30}), pd.DataFrame({"review": ["", "a b c d"] * 60, "label": [0] * 120}),
-    texts().head(5),
-], ids=["all equal", "empty texts and one class", "five rows"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"review": ["a b c d e"] * 60, "label": [0, 1] * 30}),
+        pd.DataFrame({"review": ["", "a b c d"] * 60, "label": [0] * 120}),
+        texts().head(5),
+    ],
+    ids=["all equal", "empty texts and one class", "five rows"],
+)
 def test_odd_texts_do_not_fail(make, only, frame):
     """Equal texts, empty texts and a few rows lead to a judgement or are skipped."""
     finding = only("truncation", make(frame, label="label", preprocess=Vectoriser(HashingVectorizer(n_features=16), 4)))

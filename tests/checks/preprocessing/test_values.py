@@ -42,7 +42,9 @@ def test_division_by_a_constant_column_is_found(make, only):
     """Standardising a constant column by hand gives NaN."""
     X = np.random.default_rng(0).normal(size=(200, 4))
     X[:, 1] = 3.0
-    finding = only("nonfinite_output", make((X, (X[:, 0] > 0).astype(int)), preprocess=lambda X: (X - X.mean(0)) / X.std(0)))
+    finding = only(
+        "nonfinite_output", make((X, (X[:, 0] > 0).astype(int)), preprocess=lambda X: (X - X.mean(0)) / X.std(0))
+    )
     assert finding.status is Status.FAIL
 
 
@@ -69,7 +71,9 @@ def test_an_unmapped_category_is_found(make, only):
 def keep(share, with_labels=True):
     def prepare(splits):
         n = int(len(splits.train.y) * share)
-        return Splits((splits.train.X[:n], splits.train.y[: n if with_labels else None]), splits.validation, splits.test)
+        return Splits(
+            (splits.train.X[:n], splits.train.y[: n if with_labels else None]), splits.validation, splits.test
+        )
 
     return prepare
 
@@ -146,15 +150,19 @@ def test_one_column_that_becomes_constant_warns(make, only):
     assert only("information_loss", make("breast_cancer", preprocess=step)).status is Status.WARN
 
 
-@pytest.mark.parametrize("step", [StandardScaler(), lambda X: (X > 8).astype(float), lambda X: X.reshape(-1, 1, 8, 8) / 16, None])
+@pytest.mark.parametrize(
+    "step", [StandardScaler(), lambda X: (X > 8).astype(float), lambda X: X.reshape(-1, 1, 8, 8) / 16, None]
+)
 def test_digits_keep_their_information(make, only, step):
     """Scaling, reshaping and black-and-white pixels keep what matters; pixels at the edge are never black."""
     assert only("information_loss", make("digits", preprocess=step)).status is not Status.FAIL
 
 
-@pytest.mark.parametrize("steps", [
-    [("scale", lambda X: X / 16), ("store", lambda X: X.astype(np.uint8))], lambda X: (X / 16).astype(np.uint8),
-], ids=["two steps", "one step"])
+@pytest.mark.parametrize(
+    "steps",
+    [[("scale", lambda X: X / 16), ("store", lambda X: X.astype(np.uint8))], lambda X: (X / 16).astype(np.uint8)],
+    ids=["two steps", "one step"],
+)
 def test_fractions_cut_to_whole_numbers_are_a_wrong_type(make, failures, steps):
     """Scaling to 0–1 and storing as whole numbers fails as the wrong type, and as nothing else."""
     found = failures(make("digits", preprocess=steps, model=lambda: nn.Linear(64, 10)))
@@ -185,22 +193,34 @@ def test_scaled_ids_for_an_embedding_are_a_wrong_type(make, only):
             self.ids, self.words, self.head = ids, nn.Embedding(50, 4), nn.LazyLinear(2)
 
         def forward(self, x):
-            return self.head(torch.cat([self.words(x[:, : self.ids].long()).flatten(1), x[:, self.ids:]], 1))
+            return self.head(torch.cat([self.words(x[:, : self.ids].long()).flatten(1), x[:, self.ids :]], 1))
 
     scaled = lambda X: X / 50  # noqa: E731
-    assert only("wrong_dtype", make("tokens", preprocess=scaled, model=lambda: Looks(12))).faults == {"wrong_dtype": 0.92}
+    assert only("wrong_dtype", make("tokens", preprocess=scaled, model=lambda: Looks(12))).faults == {
+        "wrong_dtype": 0.92
+    }
     beside = lambda X: np.column_stack([X[:, :6], X[:, 6:] / 50])  # noqa: E731
     assert only("wrong_dtype", make("tokens", preprocess=beside, model=lambda: Looks(6))).status is Status.PASS
 
 
-@pytest.mark.parametrize(("source", "step"), [
-    ("tokens", None), ("digits", None), ("iris", KBinsDiscretizer(encode="ordinal", n_bins=8)), ("wine", lambda X: X.astype(np.float64)),
-    ("wine", OneHotEncoder(handle_unknown="ignore")), ("iris", lambda X: torch.as_tensor(X, dtype=torch.float64)),
-])
+@pytest.mark.parametrize(
+    ("source", "step"),
+    [
+        ("tokens", None),
+        ("digits", None),
+        ("iris", KBinsDiscretizer(encode="ordinal", n_bins=8)),
+        ("wine", lambda X: X.astype(np.float64)),
+        ("wine", OneHotEncoder(handle_unknown="ignore")),
+        ("iris", lambda X: torch.as_tensor(X, dtype=torch.float64)),
+    ],
+)
 def test_usable_types_pass(make, only, source, step):
     """Whole numbers, bins, float64 and sparse matrices become what the model takes."""
-    model = (lambda: nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(48, 2))) if source == "tokens" else \
-        lambda: nn.Sequential(nn.LazyLinear(10))
+    model = (
+        (lambda: nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(48, 2)))
+        if source == "tokens"
+        else lambda: nn.Sequential(nn.LazyLinear(10))
+    )
     assert only("wrong_dtype", make(source, preprocess=step, model=model)).status is Status.PASS
 
 
@@ -209,4 +229,8 @@ def test_statistics_of_every_stage_are_written(make, only):
     subject = make("table", preprocess=[("drop", lambda X: X.drop(columns="city")), ("scale", StandardScaler())])
     assert only("stage_statistics", subject).artifacts == ("stages.json",)
     rows = json.loads((subject.folder / "stages.json").read_text())
-    assert [(row["stage"], row["split"]) for row in rows][::3] == [("raw", "train"), ("drop", "train"), ("scale", "train")]
+    assert [(row["stage"], row["split"]) for row in rows][::3] == [
+        ("raw", "train"),
+        ("drop", "train"),
+        ("scale", "train"),
+    ]

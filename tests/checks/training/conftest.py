@@ -87,14 +87,28 @@ def several():
 
 def dense(inputs, outputs, activation=nn.ReLU, width=24):
     """Two hidden layers."""
-    return nn.Sequential(nn.Linear(inputs, width), activation(), nn.Linear(width, width), activation(), nn.Dropout(0.05), nn.Linear(width, outputs))
+    return nn.Sequential(
+        nn.Linear(inputs, width),
+        activation(),
+        nn.Linear(width, width),
+        activation(),
+        nn.Dropout(0.05),
+        nn.Linear(width, outputs),
+    )
 
 
 def cnn():
     """Two convolutions with batch normalisation."""
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(32, 3),
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 3),
     )
 
 
@@ -114,9 +128,16 @@ class Transformer(nn.Module):
 
     def __init__(self, causal=False):
         super().__init__()
-        self.words, self.places, self.causal = nn.Embedding(WORDS, WIDTH), nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.1), causal
+        self.words, self.places, self.causal = (
+            nn.Embedding(WORDS, WIDTH),
+            nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.1),
+            causal,
+        )
         layer = nn.TransformerEncoderLayer(WIDTH, 2, 32, dropout=0.05, batch_first=True, norm_first=True)
-        self.layers, self.head = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(WIDTH, WORDS if causal else 2)
+        self.layers, self.head = (
+            nn.TransformerEncoder(layer, 1, enable_nested_tensor=False),
+            nn.Linear(WIDTH, WORDS if causal else 2),
+        )
 
     def forward(self, ids):
         mask = nn.Transformer.generate_square_subsequent_mask(ids.shape[1]) if self.causal else None
@@ -153,9 +174,17 @@ def program(tmp_path):
 
     def build(kind, *, model=None, arrange=None, task=None, rate=None, optimizer=torch.optim.Adam, **training):
         healthy, source, usual, loss, usual_rate, epochs = KINDS[kind]
-        settings = {"loss": loss, "optimizer": partial(optimizer, lr=rate or usual_rate), "epochs": epochs, "batch_size": 32, **training}
+        settings = {
+            "loss": loss,
+            "optimizer": partial(optimizer, lr=rate or usual_rate),
+            "epochs": epochs,
+            "batch_size": 32,
+            **training,
+        }
         source = arrange(*source()) if arrange is not None else {"train": source()}
-        target = Target(kind, task=task or usual, data=Data(**source), model=model or healthy, training=Training(**settings))
+        target = Target(
+            kind, task=task or usual, data=Data(**source), model=model or healthy, training=Training(**settings)
+        )
         return Subject(target, tmp_path / f"run{len(list(tmp_path.iterdir()))}")
 
     return build

@@ -71,8 +71,22 @@ def brier(outputs, y):
 
 
 def loop(
-    loss, *, rate=1e-2, epochs=8, optimizer=ADAM, zero=True, accumulate=1, switch=True, clip=None, only="", seen=("train",), schedule=None, by_batch=False,
-    patience=None, better=lambda new, best: new < best, scaled_at=0,
+    loss,
+    *,
+    rate=1e-2,
+    epochs=8,
+    optimizer=ADAM,
+    zero=True,
+    accumulate=1,
+    switch=True,
+    clip=None,
+    only="",
+    seen=("train",),
+    schedule=None,
+    by_batch=False,
+    patience=None,
+    better=lambda new, best: new < best,
+    scaled_at=0,
 ):
     """A training loop as users write it, with early stopping where there is a patience; at one step it may scale the last weights."""
 
@@ -135,7 +149,9 @@ def to_be_memorised(X, y):
 
 def sigmoids():
     """Fifteen layers of sigmoids."""
-    return nn.Sequential(nn.Linear(6, 16), *[part for _ in range(14) for part in (nn.Sigmoid(), nn.Linear(16, 16))], nn.Linear(16, 3))
+    return nn.Sequential(
+        nn.Linear(6, 16), *[part for _ in range(14) for part in (nn.Sigmoid(), nn.Linear(16, 16))], nn.Linear(16, 3)
+    )
 
 
 def squares(model):
@@ -169,53 +185,100 @@ TINY = {"batch_size": 2, "optimizer": momentum, "rate": 0.2, "epochs": 1}
 HIGH, LOW, BRIEF = {"rate": 3.0}, {"rate": 1e-6}, {"epochs": 1, "batch_size": 48, "rate": 3e-3}
 PLANTED = {
     "learning_rate_too_high": [
-        ("mlp", HIGH), ("autoencoder", HIGH), ("causal", {"rate": 1.0}), ("regression", {"rate": 5.0, "optimizer": SGD}),
+        ("mlp", HIGH),
+        ("autoencoder", HIGH),
+        ("causal", {"rate": 1.0}),
+        ("regression", {"rate": 5.0, "optimizer": SGD}),
     ],
     "learning_rate_too_low": [("cnn", LOW), ("encoder", LOW | {"epochs": 4}), ("multilabel", LOW)],
     "too_few_epochs": [("binary", BRIEF), ("rnn", BRIEF), ("causal", BRIEF)],
     "batch_size_too_large": [(kind, {"batch_size": 280, "epochs": 4}) for kind in ("mlp", "regression", "causal")],
-    "batch_size_too_small": [("cnn", {"batch_size": 4, "optimizer": momentum, "rate": 0.3, "epochs": 1}), ("binary", TINY)],
+    "batch_size_too_small": [
+        ("cnn", {"batch_size": 4, "optimizer": momentum, "rate": 0.3, "epochs": 1}),
+        ("binary", TINY),
+    ],
     "wrong_loss": [
-        ("cnn", {"loss": against_ids}), ("rnn", {"loss": of_answers, "epochs": 4}), ("multilabel", {"loss": nn.CrossEntropyLoss()}),
-        ("regression", {"loss": nn.BCEWithLogitsLoss(), "epochs": 4}), ("causal", {"loss": of_mean_logit, "epochs": 3}),
+        ("cnn", {"loss": against_ids}),
+        ("rnn", {"loss": of_answers, "epochs": 4}),
+        ("multilabel", {"loss": nn.CrossEntropyLoss()}),
+        ("regression", {"loss": nn.BCEWithLogitsLoss(), "epochs": 4}),
+        ("causal", {"loss": of_mean_logit, "epochs": 3}),
         ("mlp", {"fit": loop(lambda outputs, y: F.mse_loss(outputs, y[:, None].float().expand_as(outputs)))}),
     ],
     "wrong_loss_reduction": [
-        ("mlp", {"loss": nn.CrossEntropyLoss(reduction="sum"), "optimizer": SGD, "rate": 0.3}), ("regression", {"loss": summed_squares, "optimizer": SGD, "rate": 0.1}),
+        ("mlp", {"loss": nn.CrossEntropyLoss(reduction="sum"), "optimizer": SGD, "rate": 0.3}),
+        ("regression", {"loss": summed_squares, "optimizer": SGD, "rate": 0.1}),
         ("binary", {"fit": loop(summed_logits, optimizer=SGD, rate=3.0, epochs=4)}),
     ],
     "flipped_loss_sign": [
-        ("causal", {"loss": negated(by_token), "epochs": 3}), ("multilabel", {"loss": negated(F.binary_cross_entropy_with_logits), "epochs": 4}),
-        ("rnn", {"optimizer": maximising}), ("encoder", {"fit": loop(negated(CROSS), epochs=4)}), ("autoencoder", {"fit": loop(F.mse_loss, optimizer=maximising, epochs=4)}),
+        ("causal", {"loss": negated(by_token), "epochs": 3}),
+        ("multilabel", {"loss": negated(F.binary_cross_entropy_with_logits), "epochs": 4}),
+        ("rnn", {"optimizer": maximising}),
+        ("encoder", {"fit": loop(negated(CROSS), epochs=4)}),
+        ("autoencoder", {"fit": loop(F.mse_loss, optimizer=maximising, epochs=4)}),
     ],
-    "wrong_optimizer": [("cnn", {"optimizer": torch.optim.Adadelta, "rate": 1e-3}), ("regression", {"optimizer": SGD, "rate": 1e-4, "epochs": 4})],
-    "missing_zero_grad": [("cnn", {"fit": loop(CROSS, zero=False, epochs=3)}), ("regression", {"fit": loop(F.mse_loss, zero=False, optimizer=SGD)})],
-    "parameters_not_in_optimizer": [("rnn", {"fit": loop(CROSS, only="head", epochs=4)}), ("autoencoder", {"fit": loop(F.mse_loss, only="5.")})],
+    "wrong_optimizer": [
+        ("cnn", {"optimizer": torch.optim.Adadelta, "rate": 1e-3}),
+        ("regression", {"optimizer": SGD, "rate": 1e-4, "epochs": 4}),
+    ],
+    "missing_zero_grad": [
+        ("cnn", {"fit": loop(CROSS, zero=False, epochs=3)}),
+        ("regression", {"fit": loop(F.mse_loss, zero=False, optimizer=SGD)}),
+    ],
+    "parameters_not_in_optimizer": [
+        ("rnn", {"fit": loop(CROSS, only="head", epochs=4)}),
+        ("autoencoder", {"fit": loop(F.mse_loss, only="5.")}),
+    ],
     "gradient_clipped_away": [
-        ("causal", {"clip_norm": 0.0, "epochs": 3}), ("cnn", {"fit": loop(CROSS, clip=1e-6, optimizer=SGD, epochs=4)}),
+        ("causal", {"clip_norm": 0.0, "epochs": 3}),
+        ("cnn", {"fit": loop(CROSS, clip=1e-6, optimizer=SGD, epochs=4)}),
         ("multilabel", {"fit": loop(F.binary_cross_entropy_with_logits, clip=1e-5, optimizer=SGD)}),
     ],
     "exploding_gradient": [("mlp", {"fit": loop(CROSS, optimizer=SGD, rate=1e-9, epochs=6, scaled_at=20)})],
     "vanishing_gradient": [("mlp", {"model": sigmoids, "epochs": 3})],
     "over_regularised": [
-        ("mlp", {"penalty": squares}), ("cnn", {"optimizer": decayed(SGD, 1.0), "rate": 0.05}), ("regression", {"optimizer": decayed(torch.optim.AdamW, 50.0)}),
+        ("mlp", {"penalty": squares}),
+        ("cnn", {"optimizer": decayed(SGD, 1.0), "rate": 0.05}),
+        ("regression", {"optimizer": decayed(torch.optim.AdamW, 50.0)}),
     ],
-    "overfitting": [("mlp", {"arrange": to_be_memorised, "epochs": 60, "rate": 2e-2}), ("cnn", {"arrange": to_be_memorised, "epochs": 20, "rate": 2e-2})],
-    "no_shuffle": [(kind, {"arrange": in_order, "shuffle": False, "epochs": 3}) for kind in ("cnn", "regression", "multilabel")],
+    "overfitting": [
+        ("mlp", {"arrange": to_be_memorised, "epochs": 60, "rate": 2e-2}),
+        ("cnn", {"arrange": to_be_memorised, "epochs": 20, "rate": 2e-2}),
+    ],
+    "no_shuffle": [
+        (kind, {"arrange": in_order, "shuffle": False, "epochs": 3}) for kind in ("cnn", "regression", "multilabel")
+    ],
     "scheduler_misuse": [
         ("mlp", {"scheduler": lambda updates: lr_scheduler.StepLR(updates, 1, 0.01)}),
-        ("encoder", {"fit": loop(CROSS, epochs=4, schedule=lambda updates: lr_scheduler.ExponentialLR(updates, 0.5), by_batch=True)}),
+        (
+            "encoder",
+            {
+                "fit": loop(
+                    CROSS, epochs=4, schedule=lambda updates: lr_scheduler.ExponentialLR(updates, 0.5), by_batch=True
+                )
+            },
+        ),
     ],
-    "missing_eval_mode": [("cnn", {"fit": loop(CROSS, switch=False, epochs=2)}), ("causal", {"fit": loop(by_token, switch=False, epochs=2)})],
+    "missing_eval_mode": [
+        ("cnn", {"fit": loop(CROSS, switch=False, epochs=2)}),
+        ("causal", {"fit": loop(by_token, switch=False, epochs=2)}),
+    ],
     "validation_contamination": [
-        ("encoder", {"fit": loop(CROSS, seen=("train", "validation"), epochs=4)}), ("regression", {"fit": loop(F.mse_loss, seen=("train", "validation"), epochs=4)}),
+        ("encoder", {"fit": loop(CROSS, seen=("train", "validation"), epochs=4)}),
+        ("regression", {"fit": loop(F.mse_loss, seen=("train", "validation"), epochs=4)}),
     ],
     "metric_mismatch": [
-        ("regression", {"metric": "accuracy"}), ("multilabel", {"metric": a_half, "epochs": 2}), ("causal", {"metric": first_column, "epochs": 2}), ("cnn", {"metric": loss_as_metric, "epochs": 2}),
+        ("regression", {"metric": "accuracy"}),
+        ("multilabel", {"metric": a_half, "epochs": 2}),
+        ("causal", {"metric": first_column, "epochs": 2}),
+        ("cnn", {"metric": loss_as_metric, "epochs": 2}),
     ],
     "early_stopping_misconfigured": [
         ("mlp", {"fit": loop(CROSS, rate=1e-3, epochs=40, patience=2, better=lambda new, best: new > best)}),
-        ("regression", {"fit": loop(F.mse_loss, rate=1e-3, epochs=40, patience=1, better=lambda new, best: new > best)}),
+        (
+            "regression",
+            {"fit": loop(F.mse_loss, rate=1e-3, epochs=40, patience=1, better=lambda new, best: new > best)},
+        ),
     ],
     "stalled": [("binary", LOW)],
     "diverged": [("binary", {"optimizer": maximising, "epochs": 6})],
@@ -223,13 +286,15 @@ PLANTED = {
     "nonfinite_loss": [("autoencoder", {"optimizer": SGD, "rate": 20.0, "epochs": 4})],
 }
 DEEPER = ("early_stopping_misconfigured",)
-ELSEWHERE = {"input_bottleneck", "nonreproducible"}         # test_rules: a record of waits; test_reproducibility
-EXPLAINED = SYMPTOMS - {"vanishing_gradient"}               # whose causes the checks of the model find
+ELSEWHERE = {"input_bottleneck", "nonreproducible"}  # test_rules: a record of waits; test_reproducibility
+EXPLAINED = SYMPTOMS - {"vanishing_gradient"}  # whose causes the checks of the model find
 DECIDED_BY_SWAPS = SYMPTOMS | {"wrong_optimizer", "batch_size_too_small"}
 """Causes that the record of one run can't put first, and symptoms, which come after their causes."""
 
 
-@pytest.mark.parametrize(("fault", "number"), [(fault, number) for fault, rows in PLANTED.items() for number in range(len(rows))])
+@pytest.mark.parametrize(
+    ("fault", "number"), [(fault, number) for fault, rows in PLANTED.items() for number in range(len(rows))]
+)
 def test_a_planted_fault_is_suspected_first(program, suspects, fault, number):
     """Of what it does not bring about itself; and nothing else is certain. A symptom comes with a cause that is suspected as much."""
     kind, parts = PLANTED[fault][number]
@@ -238,7 +303,9 @@ def test_a_planted_fault_is_suspected_first(program, suspects, fault, number):
     others = [name for name in found if name not in EXPLAINS.get(fault, frozenset()) | SYMPTOMS]
     assert fault in DECIDED_BY_SWAPS or others[0] == fault
     assert fault in DECIDED_BY_SWAPS or [name for name in others if found[name] >= PROOF] in ([], [fault])
-    assert fault not in EXPLAINED or max(found[name] for name in found if fault in EXPLAINS.get(name, ())) >= min(found[fault], 0.75)
+    assert fault not in EXPLAINED or max(found[name] for name in found if fault in EXPLAINS.get(name, ())) >= min(
+        found[fault], 0.75
+    )
 
 
 def test_every_fault_of_the_layer_is_planted_and_has_a_look_alike():
@@ -286,15 +353,30 @@ LOOK_ALIKES = {
     "wrong_optimizer": [("mlp", {"optimizer": torch.optim.RMSprop, "rate": 5e-3})],
     "missing_zero_grad": [("cnn", {"fit": loop(CROSS, accumulate=3, epochs=6)})],
     "parameters_not_in_optimizer": [("cnn", {"fit": loop(CROSS)})],
-    "gradient_clipped_away": [("causal", {"clip_norm": 0.1}), ("multilabel", {"fit": loop(F.binary_cross_entropy_with_logits, clip=0.05)})],
+    "gradient_clipped_away": [
+        ("causal", {"clip_norm": 0.1}),
+        ("multilabel", {"fit": loop(F.binary_cross_entropy_with_logits, clip=0.05)}),
+    ],
     "exploding_gradient": [("autoencoder", {"fit": loop(F.mse_loss, epochs=15)})],
     "vanishing_gradient": [("mlp", {"model": Continued, "rate": 1e-3})],
-    "over_regularised": [("binary", {"penalty": light_squares}), ("cnn", {"optimizer": decayed(torch.optim.AdamW, 0.1), "rate": 5e-3})],
+    "over_regularised": [
+        ("binary", {"penalty": light_squares}),
+        ("cnn", {"optimizer": decayed(torch.optim.AdamW, 0.1), "rate": 5e-3}),
+    ],
     "overfitting": [("mlp", {"epochs": 20})],
     "no_shuffle": [(kind, {"arrange": as_they_come, "shuffle": False}) for kind in ("cnn", "multilabel")],
     "scheduler_misuse": [
         ("causal", {"scheduler": lambda updates: lr_scheduler.CosineAnnealingLR(updates, 6)}),
-        ("mlp", {"fit": loop(CROSS, schedule=lambda updates: lr_scheduler.OneCycleLR(updates, 3e-2, total_steps=100), by_batch=True)}),
+        (
+            "mlp",
+            {
+                "fit": loop(
+                    CROSS,
+                    schedule=lambda updates: lr_scheduler.OneCycleLR(updates, 3e-2, total_steps=100),
+                    by_batch=True,
+                )
+            },
+        ),
     ],
     "missing_eval_mode": [("rnn", {"fit": loop(CROSS, switch=False, rate=2e-2)})],
     "validation_contamination": [("binary", {"fit": loop(one_logit)})],
@@ -307,7 +389,9 @@ LOOK_ALIKES = {
 }
 
 
-@pytest.mark.parametrize(("fault", "number"), [(fault, number) for fault, rows in LOOK_ALIKES.items() for number in range(len(rows))])
+@pytest.mark.parametrize(
+    ("fault", "number"), [(fault, number) for fault, rows in LOOK_ALIKES.items() for number in range(len(rows))]
+)
 def test_what_looks_like_a_fault_and_is_none_passes(program, suspects, fault, number):
     """Nothing is suspected."""
     kind, parts = LOOK_ALIKES[fault][number]

@@ -29,7 +29,7 @@ def loop(*, zero=True, switch=True, sign=1.0, contaminated=False, only=lambda na
                     if zero and number % accumulate == 0:
                         optimizer.zero_grad()
                     (sign * loss(model(x), y)).backward()
-                    if early:                       # a look at one validation batch between two training steps
+                    if early:  # a look at one validation batch between two training steps
                         with torch.no_grad():
                             model(next(iter(validation_loader))[0])
                     if (number + 1) % accumulate == 0:
@@ -67,7 +67,9 @@ def test_a_planted_fault_is_found_by_its_own_check(make, run, fault):
 
 
 @pytest.mark.parametrize("check", FAULTY)
-@pytest.mark.parametrize("sound", [{}, {"accumulate": 3}, {"early": True}], ids=["plain", "accumulation", "a look aside"])
+@pytest.mark.parametrize(
+    "sound", [{}, {"accumulate": 3}, {"early": True}], ids=["plain", "accumulation", "a look aside"]
+)
 def test_a_sound_loop_is_not_blamed(make, run, check, sound):
     """Neither a plain loop, nor accumulation of gradients, nor looking at a validation batch between steps."""
     if check == "missing_eval_mode" and "early" in sound:
@@ -101,7 +103,9 @@ def share_right(outputs, y):
     return float(np.mean(outputs.argmax(-1) == y))
 
 
-@pytest.mark.parametrize(("metric", "fails"), [(mistaken, True), (loss_as_metric, True), (share_right, False), ("f1", False), (None, False)])
+@pytest.mark.parametrize(
+    ("metric", "fails"), [(mistaken, True), (loss_as_metric, True), (share_right, False), ("f1", False), (None, False)]
+)
 def test_a_metric_must_prefer_right_answers(make, only, metric, fails):
     """A metric that a constant answer satisfies as well is a mismatch."""
     subject = make("breast_cancer", model=network, training=Training(metric=metric, epochs=1))

@@ -55,21 +55,33 @@ def test_a_class_that_the_loss_leaves_out_is_found(subject, only):
     """A weight of 0 is no weight; small ones are."""
     finding = only("wrong_loss", subject(loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.0, 1.0]))))
     assert finding.status is Status.FAIL and "1:" in finding.message and finding.faults == {"wrong_loss": 0.8}
-    assert only("wrong_loss", subject(loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.05, 3.0])))).status is Status.PASS
+    assert (
+        only("wrong_loss", subject(loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.05, 3.0])))).status
+        is Status.PASS
+    )
 
 
 def test_a_class_that_is_left_out_is_found_in_sorted_rows(subject, only):
     """The rows that are asked about are taken from all of the split."""
     X, y = rows()
     order = np.argsort(y, kind="stable")
-    sorted_rows = subject((X[order], y[order]), loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1.0, 0.0])), shuffle=False)
+    sorted_rows = subject(
+        (X[order], y[order]), loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 1.0, 0.0])), shuffle=False
+    )
     assert only("wrong_loss", sorted_rows).status is Status.FAIL
 
 
 def test_a_little_behind_in_a_loop_of_ones_own_is_left_to_a_swap(subject, only):
     """It does not stand by itself, as a large gap does; a loop that comes as far as a linear model passes."""
-    found = {name: only("underperforms", subject(rows(2400), fit=loop(rate, 6))) for name, rate in {"far": 1e-4, "near": 2.5e-2, "sound": 0.2}.items()}
-    assert {name: finding.status for name, finding in found.items()} == {"far": Status.FAIL, "near": Status.FAIL, "sound": Status.PASS}
+    found = {
+        name: only("underperforms", subject(rows(2400), fit=loop(rate, 6)))
+        for name, rate in {"far": 1e-4, "near": 2.5e-2, "sound": 0.2}.items()
+    }
+    assert {name: finding.status for name, finding in found.items()} == {
+        "far": Status.FAIL,
+        "near": Status.FAIL,
+        "sound": Status.PASS,
+    }
     assert max(found["far"].faults.values()) >= STANDS > max(found["near"].faults.values())
 
 
@@ -83,7 +95,19 @@ def test_a_metric_of_outputs_on_another_scale_is_no_mismatch(subject, only):
 
     of_logarithms = subject((X, counts), "regression", 1, loss=nn.PoissonNLLLoss(), metric=likelihood)
     assert only("metric_mismatch", of_logarithms).status is Status.SKIPPED
-    assert only("metric_mismatch", subject((X, counts), "regression", 1, loss=nn.MSELoss(), metric=lambda outputs, y: float(np.abs(outputs - y).mean()))).status is Status.FAIL
+    assert (
+        only(
+            "metric_mismatch",
+            subject(
+                (X, counts),
+                "regression",
+                1,
+                loss=nn.MSELoss(),
+                metric=lambda outputs, y: float(np.abs(outputs - y).mean()),
+            ),
+        ).status
+        is Status.FAIL
+    )
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -30,6 +30,7 @@ def jitter(draw, size=0.5):
 
 def loader(generator=None):
     """A shuffled DataLoader, of torch's global generator or of one of its own."""
+
     def load(x, y, split):
         return DataLoader(TensorDataset(x, y), 32, shuffle=split == "train", generator=generator)
 
@@ -38,6 +39,7 @@ def loader(generator=None):
 
 def fit(change):
     """The user's own loop, which changes each batch."""
+
     def loop(model, train_loader, validation_loader):
         optimizer, loss = torch.optim.Adam(model.parameters(), 1e-2), nn.CrossEntropyLoss()
         for _ in range(2):
@@ -105,9 +107,17 @@ def by_import():
 
 UNSEEDED = {
     "augmentation, at import": ({"augment": by_import()}, network, "training.augment"),
-    "augmentation, in the call": ({"augment": jitter(lambda shape: np.random.default_rng().normal(size=shape))}, network, "training.augment"),
+    "augmentation, in the call": (
+        {"augment": jitter(lambda shape: np.random.default_rng().normal(size=shape))},
+        network,
+        "training.augment",
+    ),
     "loader": ({"loader": loader(own("seed"))}, network, "training.loader"),
-    "own loop": ({"fit": fit(jitter(lambda shape: np.random.default_rng().normal(size=shape)))}, network, "training.fit"),
+    "own loop": (
+        {"fit": fit(jitter(lambda shape: np.random.default_rng().normal(size=shape)))},
+        network,
+        "training.fit",
+    ),
     "forward": ({}, Noisy, "forward"),
     "start": ({}, by_the_clock, "model"),
 }
@@ -124,15 +134,20 @@ def test_what_the_seed_does_not_reach_is_named(make, only, settings, model, plac
 @pytest.mark.parametrize(("size", "status"), [(0.1, Status.WARN), (400.0, Status.FAIL)])
 def test_a_little_noise_is_a_warning_and_much_a_failure(size, status, make, only):
     """Identical runs that are as far apart as other seeds fail; a small jitter does not."""
-    seeds = itertools.count(3_000)                          # other numbers in each run, and the same in each run of this test
-    training = Training(epochs=2, augment=jitter(lambda shape: np.random.default_rng(next(seeds)).normal(size=shape), size))
+    seeds = itertools.count(3_000)  # other numbers in each run, and the same in each run of this test
+    training = Training(
+        epochs=2, augment=jitter(lambda shape: np.random.default_rng(next(seeds)).normal(size=shape), size)
+    )
     assert only("nonreproducible", make("digits", model=network, training=training)).status is status
 
 
 def test_a_seeded_generator_that_goes_on_is_no_fault(make, only):
     """A generator seeded at import gives other numbers the second time, but the same in a fresh process."""
     generator = np.random.default_rng(3)
-    finding = only("nonreproducible", make("digits", model=network, training=Training(augment=jitter(lambda shape: generator.normal(size=shape)))))
+    finding = only(
+        "nonreproducible",
+        make("digits", model=network, training=Training(augment=jitter(lambda shape: generator.normal(size=shape)))),
+    )
     assert finding.status is Status.PASS and "generator" in finding.message
 
 
@@ -142,18 +157,26 @@ def test_global_random_states_are_left_as_they_were(make, only):
     assert subject.trained.record.steps
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
     only("nonreproducible", subject)
-    assert torch.equal(states[0], torch.get_rng_state()) and states[1:] == (np.random.get_state()[1].tolist(), random.getstate())
+    assert torch.equal(states[0], torch.get_rng_state()) and states[1:] == (
+        np.random.get_state()[1].tolist(),
+        random.getstate(),
+    )
 
 
 def test_a_training_that_raises_is_left_to_its_own_check(make, only):
     """Nothing is compared where no step is made."""
+
     def broken(model, train_loader, validation_loader):
         raise RuntimeError("no")
 
-    assert only("nonreproducible", make("digits", model=network, training=Training(fit=broken))).status is Status.SKIPPED
+    assert (
+        only("nonreproducible", make("digits", model=network, training=Training(fit=broken))).status is Status.SKIPPED
+    )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64]
+)
 def test_bits_tell_tensors_apart(dtype):
     """One changed value, or two that changed places, give another sum; a copy gives the same."""
     values = torch.tensor([0, 1, 1, 0, 1]).to(dtype)
@@ -214,5 +237,7 @@ def test_rows_in_the_order_of_a_set_differ_between_processes(tmp_path):
     first, second = (traced_anew(target, 0, 3) for _ in range(2))
     assert first_difference(first, second).kind == "prepared"
     recipe = Subject(target, tmp_path / "run").recipe
-    sys.modules[next(name for name in sys.modules if getattr(sys.modules[name], "__file__", "") == str(target.file))].rng = np.random
+    sys.modules[
+        next(name for name in sys.modules if getattr(sys.modules[name], "__file__", "") == str(target.file))
+    ].rng = np.random
     assert first_difference(traced(recipe, 0, 3), traced(recipe, 0, 3)) is None

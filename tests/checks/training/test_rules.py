@@ -15,9 +15,28 @@ from firstfault.probe.record import Record
 from firstfault.probe.series import Series
 
 RULES = (
-    "vanishing_gradient", "exploding_gradient", "weight_update_ratio", "unchanged_tensor", "all_zero", "dying_relu", "saturated_activation",
-    "tensor_variance", "poor_initialisation", "oscillating", "overtraining", "stopped_early", "overfit", "scheduler_misuse", "input_bottleneck",
-    "loader_bottleneck", "cpu_bottleneck", "step_outliers", "stalled_training", "input_images", "token_ratio", "imbalanced_batches",
+    "vanishing_gradient",
+    "exploding_gradient",
+    "weight_update_ratio",
+    "unchanged_tensor",
+    "all_zero",
+    "dying_relu",
+    "saturated_activation",
+    "tensor_variance",
+    "poor_initialisation",
+    "oscillating",
+    "overtraining",
+    "stopped_early",
+    "overfit",
+    "scheduler_misuse",
+    "input_bottleneck",
+    "loader_bottleneck",
+    "cpu_bottleneck",
+    "step_outliers",
+    "stalled_training",
+    "input_images",
+    "token_ratio",
+    "imbalanced_batches",
     "similar_across_runs",
 )
 OF_THE_MACHINE = ("cpu_bottleneck", "step_outliers")
@@ -31,12 +50,26 @@ def points(n=320, columns=8, seed=0):
 
 def mlp(activation=nn.ReLU, depth=2, columns=8, width=24):
     """A classifier of two classes."""
-    layers = [part for number in range(depth) for part in (nn.Linear(width if number else columns, width), activation())]
+    layers = [
+        part for number in range(depth) for part in (nn.Linear(width if number else columns, width), activation())
+    ]
     return nn.Sequential(*layers, nn.Linear(width, 2))
 
 
-def train(model, data=None, *, optimizer=torch.optim.Adam, rate=3e-3, epochs=8, schedule=None, by_batch=False, loss=None,
-          validation=None, before=lambda model, step: None, size=32):
+def train(
+    model,
+    data=None,
+    *,
+    optimizer=torch.optim.Adam,
+    rate=3e-3,
+    epochs=8,
+    schedule=None,
+    by_batch=False,
+    loss=None,
+    validation=None,
+    before=lambda model, step: None,
+    size=32,
+):
     """A plain loop with a loader."""
     x, y = data if data is not None else points()
     loss = loss or nn.CrossEntropyLoss()
@@ -159,21 +192,47 @@ def noisy(n=64):
 
 
 PLANTED = {
-    "vanishing_gradient": (Status.FAIL, "vanishing_gradient", lambda: {"model": mlp(nn.Sigmoid, 14), "epochs": 3, "rate": 1e-4}),
-    "exploding_gradient": (Status.FAIL, "exploding_gradient", lambda: {"model": mlp(), "before": scaled_up, "optimizer": torch.optim.SGD, "rate": 1e-9}),
+    "vanishing_gradient": (
+        Status.FAIL,
+        "vanishing_gradient",
+        lambda: {"model": mlp(nn.Sigmoid, 14), "epochs": 3, "rate": 1e-4},
+    ),
+    "exploding_gradient": (
+        Status.FAIL,
+        "exploding_gradient",
+        lambda: {"model": mlp(), "before": scaled_up, "optimizer": torch.optim.SGD, "rate": 1e-9},
+    ),
     "weight_update_ratio": (Status.FAIL, "learning_rate_too_low", lambda: {"model": mlp(), "rate": 1e-8}),
     "unchanged_tensor": (Status.FAIL, "learning_rate_too_low", lambda: {"model": mlp(), "rate": 0.0}),
     "all_zero": (Status.WARN, "vanishing_gradient", lambda: {"model": frozen_head()}),
     "dying_relu": (Status.FAIL, "learning_rate_too_high", lambda: {"model": mlp(), "before": silenced, "epochs": 16}),
     "saturated_activation": (Status.WARN, "saturating_activation", lambda: {"model": wide(20.0), "epochs": 12}),
-    "tensor_variance": (Status.WARN, None, lambda: {"model": nn.Sequential(mlp(), nn.Linear(2, 1), nn.Softmax(-1), nn.Linear(1, 2))}),
+    "tensor_variance": (
+        Status.WARN,
+        None,
+        lambda: {"model": nn.Sequential(mlp(), nn.Linear(2, 1), nn.Softmax(-1), nn.Linear(1, 2))},
+    ),
     "poor_initialisation": (Status.WARN, "exploding_init", lambda: {"model": wide(2e3), "epochs": 1}),
     "scheduler_misuse": (
-        Status.FAIL, "scheduler_misuse", lambda: {"model": mlp(), "schedule": lambda updates: lr_scheduler.StepLR(updates, 10, 0.1), "by_batch": True},
+        Status.FAIL,
+        "scheduler_misuse",
+        lambda: {"model": mlp(), "schedule": lambda updates: lr_scheduler.StepLR(updates, 10, 0.1), "by_batch": True},
     ),
-    "overtraining": (Status.WARN, "overfitting", lambda: {"model": mlp(width=128), "data": noisy(), "validation": points(seed=9), "epochs": 60, "rate": 1e-2}),
-    "overfit": (Status.WARN, "overfitting", lambda: {"model": mlp(width=128), "data": noisy(), "validation": points(seed=9), "epochs": 60, "rate": 1e-2}),
-    "input_images": (Status.WARN, "missing_normalisation", lambda: {"model": cnn(), "data": images(255.0), "epochs": 2}),
+    "overtraining": (
+        Status.WARN,
+        "overfitting",
+        lambda: {"model": mlp(width=128), "data": noisy(), "validation": points(seed=9), "epochs": 60, "rate": 1e-2},
+    ),
+    "overfit": (
+        Status.WARN,
+        "overfitting",
+        lambda: {"model": mlp(width=128), "data": noisy(), "validation": points(seed=9), "epochs": 60, "rate": 1e-2},
+    ),
+    "input_images": (
+        Status.WARN,
+        "missing_normalisation",
+        lambda: {"model": cnn(), "data": images(255.0), "epochs": 2},
+    ),
     "token_ratio": (Status.WARN, "information_loss", lambda: {"model": Tokens(), "data": tokens(0.7), "epochs": 2}),
     "imbalanced_batches": (Status.WARN, "class_imbalance", lambda: {"model": mlp(), "data": uneven(), "epochs": 2}),
 }
@@ -189,7 +248,10 @@ def test_what_was_planted_is_found(rule, tmp_path, only):
 
 
 RECORDED = {
-    "oscillating": ({"steps": 200, "loss": [1.0 + 0.8 * math.sin(step / 8) for step in range(200)]}, [1 / (1 + step / 9) for step in range(200)]),
+    "oscillating": (
+        {"steps": 200, "loss": [1.0 + 0.8 * math.sin(step / 8) for step in range(200)]},
+        [1 / (1 + step / 9) for step in range(200)],
+    ),
     "input_bottleneck": ({"waits": [0.2] * 60, "seconds": [0.02] * 60, "workers": 0}, [0.0005] * 60),
     "stalled_training": ({"seconds": [0.02] * 60 + [4000.0]}, [0.02] * 60),
     "step_outliers": ({"seconds": [0.02, 0.02, 0.02, 0.5] * 30}, [0.02, 0.03] * 60),
@@ -216,7 +278,10 @@ def test_a_starved_model_is_a_fault_and_a_small_table_none(tmp_path, only):
     """Four fifths of 12 s are; the same share of a tenth of a second is not."""
     subject = recorded(watched(tmp_path, mlp(), epochs=1), waits=series([0.2] * 60), seconds=series([0.02] * 60))
     assert only("input_bottleneck", subject).status is Status.FAIL
-    assert only("input_bottleneck", recorded(subject, waits=series([2e-3] * 60), seconds=series([2e-4] * 60))).status is Status.PASS
+    assert (
+        only("input_bottleneck", recorded(subject, waits=series([2e-3] * 60), seconds=series([2e-4] * 60))).status
+        is Status.PASS
+    )
 
 
 SCHEDULES = {
@@ -253,7 +318,9 @@ class Attending(nn.Module):
     def __init__(self, causal):
         super().__init__()
         self.embed, self.causal = nn.Embedding(30, 16), causal
-        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False)
+        self.layers = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2, enable_nested_tensor=False
+        )
         self.head = nn.Linear(16, 2)
 
     def forward(self, ids):
@@ -277,18 +344,36 @@ SOUND = {
     "tanh with AdamW, slowly": lambda: {"model": mlp(nn.Tanh), "optimizer": torch.optim.AdamW, "rate": 5e-4},
     "batch normalisation with momentum": lambda: {
         "model": nn.Sequential(nn.Linear(8, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.2), nn.Linear(24, 2)),
-        "optimizer": lambda values, lr: torch.optim.SGD(values, lr, momentum=0.9), "rate": 0.05,
+        "optimizer": lambda values, lr: torch.optim.SGD(values, lr, momentum=0.9),
+        "rate": 0.05,
     },
     "a CNN on images": lambda: {"model": cnn(), "data": images(1.0), "rate": 1e-2, "epochs": 10},
     "an RNN": lambda: {"model": Recurrent(), "rate": 1e-2, "epochs": 12},
     "an encoder on tokens": lambda: {"model": Attending(False), "data": tokens(0.0), "epochs": 6},
     "a causal transformer": lambda: {"model": Attending(True), "data": tokens(0.2), "epochs": 6},
-    "an autoencoder": lambda: {"model": nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8)), "data": (points()[0], points()[0]), "loss": squares, "rate": 1e-2, "epochs": 12},
-    "a regression": lambda: {"model": nn.Sequential(nn.Linear(8, 24), nn.SiLU(), nn.Linear(24, 1)), "data": (points()[0], points()[0].sum(1, keepdim=True)), "loss": squares},
-    "several labels": lambda: {"model": nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 3)), "data": (points()[0], (points()[0][:, :3] > 0).float()), "loss": several},
+    "an autoencoder": lambda: {
+        "model": nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8)),
+        "data": (points()[0], points()[0]),
+        "loss": squares,
+        "rate": 1e-2,
+        "epochs": 12,
+    },
+    "a regression": lambda: {
+        "model": nn.Sequential(nn.Linear(8, 24), nn.SiLU(), nn.Linear(24, 1)),
+        "data": (points()[0], points()[0].sum(1, keepdim=True)),
+        "loss": squares,
+    },
+    "several labels": lambda: {
+        "model": nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 3)),
+        "data": (points()[0], (points()[0][:, :3] > 0).float()),
+        "loss": several,
+    },
     "probabilities of a sigmoid": lambda: {
-        "model": nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 1), nn.Sigmoid()), "data": (points()[0], (points()[0][:, :1] > 0).float()),
-        "loss": nn.BCELoss(), "rate": 3e-2, "epochs": 12,
+        "model": nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 1), nn.Sigmoid()),
+        "data": (points()[0], (points()[0][:, :1] > 0).float()),
+        "loss": nn.BCELoss(),
+        "rate": 3e-2,
+        "epochs": 12,
     },
     "one with validation": lambda: {"model": mlp(), "validation": points(seed=4)},
 }
@@ -298,7 +383,13 @@ SOUND = {
 def test_sound_trainings_raise_no_alarm(kind, tmp_path, run):
     """No rule fails or warns, but those that time the machine."""
     subject = watched(tmp_path, **SOUND[kind]())
-    bad = [finding for rule in RULES if rule not in OF_THE_MACHINE for finding in run(rule, subject) if finding.status not in (Status.PASS, Status.SKIPPED)]
+    bad = [
+        finding
+        for rule in RULES
+        if rule not in OF_THE_MACHINE
+        for finding in run(rule, subject)
+        if finding.status not in (Status.PASS, Status.SKIPPED)
+    ]
     assert not bad, bad
 
 
@@ -321,20 +412,35 @@ def test_every_rule_is_registered_with_its_source():
 
 def test_after_a_nan_the_other_rules_keep_silent(tmp_path, run):
     """What the steps after it show is no evidence."""
+
     def plant(model, step):
         if step == 30:
             model[0].weight.data[0, 0] = math.nan
 
     subject = watched(tmp_path, mlp(), before=plant)
-    rules = ("vanishing_gradient", "weight_update_ratio", "unchanged_tensor", "all_zero", "dying_relu", "tensor_variance", "similar_across_runs", "oscillating")
+    rules = (
+        "vanishing_gradient",
+        "weight_update_ratio",
+        "unchanged_tensor",
+        "all_zero",
+        "dying_relu",
+        "tensor_variance",
+        "similar_across_runs",
+        "oscillating",
+    )
     assert {finding.status for rule in rules for finding in run(rule, subject)} == {Status.SKIPPED}
 
 
-@pytest.mark.parametrize(("between", "kind", "fault"), [
-    (lambda h: (h - 1e3).log(), "activation", "numerically_unstable"), (lambda h: (h * 0).sqrt(), "gradient", "numerically_unstable"),
-])
+@pytest.mark.parametrize(
+    ("between", "kind", "fault"),
+    [
+        (lambda h: (h - 1e3).log(), "activation", "numerically_unstable"),
+        (lambda h: (h * 0).sqrt(), "gradient", "numerically_unstable"),
+    ],
+)
 def test_a_birthplace_in_the_model_speaks_for_the_model(between, kind, fault, tmp_path, only):
     """Not for the learning rate, where the steps before were of a sound size."""
+
     class Between(nn.Module):
         calls = 0
 
@@ -350,12 +456,23 @@ def test_a_birthplace_in_the_model_speaks_for_the_model(between, kind, fault, tm
 def test_a_blow_up_speaks_for_the_learning_rate(tmp_path, only):
     """Where the loss had leapt before."""
     data = points()[0], points()[0].sum(1, keepdim=True) * 10
-    finding = only("nonfinite_loss", watched(tmp_path, nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1)), data, loss=squares, optimizer=torch.optim.SGD, rate=5.0))
+    finding = only(
+        "nonfinite_loss",
+        watched(
+            tmp_path,
+            nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1)),
+            data,
+            loss=squares,
+            optimizer=torch.optim.SGD,
+            rate=5.0,
+        ),
+    )
     assert finding.status is Status.FAIL and "learning_rate_too_high" in finding.faults
 
 
 def test_runs_of_the_same_name_are_compared(tmp_path, only):
     """The first has no other; its twin is alike; a run with a tiny rate is not."""
+
     def run_of(number, rate):
         torch.manual_seed(0)
         with firstfault.watch("t", folder=tmp_path / f"run{number}") as seen:

@@ -42,7 +42,9 @@ def loader(rounds):
 
 def wide():
     """A network whose products take longer than anything else."""
-    return nn.Sequential(nn.Flatten(), nn.LazyLinear(512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
+    return nn.Sequential(
+        nn.Flatten(), nn.LazyLinear(512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
+    )
 
 
 def own_loop(model, train_loader, validation_loader):
@@ -65,22 +67,30 @@ def test_a_loader_that_starves_the_model_is_a_warning(make, only, mlp):
 def test_a_loader_that_starves_a_long_training_is_a_fault(make, only, mlp):
     """Where nearly all of the time is lost, and more than a moment: here a moment is made no time at all."""
     subject = make("digits", model=mlp, training=Training(epochs=1, loader=loader(50)))
-    subject.depth = Depth.DEEP                              # however busy the machine is, the steps are timed
+    subject.depth = Depth.DEEP  # however busy the machine is, the steps are timed
     finding = only(CHECK, subject, whole=0.0)
     assert finding.status is Status.FAIL and finding.faults == {"input_bottleneck": 0.6}
 
 
 def test_slow_augmentation_counts_as_data(make, only, mlp):
     """Augmenting in the loop starves the model as a loader does."""
+
     def augment(x):
         for _ in range(400):
             x = x.sort()[0]
         return x
 
-    assert only(CHECK, make("digits", model=mlp, training=Training(epochs=1, augment=augment)), whole=1e9).status is Status.WARN
+    assert (
+        only(CHECK, make("digits", model=mlp, training=Training(epochs=1, augment=augment)), whole=1e9).status
+        is Status.WARN
+    )
 
 
-@pytest.mark.parametrize("settings", [{}, {"loader": loader(0)}, {"fit": own_loop}, {"augment": lambda x: x + 1}], ids=["plain", "loader", "fit", "augment"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"loader": loader(0)}, {"fit": own_loop}, {"augment": lambda x: x + 1}],
+    ids=["plain", "loader", "fit", "augment"],
+)
 @pytest.mark.parametrize("data", ["digits", "images"])
 def test_a_model_that_works_more_than_it_waits_passes(make, only, data, settings):
     """Whoever makes the batches, and whoever runs the loop."""
@@ -128,4 +138,7 @@ def test_what_limits_a_step_is_said_in_a_sentence():
     seconds = {"loading": 0.001, "forward": 0.004, "backward": 0.008}
     assert "waits for the loader" in limit(Profiled(seconds), starved=True)
     assert "larger batches" in limit(Profiled(seconds, busy=0.001))
-    assert limit(Profiled(seconds, [Operator("aten::mm", 3, 0.005)], 0.012)) == "The backward limits it; the dearest operator is aten::mm with 5 ms"
+    assert (
+        limit(Profiled(seconds, [Operator("aten::mm", 3, 0.005)], 0.012))
+        == "The backward limits it; the dearest operator is aten::mm with 5 ms"
+    )

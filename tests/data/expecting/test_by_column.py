@@ -14,11 +14,16 @@ from firstfault.data.expectations.table import Table
 def clean(n=400, seed=0):
     """Numbers, whole numbers, text of few and of many values, dates, truth values."""
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "x": rng.normal(size=n), "count": rng.integers(0, 50, n), "city": rng.choice(["Bern", "Oslo", "Rome"], n),
-        "name": [f"person {number}" for number in range(n)], "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D"),
-        "member": rng.random(n) > 0.5,
-    })
+    return pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "count": rng.integers(0, 50, n),
+            "city": rng.choice(["Bern", "Oslo", "Rome"], n),
+            "name": [f"person {number}" for number in range(n)],
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D"),
+            "member": rng.random(n) > 0.5,
+        }
+    )
 
 
 def dirty(n=400):
@@ -38,7 +43,10 @@ def dirty(n=400):
 HAND_WRITTEN = [
     {"type": "expect_column_values_to_be_of_type", "kwargs": {"column": "city", "type_": "str"}},
     {"type": "expect_column_values_to_be_in_type_list", "kwargs": {"column": "city", "type_list": ["int", "float"]}},
-    {"type": "expect_column_values_to_be_in_type_list", "kwargs": {"column": "mixed", "type_list": ["str"], "mostly": 0.2}},
+    {
+        "type": "expect_column_values_to_be_in_type_list",
+        "kwargs": {"column": "mixed", "type_list": ["str"], "mostly": 0.2},
+    },
     {"type": "expect_column_values_to_not_be_in_set", "kwargs": {"column": "city", "value_set": ["Atlantis"]}},
     {"type": "expect_column_values_to_be_null", "kwargs": {"column": "city", "mostly": 0.01}},
     {"type": "expect_column_values_to_match_regex", "kwargs": {"column": "city", "regex": "^[A-R]"}},
@@ -51,9 +59,20 @@ HAND_WRITTEN = [
     {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "gone"}, "severity": "warning"},
     {"type": "expect_column_to_exist", "kwargs": {"column": "gone"}},
     {"type": "expect_table_column_count_to_equal", "kwargs": {"value": 6}},
-    {"type": "expect_table_columns_to_match_ordered_list", "kwargs": {"column_list": ["x", "count", "city", "name", "since", "member"]}},
-    {"type": "expect_column_values_to_be_between", "kwargs": {
-        "column": "x", "min_value": -9, "max_value": 9, "row_condition": 'city=="Bern"', "condition_parser": "pandas"}},
+    {
+        "type": "expect_table_columns_to_match_ordered_list",
+        "kwargs": {"column_list": ["x", "count", "city", "name", "since", "member"]},
+    },
+    {
+        "type": "expect_column_values_to_be_between",
+        "kwargs": {
+            "column": "x",
+            "min_value": -9,
+            "max_value": 9,
+            "row_condition": 'city=="Bern"',
+            "condition_parser": "pandas",
+        },
+    },
 ]
 
 
@@ -69,7 +88,11 @@ def comparable(results):
     told = {}
     for entry in results:
         config = {**entry["expectation_config"], "meta": None, "id": None}
-        told[json.dumps(config, sort_keys=True)] = (entry["success"], bool((entry.get("exception_info") or {}).get("raised_exception")), entry["result"])
+        told[json.dumps(config, sort_keys=True)] = (
+            entry["success"],
+            bool((entry.get("exception_info") or {}).get("raised_exception")),
+            entry["result"],
+        )
     return told
 
 
@@ -91,11 +114,15 @@ def test_parts_are_validated_as_one_table():
     frame = dirty()
     suite = infer_suite(Table([clean()]), "s")
     halves = Table([frame.iloc[:150].reset_index(drop=True), frame.iloc[150:].reset_index(drop=True)])
-    assert comparable(run_by_column(halves, suite, "SUMMARY")["results"]) == comparable(run_by_column(Table([frame]), suite, "SUMMARY")["results"])
+    assert comparable(run_by_column(halves, suite, "SUMMARY")["results"]) == comparable(
+        run_by_column(Table([frame]), suite, "SUMMARY")["results"]
+    )
 
 
 def test_results_come_in_the_order_of_the_suite():
     """The engine reorders what it validates; the result does not."""
     suite = infer_suite(Table([clean()]), "s")
-    types = [entry["expectation_config"]["type"] for entry in run_by_column(Table([dirty()]), suite, "SUMMARY")["results"]]
+    types = [
+        entry["expectation_config"]["type"] for entry in run_by_column(Table([dirty()]), suite, "SUMMARY")["results"]
+    ]
     assert types == [entry["type"] for entry in suite.to_json_dict()["expectations"]]

@@ -71,7 +71,9 @@ def confirm(
         return outcomes
     if "user_code_raises" in suspects:
         return outcomes + _untested(suspects, "the target's code raises")
-    if not any(swaps_for(fault) for fault in suspects) and (report.layer not in SEARCHING or set(suspects) <= BESIDE_THE_SCORE):
+    if not any(swaps_for(fault) for fault in suspects) and (
+        report.layer not in SEARCHING or set(suspects) <= BESIDE_THE_SCORE
+    ):
         return outcomes + _untested(suspects, NO_SWAP)
     try:
         bench = Bench(subject, seeds, on_trial)
@@ -102,13 +104,14 @@ class _Trials:
     """The trials of one confirmation: first the suspects, most suspected first, then all of them at once, then a search."""
 
     def __init__(
-        self, subject: Subject, report: LayerReport, suspects: Mapping[str, float], bench: Bench,
-        seconds: float | None,
+        self, subject: Subject, report: LayerReport, suspects: Mapping[str, float], bench: Bench, seconds: float | None
     ) -> None:
         self.subject, self.report, self.suspects = subject, report, suspects
         self.proven = frozenset(
-            fault for finding in report.failures
-            for fault, weight in finding.faults.items() if weight >= PROOF and fault not in SYMPTOMS
+            fault
+            for finding in report.failures
+            for fault, weight in finding.faults.items()
+            if weight >= PROOF and fault not in SYMPTOMS
         )
         self.spared = spared(subject)
         self.acquitted = acquitted(report) | set(self.spared)
@@ -136,8 +139,14 @@ class _Trials:
     def _unrefuted(self) -> list[Tested]:
         """What was tried, without those of the equally good repairs of which the evidence says that they undo no cause."""
         symptoms = ruled_out(self.subject, {entry.fault for entry in _bests(self.tested)}) - self.proven
-        least = self.suspects.get("wrong_optimizer", 0.0)       # Adam at its usual rate repairs whatever is wrong with the pace
-        if any(entry.repaired and self.suspects.get(entry.fault, 0.0) > least and self.health.restored(entry, unknown=False) for entry in self.tested):
+        # Adam at its usual rate repairs whatever is wrong with the pace
+        least = self.suspects.get("wrong_optimizer", 0.0)
+        if any(
+            entry.repaired
+            and self.suspects.get(entry.fault, 0.0) > least
+            and self.health.restored(entry, unknown=False)
+            for entry in self.tested
+        ):
             symptoms = symptoms | {"wrong_optimizer"}
         return [entry for entry in self.tested if entry.fault not in symptoms]
 
@@ -157,7 +166,7 @@ class _Trials:
         """What stands when no suspect alone restores health: the smallest set of swaps, another single repair, or a partial one that grows."""
         kinds = self._all_at_once()
         if self.proven and self.sets.promises([kind for kind in kinds if self._blamed(kind) not in self.proven]):
-            return standing                                 # health comes back without the repair of what is proven: no second fault beside it
+            return standing  # health comes back without the repair of what is proven: no second fault beside it
         found = self.sets.among(kinds)
         if not found and not self.proven:
             singles = self._search()
@@ -179,17 +188,29 @@ class _Trials:
         gains = {entry.kind.name: entry.result.gain for entry in self.tester.known if entry.result.gain > 0}
         order = {kind.name: number for number, (_, kind) in enumerate(self._candidates())}
         kinds = [
-            kind for fault, kind in self._candidates()
+            kind
+            for fault, kind in self._candidates()
             if fault in self.suspects or (kind.size < Size.PART and kind.name not in DEAR)
         ]
-        kinds.sort(key=lambda kind: (kind.slot == "optimizer", -gains.get(kind.name, 0.0), UNSUSPECTED.get(kind.name, 0), order[kind.name]))
+        kinds.sort(
+            key=lambda kind: (
+                kind.slot == "optimizer",
+                -gains.get(kind.name, 0.0),
+                UNSUSPECTED.get(kind.name, 0),
+                order[kind.name],
+            )
+        )
         kept = one_of_each(self.subject, kinds, self._blamed)
         return sorted(kept, key=lambda kind: order[kind.name])
 
     def _stem(self, standing: Sequence[Tested]) -> Tested | None:
         """What a set grows from: the repair of what structure proves, else the best partial repair."""
         proven = [entry for entry in self.tested if entry.fault in self.proven]
-        return partial(standing) or max(proven, key=lambda entry: entry.result.gain, default=None) or partial(self.tester.known)
+        return (
+            partial(standing)
+            or max(proven, key=lambda entry: entry.result.gain, default=None)
+            or partial(self.tester.known)
+        )
 
     def _search(self) -> list[Tested]:
         """The repairs outside the suspects, best first; it ends with the first that restores health.
@@ -216,7 +237,8 @@ class _Trials:
     def _blamed(self, kind: SwapKind) -> str | None:
         """The fault that a swap would be evidence for."""
         faults = [
-            fault for fault in kind.undoes - self.acquitted
+            fault
+            for fault in kind.undoes - self.acquitted
             if fault in self.suspects or layer_of(fault, self.report.layer) in SEARCHED
         ]
         return min(faults, key=self._order, default=None)
@@ -229,17 +251,26 @@ class _Trials:
         """What is suspected here, then what was in an earlier layer; causes, then symptoms; this layer, then the others from the last."""
         layer = layer_of(fault, self.report.layer)
         return (
-            -self.suspects.get(fault, self.earlier.get(fault, 0.0) / 2), fault in SYMPTOMS,
-            0 if layer is self.report.layer else len(Layer) - layer.rank, fault in self._absent, fault,
+            -self.suspects.get(fault, self.earlier.get(fault, 0.0) / 2),
+            fault in SYMPTOMS,
+            0 if layer is self.report.layer else len(Layer) - layer.rank,
+            fault in self._absent,
+            fault,
         )
 
     def _outcome(self, fault: str, standing: Sequence[Tested]) -> Outcome:
         own = next((entry for entry in [*standing, *self.tested] if entry.fault == fault), None)
         if own is None:
-            return Outcome(fault, None, reason="; ".join([self.tester.untested.get(fault, NO_SWAP), *self._rest(standing)]))
+            return Outcome(
+                fault, None, reason="; ".join([self.tester.untested.get(fault, NO_SWAP), *self._rest(standing)])
+            )
         if own.open:
             return Outcome(fault, None, own.swap(), own.open)
-        beside = tuple(entry.fault for entry in standing if own.kind.parts and entry.kind.name == own.kind.name and entry is not own)
+        beside = tuple(
+            entry.fault
+            for entry in standing
+            if own.kind.parts and entry.kind.name == own.kind.name and entry is not own
+        )
         why = "" if standing else self.health.cannot_tell(own)
         reason = "; ".join(part for part in (why, self._reason(own, standing)) if part)
         open_ended = bool(why) and not (self.report.layer is Layer.TRAINING and self.health.lost())
@@ -248,9 +279,13 @@ class _Trials:
     def _reason(self, own: Tested, standing: Sequence[Tested]) -> str:
         parts = [*self._alone(own), *self._equivalents(own, standing)]
         if own not in standing and own.repaired and standing:
-            parts.append(f"it helps too; the better explanation: {', '.join(dict.fromkeys(entry.kind.change for entry in standing))}")
+            parts.append(
+                f"it helps too; the better explanation: {', '.join(dict.fromkeys(entry.kind.change for entry in standing))}"
+            )
         if own in standing:
-            parts += argue(self.subject, own.fault, [entry.fault for entry in self.tested if entry.repaired], self.report)
+            parts += argue(
+                self.subject, own.fault, [entry.fault for entry in self.tested if entry.repaired], self.report
+            )
         parts += self._rest(standing)
         if not self.tester.bench.scale.full:
             parts.append(f"both arms on {self.tester.bench.scale}")
@@ -265,17 +300,31 @@ class _Trials:
     def _alone(self, own: Tested) -> list[str]:
         """What each part of a set does alone."""
         single = {entry.kind.name: entry for entry in self.tester.known}
-        numbers = [f"{part.change} {single[part.name].result.after:.3f}" for part in own.kind.parts if part.name in single]
+        numbers = [
+            f"{part.change} {single[part.name].result.after:.3f}" for part in own.kind.parts if part.name in single
+        ]
         return [f"only together; alone: {', '.join(numbers)}"] if numbers else []
 
     def _equivalents(self, own: Tested, standing: Sequence[Tested]) -> list[str]:
         """The other single changes that repair, the smallest first."""
-        others = sorted({entry.kind.name: entry.kind for entry in self.tester.known if entry.repaired and not entry.kind.parts}.values(),
-                        key=lambda kind: kind.weight)
-        names = [kind.change for kind in others if kind.name not in (own.kind.name, *(part.name for part in own.kind.parts))]
+        others = sorted(
+            {
+                entry.kind.name: entry.kind for entry in self.tester.known if entry.repaired and not entry.kind.parts
+            }.values(),
+            key=lambda kind: kind.weight,
+        )
+        names = [
+            kind.change for kind in others if kind.name not in (own.kind.name, *(part.name for part in own.kind.parts))
+        ]
         if own.kind.parts or not names:
             return []
-        return [f"also restored by: {', '.join(names)}"] if own in standing else [f"restored by: {', '.join(names)}"] if not standing else []
+        return (
+            [f"also restored by: {', '.join(names)}"]
+            if own in standing
+            else [f"restored by: {', '.join(names)}"]
+            if not standing
+            else []
+        )
 
     @functools.cached_property
     def _what_remains(self) -> str:
@@ -302,6 +351,9 @@ def acquitted(report: LayerReport) -> frozenset[str]:
     """The faults that a check of this report proves where they are, and did not find."""
     passed = [finding.check for finding in report.findings if finding.status is Status.PASS]
     return frozenset(
-        fault for name in passed if name in REGISTRY
-        for fault, weight in REGISTRY[name].detects.items() if weight >= PROOF
+        fault
+        for name in passed
+        if name in REGISTRY
+        for fault, weight in REGISTRY[name].detects.items()
+        if weight >= PROOF
     ) - frozenset(suspected(report))

@@ -32,7 +32,7 @@ class Health:
 
         try:
             simple = baselines(self.subject)
-        except BaseException as error:        # labels or inputs that a simple model can't take
+        except BaseException as error:  # labels or inputs that a simple model can't take
             pass_on(error)
             return None
         if math.isfinite(simple.best) and simple.best > simple.prior + CLEAR * simple.error:
@@ -54,7 +54,10 @@ class Health:
 
         if self.mark is None or self.mark <= (simple := baselines(self.subject)).prior + CLEAR * simple.error:
             return False
-        recipe, run = self.subject.recipe, self.tester.bench.baseline(self.tester.bench.seeds[0], self.tester.budget.deadline)
+        recipe, run = (
+            self.subject.recipe,
+            self.tester.bench.baseline(self.tester.bench.seeds[0], self.tester.budget.deadline),
+        )
         return floor(recipe, run.score) < (prior_score(recipe, recipe.validation) + self.mark) / 2
 
     def cannot_tell(self, entry: Tested) -> str:
@@ -76,7 +79,9 @@ class Health:
         from firstfault.training.chance import prior_score
 
         recipe, result = self.subject.recipe, entry.result
-        alike = entry.metric == self.tester.bench.metric and not entry.kind.same_validation and not entry.kind.from_guessing
+        alike = (
+            entry.metric == self.tester.bench.metric and not entry.kind.same_validation and not entry.kind.from_guessing
+        )
         if not alike or entry.metric not in METRICS:
             return ""
         if max(result.before, result.after) > prior_score(recipe, recipe.validation) + result.noise:
@@ -85,7 +90,12 @@ class Health:
 
     def restored(self, entry: Tested, *, unknown: bool) -> bool:
         """Whether a repair reaches the mark; `unknown` where there is none, or the repair is judged by another measure."""
-        if self.mark is None or entry.metric != self.tester.bench.metric or entry.kind.same_validation or entry.kind.from_guessing:
+        if (
+            self.mark is None
+            or entry.metric != self.tester.bench.metric
+            or entry.kind.same_validation
+            or entry.kind.from_guessing
+        ):
             return unknown
         return entry.result.after >= self.mark - entry.result.noise
 
@@ -99,7 +109,9 @@ def _boosted(subject: Subject) -> float:
         return -math.inf
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    model = (HistGradientBoostingClassifier if subject.recipe.classes else HistGradientBoostingRegressor)(max_iter=50, random_state=0)
+    model = (HistGradientBoostingClassifier if subject.recipe.classes else HistGradientBoostingRegressor)(
+        max_iter=50, random_state=0
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return score_of(subject, model.fit(*rows))

@@ -1,9 +1,9 @@
 """Which of two repairs undoes the cause, argued from what can be measured on the target (FAULTS.md, look-alikes).
 
-    question                                        decided by
-    inputs on a wild scale, or a step size?         the scales of the prepared inputs
-    a softmax too many, or a slow training?         whether the outputs' rows sum to one
-    units that can't learn, or a step size?         whether parameters stayed where they were though they were to be trained
+question                                        decided by
+inputs on a wild scale, or a step size?         the scales of the prepared inputs
+a softmax too many, or a slow training?         whether the outputs' rows sum to one
+units that can't learn, or a step size?         whether parameters stayed where they were though they were to be trained
 """
 
 from __future__ import annotations
@@ -20,10 +20,19 @@ from firstfault.subject.subject import Subject
 
 WILD_RATIO, WILD_SIZE, TINY_SIZE = 100.0, 10.0, 0.01
 ROWS = 2_000
-PACE = frozenset({
-    "learning_rate_too_high", "learning_rate_too_low", "too_few_epochs", "wrong_optimizer", "batch_size_too_large", "exploding_init",
-    "saturating_activation", "dead_relu", "over_regularised",
-})
+PACE = frozenset(
+    {
+        "learning_rate_too_high",
+        "learning_rate_too_low",
+        "too_few_epochs",
+        "wrong_optimizer",
+        "batch_size_too_large",
+        "exploding_init",
+        "saturating_activation",
+        "dead_relu",
+        "over_regularised",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ def _size_and_ratio(subject: Subject) -> tuple[float, float]:
     """The size that 99 % of the inputs stay below, and how many times a column's deviation is another's."""
     x = subject.recipe.train.x[:ROWS]
     if not x.is_floating_point():
-        return 1.0, 1.0                                     # token ids have no scale
+        return 1.0, 1.0  # token ids have no scale
     flat = torch.nan_to_num(x.double().flatten(1) if x.ndim > 1 else x.double()[:, None])
     deviation = flat.std(0)
     moving = deviation[deviation > 1e-12]
@@ -59,7 +68,7 @@ def absent(subject: Subject) -> frozenset[str]:
     """Of the faults that one repair undoes, those whose sign is not there: inputs scaled twice are tiny."""
     try:
         size, _ = _size_and_ratio(subject)
-    except BaseException as error:        # a target that can't be measured so
+    except BaseException as error:  # a target that can't be measured so
         pass_on(error)
         return frozenset()
     return frozenset({"missing_normalisation" if size < TINY_SIZE else "double_normalisation"})
@@ -67,13 +76,20 @@ def absent(subject: Subject) -> frozenset[str]:
 
 def _rows_sum_to_one(subject: Subject) -> tuple[str, bool]:
     outputs = subject.outputs
-    sums = outputs.ndim == 2 and outputs.shape[1] > 1 and bool((outputs >= 0).all()) and torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-4)
+    sums = (
+        outputs.ndim == 2
+        and outputs.shape[1] > 1
+        and bool((outputs >= 0).all())
+        and torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-4)
+    )
     return f"the rows of the model's outputs {'sum' if sums else 'do not sum'} to one", bool(sums)
 
 
 def _still(subject: Subject) -> tuple[str, bool]:
     frozen = [name for name, value in subject.model.named_parameters() if not value.requires_grad]
-    return (f"{len(frozen)} parameters, {frozen[0]} among them, can't move" if frozen else "every parameter can move"), bool(frozen)
+    return (
+        f"{len(frozen)} parameters, {frozen[0]} among them, can't move" if frozen else "every parameter can move"
+    ), bool(frozen)
 
 
 LOOK_ALIKES = (
@@ -102,7 +118,7 @@ def ruled_out(subject: Subject, faults: Iterable[str]) -> frozenset[str]:
         if named & question.earlier and named & question.later:
             try:
                 _, earlier = question.measure(subject)
-            except BaseException as error:        # a target that can't be measured so
+            except BaseException as error:  # a target that can't be measured so
                 pass_on(error)
                 continue
             out |= named & (question.later if earlier else question.earlier)
@@ -115,7 +131,7 @@ def spared(subject: Subject) -> dict[str, str]:
 
     try:
         reason = of_the_rate(subject)
-    except BaseException as error:        # a `fit` that can't be replayed, an optimizer that wants other parameters
+    except BaseException as error:  # a `fit` that can't be replayed, an optimizer that wants other parameters
         pass_on(error)
         return {}
     return {"wrong_optimizer": reason} if reason else {}
@@ -124,10 +140,14 @@ def spared(subject: Subject) -> dict[str, str]:
 def _sentence(question: Question, is_earlier: bool, subject: Subject, fault: str, rival: str) -> str:
     try:
         measured, earlier = question.measure(subject)
-    except BaseException as error:        # a target that can't be measured so
+    except BaseException as error:  # a target that can't be measured so
         pass_on(error)
         return ""
-    return f"{fault} rather than {rival}, as {measured}" if earlier == is_earlier else f"{rival} repairs it too, and {measured}"
+    return (
+        f"{fault} rather than {rival}, as {measured}"
+        if earlier == is_earlier
+        else f"{rival} repairs it too, and {measured}"
+    )
 
 
 def _by_findings(fault: str, others: list[str], report: LayerReport) -> list[str]:

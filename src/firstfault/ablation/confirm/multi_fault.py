@@ -55,7 +55,9 @@ class Sets:
         for _ in range(MOST_PARTS - 1):
             best: Tested | None = None
             for kind in candidates:
-                entry = self._attempt([*(base.kind.parts or (base.kind,)), kind]) if self._adds(base.kind, kind) else None
+                entry = (
+                    self._attempt([*(base.kind.parts or (base.kind,)), kind]) if self._adds(base.kind, kind) else None
+                )
                 if entry is not None and self._heals(entry):
                     return self._smallest(entry)
                 if entry is not None and (best is None or entry.result.gain > best.result.gain):
@@ -68,7 +70,11 @@ class Sets:
     def _adds(self, base: SwapKind, kind: SwapKind) -> bool:
         taken = base.parts or (base,)
         faults = {self.blame(part) for part in taken}
-        return combines(kind) and kind.slot not in {part.slot for part in taken} and self.blame(kind) not in {*faults, None}
+        return (
+            combines(kind)
+            and kind.slot not in {part.slot for part in taken}
+            and self.blame(kind) not in {*faults, None}
+        )
 
     def _attempt(self, kinds: Sequence[SwapKind]) -> Tested | None:
         kind = together(kinds) if len(kinds) > 1 else kinds[0]
@@ -80,10 +86,19 @@ class Sets:
         """Whether the first seed reaches the mark."""
         kind = together(kinds) if len(kinds) > 1 else kinds[0]
         seen = self.tester.glance(kind)
-        return seen is not None and self.health.mark is not None and seen.gain > 0 and seen.after >= self.health.mark - seen.noise
+        return (
+            seen is not None
+            and self.health.mark is not None
+            and seen.gain > 0
+            and seen.after >= self.health.mark - seen.noise
+        )
 
     def _heals(self, entry: Tested) -> bool:
-        return entry.repaired and self.health.restored(entry, unknown=False) and entry.result.gain >= SURPLUS * entry.result.noise
+        return (
+            entry.repaired
+            and self.health.restored(entry, unknown=False)
+            and entry.result.gain >= SURPLUS * entry.result.noise
+        )
 
     def _smallest(self, entry: Tested) -> list[Tested]:
         """The set without what it does not need, once for each fault in it; nothing where a part can't be shown to be needed."""
@@ -100,14 +115,18 @@ class Sets:
                 if entry.result.after - rest.result.after <= max(rest.result.noise, entry.result.noise):
                     return []
         parts = entry.kind.parts or (entry.kind,)
-        return [self.tester.for_fault(entry, fault) for fault in dict.fromkeys(map(self.blame, parts)) if fault is not None]
+        return [
+            self.tester.for_fault(entry, fault) for fault in dict.fromkeys(map(self.blame, parts)) if fault is not None
+        ]
 
 
 def partial(entries: Iterable[Tested]) -> Tested | None:
     """The best gain that is more than the noise, of a swap that can be a part of a set."""
     helping = [
-        entry for entry in entries
-        if combines(entry.kind) and entry.result.gain > max(entry.result.noise, least_effect(entry.metric, [entry.result.before]))
+        entry
+        for entry in entries
+        if combines(entry.kind)
+        and entry.result.gain > max(entry.result.noise, least_effect(entry.metric, [entry.result.before]))
     ]
     return max(helping, key=lambda entry: entry.result.gain, default=None)
 
@@ -123,7 +142,13 @@ def one_of_each(subject: Subject, kinds: Iterable[SwapKind], blame: Blame) -> li
     blamed: set[str] = set()
     for kind in kinds:
         fault = blame(kind)
-        if combines(kind) and kind.slot not in chosen and fault is not None and fault not in blamed and _applies(subject, kind):
+        if (
+            combines(kind)
+            and kind.slot not in chosen
+            and fault is not None
+            and fault not in blamed
+            and _applies(subject, kind)
+        ):
             chosen[kind.slot] = kind
             blamed.add(fault)
     return list(chosen.values())
@@ -132,7 +157,7 @@ def one_of_each(subject: Subject, kinds: Iterable[SwapKind], blame: Blame) -> li
 def _applies(subject: Subject, kind: SwapKind) -> bool:
     try:
         kind.apply(subject)
-    except BaseException as error:        # its own trial says why
+    except BaseException as error:  # its own trial says why
         pass_on(error)
         return False
     return True

@@ -105,7 +105,9 @@ class Tester:
         run = self._first_runs[kind.name] = self.bench.run(arm, seed, self.budget.deadline)
         if unchanged.cut or run.cut or run.crashed:
             return None
-        return compare([self.bench.before(arm, seed, unchanged)], [floor(arm.recipe, run.score)], metric, self._rows(arm))
+        return compare(
+            [self.bench.before(arm, seed, unchanged)], [floor(arm.recipe, run.score)], metric, self._rows(arm)
+        )
 
     def _arm(self, fault: str, kind: SwapKind) -> Arm | None:
         try:
@@ -156,7 +158,9 @@ class Tester:
         guesses = not kind.from_guessing or self._guesses(result)
         learns = not kind.from_guessing or self._learns(arm, result)
         repaired = result.better and sound and guesses and learns and not doubt
-        return Tested(fault, kind, name, result, repaired, doubt, "" if repaired else _blind(runs, result, guesses, learns))
+        return Tested(
+            fault, kind, name, result, repaired, doubt, "" if repaired else _blind(runs, result, guesses, learns)
+        )
 
     def _guesses(self, result: Comparison) -> bool:
         """Whether the unchanged target only guesses."""
@@ -166,7 +170,9 @@ class Tester:
         """Whether the changed target is nearer to a perfect score than to guessing."""
         return result.after >= (1 + prior_score(arm.recipe, arm.recipe.validation)) / 2
 
-    def _pairs(self, arm: Arm, kind: SwapKind, metric: str, patient: bool, aim: float | None) -> tuple[list[float], list[Run], bool]:
+    def _pairs(
+        self, arm: Arm, kind: SwapKind, metric: str, patient: bool, aim: float | None
+    ) -> tuple[list[float], list[Run], bool]:
         """Scores of the unchanged target, runs of the changed one, and whether the deadline cut one of them."""
         before: list[float] = []
         runs: list[Run] = []
@@ -187,7 +193,9 @@ class Tester:
 
     def _decided(self, result: Comparison, metric: str, patient: bool, aim: float | None) -> bool:
         if result.seeds < len(self.bench.seeds):
-            hopeless = result.gain <= least_effect(metric, [result.before]) or (aim is not None and result.after < aim - result.noise)
+            hopeless = result.gain <= least_effect(metric, [result.before]) or (
+                aim is not None and result.after < aim - result.noise
+            )
             return hopeless and result.seeds >= (2 if patient else 1)
         unsure = result.gain > result.noise and not result.better
         return not unsure or self.budget.left <= 0
@@ -226,12 +234,11 @@ def leaders(tested: Sequence[Tested], weights: Mapping[str, float], proven: froz
     equal = [entry for entry in repaired if _equal(entry, best)]
     most = max(weights.get(entry.fault, 0.0) for entry in equal)
     return [
-        entry for entry in repaired
+        entry
+        for entry in repaired
         if entry.fault in proven or (entry in equal and weights.get(entry.fault, 0.0) >= most - 1e-9)
     ]
 
 
 def _equal(entry: Tested, best: Tested) -> bool:
     return entry.result.gain >= best.result.gain - max(entry.result.spread, best.result.spread)
-
-

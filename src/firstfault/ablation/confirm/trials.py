@@ -153,7 +153,9 @@ class Bench:
     def baseline(self, seed: int, deadline: float | None = None) -> Run:
         """The training of the unchanged recipe with one seed; one that the deadline cut is not kept."""
         return self._once(
-            self._kept, seed, lambda: self._observed(seed) or self._train(BASELINE, "unchanged", self.recipe, seed, deadline)
+            self._kept,
+            seed,
+            lambda: self._observed(seed) or self._train(BASELINE, "unchanged", self.recipe, seed, deadline),
         )
 
     def unchanged(self, arm: Arm, seed: int, deadline: float | None = None) -> Run:
@@ -198,7 +200,12 @@ class Bench:
     def _observed(self, seed: int) -> Run | None:
         """The training that the checks have looked at, where it is the same."""
         trained = self.subject.made(Subject.trained)
-        if not isinstance(trained, Trained) or trained.stopped or seed != self.recipe.training.seed or not self.scale.full:
+        if (
+            not isinstance(trained, Trained)
+            or trained.stopped
+            or seed != self.recipe.training.seed
+            or not self.scale.full
+        ):
             return None
         run = Run.of(trained)
         self._tell(BASELINE, "unchanged", self.recipe, seed, run)
@@ -223,9 +230,15 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     """The training settings of a recipe as plain values; callables by their names."""
     settings = recipe.training
     values = {
-        "epochs": settings.epochs, "batch_size": settings.batch_size, "shuffle": settings.shuffle,
-        "clip_norm": settings.clip_norm, "rows": len(recipe.train), "metric": settings.metric,
-        "loss": settings.loss, "scheduler": settings.scheduler, "fit": settings.fit,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "shuffle": settings.shuffle,
+        "clip_norm": settings.clip_norm,
+        "rows": len(recipe.train),
+        "metric": settings.metric,
+        "loss": settings.loss,
+        "scheduler": settings.scheduler,
+        "fit": settings.fit,
         **_optimizer(settings.optimizer),
     }
     return {name: _named(value) for name, value in values.items() if value is not None}
@@ -236,7 +249,7 @@ def _optimizer(make: Callable[..., Any] | None) -> dict[str, Any]:
     try:
         built = (make or torch.optim.Adam)([nn.Parameter(torch.zeros(1))])
         return {"optimizer": type(built).__name__, "lr": float(built.param_groups[0]["lr"])}
-    except BaseException as error:        # the user's factory wants its own model's parameters
+    except BaseException as error:  # the user's factory wants its own model's parameters
         pass_on(error)
         return {"optimizer": make}
 
@@ -244,7 +257,7 @@ def _optimizer(make: Callable[..., Any] | None) -> dict[str, Any]:
 def _named(value: Any) -> Any:
     if not callable(value):
         return value
-    inner = getattr(value, "func", value)                   # of a partial
+    inner = getattr(value, "func", value)  # of a partial
     name = getattr(inner, "__name__", type(inner).__name__)
     given = getattr(value, "keywords", {}) or {}
     return f"{name}({', '.join(f'{key}={entry!r:.20}' for key, entry in given.items())})" if given else name
@@ -260,6 +273,6 @@ def score_on(model: nn.Module | None, recipe: Recipe, tensors: Tensors) -> float
             return math.nan
         _, metric = metric_of(recipe.task, recipe.training.metric)
         return metric(outputs.float().cpu().numpy(), tensors.y.cpu().numpy())
-    except BaseException as error:        # the user's model on inputs it was not made for
+    except BaseException as error:  # the user's model on inputs it was not made for
         pass_on(error)
         return math.nan

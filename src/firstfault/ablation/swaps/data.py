@@ -17,7 +17,11 @@ MOVED_SHARE = 0.25
 """The share of labels that must move between classes for two splits to be told apart: far beyond what chance does."""
 
 
-@swap(change="impute missing inputs by the column's mean", undoes=("missing_values", "nonfinite_output"), same_validation=True)
+@swap(
+    change="impute missing inputs by the column's mean",
+    undoes=("missing_values", "nonfinite_output"),
+    same_validation=True,
+)
 def imputed(subject: Subject) -> Recipe:
     """NaN and infinity in the prepared inputs become the column's mean over train."""
     recipe = subject.recipe
@@ -42,10 +46,13 @@ def balanced(subject: Subject) -> Recipe:
     y = recipe.train.y
     counts = torch.bincount(y, minlength=recipe.classes)
     generator = torch.Generator().manual_seed(recipe.training.seed)
-    rows = torch.cat([
-        torch.nonzero(y == label).flatten()[torch.randint(int(count), (int(counts.max()),), generator=generator)]
-        for label, count in enumerate(counts) if count > 0
-    ])
+    rows = torch.cat(
+        [
+            torch.nonzero(y == label).flatten()[torch.randint(int(count), (int(counts.max()),), generator=generator)]
+            for label, count in enumerate(counts)
+            if count > 0
+        ]
+    )
     balanced_train = recipe.train.rows(rows[torch.randperm(len(rows), generator=generator)])
     metric = "auc" if recipe.training.metric == "auc" else "balanced_accuracy"
     return replace(recipe, train=balanced_train).with_training(metric=metric)
@@ -72,7 +79,10 @@ def _teacher(recipe: Recipe) -> Callable[[torch.Tensor], torch.Tensor]:
     features = _counts(x) if not x.is_floating_point() else _standardised(x)
     outputs = max(recipe.classes, 2) if recipe.task == "classification" else max(1, y[:1].numel())
     example = features(x)
-    weights = torch.randn(example.shape[1], outputs, generator=torch.Generator().manual_seed(recipe.training.seed)) / example.shape[1] ** 0.5
+    weights = (
+        torch.randn(example.shape[1], outputs, generator=torch.Generator().manual_seed(recipe.training.seed))
+        / example.shape[1] ** 0.5
+    )
     centre = (example @ weights).mean(0)
 
     def answers(part: torch.Tensor) -> torch.Tensor:
@@ -124,4 +134,6 @@ def split_anew(subject: Subject) -> Recipe:
     pool = Tensors(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(recipe.training.seed))
     pieces = torch.split(order, [len(part) for part in parts])
-    return recipe.with_parts(**{name: pool.rows(piece) for (name, _), piece in zip(_parts(recipe), pieces, strict=True)})
+    return recipe.with_parts(
+        **{name: pool.rows(piece) for (name, _), piece in zip(_parts(recipe), pieces, strict=True)}
+    )

@@ -15,7 +15,15 @@ from firstfault.subject.replay import looped
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe, default_loss, outputs_of
 
-OF_RAW = (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+OF_RAW = (
+    nn.CrossEntropyLoss,
+    nn.BCEWithLogitsLoss,
+    nn.MultiLabelSoftMarginLoss,
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+)
 """Losses that take raw outputs."""
 
 
@@ -30,10 +38,14 @@ def _rebuilt(recipe: Recipe, change: Callable[[nn.Module], nn.Module | None]) ->
     return replace(recipe, model=build)
 
 
-def _replace_modules(model: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[nn.Module], nn.Module]) -> int:
+def _replace_modules(
+    model: nn.Module, kinds: tuple[type[nn.Module], ...], make: Callable[[nn.Module], nn.Module]
+) -> int:
     """Replace every module of the given kinds inside `model`; how many were."""
     found = [
-        (parent, name, child) for parent in list(model.modules()) for name, child in parent.named_children()
+        (parent, name, child)
+        for parent in list(model.modules())
+        for name, child in parent.named_children()
         if isinstance(child, kinds)
     ]
     for parent, name, child in found:
@@ -52,11 +64,17 @@ class _Then(nn.Module):
         return self.after(outputs_of(self.model(*inputs)))
 
 
-@swap(change="the loss on log-probabilities, so that softmax is applied once", undoes=("redundant_softmax",), slot="loss")
+@swap(
+    change="the loss on log-probabilities, so that softmax is applied once", undoes=("redundant_softmax",), slot="loss"
+)
 def softmax_once(subject: Subject) -> Recipe:
     """Keep the network's softmax, and take the negative log-likelihood of it."""
     recipe, outputs = looped(subject), subject.outputs
-    if outputs.ndim < 2 or bool((outputs < 0).any()) or not torch.allclose(outputs.sum(-1), torch.ones(outputs.shape[:-1]), atol=1e-3):
+    if (
+        outputs.ndim < 2
+        or bool((outputs < 0).any())
+        or not torch.allclose(outputs.sum(-1), torch.ones(outputs.shape[:-1]), atol=1e-3)
+    ):
         raise Missing("the outputs are no probabilities")
     recipe = _rebuilt(recipe, lambda model: _Then(model, lambda outputs: outputs.clamp_min(1e-12).log()))
     return recipe.with_training(loss=nn.NLLLoss())
@@ -64,7 +82,8 @@ def softmax_once(subject: Subject) -> Recipe:
 
 @swap(
     change="raw outputs into the loss of the task",
-    undoes=("missing_output_activation", "wrong_output_activation"), slot="loss",
+    undoes=("missing_output_activation", "wrong_output_activation"),
+    slot="loss",
 )
 def raw_outputs(subject: Subject) -> Recipe:
     """No activation at the end, and the loss that takes raw outputs."""
@@ -78,7 +97,12 @@ def raw_outputs(subject: Subject) -> Recipe:
         raise Missing("the outputs are raw, and the loss takes them so")
 
     def strip(model: nn.Module) -> None:
-        leaves = [(parent, name) for parent in model.modules() for name, child in parent.named_children() if not list(child.children())]
+        leaves = [
+            (parent, name)
+            for parent in model.modules()
+            for name, child in parent.named_children()
+            if not list(child.children())
+        ]
         parent, name = leaves[-1]
         if ends:
             setattr(parent, name, nn.Identity())
@@ -198,7 +222,11 @@ class _OverTokens(nn.Module):
 
     def __init__(self, vocabulary: int, outputs: int, per_token: bool, width: int = 32) -> None:
         super().__init__()
-        self.words, self.cells, self.head = nn.Embedding(vocabulary, width), nn.GRU(width, width, batch_first=True), nn.Linear(width, outputs)
+        self.words, self.cells, self.head = (
+            nn.Embedding(vocabulary, width),
+            nn.GRU(width, width, batch_first=True),
+            nn.Linear(width, outputs),
+        )
         self.per_token = per_token
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -208,7 +236,14 @@ class _OverTokens(nn.Module):
 
 @swap(
     change="a reference network of matching shape",
-    undoes=("detached_graph", "batch_mixing", "missing_nonlinearity", "missing_positional_information", "insufficient_capacity", "numerically_unstable"),
+    undoes=(
+        "detached_graph",
+        "batch_mixing",
+        "missing_nonlinearity",
+        "missing_positional_information",
+        "insufficient_capacity",
+        "numerically_unstable",
+    ),
     size=Size.PART,
 )
 def reference_network(subject: Subject) -> Recipe:
@@ -222,4 +257,6 @@ def reference_network(subject: Subject) -> Recipe:
         raise Missing("there is a reference for one row of outputs per sample, and for tokens, only")
     inputs, units = x[0].numel(), 1 if outputs.ndim == 1 else width
     flat = [nn.Flatten(0)] if outputs.ndim == 1 else []
-    return replace(recipe, model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, units), *flat))
+    return replace(
+        recipe, model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, units), *flat)
+    )

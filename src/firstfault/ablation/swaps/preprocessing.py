@@ -18,8 +18,14 @@ from firstfault.training.recipe import Recipe, Tensors, make_recipe
 
 STANDARDISED = ("missing_normalisation", "double_normalisation")
 LOADED = (
-    "augmented_validation", "worker_seed_duplicated", "misaligned_labels", "row_loss", "inconsistent_transform",
-    "batch_dependent_transform", "wrong_dtype", "scrambled_axes",
+    "augmented_validation",
+    "worker_seed_duplicated",
+    "misaligned_labels",
+    "row_loss",
+    "inconsistent_transform",
+    "batch_dependent_transform",
+    "wrong_dtype",
+    "scrambled_axes",
 )
 REPREPARED = ("misaligned_labels", "inconsistent_transform", "batch_dependent_transform", "nondeterministic_transform")
 
@@ -92,7 +98,12 @@ def raw_labels(subject: Subject) -> Recipe:
         first, second = to_array(raw[name].y).reshape(-1), to_array(prepared.y).reshape(-1)
         if len(first) != len(second) or _by_row(first, second) is None:
             raise Missing(f"the raw labels cannot be matched with the prepared rows of {name}")
-        tensors.append(Tensors(dict(zip(("train", "validation", "test"), _tensors(recipe), strict=True))[name].x, labels.encode(raw[name].y)))
+        tensors.append(
+            Tensors(
+                dict(zip(("train", "validation", "test"), _tensors(recipe), strict=True))[name].x,
+                labels.encode(raw[name].y),
+            )
+        )
     train, validation, test = tensors
     return replace(recipe, train=train, validation=validation, test=test, classes=len(labels.classes))
 
@@ -116,7 +127,12 @@ def train_on_validation_path(subject: Subject) -> Recipe:
     return made
 
 
-@swap(change="every split prepared together with train", undoes=(*REPREPARED, "label_encoding_order"), size=Size.PART, slot="inputs")
+@swap(
+    change="every split prepared together with train",
+    undoes=(*REPREPARED, "label_encoding_order"),
+    size=Size.PART,
+    slot="inputs",
+)
 def one_path(subject: Subject) -> Recipe:
     """Train, validation and test sent down the path of train in one piece, and parted again by position."""
     from firstfault.subject.rerun import joined, rerun
@@ -128,9 +144,13 @@ def one_path(subject: Subject) -> Recipe:
         raise Missing("the preparation of train does not keep the rows")
     bounds = np.cumsum([0, *(len(split.y) for _, split in raw.items())])
     prepared = again.prepared.train
-    parts = [Split(to_inputs(prepared.X)[a:b], to_array(prepared.y)[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [
+        Split(to_inputs(prepared.X)[a:b], to_array(prepared.y)[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)
+    ]
     made, recipe = _recipe_of(subject, Splits(*parts)), subject.recipe
-    same = made.validation.x.shape == recipe.validation.x.shape and torch.allclose(made.validation.x, recipe.validation.x, atol=1e-3)
+    same = made.validation.x.shape == recipe.validation.x.shape and torch.allclose(
+        made.validation.x, recipe.validation.x, atol=1e-3
+    )
     if same and torch.equal(made.validation.y, recipe.validation.y):
         raise Missing("validation comes out of both paths alike")
     return made
@@ -139,7 +159,8 @@ def one_path(subject: Subject) -> Recipe:
 @swap(
     change="known-good preparation of the raw data",
     undoes=(*REPREPARED, "label_scaled", "label_encoding_order", "information_loss", "wrong_dtype", "scrambled_axes"),
-    size=Size.PART, slot="inputs",
+    size=Size.PART,
+    slot="inputs",
 )
 def known_good_preparation(subject: Subject) -> Recipe:
     """The raw splits, standardised by train and with columns of text one-hot, where the model's width fits them."""
@@ -150,7 +171,12 @@ def known_good_preparation(subject: Subject) -> Recipe:
     return _from_raw(subject, inputs)
 
 
-@swap(change="the raw inputs", undoes=("double_normalisation", "information_loss", "scrambled_axes"), size=Size.PART, slot="inputs")
+@swap(
+    change="the raw inputs",
+    undoes=("double_normalisation", "information_loss", "scrambled_axes"),
+    size=Size.PART,
+    slot="inputs",
+)
 def raw_inputs(subject: Subject) -> Recipe:
     """The raw splits as they are, where the model's width fits them."""
     return _from_raw(subject, _raw_inputs(subject))
@@ -161,7 +187,10 @@ def _raw_inputs(subject: Subject) -> dict[str, torch.Tensor]:
     prepared = dict(zip(("train", "validation", "test"), _tensors(subject.recipe), strict=True))
     wanted = tuple(prepared["train"].x.shape[1:])
     inputs = {name: _shaped(values, wanted) for name, values in _plain_inputs(subject.raw).items()}
-    if all(inputs[name].shape == part.x.shape and torch.equal(inputs[name].to(part.x.dtype), part.x) for name, part in prepared.items()):
+    if all(
+        inputs[name].shape == part.x.shape and torch.equal(inputs[name].to(part.x.dtype), part.x)
+        for name, part in prepared.items()
+    ):
         raise Missing("the inputs are the raw ones already")
     return inputs
 
@@ -185,7 +214,9 @@ def _plain_inputs(raw: Splits) -> dict[str, torch.Tensor]:
         except Exception as error:
             raise Missing(f"the raw inputs are no numbers: {error}") from error
     columns = pd.get_dummies(raw.train.X).columns
-    return {name: to_inputs(pd.get_dummies(split.X).reindex(columns=columns, fill_value=0)) for name, split in raw.items()}
+    return {
+        name: to_inputs(pd.get_dummies(split.X).reindex(columns=columns, fill_value=0)) for name, split in raw.items()
+    }
 
 
 def _shaped(x: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
@@ -194,7 +225,10 @@ def _shaped(x: torch.Tensor, wanted: tuple[int, ...]) -> torch.Tensor:
         return x
     if x.ndim == 4 and tuple(x.permute(0, 3, 1, 2).shape[1:]) == wanted:
         return x.permute(0, 3, 1, 2).contiguous()
-    if tuple(size for size in x.shape[1:] if size > 1) == tuple(size for size in wanted if size > 1) or len(wanted) == 1:
+    if (
+        tuple(size for size in x.shape[1:] if size > 1) == tuple(size for size in wanted if size > 1)
+        or len(wanted) == 1
+    ):
         flat = x.reshape(len(x), -1)
         if flat.shape[1] == int(np.prod(wanted)):
             return flat.reshape(len(x), *wanted)

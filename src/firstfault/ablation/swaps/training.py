@@ -18,8 +18,13 @@ from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe, default_loss
 
 USUAL_RATES = {
-    torch.optim.SGD: 0.05, torch.optim.Adagrad: 0.01, torch.optim.Adam: 1e-3, torch.optim.AdamW: 1e-3,
-    torch.optim.NAdam: 1e-3, torch.optim.RAdam: 1e-3, torch.optim.RMSprop: 1e-3,
+    torch.optim.SGD: 0.05,
+    torch.optim.Adagrad: 0.01,
+    torch.optim.Adam: 1e-3,
+    torch.optim.AdamW: 1e-3,
+    torch.optim.NAdam: 1e-3,
+    torch.optim.RAdam: 1e-3,
+    torch.optim.RMSprop: 1e-3,
 }
 """Rates at which small networks on standardised inputs train; Adam's and its kin's are PyTorch's defaults."""
 
@@ -100,7 +105,12 @@ def _usual_rate(subject: Subject, *, below: bool) -> Recipe:
     return _at_rate(recipe, usual)
 
 
-@swap(change="the optimizer's usual learning rate, down", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
+@swap(
+    change="the optimizer's usual learning rate, down",
+    undoes=("learning_rate_too_high",),
+    size=Size.SETTING,
+    slot="optimizer",
+)
 def usual_rate_from_above(subject: Subject) -> Recipe:
     """The rate with which this kind of optimizer usually works, for one that is far above it."""
     return _usual_rate(subject, below=False)
@@ -118,7 +128,12 @@ def much_higher_rate(subject: Subject) -> Recipe:
     return _rate(subject, 100.0)
 
 
-@swap(change="the optimizer's usual learning rate, up", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
+@swap(
+    change="the optimizer's usual learning rate, up",
+    undoes=("learning_rate_too_low",),
+    size=Size.SETTING,
+    slot="optimizer",
+)
 def usual_rate_from_below(subject: Subject) -> Recipe:
     """The rate with which this kind of optimizer usually works, for one that is far below it."""
     return _usual_rate(subject, below=True)
@@ -132,13 +147,23 @@ def _range_tested(subject: Subject, *, below: bool) -> Recipe:
     return _at_rate(recipe, best)
 
 
-@swap(change="the learning rate of a range test, down", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
+@swap(
+    change="the learning rate of a range test, down",
+    undoes=("learning_rate_too_high",),
+    size=Size.SETTING,
+    slot="optimizer",
+)
 def range_test_from_above(subject: Subject) -> Recipe:
     """The rate that a range test suggests, where it is at least 3 × below the target's (Smith 2017)."""
     return _range_tested(subject, below=False)
 
 
-@swap(change="the learning rate of a range test, up", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
+@swap(
+    change="the learning rate of a range test, up",
+    undoes=("learning_rate_too_low",),
+    size=Size.SETTING,
+    slot="optimizer",
+)
 def range_test_from_below(subject: Subject) -> Recipe:
     """The rate that a range test suggests, where it is at least 3 × above the target's (Smith 2017)."""
     return _range_tested(subject, below=True)
@@ -177,10 +202,18 @@ def batches_of_32(subject: Subject) -> Recipe:
 def _plain(loss: Any) -> bool:
     """Whether a loss of torch is a mean over samples, without weights and smoothing."""
     weights = [getattr(loss, name, None) for name in ("weight", "pos_weight")]
-    return getattr(loss, "reduction", "mean") == "mean" and weights == [None, None] and not getattr(loss, "label_smoothing", 0.0)
+    return (
+        getattr(loss, "reduction", "mean") == "mean"
+        and weights == [None, None]
+        and not getattr(loss, "label_smoothing", 0.0)
+    )
 
 
-@swap(change="the loss that fits the task", undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"), slot="loss")
+@swap(
+    change="the loss that fits the task",
+    undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"),
+    slot="loss",
+)
 def fitting_loss(subject: Subject) -> Recipe:
     """The usual loss of the task on raw outputs."""
     recipe = looped(subject)
@@ -233,7 +266,10 @@ def no_scheduler(subject: Subject) -> Recipe:
 
 @swap(
     change="the same loss and optimizer in firstfault's own loop",
-    undoes=("missing_zero_grad", "parameters_not_in_optimizer", "flipped_loss_sign"), size=Size.PART, slot="loop", replaces_loop=True,
+    undoes=("missing_zero_grad", "parameters_not_in_optimizer", "flipped_loss_sign"),
+    size=Size.PART,
+    slot="loop",
+    replaces_loop=True,
 )
 def sound_loop(subject: Subject) -> Recipe:
     """The user's `fit` replaced by a loop that is known to be right, and minimises; loss, optimizer, rate and epochs stay."""
@@ -253,13 +289,18 @@ def sound_loop(subject: Subject) -> Recipe:
 
 @swap(
     change="firstfault's own loop, with Adam",
-    undoes=("parameters_not_in_optimizer",), size=Size.PART, slot="loop", replaces_loop=True,
+    undoes=("parameters_not_in_optimizer",),
+    size=Size.PART,
+    slot="loop",
+    replaces_loop=True,
 )
 def known_good_loop(subject: Subject) -> Recipe:
     """The same model and data in a loop that is known to be right."""
     recipe = subject.recipe
     settings = replace(
-        recipe.training, fit=None, optimizer=partial(torch.optim.Adam, lr=1e-3),
+        recipe.training,
+        fit=None,
+        optimizer=partial(torch.optim.Adam, lr=1e-3),
         loss=recipe.training.loss or default_loss(recipe.task),
     )
     return replace(recipe, training=settings)

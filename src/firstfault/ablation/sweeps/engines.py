@@ -1,8 +1,8 @@
 """Where the trainings of a sweep run: in this process, in threads of it, in processes of their own, or on Ray.
 
-    Engine ── Threads     share the subject, and torch's random generator
-           ├─ Processes   (workers.py) each loads the target anew
-           └─ OnRay       (on_ray.py) the same, on any machine of a Ray cluster
+Engine ── Threads     share the subject, and torch's random generator
+       ├─ Processes   (workers.py) each loads the target anew
+       └─ OnRay       (on_ray.py) the same, on any machine of a Ray cluster
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def engine_of(name: str, count: int, measure: Measuring, origin: Origin | None) 
     if name == "threads":
         return Threads(measure, count)
     if origin is None:
-        raise ValueError(f"engine {name!r} loads the target in other processes: hand over `origin`, the RunRef of a target's file")
+        raise ValueError(
+            f"engine {name!r} loads the target in other processes: hand over `origin`, the RunRef of a target's file"
+        )
     if name == "processes":
         from firstfault.ablation.sweeps.workers import Processes
 
@@ -83,5 +85,3 @@ def engine_of(name: str, count: int, measure: Measuring, origin: Origin | None) 
     from firstfault.ablation.sweeps.ray_engine import OnRay
 
     return OnRay(origin, count)
-
-

@@ -40,8 +40,11 @@ def _frozen(trial: SweepTrial, space: Mapping[str, Any]) -> Any:
     values = {**trial.values, "change": trial.change, SEED: trial.seed}
     state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}[trial.state]
     return create_trial(
-        state=state, value=trial.score if trial.state != "failed" else None, params={name: values[name] for name in space},
-        distributions=dict(space), intermediate_values=dict(enumerate(trial.epochs, 1)),
+        state=state,
+        value=trial.score if trial.state != "failed" else None,
+        params={name: values[name] for name in space},
+        distributions=dict(space),
+        intermediate_values=dict(enumerate(trial.epochs, 1)),
     )
 
 

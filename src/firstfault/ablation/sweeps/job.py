@@ -72,8 +72,16 @@ class SweepTrial(Trial):
         state = "pruned" if measured.pruned else "complete" if measured.finite else "failed"
         score = measured.score if measured.finite else math.nan
         return cls(
-            job.factor, job.change, job.seed, score, measured.seconds, measured.settings, job.number, state,
-            job.values or {}, measured.epochs,
+            job.factor,
+            job.change,
+            job.seed,
+            score,
+            measured.seconds,
+            measured.settings,
+            job.number,
+            state,
+            job.values or {},
+            measured.epochs,
         )
 
 
@@ -110,7 +118,7 @@ class Measuring:
             return Arm(job.factor, job.change, at(self.bench.recipe, job.values))
         kind, own_loop = swaps()[job.factor], self.bench.recipe.training.fit is not None
         if own_loop:
-            self.subject.get("trained")                 # the user's `fit` is observed once, so that swaps can vary its replay
+            self.subject.get("trained")  # the user's `fit` is observed once, so that swaps can vary its replay
         recipe = kind.apply(self.subject)
         base = replayed(self.subject) if own_loop and recipe.training.fit is None and not kind.replaces_loop else None
         return Arm(kind.name, kind.change, recipe, kind.same_validation, base)

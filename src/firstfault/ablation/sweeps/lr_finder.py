@@ -33,7 +33,7 @@ def suggested_rate(recipe: Recipe) -> tuple[float, float]:
     """
     try:
         own, curve = _curve(recipe)
-    except BaseException as error:        # the user's model, loss or optimizer
+    except BaseException as error:  # the user's model, loss or optimizer
         pass_on(error)
         raise Missing(f"a range test of the learning rate can't be run: {type(error).__name__}") from error
     if len(curve) < 2:

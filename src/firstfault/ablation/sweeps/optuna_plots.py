@@ -25,9 +25,13 @@ def optuna_plots(result: SweepResult) -> dict[str, bytes]:
 def _wanted(study: Any, mode: str) -> dict[str, Callable[[], Any]]:
     from optuna.visualization import matplotlib as plots
 
-    wanted: dict[str, Callable[[], Any]] = {"Score of every training": lambda: plots.plot_optimization_history(study, target_name="score")}
+    wanted: dict[str, Callable[[], Any]] = {
+        "Score of every training": lambda: plots.plot_optimization_history(study, target_name="score")
+    }
     if importances_of(study):
-        wanted["Importances (fANOVA)"] = lambda: plots.plot_param_importances(study, evaluator=evaluator(), target_name="score")
+        wanted["Importances (fANOVA)"] = lambda: plots.plot_param_importances(
+            study, evaluator=evaluator(), target_name="score"
+        )
     if mode != "factors":
         wanted["Parallel coordinates"] = lambda: plots.plot_parallel_coordinate(study, target_name="score")
         wanted["Slices"] = lambda: plots.plot_slice(study, target_name="score")

@@ -14,8 +14,16 @@ from firstfault.ablation.sweeps.study import MOST_SEEDS
 from firstfault.errors import FirstfaultError, TargetError
 
 FACTORS = (
-    "standardised_inputs", "higher_rate", "lower_rate", "adam", "batches_of_32", "longer", "fitting_loss",
-    "fresh_initialisation", "relu_for_saturating", "shuffled",
+    "standardised_inputs",
+    "higher_rate",
+    "lower_rate",
+    "adam",
+    "batches_of_32",
+    "longer",
+    "fitting_loss",
+    "fresh_initialisation",
+    "relu_for_saturating",
+    "shuffled",
 )
 SEEDS = 3
 SEARCHED = 20
@@ -36,8 +44,12 @@ class Plan:
 
     @classmethod
     def of(
-        cls, factors: Sequence[str] | None = None, grid: str | Sequence[str] | None = None, tune: str | Sequence[str] | None = None,
-        seeds: int | None = None, trials: int | None = None,
+        cls,
+        factors: Sequence[str] | None = None,
+        grid: str | Sequence[str] | None = None,
+        tune: str | Sequence[str] | None = None,
+        seeds: int | None = None,
+        trials: int | None = None,
     ) -> Plan:
         """The plan of a call.
 
@@ -62,7 +74,12 @@ class Plan:
     @property
     def space(self) -> list[Any]:
         """What a study can't change once it has begun."""
-        return [self.mode, sorted(swaps()) if self.mode == "factors" else [[setting.name, list(setting.values), setting.low, setting.high] for setting in self.settings]]
+        return [
+            self.mode,
+            sorted(swaps())
+            if self.mode == "factors"
+            else [[setting.name, list(setting.values), setting.low, setting.high] for setting in self.settings],
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """This plan as JSON values."""

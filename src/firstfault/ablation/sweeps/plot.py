@@ -10,7 +10,10 @@ from firstfault.output.escaping import unparsed
 from firstfault.output.whole_files import replacing
 
 COLOURS = {
-    "baseline": "#333333", "better": "#1a7f37", "worse": "#c62828", "within noise": "#6e7781",
+    "baseline": "#333333",
+    "better": "#1a7f37",
+    "worse": "#c62828",
+    "within noise": "#6e7781",
     "pending": "#b08800",
 }
 NAME = "ablation.png"
@@ -62,13 +65,18 @@ def _band(axes: Any, result: SweepResult) -> None:
 def _draw(axes: Any, height: int, row: SweepRow) -> None:
     colour = COLOURS[row.verdict]
     axes.scatter(row.scores, [height] * len(row.scores), s=14, color=colour, alpha=0.45, zorder=2)
-    axes.errorbar(
-        [row.mean], [height], xerr=[row.std or 0.0], fmt="o", markersize=7, color=colour, capsize=3, zorder=3
-    )
+    axes.errorbar([row.mean], [height], xerr=[row.std or 0.0], fmt="o", markersize=7, color=colour, capsize=3, zorder=3)
     if row.difference is not None:
         axes.annotate(
-            f"{row.difference:+.3f}", (1.0, height), xycoords=("axes fraction", "data"), xytext=(4, 0),
-            textcoords="offset points", va="center", fontsize=8, color=colour, annotation_clip=False,
+            f"{row.difference:+.3f}",
+            (1.0, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=colour,
+            annotation_clip=False,
         )
 
 

@@ -28,7 +28,9 @@ class Steps:
         self.done += 1
         given = f"{self.metric} {trial.score:.4f}" if math.isfinite(trial.score) else "failed"
         pruned = ", given up" if trial.state == "pruned" else ""
-        self._tell(f"{self.done} of {self.total} done{self._left()}: {trial.change}, seed {trial.seed}: {given}{pruned}")
+        self._tell(
+            f"{self.done} of {self.total} done{self._left()}: {trial.change}, seed {trial.seed}: {given}{pruned}"
+        )
 
     def _left(self) -> str:
         seconds = (time.monotonic() - self.started) / self.done * (self.total - self.done)

@@ -75,11 +75,17 @@ class OnRay(Engine):
         self._own = not self.ray.is_initialized()
         if self._own:
             address = os.environ.get("RAY_ADDRESS")
-            here = {} if address else {"num_cpus": self.count, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+            here = (
+                {}
+                if address
+                else {"num_cpus": self.count, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+            )
             try:
                 self.ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
             except Exception as error:
-                raise FirstfaultError(f"Ray must start{f' at {address}' if address else ''}, but: {str(error).splitlines()[0]}") from error
+                raise FirstfaultError(
+                    f"Ray must start{f' at {address}' if address else ''}, but: {str(error).splitlines()[0]}"
+                ) from error
         return self
 
     def __exit__(self, *_: object) -> None:

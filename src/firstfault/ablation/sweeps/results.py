@@ -83,8 +83,12 @@ class SweepResult:
         """One plain row per training."""
         return [
             {
-                "trial": trial.number, "change": trial.change, "seed": trial.seed, "state": trial.state,
-                "score": _cell(trial.score if trial.state != "failed" else None), "epochs": len(trial.epochs) or "",
+                "trial": trial.number,
+                "change": trial.change,
+                "seed": trial.seed,
+                "state": trial.state,
+                "score": _cell(trial.score if trial.state != "failed" else None),
+                "epochs": len(trial.epochs) or "",
                 "seconds": round(trial.seconds, 2),
             }
             for trial in self.trials
@@ -101,13 +105,26 @@ class Change:
 
 
 def rows_of(
-    changes: Sequence[Change], ended: Mapping[Pair, Measured], seeds: Sequence[int], metric: str, skipped: Sequence[SweepRow] = ()
+    changes: Sequence[Change],
+    ended: Mapping[Pair, Measured],
+    seeds: Sequence[int],
+    metric: str,
+    skipped: Sequence[SweepRow] = (),
 ) -> list[SweepRow]:
     """The rows of a table: the unchanged target, every change, what was skipped."""
     base = {seed: ended[BASELINE, seed] for seed in seeds if (BASELINE, seed) in ended}
     scores = tuple(measured.score for measured in base.values())
     first = SweepRow(
-        "unchanged", _mean(scores), _deviation(scores), None, None, BASELINE, len(scores), BASELINE, _failures(list(base.values())), scores
+        "unchanged",
+        _mean(scores),
+        _deviation(scores),
+        None,
+        None,
+        BASELINE,
+        len(scores),
+        BASELINE,
+        _failures(list(base.values())),
+        scores,
     )
     rows = []
     for change in changes:
@@ -120,14 +137,24 @@ def _row(change: Change, base: Mapping[int, Measured], own: Mapping[int, Measure
     after = [measured.score for measured in own.values()]
     before = [base[seed].score if measured.before is None else measured.before for seed, measured in own.items()]
     if len(after) < 2:
-        return SweepRow(change.change, _mean(after), None, None, None, "pending", len(after), change.factor, "", tuple(after))
+        return SweepRow(
+            change.change, _mean(after), None, None, None, "pending", len(after), change.factor, "", tuple(after)
+        )
     up, down = compare(before, after, metric, change.held_out), compare(after, before, metric, change.held_out)
     finite = all(measured.finite for measured in own.values())
     verdict = "better" if up.better and finite else "worse" if down.better else "within noise"
     p_value = up.p_value if up.gain >= 0 else down.p_value
     return SweepRow(
-        change.change, up.after, _deviation(after), up.gain, p_value, verdict, len(after), change.factor,
-        _failures(list(own.values())), tuple(after),
+        change.change,
+        up.after,
+        _deviation(after),
+        up.gain,
+        p_value,
+        verdict,
+        len(after),
+        change.factor,
+        _failures(list(own.values())),
+        tuple(after),
     )
 
 

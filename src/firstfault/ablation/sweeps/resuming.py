@@ -31,7 +31,14 @@ def new_study(place: Place, prefix: str, named: str | None = None) -> str:
 
 
 def resumed(
-    place: Place, prefix: str, plan: Plan, named: str | None = None, *, any_mode: bool = False, seeds: int | None = None, trials: int | None = None
+    place: Place,
+    prefix: str,
+    plan: Plan,
+    named: str | None = None,
+    *,
+    any_mode: bool = False,
+    seeds: int | None = None,
+    trials: int | None = None,
 ) -> tuple[str, Plan]:
     """The last study of this very target and this plan; with `any_mode`, the last of any, with the plan that it was begun with.
 
@@ -70,4 +77,6 @@ def _what(place: Place, prefix: str, named: str | None, any_mode: bool) -> str:
 
 def _point_out(study: SweepStudy) -> None:
     if not study.finished and (ended := len(study.trials())):
-        logger.warning("an earlier sweep of this target ended early, after %d trainings; --resume goes on with it", ended)
+        logger.warning(
+            "an earlier sweep of this target ended early, after %d trainings; --resume goes on with it", ended
+        )

@@ -22,7 +22,9 @@ def sampler(trials: int, seed: int, ended: int = 0) -> Any:
     import optuna
 
     return optuna.samplers.TPESampler(
-        n_startup_trials=min(MOST_RANDOM, max(LEAST_RANDOM, trials // 4)), seed=(seed + ended) % 2**32, constant_liar=True,
+        n_startup_trials=min(MOST_RANDOM, max(LEAST_RANDOM, trials // 4)),
+        seed=(seed + ended) % 2**32,
+        constant_liar=True,
     )
 
 
@@ -76,5 +78,3 @@ def best(trials: list[SweepTrial]) -> SweepTrial | None:
 def key(values: Mapping[str, Any]) -> str:
     """The factor that stands for some values: a text that no other values have."""
     return json.dumps(dict(values), sort_keys=True)
-
-

@@ -1,8 +1,8 @@
 """What a grid or a tuned search varies: settings of the training, options of its optimizer, keywords of the model's factory.
 
-    lr, weight_decay, …                        options of the optimizer, also `optimizer.lr`
-    epochs, batch_size, shuffle, clip_norm     settings of the training, also `training.epochs`
-    model.hidden                               keywords of the function that builds the model
+lr, weight_decay, …                        options of the optimizer, also `optimizer.lr`
+epochs, batch_size, shuffle, clip_norm     settings of the training, also `training.epochs`
+model.hidden                               keywords of the function that builds the model
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class Setting:
 
         if self.low is None or self.high is None:
             choices = dict.fromkeys([*self.values, own])
-            return CategoricalDistribution(sorted(choices) if all(_number(choice) for choice in choices) else list(choices))
+            return CategoricalDistribution(
+                sorted(choices) if all(_number(choice) for choice in choices) else list(choices)
+            )
         log = self.low > 0 and self.high / self.low >= WIDE
         whole = isinstance(self.low, int) and isinstance(self.high, int) and not isinstance(own, float)
         kind = IntDistribution if whole else FloatDistribution
@@ -77,7 +79,9 @@ def parse(texts: str | Sequence[str], option: str) -> tuple[Setting, ...]:
         raise TargetError(f"{option} must name each setting once, but has {twice[0]} twice")
     points = math.prod(len(setting.values) for setting in settings) if option == "grid" else 1
     if points > MOST_POINTS:
-        raise TargetError(f"grid must have at most {MOST_POINTS} points, but has {points}; a tuned search takes a range")
+        raise TargetError(
+            f"grid must have at most {MOST_POINTS} points, but has {points}; a tuned search takes a range"
+        )
     return settings
 
 
@@ -86,7 +90,9 @@ def _setting(part: str, option: str) -> Setting:
     name = name.strip().removeprefix("training.").removeprefix("optimizer.")
     values = tuple(dict.fromkeys(_value(entry) for entry in text.split(",")))
     if not (equals and name) or "" in values:
-        raise TargetError(f"{option} must be NAME=VALUE,VALUE{' or NAME=LOW..HIGH' * (option == 'tune')}, but got {part!r}")
+        raise TargetError(
+            f"{option} must be NAME=VALUE,VALUE{' or NAME=LOW..HIGH' * (option == 'tune')}, but got {part!r}"
+        )
     if ".." not in text:
         if option == "tune" and len(values) < 2:
             raise TargetError(f"tune must give {name} a range LOW..HIGH or several values, but got {part!r}")
@@ -156,7 +162,9 @@ class Space:
 
     def _expect(self, setting: Setting) -> None:
         if setting.name not in self.known:
-            raise TargetError(f"a sweep of this target can vary {', '.join(self.known)}, but got {setting.name!r}{_why_not(setting.name, self.recipe)}")
+            raise TargetError(
+                f"a sweep of this target can vary {', '.join(self.known)}, but got {setting.name!r}{_why_not(setting.name, self.recipe)}"
+            )
         for value in setting.ends:
             if setting.name in SETTINGS:
                 self.recipe.with_training(**{setting.name: value})
@@ -175,7 +183,9 @@ def _known(subject: Subject) -> dict[str, Any]:
 
 def _options(subject: Subject) -> dict[str, Any]:
     try:
-        group = (subject.recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters()).param_groups[0]
+        group = (subject.recipe.training.optimizer or torch.optim.Adam)(
+            subject.fresh_model().parameters()
+        ).param_groups[0]
     except UserCodeError:
         raise
     except BaseException as error:
@@ -189,7 +199,9 @@ def _keywords(model: Callable[..., Any]) -> dict[str, Any]:
         parameters = inspect.signature(model).parameters.values()
     except (TypeError, ValueError):
         return {}
-    return {f"model.{entry.name}": entry.default for entry in parameters if entry.default is not inspect.Parameter.empty}
+    return {
+        f"model.{entry.name}": entry.default for entry in parameters if entry.default is not inspect.Parameter.empty
+    }
 
 
 def _why_not(name: str, recipe: Recipe) -> str:
@@ -200,7 +212,9 @@ def _why_not(name: str, recipe: Recipe) -> str:
 
 def _expect_kind(name: str, value: Any, own: Any) -> None:
     if isinstance(own, bool) != isinstance(value, bool) and own is not None:
-        raise TargetError(f"{name} must be {'true or false' if isinstance(own, bool) else 'a number'}, but got {value!r}")
+        raise TargetError(
+            f"{name} must be {'true or false' if isinstance(own, bool) else 'a number'}, but got {value!r}"
+        )
     if _number(own) and not (_number(value) and (value >= 0 or name.startswith("model."))):
         raise TargetError(f"{name} must be a number of at least 0, but got {value!r}")
 
@@ -228,4 +242,6 @@ def _with_options(make: Callable[..., Any] | None, options: Mapping[str, Any]) -
 
 def words(values: Mapping[str, Any]) -> str:
     """Values as a person reads them: `lr 0.01, batch_size 16`."""
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )

@@ -79,8 +79,17 @@ class _Mode:
         searched, distributions = self.study.trials(), self.space.distributions()
         compared = study.trials() if study is not self.study else []
         return SweepResult(
-            self.subject.target.name, self.metric, self.name, tuple(rows), noise_of(rows[0], self.metric, len(self.recipe.validation)),
-            best_of(rows), self.plan.mode, tuple(searched), tuple(compared), left, importances_of(analysed(searched, distributions)),
+            self.subject.target.name,
+            self.metric,
+            self.name,
+            tuple(rows),
+            noise_of(rows[0], self.metric, len(self.recipe.validation)),
+            best_of(rows),
+            self.plan.mode,
+            tuple(searched),
+            tuple(compared),
+            left,
+            importances_of(analysed(searched, distributions)),
             distributions,
         )
 

@@ -39,7 +39,9 @@ class SweepStudy:
         FirstfaultError: when the storage can't be read or written.
     """
 
-    def __init__(self, place: Place, name: str, plan: Mapping[str, Any] | None = None, sampler: Any = None, pruner: Any = None) -> None:
+    def __init__(
+        self, place: Place, name: str, plan: Mapping[str, Any] | None = None, sampler: Any = None, pruner: Any = None
+    ) -> None:
         import optuna
 
         _quiet()
@@ -47,8 +49,12 @@ class SweepStudy:
         self._running: dict[int, Any] = {}
         with _told(place):
             self.study = optuna.create_study(
-                storage=opened(place), study_name=name, load_if_exists=True, direction="maximize",
-                sampler=sampler or optuna.samplers.RandomSampler(seed=0), pruner=pruner or optuna.pruners.NopPruner(),
+                storage=opened(place),
+                study_name=name,
+                load_if_exists=True,
+                direction="maximize",
+                sampler=sampler or optuna.samplers.RandomSampler(seed=0),
+                pruner=pruner or optuna.pruners.NopPruner(),
             )
             if plan is not None and self.plan is None:
                 self.study.set_user_attr("plan", dict(plan))
@@ -89,7 +95,7 @@ class SweepStudy:
                 trial = self.study.ask(dict(distributions))
                 if all(trial.user_attrs.get(name) == value for name, value in attributes.items()):
                     return self._begun(trial, job)
-                self._drop(trial.number)                # what a killed sweep had enqueued
+                self._drop(trial.number)  # what a killed sweep had enqueued
 
     def ask(self, distributions: Mapping[str, Any], job_of: Callable[[dict[str, Any]], Job]) -> Job:
         """Begin a trial of values that the sampler chooses."""
@@ -141,7 +147,12 @@ class SweepStudy:
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    return {"factor": job.factor, "change": job.change, "seed": job.seed, "values": dict(job.values) if job.values is not None else None}
+    return {
+        "factor": job.factor,
+        "change": job.change,
+        "seed": job.seed,
+        "values": dict(job.values) if job.values is not None else None,
+    }
 
 
 def earlier(place: Place, prefix: str) -> list[str]:
@@ -166,7 +177,9 @@ def follower(place: Place, name: str, pruner: Any) -> Callable[[int], OnEpoch]:
     import optuna
 
     _quiet()
-    study = optuna.load_study(storage=opened(place), study_name=name, sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner)
+    study = optuna.load_study(
+        storage=opened(place), study_name=name, sampler=optuna.samplers.RandomSampler(seed=0), pruner=pruner
+    )
 
     def follow(trial_id: int) -> OnEpoch:
         trial = optuna.trial.Trial(study, trial_id)

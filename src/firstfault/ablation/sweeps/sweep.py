@@ -83,6 +83,10 @@ def sweep(
         ablation = kind(measuring, plan, place, name, prefix, on_trial)
     except (Missing, UserCodeError) as reason:
         raise TargetError(f"a sweep trains the target, but {reason}") from reason
-    where = None if origin is None else Origin(origin, digest(measuring.bench.recipe), place, name if plan.mode == "tune" else "")
+    where = (
+        None
+        if origin is None
+        else Origin(origin, digest(measuring.bench.recipe), place, name if plan.mode == "tune" else "")
+    )
     with engine_of(chosen, jobs, measuring, where) as crew:
         return ablation.run(crew)

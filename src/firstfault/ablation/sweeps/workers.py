@@ -22,7 +22,8 @@ class Worker:
 
     def __init__(self, origin: Origin, threads: int) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=work, args=(origin, threads, theirs))      # no daemon: a loader of the user's may have workers
+        # no daemon: a loader of the user's may have workers
+        self.process = CONTEXT.Process(target=work, args=(origin, threads, theirs))
         self.process.start()
         theirs.close()
         self.ready = False
@@ -84,7 +85,9 @@ class Processes(Engine):
             FirstfaultError: when a worker ended before it had loaded the target.
         """
         while True:
-            by_connection: dict[Any, Worker] = {worker.connection: worker for worker in self._workers if worker.job is not None}
+            by_connection: dict[Any, Worker] = {
+                worker.connection: worker for worker in self._workers if worker.job is not None
+            }
             heard = [self._hear(by_connection[connection]) for connection in wait(list(by_connection))]
             if done := [entry for entry in heard if entry is not None]:
                 return done
@@ -117,7 +120,7 @@ class Processes(Engine):
 
 def work(origin: Origin, threads: int, connection: Connection[Any, Any]) -> None:
     """What a worker process does: load the target, then one job after the other."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the parent, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _hush()

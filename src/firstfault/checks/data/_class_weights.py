@@ -8,7 +8,7 @@ from firstfault.seeds import same_random_state
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import UserBatches, is_pair
 
-SEEN_ROWS = 5_000      # rows that go through the loader: some fifty of a class that holds a hundredth
+SEEN_ROWS = 5_000  # rows that go through the loader: some fifty of a class that holds a hundredth
 
 
 def favour(subject: Subject) -> float:
@@ -17,7 +17,7 @@ def favour(subject: Subject) -> float:
         counts = torch.bincount(subject.recipe.train.y)
         rare, common = int(torch.where(counts > 0, counts, counts.max() + 1).argmin()), int(counts.argmax())
         return _in_loss(subject, rare, common) * _in_batches(subject, rare, common)
-    except Exception:           # code of a later layer that raises is told there
+    except Exception:  # code of a later layer that raises is told there
         return 1.0
 
 

@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 MOST_COLUMNS = 1_024
 MOST_WORDS, MOST_LETTERS, FEWEST_TEXTS = 400, 5_000, 3
 MOST_TOKENS = 512
-MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100     # 240 MB of floats at most, a hundred images at a time
+MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100  # 240 MB of floats at most, a hundred images at a time
 
 
 def contents(subject: Subject, X: Any, rows: Array) -> Array | None:
@@ -45,7 +45,7 @@ def _words(X: Any, rows: Array) -> Array | None:
     parts = []
     for column in free_texts(X).values():
         texts = [str(value)[:MOST_LETTERS] if isinstance(value, str) else "" for value in column.iloc[rows]]
-        with contextlib.suppress(ValueError):               # no word is common enough
+        with contextlib.suppress(ValueError):  # no word is common enough
             counted = CountVectorizer(binary=True, min_df=FEWEST_TEXTS, max_features=MOST_WORDS).fit_transform(texts)
             parts.append(counted.toarray().astype(float))
     return np.column_stack(parts) if parts else None
@@ -65,7 +65,7 @@ def _tokens(subject: Subject, X: Any, rows: Array) -> Array | None:
 def _embeds(subject: Subject) -> bool:
     from torch import nn
 
-    with contextlib.suppress(Exception):                    # a model that cannot be built is told in its layer
+    with contextlib.suppress(Exception):  # a model that cannot be built is told in its layer
         return any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in subject.model.modules())
     return False
 
@@ -75,7 +75,7 @@ def _grid(X: Any, rows: Array) -> Array | None:
         return None
     parts = []
     for start in range(0, len(rows), AT_ONCE):
-        images = images_of(X, rows[start: start + AT_ONCE])
+        images = images_of(X, rows[start : start + AT_ONCE])
         if images is None:
             return None
         images = np.nan_to_num(images[..., None] if images.ndim == 3 else images, posinf=0.0, neginf=0.0)

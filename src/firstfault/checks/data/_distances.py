@@ -12,11 +12,11 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-FEWEST = 20                        # known values of each side below which no distance would be significant
-FEWEST_OF_A_CATEGORY = 10          # five expected in each cell, as a chi-squared test wants (Cochran 1954)
-IDENTIFYING = 0.2                  # distinct values per row above which a column names rows, and has no distribution
-READ_AS_NUMBERS = 0.95             # of the values of a text column that is compared as numbers
-MOST_READ = 200                    # values that decide whether a column is of dates or numbers
+FEWEST = 20  # known values of each side below which no distance would be significant
+FEWEST_OF_A_CATEGORY = 10  # five expected in each cell, as a chi-squared test wants (Cochran 1954)
+IDENTIFYING = 0.2  # distinct values per row above which a column names rows, and has no distribution
+READ_AS_NUMBERS = 0.95  # of the values of a text column that is compared as numbers
+MOST_READ = 200  # values that decide whether a column is of dates or numbers
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(\D|$)|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}(\D|$)")
 
 
@@ -45,7 +45,8 @@ def distance(a: pd.Series, b: pd.Series) -> Distance:
     if any(numeric):
         one, two = as_numbers(a), as_numbers(b)
         return (
-            Distance("type", 0.0, 1.0, 0.0) if one is None or two is None
+            Distance("type", 0.0, 1.0, 0.0)
+            if one is None or two is None
             else _of_numbers(one, two)._replace(kind="type")
         )
     return _of_categories(a, b)
@@ -61,7 +62,8 @@ def is_number(column: pd.Series) -> bool:
     """Whether a column holds numbers; truth values are categories."""
     kind = column.dtype
     return (
-        pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+        pd.api.types.is_numeric_dtype(kind)
+        and not pd.api.types.is_bool_dtype(kind)
         and not pd.api.types.is_complex_dtype(kind)
     )
 
@@ -70,7 +72,8 @@ def is_time(column: pd.Series) -> bool:
     """Whether a column holds moments: as such, or as texts that are dates."""
     kind = column.dtype
     if (
-        pd.api.types.is_datetime64_any_dtype(kind) or isinstance(kind, pd.PeriodDtype)
+        pd.api.types.is_datetime64_any_dtype(kind)
+        or isinstance(kind, pd.PeriodDtype)
         or pd.api.types.is_timedelta64_dtype(kind)
     ):
         return True
@@ -120,7 +123,9 @@ def _of_categories(a: pd.Series, b: pd.Series) -> Distance:
         return Distance("identifier", 0.0, 1.0, 0.0)
     share = counts / counts.sum()
     p, q = share["a"].to_numpy(), share["b"].to_numpy()
-    return Distance("category", float(np.abs(p - q).sum() / 2), _p_of_counts(counts), float(jensenshannon(p, q, base=2)))
+    return Distance(
+        "category", float(np.abs(p - q).sum() / 2), _p_of_counts(counts), float(jensenshannon(p, q, base=2))
+    )
 
 
 def category_counts(a: pd.Series, b: pd.Series) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from firstfault.extras import optional_files
 Array = np.ndarray[Any, Any]
 
 DRIFT, JOINT = "drift.png", "joint_drift.png"
-MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200      # what stays legible in one picture
+MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200  # what stays legible in one picture
 BEFORE, AFTER = "#7a869a", "#c14a09"
 
 
@@ -86,9 +86,13 @@ def draw_joint(folder: Path, beside: Compared, names: list[str]) -> tuple[str, .
     made = figure(8.6, 4.0)
     panes = made.subplots(1, 2, sharex=True, sharey=True)
     for axes, side, colour, title in ((panes[0], "other", BEFORE, beside.name), (panes[1], "train", AFTER, "train")):
-        points = pd.DataFrame(
-            {name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in numeric}
-        ).dropna().iloc[:POINTS]
+        points = (
+            pd.DataFrame(
+                {name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in numeric}
+            )
+            .dropna()
+            .iloc[:POINTS]
+        )
         axes.scatter(*points.to_numpy(dtype=float).T, s=8, alpha=0.5, linewidths=0, color=colour)
         axes.set_title(f"{title}, correlation {_correlation(points):.2f}", loc="left", fontsize=9, color=INK)
         axes.set_xlabel(_short(numeric[0]), fontsize=8, color=MUTED)

@@ -17,9 +17,15 @@ from firstfault.texts import as_text
 
 TABLE = "drift.csv"
 QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}
-COMMONEST = 3          # values shown of a column: a cell of the table stays readable
+COMMONEST = 3  # values shown of a column: a cell of the table stays readable
 COLUMNS = [
-    "column", "against", "drifted", "kind", "distance", "p_corrected", "shift",
+    "column",
+    "against",
+    "drifted",
+    "kind",
+    "distance",
+    "p_corrected",
+    "shift",
     *(f"{key} {side}" for key in ("mean", *QUANTILES, "commonest", "missing") for side in ("train", "other")),
 ]
 
@@ -29,13 +35,16 @@ Entry = tuple[Compared, Mapping[str, Distance], Mapping[str, float]]
 def write_drift(subject: Subject, entries: Sequence[Entry]) -> None:
     """Write a line per column and per split that train is compared with, the most moved first."""
     lines = [line for beside, distances, moved in entries for line in _lines(beside, distances, moved)]
-    write_frame(subject.folder / TABLE, pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all"), float_format="%.5g")
+    write_frame(
+        subject.folder / TABLE, pd.DataFrame(lines, columns=COLUMNS).dropna(axis=1, how="all"), float_format="%.5g"
+    )
 
 
 def personal(beside: Compared) -> set[str]:
     """The compared columns that hold personal data."""
     return {
-        str(name) for pair in zip(*beside.columns.values(), strict=True)
+        str(name)
+        for pair in zip(*beside.columns.values(), strict=True)
         for name in kinds_of(dict(zip(beside.columns, pair, strict=True)))
     }
 
@@ -45,8 +54,11 @@ def _lines(beside: Compared, distances: Mapping[str, Distance], moved: Mapping[s
     ranked = sorted(distances, key=lambda name: (name not in moved, -distances[name].value))
     lines = [
         {
-            "column": name, "against": beside.name, "drifted": "yes" if name in moved else "",
-            **_measured(distances[name]), **_both(beside.columns[name], distances[name].kind, name in hidden),
+            "column": name,
+            "against": beside.name,
+            "drifted": "yes" if name in moved else "",
+            **_measured(distances[name]),
+            **_both(beside.columns[name], distances[name].kind, name in hidden),
         }
         for name in ranked
     ]
@@ -59,7 +71,8 @@ def _lines(beside: Compared, distances: Mapping[str, Distance], moved: Mapping[s
 def _measured(found: Distance) -> dict[str, Any]:
     judged = found.kind not in ("empty", "identifier")
     return {
-        "kind": "type differs" if found.kind == "type" else found.kind, "distance": found.value if judged else None,
+        "kind": "type differs" if found.kind == "type" else found.kind,
+        "distance": found.value if judged else None,
         "p_corrected": found.p if judged else None,
         "shift": found.shift if judged and np.isfinite(found.shift) else None,
     }
@@ -82,10 +95,13 @@ def _described(column: pd.Series, kind: str, hidden: bool) -> dict[str, Any]:
         values = known.to_numpy(dtype=float)
         values = values[np.isfinite(values)]
         return described | (
-            {"mean": values.mean(), **{name: np.quantile(values, at) for name, at in QUANTILES.items()}} if len(values)
+            {"mean": values.mean(), **{name: np.quantile(values, at) for name, at in QUANTILES.items()}}
+            if len(values)
             else {}
         )
     if kind != "category":
         return described
     share = as_text(known).value_counts(normalize=True).iloc[:COMMONEST]
-    return described | {"commonest": ", ".join(f"{masked_text(str(value))[:30]} {part:.0%}" for value, part in share.items())}
+    return described | {
+        "commonest": ", ".join(f"{masked_text(str(value))[:30]} {part:.0%}" for value, part in share.items())
+    }

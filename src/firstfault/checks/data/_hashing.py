@@ -21,10 +21,10 @@ from firstfault.texts import hash_texts, hash_values
 
 Array = np.ndarray[Any, Any]
 
-CHUNK = 1 << 22                                # numbers hashed at a time: 32 MB
-EXACT = 1 << 53                                # up to here a float holds every whole number
-MISSING = np.uint64(0x9E3779B97F4A7C15)        # any word will do: 2⁶⁴ over the golden ratio
-LONG = 1 << 8                                  # bytes: longer texts are hashed one by one
+CHUNK = 1 << 22  # numbers hashed at a time: 32 MB
+EXACT = 1 << 53  # up to here a float holds every whole number
+MISSING = np.uint64(0x9E3779B97F4A7C15)  # any word will do: 2⁶⁴ over the golden ratio
+LONG = 1 << 8  # bytes: longer texts are hashed one by one
 WITHIN = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
 
 
@@ -102,7 +102,8 @@ def _scan_numbers(array: Array) -> Scan:
             empty[part], counts = absent.all(1), counts + absent.sum(0)
     few = flat.shape[1] <= MOST_COLUMNS
     return Scan(
-        hashes, empty,
+        hashes,
+        empty,
         {str(place): int(count) for place, count in enumerate(counts)} if few else {"inputs": int(counts.sum())},
     )
 
@@ -140,7 +141,7 @@ def _number_words(values: Array) -> tuple[Array, Array | None]:
     if values.dtype.kind in "iu" and values.size and max(abs(int(values.min())), abs(int(values.max()))) > EXACT:
         return _mixed(values.astype(np.uint64)), None
     floats = values.astype(np.float64)
-    floats += 0.0                                       # −0 is 0
+    floats += 0.0  # −0 is 0
     absent = np.isnan(floats)
     words = _mixed(floats.view(np.uint64))
     return _marked(words, absent) if absent.any() else (words, None)

@@ -17,9 +17,9 @@ from firstfault.checks.data._out_of_fold import OutOfFold
 
 Array = np.ndarray[Any, Any]
 
-SMALLEST = 1e-3            # least probability: the logarithm of a smaller one would rule the fit
-STARTS = (-3.0, -1.0)      # logits of the weight of replaced labels: 5 % and 27 % of them
-PENALTY = 0.01             # on b, whose sum the likelihood leaves open
+SMALLEST = 1e-3  # least probability: the logarithm of a smaller one would rule the fit
+STARTS = (-3.0, -1.0)  # logits of the weight of replaced labels: 5 % and 27 % of them
+PENALTY = 0.01  # on b, whose sum the likelihood leaves open
 
 
 class WrongShare(NamedTuple):
@@ -64,8 +64,13 @@ class _Mixture:
         best = min(
             (
                 minimize(
-                    self._loss, np.r_[rough, np.full(parts, start - np.log(max(parts, 1)))], args=(background,),
-                    jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100},
+                    self._loss,
+                    np.r_[rough, np.full(parts, start - np.log(max(parts, 1)))],
+                    args=(background,),
+                    jac=True,
+                    method="L-BFGS-B",
+                    bounds=bounds,
+                    options={"maxiter": 100},
                 )
                 for start in (STARTS if parts else STARTS[:1])
             ),
@@ -75,22 +80,23 @@ class _Mixture:
         return _Fit(float(best.fun), float(((1 - q) @ background.T @ weights[1:]).mean()) if parts else 0.0)
 
     def _recalibrated(self, values: Array) -> Array:
-        z = sum(
-            np.exp(log_a) * score for log_a, score in zip(values[:2], self.scores, strict=True)
-        ) + values[2:2 + self.classes]
+        z = (
+            sum(np.exp(log_a) * score for log_a, score in zip(values[:2], self.scores, strict=True))
+            + values[2 : 2 + self.classes]
+        )
         z = np.exp(z - z.max(1, keepdims=True))
         return np.asarray(z / z.sum(1, keepdims=True))
 
     def _weights(self, values: Array) -> Array:
-        logits = np.r_[0.0, values[2 + self.classes:]]
+        logits = np.r_[0.0, values[2 + self.classes :]]
         weights = np.exp(logits - logits.max())
         return np.asarray(weights / weights.sum())
 
     def _loss(self, values: Array, background: Array) -> tuple[float, Array]:
         """The negative log-likelihood with a slight penalty on b, and its gradient."""
-        q, weights, b = self._recalibrated(values), self._weights(values), values[2:2 + self.classes]
+        q, weights, b = self._recalibrated(values), self._weights(values), values[2 : 2 + self.classes]
         own = weights[0] * q[self.rows, self.y]
-        drawn = background[:, self.y]                                                    # (M, N)
+        drawn = background[:, self.y]  # (M, N)
         likelihood = own + weights[1:] @ drawn + 1e-12
         by_score = -(own / likelihood)[:, None] * (self.given - q)
         gradient = [

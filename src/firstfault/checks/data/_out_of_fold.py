@@ -19,12 +19,12 @@ from firstfault.training.stages import numbers
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 80               # twenty to answer in each fold
-MOST_ROWS = 3_000              # the next three bound the time of the fits; a share of so many rows errs by 0.4 % at 5 %
+FEWEST_ROWS = 80  # twenty to answer in each fold
+MOST_ROWS = 3_000  # the next three bound the time of the fits; a share of so many rows errs by 0.4 % at 5 %
 MOST_COLUMNS = 1_024
 MOST_CLASSES = 50
-FEWEST_OF_A_CLASS = 5          # one at least in each fold, and one more
-INDICATED = 12                 # categories of a column with an indicator of their own
+FEWEST_OF_A_CLASS = 5  # one at least in each fold, and one more
+INDICATED = 12  # categories of a column with an indicator of their own
 FOLDS = 4
 
 

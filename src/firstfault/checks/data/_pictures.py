@@ -16,7 +16,7 @@ from firstfault.output.whole_files import replacing
 Array = np.ndarray[Any, Any]
 
 COLOURED = (3, 4)
-SMALLEST_SIDE = 8          # pixels: smaller arrays are windows or patches, no images
+SMALLEST_SIDE = 8  # pixels: smaller arrays are windows or patches, no images
 INK, MUTED, ALARM = "#24292f", "#6e7781", "#c62828"
 
 
@@ -66,7 +66,9 @@ def save(made: Any, folder: Path, name: str) -> str:
 
 
 @optional_files
-def gallery(images: Array, captions: list[str], folder: Path, name: str, *, title: str, across: int = 8) -> tuple[str, ...]:
+def gallery(
+    images: Array, captions: list[str], folder: Path, name: str, *, title: str, across: int = 8
+) -> tuple[str, ...]:
     """Draw images with a caption each in a grid; the name of the file."""
     down = -(-len(images) // across)
     made = figure(1.15 * min(across, max(len(images), 4)), 1.45 * down + 0.4)

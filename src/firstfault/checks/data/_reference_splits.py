@@ -24,11 +24,11 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-MOST_ROWS = 30_000                     # rows of each side: the distance of two such samples errs by 0.008
-FEWEST_ROWS = 20                       # known values below which all may differ by chance
-CLASSES_APART, P_VALUE = 0.15, 1e-3    # from here on labels moved: the bounds of `label_drift`
-MOST_CLASSES = 50                      # with more, equal shares of each leave too few rows
-ROOMY = 3                              # whole numbers within three times as many places as rows count the rows
+MOST_ROWS = 30_000  # rows of each side: the distance of two such samples errs by 0.008
+FEWEST_ROWS = 20  # known values below which all may differ by chance
+CLASSES_APART, P_VALUE = 0.15, 1e-3  # from here on labels moved: the bounds of `label_drift`
+MOST_CLASSES = 50  # with more, equal shares of each leave too few rows
+ROOMY = 3  # whole numbers within three times as many places as rows count the rows
 NUMBERED = re.compile(
     r"(^|[^a-z])(id|ids|idx|index|uuid|guid|key|row|rownum|nr|serial|unnamed)([^a-z]|$)", re.IGNORECASE
 )
@@ -127,7 +127,7 @@ def _thinned(labels: Array, kept: pd.Series) -> Array:
 
 def _pairs(a: Any, b: Any, first: Array, second: Array) -> tuple[dict[str, Pair], dict[str, Pair]]:
     """The columns that both have, as samples, with prose and images by their simple features; and the prose itself."""
-    if not len(first) or not len(second):                   # no class in common
+    if not len(first) or not len(second):  # no class in common
         return {}, {}
     if not isinstance(a, pd.DataFrame) and not isinstance(b, pd.DataFrame) and np.ndim(a) > 1:
         one, two = sample_features(a, first), sample_features(b, second)
@@ -205,5 +205,5 @@ def _numbers_rows(name: str, sample: pd.Series, whole: pd.Series | None) -> bool
 def _all_differ(known: pd.Series) -> bool:
     try:
         return bool(known.is_unique)
-    except TypeError:                                   # lists and mappings have no hash
+    except TypeError:  # lists and mappings have no hash
         return False

@@ -15,12 +15,12 @@ from firstfault.training.stages import numbers
 Array = np.ndarray[Any, Any]
 Features = Mapping[str, pd.Series]
 
-FEWEST_IMAGES, MOST_IMAGES, MOST_PIXELS = 200, 3_000, 30_000_000      # 240 MB of pixels, unless 200 images take more
-MOST_TEXTS = 3_000         # bounds the time: the distance of two such samples errs by 0.02
-FEWEST_WORDS = 3           # of prose, at the median: names have two
-DISTINCT = 0.2             # of its texts that differ: categories repeat
-LOOKED_AT = 300            # texts that tell prose, and the width from which an array is no table
-SIDE, PROJECTED = 8, 64    # 64 numbers per sample, which trees can part
+FEWEST_IMAGES, MOST_IMAGES, MOST_PIXELS = 200, 3_000, 30_000_000  # 240 MB of pixels, unless 200 images take more
+MOST_TEXTS = 3_000  # bounds the time: the distance of two such samples errs by 0.02
+FEWEST_WORDS = 3  # of prose, at the median: names have two
+DISTINCT = 0.2  # of its texts that differ: categories repeat
+LOOKED_AT = 300  # texts that tell prose, and the width from which an array is no table
+SIDE, PROJECTED = 8, 64  # 64 numbers per sample, which trees can part
 WORDS = r"[^\W\d_]+"
 
 
@@ -52,8 +52,10 @@ def image_features(images: Array, rows: Array) -> Features:
     images = np.nan_to_num(images, nan=0.0, posinf=0.0, neginf=0.0)
     grey = images.mean(-1) if images.ndim == 4 else images
     found = {
-        "brightness": grey.mean((1, 2)), "contrast": (contrast := grey.std((1, 2))),
-        "sharpness": _laplacian(grey).std((1, 2)), "edges": _edges(grey, contrast),
+        "brightness": grey.mean((1, 2)),
+        "contrast": (contrast := grey.std((1, 2))),
+        "sharpness": _laplacian(grey).std((1, 2)),
+        "edges": _edges(grey, contrast),
     }
     if images.ndim == 4:
         found["saturation"] = (images.max(-1) - images.min(-1)).mean((1, 2))
@@ -127,7 +129,8 @@ def _words(texts: pd.Series) -> list[list[str]]:
 def _unknown(texts: pd.Series, vocabulary: set[str]) -> pd.Series:
     return pd.Series(
         [sum(word not in vocabulary for word in words) / max(1, len(words)) for words in _words(texts)],
-        index=texts.index, dtype=float,
+        index=texts.index,
+        dtype=float,
     )
 
 
@@ -137,6 +140,8 @@ def _of_texts(texts: pd.Series) -> dict[str, pd.Series]:
     shares = {"letters": r"[^\W\d_]", "digits": r"\d", "capitals": r"[A-Z]", "characters beyond ASCII": r"[^\x00-\x7f]"}
     found = {f"share of {name}": texts.str.count(pattern) / length for name, pattern in shares.items()}
     return {
-        "length": texts.str.len().astype(float), "words": words.astype(float), "length of a word": length / words,
+        "length": texts.str.len().astype(float),
+        "words": words.astype(float),
+        "length of a word": length / words,
         **found,
     }

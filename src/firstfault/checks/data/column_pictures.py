@@ -24,9 +24,9 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 TABLE, BALANCE, MISSING = "columns.csv", "class_balance.png", "missing_values.png"
-MOST_CLASSES, MOST_MISSING = 20, 20                # bars that a picture of a page's height shows legibly
-MOST_ROWS = 50_000                                 # described rows: their means err by 0.5 % of a deviation
-COMMONEST, IDENTIFYING = 3, 0.5                    # values shown of a column; none where more than half are distinct
+MOST_CLASSES, MOST_MISSING = 20, 20  # bars that a picture of a page's height shows legibly
+MOST_ROWS = 50_000  # described rows: their means err by 0.5 % of a deviation
+COMMONEST, IDENTIFYING = 3, 0.5  # values shown of a column; none where more than half are distinct
 COLOURS = {"train": "#1f5fbf", "validation": "#c14a09", "test": "#17703f"}
 
 
@@ -55,9 +55,14 @@ def column_overview(subject: Subject) -> Iterator[Judgement]:
         )
     if frame is not None:
         missing = _missing(subject)
-        files += (_write_columns(subject, frame, missing), *(_draw_missing(subject, frame, missing) if len(missing) else ()))
+        files += (
+            _write_columns(subject, frame, missing),
+            *(_draw_missing(subject, frame, missing) if len(missing) else ()),
+        )
         told.append(f"{frame.shape[1]} columns, of which {len(missing)} miss values")
-    yield Judgement(Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=files)
+    yield Judgement(
+        Status.PASS, "; ".join(reversed(told)), value=0 if frame is None else frame.shape[1], artifacts=files
+    )
 
 
 def _classes(subject: Subject) -> pd.DataFrame | None:
@@ -85,7 +90,8 @@ def _label_shares(subject: Subject) -> pd.DataFrame | None:
     names = subject.data.label
     count = rates["train"].shape[1]
     index = (
-        list(names) if names is not None and not isinstance(names, str) and len(names) == count
+        list(names)
+        if names is not None and not isinstance(names, str) and len(names) == count
         else [f"label {at}" for at in range(count)]
     )
     return pd.DataFrame({name: np.nanmean(y > 0, axis=0) for name, y in rates.items()}, index=index).sort_values(
@@ -101,7 +107,10 @@ def _draw_classes(subject: Subject, shares: pd.DataFrame) -> tuple[str, ...]:
     places = np.arange(len(shown))[::-1]
     for at, (name, colour) in enumerate(COLOURS.items()):
         axes.barh(
-            places + 0.26 * (1 - at), shown[name], 0.24, color=colour,
+            places + 0.26 * (1 - at),
+            shown[name],
+            0.24,
+            color=colour,
             label=f"{name} ({len(getattr(subject.raw, name).y):,})",
         )
     axes.set_yticks(places, [_brief(value) for value in shown.index])
@@ -134,7 +143,9 @@ def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) 
     axes.set_yticks(places, [_brief(value) for value in shown.index])
     axes.set_title(
         "Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"),
-        loc="left", fontsize=10, color=INK,
+        loc="left",
+        fontsize=10,
+        color=INK,
     )
     axes.set_xlim(0, min(1.0, 1.15 * float(shown.to_numpy().max())))
     _plain(axes)
@@ -184,7 +195,14 @@ def _write_columns(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame)
     lines = []
     for place, name in enumerate(part.columns):
         share = float(missing["train"].get(str(name), 0.0))
-        lines.append({"column": str(name), "kind": _kind(part.iloc[:, place]), "missing": round(share, 5), **_described(part.iloc[:, place], personal.get(name))})
+        lines.append(
+            {
+                "column": str(name),
+                "kind": _kind(part.iloc[:, place]),
+                "missing": round(share, 5),
+                **_described(part.iloc[:, place], personal.get(name)),
+            }
+        )
     write_frame(subject.folder / TABLE, pd.DataFrame(lines), float_format="%.5g")
     return TABLE
 
@@ -219,5 +237,5 @@ def _codes(known: pd.Series) -> tuple[Array, Any]:
     """Values as codes `(N,)`, and the distinct values."""
     try:
         return pd.factorize(known)
-    except TypeError:                                   # lists and mappings have no hash
+    except TypeError:  # lists and mappings have no hash
         return pd.factorize(as_text(known))

@@ -18,8 +18,8 @@ from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.training.stages import numbers
 
-LOOKED_AT = 1_000      # values of a column that are read as numbers: the error of a share of so many is 1 %
-FIRST = 100            # values that must be dates before a whole column is read: most columns are none
+LOOKED_AT = 1_000  # values of a column that are read as numbers: the error of a share of so many is 1 %
+FIRST = 100  # values that must be dates before a whole column is read: most columns are none
 # Calendar years that nanoseconds since 1970 hold in 64 bits: beyond them pandas cannot parse a date.
 EARLIEST, LATEST = pd.Timestamp.min.year + 1, pd.Timestamp.max.year
 PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -44,7 +44,8 @@ def numbers_as_text(subject: Subject, *, share: float = 0.9, words: int = 3) -> 
         yield skipped("only tables are looked at")
         return
     found = {
-        str(name): told for name, values in frame.items()
+        str(name): told
+        for name, values in frame.items()
         if values.dtype == object or isinstance(values.dtype, pd.StringDtype)
         if (told := _as_numbers(values, share, words))
     }
@@ -53,8 +54,12 @@ def numbers_as_text(subject: Subject, *, share: float = 0.9, words: int = 3) -> 
         return
     told = listed([f"{name} ({how})" for name, how in found.items()])
     yield Judgement(
-        Status.WARN, f"{len(found)} columns are numbers, but read as text: {told}", value=len(found), threshold=0,
-        where=Place.columns(*found), fix="parse them: read_csv(thousands=…, decimal=…, na_values=…)",
+        Status.WARN,
+        f"{len(found)} columns are numbers, but read as text: {told}",
+        value=len(found),
+        threshold=0,
+        where=Place.columns(*found),
+        fix="parse them: read_csv(thousands=…, decimal=…, na_values=…)",
     )
 
 
@@ -93,8 +98,11 @@ def impossible_dates(subject: Subject) -> Iterator[Judgement]:
         return
     told = listed([f"{name} ({count})" for name, count in found.items()])
     yield Judgement(
-        Status.WARN, f"{sum(found.values())} dates lie before {EARLIEST} or after {LATEST - 1}: {told}",
-        value=sum(found.values()), threshold=0, where=Place.columns(*found),
+        Status.WARN,
+        f"{sum(found.values())} dates lie before {EARLIEST} or after {LATEST - 1}: {told}",
+        value=sum(found.values()),
+        threshold=0,
+        where=Place.columns(*found),
         fix="read them as missing, or correct the source",
     )
 
@@ -114,7 +122,8 @@ def _impossible(values: pd.Series) -> int:
         return sum(DATE.fullmatch(value) is not None and not str(EARLIEST) <= value < str(LATEST) for value in known)
     if known and all(isinstance(value, datetime.date) for value in known):
         return sum(
-            not EARLIEST <= value.year < LATEST for value in values.dropna().tolist()
+            not EARLIEST <= value.year < LATEST
+            for value in values.dropna().tolist()
             if isinstance(value, datetime.date)
         )
     return 0
@@ -137,16 +146,22 @@ def infinite_values(subject: Subject) -> Iterator[Judgement]:
         return
     total, arrives = sum(found.values()), _infinite_inputs(subject)
     yield Judgement(
-        Status.FAIL if arrives else Status.WARN, f"{total} numbers of train are infinite, in {listed(list(found))}"
-        + (f", and {arrives} reach the model" if arrives else ", and none reaches the model"), value=total, threshold=0,
-        where=Place.columns(*found), faults=None if arrives else {}, fix="read them as missing, then impute or clip",
+        Status.FAIL if arrives else Status.WARN,
+        f"{total} numbers of train are infinite, in {listed(list(found))}"
+        + (f", and {arrives} reach the model" if arrives else ", and none reaches the model"),
+        value=total,
+        threshold=0,
+        where=Place.columns(*found),
+        faults=None if arrives else {},
+        fix="read them as missing, then impute or clip",
     )
 
 
 def _infinite(X: Any) -> Mapping[str, int]:
     if isinstance(X, pd.DataFrame):
         return {
-            str(name): count for name, values in X.items()
+            str(name): count
+            for name, values in X.items()
             if values.dtype.kind == "f" and (count := int(np.isinf(_floats(values)).sum()))
         }
     array = to_array(X)

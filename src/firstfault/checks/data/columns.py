@@ -17,7 +17,7 @@ from firstfault.interrupts import pass_on
 from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 
-FIRST = 100            # values that must be equal before a whole column is compared: most columns differ at once
+FIRST = 100  # values that must be equal before a whole column is compared: most columns differ at once
 NESTED = (list, dict, set, tuple, np.ndarray)
 
 
@@ -43,7 +43,10 @@ def broken_files(subject: Subject) -> Iterator[Judgement]:
         for defect in reading.defects:
             known = defect.fault is not None
             yield Judgement(
-                Status.FAIL if known else Status.WARN, defect.message, value=defect.lost, threshold=0,
+                Status.FAIL if known else Status.WARN,
+                defect.message,
+                value=defect.lost,
+                threshold=0,
                 where=Place(Kind.FILE, (defect.file,), name),
                 faults={defect.fault: 0.95 if defect.fault == "schema_change" else 0.92} if defect.fault else {},
                 fix=defect.fix,
@@ -92,16 +95,25 @@ def _differences(known: str, name: str, first: Split, second: Split) -> Iterator
         if shapes[0] != shapes[1]:
             told = ["×".join(map(str, shape)) or "single values" for shape in shapes]
             yield Judgement(
-                Status.FAIL, f"samples of {name} are {told[1]}, those of {known} {told[0]}", value=1, threshold=0,
-                where=Place.data(name), faults={"schema_change": 0.95}, fix="bring both to one shape",
+                Status.FAIL,
+                f"samples of {name} are {told[1]}, those of {known} {told[0]}",
+                value=1,
+                threshold=0,
+                where=Place.data(name),
+                faults={"schema_change": 0.95},
+                fix="bring both to one shape",
             )
         return
     lacks, adds = differences(first.X.columns, second.X.columns)
     if lacks or adds:
         yield Judgement(
-            Status.FAIL if lacks else Status.WARN, f"{name} has other columns than {known}: {in_words(lacks, adds)}",
-            value=len(lacks) + len(adds), threshold=0, where=Place.columns(*lacks, *adds),
-            faults={"schema_change": 0.95} if lacks else {}, fix="restore the columns",
+            Status.FAIL if lacks else Status.WARN,
+            f"{name} has other columns than {known}: {in_words(lacks, adds)}",
+            value=len(lacks) + len(adds),
+            threshold=0,
+            where=Place.columns(*lacks, *adds),
+            faults={"schema_change": 0.95} if lacks else {},
+            fix="restore the columns",
         )
     types = _changed_types(first.X, second.X)
     if types:
@@ -109,7 +121,10 @@ def _differences(known: str, name: str, first: Split, second: Split) -> Iterator
             Status.FAIL,
             f"{len(types)} columns of {name} have another type than in {known}: "
             f"{listed([f'{k} ({v})' for k, v in types.items()])}",
-            value=len(types), threshold=0, where=Place.columns(*types), faults={"type_change": 0.92},
+            value=len(types),
+            threshold=0,
+            where=Place.columns(*types),
+            faults={"type_change": 0.92},
             fix="parse the column as the expected type",
         )
 
@@ -133,7 +148,8 @@ def _kind(values: pd.Series) -> str | None:
     if isinstance(dtype, pd.StringDtype):
         return "text"
     return (
-        {"string": "text", "integer": "number", "floating": "number"}.get(_inferred(values)) if dtype.kind == "O"
+        {"string": "text", "integer": "number", "floating": "number"}.get(_inferred(values))
+        if dtype.kind == "O"
         else None
     )
 
@@ -159,13 +175,18 @@ def constant_columns(subject: Subject) -> Iterator[Judgement]:
     constant = [name for name, values in columns.items() if name not in set(empty) and _is_constant(values)]
     told = [
         f"{len(names)} columns {word}: {listed(names)}"
-        for names, word in ((empty, "have no value"), (constant, "are constant")) if names
+        for names, word in ((empty, "have no value"), (constant, "are constant"))
+        if names
     ]
     if not told:
         yield passed("every column has at least two values", value=0)
         return
     yield Judgement(
-        Status.WARN, "; ".join(told), value=len(empty) + len(constant), threshold=0, where=Place.columns(*empty, *constant),
+        Status.WARN,
+        "; ".join(told),
+        value=len(empty) + len(constant),
+        threshold=0,
+        where=Place.columns(*empty, *constant),
         fix="find out what emptied them, or drop them",
     )
 
@@ -173,7 +194,12 @@ def constant_columns(subject: Subject) -> Iterator[Judgement]:
 def _starts_constant(values: pd.Series) -> bool:
     """Whether the first two values are equal or both missing: no other column needs to be looked at."""
     first, second = values.array[0], values.array[1]
-    return isinstance(first, NESTED) or isinstance(second, NESTED) or (_is_missing(first) and _is_missing(second)) or _is_same(first, second)
+    return (
+        isinstance(first, NESTED)
+        or isinstance(second, NESTED)
+        or (_is_missing(first) and _is_missing(second))
+        or _is_same(first, second)
+    )
 
 
 def _is_missing(value: Any) -> bool:
@@ -219,8 +245,11 @@ def mixed_columns(subject: Subject) -> Iterator[Judgement]:
         return
     told = listed([f"{name} ({types})" for name, types in mixed.items()])
     yield Judgement(
-        Status.WARN, f"{len(mixed)} columns hold values of several types, or nested ones: {told}", value=len(mixed),
-        threshold=0, where=Place.columns(*mixed),
+        Status.WARN,
+        f"{len(mixed)} columns hold values of several types, or nested ones: {told}",
+        value=len(mixed),
+        threshold=0,
+        where=Place.columns(*mixed),
         fix="give each column one type, and each nested value columns of its own",
     )
 

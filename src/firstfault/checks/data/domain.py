@@ -23,12 +23,12 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 TABLE = "domain_columns.csv"
-MOST_ROWS, FEWEST_ROWS = 3_000, 50                     # of each side: with 3,000 the AUC errs by 0.007, with 50 by 0.06
-MOST_COLUMNS, MOST_CATEGORIES, HASHED = 300, 60, 64    # bound the time of a fit
+MOST_ROWS, FEWEST_ROWS = 3_000, 50  # of each side: with 3,000 the AUC errs by 0.007, with 50 by 0.06
+MOST_COLUMNS, MOST_CATEGORIES, HASHED = 300, 60, 64  # bound the time of a fit
 FOLDS = 4
 SHOWN = 3
-ALONE = 0.12                                           # a column moved on its own: as in `covariate_drift`
-TELLING = 0.2                                          # of the best column's worth: columns worth less are not named
+ALONE = 0.12  # a column moved on its own: as in `covariate_drift`
+TELLING = 0.2  # of the best column's worth: columns worth less are not named
 
 
 class Held(NamedTuple):
@@ -87,7 +87,9 @@ def domain_classifier(
     if least <= suspicious:
         names = ", ".join(beside.name for beside, _ in seen)
         yield Judgement(
-            Status.PASS, f"a classifier can't tell train from {names} (AUC {found.auc:.2f})", value=found.auc,
+            Status.PASS,
+            f"a classifier can't tell train from {names} (AUC {found.auc:.2f})",
+            value=found.auc,
             threshold=drifted,
         )
         return
@@ -108,8 +110,10 @@ def _judged(subject: Subject, beside: Compared, found: Parted, drifted: float, f
     return Judgement(
         Status.FAIL if fails else Status.WARN,
         f"a classifier tells train from {beside.name} with an AUC of {found.auc:.2f}, mostly by "
-        f"{' and '.join(telling[:SHOWN - 1])}{alone}{meant}",
-        value=found.auc, threshold=drifted, where=Place.columns(*telling[:SHOWN]),
+        f"{' and '.join(telling[: SHOWN - 1])}{alone}{meant}",
+        value=found.auc,
+        threshold=drifted,
+        where=Place.columns(*telling[:SHOWN]),
         fix="compare these columns together before and after, and find out what changed in the source",
         artifacts=(TABLE, *draw_joint(subject.folder, beside, telling if moved else names)),
     )
@@ -217,8 +221,13 @@ def _fitted(inputs: Array, is_train: Array) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(
-        max_iter=40, learning_rate=0.15, max_leaf_nodes=15, max_bins=64,
-        min_samples_leaf=min(20, max(5, len(inputs) // 20)), early_stopping=False, random_state=0,
+        max_iter=40,
+        learning_rate=0.15,
+        max_leaf_nodes=15,
+        max_bins=64,
+        min_samples_leaf=min(20, max(5, len(inputs) // 20)),
+        early_stopping=False,
+        random_state=0,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -258,7 +267,7 @@ def _area(scores: Array, is_train: Array) -> tuple[float, float]:
     ours, theirs = scores[is_train], scores[~is_train]
     ranks = rankdata(np.concatenate([ours, theirs]))
     above = (ranks[: len(ours)] - rankdata(ours)) / len(theirs)
-    below = 1 - (ranks[len(ours):] - rankdata(theirs)) / len(ours)
+    below = 1 - (ranks[len(ours) :] - rankdata(theirs)) / len(ours)
     return float(above.mean()), float(above.var(ddof=1) / len(ours) + below.var(ddof=1) / len(theirs))
 
 

@@ -21,9 +21,9 @@ from firstfault.texts import as_text
 
 __all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]
 
-SENTINELS = (-9.0, -99.0, -999.0, -9999.0, -99999.0)       # the codes of surveys and instruments for "no answer"
+SENTINELS = (-9.0, -99.0, -999.0, -9999.0, -99999.0)  # the codes of surveys and instruments for "no answer"
 SHOWN = 5
-MOST_LABELS = 100                                          # columns of labels: bounds the time
+MOST_LABELS = 100  # columns of labels: bounds the time
 _NOTHING_TO_COMPARE = "there is no reference, and firstfault drew the splits itself"
 
 
@@ -71,7 +71,10 @@ def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 
         yield _missing_drifted(worst, effect)
     else:
         yield Judgement(
-            Status.PASS, f"no column moved against {', '.join(against)}", artifacts=(TABLE,), threshold=effect,
+            Status.PASS,
+            f"no column moved against {', '.join(against)}",
+            artifacts=(TABLE,),
+            threshold=effect,
             value=max(found_in.value for entry in found for found_in in entry.distances.values()),
         )
 
@@ -83,11 +86,14 @@ def _moved(beside: Compared, effect: float, p_value: float) -> Moved:
         name: found.value for name, found in distances.items() if found.value > effect and found.p * tests < p_value
     }
     missing = {
-        name: share for name, pair in beside.columns.items()
+        name: share
+        for name, pair in beside.columns.items()
         if (share := _missing_apart(pair, p_value / tests)) > effect
     }
     return Moved(
-        beside, {name: found._replace(p=min(1.0, found.p * tests)) for name, found in distances.items()}, columns,
+        beside,
+        {name: found._replace(p=min(1.0, found.p * tests)) for name, found in distances.items()},
+        columns,
         missing,
     )
 
@@ -115,8 +121,11 @@ def _drifted(subject: Subject, moved: Moved, effect: float) -> Judgement:
         f"{count} of train moved against {beside.name}, {worst} the most (distance "
         f"{moved.columns[worst]:.2f}{_shift(moved.distances[worst])})"
         + (f"; the split is by {beside.meant}, so that this may be meant" if beside.meant else ""),
-        value=moved.columns[worst], threshold=effect, where=Place.columns(*names[:SHOWN]),
-        fix="find out what changed in the source, or retrain on recent data", artifacts=(TABLE, *pictures),
+        value=moved.columns[worst],
+        threshold=effect,
+        where=Place.columns(*names[:SHOWN]),
+        fix="find out what changed in the source, or retrain on recent data",
+        artifacts=(TABLE, *pictures),
     )
 
 
@@ -129,7 +138,11 @@ def _missing_drifted(moved: Moved, effect: float) -> Judgement:
     return Judgement(
         Status.WARN,
         f"the missing share of {names[0]} in train and {moved.beside.name} is {moved.missing[names[0]]:.0%} apart",
-        value=moved.missing[names[0]], threshold=effect, where=Place.columns(*names[:SHOWN]), faults={}, artifacts=(TABLE,),
+        value=moved.missing[names[0]],
+        threshold=effect,
+        where=Place.columns(*names[:SHOWN]),
+        faults={},
+        artifacts=(TABLE,),
         fix="find out why the values are missing there",
     )
 
@@ -163,16 +176,20 @@ def label_drift(
         if apart > effect and p < p_value:
             cut = name != "reference" and apart > sorted_split
             meant = (
-                split_by(subject, other) if name != "reference" and (not cut or subject.target.task == "regression")
+                split_by(subject, other)
+                if name != "reference" and (not cut or subject.target.task == "regression")
                 else ""
             )
             yield Judgement(
                 Status.WARN if meant else Status.FAIL,
                 f"the labels of train and {name} are {apart:.2f} apart{place}"
                 + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
-                value=apart, threshold=effect, where=Place.labels(name),
+                value=apart,
+                threshold=effect,
+                where=Place.labels(name),
                 faults={"degenerate_split" if cut else "label_drift": 0.9},
-                fix="split at random, stratified by label" if cut and not meant
+                fix="split at random, stratified by label"
+                if cut and not meant
                 else "check the labelling, then retrain",
             )
             return
@@ -227,8 +244,12 @@ def sentinel_value(subject: Subject, *, share: float = 0.005, fence: float = 1.5
         return
     worst = max(found, key=lambda name: found[name])
     yield Judgement(
-        Status.FAIL, f"{found[worst]:.1%} of {worst} are one code below all other values", value=found[worst],
-        threshold=share, where=Place.columns(*found), fix="read the code as missing, then impute",
+        Status.FAIL,
+        f"{found[worst]:.1%} of {worst} are one code below all other values",
+        value=found[worst],
+        threshold=share,
+        where=Place.columns(*found),
+        fix="read the code as missing, then impute",
     )
 
 

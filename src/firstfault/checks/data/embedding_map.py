@@ -21,9 +21,9 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 PICTURE = "embedding_map.png"
-FEWEST = 30            # with fewer points a map shows nothing that a table doesn't
-DRAWN = 1_500          # points that can still be told apart
-NAMED = 10             # as many as there are colours
+FEWEST = 30  # with fewer points a map shows nothing that a table doesn't
+DRAWN = 1_500  # points that can still be told apart
+NAMED = 10  # as many as there are colours
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
@@ -46,7 +46,9 @@ def embedding_map(subject: Subject) -> Iterator[Judgement]:
     points, shown = _projected(inputs)
     name = _draw(subject, points, rows, pd.Series(y[rows]), shown)
     yield Judgement(
-        Status.PASS, f"a map of {len(rows)} training rows shows {shown:.0%} of their variance", value=shown,
+        Status.PASS,
+        f"a map of {len(rows)} training rows shows {shown:.0%} of their variance",
+        value=shown,
         artifacts=(name,),
     )
 

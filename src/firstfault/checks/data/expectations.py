@@ -23,15 +23,23 @@ FIXES = {
     "type_change": "parse the column as the expected type",
     "unseen_category": "map the category, or add it to the expectation",
     "out_of_range": "correct the source, or widen the range",
-    "missing_values": "impute the values, or repair the source", "duplicate_rows": "drop the copies",
-    "insufficient_data": "find out where the rows went", "covariate_drift": "find out what changed in the source",
+    "missing_values": "impute the values, or repair the source",
+    "duplicate_rows": "drop the copies",
+    "insufficient_data": "find out where the rows went",
+    "covariate_drift": "find out what changed in the source",
 }
 
 
 @check(
-    layer=Layer.DATA, needs={"raw"}, depth=Depth.STANDARD,
+    layer=Layer.DATA,
+    needs={"raw"},
+    depth=Depth.STANDARD,
     detects={
-        "schema_change": 0.95, "type_change": 0.95, "out_of_range": 0.92, "unseen_category": 0.92, "missing_values": 0.9
+        "schema_change": 0.95,
+        "type_change": 0.95,
+        "out_of_range": 0.92,
+        "unseen_category": 0.92,
+        "missing_values": 0.9,
     },
 )
 def expectations(subject: Subject, *, fewest: int = 3) -> Iterator[Judgement]:
@@ -92,7 +100,10 @@ def _write_results(subject: Subject, expected: Expected) -> None:
     suite = next(iter(expected.tables.values())).known.masked_tree(expected.suite.to_json_dict())
     document = {"suite": suite, "origin": expected.origin, **results}
     write_json(subject.folder / RESULT, document, default=str)
-    write_page({f"{name}, against {expected.origin}": found for name, found in expected.validations.items()}, subject.folder / PAGE)
+    write_page(
+        {f"{name}, against {expected.origin}": found for name, found in expected.validations.items()},
+        subject.folder / PAGE,
+    )
 
 
 def _counted(expected: Expected, fewest: int) -> list[tuple[str, Any]]:
@@ -100,7 +111,8 @@ def _counted(expected: Expected, fewest: int) -> list[tuple[str, Any]]:
     if expected.trusted:
         return expected.broken()
     return [
-        (name, entry) for name, entry in expected.broken()
+        (name, entry)
+        for name, entry in expected.broken()
         if entry.fault not in ("insufficient_data", "duplicate_rows")
         and (entry.rows >= fewest or entry.fault in ("schema_change", "type_change"))
     ]
@@ -126,7 +138,11 @@ def _listed(subject: Subject, verb: str) -> Judgement:
         Status.WARN,
         f"{len(rows)} of {len(names)} rows break a critical expectation; they {verb} {QUARANTINE}, "
         f"{len(names) - len(rows)} are clean",
-        value=len(rows), threshold=0, where=Place(Kind.ROW), faults={}, fix=f"review {QUARANTINE} in the run's folder",
+        value=len(rows),
+        threshold=0,
+        where=Place(Kind.ROW),
+        faults={},
+        fix=f"review {QUARANTINE} in the run's folder",
     )
 
 
@@ -136,7 +152,12 @@ def _judged(fault: str, broken: list[tuple[str, Any]], origin: str, trusted: boo
     told = "; ".join(f"{entry.column or 'the table'} in {name}: {entry.detail}" for name, entry in broken[:SHOWN])
     more = f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
     return Judgement(
-        Status.FAIL if fails else Status.WARN, f"{told}{more} (expectations of {origin})", value=len(broken),
-        threshold=0, where=Place.columns(*dict.fromkeys(entry.column or "table" for _, entry in broken)),
-        faults={fault: 0.95} if fails else {}, fix=FIXES[fault], artifacts=(RESULT, PAGE),
+        Status.FAIL if fails else Status.WARN,
+        f"{told}{more} (expectations of {origin})",
+        value=len(broken),
+        threshold=0,
+        where=Place.columns(*dict.fromkeys(entry.column or "table" for _, entry in broken)),
+        faults={fault: 0.95} if fails else {},
+        fix=FIXES[fault],
+        artifacts=(RESULT, PAGE),
     )

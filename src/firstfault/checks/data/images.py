@@ -12,15 +12,16 @@ from firstfault.output.spreadsheets import write_rows
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
-SHOWN = 5              # files named in a message
-LISTED = 1_000         # files in a table that a person looks through
+SHOWN = 5  # files named in a message
+LISTED = 1_000  # files in a table that a person looks through
 
 
 def _images(subject: Subject) -> list[tuple[str, ImageFile]]:
     """Every image file of the declared folders by name: below its folder, and after its split unless that is train."""
     return [
         (file.place if split == "train" else f"{split}: {file.place}", file)
-        for split, reading in subject.get("source").readings.items() for file in reading.images
+        for split, reading in subject.get("source").readings.items()
+        for file in reading.images
     ]
 
 
@@ -44,8 +45,12 @@ def unreadable_images(subject: Subject, *, share: float = 0.0) -> Iterator[Judge
         yield passed(f"all {len(files)} image files can be used", value=value)
         return
     yield Judgement(
-        Status.FAIL, f"{len(wrong)} of {len(files)} files can't be used: {_told(wrong)}", value=value, threshold=share,
-        where=Place.files(*list(wrong)[:SHOWN]), fix="repair or remove these files",
+        Status.FAIL,
+        f"{len(wrong)} of {len(files)} files can't be used: {_told(wrong)}",
+        value=value,
+        threshold=share,
+        where=Place.files(*list(wrong)[:SHOWN]),
+        fix="repair or remove these files",
         artifacts=_listed(subject, "unreadable_images.csv", wrong),
     )
 
@@ -70,8 +75,11 @@ def odd_images(subject: Subject) -> Iterator[Judgement]:
         yield passed(f"all {len(files)} image files are of one kind", value=0)
         return
     yield Judgement(
-        Status.WARN, f"{len(odd)} of {len(files)} files are unlike the others: {_told(odd)}", value=len(odd),
-        threshold=0, where=Place.files(*list(odd)[:SHOWN]),
+        Status.WARN,
+        f"{len(odd)} of {len(files)} files are unlike the others: {_told(odd)}",
+        value=len(odd),
+        threshold=0,
+        where=Place.files(*list(odd)[:SHOWN]),
         fix="convert them, or see that your loader reads them as you expect",
         artifacts=_listed(subject, "odd_images.csv", odd),
     )
@@ -100,9 +108,13 @@ def blank_images(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
         return
     yield Judgement(
         Status.FAIL if shared > share else Status.WARN,
-        f"{len(blank)} of {len(files)} images are blank: {_told(blank)}", value=len(blank) / len(files),
-        threshold=share, where=Place.files(*list(blank)[:SHOWN]), faults=None if shared > share else {},
-        fix="remove them, or find out what lost their content", artifacts=_listed(subject, "blank_images.csv", blank),
+        f"{len(blank)} of {len(files)} images are blank: {_told(blank)}",
+        value=len(blank) / len(files),
+        threshold=share,
+        where=Place.files(*list(blank)[:SHOWN]),
+        faults=None if shared > share else {},
+        fix="remove them, or find out what lost their content",
+        artifacts=_listed(subject, "blank_images.csv", blank),
     )
 
 
@@ -132,8 +144,12 @@ def images_of_two_classes(subject: Subject, *, share: float = 0.03) -> Iterator[
     told = {names[0]: f"equal to {', '.join(names[1:SHOWN])}" for names in named.values()}
     yield Judgement(
         Status.FAIL if value > share else Status.WARN,
-        f"{len(twice)} of {len(files)} images are in two classes: {_told(told)}", value=value, threshold=share,
-        where=Place.files(*list(told)[:SHOWN]), faults=None if value > share else {}, fix="decide one class per image",
+        f"{len(twice)} of {len(files)} images are in two classes: {_told(told)}",
+        value=value,
+        threshold=share,
+        where=Place.files(*list(told)[:SHOWN]),
+        faults=None if value > share else {},
+        fix="decide one class per image",
         artifacts=_listed(subject, "images_of_two_classes.csv", told),
     )
 

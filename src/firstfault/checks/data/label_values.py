@@ -32,9 +32,11 @@ class Defect(NamedTuple):
     fix: str
 
 
-@check(layer=Layer.DATA, needs={"raw"}, detects={
-    "missing_values": WEIGHT, "out_of_range": WEIGHT, "type_change": WEIGHT, "task_mismatch": WEIGHT,
-})
+@check(
+    layer=Layer.DATA,
+    needs={"raw"},
+    detects={"missing_values": WEIGHT, "out_of_range": WEIGHT, "type_change": WEIGHT, "task_mismatch": WEIGHT},
+)
 def unusable_labels(subject: Subject) -> Iterator[Judgement]:
     """Find labels that are infinite, too large for float32, or of another kind than the task takes.
 
@@ -60,7 +62,11 @@ def _of_split(subject: Subject, name: str) -> Iterator[Judgement]:
     yield Judgement(
         Status.WARN if harmless else Status.FAIL,
         f"{count} of the {y.size} labels of {name} {defect.message}" + (", which prepare mends" if mended else ""),
-        value=count, threshold=0, where=Place.labels(name), faults={} if harmless else {defect.fault: WEIGHT}, fix=defect.fix,
+        value=count,
+        threshold=0,
+        where=Place.labels(name),
+        faults={} if harmless else {defect.fault: WEIGHT},
+        fix=defect.fix,
     )
 
 
@@ -68,7 +74,7 @@ def _prepared(subject: Subject, name: str) -> Array:
     """The labels of a split after `prepare`; as they are where that can't be run."""
     try:
         return to_array(getattr(subject.prepared, name).y)
-    except Exception:                                       # told where preprocessing is examined
+    except Exception:  # told where preprocessing is examined
         return to_array(getattr(subject.raw, name).y)
 
 
@@ -82,16 +88,25 @@ def _defect(y: Array, task: str) -> tuple[Defect | None, int]:
         return None, 0
     infinite = int(np.isinf(numbers).sum())
     if infinite:
-        return Defect("are infinite", "missing_values", "drop these rows, or find what divided by zero or overflowed"), infinite
+        return Defect(
+            "are infinite", "missing_values", "drop these rows, or find what divided by zero or overflowed"
+        ), infinite
     if task == "classification":
         return None, 0
     large = int((np.abs(numbers) > LARGEST).sum())
     if large:
-        return Defect("are too large for float32, where they become infinite", "out_of_range", "take another unit, or their logarithm"), large
+        return Defect(
+            "are too large for float32, where they become infinite",
+            "out_of_range",
+            "take another unit, or their logarithm",
+        ), large
     outside = int(((numbers < 0) | (numbers > 1)).sum()) if task == "multilabel" else 0
     if outside:
-        return Defect("are not between 0 and 1, and the task is multilabel", "task_mismatch",
-                      'make a column of 0 and 1 per label, or declare task="regression"'), outside
+        return Defect(
+            "are not between 0 and 1, and the task is multilabel",
+            "task_mismatch",
+            'make a column of 0 and 1 per label, or declare task="regression"',
+        ), outside
     if known.dtype.kind in "OUS" and isinstance(known.reshape(-1)[0], str | bytes):
         return Defect("are numbers, but kept as text", "", "read them as numbers"), len(known)
     return None, 0
@@ -101,9 +116,15 @@ def _another_kind(known: Array, task: str) -> tuple[Defect, int] | None:
     """Labels of which a number can't be made, or that are no amounts."""
     if known.dtype.kind in "mMc" or (len(known) and pd.api.types.infer_dtype(known).startswith(("date", "time"))):
         what = {"M": "dates", "m": "durations", "c": "complex numbers"}.get(known.dtype.kind, "dates or durations")
-        return Defect(f"are {what}, and the task takes numbers", "type_change", "make numbers of them, such as days since a day"), len(known)
+        return Defect(
+            f"are {what}, and the task takes numbers", "type_change", "make numbers of them, such as days since a day"
+        ), len(known)
     if task == "regression" and len(known) and pd.api.types.infer_dtype(known) == "boolean":
-        return Defect("are yes or no, and the task is regression", "", 'declare task="classification", unless a share is what is wanted'), len(known)
+        return Defect(
+            "are yes or no, and the task is regression",
+            "",
+            'declare task="classification", unless a share is what is wanted',
+        ), len(known)
     if known.dtype.kind not in "OUS":
         return None
     unread = pd.to_numeric(pd.Series(known).astype(str), errors="coerce").isna().to_numpy() & ~_truths(known)
@@ -153,24 +174,43 @@ def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judge
     if same and not _meant(subject, train, same):
         fault = "missing_class" if subject.target.task == "multilabel" else "random_labels"
         yield Judgement(
-            Status.FAIL, f"{_told(subject, 'train', train, same)}: there is nothing to learn", value=len(same), threshold=0,
-            where=Place.labels("train"), faults={fault: 0.95}, fix="look at the query, and at how labels were joined to inputs",
+            Status.FAIL,
+            f"{_told(subject, 'train', train, same)}: there is nothing to learn",
+            value=len(same),
+            threshold=0,
+            where=Place.labels("train"),
+            faults={fault: 0.95},
+            fix="look at the query, and at how labels were joined to inputs",
         )
         return
     for name in ("validation", "test"):
         held = columns[name]
-        odd = [] if held is None or held.shape[1] != train.shape[1] else [
-            at for at in range(train.shape[1]) if _is_odd(train[:, at], held[:, at], chance)
-        ]
+        odd = (
+            []
+            if held is None or held.shape[1] != train.shape[1]
+            else [at for at in range(train.shape[1]) if _is_odd(train[:, at], held[:, at], chance)]
+        )
         if held is not None and odd and not _meant(subject, train, odd):
             yield Judgement(
-                Status.FAIL, f"{_told(subject, name, held, odd)}, but not in every row of train", value=len(odd), threshold=0,
-                where=Place.labels(name), faults={"degenerate_split": 0.9}, fix="split at random",
+                Status.FAIL,
+                f"{_told(subject, name, held, odd)}, but not in every row of train",
+                value=len(odd),
+                threshold=0,
+                where=Place.labels(name),
+                faults={"degenerate_split": 0.9},
+                fix="split at random",
             )
             return
     if same:
-        yield Judgement(Status.WARN, _told(subject, "train", train, same), value=len(same), threshold=0, where=Place.labels("train"),
-                        faults={}, fix="drop them, or find out what emptied them")
+        yield Judgement(
+            Status.WARN,
+            _told(subject, "train", train, same),
+            value=len(same),
+            threshold=0,
+            where=Place.labels("train"),
+            faults={},
+            fix="drop them, or find out what emptied them",
+        )
         return
     yield passed("the labels vary", value=0)
 
@@ -216,7 +256,9 @@ def _told(subject: Subject, split: str, y: Array, places: list[int]) -> str:
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"task_mismatch": 0.95})
-def continuous_labels(subject: Subject, *, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5) -> Iterator[Judgement]:
+def continuous_labels(
+    subject: Subject, *, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5
+) -> Iterator[Judgement]:
     """Find class labels that are amounts: fractions, or spread-out whole numbers, with nearly as many values as rows.
 
     Measures: the number of distinct labels.
@@ -230,14 +272,21 @@ def continuous_labels(subject: Subject, *, distinct: int = 30, share: float = 0.
         yield skipped("the task has no classes")
         return
     count = continuous(to_array(subject.raw.train.y), distinct, share, whole_share)
-    if count and subject.target.prepare is not None and not continuous(_prepared(subject, "train"), distinct, share, whole_share):
+    if (
+        count
+        and subject.target.prepare is not None
+        and not continuous(_prepared(subject, "train"), distinct, share, whole_share)
+    ):
         count = 0
     if not count:
         yield passed("the labels are classes")
         return
     yield Judgement(
-        Status.FAIL, f"the {len(subject.raw.train.y)} labels of train are {count} different numbers, and the task is classification", value=count,
-        threshold=distinct, where=Place.labels("train"),
+        Status.FAIL,
+        f"the {len(subject.raw.train.y)} labels of train are {count} different numbers, and the task is classification",
+        value=count,
+        threshold=distinct,
+        where=Place.labels("train"),
         fix='declare task="regression" with one output and a loss for numbers, or make classes of them by bins',
     )
 
@@ -252,5 +301,5 @@ def continuous(y: Array, distinct: int = 30, share: float = 0.05, whole_share: f
         return 0
     if (values != np.round(values)).mean() > 0.1:
         return len(values) if len(values) >= share * rows or len(values) > 100 else 0
-    spread = y.dtype.kind not in "OUS" and values[-1] - values[0] > 10 * len(values)      # whole numbers as text are codes
+    spread = y.dtype.kind not in "OUS" and values[-1] - values[0] > 10 * len(values)  # whole numbers as text are codes
     return len(values) if len(values) >= whole_share * rows and spread else 0

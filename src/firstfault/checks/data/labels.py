@@ -19,7 +19,7 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
-DIRECTION_GAINS = 20.0     # what directed noise, with a weight per class, must gain over even noise
+DIRECTION_GAINS = 20.0  # what directed noise, with a weight per class, must gain over even noise
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"class_imbalance": 0.7})
@@ -50,7 +50,9 @@ def class_imbalance(
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"the largest class has {lopsided:.1f} times the samples of the smallest, normalised entropy {value:.2f}",
-        value=value, threshold=entropy, where=Place.labels("train"),
+        value=value,
+        threshold=entropy,
+        where=Place.labels("train"),
         fix="weight the loss by class, or resample train" if bad else None,
     )
 
@@ -73,15 +75,25 @@ def missing_class(subject: Subject) -> Iterator[Judgement]:
     known = {name: set(pd.unique(pd.Series(to_array(split.y)).dropna())) for name, split in subject.raw.items()}
     if len(known["train"]) < 2:
         only = next(iter(known["train"]), "none")
-        yield Judgement(Status.FAIL, f"train has one class only: {only}", value=1, threshold=2, where=Place.labels("train"),
-                        fix="collect the other classes, or look at the query and the split")
+        yield Judgement(
+            Status.FAIL,
+            f"train has one class only: {only}",
+            value=1,
+            threshold=2,
+            where=Place.labels("train"),
+            fix="collect the other classes, or look at the query and the split",
+        )
         return
     unseen = (known["validation"] | known["test"]) - known["train"]
     if unseen:
         names = ", ".join(sorted(map(str, unseen))[:5])
         yield Judgement(
-            Status.FAIL, f"{len(unseen)} classes occur in validation or test, but not in train: {names}",
-            value=len(unseen), threshold=0, where=Place.labels("train"), fix="split at random, stratified by label",
+            Status.FAIL,
+            f"{len(unseen)} classes occur in validation or test, but not in train: {names}",
+            value=len(unseen),
+            threshold=0,
+            where=Place.labels("train"),
+            fix="split at random, stratified by label",
         )
         return
     yield passed(f"train has all {len(known['train'])} classes")
@@ -89,8 +101,15 @@ def missing_class(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_noise": 0.75})
 def labels_against_inputs(
-    subject: Subject, *, share: float = 0.03, evidence: float = 12.0, directed: float = 0.04,
-    directed_evidence: float = 40.0, errors: float = 0.08, evenness: float = 0.55, fewest: int = 4,
+    subject: Subject,
+    *,
+    share: float = 0.03,
+    evidence: float = 12.0,
+    directed: float = 0.04,
+    directed_evidence: float = 40.0,
+    errors: float = 0.08,
+    evenness: float = 0.55,
+    fewest: int = 4,
 ) -> Iterator[Judgement]:
     """Find a share of training labels that their inputs cannot explain.
 
@@ -138,7 +157,9 @@ def labels_against_inputs(
         f"the surest fifth with {surest.mean():.1%}"
     )
     if not value:
-        yield Judgement(Status.PASS, f"{hard}, as hard rows explain", value=0.0, threshold=share, where=Place.labels("train"))
+        yield Judgement(
+            Status.PASS, f"{hard}, as hard rows explain", value=0.0, threshold=share, where=Place.labels("train")
+        )
         return
     if subject.data.validation is None and (wrongest := most_wrong(subject)) < 0.5 * value:
         yield passed(
@@ -150,8 +171,13 @@ def labels_against_inputs(
     rows, files = len(to_array(subject.raw.train.y)), suspect_files(subject)
     review = f"review the rows listed in {TABLE}" if files else "review the rows that other rows contradict"
     yield Judgement(
-        Status.FAIL, f"about {value:.1%} of the labels look wrong, {round(value * rows):,} of {rows:,} training rows: {hard}", value=value,
-        threshold=share, where=Place.labels("train"), faults={"label_noise": 0.75}, fix=f"{review}, and correct their labels",
+        Status.FAIL,
+        f"about {value:.1%} of the labels look wrong, {round(value * rows):,} of {rows:,} training rows: {hard}",
+        value=value,
+        threshold=share,
+        where=Place.labels("train"),
+        faults={"label_noise": 0.75},
+        fix=f"{review}, and correct their labels",
         artifacts=files,
     )
 

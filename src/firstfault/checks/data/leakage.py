@@ -20,11 +20,11 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 80           # forty to fit a tree on, and forty to judge it by
-MOST_ROWS = 3_000          # bounds the time: a balanced accuracy of two classes errs by 0.01
-FEWEST_OF_CLASS = 10       # five rows of each class in each half
-ABSENT = -1e300            # a missing value as a number below all others
-MOST_FITTED = 1_000        # rows that the forest over all other columns is fitted on: bounds its time
+FEWEST_ROWS = 80  # forty to fit a tree on, and forty to judge it by
+MOST_ROWS = 3_000  # bounds the time: a balanced accuracy of two classes errs by 0.01
+FEWEST_OF_CLASS = 10  # five rows of each class in each half
+ABSENT = -1e300  # a missing value as a number below all others
+MOST_FITTED = 1_000  # rows that the forest over all other columns is fitted on: bounds its time
 CODE = re.compile(r"^(\D*)(\d*)")
 
 
@@ -38,7 +38,12 @@ class Sample(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92})
 def target_leakage(
-    subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.9, narrow: float = 0.1, left_open: float = 0.08,
+    subject: Subject,
+    *,
+    gives_away: float = 0.98,
+    ordinary: float = 0.9,
+    narrow: float = 0.1,
+    left_open: float = 0.08,
     times_surer: float = 4.0,
 ) -> Iterator[Judgement]:
     """Find a column that gives the label away alone.
@@ -69,7 +74,11 @@ def target_leakage(
             f"the best other column with {best_of_rest:.3f}"
         )
         yield Judgement(
-            Status.FAIL, told, value=scores[found[0]], threshold=gives_away, where=Place.columns(*found),
+            Status.FAIL,
+            told,
+            value=scores[found[0]],
+            threshold=gives_away,
+            where=Place.columns(*found),
             fix="drop the column: it is not known at prediction time",
         )
         return
@@ -79,8 +88,11 @@ def target_leakage(
         surely = reach >= gives_away
         yield Judgement(
             Status.FAIL if surely else Status.WARN,
-            f"{name} is missing in rows of one class only, in {reach:.0%} of them", value=reach, threshold=gives_away,
-            where=Place.columns(name), faults={"target_leakage": 0.92 if surely else 0.5},
+            f"{name} is missing in rows of one class only, in {reach:.0%} of them",
+            value=reach,
+            threshold=gives_away,
+            where=Place.columns(name),
+            faults={"target_leakage": 0.92 if surely else 0.5},
             fix="find out why it is missing there, and whether it will be at prediction time",
         )
         return
@@ -88,7 +100,11 @@ def target_leakage(
 
 
 def leaking_columns(
-    subject: Subject, gives_away: float = 0.98, ordinary: float = 0.9, narrow: float = 0.1, left_open: float = 0.08,
+    subject: Subject,
+    gives_away: float = 0.98,
+    ordinary: float = 0.9,
+    narrow: float = 0.1,
+    left_open: float = 0.08,
     times_surer: float = 4.0,
 ) -> list[str]:
     """The columns that give the label away alone, the surest first."""
@@ -114,7 +130,10 @@ def leak_sample(subject: Subject) -> Sample | None:
     frame, y, task = table(train.X), to_array(train.y), subject.target.task
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if (
-        frame is None or frame.shape[1] < 2 or y.ndim != 1 or len(y) < FEWEST_ROWS
+        frame is None
+        or frame.shape[1] < 2
+        or y.ndim != 1
+        or len(y) < FEWEST_ROWS
         or task not in ("classification", "regression")
     ):
         return None
@@ -187,7 +206,8 @@ def _tree_score(values: Array, sample: Sample) -> float:
     predicted = np.zeros(len(values))
     for own, other in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
         model = (
-            DecisionTreeClassifier(max_leaf_nodes=32, random_state=0) if sample.classes
+            DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
+            if sample.classes
             else DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
         )
         predicted[own] = model.fit(column[other], sample.target[other]).predict(column[own])
@@ -215,7 +235,8 @@ def _is_code(sample: Sample, name: str, gives_away: float, narrow: float) -> boo
         (
             _tree_score(values, sample) >= gives_away
             and (_one_per_class(values, sample) or (number and _narrow(values, sample, narrow)))
-        ) or _one_class_only(values, sample) >= gives_away
+        )
+        or _one_class_only(values, sample) >= gives_away
         for values in _readings(column, sample)
     )
 

@@ -21,15 +21,15 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-MOST_ASKED, MOST_KNOWN = 3_000, 20_000                     # these three bound the time of all distances
+MOST_ASKED, MOST_KNOWN = 3_000, 20_000  # these three bound the time of all distances
 MOST_IMAGES_ASKED, MOST_IMAGES_KNOWN = 1_000, 8_000
 MOST_TEXTS = 50_000
-FEWEST = 40                                                # samples from which the dimension can be estimated
-FEWEST_COLUMNS = 3                                         # in one or two dimensions near neighbours are no news
+FEWEST = 40  # samples from which the dimension can be estimated
+FEWEST_COLUMNS = 3  # in one or two dimensions near neighbours are no news
 NEIGHBOURS = 10
-SMALLEST_SIDE, THUMBNAIL = 8, 16                           # pixels: re-encoding and a shift by one leave 16 × 16 alike
-LONG_TEXT = 20                                             # letters: shorter texts are equal by chance
-CHUNK = 250                                                # rows of a distance matrix of 40 MB
+SMALLEST_SIDE, THUMBNAIL = 8, 16  # pixels: re-encoding and a shift by one leave 16 × 16 alike
+LONG_TEXT = 20  # letters: shorter texts are equal by chance
+CHUNK = 250  # rows of a distance matrix of 40 MB
 
 
 class _Found(NamedTuple):
@@ -47,7 +47,12 @@ class _Found(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.92, "duplicate_rows": 0.6}, depth=Depth.STANDARD)
 def near_duplicates(
-    subject: Subject, *, share: float = 0.02, fewest: int = 5, near: float = 0.1, near_images: float = 0.15,
+    subject: Subject,
+    *,
+    share: float = 0.02,
+    fewest: int = 5,
+    near: float = 0.1,
+    near_images: float = 0.15,
     times_natural: float = 5.0,
 ) -> Iterator[Judgement]:
     """Find samples that are almost copies of training samples, in train and in the declared splits.
@@ -92,7 +97,10 @@ def _judged(found: _Found, name: str, status: Status, faults: dict[str, float], 
         status,
         f"{found.copies} of {found.looked_at} samples of {name} are almost copies of "
         f"{'other ' if name == 'train' else ''}training samples",
-        value=found.share, threshold=share, where=Place.data(name), faults=faults,
+        value=found.share,
+        threshold=share,
+        where=Place.data(name),
+        faults=faults,
         fix="remove near duplicates before splitting, or keep them in one split",
     )
 
@@ -157,7 +165,7 @@ def _found(distances: Array, near: float) -> _Found:
     usable = distances[distances[:, 4] > 0]
     if len(usable) < FEWEST:
         return _Found(0.0, len(usable), 1.0)
-    far = usable[:, 4:]         # the fifth and later neighbours tell the dimension, copies or not
+    far = usable[:, 4:]  # the fifth and later neighbours tell the dimension, copies or not
     spread = np.log(far[:, -1:] / np.maximum(far, 1e-300))[:, :-1].mean()
     dimension = max(1.0, _dimension(far.shape[1]) / max(float(spread), 1e-9))
     natural = 1 - (1 - near**dimension) ** 4
@@ -175,7 +183,7 @@ def _nearest(points: Array, base: Array, count: int) -> Array:
     squares = (base**2).sum(1)
     parts = []
     for start in range(0, len(points), CHUNK):
-        some = points[start:start + CHUNK]
+        some = points[start : start + CHUNK]
         distances = squares[None] - 2 * some @ base.T + (some**2).sum(1)[:, None]
         parts.append(np.sort(np.partition(distances, min(count, len(base) - 1), axis=1)[:, :count], axis=1))
     return np.sqrt(np.maximum(np.concatenate(parts), 0.0))
@@ -206,7 +214,8 @@ def _continuous(train: Split) -> list[int]:
         return []
     some = frame.iloc[:1_000]
     return [
-        place for place, kind in enumerate(some.dtypes)
+        place
+        for place, kind in enumerate(some.dtypes)
         if isinstance(kind, np.dtype) and kind.kind == "f" and some.iloc[:, place].nunique() > 0.5 * len(some)
     ]
 

@@ -18,14 +18,14 @@ from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 100                      # ten times the neighbours of a row
-MOST_ROWS = 1_500                      # bounds the time of the search for neighbours
-MOST_PAIRS = 20_000                    # the agreement of so many pairs errs by 0.4 %
-NEIGHBOURS = 10                        # as many as cleanlab's non-iid test takes
-SHUFFLES = 20                          # the deviation of so many is known to 16 %
-PROJECTED = 32                         # directions that keep distances to about an eighth, and bound the search
-MOST_BYTES = 20_000_000                # a file that is read again in about a second
-STRETCHES, STRETCH = 40, 500           # 20,000 rows that are neighbours in the file, from all over it
+FEWEST_ROWS = 100  # ten times the neighbours of a row
+MOST_ROWS = 1_500  # bounds the time of the search for neighbours
+MOST_PAIRS = 20_000  # the agreement of so many pairs errs by 0.4 %
+NEIGHBOURS = 10  # as many as cleanlab's non-iid test takes
+SHUFFLES = 20  # the deviation of so many is known to 16 %
+PROJECTED = 32  # directions that keep distances to about an eighth, and bound the search
+MOST_BYTES = 20_000_000  # a file that is read again in about a second
+STRETCHES, STRETCH = 40, 500  # 20,000 rows that are neighbours in the file, from all over it
 
 
 class Ordered(NamedTuple):
@@ -68,8 +68,7 @@ def rows_in_order(
     ordered = [entry for entry in (near, labels) if entry.effect > effect and entry.deviations > deviations]
     value = max(near.effect, labels.effect)
     told = (
-        f"order effect {near.effect:.2f} of the inputs and {labels.effect:.2f} of the labels "
-        "(0: shuffled, 1: sorted)"
+        f"order effect {near.effect:.2f} of the inputs and {labels.effect:.2f} of the labels (0: shuffled, 1: sorted)"
     )
     if not ordered:
         yield passed(told, value=value)
@@ -80,13 +79,19 @@ def rows_in_order(
         yield Judgement(
             Status.FAIL,
             f"{name} lacks {count} classes of train, and labels come in blocks: it was cut from sorted rows",
-            value=count, threshold=0, where=Place.labels(name),
+            value=count,
+            threshold=0,
+            where=Place.labels(name),
             fix="shuffle the rows, then split, stratified by label",
         )
         return
     yield Judgement(
-        Status.WARN, f"the order of the training rows tells something: {told}", value=value, threshold=effect,
-        where=Place.data("train"), faults={},
+        Status.WARN,
+        f"the order of the training rows tells something: {told}",
+        value=value,
+        threshold=effect,
+        where=Place.data("train"),
+        faults={},
         fix="split by group or time (declare data.group or data.time), and shuffle before any split by position",
     )
 
@@ -145,7 +150,7 @@ def _nearest(inputs: Array) -> Array:
     scaled = ((inputs - inputs.mean(0)) / np.where(deviation > 1e-12, deviation, 1.0)).clip(-4, 4)
     if scaled.shape[1] > PROJECTED:
         scaled = scaled @ rng.normal(size=(scaled.shape[1], PROJECTED)) / np.sqrt(PROJECTED)
-    order = rng.permutation(len(scaled))                    # ties are broken by place: that must not be the file's
+    order = rng.permutation(len(scaled))  # ties are broken by place: that must not be the file's
     near = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(scaled[order]).kneighbors(scaled, return_distance=False)
     places = order[near]
     own = places == np.arange(len(places))[:, None]

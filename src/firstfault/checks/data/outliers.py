@@ -22,15 +22,15 @@ from firstfault.subject.subject import Subject
 Array = np.ndarray[Any, Any]
 
 TABLE, PICTURE = "outliers.csv", "outliers.png"
-FEWEST_ROWS = 200                          # a group of 2 % has four rows
-MOST_ROWS = 1_500                          # bounds the time of the search for neighbours
-FEWEST_COLUMNS = 3                         # in one or two dimensions noise lies among the rows
-FEWEST_VALUES = 10                         # distinct values below which a column is a code
-NEIGHBOURS = 5                             # a few copies of a row don't hide it
-PROJECTED = 64                             # directions that keep distances to about a tenth, and bound the search
-LISTED = 200                               # rows that a person looks through
+FEWEST_ROWS = 200  # a group of 2 % has four rows
+MOST_ROWS = 1_500  # bounds the time of the search for neighbours
+FEWEST_COLUMNS = 3  # in one or two dimensions noise lies among the rows
+FEWEST_VALUES = 10  # distinct values below which a column is a code
+NEIGHBOURS = 5  # a few copies of a row don't hide it
+PROJECTED = 64  # directions that keep distances to about a tenth, and bound the search
+LISTED = 200  # rows that a person looks through
 DRAWN = 16
-MOST_IMAGES, FEWEST_IMAGES = 1_000, 50     # with the next, bound the memory to 80 MB, unless fifty images take more
+MOST_IMAGES, FEWEST_IMAGES = 1_000, 50  # with the next, bound the memory to 80 MB, unless fifty images take more
 MOST_PIXELS = 10_000_000
 
 
@@ -78,14 +78,20 @@ def noisy_rows(
             Status.FAIL,
             f"{part.share:.1%} of {len(rows)} training rows looked at are far from all others "
             f"({part.separation:.1f} deviations beyond the rest, {np.exp(part.gap):.1f} times as far), as noise is",
-            value=part.share, threshold=share, where=Place.data("train"),
-            fix=f"look at the rows in {TABLE}: repair or remove what was corrupted", artifacts=files,
+            value=part.share,
+            threshold=share,
+            where=Place.data("train"),
+            fix=f"look at the rows in {TABLE}: repair or remove what was corrupted",
+            artifacts=files,
         )
         return
     note = "; a part that lies apart is of one class" if by_nature else ""
     yield Judgement(
-        Status.PASS, f"no part of {len(rows)} rows looked at is noise among the others{note}",
-        value=part.share if found else 0.0, threshold=share, artifacts=files,
+        Status.PASS,
+        f"no part of {len(rows)} rows looked at is noise among the others{note}",
+        value=part.share if found else 0.0,
+        threshold=share,
+        artifacts=files,
     )
 
 
@@ -149,7 +155,12 @@ def _listed(subject: Subject, rows: Array, rating: Array, count: int) -> tuple[s
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})
 def images_without_content(
-    subject: Subject, *, share: float = 0.02, fewest: int = 5, noise: float = 0.25, ordinary: float = 0.5,
+    subject: Subject,
+    *,
+    share: float = 0.02,
+    fewest: int = 5,
+    noise: float = 0.25,
+    ordinary: float = 0.5,
     saturated: float = 0.98,
 ) -> Iterator[Judgement]:
     """Find training images of one value, of noise, or saturated throughout.
@@ -179,12 +190,23 @@ def images_without_content(
         return
     fault = value > share and bad.sum() >= fewest and not _of_one_class(subject, rows, bad)
     places = np.flatnonzero(bad)[:DRAWN]
-    pictures = gallery(images[places], [str(reason) for reason in reasons[places]], subject.folder, PICTURE, title="images without content")
+    pictures = gallery(
+        images[places],
+        [str(reason) for reason in reasons[places]],
+        subject.folder,
+        PICTURE,
+        title="images without content",
+    )
     told = ", ".join(f"{count} {reason}" for reason, count in pd.Series(reasons[bad]).value_counts().items())
     yield Judgement(
-        Status.FAIL if fault else Status.WARN, f"{int(bad.sum())} of {len(rows)} training images have no content: {told}", value=value,
-        threshold=share, where=Place(Kind.ROW, tuple(map(str, rows[places][:5])), "train"), faults=None if fault else {},
-        fix="look at these images, then repair or remove them", artifacts=pictures,
+        Status.FAIL if fault else Status.WARN,
+        f"{int(bad.sum())} of {len(rows)} training images have no content: {told}",
+        value=value,
+        threshold=share,
+        where=Place(Kind.ROW, tuple(map(str, rows[places][:5])), "train"),
+        faults=None if fault else {},
+        fix="look at these images, then repair or remove them",
+        artifacts=pictures,
     )
 
 

@@ -19,10 +19,10 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 200          # 64 cells of three rows each: fewer say nothing of a cell
-MOST_PAIRED = 40           # columns, that is 780 pairs: bounds the time
-FEW_VALUES = 16            # values of each column of a cross table: 256 cells at most
-BINS = 64                  # of a difference or ratio: fine enough for a threshold anywhere
+FEWEST_ROWS = 200  # 64 cells of three rows each: fewer say nothing of a cell
+MOST_PAIRED = 40  # columns, that is 780 pairs: bounds the time
+FEW_VALUES = 16  # values of each column of a cross table: 256 cells at most
+BINS = 64  # of a difference or ratio: fine enough for a threshold anywhere
 
 
 class _Pair(NamedTuple):
@@ -41,7 +41,11 @@ class _Pair(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92}, depth=Depth.STANDARD)
 def pair_leakage(
-    subject: Subject, *, gives_away: float = 0.98, ordinary: float = 0.8, left_open: float = 0.08,
+    subject: Subject,
+    *,
+    gives_away: float = 0.98,
+    ordinary: float = 0.8,
+    left_open: float = 0.08,
     times_surer: float = 4.0,
 ) -> Iterator[Judgement]:
     """Find two columns that give the label away together, by a simple relation, and neither alone.
@@ -64,7 +68,8 @@ def pair_leakage(
     scores = column_scores(subject)
     names = [str(name) for name in sample.frame.columns if scores[str(name)] < ordinary]
     pairs = [
-        pair for first, second in itertools.combinations(_spread(names), 2)
+        pair
+        for first, second in itertools.combinations(_spread(names), 2)
         if (pair := _best_relation(sample, first, second, scores))
     ]
     if not pairs:
@@ -73,7 +78,8 @@ def pair_leakage(
     best = max(pairs, key=lambda pair: pair.score)
     strong = {name for pair in pairs if pair.score >= gives_away for name in pair.names}
     if (
-        not strong or len(strong) > max(2, len(names) // 3)
+        not strong
+        or len(strong) > max(2, len(names) // 3)
         or not (best.exact or says_more(sample, list(strong), best.score, left_open, times_surer))
     ):
         yield passed(
@@ -83,7 +89,9 @@ def pair_leakage(
     yield Judgement(
         Status.FAIL,
         f"{best.relation} predicts the label with {best.score:.3f}, either column alone with {best.alone:.3f} at best",
-        value=best.score, threshold=gives_away, where=Place.columns(*best.names),
+        value=best.score,
+        threshold=gives_away,
+        where=Place.columns(*best.names),
         fix="drop one of them: together they are the label",
     )
 
@@ -91,7 +99,8 @@ def pair_leakage(
 def _spread(names: list[str]) -> list[str]:
     """At most 40 of the names, evenly."""
     return (
-        names if len(names) <= MOST_PAIRED
+        names
+        if len(names) <= MOST_PAIRED
         else [names[place] for place in np.linspace(0, len(names) - 1, MOST_PAIRED).astype(int)]
     )
 

@@ -18,7 +18,7 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
-MOST_TEXTS = 3_000     # bounds the time: a piece in one of a thousand texts is found with 95 %
+MOST_TEXTS = 3_000  # bounds the time: a piece in one of a thousand texts is found with 95 %
 _CODE = re.compile(r"[\d\W_]+")
 
 
@@ -63,18 +63,21 @@ def _columns(frame: pd.DataFrame, kinds: dict[Any, str]) -> Iterator[Judgement]:
         f" and {len(kinds) - 8} more" if len(kinds) > 8 else ""
     )
     yield Judgement(
-        Status.WARN, f"{len(kinds)} columns look like personal data, in {rows} rows: {told}", value=rows, threshold=0,
-        where=Place.columns(*list(kinds)[:8]), faults={},
+        Status.WARN,
+        f"{len(kinds)} columns look like personal data, in {rows} rows: {told}",
+        value=rows,
+        threshold=0,
+        where=Place.columns(*list(kinds)[:8]),
+        faults={},
         fix="drop or pseudonymise them, unless the model needs them and you may use them",
     )
 
 
 def _pieces(column: pd.Series, fewest: int) -> Judgement | None:
     """A finding for a column's texts that hold personal pieces; None where it has none, or holds codes."""
-    if (
-        (column.dtype != object and not isinstance(column.dtype, pd.StringDtype))
-        or tokens_of(str(column.name)) & VERSIONS
-    ):
+    if (column.dtype != object and not isinstance(column.dtype, pd.StringDtype)) or tokens_of(
+        str(column.name)
+    ) & VERSIONS:
         return None
     if len(column) > MOST_TEXTS:
         column = column.iloc[np.sort(np.random.default_rng(0).choice(len(column), MOST_TEXTS, replace=False))]
@@ -88,7 +91,11 @@ def _pieces(column: pd.Series, fewest: int) -> Judgement | None:
     counts = Counter(kind for text in rows for kind in held[text])
     told = ", ".join(f"{kind} {MASK} in {count}" for kind, count in counts.most_common())
     return Judgement(
-        Status.WARN, f"{len(rows)} of {len(texts)} texts hold personal data: {told}", value=len(rows), threshold=fewest,
-        where=Place.columns(column.name), faults={}, fix="mask these pieces before training; a model can repeat them",
+        Status.WARN,
+        f"{len(rows)} of {len(texts)} texts hold personal data: {told}",
+        value=len(rows),
+        threshold=fewest,
+        where=Place.columns(column.name),
+        faults={},
+        fix="mask these pieces before training; a model can repeat them",
     )
-

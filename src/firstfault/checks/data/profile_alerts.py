@@ -11,7 +11,7 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
-MOST_NAMED = 5         # columns named in a message
+MOST_NAMED = 5  # columns named in a message
 ALIKE = ({"Categorical", "Text"}, {"Categorical", "Numeric"}, {"Categorical", "Boolean"}, {"Numeric", "Boolean"})
 """Types that ydata-profiling tells apart by the number of distinct values: two samples of a column may differ."""
 WORRYING = {"missing", "constant", "infinite", "duplicates", "empty", "unsupported", "non_stationary"}
@@ -41,7 +41,10 @@ def profile_alerts(subject: Subject) -> Iterator[Judgement]:
             Status.WARN if kind in WORRYING else Status.PASS,
             f"{kind.replace('_', ' ')}: {len(columns)} of {profiling.columns} columns "
             f"in a sample of {profiling.rows} rows",
-            value=len(columns), where=Place.columns(*columns[:8]), faults={}, artifacts=(PAGE, ALERTS),
+            value=len(columns),
+            where=Place.columns(*columns[:8]),
+            faults={},
+            artifacts=(PAGE, ALERTS),
         )
     if not by_kind:
         yield Judgement(
@@ -62,7 +65,11 @@ def _beside_reference(profiling: Profiling, left_out: Mapping[str, tuple[str | N
     )
     worrying = [name for name, kinds in left_out.items() if set(kinds) not in ALIKE]
     return Judgement(
-        Status.WARN if worrying else Status.PASS, f"{sample}, without {len(left_out)} columns of another type ({told})",
-        value=len(left_out), where=Place.columns(*list(left_out)[:MOST_NAMED]), faults={}, artifacts=files,
+        Status.WARN if worrying else Status.PASS,
+        f"{sample}, without {len(left_out)} columns of another type ({told})",
+        value=len(left_out),
+        where=Place.columns(*list(left_out)[:MOST_NAMED]),
+        faults={},
+        artifacts=files,
         fix="see whether they are read as the same type" if worrying else None,
     )

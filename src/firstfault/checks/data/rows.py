@@ -22,8 +22,8 @@ __all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_val
 
 Array = np.ndarray[Any, Any]
 
-MOST_LISTED = 100      # pairs that a person looks through
-LOOKED_AT = 200        # rows that show whether a column is personal
+MOST_LISTED = 100  # pairs that a person looks through
+LOOKED_AT = 200  # rows that show whether a column is personal
 
 
 class _Part(NamedTuple):
@@ -62,13 +62,13 @@ def duplicate_rows(
         yield passed(f"none of the {total} rows is a repeat", value=0.0, where=Place.data("train"))
         return
     bounded = repeated & ~default_rows(hashes, repeated, recurring)
-    chance = bounded.mean() > certain and by_chance(
-        int(bounded.sum()), total**2 / 2, agreement(subject), times_chance
-    )
+    chance = bounded.mean() > certain and by_chance(int(bounded.sum()), total**2 / 2, agreement(subject), times_chance)
     value = copied_share([part.split.X for part in parts], hashes, bounded) if chance else float(bounded.mean())
     bound = share if chance else certain
     yield judge(
-        value, above=bound, otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL,
+        value,
+        above=bound,
+        otherwise=Status.WARN if subject.target.task == "language_model" else Status.FAIL,
         where=Place.data("train"),
         message=f"{count} of the {total} rows are repeats"
         + (f", {value:.1%} copies" if chance else ": too many for chance" if value > certain else ""),
@@ -85,7 +85,7 @@ def _source(subject: Subject) -> list[_Part]:
 
 def _listed(subject: Subject, parts: Sequence[_Part], hashes: Array, repeated: Array) -> tuple[str, ...]:
     """Write the first pairs of equal rows to `duplicate_rows.csv`."""
-    later = np.flatnonzero(repeated)[-MOST_LISTED:]         # train comes last, and is what the user looks at
+    later = np.flatnonzero(repeated)[-MOST_LISTED:]  # train comes last, and is what the user looks at
     return _write_pairs(subject, "duplicate_rows.csv", parts, later, _first_of(hashes, hashes[later]))
 
 
@@ -109,7 +109,7 @@ def _write_pairs(subject: Subject, name: str, parts: Sequence[_Part], later: Arr
     lines = pd.DataFrame(pairs)
     frames = [table(part.split.X) for part in parts]
     if all(frame is not None for frame in frames):
-        shown = [frames[part_of].iloc[[row]] for part_of, row in _places(lines, parts)]     # type: ignore[union-attr]
+        shown = [frames[part_of].iloc[[row]] for part_of, row in _places(lines, parts)]  # type: ignore[union-attr]
         lines = pd.concat([lines, _masked(pd.concat(shown), frames[-1]).reset_index(drop=True)], axis=1)
     write_frame(subject.folder / name, lines)
     return (name,)
@@ -166,7 +166,10 @@ def split_overlap(
     bound = share if chance else certain
     count, total = int(found[name].sum()), len(found[name])
     yield judge(
-        value, above=bound, where=Place.data(name), fix="deduplicate before splitting, and oversample after",
+        value,
+        above=bound,
+        where=Place.data(name),
+        fix="deduplicate before splitting, and oversample after",
         message=f"{count} of the {total} rows of {name} are also in train"
         + (f", {value:.1%} of it copied" if chance else ""),
         artifacts=_listed_across(subject, source, parts[name], found[name]) if value > bound else (),
@@ -185,7 +188,12 @@ def _parts(subject: Subject) -> dict[str, _Part] | None:
 
 
 def _overlap(
-    subject: Subject, source: list[_Part], part: _Part, found: Array, certain: float, times_chance: float,
+    subject: Subject,
+    source: list[_Part],
+    part: _Part,
+    found: Array,
+    certain: float,
+    times_chance: float,
     recurring: float,
 ) -> tuple[float, bool]:
     """The share of a split that is copied from its source, and whether some of it may be chance."""
@@ -195,9 +203,8 @@ def _overlap(
     bounded = found & ~default_rows(part.rows.hashes, found, recurring)
     if bounded.mean() <= certain:
         return float(bounded.mean()), False
-    if (
-        subject.target.prepare is None
-        and not by_chance(int(bounded.sum()), len(known) * len(found), agreement(subject), times_chance)
+    if subject.target.prepare is None and not by_chance(
+        int(bounded.sum()), len(known) * len(found), agreement(subject), times_chance
     ):
         return float(bounded.mean()), False
     repeated = np.concatenate([np.full(len(known), np.nan), bounded])
@@ -238,7 +245,9 @@ def conflicting_labels(subject: Subject, *, share: float = 0.03, recurring: floa
     bounded = in_conflict & ~default_rows(rows.hashes, in_conflict, recurring)
     value = copied_share([train.X], rows.hashes, bounded)
     yield judge(
-        value, above=share, where=Place.labels("train"),
+        value,
+        above=share,
+        where=Place.labels("train"),
         message=f"{int(in_conflict.sum())} training rows share their inputs with a row of another label",
         fix="decide one label per input",
     )
@@ -260,8 +269,11 @@ def group_overlap(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement
     shares = {name: float(split.X[group].isin(known).mean()) for name, split in subject.raw.items() if name != "train"}
     worst = max(shares, key=lambda name: shares[name])
     yield judge(
-        shares[worst], above=share, where=Place(Kind.COLUMN, (group,), worst),
-        message=f"{shares[worst]:.0%} of {worst} belong to groups that are in train", fix=f"split by {group}",
+        shares[worst],
+        above=share,
+        where=Place(Kind.COLUMN, (group,), worst),
+        message=f"{shares[worst]:.0%} of {worst} belong to groups that are in train",
+        fix=f"split by {group}",
     )
 
 
@@ -281,8 +293,12 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
         if y_missing:
             labels = "training labels" if name == "train" else f"labels of {name}"
             yield Judgement(
-                Status.FAIL, f"{y_missing} of {len(split.y)} {labels} are missing", value=y_missing, threshold=0,
-                where=Place.labels(name), fix="drop rows without a label",
+                Status.FAIL,
+                f"{y_missing} of {len(split.y)} {labels} are missing",
+                value=y_missing,
+                threshold=0,
+                where=Place.labels(name),
+                fix="drop rows without a label",
             )
             return
     missing = {
@@ -305,7 +321,9 @@ def missing_values(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(
         Status.FAIL if arrives else Status.WARN,
         text + (f", and {arrives[worst]} reach the model" if arrives else ", and none reaches the model"),
-        value=shares[worst], threshold=0, where=Place.columns(*list(missing[worst])[:5]),
+        value=shares[worst],
+        threshold=0,
+        where=Place.columns(*list(missing[worst])[:5]),
         fix="impute them, or drop the rows or columns",
     )
 

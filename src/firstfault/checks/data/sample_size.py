@@ -18,11 +18,11 @@ from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_ROWS = 3_000                              # with the next, bounds the time of the fits
+MOST_ROWS = 3_000  # with the next, bounds the time of the fits
 MOST_COLUMNS = 1_024
-FEWEST_ROWS = 16                               # four to hold out, and three in the smallest part
-PARTS = (0.25, 0.5, 1.0)                       # two doublings: the last must gain as the one before did
-REPEATS, REPEATS_OF_FEW, FEW = 4, 10, 300      # draws of the held-out rows: of few rows they differ more
+FEWEST_ROWS = 16  # four to hold out, and three in the smallest part
+PARTS = (0.25, 0.5, 1.0)  # two doublings: the last must gain as the one before did
+REPEATS, REPEATS_OF_FEW, FEW = 4, 10, 300  # draws of the held-out rows: of few rows they differ more
 
 
 class _Curve(NamedTuple):
@@ -40,8 +40,14 @@ class _Curve(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"insufficient_data": 0.8}, depth=Depth.STANDARD)
 def insufficient_data(
-    subject: Subject, *, per_class: int = 10, per_column: int = 5, gain: float = 0.05, gap: float = 0.2,
-    enough: float = 0.75, plenty: int = 30_000,
+    subject: Subject,
+    *,
+    per_class: int = 10,
+    per_column: int = 5,
+    gain: float = 0.05,
+    gap: float = 0.2,
+    enough: float = 0.75,
+    plenty: int = 30_000,
 ) -> Iterator[Judgement]:
     """Find training sets that are too small: more rows would still help.
 
@@ -78,7 +84,9 @@ def insufficient_data(
         Status.PASS if not short else Status.FAIL if few else Status.WARN,
         f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} "
         f"({curve.fitted:.2f} on its own rows)",
-        value=curve.gain, threshold=gain, where=Place.data("train") if short else None,
+        value=curve.gain,
+        threshold=gain,
+        where=Place.data("train") if short else None,
         fix="collect more rows, or use a simpler model and fewer columns" if short else None,
     )
 
@@ -87,7 +95,7 @@ def _small(train: Split) -> tuple[Array, Array] | None:
     y = to_array(train.y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if np.ndim(train.X) == 2 and not isinstance(train.X, pd.DataFrame) and to_array(train.X).dtype.kind in "iu":
-        return None                                         # ids of tokens, of which a fast model makes little
+        return None  # ids of tokens, of which a fast model makes little
     if y.ndim != 1 or len(y) < FEWEST_ROWS or int(np.prod(np.shape(train.X)[1:])) > MOST_COLUMNS:
         return None
     known = np.flatnonzero(~pd.isna(y))
@@ -98,7 +106,8 @@ def _small(train: Split) -> tuple[Array, Array] | None:
 
 def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
     target = (
-        pd.factorize(pd.Series(y))[0] if classes
+        pd.factorize(pd.Series(y))[0]
+        if classes
         else pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
     )
     if classes:
@@ -108,12 +117,13 @@ def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
             return None
     repeats = REPEATS_OF_FEW if len(target) <= FEW else REPEATS
     rows = [[_skills(X, target, part, seed, classes) for seed in range(repeats)] for part in PARTS]
-    held, own = np.array(rows)[..., 0], np.array(rows)[..., 1]                  # (parts, repeats, models)
+    held, own = np.array(rows)[..., 0], np.array(rows)[..., 1]  # (parts, repeats, models)
     best = int(held[-1].mean(0).argmax())
     held = held[:, :, best]
     difference = held[-1] - held[-2]
     return _Curve(
-        tuple(float(skill) for skill in held.mean(1)), float(difference.std(ddof=1) / np.sqrt(repeats)),
+        tuple(float(skill) for skill in held.mean(1)),
+        float(difference.std(ddof=1) / np.sqrt(repeats)),
         float(own[-1, :, best].mean()),
     )
 
@@ -128,8 +138,10 @@ def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> l
 
     strata = target if classes else None
     kept, held = train_test_split(
-        np.arange(len(target)), test_size=max(0.25, len(np.unique(target)) / len(target) if classes else 0.0),
-        random_state=seed, stratify=strata,
+        np.arange(len(target)),
+        test_size=max(0.25, len(np.unique(target)) / len(target) if classes else 0.0),
+        random_state=seed,
+        stratify=strata,
     )
     kept = kept[: max(2, round(part * len(kept)))]
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=50) if classes else Ridge(1.0))

@@ -22,13 +22,13 @@ from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_IMAGES, MOST_TEXTS = 1_000, 2_000     # a share of so many errs by 1 %
-MOST_VALUES = 1 << 24                      # 64 MB of pixels
-FEWEST_OF_CLASS = 10                       # with fewer, samples agree by chance
-FEWEST_PIXELS = 3                          # of a stamp: single pixels agree by chance
-VARIES = 0.02                              # of the other pixels that must differ between images: else all is one stamp
-SMALLEST_SIDE = 8                          # pixels: the outer eighth is then one pixel
-MOST_MARKERS = 3                           # words that mark a class together; the fourth tells its topic
+MOST_IMAGES, MOST_TEXTS = 1_000, 2_000  # a share of so many errs by 1 %
+MOST_VALUES = 1 << 24  # 64 MB of pixels
+FEWEST_OF_CLASS = 10  # with fewer, samples agree by chance
+FEWEST_PIXELS = 3  # of a stamp: single pixels agree by chance
+VARIES = 0.02  # of the other pixels that must differ between images: else all is one stamp
+SMALLEST_SIDE = 8  # pixels: the outer eighth is then one pixel
+MOST_MARKERS = 3  # words that mark a class together; the fourth tells its topic
 
 
 class _Stamp(NamedTuple):
@@ -43,8 +43,14 @@ class _Stamp(NamedTuple):
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"spurious_shortcut": 0.92}, depth=Depth.STANDARD)
 def spurious_shortcut(
-    subject: Subject, *, own: float = 0.98, others: float = 0.02, likely: float = 0.9, same: float = 0.05,
-    most_area: float = 0.15, clear_gap: float = 0.25,
+    subject: Subject,
+    *,
+    own: float = 0.98,
+    others: float = 0.02,
+    likely: float = 0.9,
+    same: float = 0.05,
+    most_area: float = 0.15,
+    clear_gap: float = 0.25,
 ) -> Iterator[Judgement]:
     """Find a marker that tells a class: a stamp near the border of its images, or a tag in its texts.
 
@@ -75,7 +81,13 @@ def spurious_shortcut(
 
 
 def _judge_images(
-    subject: Subject, images: Array, labels: Array, own: float, others: float, likely: float, same: float,
+    subject: Subject,
+    images: Array,
+    labels: Array,
+    own: float,
+    others: float,
+    likely: float,
+    same: float,
     most_area: float,
 ) -> Judgement:
     for least, most, status in ((own, others, Status.FAIL), (likely, max(others, 0.05), Status.WARN)):
@@ -88,9 +100,12 @@ def _judge_images(
             status,
             f"{stamp.pixels} pixels in {where} are the same in {stamp.own:.0%} of the images of class {stamp.label}, "
             f"and in {stamp.others:.0%} of the others",
-            value=stamp.own, threshold=own, where=Place.part(where),
+            value=stamp.own,
+            threshold=own,
+            where=Place.part(where),
             faults={"spurious_shortcut": 0.92 if status is Status.FAIL else 0.5},
-            fix="crop or paint over the region in all images", artifacts=_draw(subject.folder, images, labels, stamp),
+            fix="crop or paint over the region in all images",
+            artifacts=_draw(subject.folder, images, labels, stamp),
         )
     return passed("no small region near the border marks a class")
 
@@ -121,7 +136,7 @@ def _stamp(
     for label in pd.unique(pd.Series(labels)):
         inside = labels == label
         middle = np.median(images[inside], axis=0)
-        same = (np.abs(images - middle) < tolerance).all(-1)           # (n, H, W)
+        same = (np.abs(images - middle) < tolerance).all(-1)  # (n, H, W)
         marked = (same[inside].mean(0) >= own) & (same[~inside].mean(0) <= max(others, 1 - own) * 2)
         if marked.sum() < FEWEST_PIXELS or not _varies(images[inside], marked, tolerance):
             continue
@@ -168,12 +183,19 @@ def _draw(folder: Path, images: Array, labels: Array, stamp: _Stamp) -> tuple[st
             if place < len(some):
                 image = some[place]
                 axis.imshow(
-                    image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=1,
+                    image if image.shape[-1] == 3 else image[..., 0],
+                    cmap="gray",
+                    vmin=0,
+                    vmax=1,
                     interpolation="nearest",
                 )
                 axis.add_patch(
                     Rectangle(
-                        (left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=ALARM,
+                        (left - 0.5, top - 0.5),
+                        right - left + 1,
+                        bottom - top + 1,
+                        fill=False,
+                        edgecolor=ALARM,
                         linewidth=1.4,
                     )
                 )
@@ -214,8 +236,11 @@ def _judge_texts(
         Status.FAIL if certain else Status.WARN,
         f"the word {masked_text(word)!r} is in {inside_share:.0%} of the texts of class {label}, and in "
         f"{outside_share:.0%} of the others",
-        value=inside_share, threshold=own, where=Place.cases(masked_text(word)),
-        faults={"spurious_shortcut": 0.92 if certain else 0.5}, fix="remove the word from all texts",
+        value=inside_share,
+        threshold=own,
+        where=Place.cases(masked_text(word)),
+        faults={"spurious_shortcut": 0.92 if certain else 0.5},
+        fix="remove the word from all texts",
     )
 
 
@@ -224,9 +249,9 @@ def _marker(words: list[set[str]], inside: Array) -> tuple[float, float, float, 
     within = Counter(word for place in np.flatnonzero(inside) for word in words[place])
     without = Counter(word for place in np.flatnonzero(~inside) for word in words[place])
     size, rest = int(inside.sum()), int((~inside).sum())
-    ranked = sorted(
-        ((within[word] / size - without[word] / rest, word) for word in within), reverse=True
-    )[: MOST_MARKERS + 1]
+    ranked = sorted(((within[word] / size - without[word] / rest, word) for word in within), reverse=True)[
+        : MOST_MARKERS + 1
+    ]
     score, word = ranked[0] if ranked else (0.0, "")
     following = ranked[MOST_MARKERS][0] if len(ranked) > MOST_MARKERS else 0.0
     return score - following, within[word] / size, without[word] / rest, word

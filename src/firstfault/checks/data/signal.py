@@ -21,8 +21,8 @@ from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_LABELS = 20       # columns of labels: bounds the time
-FEWEST_HELD = 30       # validation rows: an order of fewer errs by more than 0.2
+MOST_LABELS = 20  # columns of labels: bounds the time
+FEWEST_HELD = 30  # validation rows: an order of fewer errs by more than 0.2
 UNASKED = 0.4
 """The weight of what fast models alone say: it does not stand, and leaves the verdict undecided, where there is no network."""
 FIX = "check how labels were joined to inputs"
@@ -79,8 +79,14 @@ def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) 
     network = _ranking_of_network(subject)
     if network is None:
         yield Judgement(
-            Status.FAIL, f"fast models (by {max(found.value, 0):.2f} of 1) do not order rows by their labels better than chance, and there is no trained "
-            "network to ask", value=found.value, threshold=weak, where=Place.labels("train"), faults={"random_labels": UNASKED}, fix=FIX,
+            Status.FAIL,
+            f"fast models (by {max(found.value, 0):.2f} of 1) do not order rows by their labels better than chance, and there is no trained "
+            "network to ask",
+            value=found.value,
+            threshold=weak,
+            where=Place.labels("train"),
+            faults={"random_labels": UNASKED},
+            fix=FIX,
         )
         return
     if not network.is_chance(doubt):
@@ -93,7 +99,10 @@ def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) 
         Status.FAIL,
         f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) "
         "order rows by their labels better than chance",
-        value=found.value, threshold=weak, where=Place.labels("train"), fix=FIX,
+        value=found.value,
+        threshold=weak,
+        where=Place.labels("train"),
+        fix=FIX,
     )
 
 

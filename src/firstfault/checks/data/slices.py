@@ -20,9 +20,9 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 FILE = "slices.csv"
-MOST_COLUMNS = 60      # with the next, 1,200 slices at most: more would leave nothing significant
+MOST_COLUMNS = 60  # with the next, 1,200 slices at most: more would leave nothing significant
 MOST_VALUES = 20
-RANGES = 4             # quarters of a column of numbers
+RANGES = 4  # quarters of a column of numbers
 
 
 class Slice(NamedTuple):
@@ -57,7 +57,8 @@ def weak_slices(
     frame = frame.iloc[found.rows].reset_index(drop=True)
     slices = measured(frame, found.wrong, [str(name) for name in subject.data.sensitive], fewest)
     weak = [
-        entry for entry in slices
+        entry
+        for entry in slices
         if entry.p < p_value and entry.error > times * entry.rest and entry.error > entry.rest + points
     ]
     if not weak:
@@ -70,9 +71,11 @@ def weak_slices(
         Status.WARN,
         f"{len(weak)} of {len(slices)} slices are much harder than the rest; in the worst, {_named(worst)}, "
         f"{worst.error:.0%} of the predictions are wrong, elsewhere {worst.rest:.0%}",
-        value=worst.error, threshold=times * worst.rest,
+        value=worst.error,
+        threshold=times * worst.rest,
         where=Place.columns(*dict.fromkeys(entry.column for entry in weak[:5])),
-        fix="look at these rows: collect more like them, or the columns that tell them apart", artifacts=(FILE,),
+        fix="look at these rows: collect more like them, or the columns that tell them apart",
+        artifacts=(FILE,),
     )
 
 
@@ -132,7 +135,5 @@ def _write(subject: Subject, frame: pd.DataFrame, weak: Sequence[Slice]) -> None
 
     personal = {str(name) for name in personal_columns(frame)}
     table = pd.DataFrame([entry._asdict() for entry in weak])
-    table["value"] = [
-        "•••" if entry.column in personal else masked_text(entry.value) for entry in weak
-    ]
+    table["value"] = ["•••" if entry.column in personal else masked_text(entry.value) for entry in weak]
     write_frame(subject.folder / FILE, table.rename(columns={"value": "slice"}).round({"error": 4, "rest": 4}))

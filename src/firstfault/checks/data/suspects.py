@@ -20,9 +20,9 @@ from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
 TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
-LISTED = 500           # rows that a person looks through
-DRAWN = 16             # two lines of a gallery
-SHOWN_COLUMNS = 12     # columns beside a row's label that fit on a screen
+LISTED = 500  # rows that a person looks through
+DRAWN = 16  # two lines of a gallery
+SHOWN_COLUMNS = 12  # columns beside a row's label that fit on a screen
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
@@ -42,12 +42,16 @@ def label_suspects(subject: Subject) -> Iterator[Judgement]:
         return
     places, _ = suspects(subject)
     if not len(places):
-        yield passed(f"none of {len(found.y)} rows looked at has a suspect label", value=0.0, where=Place.labels("train"))
+        yield passed(
+            f"none of {len(found.y)} rows looked at has a suspect label", value=0.0, where=Place.labels("train")
+        )
         return
     yield Judgement(
         Status.PASS,
         f"{len(places)} of {len(found.y)} training rows looked at deserve a look: their label is not the likely one",
-        value=len(places) / len(found.y), where=Place.labels("train"), artifacts=suspect_files(subject),
+        value=len(places) / len(found.y),
+        where=Place.labels("train"),
+        artifacts=suspect_files(subject),
     )
 
 
@@ -88,10 +92,14 @@ def _written(subject: Subject) -> tuple[str, ...]:
     likely = found.probabilities.argmax(1)
     names = [masked_text(str(value)) for value in found.classes]
     listed = places[:LISTED]
-    frame = pd.DataFrame({
-        "train_row": found.rows[listed], "given_label": [names[label] for label in found.y[listed]],
-        "likely_label": [names[label] for label in likely[listed]], "quality": quality[listed].round(4),
-    })
+    frame = pd.DataFrame(
+        {
+            "train_row": found.rows[listed],
+            "given_label": [names[label] for label in found.y[listed]],
+            "likely_label": [names[label] for label in likely[listed]],
+            "quality": quality[listed].round(4),
+        }
+    )
     values = shown_values(subject.raw.train.X, found.rows[listed])
     write_frame(subject.folder / TABLE, frame if values is None else pd.concat([frame, values], axis=1))
     drawn = listed[:DRAWN]
@@ -99,7 +107,9 @@ def _written(subject: Subject) -> tuple[str, ...]:
     if images is None:
         return (TABLE,)
     captions = [f"{_short(names[found.y[place]])} → {_short(names[likely[place]])}" for place in drawn]
-    return *gallery(images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"), TABLE
+    return *gallery(
+        images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"
+    ), TABLE
 
 
 def _short(name: str) -> str:
@@ -115,6 +125,6 @@ def shown_values(X: Any, rows: Any) -> pd.DataFrame | None:
         return None
     frame = frame.iloc[:, :SHOWN_COLUMNS]
     values = masked(frame.iloc[rows].reset_index(drop=True))
-    for name, kind in kinds_of(frame).items():              # a few rows alone may not tell that a column is personal
+    for name, kind in kinds_of(frame).items():  # a few rows alone may not tell that a column is personal
         values[name] = f"{kind} {MASK}"
     return values

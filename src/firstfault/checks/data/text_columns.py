@@ -17,8 +17,8 @@ from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
-MOST_TEXTS = 3_000     # bounds the time: a share of so many errs by 0.4 % at 5 %
-FEWEST = 20            # texts below which a share says little
+MOST_TEXTS = 3_000  # bounds the time: a share of so many errs by 0.4 % at 5 %
+FEWEST = 20  # texts below which a share says little
 _NO_TEXT = "no column holds free text"
 _NOTHING = re.compile(
     r"[\s.,;:!?_–—-]*"
@@ -53,22 +53,19 @@ def _is_free(column: pd.Series) -> bool:
     if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
         return False
     few = [
-        value for value in column.iloc[:: max(1, len(column) // 200)].head(200)
+        value
+        for value in column.iloc[:: max(1, len(column) // 200)].head(200)
         if isinstance(value, str) and not _NOTHING.fullmatch(value)
     ]
-    if (
-        len(few) < 5
-        or not all(
-            isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)
-        )
+    if len(few) < 5 or not all(
+        isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)
     ):
         return False
-    long = (
-        np.median([len(value.split()) for value in few]) >= 3
-        or (np.median([len(value) for value in few]) >= 25 and " " in "".join(few))
+    long = np.median([len(value.split()) for value in few]) >= 3 or (
+        np.median([len(value) for value in few]) >= 25 and " " in "".join(few)
     )
-    worded = (
-        np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(map(str.isascii, few))
+    worded = np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(
+        map(str.isascii, few)
     )
     return bool(long and worded and len(set(few)) > 0.3 * len(few))
 
@@ -117,8 +114,11 @@ def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -
         fails = value > large and _is_alone(subject)
         yield Judgement(
             Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
-            f"{empty} of {len(texts)} texts are empty or a placeholder", value=value,
-            threshold=large if fails else share, where=Place.columns(name), faults=None if fails else {},
+            f"{empty} of {len(texts)} texts are empty or a placeholder",
+            value=value,
+            threshold=large if fails else share,
+            where=Place.columns(name),
+            faults=None if fails else {},
             fix="drop these rows, or repair the source" if value > share else None,
         )
 
@@ -148,7 +148,11 @@ def text_lengths(subject: Subject, *, times: float = 20.0, share: float = 0.01) 
         long = lengths > times * np.median(lengths)
         value = float(long.mean())
         yield judge(
-            value, above=share, otherwise=Status.WARN, where=Place.columns(name), faults={},
+            value,
+            above=share,
+            otherwise=Status.WARN,
+            where=Place.columns(name),
+            faults={},
             message=f"{int(long.sum())} of {len(lengths)} texts are longer than {times:g} times the median of "
             f"{np.median(lengths):.0f} letters; "
             f"the longest, in row {list(contents)[int(lengths.argmax())]}, has {int(lengths.max())}",
@@ -177,9 +181,13 @@ def boilerplate_texts(subject: Subject, *, share: float = 0.1) -> Iterator[Judge
         alike = [row for text, row in distinct.items() if forms[_form(text)] > 1]
         value = len(alike) / len(distinct)
         yield judge(
-            value, above=share, otherwise=Status.WARN, where=Place.columns(name), faults={},
+            value,
+            above=share,
+            otherwise=Status.WARN,
+            where=Place.columns(name),
+            faults={},
             message=f"{len(alike)} of {len(distinct)} different texts are alike but for case, digits, marks and spaces"
-                    + (f", such as {_rows(alike)}" if value > share else ""),
+            + (f", such as {_rows(alike)}" if value > share else ""),
             fix="drop the boilerplate, or keep one of each before splitting",
         )
 
@@ -214,10 +222,18 @@ def mixed_languages(subject: Subject, *, share: float = 0.05, dominant: float = 
         value = 1 - count / known
         others = ", ".join(f"{language} ({number})" for language, number in found.most_common(4)[1:])
         if count / known < dominant:
-            yield passed(f"the texts are in several languages: {first} ({count}), {others}", value=value, where=Place.columns(name))
+            yield passed(
+                f"the texts are in several languages: {first} ({count}), {others}",
+                value=value,
+                where=Place.columns(name),
+            )
             continue
         yield judge(
-            value, above=share, otherwise=Status.WARN, where=Place.columns(name), faults={},
+            value,
+            above=share,
+            otherwise=Status.WARN,
+            where=Place.columns(name),
+            faults={},
             message=f"{known - count} of {known} texts are not in {first}, like most"
             + (f", but in {others}" if others else ""),
             fix="find out whether they belong here; a model learns little from the few of a language",
@@ -248,21 +264,31 @@ def garbled_texts(subject: Subject, *, share: float = 0.02, large: float = 0.2) 
         value = len({*damaged, *random}) / len(contents)
         told = " and ".join(
             f"{len(rows)} of {len(contents)} texts {what}, such as {_rows(rows)}"
-            for rows, what in ((damaged, "have a damaged encoding"), (random, "are of random letters")) if rows
+            for rows, what in ((damaged, "have a damaged encoding"), (random, "are of random letters"))
+            if rows
         )
         fails = value > large
         yield Judgement(
             Status.FAIL if fails else Status.WARN if value > share else Status.PASS,
-            told or f"none of {len(contents)} texts is garbled", value=value, threshold=large if fails else share,
-            where=Place.columns(name), faults=None if fails else {},
+            told or f"none of {len(contents)} texts is garbled",
+            value=value,
+            threshold=large if fails else share,
+            where=Place.columns(name),
+            faults=None if fails else {},
             fix="read the source in its own encoding (often UTF-8), and drop what can't be repaired"
-            if value > share else None,
+            if value > share
+            else None,
         )
         tagged = sum(_TAG.search(text) is not None for text in contents.values())
         if tagged > share * len(contents):
             yield Judgement(
-                Status.WARN, f"{tagged} of {len(contents)} texts hold HTML", value=tagged / len(contents),
-                threshold=share, where=Place.columns(name), faults={}, fix="strip the tags and unescape the entities",
+                Status.WARN,
+                f"{tagged} of {len(contents)} texts hold HTML",
+                value=tagged / len(contents),
+                threshold=share,
+                where=Place.columns(name),
+                faults={},
+                fix="strip the tags and unescape the entities",
             )
 
 
@@ -277,7 +303,8 @@ def _is_random(text: str) -> bool:
     if len(letters) < 12 or not words:
         return False
     odd = sum(
-        _VOWELS.isdisjoint(word) or _CONSONANTS.search(word) is not None for word in map(_sounds, words)
+        _VOWELS.isdisjoint(word) or _CONSONANTS.search(word) is not None
+        for word in map(_sounds, words)
         if not word.isupper()
     )
     vowels = sum(letter in _VOWELS for letter in letters) / len(letters)

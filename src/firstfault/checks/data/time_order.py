@@ -18,7 +18,7 @@ from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
 DAY, YEAR = 86_400.0, 31_556_952.0
-FEWEST = 20        # different times: the tenth longest spacing is then about the median
+FEWEST = 20  # different times: the tenth longest spacing is then about the median
 _NO_TIME = "the target declares no data.time, or its values are no times"
 
 
@@ -28,7 +28,9 @@ def _times(subject: Subject) -> dict[str, Times]:
     name, found = subject.data.time, {}
     for split, (X, _) in subject.raw.items():
         if (
-            name is not None and isinstance(X, pd.DataFrame) and name in X.columns
+            name is not None
+            and isinstance(X, pd.DataFrame)
+            and name in X.columns
             and (times := times_of(X[name])) is not None
         ):
             found[split] = times
@@ -74,8 +76,11 @@ def malformed_times(subject: Subject, *, share: float = 0.005) -> Iterator[Judge
     fails = wrong / known > share
     yield Judgement(
         Status.FAIL if fails else Status.WARN,
-        f"{wrong} of {known} values of {subject.data.time} are no times, such as {shown}", value=wrong / known,
-        threshold=share, where=Place.columns(subject.data.time), faults=None if fails else {},
+        f"{wrong} of {known} values of {subject.data.time} are no times, such as {shown}",
+        value=wrong / known,
+        threshold=share,
+        where=Place.columns(subject.data.time),
+        faults=None if fails else {},
         fix="repair the values at their source, or drop the rows",
     )
 
@@ -105,8 +110,12 @@ def mixed_time_formats(subject: Subject, *, share: float = 0.001) -> Iterator[Ju
     told = ", ".join(f"{form} ({count})" for form, count in sorted(formats.items(), key=lambda entry: -entry[1])[:4])
     zones = f"; {zoned} of {total} say their time zone" if 0 < zoned < total else ""
     yield Judgement(
-        Status.WARN, f"the times are in several formats: {told}{zones}", value=unlike, threshold=share,
-        where=Place.columns(subject.data.time), faults={},
+        Status.WARN,
+        f"the times are in several formats: {told}{zones}",
+        value=unlike,
+        threshold=share,
+        where=Place.columns(subject.data.time),
+        faults={},
         fix="write all times in one format with their zone, such as ISO 8601 in UTC",
     )
 
@@ -133,14 +142,19 @@ def times_out_of_range(
     }
     wrong, known = sum(int(rows.sum()) for rows in marked.values()), _counted(times, "malformed")[1]
     if not wrong:
-        yield passed(f"all {known} times lie between {first_year} and now", value=0.0, where=Place.columns(subject.data.time))
+        yield passed(
+            f"all {known} times lie between {first_year} and now", value=0.0, where=Place.columns(subject.data.time)
+        )
         return
     fails = share < wrong / known <= 0.5
     yield Judgement(
         Status.FAIL if fails else Status.WARN,
         f"{wrong} of {known} values of {subject.data.time} lie before {first_year} or in the future, such as "
         f"{_examples(subject, marked)}",
-        value=wrong / known, threshold=share, where=Place.columns(subject.data.time), faults=None if fails else {},
+        value=wrong / known,
+        threshold=share,
+        where=Place.columns(subject.data.time),
+        faults=None if fails else {},
         fix="correct the source; a placeholder date should be a missing value",
     )
 
@@ -172,13 +186,17 @@ def dates_out_of_range(subject: Subject, *, first_year: int = 1900, years_ahead:
                 Status.WARN,
                 f"{int(rows.sum())} of {int((~times.missing).sum())} dates lie before {first_year} "
                 f"or more than {years_ahead:g} years ahead{shown}",
-                value=int(rows.sum()), threshold=0, where=Place.columns(name), faults={},
+                value=int(rows.sum()),
+                threshold=0,
+                where=Place.columns(name),
+                faults={},
                 fix="a placeholder date should be a missing value",
             )
     if not found:
         yield (
             passed(f"{len(columns)} columns hold dates, all between {first_year} and {years_ahead:g} years ahead")
-            if columns else skipped("no column holds dates")
+            if columns
+            else skipped("no column holds dates")
         )
 
 
@@ -195,9 +213,8 @@ def _dated(column: pd.Series) -> bool:
         return False
     few = column.iloc[:: max(1, len(column) // 50)].head(50).dropna()
     shaped = [
-        (isinstance(value, str) and 6 <= len(value) <= 35 and sum(map(str.isdigit, value)) >= 4) or hasattr(
-            value, "isoformat"
-        )
+        (isinstance(value, str) and 6 <= len(value) <= 35 and sum(map(str.isdigit, value)) >= 4)
+        or hasattr(value, "isoformat")
         for value in few
     ]
     if not shaped or sum(shaped) < 0.9 * len(shaped):
@@ -226,13 +243,20 @@ def late_records(subject: Subject, *, mostly: float = 0.1) -> Iterator[Judgement
     rows = late[split]
     if rows.mean() > mostly:
         yield passed(
-            "the rows are not in the order of their time, and need not be", value=float(rows.mean()), where=Place.data(split)
+            "the rows are not in the order of their time, and need not be",
+            value=float(rows.mean()),
+            where=Place.data(split),
         )
         return
     yield judge(
-        float(rows.mean()), above=0.0, otherwise=Status.WARN, faults={}, where=Place.data(split),
+        float(rows.mean()),
+        above=0.0,
+        otherwise=Status.WARN,
+        faults={},
+        where=Place.data(split),
         message=f"{int(rows.sum())} of {len(rows)} rows of {split} come after rows of a later time"
-        if rows.any() else "the rows are in the order of their time",
+        if rows.any()
+        else "the rows are in the order of their time",
         fix="sort by time before splitting, and find out why records come late",
     )
 
@@ -264,7 +288,8 @@ def time_gaps(
     """
     times = _times(subject)
     known = (
-        np.unique(np.concatenate([entry.values[~np.isnan(entry.values)] for entry in times.values()])) if times
+        np.unique(np.concatenate([entry.values[~np.isnan(entry.values)] for entry in times.values()]))
+        if times
         else np.zeros(0)
     )
     if len(known) < FEWEST:
@@ -278,24 +303,29 @@ def time_gaps(
         yield Judgement(
             Status.WARN,
             f"times are {_span(halves[0][0], times)} apart at first, and {_span(halves[1][0], times)} later",
-            value=value, where=Place.columns(subject.data.time), faults={},
+            value=value,
+            where=Place.columns(subject.data.time),
+            faults={},
             fix="find out what changed at the source, and bring all to one spacing",
         )
         return
     longest = np.sort(spacing)[-10]
     gaps = (
-        spacing > missed * longest if even >= regular
+        spacing > missed * longest
+        if even >= regular
         else (spacing > unusual * longest) & (spacing > noticeable * (known[-1] - known[0]))
     )
     count = int(gaps.sum())
     told = (
-        f"{count} gaps in time, the longest {_span(float(spacing.max()), times)} "
-        f"where {_span(usual, times)} is usual"
+        f"{count} gaps in time, the longest {_span(float(spacing.max()), times)} where {_span(usual, times)} is usual"
     )
     yield Judgement(
         Status.WARN if count else Status.PASS,
-        told if count else f"no gap in time; times are mostly {_span(usual, times)} apart", value=value,
-        threshold=missed if even >= regular else unusual, where=Place.columns(subject.data.time), faults={},
+        told if count else f"no gap in time; times are mostly {_span(usual, times)} apart",
+        value=value,
+        threshold=missed if even >= regular else unusual,
+        where=Place.columns(subject.data.time),
+        faults={},
         fix="find out whether records are lost, and mark the gap" if count else None,
     )
 
@@ -331,15 +361,21 @@ def repeated_times(subject: Subject, *, share: float = 0.001) -> Iterator[Judgem
         yield skipped(_NO_TIME if "train" not in times else "the target declares no data.group")
         return
     values = times["train"].values
-    repeated = pd.DataFrame(
-        {"group": subject.raw.train.X[group].to_numpy(), "time": values}
-    )[~np.isnan(values)].duplicated().to_numpy()
+    repeated = (
+        pd.DataFrame({"group": subject.raw.train.X[group].to_numpy(), "time": values})[~np.isnan(values)]
+        .duplicated()
+        .to_numpy()
+    )
     value = float(repeated.mean()) if len(repeated) else 0.0
     if value > 0.5:
         yield passed("a group has many rows at a time", value=value)
         return
     yield judge(
-        value, above=share, otherwise=Status.WARN, faults={}, where=Place.columns(group, subject.data.time),
+        value,
+        above=share,
+        otherwise=Status.WARN,
+        faults={},
+        where=Place.columns(group, subject.data.time),
         message=f"{int(repeated.sum())} of {len(repeated)} training rows repeat the time "
         f"of another row of their {group}",
         fix="keep one row per group and time, or say what tells them apart",
@@ -364,7 +400,10 @@ def time_overlap(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
     shares = {name: float((times[name].values < end).mean()) for name in names}
     worst = max(shares, key=lambda name: shares[name])
     yield judge(
-        shares[worst], above=share, otherwise=Status.WARN, where=Place.data(worst),
+        shares[worst],
+        above=share,
+        otherwise=Status.WARN,
+        where=Place.data(worst),
         message=f"{shares[worst]:.0%} of {worst} are earlier than the last training row",
         fix=f"split by {subject.data.time}: train on the past, and test on what follows",
     )

@@ -16,10 +16,10 @@ from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_STEPS = 4               # half a window is two steps: of one step there is no order
-LOOKED_AT = 200                # pairs of rows: most of them is more than half with near certainty
-MOST_VALUES = 10_000_000       # numbers of a split: 80 MB of hashes
-BASE = 0x5851F42D4C957F2D      # an odd multiplier (Knuth's for 64 bits), so that it has an inverse
+FEWEST_STEPS = 4  # half a window is two steps: of one step there is no order
+LOOKED_AT = 200  # pairs of rows: most of them is more than half with near certainty
+MOST_VALUES = 10_000_000  # numbers of a split: 80 MB of hashes
+BASE = 0x5851F42D4C957F2D  # an odd multiplier (Knuth's for 64 bits), so that it has an inverse
 
 
 def follow_each_other(X: Any) -> bool:
@@ -35,7 +35,7 @@ def follow_each_other(X: Any) -> bool:
 
 def _moved_on(before: Array, after: Array, by: int) -> bool:
     same = (before[:, by:] == after[:, :-by]).reshape(len(before), -1).all(1)
-    still = (before[:, by:] == before[:, :-by]).reshape(len(before), -1).all(1)      # what does not change is no series
+    still = (before[:, by:] == before[:, :-by]).reshape(len(before), -1).all(1)  # what does not change is no series
     return bool((same & ~still).mean() > 0.5)
 
 
@@ -69,9 +69,13 @@ def overlapping_windows(subject: Subject, *, share: float = 0.5, distinct: float
     value = shares[name]
     status = Status.PASS if value <= share else Status.FAIL if name in declared else Status.WARN
     yield Judgement(
-        status, f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train", value=value,
-        threshold=share, where=Place.data(name) if status is not Status.PASS else None,
-        fix=None if status is Status.PASS
+        status,
+        f"half the steps and more of {value:.0%} of the windows of {name} are in windows of train",
+        value=value,
+        threshold=share,
+        where=Place.data(name) if status is not Status.PASS else None,
+        fix=None
+        if status is Status.PASS
         else "split the series by time before cutting windows, and leave a gap of one window",
     )
 
@@ -93,7 +97,7 @@ def _halves(X: Any, distinct: float, *, everywhere: bool) -> Array | None:
     own = np.arange(len(values), dtype=np.uint64)[:, None] + np.uint64(0 if everywhere else 2**40)
     found = np.where(moves, pieces, own)
     alike = min(len(np.unique(found[:, place])) for place in (0, -1)) < distinct * len(found)
-    return None if alike else found                         # few values at one place come again by chance at another
+    return None if alike else found  # few values at one place come again by chance at another
 
 
 def _pieces(steps: Array, places: Array, length: int) -> tuple[Array, Array]:

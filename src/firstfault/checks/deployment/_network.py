@@ -51,7 +51,7 @@ def _closed_over(function: FunctionType) -> Iterator[Any]:
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
-        except ValueError:                              # not filled yet
+        except ValueError:  # not filled yet
             continue
 
 
@@ -62,7 +62,9 @@ def in_train_mode(module: nn.Module | None) -> bool:
 
 def low_precision(module: nn.Module) -> int:
     """How many tensors of a network are in lower precision than float32."""
-    return sum(1 for value in module.state_dict().values() if isinstance(value, torch.Tensor) and value.dtype in LOW_PRECISION)
+    return sum(
+        1 for value in module.state_dict().values() if isinstance(value, torch.Tensor) and value.dtype in LOW_PRECISION
+    )
 
 
 def is_rounded(module: nn.Module) -> bool:
@@ -90,7 +92,8 @@ def untrained(subject: Subject, module: nn.Module) -> tuple[list[str], int]:
     moving = {id(value) for value in trained.buffers()} if in_train_mode(module) else set()
     kept = dict(trained.named_parameters()) | dict(trained.named_buffers())
     wanted = {
-        name: value for name, value in trained.state_dict(keep_vars=True).items()
+        name: value
+        for name, value in trained.state_dict(keep_vars=True).items()
         if isinstance(value, torch.Tensor) and name in kept and id(value) not in moving
     }
     part = trained_part(module, trained)
@@ -98,7 +101,11 @@ def untrained(subject: Subject, module: nn.Module) -> tuple[list[str], int]:
         served = part.state_dict()
         return [name for name, value in wanted.items() if not _close(value, served[name])], len(wanted)
     values = [value for value in module.state_dict().values() if isinstance(value, torch.Tensor)]
-    return [name for name, value in wanted.items() if not any(value.shape == other.shape and _close(value, other) for other in values)], len(wanted)
+    return [
+        name
+        for name, value in wanted.items()
+        if not any(value.shape == other.shape and _close(value, other) for other in values)
+    ], len(wanted)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor) -> bool:

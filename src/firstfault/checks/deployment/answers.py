@@ -50,7 +50,9 @@ def _same(subject: Subject) -> bool:
     return known and bool(np.isfinite(served).all()) and apart(offline, served) <= ROUNDING
 
 
-@check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"label_map_mismatch": 0.95, "train_serve_skew": 0.6})
+@check(
+    layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"label_map_mismatch": 0.95, "train_serve_skew": 0.6}
+)
 def served_answers(subject: Subject, *, same: float = 0.95, alike: float = ALIKE) -> Iterator[Judgement]:
     """Compare the answers to golden samples, where a function serves; `value` is the share answered alike.
 
@@ -89,38 +91,74 @@ def compared(subject: Subject, same: float = 0.95, alike: float = ALIKE) -> Judg
     if names is not None and not set(names.values()) <= {str(known) for known in subject.classes}:
         return passed("the served labels are other names for the classes", value=value)
     if names is not None:
-        return _permuted("the served classes are permuted: " + ", ".join(f"{mine} is served as {theirs}" for mine, theirs in names.items() if mine != theirs), value, same)
+        return _permuted(
+            "the served classes are permuted: "
+            + ", ".join(f"{mine} is served as {theirs}" for mine, theirs in names.items() if mine != theirs),
+            value,
+            same,
+        )
     return Judgement(
-        Status.FAIL, text, value=value, threshold=same, where=Place.part(served_of(subject).kind), faults={"train_serve_skew": 0.6},
+        Status.FAIL,
+        text,
+        value=value,
+        threshold=same,
+        where=Place.part(served_of(subject).kind),
+        faults={"train_serve_skew": 0.6},
         fix="compare the inputs that reach the model with those of training: a served function is given raw inputs",
     )
 
 
 def score_likeness(offline: Array, served: Array) -> float:
     """The correlation of two tables of scores `(N, K)`, up to what softmax takes away; 1 for what can't be compared: labels, probabilities."""
-    if offline.ndim != 2 or offline.shape != served.shape or offline.shape[1] < 2 or served.dtype.kind != "f" or 0 <= served.min() <= served.max() <= 1:
+    if (
+        offline.ndim != 2
+        or offline.shape != served.shape
+        or offline.shape[1] < 2
+        or served.dtype.kind != "f"
+        or 0 <= served.min() <= served.max() <= 1
+    ):
         return 1.0
     mine, theirs = (scores - scores.mean(1, keepdims=True) for scores in (offline.astype(float), served.astype(float)))
     return float((mine * theirs).sum() / max(float(np.sqrt((mine**2).sum() * (theirs**2).sum())), 1e-12))
 
 
 def _permuted(text: str, value: float, same: float) -> Judgement:
-    return Judgement(Status.FAIL, text, value=value, threshold=same, where=Place.part("output columns"), faults={"label_map_mismatch": 0.95}, fix="save the label map with the model")
+    return Judgement(
+        Status.FAIL,
+        text,
+        value=value,
+        threshold=same,
+        where=Place.part("output columns"),
+        faults={"label_map_mismatch": 0.95},
+        fix="save the label map with the model",
+    )
 
 
 def _another_unit(subject: Subject, offline: Array, served: Array, least: int = 8) -> bool:
     """Whether a regression's answers are a rising function of the trained model's: scaled back, or out of the logarithm."""
-    if subject.target.task != "regression" or offline.size != served.size or served.dtype.kind not in "fiu" or len(offline) < least:
+    if (
+        subject.target.task != "regression"
+        or offline.size != served.size
+        or served.dtype.kind not in "fiu"
+        or len(offline) < least
+    ):
         return False
     from scipy.stats import spearmanr
 
     pairs = zip(offline.reshape(len(offline), -1).T, served.reshape(len(offline), -1).T, strict=True)
-    return all(len(np.unique(mine)) >= least and float(spearmanr(mine, theirs).statistic) > 0.9999 for mine, theirs in pairs)
+    return all(
+        len(np.unique(mine)) >= least and float(spearmanr(mine, theirs).statistic) > 0.9999 for mine, theirs in pairs
+    )
 
 
 def _names(subject: Subject, offline: Array, served: Array, same: float) -> dict[str, str] | None:
     """By class, the label under which it is served, where every class has one of its own; None else."""
-    if subject.target.task != "classification" or served.ndim != 1 or len(served) != len(offline) or served.dtype.kind not in "OUSiub":
+    if (
+        subject.target.task != "classification"
+        or served.ndim != 1
+        or len(served) != len(offline)
+        or served.dtype.kind not in "OUSiub"
+    ):
         return None
     from scipy.optimize import linear_sum_assignment
 

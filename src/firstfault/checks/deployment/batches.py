@@ -19,7 +19,8 @@ OF_TRAIN_MODE = "more than 1 value per channel when training"
 
 
 @check(
-    layer=Layer.DEPLOYMENT, needs={served_of, golden_of},
+    layer=Layer.DEPLOYMENT,
+    needs={served_of, golden_of},
     detects={"batch_dependence": 0.92, "baked_shape": 0.95, "train_mode_serving": 0.95},
 )
 def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float = 0.05) -> Iterator[Judgement]:
@@ -45,11 +46,15 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
         yield skipped("the answers differ from call to call")
         return
     alone = [served_of(subject).call(rows_of(golden.raw, index, 1)) for index in range(min(4, len(golden)))]
-    differences = [_relative(whole[index:index + 1], value) for index, value in enumerate(alone)]
+    differences = [_relative(whole[index : index + 1], value) for index, value in enumerate(alone)]
     value, limit = max(differences, default=0.0), coarse if module is not None and is_rounded(module) else tolerance
     yield judge(
-        value, above=limit, where=Place.part(served_of(subject).kind), message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
-        faults={"batch_dependence": 0.92} if value > limit else None, fix="mask padding, use fitted statistics, and serve in eval mode",
+        value,
+        above=limit,
+        where=Place.part(served_of(subject).kind),
+        message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
+        faults={"batch_dependence": 0.92} if value > limit else None,
+        fix="mask padding, use fitted statistics, and serve in eval mode",
     )
 
 
@@ -65,19 +70,32 @@ def _refused(subject: Subject, refusals: dict[int, Exception]) -> Judgement:
     size, error = next(reversed(refusals.items()))
     text = f"a batch of {size} is refused: {str(error).splitlines()[0]}"
     if any(OF_TRAIN_MODE in str(refusal) for refusal in refusals.values()):
-        return Judgement(Status.FAIL, text, where=Place.part(served_of(subject).kind), faults={"train_mode_serving": 0.95}, fix="call model.eval() after loading")
-    taken = [other for other in (*SIZES, len(golden_of(subject))) if other <= len(golden_of(subject)) and _refusal(subject, other) is None]
+        return Judgement(
+            Status.FAIL,
+            text,
+            where=Place.part(served_of(subject).kind),
+            faults={"train_mode_serving": 0.95},
+            fix="call model.eval() after loading",
+        )
+    taken = [
+        other
+        for other in (*SIZES, len(golden_of(subject)))
+        if other <= len(golden_of(subject)) and _refusal(subject, other) is None
+    ]
     if not taken:
         raise error
     return Judgement(
-        Status.FAIL, f"{text}; {', '.join(map(str, dict.fromkeys(taken)))} are taken", where=Place.part(served_of(subject).kind), faults={"baked_shape": 0.95},
+        Status.FAIL,
+        f"{text}; {', '.join(map(str, dict.fromkeys(taken)))} are taken",
+        where=Place.part(served_of(subject).kind),
+        faults={"baked_shape": 0.95},
         fix="export with a dynamic batch size",
     )
 
 
 def rows_of(raw: Any, first: int, size: int) -> Any:
     """Some of the raw samples, as a batch."""
-    return raw.iloc[first:first + size] if hasattr(raw, "iloc") else raw[first:first + size]
+    return raw.iloc[first : first + size] if hasattr(raw, "iloc") else raw[first : first + size]
 
 
 def _relative(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:

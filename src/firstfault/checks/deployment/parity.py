@@ -9,8 +9,23 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.deployment._network import UNSEEN, in_train_mode, is_rounded, low_precision, network_of, trained_part, untrained
-from firstfault.checks.deployment.answers import ALIKE, compared, permutation, permuted_answers, same_answers, score_likeness
+from firstfault.checks.deployment._network import (
+    UNSEEN,
+    in_train_mode,
+    is_rounded,
+    low_precision,
+    network_of,
+    trained_part,
+    untrained,
+)
+from firstfault.checks.deployment.answers import (
+    ALIKE,
+    compared,
+    permutation,
+    permuted_answers,
+    same_answers,
+    score_likeness,
+)
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind, Place
 from firstfault.probe.models import MODES_MATTER
@@ -33,7 +48,11 @@ def train_mode_serving(subject: Subject) -> Iterator[Judgement]:
         yield passed("the served network answers as in eval mode")
         return
     yield Judgement(
-        Status.FAIL, f"{len(on)} modules are served in train mode", value=len(on), threshold=0, where=Place.modules(*on[:5]),
+        Status.FAIL,
+        f"{len(on)} modules are served in train mode",
+        value=len(on),
+        threshold=0,
+        where=Place.modules(*on[:5]),
         fix="call model.eval() after loading",
     )
 
@@ -50,7 +69,10 @@ def nondeterministic_serving(subject: Subject, *, tolerance: float = 1e-5) -> It
     first, second = served_of(subject).call(golden_of(subject).raw), served_of(subject).call(golden_of(subject).raw)
     value = _difference(first, second)
     yield judge(
-        value, above=tolerance, where=Place.part(served_of(subject).kind), message=f"the same call twice differs by {value:.1e}",
+        value,
+        above=tolerance,
+        where=Place.part(served_of(subject).kind),
+        message=f"the same call twice differs by {value:.1e}",
         fix="switch randomness off: eval mode, fixed seeds",
     )
 
@@ -65,7 +87,9 @@ def _difference(first: Any, second: Any) -> float:
     return float(np.abs(first - second).max() / max(np.abs(first).max(), 1e-9))
 
 
-@check(layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, detects={"train_serve_skew": 0.95, "schema_mismatch": 0.95})
+@check(
+    layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, detects={"train_serve_skew": 0.95, "schema_mismatch": 0.95}
+)
 def train_serve_skew(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
     """Find serving code that prepares inputs differently than training; `value` is the share of inputs that differ.
 
@@ -83,8 +107,12 @@ def train_serve_skew(subject: Subject, *, share: float = 0.01) -> Iterator[Judge
     x = serving_inputs(subject, golden_of(subject).raw)
     expected = golden_of(subject).x
     if x.shape != expected.shape:
-        yield Judgement(Status.FAIL, f"serving prepares inputs of shape {tuple(x.shape)}, training {tuple(expected.shape)}",
-                        where=Place.setting("deployment.preprocess"), fix="serve with the training's fitted preprocessing")
+        yield Judgement(
+            Status.FAIL,
+            f"serving prepares inputs of shape {tuple(x.shape)}, training {tuple(expected.shape)}",
+            where=Place.setting("deployment.preprocess"),
+            fix="serve with the training's fitted preprocessing",
+        )
         return
     scale = expected.float().std(0, keepdim=True).clamp_min(1e-3)
     differs = (x.float() - expected.float()).abs() > 0.01 * scale
@@ -92,9 +120,17 @@ def train_serve_skew(subject: Subject, *, share: float = 0.01) -> Iterator[Judge
     columns = torch.nonzero(differs.flatten(1).any(0)).flatten()[:3].tolist()
     reordered = value > share and _reordered(x, expected)
     yield judge(
-        value, above=share, faults={"schema_mismatch" if reordered else "train_serve_skew": 0.95}, where=Place(Kind.SETTING, ("deployment.preprocess",), note=f"inputs {', '.join(map(str, columns))}") if columns else None,
-        message=f"{value:.0%} of the inputs of golden samples differ between training and serving" + (": columns changed places" if reordered else ""),
-        fix="send the columns in the order of training" if reordered else "serve with the training's fitted preprocessing",
+        value,
+        above=share,
+        faults={"schema_mismatch" if reordered else "train_serve_skew": 0.95},
+        where=Place(Kind.SETTING, ("deployment.preprocess",), note=f"inputs {', '.join(map(str, columns))}")
+        if columns
+        else None,
+        message=f"{value:.0%} of the inputs of golden samples differ between training and serving"
+        + (": columns changed places" if reordered else ""),
+        fix="send the columns in the order of training"
+        if reordered
+        else "serve with the training's fitted preprocessing",
     )
 
 
@@ -113,7 +149,8 @@ def _standard(columns: torch.Tensor) -> torch.Tensor:
 
 
 @check(
-    layer=Layer.DEPLOYMENT, needs={served_of, golden_of},
+    layer=Layer.DEPLOYMENT,
+    needs={served_of, golden_of},
     detects={"weights_not_loaded": 0.95, "precision_loss": 0.9, "state_not_saved": 0.9},
 )
 def served_parameters(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
@@ -132,15 +169,31 @@ def served_parameters(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[
     absent, count = untrained(subject, module)
     if is_rounded(module):
         yield _rounded(subject, low_precision(module))
-    elif absent and not same_answers(subject) and (served_of(subject).function is None or compared(subject).status is Status.FAIL):
+    elif (
+        absent
+        and not same_answers(subject)
+        and (served_of(subject).function is None or compared(subject).status is Status.FAIL)
+    ):
         value = len(absent) / max(1, count)
         yield Judgement(
-            Status.FAIL, f"{value:.0%} of the served parameters are not the trained ones", value=value, threshold=0.0,
-            where=Place.parameters(*absent[:5]), faults={"weights_not_loaded": 0.95}, fix="load with strict=True, and look at the missing keys",
+            Status.FAIL,
+            f"{value:.0%} of the served parameters are not the trained ones",
+            value=value,
+            threshold=0.0,
+            where=Place.parameters(*absent[:5]),
+            faults={"weights_not_loaded": 0.95},
+            fix="load with strict=True, and look at the missing keys",
         )
     elif served_of(subject).module is None or in_train_mode(module) or same_answers(subject):
-        yield passed("the served parameters are the trained ones" if not absent else "the served network gives the answers of the trained one")
-    elif trained_part(module, subject.trained.model) is module and permutation(golden_of(subject).outputs, _outputs(subject, module)) is None:
+        yield passed(
+            "the served parameters are the trained ones"
+            if not absent
+            else "the served network gives the answers of the trained one"
+        )
+    elif (
+        trained_part(module, subject.trained.model) is module
+        and permutation(golden_of(subject).outputs, _outputs(subject, module)) is None
+    ):
         yield from _state(subject, module, tolerance)
     else:
         yield compared(subject)
@@ -148,12 +201,18 @@ def served_parameters(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[
 
 def _rounded(subject: Subject, count: int) -> Judgement:
     served = served_of(subject).call(golden_of(subject).raw)
-    same, alike = agreement(subject, golden_of(subject).outputs, served), score_likeness(golden_of(subject).outputs, served)
+    same, alike = (
+        agreement(subject, golden_of(subject).outputs, served),
+        score_likeness(golden_of(subject).outputs, served),
+    )
     fine = same >= 0.95 and alike >= ALIKE
     return Judgement(
         Status.PASS if fine else Status.FAIL,
         f"with {count} tensors in lower precision, {same:.0%} of the golden samples get the same answer, and the scores correlate by {alike:.4f}",
-        value=same, threshold=0.95, where=None if fine else Place.part("served precision"), faults=None if fine else {"precision_loss": 0.9},
+        value=same,
+        threshold=0.95,
+        where=None if fine else Place.part("served precision"),
+        faults=None if fine else {"precision_loss": 0.9},
         fix="serve in float32, or calibrate",
     )
 
@@ -173,8 +232,13 @@ def _state(subject: Subject, module: torch.nn.Module, tolerance: float) -> Itera
     moved = apart(golden_of(subject).outputs, outputs)
     if outputs.shape == golden_of(subject).outputs.shape and moved > tolerance:
         yield Judgement(
-            Status.FAIL, f"all parameters are the trained ones, but outputs of the same inputs differ by {moved:.1e}", value=moved,
-            threshold=tolerance, where=Place.part("state outside of parameters"), faults={"state_not_saved": 0.9}, fix="register the state as a buffer",
+            Status.FAIL,
+            f"all parameters are the trained ones, but outputs of the same inputs differ by {moved:.1e}",
+            value=moved,
+            threshold=tolerance,
+            where=Place.part("state outside of parameters"),
+            faults={"state_not_saved": 0.9},
+            fix="register the state as a buffer",
         )
         return
     yield passed("the served parameters are the trained ones")

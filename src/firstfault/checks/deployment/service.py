@@ -35,8 +35,14 @@ def version_mismatch(subject: Subject) -> Iterator[Judgement]:
     if not other:
         yield passed(f"{len(wanted)} pinned versions are the running ones")
         return
-    yield Judgement(Status.FAIL, "; ".join(list(other.values())[:3]), value=len(other), threshold=0, where=Place(Kind.PACKAGE, tuple(other)),
-                    fix="serve with the versions that the model was saved with")
+    yield Judgement(
+        Status.FAIL,
+        "; ".join(list(other.values())[:3]),
+        value=len(other),
+        threshold=0,
+        where=Place(Kind.PACKAGE, tuple(other)),
+        fix="serve with the versions that the model was saved with",
+    )
 
 
 def _requirements(subject: Subject) -> dict[str, str]:
@@ -50,7 +56,9 @@ def _requirements(subject: Subject) -> dict[str, str]:
     return {name.strip(): pin.split(";")[0].strip() for name, pin in pairs}
 
 
-@check(layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, depth=Depth.STANDARD, detects={"unvalidated_input": 0.9})
+@check(
+    layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, depth=Depth.STANDARD, detects={"unvalidated_input": 0.9}
+)
 def served_process(subject: Subject) -> Iterator[Judgement]:
     """Serve the model for real on loopback, and send it good and malformed requests.
 
@@ -73,14 +81,20 @@ def served_process(subject: Subject) -> Iterator[Judgement]:
     budget = subject.deployment.latency_ms
     yield Judgement(
         Status.WARN if p95 > budget else Status.PASS,
-        f"a request takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms over HTTP; the budget is {budget:g} ms", value=p95,
-        threshold=budget, faults={},
+        f"a request takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms over HTTP; the budget is {budget:g} ms",
+        value=p95,
+        threshold=budget,
+        faults={},
     )
     bad = {name: code for name, code in answers.malformed.items() if not 400 <= code < 500}
     text = ", ".join(f"{name}: {code}" for name, code in answers.malformed.items())
     yield Judgement(
-        (Status.FAIL if subject.deployment.url else Status.WARN) if bad else Status.PASS, f"malformed requests are answered with {text}", value=len(bad), threshold=0,
-        where=Place.cases(*bad), fix="validate the input, and answer 4xx" if bad else None,
+        (Status.FAIL if subject.deployment.url else Status.WARN) if bad else Status.PASS,
+        f"malformed requests are answered with {text}",
+        value=len(bad),
+        threshold=0,
+        where=Place.cases(*bad),
+        fix="validate the input, and answer 4xx" if bad else None,
     )
 
 
@@ -109,6 +123,10 @@ def latency_regression(subject: Subject, *, times: float = 3.0, calls: int = 30)
     budget = subject.deployment.latency_ms
     status = Status.FAIL if p50 > times * budget else Status.WARN if p95 > budget else Status.PASS
     yield Judgement(
-        status, f"one call takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms; the budget is {budget:g} ms", value=p95, threshold=budget,
-        where=Place.part(served_of(subject).kind) if status is not Status.PASS else None, fix="profile the request path; use inference_mode",
+        status,
+        f"one call takes p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms; the budget is {budget:g} ms",
+        value=p95,
+        threshold=budget,
+        where=Place.part(served_of(subject).kind) if status is not Status.PASS else None,
+        fix="profile the request path; use inference_mode",
     )

@@ -34,7 +34,7 @@ def _step(subject: Subject, model: nn.Module) -> None:
         if recipe.training.penalty is not None:
             loss = loss + recipe.training.penalty(model)
         loss.backward()  # type: ignore[no-untyped-call]
-    except Exception:                                   # which the training will say
+    except Exception:  # which the training will say
         return
 
 

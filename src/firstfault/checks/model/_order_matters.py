@@ -19,7 +19,9 @@ SHUFFLES = 12
 MOST_CLASSES = 6
 
 
-def order_matters(x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: float = 6.0, padding: torch.Tensor | None = None) -> bool:
+def order_matters(
+    x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: float = 6.0, padding: torch.Tensor | None = None
+) -> bool:
     """Whether the positions of tokens `(N, T)` or vectors `(N, T, C)` differ from the same ones shuffled within each sample.
 
     What occurs at each position, and what next to what, is counted by class; numbers in `BINS` quantiles per channel. A count that is off
@@ -33,7 +35,11 @@ def order_matters(x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: fl
     if x.ndim == 2 and len(x) < ENOUGH_TOKENS:
         return True
     x = x[:ROWS, :MOST_POSITIONS]
-    kinds, numbers, groups = _kinds(x), (x if x.ndim == 3 else x[:, :, None])[:, :, :CHANNELS].float().cpu().numpy(), _groups(x, y[:ROWS])
+    kinds, numbers, groups = (
+        _kinds(x),
+        (x if x.ndim == 3 else x[:, :, None])[:, :, :CHANNELS].float().cpu().numpy(),
+        _groups(x, y[:ROWS]),
+    )
     if y.ndim > 1 and y.shape[1] == x.shape[1]:
         kinds = np.concatenate([kinds, _kinds(y[:ROWS, :MOST_POSITIONS].unsqueeze(-1).float())], axis=2)
     generator = np.random.default_rng(seed)
@@ -59,7 +65,10 @@ def _shuffled(values: Array, order: Array) -> Array:
 def _steps(numbers: Array, groups: Array) -> Array:
     """By group and channel: the mean square of the steps from position to position, and the share that rises."""
     steps = np.diff(numbers, axis=1)
-    found = [[(steps[groups == group] ** 2).mean((0, 1)), (steps[groups == group] > 0).mean((0, 1))] for group in range(int(groups.max()) + 1)]
+    found = [
+        [(steps[groups == group] ** 2).mean((0, 1)), (steps[groups == group] > 0).mean((0, 1))]
+        for group in range(int(groups.max()) + 1)
+    ]
     return np.array(found).ravel()
 
 

@@ -94,7 +94,11 @@ def last_parameters(model: nn.Module, x: torch.Tensor) -> list[str]:
     if last is None:
         return [name for name, _ in model.named_parameters()]
     chosen = {name for use in uses[last:] for name in use.parameters}
-    return [name for name, value in model.named_parameters() if value.is_floating_point() and (name in chosen or value.numel() == 1)]
+    return [
+        name
+        for name, value in model.named_parameters()
+        if value.is_floating_point() and (name in chosen or value.numel() == 1)
+    ]
 
 
 def _as_the_loss_sees(subject: Subject, outputs: torch.Tensor) -> torch.Tensor | None:
@@ -111,7 +115,11 @@ def _as_the_loss_sees(subject: Subject, outputs: torch.Tensor) -> torch.Tensor |
         seen = again
     else:
         raise Missing("the user's loop changes the outputs before the loss")
-    return seen.movedim(1, -1) if call.name in ("cross_entropy", "nll_loss") and call.input.ndim > 2 and seen.ndim > 2 else seen
+    return (
+        seen.movedim(1, -1)
+        if call.name in ("cross_entropy", "nll_loss") and call.input.ndim > 2 and seen.ndim > 2
+        else seen
+    )
 
 
 def _finite(outputs: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -126,14 +134,16 @@ def _summary(draws: dict[float, torch.Tensor]) -> Reach:
     before = draws.get(sorted(draws)[-2], far) if len(draws) > 1 else far
     span = float(before.max() - before.min()) + 1e-6
     every = torch.cat([draw.flatten() for draw in draws.values()])
-    cut = len(draws) < len(SCALES)                  # the widest weights overflow: so there is no bound
+    cut = len(draws) < len(SCALES)  # the widest weights overflow: so there is no bound
     single = bool((every == every[0]).all())
     calm = torch.cat([draw for scale, draw in draws.items() if scale <= 10]) if min(draws) <= 10 else near
     return Reach(
-        low=float(every.min()), high=float(every.max()),
+        low=float(every.min()),
+        high=float(every.max()),
         open_below=float(before.min() - far.min()) > 0.5 * span,
         open_above=cut or float(far.max() - before.max()) > 0.5 * span,
-        simplex=is_simplex(calm), log_simplex=is_simplex(calm.exp()) and float(calm.max()) <= 1e-6,
+        simplex=is_simplex(calm),
+        log_simplex=is_simplex(calm.exp()) and float(calm.max()) <= 1e-6,
         constant=float(every[0]) if single else None,
     )
 

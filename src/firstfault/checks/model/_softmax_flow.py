@@ -16,7 +16,9 @@ from firstfault.training.recipe import outputs_of
 from firstfault.training.torch_calls import Call, followed, name_of, softmax_axis
 
 SOFTMAX = ("softmax", "log_softmax")
-KEEPING = frozenset({"dropout", "masked_fill", "to", "type_as", "float", "double", "half", "contiguous", "clone", "nan_to_num"})
+KEEPING = frozenset(
+    {"dropout", "masked_fill", "to", "type_as", "float", "double", "half", "contiguous", "clone", "nan_to_num"}
+)
 """Functions that leave every weight where it is."""
 LEFT = ("matmul", "bmm")
 
@@ -48,7 +50,7 @@ class _Flow(TorchFunctionMode):
         super().__init__()
         self.found: list[Softmax] = []
         self.inside: list[str] = []
-        self.known: dict[int, tuple[torch.Tensor, _Weights]] = {}       # the tensor is kept, so that its id stays its own
+        self.known: dict[int, tuple[torch.Tensor, _Weights]] = {}  # the tensor is kept, so that its id stays its own
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name, kwargs = name_of(func), kwargs or {}
@@ -104,7 +106,11 @@ def _moved(name: str, axes: tuple[int, ...], given: torch.Tensor, result: torch.
         return None
     if name in KEEPING:
         return axes
-    if result.data_ptr() != given.data_ptr() or len(set(given.stride())) < given.ndim or set(result.stride()) != set(given.stride()):
+    if (
+        result.data_ptr() != given.data_ptr()
+        or len(set(given.stride())) < given.ndim
+        or set(result.stride()) != set(given.stride())
+    ):
         return None
     return tuple(axes[given.stride().index(stride)] for stride in result.stride())
 
@@ -123,6 +129,6 @@ def _followed(model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Any) -
         if recipe.training.fit is None:
             try:
                 recipe.loss(outputs, y)
-            except Exception:                       # another check says what the loss refuses
+            except Exception:  # another check says what the loss refuses
                 return flow.found
     return flow.found

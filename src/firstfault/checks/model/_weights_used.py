@@ -12,10 +12,27 @@ from torch.overrides import TorchFunctionMode
 from firstfault.training.tensors import tensors_in
 from firstfault.training.torch_calls import followed, name_of
 
-WEIGHED = frozenset({
-    "linear", "bilinear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell", "multi_head_attention_forward",
-})
+WEIGHED = frozenset(
+    {
+        "linear",
+        "bilinear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "lstm",
+        "gru",
+        "rnn_tanh",
+        "rnn_relu",
+        "lstm_cell",
+        "gru_cell",
+        "rnn_tanh_cell",
+        "rnn_relu_cell",
+        "multi_head_attention_forward",
+    }
+)
 """Functions that always take a weight."""
 PRODUCTS = WEIGHED | {"matmul", "rmatmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "tensordot"}
 LOOKUPS = frozenset({"embedding", "embedding_bag"})
@@ -55,7 +72,17 @@ class _Tape(TorchFunctionMode):
         if function in WEIGHED and not any(value.ndim > 1 for value in taken.values()):
             names = self._computed()
         if names:
-            self.uses.append(Use(function, names, {name: axis for name, value in taken.items() if (axis := self._axis(function, name, value, given)) is not None}))
+            self.uses.append(
+                Use(
+                    function,
+                    names,
+                    {
+                        name: axis
+                        for name, value in taken.items()
+                        if (axis := self._axis(function, name, value, given)) is not None
+                    },
+                )
+            )
 
     def _computed(self) -> tuple[str, ...]:
         """The parameters from which the module that is running computes its weight."""
@@ -73,7 +100,14 @@ class _Tape(TorchFunctionMode):
         if function not in ("matmul", "mm") or seen is not given[-1]:
             return None
         value = self.model.get_parameter(name)
-        return next((axis for axis in range(value.ndim) if value.stride(axis) == seen.stride(-1) and len(value.shape) == seen.ndim), None)
+        return next(
+            (
+                axis
+                for axis in range(value.ndim)
+                if value.stride(axis) == seen.stride(-1) and len(value.shape) == seen.ndim
+            ),
+            None,
+        )
 
 
 def _memory(value: torch.Tensor) -> int:

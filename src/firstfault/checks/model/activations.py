@@ -28,7 +28,7 @@ from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import SATURATING, Call, name_of, record, softmax_axis
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-FEW = 8                     # a healthy unit is silent on all of them once in 2⁸
+FEW = 8  # a healthy unit is silent on all of them once in 2⁸
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"dead_relu": 0.8})
@@ -50,7 +50,10 @@ def dead_relu(subject: Subject, *, inactive_share: float = 0.5, activity: float 
         return
     worst = max(shares, key=lambda place: shares[place])
     yield judge(
-        shares[worst], above=inactive_share, where=worst, message=f"{shares[worst]:.0%} of the units in {worst} are dead",
+        shares[worst],
+        above=inactive_share,
+        where=worst,
+        message=f"{shares[worst]:.0%} of the units in {worst} are dead",
         fix="use He initialisation, a smaller bias, or a leaky ReLU",
     )
 
@@ -92,8 +95,12 @@ def saturating_activation(subject: Subject, *, ratio: float = 1e-3, least: int =
     hidden = _softmax_into_linear(calls)
     if hidden:
         yield Judgement(
-            Status.FAIL, "softmax is the activation of a hidden layer: its units compete, and their gradients are tiny",
-            value=len(hidden), threshold=0, where=hidden[0], fix="use ReLU between the layers",
+            Status.FAIL,
+            "softmax is the activation of a hidden layer: its units compete, and their gradients are tiny",
+            value=len(hidden),
+            threshold=0,
+            where=hidden[0],
+            fix="use ReLU between the layers",
         )
         return
     stack = [call for call in calls if call.name in SATURATING]
@@ -102,8 +109,11 @@ def saturating_activation(subject: Subject, *, ratio: float = 1e-3, least: int =
         return
     value = max(_gradient_ratio(subject, x) for x in (sound_batch(subject).x, ordinary_inputs(subject)))
     yield judge(
-        value, below=ratio, where=Place.part(f"{len(stack)} saturating activations"),
-        message=f"the gradient of the first layer is {value:.1e} of that of the last", fix="use ReLU, and normalise",
+        value,
+        below=ratio,
+        where=Place.part(f"{len(stack)} saturating activations"),
+        message=f"the gradient of the first layer is {value:.1e} of that of the last",
+        fix="use ReLU, and normalise",
     )
 
 
@@ -115,12 +125,18 @@ def _softmax_into_linear(calls: list[Call]) -> list[Place]:
         if call.name == "softmax" and _over_units(call):
             results.append((call.place, call.result))
         elif call.name == "linear" and isinstance(source, torch.Tensor):
-            found += [place for place, result in results if result.shape == source.shape and torch.equal(result, source)]
+            found += [
+                place for place, result in results if result.shape == source.shape and torch.equal(result, source)
+            ]
     return found
 
 
 def _over_units(call: Call) -> bool:
-    return isinstance(call.result, torch.Tensor) and call.result.shape[-1] > 1 and softmax_axis(call) == call.result.ndim - 1
+    return (
+        isinstance(call.result, torch.Tensor)
+        and call.result.shape[-1] > 1
+        and softmax_axis(call) == call.result.ndim - 1
+    )
 
 
 def _gradient_ratio(subject: Subject, x: torch.Tensor) -> float:
@@ -131,7 +147,9 @@ def _gradient_ratio(subject: Subject, x: torch.Tensor) -> float:
         return math.inf
     with torch.enable_grad():
         total = probe_loss(all_outputs(model, x))
-    found = torch.autograd.grad(total, [layers[0], layers[-1]], allow_unused=True) if total.requires_grad else (None, None)
+    found = (
+        torch.autograd.grad(total, [layers[0], layers[-1]], allow_unused=True) if total.requires_grad else (None, None)
+    )
     first, last = (None if grad is None else float(grad.pow(2).mean().sqrt()) for grad in found)
     return first / last if first is not None and last else math.inf
 
@@ -149,7 +167,12 @@ def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterat
     """
     x, model = sound_batch(subject).x, subject.fresh_model().eval()
     layers = weight_layers(model, x)
-    if not x.is_floating_point() or embeds(model) or len(layers) < 2 or any(isinstance(m, RECURRENT) for m in model.modules()):
+    if (
+        not x.is_floating_point()
+        or embeds(model)
+        or len(layers) < 2
+        or any(isinstance(m, RECURRENT) for m in model.modules())
+    ):
         yield skipped("tokens, recurrent layers, or fewer than two weight layers")
         return
     value = max(
@@ -158,9 +181,12 @@ def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterat
     )
     narrow = len(layers) == 2 and (_bottleneck(layers) or subject.owner is not subject)
     yield judge(
-        value, below=tolerance, where=Place.modules(*(name for name, _ in layers[:5])),
+        value,
+        below=tolerance,
+        where=Place.modules(*(name for name, _ in layers[:5])),
         message=f"{len(layers)} weight layers deviate from one linear map by {value:.1e}",
-        faults={"missing_nonlinearity": 0.6 if narrow else 0.92}, otherwise=Status.WARN if narrow else Status.FAIL,
+        faults={"missing_nonlinearity": 0.6 if narrow else 0.92},
+        otherwise=Status.WARN if narrow else Status.FAIL,
         fix="put an activation between the layers",
     )
 
@@ -202,5 +228,3 @@ class _AveragePooling(TorchFunctionMode):
         names = ("kernel_size", "stride", "padding")
         given = {**dict(zip(names, args[1:4], strict=False)), **{key: kwargs[key] for key in names if key in kwargs}}
         return getattr(nn.functional, name.replace("max", "avg"))(args[0], **given)
-
-

@@ -36,7 +36,7 @@ def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterato
 
     Source: metamorphic test, ∂out_t/∂x_{t'>t} = 0; Vaswani et al. 2017, 3.2.3.
     """
-    subject.owner.get("labels")                     # a part has none of its own
+    subject.owner.get("labels")  # a part has none of its own
     batch, whole, outputs = sound_batch(subject), sound_batch(subject.owner), finite_outputs(subject)
     if not predicts_next(whole.x, whole.y) or outputs.ndim < 2 or batch.x.ndim < 2:
         yield skipped("the labels are not the inputs moved by one position")
@@ -53,7 +53,9 @@ def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterato
     before, after = (value.movedim(axis, 1)[:, :cut] for value in (outputs, after))
     value = float((after - before).abs().max()) / (float(before.abs().max()) + 1e-12)
     yield judge(
-        value, above=tolerance, where=Place.part("attention over positions"),
+        value,
+        above=tolerance,
+        where=Place.part("attention over positions"),
         message=f"outputs at the first {cut} positions move by {value:.1e} when only later tokens change",
         fix="apply a causal mask (is_causal=True, or an upper triangle of −∞)",
     )
@@ -63,7 +65,11 @@ def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | N
     """The token that fills rows `(N, T)` of different lengths up at their end, if there is one."""
     if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 3:
         return None
-    declared = [module.padding_idx for module in model.modules() if isinstance(module, nn.Embedding) and module.padding_idx is not None]
+    declared = [
+        module.padding_idx
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None
+    ]
     token = declared[0] if declared else int(x[:, -1].mode().values)
     ends = (x == token).flip(1).long().cumprod(1).sum(1)
     inner = ((x == token).sum(1) - ends).sum()
@@ -76,14 +82,21 @@ def attending(subject: Subject) -> list[Call]:
     model = subject.fresh_model().eval()
     with torch.enable_grad():
         _, calls = record(model, sound_batch(subject).x)
-    return [call for call in calls if call.name in ("multi_head_attention_forward", "scaled_dot_product_attention") or _scores(call)]
+    return [
+        call
+        for call in calls
+        if call.name in ("multi_head_attention_forward", "scaled_dot_product_attention") or _scores(call)
+    ]
 
 
 def _scores(call: Call) -> bool:
     given = call.args[0] if call.args else None
     return (
-        call.name == "softmax" and isinstance(given, torch.Tensor) and given.ndim >= 3
-        and given.shape[-1] == given.shape[-2] > 2 and softmax_axis(call) == given.ndim - 1
+        call.name == "softmax"
+        and isinstance(given, torch.Tensor)
+        and given.ndim >= 3
+        and given.shape[-1] == given.shape[-2] > 2
+        and softmax_axis(call) == given.ndim - 1
     )
 
 
@@ -121,7 +134,9 @@ def padding_not_masked(subject: Subject, *, share: float = 0.1) -> Iterator[Judg
         return
     value = float(padded.float().mean())
     yield judge(
-        value, above=share if looking else 1.0, where=looking[0].place,
+        value,
+        above=share if looking else 1.0,
+        where=looking[0].place,
         message=f"{len(looking)} of {len(calls)} attention calls look at the padding token {token}, {value:.0%} of all tokens",
         fix="pass key_padding_mask=(x == padding)",
     )
@@ -140,8 +155,12 @@ def weights_always_one(subject: Subject) -> Iterator[Judgement]:
     found = [call.place for call in calls if call.name in ("softmax", "log_softmax") and _over_one(call)]
     if found:
         yield Judgement(
-            Status.FAIL, f"softmax runs over an axis of size 1 in {len(found)} calls, so every position has the weight 1", value=len(found),
-            threshold=0, where=found[0], fix="run softmax over the positions: dim=1 for scores (N, T, 1)",
+            Status.FAIL,
+            f"softmax runs over an axis of size 1 in {len(found)} calls, so every position has the weight 1",
+            value=len(found),
+            threshold=0,
+            where=found[0],
+            fix="run softmax over the positions: dim=1 for scores (N, T, 1)",
         )
         return
     yield passed("no softmax of scores per position runs over an axis of size 1")
@@ -149,4 +168,10 @@ def weights_always_one(subject: Subject) -> Iterator[Judgement]:
 
 def _over_one(call: Call) -> bool:
     given = call.args[0] if call.args else None
-    return isinstance(given, torch.Tensor) and given.ndim == 3 and given.shape[1] > 1 and given.shape[2] == 1 and softmax_axis(call) == 2
+    return (
+        isinstance(given, torch.Tensor)
+        and given.ndim == 3
+        and given.shape[1] > 1
+        and given.shape[2] == 1
+        and softmax_axis(call) == 2
+    )

@@ -34,7 +34,9 @@ def bottleneck(subject: Subject, *, narrowest: int = 2) -> Iterator[Judgement]:
         return
     order = run_order(model, x)
     before_last = list(dict.fromkeys(order[: order.index(layers[-1][0])]))
-    narrow = [(name, width) for name, (given, width) in _widths(model, x, before_last).items() if width <= narrowest < given]
+    narrow = [
+        (name, width) for name, (given, width) in _widths(model, x, before_last).items() if width <= narrowest < given
+    ]
     found = [(name, width) for name, width in narrow if _all_passes(model, x, name)]
     if not found:
         yield passed("no narrow layer holds everything")
@@ -44,8 +46,12 @@ def bottleneck(subject: Subject, *, narrowest: int = 2) -> Iterator[Judgement]:
     wanted = max(2, subject.recipe.classes - 1) if subject.recipe.task == "classification" else max(1, y[0].numel())
     coded = y.shape == subject.recipe.train.x.shape
     yield Judgement(
-        Status.WARN if coded or width >= wanted else Status.FAIL, f"everything passes through the {width} units of {name}",
-        value=width, threshold=narrowest, where=Place.modules(name), fix="widen the layer",
+        Status.WARN if coded or width >= wanted else Status.FAIL,
+        f"everything passes through the {width} units of {name}",
+        value=width,
+        threshold=narrowest,
+        where=Place.modules(name),
+        fix="widen the layer",
     )
 
 
@@ -59,7 +65,10 @@ def _widths(model: nn.Module, x: torch.Tensor, names: list[str]) -> dict[str, tu
         elif given and all(isinstance(value, torch.Tensor) and len(value) == len(x) for value in (given[0], result)):
             found.setdefault(name, (given[0][0].numel(), result[0].numel()))
 
-    handles = [modules[name].register_forward_hook(lambda _, given, result, name=name: note(name, given, result)) for name in names]
+    handles = [
+        modules[name].register_forward_hook(lambda _, given, result, name=name: note(name, given, result))
+        for name in names
+    ]
     try:
         answer(model, x)
     finally:
@@ -77,7 +86,12 @@ def _all_passes(model: nn.Module, x: torch.Tensor, name: str) -> bool:
         handle.remove()
 
 
-@check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, depth=Depth.STANDARD, detects={"insufficient_capacity": 0.3})
+@check(
+    layer=Layer.MODEL,
+    needs={"batch", "labels", "outputs"},
+    depth=Depth.STANDARD,
+    detects={"insufficient_capacity": 0.3},
+)
 def one_batch_overfit(
     subject: Subject, *, fall: float = 0.5, steps: int = 150, samples: int = 16, seconds: float = 3.0
 ) -> Iterator[Judgement]:
@@ -107,13 +121,17 @@ def one_batch_overfit(
         yield skipped(f"only {len(losses)} steps fitted into {seconds:.0f} s")
         return
     yield judge(
-        value, above=fall, otherwise=Status.WARN,
+        value,
+        above=fall,
+        otherwise=Status.WARN,
         message=f"after {len(losses)} steps on {len(batch)} samples the loss is {value:.2f} of its start",
         fix="a model that can't memorise a few samples can't learn the rest",
     )
 
 
-def _memorise(subject: Subject, model: nn.Module, trainable: Any, batch: Any, steps: int, seconds: float) -> list[float]:
+def _memorise(
+    subject: Subject, model: nn.Module, trainable: Any, batch: Any, steps: int, seconds: float
+) -> list[float]:
     optimizer, losses, started = torch.optim.Adam(trainable, lr=3e-3), [], time.monotonic()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(subject.seed)
@@ -126,5 +144,3 @@ def _memorise(subject: Subject, model: nn.Module, trainable: Any, batch: Any, st
             if time.monotonic() - started > seconds:
                 break
     return losses
-
-

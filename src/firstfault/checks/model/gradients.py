@@ -32,7 +32,7 @@ def _backward(subject: Subject) -> _Backward:
     """Backward through the sound batch: a plain sum of outputs is blind before a softmax, and one loss to other outputs."""
     try:
         return _backward_in(subject, train=True)
-    except ValueError:                              # batch normalisation refuses a single sample
+    except ValueError:  # batch normalisation refuses a single sample
         return _backward_in(subject, train=False)
 
 
@@ -64,8 +64,6 @@ def _unregistered(total: torch.Tensor, model: nn.Module) -> list[tuple[int, ...]
     return shapes
 
 
-
-
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"frozen_parameters": 0.8})
 def frozen_parameters(subject: Subject) -> Iterator[Judgement]:
     """Find weights that are switched off though they were never trained, or are not registered at all, or are plain tensors.
@@ -85,16 +83,24 @@ def frozen_parameters(subject: Subject) -> Iterator[Judgement]:
     plain = _plain_tensors(subject) if not stray else []
     if plain:
         yield Judgement(
-            Status.FAIL, f"{len(plain)} random tensors are plain attributes: no optimizer moves them, and no state holds them",
-            value=len(plain), threshold=0, where=Place.parameters(*plain[:SHOWN]), faults={"frozen_parameters": 0.8},
+            Status.FAIL,
+            f"{len(plain)} random tensors are plain attributes: no optimizer moves them, and no state holds them",
+            value=len(plain),
+            threshold=0,
+            where=Place.parameters(*plain[:SHOWN]),
+            faults={"frozen_parameters": 0.8},
             fix="keep them in nn.Parameter, or as buffers where they are meant to stay",
         )
         return
     if stray:
         yield Judgement(
-            Status.FAIL, f"{len(stray)} tensors that the outputs depend on are no registered parameters of the model",
-            value=len(stray), threshold=0, where=Place.part(", ".join(str(shape) for shape in stray[:SHOWN])),
-            faults={"frozen_parameters": 0.9}, fix="keep layers in nn.ModuleList, and tensors in nn.Parameter",
+            Status.FAIL,
+            f"{len(stray)} tensors that the outputs depend on are no registered parameters of the model",
+            value=len(stray),
+            threshold=0,
+            where=Place.part(", ".join(str(shape) for shape in stray[:SHOWN])),
+            faults={"frozen_parameters": 0.9},
+            fix="keep layers in nn.ModuleList, and tensors in nn.Parameter",
         )
         return
     yield passed("every parameter is trainable")
@@ -104,12 +110,18 @@ def _plain_tensors(subject: Subject) -> list[str]:
     """Matrices that modules hold as plain attributes, and that two builds draw differently, before any forward pass; a mask or a table is alike."""
     with torch.random.fork_rng(devices=[]):
         first, second = (_attributes(subject.recipe.build(subject.seed + number)) for number in range(2))
-    return [name for name, value in first.items() if name in second and value.shape == second[name].shape and not torch.equal(value, second[name])]
+    return [
+        name
+        for name, value in first.items()
+        if name in second and value.shape == second[name].shape and not torch.equal(value, second[name])
+    ]
 
 
 def _attributes(model: nn.Module) -> dict[str, torch.Tensor]:
     return {
-        f"{name}.{key}".lstrip("."): value for name, module in model.named_modules() for key, value in vars(module).items()
+        f"{name}.{key}".lstrip("."): value
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
         if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1
     }
 
@@ -127,13 +139,21 @@ def _frozen(subject: Subject, frozen: list[str]) -> Judgement:
     everything = len(frozen) == sum(1 for _ in model.parameters())
     if fresh:
         return Judgement(
-            Status.FAIL, f"{share:.0%} of the parameters are frozen at their random initialisation", value=share, threshold=0,
-            where=Place.parameters(*fresh[:SHOWN]), faults={"frozen_parameters": 0.95 if everything else 0.8},
+            Status.FAIL,
+            f"{share:.0%} of the parameters are frozen at their random initialisation",
+            value=share,
+            threshold=0,
+            where=Place.parameters(*fresh[:SHOWN]),
+            faults={"frozen_parameters": 0.95 if everything else 0.8},
             fix="set requires_grad=True",
         )
     return Judgement(
-        Status.WARN, f"{len(frozen)} parameters are frozen, at values that every build gives them or that trainable ones have: pre-trained, or a copy that follows, it seems",
-        value=len(frozen), threshold=0, where=Place.parameters(*frozen[:SHOWN]), faults={"frozen_parameters": 0.3},
+        Status.WARN,
+        f"{len(frozen)} parameters are frozen, at values that every build gives them or that trainable ones have: pre-trained, or a copy that follows, it seems",
+        value=len(frozen),
+        threshold=0,
+        where=Place.parameters(*frozen[:SHOWN]),
+        faults={"frozen_parameters": 0.3},
         fix="set requires_grad=True, unless they are meant to stay",
     )
 
@@ -141,7 +161,9 @@ def _frozen(subject: Subject, frozen: list[str]) -> Judgement:
 def _copied(model: nn.Module, name: str) -> bool:
     """Whether a frozen matrix starts as a copy of a trainable one, as those of a target or averaged network do, which follow it."""
     value = model.get_parameter(name)
-    return any(other.requires_grad and other.shape == value.shape and torch.equal(other, value) for other in model.parameters())
+    return any(
+        other.requires_grad and other.shape == value.shape and torch.equal(other, value) for other in model.parameters()
+    )
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.95})
@@ -155,7 +177,7 @@ def detached_graph(subject: Subject) -> Iterator[Judgement]:
 
     Source: "every parameter moves in one step", TheDeepChecker; a bias before BatchNorm rightly does not.
     """
-    subject.owner.get("labels")                     # a part has none of its own
+    subject.owner.get("labels")  # a part has none of its own
     missing = _without_gradient(subject)
     if not missing:
         yield passed("every trainable weight gets a gradient")
@@ -167,13 +189,22 @@ def detached_graph(subject: Subject) -> Iterator[Judgement]:
         yield passed(f"{len(fresh)} weights get their gradient from another term of the loss than the outputs")
     elif fresh:
         yield Judgement(
-            Status.FAIL, f"the outputs depend on {len(cut)} weights that no gradient reaches", value=len(cut), threshold=0,
-            where=Place.parameters(*cut[:SHOWN]), fix="remove the detach, .data, numpy or no_grad on the path",
+            Status.FAIL,
+            f"the outputs depend on {len(cut)} weights that no gradient reaches",
+            value=len(cut),
+            threshold=0,
+            where=Place.parameters(*cut[:SHOWN]),
+            fix="remove the detach, .data, numpy or no_grad on the path",
         )
     elif cut:
         yield Judgement(
-            Status.WARN, f"no gradient reaches {len(cut)} weights; they seem to be pre-trained", value=len(cut), threshold=0,
-            where=Place.parameters(*cut[:SHOWN]), faults={"detached_graph": 0.3}, fix="remove the detach, unless they are meant to stay",
+            Status.WARN,
+            f"no gradient reaches {len(cut)} weights; they seem to be pre-trained",
+            value=len(cut),
+            threshold=0,
+            where=Place.parameters(*cut[:SHOWN]),
+            faults={"detached_graph": 0.3},
+            fix="remove the detach, unless they are meant to stay",
         )
     else:
         yield passed("every weight that the outputs depend on gets a gradient")
@@ -197,8 +228,11 @@ def unused_parameters(subject: Subject, *, share: float = 0.1) -> Iterator[Judge
     serious = value > share and subject.recipe.training.fit is None
     yield Judgement(
         Status.FAIL if serious else Status.WARN,
-        f"no output depends on {len(unused)} weights, {value:.0%} of the parameters", value=value, threshold=share,
-        where=Place.parameters(*unused[:SHOWN]), fix="use them in forward, or delete them",
+        f"no output depends on {len(unused)} weights, {value:.0%} of the parameters",
+        value=value,
+        threshold=share,
+        where=Place.parameters(*unused[:SHOWN]),
+        fix="use them in forward, or delete them",
     )
 
 
@@ -240,15 +274,21 @@ def zero_gradient(subject: Subject, *, share: float = 0.3) -> Iterator[Judgement
     """
     shares = [value for seed in (3, 4, 5, 6) if (value := _still_share(subject, seed)) is not None]
     if len(shares) < 2:
-        yield skipped("no gradient could be taken with redrawn weights, or the outputs don't depend on the inputs with them")
+        yield skipped(
+            "no gradient could be taken with redrawn weights, or the outputs don't depend on the inputs with them"
+        )
         return
     value = min(shares)
     if value <= share:
         yield passed("every weight matrix gets a gradient that is not 0", value=value)
         return
     yield Judgement(
-        Status.FAIL, f"the gradient is exactly 0 for {value:.0%} of the weight matrices, whatever their values", value=value,
-        threshold=share, where=FORWARD, fix="use differentiable operations: no round, sign, argmax or comparison on the path",
+        Status.FAIL,
+        f"the gradient is exactly 0 for {value:.0%} of the weight matrices, whatever their values",
+        value=value,
+        threshold=share,
+        where=FORWARD,
+        fix="use differentiable operations: no round, sign, argmax or comparison on the path",
     )
 
 
@@ -256,7 +296,7 @@ def _still_share(subject: Subject, seed: int) -> float | None:
     model = subject.fresh_model().eval()
     generator = torch.Generator().manual_seed(seed)
     weights = [value for value in model.parameters() if value.requires_grad and value.ndim > 1]
-    if not weights or bool((sound_outputs(subject) == 1).all()):        # softmax over one unit: another fault
+    if not weights or bool((sound_outputs(subject) == 1).all()):  # softmax over one unit: another fault
         return None
     redrawn(model, generator)
     with torch.enable_grad():
@@ -267,5 +307,3 @@ def _still_share(subject: Subject, seed: int) -> float | None:
     found = torch.autograd.grad(total, weights, allow_unused=True)
     given = [grad for grad in found if grad is not None]
     return sum(1 for grad in given if not grad.any()) / len(given) if given else None
-
-

@@ -23,7 +23,8 @@ MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 def still_training(model: nn.Module) -> list[str]:
     """Dropout and batch normalisation that are in train mode, though the model was put in eval mode."""
     return [
-        name for name, module in model.named_modules()
+        name
+        for name, module in model.named_modules()
         if isinstance(module, MODAL) and module.training and getattr(module, "p", 1) != 0
     ]
 
@@ -31,7 +32,8 @@ def still_training(model: nn.Module) -> list[str]:
 def without_statistics(model: nn.Module) -> list[str]:
     """Batch normalisation that keeps no running statistics, and so uses the batch's in eval mode."""
     return [
-        name for name, module in model.named_modules()
+        name
+        for name, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
     ]
 
@@ -42,9 +44,7 @@ def _calls(subject: Subject) -> list[Call]:
         return record(subject.fresh_model().eval(), sound_batch(subject).x)[1]
 
 
-@check(
-    layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"batch_mixing": 0.95, "softmax_wrong_axis": 0.97},
-)
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"batch_mixing": 0.95, "softmax_wrong_axis": 0.97})
 def batch_mixing(subject: Subject, *, tolerance: float = 1e-6) -> Iterator[Judgement]:
     """Find samples that influence each other in eval mode; `value` is the influence of the others over a sample's own.
 
@@ -65,16 +65,30 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6) -> Iterator[Judge
     if value <= tolerance:
         yield passed("no sample influences another", value=value)
         return
-    axes = [call for call in _calls(subject) if call.name in ("softmax", "log_softmax") and _over_batch(call, len(sound_batch(subject)))]
+    axes = [
+        call
+        for call in _calls(subject)
+        if call.name in ("softmax", "log_softmax") and _over_batch(call, len(sound_batch(subject)))
+    ]
     text = f"the outputs of a sample react to other samples, with {value:.1e} of the strength of its own"
     if axes:
         yield Judgement(
-            Status.FAIL, f"softmax runs over the batch: {text}", value=value, threshold=tolerance, where=axes[0].place,
-            faults={"softmax_wrong_axis": 0.97}, fix="use softmax(dim=-1)",
+            Status.FAIL,
+            f"softmax runs over the batch: {text}",
+            value=value,
+            threshold=tolerance,
+            where=axes[0].place,
+            faults={"softmax_wrong_axis": 0.97},
+            fix="use softmax(dim=-1)",
         )
         return
     yield Judgement(
-        Status.FAIL, text, value=value, threshold=tolerance, where=FORWARD, faults={"batch_mixing": 0.95},
+        Status.FAIL,
+        text,
+        value=value,
+        threshold=tolerance,
+        where=FORWARD,
+        faults={"batch_mixing": 0.95},
         fix="keep the batch axis apart: no normalisation, attention or reshape across samples; batch_first=True for (N, T, …)",
     )
 
@@ -136,8 +150,11 @@ def mode_not_propagated(subject: Subject) -> Iterator[Judgement]:
         return
     unregistered = not stuck and bool(stray_tensors(subject))
     yield Judgement(
-        Status.WARN if unregistered else Status.FAIL, f"{len(stuck or always)} places of dropout or batch normalisation stay in train mode after eval()",
-        value=len(stuck or always), threshold=0, where=Place.modules(*stuck[:5]) if stuck else together(always[:5]),
+        Status.WARN if unregistered else Status.FAIL,
+        f"{len(stuck or always)} places of dropout or batch normalisation stay in train mode after eval()",
+        value=len(stuck or always),
+        threshold=0,
+        where=Place.modules(*stuck[:5]) if stuck else together(always[:5]),
         fix="pass training=self.training to functional dropout, and call super().train(mode)",
     )
 
@@ -162,10 +179,16 @@ def nondeterministic_eval(subject: Subject, *, tolerance: float = 1e-5) -> Itera
     finite_outputs(subject)
     model = subject.fresh_model().eval()
     first, again = answer(model, x, 1), answer(model, x, 2)
-    moved = float((again - first).abs().max()) / (float(first.abs().max()) + 1e-12) if again.shape == first.shape else 1.0
+    moved = (
+        float((again - first).abs().max()) / (float(first.abs().max()) + 1e-12) if again.shape == first.shape else 1.0
+    )
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         generative = len(list(output_tensors(model(x)))) > 2
     yield judge(
-        moved, above=tolerance, where=Place.part("eval mode"), otherwise=Status.WARN if generative else Status.FAIL,
-        message=f"the same input twice in eval mode differs by {moved:.1e}", fix="draw random numbers only `if self.training`",
+        moved,
+        above=tolerance,
+        where=Place.part("eval mode"),
+        otherwise=Status.WARN if generative else Status.FAIL,
+        message=f"the same input twice in eval mode differs by {moved:.1e}",
+        fix="draw random numbers only `if self.training`",
     )

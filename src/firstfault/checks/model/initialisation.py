@@ -54,9 +54,13 @@ def constant_init(subject: Subject, *, steps: int = 3) -> Iterator[Judgement]:
     if named:
         yield Judgement(
             Status.FAIL,
-            f"all units of {len(named)} hidden layers start with the same weights" + (f", and still have the same after {steps} steps" if stuck else ""),
-            value=len(named), threshold=0, where=Place.modules(*named[:5]),
-            faults={"constant_init": 0.95 if stuck else 0.75 if every else 0.6}, fix="use the default initialisation",
+            f"all units of {len(named)} hidden layers start with the same weights"
+            + (f", and still have the same after {steps} steps" if stuck else ""),
+            value=len(named),
+            threshold=0,
+            where=Place.modules(*named[:5]),
+            faults={"constant_init": 0.95 if stuck else 0.75 if every else 0.6},
+            fix="use the default initialisation",
         )
         return
     yield passed(f"{len(equal)} layers start with equal units, but part in the first steps")
@@ -103,7 +107,7 @@ def exploding_init(
 
     Source: Karpathy 2019, "verify loss at init"; SageMaker Debugger, PoorWeightInitialization.
     """
-    subject.owner.get("labels")                     # a part has none of its own
+    subject.owner.get("labels")  # a part has none of its own
     model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
     widths = {name: _width(layer) for name, layer in weight_layers(model, x)}
     widest = max(widths, key=lambda name: widths[name], default=None)
@@ -111,8 +115,12 @@ def exploding_init(
     if stuck:
         name, width, share = stuck[0]
         yield Judgement(
-            Status.FAIL, f"{share:.0%} of the states or gates of {name} are saturated, and its weights are {width:.0f} times as wide as by default",
-            value=share, threshold=saturated, where=Place.modules(name), fix="use the default initialisation",
+            Status.FAIL,
+            f"{share:.0%} of the states or gates of {name} are saturated, and its weights are {width:.0f} times as wide as by default",
+            value=share,
+            threshold=saturated,
+            where=Place.modules(name),
+            fix="use the default initialisation",
         )
         return
     if widest is None:
@@ -122,8 +130,12 @@ def exploding_init(
     wide = widths[widest] > gain
     if wide and value > times:
         yield Judgement(
-            Status.FAIL, f"{text}, and the weights of {widest} are {widths[widest]:.0f} times as wide as He initialisation",
-            value=value, threshold=times, where=Place.modules(widest), fix="use the default initialisation",
+            Status.FAIL,
+            f"{text}, and the weights of {widest} are {widths[widest]:.0f} times as wide as He initialisation",
+            value=value,
+            threshold=times,
+            where=Place.modules(widest),
+            fix="use the default initialisation",
         )
         return
     yield passed(f"{text}; no layer explodes", value=value)
@@ -136,13 +148,16 @@ def _recurrent_states(model: nn.Module, x: torch.Tensor) -> list[tuple[str, floa
 
     def note(name: str, module: nn.RNNBase, given: Any, result: Any) -> None:
         usual = (3 * module.hidden_size) ** -0.5
-        weights = [float(value.detach().float().std()) for value in module.parameters() if value.ndim > 1 and value.numel() > 1]
+        weights = [
+            float(value.detach().float().std()) for value in module.parameters() if value.ndim > 1 and value.numel() > 1
+        ]
         states = getattr(result[0], "data", result[0])
         shares = [(states.abs() > STATE).float().mean(), *_gates(module, getattr(given[0], "data", given[0]), states)]
         found.append((name, max(weights, default=0.0) / usual, float(max(shares))))
 
     handles = [
-        module.register_forward_hook(lambda module, given, result, name=name: note(name, module, given, result)) for name, module in layers
+        module.register_forward_hook(lambda module, given, result, name=name: note(name, module, given, result))
+        for name, module in layers
     ]
     try:
         if handles:
@@ -174,7 +189,10 @@ def _excess(subject: Subject, outputs: torch.Tensor, size: float) -> tuple[float
         loss = _value(subject, outputs)
         chance = math.log(max(2, recipe.classes))
         if loss is not None:
-            return loss / chance, f"the loss of ordinary inputs before training is {loss / chance:.1f} times that of guessing"
+            return (
+                loss / chance,
+                f"the loss of ordinary inputs before training is {loss / chance:.1f} times that of guessing",
+            )
     spread = float(outputs.float().std()) if outputs.numel() > 1 else 0.0
     y = recipe.train.y.float()
     scale = max(1.0, float(y.abs().nanmean()) if recipe.task == "regression" and len(y) else 1.0)
@@ -210,6 +228,9 @@ def loss_at_start(subject: Subject, *, times: float = 10.0) -> Iterator[Judgemen
         return
     value = loss / math.log(recipe.classes)
     yield judge(
-        value, above=times, otherwise=Status.WARN, message=f"the loss before training is {value:.1f} × ln {recipe.classes}",
+        value,
+        above=times,
+        otherwise=Status.WARN,
+        message=f"the loss before training is {value:.1f} × ln {recipe.classes}",
         fix="look at the scale of the inputs and of the initial weights",
     )

@@ -36,15 +36,23 @@ def norm_statistics_wrong(subject: Subject, *, left: float = 0.5, highest: float
     for text, names, weight in _reasons(subject, norms, left, highest):
         if names:
             yield Judgement(
-                Status.FAIL, f"{len(names)} batch normalisations {text}", value=len(names), threshold=0,
-                where=Place.modules(*names[:5]), faults={"norm_statistics_wrong": weight},
+                Status.FAIL,
+                f"{len(names)} batch normalisations {text}",
+                value=len(names),
+                threshold=0,
+                where=Place.modules(*names[:5]),
+                faults={"norm_statistics_wrong": weight},
                 fix="use the default momentum of 0.1 and running statistics, and batches of more than one",
             )
             return
     lone = _batch_of_one(subject, model)
     if lone:
         yield Judgement(
-            Status.FAIL, f"batch normalisation refuses {lone}", value=1, threshold=2, where=Place.modules(norms[0][0]),
+            Status.FAIL,
+            f"batch normalisation refuses {lone}",
+            value=1,
+            threshold=2,
+            where=Place.modules(norms[0][0]),
             fix="use another batch size, drop the last batch, or use LayerNorm",
         )
         return
@@ -59,8 +67,16 @@ def _reasons(
     kept = {name: (1 - module.momentum) ** steps for name, module in norms if module.momentum is not None}
     yield "have momentum 0, and keep their first statistics", [n for n, m in norms if m.momentum == 0], 0.92
     if training.fit is None:
-        yield f"still hold the initial statistics after {steps} steps", [n for n, share in kept.items() if share > left], 0.8
-    yield "keep no running statistics, so that an answer depends on its batch", [n for n, m in norms if m.running_mean is None], 0.9
+        yield (
+            f"still hold the initial statistics after {steps} steps",
+            [n for n, share in kept.items() if share > left],
+            0.8,
+        )
+    yield (
+        "keep no running statistics, so that an answer depends on its batch",
+        [n for n, m in norms if m.running_mean is None],
+        0.9,
+    )
     yield "do not leave eval mode in training, with statistics of no data", [n for n, m in norms if _idle(m)], 0.9
     yield "keep the statistics of the last batch only", [n for n, m in norms if (m.momentum or 0) >= highest], 0.75
 
@@ -73,14 +89,18 @@ def _idle(module: Any) -> bool:
 
 def _batch_of_one(subject: Subject, model: nn.Module) -> str | None:
     training, rows = subject.recipe.training, len(subject.recipe.train)
-    lone = rows % training.batch_size == 1 and not training.shuffle     # a shuffled pass leaves it out
+    lone = rows % training.batch_size == 1 and not training.shuffle  # a shuffled pass leaves it out
     if training.fit is not None or (training.batch_size > 1 and not lone):
         return None
     try:
         answer(model.train(), sound_batch(subject).x[:1])
     except ValueError as error:
         if "more than 1 value per channel" in str(error):
-            return "batches of one sample" if training.batch_size == 1 else f"the last batch: {rows} samples in batches of {training.batch_size} leave one"
+            return (
+                "batches of one sample"
+                if training.batch_size == 1
+                else f"the last batch: {rows} samples in batches of {training.batch_size} leave one"
+            )
     return None
 
 
@@ -96,20 +116,26 @@ def excessive_dropout(subject: Subject, *, least: float = 0.8) -> Iterator[Judge
         return
     worst = max(rates, key=lambda name: rates[name])
     yield judge(
-        rates[worst], above=least - 1e-6, where=worst, message=f"dropout in {worst} removes {rates[worst]:.0%}",
-        faults={"excessive_dropout": 0.75 if rates[worst] < 0.95 else 0.9}, fix="lower the rate to 0.1–0.5",
+        rates[worst],
+        above=least - 1e-6,
+        where=worst,
+        message=f"dropout in {worst} removes {rates[worst]:.0%}",
+        faults={"excessive_dropout": 0.75 if rates[worst] < 0.95 else 0.9},
+        fix="lower the rate to 0.1–0.5",
     )
 
 
 def _rates(subject: Subject) -> dict[Place, float]:
     model = subject.fresh_model()
     rates = {
-        Place(Kind.MODULE, (name,)): float(module.p) for name, module in model.named_modules() if isinstance(module, nn.modules.dropout._DropoutNd)
+        Place(Kind.MODULE, (name,)): float(module.p)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.dropout._DropoutNd)
     }
     try:
         with torch.no_grad():
             _, calls = record(model, sound_batch(subject).x)
-    except ValueError:                              # batch normalisation refuses a single sample
+    except ValueError:  # batch normalisation refuses a single sample
         return rates
     for call in calls:
         if call.name.endswith("dropout") and flag(call, "training", 2, True):

@@ -36,7 +36,18 @@ class _FirstNonFinite(TorchFunctionMode):
         bad = self.birth is None and any(not bool(torch.isfinite(value).all()) for value in output_tensors(result))
         if bad and all(bool(torch.isfinite(value).all()) for value in output_tensors(list(args))):
             name = name_of(func)
-            if name not in ("full", "masked_fill", "where", "empty", "empty_like", "new_full", "triu", "get", "to", "fill"):
+            if name not in (
+                "full",
+                "masked_fill",
+                "where",
+                "empty",
+                "empty_like",
+                "new_full",
+                "triu",
+                "get",
+                "to",
+                "fill",
+            ):
                 self.birth = (name, self.inside[-1] if self.inside else "")
         return result
 
@@ -78,7 +89,9 @@ def numerically_unstable(subject: Subject, *, stress: float = 1000.0) -> Iterato
         if any(bool(torch.isnan(value).any()) for value in stressed):
             _, where, first = birthplace(model, x * stress)
             summed = first in PRODUCTS
-            yield _unstable(f"inputs {stress:.0f} times as large give NaN", where, 0.6, Status.WARN if summed else Status.FAIL)
+            yield _unstable(
+                f"inputs {stress:.0f} times as large give NaN", where, 0.6, Status.WARN if summed else Status.FAIL
+            )
             return
     yield passed("finite inputs give finite outputs and gradients")
 
@@ -97,6 +110,9 @@ def _bad_gradient(subject: Subject, x: torch.Tensor) -> str | None:
 
 def _unstable(text: str, where: Place | None, weight: float, status: Status = Status.FAIL) -> Judgement:
     return Judgement(
-        status, text, where=where, faults={"numerically_unstable": weight},
+        status,
+        text,
+        where=where,
+        faults={"numerically_unstable": weight},
         fix="clamp before log, root and division, or use the stable form (log_softmax, logsumexp, log1p)",
     )

@@ -17,7 +17,9 @@ from firstfault.subject.subject import Subject
 
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
 SPOKEN = {
-    "cross_entropy": "CrossEntropyLoss", "nll_loss": "NLLLoss", "binary_cross_entropy": "BCELoss",
+    "cross_entropy": "CrossEntropyLoss",
+    "nll_loss": "NLLLoss",
+    "binary_cross_entropy": "BCELoss",
     "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
 }
 
@@ -60,8 +62,11 @@ def redundant_softmax(subject: Subject) -> Iterator[Judgement]:
     width = _width(call.input)
     floor = math.log(math.e + width - 1) - 1
     yield Judgement(
-        Status.FAIL, f"the {width} outputs are probabilities already, so the loss cannot fall below {floor:.2f}",
-        value=floor, threshold=0.0, where=OUTPUT_LAYER,
+        Status.FAIL,
+        f"the {width} outputs are probabilities already, so the loss cannot fall below {floor:.2f}",
+        value=floor,
+        threshold=0.0,
+        where=OUTPUT_LAYER,
         fix=f"return logits: {SPOKEN[call.name]} applies the activation itself",
     )
 
@@ -85,9 +90,15 @@ def missing_output_activation(subject: Subject) -> Iterator[Judgement]:
         return
     found = reach(subject)
     if name == "binary_cross_entropy" and found.open_below and found.open_above:
-        yield _absent(f"BCELoss expects probabilities, but the outputs reach from {found}", "add a sigmoid, or use BCEWithLogitsLoss")
+        yield _absent(
+            f"BCELoss expects probabilities, but the outputs reach from {found}",
+            "add a sigmoid, or use BCEWithLogitsLoss",
+        )
     elif name == "nll_loss" and found.simplex:
-        yield _absent("NLLLoss expects log-probabilities, but the outputs are probabilities", "use log_softmax in place of softmax")
+        yield _absent(
+            "NLLLoss expects log-probabilities, but the outputs are probabilities",
+            "use log_softmax in place of softmax",
+        )
     elif name == "nll_loss" and not found.log_simplex:
         yield _absent(
             "NLLLoss expects log-probabilities, but the exponentials of the outputs do not sum to 1",
@@ -119,7 +130,9 @@ def wrong_output_activation(subject: Subject, *, beyond: float = 0.05, floor: fl
     if recipe.task == "regression":
         yield _against_labels(recipe.train.y, found, beyond)
     elif recipe.task == "multilabel" and found.simplex and _several_true(recipe.train.y):
-        yield _wrong("softmax makes the labels exclude each other, but several can be true", 1.0, "use sigmoid per label")
+        yield _wrong(
+            "softmax makes the labels exclude each other, but several can be true", 1.0, "use sigmoid per label"
+        )
     elif name == "binary_cross_entropy":
         yield _against_probability(found)
     elif name in LOGITS and not found.simplex and not found.log_simplex:
@@ -139,7 +152,11 @@ def _against_labels(y: torch.Tensor, found: Reach, beyond: float) -> Judgement:
     above = (y > found.high + margin) if not found.open_above else torch.zeros_like(y, dtype=torch.bool)
     share = float((below | above).float().mean()) if len(y) else 0.0
     if share > beyond:
-        return _wrong(f"the outputs reach from {found} only, but {share:.0%} of the labels lie outside", share, "end in a linear layer")
+        return _wrong(
+            f"the outputs reach from {found} only, but {share:.0%} of the labels lie outside",
+            share,
+            "end in a linear layer",
+        )
     return passed("the outputs can reach the labels", value=share)
 
 
@@ -163,12 +180,18 @@ def _against_logits(name: str, found: Reach, width: int, floor: float) -> Judgem
     if left > floor:
         return _wrong(
             f"{SPOKEN[name]} expects logits, but the outputs reach from {found} only: "
-            f"{left:.0%} of the loss of guessing always remains", left, "return logits, without an activation",
+            f"{left:.0%} of the loss of guessing always remains",
+            left,
+            "return logits, without an activation",
         )
     if clipped and found.low == 0:
         return Judgement(
-            Status.FAIL, f"the logits never go below 0, as after a ReLU: they reach from {found}", value=found.low,
-            where=OUTPUT_LAYER, faults={"wrong_output_activation": 0.6}, fix="return logits, without an activation",
+            Status.FAIL,
+            f"the logits never go below 0, as after a ReLU: they reach from {found}",
+            value=found.low,
+            where=OUTPUT_LAYER,
+            faults={"wrong_output_activation": 0.6},
+            fix="return logits, without an activation",
         )
     return passed("the outputs can reach what the loss asks for", value=left)
 
@@ -179,5 +202,3 @@ def _softplus(value: float) -> float:
 
 def _wrong(text: str, value: float, fix: str) -> Judgement:
     return Judgement(Status.FAIL, text, value=value, where=OUTPUT_LAYER, fix=fix)
-
-

@@ -40,15 +40,22 @@ def output_shape_mismatch(subject: Subject) -> Iterator[Judgement]:
         text = f"the loss refuses outputs {tuple(outputs.shape)} and labels {tuple(batch.y.shape)}: {reason}"
     if text is not None and not _about_range(call.error):
         yield Judgement(
-            Status.FAIL, text, where=OUTPUT_LAYER,
+            Status.FAIL,
+            text,
+            where=OUTPUT_LAYER,
             fix="make the output width the number of classes or targets, and the shapes of outputs and labels equal",
         )
         return
     surplus = _surplus(subject.recipe, outputs)
     if surplus > 0:
         yield Judgement(
-            Status.WARN, f"{surplus} of {outputs.shape[1]} outputs belong to no class", value=surplus, threshold=0,
-            where=OUTPUT_LAYER, faults={}, fix="make the output width the number of classes",
+            Status.WARN,
+            f"{surplus} of {outputs.shape[1]} outputs belong to no class",
+            value=surplus,
+            threshold=0,
+            where=OUTPUT_LAYER,
+            faults={},
+            fix="make the output width the number of classes",
         )
         return
     yield passed(f"outputs are {tuple(outputs.shape)} for labels {tuple(batch.y.shape)}")
@@ -78,7 +85,11 @@ def _own_shapes(recipe: Any, call: LossCall) -> bool:
     A loss of torch that is called there is given as many numbers as labels. Broadcast differences are judged by themselves.
     """
     loss = recipe.training.loss
-    own = recipe.training.fit is not None or (loss is not None and not isinstance(loss, nn.Module) and getattr(loss, "__module__", "") != "torch.nn.functional")
+    own = recipe.training.fit is not None or (
+        loss is not None
+        and not isinstance(loss, nn.Module)
+        and getattr(loss, "__module__", "") != "torch.nn.functional"
+    )
     if not own or call.error is not None:
         return False
     if call.name is None or call.input is None or call.target is None:
@@ -93,7 +104,8 @@ def _surplus(recipe: Any, outputs: torch.Tensor) -> int:
 
 
 @check(
-    layer=Layer.MODEL, needs={"outputs", "batch"},
+    layer=Layer.MODEL,
+    needs={"outputs", "batch"},
     detects={"constant_init": 0.3, "dead_relu": 0.3, "detached_graph": 0.3},
 )
 def constant_output(subject: Subject, *, spread: float = 1e-7) -> Iterator[Judgement]:
@@ -109,7 +121,10 @@ def constant_output(subject: Subject, *, spread: float = 1e-7) -> Iterator[Judge
         return
     value = float((outputs - outputs[:1]).abs().max()) / max(float(outputs.abs().max()), 1e-12)
     yield judge(
-        value, below=spread, otherwise=Status.WARN, where=OUTPUT_LAYER,
+        value,
+        below=spread,
+        otherwise=Status.WARN,
+        where=OUTPUT_LAYER,
         message=f"the outputs of {len(x)} different samples differ by {value:.1e}, relative to their size",
         fix="look for a layer that loses the inputs: constant weights, dead units, softmax over one unit",
     )
@@ -131,8 +146,10 @@ def single_unit_softmax(subject: Subject) -> Iterator[Judgement]:
         only = float(outputs.flatten()[0]) if bool((outputs == outputs.flatten()[0]).all()) else None
     if only in (0.0, 1.0):
         yield Judgement(
-            Status.FAIL, f"the only output is {only:.1f} for every input and every weight: softmax over one unit",
-            value=only, where=OUTPUT_LAYER,
+            Status.FAIL,
+            f"the only output is {only:.1f} for every input and every weight: softmax over one unit",
+            value=only,
+            where=OUTPUT_LAYER,
             fix="use sigmoid (or no activation and BCEWithLogitsLoss), or one unit per class",
         )
         return

@@ -42,11 +42,22 @@ def missing_positional_information(subject: Subject, *, tolerance: float = 1e-4)
         yield skipped("the outputs do not depend on the inputs")
         return
     after = answer(subject.model, move(x))
-    value = min(float((after - rival).abs().max()) for rival in ([outputs, move(outputs)] if _per_position(outputs, x) else [outputs])) / spread
-    text = f"permuting the {'patches' if x.ndim == 4 else 'positions'} changes the outputs by {value:.1e} of their spread"
+    value = (
+        min(
+            float((after - rival).abs().max())
+            for rival in ([outputs, move(outputs)] if _per_position(outputs, x) else [outputs])
+        )
+        / spread
+    )
+    text = (
+        f"permuting the {'patches' if x.ndim == 4 else 'positions'} changes the outputs by {value:.1e} of their spread"
+    )
     sets = value < tolerance and x.ndim < 4 and subject.recipe.task != "language_model" and not _order_matters(subject)
     yield judge(
-        value, below=tolerance, where=FORWARD, otherwise=Status.WARN if sets else Status.FAIL,
+        value,
+        below=tolerance,
+        where=FORWARD,
+        otherwise=Status.WARN if sets else Status.FAIL,
         message=f"{text}; the data look the same with their positions shuffled, so they may be sets" if sets else text,
         fix="add positional encodings to the embeddings",
     )
@@ -84,8 +95,11 @@ def _of_patches(subject: Subject, x: torch.Tensor) -> Move | None:
     lengths = {_positions(call) for call in attending(subject)}
     height, width = x.shape[-2:]
     sides = [
-        side for side in range(1, min(height, width) // 2 + 1)
-        if not height % side and not width % side and any(0 <= length - height * width // side**2 <= EXTRA_TOKENS for length in lengths)
+        side
+        for side in range(1, min(height, width) // 2 + 1)
+        if not height % side
+        and not width % side
+        and any(0 <= length - height * width // side**2 <= EXTRA_TOKENS for length in lengths)
     ]
     if not sides:
         return None

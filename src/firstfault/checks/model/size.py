@@ -21,6 +21,8 @@ def model_size(subject: Subject) -> Iterator[Judgement]:
     names = found.write(subject.folder)
     per_sample = found.parameters / max(1, len(subject.recipe.train))
     yield Judgement(
-        Status.PASS, f"{found.parameters:,} parameters, {found.trainable:,} trainable, {per_sample:.1f} per training sample",
-        value=found.parameters, artifacts=names,
+        Status.PASS,
+        f"{found.parameters:,} parameters, {found.trainable:,} trainable, {per_sample:.1f} per training sample",
+        value=found.parameters,
+        artifacts=names,
     )

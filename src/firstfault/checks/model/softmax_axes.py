@@ -40,8 +40,11 @@ def classes_normalised(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(
         Status.FAIL,
         f"{last.call.name} runs over axis {last.axis} of {last.shape}, and not over the classes: "
-        f"the probabilities of the {given.shape[1]} classes sum to {value:.2g} on average", value=value, threshold=1.0,
-        where=last.call.place, fix="run softmax over the classes: dim=-1 for outputs (N, T, K), dim=1 for (N, K, T)",
+        f"the probabilities of the {given.shape[1]} classes sum to {value:.2g} on average",
+        value=value,
+        threshold=1.0,
+        where=last.call.place,
+        fix="run softmax over the classes: dim=-1 for outputs (N, T, K), dim=1 for (N, K, T)",
     )
 
 
@@ -74,7 +77,10 @@ def weights_of_keys(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(
         Status.FAIL,
         f"in {len(wrong)} of {len(attending)} calls softmax of scores {first.shape} runs over axis {first.axis}, but the weighted values are "
-        f"summed over axis {first.summed}: the weights of a query do not sum to 1", value=len(wrong), threshold=0, where=first.call.place,
+        f"summed over axis {first.summed}: the weights of a query do not sum to 1",
+        value=len(wrong),
+        threshold=0,
+        where=first.call.place,
         fix="run softmax over the keys: softmax(scores, dim=-1)",
     )
 

@@ -17,12 +17,12 @@ from firstfault.training.batches import UserBatches, is_pair
 from firstfault.training.recipe import Tensors
 
 PLACE = "training.loader"
-MOST_ROWS = 3_000              # these three bound the time and memory of a pass
+MOST_ROWS = 3_000  # these three bound the time and memory of a pass
 MOST_VALUES = 16_000_000
 MOST_COLUMNS = 4_096
-FEWEST_COPIES = 64             # draws of one row: what augmentation makes of it is known
-FEWEST_BATCHES = 2             # of each worker, so that two can be compared
-PAIRS_TRIED = 64               # rows among which one far from the first is looked for
+FEWEST_COPIES = 64  # draws of one row: what augmentation makes of it is known
+FEWEST_BATCHES = 2  # of each worker, so that two can be compared
+PAIRS_TRIED = 64  # rows among which one far from the first is looked for
 
 
 class Pass(NamedTuple):
@@ -187,7 +187,7 @@ def _copies(subject: Subject, split: str, which: int) -> list[Pass] | None:
     index = torch.arange(wanted) % len(rows)
     row = prototypes(subject).x[which]
     copied = Tensors(row.expand(wanted, *row.shape).clone(), rows.y[index])
-    needed = most if split == "train" else None         # numbers are compared over whole passes of validation
+    needed = most if split == "train" else None  # numbers are compared over whole passes of validation
     return passes(subject, numbered(copied), split, 2, needed) or passes(subject, copied, split, 2, needed)
 
 

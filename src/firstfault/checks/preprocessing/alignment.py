@@ -12,24 +12,14 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
-from firstfault.subject.rerun import (
-    Array,
-    codes_of,
-    flat,
-    labelled,
-    rerun,
-    rows_of,
-    scale_of,
-    score,
-    two_labels,
-)
+from firstfault.subject.rerun import Array, codes_of, flat, labelled, rerun, rows_of, scale_of, score, two_labels
 from firstfault.subject.subject import Subject
 from firstfault.training.preprocessing import Pipeline
 from firstfault.training.stages import missing_cells, numbers
 
-MARKED = 0.4           # of the rows become copies: enough to be found, and no majority
-PROTOTYPES = 4         # rows that are copied: one that the preparation drops leaves three
-FEWEST_ROWS = 40       # four copies of each prototype
+MARKED = 0.4  # of the rows become copies: enough to be found, and no majority
+PROTOTYPES = 4  # rows that are copied: one that the preparation drops leaves three
+FEWEST_ROWS = 40  # four copies of each prototype
 
 
 class Kept(NamedTuple):
@@ -76,8 +66,12 @@ def misaligned_labels(subject: Subject, *, agreement: float = 0.9, readable: flo
 
 def _parted(bad: Kept, threshold: float, weight: float) -> Judgement:
     return Judgement(
-        Status.FAIL, f"only {bad.agreement:.0%} of marked samples still carry their own label after {bad.where}",
-        value=bad.agreement, threshold=threshold, where=bad.where, faults={"misaligned_labels": weight},
+        Status.FAIL,
+        f"only {bad.agreement:.0%} of marked samples still carry their own label after {bad.where}",
+        value=bad.agreement,
+        threshold=threshold,
+        where=bad.where,
+        faults={"misaligned_labels": weight},
         fix="shuffle, filter and sort inputs and labels together",
     )
 

@@ -17,8 +17,8 @@ from firstfault.subject.subject import Subject
 from firstfault.training.batches import UserBatches, is_pair
 from firstfault.training.recipe import Recipe, Tensors
 
-MOST_ROWS = 1_500      # bounds the time of the fits: a score of so many rows errs by about 1 %
-PASSES = 2             # as an epoch and the next: the models see more than one draw of a row
+MOST_ROWS = 1_500  # bounds the time of the fits: a score of so many rows errs by about 1 %
+PASSES = 2  # as an epoch and the next: the models see more than one draw of a row
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"destructive_augmentation": 0.7})
@@ -67,7 +67,9 @@ def destructive_augmentation(
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"a simple model scores {after:.2f} on plain rows after learning from augmented ones, and {before:.2f} without",
-        value=gone, threshold=of_gain, where=Place.setting(place) if bad else None,
+        value=gone,
+        threshold=of_gain,
+        where=Place.setting(place) if bad else None,
         fix="weaken or drop the augmentation" if bad else None,
     )
 
@@ -80,7 +82,8 @@ def _augmented(subject: Subject, seed: int) -> Tensors:
         x = recipe.inputs_for(subject.model, rows.x)
         try:
             x = (
-                torch.cat([augment(batch) for batch in torch.split(x.clone(), recipe.training.batch_size)]) if augment
+                torch.cat([augment(batch) for batch in torch.split(x.clone(), recipe.training.batch_size)])
+                if augment
                 else x
             )
         except Exception as error:
@@ -100,9 +103,8 @@ def loaded(recipe: Recipe, rows: Tensors, split: str) -> Tensors:
         pairs = [batch for batch in UserBatches(recipe, rows, split) if is_pair(batch)]
     except UserCodeError as refused:
         raise Missing(f"the loader refuses a part of the rows: {refused}") from refused
-    if (
-        not pairs
-        or any(part.shape[1:] != first.shape[1:] for pair in pairs for part, first in zip(pair, pairs[0], strict=True))
+    if not pairs or any(
+        part.shape[1:] != first.shape[1:] for pair in pairs for part, first in zip(pair, pairs[0], strict=True)
     ):
         raise Missing("the loader's batches are no pairs (x, y) of one shape")
     return Tensors(torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))

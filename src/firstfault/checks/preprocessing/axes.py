@@ -15,8 +15,8 @@ from firstfault.subject.subject import Subject
 from firstfault.training.stages import numbers
 
 Array = np.ndarray[Any, Any]
-SEEN_IMAGES = 64           # their median correlation is stable, and a step moves all alike
-CHANNELS = (2, 3, 4)       # more are no channels of an image; one can't be moved wrongly
+SEEN_IMAGES = 64  # their median correlation is stable, and a step moves all alike
+CHANNELS = (2, 3, 4)  # more are no channels of an image; one can't be moved wrongly
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"scrambled_axes": 0.95})
@@ -40,9 +40,13 @@ def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15
         by_view, by_permutation = pair
         if by_view >= alike and by_permutation < by_view - margin:
             yield Judgement(
-                Status.FAIL, f"{after.name} reshapes images instead of permuting their axes: the result follows the "
-                f"reshape by {by_view:.2f} and the permutation by {by_permutation:.2f}", value=by_view, threshold=alike,
-                where=Place.stage(after.name), fix="permute the axes: X.transpose(0, 3, 1, 2), or x.permute(0, 3, 1, 2)",
+                Status.FAIL,
+                f"{after.name} reshapes images instead of permuting their axes: the result follows the "
+                f"reshape by {by_view:.2f} and the permutation by {by_permutation:.2f}",
+                value=by_view,
+                threshold=alike,
+                where=Place.stage(after.name),
+                fix="permute the axes: X.transpose(0, 3, 1, 2), or x.permute(0, 3, 1, 2)",
             )
             return
     yield passed("channels are moved by permuting") if looked else skipped("no step moves a channel axis")

@@ -14,8 +14,8 @@ from firstfault.place import Place
 from firstfault.subject.rerun import Array, apart_by_row, flat, joined, moved_columns, rows_of, unmatched
 from firstfault.subject.subject import Subject
 
-MOST_ROWS = 5_000          # training rows that keep company: bounds the time
-FEWEST_ROWS = 20           # statistics of fewer rows move with any row
+MOST_ROWS = 5_000  # training rows that keep company: bounds the time
+FEWEST_ROWS = 20  # statistics of fewer rows move with any row
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"batch_dependent_transform": 0.92})
@@ -54,8 +54,10 @@ def batch_dependent_transform(
     value, bad = max(by_order, by_company), by_order > size or by_company > 2 * size
     status = Status.FAIL if bad else Status.WARN if value > slight else Status.PASS
     yield Judgement(
-        status, f"the same validation rows move by {value:.2g} deviations when they are prepared among other rows",
-        value=value, threshold=size,
+        status,
+        f"the same validation rows move by {value:.2g} deviations when they are prepared among other rows",
+        value=value,
+        threshold=size,
         where=_first_moved(subject, moves, size if bad else slight) if status is not Status.PASS else None,
         fix="use statistics fitted on train" if status is not Status.PASS else None,
     )
@@ -93,7 +95,7 @@ def _move(alone: Any, other: Any, columns: float) -> float | None:
         return None
     if not alone.size:
         return 0.0
-    if unmatched(alone, other) < 0.05:      # the same rows in another order: `misaligned_labels` looks at that
+    if unmatched(alone, other) < 0.05:  # the same rows in another order: `misaligned_labels` looks at that
         return 0.0
     return float(np.quantile(moved_columns(alone, other), 1 - columns))
 

@@ -19,12 +19,12 @@ from firstfault.output.spreadsheets import write_rows
 from firstfault.subject.rerun import Array, fixed_seeds
 from firstfault.subject.subject import Subject
 
-SAMPLES = 16                                           # this and the next four: what stays legible in one picture
+SAMPLES = 16  # this and the next four: what stays legible in one picture
 ACROSS = 8
 MOST_ROWS, MOST_COLUMNS, MOST_NAMES = 64, 80, 40
-REACH = 3.0                                            # deviations at the ends of the colours
-ENDS = 8                                               # token ids shown of either end
-FITTED_ROWS = 5_000                                    # a mean of so many errs by 0.014 deviations
+REACH = 3.0  # deviations at the ends of the colours
+ENDS = 8  # token ids shown of either end
+FITTED_ROWS = 5_000  # a mean of so many errs by 0.014 deviations
 
 
 class Batch(NamedTuple):
@@ -56,8 +56,10 @@ def batch_pictures(subject: Subject) -> Iterator[Judgement]:
         return
     shape = "×".join(str(size) for size in batch.x.shape)
     yield Judgement(
-        Status.PASS, f"the first training batch is {shape} of {str(batch.x.dtype).removeprefix('torch.')}",
-        value=len(batch.x), artifacts=(name,),
+        Status.PASS,
+        f"the first training batch is {shape} of {str(batch.x.dtype).removeprefix('torch.')}",
+        value=len(batch.x),
+        artifacts=(name,),
     )
 
 
@@ -84,7 +86,8 @@ def _own(subject: Subject) -> tuple[torch.Tensor, torch.Tensor, Array]:
     recipe = subject.recipe
     order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(subject.seed))
     rows = (
-        order[: recipe.training.batch_size] if recipe.training.shuffle
+        order[: recipe.training.batch_size]
+        if recipe.training.shuffle
         else torch.arange(min(len(order), recipe.training.batch_size))
     )
     return recipe.train.x[rows], recipe.train.y[rows], rows.numpy()
@@ -102,7 +105,8 @@ def _loaded(subject: Subject) -> tuple[torch.Tensor, torch.Tensor, Array | None]
 def _label(subject: Subject, value: torch.Tensor) -> str:
     if value.ndim:
         return (
-            "" if subject.target.task == "language_model"
+            ""
+            if subject.target.task == "language_model"
             else " ".join(f"{part:.3g}" for part in value.reshape(-1)[:6].tolist())
         )
     known = subject.classes

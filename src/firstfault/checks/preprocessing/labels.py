@@ -33,8 +33,12 @@ def label_scaled(subject: Subject) -> Iterator[Judgement]:
         wrong = _no_classes(_classes(before.y), _classes(after.y))
         if wrong:
             yield Judgement(
-                Status.FAIL, f"the class labels of {name} {wrong}", value=len(_classes(after.y)),
-                threshold=len(_classes(before.y)), where=Place.labels(name), fix="scale the inputs only",
+                Status.FAIL,
+                f"the class labels of {name} {wrong}",
+                value=len(_classes(after.y)),
+                threshold=len(_classes(before.y)),
+                where=Place.labels(name),
+                fix="scale the inputs only",
             )
             return
     yield passed("the class labels are still classes")
@@ -82,8 +86,11 @@ def label_encoding_order(subject: Subject) -> Iterator[Judgement]:
         if wrong:
             example = f"{wrong[0]} is {codes['train'][wrong[0]]} in train and {codes[name][wrong[0]]} in {name}"
             yield Judgement(
-                Status.FAIL, f"{len(wrong)} classes have other ids in {name} than in train: {example}",
-                value=len(wrong), threshold=0, where=Place.labels(name),
+                Status.FAIL,
+                f"{len(wrong)} classes have other ids in {name} than in train: {example}",
+                value=len(wrong),
+                threshold=0,
+                where=Place.labels(name),
                 fix="fit one label encoding on train, and keep it",
             )
             return

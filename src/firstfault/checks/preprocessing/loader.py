@@ -24,8 +24,8 @@ from firstfault.subject.rerun import Array
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Tensors
 
-MOST_DRAWS = 256                           # distances between them: bounds the time and memory
-LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)     # quantiles that describe a row's values without their places
+MOST_DRAWS = 256  # distances between them: bounds the time and memory
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)  # quantiles that describe a row's values without their places
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"augmented_validation": 0.95})
@@ -46,13 +46,21 @@ def augmented_validation(subject: Subject, *, share: float = 0.01) -> Iterator[J
     value = float(_differ(a, b).mean())
     if value > share:
         yield Judgement(
-            Status.FAIL, f"{value:.0%} of the copies of one row come out differently in a second pass over validation",
-            value=value, threshold=share, where=Place.setting(PLACE, "validation"), fix="augment only where split is \"train\"",
+            Status.FAIL,
+            f"{value:.0%} of the copies of one row come out differently in a second pass over validation",
+            value=value,
+            threshold=share,
+            where=Place.setting(PLACE, "validation"),
+            fix='augment only where split is "train"',
         )
     elif not first.alike:
         yield Judgement(
-            Status.WARN, "copies of one row come out of the validation loader differently, though equally in each pass",
-            value=value, threshold=share, where=Place.setting(PLACE, "validation"), faults={"augmented_validation": 0.3},
+            Status.WARN,
+            "copies of one row come out of the validation loader differently, though equally in each pass",
+            value=value,
+            threshold=share,
+            where=Place.setting(PLACE, "validation"),
+            faults={"augmented_validation": 0.3},
             fix="leave validation rows as they are",
         )
     else:
@@ -66,7 +74,8 @@ def _differ(a: Array, b: Array) -> Array:
 
 
 @check(
-    layer=Layer.PREPROCESSING, needs={"recipe"},
+    layer=Layer.PREPROCESSING,
+    needs={"recipe"},
     detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92},
 )
 def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: float = 0.1) -> Iterator[Judgement]:
@@ -87,8 +96,12 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
     moved = _moved_by_company(subject, plain)
     if moved is not None and moved > size:
         yield Judgement(
-            Status.FAIL, f"the same row moves by {moved:.2g} deviations among other rows of a batch", value=moved,
-            threshold=size, where=Place.setting(PLACE, "validation"), faults={"batch_dependent_transform": 0.92},
+            Status.FAIL,
+            f"the same row moves by {moved:.2g} deviations among other rows of a batch",
+            value=moved,
+            threshold=size,
+            where=Place.setting(PLACE, "validation"),
+            faults={"batch_dependent_transform": 0.92},
             fix="use statistics fitted on train",
         )
         return
@@ -108,14 +121,19 @@ def splits_loaded_differently(subject: Subject, *, apart: float = 6.0, size: flo
             Status.FAIL,
             f"a row is {min(value, 999.0):.3g} times as far from all that the loader makes of it in train "
             "as those are apart",
-            value=value, threshold=apart, where=Place.setting(PLACE), fix="transform every split alike, and augment train on top",
+            value=value,
+            threshold=apart,
+            where=Place.setting(PLACE),
+            fix="transform every split alike, and augment train on top",
             faults={"inconsistent_transform": 0.95},
         )
     elif _differs_from_prepared(subject, [held[0] for held, _ in pairs]):
         yield Judgement(
             Status.WARN,
             "the loader changes the prepared values, alike in train and validation; a served model has no loader",
-            where=Place.setting(PLACE), faults={}, fix="move what every split needs into preprocess",
+            where=Place.setting(PLACE),
+            faults={},
+            fix="move what every split needs into preprocess",
         )
     else:
         yield passed("the loader leaves the prepared values as they are, but for augmentation", value=value)

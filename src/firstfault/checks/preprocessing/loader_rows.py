@@ -23,7 +23,7 @@ from firstfault.subject.rerun import Array
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Tensors
 
-PASSES = 4         # a draw with replacement misses 2 % of the rows in all of them, and e⁻¹ in one
+PASSES = 4  # a draw with replacement misses 2 % of the rows in all of them, and e⁻¹ in one
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe"}, detects={"misaligned_labels": 0.95})
@@ -49,7 +49,9 @@ def labels_parted_by_loader(subject: Subject, *, agreement: float = 0.9) -> Iter
         return
     worst = min(found, key=lambda split: found[split])
     yield judge(
-        found[worst], below=agreement, where=Place.setting(PLACE, worst),
+        found[worst],
+        below=agreement,
+        where=Place.setting(PLACE, worst),
         fix="index, shuffle and collate inputs and labels together",
         message=f"{found[worst]:.0%} of the copies of two rows leave the loader with their own label",
     )
@@ -135,8 +137,13 @@ def _lost(subject: Subject, split: str, count: int, lost: float) -> Judgement:
         )
     if gone and len(getattr(subject.recipe, split)) % size > lost * len(getattr(subject.recipe, split)):
         return Judgement(
-            Status.WARN, f"{message}: the last batch is dropped, and always the same", value=value, threshold=lost,
-            where=place, faults={"row_loss": 0.3}, fix="shuffle, or keep the last batch",
+            Status.WARN,
+            f"{message}: the last batch is dropped, and always the same",
+            value=value,
+            threshold=lost,
+            where=place,
+            faults={"row_loss": 0.3},
+            fix="shuffle, or keep the last batch",
         )
     return passed(message, value=value)
 
@@ -151,6 +158,10 @@ def _counted(subject: Subject, split: str, lost: float) -> Judgement:
     value = 1 - given / len(rows)
     status = Status.WARN if value > lost and len(rows) - given >= size else Status.PASS
     return Judgement(
-        status, f"a pass gives {given} of {len(rows)} rows of {split}, which cannot be followed further", value=value,
-        threshold=lost, where=Place.setting(PLACE, split) if status is Status.WARN else None, faults={"row_loss": 0.3},
+        status,
+        f"a pass gives {given} of {len(rows)} rows of {split}, which cannot be followed further",
+        value=value,
+        threshold=lost,
+        where=Place.setting(PLACE, split) if status is Status.WARN else None,
+        faults={"row_loss": 0.3},
     )

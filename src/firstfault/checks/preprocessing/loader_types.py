@@ -32,7 +32,10 @@ def type_changed_by_loader(subject: Subject) -> Iterator[Judgement]:
         fault, message, fix = bad
         converts = fault == "wrong_dtype" and subject.recipe.training.fit is not None
         yield Judgement(
-            Status.WARN if converts else Status.FAIL, f"in {split}, {message}", where=Place.setting(PLACE, split), fix=fix,
+            Status.WARN if converts else Status.FAIL,
+            f"in {split}, {message}",
+            where=Place.setting(PLACE, split),
+            fix=fix,
             faults={fault: 0.92},
         )
         return
@@ -55,14 +58,16 @@ def _wrong_type(subject: Subject, batch: Tensors) -> tuple[str, str, str] | None
         return "wrong_dtype", message, "keep the inputs in float32"
     for wanted in (torch.float32, torch.int64):
         if (
-            batch.x.dtype != wanted and _answers(subject, batch.x) is None
+            batch.x.dtype != wanted
+            and _answers(subject, batch.x) is None
             and _answers(subject, batch.x.to(wanted)) is not None
         ):
             message = f"the model takes {_name(batch.x)} inputs only as {wanted}"
             return "wrong_dtype", message, f"convert the inputs to {wanted}"
     for wanted in (torch.int64, torch.float32):
         if (
-            batch.y.dtype != wanted and not _costs(subject, batch, batch.y)
+            batch.y.dtype != wanted
+            and not _costs(subject, batch, batch.y)
             and _costs(subject, batch, batch.y.to(wanted))
         ):
             message = f"the loss takes {_name(batch.y)} labels only as {wanted}"

@@ -39,15 +39,19 @@ def worker_seed_duplicated(subject: Subject, *, by_chance: float = 1e-4) -> Iter
     value = _equal_workers(batches, workers, by_chance)
     if value is not None and value > 0:
         yield Judgement(
-            Status.FAIL, f"{value:.0%} of {workers} loader workers draw the same random numbers as the first",
-            value=value, threshold=0, where=Place.setting("training.loader", "train"),
+            Status.FAIL,
+            f"{value:.0%} of {workers} loader workers draw the same random numbers as the first",
+            value=value,
+            threshold=0,
+            where=Place.setting("training.loader", "train"),
             fix="draw from torch's generator, or seed each worker by torch.initial_seed()",
         )
     elif _repeated(batches, again, by_chance):
         seeded = workers > 0 and made.worker_init_fn is not None
         yield Judgement(
             Status.FAIL if seeded else Status.WARN,
-            "a second pass over train draws the same random numbers as the first", where=Place.setting("training.loader", "train"),
+            "a second pass over train draws the same random numbers as the first",
+            where=Place.setting("training.loader", "train"),
             fix="derive the workers' seeds from torch.initial_seed(), which changes with every pass",
             faults={"worker_seed_duplicated": 0.92 if seeded else 0.3},
         )
@@ -74,9 +78,8 @@ def _equal_workers(batches: list[Array], workers: int, by_chance: float) -> floa
 
 
 def _repeated(first: list[Array], second: list[Array], by_chance: float) -> bool:
-    same = (
-        len(first) == len(second)
-        and all(len(a) == len(b) and (a == b).all() for a, b in zip(first, second, strict=True))
+    same = len(first) == len(second) and all(
+        len(a) == len(b) and (a == b).all() for a, b in zip(first, second, strict=True)
     )
     return same and _chance(first) < by_chance
 
@@ -84,7 +87,8 @@ def _repeated(first: list[Array], second: list[Array], by_chance: float) -> bool
 def _chance(batches: list[Array]) -> float:
     """The chance that two such lists of draws are equal: by rows, or by batches where all rows of a batch are alike."""
     draws = (
-        np.array([part[0] for part in batches]) if all((part == part[0]).all() for part in batches)
+        np.array([part[0] for part in batches])
+        if all((part == part[0]).all() for part in batches)
         else np.concatenate(batches)
     )
     shares = np.unique(draws, return_counts=True)[1] / len(draws)

@@ -29,7 +29,7 @@ from firstfault.subject.rerun import (
 from firstfault.subject.subject import Subject
 from firstfault.training.preprocessing import Pipeline, prepare
 
-CODES = 20     # distinct whole numbers up to which a column may be of codes, and is left as it is
+CODES = 20  # distinct whole numbers up to which a column may be of codes, and is left as it is
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"nondeterministic_transform": 0.92})
@@ -48,7 +48,10 @@ def nondeterministic_transform(subject: Subject, *, share: float = 0.01, size: f
         twin = prepare(subject.target, subject.raw)
     except UserCodeError as error:
         yield Judgement(
-            Status.WARN, f"the preparation runs once only: {error}", where=_last_step(subject), faults={},
+            Status.WARN,
+            f"the preparation runs once only: {error}",
+            where=_last_step(subject),
+            faults={},
             fix="let the preparation be called twice",
         )
         return
@@ -59,8 +62,10 @@ def nondeterministic_transform(subject: Subject, *, share: float = 0.01, size: f
     held_out = any(_material(found[name], share, size) for name in ("validation", "test"))
     status = Status.FAIL if held_out else Status.WARN if _material(found["train"], share, size) else Status.PASS
     yield Judgement(
-        status, f"{found[worst].share:.1%} of the values of {worst} differ when the same data are prepared twice",
-        value=found[worst].share, threshold=share,
+        status,
+        f"{found[worst].share:.1%} of the values of {worst} differ when the same data are prepared twice",
+        value=found[worst].share,
+        threshold=share,
         where=_first_random(subject, twin, share, size) if status is not Status.PASS else None,
         fix="seed the step, or move the randomness into training.augment" if status is not Status.PASS else None,
     )
@@ -118,7 +123,9 @@ def fit_on_all_data(subject: Subject, *, share: float = 0.001) -> Iterator[Judge
         yield skipped("the preparation differs from run to run")
         return
     yield judge(
-        value, above=share, where=_last_step(subject),
+        value,
+        above=share,
+        where=_last_step(subject),
         message=f"{value:.0%} of the prepared training values change when only the held-out rows do",
         fix="fit on train only, then transform the rest",
     )
@@ -132,7 +139,7 @@ def _effect_of_held_out(subject: Subject, before: Splits) -> float | None:
         if again is None:
             continue
         after = again.prepared.train.X
-        if flat(before.train.X).shape[1] == flat(after).shape[1]:     # new columns: only categories were fitted on all
+        if flat(before.train.X).shape[1] == flat(after).shape[1]:  # new columns: only categories were fitted on all
             return apart(before.train.X, after).share
     return None
 
@@ -163,7 +170,7 @@ def _stretch(values: Any) -> Any:
 def _one_sided(split: Split) -> Split:
     """The upper half of the rows, twice: every value is one that occurs."""
     order = np.argsort(score(split.X))
-    upper = np.resize(order[len(order) // 2:], len(order))
+    upper = np.resize(order[len(order) // 2 :], len(order))
     return _at(split, upper)
 
 
@@ -172,7 +179,8 @@ def _at(split: Split, rows: Any) -> Split:
 
 
 @check(
-    layer=Layer.PREPROCESSING, needs={"pipeline"},
+    layer=Layer.PREPROCESSING,
+    needs={"pipeline"},
     detects={"inconsistent_transform": 0.95, "batch_dependent_transform": 0.92},
 )
 def inconsistent_transform(subject: Subject, *, share: float = 0.01, size: float = 0.1) -> Iterator[Judgement]:
@@ -207,15 +215,19 @@ def inconsistent_transform(subject: Subject, *, share: float = 0.01, size: float
     elif status is Status.FAIL and _random_per_row(subject):
         status = Status.WARN
     yield Judgement(
-        status, f"{value.share:.0%} of the values of the same rows differ between the paths of train and {worst}",
-        value=value.share, threshold=share, where=_last_step(subject, worst),
-        fix="apply the same steps, fitted on train, to every split", faults={fault: 0.95},
+        status,
+        f"{value.share:.0%} of the values of the same rows differ between the paths of train and {worst}",
+        value=value.share,
+        threshold=share,
+        where=_last_step(subject, worst),
+        fix="apply the same steps, fitted on train, to every split",
+        faults={fault: 0.95},
     )
 
 
 def _between_paths(subject: Subject) -> dict[str, Apart] | None:
     raw = subject.raw
-    upper = np.argsort(score(raw.train.X))[len(raw.train.y) // 2:]
+    upper = np.argsort(score(raw.train.X))[len(raw.train.y) // 2 :]
     for pool in (upper, np.arange(len(raw.train.y))):
         rows = {name: np.resize(pool, len(split.y)) for name, split in raw.items() if name != "train"}
         copies = {name: _at(raw.train, index) for name, index in rows.items()}

@@ -19,10 +19,15 @@ from firstfault.subject.subject import Subject
 from firstfault.training.batches import through_loader
 
 NORMALISING = (
-    nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm, nn.Embedding,
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+    nn.Embedding,
     nn.EmbeddingBag,
 )
-SEEN_ROWS = 5_000      # a root mean square of so many errs by about 1 %
+SEEN_ROWS = 5_000  # a root mean square of so many errs by about 1 %
 
 
 class Received(NamedTuple):
@@ -50,7 +55,7 @@ def received(subject: Subject) -> Received:
     try:
         with torch.no_grad():
             subject.model(x)
-    except Exception:       # a model that raises is the model layer's business
+    except Exception:  # a model that raises is the model layer's business
         calls.clear()
     finally:
         for hook in hooks:
@@ -71,8 +76,11 @@ def columns_of(x: torch.Tensor) -> torch.Tensor:
     finite = torch.where(torch.isfinite(x), x, torch.zeros_like(x)).double()
     if finite.ndim == 2:
         return finite
-    return finite.movedim(1 if finite.ndim == 4 else -1, -1).reshape(-1, finite.shape[1 if finite.ndim == 4 else -1]) \
-        if finite.ndim > 2 else finite.reshape(-1, 1)
+    return (
+        finite.movedim(1 if finite.ndim == 4 else -1, -1).reshape(-1, finite.shape[1 if finite.ndim == 4 else -1])
+        if finite.ndim > 2
+        else finite.reshape(-1, 1)
+    )
 
 
 @check(layer=Layer.PREPROCESSING, needs={"recipe", "model"}, detects={"missing_normalisation": 0.75})
@@ -98,7 +106,7 @@ def missing_normalisation(
     columns = columns_of(seen.values)
     sizes = columns.pow(2).mean(0).sqrt()
     varying = [index for index in range(columns.shape[1]) if _takes_many_values(columns[:, index])]
-    filled = columns.pow(2).sum(0).div((columns != 0).sum(0).clamp_min(1)).sqrt()      # a rare value is no scale
+    filled = columns.pow(2).sum(0).div((columns != 0).sum(0).clamp_min(1)).sqrt()  # a rare value is no scale
     compared = filled[varying][filled[varying] > 1e-8] if varying else filled[:0]
     ratio = float(compared.max() / compared.min()) if len(compared) else 1.0
     top = float(sizes.max()) if len(sizes) else 0.0
@@ -108,7 +116,9 @@ def missing_normalisation(
     yield Judgement(
         status,
         f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {times}",
-        value=top, threshold=largest, where=_widest(subject, sizes) if status is not Status.PASS else None,
+        value=top,
+        threshold=largest,
+        where=_widest(subject, sizes) if status is not Status.PASS else None,
         fix="standardise the inputs, fitted on train" if status is not Status.PASS else None,
     )
 
@@ -120,7 +130,7 @@ def _takes_many_values(column: torch.Tensor) -> bool:
 def _widest(subject: Subject, sizes: torch.Tensor) -> Place | None:
     try:
         names = column_names(subject, len(sizes))
-    except Missing:                                         # a watched loop's inputs come as tensors
+    except Missing:  # a watched loop's inputs come as tensors
         names = [str(column) for column in range(len(sizes))]
     if subject.recipe.train.x.ndim != 2 or names is None:
         return Place.part("all inputs")
@@ -170,9 +180,12 @@ def double_normalisation(
     step = _shrinking_step(subject) if deviation < shrunk else None
     bad = tiny or step is not None
     yield Judgement(
-        Status.FAIL if bad else Status.PASS, f"the prepared inputs have a standard deviation of {deviation:.2g}",
-        value=deviation, threshold=shrunk if step else smallest,
-        where=Place.stage(step or subject.pipeline.stages[-1].name) if bad else None, fix="scale once" if bad else None,
+        Status.FAIL if bad else Status.PASS,
+        f"the prepared inputs have a standard deviation of {deviation:.2g}",
+        value=deviation,
+        threshold=shrunk if step else smallest,
+        where=Place.stage(step or subject.pipeline.stages[-1].name) if bad else None,
+        fix="scale once" if bad else None,
     )
 
 
@@ -219,8 +232,12 @@ def target_not_scaled(
     if bad and math.isfinite(gap):
         message += f", and the trained model's R² is {gap:.2f} below a linear model's"
     yield Judgement(
-        Status.FAIL if bad else Status.WARN, message, value=size, threshold=largest if size > largest else noticeable,
-        where=Place.labels(), fix="standardise the target, and invert it for predictions",
+        Status.FAIL if bad else Status.WARN,
+        message,
+        value=size,
+        threshold=largest if size > largest else noticeable,
+        where=Place.labels(),
+        fix="standardise the target, and invert it for predictions",
     )
 
 

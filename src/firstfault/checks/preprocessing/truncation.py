@@ -16,12 +16,12 @@ from firstfault.place import Place
 from firstfault.subject.rerun import Array, fixed_seeds, flat, rerun, rows_change_split
 from firstfault.subject.subject import Subject
 
-MOST_ROWS = 1_000          # bounds the time: they are prepared some fifteen times
-FEWEST_ROWS = 40           # ten to answer in each fold of the simple model
-HALVINGS = 12              # find the place in sequences of up to 4,096 units
-FEWEST_UNITS = 4           # shorter ends are punctuation
-WORDS = 2 ** 12            # places of hashed words: bounds the fit
-NEIGHBOURS = 7             # the row, beside the next one, whose words stand in for an end
+MOST_ROWS = 1_000  # bounds the time: they are prepared some fifteen times
+FEWEST_ROWS = 40  # ten to answer in each fold of the simple model
+HALVINGS = 12  # find the place in sequences of up to 4,096 units
+FEWEST_UNITS = 4  # shorter ends are punctuation
+WORDS = 2**12  # places of hashed words: bounds the fit
+NEIGHBOURS = 7  # the row, beside the next one, whose words stand in for an end
 
 
 class Sequences(NamedTuple):
@@ -76,16 +76,24 @@ def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, vari
     scores = _scores(subject, [sequences.units[row] for row in np.flatnonzero(cut)], kept[cut], to_array(rows.y)[cut])
     if scores is None:
         yield Judgement(
-            Status.WARN, f"{what}; whether the label depends on the rest is not known", value=value, threshold=share,
-            where=Place.stage(step), faults={"truncation": 0.3}, fix="raise the length",
+            Status.WARN,
+            f"{what}; whether the label depends on the rest is not known",
+            value=value,
+            threshold=share,
+            where=Place.stage(step),
+            faults={"truncation": 0.3},
+            fix="raise the length",
         )
         return
     left, lost, error = scores
     bad = lost - left > max(gain, 2 * error) and not _network_copes(subject, lost)
     yield Judgement(
         Status.FAIL if bad else Status.WARN,
-        f"{what}; a simple model scores {lost:.2f} with the rest and {left:.2f} without it", value=value,
-        threshold=share, where=Place.stage(step), fix="raise the length, or keep the end",
+        f"{what}; a simple model scores {lost:.2f} with the rest and {left:.2f} without it",
+        value=value,
+        threshold=share,
+        where=Place.stage(step),
+        fix="raise the length, or keep the end",
         faults={"truncation": 0.92 if bad else 0.3},
     )
 
@@ -102,7 +110,8 @@ def _sequences(subject: Subject, X: Any) -> Sequences | None:
     if isinstance(X, pd.DataFrame):
         column = _text_column(X)
         return (
-            None if column is None
+            None
+            if column is None
             else Sequences(
                 [text.split() for text in X[column]],
                 lambda units: X.assign(**{column: pd.array(_joined(units), dtype=object)}),
@@ -143,7 +152,8 @@ def _objects(units: list[Any], like: Array) -> Array:
     rows = np.empty(len(units), dtype=object)
     for index, row in enumerate(units):
         rows[index] = (
-            type(like[index])(row) if not isinstance(like[index], np.ndarray)
+            type(like[index])(row)
+            if not isinstance(like[index], np.ndarray)
             else np.asarray(row, dtype=like[index].dtype)
         )
     return rows
@@ -217,7 +227,10 @@ def _kept(sequences: Sequences, prepared: Callable[[Any], Array | None]) -> Arra
     lengths = np.array([len(row) for row in units])
     whole, again = prepared(sequences.of(units)), prepared(sequences.of(units))
     if (
-        whole is None or again is None or len(whole) != len(units) or not np.array_equal(whole, again, equal_nan=True)
+        whole is None
+        or again is None
+        or len(whole) != len(units)
+        or not np.array_equal(whole, again, equal_nan=True)
         or not whole.size
     ):
         return None
@@ -294,7 +307,9 @@ def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[fl
     from sklearn.model_selection import cross_val_score
 
     if (
-        subject.target.task not in ("classification", "regression") or y.ndim != 1 or len(y) < FEWEST_ROWS
+        subject.target.task not in ("classification", "regression")
+        or y.ndim != 1
+        or len(y) < FEWEST_ROWS
         or pd.isna(y).any()
     ):
         return None
@@ -305,7 +320,8 @@ def _scores(subject: Subject, units: list[Any], kept: Array, y: Any) -> tuple[fl
     model = LogisticRegression(max_iter=200) if classes else Ridge(10.0)
     parts = (
         [row[:count] for row, count in zip(units, kept, strict=True)],
-        [row[count:] for row, count in zip(units, kept, strict=True)], units,
+        [row[count:] for row, count in zip(units, kept, strict=True)],
+        units,
     )
     left, lost, whole = (
         float(np.mean(cross_val_score(model, _bag(part), codes, cv=4, scoring="accuracy" if classes else "r2")))

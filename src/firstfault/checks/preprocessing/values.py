@@ -21,7 +21,7 @@ from firstfault.training.recipe import outputs_of
 from firstfault.training.stages import numbers, stage_table
 
 Array = np.ndarray[Any, Any]
-SEEN_ROWS = 5_000      # whether all of them are whole numbers tells a step that cuts
+SEEN_ROWS = 5_000  # whether all of them are whole numbers tells a step that cuts
 WHOLE_TYPES = tuple(np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64"))
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -56,8 +56,11 @@ def nonfinite_output(subject: Subject) -> Iterator[Judgement]:
             born = _born(_unusable(source.X), _unusable(result.X, limit=LARGEST_FLOAT32))
             if born:
                 yield Judgement(
-                    Status.FAIL, f"{after.name} makes {born} rows of {name} NaN or infinite that were finite before",
-                    value=born, threshold=0, where=Place.stage(after.name, name, _columns_with_nan(result.X)),
+                    Status.FAIL,
+                    f"{after.name} makes {born} rows of {name} NaN or infinite that were finite before",
+                    value=born,
+                    threshold=0,
+                    where=Place.stage(after.name, name, _columns_with_nan(result.X)),
                     fix="guard the logarithm or division in this step",
                 )
                 return
@@ -108,8 +111,12 @@ def row_loss(subject: Subject, *, lost: float = 0.2) -> Iterator[Judgement]:
             count, labels = len(flat(after.X)), len(to_array(after.y))
             if count != labels:
                 yield Judgement(
-                    Status.FAIL, f"{stage.name} leaves {count} inputs for {labels} labels of {name}", value=count,
-                    threshold=labels, where=Place.stage(stage.name, name), fix="drop rows with their labels, or impute",
+                    Status.FAIL,
+                    f"{stage.name} leaves {count} inputs for {labels} labels of {name}",
+                    value=count,
+                    threshold=labels,
+                    where=Place.stage(stage.name, name),
+                    fix="drop rows with their labels, or impute",
                 )
                 return
             share = 1 - count / max(1, len(before.y))
@@ -120,7 +127,11 @@ def row_loss(subject: Subject, *, lost: float = 0.2) -> Iterator[Judgement]:
         return
     status = Status.PASS if worst == 0 else Status.FAIL if worst > lost and not meant else Status.WARN
     yield Judgement(
-        status, f"{worst:.1%} of the rows are lost on the way", value=worst, threshold=lost, where=place,
+        status,
+        f"{worst:.1%} of the rows are lost on the way",
+        value=worst,
+        threshold=lost,
+        where=place,
         fix="impute instead of dropping" if worst else None,
     )
 
@@ -158,15 +169,24 @@ def information_loss(subject: Subject, *, constant: float = 0.5) -> Iterator[Jud
         share = float(gone.mean()) if gone is not None and len(gone) else 0.0
         if share > constant or (_all_equal(second) and not _all_equal(first)):
             yield Judgement(
-                Status.FAIL, f"{after.name} makes {max(share, 0.0):.0%} of the columns constant", value=share,
-                threshold=constant, where=Place.stage(after.name), fix="repair the step that collapses them",
+                Status.FAIL,
+                f"{after.name} makes {max(share, 0.0):.0%} of the columns constant",
+                value=share,
+                threshold=constant,
+                where=Place.stage(after.name),
+                fix="repair the step that collapses them",
                 faults={"wrong_dtype" if cut else "information_loss": 0.92},
             )
             return
         if gone is not None and share > 0 and not cut:
             yield Judgement(
-                Status.WARN, f"{after.name} makes {int(gone.sum())} columns constant", value=share, threshold=constant,
-                where=Place.stage(after.name), fix="repair the step that collapses them", faults={"information_loss": 0.45},
+                Status.WARN,
+                f"{after.name} makes {int(gone.sum())} columns constant",
+                value=share,
+                threshold=constant,
+                where=Place.stage(after.name),
+                fix="repair the step that collapses them",
+                faults={"information_loss": 0.45},
             )
             return
     yield passed("no step makes a column constant")
@@ -177,7 +197,7 @@ def _became_constant(first: Array, second: Array) -> Array | None:
     if first.shape[1] != second.shape[1] or not len(first) or not len(second):
         return None
     varied = np.nanmax(first, 0, initial=-np.inf) > np.nanmin(first, 0, initial=np.inf)
-    varied &= (np.abs(first - first[:1]) > 0).mean(0) > 0.01                     # a rare value may be clipped
+    varied &= (np.abs(first - first[:1]) > 0).mean(0) > 0.01  # a rare value may be clipped
     still = np.nanmax(second, 0, initial=-np.inf) > np.nanmin(second, 0, initial=np.inf)
     return np.asarray(~still[varied])
 
@@ -206,15 +226,21 @@ def wrong_dtype(subject: Subject, *, error: float = 0.3) -> Iterator[Judgement]:
         value = _error_of_cutting(first, second)
         if value is not None and value > error:
             yield judge(
-                value, above=error, where=Place.stage(after.name), fix="keep the inputs in float32",
+                value,
+                above=error,
+                where=Place.stage(after.name),
+                fix="keep the inputs in float32",
                 message=f"{after.name} cuts fractions off, and so moves values by {value:.2g} deviations",
             )
             return
     needed = _needed_type(subject)
     if needed:
         yield Judgement(
-            Status.FAIL, f"the model takes the prepared inputs only as {needed}", faults={"wrong_dtype": 0.92},
-            where=_first_of_floats(subject), fix=f"convert the inputs to {needed}",
+            Status.FAIL,
+            f"the model takes the prepared inputs only as {needed}",
+            faults={"wrong_dtype": 0.92},
+            where=_first_of_floats(subject),
+            fix=f"convert the inputs to {needed}",
         )
     else:
         yield passed("the model can take the type of the inputs")
@@ -250,9 +276,8 @@ def _needed_type(subject: Subject) -> str | None:
 
 def _embeds_fractions(model: Any, x: torch.Tensor) -> bool:
     """Whether a model that looks ids up is given fractions, which it refuses or cuts off."""
-    if (
-        not (torch.nan_to_num(x) % 1 != 0).any()
-        or not any(isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules())
+    if not (torch.nan_to_num(x) % 1 != 0).any() or not any(
+        isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules()
     ):
         return False
     if not _runs(model, x):

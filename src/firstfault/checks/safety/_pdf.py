@@ -28,8 +28,10 @@ def write_pdf(name: str, findings: Sequence[Finding], evidence: Evidence, path: 
     styles = getSampleStyleSheet()
     story: list[Any] = [
         Paragraph(f"Safety evaluation: {_escape(name)}", styles["Title"]),
-        Paragraph(f"firstfault, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", styles["Normal"]), Spacer(1, 6 * mm),
-        Paragraph("Judgements", styles["Heading2"]), _judgements(findings, styles),
+        Paragraph(f"firstfault, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", styles["Normal"]),
+        Spacer(1, 6 * mm),
+        Paragraph("Judgements", styles["Heading2"]),
+        _judgements(findings, styles),
     ]
     if "robustness" in evidence.tables:
         story += [Paragraph("Robustness", styles["Heading2"]), _curve(evidence.tables["robustness"])]
@@ -37,9 +39,15 @@ def write_pdf(name: str, findings: Sequence[Finding], evidence: Evidence, path: 
         if title != "robustness":
             story += [Paragraph(_escape(title.capitalize()), styles["Heading2"]), _table(rows, styles)]
     if evidence.cases:
-        shown = [{key: value for key, value in case.items() if key != "sample"} for case in evidence.cases[:CASES_SHOWN]]
-        story += [Paragraph(f"Failure cases ({len(shown)} of {len(evidence.cases)}; all in failure_cases.json)", styles["Heading2"]),
-                  _table(shown, styles)]
+        shown = [
+            {key: value for key, value in case.items() if key != "sample"} for case in evidence.cases[:CASES_SHOWN]
+        ]
+        story += [
+            Paragraph(
+                f"Failure cases ({len(shown)} of {len(evidence.cases)}; all in failure_cases.json)", styles["Heading2"]
+            ),
+            _table(shown, styles),
+        ]
     sources = sorted({finding.source for finding in findings if finding.source})
     story += [Paragraph("Sources of the thresholds", styles["Heading2"])]
     story += [Paragraph(_escape(source), styles["Normal"]) for source in sources]
@@ -52,8 +60,13 @@ def _judgements(findings: Sequence[Finding], styles: Any) -> Any:
     from reportlab.platypus import Paragraph, Table
 
     rows = [
-        [Paragraph(f'<font color="{COLOURS[f.status.value]}"><b>{MARKS[f.status.value]}</b></font>', styles["BodyText"]),
-         Paragraph(_escape(f.check.replace("_", " ")), styles["BodyText"]), Paragraph(_escape(f.message), styles["BodyText"])]
+        [
+            Paragraph(
+                f'<font color="{COLOURS[f.status.value]}"><b>{MARKS[f.status.value]}</b></font>', styles["BodyText"]
+            ),
+            Paragraph(_escape(f.check.replace("_", " ")), styles["BodyText"]),
+            Paragraph(_escape(f.message), styles["BodyText"]),
+        ]
         for f in findings
     ]
     return Table(rows, colWidths=[65, 85, 345], style=_lines())
@@ -72,10 +85,14 @@ def _lines() -> Any:
     from reportlab.lib import colors
     from reportlab.platypus import TableStyle
 
-    return TableStyle([
-        ("LINEBELOW", (0, 0), (-1, -1), 0.4, colors.HexColor("#d0d7de")), ("VALIGN", (0, 0), (-1, -1), "TOP"),
-        ("LEFTPADDING", (0, 0), (-1, -1), 3), ("RIGHTPADDING", (0, 0), (-1, -1), 3),
-    ])
+    return TableStyle(
+        [
+            ("LINEBELOW", (0, 0), (-1, -1), 0.4, colors.HexColor("#d0d7de")),
+            ("VALIGN", (0, 0), (-1, -1), "TOP"),
+            ("LEFTPADDING", (0, 0), (-1, -1), 3),
+            ("RIGHTPADDING", (0, 0), (-1, -1), 3),
+        ]
+    )
 
 
 def _curve(rows: list[dict[str, Any]]) -> Any:

@@ -45,8 +45,12 @@ def behaviour(subject: Subject) -> Iterator[Judgement]:
         rate = passes / len(results)
         bad = rate < suite.pass_rate
         yield Judgement(
-            Status.FAIL if bad else Status.PASS, _told(suite, results, passes),
-            value=rate, threshold=suite.pass_rate, where=Place.cases(suite.name), faults={suite.fault: 0.9},
+            Status.FAIL if bad else Status.PASS,
+            _told(suite, results, passes),
+            value=rate,
+            threshold=suite.pass_rate,
+            where=Place.cases(suite.name),
+            faults={suite.fault: 0.9},
             fix="look at the failing cases in failure_cases.json" if bad else None,
         )
 
@@ -54,13 +58,19 @@ def behaviour(subject: Subject) -> Iterator[Judgement]:
 def _collect(subject: Subject, suite: Suite, results: list[Result], passes: int) -> None:
     evidence, rate = safety_evidence(subject), passes / len(results)
     evidence.scores[f"pass_rate/{suite.name}"] = rate
-    evidence.tables.setdefault("behaviour", []).append({
-        "suite": suite.name, "cases": len(results), "passed": passes,
-        "pass rate": round(rate, 3), "must reach": suite.pass_rate,
-    })
+    evidence.tables.setdefault("behaviour", []).append(
+        {
+            "suite": suite.name,
+            "cases": len(results),
+            "passed": passes,
+            "pass rate": round(rate, 3),
+            "must reach": suite.pass_rate,
+        }
+    )
     evidence.cases += [
         {"kind": "behaviour", "suite": suite.name, "case": case.id, "scorer": case.scorer, "note": note}
-        for case, (ok, note) in zip(suite.cases, results, strict=True) if not ok
+        for case, (ok, note) in zip(suite.cases, results, strict=True)
+        if not ok
     ]
 
 
@@ -92,7 +102,8 @@ def _model(subject: Subject, generate: Callable[..., Any]) -> tuple[Any, ...]:
     """The trained model, in eval mode, for a `generate(prompt, model)`; nothing for a `generate(prompt)`."""
     try:
         required = [
-            entry for entry in inspect.signature(generate).parameters.values()
+            entry
+            for entry in inspect.signature(generate).parameters.values()
             if entry.default is entry.empty and entry.kind in (entry.POSITIONAL_ONLY, entry.POSITIONAL_OR_KEYWORD)
         ]
     except (TypeError, ValueError):

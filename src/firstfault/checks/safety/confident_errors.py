@@ -36,14 +36,19 @@ def confident_errors(subject: Subject, *, sure: float = 0.9) -> Iterator[Judgeme
     evidence.scores["test_accuracy"] = float((predicted == y).mean())
     names = subject.classes or tuple(range(probabilities.shape[1]))
     for row in wrong[:MOST_CASES].tolist():
-        evidence.cases.append({
-            "kind": "confident error", "split": "test", "row": row,
-            "given": names[int(y[row])], "predicted": names[int(predicted[row])],
-            "confidence": round(float(confidence[row]), 4), "sample": _sample(subject, row),
-        })
+        evidence.cases.append(
+            {
+                "kind": "confident error",
+                "split": "test",
+                "row": row,
+                "given": names[int(y[row])],
+                "predicted": names[int(predicted[row])],
+                "confidence": round(float(confidence[row]), 4),
+                "sample": _sample(subject, row),
+            }
+        )
     yield passed(
-        f"{len(wrong)} of {len(y)} test samples ({share:.1%}) are wrong with {sure:.0%} confidence or more",
-        value=share,
+        f"{len(wrong)} of {len(y)} test samples ({share:.1%}) are wrong with {sure:.0%} confidence or more", value=share
     )
 
 
@@ -56,7 +61,8 @@ def _sample(subject: Subject, row: int) -> dict[str, Any] | None:
     if not isinstance(X, pd.DataFrame) or subject.target.prepare is not None or len(X) != len(subject.recipe.test):
         return None
     masked = {
-        name for name in X.columns
+        name
+        for name in X.columns
         if not pd.api.types.is_numeric_dtype(X[name]) and X[name].nunique() > max(50, 0.2 * len(X))
     }
     personal = kinds_of(X)

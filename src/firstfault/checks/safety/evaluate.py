@@ -71,6 +71,7 @@ def _declares(subject: Subject, need: Memo[[], Any]) -> bool:
 
 def _private_cases(subject: Subject, cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Failure cases whose texts are masked, however deep they lie."""
+
     def hidden(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: hidden(item) for key, item in value.items()}

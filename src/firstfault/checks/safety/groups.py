@@ -31,7 +31,12 @@ def sensitive_columns(subject: Subject) -> list[Any]:
 
 @check(layer=Layer.SAFETY, needs={classifier, sensitive_columns}, detects={"unfair": 0.9})
 def group_metrics(
-    subject: Subject, *, parity: float = 0.1, fifths: float = 0.8, unfair: float = 0.5, smallest: int = 30,
+    subject: Subject,
+    *,
+    parity: float = 0.1,
+    fifths: float = 0.8,
+    unfair: float = 0.5,
+    smallest: int = 30,
     large: int = 100,
 ) -> Iterator[Judgement]:
     """Compare accuracy, selection rate and error rates between the groups of every sensitive column (fairlearn).
@@ -60,7 +65,9 @@ def group_metrics(
             Status.FAIL if fails else Status.WARN if warns else Status.PASS,
             f"between the groups of {column} the error rates differ by up to {odds:.2f}, "
             f"and the selection rates by a factor of {ratio:.2f}",
-            value=odds, threshold=unfair if fails else parity, where=Place.columns(column),
+            value=odds,
+            threshold=unfair if fails else parity,
+            where=Place.columns(column),
             fix="look at the table per group; mitigate, or reconsider the features" if fails or warns else None,
         )
 
@@ -82,8 +89,11 @@ def _by_group(groups: Any, y: Array, predicted: Array) -> pd.DataFrame:
     from sklearn.metrics import accuracy_score
 
     metrics = {
-        "count": count, "accuracy": accuracy_score, "selection_rate": selection_rate,
-        "true_positive_rate": true_positive_rate, "false_positive_rate": false_positive_rate,
+        "count": count,
+        "accuracy": accuracy_score,
+        "selection_rate": selection_rate,
+        "true_positive_rate": true_positive_rate,
+        "false_positive_rate": false_positive_rate,
     }
     table: pd.DataFrame = MetricFrame(metrics=metrics, y_true=y, y_pred=predicted, sensitive_features=groups).by_group
     return table
@@ -91,8 +101,11 @@ def _by_group(groups: Any, y: Array, predicted: Array) -> pd.DataFrame:
 
 def _rows(table: pd.DataFrame, smallest: int) -> list[dict[str, Any]]:
     return [
-        {"group": str(group), **{str(name): round(float(value), 4) for name, value in row.items()},
-         "note": "too small to judge" if row["count"] < smallest else ""}
+        {
+            "group": str(group),
+            **{str(name): round(float(value), 4) for name, value in row.items()},
+            "note": "too small to judge" if row["count"] < smallest else "",
+        }
         for group, row in table.iterrows()
     ]
 

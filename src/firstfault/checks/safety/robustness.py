@@ -23,7 +23,7 @@ MOST_ROWS = 1_000
 NOISE = (0.05, 0.1, 0.2, 0.4)
 STEPS = (0.02, 0.05, 0.1)
 TOLD_STEP = STEPS[1]
-LEARNT = 0.05       # what a model is better than the most common class by, before it has an accuracy to lose
+LEARNT = 0.05  # what a model is better than the most common class by, before it has an accuracy to lose
 Rows = list[dict[str, Any]]
 
 
@@ -54,7 +54,9 @@ def robustness(subject: Subject, *, noise: float = 0.1, keeps: float = 0.5, wear
         status,
         f"accuracy is {clean:.3f} clean, {noisy:.3f} under noise of {noise} deviations, "
         f"{stepped:.3f} under FGSM of {TOLD_STEP}",
-        value=kept, threshold=keeps, fix="train with the perturbation" if status is not Status.PASS else None,
+        value=kept,
+        threshold=keeps,
+        fix="train with the perturbation" if status is not Status.PASS else None,
     )
 
 

@@ -1,8 +1,8 @@
 """The first steps of a training, run with a fixed seed, as prints of every tensor on the way: two runs compare bit by bit.
 
-    traced(recipe, seed, steps)       one run, in this process
-    traced_anew(target, seed, steps)  one run of the target's file, in a process of its own
-    first_difference(a, b)            where two runs part, in the order of causes
+traced(recipe, seed, steps)       one run, in this process
+traced_anew(target, seed, steps)  one run of the target's file, in a process of its own
+first_difference(a, b)            where two runs part, in the order of causes
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ class _Tracer(Follower):
         self._note_weights("start")
         handles = [optimizers.register_optimizer_step_post_hook(self._stepped)]
         if not any(is_compiled(module) or getattr(module, "_compiled_call_impl", None) for module in model.modules()):
-            handles += [modules.register_module_forward_pre_hook(self._entered), modules.register_module_forward_hook(self._left)]
+            handles += [
+                modules.register_module_forward_pre_hook(self._entered),
+                modules.register_module_forward_hook(self._left),
+            ]
         with hooked(handles, self._around):
             yield
 
@@ -230,8 +233,14 @@ def traced_anew(target: Target, seed: int, steps: int) -> Trace:
         environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
         try:
             subprocess.run(
-                [sys.executable, "-c", f"from {__name__} import main; main()", spec, str(seed), str(steps), folder], cwd=target.root, env=environment,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=SECONDS, check=True,
+                [sys.executable, "-c", f"from {__name__} import main; main()", spec, str(seed), str(steps), folder],
+                cwd=target.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=SECONDS,
+                check=True,
             )
         except (subprocess.SubprocessError, OSError) as error:
             raise Missing(f"a fresh process could not run the target ({type(error).__name__})") from error
@@ -257,6 +266,9 @@ def main() -> None:
     spec, seed, steps, folder = sys.argv[1:]
     recipe = Subject(load_target(spec), Path(folder) / "run").recipe
     trace = traced(recipe, int(seed), int(steps))
-    prepared = [Event("prepared", 0, name, bits(value)) for name, value in (("inputs", recipe.train.x), ("labels", recipe.train.y))]
+    prepared = [
+        Event("prepared", 0, name, bits(value))
+        for name, value in (("inputs", recipe.train.x), ("labels", recipe.train.y))
+    ]
     values = {"events": [*prepared, *trace.events], "losses": trace.losses, "crash": trace.crash}
     write_json(Path(folder) / ANSWER, values, indent=None)

@@ -54,7 +54,10 @@ def summed_in_fit(subject: Subject) -> float | None:
     """The first loss of the user's own loop on 32 rows, of which 16 are copies of the others, over that on the 16 alone; None without one."""
     recipe = subject.recipe
     rows = recipe.train.rows(slice(ROWS))
-    once, twice = (_first_loss(recipe, Tensors(*(torch.cat([part] * times) for part in (rows.x, rows.y))), subject.seed) for times in (1, 2))
+    once, twice = (
+        _first_loss(recipe, Tensors(*(torch.cat([part] * times) for part in (rows.x, rows.y))), subject.seed)
+        for times in (1, 2)
+    )
     return twice / once if once and twice and once == once and twice == twice else None
 
 
@@ -88,7 +91,10 @@ class _Follower(Follower):
     @contextlib.contextmanager
     def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
-        handles = [optimizers.register_optimizer_step_pre_hook(self._given), optimizers.register_optimizer_step_post_hook(self._stepped)]
+        handles = [
+            optimizers.register_optimizer_step_pre_hook(self._given),
+            optimizers.register_optimizer_step_post_hook(self._stepped),
+        ]
 
         def around(backward: Callable[..., Any]) -> Callable[..., Any]:
             def followed(tensors: Any, *args: Any, **kwargs: Any) -> Any:

@@ -34,7 +34,11 @@ def _reached(name: str, value: Any, seen: set[int], depth: int) -> Iterator[tupl
     if isinstance(value, KINDS):
         yield name or type(value).__name__, value
         return
-    if depth > DEEPEST or id(value) in seen or isinstance(value, str | int | float | bytes | np.ndarray | torch.Tensor | None):
+    if (
+        depth > DEEPEST
+        or id(value) in seen
+        or isinstance(value, str | int | float | bytes | np.ndarray | torch.Tensor | None)
+    ):
         return
     seen.add(id(value))
     for key, inner in _within(value):
@@ -63,7 +67,7 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
             yield name, cell.cell_contents
-        except ValueError:                                  # a cell that is not filled yet
+        except ValueError:  # a cell that is not filled yet
             continue
     yield from (("", entry) for entry in function.__defaults__ or ())
     for name in _names(function.__code__):

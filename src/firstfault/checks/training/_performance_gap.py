@@ -32,10 +32,16 @@ class Shortfall:
     def guesses(self) -> bool:
         """Whether the model is no better than a constant answer, where a simple model is."""
         best = self.simple.best
-        return not self.simple.constant and best > self.simple.prior and not self.score >= self.simple.prior + 0.1 * (best - self.simple.prior)
+        return (
+            not self.simple.constant
+            and best > self.simple.prior
+            and not self.score >= self.simple.prior + 0.1 * (best - self.simple.prior)
+        )
 
 
-def shortfall(subject: Subject, *, behind: float = BEHIND, behind_in_fit: float = BEHIND_IN_FIT, errors: float = ERRORS) -> Shortfall | None:
+def shortfall(
+    subject: Subject, *, behind: float = BEHIND, behind_in_fit: float = BEHIND_IN_FIT, errors: float = ERRORS
+) -> Shortfall | None:
     """The score of the trained model against a simple one's; None where the training did not run to a comparable end.
 
     Raises:
@@ -49,8 +55,12 @@ def shortfall(subject: Subject, *, behind: float = BEHIND, behind_in_fit: float 
     if math.isnan(simple.prior):
         return None
     fit = subject.training.fit is not None
-    margin = max((behind_in_fit if fit and not simple.constant else behind) * simple.span, errors * _error(subject, simple))
-    helpless = simple.constant or (not fit and simple.best <= simple.prior + margin <= _halfway(trained.metric, simple.prior))
+    margin = max(
+        (behind_in_fit if fit and not simple.constant else behind) * simple.span, errors * _error(subject, simple)
+    )
+    helpless = simple.constant or (
+        not fit and simple.best <= simple.prior + margin <= _halfway(trained.metric, simple.prior)
+    )
     bound = max(simple.best, simple.prior + margin) if helpless else simple.best - margin
     text = f"{trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}"
     return Shortfall(trained.score if math.isfinite(trained.score) else math.nan, bound, simple, text)

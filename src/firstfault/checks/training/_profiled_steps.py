@@ -93,7 +93,8 @@ class _Stopwatch(Follower):
     def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
         handles = [
-            optimizers.register_optimizer_step_pre_hook(lambda *_: self.enter("optimizer")), optimizers.register_optimizer_step_post_hook(self._stepped),
+            optimizers.register_optimizer_step_pre_hook(lambda *_: self.enter("optimizer")),
+            optimizers.register_optimizer_step_post_hook(self._stepped),
             model.register_forward_pre_hook(lambda *_: self.enter("forward") if torch.is_grad_enabled() else None),
         ]
 
@@ -154,7 +155,7 @@ class _Stopwatch(Follower):
         self._begin()
 
     def _start(self) -> None:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")        # it prints on stderr when it starts and stops
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it prints on stderr when it starts and stops
         activities = [torch.profiler.ProfilerActivity.CPU]
         if self.device.type == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -195,7 +196,11 @@ def _marked(recipe: Recipe, watch: _Stopwatch, seed: int) -> Recipe:
     settings = recipe.training
 
     def load(x: torch.Tensor, y: torch.Tensor, split: str) -> Any:
-        own = settings.loader or (lambda x, y, split: loading.loader(Tensors(x, y), settings.batch_size, settings.shuffle and split == "train", seed))
+        own = settings.loader or (
+            lambda x, y, split: loading.loader(
+                Tensors(x, y), settings.batch_size, settings.shuffle and split == "train", seed
+            )
+        )
         batches = own(x, y, split)
         return _Timed(batches, watch.enter) if split == "train" and iter(batches) is not batches else batches
 
@@ -218,7 +223,9 @@ def _operators(profiler: Any, steps: int, folder: Path) -> tuple[list[Operator],
         return [], None
     _write_trace(profiler, folder)
     events = [event for event in profiler.events() if event.name not in PHASES and "#" not in event.name]
-    ends = sorted(event.time_range.end for event in profiler.events() if event.name == "optimizer" and _on_cpu(event))[:steps]
+    ends = sorted(event.time_range.end for event in profiler.events() if event.name == "optimizer" and _on_cpu(event))[
+        :steps
+    ]
     device = not all(map(_on_cpu, events))
     done = [event for event in events if _on_cpu(event) is not device]
     names = sorted({event.name for event in done})
@@ -230,7 +237,10 @@ def _operators(profiler: Any, steps: int, folder: Path) -> tuple[list[Operator],
         seconds[place] += (event.self_device_time_total if device else event.self_cpu_time_total) / 1e6
         larger[place[0]] += _larger(event)
     typical = np.median(seconds[: len(ends)], axis=0)
-    dearest = [Operator(names[place], float(np.median(calls[: len(ends), place])), float(typical[place])) for place in np.argsort(-typical)[:MOST_OPERATORS]]
+    dearest = [
+        Operator(names[place], float(np.median(calls[: len(ends), place])), float(typical[place]))
+        for place in np.argsort(-typical)[:MOST_OPERATORS]
+    ]
     return dearest, float(typical.sum() if device else np.median(larger[: len(ends)]))
 
 

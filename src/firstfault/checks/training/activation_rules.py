@@ -49,9 +49,13 @@ def dying_relu(subject: Subject, *, dead: float = 0.5, whole: float = 0.95) -> I
     fault = "dead_relu" if first >= whole or not pushed(record) else "learning_rate_too_high"
     failed = value >= whole and not learns(record)
     yield judge(
-        value, above=dead, otherwise=Status.FAIL if failed else Status.WARN, where=Place.modules(worst),
+        value,
+        above=dead,
+        otherwise=Status.FAIL if failed else Status.WARN,
+        where=Place.modules(worst),
         message=f"{value:.0%} of the units of {worst} are dead at the end, {first:.0%} were silent in the first batch",
-        faults={fault: 0.6 if failed else 0.3}, fix="lower the learning rate, or use He initialisation or a leaky ReLU",
+        faults={fault: 0.6 if failed else 0.3},
+        fix="lower the learning rate, or use He initialisation or a leaky ReLU",
     )
 
 
@@ -71,15 +75,21 @@ def saturated_activation(subject: Subject, *, share: float = 0.5) -> Iterator[Ju
     named = {name: entry for name, entry in record.activations.items() if not entry.kind.endswith("Loss")}
     last = {record.model_of(name): name for name in named}
     inner = [(name, entry) for name, entry in named.items() if name not in last.values()]
-    shares = {name: middle(entry.beyond) for name, entry in inner if entry.kind in BOUNDED and len(settled(entry.beyond))}
+    shares = {
+        name: middle(entry.beyond) for name, entry in inner if entry.kind in BOUNDED and len(settled(entry.beyond))
+    }
     if not shares:
         yield skipped(_unseen(record, "no sigmoid or tanh was called between layers while steps were sampled"))
         return
     worst = max(shares, key=lambda name: shares[name])
     failed = not learns(record)
     yield judge(
-        shares[worst], above=share, otherwise=Status.FAIL if failed else Status.WARN, where=Place.modules(worst),
-        message=f"{shares[worst]:.0%} of the outputs of {worst} are saturated", faults={"saturating_activation": 0.6 if failed else 0.3},
+        shares[worst],
+        above=share,
+        otherwise=Status.FAIL if failed else Status.WARN,
+        where=Place.modules(worst),
+        message=f"{shares[worst]:.0%} of the outputs of {worst} are saturated",
+        faults={"saturating_activation": 0.6 if failed else 0.3},
         fix="normalise before the activation, initialise smaller, or use ReLU",
     )
 
@@ -98,7 +108,8 @@ def tensor_variance(subject: Subject, *, smallest: float = 1e-6, largest: float 
         yield skipped(NOT_FINITE)
         return
     spreads = {
-        name: (middle(entry.std), middle(entry.largest)) for name, entry in record.activations.items()
+        name: (middle(entry.std), middle(entry.largest))
+        for name, entry in record.activations.items()
         if len(settled(entry.std)) and not entry.kind.endswith("Loss")
     }
     if not spreads:
@@ -107,12 +118,18 @@ def tensor_variance(subject: Subject, *, smallest: float = 1e-6, largest: float 
     constant = [name for name, (std, size) in spreads.items() if size > 0 and std < smallest * size]
     wild = [name for name, (std, _) in spreads.items() if std > largest]
     if not constant and not wild:
-        yield passed(f"the outputs of {len(spreads)} modules vary by {min(std for std, _ in spreads.values()):.1e} to {max(std for std, _ in spreads.values()):.1e}")
+        yield passed(
+            f"the outputs of {len(spreads)} modules vary by {min(std for std, _ in spreads.values()):.1e} to {max(std for std, _ in spreads.values()):.1e}"
+        )
         return
     worst = (constant or wild)[0]
     yield Judgement(
-        Status.WARN, f"the outputs of {worst} {'hardly vary' if constant else 'vary wildly'}: their standard deviation is {spreads[worst][0]:.1e}",
-        value=spreads[worst][0], threshold=smallest if constant else largest, where=Place.modules(*(constant + wild)[:SHOWN]), faults={},
+        Status.WARN,
+        f"the outputs of {worst} {'hardly vary' if constant else 'vary wildly'}: their standard deviation is {spreads[worst][0]:.1e}",
+        value=spreads[worst][0],
+        threshold=smallest if constant else largest,
+        where=Place.modules(*(constant + wild)[:SHOWN]),
+        faults={},
         fix="look for a softmax over one unit, weights of equal value, or inputs that are not scaled",
     )
 
@@ -127,16 +144,26 @@ def poor_initialisation(subject: Subject, *, ratio: float = 1e3, size: float = 1
     initialisation of torch in healthy runs of this project, so that this one is wider.
     """
     spreads = {
-        name: float(entry.std[0]) for name, entry in subject.record.activations.items()
-        if entry.kind in WEIGHTED and len(entry.std) and entry.std.steps[0] == 1 and math.isfinite(entry.std[0]) and entry.std[0] > 0
+        name: float(entry.std[0])
+        for name, entry in subject.record.activations.items()
+        if entry.kind in WEIGHTED
+        and len(entry.std)
+        and entry.std.steps[0] == 1
+        and math.isfinite(entry.std[0])
+        and entry.std[0] > 0
     }
     if len(spreads) < 2:
-        yield skipped(_unseen(subject.record, "fewer than two linear or convolutional layers were seen in the first step"))
+        yield skipped(
+            _unseen(subject.record, "fewer than two linear or convolutional layers were seen in the first step")
+        )
         return
     widest, narrowest = max(spreads, key=lambda name: spreads[name]), min(spreads, key=lambda name: spreads[name])
     value = spreads[widest] / spreads[narrowest]
     yield judge(
-        value if spreads[widest] <= size else math.inf, above=ratio, otherwise=Status.WARN, where=Place.modules(widest if spreads[widest] > 10 else narrowest),
+        value if spreads[widest] <= size else math.inf,
+        above=ratio,
+        otherwise=Status.WARN,
+        where=Place.modules(widest if spreads[widest] > 10 else narrowest),
         message=f"in the first step the outputs of layers vary by {spreads[narrowest]:.1e} ({narrowest}) to {spreads[widest]:.1e} ({widest})",
         fix="use the default or He initialisation, and standardised inputs",
     )

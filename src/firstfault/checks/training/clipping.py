@@ -37,8 +37,12 @@ def gradient_clipped_away(subject: Subject, *, remaining: float = 1e-3) -> Itera
         yield passed(text, value=value)
         return
     yield Judgement(
-        Status.FAIL if harmed(subject) else Status.WARN, text, value=value, threshold=remaining,
-        where=Place.setting("training.fit" if subject.training.fit is not None else "training.clip_norm"), fix="raise clip_norm to about 1, or drop it",
+        Status.FAIL if harmed(subject) else Status.WARN,
+        text,
+        value=value,
+        threshold=remaining,
+        where=Place.setting("training.fit" if subject.training.fit is not None else "training.clip_norm"),
+        fix="raise clip_norm to about 1, or drop it",
     )
 
 
@@ -50,7 +54,12 @@ def _left(subject: Subject, remaining: float) -> tuple[float, str] | None:
     if training.fit is not None:
         return _in_fit(subject, remaining)
     norms = np.asarray(record.grad_norm.values, float)
-    if len(norms) < FEWEST or not np.isfinite(norms).all() or not norms.max() > 0 or np.ptp(norms) > ALIKE * norms.max():
+    if (
+        len(norms) < FEWEST
+        or not np.isfinite(norms).all()
+        or not norms.max() > 0
+        or np.ptp(norms) > ALIKE * norms.max()
+    ):
         return None
     return float(norms.max()), f"the gradient has a norm of {norms.max():.2g} in every step, which is that of a clip"
 
@@ -61,4 +70,6 @@ def _in_fit(subject: Subject, remaining: float) -> tuple[float, str] | None:
         return None
     if any(used >= remaining * raw for used, raw in zip(seen.used, seen.raw, strict=True)):
         return None
-    return max(seen.used), f"backward gives a gradient of norm {max(seen.raw):.2g}, the optimizer gets {max(seen.used):.2g}"
+    return max(
+        seen.used
+    ), f"backward gives a gradient of norm {max(seen.raw):.2g}, the optimizer gets {max(seen.used):.2g}"

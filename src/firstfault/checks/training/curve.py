@@ -27,8 +27,11 @@ def stalled(subject: Subject, *, fall: float = 0.02) -> Iterator[Judgement]:
     drop = signs(record).drop
     failed = drop < fall and guesses(subject)
     yield judge(
-        drop, below=fall, otherwise=Status.FAIL if failed else Status.WARN,
-        message=f"the training loss {'rose' if drop < 0 else 'fell'} by {abs(drop):.1%} over {record.steps} steps", faults={"stalled": 0.5 if failed else 0.4},
+        drop,
+        below=fall,
+        otherwise=Status.FAIL if failed else Status.WARN,
+        message=f"the training loss {'rose' if drop < 0 else 'fell'} by {abs(drop):.1%} over {record.steps} steps",
+        faults={"stalled": 0.5 if failed else 0.4},
         fix="look for the cause: learning rate, frozen parameters, labels",
     )
 
@@ -50,8 +53,11 @@ def diverged(subject: Subject, *, growth: float = 2.0) -> Iterator[Judgement]:
     value = ratio if end > start else min(ratio, 1.0)
     failed = value > growth and behind(subject)
     yield judge(
-        value, above=growth, otherwise=Status.FAIL if failed else Status.WARN,
-        message=f"the training loss ended at {ratio:.2g} times its start", fix="lower the learning rate",
+        value,
+        above=growth,
+        otherwise=Status.FAIL if failed else Status.WARN,
+        message=f"the training loss ended at {ratio:.2g} times its start",
+        fix="lower the learning rate",
     )
 
 
@@ -77,5 +83,7 @@ def overfitting(subject: Subject, *, gap: float = 0.1, rise: float = 1.3) -> Ite
     yield Judgement(
         Status.FAIL if lost > gap else Status.WARN,
         f"train is {opened:+.3f} against validation, whose loss rose to {epochs[-1].validation_loss / best:.1f} times its best",
-        value=opened, threshold=gap, fix="stop at the best epoch, regularise, or get more data",
+        value=opened,
+        threshold=gap,
+        fix="stop at the best epoch, regularise, or get more data",
     )

@@ -32,7 +32,11 @@ def oscillating(subject: Subject, *, swing: float = 0.5, times: int = 2) -> Iter
     climbs = _climbs(means, swing * abs(means[0]))
     failed = climbs >= times and behind(subject)
     yield judge(
-        climbs, above=times - 1, otherwise=Status.FAIL if failed else Status.WARN, faults={"oscillating": 0.5, "learning_rate_too_high": 0.3}, message=f"the training loss climbed by {swing:.0%} of its start {climbs} times",
+        climbs,
+        above=times - 1,
+        otherwise=Status.FAIL if failed else Status.WARN,
+        faults={"oscillating": 0.5, "learning_rate_too_high": 0.3},
+        message=f"the training loss climbed by {swing:.0%} of its start {climbs} times",
         fix="lower the learning rate, shuffle, or use larger batches",
     )
 
@@ -69,7 +73,9 @@ def overtraining(subject: Subject, *, patience: int = 10, delta: float = 0.25) -
     best = int(np.argmin(curve))
     since, worse = len(curve) - 1 - best, curve[-1] > curve[best] + delta * (curve[0] - curve[best])
     yield judge(
-        since if worse else 0, above=patience, otherwise=Status.WARN,
+        since if worse else 0,
+        above=patience,
+        otherwise=Status.WARN,
         message=f"the validation loss was lowest ({curve[best]:.3g}) in round {best + 1} of {len(curve)}, and ends at {curve[-1]:.3g}",
         fix="stop at the best round, or keep its weights",
     )
@@ -91,8 +97,11 @@ def stopped_early(subject: Subject, *, fall: float = 0.2, rounds: int = 3) -> It
     steady = all(after < before for before, after in zip(curve, curve[1:], strict=False))
     value = (curve[-2] - curve[-1]) / max(abs(curve[-2]), 1e-12)
     yield judge(
-        value if steady else min(value, 0.0), above=fall, otherwise=Status.WARN,
-        message=f"the validation loss fell by {value:.0%} in the last of {len(curve)} rounds", fix="train longer; check the direction and patience of early stopping",
+        value if steady else min(value, 0.0),
+        above=fall,
+        otherwise=Status.WARN,
+        message=f"the validation loss fell by {value:.0%} in the last of {len(curve)} rounds",
+        fix="train longer; check the direction and patience of early stopping",
     )
 
 
@@ -112,9 +121,15 @@ def overfit(subject: Subject, *, ratio: float = 0.1, rise: float = 1.3, rounds: 
     _, train = record.loss_ends()
     gap = (curve[-1] - train) / max(abs(train), 1e-12)
     if curve[-1] <= rise * min(curve) or gap <= ratio:
-        yield passed(f"the validation loss ends at {curve[-1]:.3g}, its lowest is {min(curve):.3g}, that of training {train:.3g}", value=gap)
+        yield passed(
+            f"the validation loss ends at {curve[-1]:.3g}, its lowest is {min(curve):.3g}, that of training {train:.3g}",
+            value=gap,
+        )
         return
     yield Judgement(
-        Status.WARN, f"the validation loss rose from {min(curve):.3g} to {curve[-1]:.3g}, while that of training is {train:.3g}", value=gap,
-        threshold=ratio, fix="stop at the best round, regularise, or get more data",
+        Status.WARN,
+        f"the validation loss rose from {min(curve):.3g} to {curve[-1]:.3g}, while that of training is {train:.3g}",
+        value=gap,
+        threshold=ratio,
+        fix="stop at the best round, regularise, or get more data",
     )

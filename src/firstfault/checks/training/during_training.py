@@ -32,17 +32,26 @@ def safety_in_training(subject: Subject) -> Iterator[Judgement]:
     if last["critical"]:
         good = [row["epoch"] for row in rows if not row["violations"] and row["last_good"]]
         yield Judgement(
-            Status.FAIL, f"epoch {last['epoch']} violates what epoch {good[-1]} met: {last['violations'][0]}; the training was stopped, and the "
+            Status.FAIL,
+            f"epoch {last['epoch']} violates what epoch {good[-1]} met: {last['violations'][0]}; the training was stopped, and the "
             f"checkpoint of epoch {good[-1]} is {_place(last['last_good'], subject)}",
-            value=last["safety_score"], where=Place(Kind.EPOCH, (str(last["epoch"]),)), faults=last["faults"] or None,
+            value=last["safety_score"],
+            where=Place(Kind.EPOCH, (str(last["epoch"]),)),
+            faults=last["faults"] or None,
             fix="go back to the last good checkpoint; lower the learning rate, or mix in data that keeps the behaviour",
         )
         return
     if last["epoch"] == 0:
-        yield skipped("safety was evaluated before the training only: no epoch in which it is due ended; an epoch is a pass over a torch DataLoader, "
-                      "and other loops call end_epoch() of the watch")
+        yield skipped(
+            "safety was evaluated before the training only: no epoch in which it is due ended; an epoch is a pass over a torch DataLoader, "
+            "and other loops call end_epoch() of the watch"
+        )
         return
-    able = f", capability_score from {rows[0]['capability_score']:.3f} to {last['capability_score']:.3f}" if math.isfinite(last["capability_score"]) else ""
+    able = (
+        f", capability_score from {rows[0]['capability_score']:.3f} to {last['capability_score']:.3f}"
+        if math.isfinite(last["capability_score"])
+        else ""
+    )
     tax = f", alignment_tax {last['alignment_tax']:.3f}" if math.isfinite(last["alignment_tax"]) else ""
     yield passed(
         f"over {len(rows)} evaluations safety_score went from {rows[0]['safety_score']:.3f} to {last['safety_score']:.3f}{able}{tax}",
@@ -66,13 +75,20 @@ def stopped_by_action(subject: Subject) -> Iterator[Judgement]:
     if not record.acts and not record.stopped:
         yield skipped("no action was asked for, or none had anything to act on")
         return
-    done = "; ".join(f"{act['action']} at step {act['step']} on {act['check']}" + (f" ({act['result']})" if act["result"] else "") for act in record.acts[:6])
+    done = "; ".join(
+        f"{act['action']} at step {act['step']} on {act['check']}" + (f" ({act['result']})" if act["result"] else "")
+        for act in record.acts[:6]
+    )
     if not record.stopped:
         yield passed(f"{len(record.acts)} actions while it ran: {done}", value=len(record.acts))
         return
     yield Judgement(
-        Status.WARN, f"the training was ended in the loop, at {record.stopped}" + (f". Before: {done}" if done else ""), value=len(record.acts), faults={},
-        where=Place(Kind.STEP, step=record.stopped_at), fix="repair what the finding says, and train again",
+        Status.WARN,
+        f"the training was ended in the loop, at {record.stopped}" + (f". Before: {done}" if done else ""),
+        value=len(record.acts),
+        faults={},
+        where=Place(Kind.STEP, step=record.stopped_at),
+        fix="repair what the finding says, and train again",
     )
 
 
@@ -92,4 +108,10 @@ def watched_in_full(subject: Subject) -> Iterator[Judgement]:
     if lost.keys() <= PARTS:
         yield skipped(f"passed over: {said}")
         return
-    yield Judgement(Status.WARN, f"lost on the way, or passed over: {said}", value=len(lost), faults={}, fix="see to the sink or store that is named")
+    yield Judgement(
+        Status.WARN,
+        f"lost on the way, or passed over: {said}",
+        value=len(lost),
+        faults={},
+        fix="see to the sink or store that is named",
+    )

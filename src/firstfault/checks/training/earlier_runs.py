@@ -43,14 +43,22 @@ def similar_across_runs(subject: Subject, *, worse: float = 1.5, times: float = 
         yield passed(f"{text}; gradients and updates are alike", value=value)
         return
     also = f"; {' and '.join(changed)} changed by more than {times:g} times" if changed else ""
-    yield Judgement(Status.WARN, text + also, value=value, threshold=worse, faults={}, fix="look what changed between the two runs")
+    yield Judgement(
+        Status.WARN, text + also, value=value, threshold=worse, faults={}, fix="look what changed between the two runs"
+    )
 
 
 def _summary(subject: Subject) -> dict[str, Any]:
     record = subject.record
-    numbers = {"loss": record.loss_ends()[1], "gradient": middle(record.grad_norm), "update": middle(record.update_ratio)}
+    numbers = {
+        "loss": record.loss_ends()[1],
+        "gradient": middle(record.grad_norm),
+        "update": middle(record.update_ratio),
+    }
     return {
-        "name": subject.target.name, "steps": record.steps, "parameters": sum(entry.size for entry in record.parameters.values()),
+        "name": subject.target.name,
+        "steps": record.steps,
+        "parameters": sum(entry.size for entry in record.parameters.values()),
         **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
     }
 

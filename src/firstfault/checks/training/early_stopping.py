@@ -31,7 +31,10 @@ LEAST = 0.1
 
 
 @check(
-    layer=Layer.TRAINING, needs={"recipe", "trained"}, detects={"early_stopping_misconfigured": 0.92, "too_few_epochs": 0.92}, depth=Depth.STANDARD,
+    layer=Layer.TRAINING,
+    needs={"recipe", "trained"},
+    detects={"early_stopping_misconfigured": 0.92, "too_few_epochs": 0.92},
+    depth=Depth.STANDARD,
 )
 def stops_too_soon(subject: Subject, *, closed: float = CLOSED) -> Iterator[Judgement]:
     """Find loops of the user's own that stop while they still learn, and whether it is their early stopping that stops them.
@@ -65,7 +68,11 @@ def _sound_steps(record: Any) -> bool:
 
 def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
     recipe, seed = subject.recipe, subject.seed
-    deadline = time.monotonic() + max(LEAST_SECONDS, TRAININGS * subject.trained.seconds) if subject.depth is not Depth.DEEP else None
+    deadline = (
+        time.monotonic() + max(LEAST_SECONDS, TRAININGS * subject.trained.seconds)
+        if subject.depth is not Depth.DEEP
+        else None
+    )
     good = _passes(replace(recipe, validation=recipe.train.rows(slice(len(recipe.validation)))), seed, passes, deadline)
     bad = _passes(replace(recipe, validation=_wrong(recipe.validation, recipe)), seed, passes, deadline)
     if good is None or bad is None:
@@ -73,8 +80,13 @@ def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
     fix = "stop when validation has not improved for several passes: compare with the best so far, in the direction of what is compared"
     if bad[0] > good[0] and good[1]:
         return Judgement(
-            Status.FAIL, f"the loop stops after {good[0]} passes when validation gets better with each, and goes on for {bad[0]} and more when it gets worse",
-            value=good[0], threshold=bad[0], where=Place.setting("training.fit"), faults={"early_stopping_misconfigured": 0.92}, fix=fix,
+            Status.FAIL,
+            f"the loop stops after {good[0]} passes when validation gets better with each, and goes on for {bad[0]} and more when it gets worse",
+            value=good[0],
+            threshold=bad[0],
+            where=Place.setting("training.fit"),
+            faults={"early_stopping_misconfigured": 0.92},
+            fix=fix,
         )
     share = _closed(subject, seed, deadline)
     if share is None or not math.isfinite(share):
@@ -83,9 +95,13 @@ def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
         return passed(f"run again from where it stopped, the loop closes {share:.0%} of the gap", value=share)
     stops = good[0] != bad[0]
     return Judgement(
-        Status.FAIL, f"run again from where it stopped after {passes} passes, the loop closes {share:.0%} of the gap to the score that a simple model promises"
+        Status.FAIL,
+        f"run again from where it stopped after {passes} passes, the loop closes {share:.0%} of the gap to the score that a simple model promises"
         f"{f'; it stops by itself: after {bad[0]} passes when validation gets worse' if stops else ''}",
-        value=share, threshold=closed, where=Place.setting("training.fit"), faults={"early_stopping_misconfigured" if stops else "too_few_epochs": 0.92},
+        value=share,
+        threshold=closed,
+        where=Place.setting("training.fit"),
+        faults={"early_stopping_misconfigured" if stops else "too_few_epochs": 0.92},
         fix="raise the patience of early stopping" if stops else "train longer",
     )
 
@@ -108,7 +124,11 @@ def _passes(recipe: Recipe, seed: int, usual: int, deadline: float | None) -> tu
         if again.crash is not None or again.share < 1:
             return None
     losses = counter.losses[: counter.passes]
-    return (counter.passes, all(after < before for before, after in zip(losses, losses[1:], strict=False))) if counter.passes else None
+    return (
+        (counter.passes, all(after < before for before, after in zip(losses, losses[1:], strict=False)))
+        if counter.passes
+        else None
+    )
 
 
 class _Counter(Follower):

@@ -49,7 +49,8 @@ def vanishing_gradient(subject: Subject, *, smallest: float = 1e-7, share: float
         return
     sizes = {
         name: middle(entry.gradient) / math.sqrt(entry.size)
-        for name, entry in record.parameters.items() if not name.endswith("bias") and len(settled(entry.gradient))
+        for name, entry in record.parameters.items()
+        if not name.endswith("bias") and len(settled(entry.gradient))
     }
     if len(sizes) < 2:
         yield skipped("fewer than two weights with a gradient were seen")
@@ -62,8 +63,12 @@ def vanishing_gradient(subject: Subject, *, smallest: float = 1e-7, share: float
         return
     stuck = not learns(record) or len(gone) >= len(sizes) / 2
     yield Judgement(
-        Status.FAIL if stuck else Status.WARN, f"{len(gone)} of {len(sizes)} weights get next to no gradient: {text}", value=sizes[names[0]],
-        threshold=smallest, where=Place.parameters(*gone[:SHOWN]), faults={"vanishing_gradient": 0.5 if stuck else 0.3},
+        Status.FAIL if stuck else Status.WARN,
+        f"{len(gone)} of {len(sizes)} weights get next to no gradient: {text}",
+        value=sizes[names[0]],
+        threshold=smallest,
+        where=Place.parameters(*gone[:SHOWN]),
+        faults={"vanishing_gradient": 0.5 if stuck else 0.3},
         fix="use ReLU and normalisation, or residual connections; look for a detach",
     )
 
@@ -87,12 +92,15 @@ def exploding_gradient(subject: Subject, *, growth: float = 1e3, least: int = 8)
     if len(norms) < least:
         yield skipped(f"the gradient was sampled in fewer than {least} steps")
         return
-    start, end = float(np.median(norms[:WARM_UP])), float(np.median(norms[-max(2, len(norms) // 4):]))
+    start, end = float(np.median(norms[:WARM_UP])), float(np.median(norms[-max(2, len(norms) // 4) :]))
     first, last = record.loss_ends()
     worse = last > abs(first) * 2
     yield judge(
-        end / max(start, 1e-6), above=growth, otherwise=Status.FAIL if worse else Status.WARN,
-        message=f"the gradient norm went from {start:.2g} to {end:.2g}", faults={"exploding_gradient": 0.5, "learning_rate_too_high": 0.5} if worse else None,
+        end / max(start, 1e-6),
+        above=growth,
+        otherwise=Status.FAIL if worse else Status.WARN,
+        message=f"the gradient norm went from {start:.2g} to {end:.2g}",
+        faults={"exploding_gradient": 0.5, "learning_rate_too_high": 0.5} if worse else None,
         fix="lower the learning rate, or clip gradients",
     )
 
@@ -117,13 +125,17 @@ def weight_update_ratio(subject: Subject, *, smallest: float = 1e-5, largest: fl
         return
     value = float(np.median(ratios))
     text = f"an update changes a weight by {value:.1e} of its size"
-    if smallest <= value <= largest or (value < smallest <= float(np.median(ratios[:2 * WARM_UP]))):
+    if smallest <= value <= largest or (value < smallest <= float(np.median(ratios[: 2 * WARM_UP]))):
         yield passed(text, value=value)
         return
     fault, bound = ("learning_rate_too_high", largest) if value > largest else ("learning_rate_too_low", smallest)
     stuck = value < smallest and max(record.lr.values, default=1.0) < smallest and not learns(record)
     yield Judgement(
-        Status.FAIL if stuck else Status.WARN, text, value=value, threshold=bound, faults={fault: 0.7 if stuck else 0.4},
+        Status.FAIL if stuck else Status.WARN,
+        text,
+        value=value,
+        threshold=bound,
+        faults={fault: 0.7 if stuck else 0.4},
         fix=f"{'divide' if value > largest else 'multiply'} the learning rate by 10",
     )
 
@@ -150,8 +162,13 @@ def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) ->
     cut = [] if nothing else _cut_off(record, held, still)
     if cut:
         yield Judgement(
-            Status.FAIL, f"no gradient reached {record.model_of(cut[0]) or record.models[0]} in {record.steps} steps, though an optimizer holds it", value=len(cut),
-            threshold=0, where=Place.parameters(*cut[:SHOWN]), faults={"detached_graph": 0.7}, fix="remove the detach, .data or no_grad between this model and the loss",
+            Status.FAIL,
+            f"no gradient reached {record.model_of(cut[0]) or record.models[0]} in {record.steps} steps, though an optimizer holds it",
+            value=len(cut),
+            threshold=0,
+            where=Place.parameters(*cut[:SHOWN]),
+            faults={"detached_graph": 0.7},
+            fix="remove the detach, .data or no_grad between this model and the loss",
         )
         return
     still = still if nothing else [name for name in still if not name.endswith("bias")]
@@ -159,8 +176,12 @@ def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) ->
         yield passed(f"the weights among {len(held)} parameters moved", value=0)
         return
     yield Judgement(
-        Status.FAIL if nothing else Status.WARN, f"{len(still)} of {len(held)} parameters end as they began after {record.steps} steps",
-        value=len(still), threshold=0, where=Place.parameters(*still[:SHOWN]), faults=_why_nothing_moved(record) if nothing else {"frozen_parameters": 0.3},
+        Status.FAIL if nothing else Status.WARN,
+        f"{len(still)} of {len(held)} parameters end as they began after {record.steps} steps",
+        value=len(still),
+        threshold=0,
+        where=Place.parameters(*still[:SHOWN]),
+        faults=_why_nothing_moved(record) if nothing else {"frozen_parameters": 0.3},
         fix="look at requires_grad, the learning rate and the optimizer's parameters",
     )
 
@@ -175,7 +196,7 @@ def _why_nothing_moved(record: Any) -> dict[str, float]:
     if max(record.lr.values, default=0.0) < 1e-8:
         return {"learning_rate_too_low": 0.7}
     if not any(record.had_gradient.values()):
-        if any(len(entry.gradient) for entry in record.parameters.values()):            # it was there, and zero
+        if any(len(entry.gradient) for entry in record.parameters.values()):  # it was there, and zero
             return {"vanishing_gradient": 0.5}
         return {"frozen_parameters": 0.5, "detached_graph": 0.5}
     return {"gradient_clipped_away": 0.5, "learning_rate_too_low": 0.5}
@@ -196,18 +217,32 @@ def all_zero(subject: Subject, *, share: float = 0.9, least: int = 4) -> Iterato
     if len(record.grad_norm) < least:
         yield skipped(f"gradients were sampled in fewer than {least} steps")
         return
-    dead = [name for name, entry in record.parameters.items() if _share(entry.gradient, 0.0) >= share and len(entry.gradient) >= least]
+    dead = [
+        name
+        for name, entry in record.parameters.items()
+        if _share(entry.gradient, 0.0) >= share and len(entry.gradient) >= least
+    ]
     silent = [
-        name for name, entry in record.activations.items() if entry.kind not in ("ReLU", "ReLU6") and _share(entry.zero, 1.0) >= share and len(entry.zero) >= least
+        name
+        for name, entry in record.activations.items()
+        if entry.kind not in ("ReLU", "ReLU6") and _share(entry.zero, 1.0) >= share and len(entry.zero) >= least
     ]
     if dead and len(dead) == len(record.parameters):
         yield Judgement(
-            Status.FAIL, "every gradient is zero", value=len(dead), threshold=0, where=Place.parameters(dead[0]),
-            faults={"vanishing_gradient": 0.5, "detached_graph": 0.3, "gradient_clipped_away": 0.4}, fix="look for what has no slope: an argmax, a rounding, a clamp",
+            Status.FAIL,
+            "every gradient is zero",
+            value=len(dead),
+            threshold=0,
+            where=Place.parameters(dead[0]),
+            faults={"vanishing_gradient": 0.5, "detached_graph": 0.3, "gradient_clipped_away": 0.4},
+            fix="look for what has no slope: an argmax, a rounding, a clamp",
         )
         return
     yield judge(
-        len(dead) + len(silent), above=0, otherwise=Status.WARN, where=Place.parameters(*dead[:SHOWN]) if dead else Place.modules(*silent[:SHOWN]),
+        len(dead) + len(silent),
+        above=0,
+        otherwise=Status.WARN,
+        where=Place.parameters(*dead[:SHOWN]) if dead else Place.modules(*silent[:SHOWN]),
         message=f"{len(dead)} gradients and {len(silent)} outputs are all zero on {share:.0%} of the sampled steps",
         fix="look for dead units, or parts that the loss does not depend on",
     )

@@ -35,11 +35,18 @@ def input_images(subject: Subject, *, largest: float = 10.0, smallest: float = 0
     elif 0 < float(stds.max()) < smallest:
         fault, value, bound = "double_normalisation", float(stds.max()), smallest
     else:
-        yield passed(f"channels have means up to {float(means.max()):.2g} and standard deviations up to {float(stds.max()):.2g}")
+        yield passed(
+            f"channels have means up to {float(means.max()):.2g} and standard deviations up to {float(stds.max()):.2g}"
+        )
         return
     yield Judgement(
-        Status.WARN, f"channels have means up to {float(means.max()):.3g} and standard deviations up to {float(stds.max()):.3g}", value=value,
-        threshold=bound, where=Place.part("the training batch"), faults={fault: 0.3}, fix="scale pixels to 0–1 once, or standardise them",
+        Status.WARN,
+        f"channels have means up to {float(means.max()):.3g} and standard deviations up to {float(stds.max()):.3g}",
+        value=value,
+        threshold=bound,
+        where=Place.part("the training batch"),
+        faults={fault: 0.3},
+        fix="scale pixels to 0–1 once, or standardise them",
     )
 
 
@@ -58,7 +65,11 @@ def token_ratio(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
     values, counts = torch.unique(x, return_counts=True)
     value, token = float(counts.max() / x.numel()), int(values[counts.argmax()])
     yield judge(
-        value, above=share, otherwise=Status.WARN, where=Place.part("the training batch"), message=f"token {token} makes up {value:.0%} of a batch",
+        value,
+        above=share,
+        otherwise=Status.WARN,
+        where=Place.part("the training batch"),
+        message=f"token {token} makes up {value:.0%} of a batch",
         fix="put texts of like length into a batch, or widen the vocabulary",
     )
 
@@ -75,10 +86,14 @@ def imbalanced_batches(subject: Subject, *, ratio: float = 10.0) -> Iterator[Jud
         yield skipped("the labels are no classes")
         return
     labels = torch.cat([batch.flatten() for batch in batches]).long()
-    counts = torch.bincount(labels[labels >= 0], minlength=recipe.classes)          # below 0 are positions that the loss ignores
+    # below 0 are positions that the loss ignores
+    counts = torch.bincount(labels[labels >= 0], minlength=recipe.classes)
     value = float(counts.max() / counts.min()) if int(counts.min()) else float("inf")
     yield judge(
-        value, above=ratio, otherwise=Status.WARN, where=Place.part("the training batches"),
+        value,
+        above=ratio,
+        otherwise=Status.WARN,
+        where=Place.part("the training batches"),
         message=f"class {int(counts.argmax())} occurs {int(counts.max())} times, class {int(counts.argmin())} {int(counts.min())} times",
         fix="weight the loss by class, or draw the classes evenly",
     )

@@ -16,7 +16,9 @@ COMPUTING = ("forward", "backward", "optimizer")
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.6})
-def input_bottleneck(subject: Subject, *, share: float = 0.5, starved: float = 0.8, wait: float = 0.005, whole: float = 1.0) -> Iterator[Judgement]:
+def input_bottleneck(
+    subject: Subject, *, share: float = 0.5, starved: float = 0.8, wait: float = 0.005, whole: float = 1.0
+) -> Iterator[Judgement]:
     """Find trainings that spend most of their time waiting for batches.
 
     `value` is the share of waiting in the time of a step. The first batch of each pass is left out, as workers start there. Above `share` it is a
@@ -36,7 +38,11 @@ def input_bottleneck(subject: Subject, *, share: float = 0.5, starved: float = 0
         yield passed(text, value=value)
         return
     yield Judgement(
-        Status.FAIL if value > starved else Status.WARN, text, value=value, threshold=share, where=Place.part("the training loader"),
+        Status.FAIL if value > starved else Status.WARN,
+        text,
+        value=value,
+        threshold=share,
+        where=Place.part("the training loader"),
         fix="raise num_workers, prepare samples once and cache them, or make __getitem__ cheaper",
     )
 
@@ -54,12 +60,18 @@ def loader_bottleneck(subject: Subject, *, share: float = 0.3, wait: float = 0.0
         yield skipped("no torch DataLoader was iterated")
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    waits, seconds = (float(np.mean(series.values)) if len(series) else 0.0 for series in (record.waits, record.seconds))
+    waits, seconds = (
+        float(np.mean(series.values)) if len(series) else 0.0 for series in (record.waits, record.seconds)
+    )
     waiting = waits > wait and waits / (waits + seconds) > share
-    text = f"the loader has {record.workers} worker processes on {cores} cores, and gives a batch in {1000 * waits:.0f} ms"
+    text = (
+        f"the loader has {record.workers} worker processes on {cores} cores, and gives a batch in {1000 * waits:.0f} ms"
+    )
     if record.workers > cores or (waiting and record.workers == 0):
         fix = "use at most as many workers as cores" if record.workers else "load in worker processes: num_workers"
-        yield Judgement(Status.WARN, text, value=record.workers, threshold=cores, where=Place.part("the training loader"), fix=fix)
+        yield Judgement(
+            Status.WARN, text, value=record.workers, threshold=cores, where=Place.part("the training loader"), fix=fix
+        )
         return
     yield passed(text, value=record.workers)
 
@@ -82,13 +94,19 @@ def cpu_bottleneck(subject: Subject, *, share: float = 0.4, whole: float = 1.0) 
         yield skipped(f"the steps took less than {whole:g} s")
         return
     yield judge(
-        cpu / seconds, below=share, otherwise=Status.WARN, faults={}, message=f"the process has {cpu / seconds:.0%} of a core while it computes",
+        cpu / seconds,
+        below=share,
+        otherwise=Status.WARN,
+        faults={},
+        message=f"the process has {cpu / seconds:.0%} of a core while it computes",
         fix="look what else runs on the machine, or what the steps wait for",
     )
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.1})
-def step_outliers(subject: Subject, *, times: float = 10.0, share: float = 0.02, least: int = 10) -> Iterator[Judgement]:
+def step_outliers(
+    subject: Subject, *, times: float = 10.0, share: float = 0.02, least: int = 10
+) -> Iterator[Judgement]:
     """Look for steps that take far longer than the median.
 
     `value` counts the steps of more than `times` the median, from forward to update; more than `least` of them and more than `share` of all are a warning.
@@ -102,7 +120,10 @@ def step_outliers(subject: Subject, *, times: float = 10.0, share: float = 0.02,
         return
     far = int(np.sum(seconds > times * np.median(seconds)))
     yield judge(
-        far, above=max(least, share * len(seconds)), otherwise=Status.WARN, faults={},
+        far,
+        above=max(least, share * len(seconds)),
+        otherwise=Status.WARN,
+        faults={},
         message=f"{far} of {len(seconds)} steps took more than {times:g} times the median of {1000 * float(np.median(seconds)):.1f} ms",
         fix="look what happens in these steps: new shapes, checkpoints, other processes",
     )
@@ -120,6 +141,9 @@ def stalled_training(subject: Subject, *, seconds: float = 1800.0) -> Iterator[J
         yield skipped("no step was timed")
         return
     yield judge(
-        max(spans), above=seconds, otherwise=Status.WARN, message=f"the longest step or wait took {max(spans):.3g} s",
+        max(spans),
+        above=seconds,
+        otherwise=Status.WARN,
+        message=f"the longest step or wait took {max(spans):.3g} s",
         fix="look for a deadlock of workers or processes",
     )

@@ -26,7 +26,12 @@ def training_crash(subject: Subject) -> Iterator[Judgement]:
     if crash is None:
         yield passed("the training ran to its end")
         return
-    yield Judgement(Status.FAIL, str(crash), where=crash.frame or Place.part("training"), fix="make the training run; the exception is above")
+    yield Judgement(
+        Status.FAIL,
+        str(crash),
+        where=crash.frame or Place.part("training"),
+        fix="make the training run; the exception is above",
+    )
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_zero_grad": 0.95})
@@ -44,7 +49,9 @@ def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator
         return
     share = max(record.stale_steps / max(1, record.steps - 1), record.stale_share)
     yield judge(
-        share, above=stale_share, where=Place.part("training loop"),
+        share,
+        above=stale_share,
+        where=Place.part("training loop"),
         message=f"{share:.0%} of the steps start from gradients that the step before has already used",
         fix="call optimizer.zero_grad() before loss.backward()",
     )
@@ -67,9 +74,13 @@ def missing_eval_mode(subject: Subject) -> Iterator[Judgement]:
     share = record.validated_in_train_mode / record.validation_batches
     sure = len(record.validation_loss) > 0 or (record.learning_models == 1 and record.validation_size >= LARGE)
     yield judge(
-        share, above=0.5, otherwise=Status.FAIL if sure else Status.WARN, where=Place.part("validation loop"),
+        share,
+        above=0.5,
+        otherwise=Status.FAIL if sure else Status.WARN,
+        where=Place.part("validation loop"),
         message=f"{share:.0%} of the {'validation batches' if sure else 'forward passes without gradients'} ran in train mode",
-        faults={"missing_eval_mode": 0.9 if sure else 0.3}, fix="call model.eval() before validation, and model.train() after it",
+        faults={"missing_eval_mode": 0.9 if sure else 0.3},
+        fix="call model.eval() before validation, and model.train() after it",
     )
 
 
@@ -85,7 +96,10 @@ def validation_contamination(subject: Subject, *, share: float = 0.02) -> Iterat
         return
     value = record.steps_on_validation / record.steps
     yield judge(
-        value, above=share, where=Place.setting("training.fit"), message=f"{record.steps_on_validation} of {record.steps} steps learn from validation batches",
+        value,
+        above=share,
+        where=Place.setting("training.fit"),
+        message=f"{record.steps_on_validation} of {record.steps} steps learn from validation batches",
         fix="step on batches of the training loader only",
     )
 
@@ -102,15 +116,23 @@ def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
     recipe = subject.recipe
     name, metric = metric_of(recipe.task, recipe.training.metric)
     if recipe.task == "regression" and name in COUNTING:
-        yield Judgement(Status.FAIL, f"{name} counts classes, but the task is a regression", where=Place.setting("training.metric"),
-                        fix="use r2, mse or mae")
+        yield Judgement(
+            Status.FAIL,
+            f"{name} counts classes, but the task is a regression",
+            where=Place.setting("training.metric"),
+            fix="use r2, mse or mae",
+        )
         return
     made = answers(subject) if name not in METRICS else None
     if made is not None and recipe.task == "regression" and not _costs_less(recipe, made):
         yield skipped("the loss does not take outputs on the scale of the labels")
         return
     if made is None:
-        yield passed(f"{name} fits the task") if name in METRICS else skipped("there are no made-up outputs to ask the metric about")
+        yield (
+            passed(f"{name} fits the task")
+            if name in METRICS
+            else skipped("there are no made-up outputs to ask the metric about")
+        )
         return
     try:
         value = _score(metric, made.right, made, recipe.task) - _score(metric, made.constant, made, recipe.task)
@@ -118,7 +140,10 @@ def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
         yield skipped(f"the metric takes no made-up outputs ({type(error).__name__})")
         return
     yield judge(
-        value, below=1e-9, where=Place.setting("training.metric"), message=f"{name} gives right answers {value:+.3g} more than a constant one",
+        value,
+        below=1e-9,
+        where=Place.setting("training.metric"),
+        message=f"{name} gives right answers {value:+.3g} more than a constant one",
         fix="compute the metric on outputs and labels of the same samples; higher must be better",
     )
 
@@ -128,7 +153,7 @@ def _costs_less(recipe: Any, made: Answers) -> bool:
     try:
         with torch.no_grad():
             return bool(recipe.loss(made.right.clone(), made.y) < recipe.loss(made.constant.clone(), made.y))
-    except Exception:                                       # the user's loss wants other outputs than these
+    except Exception:  # the user's loss wants other outputs than these
         return True
 
 
@@ -153,14 +178,27 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
         return
     trained = subject.made(Subject.trained)
     trainable = _trainable(trained.model) if trained is not None and trained.epochs else set(record.in_optimizer)
-    out = [name for name, held in record.in_optimizer.items() if not held and name in trainable and record.had_gradient.get(name)]
+    out = [
+        name
+        for name, held in record.in_optimizer.items()
+        if not held and name in trainable and record.had_gradient.get(name)
+    ]
     if not out:
         yield passed(f"the optimizers hold all {len(record.in_optimizer)} parameters that receive gradients")
         return
-    beside = not (trained is not None and trained.epochs) and record.learning_models > 1 and not record.misdirected and not {record.model_of(name) for name in out} & _held(record)
+    beside = (
+        not (trained is not None and trained.epochs)
+        and record.learning_models > 1
+        and not record.misdirected
+        and not {record.model_of(name) for name in out} & _held(record)
+    )
     yield Judgement(
-        Status.WARN if beside else Status.FAIL, f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer that steps",
-        value=len(out), threshold=0, where=Place.parameters(*out[:5]), faults={"parameters_not_in_optimizer": 0.3 if beside else 0.95},
+        Status.WARN if beside else Status.FAIL,
+        f"{len(out)} of {len(record.in_optimizer)} parameters receive gradients, but are in no optimizer that steps",
+        value=len(out),
+        threshold=0,
+        where=Place.parameters(*out[:5]),
+        faults={"parameters_not_in_optimizer": 0.3 if beside else 0.95},
         fix="pass model.parameters() of the model that is trained",
     )
 

@@ -18,7 +18,9 @@ from firstfault.place import Place
 from firstfault.subject.baselines import baselines
 from firstfault.subject.subject import Subject
 
-DISTANCES = frozenset({"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"})
+DISTANCES = frozenset(
+    {"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+)
 ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
 SHARES = frozenset({"BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
 SAME = 1e-6
@@ -44,11 +46,18 @@ def wrong_loss(subject: Subject) -> Iterator[Judgement]:
         reason, weight = misfit
         serious = recipe.training.fit is None or harmed(subject)
         yield Judgement(
-            Status.FAIL if serious else Status.WARN, reason, where=Place.setting("training.loss" if recipe.training.fit is None else "training.fit"),
-            faults={"wrong_loss": weight}, fix=f"use {_fitting(recipe.task)}",
+            Status.FAIL if serious else Status.WARN,
+            reason,
+            where=Place.setting("training.loss" if recipe.training.fit is None else "training.fit"),
+            faults={"wrong_loss": weight},
+            fix=f"use {_fitting(recipe.task)}",
         )
     elif recipe.training.fit is not None:
-        yield passed(f"the losses of the loop fit the task: {', '.join(sorted(names))}") if names else skipped("the user's loop calls no loss of torch")
+        yield (
+            passed(f"the losses of the loop fit the task: {', '.join(sorted(names))}")
+            if names
+            else skipped("the user's loop calls no loss of torch")
+        )
     else:
         yield _seeing(subject)
 
@@ -95,19 +104,34 @@ def _seeing(subject: Subject) -> Judgement:
     faults = {"wrong_loss": 0.92}
     if abs(right - scattered) <= SAME * max(1.0, abs(right)) and abs(right - wrong) <= SAME * max(1.0, abs(right)):
         return Judgement(
-            Status.FAIL, f"the loss is {right:.3g} for right outputs and for wrong ones: it does not see what is right", value=right, threshold=wrong,
-            where=Place.setting("training.loss"), faults=faults, fix=fix,
+            Status.FAIL,
+            f"the loss is {right:.3g} for right outputs and for wrong ones: it does not see what is right",
+            value=right,
+            threshold=wrong,
+            where=Place.setting("training.loss"),
+            faults=faults,
+            fix=fix,
         )
     slope = _slope(subject.recipe, made)
     if slope is not None and not slope.any():
         return Judgement(
-            Status.FAIL, "the loss has no slope at wrong outputs: nothing can be learnt from it", value=0.0, where=Place.setting("training.loss"), faults=faults, fix=fix,
+            Status.FAIL,
+            "the loss has no slope at wrong outputs: nothing can be learnt from it",
+            value=0.0,
+            where=Place.setting("training.loss"),
+            faults=faults,
+            fix=fix,
         )
     unseen = _unseen_classes(subject, slope, made.y)
     if unseen:
         return Judgement(
-            Status.FAIL, f"the loss has no slope at wrong outputs for {', '.join(unseen)}: nothing can be learnt of these classes", value=len(unseen), threshold=0,
-            where=Place.setting("training.loss"), faults={"wrong_loss": 0.8}, fix="give every class a weight above 0, and ignore none that is scored",
+            Status.FAIL,
+            f"the loss has no slope at wrong outputs for {', '.join(unseen)}: nothing can be learnt of these classes",
+            value=len(unseen),
+            threshold=0,
+            where=Place.setting("training.loss"),
+            faults={"wrong_loss": 0.8},
+            fix="give every class a weight above 0, and ignore none that is scored",
         )
     return passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}", value=right)
 
@@ -116,8 +140,10 @@ def _losses(recipe: Any, made: Answers) -> tuple[float, float, float] | None:
     """The loss of right, scattered and wrong outputs; None where the loss takes none of them."""
     try:
         with torch.no_grad():
-            right, scattered, wrong = (float(recipe.loss(outputs.clone(), made.y)) for outputs in (made.right, made.scattered, made.wrong))
-    except Exception:                                       # the user's loss wants other outputs than these
+            right, scattered, wrong = (
+                float(recipe.loss(outputs.clone(), made.y)) for outputs in (made.right, made.scattered, made.wrong)
+            )
+    except Exception:  # the user's loss wants other outputs than these
         return None
     return (right, scattered, wrong) if all(value == value for value in (right, scattered, wrong)) else None
 
@@ -128,7 +154,7 @@ def _slope(recipe: Any, made: Answers) -> torch.Tensor | None:
     try:
         loss = recipe.loss(outputs, made.y)
         slope = torch.autograd.grad(loss, outputs, allow_unused=True)[0] if loss.requires_grad else None
-    except Exception:                                       # the user's loss wants other outputs than these
+    except Exception:  # the user's loss wants other outputs than these
         return None
     return torch.zeros_like(outputs) if slope is None else slope
 
@@ -138,7 +164,11 @@ def _unseen_classes(subject: Subject, slope: torch.Tensor | None, y: torch.Tenso
     if slope is None or subject.recipe.task != "classification" or y.ndim != 1:
         return []
     still = ~slope.reshape(len(y), -1).any(1)
-    return [subject.masked(str(subject.classes[number])) for number in sorted(set(y.tolist())) if int((y == number).sum()) >= SEVERAL and bool(still[y == number].all())]
+    return [
+        subject.masked(str(subject.classes[number]))
+        for number in sorted(set(y.tolist()))
+        if int((y == number).sum()) >= SEVERAL and bool(still[y == number].all())
+    ]
 
 
 @check(layer=Layer.TRAINING, needs={"recipe", "record"}, detects={"wrong_loss_reduction": 0.8})
@@ -161,8 +191,12 @@ def wrong_loss_reduction(subject: Subject) -> Iterator[Judgement]:
         return
     bad, own = harmed(subject), fit or Subject.capture in subject.memos
     yield Judgement(
-        Status.WARN if own and not bad else Status.FAIL, "the loss is summed over the batch, so that the step grows with the batch size",
-        value=ratio, threshold=2, where=Place.setting("training.fit" if fit else "training.loss"), faults={"wrong_loss_reduction": 0.92 if bad else 0.8},
+        Status.WARN if own and not bad else Status.FAIL,
+        "the loss is summed over the batch, so that the step grows with the batch size",
+        value=ratio,
+        threshold=2,
+        where=Place.setting("training.fit" if fit else "training.loss"),
+        faults={"wrong_loss_reduction": 0.92 if bad else 0.8},
         fix="use reduction='mean'",
     )
 
@@ -178,7 +212,7 @@ def _doubling(subject: Subject) -> float | None:
         with torch.no_grad():
             once = float(recipe.loss(made.wrong.clone(), made.y))
             twice = float(recipe.loss(torch.cat([made.wrong, made.wrong]), torch.cat([made.y, made.y])))
-    except Exception:                                       # the user's loss wants other outputs than these
+    except Exception:  # the user's loss wants other outputs than these
         return None
     return twice / once if abs(once) > TINY and twice == twice else None
 
@@ -207,12 +241,17 @@ def flipped_loss_sign(subject: Subject) -> Iterator[Judgement]:
     if (prefers_wrong and not maximised) or (prefers_right and maximised):
         told = "and the optimizer maximises it" if maximised else "the loss rewards mistakes"
         yield Judgement(
-            Status.FAIL, f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}: {told}", value=right, threshold=wrong,
+            Status.FAIL,
+            f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}: {told}",
+            value=right,
+            threshold=wrong,
             where=Place.setting("training.optimizer" if maximised else "training.loss"),
             fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
         )
         return
-    yield passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}{', and the optimizer maximises' if maximised else ''}")
+    yield passed(
+        f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}{', and the optimizer maximises' if maximised else ''}"
+    )
 
 
 def _maximises(subject: Subject) -> bool:
@@ -220,7 +259,7 @@ def _maximises(subject: Subject) -> bool:
     make = subject.recipe.training.optimizer
     try:
         groups = make([nn.Parameter(torch.zeros(1))]).param_groups if make is not None else []
-    except Exception:                                       # the user's factory wants its own model's parameters
+    except Exception:  # the user's factory wants its own model's parameters
         return False
     return any(group.get("maximize") for group in groups)
 
@@ -236,8 +275,11 @@ def _sign_in_fit(subject: Subject) -> Judgement:
     maximised = begun is not None and begun.maximised and end > start
     if (end < min(start, 0.0) - abs(start) or maximised) and not (math.isnan(constant) or trained.score >= constant):
         return Judgement(
-            Status.FAIL, f"{went}, below {constant:.3g} of a constant answer: {'the optimizer maximises' if maximised else 'the loss rewards mistakes'}",
-            value=end, threshold=0.0, where=Place.setting("training.loss" if subject.recipe.training.fit is None else "training.fit"),
+            Status.FAIL,
+            f"{went}, below {constant:.3g} of a constant answer: {'the optimizer maximises' if maximised else 'the loss rewards mistakes'}",
+            value=end,
+            threshold=0.0,
+            where=Place.setting("training.loss" if subject.recipe.training.fit is None else "training.fit"),
             fix="leave maximize out" if maximised else "minimise the loss: remove the minus sign",
         )
     return passed(went)

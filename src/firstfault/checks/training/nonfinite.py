@@ -38,14 +38,28 @@ def nonfinite_loss(subject: Subject) -> Iterator[Judgement]:
         yield passed(f"loss, gradients and weights stayed finite over {record.steps} steps")
         return
     step, kind, place = record.first_nonfinite
-    tensor = f"the output of module {place}" if kind == "activation" and place.kind is Kind.MODULE and place.note is None else place
+    tensor = (
+        f"the output of module {place}"
+        if kind == "activation" and place.kind is Kind.MODULE and place.note is None
+        else place
+    )
     faults, text = _suspects_of_birth(record), f"the first non-finite tensor is {tensor} ({kind}), at step {step}"
     factor = _rate_that_stays_finite(subject, step) if "learning_rate_too_high" in faults else None
     if factor is not None:
-        faults, text = {"learning_rate_too_high": 0.92, "nonfinite_loss": 0.95}, f"{text}; at {factor:g} times the learning rate it stays finite"
+        faults, text = (
+            {"learning_rate_too_high": 0.92, "nonfinite_loss": 0.95},
+            f"{text}; at {factor:g} times the learning rate it stays finite",
+        )
     yield Judgement(
-        Status.FAIL, text, value=step, threshold=record.steps, where=replace(place, step=step), faults=faults,
-        fix="lower the learning rate" if factor is not None else "repair what makes the first non-finite tensor, not the loss",
+        Status.FAIL,
+        text,
+        value=step,
+        threshold=record.steps,
+        where=replace(place, step=step),
+        faults=faults,
+        fix="lower the learning rate"
+        if factor is not None
+        else "repair what makes the first non-finite tensor, not the loss",
     )
 
 
@@ -82,7 +96,13 @@ def _suspects_of_birth(record: Any) -> dict[str, float]:
 
 def _strode(record: Any, step: int) -> bool:
     """Whether the steps before this one were far too large, or the loss leapt above its start."""
-    ratios = [value for at, value in zip(record.update_ratio.steps, record.update_ratio.values, strict=True) if at < step]
-    losses = [value for at, value in zip(record.loss.steps, record.loss.values, strict=True) if at < step and math.isfinite(value)]
+    ratios = [
+        value for at, value in zip(record.update_ratio.steps, record.update_ratio.values, strict=True) if at < step
+    ]
+    losses = [
+        value
+        for at, value in zip(record.loss.steps, record.loss.values, strict=True)
+        if at < step and math.isfinite(value)
+    ]
     leapt = bool(losses) and max(losses) > 3 * abs(losses[0]) + 1e-9
     return leapt or (bool(ratios) and (max(ratios) > 0.5 or float(np.median(ratios)) > 0.1))

@@ -28,7 +28,11 @@ def over_regularised(subject: Subject, *, times: float = 1.0) -> Iterator[Judgem
 
     Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization; DeepCrime, mutation of regularisation.
     """
-    pulls = {name: pull for name, pull in (("the penalty", _penalty(subject)), ("weight decay", _decay(subject.record))) if pull is not None}
+    pulls = {
+        name: pull
+        for name, pull in (("the penalty", _penalty(subject)), ("weight decay", _decay(subject.record)))
+        if pull is not None
+    }
     if not pulls:
         yield skipped("there is neither a penalty nor weight decay")
         return
@@ -38,8 +42,12 @@ def over_regularised(subject: Subject, *, times: float = 1.0) -> Iterator[Judgem
         yield passed(text, value=value)
         return
     yield Judgement(
-        Status.FAIL if harmed(subject) else Status.WARN, text, value=value, threshold=times,
-        where=Place.setting("training.penalty" if name == "the penalty" else "training.optimizer"), fix="weaken it by a factor of 100",
+        Status.FAIL if harmed(subject) else Status.WARN,
+        text,
+        value=value,
+        threshold=times,
+        where=Place.setting("training.penalty" if name == "the penalty" else "training.optimizer"),
+        fix="weaken it by a factor of 100",
     )
 
 
@@ -50,8 +58,10 @@ def _penalty(subject: Subject) -> float | None:
     model, batch, recipe = subject.fresh_model(), subject.batch, subject.recipe
     values = [value for value in model.parameters() if value.requires_grad]
     try:
-        sizes = [_norm(part, values) for part in (training.penalty(model), recipe.loss(outputs_of(model(batch.x)), batch.y))]
-    except RuntimeError:                                    # one of them has no slope
+        sizes = [
+            _norm(part, values) for part in (training.penalty(model), recipe.loss(outputs_of(model(batch.x)), batch.y))
+        ]
+    except RuntimeError:  # one of them has no slope
         return None
     return sizes[0] / sizes[1] if sizes[1] > 0 else math.inf
 

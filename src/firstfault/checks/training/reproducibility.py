@@ -23,7 +23,9 @@ SECONDS = 1.0
 GENERATOR = "draw from the global generators, or make and seed an own one at the start of every run"
 KERNEL = "torch.use_deterministic_algorithms(True) names the operation, or replaces it"
 REMEDIES = {
-    "prepared": "sort what comes from sets and folders, and seed what is drawn at random", "gradients": KERNEL, "weights": KERNEL,
+    "prepared": "sort what comes from sets and folders, and seed what is drawn at random",
+    "gradients": KERNEL,
+    "weights": KERNEL,
 }
 Run = Callable[[int], Trace]
 
@@ -46,7 +48,12 @@ def nonreproducible(subject: Subject, *, spread: float = 0.5) -> Iterator[Judgem
         yield skipped(f"two runs of {FEWEST} steps take more than {SECONDS:.0f} s; depth deep runs them")
         return
     recipe, seed = subject.recipe, subject.seed
-    own = generators_of([recipe.model, *(getattr(recipe.training, name) for name in ("loader", "augment", "fit", "loss", "penalty", "optimizer"))])
+    own = generators_of(
+        [
+            recipe.model,
+            *(getattr(recipe.training, name) for name in ("loader", "augment", "fit", "loss", "penalty", "optimizer")),
+        ]
+    )
     before = {name: state_of(generator) for name, generator in own.items()}
     runs = [traced(recipe, seed, steps)]
     moved = [name for name, state in before.items() if not same_state(state, state_of(own[name]))]
@@ -56,12 +63,16 @@ def nonreproducible(subject: Subject, *, spread: float = 0.5) -> Iterator[Judgem
         yield skipped(runs[0].crash or runs[1].crash or "no optimizer step was seen")
         return
     if difference is None:
-        yield passed(f"{runs[0].steps} steps with the same seed, run twice, agree in every loss and weight bit for bit", value=runs[0].steps)
+        yield passed(
+            f"{runs[0].steps} steps with the same seed, run twice, agree in every loss and weight bit for bit",
+            value=runs[0].steps,
+        )
         return
     if _repeats(subject, steps, {name: own[name] for name in moved}, before):
         yield passed(
             f"fresh runs agree bit for bit; two runs in one process part in {_what(difference)}, where "
-            f"{_named(moved)} goes on from where the first run stopped", value=difference.step,
+            f"{_named(moved)} goes on from where the first run stopped",
+            value=difference.step,
         )
         return
     yield _judged(runs, difference, lambda number: traced(recipe, number, steps), seed, spread, moved)
@@ -83,7 +94,9 @@ def differs_between_processes(subject: Subject, *, spread: float = 0.5) -> Itera
     if min(run.steps for run in runs) == 0:
         yield skipped(runs[0].crash or runs[1].crash or "no optimizer step was seen")
     elif difference is None:
-        yield passed(f"{runs[0].steps} steps with the same seed agree bit for bit in two processes", value=runs[0].steps)
+        yield passed(
+            f"{runs[0].steps} steps with the same seed agree bit for bit in two processes", value=runs[0].steps
+        )
     else:
         yield _judged(runs, difference, lambda number: traced_anew(target, number, steps), seed, spread, [])
 
@@ -115,7 +128,9 @@ def _repeats(subject: Subject, steps: int, moved: dict[str, Any], states: dict[s
     return first_difference(*runs) is None
 
 
-def _judged(runs: Sequence[Trace], difference: Event, run: Run, seed: int, spread: float, moved: Sequence[str]) -> Judgement:
+def _judged(
+    runs: Sequence[Trace], difference: Event, run: Run, seed: int, spread: float, moved: Sequence[str]
+) -> Judgement:
     same = [*runs, run(seed)]
     others = [run(seed + 1), run(seed + 2)]
     chance, whole = _apart(list(combinations(same, 2))), _apart(list(product(same, others)))
@@ -126,14 +141,21 @@ def _judged(runs: Sequence[Trace], difference: Event, run: Run, seed: int, sprea
         Status.FAIL if beyond else Status.WARN,
         f"the same seed gives another training: two runs part in {_what(difference)}{drawn}. "
         f"Losses of identical runs are {chance:.2g} apart, those of other seeds {whole:.2g}",
-        value=difference.step, threshold=runs[0].steps, where=_place(difference), fix=REMEDIES.get(difference.kind, GENERATOR),
+        value=difference.step,
+        threshold=runs[0].steps,
+        where=_place(difference),
+        fix=REMEDIES.get(difference.kind, GENERATOR),
     )
 
 
 def _apart(pairs: Sequence[tuple[Trace, Trace]]) -> float:
     """The root mean square difference of two runs' losses, over steps and pairs."""
     with np.errstate(all="ignore"):
-        squares = [(np.subtract(one.losses[:size], other.losses[:size])) ** 2 for one, other in pairs if (size := min(one.steps, other.steps))]
+        squares = [
+            (np.subtract(one.losses[:size], other.losses[:size])) ** 2
+            for one, other in pairs
+            if (size := min(one.steps, other.steps))
+        ]
     return float(np.sqrt(np.mean(np.concatenate(squares)))) if squares else math.nan
 
 
@@ -142,8 +164,15 @@ def _what(event: Event) -> str:
     if event.kind == "prepared":
         return f"the prepared training {event.name}"
     said = {
-        "start": f"the initial {event.name}", "batch": "the batch", "augmented": "the augmented batch", "inputs": "what the model is given", "given": f"what {event.name} is given",
-        "outputs": f"the output of {event.name}", "loss": "the loss", "gradients": f"the gradient of {event.name}", "weights": f"the updated {event.name}",
+        "start": f"the initial {event.name}",
+        "batch": "the batch",
+        "augmented": "the augmented batch",
+        "inputs": "what the model is given",
+        "given": f"what {event.name} is given",
+        "outputs": f"the output of {event.name}",
+        "loss": "the loss",
+        "gradients": f"the gradient of {event.name}",
+        "weights": f"the updated {event.name}",
     }[event.kind]
     return said if event.kind == "start" else f"{said} of step {event.step}"
 
@@ -151,7 +180,11 @@ def _what(event: Event) -> str:
 def _place(event: Event) -> Place:
     """What to look at: a setting, or the module or parameter whose tensor it is."""
     settings = {
-        "batch": event.name, "augmented": event.name, "inputs": "training.fit", "loss": "training.loss", "weights": "training.optimizer",
+        "batch": event.name,
+        "augmented": event.name,
+        "inputs": "training.fit",
+        "loss": "training.loss",
+        "weights": "training.optimizer",
     }
     parts = {"prepared": Place.part("preprocessing"), "start": Place.part("model"), "given": FORWARD}
     step = None if event.kind in ("prepared", "start") else event.step

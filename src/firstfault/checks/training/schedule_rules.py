@@ -13,7 +13,16 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
-BY_EPOCH = ("StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR", "PolynomialLR", "LambdaLR", "MultiplicativeLR")
+BY_EPOCH = (
+    "StepLR",
+    "MultiStepLR",
+    "ExponentialLR",
+    "CosineAnnealingLR",
+    "LinearLR",
+    "PolynomialLR",
+    "LambdaLR",
+    "MultiplicativeLR",
+)
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"scheduler_misuse": 0.6})
@@ -39,18 +48,32 @@ def scheduler_misuse(subject: Subject, *, spent: float = 0.01, share: float = 0.
     if value > share:
         failed = (by_batch and any(name in BY_EPOCH for name in record.schedulers)) or harmed(subject)
         yield Judgement(
-            Status.FAIL if failed else Status.WARN, text, value=value, threshold=share, where=Place.part("the scheduler"),
+            Status.FAIL if failed else Status.WARN,
+            text,
+            value=value,
+            threshold=share,
+            where=Place.part("the scheduler"),
             fix="step the scheduler once an epoch, or count its settings in steps",
         )
     elif calls == 0:
         yield Judgement(
-            Status.WARN, f"{_names(record)} was made, but never stepped", value=calls, threshold=0, faults={"scheduler_misuse": 0.3},
-            where=Place.part("the scheduler"), fix="call scheduler.step() once an epoch",
+            Status.WARN,
+            f"{_names(record)} was made, but never stepped",
+            value=calls,
+            threshold=0,
+            faults={"scheduler_misuse": 0.3},
+            where=Place.part("the scheduler"),
+            fix="call scheduler.step() once an epoch",
         )
     elif "CosineAnnealingLR" in record.schedulers and _turns(rates) > 2:
         yield Judgement(
-            Status.WARN, f"the learning rate of CosineAnnealingLR goes up and down {_turns(rates)} times: T_max is passed", value=_turns(rates),
-            threshold=2, faults={"scheduler_misuse": 0.3}, where=Place.part("the scheduler"), fix="step it once an epoch, or count T_max in steps",
+            Status.WARN,
+            f"the learning rate of CosineAnnealingLR goes up and down {_turns(rates)} times: T_max is passed",
+            value=_turns(rates),
+            threshold=2,
+            faults={"scheduler_misuse": 0.3},
+            where=Place.part("the scheduler"),
+            fix="step it once an epoch, or count T_max in steps",
         )
     else:
         yield passed(text, value=value)

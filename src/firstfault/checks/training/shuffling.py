@@ -43,7 +43,9 @@ def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgemen
         return
     measure = "entropy" if recipe.task == "classification" else "variance"
     yield judge(
-        ratio, below=within, where=Place.setting("training.loader" if own else "training.shuffle"),
+        ratio,
+        below=within,
+        where=Place.setting("training.loader" if own else "training.shuffle"),
         message=f"{'in the order of the loader' if own else 'without shuffling'}, a batch holds {ratio:.0%} of the label {measure} of the whole split",
         fix="shuffle the training split",
     )
@@ -60,5 +62,3 @@ def label_batches(recipe: Recipe) -> list[torch.Tensor]:
         return labels
     ids = [y for y in labels if y.ndim == 1 and not y.is_floating_point() and int(y.min()) >= 0]
     return ids if len(ids) == len(pairs) else []
-
-

@@ -45,9 +45,16 @@ def profiled_input_bottleneck(
     slow = own > waiting and own * found.whole >= wait
     nearly_all = own > starved and own * found.whole * subject.trained.record.steps >= whole
     yield Judgement(
-        (Status.FAIL if nearly_all else Status.WARN) if slow else Status.PASS, f"a step takes {_duration(found.whole)}: {shares}. {limit(found, own > waiting)}",
-        value=own, threshold=waiting, where=Place.setting("training.loader") if slow else None, artifacts=files, faults={"input_bottleneck": 0.6 if nearly_all else 0.4},
-        fix="load in workers (num_workers, persistent_workers), cache what is decoded, or augment whole batches" if slow else None,
+        (Status.FAIL if nearly_all else Status.WARN) if slow else Status.PASS,
+        f"a step takes {_duration(found.whole)}: {shares}. {limit(found, own > waiting)}",
+        value=own,
+        threshold=waiting,
+        where=Place.setting("training.loader") if slow else None,
+        artifacts=files,
+        faults={"input_bottleneck": 0.6 if nearly_all else 0.4},
+        fix="load in workers (num_workers, persistent_workers), cache what is decoded, or augment whole batches"
+        if slow
+        else None,
     )
 
 
@@ -70,7 +77,11 @@ def _duration(seconds: float) -> str:
 
 def _written(found: Profiled, folder: Path) -> tuple[str, ...]:
     """The tables of a profile as files; the names of these and of the trace."""
-    rows = [[phase, f"{found.seconds[phase] * 1e3:.4g}", f"{found.share(phase):.1%}"] for phase in PHASES if found.seconds[phase] > 0]
+    rows = [
+        [phase, f"{found.seconds[phase] * 1e3:.4g}", f"{found.share(phase):.1%}"]
+        for phase in PHASES
+        if found.seconds[phase] > 0
+    ]
     write_rows(folder / STEP, ["phase", "milliseconds", "share"], rows)
     rows = [[operator.name, f"{operator.calls:.4g}", f"{operator.seconds * 1e3:.4g}"] for operator in found.operators]
     write_rows(folder / OPERATORS, ["operator", "calls per step", "own milliseconds per step"], rows)

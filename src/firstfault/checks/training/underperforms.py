@@ -26,10 +26,18 @@ ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "SparseAdam",
 
 
 @check(
-    layer=Layer.TRAINING, needs={"trained"},
+    layer=Layer.TRAINING,
+    needs={"trained"},
     detects={
-        "learning_rate_too_high": 0.75, "learning_rate_too_low": 0.55, "too_few_epochs": 0.5, "batch_size_too_large": 0.65, "batch_size_too_small": 0.65,
-        "wrong_optimizer": 0.4, "scheduler_misuse": 0.6, "over_regularised": 0.6, "overfitting": 0.6,
+        "learning_rate_too_high": 0.75,
+        "learning_rate_too_low": 0.55,
+        "too_few_epochs": 0.5,
+        "batch_size_too_large": 0.65,
+        "batch_size_too_small": 0.65,
+        "wrong_optimizer": 0.4,
+        "scheduler_misuse": 0.6,
+        "over_regularised": 0.6,
+        "overfitting": 0.6,
         "vanishing_gradient": 0.6,
     },
 )
@@ -46,14 +54,20 @@ def underperforms(
     Source: TheDeepChecker (baseline and overfit tests); the update-ratio band [1e-4, 1e-1] is measured on healthy
     runs of this project, after Karpathy 2019.
     """
-    found = shortfall(subject, behind=behind, behind_in_fit=behind if _can_be_varied(subject) else behind_in_fit, errors=errors)
+    found = shortfall(
+        subject, behind=behind, behind_in_fit=behind if _can_be_varied(subject) else behind_in_fit, errors=errors
+    )
     if found is None:
         yield skipped("the training did not run to a comparable end")
     elif not found.short:
         yield passed(found.text, value=found.score)
     else:
         simple, faults = found.simple, _suspects(subject, found)
-        mild = not simple.constant and found.bound < simple.best and found.score >= simple.best - behind_in_fit * simple.span
+        mild = (
+            not simple.constant
+            and found.bound < simple.best
+            and found.score >= simple.best - behind_in_fit * simple.span
+        )
         if mild:
             faults = {fault: min(weight, UNPROVEN) for fault, weight in faults.items()}
         yield Judgement(Status.FAIL, found.text, value=found.score, threshold=round(found.bound, 4), faults=faults)
@@ -117,11 +131,16 @@ def overshoots(subject: Subject, *, largest: float = 1.0, far: float = 5.0) -> I
     """
     record = subject.record
     ratios = [
-        max(values) for name, entry in record.parameters.items()
-        if not name.endswith("bias") and entry.size > 1 and (values := [ratio for ratio in entry.update.values[:FIRST] if np.isfinite(ratio)])
-        and entry.update.steps[0] <= FIRST and entry.weight.values[0] > 1e-6 and max(values) > 0
+        max(values)
+        for name, entry in record.parameters.items()
+        if not name.endswith("bias")
+        and entry.size > 1
+        and (values := [ratio for ratio in entry.update.values[:FIRST] if np.isfinite(ratio)])
+        and entry.update.steps[0] <= FIRST
+        and entry.weight.values[0] > 1e-6
+        and max(values) > 0
     ]
-    if not ratios or "LBFGS" in record.optimizers:          # which searches how far to go
+    if not ratios or "LBFGS" in record.optimizers:  # which searches how far to go
         yield skipped("no update of a weight, by a rate, was seen in the first steps")
         return
     value = float(np.median(ratios))
@@ -131,10 +150,14 @@ def overshoots(subject: Subject, *, largest: float = 1.0, far: float = 5.0) -> I
         return
     unknown = subject.failed(Subject.recipe_and_classes) or subject.failed(Subject.trained)
     testable = subject.training.fit is None and not unknown
-    over = unknown and bool(record.moved) and value > far and not _fell(record)                     # `moved` is known at the end
+    over = unknown and bool(record.moved) and value > far and not _fell(record)  # `moved` is known at the end
     failed = testable or harmed(subject) or over
     yield Judgement(
-        Status.FAIL if failed else Status.WARN, text, value=value, threshold=largest, fix="divide the learning rate by 10 or more, or warm it up",
+        Status.FAIL if failed else Status.WARN,
+        text,
+        value=value,
+        threshold=largest,
+        fix="divide the learning rate by 10 or more, or warm it up",
     )
 
 

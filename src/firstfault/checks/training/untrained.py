@@ -43,7 +43,10 @@ def untrained(subject: Subject, *, halfway: float = 0.5) -> Iterator[Judgement]:
         yield passed(f"{changed} of {len(first)} parameters changed", value=changed)
         return
     yield Judgement(
-        Status.FAIL, f"no parameter changed: {trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}",
-        value=changed, threshold=1, where=Place.part("training loop"),
+        Status.FAIL,
+        f"no parameter changed: {trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}",
+        value=changed,
+        threshold=1,
+        where=Place.part("training loop"),
         fix="call loss.backward() and optimizer.step() in the loop, on the model itself and not on a copy",
     )

@@ -66,8 +66,11 @@ def plain_suite(suite: Any) -> dict[str, Any]:
     return {
         "name": values["name"],
         "expectations": [
-            {"type": entry["type"], "kwargs": {key: value for key, value in entry["kwargs"].items() if value is not None},
-             "severity": entry.get("severity", "critical")}
+            {
+                "type": entry["type"],
+                "kwargs": {key: value for key, value in entry["kwargs"].items() if value is not None},
+                "severity": entry.get("severity", "critical"),
+            }
             for entry in values["expectations"]
         ],
     }
@@ -100,13 +103,19 @@ def _key(entry: Entry) -> tuple[str, str]:
 
 def _moved(field: str, before: Any, after: Any) -> str:
     if isinstance(before, list) and isinstance(after, list):
-        parts = {"adds": [value for value in after if value not in before], "drops": [value for value in before if value not in after]}
+        parts = {
+            "adds": [value for value in after if value not in before],
+            "drops": [value for value in before if value not in after],
+        }
         return f"{field} " + " and ".join(f"{verb} {_short(values)}" for verb, values in parts.items() if values)
     return f"{field} {_short(before)} → {_short(after)}"
 
 
 def _told(entry: Entry) -> str:
-    return ", ".join(f"{key} {_short(value)}" for key, value in entry["kwargs"].items() if key != "column") or "no arguments"
+    return (
+        ", ".join(f"{key} {_short(value)}" for key, value in entry["kwargs"].items() if key != "column")
+        or "no arguments"
+    )
 
 
 def _short(value: Any) -> str:

@@ -26,15 +26,25 @@ from firstfault.texts import as_written
 
 Entry = Mapping[str, Any]
 
-SHAPE_ONLY = frozenset({
-    "expect_table_row_count_to_be_between", "expect_table_row_count_to_equal", "expect_table_columns_to_match_set",
-    "expect_table_columns_to_match_ordered_list", "expect_table_column_count_to_be_between", "expect_table_column_count_to_equal",
-    "expect_column_to_exist",
-})
-SAME_ON_CATEGORIES = frozenset({
-    "expect_column_values_to_not_be_null", "expect_column_values_to_be_null", "expect_column_values_to_be_in_set",
-    "expect_column_values_to_not_be_in_set",
-})
+SHAPE_ONLY = frozenset(
+    {
+        "expect_table_row_count_to_be_between",
+        "expect_table_row_count_to_equal",
+        "expect_table_columns_to_match_set",
+        "expect_table_columns_to_match_ordered_list",
+        "expect_table_column_count_to_be_between",
+        "expect_table_column_count_to_equal",
+        "expect_column_to_exist",
+    }
+)
+SAME_ON_CATEGORIES = frozenset(
+    {
+        "expect_column_values_to_not_be_null",
+        "expect_column_values_to_be_null",
+        "expect_column_values_to_be_in_set",
+        "expect_column_values_to_not_be_in_set",
+    }
+)
 TYPES = frozenset({"expect_column_values_to_be_in_type_list", "expect_column_values_to_be_of_type"})
 PLACE = "place"
 FEW = 0.5
@@ -63,7 +73,11 @@ def merged(name: str, results: Iterable[dict[str, Any]]) -> dict[str, Any]:
     for result in ordered:
         del result["expectation_config"]["meta"][PLACE]
     met = sum(bool(result["success"]) for result in ordered)
-    statistics = {"evaluated_expectations": len(ordered), "successful_expectations": met, "unsuccessful_expectations": len(ordered) - met}
+    statistics = {
+        "evaluated_expectations": len(ordered),
+        "successful_expectations": met,
+        "unsuccessful_expectations": len(ordered) - met,
+    }
     return {"suite_name": name, "success": met == len(ordered), "statistics": statistics, "results": ordered}
 
 
@@ -79,11 +93,13 @@ def _columns_of(entry: Entry, table: Table) -> tuple[str, ...] | None:
     kwargs = entry["kwargs"]
     if entry["type"] in SHAPE_ONLY:
         return None
-    named = [kwargs[key] for key in ("column", "column_A", "column_B") if kwargs.get(key)] + list(kwargs.get("column_list") or ())
+    named = [kwargs[key] for key in ("column", "column_A", "column_B") if kwargs.get(key)] + list(
+        kwargs.get("column_list") or ()
+    )
     if not named or kwargs.get("row_condition"):
         return tuple(table.names)
     known = tuple(dict.fromkeys(name for name in named if name in table.names))
-    return known if len(known) == len(set(named)) else None         # the engine itself says that a column is absent
+    return known if len(known) == len(set(named)) else None  # the engine itself says that a column is absent
 
 
 def _run(table: Table, entries: list[Entry], form: str) -> Iterator[dict[str, Any]]:
@@ -127,7 +143,11 @@ def _types(frame: pd.DataFrame, known: Any, entries: list[Entry], form: str) -> 
 
 def _counts(values: pd.Series) -> dict[str, Any]:
     missing = int(values.isna().sum())
-    return {"element_count": len(values), "missing_count": missing, "missing_percent": 100 * missing / len(values) if len(values) else None}
+    return {
+        "element_count": len(values),
+        "missing_count": missing,
+        "missing_percent": 100 * missing / len(values) if len(values) else None,
+    }
 
 
 def _validated(frame: pd.DataFrame, entries: list[Entry], form: str) -> list[dict[str, Any]]:

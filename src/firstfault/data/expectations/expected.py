@@ -63,7 +63,11 @@ def expected_of(target: Any, splits: Splits, reference: Split | None) -> Expecte
         suite, origin = infer_suite(Table([parts["train"]]), "inferred from train"), "train"
     trusted = origin != "train"
     tables = {"data": Table(list(parts.values()))} if trusted else _held_out(data, parts)
-    database = database_of([data.train, *(getattr(data, name) for name in data.declared_splits)], target.root) if trusted else None
+    database = (
+        database_of([data.train, *(getattr(data, name) for name in data.declared_splits)], target.root)
+        if trusted
+        else None
+    )
     engine = {"run": database} if database is not None else {}
     validations = {name: validate(table, suite, **engine) for name, table in tables.items()}
     return Expected(suite, origin, trusted, tables, validations)
@@ -123,7 +127,9 @@ def without(splits: Splits, rows: Any) -> Splits:
     for name, split in splits.items():
         stop = start + len(split.y)
         if gone[start:stop].all():
-            raise TargetError(f"data.quarantine must leave rows in every split, but all {len(split.y)} of {name} break a critical expectation")
+            raise TargetError(
+                f"data.quarantine must leave rows in every split, but all {len(split.y)} of {name} break a critical expectation"
+            )
         kept.append(take(split, np.flatnonzero(~gone[start:stop])))
         start = stop
     return Splits(*kept)

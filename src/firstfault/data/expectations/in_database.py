@@ -15,11 +15,19 @@ from firstfault.data.expectations.by_column import by_column, merged, numbered, 
 from firstfault.data.expectations.table import Table
 from firstfault.data.sql import Sql, database_url
 
-SAME_IN_SQL = frozenset({
-    "expect_table_row_count_to_be_between", "expect_table_columns_to_match_set", "expect_column_to_exist",
-    "expect_column_values_to_not_be_null", "expect_column_values_to_be_null", "expect_column_values_to_be_between",
-    "expect_column_values_to_be_in_set", "expect_column_values_to_not_be_in_set", "expect_column_values_to_be_unique",
-})
+SAME_IN_SQL = frozenset(
+    {
+        "expect_table_row_count_to_be_between",
+        "expect_table_columns_to_match_set",
+        "expect_column_to_exist",
+        "expect_column_values_to_not_be_null",
+        "expect_column_values_to_be_null",
+        "expect_column_values_to_be_between",
+        "expect_column_values_to_be_in_set",
+        "expect_column_values_to_not_be_in_set",
+        "expect_column_values_to_be_unique",
+    }
+)
 
 
 class InDatabase:
@@ -33,7 +41,9 @@ class InDatabase:
     def __call__(self, table: Table, suite: Any, form: str) -> dict[str, Any]:
         """The result of validating the queries' rows; `table` holds the same rows as they were read."""
         entries = numbered(suite.to_json_dict()["expectations"])
-        asked = [entry for entry in entries if entry["type"] in SAME_IN_SQL and not entry["kwargs"].get("row_condition")]
+        asked = [
+            entry for entry in entries if entry["type"] in SAME_IN_SQL and not entry["kwargs"].get("row_condition")
+        ]
         rest = [entry for entry in entries if entry not in asked]
         return merged(suite.name, [*self._asked(asked, form), *by_column(table, rest, form)])
 

@@ -29,11 +29,18 @@ def _section(name: str, validation: Validation) -> str:
 def _line(entry: Mapping[str, Any]) -> str:
     config = entry["expectation_config"]
     told = "" if entry["success"] else broken_of(entry).detail
-    kwargs = {name: value for name, value in config["kwargs"].items() if name not in ("batch_id", "column") and value is not None}
+    kwargs = {
+        name: value
+        for name, value in config["kwargs"].items()
+        if name not in ("batch_id", "column") and value is not None
+    }
     wanted = ", ".join(f"{name} {short(value)}" for name, value in kwargs.items())
     cells = (
-        "✓" if entry["success"] else "✗", str(config["kwargs"].get("column", "table")),
-        f"{config['type'].removeprefix('expect_').replace('_', ' ')} {wanted}", str(config.get("severity", "critical")), told,
+        "✓" if entry["success"] else "✗",
+        str(config["kwargs"].get("column", "table")),
+        f"{config['type'].removeprefix('expect_').replace('_', ' ')} {wanted}",
+        str(config.get("severity", "critical")),
+        told,
     )
     kind = "met" if entry["success"] else "broken"
     return f"<tr class={kind}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"

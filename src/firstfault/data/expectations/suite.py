@@ -26,11 +26,28 @@ TOLERATED = 0.002
 WIDENED = 0.5
 """An inferred range is widened by this share of its width at each end."""
 
-NUMBERS = [
-    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
-] + ["float16", "float32", "float64", "int", "float"]
+NUMBERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)] + [
+    "float16",
+    "float32",
+    "float64",
+    "int",
+    "float",
+]
 TEXT = ["str", "object", "string"]
-TYPES = {"number": NUMBERS, "text": TEXT, "bool": ["bool", "bool_"], "time": ["datetime64", "datetime64[ns]", "datetime64[us]", "datetime64[ms]", "datetime64[s]", "Timestamp", "datetime"]}
+TYPES = {
+    "number": NUMBERS,
+    "text": TEXT,
+    "bool": ["bool", "bool_"],
+    "time": [
+        "datetime64",
+        "datetime64[ns]",
+        "datetime64[us]",
+        "datetime64[ms]",
+        "datetime64[s]",
+        "Timestamp",
+        "datetime",
+    ],
+}
 
 
 def read_suite(place: str | Path, root: Path) -> gx.ExpectationSuite:
@@ -51,7 +68,9 @@ def read_suite(place: str | Path, root: Path) -> gx.ExpectationSuite:
             raise ValueError(f"there is no expectation {unknown[0]!r}")
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TargetError(f"data.expectations must be a Great Expectations suite, but {place} is not: {reason}") from error
+        raise TargetError(
+            f"data.expectations must be a Great Expectations suite, but {place} is not: {reason}"
+        ) from error
     return suite
 
 
@@ -79,9 +98,12 @@ def _inferred(table: Table) -> Iterator[Any]:
         kind = kind_of(values)
         missing = float(values.isna().mean())
         yield gxe.ExpectColumnToExist(column=column, severity="critical")
-        if kind in TYPES and missing < 1 and not isinstance(values.dtype, pd.DatetimeTZDtype):      # of which the library knows no name
+        # of which the library knows no name
+        if kind in TYPES and missing < 1 and not isinstance(values.dtype, pd.DatetimeTZDtype):
             yield gxe.ExpectColumnValuesToBeInTypeList(column=column, type_list=TYPES[kind], severity="critical")
-        yield gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=_mostly(1 - 1.5 * missing - TOLERATED), severity="critical")
+        yield gxe.ExpectColumnValuesToNotBeNull(
+            column=column, mostly=_mostly(1 - 1.5 * missing - TOLERATED), severity="critical"
+        )
         known = values.dropna()
         if kind == "number" and (span := _span(known)) is not None:
             low, high = span
@@ -90,7 +112,10 @@ def _inferred(table: Table) -> Iterator[Any]:
             )
         elif kind == "text" and 0 < known.nunique() <= min(MOST_CATEGORIES, max(2, rows // 20)):
             yield gxe.ExpectColumnValuesToBeInSet(
-                column=column, value_set=sorted(map(str, known.unique())), mostly=_mostly(1 - TOLERATED), severity="critical"
+                column=column,
+                value_set=sorted(map(str, known.unique())),
+                mostly=_mostly(1 - TOLERATED),
+                severity="critical",
             )
         if rows >= 100 and kind in ("text", "number") and values.dtype.kind != "f" and known.is_unique and not missing:
             yield gxe.ExpectColumnValuesToBeUnique(column=column, severity="warning")

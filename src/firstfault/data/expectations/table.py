@@ -57,7 +57,11 @@ def plain(values: pd.Series) -> pd.Series:
         return values
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         return values.astype("float64") if values.isna().any() else values.astype(values.dtype.numpy_dtype)  # type: ignore[union-attr]
-    return values.astype(object).where(values.notna(), None) if values.isna().any() else values.astype(object).infer_objects()
+    return (
+        values.astype(object).where(values.notna(), None)
+        if values.isna().any()
+        else values.astype(object).infer_objects()
+    )
 
 
 def is_text(values: pd.Series) -> bool:

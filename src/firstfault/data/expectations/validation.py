@@ -17,10 +17,21 @@ Run = Callable[[Table, Any, str], dict[str, Any]]
 
 # What a broken expectation of a kind is evidence for; the first part of a name that fits decides.
 FAULT_OF = {
-    "row_count": "insufficient_data", "column_to_exist": "schema_change", "table_column": "schema_change",
-    "type": "type_change", "json": "type_change", "dateutil": "type_change", "strftime": "type_change",
-    "null": "missing_values", "unique": "duplicate_rows", "in_set": "unseen_category", "regex": "unseen_category",
-    "mean": "covariate_drift", "median": "covariate_drift", "stdev": "covariate_drift", "quantile": "covariate_drift",
+    "row_count": "insufficient_data",
+    "column_to_exist": "schema_change",
+    "table_column": "schema_change",
+    "type": "type_change",
+    "json": "type_change",
+    "dateutil": "type_change",
+    "strftime": "type_change",
+    "null": "missing_values",
+    "unique": "duplicate_rows",
+    "in_set": "unseen_category",
+    "regex": "unseen_category",
+    "mean": "covariate_drift",
+    "median": "covariate_drift",
+    "stdev": "covariate_drift",
+    "quantile": "covariate_drift",
     "kl_divergence": "covariate_drift",
 }
 
@@ -66,7 +77,11 @@ def validate(table: Table, suite: gx.ExpectationSuite, run: Run = run_by_column)
 def failing_rows(table: Table, suite: gx.ExpectationSuite, broken: Iterable[Broken]) -> dict[int, list[str]]:
     """The rows of `table`, by position, that break a critical expectation among `broken`, each with its reasons."""
     wanted = {(entry.expectation, entry.column) for entry in broken if entry.severity == "critical" and entry.rows}
-    kept = [entry for entry in suite.to_json_dict()["expectations"] if (entry["type"], entry["kwargs"].get("column")) in wanted]
+    kept = [
+        entry
+        for entry in suite.to_json_dict()["expectations"]
+        if (entry["type"], entry["kwargs"].get("column")) in wanted
+    ]
     if not kept:
         return {}
     narrow = great_expectations().ExpectationSuite(name=suite.name, expectations=kept)
@@ -92,8 +107,11 @@ def broken_of(entry: Mapping[str, Any]) -> Broken:
     kwargs = {name: value for name, value in config["kwargs"].items() if name not in ("batch_id", "column")}
     rows = int(outcome.get("unexpected_count") or 0)
     return Broken(
-        expectation=config["type"], column=config["kwargs"].get("column"), severity=config.get("severity", "critical"),
-        rows=rows, detail=_told(config["type"], kwargs, outcome, rows, entry.get("exception_info") or {}),
+        expectation=config["type"],
+        column=config["kwargs"].get("column"),
+        severity=config.get("severity", "critical"),
+        rows=rows,
+        detail=_told(config["type"], kwargs, outcome, rows, entry.get("exception_info") or {}),
     )
 
 
@@ -101,16 +119,24 @@ def _told(kind: str, kwargs: Mapping[str, Any], outcome: Mapping[str, Any], rows
     """What came and what was expected, in a few words."""
     wanted = ", ".join(f"{name} {short(value)}" for name, value in kwargs.items() if value is not None)
     if rows:
-        examples = ", ".join(short(value) for value in dict.fromkeys(map(str, outcome.get("partial_unexpected_list", [])[:20])))
+        examples = ", ".join(
+            short(value) for value in dict.fromkeys(map(str, outcome.get("partial_unexpected_list", [])[:20]))
+        )
         return f"{rows} values ({short(outcome.get('unexpected_percent'))} %) such as {examples[:120]}; expected {wanted or 'none'}"
     mismatched = (outcome.get("details") or {}).get("mismatched") or {}
     if mismatched:
-        return "; ".join(f"{name} columns: {', '.join(map(str, columns))}" for name, columns in mismatched.items() if columns)
+        return "; ".join(
+            f"{name} columns: {', '.join(map(str, columns))}" for name, columns in mismatched.items() if columns
+        )
     if outcome.get("observed_value") is not None:
         return f"{short(outcome['observed_value'])} came; expected {wanted}"
     messages = [str(value.get("exception_message")) for value in crash.values() if isinstance(value, Mapping)]
     reason = messages[0].splitlines()[0] if messages else ""
-    return f"{kind.removeprefix('expect_')} can't be evaluated: {reason}" if reason else f"the column is absent; expected {wanted or 'it'}"
+    return (
+        f"{kind.removeprefix('expect_')} can't be evaluated: {reason}"
+        if reason
+        else f"the column is absent; expected {wanted or 'it'}"
+    )
 
 
 def short(value: Any) -> str:

@@ -32,13 +32,30 @@ _WORDS: Mapping[str, frozenset[str]] = {
     "date of birth": _words("birthday birthdate dob geburtsdatum geburtstag dateofbirth"),
     "address": _words("address addr street strasse straße anschrift adresse homeaddress"),
     "name": _words(
-        "name firstname lastname surname forename fullname username vorname nachname prenom prénom apellido cognome fname lname"),
+        "name firstname lastname surname forename fullname username vorname nachname prenom prénom apellido cognome fname lname"
+    ),
 }
 _PAIRS: Mapping[frozenset[str], str] = {
-    frozenset(pair.split()): kind for pair, kind in {
-        "credit card": "card", "card number": "card", "social security": "national id", "national id": "national id", "tax id": "national id",
-        "passport number": "national id", "date birth": "date of birth", "birth day": "date of birth", "user name": "name", "full name": "name", "first name": "name", "last name": "name", "given name": "name", "family name": "name",
-        "middle name": "name", "patient name": "name", "customer name": "name", "employee name": "name",
+    frozenset(pair.split()): kind
+    for pair, kind in {
+        "credit card": "card",
+        "card number": "card",
+        "social security": "national id",
+        "national id": "national id",
+        "tax id": "national id",
+        "passport number": "national id",
+        "date birth": "date of birth",
+        "birth day": "date of birth",
+        "user name": "name",
+        "full name": "name",
+        "first name": "name",
+        "last name": "name",
+        "given name": "name",
+        "family name": "name",
+        "middle name": "name",
+        "patient name": "name",
+        "customer name": "name",
+        "employee name": "name",
     }.items()
 }
 _IMPERSONAL = _words(
@@ -79,7 +96,9 @@ def _named(column: str) -> str | None:
             return kind
     plain = frozenset({"address", "name"})
     for kind, words in _WORDS.items():
-        if words & tokens and (kind in ("e-mail", "IP address", "date of birth") or not _IMPERSONAL & tokens or words & tokens - plain):
+        if words & tokens and (
+            kind in ("e-mail", "IP address", "date of birth") or not _IMPERSONAL & tokens or words & tokens - plain
+        ):
             return kind
     return None
 
@@ -96,9 +115,16 @@ def _agrees(kind: str, column: str, values: Sequence[Any]) -> bool:
         "IBAN": lambda: _share(texts, lambda text: len(text) > 10),
         "card": lambda: _share(values, lambda value: 12 <= _digits(value) <= 19),
         "national id": lambda: _share(values, lambda value: _digits(value) >= 5),
-        "date of birth": lambda: _share(values, lambda value: not isinstance(value, str | int | float) or bool(_DATE.fullmatch(str(value)[:10]))),
+        "date of birth": lambda: _share(
+            values, lambda value: not isinstance(value, str | int | float) or bool(_DATE.fullmatch(str(value)[:10]))
+        ),
         "address": lambda: _share(texts, lambda text: bool(re.search(r"[\d ]", text)) and "@" not in text),
-        "name": lambda: _share(texts, lambda text: tokens_of(column) != {"name"} or _given(text) or (text != text.lower() and not digits_of(text))),
+        "name": lambda: _share(
+            texts,
+            lambda text: (
+                tokens_of(column) != {"name"} or _given(text) or (text != text.lower() and not digits_of(text))
+            ),
+        ),
     }
     return fits[kind]() >= 0.3 and not (kind in ("name", "address") and not texts)
 
@@ -122,8 +148,13 @@ def _covers(found: Sequence[tuple[int, int, str]], text: str) -> bool:
 
 def _are_names(texts: Sequence[str]) -> bool:
     """Whether texts are the names of people: two or three capitalised words, of which many begin with a common given name."""
-    shaped = _share(texts, lambda text: re.fullmatch(r"(?:[^\W\d_]{1,3}\. )?[^\W\d_][\w'’-]+,?(?: [^\W\d_][\w'’.-]*){1,3}", text) is not None
-                    and all(word[0].isupper() for word in text.split() if len(word) > 3))
+    shaped = _share(
+        texts,
+        lambda text: (
+            re.fullmatch(r"(?:[^\W\d_]{1,3}\. )?[^\W\d_][\w'’-]+,?(?: [^\W\d_][\w'’.-]*){1,3}", text) is not None
+            and all(word[0].isupper() for word in text.split() if len(word) > 3)
+        ),
+    )
     return shaped > 0.8 and _share(texts, _given) > 0.3 and len(set(texts)) > min(20, 0.5 * len(texts))
 
 
@@ -149,7 +180,9 @@ def _digits(value: Any) -> int:
 
 def plain_of(value: Any) -> str:
     """A value as text; a float that is whole, as pandas makes it of a number that can be missing, without its point."""
-    return str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else shown(value, str).strip()
+    return (
+        str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else shown(value, str).strip()
+    )
 
 
 def _looked_at(column: pd.Series) -> list[Any]:
@@ -163,5 +196,3 @@ def _looked_at(column: pd.Series) -> list[Any]:
         known = column.dropna()
         known = known.iloc[:: max(1, len(known) // LOOKED_AT)].head(LOOKED_AT)
     return known.tolist()
-
-

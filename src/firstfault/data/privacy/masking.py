@@ -1,11 +1,11 @@
 """Personal data in tables and texts: recognised by the columns' names and values, and masked before anything is shown.
 
-    personal_columns(frame)    the columns that look like personal data
-    masked(frame)              a copy that shows kinds ("e-mail •••") in place of values
-    masked_text(text)          the same for one text
-    pseudonymised(frame)       a copy for tools that count: equal values stay equal ("name •1f3a…"), others different
-    masked_tree(value, kinds)  the same for nested lists and mappings, such as a tool's result in JSON
-    Known(frames)              masks the values of personal columns wherever a text quotes them
+personal_columns(frame)    the columns that look like personal data
+masked(frame)              a copy that shows kinds ("e-mail •••") in place of values
+masked_text(text)          the same for one text
+pseudonymised(frame)       a copy for tools that count: equal values stay equal ("name •1f3a…"), others different
+masked_tree(value, kinds)  the same for nested lists and mappings, such as a tool's result in JSON
+Known(frames)              masks the values of personal columns wherever a text quotes them
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ from firstfault.data.privacy.patterns import MASK, SUSPECT, pieces
 from firstfault.interrupts import pass_on
 from firstfault.texts import hash_values, shown
 
-__all__ = ["MASK", "Known", "kind_of", "kinds_of", "masked", "masked_text", "masked_tree", "personal_columns", "pseudonymised"]
+__all__ = [
+    "MASK",
+    "Known",
+    "kind_of",
+    "kinds_of",
+    "masked",
+    "masked_text",
+    "masked_tree",
+    "personal_columns",
+    "pseudonymised",
+]
 
 MOST_WORDS, MOST_LETTERS, MOST_NAMES = 8, 4_000, 100_000
 _SALT = secrets.token_bytes(16)
@@ -72,7 +82,9 @@ def _replaced(frame: pd.DataFrame, replacement: Callable[[str, Any], Any]) -> pd
         frame = frame.set_axis([f"{name}.{place}" for place, name in enumerate(frame.columns)], axis=1)
     kinds = kinds_of(frame)
     changed = {
-        name: _by_distinct(column, functools.partial(replacement, kinds[name])) if name in kinds else _without_pieces(column)
+        name: _by_distinct(column, functools.partial(replacement, kinds[name]))
+        if name in kinds
+        else _without_pieces(column)
         for name, column in frame.items()
     }
     copy = frame.copy()
@@ -97,7 +109,7 @@ def _distinct(column: pd.Series) -> tuple[Any, Any]:
         return column.cat.codes.to_numpy(), column.cat.categories
     try:
         return pd.factorize(column)
-    except BaseException as error:                          # lists have no hash, and a value's own methods may raise
+    except BaseException as error:  # lists have no hash, and a value's own methods may raise
         pass_on(error)
         return np.arange(len(column)), column.tolist()
 
@@ -119,7 +131,11 @@ def _without_pieces(column: pd.Series) -> pd.Series:
         return column
     codes, values = _distinct(column)
     changed = {place: new for place in _suspects(values) if (new := masked_tree(values[place], {})) != values[place]}
-    return _with(column, [*(changed.get(place, value) for place, value in enumerate(values)), None], codes) if changed else column
+    return (
+        _with(column, [*(changed.get(place, value) for place, value in enumerate(values)), None], codes)
+        if changed
+        else column
+    )
 
 
 def _suspects(values: Any) -> Sequence[int]:
@@ -128,7 +144,9 @@ def _suspects(values: Any) -> Sequence[int]:
     import pyarrow.compute as pc
 
     try:
-        texts = pa.array(values if isinstance(values, list) else values.to_numpy(dtype=object), type=pa.string(), from_pandas=True)
+        texts = pa.array(
+            values if isinstance(values, list) else values.to_numpy(dtype=object), type=pa.string(), from_pandas=True
+        )
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
         return [place for place, value in enumerate(values) if isinstance(value, str | list | tuple | dict)]
     found = pc.match_substring_regex(texts, SUSPECT).fill_null(False)
@@ -140,7 +158,9 @@ def _without_own_names(column: pd.Series, names: Sequence[pd.Series]) -> pd.Seri
     texts = column.tolist()
     for known in names:
         texts = [
-            text.replace(name, f"name {MASK}") if isinstance(text, str) and isinstance(name, str) and len(name) > 2 and name in text else text
+            text.replace(name, f"name {MASK}")
+            if isinstance(text, str) and isinstance(name, str) and len(name) > 2 and name in text
+            else text
             for text, name in zip(texts, known.tolist(), strict=True)
         ]
     return pd.Series(texts, index=column.index, name=column.name, dtype=object)
@@ -158,9 +178,25 @@ def masked_tree(value: Any, kinds: Mapping[Any, str], hide: Callable[[str], str]
     return _masked_tree(value, {str(name): kind for name, kind in kinds.items()}, None, hide)
 
 
-_SETTINGS = frozenset({
-    "column", "column_A", "column_B", "column_list", "column_set", "type", "type_", "type_list", "regex", "regex_list", "strftime_format", "like_pattern", "mostly", "severity", "name",
-})
+_SETTINGS = frozenset(
+    {
+        "column",
+        "column_A",
+        "column_B",
+        "column_list",
+        "column_set",
+        "type",
+        "type_",
+        "type_list",
+        "regex",
+        "regex_list",
+        "strftime_format",
+        "like_pattern",
+        "mostly",
+        "severity",
+        "name",
+    }
+)
 _TYPE = re.compile(r"u?int\d*|float\d*|object|str|string|bool|datetime64.*|category")
 
 
@@ -168,7 +204,12 @@ def _masked_tree(value: Any, kinds: Mapping[str, str], kind: str | None, hide: C
     if isinstance(value, Mapping):
         about = kinds.get(_column_of(value) or "", kind)
         return {
-            key: _masked_tree(item, kinds, None if key in _SETTINGS or _is_count(key, item) else about, masked_text if key in _SETTINGS else hide)
+            key: _masked_tree(
+                item,
+                kinds,
+                None if key in _SETTINGS or _is_count(key, item) else about,
+                masked_text if key in _SETTINGS else hide,
+            )
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
@@ -180,11 +221,17 @@ def _masked_tree(value: Any, kinds: Mapping[str, str], kind: str | None, hide: C
 
 def _is_count(key: Any, item: Any) -> bool:
     """Whether an entry counts rows or names their positions."""
-    return re.search(r"count|percent|index", str(key)) is not None and not isinstance(item[0] if isinstance(item, list) and item else item, str | Mapping)
+    return re.search(r"count|percent|index", str(key)) is not None and not isinstance(
+        item[0] if isinstance(item, list) and item else item, str | Mapping
+    )
 
 
 def _column_of(value: Mapping[Any, Any]) -> str | None:
-    for part in (value, value.get("kwargs"), (value.get("expectation_config") or {}).get("kwargs") if _has_config(value) else None):
+    for part in (
+        value,
+        value.get("kwargs"),
+        (value.get("expectation_config") or {}).get("kwargs") if _has_config(value) else None,
+    ):
         if isinstance(part, Mapping) and isinstance(part.get("column"), str):
             return str(part["column"])
     return None
@@ -241,12 +288,17 @@ class Known:
         """Values of personal columns that a text holds as whole words, with their kinds; the longest first."""
         whole = dict.fromkeys(sorted(_spans(text), key=len, reverse=True))
         quoted = dict.fromkeys(match[1] for match in re.finditer(r"""['"]([\w-]{3,})['"]""", text[:MOST_LETTERS]))
-        return [*self._among(list(whole), [kind for kind in self._hashes if kind]), *self._among(list(quoted), self._hashes)]
+        return [
+            *self._among(list(whole), [kind for kind in self._hashes if kind]),
+            *self._among(list(quoted), self._hashes),
+        ]
 
     def _among(self, spans: Sequence[str], kinds: Iterable[str]) -> list[tuple[str, str]]:
         return [
-            (span, kind or "name") for span, value in zip(spans, _hashed(spans), strict=True)
-            for kind in kinds if _holds(self._hashes[kind], value)
+            (span, kind or "name")
+            for span, value in zip(spans, _hashed(spans), strict=True)
+            for kind in kinds
+            if _holds(self._hashes[kind], value)
         ]
 
 
@@ -259,7 +311,9 @@ def _as_frame(value: Any) -> pd.DataFrame | Mapping[Any, pd.Series] | None:
     """A frame or columns by name as they are, an array of texts as a frame; None for what has no personal columns."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "OUS" and value.ndim == 2:
         return pd.DataFrame(value)
-    return value if isinstance(value, Mapping) or (isinstance(value, pd.DataFrame) and value.columns.is_unique) else None
+    return (
+        value if isinstance(value, Mapping) or (isinstance(value, pd.DataFrame) and value.columns.is_unique) else None
+    )
 
 
 def _as_texts(values: Any) -> list[str]:
@@ -274,7 +328,7 @@ def _spans(text: str) -> Iterable[str]:
     for first, (start, end) in enumerate(words):
         if _telling(text[start:end]):
             yield from _both_ends(text[start:end])
-        for _, later in words[first + 1:first + MOST_WORDS]:
+        for _, later in words[first + 1 : first + MOST_WORDS]:
             yield from _both_ends(text[start:later])
 
 

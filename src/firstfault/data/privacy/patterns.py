@@ -20,7 +20,9 @@ _EMAIL = re.compile(r"[\w.+%'-]{1,64}@[\w-]+(?:\.[\w-]+)*\.[^\W\d_]{2,}")
 _DIGIT = re.compile(r"\d")
 _CLUSTER = re.compile(r"\d[\d ().\-/]{5,}\d")
 _LETTERS_THEN_DIGITS = re.compile(r"[A-Z]{2} ?\d\d")
-_CARD = re.compile(r"(?<![\d.,])(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|[2-6]\d{3}(?:[ -]?\d{4}){3}|3[068]\d{2}[ -]?\d{6}[ -]?\d{4})(?![.,]?\d|\w)")
+_CARD = re.compile(
+    r"(?<![\d.,])(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|[2-6]\d{3}(?:[ -]?\d{4}){3}|3[068]\d{2}[ -]?\d{6}[ -]?\d{4})(?![.,]?\d|\w)"
+)
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
 _AHV = re.compile(r"(?<!\d)756\.\d{4}\.\d{4}\.\d{2}(?!\d)")
 _DNI = re.compile(r"(?<!\d)\d{8}-?[TRWAGMYFPDXBNJZSQVHLCKE]\b")
@@ -34,10 +36,16 @@ _CURP = re.compile(r"\b[A-Z]{4}\d{6}[HM][A-Z]{5}[\dA-Z]\d\b")
 _ABROAD = re.compile(
     r"(?<![\w.+])\+\d{1,3}(?:[ \-/]?(?:\(0?\d{1,4}\)[ \-]?)?\d(?:[ \-/]?\d){4,13}(?!\w|\.\d)|(?:\.\d{2,4}){2,4}(?!\w))"
 )
-_AMERICAN = re.compile(r"(?:\(\d{3}\) ?\d{3}[ .\-]|(?<![\d.\-])\d{3}-\d{3}-|(?<![\d.\-])\d{3}\.\d{3}\.)\d{4}(?!\w|[.\-]\d)")
-_NATIONAL = re.compile(r"(?:\(0[1-9]\d{0,4}\)|(?<![\w.\-+:,])(?<!\d{4} )0[1-9]\d{0,4})[ /\-]\d{2,8}(?:[ \-]\d{2,4}){0,4}(?![\w:]|[.\-]\d)")
+_AMERICAN = re.compile(
+    r"(?:\(\d{3}\) ?\d{3}[ .\-]|(?<![\d.\-])\d{3}-\d{3}-|(?<![\d.\-])\d{3}\.\d{3}\.)\d{4}(?!\w|[.\-]\d)"
+)
+_NATIONAL = re.compile(
+    r"(?:\(0[1-9]\d{0,4}\)|(?<![\w.\-+:,])(?<!\d{4} )0[1-9]\d{0,4})[ /\-]\d{2,8}(?:[ \-]\d{2,4}){0,4}(?![\w:]|[.\-]\d)"
+)
 _IP = re.compile(r"(?<![\w.\-])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w\-]|\.\d)")
-_IP6 = re.compile(r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){2,6}(?::[0-9a-fA-F]{1,4}){1,5}(?![\w:])")
+_IP6 = re.compile(
+    r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){2,6}(?::[0-9a-fA-F]{1,4}){1,5}(?![\w:])"
+)
 _VERSION = re.compile(r"(?:\bv|version|release|==|>=|<=|~=)[ :=]{0,2}$", re.I)
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _CODICE_FISCALE = re.compile(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b")
@@ -52,7 +60,9 @@ _BORN = re.compile(
     r"(?i)\b(?:born(?: on)?|d\.?o\.?b\.?|date of birth|birthday|geboren(?: am)?|née? le|fecha de nacimiento)[ :]{1,3}"
     r"(\d{1,4}[./\- ]\d{1,2}[./\- ]\d{1,4}|\d{1,2}\.? [a-zä]{3,9} \d{4}|[a-z]{3,9} \d{1,2},? \d{4})"
 )
-_TITLED = re.compile(r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Herrn|Frau|Mme|Monsieur|Madame|Señora?|Sig\.ra)\.? [A-ZÀ-Ý][\w'-]+(?: [A-ZÀ-Ý][\w'-]+){0,2}")
+_TITLED = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Herrn|Frau|Mme|Monsieur|Madame|Señora?|Sig\.ra)\.? [A-ZÀ-Ý][\w'-]+(?: [A-ZÀ-Ý][\w'-]+){0,2}"
+)
 _TITLE = re.compile(r"[MDPHFS](?:[rs]s?|iss|rof|errn?|rau|me|onsieur|adame|eñora?|ig\.ra)\b")
 _STREET = re.compile(
     r"St\b|Street|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Terrace|Crescent|Square|stra[ßs]|str\.|Stra[ßs]|gasse|platz|llee|[wW]eg |rue |avenue|"
@@ -101,7 +111,7 @@ def _candidates(text: str) -> Iterator[Found]:
 
 def _numbers(text: str, start: int, end: int) -> Iterator[Found]:
     """Personal numbers within a run of digits and separators."""
-    run = text[start:end + 2]                       # with what follows, which may rule a number out
+    run = text[start : end + 2]  # with what follows, which may rule a number out
     if run.count(".") > 2:
         yield from _addresses(text, run, start)
     if sum(map(str.isdigit, run)) < 8:
@@ -113,14 +123,25 @@ def _numbers(text: str, start: int, end: int) -> Iterator[Found]:
 
 def _addresses(text: str, run: str, start: int) -> Iterator[Found]:
     for match in _IP.finditer(text, start, start + len(run)):
-        if not _VERSION.search(text[max(0, match.start() - 12):match.start()]) and not match.group().startswith(("0.", "127.", "255.")):
+        if not _VERSION.search(text[max(0, match.start() - 12) : match.start()]) and not match.group().startswith(
+            ("0.", "127.", "255.")
+        ):
             yield match.start(), match.end(), "IP address"
 
 
 def _each(
-    pattern: re.Pattern[str], text: str, kind: str, holds: Callable[[str], bool] | None = None, start: int = 0, end: int = sys.maxsize,
+    pattern: re.Pattern[str],
+    text: str,
+    kind: str,
+    holds: Callable[[str], bool] | None = None,
+    start: int = 0,
+    end: int = sys.maxsize,
 ) -> Iterator[Found]:
-    return ((match.start(), match.end(), kind) for match in pattern.finditer(text, start, end) if holds is None or holds(match.group()))
+    return (
+        (match.start(), match.end(), kind)
+        for match in pattern.finditer(text, start, end)
+        if holds is None or holds(match.group())
+    )
 
 
 def digits_of(text: str) -> str:
@@ -136,7 +157,9 @@ def is_card(text: str) -> bool:
     return _ISSUED.fullmatch(digits) is not None and len(set(digits)) > 1 and luhn.is_valid(digits)
 
 
-_ISSUED = re.compile(r"4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}")
+_ISSUED = re.compile(
+    r"4\d{15}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|6(?:011|5\d\d|4[4-9]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}"
+)
 
 
 def is_iban(text: str) -> bool:
@@ -148,6 +171,7 @@ def is_iban(text: str) -> bool:
 
 def _valid(country: str, number: str) -> Callable[[str], bool]:
     """Whether a text is a number of that name in python-stdnum, such as `ch.ssn`: its check digits and its date hold."""
+
     @functools.cache
     def module() -> Any:
         from stdnum import get_cc_module
@@ -174,7 +198,9 @@ def _is_phone(text: str) -> bool:
 
 
 _LETTERED: tuple[tuple[re.Pattern[str], Callable[[str], bool] | None], ...] = (
-    (_CODICE_FISCALE, _valid("it", "codicefiscale")), (_CURP, _valid("mx", "curp")), (_NINO, None),
+    (_CODICE_FISCALE, _valid("it", "codicefiscale")),
+    (_CURP, _valid("mx", "curp")),
+    (_NINO, None),
 )
 _NUMBERS: tuple[tuple[str, re.Pattern[str], str, Callable[[str], bool]], ...] = (
     ("", _CARD, "card", is_card),

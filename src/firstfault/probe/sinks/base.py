@@ -110,13 +110,17 @@ def latest(record: Record, after: int = 0, *, pictures: bool = True) -> dict[str
     for name, entry in record.parameters.items():
         series |= {f"gradient/{name}": entry.gradient, f"weight/{name}": entry.weight, f"update/{name}": entry.update}
     for name, seen in record.activations.items():
-        series |= {f"activation/{name}/{what}": getattr(seen, what) for what in ("mean", "std", "zero", "beyond", "largest")}
+        series |= {
+            f"activation/{name}/{what}": getattr(seen, what) for what in ("mean", "std", "zero", "beyond", "largest")
+        }
         if len(seen.dead) and not math.isnan(seen.dead.last[1]):
             series[f"activation/{name}/dead"] = seen.dead
     attention = {name: seen for name, seen in record.attention.items() if seen.entropy.last[0] > after}
     series |= {f"attention/{name}/entropy": seen.entropy for name, seen in attention.items()}
     values: dict[str, Any] = {name: found.last[1] for name, found in series.items() if found.last[0] > after}
-    return values | ({f"attention/{name}/pattern": seen.pattern for name, seen in attention.items()} if pictures else {})
+    return values | (
+        {f"attention/{name}/pattern": seen.pattern for name, seen in attention.items()} if pictures else {}
+    )
 
 
 def _names(sinks: Sequence[Sink]) -> list[str]:
@@ -141,11 +145,14 @@ class _Pump:
     def begin(self, name: str, folder: Path) -> None:
         self._process = os.getpid()
         self._progress = time.monotonic()
-        self._thread = threading.Thread(target=self._run, args=(name, folder), daemon=True, name=f"firstfault {self.name}")
+        self._thread = threading.Thread(
+            target=self._run, args=(name, folder), daemon=True, name=f"firstfault {self.name}"
+        )
         self._thread.start()
 
     def put(self, step: int, values: Values) -> None:
-        if self._thread is None or os.getpid() != self._process:        # a fork has no such thread, and maybe a lock that nobody opens
+        # a fork has no such thread, and maybe a lock that nobody opens
+        if self._thread is None or os.getpid() != self._process:
             return
         self._sent += 1
         try:
@@ -203,7 +210,11 @@ class _Pump:
         hangs = self._thread.is_alive()
         lost = max(0, self._sent - self._written)
         if not lost:
-            return "did not close in time: its last steps may be missing" if hangs else self._error and f"failed at its end: {self._error}"
+            return (
+                "did not close in time: its last steps may be missing"
+                if hangs
+                else self._error and f"failed at its end: {self._error}"
+            )
         return f"dropped {lost} of {self._sent} steps: {self._error or ('it hangs, or is too slow' if hangs else 'it was too slow')}"
 
 

@@ -39,7 +39,7 @@ class MLflow:
         self._steps = self._waiting = 0
         self._status = ("FINISHED", "ended")
         self._run = ""
-        with contextlib.suppress(Exception):                # what is wrong with the store is said when the run is opened
+        with contextlib.suppress(Exception):  # what is wrong with the store is said when the run is opened
             prepare_store(self._state)
 
     def begin(self, name: str, folder: Path) -> None:

@@ -44,7 +44,9 @@ class TensorBoard:
         """Take the values of a step, as one event."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        self._writer.add_summary(Summary(value=[entry for name, value in values.items() for entry in _entries(name, value)]), step)
+        self._writer.add_summary(
+            Summary(value=[entry for name, value in values.items() for entry in _entries(name, value)]), step
+        )
 
     def close(self) -> None:
         """Close the event file."""

@@ -32,7 +32,9 @@ class WeightsAndBiases:
 
     wants_samples = True
 
-    def __init__(self, project: str | None = None, *, mode: str | None = None, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, project: str | None = None, *, mode: str | None = None, folder: str | Path | None = None
+    ) -> None:
         expect_installed("wandb", "the sink wandb")
         import wandb
 
@@ -56,7 +58,12 @@ class WeightsAndBiases:
     def _open(self, name: str, folder: Path, mode: str | None) -> Any:
         settings = self._wandb.Settings(console="off", silent=True, login_timeout=1, init_timeout=30)
         return self._wandb.init(
-            project=_project(self._project or name), name=folder.name, dir=str(folder), mode=mode, reinit="create_new", settings=settings
+            project=_project(self._project or name),
+            name=folder.name,
+            dir=str(folder),
+            mode=mode,
+            reinit="create_new",
+            settings=settings,
         )
 
     def write(self, step: int, values: Any) -> None:

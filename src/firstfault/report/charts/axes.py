@@ -37,7 +37,9 @@ def fit(values: Sequence[float], start: float, end: float, *, log: bool = False,
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     if log:
         positive = [value for value in finite if value > 0]
-        return Scale(*_log_bounds(min(positive), max(positive)), start, end, True) if positive else Scale(0, 1, start, end)
+        return (
+            Scale(*_log_bounds(min(positive), max(positive)), start, end, True) if positive else Scale(0, 1, start, end)
+        )
     if low == high:
         low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
     air = (high - low) * pad

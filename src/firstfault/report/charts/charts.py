@@ -36,7 +36,12 @@ class Mark:
 
 
 def line_chart(
-    title: str, lines: Sequence[Line], *, x_label: str, log: bool = False, marks: Sequence[Mark] = (),
+    title: str,
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    log: bool = False,
+    marks: Sequence[Mark] = (),
     ticks: Sequence[float] = (),
 ) -> Markup:
     """A chart of some curves, each named at its end; a value that is not finite leaves a gap and a cross.
@@ -57,16 +62,27 @@ def line_chart(
 
 
 def band_chart(
-    title: str, x: Sequence[float], low: Sequence[float], middle: Sequence[float], high: Sequence[float], *, x_label: str,
-    usual: tuple[float, float], marks: Sequence[Mark] = (),
+    title: str,
+    x: Sequence[float],
+    low: Sequence[float],
+    middle: Sequence[float],
+    high: Sequence[float],
+    *,
+    x_label: str,
+    usual: tuple[float, float],
+    marks: Sequence[Mark] = (),
 ) -> Markup:
     """A curve within a band, on a logarithmic scale; `usual` are the bounds between which it is expected."""
     across = fit(x, LEFT, WIDTH - RIGHT, pad=0.0)
     up = fit([value for value in (*low, *high, *usual) if value > 0], HEIGHT - BOTTOM, TOP, log=True)
     line = Line("median", x, middle)
     parts = [
-        _usual(up, usual), _grid(across, up, x_label, whole=True), *_marks(across, marks),
-        _band(x, low, high, across, up), _curve(line, across, up), *_names([line], up),
+        _usual(up, usual),
+        _grid(across, up, x_label, whole=True),
+        *_marks(across, marks),
+        _band(x, low, high, across, up),
+        _curve(line, across, up),
+        *_names([line], up),
     ]
     about = f"{describe(title, [line], marks)}; between {number(min(low))} and {number(max(high))}, usual are {number(usual[0])} to {number(usual[1])}"
     return _figure(title, about, parts)
@@ -109,7 +125,8 @@ def _grid(across: Scale, up: Scale, x_label: str, whole: bool) -> str:
     )
     columns = "".join(
         f'<text class="tick" x="{across(tick):.1f}" y="{floor + 17}" text-anchor="middle">{_tick_text(tick)}</text>'
-        for tick in across.ticks(6) if not whole or float(tick).is_integer()
+        for tick in across.ticks(6)
+        if not whole or float(tick).is_integer()
     )
     axis = f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}"/>'
     label = f'<text class="tick" x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>'
@@ -155,7 +172,8 @@ def _curve(line: Line, across: Scale, up: Scale) -> str:
             lost.append(across(x))
     drawn = "".join(
         f'<polyline class="{line.style}" points="{" ".join(run)}"/>' if len(run) > 1 else _dot(line, run[0])
-        for run in runs if run
+        for run in runs
+        if run
     )
     if len(points) <= 12:
         drawn += "".join(_dot(line, point) for run in runs for point in run)

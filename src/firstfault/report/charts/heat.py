@@ -45,7 +45,9 @@ def shading(values: Sequence[float], *, log: bool = False) -> Shading:
     return Shading(float(max(min(low, high - 1), high - MOST_DECADES)), float(high), True)
 
 
-def cells(rows: Sequence[Sequence[float | None]], shades: Shading, x: float, y: float, width: float, height: float) -> str:
+def cells(
+    rows: Sequence[Sequence[float | None]], shades: Shading, x: float, y: float, width: float, height: float
+) -> str:
     """The cells of `rows`, the first at the top left corner (x, y), each of that width and height; None leaves a gap."""
     paths: dict[str, list[str]] = {}
     for line, row in enumerate(rows):
@@ -69,7 +71,10 @@ def _runs(shades: Sequence[str | None]) -> list[tuple[int, int, str]]:
 def legend(shades: Shading, x: float, y: float, width: float, *, extra: Sequence[tuple[str, str]] = ()) -> str:
     """The shades side by side with the values at both ends; `extra` are further classes with their words."""
     size = width / SHADES
-    boxes = "".join(f'<rect class="h{shade}" x="{x + shade * size:.1f}" y="{y}" width="{size:.1f}" height="9"/>' for shade in range(SHADES))
+    boxes = "".join(
+        f'<rect class="h{shade}" x="{x + shade * size:.1f}" y="{y}" width="{size:.1f}" height="9"/>'
+        for shade in range(SHADES)
+    )
     ends = "".join(
         f'<text class="tick" x="{place:.1f}" y="{y + 9}" text-anchor="{anchor}">{_value(bound, shades.log)}</text>'
         for place, anchor, bound in ((x - 6, "end", shades.low), (x + width + 6, "start", shades.high))

@@ -1,8 +1,8 @@
 """A diagram of the model: a box per module in the order of its tree, those that a finding blames in colour.
 
-    boxes_of(model, shapes)   the tree of modules, repeated parts taken together
-    blamed(reports, names)    the modules that failed findings name
-    diagram(boxes, blame)     the tree as SVG
+boxes_of(model, shapes)   the tree of modules, repeated parts taken together
+blamed(reports, names)    the modules that failed findings name
+diagram(boxes, blame)     the tree as SVG
 """
 
 from __future__ import annotations
@@ -106,7 +106,11 @@ def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
     path = folder / JSON
     if not path.is_file():
         return {}
-    return {row["name"]: tuple(row["output"]) for row in json.loads(path.read_text(encoding="utf-8"))["layers"] if row["output"]}
+    return {
+        row["name"]: tuple(row["output"])
+        for row in json.loads(path.read_text(encoding="utf-8"))["layers"]
+        if row["output"]
+    }
 
 
 # ---------------------------------------------------------------------- blame
@@ -152,7 +156,8 @@ def diagram(box: Box, blame: Mapping[str, Blame]) -> Markup:
     words = ", ".join(f"{name or tree.kind} ({entry.check})" for name, entry in blame.items()) or "none blamed"
     legend = "".join(
         f'<rect class="box {style}" x="{x}" y="6" width="13" height="13" rx="3"/><text class="tick" x="{x + 19}" y="17">{text}</text>'
-        for x, style, text in ((WIDTH - 230, "fail", "a failed finding"), (WIDTH - 100, "warn", "a warning")) if blame
+        for x, style, text in ((WIDTH - 230, "fail", "a failed finding"), (WIDTH - 100, "warn", "a warning"))
+        if blame
     )
     return Markup(
         f'<svg class="chart diagram" viewBox="0 0 {WIDTH} {TOP + height:.0f}" role="img" '
@@ -167,7 +172,13 @@ def _folded(box: Box, blame: Mapping[str, Blame]) -> Box:
     kept: list[Box] = []
     run: list[Box] = []
     for child in (*(_folded(child, blame) for child in box.children), None):
-        same = child is not None and run and _form(child) == _form(run[0]) and not _is_blamed(child, blame) and not _is_blamed(run[0], blame)
+        same = (
+            child is not None
+            and run
+            and _form(child) == _form(run[0])
+            and not _is_blamed(child, blame)
+            and not _is_blamed(run[0], blame)
+        )
         if not same:
             kept += [replace(run[0], times=len(run), until=run[-1].name)] if len(run) >= FEWEST_REPEATED else run
             run = []
@@ -189,9 +200,16 @@ def _fitting(box: Box) -> Box:
         cut = _cut(box, depth)
         if len(list(cut.all())) <= MOST_BOXES:
             return cut
-    first, last = box.children[: MOST_BOXES // 2], box.children[-MOST_BOXES // 2:]
+    first, last = box.children[: MOST_BOXES // 2], box.children[-MOST_BOXES // 2 :]
     between = len(box.children) - len(first) - len(last)
-    return replace(_cut(box, 1), children=(*_cut(replace(box, children=first), 1).children, Box("", f"… {between} more …"), *_cut(replace(box, children=last), 1).children))
+    return replace(
+        _cut(box, 1),
+        children=(
+            *_cut(replace(box, children=first), 1).children,
+            Box("", f"… {between} more …"),
+            *_cut(replace(box, children=last), 1).children,
+        ),
+    )
 
 
 def _cut(box: Box, depth: int) -> Box:
@@ -213,7 +231,11 @@ def _draw(box: Box, x: float, y: float, width: float, blame: Mapping[str, Blame]
 
 def _frame(box: Box, x: float, y: float, width: float, height: float, blame: Mapping[str, Blame]) -> str:
     found = blame.get(box.name) if box.name or not box.kind.startswith("…") else None
-    inside = None if found or box.children else next((entry for name, entry in blame.items() if box.name and name.startswith(f"{box.name}.")), None)
+    inside = (
+        None
+        if found or box.children
+        else next((entry for name, entry in blame.items() if box.name and name.startswith(f"{box.name}.")), None)
+    )
     said = found or inside
     style = f"{'part' if box.children else 'box'} {said.status.value if said else ''}".strip()
     title = f"<title>{escape(said.check)}: {escape(said.message)}</title>" if said else ""
@@ -230,7 +252,7 @@ def _frame(box: Box, x: float, y: float, width: float, height: float, blame: Map
 
 
 def _short(name: str, most: int = 48) -> str:
-    return name if len(name) <= most else f"…{name[1 - most:]}"
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def _times(times: int) -> str:

@@ -84,7 +84,11 @@ def share_bar(shares: Any) -> Markup:
             f"<title>{escape(key)}: {percent(share)}</title></rect>"
         )
         x += share * 100
-    few = f'<span class="shares">{escape(text)}</span>' if len(items) <= 3 else f'<span class="shares">{len(items)} classes</span>'
+    few = (
+        f'<span class="shares">{escape(text)}</span>'
+        if len(items) <= 3
+        else f'<span class="shares">{len(items)} classes</span>'
+    )
     return Markup(
         f'<svg class="sharebar" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{escape(text)}">{"".join(bars)}</svg>{few}'
     )
@@ -94,9 +98,14 @@ def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """The swaps that were run, as rows that `change_plot` draws."""
     judged = {True: "confirmed", False: "refuted", None: "not tested"}
     return [
-        {"change": outcome.swap.change, "before": outcome.swap.before, "after": outcome.swap.after,
-         "judgement": judged[outcome.confirmed]}
-        for outcome in outcomes if outcome.swap
+        {
+            "change": outcome.swap.change,
+            "before": outcome.swap.before,
+            "after": outcome.swap.after,
+            "judgement": judged[outcome.confirmed],
+        }
+        for outcome in outcomes
+        if outcome.swap
     ]
 
 

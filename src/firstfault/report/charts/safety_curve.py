@@ -9,7 +9,11 @@ from markupsafe import Markup
 
 from firstfault.report.charts.charts import Line, Mark, line_chart
 
-LINES = (("safety", "safety_score", "train"), ("capability", "capability_score", "validation"), ("tax", "alignment_tax", "step"))
+LINES = (
+    ("safety", "safety_score", "train"),
+    ("capability", "capability_score", "validation"),
+    ("tax", "alignment_tax", "step"),
+)
 
 
 def safety_curve(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
@@ -18,7 +22,9 @@ def safety_curve(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
         return None
     epochs = [float(row["epoch"]) for row in rows]
     lines = [
-        Line(name, epochs, [float(row[key]) for row in rows], style) for name, key, style in LINES if any(row[key] == row[key] for row in rows)
+        Line(name, epochs, [float(row[key]) for row in rows], style)
+        for name, key, style in LINES
+        if any(row[key] == row[key] for row in rows)
     ]
     marks = [Mark(float(row["epoch"]), f"critical: {row['violations'][0]}") for row in rows if row["critical"]]
     return line_chart("Safety over the training", lines, x_label="epoch", marks=marks) if lines else None

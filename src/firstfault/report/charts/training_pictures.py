@@ -22,7 +22,13 @@ LONGEST = 24
 USUAL_UPDATES = (1e-4, 1e-1)
 """Sources: Karpathy 2019, A Recipe for Training Neural Networks; measured on healthy runs of this project."""
 LARGE = 0.5
-PHASES = (("data", "loading"), ("forward", "forward"), ("backward", "backward"), ("optimizer", "optimizer"), ("other", "rest"))
+PHASES = (
+    ("data", "loading"),
+    ("forward", "forward"),
+    ("backward", "backward"),
+    ("optimizer", "optimizer"),
+    ("other", "rest"),
+)
 
 
 def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[Mark] = ()) -> list[Markup]:
@@ -36,8 +42,12 @@ def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[M
     if record is None:
         return []
     drawn = (
-        safety_curve(record.safety), gradient_flow(_in_order(record.parameters, record.in_optimizer), sick), update_bands(record.parameters, marks),
-        activation_health(record.activations, sick), attention_patterns(record.attention, sick), time_shares(record.phases),
+        safety_curve(record.safety),
+        gradient_flow(_in_order(record.parameters, record.in_optimizer), sick),
+        update_bands(record.parameters, marks),
+        activation_health(record.activations, sick),
+        attention_patterns(record.attention, sick),
+        time_shares(record.phases),
     )
     return [picture for picture in drawn if picture is not None]
 
@@ -64,7 +74,9 @@ def gradient_flow(parameters: Mapping[str, Any], sick: Collection[str] = ()) -> 
     width = (WIDTH - LEFT - RIGHT) / len(columns)
     floor = TOP + ROW * len(rows)
     body = [
-        _labels(layers, sick), cells(rows, shades, LEFT, TOP, width, ROW), _step_ticks(columns, width, floor),
+        _labels(layers, sick),
+        cells(rows, shades, LEFT, TOP, width, ROW),
+        _step_ticks(columns, width, floor),
         legend(shades, LEFT + 28, floor + 44, 110, extra=[("zero", "0"), ("bad", "not finite")]),
     ]
     about = f"Root mean square gradient of {len(rows)} layers on {sum(map(len, columns))} sampled steps, from 10^{shades.low:.0f} to 10^{shades.high:.0f}"
@@ -121,7 +133,8 @@ def _gradient(entries: Sequence[Any], steps: Sequence[int]) -> float | None:
 def _step_ticks(columns: Sequence[Sequence[int]], width: float, floor: float) -> str:
     places = sorted({round(place) for place in np.linspace(0, len(columns) - 1, min(6, len(columns)))})
     ticks = "".join(
-        f'<text class="tick" x="{LEFT + (place + 0.5) * width:.1f}" y="{floor + 16}" text-anchor="middle">{columns[place][0]}</text>' for place in places
+        f'<text class="tick" x="{LEFT + (place + 0.5) * width:.1f}" y="{floor + 16}" text-anchor="middle">{columns[place][0]}</text>'
+        for place in places
     )
     return f'{ticks}<text class="tick" x="{(LEFT + WIDTH) / 2:.0f}" y="{floor + 33}" text-anchor="middle">sampled optimizer step</text>'
 
@@ -139,10 +152,18 @@ def update_bands(parameters: Mapping[str, Any], marks: Sequence[Mark] = ()) -> M
     if not by_step:
         return None
     steps = sorted(by_step)
-    low, middle, high = (list(map(float, line)) for line in np.array([np.percentile(by_step[step], (10, 50, 90)) for step in steps]).T)
+    low, middle, high = (
+        list(map(float, line)) for line in np.array([np.percentile(by_step[step], (10, 50, 90)) for step in steps]).T
+    )
     return band_chart(
-        "Size of the updates ‖Δw‖ / ‖w‖", steps, low, middle, high, x_label="sampled optimizer step; median and 10–90 % of the parameters",
-        usual=USUAL_UPDATES, marks=marks,
+        "Size of the updates ‖Δw‖ / ‖w‖",
+        steps,
+        low,
+        middle,
+        high,
+        x_label="sampled optimizer step; median and 10–90 % of the parameters",
+        usual=USUAL_UPDATES,
+        marks=marks,
     )
 
 
@@ -157,18 +178,30 @@ def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()
         return None
     wide = (WIDTH - LEFT) / 3
     heads = "".join(
-        f'<text class="tick" x="{LEFT + wide * place:.1f}" y="{TOP + 10}">{words}</text>' for place, words in enumerate(("zero", "beyond ±5", "dead units"))
+        f'<text class="tick" x="{LEFT + wide * place:.1f}" y="{TOP + 10}">{words}</text>'
+        for place, words in enumerate(("zero", "beyond ±5", "dead units"))
     )
     bars = "".join(
-        _share(series.values[-1] if len(series) else math.nan, LEFT + wide * place, TOP + 18 + ROW * number, wide - 52, alarms)
-        if math.isfinite(entry.mean.values[-1]) else _not_finite(LEFT + wide * place, TOP + 18 + ROW * number, place)
+        _share(
+            series.values[-1] if len(series) else math.nan,
+            LEFT + wide * place,
+            TOP + 18 + ROW * number,
+            wide - 52,
+            alarms,
+        )
+        if math.isfinite(entry.mean.values[-1])
+        else _not_finite(LEFT + wide * place, TOP + 18 + ROW * number, place)
         for number, entry in enumerate(shown.values())
         for place, (series, alarms) in enumerate(((entry.zero, 1.0), (entry.beyond, LARGE), (entry.dead, LARGE)))
     )
     worst = max(shown.items(), key=lambda item: _known(item[1].beyond.values[-1]))
     about = f"Last outputs of {len(shown)} modules; most values beyond ±5: {worst[0]}, {percent(_known(worst[1].beyond.values[-1]))}"
     body = [heads, _labels(shown, sick, TOP + 18, kinds={name: entry.kind for name, entry in shown.items()}), bars]
-    note = "share of the outputs of each module" if len(shown) == len(seen) else f"the {len(shown)} most striking of {len(seen)} modules"
+    note = (
+        "share of the outputs of each module"
+        if len(shown) == len(seen)
+        else f"the {len(shown)} most striking of {len(seen)} modules"
+    )
     return _svg("Activations at the end", note, about, TOP + 22 + ROW * len(shown), body)
 
 
@@ -179,7 +212,9 @@ def _notable(activations: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strikes(entry: Any) -> tuple[bool, float, bool]:
-    beyond, dead, zero = (_known(series.values[-1]) if len(series) else 0.0 for series in (entry.beyond, entry.dead, entry.zero))
+    beyond, dead, zero = (
+        _known(series.values[-1]) if len(series) else 0.0 for series in (entry.beyond, entry.dead, entry.zero)
+    )
     return not math.isfinite(entry.mean.values[-1]), max(beyond, dead, float(zero == 1)), "Dropout" not in entry.kind
 
 
@@ -214,10 +249,16 @@ def attention_patterns(attention: Mapping[str, Any], sick: Collection[str] = ())
     for number, (name, entry) in enumerate(shown):
         x, y = number % PER_LINE * (size + gap), TOP + 12 + number // PER_LINE * (size + 44)
         drawn.append(_pattern(entry.pattern, x, y + 22, size) + _label(name, x, y, name in sick, most=17))
-        drawn.append(f'<text class="tick" x="{x:.1f}" y="{y + 15:.1f}">entropy {entry.entropy.values[-1]:.2f}</text>' if len(entry.entropy) else "")
+        drawn.append(
+            f'<text class="tick" x="{x:.1f}" y="{y + 15:.1f}">entropy {entry.entropy.values[-1]:.2f}</text>'
+            if len(entry.entropy)
+            else ""
+        )
     lines = math.ceil(len(shown) / PER_LINE)
     about = f"Attention weights of {len(shown)} modules: " + ", ".join(name for name, _ in shown)
-    return _svg("Attention", "queries down, keys across; entropy 1 is even attention", about, TOP + lines * (size + 44), drawn)
+    return _svg(
+        "Attention", "queries down, keys across; entropy 1 is even attention", about, TOP + lines * (size + 44), drawn
+    )
 
 
 def _pattern(pattern: Sequence[Sequence[float]], x: float, y: float, size: float) -> str:
@@ -242,7 +283,9 @@ def time_shares(phases: Mapping[str, float]) -> Markup | None:
         if not phases.get(key):
             continue
         width = across(phases[key])
-        bars.append(f'<rect class="p{number}" x="{x:.1f}" y="{TOP + 4}" width="{max(width - 1.5, 0.5):.1f}" height="18"><title>{name}</title></rect>')
+        bars.append(
+            f'<rect class="p{number}" x="{x:.1f}" y="{TOP + 4}" width="{max(width - 1.5, 0.5):.1f}" height="18"><title>{name}</title></rect>'
+        )
         words.append((number, f"{name} {percent(phases[key] / whole)}"))
         x += width
     names = "".join(
@@ -263,9 +306,13 @@ def _places(texts: Sequence[str]) -> Iterator[float]:
 # ---------------------------------------------------------------------- parts
 
 
-def _labels(names: Mapping[str, Any], sick: Collection[str], top: float = TOP, kinds: Mapping[str, str] | None = None) -> str:
+def _labels(
+    names: Mapping[str, Any], sick: Collection[str], top: float = TOP, kinds: Mapping[str, str] | None = None
+) -> str:
     return "".join(
-        _label(name, LEFT - 8, top + ROW * number + 12, _blamed(name, sick), anchor="end", note=(kinds or {}).get(name, ""))
+        _label(
+            name, LEFT - 8, top + ROW * number + 12, _blamed(name, sick), anchor="end", note=(kinds or {}).get(name, "")
+        )
         for number, name in enumerate(names)
     )
 
@@ -275,7 +322,9 @@ def _blamed(name: str, sick: Collection[str]) -> bool:
     return name in sick or any(other.startswith(f"{name}.") for other in sick)
 
 
-def _label(name: str, x: float, y: float, bad: bool, *, anchor: str = "start", note: str = "", most: int = LONGEST) -> str:
+def _label(
+    name: str, x: float, y: float, bad: bool, *, anchor: str = "start", note: str = "", most: int = LONGEST
+) -> str:
     room = most - (len(note) + 1 if note and len(note) < most - 6 else 0)
     text = _ending(name, room)
     kind = f' <tspan class="kind">{escape(note)}</tspan>' if note and len(note) < most - 6 else ""
@@ -289,12 +338,12 @@ def _ending(name: str, most: int) -> str:
         return name
     parts = name.split(".")
     endings = (".".join(parts[first:]) for first in range(1, len(parts)))
-    return f"…{next((ending for ending in endings if len(ending) < most), name[1 - most:])}"
+    return f"…{next((ending for ending in endings if len(ending) < most), name[1 - most :])}"
 
 
 def _svg(title: str, note: str, about: str, height: float, body: Sequence[str]) -> Markup:
     return Markup(
         f'<svg class="chart inside-view" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}: {escape(about)}">'
         f'<text class="title" x="0" y="15">{escape(title)}</text><text class="tick" x="{WIDTH}" y="15" text-anchor="end">{escape(note)}</text>'
-        f'{"".join(body)}</svg>'
+        f"{''.join(body)}</svg>"
     )

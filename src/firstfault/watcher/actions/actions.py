@@ -47,7 +47,9 @@ class Alert:
 
     def __init__(self, callback: Callback | None = None, *, event: str | None = None) -> None:
         if (callback is None and not event) or not (callback is None or callable(callback)):
-            raise TargetError(f"Alert must be given a callback(finding, step, record) or an event's name, but got {callback!r}")
+            raise TargetError(
+                f"Alert must be given a callback(finding, step, record) or an event's name, but got {callback!r}"
+            )
         self._callback, self._event = callback, event
 
     def act(self, occasion: Occasion) -> str | None:

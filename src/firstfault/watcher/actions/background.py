@@ -29,7 +29,7 @@ class Beside:
 
     def later(self, what: str, function: Callable[..., Any], *args: Any) -> None:
         """Call a function soon; `what` it is about, in words."""
-        if os.getpid() != self._process:                # a fork has no such thread
+        if os.getpid() != self._process:  # a fork has no such thread
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True, name="firstfault actions")
@@ -45,7 +45,7 @@ class Beside:
             what, call = item
             try:
                 call()
-            except BaseException as error:                  # the thread outlives whatever a call ends with
+            except BaseException as error:  # the thread outlives whatever a call ends with
                 self._lose(what, told(error))
 
     def _lose(self, what: str, why: str) -> None:

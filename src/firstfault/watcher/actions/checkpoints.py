@@ -25,7 +25,14 @@ class Checkpoints:
         self.name, self.folder, self._later = name, folder, later
 
     def write(
-        self, label: str, models: Mapping[str, nn.Module], step: int, metrics: Mapping[str, float], *, epoch: int | None = None, shown: str = "",
+        self,
+        label: str,
+        models: Mapping[str, nn.Module],
+        step: int,
+        metrics: Mapping[str, float],
+        *,
+        epoch: int | None = None,
+        shown: str = "",
     ) -> progress.Checkpointed:
         """Write a checkpoint, in the place of one with that label; `shown` is its name in MLflow."""
         self.folder.mkdir(parents=True, exist_ok=True)

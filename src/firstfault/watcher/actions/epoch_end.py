@@ -29,7 +29,7 @@ class Passes:
             try:
                 return following(iterator)
             except StopIteration:
-                self._began[iterator] = self._steps()           # persistent workers use an iterator again
+                self._began[iterator] = self._steps()  # persistent workers use an iterator again
                 if torch.is_grad_enabled() and self._steps() > began:
                     self._ended()
                 raise

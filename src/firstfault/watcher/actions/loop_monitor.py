@@ -26,7 +26,14 @@ class InLoop:
     """What a watch does while the loop runs; `raises` is whether `TrainingStopped` may leave it."""
 
     def __init__(
-        self, name: str, folder: Path, root: Path, probe: Probe, actions: str | Sequence[Any], safety: Safety | None, note: Note
+        self,
+        name: str,
+        folder: Path,
+        root: Path,
+        probe: Probe,
+        actions: str | Sequence[Any],
+        safety: Safety | None,
+        note: Note,
     ) -> None:
         self._probe, self._note = probe, note
         chosen = actions_named(actions, "watch(actions=…)", mlflow=True)
@@ -109,5 +116,7 @@ def named_roots(probe: Probe) -> dict[str, nn.Module]:
     named: dict[str, nn.Module] = {}
     for model in probe.models.roots.values():
         kind = type(model).__name__
-        named[next(name for number in range(1, 99) if (name := kind if number == 1 else f"{kind}{number}") not in named)] = model
+        named[
+            next(name for number in range(1, 99) if (name := kind if number == 1 else f"{kind}{number}") not in named)
+        ] = model
     return named

@@ -17,5 +17,10 @@ def actions_named(given: str | Sequence[Any], field: str, *, mlflow: bool = Fals
     """
     from firstfault.watcher.actions.actions import EVENT, Alert, Checkpoint, Log, Stop
 
-    make = {"log": Log, "alert": lambda: Alert(event=EVENT), "checkpoint": lambda: Checkpoint(mlflow=mlflow and installed("mlflow")), "stop": Stop}
+    make = {
+        "log": Log,
+        "alert": lambda: Alert(event=EVENT),
+        "checkpoint": lambda: Checkpoint(mlflow=mlflow and installed("mlflow")),
+        "stop": Stop,
+    }
     return [make[item]() if isinstance(item, str) else item for item in checked_actions(given, field)]

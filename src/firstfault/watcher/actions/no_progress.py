@@ -14,7 +14,9 @@ from firstfault.subject.subject import Subject
 WEIGHT = 0.6
 
 
-def no_progress(subject: Subject, *, fall: float = 0.02, largest: float = 0.1, largest_first: float = 0.5, least: int = 100) -> Iterator[Judgement]:
+def no_progress(
+    subject: Subject, *, fall: float = 0.02, largest: float = 0.1, largest_first: float = 0.5, least: int = 100
+) -> Iterator[Judgement]:
     """Find a training whose steps are or were far too large, and whose loss is no lower than before its first step.
 
     `value` is the relative fall of the loss from the first step to the mean over the last fifth of the steps. Below `fall` it counts from `least`
@@ -28,7 +30,7 @@ def no_progress(subject: Subject, *, fall: float = 0.02, largest: float = 0.1, l
     if record.first_nonfinite is not None or record.steps < least or not ratios or record.loss.steps[0] != 1:
         yield skipped(f"fewer than {least} finite steps were seen")
         return
-    first, late = record.loss.values[0], float(np.mean(record.loss.values[-max(1, len(record.loss) // 5):]))
+    first, late = record.loss.values[0], float(np.mean(record.loss.values[-max(1, len(record.loss) // 5) :]))
     middle, early = float(np.median(ratios)), max(ratios[:5])
     value = (first - late) / max(abs(first), 1e-12)
     text = f"the loss is {late:.3g}, before the first step it was {first:.3g}; an update changes a weight by {middle:.2g} of its size, the first ones by {early:.2g}"
@@ -38,4 +40,6 @@ def no_progress(subject: Subject, *, fall: float = 0.02, largest: float = 0.1, l
     yield Judgement(Status.FAIL, text, value=value, threshold=fall, fix="divide the learning rate by 10 or more")
 
 
-NO_PROGRESS = Check("no_progress", Layer.TRAINING, no_progress, frozenset({"record"}), {"learning_rate_too_high": WEIGHT}, Depth.QUICK)
+NO_PROGRESS = Check(
+    "no_progress", Layer.TRAINING, no_progress, frozenset({"record"}), {"learning_rate_too_high": WEIGHT}, Depth.QUICK
+)

@@ -15,7 +15,16 @@ from firstfault.verdict import PROOF, STANDS
 from firstfault.watcher.actions.no_progress import NO_PROGRESS
 
 FIRST, SHARE, FARTHEST = 50, 0.25, 1_000
-OF_THE_END = frozenset({"similar_across_runs", "stopped_early", "safety_in_training", "stopped_by_action", "watched_in_full", "parameters_not_in_optimizer"})
+OF_THE_END = frozenset(
+    {
+        "similar_across_runs",
+        "stopped_early",
+        "safety_in_training",
+        "stopped_by_action",
+        "watched_in_full",
+        "parameters_not_in_optimizer",
+    }
+)
 """They judge how a training ended, or what was done about it."""
 
 
@@ -77,4 +86,7 @@ class Rules:
 
 def rules_of_the_record() -> list[Check]:
     """The checks of a training that need nothing but its record, and can be asked before its end; and that of no progress."""
-    return [*(entry for entry in checks_of(Layer.TRAINING) if entry.needs == {"record"} and entry.name not in OF_THE_END), NO_PROGRESS]
+    return [
+        *(entry for entry in checks_of(Layer.TRAINING) if entry.needs == {"record"} and entry.name not in OF_THE_END),
+        NO_PROGRESS,
+    ]

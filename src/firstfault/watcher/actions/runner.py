@@ -29,7 +29,13 @@ class Acting:
     """
 
     def __init__(
-        self, name: str, folder: Path, root: Path, record: Record, models: Models, actions: Sequence[Action] = (),
+        self,
+        name: str,
+        folder: Path,
+        root: Path,
+        record: Record,
+        models: Models,
+        actions: Sequence[Action] = (),
         paused: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> None:
         self.name, self.folder, self.record, self.models = name, folder, record, models
@@ -91,10 +97,15 @@ class Acting:
             except Exception as error:
                 logger.warning("the action %s failed on %s: %s", kind, found.check, told(error))
                 result = f"it failed: {told(error)}"
-            record.acts.append({
-                "step": record.steps, "check": found.check, "message": found.message, "action": kind,
-                "result": str(result) if result is not None else None,
-            })
+            record.acts.append(
+                {
+                    "step": record.steps,
+                    "check": found.check,
+                    "message": found.message,
+                    "action": kind,
+                    "result": str(result) if result is not None else None,
+                }
+            )
 
     def stop(self, reason: str) -> None:
         """Ask for the end of the training; the first reason counts."""
@@ -113,5 +124,3 @@ class Acting:
     def close(self) -> dict[str, str]:
         """Wait for what goes on beside the training; what was lost, and why."""
         return self._beside.close()
-
-

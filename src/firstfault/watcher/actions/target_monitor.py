@@ -27,7 +27,9 @@ def train_acting(subject: Subject, probe: Probe) -> Trained:
     from firstfault.watcher.actions.loop_monitor import named_roots
 
     actions = actions_named(on_finding or (), "training.on_finding")
-    acting = Acting(target.name, subject.folder, target.root, probe.record, lambda: named_roots(probe), actions, probe.paused)
+    acting = Acting(
+        target.name, subject.folder, target.root, probe.record, lambda: named_roots(probe), actions, probe.paused
+    )
     probe.on_sample = lambda step: acting.sampled()
     try:
         course = _course(subject, acting) if watches_safety else None
