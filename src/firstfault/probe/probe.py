@@ -168,15 +168,15 @@ class Probe:
             self._validation.learns(model, (args, kwargs))
         if self._began is None:
             self._began = time.perf_counter()
-        if self.capture is not None and self.capture.open:
+        if self.capture is not None and self.capture.wants(model):
             self.capture.called(model, args, kwargs)
 
     def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
         if self._paused or transforming():
             return
         if torch.is_grad_enabled():
-            if self.capture is not None and self.capture.open:
-                self.capture.answered(outputs)
+            if self.capture is not None and self.capture.wants(model):
+                self.capture.answered(model, outputs)
         else:
             self._validation.called(model, inputs)
 

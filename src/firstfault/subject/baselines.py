@@ -15,6 +15,7 @@ from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.subject.width import narrowest, stochastic
 from firstfault.training.chance import prior_score
+from firstfault.training.one_tensor import Samples, inputs_of_call
 from firstfault.training.scores import standard_error
 
 MOST_ROWS = 4_000
@@ -175,6 +176,9 @@ def training_rows(subject: Subject, most_rows: int, most_columns: int) -> tuple[
 def _matrix(subject: Subject, x: Any, most_columns: int) -> Array | None:
     """Inputs `(N, …)` as a matrix: numbers flattened, token ids `(N, T)` of a model that embeds them counted; None for too many columns."""
     x = x.cpu()
+    if (inputs := inputs_of_call(subject.model)) is not None and not isinstance(inputs, Samples):
+        known = inputs.features(x)
+        return None if known is None or known.shape[1] > most_columns else known.numpy().astype(np.float64)
     if not x.is_floating_point() and subject.recipe.inputs_for(subject.model, x[:1]).is_floating_point():
         x = x.float()  # whole numbers that the model takes as numbers
     if x.is_floating_point():

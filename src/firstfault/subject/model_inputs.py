@@ -11,6 +11,7 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
+from firstfault.training.one_tensor import takes_whole_numbers
 from firstfault.training.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
@@ -78,8 +79,8 @@ def ordinary_inputs(subject: Subject) -> torch.Tensor:
 
 
 def embeds(model: nn.Module) -> bool:
-    """Whether the model looks its inputs up in an embedding."""
-    return any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
+    """Whether the model looks its inputs up: tokens in an embedding, or samples that were seen."""
+    return takes_whole_numbers(model)
 
 
 def output_tensors(value: Any) -> Iterator[torch.Tensor]:

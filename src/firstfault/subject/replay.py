@@ -40,6 +40,8 @@ def replayed(subject: Subject) -> Recipe:
     if not isinstance(capture, Capture):
         raise Missing("the user's fit was not observed")
     settings = _settings(recipe, capture, trained.record)
+    if capture.samples and not capture.plain:
+        raise Missing("the user's fit can't be replayed: the model takes something else than one tensor")
     if capture.samples == 0 or recipe.training.loader is not None or _fed_as_prepared(recipe, capture):
         return replace(recipe, training=settings)
     if recipe.task != "language_model" and _other_labels(recipe, capture):
@@ -50,7 +52,7 @@ def replayed(subject: Subject) -> Recipe:
         raise Missing(
             f"the user's fit can't be replayed: it changes the batches, and {capture.why_not or 'too few of them were seen'}"
         )
-    return recipe_of(capture, capture.model, recipe.task, settings, recipe.root)
+    return recipe_of(capture, torch.cat(capture.x), capture.model, recipe.task, settings, recipe.root)
 
 
 def looped(subject: Subject) -> Recipe:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from functools import partial, reduce
 
 from firstfault.check import checks_of, run_check
 from firstfault.diagnosis import diagnose, examine
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.ladder import Step
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.subject import Subject
@@ -24,17 +24,35 @@ def judge_watched(subject: Subject, *, swaps: bool = True) -> Verdict:
     replayable = stepped and not (subject.failed(Subject.recipe_and_classes) or subject.failed(Subject.trained))
 
     def test(report: LayerReport) -> list[Outcome]:
-        if report.layer is Layer.MODEL and unlabelled(subject) is not None:
+        if report.layer is Layer.MODEL and unlabelled(subject):
             why_not = str(subject.memos.peek(Subject.recipe_and_classes))
             return [Outcome(fault, None, reason=why_not, undecided=True) for fault in suspected(report)]
         return list(confirm(subject, report)) if swaps and replayable else []
 
     steps = [
         *([Step(Layer.PREPROCESSING, partial(_scales, subject))] if replayable else []),
-        Step(Layer.MODEL, lambda: examine(Layer.MODEL, unlabelled(subject) or subject, subject.depth)),
+        Step(Layer.MODEL, partial(_models, subject)),
         Step(Layer.TRAINING, partial(examine, Layer.TRAINING, subject, subject.depth)),
     ]
     return diagnose(subject, subject.depth, steps=steps, confirm_report=test, kind=SubjectKind.WATCHED)
+
+
+def _models(subject: Subject) -> LayerReport | None:
+    """The model, or each of several."""
+    reports = [examine(Layer.MODEL, each, subject.depth) for each in unlabelled(subject) or (subject,)]
+    known = [report for report in reports if report is not None]
+    return reduce(_with, known) if known else None
+
+
+def _with(report: LayerReport, other: LayerReport) -> LayerReport:
+    """Two models' findings as one report: of a check, what is bad of any, else the first that could look."""
+    findings: list[Finding] = []
+    for name in dict.fromkeys(finding.check for finding in (*report.findings, *other.findings)):
+        found = [finding for finding in (*report.findings, *other.findings) if finding.check == name]
+        bad = [finding for finding in found if finding.status in (Status.FAIL, Status.WARN, Status.ERROR)]
+        looked = [finding for finding in found if finding.status is not Status.SKIPPED]
+        findings += bad or (looked or found)[:1]
+    return LayerReport(report.layer, tuple(findings), report.seconds + other.seconds)
 
 
 def _scales(subject: Subject) -> LayerReport | None:
