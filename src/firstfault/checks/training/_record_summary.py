@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+SMALL_STEP = 3e-4  # relative to the weights, in the median: a third of what Karpathy 2019 calls sound, about 1e-3
+LARGE_STEP = 1e-1  # the same: a hundred times as much
+LARGE_FIRST = 0.5  # of the first steps: half of the weights is new before anything was learnt
+LEAP = 3.0  # times the first loss: a choice of ours, beyond the noise of batches
+
 
 @dataclass(frozen=True)
 class Signs:
@@ -24,20 +29,20 @@ class Signs:
     @property
     def too_small(self) -> bool:
         """Whether the steps are far smaller than those of healthy trainings."""
-        return self.ratio < 3e-4
+        return self.ratio < SMALL_STEP
 
     @property
     def too_large(self) -> bool:
         """Whether the steps are far larger than those of healthy trainings, or the loss leapt above its start."""
-        return self.ratio > 1e-1 or self.ratio_first > 0.5 or self.worst > 3.0
+        return self.ratio > LARGE_STEP or self.ratio_first > LARGE_FIRST or self.worst > LEAP
 
 
 def signs(record: Any) -> Signs:
     """Read the signs from a record with at least 4 steps.
 
-    ratio: median update ratio, ratio_first: the largest of the first 5; drop: relative fall of the loss from the first tenth to the last;
-    slope_share: share of that fall that the last quarter still made; worst: highest smoothed loss over the
-    initial; decayed: last learning rate over the highest.
+    ratio: median update ratio; ratio_first: the largest of the first 5; drop: relative fall of the loss from the first
+    tenth to the last; slope_share: share of that fall that the last quarter still made; worst: highest smoothed loss
+    over the initial; decayed: last learning rate over the highest.
     """
     loss = np.asarray(record.loss, float)
     width = max(1, len(loss) // 10)
