@@ -58,7 +58,7 @@ def loader_bottleneck(subject: Subject, *, share: float = 0.3, wait: float = 0.0
     Warns when: there are more of them than cores; or there is none, and more than `share` of a step is waiting, for
         more than `wait` seconds.
     Source: Amazon SageMaker Debugger, Dataloader rule; the documentation of torch.utils.data. The bounds are a choice
-        of ours, more lenient than that of `input_bottleneck`, as the remedy is at hand.
+        of ours; `share` is lower than that of `input_bottleneck`, as the remedy is at hand.
     """
     record = subject.record
     if record.workers is None:
