@@ -50,7 +50,7 @@ def test_the_listing_and_the_reference_give_labelled_parts_their_places():
     assert "\nFails when: the share is above `share`" in explain("sentinel_value")
 
 
-@pytest.mark.parametrize("layer", [Layer.DATA, Layer.PREPROCESSING, Layer.SAFETY])
+@pytest.mark.parametrize("layer", list(Layer))
 def test_a_check_says_what_it_measures_when_it_fails_and_why(layer):
     """Its labelled parts name every threshold, and a source that others can read."""
     for entry in checks_of(layer):
