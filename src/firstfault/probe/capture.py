@@ -16,7 +16,7 @@ from torch.nn import functional
 from firstfault.probe.handwritten_losses import by_hand
 from firstfault.probe.transform_guard import transforming
 from firstfault.training.call_tree import Arguments
-from firstfault.training.one_tensor import IGNORED, Answer, Inputs, answers_in, as_labels
+from firstfault.training.one_tensor import IGNORED, Answer, answers_in, as_labels
 from firstfault.training.patching import replace
 
 LOSSES = (
@@ -262,7 +262,9 @@ class Capture:
                 paired = name in ELEMENTWISE and values.shape == target.shape
                 flat = paired and name.startswith("binary") and values.ndim > 2
                 self.answer = Answer(number, classes_last=by_position, flat=flat)
-                shape = values.shape[1:2] if by_position else values[:1].flatten(1).shape[1:] if flat else values.shape[1:]
+                shape = (
+                    values.shape[1:2] if by_position else values[:1].flatten(1).shape[1:] if flat else values.shape[1:]
+                )
                 sign = -1.0 if (self._factor or 1.0) < 0 else 1.0
                 self.loss = functools.partial(_replayed, name, between, tuple(shape), settings, paired, sign)
                 self.loss.__module__ = "torch.nn.functional"  # type: ignore[attr-defined]

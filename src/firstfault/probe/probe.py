@@ -133,6 +133,7 @@ class Probe:
         return [handle.remove for handle in handles] + [
             replace(torch.autograd, "backward", self._around_backward),
             self._optimizers.patch(),
+            self._validation.patch(),
             *self._loading.patches(),
             *self._losses.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
@@ -164,6 +165,7 @@ class Probe:
         self._tripwire.called(model, args, kwargs, learns)
         if not learns:
             return
+        self._validation.learns_in(model)
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
         if self._began is None:
@@ -310,6 +312,8 @@ class Probe:
         self._losses.close_validation(self.record.steps)
         self._tripwire.settle()
         self._note_gradients()
+        self._optimizers.note_never_stepped()
+        self._validation.close()
         self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()
         if self.folder is not None:

@@ -15,11 +15,7 @@ MOST_TRIED = 8  # samples: whether a call raises shows on a few
 
 
 def inputs_that_answer(
-    model: nn.Module,
-    calls: Sequence[Arguments],
-    targets: Sequence[torch.Tensor],
-    sizes: Sequence[int],
-    answer: Answer,
+    model: nn.Module, calls: Sequence[Arguments], targets: Sequence[torch.Tensor], sizes: Sequence[int], answer: Answer
 ) -> Inputs | None:
     """The first of the ways in which some samples in another company give one answer each; None where there is none.
 

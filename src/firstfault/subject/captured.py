@@ -50,7 +50,9 @@ def subject_of(
     if not why_not and start is not None and model is not None:
         if capture.plain:
             x = torch.cat(capture.x)
-        elif (found := inputs_that_answer(start, capture.calls, capture.targets, capture.sizes, capture.answer)) is None:
+        elif (
+            found := inputs_that_answer(start, capture.calls, capture.targets, capture.sizes, capture.answer)
+        ) is None:
             why_not = "the model can't be called again with what it was given"
         else:
             x = found.x
@@ -116,9 +118,7 @@ def _as_it_began(start: nn.Module, model: nn.Module) -> bool:
     return all(torch.equal(first, last) for first, last in zip(start.parameters(), model.parameters(), strict=False))
 
 
-def recipe_of(
-    capture: Capture, x: torch.Tensor, start: nn.Module, task: str, training: Training, root: Path
-) -> Recipe:
+def recipe_of(capture: Capture, x: torch.Tensor, start: nn.Module, task: str, training: Training, root: Path) -> Recipe:
     """The captured training as a recipe on inputs `(N, …)`: every fifth sample is held out."""
     y = torch.cat(capture.y)
     classes = 0

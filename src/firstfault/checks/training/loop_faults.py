@@ -64,18 +64,34 @@ def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_eval_mode": 0.9})
-def missing_eval_mode(subject: Subject, *, share: float = 0.5, large: float = 0.5) -> Iterator[Judgement]:
-    """Find validation that runs while dropout or batch normalisation is in train mode.
+def missing_eval_mode(
+    subject: Subject, *, share: float = 0.5, large: float = 0.5, left: float = 0.5
+) -> Iterator[Judgement]:
+    """Find validation that runs while dropout or batch normalisation is in train mode, and learning in eval mode.
 
-    Measures: the share of the forward passes without gradients in which such a module was in train mode, 0–1.
+    Measures: the share of the forward passes without gradients in which such a module was in train mode, 0–1; and of
+        the batches that a model learnt from, the share that it learnt from in the eval mode of a validation before
+        them, 0–1.
     Fails when: the share is above `share`, and the passes are validation: losses were asked for in them, or one model
-        alone is trained and the largest of them holds at least `large` of a training batch.
+        alone is trained and the largest of them holds at least `large` of a training batch. Also where a model that
+        was told to train learns from more than `left` of its batches in that eval mode.
     Warns when: the share is above `share` in other passes: they may be samples of a generator, the answers of a
         teacher, or the moves of a player.
     Source: TrainCheck (Jiang et al. 2025), invariant on module.training during evaluation; benchmarks/localise.py,
-        fault missing_eval_mode. Both bounds are a choice of ours.
+        fault missing_eval_mode. All bounds are a choice of ours.
     """
     record = subject.record
+    for model, value in record.left_in_eval.items():
+        if value > left:
+            yield Judgement(
+                Status.FAIL,
+                f"{model} learns from {value:.0%} of its batches in eval mode, in which a validation had left it",
+                value=value,
+                threshold=left,
+                where=Place.part("training loop"),
+                fix="call model.train() after every validation",
+            )
+            return
     if record.validation_batches == 0:
         yield skipped("no forward pass without gradients, through a model with dropout or batch statistics, was seen")
         return
@@ -183,7 +199,7 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     """Find trainable parameters that no optimizer holds, though they receive gradients.
 
     Measures: the number of such parameters.
-    Fails when: there is one.
+    Fails when: there is one, also in an optimizer that was made and never stepped.
     Warns when: a watched loop has several models, and no optimizer holds anything of theirs: such a model may be there
         to measure with. It fails even so where an optimizer was given nothing but what another one holds, or steps
         while nothing of its own has a gradient.
@@ -193,6 +209,17 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     record = subject.record
     if not record.optimizers or not record.in_optimizer:
         yield skipped("no optimizer step was seen")
+        return
+    for idle in record.never_stepped:
+        yield Judgement(
+            Status.FAIL,
+            f"an optimizer {idle['optimizer']} was made for {len(idle['parameters'])} parameters that receive gradients "
+            "and that no other one holds, and it never stepped",
+            value=len(idle["parameters"]),
+            threshold=0,
+            where=idle["line"] or Place.parameters(*idle["parameters"][:5]),
+            fix="call the step() of this optimizer, after the backward pass of its own loss",
+        )
         return
     trained = subject.made(Subject.trained)
     trainable = _trainable(trained.model) if trained is not None and trained.epochs else set(record.in_optimizer)
