@@ -10,6 +10,7 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any
 
+from firstfault.coverage import coverage_of, not_cleared
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.place import Place
@@ -139,6 +140,8 @@ class Verdict:
     prefect_flow_run_id: str | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
     subject: SubjectKind = SubjectKind.TARGET
+    not_cleared: tuple[str, ...] = ()
+    """Why layers in which no fault was found can't be called healthy."""
 
     @property
     def first_faulty_layer(self) -> Layer | None:
@@ -155,7 +158,8 @@ class Verdict:
             "status": self.status.value,
             "first_faulty_layer": first.value if first else None,
             "faults": [fault.to_json() for fault in self.faults],
-            "layers": [report.to_json() for report in self.layers],
+            "layers": [{**report.to_json(), **_looked(report)} for report in self.layers],
+            "not_cleared": list(self.not_cleared),
             "safety": plain(self.safety),
             "mlflow_run_id": self.mlflow_run_id,
             "prefect_flow_run_id": self.prefect_flow_run_id,
@@ -178,7 +182,13 @@ class Verdict:
             mlflow_run_id=values.get("mlflow_run_id"),
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
             subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
+            not_cleared=tuple(values.get("not_cleared", ())),
         )
+
+
+def _looked(report: LayerReport) -> dict[str, int]:
+    covered = coverage_of(report)
+    return {"checks": covered.checks, "looked": covered.looked}
 
 
 def schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
@@ -339,10 +349,15 @@ def conclude(
     prefect_flow_run_id: str | None = None,
     subject: SubjectKind = SubjectKind.TARGET,
 ) -> Verdict:
-    """The verdict over all layers: faulty when a fault stands; else error when a check crashed, and undecided when one failed."""
+    """The verdict over all layers: faulty when a fault stands; else error when a check crashed.
+
+    It is undecided when a check failed, or when what was looked at is too little to clear a layer.
+    """
+    status = _status(reports, faults)
+    open_ones = not_cleared(reports, watched=subject is SubjectKind.WATCHED) if status is VerdictStatus.HEALTHY else ()
     return Verdict(
         target,
-        _status(reports, faults),
+        VerdictStatus.UNDECIDED if open_ones else status,
         tuple(faults),
         tuple(reports),
         seconds,
@@ -351,6 +366,7 @@ def conclude(
         prefect_flow_run_id,
         tuple(outcomes),
         subject,
+        open_ones,
     )
 
 

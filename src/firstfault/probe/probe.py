@@ -281,7 +281,7 @@ class Probe:
             self.on_sample(self.record.steps)
 
     def _sample_next(self) -> None:
-        self._sampling = True
+        self._sampling = self._losses.sampling = True
         self._finder.begin()
         self._look()
 
@@ -291,7 +291,7 @@ class Probe:
         self._looker.begin(self.models.leaves(), self.models.attention())
 
     def _stop_sampling(self) -> None:
-        self._sampling = False
+        self._sampling = self._losses.sampling = False
         self._looker.end()
         self._finder.end()
         self._norms.forget()
@@ -313,6 +313,7 @@ class Probe:
         self._tripwire.settle()
         self._note_gradients()
         self._optimizers.note_never_stepped()
+        self._losses.note_constants()
         self._validation.close()
         self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()

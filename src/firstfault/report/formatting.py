@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from firstfault.coverage import coverage_of
 from firstfault.faults import FAULTS
-from firstfault.finding import Finding, LayerReport, Status
-from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
+from firstfault.finding import LADDER, Finding, LayerReport, Status
+from firstfault.verdict import Fault, Outcome, SubjectKind, Swap, Verdict, VerdictStatus
 
 NOTHING = "–"
 _NOT_NUMBERS = {"nan": "NaN", "inf": "∞", "-inf": "−∞"}
@@ -130,10 +131,23 @@ def headline(verdict: Verdict) -> str:
     if verdict.status is VerdictStatus.ERROR:
         return "A check crashed, so nothing is certain"
     if verdict.status is VerdictStatus.UNDECIDED:
+        if verdict.not_cleared:
+            return "No fault found, but too little could be examined"
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
-    if not any(finding.status is Status.PASS for report in verdict.layers for finding in report.findings):
-        return "Nothing could be examined"
+    if verdict.subject is SubjectKind.WATCHED:
+        return f"No fault found in {' and '.join(report.layer.value for report in verdict.layers)}"
     return "No fault found"
+
+
+def examined(verdict: Verdict) -> list[str]:
+    """What was looked at, and what was not, as sentences: what a verdict without a fault rests on."""
+    lines = [str(coverage_of(report)) for report in verdict.layers]
+    if verdict.subject is SubjectKind.WATCHED:
+        layers = [layer.value for layer in LADDER if layer not in {report.layer for report in verdict.layers}]
+        lines.append(
+            f"{', '.join(layers)}: not examined; `firstfault debug` examines them, on a target that declares them"
+        )
+    return lines
 
 
 def undecided(verdict: Verdict) -> list[Finding]:

@@ -11,6 +11,7 @@ from firstfault.finding import LADDER, Finding
 from firstfault.report.formatting import (
     count,
     duration,
+    examined,
     headline,
     percent,
     proves,
@@ -52,6 +53,8 @@ def render_verdict(verdict: Verdict) -> RenderableType:
     for fault in verdict.faults[:MOST_FAULTS]:
         parts += [Text(""), _fault(fault, verdict)]
     parts += [part for finding in undecided(verdict)[:MOST_FAULTS] for part in (Text(""), _open(finding))]
+    if not verdict.faults:
+        parts += [Text(""), _examined(verdict)]
     if len(verdict.faults) > MOST_FAULTS:
         parts += [
             Text(""),
@@ -131,6 +134,18 @@ def _open(finding: Finding) -> Group:
     if finding.fix:
         table.add_row("  remedy", Text(finding.fix, style="bold"))
     return Group(Text.assemble((finding.check, "bold"), f"  suspected, not decided ({finding.layer.value})"), table)
+
+
+def _examined(verdict: Verdict) -> Table:
+    """What a verdict without a fault rests on, and what keeps it from being healthy."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for number, line in enumerate(verdict.not_cleared):
+        table.add_row("" if number else "  undecided", Text(line, style="yellow"))
+    for number, line in enumerate(examined(verdict)):
+        table.add_row("" if number else "  examined", Text(line, style="dim"))
+    return table
 
 
 def _swap(swap: Swap) -> Text:
