@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
 from firstfault.probe.models_taking_labels import Place, arguments
+from firstfault.probe.replica import unwrapped
 from firstfault.probe.transform_guard import transforming
 from firstfault.training.patching import replace
 from firstfault.training.recipe import outputs_of
@@ -120,8 +121,7 @@ class Capture:
         if self._root is None:
             self._root = model
             try:
-                # what torch.compile holds runs without it
-                self.model = copy.deepcopy(getattr(model, "_orig_mod", model))
+                self.model = copy.deepcopy(unwrapped(model))
             except Exception as error:
                 self.refuse(f"the model can't be copied: {type(error).__name__}")
                 return
