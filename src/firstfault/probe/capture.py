@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
+from firstfault.probe.models import is_sharded
 from firstfault.probe.models_taking_labels import Place, arguments
 from firstfault.probe.replica import unwrapped
 from firstfault.probe.transform_guard import transforming
@@ -120,6 +121,9 @@ class Capture:
         self._others, self.settings = others
         if self._root is None:
             self._root = model
+            if any(map(is_sharded, model.parameters())):
+                self.refuse("the model is sharded over several processes")
+                return
             try:
                 self.model = copy.deepcopy(unwrapped(model))
             except Exception as error:
