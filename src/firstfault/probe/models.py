@@ -100,9 +100,9 @@ def is_compiled(model: nn.Module) -> bool:
     return type(model).__name__ == "OptimizedModule"
 
 
-def local(value: torch.Tensor) -> torch.Tensor:
-    """What this process has of a tensor that is sharded over several: to look at the whole, all of them would have to wait."""
-    return value.to_local() if is_sharded(value) else value  # type: ignore[operator]
+def local(value: Any) -> torch.Tensor:
+    """What this process has of a tensor that is sharded over several: for the whole, all would have to wait."""
+    return value.to_local() if is_sharded(value) else value  # type: ignore[no-any-return]
 
 
 def is_sharded(value: torch.Tensor) -> bool:
