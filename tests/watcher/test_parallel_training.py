@@ -46,7 +46,7 @@ PARALLEL, SHARDED, CLOSED = "DistributedDataParallel(network)", "fully_shard(net
     ids=["group left open", "group closed", "sharded"],
 )
 def test_ranks_of_torchrun_are_judged_apart(tmp_path: Path, wrapped: str, end: str):
-    """A healthy training is healthy on each rank, whether its model is copied or sharded, and its group closed or not."""
+    """A healthy training is healthy on each rank: its model copied or sharded, its group closed or open."""
     (tmp_path / "train.py").write_text(PROGRAM.replace("WRAPPED", wrapped) + end)
     command = [*LAUNCH, "-m", "firstfault", "run", "--no-swaps", "train.py"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
