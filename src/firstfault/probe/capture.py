@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
+from firstfault.probe.models import is_sharded
+from firstfault.probe.replica import unwrapped
 from firstfault.probe.transform_guard import transforming
 from firstfault.training.call_tree import Arguments
 from firstfault.training.one_tensor import IGNORED, Answer, answers_in, as_labels
@@ -92,6 +94,7 @@ class Capture:
         self.model: nn.Module | None = None
         self.why_not = ""
         self.seen: dict[int, SeenModel] = {}
+        self._not_copied: dict[int, str] = {}
         self.calls: list[Arguments] = []
         self.targets: list[torch.Tensor] = []
         self.sizes: list[int] = []
@@ -160,28 +163,33 @@ class Capture:
             return
         if self._root is None:
             self._root = model
-            seen = self.seen.get(id(model))
-            if seen is None:
-                self.refuse("the model can't be copied")
+            if id(model) not in self.seen:
+                self.refuse(self._not_copied.get(id(model), "the loop trains several models"))
                 return
-            self.model = seen.start
+            self.model = self.seen[id(model)].start
         self._given = given
 
     def _see(self, model: nn.Module, given: Arguments) -> None:
         """Keep the model as it begins, and its first inputs."""
-        if id(model) not in self.seen and len(self.seen) < MOST_MODELS:
-            try:
-                # what torch.compile holds runs without it
-                self.seen[id(model)] = SeenModel(copy.deepcopy(getattr(model, "_orig_mod", model)))
-            except Exception:
-                return
+        if id(model) not in self.seen and id(model) not in self._not_copied and len(self.seen) < MOST_MODELS:
+            self._copy(model)
         if id(model) in self.seen:
             self.seen[id(model)].asked(given)
+
+    def _copy(self, model: nn.Module) -> None:
+        if any(map(is_sharded, model.parameters())):
+            self._not_copied[id(model)] = "the model is sharded over several processes"
+            return
+        try:
+            self.seen[id(model)] = SeenModel(copy.deepcopy(unwrapped(model)))
+        except Exception as error:
+            self._not_copied[id(model)] = f"the model can't be copied: {type(error).__name__}"
 
     def wants(self, model: nn.Module) -> bool:
         """Whether calls of a model are to be told."""
         seen = self.seen.get(id(model))
-        return self.open or (len(self.seen) < MOST_MODELS if seen is None else not seen.full)
+        new = id(model) not in self._not_copied and len(self.seen) < MOST_MODELS
+        return self.open or (new if seen is None else not seen.full)
 
     def answered(self, model: nn.Module, outputs: Any) -> None:
         """A model answered."""
