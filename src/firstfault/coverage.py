@@ -16,7 +16,7 @@ LEARNING = ("underperforms", "no_better_than_constant")
 
 @dataclass(frozen=True)
 class Coverage:
-    """Of a layer's checks, how many could look, and what the others most often missed."""
+    """Of a layer's checks, how many could look, and what most of the others missed."""
 
     layer: Layer
     looked: int
@@ -38,7 +38,8 @@ def coverage_of(report: LayerReport) -> Coverage:
     names = {finding.check for finding in report.findings}
     looked = {finding.check for finding in report.findings if finding.status not in (Status.SKIPPED, Status.ERROR)}
     reasons = Counter(finding.message for finding in report.findings if finding.check not in looked)
-    return Coverage(report.layer, len(looked), len(names), reasons.most_common(1)[0][0] if reasons else "")
+    reason, times = reasons.most_common(1)[0] if reasons else ("", 0)
+    return Coverage(report.layer, len(looked), len(names), reason if 2 * times >= reasons.total() else "")
 
 
 def not_cleared(reports: Sequence[LayerReport], *, watched: bool) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ def headline(verdict: Verdict) -> str:
             return "No fault found, but too little could be examined"
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
     if verdict.subject is SubjectKind.WATCHED:
-        return f"No fault found in {' and '.join(report.layer.value for report in verdict.layers)}"
+        return "No fault found in model and training"
     return "No fault found"
 
 

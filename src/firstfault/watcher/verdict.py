@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from functools import partial, reduce
 
 from firstfault.check import checks_of, run_check
@@ -34,7 +35,9 @@ def judge_watched(subject: Subject, *, swaps: bool = True) -> Verdict:
         Step(Layer.MODEL, partial(_models, subject)),
         Step(Layer.TRAINING, partial(examine, Layer.TRAINING, subject, subject.depth)),
     ]
-    return diagnose(subject, subject.depth, steps=steps, confirm_report=test, kind=SubjectKind.WATCHED)
+    with warnings.catch_warnings():  # the script has given its own
+        warnings.simplefilter("ignore")
+        return diagnose(subject, subject.depth, steps=steps, confirm_report=test, kind=SubjectKind.WATCHED)
 
 
 def _models(subject: Subject) -> LayerReport | None:
