@@ -92,7 +92,8 @@ def test_the_json_follows_the_schema(faults):
     """A healthy and a faulty verdict both validate against the contract."""
     bad = report(*faults)
     outcomes = [Outcome("dead_relu", True, swap(0.5, float("nan")))] if faults else []
-    verdict = conclude("t", [bad], standing_faults(bad, outcomes) if faults else [], seconds=1.0)
+    seen = bad if faults else LayerReport(Layer.MODEL, (Finding("size", Layer.MODEL, Status.PASS, "small"),), 0.1)
+    verdict = conclude("t", [seen], standing_faults(bad, outcomes) if faults else [], seconds=1.0)
     jsonschema.validate(json.loads(json.dumps(verdict.to_json(), allow_nan=False)), schema())
     assert verdict.to_json()["status"] == ("faulty" if faults else "healthy")
 

@@ -70,8 +70,11 @@ class SeenModel:
 
     def asked(self, given: Arguments) -> None:
         """It is called."""
-        if not self.full:
-            self.calls = [*self.calls[: len(self.sizes)], given]
+        if self.full:
+            return
+        if _lacks_names(self.calls[:1], given):
+            self.calls, self.sizes = [], []
+        self.calls = [*self.calls[: len(self.sizes)], given]
 
     def answered(self, size: int) -> None:
         """It answered with so many samples; 0 where there are none."""
@@ -105,6 +108,7 @@ class Capture:
         self.open = True
         self._root: nn.Module | None = None
         self._given: Arguments | None = None
+        self._met = False
         self._outputs: list[torch.Tensor] = []
         self._asked: list[_Asked] = []
         self._factor: float | None = None
@@ -158,15 +162,16 @@ class Capture:
         if self._root is not None and model is not self._root:
             self.refuse("the loop trains several models")
             return
-        if not given.tensors and not given.opaque:
-            self.refuse("the model is given no tensor")
-            return
         if self._root is None:
             self._root = model
             if id(model) not in self.seen:
                 self.refuse(self._not_copied.get(id(model), "the loop trains several models"))
                 return
             self.model = self.seen[id(model)].start
+            self._met = not given.tensors and not given.opaque
+        if not self._met and not given.tensors and not given.opaque:
+            self.refuse("the model is given no tensor")
+            return
         self._given = given
 
     def _see(self, model: nn.Module, given: Arguments) -> None:
@@ -219,6 +224,9 @@ class Capture:
     def _learnt(self, loss: float, tensor: torch.Tensor) -> None:
         asked, given, outputs = _as_one(self._asked, loss), self._given, self._outputs
         self._forget()
+        if self._met:  # by a call of which torch tells no named arguments
+            self._met = False
+            return
         if given is None or not outputs:
             self.refuse("no model was called between two backward passes")
             return
@@ -281,6 +289,8 @@ class Capture:
 
     def _keep(self, given: Arguments, target: torch.Tensor, size: int) -> None:
         """Keep a batch; labels of positions are kept as a row per sample."""
+        if _lacks_names(self.calls, given):
+            self.calls, self.targets, self.sizes = [], [], []
         if self.answer.classes_last or self.answer.flat:
             target = target.flatten(1)
         self._bytes += sum(value.numel() * value.element_size() for value in given.tensors)
@@ -315,6 +325,11 @@ class Capture:
             return result
 
         return observed
+
+
+def _lacks_names(calls: list[Arguments], given: Arguments) -> bool:
+    """Whether the only call so far is that in which a model was met: torch tells no named arguments of it."""
+    return len(calls) == 1 and not calls[0].form[1] and bool(given.form[1])
 
 
 def _written_out(loss: torch.Tensor, outputs: torch.Tensor) -> list[_Asked]:

@@ -140,7 +140,7 @@ class Rows(Inputs):
     def features(self, x: torch.Tensor) -> torch.Tensor | None:
         """All numbers of the samples, side by side."""
         number = _numbers(x, len(self.x)).cpu()
-        return torch.cat([value[number].flatten(1).float() for value in self.rows.values() if value.ndim > 0], 1)
+        return torch.cat([value[number].reshape(len(number), -1).float() for value in self.rows.values()], 1)
 
 
 class Batches(Inputs):
@@ -213,24 +213,36 @@ def inputs_of(calls: Sequence[Arguments], targets: Sequence[torch.Tensor], sizes
         targets: what the loss was given beside the outputs of each; none where it is not known.
         sizes: how many samples each batch has.
     """
-    sorted_out = _sorted_out(calls, sizes)
-    if sorted_out is not None:
-        rows, fixed = sorted_out
-        form, labels = calls[0].form, _labels_among(rows, targets, [slot.name for slot in calls[0].slots])
-        for hidden in (labels, frozenset[int]()) if labels else (labels,):
-            samples = _samples(form, rows, fixed, hidden)
-            if samples is not None:
-                yield samples
-            blank = {slot: torch.zeros_like(rows[slot]) for slot in hidden}
-            if len(rows) > len(blank):
-                yield Rows(form, {**rows, **blank}, fixed)
+    for shared in (False, True):
+        sorted_out = _sorted_out(calls, sizes, shared)
+        if sorted_out is not None:
+            yield from _by_samples(calls, targets, *sorted_out)
     yield Batches(calls, sizes)
 
 
+def _by_samples(
+    calls: Sequence[Arguments],
+    targets: Sequence[torch.Tensor],
+    rows: dict[int, torch.Tensor],
+    fixed: dict[int, torch.Tensor],
+) -> Iterator[Inputs]:
+    form, labels = calls[0].form, _labels_among(rows, targets, [slot.name for slot in calls[0].slots])
+    for hidden in (labels, frozenset[int]()) if labels else (labels,):
+        samples = _samples(form, rows, fixed, hidden)
+        if samples is not None:
+            yield samples
+        blank = {slot: torch.zeros_like(rows[slot]) for slot in hidden}
+        if len(rows) > len(blank):
+            yield Rows(form, {**rows, **blank}, fixed)
+
+
 def _sorted_out(
-    calls: Sequence[Arguments], sizes: Sequence[int]
+    calls: Sequence[Arguments], sizes: Sequence[int], shared: bool
 ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]] | None:
-    """The tensors that have a row per sample, over all calls, and those that belong to none; None where they can't be told."""
+    """The tensors that have a row per sample, over all calls, and those that belong to none; None where they can't be told.
+
+    With `shared`, one that is the same in every call belongs to none, even if it has as many rows: a mask `(T, T)` may.
+    """
     first = calls[0]
     if any(call.opaque or call.slots != first.slots for call in calls):
         return None
@@ -239,9 +251,8 @@ def _sorted_out(
     for slot in range(len(first.tensors)):
         seen = [call.tensors[slot] for call in calls]
         same = all(torch.equal(value, seen[0]) for value in seen)
-        if all(value.ndim > 0 and len(value) == size for value, size in zip(seen, sizes, strict=True)) and not (
-            same and len(calls) > 1
-        ):
+        by_sample = all(value.ndim > 0 and len(value) == size for value, size in zip(seen, sizes, strict=True))
+        if by_sample and not (same and shared and len(calls) > 1):
             rows[slot] = seen  # type: ignore[assignment]
         elif same:
             fixed[slot] = seen[0]
