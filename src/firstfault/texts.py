@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def encodable(text: str) -> str:
-    """The text without halves of surrogate pairs, which no file, page, server or terminal takes: their escapes stand in their place."""
+    """The text with escapes for halves of surrogate pairs, which no file, page, server or terminal takes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -26,6 +27,12 @@ def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
         return encodable(object.__repr__(value))
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The question whether another word was meant, as the end of a sentence; empty where none is alike."""
+    near = difflib.get_close_matches(word, list(known), 3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
 def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
     """A uint64 per value `(N,)` by its text, equal for equal texts."""
     import numpy as np
@@ -35,9 +42,9 @@ def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
 
 
 def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np.ndarray[Any, Any]:
-    """A uint64 per object of an array `(N,)`; by their texts where pandas can't: lists, halves of surrogate pairs, methods that raise.
+    """A uint64 per object of an array `(N,)`; by their texts where pandas can't hash them.
 
-    `categorize` hashes repeated objects once, as pandas says it.
+    It can't hash lists, halves of surrogate pairs, and objects whose methods raise. `categorize` hashes repeated objects once, as pandas says it.
     """
     import numpy as np
     import pandas as pd

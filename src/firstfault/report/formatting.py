@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from firstfault.faults import FAULTS
+from firstfault.faults import known
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
@@ -87,7 +87,8 @@ def what_is_wrong(fault: str) -> str:
     """A fault id in words, as a sentence without its full stop."""
     if fault == "user_code_raises":
         return "The code raises an exception"
-    return sentence(FAULTS[fault].wrong if fault in FAULTS else words(fault))
+    kind = known(fault)
+    return sentence(kind.wrong if kind is not None else words(fault))
 
 
 def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:

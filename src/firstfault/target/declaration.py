@@ -23,6 +23,7 @@ from firstfault.target.validation import (
     expect_factory,
     expect_loss,
     expect_metric,
+    expect_mutes,
     expect_preprocess,
     expect_seed,
     expect_several,
@@ -207,8 +208,8 @@ class Target:
 
     `preprocess` is an object with fit and transform, a list of (name, step), or a function X -> X;
     `prepare` is a function Splits -> Splits, for code that owns the splits itself. `thresholds`
-    overrides a check's defaults: `{"dead_relu": {"inactive_share": 0.8}}`. `root` is the folder
-    to which relative paths refer; `load_target` sets it to the folder of the target's file.
+    overrides a check's defaults: `{"dead_relu": {"inactive_share": 0.8}}`. `mute` names checks that are not to be judged,
+    or what they find at one place, with the reason: `{"missing_values:age": "optional in the form"}`. `root` is the folder to which relative paths refer; `load_target` sets it to the folder of the target's file.
 
     Raises:
         TargetError: naming the field, the value, and what was expected.
@@ -224,6 +225,7 @@ class Target:
     deployment: Deployment | None = None
     safety: Safety | None = None
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mute: Mapping[str, str] = field(default_factory=dict)
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
 
@@ -238,6 +240,7 @@ class Target:
         expect_callable("prepare", self.prepare, "a function Splits -> Splits")
         expect_preprocess("preprocess", self.preprocess)
         expect_thresholds(self.thresholds)
+        expect_mutes(self.mute)
         expect(
             self.prepare is None or self.preprocess is None,
             "prepare",
