@@ -134,7 +134,12 @@ def headline(verdict: Verdict) -> str:
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
     if not any(finding.status is Status.PASS for report in verdict.layers for finding in report.findings):
         return "Nothing could be examined"
-    return "No fault found"
+    return "No fault found beside what is muted" if verdict.muted else "No fault found"
+
+
+def left_out(verdict: Verdict) -> list[str]:
+    """What a verdict does not speak of, a sentence each: what the target mutes, and plug-ins that were not loaded."""
+    return [*(f"{key} is muted: {reason}" for key, reason in verdict.muted.items()), *verdict.not_loaded]
 
 
 def undecided(verdict: Verdict) -> list[Finding]:
