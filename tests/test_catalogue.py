@@ -70,7 +70,7 @@ def test_the_reference_begins_with_an_index_that_links_to_every_check():
 
 
 def test_the_listing_and_the_reference_give_labelled_parts_their_places():
-    """A line of the listing is one sentence; in the reference the parts are a list, in the explanation lines of their own."""
+    """A line of the listing is one sentence; the parts are a list in the reference, and lines in the explanation."""
     [line] = [line for line in listing().splitlines() if line.split()[:1] == ["sentinel_value"]]
     assert line.endswith("Find codes for a missing value, such as −999, among numbers.")
     assert "\n- **Fails when:** the share is above `share`" in reference()

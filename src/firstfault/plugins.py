@@ -45,7 +45,7 @@ def distribution(entry: EntryPoint) -> str:
 
 
 def owner(module: str) -> str:
-    """To whom a module belongs that registers something: firstfault, the distribution that is imported now, or a package."""
+    """Whose a module is that registers something: firstfault, the distribution that is imported now, or a package."""
     package = module.partition(".")[0]
     return package if package == OURS or not _importing else _importing[-1]
 

@@ -19,7 +19,7 @@ def encodable(text: str) -> str:
 
 
 def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
-    """A value as text by `show`, which may be `str`; by its class and place in memory where the value's own method raises."""
+    """A value as text by `show`, which may be `str`; by class and place in memory where its own method raises."""
     try:
         return encodable(show(value))
     except BaseException as error:
@@ -44,7 +44,8 @@ def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
 def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np.ndarray[Any, Any]:
     """A uint64 per object of an array `(N,)`; by their texts where pandas can't hash them.
 
-    It can't hash lists, halves of surrogate pairs, and objects whose methods raise. `categorize` hashes repeated objects once, as pandas says it.
+    It can't hash lists, halves of surrogate pairs, and objects whose methods raise. `categorize` hashes repeated
+    objects once, as pandas says it.
     """
     import numpy as np
     import pandas as pd
@@ -66,7 +67,7 @@ def as_text(column: pd.Series) -> pd.Series:
 
 
 def as_written(column: pd.Series) -> pd.Series:
-    """A column `(N,)` as any library writes and hashes it: objects and complex numbers as texts; missing values stay."""
+    """A column `(N,)` as libraries write and hash it: objects and complex numbers as texts; what is missing stays."""
     import pandas as pd
 
     if isinstance(column.dtype, pd.SparseDtype):

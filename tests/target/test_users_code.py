@@ -1,4 +1,4 @@
-"""The user's own code that raises, leaves, or gives what can't be worked with: a finding in its layer, in a clear sentence."""
+"""The user's own code that raises, leaves, or gives what can't be worked with: a finding in its layer."""
 
 import sys
 

@@ -20,12 +20,15 @@ def expect_names(frame: pd.DataFrame, name: str) -> None:
     for place, column in enumerate(frame.columns):
         if not isinstance(column, str) and (why := _why_not(column)):
             raise TargetError(
-                f"data.{name} must have columns whose names can be shown and compared, but that of column {place} raises {why}"
+                f"data.{name} must have columns whose names can be shown and compared, "
+                f"but that of column {place} raises {why}"
             )
 
 
 def expect_inputs(X: Any, name: str) -> None:
-    """Expect inputs that are numbers, texts or objects that pandas can look at: no signalling NaNs, no numbers above all floats.
+    """Expect inputs that are numbers, texts or objects that pandas can look at.
+
+    Signalling NaNs, and numbers above all floats, are none.
 
     Raises:
         TargetError: with the name of the first column, or the type, that isn't so.
@@ -76,7 +79,8 @@ def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
             )
         if why := _why_not(label):
             raise TargetError(
-                f"data.{name} must have labels that can be shown and compared, but one of {said}, a {type(label).__name__}, raises {why}"
+                f"data.{name} must have labels that can be shown and compared, "
+                f"but one of {said}, a {type(label).__name__}, raises {why}"
             )
 
 

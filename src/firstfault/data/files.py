@@ -33,9 +33,9 @@ MOST_SINGLE_COLUMNS = 300
 
 @dataclass(frozen=True)
 class Defect:
-    """Something of a source that could only be read in part, or by a guess; `fault` is None where it is odd but harmless.
+    """Something of a source that could only be read in part, or by a guess.
 
-    `lost` is how many lines or columns it concerns.
+    `lost` is how many lines or columns it concerns; `fault` is None where it is odd but harmless.
     """
 
     file: str
@@ -150,7 +150,8 @@ def _defects(found: Survey, file: str, rows: int) -> list[Defect]:
         defects.append(
             Defect(
                 file,
-                f"the header of {file} repeats {', '.join(repeated[:NOTED])}; pandas reads the repeats as {repeated[0]}.1 and so on",
+                f"the header of {file} repeats {', '.join(repeated[:NOTED])}; "
+                f"pandas reads the repeats as {repeated[0]}.1 and so on",
                 len(repeated),
                 None,
                 "give every column a name of its own",
@@ -232,7 +233,10 @@ def _parquet_texts(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Seri
 
 
 def _parquet_column(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Series:
-    """One column as pandas wrote it (its metadata without those of the index and the other columns), in NumPy's own memory."""
+    """One column as pandas wrote it, in NumPy's own memory.
+
+    Its metadata are without those of the index and of the other columns.
+    """
     import pyarrow as pa
 
     table = file.read([name]).select([name])
@@ -291,7 +295,8 @@ def _read_jsonl(path: Path, name: str, read: Read) -> pd.DataFrame:
     if len(broken) > len(rows):
         line, reason = next(iter(broken.items()))
         raise TargetError(
-            f"data.{name} must have one JSON object per line, but {len(broken)} lines of {path.name} are none: line {line} has {reason}"
+            f"data.{name} must have one JSON object per line, but {len(broken)} lines of {path.name} are none: "
+            f"line {line} has {reason}"
         )
     frame = pd.read_json(io.StringIO("\n".join(map(json.dumps, rows))), lines=True)
     if broken:

@@ -31,7 +31,10 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set; pairs `(X, y)` are taken for `Split`. `readings` is what reading each source taught."""
+    """The three splits of a data set; pairs `(X, y)` are taken for `Split`.
+
+    `readings` is what reading each source taught.
+    """
 
     train: Split
     validation: Split
@@ -222,7 +225,10 @@ def _dealt(data: Data, train: Split, target: Target) -> dict[str, np.ndarray[Any
 def _hold_out(
     split: Split, rows: np.ndarray[Any, Any], data: Data, seed: int, stratify: bool
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Part off `HELD_OUT` of `rows`: the latest by time, whole groups, or at random by class. Both parts are places in `rows`."""
+    """Part off `HELD_OUT` of `rows`: the latest by time, whole groups, or at random by class.
+
+    Both parts are places in `rows`.
+    """
     n = len(rows)
     if n < 2:
         return np.arange(n), np.arange(n)

@@ -32,7 +32,9 @@ def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target
 
 
 def load_safety(spec: str) -> Safety:
-    """The `Safety` that `file.py:name` or `module:name` is, or that the target there has; its suites are found wherever one is.
+    """The `Safety` that `file.py:name` or `module:name` is, or that the target there has.
+
+    Its suites are found beside the file, or among those that come with firstfault.
 
     Raises:
         TargetError: when there is none, or it has nothing to evaluate.

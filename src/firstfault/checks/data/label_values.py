@@ -1,4 +1,7 @@
-"""Labels that a task can't be learnt from: of another kind, infinite or too large, without any variety, or numbers taken for classes."""
+"""Labels that a task can't be learnt from.
+
+They are of another kind, infinite or too large, without any variety, or numbers taken for classes.
+"""
 
 from __future__ import annotations
 
@@ -216,7 +219,10 @@ def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judge
 
 
 def _columns(subject: Subject, name: str) -> Array | None:
-    """The labels of a split as finite numbers `(N, K)`, after `prepare` where that is declared; None for classes and what is told elsewhere."""
+    """The labels of a split as finite numbers `(N, K)`, after `prepare` where that is declared.
+
+    None for classes, and for what is told elsewhere.
+    """
     if subject.target.task not in ("regression", "multilabel"):
         return None
     y = _prepared(subject, name) if subject.target.prepare is not None else to_array(getattr(subject.raw, name).y)

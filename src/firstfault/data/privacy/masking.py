@@ -66,8 +66,8 @@ def masked(frame: pd.DataFrame) -> pd.DataFrame:
 def pseudonymised(frame: pd.DataFrame) -> pd.DataFrame:
     """A copy to count on: values of personal columns become pseudonyms, equal for equal values within this process.
 
-    Missing values stay missing, and personal pieces of other texts are masked. A pseudonym is text: a column of numbers or dates
-    that is personal changes its type.
+    Missing values stay missing, and personal pieces of other texts are masked. A pseudonym is text: a column of numbers
+    or dates that is personal changes its type.
     """
     return _replaced(frame, lambda kind, values: np.array([pseudonym(kind, value) for value in values], dtype=object))
 
@@ -167,11 +167,13 @@ def _without_own_names(column: pd.Series, names: Sequence[pd.Series]) -> pd.Seri
 
 
 def masked_tree(value: Any, kinds: Mapping[Any, str], hide: Callable[[str], str] = masked_text) -> Any:
-    """Nested lists and mappings with personal texts masked; what lies below a mapping about a personal column, as pseudonyms.
+    """Nested lists and mappings with personal texts masked.
+
+    What lies below a mapping about a personal column becomes pseudonyms.
 
     Args:
-        value: plain values, as a tool's result in JSON has them; a mapping is about a column when `column`, or `column` in its
-            `kwargs` or its `expectation_config`, names it.
+        value: plain values, as a tool's result in JSON has them; a mapping is about a column when `column`, or `column`
+            in its `kwargs` or its `expectation_config`, names it.
         kinds: the personal columns, by name, with their kinds.
         hide: what masks a text.
     """
@@ -244,8 +246,8 @@ def _has_config(value: Mapping[Any, Any]) -> bool:
 class Known:
     """The values of the personal columns of some frames: `masked` finds them wherever a text quotes them.
 
-    It keeps hashes, not values, and makes them when the first text is masked. Single words of a name are found where they stand
-    in quotes, as in the message of an exception.
+    It keeps hashes, not values, and makes them when the first text is masked. Single words of a name are found where
+    they stand in quotes, as in the message of an exception.
     """
 
     def __init__(self, frames: Iterable[Any]) -> None:
@@ -323,7 +325,7 @@ def _as_texts(values: Any) -> list[str]:
 
 
 def _spans(text: str) -> Iterable[str]:
-    """Runs of up to eight words of a text that could be a personal value: no lower-case word on its own, no short number."""
+    """Runs of up to eight words that could be a personal value: no lower-case word on its own, no short number."""
     words = [match.span() for match in re.finditer(r"[\w@+(][\w@.'’+\-/()]*", text[:MOST_LETTERS])]
     for first, (start, end) in enumerate(words):
         if _telling(text[start:end]):
