@@ -161,7 +161,7 @@ def test_a_third_partys_sink_receives_the_numbers(call):
     ("text", "expected"),
     [
         ("raise RuntimeError('no meter')", "must be a callable that makes a sink, but: RuntimeError: no meter"),
-        ("make = object", "must make something with write and close, but made a object"),
+        ("make = object", "must make something with write and close, but made: object"),
     ],
 )
 def test_a_sink_that_is_asked_for_and_cannot_be_made_is_a_bad_call(tmp_path, monkeypatch, text, expected):

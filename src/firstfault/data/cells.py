@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,41 @@ def _why_not(value: Any) -> str:
         pass_on(error)
         return told(error)
     return ""
+
+
+def expect_plain_columns(frame: pd.DataFrame, name: str) -> None:
+    """Expect one distinct name per column.
+
+    Raises:
+        TargetError: naming the columns that share one, how many levels the names have, or what showing one raises.
+    """
+    if frame.columns.nlevels > 1:
+        raise TargetError(
+            f"data.{name} must have one name per column, but its columns have names of {frame.columns.nlevels} levels"
+        )
+    expect_names(frame, name)
+    expect_distinct(frame.columns, name)
+
+
+def expect_one_level(metadata: Any, name: str) -> None:
+    """Expect one name per column by what pandas wrote beside a file.
+
+    Raises:
+        TargetError: saying how many levels the names have.
+    """
+    levels = len((metadata or {}).get("column_indexes", ()))
+    if levels > 1:
+        raise TargetError(f"data.{name} must have one name per column, but its columns have names of {levels} levels")
+
+
+def expect_distinct(columns: Iterable[Any], name: str) -> None:
+    """Expect distinct names of columns.
+
+    Raises:
+        TargetError: naming some that occur more than once.
+    """
+    repeated = pd.Index(list(columns))
+    repeated = repeated[repeated.duplicated()].unique()
+    if len(repeated):
+        shown = ", ".join(map(repr, repeated[:5]))
+        raise TargetError(f"data.{name} must have columns of distinct names, but has more than one {shown}")

@@ -41,7 +41,7 @@ def _sink(name: str) -> Sink:
 
 
 def _made(entry: EntryPoint) -> Sink:
-    """The sink of another distribution: it was asked for by its name, so a run without it would not be what was asked."""
+    """The sink of another distribution; it was asked for by its name, so the run does not go on without it."""
     whose = f"--sink {entry.name} of {plugins.distribution(entry)}"
     try:
         made: Sink = entry.load()()
@@ -49,5 +49,6 @@ def _made(entry: EntryPoint) -> Sink:
         pass_on(error)
         raise PrerequisiteError(f"{whose} must be a callable that makes a sink, but: {told(error)}") from error
     if not (callable(getattr(made, "write", None)) and callable(getattr(made, "close", None))):
-        raise PrerequisiteError(f"{whose} must make something with write and close, but made a {type(made).__name__}")
+        came = type(made).__name__
+        raise PrerequisiteError(f"{whose} must make something with write and close, but made: {came}")
     return made
