@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sklearn.datasets
+import torch._inductor.test_operators
 import torchinfo
 
 import firstfault.diagnosis
@@ -18,6 +19,7 @@ from firstfault.finding import Layer
 pytest_plugins = ["pytester"]
 
 LOADED = firstfault.diagnosis, firstfault.subject.submodule, firstfault.subject.isolation, sklearn.datasets, torchinfo
+LOADED_BY_OPTIMIZERS = torch._inductor.test_operators
 """Imported before pytester takes its snapshot of the modules: NumPy and torch can't be imported twice in a process."""
 COUNT = len(checks_of(Layer.MODEL))
 DIGITS = Path(__file__).parents[1] / "examples" / "digits" / "target.py"

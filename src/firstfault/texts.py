@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,8 @@ def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The question whether another word was meant, as the end of a sentence; empty where none is alike."""
+    import difflib
+
     near = difflib.get_close_matches(word, list(known), 3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
 

@@ -129,7 +129,8 @@ def _override(target: Target, overrides: Mapping[str, str]) -> Target:
     for path, text in overrides.items():
         whole, _, key = path.partition(".")
         if key and whole in BY_KEY:
-            target = replace(target, **{whole: BY_KEY[whole](getattr(target, whole), key, path, text)})
+            entries: dict[str, Any] = {whole: BY_KEY[whole](getattr(target, whole), key, path, text)}
+            target = replace(target, **entries)
             continue
         part, _, name = path.rpartition(".")
         owner = (getattr(target, part, None) or (Safety() if part == "safety" else None)) if part else target
