@@ -24,7 +24,7 @@ def checked():
     return run
 
 
-SUBJECT = SimpleNamespace(target=SimpleNamespace(root=Path("nowhere")), masked=str)
+SUBJECT = SimpleNamespace(target=SimpleNamespace(root=Path("nowhere"), mute={}), masked=str)
 
 
 def lack(module):

@@ -12,6 +12,7 @@ from typing import Any
 
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.muting import muted_in
 from firstfault.place import Place
 
 SCHEMA_VERSION = 2
@@ -127,7 +128,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one debug run concludes. `faults` are ranked, best first."""
+    """What one debug run concludes. `faults` are ranked, best first; `not_loaded` are plug-ins, a sentence each."""
 
     target: str
     status: VerdictStatus
@@ -139,6 +140,12 @@ class Verdict:
     prefect_flow_run_id: str | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
     subject: SubjectKind = SubjectKind.TARGET
+    not_loaded: tuple[str, ...] = ()
+
+    @property
+    def muted(self) -> dict[str, str]:
+        """What was not judged, since the target mutes it: the reason by `check` or `check:place`."""
+        return muted_in(self.layers)
 
     @property
     def first_faulty_layer(self) -> Layer | None:
@@ -157,6 +164,8 @@ class Verdict:
             "faults": [fault.to_json() for fault in self.faults],
             "layers": [report.to_json() for report in self.layers],
             "safety": plain(self.safety),
+            "muted": self.muted,
+            "not_loaded": list(self.not_loaded),
             "mlflow_run_id": self.mlflow_run_id,
             "prefect_flow_run_id": self.prefect_flow_run_id,
             "seconds": round(self.seconds, 3),
@@ -178,6 +187,7 @@ class Verdict:
             mlflow_run_id=values.get("mlflow_run_id"),
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
             subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
+            not_loaded=tuple(values.get("not_loaded", ())),
         )
 
 

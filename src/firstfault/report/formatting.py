@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from firstfault.faults import FAULTS
+from firstfault.faults import known
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
@@ -87,7 +87,8 @@ def what_is_wrong(fault: str) -> str:
     """A fault id in words, as a sentence without its full stop."""
     if fault == "user_code_raises":
         return "The code raises an exception"
-    return sentence(FAULTS[fault].wrong if fault in FAULTS else words(fault))
+    kind = known(fault)
+    return sentence(kind.wrong if kind is not None else words(fault))
 
 
 def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
@@ -133,7 +134,12 @@ def headline(verdict: Verdict) -> str:
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
     if not any(finding.status is Status.PASS for report in verdict.layers for finding in report.findings):
         return "Nothing could be examined"
-    return "No fault found"
+    return "No fault found beside what is muted" if verdict.muted else "No fault found"
+
+
+def left_out(verdict: Verdict) -> list[str]:
+    """What a verdict does not speak of, a sentence each: what the target mutes, and plug-ins that were not loaded."""
+    return [*(f"{key} is muted: {reason}" for key, reason in verdict.muted.items()), *verdict.not_loaded]
 
 
 def undecided(verdict: Verdict) -> list[Finding]:

@@ -13,6 +13,7 @@ from firstfault.report.formatting import (
     count,
     duration,
     headline,
+    left_out,
     of_status,
     percent,
     proves,
@@ -39,9 +40,10 @@ def verdict_markdown(verdict: Verdict) -> str:
     title = f"# {escape(verdict.target)}: {verdict.status.value}" + (f", first in {first.value}" if first else "")
     lead = "" if verdict.faults else f"{escape(headline(verdict))}."
     faults = [_fault(fault, verdict) for fault in verdict.faults] or ["\n".join(map(_finding, undecided(verdict)))]
+    beside = "\n".join(f"- {escape(line)}" for line in left_out(verdict))
     rows = [_row(rung) for rung in rungs_of(verdict)]
     table = "\n".join(["| | layer | state | time | findings |", "|---|---|---|---:|---|", *rows])
-    return "\n\n".join(part for part in (title, lead, *faults, table) if part)
+    return "\n\n".join(part for part in (title, lead, *faults, beside, table) if part)
 
 
 def layer_markdown(report: LayerReport) -> str:

@@ -139,6 +139,7 @@ def environment() -> Any:
     }
     jinja.globals |= {
         "headline": wording.headline,
+        "left_out": wording.left_out,
         "tested": wording.tested,
         "swap_numbers": wording.swap_numbers,
         "swap_basis": wording.swap_basis,

@@ -12,6 +12,7 @@ from firstfault.report.formatting import (
     count,
     duration,
     headline,
+    left_out,
     percent,
     proves,
     score,
@@ -57,6 +58,7 @@ def render_verdict(verdict: Verdict) -> RenderableType:
             Text(""),
             Text(f"{count(len(verdict.faults) - MOST_FAULTS, 'more fault')} in the report", style="dim"),
         ]
+    parts += [part for line in left_out(verdict) for part in (Text(""), Text(line, style="yellow"))]
     title = Text(f" {verdict.target} · {duration(verdict.seconds)} ")
     return Panel(Group(*parts), title=title, title_align="left", border_style=COLOURS[verdict.status], padding=(1, 2))
 

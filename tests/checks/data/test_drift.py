@@ -1,4 +1,4 @@
-"""Columns and labels that moved: found with their place, at any number of rows, and told from what differs by nature."""
+"""Columns and labels that moved: found with their place, at any number of rows, told from what differs by nature."""
 
 import numpy as np
 import pandas as pd
@@ -99,7 +99,7 @@ def test_what_differs_by_nature_is_left_out(make, only):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_odd_columns_are_compared_as_far_as_they_can_be(make, only):
-    """All missing on one side, another type, truth values, lists, categories and infinities: a finding, and no crash."""
+    """All missing on one side, another type, truth values, lists, categories, infinities: a finding, and no crash."""
     train, reference = halves(load_breast_cancer(as_frame=True).frame)
     odd = {"area error": None, "mean area": train["mean area"].astype(str), "mean radius": np.inf}
     more = {

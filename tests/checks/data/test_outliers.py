@@ -1,4 +1,4 @@
-"""Rows and images of noise are found; heavy tails, rare values, clusters and classes that look odd by nature are not."""
+"""Rows and images of noise are found; heavy tails, rare values, clusters and classes odd by nature are not."""
 
 import numpy as np
 import pandas as pd

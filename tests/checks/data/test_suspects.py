@@ -1,4 +1,4 @@
-"""Wrong labels: their share is estimated, their rows listed and drawn; hard, imbalanced and clean labels are left alone."""
+"""Wrong labels: share estimated, rows listed and drawn; hard, imbalanced and clean labels are left alone."""
 
 import numpy as np
 import pandas as pd

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data._pictures import ALARM, figure, images_of, save
-from firstfault.checks.data.text_columns import free_texts
 from firstfault.data.splits import Split, to_array
 from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
