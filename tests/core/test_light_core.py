@@ -1,7 +1,7 @@
 """With the core alone, what needs no extra works, and what needs one names it.
 
-Each test runs in a process of its own that can import nothing of the extras. `make core` runs the same tests in an environment
-that has nothing but the core.
+Each test runs in a process of its own that can import nothing of the extras. `make core` runs the same tests in an
+environment that has nothing but the core.
 """
 
 import json
@@ -59,7 +59,7 @@ def test_a_model_is_tested_by_pytest(tmp_path):
 
 
 def test_a_target_is_diagnosed(tmp_path):
-    """The ladder comes to its verdict; each check that needs an extra is skipped with its name, and no check crashes."""
+    """The ladder comes to its verdict; a check that needs an extra is skipped with its name, and none crashes."""
     done = python(tmp_path, PROGRAMS / "diagnosed.py", PROGRAMS / "loans.py")
     assert done.returncode == 0, done.stderr
     verdict = json.loads(done.stdout)

@@ -1,4 +1,7 @@
-"""Text of users at the edges that have no escaping of their own: the screen, figures, the PDF, pages of others, names in MLflow, SQL."""
+"""Text of users at the edges that have no escaping of their own.
+
+These are the screen, figures, the PDF, pages of others, names in MLflow, and SQL.
+"""
 
 import io
 from pathlib import Path
@@ -186,8 +189,8 @@ def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
     from firstfault.checks.safety._pdf import write_pdf
 
     text = (
-        '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> & \x1b[31m \x00 \ud800 </para> $\\frac{$ '
-        * 40
+        '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> '
+        "& \x1b[31m \x00 \ud800 </para> $\\frac{$ " * 40
     )
     findings = [Finding("check", Layer.SAFETY, Status.FAIL, text, source=text)]
     evidence = Evidence(
@@ -203,7 +206,7 @@ def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
 
 
 def test_mlflow_keeps_a_run_whatever_the_names(tmp_path, monkeypatch):
-    """Hostile names of an experiment, run, metric, parameter, tag and data set are recorded, and none of them ends the recording."""
+    """Hostile names of an experiment, run, metric, parameter, tag and data set are recorded, and none ends it."""
     from firstfault.runs.state import State
     from firstfault.tracking.runs import open_tracker
 

@@ -13,7 +13,9 @@ from torch import nn
 from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
+from firstfault.probe.models import is_sharded
 from firstfault.probe.models_taking_labels import Place, arguments
+from firstfault.probe.replica import unwrapped
 from firstfault.probe.transform_guard import transforming
 from firstfault.training.patching import replace
 from firstfault.training.recipe import outputs_of
@@ -119,9 +121,11 @@ class Capture:
         self._others, self.settings = others
         if self._root is None:
             self._root = model
+            if any(map(is_sharded, model.parameters())):
+                self.refuse("the model is sharded over several processes")
+                return
             try:
-                # what torch.compile holds runs without it
-                self.model = copy.deepcopy(getattr(model, "_orig_mod", model))
+                self.model = copy.deepcopy(unwrapped(model))
             except Exception as error:
                 self.refuse(f"the model can't be copied: {type(error).__name__}")
                 return

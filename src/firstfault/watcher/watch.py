@@ -13,6 +13,7 @@ from firstfault.output.whole_files import write_json
 from firstfault.probe.capture import Capture
 from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
+from firstfault.probe.replica import unwrapped
 from firstfault.probe.sinks.base import Sink, Sinks
 from firstfault.subject.captured import subject_of
 from firstfault.texts import encodable
@@ -149,7 +150,7 @@ class Watch:
                 self.root,
                 self.record,
                 self.capture,
-                roots[0] if len(roots) == 1 else None,
+                unwrapped(roots[0]) if len(roots) == 1 else None,
                 self.crash,
             )
         return self._subject
