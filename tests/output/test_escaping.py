@@ -183,7 +183,7 @@ def test_a_logarithmic_axis_keeps_its_powers(tmp_path):
 def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
     """Names, messages and cases with markup, controls, half pairs and great length are text on its pages."""
     from firstfault.checks.safety._evidence import Evidence
-    from firstfault.checks.safety._pdf import write_pdf
+    from firstfault.report.safety_pdf import write_pdf
 
     text = (
         '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> & \x1b[31m \x00 \ud800 </para> $\\frac{$ '

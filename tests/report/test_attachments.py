@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from firstfault.charts.png import image_png, small
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.place import Place
 from firstfault.report import ReportContext, write_report
 from firstfault.report.attachments import MOST_IN_ALL, Attachments
-from firstfault.report.png import image_png, small
 from firstfault.report.stage_table import marked_stages
 from firstfault.verdict import Verdict, VerdictStatus
 

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 import firstfault
+from firstfault.charts.heat import cells, shading
 from firstfault.check import Status
 from firstfault.finding import Finding, Layer, LayerReport
 from firstfault.place import FORWARD, OUTPUT_LAYER, Kind, Place
 from firstfault.probe.record import Activations, Attention, Parameter, Record
 from firstfault.report import context_of
-from firstfault.report.charts.heat import cells, shading
 from firstfault.report.charts.model_diagram import Blame, blamed, boxes_of, boxes_of_record, diagram
 from firstfault.report.charts.training_pictures import (
     activation_health,

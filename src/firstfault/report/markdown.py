@@ -8,13 +8,11 @@ from typing import Any
 
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.output.escaping import visible
+from firstfault.output.numbers import brief, duration, percent
 from firstfault.report.formatting import (
-    brief,
     count,
-    duration,
     headline,
     of_status,
-    percent,
     proves,
     sentence,
     swap_basis,

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from firstfault.charts import curves
+from firstfault.charts.curves import Line, Mark
+from firstfault.charts.png import image_png, small
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.output import numbers
 from firstfault.output.whole_files import write_text
 from firstfault.place import Kind
 from firstfault.report import formatting as wording
 from firstfault.report.attachments import Attachments
-from firstfault.report.charts import charts, pictures
-from firstfault.report.charts.charts import Line, Mark
+from firstfault.report.charts import pictures
 from firstfault.report.charts.model_diagram import Blame, blamed, diagram
 from firstfault.report.charts.training_pictures import training_pictures
 from firstfault.report.context import ReportContext
 from firstfault.report.ladder_view import rungs_of
-from firstfault.report.png import image_png, small
 from firstfault.report.stage_table import marked_stages
 from firstfault.texts import encodable
 from firstfault.verdict import Verdict
@@ -128,10 +130,10 @@ def environment() -> Any:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     jinja.filters |= {
-        "number": wording.number,
-        "brief": wording.brief,
-        "duration": wording.duration,
-        "percent": wording.percent,
+        "number": numbers.number,
+        "brief": numbers.brief,
+        "duration": numbers.duration,
+        "percent": numbers.percent,
         "words": wording.words,
         "sentence": wording.sentence,
         "wrong": wording.what_is_wrong,
@@ -209,7 +211,7 @@ def _epoch_chart(context: ReportContext, title: str, key: str, marks: list[Mark]
         Line(name, numbers, [_real(epoch.get(f"{name}_{key}")) for epoch in context.epochs], name)
         for name in ("train", "validation")
     ]
-    return charts.line_chart(title, lines, x_label="epoch", marks=marks)
+    return curves.line_chart(title, lines, x_label="epoch", marks=marks)
 
 
 def _step_chart(context: ReportContext, key: str, marks: list[Mark]) -> Any:
@@ -217,7 +219,7 @@ def _step_chart(context: ReportContext, key: str, marks: list[Mark]) -> Any:
     series = [_real(value) for value in context.steps[key]]
     steps = list(context.step_numbers.get(key, ())) or list(range(1, len(series) + 1))
     line = Line("", [float(step) for step in steps[: len(series)]], series)
-    return charts.line_chart(
+    return curves.line_chart(
         title, [line], x_label="optimizer step", log=log, marks=marks, ticks=list(context.epoch_ends)[:60]
     )
 

@@ -8,11 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from firstfault.finding import LADDER, Finding
+from firstfault.output.numbers import duration, percent
 from firstfault.report.formatting import (
     count,
-    duration,
     headline,
-    percent,
     proves,
     score,
     sentence,

@@ -88,7 +88,7 @@ def _with_artifacts(finding: Finding, artifacts: tuple[str, ...]) -> Finding:
 
 @optional_files
 def _write_pdf(subject: Subject, report: LayerReport, evidence: Evidence) -> tuple[str, ...]:
-    from firstfault.checks.safety._pdf import write_pdf
+    from firstfault.report.safety_pdf import write_pdf
 
     write_pdf(subject.target.name, report.findings, evidence, subject.folder / PDF)
     return (PDF,)

@@ -16,9 +16,9 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.output.numbers import number
 from firstfault.place import FORWARD, OUTPUT_LAYER, Kind
 from firstfault.probe.functional_calls import module_of
-from firstfault.report.formatting import number
 from firstfault.training.model_summary import JSON
 
 WIDTH, HEIGHT, GAP, INDENT, HEAD = 1080, 30, 7, 16, 27

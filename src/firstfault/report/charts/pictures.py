@@ -7,8 +7,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from firstfault.report.charts.axes import Scale, fit
-from firstfault.report.formatting import number, percent, score, swap_basis, swap_numbers
+from firstfault.charts.axes import Scale, fit
+from firstfault.output.numbers import number, percent
+from firstfault.report.formatting import score, swap_basis, swap_numbers
 from firstfault.verdict import Outcome, Swap
 
 SLOPE = (380, 216)

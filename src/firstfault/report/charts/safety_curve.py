@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from firstfault.report.charts.charts import Line, Mark, line_chart
+from firstfault.charts.curves import Line, Mark, line_chart
 
 LINES = (
     ("safety", "safety_score", "train"),

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from firstfault.report.charts.axes import fit
-from firstfault.report.charts.charts import Mark, band_chart
-from firstfault.report.charts.heat import cells, legend, shading
+from firstfault.charts.axes import fit
+from firstfault.charts.curves import Mark, band_chart
+from firstfault.charts.heat import cells, legend, shading
+from firstfault.output.numbers import duration, percent
 from firstfault.report.charts.safety_curve import safety_curve
-from firstfault.report.formatting import duration, percent
 
 WIDTH, LEFT, RIGHT, TOP = 540, 176, 14, 34
 ROW, MOST_ROWS, MOST_COLUMNS = 17, 32, 48

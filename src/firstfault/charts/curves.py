@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from firstfault.report.charts.axes import Scale, fit
-from firstfault.report.formatting import number
+from firstfault.charts.axes import Scale, fit
+from firstfault.output.numbers import number
 
 WIDTH, HEIGHT = 540, 264
 LEFT, RIGHT, TOP, BOTTOM = 54, 84, 34, 40

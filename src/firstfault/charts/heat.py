@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from firstfault.report.formatting import number
+from firstfault.output.numbers import number
 
 SHADES = 9
 MOST_DECADES = 8.0
