@@ -182,23 +182,23 @@ def test_a_logarithmic_axis_keeps_its_powers(tmp_path):
 
 def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
     """Names, messages and cases with markup, controls, half pairs and great length are text on its pages."""
-    from firstfault.checks.safety._evidence import Evidence
-    from firstfault.report.safety_pdf import write_pdf
+    from firstfault.checks.safety import SafetyReport
+    from firstfault.report.safety_pdf import write_safety_pdf
 
     text = (
         '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> & \x1b[31m \x00 \ud800 </para> $\\frac{$ '
         * 40
     )
     findings = [Finding("check", Layer.SAFETY, Status.FAIL, text, source=text)]
-    evidence = Evidence(
-        cases=[{"text": text, "answer": text}],
-        tables={
-            "groups" + text[:50]: [{"group" + text[:50]: text}],
-            "robustness": [{"change": name, "size": 1.0, "accuracy": 0.5} for name in ("none", "$\\frac{$")],
-        },
+    tables = {
+        "groups" + text[:50]: [{"group" + text[:50]: text}],
+        "robustness": [{"change": name, "size": 1.0, "accuracy": 0.5} for name in ("none", text)],
+    }
+    judged = SafetyReport(
+        LayerReport(Layer.SAFETY, tuple(findings), 1.0), {}, tables, ({"text": text, "answer": text},)
     )
-    write_pdf(text, findings, evidence, tmp_path / "a.pdf")
-    written = (tmp_path / "a.pdf").read_bytes()
+    (name,) = write_safety_pdf(text, judged, tmp_path)
+    written = (tmp_path / name).read_bytes()
     assert written.startswith(b"%PDF") and b"/URI" not in written and b"/JavaScript" not in written
 
 

@@ -130,6 +130,11 @@ def blamed(reports: Sequence[LayerReport], box: Box) -> dict[str, Blame]:
     return found
 
 
+def failed_modules(blame: Mapping[str, Blame]) -> list[str]:
+    """The names of the modules that a failed finding blames."""
+    return [name for name, entry in blame.items() if entry.status is Status.FAIL]
+
+
 def _places(finding: Finding, names: Mapping[str, Box], last: str) -> Iterator[str]:
     """The modules that a finding's place names: by themselves, by their parameter, or as the output layer."""
     place = finding.where
