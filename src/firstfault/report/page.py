@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from firstfault.charts.files import style_sheet
 from firstfault.charts.png import image_png, small
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.output import numbers
@@ -85,9 +86,14 @@ def render_page(
             images=[data_url(image_png(small(image))) for image in _images(context)],
             plots={title: data_url(png) for title, png in context.plots.items()},
             time=_time(verdict),
-            css=(HERE / "report.css").read_text(encoding="utf-8"),
+            css=style(),
         )
     )
+
+
+def style() -> str:
+    """The rules of a page and of the charts in it."""
+    return style_sheet() + (HERE / "report.css").read_text(encoding="utf-8")
 
 
 def environment() -> Any:

@@ -11,7 +11,7 @@ from firstfault.ablation.sweeps.results import SweepResult
 from firstfault.output.whole_files import write_text
 from firstfault.report.charts import pictures
 from firstfault.report.markdown import escape
-from firstfault.report.page import HERE, data_url, environment
+from firstfault.report.page import data_url, environment, style
 
 MOST_TRIALS = 300
 MODES = {
@@ -58,7 +58,7 @@ def write_sweep_report(
                 "study": result.study,
                 **(facts or {}),
             },
-            css=(HERE / "report.css").read_text(encoding="utf-8"),
+            css=style(),
         )
     )
     path = folder / "report.html"
