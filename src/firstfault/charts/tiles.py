@@ -27,16 +27,22 @@ class Tile:
     bounds: tuple[float, float] | None = None
 
 
-def tiles(rows: Sequence[Sequence[Tile]], title: str = "") -> Part:
-    """The tiles of each row side by side, captions below them; one without a caption takes no room for it."""
-    drawn, y = [words(title, 0, 12)] if title else [], 22.0 if title else 0.0
+def in_rows(made: Sequence[Tile], across: int) -> list[Sequence[Tile]]:
+    """The tiles in rows of so many."""
+    return [made[first : first + across] for first in range(0, len(made), across)]
+
+
+def tiles(rows: Sequence[Sequence[Tile]]) -> Part:
+    """The tiles of each row side by side, their captions below them."""
+    drawn, y = [], 0.0
     for row in rows:
         lines = max((len(tile.caption) for tile in row), default=0)
         for place, tile in enumerate(row):
             drawn.append(_tile(tile, place * (SIDE + GAP), y))
         y += SIDE + lines * LINE + GAP + 2
     width = max((len(row) for row in rows), default=1) * (SIDE + GAP) - GAP
-    return Part("".join(drawn), max(width, 4 * (SIDE + GAP)), y - GAP, title)
+    about = ", ".join(" ".join(tile.caption) for row in rows for tile in row if tile.caption)
+    return Part("".join(drawn), max(width, 4 * (SIDE + GAP)), y - GAP, about)
 
 
 def _tile(tile: Tile, x: float, y: float) -> str:

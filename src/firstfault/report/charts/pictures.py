@@ -130,7 +130,7 @@ def change_plot(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
     )
     about = "; ".join(f"{_name(row)}: {number(ends[0])} to {number(ends[1])}" for row, ends in ready)
     return Markup(
-        f'<svg class="changes" viewBox="0 0 {AXIS + 70} {height}" role="img" aria-label="{escape(about)}">{ticks}{lines}</svg>'
+        f'<svg class="chart changes" viewBox="0 0 {AXIS + 70} {height}" role="img" aria-label="{escape(about)}">{ticks}{lines}</svg>'
     )
 
 
