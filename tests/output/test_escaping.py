@@ -9,7 +9,7 @@ from rich.table import Table
 from firstfault.cli.live_view import View
 from firstfault.cli.terminal import Terminal
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.output.escaping import inert, unparsed, visible, visible_in
+from firstfault.output.escaping import inert, visible, visible_in
 from firstfault.progress import CheckStarted, Found, LayerEnded, LayerStarted, Step
 from firstfault.report.markdown import escape
 
@@ -153,31 +153,6 @@ def test_no_address_becomes_a_link_by_itself(text):
     """Renderers that make links of bare addresses find none in an escaped text."""
     escaped = escape(f"see {text} there").lower()
     assert "://" not in escaped and "www." not in escaped and "@" not in escaped
-
-
-def test_a_figure_shows_a_dollar_as_it_is(tmp_path):
-    """Names that look like formulas of TeX neither end the drawing nor are drawn as formulas."""
-    from firstfault.checks.data._pictures import figure, save
-
-    made = figure(4, 3)
-    axes = made.add_subplot()
-    axes.plot([1, 2], label="$\\frac{$")
-    axes.set_title("a$x$b\x00")
-    axes.set_xticks([0, 1], ["$\\frac{$", "$y$"])
-    axes.legend()
-    save(made, tmp_path, "a.png")
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG") and not axes.title.get_parse_math()
-
-
-def test_a_logarithmic_axis_keeps_its_powers(tmp_path):
-    """The ticks of a logarithmic axis are formulas of matplotlib's own."""
-    from firstfault.checks.data._pictures import figure
-
-    axes = figure(4, 3).add_subplot()
-    axes.plot([1, 1000])
-    axes.set_yscale("log")
-    unparsed(axes.figure).canvas.draw()
-    assert axes.get_yticklabels()[0].get_parse_math()
 
 
 def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):

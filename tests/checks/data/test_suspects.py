@@ -79,7 +79,7 @@ def test_clean_labels_are_healthy(make, only, frame):
     assert only("labels_against_inputs", make(frame.reset_index(drop=True), label="target")).status is Status.PASS
 
 
-def test_wrong_labels_of_images_are_drawn(make, only):
+def test_wrong_labels_of_images_are_drawn(make, only, drawn):
     """Of 10 % planted in digits, most of the list is wrong indeed, and the gallery lies beside it."""
     digits = load_digits()
     rng = np.random.default_rng(0)
@@ -134,7 +134,7 @@ def test_odd_columns_are_no_obstacle(make, only):
 
 
 @pytest.mark.parametrize("source", ["table", "digits", "diabetes", "images"])
-def test_a_map_of_the_rows_is_drawn(make, only, source):
+def test_a_map_of_the_rows_is_drawn(make, only, drawn, source):
     """Classes or values, tables or images."""
     subject = make(source, label="kind" if source == "table" else None)
     finding = only("embedding_map", subject)

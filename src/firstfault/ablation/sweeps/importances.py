@@ -15,7 +15,7 @@ LEAST_TRIALS = 4
 def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) -> Any:
     """An Optuna study in memory of the trainings, with what was varied and the seed as parameters; without `distributions`, the change.
 
-    The seed is left out where it never changes; pruned trainings keep the scores of their epochs.
+    The seed is left out where it never changes.
     """
     import optuna
 
@@ -44,7 +44,6 @@ def _frozen(trial: SweepTrial, space: Mapping[str, Any]) -> Any:
         value=trial.score if trial.state != "failed" else None,
         params={name: values[name] for name in space},
         distributions=dict(space),
-        intermediate_values=dict(enumerate(trial.epochs, 1)),
     )
 
 
@@ -60,12 +59,7 @@ def importances_of(study: Any) -> dict[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator())
+        found = optuna.importance.get_param_importances(
+            study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+        )
     return {name: float(share) for name, share in found.items()}
-
-
-def evaluator() -> Any:
-    """fANOVA, seeded."""
-    import optuna
-
-    return optuna.importance.FanovaImportanceEvaluator(seed=0)

@@ -128,7 +128,7 @@ def _together(trials: Sequence[SweepTrial], settings: Sequence[Setting], shades:
 
 def _upright(setting: Setting, up: Scale, x: float) -> str:
     ticks = "".join(
-        f'<text class="tick" x="{x - 6:.1f}" y="{up(tick) + 4:.1f}" text-anchor="end">{setting.text(tick)}</text>'
+        f'<text class="tick over" x="{x - 6:.1f}" y="{up(tick) + 4:.1f}" text-anchor="end">{setting.text(tick)}</text>'
         for tick in setting.ticks(up, 4)
     )
     line = f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP:g}" y2="{HEIGHT - BOTTOM:g}"/>'
