@@ -13,7 +13,7 @@ from firstfault.charts.svg import Part, words
 from firstfault.output.numbers import number
 
 Point = tuple[float, float]
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 30, 42
+LEFT, RIGHT, TOP, BOTTOM, TITLE = 46, 12, 30, 42, 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def scatter(
     width, height = size
     pane = Pane(
         fit([x for x, _ in points], LEFT, width - RIGHT, pad=0.03),
-        fit([y for _, y in points], height - BOTTOM, TOP, pad=0.03),
+        fit([y for _, y in points], height - BOTTOM, TOP + TITLE * bool(title), pad=0.03),
     )
     body = (
         words(title, 0, 12, "heading", most=int(width / 7.2)) * bool(title)

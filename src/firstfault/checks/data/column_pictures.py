@@ -130,9 +130,7 @@ def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) 
     shown = missing.iloc[:MOST_MISSING]
     names = [_brief(value) for value in shown.index]
     series = [Series(name, shown[name].tolist(), name) for name in SPLITS]
-    drawn = share_bars(
-        "", names, series, x_label="share of the rows of the split in which the value is missing", width=430
-    )
+    drawn = share_bars("", names, series, x_label="share of the split's rows without a value", width=430)
     together = _together(frame, list(shown.index))
     if together is not None:
         drawn = grid([drawn, _draw_together(together, names)], 2)
@@ -154,7 +152,8 @@ def _together(frame: pd.DataFrame, names: list[str]) -> Array | None:
 def _draw_together(together: Array, names: list[str]) -> Part:
     """A cell for each pair of columns, in the order of `names`, from -1 (never together) to 1 (always)."""
     shades = Shading(-1.0, 1.0, kind="d")
-    left = 14 + CHARACTER * min(LONGEST, max(map(len, names)))
+    names = [f"{name} · {at}" for at, name in enumerate(names, 1)]
+    left = 14 + CHARACTER * max(map(len, names))
     side = CELL * len(names)
     rows = [[float(value) if np.isfinite(value) else None for value in row] for row in together]
     body = [
@@ -165,7 +164,7 @@ def _draw_together(together: Array, names: list[str]) -> Part:
         *(words(str(at + 1), left + CELL * (at + 0.5), 24 + side + 14, anchor="middle") for at in range(len(names))),
         legend(shades, left + 28, 24 + side + 30, 110),
     ]
-    return Part("".join(body), max(left + side, left + 190, 310), side + 70, "how far columns miss values together")
+    return Part("".join(body), max(left + side, left + 190, 360), side + 70, "how far columns miss values together")
 
 
 def _brief(value: Any, most: int = LONGEST) -> str:

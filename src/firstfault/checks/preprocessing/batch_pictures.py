@@ -169,7 +169,7 @@ def _strip(rows: list[list[float]], names: list[str], otherwise: str) -> Part:
         words(name, LEFT + wide * (at + 0.5) + 4, floor + 8, "label", anchor="end", turn=-90)
         for at, name in enumerate(names)
     ]
-    room = 14 + round(CHARACTER * max(map(len, names))) if names else 24
+    room = 20 + round(1.15 * CHARACTER * max(map(len, names))) if names else 24
     body = [
         words(f"{len(rows)} rows", LEFT - 10, floor / 2, anchor="middle", turn=-90),
         cells(rows, shades, LEFT, 0, wide, TALL),
