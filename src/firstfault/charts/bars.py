@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import escape
+
 from firstfault.charts.axes import fit
 from firstfault.charts.pane import Pane, tick_text
 from firstfault.charts.svg import CHARACTER, Part, words
+from firstfault.output.escaping import visible
 from firstfault.output.numbers import percent
 
 BAR, GAP = 7.0, 9.0
@@ -44,7 +47,8 @@ def share_bars(title: str, names: Sequence[str], series: Sequence[Series], *, x_
     )
     bars = "".join(
         f'<rect class="bar {one.style}" x="{left:.1f}" y="{head + row * place + GAP / 2 + BAR * at:.1f}" '
-        f'width="{max(across(value) - left, 0):.1f}" height="{BAR - 1:g}"><title>{one.name}: {percent(value)}</title></rect>'
+        f'width="{max(across(value) - left, 0):.1f}" height="{BAR - 1:g}">'
+        f"<title>{escape(visible(one.name))}: {percent(value)}</title></rect>"
         for at, one in enumerate(series)
         for place, value in enumerate(one.values)
     )

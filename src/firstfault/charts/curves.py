@@ -163,7 +163,7 @@ def _cross(x: float) -> str:
 
 
 def thin(xs: Sequence[float], ys: Sequence[float], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """At most about `most` points of a curve that keep its peaks: each stretch's lowest, highest and first bad value."""
+    """At most about `most` points of a curve: the lowest, the highest and the first bad value of each stretch."""
     pairs = list(zip(xs, ys, strict=False))
     if len(pairs) <= most:
         return pairs

@@ -16,8 +16,8 @@ MOST_DECADES = 8.0
 class Shading:
     """Turns a value into a class of colour by where it lies between the bounds: h0 … h8, or those of another `kind`.
 
-    The kinds are h for cells, d for cells about a middle, v for points. A value of 0 on a logarithmic scale is `zero`, and
-    one that is not finite `bad`.
+    The kinds are h for cells, d for cells about a middle, v for points. A value of 0 on a logarithmic scale is `zero`,
+    and one that is not finite `bad`.
     """
 
     low: float
@@ -53,7 +53,7 @@ def shading(values: Sequence[float], *, log: bool = False) -> Shading:
 def cells(
     rows: Sequence[Sequence[float | None]], shades: Shading, x: float, y: float, width: float, height: float
 ) -> str:
-    """The cells of `rows`, the first at the top left corner (x, y), each of that width and height; None leaves a gap."""
+    """The cells of `rows` from the top left corner (x, y), each of that width and height; None leaves a gap."""
     paths: dict[str, list[str]] = {}
     for line, row in enumerate(rows):
         for first, count, shade in _runs([shades(value) for value in row]):

@@ -15,7 +15,7 @@ SHOWN = {
     0x7F: "\u2421",
     **dict.fromkeys([*range(0x80, 0xA0), *BIDIRECTIONAL], REPLACEMENT),
 }
-"""Control characters as their pictures, C1 controls and what turns the direction of writing as a replacement: one for one."""
+"""Control characters as their pictures; C1 controls and what turns the direction of writing as a replacement."""
 SURROGATES = dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)
 LOOK_ALIKE = str.maketrans({"<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "‘", "\\": "∖"})
 
@@ -35,5 +35,8 @@ def visible_in(value: Any) -> Any:
 
 
 def inert(text: str) -> str:
-    """A text that is markup in no language, for pages whose templates are not ours: its special letters become look-alikes."""
+    """A text that is markup in no language, for pages whose templates are not ours.
+
+    Its special letters become look-alikes.
+    """
     return visible(text).translate(LOOK_ALIKE).replace("\t", " ").replace("\n", " ")

@@ -24,7 +24,10 @@ ORDER = (Status.FAIL, Status.ERROR, Status.WARN, Status.PASS, Status.SKIPPED)
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG or PNG of the run's folder as a data URL, with the finding that named it; a `wide` one takes the whole width."""
+    """An SVG or PNG of the run's folder as a data URL, with the finding that named it.
+
+    A `wide` one takes the whole width of the page.
+    """
 
     name: str
     url: str
@@ -39,7 +42,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """The first rows of a CSV of the run's folder; `total` counts its rows, and `more` the columns that are not shown."""
+    """The first rows of a CSV of the run's folder.
+
+    `total` counts its rows, and `more` the columns that are not shown.
+    """
 
     name: str
     heading: list[str]
@@ -62,7 +68,10 @@ def in_words(name: str) -> str:
 
 
 class Attachments:
-    """The pictures and tables of a run's folder; pictures share one allowance of bytes, so that the page stays small."""
+    """The pictures and tables of a run's folder.
+
+    Pictures share one allowance of bytes, so that the page stays small.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder, self.left = folder, MOST_IN_ALL

@@ -81,7 +81,7 @@ def headline(verdict: Verdict) -> str:
 
 
 def undecided(verdict: Verdict) -> list[Finding]:
-    """The failed checks of a verdict that no fault stands for: what is suspected of them was neither proven nor refuted."""
+    """The failed checks of a verdict that no fault stands for: what they suspect was neither proven nor refuted."""
     return [] if verdict.faults else [finding for report in verdict.layers for finding in report.failures]
 
 

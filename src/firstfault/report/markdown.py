@@ -100,6 +100,7 @@ def _fault(fault: Fault, verdict: Verdict) -> str:
     lines.append(f"**Remedy**: {escape(fault.remedy)}")
     if fault.swap:
         lines.append(
-            f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({escape(swap_basis(fault.swap))})"
+            f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} "
+            f"({escape(swap_basis(fault.swap))})"
         )
     return "\n\n".join([*lines, f"**{sentence(word)}**: {escape(why)}"])

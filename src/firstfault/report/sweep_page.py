@@ -27,7 +27,9 @@ MODES = {
 def write_sweep_report(
     result: SweepResult, folder: Path, *, links: Mapping[str, str] | None = None, facts: Mapping[str, Any] | None = None
 ) -> Path:
-    """Write `report.html` into `folder`, and return its path; its pictures are also files: `ablation.svg`, `search_*.svg`.
+    """Write `report.html` into `folder`, and return its path.
+
+    Its pictures are also files: `ablation.svg`, `search_*.svg`.
 
     Args:
         result: the sweep.

@@ -1,4 +1,4 @@
-"""How much of what the scores of a sweep vary by is due to each varied thing; the seed's share is the noise to hold the others against."""
+"""How much of what the scores of a sweep vary by is due to each varied thing; the seed's share is the noise."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LEAST_TRIALS = 4
 
 
 def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) -> Any:
-    """An Optuna study in memory of the trainings, with what was varied and the seed as parameters; without `distributions`, the change.
+    """An Optuna study in memory of the trainings, with what was varied and the seed as parameters.
 
-    The seed is left out where it never changes.
+    Without `distributions`, the change is the only parameter. The seed is left out where it never changes.
     """
     import optuna
 
@@ -48,7 +48,9 @@ def _frozen(trial: SweepTrial, space: Mapping[str, Any]) -> Any:
 
 
 def importances_of(study: Any) -> dict[str, float]:
-    """Each parameter's share of the variance of the scores, the largest first; empty where too little has ended or nothing varies.
+    """Each parameter's share of the variance of the scores, the largest first.
+
+    It is empty where too little has ended, or nothing varies.
 
     Source: Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance (fANOVA).
     """

@@ -78,7 +78,7 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
 @memo(of="raw")
 @optional_files
 def suspect_files(subject: Subject) -> tuple[str, ...]:
-    """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect or cleanlab is missing."""
+    """Write the list, and of images the gallery; the files' names, none where no row is suspect or cleanlab is missing."""
     return _written(subject)
 
 

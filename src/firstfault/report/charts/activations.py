@@ -39,7 +39,8 @@ def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()
         for place, (series, alarms) in enumerate(((entry.zero, 1.0), (entry.beyond, LARGE), (entry.dead, LARGE)))
     )
     worst = max(shown.items(), key=lambda item: _known(item[1].beyond.values[-1]))
-    about = f"Last outputs of {len(shown)} modules; most values beyond ±5: {worst[0]}, {percent(_known(worst[1].beyond.values[-1]))}"
+    most = percent(_known(worst[1].beyond.values[-1]))
+    about = f"Last outputs of {len(shown)} modules; most values beyond ±5: {worst[0]}, {most}"
     body = [heads, labels(shown, sick, TOP + 18, kinds={name: entry.kind for name, entry in shown.items()}), bars]
     note = (
         "share of the outputs of each module"
@@ -50,7 +51,10 @@ def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()
 
 
 def _notable(activations: Mapping[str, Any]) -> dict[str, Any]:
-    """At most 32 modules in their order: those that are not finite, have most values beyond ±5 or dead units, or only zeros."""
+    """At most 32 modules in their order.
+
+    They are those that are not finite, have most values beyond ±5 or dead units, or only zeros.
+    """
     ranked = set(sorted(activations, key=lambda name: _strikes(activations[name]), reverse=True)[:MOST_ROWS])
     return {name: entry for name, entry in activations.items() if name in ranked}
 

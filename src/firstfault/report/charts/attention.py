@@ -15,7 +15,7 @@ MOST_ATTENTIONS, PER_LINE = 12, 4
 
 
 def attention_patterns(attention: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
-    """The last attention weights that were seen, of the first sample: queries down, keys across, the mean over heads."""
+    """The last attention weights of the first sample, as the mean over heads: queries down, keys across."""
     shown = [(name, entry) for name, entry in attention.items() if entry.pattern]
     shown = some_of(shown, MOST_ATTENTIONS)
     if not shown:
@@ -42,5 +42,6 @@ def _pattern(pattern: Sequence[Sequence[float]], x: float, y: float, size: float
     high = max((value for row in pattern for value in row if math.isfinite(value)), default=1.0)
     rows: list[list[float | None]] = [[None if value == 0 else value for value in row] for row in pattern]
     cell = size / max(len(pattern), max(map(len, pattern)))
-    frame = f'<rect class="frame" x="{x:.1f}" y="{y:.1f}" width="{cell * max(map(len, pattern)):.1f}" height="{cell * len(pattern):.1f}"/>'
+    width, height = cell * max(map(len, pattern)), cell * len(pattern)
+    frame = f'<rect class="frame" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
     return cells(rows, shading([0.0, high]), x, y, cell, cell) + frame

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from firstfault.charts.curves import Mark, band_chart
 from firstfault.charts.heat import cells, legend, shading
+from firstfault.charts.svg import words
 from firstfault.report.charts.module_rows import (
     LEFT,
     MOST_ROWS,
@@ -31,7 +32,8 @@ USUAL_UPDATES = (1e-4, 1e-1)
 def gradient_flow(parameters: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
     """The gradient of every layer on the sampled steps: the root mean square of its values, by its logarithm.
 
-    A layer is a module with its own parameters; where there are more than 32, those of one part of the model are taken together.
+    A layer is a module with its own parameters; where there are more than 32, those of one part of the model are taken
+    together.
     """
     layers = _layers(parameters)
     columns = _columns([{step for entry in entries for step in entry.gradient.steps} for entries in layers.values()])
@@ -47,7 +49,10 @@ def gradient_flow(parameters: Mapping[str, Any], sick: Collection[str] = ()) -> 
         _step_ticks(columns, width, floor),
         legend(shades, LEFT + 28, floor + 44, 110, extra=[("zero", "0"), ("bad", "not finite")]),
     ]
-    about = f"Root mean square gradient of {len(rows)} layers on {sum(map(len, columns))} sampled steps, from 10^{shades.low:.0f} to 10^{shades.high:.0f}"
+    about = (
+        f"Root mean square gradient of {len(rows)} layers on {sum(map(len, columns))} sampled steps, "
+        f"from 10^{shades.low:.0f} to 10^{shades.high:.0f}"
+    )
     return inside_picture("Gradient flow", "root mean square of the gradient, per layer", about, floor + 60, body)
 
 
@@ -78,7 +83,10 @@ def _columns(seen: Sequence[set[int]]) -> list[list[int]]:
 
 
 def _gradient(entries: Sequence[Any], steps: Sequence[int]) -> float | None:
-    """The largest root mean square gradient of a layer over some steps; NaN where one is not finite, None without one."""
+    """The largest root mean square gradient of a layer over some steps.
+
+    It is NaN where one is not finite, and None without one.
+    """
     wanted = set(steps)
     squares: dict[int, float] = {}
     for entry in entries:
@@ -94,10 +102,9 @@ def _gradient(entries: Sequence[Any], steps: Sequence[int]) -> float | None:
 def _step_ticks(columns: Sequence[Sequence[int]], width: float, floor: float) -> str:
     places = sorted({round(place) for place in np.linspace(0, len(columns) - 1, min(6, len(columns)))})
     ticks = "".join(
-        f'<text class="tick" x="{LEFT + (place + 0.5) * width:.1f}" y="{floor + 16}" text-anchor="middle">{columns[place][0]}</text>'
-        for place in places
+        words(str(columns[place][0]), LEFT + (place + 0.5) * width, floor + 16, anchor="middle") for place in places
     )
-    return f'{ticks}<text class="tick" x="{(LEFT + WIDTH) / 2:.0f}" y="{floor + 33}" text-anchor="middle">sampled optimizer step</text>'
+    return ticks + words("sampled optimizer step", (LEFT + WIDTH) / 2, floor + 33, anchor="middle")
 
 
 def update_bands(parameters: Mapping[str, Any], marks: Sequence[Mark] = ()) -> Markup | None:

@@ -25,6 +25,7 @@ def some_of(items: list[Any], most: int = MOST_ROWS) -> list[Any]:
 def labels(
     names: Mapping[str, Any], sick: Collection[str], top: float = TOP, kinds: Mapping[str, str] | None = None
 ) -> str:
+    """The name of each module at the left of its row; a blamed one is in colour, and `kinds` stand behind the names."""
     return "".join(
         label(
             name, LEFT - 8, top + ROW * number + 12, _blamed(name, sick), anchor="end", note=(kinds or {}).get(name, "")
@@ -41,11 +42,13 @@ def _blamed(name: str, sick: Collection[str]) -> bool:
 def label(
     name: str, x: float, y: float, bad: bool, *, anchor: str = "start", note: str = "", most: int = LONGEST
 ) -> str:
+    """The end of a module's name that fits, with a note behind it; all of it where the pointer rests."""
     room = most - (len(note) + 1 if note and len(note) < most - 6 else 0)
     text = _ending(name, room)
     kind = f' <tspan class="kind">{escape(note)}</tspan>' if note and len(note) < most - 6 else ""
     style = "label sick" if bad else "label"
-    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}{kind}<title>{escape(name)}</title></text>'
+    said = f"{escape(text)}{kind}<title>{escape(name)}</title>"
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{said}</text>'
 
 
 def _ending(name: str, most: int) -> str:

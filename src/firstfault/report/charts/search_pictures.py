@@ -49,7 +49,7 @@ class Setting:
 
 
 def search_pictures(result: SweepResult) -> dict[str, Markup]:
-    """Pictures by title: every score; of a grid or search, settings together and each alone; and the scores by epoch."""
+    """Pictures by title: every score; of a grid or search, settings together and alone; and the scores by epoch."""
     trials = [trial for trial in result.searched if trial.state != "failed" and math.isfinite(trial.score)]
     if not trials:
         return {}
