@@ -137,7 +137,7 @@ def test_no_circles():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_each_framework_has_one_room(name):
-    """Prefect, MLflow, Great Expectations, ydata-profiling and reportlab each in their room alone, matplotlib in none."""
+    """Each framework is imported in its room alone, and matplotlib in none."""
     for other in imported(TREES[name]):
         allowed = ONE_ROOM.get(other.split(".")[0])
         assert allowed is None or room(name) in allowed, f"{name} imports {other}"

@@ -41,16 +41,18 @@ def draw_drift(folder: Path, beside: Compared, moved: Mapping[str, Distance]) ->
 
 
 def _column(title: str, pair: Pair, other: str) -> Part:
-    values = [as_numbers(column.dropna()) for column in pair]
-    if values[0] is None or values[1] is None or not (len(values[0]) and len(values[1])):
+    numbers, others = (as_numbers(column.dropna()) for column in pair)
+    if numbers is None or others is None or not (len(numbers) and len(others)):
         return _bars(title, category_counts(pair.train.dropna(), pair.other.dropna()), other)
-    edges = _edges(np.concatenate([values[0], values[1]]))
-    low, high = edges[0], edges[-1]
-    train, rest = (
-        (np.histogram(numbers.clip(low, high), edges)[0] / max(1, len(numbers))).tolist() for numbers in values[:2]
-    )
+    edges = _edges(np.concatenate([numbers, others]))
+    train, rest = _shares(numbers, edges), _shares(others, edges)
     series = [Series(other, rest, BEFORE), Series("train", train, AFTER)]
     return histograms(title, edges.tolist(), series, x_label="value", y_label="share of rows", size=PANEL)
+
+
+def _shares(values: Array, edges: Array) -> list[float]:
+    """The share of the values in each bin; those beyond the ends are in the last ones."""
+    return list((np.histogram(values.clip(edges[0], edges[-1]), edges)[0] / len(values)).tolist())
 
 
 def _edges(values: Array) -> Array:
