@@ -17,7 +17,6 @@ EXTRA_OF: Mapping[str, str] = {
     "fairlearn": "pipeline",
     "great_expectations": "pipeline",
     "lightning": "lightning",
-    "matplotlib": "pipeline",
     "mlflow": "pipeline",
     "optuna": "pipeline",
     "prefect": "pipeline",

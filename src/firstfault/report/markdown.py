@@ -8,14 +8,12 @@ from typing import Any
 
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.output.escaping import visible
+from firstfault.output.numbers import brief, duration, percent
 from firstfault.report.formatting import (
-    brief,
     count,
-    duration,
     headline,
     left_out,
     of_status,
-    percent,
     proves,
     sentence,
     swap_basis,
@@ -104,6 +102,7 @@ def _fault(fault: Fault, verdict: Verdict) -> str:
     lines.append(f"**Remedy**: {escape(fault.remedy)}")
     if fault.swap:
         lines.append(
-            f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({escape(swap_basis(fault.swap))})"
+            f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} "
+            f"({escape(swap_basis(fault.swap))})"
         )
     return "\n\n".join([*lines, f"**{sentence(word)}**: {escape(why)}"])

@@ -8,12 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from firstfault.finding import LADDER, Finding
+from firstfault.output.numbers import duration, percent
 from firstfault.report.formatting import (
     count,
-    duration,
     headline,
     left_out,
-    percent,
     proves,
     score,
     sentence,

@@ -61,17 +61,17 @@ def test_distances_agree_with_scipy():
     )
 
 
-def test_every_column_is_listed_and_the_moved_are_drawn(make, only):
-    """`drift.csv` has a line per column with its values before and after; `drift.png` is a picture."""
+def test_every_column_is_listed_and_the_moved_are_drawn(make, only, drawn):
+    """`drift.csv` has a line per column with its values before and after; `drift.svg` is a picture."""
     train, reference = halves(load_wine(as_frame=True).frame)
     subject = make(
         train.assign(hue=train["hue"] + 0.4, ash=train["ash"] + 1), label="target", data={"reference": reference}
     )
     found = only("covariate_drift", subject)
     lines = pd.read_csv(subject.folder / "drift.csv").set_index("column")
-    assert found.artifacts == ("drift.csv", "drift.png") and (subject.folder / "drift.png").read_bytes().startswith(
-        b"\x89PNG"
-    )
+    texts, _ = drawn(subject, "drift.svg")
+    assert found.artifacts == ("drift.csv", "drift.svg") and {"share of rows", "value", "train"} <= set(texts)
+    assert [text.split(" · ")[0] for text in texts if " · distance " in text] == ["ash", "hue"]
     assert set(lines.index[lines["drifted"] == "yes"]) == {"hue", "ash"} and len(lines) == 13
     assert lines.loc["ash", "mean train"] - lines.loc["ash", "mean other"] == pytest.approx(1, abs=0.15)
 
