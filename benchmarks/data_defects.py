@@ -50,7 +50,6 @@ ON_SAMPLES = (
 IMPORTED = (
     "cleanlab.rank",
     "great_expectations.expectations",
-    "matplotlib.figure",
     "polars",
     "scipy.stats",
     "sklearn.ensemble",

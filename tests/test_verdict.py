@@ -99,7 +99,7 @@ def test_the_json_follows_the_schema(faults):
 
 
 def test_a_verdict_of_version_1_can_still_be_read():
-    """It validates against its own schema; its places keep their texts, and what is written of it anew is of version 2."""
+    """It validates against its own schema, its places keep their texts, and it is written anew as version 2."""
     old = json.loads(VERSION_1.read_text())
     jsonschema.validate(old, schema(1))
     read = Verdict.from_json(old)

@@ -17,7 +17,6 @@ EXTRA_OF: Mapping[str, str] = {
     "fairlearn": "pipeline",
     "great_expectations": "pipeline",
     "lightning": "lightning",
-    "matplotlib": "pipeline",
     "mlflow": "pipeline",
     "optuna": "pipeline",
     "prefect": "pipeline",
@@ -41,7 +40,10 @@ def needs_extra(module: str, feature: str) -> MissingExtra:
 
 
 def missing_extra(error: BaseException, feature: str, root: Path | None = None) -> MissingExtra | None:
-    """The same from what an import raised; None for any other error, and for an import in the user's own files below `root`."""
+    """The same from what an import raised.
+
+    None for any other error, and for an import in the user's own files below `root`.
+    """
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     if name is None or name not in EXTRA_OF or (root is not None and user_frame(error, root)):
         return None
@@ -68,7 +70,10 @@ def expect_installed(module: str, feature: str) -> None:
 
 
 def optional_files(write: Callable[P, tuple[str, ...]]) -> Callable[P, tuple[str, ...]]:
-    """Let a function that writes files to look at write none where its library is not installed: what was measured stands without them."""
+    """Let a function that writes files to look at write none where its library is not installed.
+
+    What was measured stands without them.
+    """
 
     @functools.wraps(write)
     def written(*arguments: P.args, **options: P.kwargs) -> tuple[str, ...]:

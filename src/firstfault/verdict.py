@@ -13,6 +13,7 @@ from typing import Any
 from firstfault.coverage import coverage_of, not_cleared
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.muting import muted_in
 from firstfault.place import Place
 
 SCHEMA_VERSION = 2
@@ -128,7 +129,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one debug run concludes. `faults` are ranked, best first."""
+    """What one debug run concludes. `faults` are ranked, best first; `not_loaded` are plug-ins, a sentence each."""
 
     target: str
     status: VerdictStatus
@@ -142,6 +143,12 @@ class Verdict:
     subject: SubjectKind = SubjectKind.TARGET
     not_cleared: tuple[str, ...] = ()
     """Why layers in which no fault was found can't be called healthy."""
+    not_loaded: tuple[str, ...] = ()
+
+    @property
+    def muted(self) -> dict[str, str]:
+        """What was not judged, since the target mutes it: the reason by `check` or `check:place`."""
+        return muted_in(self.layers)
 
     @property
     def first_faulty_layer(self) -> Layer | None:
@@ -161,6 +168,8 @@ class Verdict:
             "layers": [{**report.to_json(), **_looked(report)} for report in self.layers],
             "not_cleared": list(self.not_cleared),
             "safety": plain(self.safety),
+            "muted": self.muted,
+            "not_loaded": list(self.not_loaded),
             "mlflow_run_id": self.mlflow_run_id,
             "prefect_flow_run_id": self.prefect_flow_run_id,
             "seconds": round(self.seconds, 3),
@@ -183,6 +192,7 @@ class Verdict:
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
             subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
             not_cleared=tuple(values.get("not_cleared", ())),
+            not_loaded=tuple(values.get("not_loaded", ())),
         )
 
 

@@ -15,8 +15,6 @@ import pytest
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 SKIPPED = {
-    "embedding_map": "matplotlib",
-    "batch_pictures": "matplotlib",
     "label_suspects": "cleanlab",
     "expectations": "great_expectations",
     "profile_alerts": "ydata_profiling",

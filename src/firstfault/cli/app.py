@@ -23,10 +23,12 @@ from firstfault.cli.options import (
     DepthName,
     EngineName,
     JsonOption,
+    MuteOption,
     SetOption,
     TargetArgument,
     exit_code,
     interrupted,
+    mutes_of,
     pairs_of,
     refuse,
     say,
@@ -59,6 +61,7 @@ def debug(
         typer.Option(metavar="MODULE", help="with --only model: this submodule alone, e.g. encoder.layers.0"),
     ] = None,
     set_: SetOption = None,
+    mute: MuteOption = None,
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
     bare: BareOption = False,
     json_file: JsonOption = None,
@@ -72,7 +75,8 @@ def debug(
     if where is not None and only is not Layer.MODEL:
         refuse("--where must come with --only model, since only the model layer tests a submodule alone")
     tell(json=str(json_file.absolute()) if json_file else None)
-    settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, pairs_of(set_), where)
+    overrides = {**pairs_of(set_), **mutes_of(mute)}
+    settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, overrides, where)
     ended = watch_debug(settings, bare=bare)
     write_json(json_file, ended.verdict.to_json())
     if open_ and ended.report:
@@ -92,7 +96,10 @@ def run(
         typer.Option(min=1, help="take norms and activations on every such step; else it grows from 10 to 50"),
     ] = None,
     sink: Annotated[
-        list[str] | None, typer.Option(help="send the numbers there while it runs: json, tensorboard, mlflow, wandb")
+        list[str] | None,
+        typer.Option(
+            help="send the numbers there while it runs: json, tensorboard, mlflow, wandb, or an installed one"
+        ),
     ] = None,
     on_finding: Annotated[
         str | None,

@@ -12,10 +12,12 @@ from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeErr
 from firstfault.extras import missing_extra
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
+from firstfault.muting import name_of
 from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, load
 from firstfault.target.bundled import own_or_shipped
 from firstfault.target.declaration import Target
+from firstfault.texts import nearest
 
 
 def preflight(
@@ -57,7 +59,7 @@ def expect_workable(target: Target, where: str | None = None) -> None:
     """
     if target.data is None and not (target.safety and target.safety.suites):
         raise TargetError(f"{target.name} must declare data, since the checks look at samples; but data is None")
-    _expect_thresholds(target)
+    _expect_checks(target)
     _expect_files(target)
     if target.training is not None and target.model is not None:
         _expect_device(target.training.device)
@@ -65,15 +67,19 @@ def expect_workable(target: Target, where: str | None = None) -> None:
         _expect_module(target.model, where)
 
 
-def _expect_thresholds(target: Target) -> None:
-    if not target.thresholds:
+def _expect_checks(target: Target) -> None:
+    """Checks that the target speaks of, and their thresholds."""
+    if not target.thresholds and not target.mute:
         return
     from firstfault.checks.catalogue import all_checks
 
     known = {entry.name: entry.parameters for entry in all_checks()}
+    for field, names in (("thresholds", target.thresholds), ("mute", map(name_of, target.mute))):
+        for check in names:
+            if check not in known:
+                near = nearest(check, known) or "; `firstfault checks` lists them"
+                raise TargetError(f"{field} must name checks, but got {check!r}{near}")
     for check, values in target.thresholds.items():
-        if check not in known:
-            raise TargetError(f"thresholds must name checks, but got {check!r}; `firstfault checks` lists them")
         for name, value in values.items():
             if name not in known[check]:
                 raise TargetError(

@@ -8,12 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from firstfault.finding import LADDER, Finding
+from firstfault.output.numbers import duration, percent
 from firstfault.report.formatting import (
     count,
-    duration,
     examined,
     headline,
-    percent,
+    left_out,
     proves,
     score,
     sentence,
@@ -60,6 +60,7 @@ def render_verdict(verdict: Verdict) -> RenderableType:
             Text(""),
             Text(f"{count(len(verdict.faults) - MOST_FAULTS, 'more fault')} in the report", style="dim"),
         ]
+    parts += [part for line in left_out(verdict) for part in (Text(""), Text(line, style="yellow"))]
     title = Text(f" {verdict.target} · {duration(verdict.seconds)} ")
     return Panel(Group(*parts), title=title, title_align="left", border_style=COLOURS[verdict.status], padding=(1, 2))
 

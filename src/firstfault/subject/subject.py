@@ -12,7 +12,8 @@ from torch import nn
 
 from firstfault.check import Depth
 from firstfault.data.expectations.expected import Expected, expected_of, rows_to_set_aside, without
-from firstfault.data.privacy.masking import Known, masked_text
+from firstfault.data.privacy.known import Known
+from firstfault.data.privacy.masking import masked_text
 from firstfault.data.splits import Split, Splits, load_raw, read_reference
 from firstfault.errors import Missing
 from firstfault.finding import Layer
@@ -27,8 +28,8 @@ from firstfault.training.recipe import Recipe, Tensors, make_recipe, outputs_of
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from firstfault.data.files import Reading
     from firstfault.data.profile import Profiling
+    from firstfault.data.reading import Reading
     from firstfault.probe import Probe, Record
     from firstfault.probe.capture import Capture
 

@@ -104,6 +104,14 @@ def expect_thresholds(value: Any) -> None:
     expect(held, "thresholds", value, "{check: {name: number}}")
 
 
+def expect_mutes(value: Any) -> None:
+    """A reason by check, or by check and place."""
+    held = isinstance(value, Mapping) and all(
+        isinstance(text, str) and text.strip() for pair in value.items() for text in pair
+    )
+    expect(held, "mute", value, "{check: reason}, or {'check:place': reason}, in words")
+
+
 def _brief(value: Any) -> str:
     text = " ".join(shown(value).split())
     return text if len(text) <= 80 else f"{text[:77]}…"
