@@ -10,6 +10,7 @@ HALL = (
     "__init__",
     "actions",
     "check",
+    "coverage",
     "depth",
     "errors",
     "extras",

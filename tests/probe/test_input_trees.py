@@ -48,7 +48,8 @@ class Encoder(nn.Module):
     def forward(self, input_ids, attention_mask=None, labels=None):
         hidden = self.words(input_ids) + self.places[: input_ids.shape[1]]
         hidden = self.encoder(hidden, src_key_padding_mask=attention_mask == 0 if self.batch_first else None)
-        logits = self.head(hidden.mean(1))
+        kept = attention_mask[..., None].float()
+        logits = self.head((hidden * kept).sum(1) / kept.sum(1))
         loss = functional.cross_entropy(logits, labels) if labels is not None else None
         return {"loss": loss, "logits": logits}
 
@@ -100,7 +101,7 @@ class Towers(nn.Module):
         return self.head(both.relu())[:, 0]
 
 
-def pairs(count=24):
+def pairs(count=100):
     generator = torch.Generator().manual_seed(0)
     for _ in range(count):
         user = torch.randint(0, 10, (20,), generator=generator)

@@ -6,7 +6,7 @@ from typing import Any
 
 from firstfault.coverage import coverage_of
 from firstfault.faults import known
-from firstfault.finding import LADDER, Finding, LayerReport
+from firstfault.finding import LADDER, Finding, LayerReport, Status
 from firstfault.output.numbers import number
 from firstfault.verdict import Fault, Outcome, SubjectKind, Swap, Verdict, VerdictStatus
 

@@ -22,7 +22,7 @@ from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target, Training
 from firstfault.training.label_variety import WITHIN, variety_within
 from firstfault.training.loop import Epoch, Trained, evaluate
-from firstfault.training.one_tensor import Answer, called_with_one_tensor
+from firstfault.training.one_tensor import Answer, called_with_one_tensor, inputs_of_call
 from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 FEWEST = 32
@@ -119,16 +119,21 @@ def _as_it_began(start: nn.Module, model: nn.Module) -> bool:
 
 
 def recipe_of(capture: Capture, x: torch.Tensor, start: nn.Module, task: str, training: Training, root: Path) -> Recipe:
-    """The captured training as a recipe on inputs `(N, …)`: every fifth sample is held out."""
+    """The captured training as a recipe on inputs `(N, …)`: every fifth sample, or whole batch, is held out."""
     y = torch.cat(capture.y)
     classes = 0
     if task == "classification":
         y = (y if y.ndim == 1 else y.reshape(-1)).long() if y.ndim == 1 or y.shape[1] == 1 else y.argmax(-1)
         classes = int(y.max()) + 1
-    held = torch.arange(len(x)) % HELD_OUT == HELD_OUT - 1
+    inputs = inputs_of_call(start)
+    whole = inputs is not None and not inputs.separable
+    units = torch.repeat_interleave(torch.tensor(capture.sizes)) if whole and len(capture.sizes) >= HELD_OUT else None
+    held = (torch.arange(len(x)) if units is None else units) % HELD_OUT == HELD_OUT - 1
     kept, out = Tensors(x[~held], y[~held]), Tensors(x[held], y[held])
     made = Recipe(task, kept, out, out, functools.partial(copy.deepcopy, start), training, classes, root)
-    return made.with_training(shuffle=not _in_order(made)) if training.fit is None else made
+    if training.fit is not None:
+        return made
+    return made.with_training(shuffle=not whole and not _in_order(made))
 
 
 def _in_order(made: Recipe) -> bool:

@@ -22,6 +22,7 @@ from firstfault.subject.memo import Memo, Memos, Stage, part
 from firstfault.target.declaration import Data, Deployment, Target, Training
 from firstfault.training.batches import first_batch
 from firstfault.training.loop import Trained, train
+from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.preprocessing import Pipeline, prepare
 from firstfault.training.recipe import Recipe, Tensors, make_recipe, outputs_of
 
@@ -220,6 +221,8 @@ class Subject:
         """One shuffled training batch, `x` in the dtype the model takes."""
         recipe = self.recipe
         order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(self.seed))
+        if (inputs := inputs_of_call(self.model)) is not None and not inputs.separable:
+            order = torch.arange(len(recipe.train))
         rows = first_batch(recipe, recipe.train.rows(order)) or recipe.train.rows(order[: recipe.training.batch_size])
         return Tensors(recipe.inputs_for(self.model, rows.x), rows.y)
 

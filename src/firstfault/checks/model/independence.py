@@ -14,6 +14,7 @@ from firstfault.place import FORWARD, Place, together
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
+from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.recipe import outputs_of
 from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
@@ -64,6 +65,9 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6, moved: float = 1e
     x = sound_batch(subject).x[:SAMPLES]
     if len(x) < 3 or len(sound_outputs(subject)) != len(sound_batch(subject)):
         yield skipped("there are fewer than 3 samples, or not one output per sample")
+        return
+    if (inputs := inputs_of_call(subject.model)) is not None and not inputs.separable:
+        yield skipped("the model is given whole batches, which can't be cut into samples")
         return
     if still_training(subject.model) or without_statistics(subject.model):
         yield skipped("batch normalisation uses the batch's statistics, which is judged on its own")
