@@ -44,7 +44,8 @@ def client_of(up, monkeypatch):
 def test_up_says_where_everything_is(up):
     """Both URLs are printed; status finds all three healthy."""
     assert up.prefect in up.printed and up.mlflow in up.printed
-    lines = up.run("status").stdout.splitlines()
+    state, *lines = up.run("status").stdout.splitlines()
+    assert state.split() == ["state", str(up.home)]
     assert [line.split()[:2] for line in lines[:-1]] == [
         ["prefect", "healthy"],
         ["mlflow", "healthy"],

@@ -18,7 +18,7 @@ from firstfault.recording.recording import Recording, Trials, state_of
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
 from firstfault.runs import guard
 from firstfault.runs.ref import RunRef
-from firstfault.runs.state import state_for
+from firstfault.runs.state import state_here
 from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
 from firstfault.target.locate import locate
@@ -52,7 +52,7 @@ def _debug(run: DebugRun) -> Ended:
 def open_run(target: str, **settings: Any) -> RunRef:
     """A new run of a target, with its folder."""
     place = locate(target)
-    state = state_for(Path(place.rpartition(":")[0] or place).parent)
+    state = state_here()
     return RunRef(target=place, folder=str(state.new_run()), home=str(state.home), **settings)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from firstfault.errors import FirstfaultError
 from firstfault.extras import expect_installed
+from firstfault.runs.default_target import default_target
 from firstfault.runs.login import client_environment, header, login_of
 from firstfault.runs.ownership import end_family, mark_of
 from firstfault.runs.processes import (
@@ -126,8 +127,9 @@ def start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[[
         _wait_for(service, lambda service=service: healthy(service))  # type: ignore[misc]
         say(f"{service.name} answers at {service.url}")
     environment = client_environment(state, prefect.url, mlflow.url)
-    say("registering the deployments")
-    _register(state, environment)
+    target = default_target(state)
+    say(f"registering the deployments, for {target}")
+    _register(state, {**environment, "FIRSTFAULT_TARGET": target})
     command = [*_prefect(), "worker", "start", "--pool", POOL, "--name", POOL]
     worker = start(state, "worker", command, None, environment, owned=True)
     _wait_for(worker, lambda: _worker_online(str(prefect.url), login_of(state)))

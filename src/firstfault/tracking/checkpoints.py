@@ -14,7 +14,7 @@ from pathlib import Path
 from firstfault.finding import plain
 from firstfault.output.whole_files import write_bytes, write_json
 from firstfault.progress import Checkpointed
-from firstfault.runs.state import state_for
+from firstfault.runs.state import state_here
 from firstfault.tracking.runs import Tracker, open_tracker, prepare_store
 
 _runs: dict[tuple[str, str], tuple[Tracker, str]] = {}
@@ -25,7 +25,7 @@ def prepare() -> None:
     import contextlib
 
     with contextlib.suppress(Exception):
-        prepare_store(state_for(Path.cwd()))
+        prepare_store(state_here())
 
 
 def log_checkpoint(tracker: Tracker, run_id: str, kept: Checkpointed, weights: bytes | None = None) -> str:
@@ -65,7 +65,7 @@ def log_from_a_loop(name: str, folder: Path, kept: Checkpointed, weights: bytes)
     """Log a checkpoint of a loop that is no debug run: in the experiment of its name, in one run for each folder."""
     key = (name, str(folder))
     if key not in _runs:
-        tracker = open_tracker(state_for(Path.cwd()), name)
+        tracker = open_tracker(state_here(), name)
         tags = {"firstfault.kind": "checkpoints", "firstfault.run_folder": str(folder.parent)}
         _runs[key] = tracker, tracker.start(f"checkpoints {folder.parent.name}", tags=tags)
     tracker, run_id = _runs[key]
