@@ -112,7 +112,7 @@ def _expect_text(**paths: str | None) -> None:
 
 
 def _enter(place: str) -> State:
-    from firstfault.tracking.runs import expect_store
+    from firstfault.tracking.store import expect_store
 
     state = state_here()
     _expect_text(**{"state folder": str(state.home)})

@@ -24,7 +24,8 @@ from firstfault.runs.state import State
 from firstfault.subject.subject import Subject
 from firstfault.tracking.checkpoints import log_checkpoint
 from firstfault.tracking.links import run_url, server_url
-from firstfault.tracking.runs import bury_killed, open_tracker
+from firstfault.tracking.runs import bury_killed
+from firstfault.tracking.store import open_tracker
 from firstfault.training.stages import stage_metrics
 from firstfault.verdict import Verdict, VerdictStatus
 

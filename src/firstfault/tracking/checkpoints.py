@@ -15,7 +15,8 @@ from firstfault.finding import plain
 from firstfault.output.whole_files import write_bytes, write_json
 from firstfault.progress import Checkpointed
 from firstfault.runs.state import state_here
-from firstfault.tracking.runs import Tracker, open_tracker, prepare_store
+from firstfault.tracking.runs import Tracker
+from firstfault.tracking.store import open_tracker, prepare_store
 
 _runs: dict[tuple[str, str], tuple[Tracker, str]] = {}
 

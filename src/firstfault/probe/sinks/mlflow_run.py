@@ -11,7 +11,8 @@ from firstfault.extras import expect_installed
 from firstfault.probe.samples import Spacing
 from firstfault.probe.sinks.base import Lost
 from firstfault.runs.state import state_here
-from firstfault.tracking.runs import BATCH, open_tracker, prepare_store
+from firstfault.tracking.runs import BATCH
+from firstfault.tracking.store import open_tracker, prepare_store
 
 SECONDS = 5.0
 OVERALL = ("loss", "lr", "grad_norm", "update_ratio", "safety_score", "capability_score", "alignment_tax")
