@@ -44,7 +44,7 @@ CALLS = {
 
 def test_the_command_line_imports_nothing_that_keeps_a_guard_away():
     """A fork is safe before threads and heavy libraries are there, so that parsing must not import them."""
-    code = "import firstfault.cli.app; from firstfault.runs.guard import guardable; print(guardable(['debug', 'target.py']))"
+    code = "import firstfault.cli.app; from firstfault.runs.guard_process import guardable; print(guardable(['debug', 'target.py']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(sys.platform == "linux")
 

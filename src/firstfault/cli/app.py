@@ -209,7 +209,7 @@ def _take_any_text() -> None:
 
 def main() -> None:
     """Run the command line, with a guard that outlives it where user code is run, and exit."""
-    from firstfault.runs.guard import command_of, guardable, guarded
+    from firstfault.runs.guard_process import command_of, guardable, guarded
 
     arguments = sys.argv[1:]
     if guardable(arguments):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from firstfault.cli.options import EXIT_BAD_CALL, EXIT_FAILED, EXIT_FAULTY
 
 if TYPE_CHECKING:
-    from firstfault.runs.guard import Told
+    from firstfault.runs.guard_process import Told
     from firstfault.verdict import Verdict
 
 BY_SIGNAL = 128

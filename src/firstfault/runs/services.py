@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.extras import expect_installed
 from firstfault.runs.default_target import default_target
 from firstfault.runs.login import client_environment, header, login_of
-from firstfault.runs.ownership import end_family, mark_of
+from firstfault.runs.ownership import below, end_family, mark_of, marked
 from firstfault.runs.processes import (
     HOST,
     OWNER,
@@ -167,7 +168,8 @@ def down(state: State) -> list[Service]:
     for owner in (service for service in read(state) if service.name == OWNER):
         _end_owner(owner)
     for service in noted:
-        _end(service)
+        if service.alive:  # it has no owner
+            end_family(partial(below, service.pid, itself=True))
     (state.services / "services.json").unlink(missing_ok=True)
     return [service for service in noted if service.name != OWNER]
 
@@ -177,23 +179,7 @@ def _end_owner(owner: Service) -> None:
     if owner.alive:
         with contextlib.suppress(ProcessLookupError):
             os.kill(owner.pid, signal.SIGTERM)
-    end_family(mark_of(owner.pid, owner.created))
-
-
-def _end(service: Service) -> None:
-    """End a service that has no owner, with its children."""
-    import psutil
-
-    if not service.alive:
-        return
-    family = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
-    for process in family:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(family, timeout=10)
-    for process in stubborn:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    end_family(partial(marked, mark_of(owner.pid, owner.created)))
 
 
 def _wait_for(service: Service, ready: Callable[[], bool]) -> None:
