@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import psutil
 import pytest
@@ -87,8 +89,6 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_target_gets_one_sentence_and_exit_code_2(call, spoilt, name):
     """It says what was expected and what came, without a traceback."""
-    import re
-
     old, new, sentence = BAD[name]
     code, _, err = call("debug", spoilt(old, new))
     assert code == 2 and re.search(sentence, err) and len(err.strip().splitlines()) == 1
@@ -235,7 +235,7 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
         assert "HEALTHY" in ended.stdout and "Traceback" not in ended.stdout + ended.stderr
     client, parents = runs_of(project)
     assert [run.info.status for run in parents] == ["FINISHED", "FINISHED"]
-    assert parents[0].data.tags["mlflow.note.content"].startswith("# starter: healthy")
+    assert "\n# starter: healthy" in parents[0].data.tags["mlflow.note.content"]
     children = client.search_runs(
         [parents[0].info.experiment_id], f"tags.`mlflow.parentRunId` = '{parents[0].info.run_id}'"
     )
@@ -247,23 +247,42 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
         "deployment",
         "safety",
     }
-    files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
-    assert {
-        "verdict.json",
-        "report.html",
-        "gx_result.html",
-        "profile.html",
-        "model_summary.txt",
-        "failure_cases.json",
-        "safety_evaluation_report.pdf",
-        "tensorboard",
-    } <= files
+    expect_a_readable_page(client, parents[0])
     import mlflow.pyfunc
 
     model = client.search_logged_models([parents[0].info.experiment_id])[0]
     loaded = mlflow.pyfunc.load_model(model.artifact_location)
     assert loaded.metadata.signature is not None and model.source_run_id == parents[0].info.run_id
     assert run_in(project, "report").stdout.startswith("starter: healthy")
+
+
+def expect_a_readable_page(client, run):
+    """Named by its verdict, with a row for the table of runs; the report on top, its links lead to files that are there."""
+    assert run.info.run_name == "✓ healthy"
+    assert [run.data.tags[name] for name in ("verdict", "faulty_layer", "fault")] == ["healthy", "none", "none"]
+    assert run.data.metrics["accuracy"] == round(run.data.metrics["validation_metric"], 4)
+    kind = client.get_experiment(run.info.experiment_id).tags
+    assert kind["mlflow.experimentKind"] == "custom_model_development"
+    columns = json.loads(json.loads(kind["mlflow.sharedViewState.firstfault"])["state"])["selectedColumns"]
+    assert {"metrics.`accuracy`", "tags.`verdict`", "tags.`faulty_layer`", "tags.`fault`"} <= set(columns)
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"layers", "report.html", "verdict.json"}
+    root = Path(client.download_artifacts(run.info.run_id, ""))
+    shelves = {path.name: path.parent.name for path in (root / "layers").glob("*/*")}
+    for name, layer in {
+        "gx_result.html": "data",
+        "profile.html": "data",
+        "model_summary.txt": "model",
+        "tensorboard": "training",
+        "layer_5_deployment.json": "deployment",
+        "failure_cases.json": "safety",
+        "safety_evaluation_report.pdf": "safety",
+    }.items():
+        assert shelves[name] == layer, name
+    page = (root / "report.html").read_text()
+    links = re.findall(r'href="(\./[^"]+)"', page)
+    assert len(links) > 10 and [link for link in links if not (root / unquote(link)).exists()] == []
+    assert "http://127.0.0.1" not in page and "trained.pt" not in shelves
 
 
 def test_an_override_breaks_the_target_and_the_exit_code_says_so(project):

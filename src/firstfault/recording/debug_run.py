@@ -14,9 +14,11 @@ from firstfault.diagnosis import diagnose, steps_of
 from firstfault.finding import LayerReport
 from firstfault.ladder import Step
 from firstfault.output.whole_files import write_json
-from firstfault.recording.recording import Recording, Trials, state_of
+from firstfault.recording.recording import Recording
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
+from firstfault.recording.trials import Trials, state_of
 from firstfault.runs import guard
+from firstfault.runs.login import is_own
 from firstfault.runs.ref import RunRef
 from firstfault.runs.state import state_here
 from firstfault.subject.opening import Loaded, open_subject
@@ -128,6 +130,7 @@ class DebugRun:
             verdict,
             self.ref.folder,
             report,
+            self.recording.report_url if report else None,
             self.recording.place,
             self.recording.url(),
             flow_run.url if flow_run else None,
@@ -154,9 +157,12 @@ class DebugRun:
 
 
 def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:
-    """The pages of a run, by title."""
+    """The pages of a run by title, where they outlive this day: a server of `firstfault up` has another address tomorrow."""
+    state = recording.state
     links = {"MLflow run": recording.url(), "Prefect flow run": flow_run.url if flow_run else None}
-    return {title: url for title, url in links.items() if url}
+    lasting = {title: url for title, url in links.items() if url and not is_own(state, url)}
+    served = f"firstfault: `firstfault up` in {state.home.parent} shows this run"
+    return lasting if len(lasting) == len(links) else {**lasting, "Prefect and MLflow": served}
 
 
 def told_trials(trials: Trials, steps: Steps) -> Callable[[Any], None]:

@@ -10,8 +10,9 @@ from firstfault.data.digest import data_digest
 from firstfault.output.file_names import key_of
 from firstfault.output.whole_files import write_bytes, write_json
 from firstfault.recording.debug_run import links_of, open_run, told_trials
-from firstfault.recording.recording import Recording, Trials
+from firstfault.recording.recording import Recording
 from firstfault.recording.steps import Opened, Steps, SweepPlan, Swept
+from firstfault.recording.trials import Trials
 from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
@@ -32,7 +33,7 @@ def _sweep(run: SweepRun) -> Swept:
     try:
         run.steps.open(run.open)
         swept = run.steps.sweep(run.sweep)
-        run.recording.finish()
+        run.recording.finish(swept.headline)
         return swept
     except BaseException as error:
         run.abandon(error)

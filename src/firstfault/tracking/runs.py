@@ -113,21 +113,40 @@ class Tracker:
 
         self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in _texts(values).items()])
 
+    @_guarded
+    def rename(self, run_id: str, name: str) -> None:
+        """Give a run another name."""
+        self.client.update_run(run_id, name=visible(name)[:LONGEST_NAME])
+
+    @_guarded
+    def of_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment."""
+        for name, text in _texts(tags).items():
+            self.client.set_experiment_tag(self.experiment_id, name, text)
+
     @_of_files
-    def files(self, run_id: str, paths: Sequence[Path]) -> None:
-        """Log files and folders as artifacts; those that don't exist are left out."""
+    def files(self, run_id: str, paths: Sequence[Path], below: str = "") -> None:
+        """Log files and folders as artifacts, in the folder `below` among them; those that don't exist are left out."""
         for path in paths:
             if path.is_dir():
-                self.client.log_artifacts(run_id, str(path), path.name)
+                self.client.log_artifacts(run_id, str(path), f"{below}/{path.name}".lstrip("/"))
             elif path.is_file():
-                self.client.log_artifact(run_id, str(path))
+                self.client.log_artifact(run_id, str(path), below or None)
+
+    @_of_files
+    def text(self, run_id: str, name: str, text: str) -> None:
+        """Log a text as an artifact."""
+        self.client.log_text(run_id, text, name)
 
     @_of_files
     def model(self, run_id: str, name: str, folder: Path) -> None:
         """Log a saved MLflow package as a logged model of the run; it loads as `models:/<its id>`."""
+        from mlflow.entities import LoggedModelOutput
+
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         self.client.log_model_artifacts(model.model_id, str(folder))
         self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
     @_guarded
     def dataset(self, run_id: str, name: str, digest: str, source: str, rows: int, context: str) -> None:

@@ -17,6 +17,7 @@ from firstfault.runs.login import log_in
 from firstfault.runs.processes import accepts, answers
 from firstfault.runs.state import MLFLOW_MANNERS, State
 from firstfault.tracking.runs import LONGEST_NAME, Tracker, brief
+from firstfault.tracking.view import KIND
 
 OPEN_SECONDS = 60.0
 """How long the store may take to be opened, when it may have to be made."""
@@ -133,8 +134,7 @@ def _open(state: State, uri: str, experiment: str) -> Tracker:
 def _create(client: Any, state: State, experiment: str) -> str:
     local = state.mlflow_uri.startswith("sqlite:")
     location = state.mlflow_artifacts.resolve().as_uri() if local else None
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # so that its page opens on the runs
-    return str(client.create_experiment(experiment, artifact_location=location, tags=kind))
+    return str(client.create_experiment(experiment, artifact_location=location, tags=KIND))
 
 
 def _quiet() -> None:
