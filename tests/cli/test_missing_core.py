@@ -11,15 +11,16 @@ PROGRAMS = Path(__file__).parents[1] / "core" / "programs"
 WITHOUT = """
 import sys
 
+module = sys.argv.pop(1)
+
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == sys.argv[1]:
+        if name.partition(".")[0] == module:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocked())
 from firstfault.cli.app import main
 
-module = sys.argv.pop(1)
 main()
 """
 """The command line, where the module that is its first argument can't be imported."""

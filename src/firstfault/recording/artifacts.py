@@ -12,9 +12,9 @@ from firstfault.output.whole_files import is_draft
 
 TOP = ("report.html", "verdict.json", "sweep.json")
 LOCAL = ("trained.pt", "quarantine.csv", "run.json")
-"""Files that stay in the run's folder: weights are in the logged model, and quarantined rows hold raw values."""
+"""Files that stay in the run's folder: weights are in the logged model, quarantined rows are raw, places are this machine's."""
 SHELF, REST = "layers", "more"
-LINK = re.compile(r'href="\./([^"/]+)"')
+LINK = re.compile(r'<a href="\./([^"/]+)(/?)">(.*?)</a>')
 
 
 class Shelves:
@@ -49,11 +49,13 @@ class Shelves:
         return found
 
     def readdressed(self, page: str) -> str:
-        """A report whose links to files beside it lead to where these are among the artifacts."""
+        """A report whose links to files beside it lead to where these are among the artifacts, or are none where they stay."""
         places = {quote(path.name): self.place(path.name) for path in self.files()}
 
         def address(link: re.Match[str]) -> str:
-            place = places.get(link[1])
-            return f'href="./{place}/{link[1]}"' if place else link[0]
+            name, slash, text = link.groups()
+            if name not in places:
+                return text
+            return f'<a href="./{places[name]}/{name}{slash}">{text}</a>' if places[name] else link[0]
 
         return LINK.sub(address, page)

@@ -79,6 +79,7 @@ class DebugRun:
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
         self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        self.ref.keep()
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
         return Opened(name, self.ref.folder, self.recording.url())
 

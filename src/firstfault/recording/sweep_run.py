@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class SweepRun:
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name, doing="sweep")
         self.recording = Recording(self.ref, self.subject, "sweep", self.steps.flow_run)
+        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        self.ref.keep()
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
         return Opened(name, self.ref.folder, self.recording.url())
 

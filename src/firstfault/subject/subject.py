@@ -16,7 +16,7 @@ from firstfault.data.privacy.masking import Known, masked_text
 from firstfault.data.splits import Split, Splits, load_raw, read_reference
 from firstfault.errors import Missing
 from firstfault.finding import Layer
-from firstfault.output.whole_files import replacing
+from firstfault.subject.kept_model import keep
 from firstfault.subject.memo import Memo, Memos, Stage, part
 from firstfault.target.declaration import Data, Deployment, Target, Training
 from firstfault.training.batches import first_batch
@@ -242,8 +242,7 @@ class Subject:
         capture = Capture() if self.training.fit is not None else None
         trained = self._trainer(self, Probe(self.folder, capture=capture))
         self.supply(Subject.capture, capture)
-        with replacing(self.folder / "trained.pt") as draft, draft.open("wb") as file:
-            torch.save(trained.model.state_dict(), file)
+        keep(trained, self.folder)
         return trained
 
     @part(Layer.TRAINING, of="trained")
