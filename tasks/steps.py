@@ -1,6 +1,7 @@
 """Each step of a run as a Prefect task, with what it gave as artifacts and events.
 
-The work itself is the library's. It is done once: where Prefect fails beside it, what it gave is kept, and the run goes on without Prefect.
+The work itself is the library's. It is done once: where Prefect fails beside it, what it gave is kept, and the run
+goes on without Prefect.
 """
 
 from __future__ import annotations

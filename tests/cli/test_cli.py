@@ -257,7 +257,7 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
 
 
 def expect_a_readable_page(client, run):
-    """Named by its verdict, with a row for the table of runs; the report on top, its links lead to files that are there."""
+    """It is named by its verdict, has a row for the table, and its report's links lead to files that are there."""
     assert run.info.run_name == "✓ healthy"
     assert [run.data.tags[name] for name in ("verdict", "faulty_layer", "fault")] == ["healthy", "none", "none"]
     assert run.data.metrics["accuracy"] == round(run.data.metrics["validation_metric"], 4)
@@ -345,7 +345,7 @@ def test_a_sweep_that_is_struck_down_is_resumed(project):
 
 
 def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
-    """Begin a sweep, and strike it down once it has printed a line; its worker processes, or what it said after Ctrl-C."""
+    """Begin a sweep, strike it down once it has printed a line; its workers, or what it said after Ctrl-C."""
     process = subprocess.Popen(
         [*COMMAND, "sweep", "target.py", *arguments],
         cwd=folder,
@@ -399,7 +399,8 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path):
 
 def test_help_imports_nothing_heavy():
     """`--help` must not wait for torch, MLflow or Prefect."""
-    code = "import sys; import firstfault.cli.app; print([m for m in ('torch', 'mlflow', 'prefect', 'pandas', 'rich') if m in sys.modules])"
+    heavy = ("torch", "mlflow", "prefect", "pandas", "rich")
+    code = f"import sys; import firstfault.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

@@ -1,6 +1,9 @@
-"""How runs end that are struck down, whose servers die, or whose own code ends the process: in time, with a sentence, and nothing left.
+"""How runs end that are struck down, whose servers die, or whose own code ends the process.
 
-One slow target serves all: its training starts a loader whose workers ignore signals, says so by a file, and waits for another.
+In time, with a sentence, and nothing left.
+
+One slow target serves all: its training starts a loader whose workers ignore signals, says so by a file, and waits
+for another.
 """
 
 import json
@@ -44,13 +47,14 @@ CALLS = {
 
 def test_the_command_line_imports_nothing_that_keeps_a_guard_away():
     """A fork is safe before threads and heavy libraries are there, so that parsing must not import them."""
-    code = "import firstfault.cli.app; from firstfault.runs.guard_process import guardable; print(guardable(['debug', 'target.py']))"
+    guardable = "from firstfault.runs.guard_process import guardable; print(guardable(['debug', 'target.py']))"
+    code = f"import firstfault.cli.app; {guardable}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(sys.platform == "linux")
 
 
 def without_torchs_own(said):
-    """What was said, without what a fork of torch's loader says of the iterator that it inherited when that is collected."""
+    """What was said, without what a fork of torch's loader says of the iterator that it inherited."""
     return re.sub(
         r"Exception ignored in: <function _MultiProcessingDataLoaderIter.*?AssertionError: [^\n]*\n?",
         "",
@@ -278,7 +282,7 @@ def send(process, signum):
 
 
 def recorded(project, servers, blow=None):
-    """Debug the slow target's training on both servers, which get `blow` while it trains; exit code and what was said."""
+    """Debug the slow target on both servers, which get `blow` while it trains; exit code and what was said."""
     ports, started = servers
     process = begin(
         project,
@@ -301,7 +305,7 @@ def recorded(project, servers, blow=None):
 
 
 def test_a_run_on_servers_is_recorded_on_both_and_says_nothing_of_theirs(project, servers):
-    """The flow run ends in the named state with the verdict as its result, and MLflow's run knows it; no library's own line is between ours."""
+    """The flow run ends in the named state, and MLflow's run knows it; no library's own line is between ours."""
     import urllib.request
 
     code, said = recorded(project, servers)
@@ -317,7 +321,7 @@ def test_a_run_on_servers_is_recorded_on_both_and_says_nothing_of_theirs(project
 
 @pytest.mark.parametrize("blow", [signal.SIGSTOP, signal.SIGKILL], ids=["fall silent", "are killed"])
 def test_a_run_whose_servers_leave_it_keeps_its_verdict(project, servers, blow):
-    """It says so in one sentence each, writes verdict and report, and gives the verdict's exit code; nothing is trained twice."""
+    """It says so in one sentence each, writes verdict and report, and gives the verdict's exit code."""
     code, said = recorded(project, servers, blow)
     if blow == signal.SIGSTOP:
         for server in servers[1].values():

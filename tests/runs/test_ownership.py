@@ -12,7 +12,12 @@ from firstfault.runs.ownership import MARK, below, end_family, marked
 
 PARENT = """
 import subprocess, sys
-child = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
+child = '''
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(600)
+'''
 process = subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
 process.wait()
 """

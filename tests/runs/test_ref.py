@@ -1,4 +1,4 @@
-"""A run is opened in another process by its reference: with its trained model, or with a sentence about what is not there."""
+"""A run is opened in another process by its reference: with its trained model, or with a sentence about its lack."""
 
 import json
 import os
@@ -37,11 +37,10 @@ import torch
 from firstfault.runs.ref import RunRef
 from firstfault.subject.opening import open_subject
 
-subject = open_subject(RunRef.of(Path(sys.argv[1])))
-trained = subject.trained
-kept = torch.load(Path(sys.argv[1]) / "trained.pt")
-same = all(torch.equal(kept[name], value) for name, value in trained.model.state_dict().items())
-print(json.dumps({"same": same, "score": trained.score, "epochs": len(trained.epochs), "rows": len(subject.raw.train.y)}))
+subject = open_subject(RunRef.of(Path(sys.argv[1]))) trained = subject.trained kept = torch.load(Path(sys.argv[1]) /
+"trained.pt") same = all(torch.equal(kept[name], value) for name, value in trained.model.state_dict().items())
+print(json.dumps({"same": same, "score": trained.score, "epochs": len(trained.epochs), "rows":
+len(subject.raw.train.y)}))
 """
 
 

@@ -238,7 +238,7 @@ def runs_of_the_form():
 
 @pytest.fixture
 def debugged(up, page, await_that, runs_of_the_form):
-    """A run of the deployment `nightly`, started from the form in the Prefect UI after the login there, once it has ended."""
+    """A run of the deployment `nightly` once it has ended, started from the form in the Prefect UI."""
     if not runs_of_the_form:
         nightly = up.ask("deployments/name/debug/nightly")["id"]
         page.goto(f"{up.prefect}/deployments/deployment/{nightly}/run")

@@ -51,7 +51,8 @@ def test_a_killed_run_is_shown_as_such(state):
     code = (
         "import os; from pathlib import Path; from firstfault.runs.state import State; "
         "from firstfault.tracking.store import open_tracker; "
-        f"print(open_tracker(State(Path({str(state.home)!r})), 'churn').start('debug'), flush=True); os.kill(os.getpid(), 9)"
+        f"print(open_tracker(State(Path({str(state.home)!r})), 'churn').start('debug'), flush=True); "
+        "os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     killed = done.stdout.strip().splitlines()[-1]

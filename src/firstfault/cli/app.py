@@ -114,7 +114,7 @@ def run(
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
     json_file: JsonOption = None,
 ) -> None:
-    """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
+    """Run a training script unmodified, watch it, and judge model and training; exit 0 when both are healthy."""
     from firstfault.cli.terminal import Terminal
     from firstfault.interrupts import is_interrupt
     from firstfault.report.terminal import render_verdict
@@ -126,7 +126,8 @@ def run(
     )
     if watched.crash is None and not watched.record.backwards:
         refuse(
-            f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge"
+            f"{script} must train a PyTorch model in this process, but no backward pass was seen, "
+            "so that there is nothing to judge"
         )
     if watched.record.stopped:
         say(f"an action ended the training at {watched.record.stopped}", err=True)

@@ -29,7 +29,9 @@ UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, an
 
 @private_files()
 def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal | None = None) -> Ended:
-    """Debug a target in this process, show it, and return how it ended. With a Prefect server, and unless it is `bare`, a flow run records it.
+    """Debug a target in this process, show it, and return how it ended.
+
+    With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
         FirstfaultError: for a bad target, or a server that does not answer.
@@ -64,7 +66,9 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
 
 @private_files()
 def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
-    """Run a sweep in this process, show it, and return its table. With a Prefect server, and unless it is `bare`, a flow run records it.
+    """Run a sweep in this process, show it, and return its table.
+
+    With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
         FirstfaultError: for a bad target or a bad plan, or a server that does not answer.

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a target before anything is started: names, paths and devices that are not there."""
+"""What can be known to be wrong with a target before anything is started: names, paths, devices, and its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run's files lie among its artifacts in MLflow: report and verdict on top, the rest in a folder for each layer."""
+"""How a run's files lie among its artifacts in MLflow: report and verdict on top, the rest in folders by layer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firstfault.output.whole_files import is_draft
 
 TOP = ("report.html", "verdict.json", "sweep.json")
 LOCAL = ("trained.pt", "quarantine.csv", "run.json")
-"""Files that stay in the run's folder: weights are in the logged model, quarantined rows are raw, places are this machine's."""
+"""Files that stay in the run's folder: weights are in the logged model, quarantined rows are raw, places are local."""
 SHELF, REST = "layers", "more"
 LINK = re.compile(r'<a href="\./([^"/]+)(/?)">(.*?)</a>')
 
@@ -49,7 +49,7 @@ class Shelves:
         return found
 
     def readdressed(self, page: str) -> str:
-        """A report whose links to files beside it lead to where these are among the artifacts, or are none where they stay."""
+        """A report whose links lead to where its files are among the artifacts; a file that stays is not linked."""
         places = {quote(path.name): self.place(path.name) for path in self.files()}
 
         def address(link: re.Match[str]) -> str:

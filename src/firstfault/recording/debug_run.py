@@ -1,4 +1,7 @@
-"""One debug run from its target to its verdict: examined, recorded in MLflow, reported. It knows no orchestrator: a flow hands in its steps."""
+"""One debug run from its target to its verdict: examined, recorded in MLflow, reported.
+
+It knows no orchestrator: a flow hands in its steps.
+"""
 
 from __future__ import annotations
 
@@ -158,7 +161,7 @@ class DebugRun:
 
 
 def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:
-    """The pages of a run by title, where they outlive this day: a server of `firstfault up` has another address tomorrow."""
+    """The pages of a run by title, where they last: a server of `firstfault up` has another address tomorrow."""
     state = recording.state
     links = {"MLflow run": recording.url(), "Prefect flow run": flow_run.url if flow_run else None}
     lasting = {title: url for title, url in links.items() if url and not is_own(state, url)}

@@ -1,4 +1,4 @@
-"""What a run keeps in MLflow: a run for itself, a child for each layer and each study, and a child of that for each trial."""
+"""What a run keeps in MLflow: a run for itself, a child for each layer and study, a child of that for each trial."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ CURVES = ("train_loss", "train_metric", "validation_loss", "validation_metric")
 
 
 class Recording:
-    """The MLflow run of one run of firstfault. A store that is lost on the way costs what is not yet recorded, and nothing else.
+    """The MLflow run of one run of firstfault.
+
+    A store that is lost on the way costs what is not yet recorded, and nothing else.
 
     Raises:
         PrerequisiteError: when the store doesn't answer at the start.
@@ -149,7 +151,7 @@ class Recording:
 
     @contextlib.contextmanager
     def following_the_training(self) -> Iterator[None]:
-        """Log checkpoints as logged models of the run, and safety scores at the step of their epoch, inside the block."""
+        """Log checkpoints as logged models, and safety scores at the step of their epoch, inside the block."""
         with progress.listening(self._follow):
             yield
 

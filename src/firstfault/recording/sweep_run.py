@@ -1,4 +1,7 @@
-"""One sweep from its plan to its table: trained, recorded in MLflow, reported. It knows no orchestrator: a flow hands in its steps."""
+"""One sweep from its plan to its table: trained, recorded in MLflow, reported.
+
+It knows no orchestrator: a flow hands in its steps.
+"""
 
 from __future__ import annotations
 

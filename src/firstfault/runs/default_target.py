@@ -30,7 +30,7 @@ def note_target(state: State, place: str) -> None:
 
 
 def default_target(state: State) -> str:
-    """The target that was named last, if it is still there; else `target.py` beside the state folder; else an example."""
+    """The target that was named last, if it is still there; else `target.py` beside the state; else an example."""
     beside = state.home.parent / "target.py"
     noted = _noted(state)
     if noted is not None:

@@ -56,7 +56,7 @@ def last_words(write: Callable[[], None]) -> Iterator[None]:
 
 
 def heed_signals() -> None:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, by an exception in the main thread; its forks are left alone."""
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, by an exception; its forks are left alone."""
     for signum in ENDING:
         if signal.getsignal(signum) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(signum, _interrupt)

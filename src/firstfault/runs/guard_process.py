@@ -1,8 +1,8 @@
-"""A small process that outlives the run it judges: it forwards signals, sets the end a limit, and says how the run ended.
+"""A small process that outlives the run it judges: it forwards signals, limits the end, and says how the run ended.
 
-The command line forks before anything heavy is imported. The child does the work, and tells the guard by a socket what it
-does and that it came to its proper end; the guard waits. So a run ends in time though its code ignores signals, and an
-`os._exit` or a segmentation fault in the user's code is no silent success.
+The command line forks before anything heavy is imported. The child does the work, and tells the guard by a socket
+what it does and that it came to its proper end; the guard waits. So a run ends in time though its code ignores
+signals, and an `os._exit` or a segmentation fault in the user's code is no silent success.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Told:
 
 
 def guardable(arguments: Sequence[str]) -> bool:
-    """Whether this is a fresh command line whose work a guard can watch: a fork is safe before threads and heavy libraries are there."""
+    """Whether a guard can watch this command line: a fork is safe before threads and heavy libraries are there."""
     fresh = threading.active_count() == 1 and not any(name in sys.modules for name in HEAVY)
     return sys.platform == "linux" and fresh and command_of(arguments) in COMMANDS
 

@@ -62,6 +62,7 @@ def _server() -> tuple[str, str | None]:
         return named, header(string) if string else f"Bearer {key}" if key else None
     if own is None:
         raise PrerequisiteError(
-            "a Prefect server must be known to emit events, but there is none; set PREFECT_API_URL, or run `firstfault up`"
+            "a Prefect server must be known to emit events, but there is none; "
+            "set PREFECT_API_URL, or run `firstfault up`"
         )
     return own, header(login_of(state))

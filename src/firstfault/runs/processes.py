@@ -1,4 +1,4 @@
-"""The processes that firstfault starts on loopback: noted in the state, told from later ones, and asked whether they answer."""
+"""The processes that firstfault starts on loopback: noted in the state, told from later ones, asked for an answer."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def running(state: State) -> dict[str, Service]:
 
 
 def answers(url: str, timeout: float = 3.0, *, refusals: bool = False) -> bool:
-    """Whether a GET of `url` gives a 2xx within `timeout` seconds; with `refusals`, any other answer of HTTP counts too."""
+    """Whether a GET of `url` gives a 2xx within `timeout` seconds; with `refusals`, any answer counts."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as response:
             return refusals or bool(200 <= response.status < 300)

@@ -48,7 +48,8 @@ def kept(recipe: Recipe, seed: int, metric: str, folder: Path) -> Trained:
         epochs = [Epoch(**_numbers(values)) for values in told.pop("epochs")]
     except Exception as error:
         raise TargetError(
-            f"{folder / WEIGHTS} must hold the weights of the network that the target builds now, but: {first_line(error)}"
+            f"{folder / WEIGHTS} must hold the weights of the network that the target builds now, "
+            f"but: {first_line(error)}"
         ) from error
     return Trained(model.eval(), metric, epochs, **told)
 

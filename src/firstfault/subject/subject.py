@@ -41,7 +41,10 @@ def plainly(subject: Subject, probe: Probe) -> Trained:
 
 
 class Subject:
-    """A target with its parts. `folder` takes the files that examining it makes; `trainer` trains it, plainly if left out."""
+    """A target with its parts.
+
+    `folder` takes the files that examining it makes; `trainer` trains it, plainly if left out.
+    """
 
     def __init__(
         self, target: Target, folder: Path, depth: Depth = Depth.STANDARD, *, trainer: Trainer | None = None

@@ -1,7 +1,7 @@
 """Checkpoints as logged models of MLflow, with their step and metrics.
 
-`mlflow.search_logged_models(experiment_ids=[…], order_by=[{"field_name": "metrics.safety_score", "ascending": False}])` ranks them.
-One costs 30–50 ms on the SQLite store: the weights are logged as they are, not packaged.
+`mlflow.search_logged_models(experiment_ids=[…], order_by=[{"field_name": "metrics.safety_score", "ascending":
+False}])` ranks them. One costs 30–50 ms on the SQLite store: the weights are logged as they are, not packaged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _runs: dict[tuple[str, str], tuple[Tracker, str]] = {}
 
 
 def prepare() -> None:
-    """Import MLflow and make the store, before a training rather than beside it; what is wrong with it is said later."""
+    """Import MLflow and make the store before a training, not beside it; what is wrong with it is said later."""
     import contextlib
 
     with contextlib.suppress(Exception):
@@ -30,7 +30,10 @@ def prepare() -> None:
 
 
 def log_checkpoint(tracker: Tracker, run_id: str, kept: Checkpointed, weights: bytes | None = None) -> str:
-    """Log a checkpoint as a logged model of a run; its id. `weights` are those of its file, where it may change meanwhile."""
+    """Log a checkpoint as a logged model of a run; its id.
+
+    `weights` are those of its file, where it may change meanwhile.
+    """
     from mlflow.entities import LoggedModelOutput, Metric
 
     client, epoch = tracker.client, {} if kept.epoch is None else {"epoch": str(kept.epoch)}

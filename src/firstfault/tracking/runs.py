@@ -85,7 +85,7 @@ class Tracker:
 
     @_guarded
     def series(self, run_id: str, series: Mapping[str, Sequence[tuple[int, float]]], *, with_nan: bool = False) -> None:
-        """Log whole curves in batches: a list of (step, value) per name; what is not finite is left out, or logged as NaN."""
+        """Log whole curves in batches, (step, value) per name; what is not finite is left out, or logged as NaN."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -201,7 +201,7 @@ def _key(name: str) -> str:
 
 
 def brief(error: Exception) -> str:
-    """What an error of MLflow says, in a few words: without the address that is said anyway, SQL, or advice for programmers."""
+    """What an error of MLflow says, in a few words: without the address, SQL, or advice for programmers."""
     text = str(error).strip()
     if any(
         sign in text for sign in ("Connection refused", "RemoteDisconnected", "Connection reset", "Connection aborted")

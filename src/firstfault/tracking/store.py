@@ -32,7 +32,9 @@ NOISY = {
 
 
 def prepare_store(state: State) -> None:
-    """Import MLflow, and make the state's own store if it isn't there: seconds that are better spent before a training than beside it.
+    """Import MLflow, and make the state's own store if it isn't there.
+
+    That takes seconds, which are better spent before a training than beside it.
 
     Raises:
         PrerequisiteError: when its file can't be written.

@@ -1,4 +1,4 @@
-"""MLflow's UI as firstfault serves it: its pages open as those of model training, unless the user has chosen otherwise."""
+"""MLflow's UI as firstfault serves it: its pages open as those of model training, unless the user chose otherwise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from firstfault.runs.access import App, Receive, Scope, Send
 
 CHOICES = {"mlflow.workflowType_v1": '"machine_learning"', "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true"}
-"""What the UI of MLflow 3 keeps in the browser: which of its two faces it shows, and that its chat need not open by itself."""
+"""What the UI of MLflow 3 keeps in the browser: which of its two faces it shows, and that its chat stays closed."""
 SCRIPT = (
     f"<script>for (const [key, value] of Object.entries({json.dumps(CHOICES)}))"
     " if (localStorage.getItem(key) === null) localStorage.setItem(key, value)</script>"

@@ -1,6 +1,7 @@
-"""How MLflow's UI shows the experiment of a target: as one of model training, with a table of runs that tells the verdicts.
+"""How MLflow's UI shows the experiment of a target: as model training, with a table of runs that tells the verdicts.
 
-The table is a saved view (the menu "Views"), which is a tag of the experiment; the links of `firstfault.tracking.links` open it.
+The table is a saved view (the menu "Views"), which is a tag of the experiment; the links of
+`firstfault.tracking.links` open it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ROW = ("verdict", "faulty_layer", "fault")
 
 
 def view_of_runs(metric: str, now: float) -> dict[str, str]:
-    """The tags of an experiment whose saved view shows verdict, first faulty layer, fault and the metric of each run."""
+    """The tags of an experiment whose saved view shows verdict, faulty layer, fault and metric of each run."""
     columns = [f"metrics.`{metric}`", f"metrics.`{metric}_fixed`", *(f"tags.`{name}`" for name in ROW)]
     stamp = int(now * 1000)
     view = {"name": "Verdicts", "createdAt": stamp, "updatedAt": stamp}
