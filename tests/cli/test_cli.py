@@ -12,13 +12,10 @@ from urllib.parse import unquote
 
 import psutil
 import pytest
+from command_line import begin, environment, run_in
 from mlflow import MlflowClient
 
 from firstfault.cli import app as cli
-
-COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
-# what is started here heeds it, even if the suite runs in the background
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -192,27 +189,6 @@ def project(tmp_path_factory):
     return folder
 
 
-def environment(**more):
-    """The environment without what other tests set."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
-    }
-    return kept | more
-
-
-def run_in(folder, *arguments, **more):
-    """Run the command line as a process of its own in a folder."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def runs_of(folder):
     """The parent runs of the project's experiment in MLflow, newest first."""
     client = MlflowClient(f"sqlite:///{folder / '.firstfault' / 'mlflow.db'}")
@@ -301,14 +277,7 @@ def test_an_override_breaks_the_target_and_the_exit_code_says_so(project):
 def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
     """What was measured stays on disk; the next run works, and MLflow shows the struck one as killed."""
     before = set((project / ".firstfault" / "runs").glob("*"))
-    process = subprocess.Popen(
-        [*COMMAND, "debug", "target.py"],
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = begin(project, "debug", "target.py")
     runs = project / ".firstfault" / "runs"
     folder = wait_for(
         lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process
@@ -346,14 +315,7 @@ def test_a_sweep_that_is_struck_down_is_resumed(project):
 
 def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
     """Begin a sweep, strike it down once it has printed a line; its workers, or what it said after Ctrl-C."""
-    process = subprocess.Popen(
-        [*COMMAND, "sweep", "target.py", *arguments],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = begin(folder, "sweep", "target.py", *arguments)
     printed = []
     for text in process.stdout:
         printed.append(text)
@@ -397,13 +359,15 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path):
         subprocess.run(["umount", "-l", folder], check=False)
 
 
-def test_help_imports_nothing_heavy():
-    """`--help` must not wait for torch, MLflow or Prefect."""
-    heavy = ("torch", "mlflow", "prefect", "pandas", "rich")
-    code = f"import sys; import firstfault.cli.app; print([name for name in {heavy} if name in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+def test_the_command_line_imports_nothing_heavy():
+    """`--help` must not wait for torch, MLflow or Prefect, and a guard can fork only before they are there."""
+    heavy = ("torch", "mlflow", "prefect", "pandas", "numpy", "rich")
+    code = (
+        "import sys, firstfault.cli.app; from firstfault.runs.guard_process import guardable; "
+        f"print([name for name in {heavy} if name in sys.modules], guardable(['debug', 'target.py']))"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[] {sys.platform == 'linux'}"
 
 
 def test_the_starter_is_where_it_was_promised(project):

@@ -20,12 +20,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import COMMAND, begin, environment
 
 from firstfault.runs.processes import answers, free_port
 
-COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
-# what is started here heeds it, even if the suite runs in the background
-signal.signal(signal.SIGINT, signal.default_int_handler)
 SLOW = Path(__file__).parents[2] / "benchmarks" / "slow"
 LIMIT = 5.0
 NOISE = (
@@ -45,14 +43,6 @@ CALLS = {
 }
 
 
-def test_the_command_line_imports_nothing_that_keeps_a_guard_away():
-    """A fork is safe before threads and heavy libraries are there, so that parsing must not import them."""
-    guardable = "from firstfault.runs.guard_process import guardable; print(guardable(['debug', 'target.py']))"
-    code = f"import firstfault.cli.app; {guardable}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(sys.platform == "linux")
-
-
 def without_torchs_own(said):
     """What was said, without what a fork of torch's loader says of the iterator that it inherited."""
     return re.sub(
@@ -70,26 +60,6 @@ def project(tmp_path):
     shutil.copytree(SLOW, folder)
     (folder / ".firstfault").mkdir()
     return folder
-
-
-def environment(**more):
-    """The environment without what other tests set."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
-    }
-    return kept | more
-
-
-def begin(project, *arguments, **more):
-    """The command line as a process of its own, with both its streams in one."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=project,
-        env=environment(**more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def until_training(project, process):

@@ -1,13 +1,11 @@
 """A module of the core that is not installed is named in a sentence, by whatever command needs it."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from command_line import environment
 
-PROGRAMS = Path(__file__).parents[1] / "core" / "programs"
 WITHOUT = """
 import sys
 
@@ -36,13 +34,10 @@ target = Target(name="arrays", data=Data(train=pair), model=lambda: nn.Linear(2,
 
 def without(module, folder, *arguments):
     """Run the command line in a folder without a module."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
-    }
     return subprocess.run(
         [sys.executable, "-c", WITHOUT, module, *map(str, arguments)],
         cwd=folder,
-        env=kept,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,23 +1,14 @@
 """Commands called in one folder share one state folder, wherever the target lies."""
 
-import os
-import subprocess
-import sys
+from command_line import run_in
 
 from firstfault.runs.default_target import default_target
 from firstfault.runs.state import State
 
-COMMAND = [sys.executable, "-m", "firstfault"]
-
 
 def call(folder, *arguments):
-    """Run the command line in a folder, without what other tests set; its output."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
-    }
-    done = subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=kept, capture_output=True, text=True, timeout=300, check=False
-    )
+    """What the command line prints in a folder, where it succeeds."""
+    done = run_in(folder, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
