@@ -280,11 +280,13 @@ def test_the_flow_run_shows_its_artifacts(up, debugged, page):
     layers = ["data", "preprocessing", "model", "training", "deployment", "safety"]
     assert sorted(entry["key"] for entry in found) == sorted([*layers, "progress", "verdict"])
     text = {entry["key"]: entry["data"] for entry in found}
-    page = rf"{re.escape(up.mlflow)}/#/experiments/\d+/runs/\w+"
-    assert re.match(rf"\[Report\]\({page}/artifacts/report.html\S*\) · \[Run in MLflow\]\({page}\S*\)", text["verdict"])
-    assert [layer for layer in layers if not re.search(page, text[layer])] == []
+    address = rf"{re.escape(up.mlflow)}/#/experiments/\d+/runs/\w+"
+    assert re.match(
+        rf"\[Report\]\({address}/artifacts/report.html\S*\) · \[Run in MLflow\]\({address}\S*\)", text["verdict"]
+    )
+    assert [layer for layer in layers if not re.search(address, text[layer])] == []
     logs = up.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [debugged["id"]]}}})
-    assert any(re.match(rf"report {page}/artifacts/report.html", entry["message"]) for entry in logs)
+    assert any(re.match(rf"report {address}/artifacts/report.html", entry["message"]) for entry in logs)
     page.goto(f"{up.prefect}/runs/flow-run/{debugged['id']}")
     shot(page, "prefect-flow-run", 4.0)
     page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
@@ -401,7 +403,7 @@ def test_down_stops_what_up_started_and_nothing_else(new_project):
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", 0))
         foreign.listen()
-        project.home.mkdir()
+        assert project.home.is_dir()
         (project.home / "login").write_text("firstfault:kept\n")
         assert project.run(*project.arguments).returncode == 0
         project.ask("deployments/filter", {})

@@ -79,7 +79,7 @@ class State:
             self._close()
             gitignore = self.home / ".gitignore"
             if not gitignore.exists():
-                write_text(gitignore, "*\n", private=False)
+                write_text(gitignore, "*\n")
             store = self.home / "mlflow.db"
             if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
                 store.touch(mode=0o600)  # what SQLite makes itself has the rights of the umask

@@ -54,7 +54,7 @@ class Tracker:
     alive: bool = True
     lost: str = ""
 
-    def start(self, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+    def start(self, name: str, parent: str | None = None, tags: Mapping[str, Any] | None = None) -> str:
         """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}

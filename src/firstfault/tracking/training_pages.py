@@ -34,7 +34,8 @@ class _Page:
     """Sends a page on with the script in its head, once it is whole."""
 
     def __init__(self, send: Send) -> None:
-        self._send, self._start, self._body = send, {}, b""
+        self._send, self._body = send, b""
+        self._start: dict[str, Any] = {}
 
     async def __call__(self, message: Any) -> None:
         if message["type"] == "http.response.start":
