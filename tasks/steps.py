@@ -73,6 +73,7 @@ class TaskSteps(Steps):
         self.progress.begin()
         opened: Opened = self._task("open run", "open the run", work)
         self.target = opened.target
+        self.say(f"MLflow {opened.mlflow_url}" if opened.mlflow_url else f"folder {opened.folder}")
         return opened
 
     def examine(self, layer: Layer, work: Callable[[], Examined | None]) -> Examined | None:
@@ -97,6 +98,7 @@ class TaskSteps(Steps):
                 create_table_artifact,
                 key=f"{layer}-swaps",
                 table=escaped_rows(table) or [{"fault": "none could be tested"}],
+                description="what undoing each suspected fault did",
             )
             return outcomes
 
@@ -114,15 +116,11 @@ class TaskSteps(Steps):
         return self._task("sweep", "sweep: train, compare, report", train)
 
     def conclude(self, work: Callable[[], Ended]) -> Ended:
-        """The task `report`, with the verdict as an artifact and an event."""
-
-        def write() -> Ended:
-            ended = work()
-            self._tell_verdict(ended)
-            self.progress.end()
-            return ended
-
-        return self._task("report", "report: verdict and HTML", write)
+        """The task `report`; then the verdict as an artifact of the whole flow run, which its page shows first."""
+        ended = self._task("report", "report: verdict and HTML", work)
+        self._tell_verdict(ended)
+        self.progress.end()
+        return ended
 
     def say(self, text: str) -> None:
         """A line in the flow run's log."""
