@@ -274,7 +274,7 @@ def test_all_commands_and_flows_share_one_state(up, debugged):
     assert list(up.folder.rglob(".firstfault")) == [up.home]
 
 
-def test_the_flow_run_shows_its_artifacts(up, debugged, page):
+def test_the_flow_run_shows_its_artifacts(up, debugged, page, await_that):
     """One for each layer, one progress, and the verdict with links to report and MLflow run, which the log has too."""
     found = up.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [debugged["id"]]}}})
     layers = ["data", "preprocessing", "model", "training", "deployment", "safety"]
@@ -285,8 +285,9 @@ def test_the_flow_run_shows_its_artifacts(up, debugged, page):
         rf"\[Report\]\({address}/artifacts/report.html\S*\) · \[Run in MLflow\]\({address}\S*\)", text["verdict"]
     )
     assert [layer for layer in layers if not re.search(address, text[layer])] == []
-    logs = up.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [debugged["id"]]}}})
-    assert any(re.match(rf"report {address}/artifacts/report.html", entry["message"]) for entry in logs)
+    asked = {"logs": {"flow_run_id": {"any_": [debugged["id"]]}}, "sort": "TIMESTAMP_DESC", "limit": 50}
+    report = re.compile(rf"report {address}/artifacts/report.html")
+    await_that(lambda: [entry for entry in up.ask("logs/filter", asked) if report.match(entry["message"])], 60)
     page.goto(f"{up.prefect}/runs/flow-run/{debugged['id']}")
     shot(page, "prefect-flow-run", 4.0)
     page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
