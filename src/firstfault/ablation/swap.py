@@ -67,14 +67,15 @@ def swap(
     replaces_loop: bool = False,
     slot: str = "",
     from_guessing: bool = False,
+    name: str = "",
 ) -> Callable[[Callable[[Any], Recipe]], Callable[[Any], Recipe]]:
-    """Register a function `f(subject) -> Recipe` as the swap named after it."""
+    """Register a function `f(subject) -> Recipe` as the swap of a name, or named after it."""
 
     def register(function: Callable[[Any], Recipe]) -> Callable[[Any], Recipe]:
-        name, module = function.__name__, function.__module__.rpartition(".")[2]
+        known_as, module = name or function.__name__, function.__module__.rpartition(".")[2]
         place = PLACES.index(module) if module in PLACES else len(PLACES)
-        REGISTRY[name] = SwapKind(
-            name,
+        REGISTRY[known_as] = SwapKind(
+            known_as,
             change,
             frozenset(undoes),
             function,
@@ -82,7 +83,7 @@ def swap(
             size,
             replaces_loop,
             place,
-            slot or name,
+            slot or known_as,
             from_guessing,
         )
         return function
