@@ -7,6 +7,11 @@ loops and seeds are drawn at random. A fault that must hurt is left out, with a 
 are not each better than both of the faulty target by 0.03 (accuracy, R²). The programs train in seconds, so that what a diagnosis
 does once (it profiles the data, serves the model) outweighs a training: `--slower` lets every training step wait, as a larger model
 would. Last line: `RESULT {json}`.
+
+    python benchmarks/localise.py --without RULE[,RULE] | each [--part k/n]
+
+Prints the verdicts lost and gained, and the seconds, without each of these rules of a confirmation, on a fixed sample of programs
+(localising/without.py).
 """
 
 from __future__ import annotations
@@ -29,7 +34,9 @@ import numpy as np
 import torch
 from localising.faults import FAULTS, FaultKind
 from localising.programs import PROGRAMS, Program
+from localising.without import run as run_without
 
+from firstfault.ablation.confirm.rules import RULES, Rules
 from firstfault.check import Depth
 from firstfault.diagnosis import diagnose
 from firstfault.subject.subject import Subject
@@ -59,6 +66,9 @@ def main() -> None:
     options = _options()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    if options.without:
+        run_without(options.without, options.part)
+        return
     part, parts = (int(number) for number in options.part.split("/"))
     jobs = _jobs(options)[part - 1 :: parts]
     outcomes, left_out = [], []
@@ -88,10 +98,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--healthy", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", default="1/1")
+    parser.add_argument(
+        "--without", type=_rules, metavar="RULE[,RULE]", help="what these rules of a confirmation earn; or `each`"
+    )
     parser.add_argument("--only", help="only this fault")
     parser.add_argument("--slower", type=float, default=0.0, help="milliseconds that every training step takes longer")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
+
+
+def _rules(text: str) -> list[str]:
+    try:
+        return [rule.id for rule in RULES] if text == "each" else sorted(Rules(text.split(",")).without)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _jobs(options: argparse.Namespace) -> list[tuple[FaultKind | None, int]]:
