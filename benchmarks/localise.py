@@ -2,16 +2,16 @@
 
     python benchmarks/localise.py [--faulty 80] [--healthy 60] [--seed 0] [--part k/n] [--slower MS] [--json FILE]
 
-Every faulty target is one of ten base programs (localising/programs.py) with one fault (localising/faults.py); sizes, widths, rates,
-loops and seeds are drawn at random. A fault that must hurt is left out, with a note, where two trainings of the healthy twin
-are not each better than both of the faulty target by 0.03 (accuracy, R²). The programs train in seconds, so that what a diagnosis
-does once (it profiles the data, serves the model) outweighs a training: `--slower` lets every training step wait, as a larger model
-would. Last line: `RESULT {json}`.
+Every faulty target is one of ten base programs (localising/programs.py) with one fault (localising/faults.py); sizes,
+widths, rates, loops and seeds are drawn at random. A fault that must hurt is left out, with a note, where two trainings
+of the healthy twin are not each better than both of the faulty target by 0.03 (accuracy, R²). The programs train in
+seconds, so that what a diagnosis does once (it profiles the data, serves the model) outweighs a training: `--slower`
+lets every training step wait, as a larger model would. Last line: `RESULT {json}`.
 
     python benchmarks/localise.py --without RULE[,RULE] | each [--part k/n]
 
-Prints the verdicts lost and gained, and the seconds, without each of these rules of a confirmation, on a fixed sample of programs
-(localising/without.py).
+Prints the verdicts lost and gained, and the seconds, without each of these rules of a confirmation, on a fixed sample
+of programs (localising/without.py). `--faulty`, `--healthy` and `--seed` don't apply.
 """
 
 from __future__ import annotations
@@ -232,7 +232,8 @@ def _share(values: Any) -> float:
 def _line(entry: Outcome) -> str:
     good = entry.found[:1] == [entry.planted] if entry.planted else entry.status == "healthy"
     mark = "left out" if entry.note else "ok" if good else "MISS"
-    return f"{mark:<8} {entry.seconds:5.1f} s  {entry.name:<52} {entry.found_layer or '–'}: {', '.join(entry.found) or '–'} {entry.note}"
+    found = f"{entry.found_layer or '–'}: {', '.join(entry.found) or '–'}"
+    return f"{mark:<8} {entry.seconds:5.1f} s  {entry.name:<52} {found} {entry.note}"
 
 
 def _print(outcomes: list[Outcome], result: dict[str, Any]) -> None:

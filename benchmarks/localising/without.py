@@ -1,11 +1,12 @@
 """What each rule of a confirmation earns: the same programs diagnosed with all of them, and without one.
 
-The sample is fixed by `SEED` and `SAMPLE`: programs in which a confirmation trains, with one fault, two at once, or none and a false
-accusation. Each is examined up to its first confirmation, and its unchanged trainings are made, once; every way of going on is
-a fork of that process. A rule that decided nothing with all rules on can't change the outcome, so that only those that did are left out. A
-training that was made before with the same change, seed and scale is not made again, but its seconds count.
+The sample is fixed by `SEED` and `SAMPLE`: programs in which a confirmation trains, with one fault, two at once, or
+none and a false accusation. Each is examined up to its first confirmation, and its unchanged trainings are made, once;
+every way of going on is a fork of that process. A rule that decided nothing with all rules on can't change the outcome,
+so that only those that did are left out. A training that was made before with the same change, seed and scale is not
+made again, but its seconds count.
 
-A confirmation has `BUDGET` seconds, so that a busy machine changes no verdict; seconds are those of the process's own CPU time.
+A confirmation has `BUDGET` seconds, so that a busy machine changes no verdict; seconds are the process's own CPU time.
 A verdict is right that names the planted fault first, both of two, and none of a healthy program.
 """
 
@@ -45,7 +46,7 @@ BUDGET = 180.0
 
 @dataclass(frozen=True)
 class Case:
-    """One program: the number that it is drawn by, the faults planted into it, or those that a finding falsely points to."""
+    """One program: the number it is drawn by, and the faults that are planted, or that a finding falsely points to."""
 
     number: int
     planted: tuple[str, ...] = ()
@@ -158,7 +159,7 @@ def _conclusion(way: Way) -> Any:
 
 
 def _earned(name: str, programs: dict[str, list[Way]]) -> dict[str, Any]:
-    """Of one rule: in how many programs it decided, the verdicts lost, gained and changed otherwise without it, and the seconds."""
+    """In how many programs a rule decided; the verdicts lost, gained or else changed without it, and the seconds."""
     pairs = [(ways[0], way) for ways in programs.values() for way in ways if way.without == name]
     lost = sum(full.right and not way.right for full, way in pairs)
     gained = sum(way.right and not full.right for full, way in pairs)
@@ -188,7 +189,7 @@ def _ways(case: Case, program: Program, names: Sequence[str]) -> list[Way]:
 
 
 class _Branch:
-    """Forks a diagnosis at its first confirmation: the parent collects what each child tells, and ends with `Measured`."""
+    """Forks a diagnosis at its first confirmation; the parent collects what its children tell."""
 
     def __init__(self, subject: Subject, planted: tuple[str, ...], names: Sequence[str]) -> None:
         self.subject, self.planted, self.names = subject, planted, names
@@ -261,7 +262,7 @@ def _is_right(planted: tuple[str, ...], verdict: Verdict) -> bool:
 
 
 class _Memory:
-    """The changed trainings that were made, by change, seed and scale: they are not made again, but their seconds count."""
+    """The changed trainings by change, seed and scale: none is made again, but their seconds count."""
 
     def __init__(self) -> None:
         self.made: dict[tuple[str, int, Scale], Run] = {}

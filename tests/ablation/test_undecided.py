@@ -73,7 +73,7 @@ SETS = {
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("declared", ["a short training", "no training", "no model"])
 def test_random_labels_that_cannot_be_tested_are_undecided(tmp_path, name, declared):
-    """Where the training is too short to tell, or there is nothing to train, a check that failed is no fault, and not healthy."""
+    """Where the training is too short to tell, or there is none, a failed check is no fault, and not healthy."""
     data, model = SETS[name]
     training = Training(optimizer=SLOW, epochs=1) if declared == "a short training" else None
     target = Target(

@@ -1,4 +1,4 @@
-"""Which of the repairs that were tried stand: as good as the best, of the most suspected fault, and of no look-alike."""
+"""Which of the repairs stand: those as good as the best, of the most suspected fault, that are no look-alike's."""
 
 from __future__ import annotations
 

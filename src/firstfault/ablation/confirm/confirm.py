@@ -42,10 +42,10 @@ def confirm(
 ) -> list[Outcome]:
     """Undo each fault that a layer's failed findings point to, and compare with the unchanged target.
 
-    Both arms are trained over the same seeds; a fault is confirmed when undoing it improves the metric by more than the
-    noise, and as much as the best of the other repairs. When nothing is confirmed and no structure proves a fault of the
-    model or training, sets of swaps are searched, and the other single ones. Where not even these restore a training that
-    is lost, nothing is acquitted by it: its suspects stay untested.
+    Both arms are trained over the same seeds; a fault is confirmed when undoing it improves the metric by more than
+    the noise, and as much as the best of the other repairs. Where no repair of a suspect restores health, sets of swaps
+    are searched, and the other single ones. Where not even these restore a training that is lost, nothing is acquitted
+    by it: its suspects stay untested.
 
     Args:
         subject: the target under examination.

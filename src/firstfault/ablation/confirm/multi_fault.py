@@ -20,10 +20,10 @@ Blame = Callable[[SwapKind], str | None]
 class Sets:
     """Searches sets of swaps under the tester's budget.
 
-    Many swaps are applied at once, and what is not needed is taken back in halves, quarters and ones (delta debugging,
-    Zeller and Hildebrandt 2002); else the best partial repair grows by one swap at a time, to at most 3. While it looks,
-    one seed decides; what is found is tested over all seeds. A set counts only where it reaches the mark of a simple
-    model, and every part of it is needed by more than the noise.
+    Many swaps are applied at once, and what is not needed is taken back in halves, quarters and ones (delta
+    debugging, Zeller and Hildebrandt 2002); else the best partial repair grows by one swap at a time, to at most 3.
+    While it looks, one seed decides; what is found is tested over all seeds. A set counts only where it reaches the
+    mark of a simple model, and every part of it is needed by more than the noise.
 
     Args:
         blame: names the fault that a swap would be evidence for, None for one that must not be blamed.
@@ -33,7 +33,7 @@ class Sets:
         self.tester, self.health, self.blame, self.rules = tester, health, blame, tester.rules
 
     def among(self, kinds: Sequence[SwapKind]) -> list[Tested]:
-        """The smallest set among many swaps, given with the most likely first: the least likely are taken back first."""
+        """The smallest set among many swaps, the most likely first: the least likely are taken back first."""
         kept = list(kinds)
         if self.health.mark is None or not kept or not self.promises(kept):
             return []

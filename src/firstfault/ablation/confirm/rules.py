@@ -1,7 +1,8 @@
 """The rules of a confirmation, in the order in which they are asked: each with its reason, and what it earns.
 
-What is no rule, but the measure itself: two arms are trained over the same seeds, and a repair is a gain beyond the noise
-(`ablation.compare`); a target is healthy that reaches the mark of a simple model (`confirm.health`); all within a budget.
+What is no rule, but the measure itself: two arms are trained over the same seeds, and a repair is a gain beyond the
+noise (`ablation.compare`); a target is healthy that reaches the mark of a simple model (`confirm.health`); deployment
+faults are undone in the served path, without a training (`confirm.serving`); all within a budget (`confirm.budget`).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "rate_before_optimizer",
         Stage.TESTED,
-        "the optimizer is not tested where Adam at its usual rate would repair the rate: one of Adam's kind, or an absurd rate",
+        "the optimizer is not tested where Adam would but repair its rate: one of Adam's kind, or an absurd rate",
     ),
     Rule("first_cure", Stage.TESTED, "the swaps of one fault are tried in order until one restores health"),
     Rule("replay_like_fit", Stage.ANSWER, "a replay of the user's `fit` judges only where it comes out like the `fit`"),
@@ -132,7 +133,7 @@ class Rules:
         self.decided: Counter[str] = Counter()
 
     def decides(self, name: str, holds: bool | Callable[[], bool] = True) -> bool:
-        """Whether a rule is on, and its condition holds here. A condition that costs something is given as a function."""
+        """Whether a rule is on, and its condition holds here; a condition that costs something is a function."""
         if name in self.without or not (holds() if callable(holds) else holds):
             return False
         self.decided[name] += 1

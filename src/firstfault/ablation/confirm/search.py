@@ -1,4 +1,4 @@
-"""What is looked for where no suspect alone restores health: a set of swaps, another single one, a repair that grows."""
+"""What is looked for where no suspect alone restores health: a set of swaps, a single one, a repair that grows."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def no_scheduler(subject: Subject) -> Recipe:
     replaces_loop=True,
 )
 def sound_loop(subject: Subject) -> Recipe:
-    """The user's `fit` replaced by a loop that is known to be right, and minimises; loss, optimizer, rate and epochs stay."""
+    """A loop that is right, and minimises, for the user's `fit`; loss, optimizer, rate and epochs stay."""
     if subject.recipe.training.fit is None:
         raise Missing("the loop is firstfault's own")
     recipe = replayed(subject)
