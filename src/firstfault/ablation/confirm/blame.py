@@ -16,6 +16,16 @@ from firstfault.verdict import PROOF, suspected
 
 SEARCHED = (Layer.PREPROCESSING, Layer.MODEL, Layer.TRAINING)
 """The layers of which a fault is blamed that no finding points to."""
+ORDER = (
+    "proof_acquits",
+    "searched_layers",
+    "suspected_first",
+    "suspected_before",
+    "symptoms_last",
+    "nearest_layer_first",
+    "sign_is_there",
+)
+"""The rules by which a swap is given a fault, and a place in the order."""
 
 
 class Blame:
@@ -41,38 +51,47 @@ class Blame:
 
     def of(self, kind: SwapKind) -> str | None:
         """The fault that a swap would be evidence for; None where it may blame none."""
-        return min((fault for fault in kind.undoes if self._may_be_blamed(fault)), key=self.order, default=None)
+        return self.rules.matters(ORDER, lambda rules: self._of(kind, rules))
 
     def candidates(self) -> list[tuple[str, SwapKind]]:
         """Every swap with the fault that it would be evidence for, in the order in which they are tried."""
-        pairs = [(fault, kind) for kind in swaps().values() if (fault := self.of(kind)) is not None]
-        return sorted(pairs, key=lambda pair: (not self._suspected_before(pair[0]), *self.order(pair[0])[1:3]))
+        return self.rules.matters(ORDER, self._candidates)
 
-    def order(self, fault: str) -> tuple[float, bool, int, bool, str]:
+    def _of(self, kind: SwapKind, rules: Rules) -> str | None:
+        faults = [fault for fault in kind.undoes if self._may_be_blamed(fault, rules)]
+        return min(faults, key=lambda fault: self._order(fault, rules), default=None)
+
+    def _candidates(self, rules: Rules) -> list[tuple[str, SwapKind]]:
+        pairs = [(fault, kind) for kind in swaps().values() if (fault := self._of(kind, rules)) is not None]
+        return sorted(
+            pairs, key=lambda pair: (not self._suspected_before(pair[0], rules), *self._order(pair[0], rules)[1:3])
+        )
+
+    def _order(self, fault: str, rules: Rules) -> tuple[float, bool, int, bool, str]:
         """Of faults that one swap undoes, the first by this is blamed."""
-        layer, rules = layer_of(fault, self.report.layer), self.rules
+        layer = layer_of(fault, self.report.layer)
         near = 0 if layer is self.report.layer else len(Layer) - layer.rank
         return (
-            -self._weight(fault),
+            -self._weight(fault, rules),
             rules.decides("symptoms_last", fault in SYMPTOMS),
             near if rules.decides("nearest_layer_first", near > 0) else 0,
             rules.decides("sign_is_there", lambda: fault in self._absent),
             fault,
         )
 
-    def _may_be_blamed(self, fault: str) -> bool:
-        if fault in self.spared or self.rules.decides("proof_acquits", fault in self.disproved):
+    def _may_be_blamed(self, fault: str, rules: Rules) -> bool:
+        if fault in self.spared or rules.decides("proof_acquits", fault in self.disproved):
             return False
         outside = fault not in self.suspects and layer_of(fault, self.report.layer) not in SEARCHED
-        return not self.rules.decides("searched_layers", outside)
+        return not rules.decides("searched_layers", outside)
 
-    def _weight(self, fault: str) -> float:
+    def _weight(self, fault: str, rules: Rules) -> float:
         if fault in self.suspects:
-            return self.suspects[fault] if self.rules.decides("suspected_first") else 0.0
-        return self.earlier[fault] / 2 if self._suspected_before(fault) else 0.0
+            return self.suspects[fault] if rules.decides("suspected_first") else 0.0
+        return self.earlier[fault] / 2 if self._suspected_before(fault, rules) else 0.0
 
-    def _suspected_before(self, fault: str) -> bool:
-        return self.rules.decides("suspected_before", fault in self.earlier)
+    def _suspected_before(self, fault: str, rules: Rules) -> bool:
+        return rules.decides("suspected_before", fault in self.earlier)
 
     @functools.cached_property
     def _absent(self) -> frozenset[str]:

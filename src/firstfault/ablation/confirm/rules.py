@@ -8,9 +8,12 @@ faults are undone in the served path, without a training (`confirm.serving`); al
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Stage(StrEnum):
@@ -138,3 +141,11 @@ class Rules:
             return False
         self.decided[name] += 1
         return True
+
+    def matters(self, names: Iterable[str], outcome: Callable[[Rules], T]) -> T:
+        """What comes out under these rules; of `names`, those count without which something else would."""
+        found = outcome(Rules(self.without))
+        for name in names:
+            if name not in self.without and outcome(Rules({*self.without, name})) != found:
+                self.decided[name] += 1
+        return found
