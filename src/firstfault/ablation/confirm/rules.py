@@ -46,7 +46,7 @@ RULES: tuple[Rule, ...] = (
         "the optimizer is not tested where Adam would but repair its rate: one of Adam's kind, or an absurd rate",
     ),
     Rule("first_cure", Stage.TESTED, "the swaps of one fault are tried in order until one restores health"),
-    Rule("replay_like_fit", Stage.ANSWER, "a replay of the user's `fit` judges only where it comes out like the `fit`"),
+    Rule("replay_like_fit", Stage.TESTED, "a replay of the user's `fit` stands for it only where it comes out like it"),
     Rule("hopeless", Stage.EFFORT, "a trial ends after the first seed that gains nothing"),
     Rule("patience", Stage.EFFORT, "for a strong suspicion only after the second"),
     Rule("short_of_the_mark", Stage.EFFORT, "a set of swaps ends after a first seed that stays below the mark"),
