@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import tempfile
 import time
 import traceback
@@ -71,13 +72,13 @@ class Case:
 
 KINDS = {kind.id: kind for kind in FAULTS}
 SAMPLE = (
-    Case(37, ("frozen_parameters", "learning_rate_too_low")),
     Case(101, accused={"learning_rate_too_low": 0.6, "too_few_epochs": 0.5}),
     Case(11, ("wrong_output_activation",)),
     Case(23, ("learning_rate_too_low",)),
-    Case(106, accused={"stalled": 0.6}),
     Case(105, accused={"wrong_optimizer": 0.5, "learning_rate_too_high": 0.7}),
     Case(33, ("missing_normalisation", "wrong_loss")),
+    Case(37, ("frozen_parameters", "learning_rate_too_low")),
+    Case(106, accused={"stalled": 0.6}),
     Case(3, ("inconsistent_transform",)),
     Case(102, layer=Layer.MODEL, accused={"dead_relu": 0.6, "missing_normalisation": 0.3}),
     Case(5, ("nonfinite_output",)),
@@ -120,6 +121,7 @@ def run(names: Sequence[str], part: str = "1/1") -> None:
     """Leave each of the rules out where it decided something; print what that gained and lost. Ctrl-C sums up early."""
     number, parts = (int(text) for text in part.split("/"))
     programs: dict[str, list[Way]] = {}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would ignore it
     with contextlib.suppress(KeyboardInterrupt):
         for case in SAMPLE[number - 1 :: parts]:
             program = case.draw()
@@ -144,7 +146,8 @@ def _show(name: str, ways: Sequence[Way]) -> None:
         if not way.without or _conclusion(way) != _conclusion(ways[0]):
             print(f"{name:<64} {f'without {way.without}' if way.without else 'all rules':<32} {_line(way)}", flush=True)
     if ways:
-        print(f"{'':<64} left out: {', '.join(way.without for way in ways[1:])}", flush=True)
+        seconds = (f"{way.without} {way.seconds - ways[0].seconds:+.1f}" for way in ways[1:])
+        print(f"{'':<64} left out, with the seconds: {', '.join(seconds)}", flush=True)
     else:
         print(f"{name:<64} no confirmation", flush=True)
 
