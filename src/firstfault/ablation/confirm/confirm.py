@@ -25,8 +25,6 @@ from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.verdict import PROOF, Outcome, suspected
 
-STRONG = 0.7
-"""The weight from which on a suspicion is tried over a second seed where the first gains nothing."""
 BESIDE_THE_SCORE = frozenset({"nonreproducible", "input_bottleneck"})
 """Faults that leave the score alone: no search for what raises it follows from them."""
 
@@ -142,7 +140,7 @@ class _Trials:
         """The best of the swaps that undo a fault."""
         tried: list[Tested] = []
         for kind in swaps_for(fault):
-            entry = self.tester.attempt(fault, kind, patient=self.suspects[fault] >= STRONG)
+            entry = self.tester.attempt(fault, kind)
             if entry is None:
                 continue
             tried.append(entry)

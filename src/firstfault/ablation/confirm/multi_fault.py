@@ -81,7 +81,7 @@ class Sets:
     def _attempt(self, kinds: Sequence[SwapKind]) -> Tested | None:
         kind = together(kinds) if len(kinds) > 1 else kinds[0]
         faults = dict.fromkeys(self.blame(part) or part.name for part in kinds)
-        return self.tester.attempt(" and ".join(faults), kind, patient=False, aim=self.health.mark)
+        return self.tester.attempt(" and ".join(faults), kind, aim=self.health.mark)
 
     def promises(self, kinds: Sequence[SwapKind]) -> bool:
         """Whether the first seed reaches the mark."""

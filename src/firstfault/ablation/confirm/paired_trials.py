@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -70,11 +69,11 @@ class Tester:
         """The same trial as evidence for another fault that its swap undoes."""
         return replace(entry, fault=fault)
 
-    def attempt(self, fault: str, kind: SwapKind, *, patient: bool, aim: float | None = None) -> Tested | None:
+    def attempt(self, fault: str, kind: SwapKind, *, aim: float | None = None) -> Tested | None:
         """Undo a fault by a swap and compare; None, with the reason in `untested`, where that can't be done.
 
-        A patient trial gives up after two seeds without a gain, an impatient one after the first; with an `aim`, also
-        after a first seed that stays below it by more than the noise.
+        A trial gives up after a first seed without a gain; with an `aim`, also after one that stays below it by more
+        than the noise.
         """
         if kind.name in self._known:
             return replace(self._known[kind.name], fault=fault)
@@ -85,7 +84,7 @@ class Tester:
         if arm is None:
             return None
         progress.emit(progress.Step(self.layer, f"undo {fault}: {kind.change}", self.budget.spent))
-        tested = self._judge(fault, kind, arm, patient, aim)
+        tested = self._judge(fault, kind, arm, aim)
         if tested is None:
             self.untested.setdefault(fault, f"the budget of {self.budget} cut the training of the unchanged target")
             return None
@@ -146,9 +145,9 @@ class Tester:
         reached = f"the replay of the user's fit reaches {metric} {ours:.3f}, and the fit {theirs:.3f}"
         return f"{reached}: it does something that was not captured"
 
-    def _judge(self, fault: str, kind: SwapKind, arm: Arm, patient: bool, aim: float | None) -> Tested | None:
+    def _judge(self, fault: str, kind: SwapKind, arm: Arm, aim: float | None) -> Tested | None:
         name, _ = metric_of(arm.recipe.task, arm.recipe.training.metric)
-        before, runs, cut = self._pairs(arm, kind, name, patient, aim)
+        before, runs, cut = self._pairs(arm, kind, name, aim)
         if not runs:
             return None
         after = [floor(arm.recipe, run.score) for run in runs]
@@ -156,8 +155,7 @@ class Tester:
         doubt = self._doubt(kind, cut, result, name)
         seen = self._speaks(kind, result)
         unlearnt = self._unlearnt(arm, kind, result) if seen else ""
-        broken = self.rules.decides("finite_scores", any(not math.isfinite(run.score) for run in runs))
-        repaired = result.better and seen and not (broken or unlearnt or doubt)
+        repaired = result.better and seen and not (unlearnt or doubt)
         return Tested(fault, kind, name, result, repaired, doubt, "" if repaired else self._blind(runs) or unlearnt)
 
     def _speaks(self, kind: SwapKind, result: Comparison) -> bool:
@@ -183,9 +181,7 @@ class Tester:
         """Whether the changed target is nearer to a perfect score than to guessing."""
         return result.after >= (1 + prior_score(arm.recipe, arm.recipe.validation)) / 2
 
-    def _pairs(
-        self, arm: Arm, kind: SwapKind, metric: str, patient: bool, aim: float | None
-    ) -> tuple[list[float], list[Run], bool]:
+    def _pairs(self, arm: Arm, kind: SwapKind, metric: str, aim: float | None) -> tuple[list[float], list[Run], bool]:
         """Scores of the unchanged target, runs of the changed one, and whether the deadline cut one of them."""
         before: list[float] = []
         runs: list[Run] = []
@@ -197,25 +193,23 @@ class Tester:
             glanced = self._first_runs.pop(kind.name, None) if not runs else None
             runs.append(glanced or self.bench.run(arm, seed, self.budget.deadline))
             result = compare(before, [floor(arm.recipe, run.score) for run in runs], metric, self._rows(arm))
-            if runs[-1].cut or runs[-1].crashed or self._decided(result, metric, patient, aim):
+            if runs[-1].cut or runs[-1].crashed or self._decided(result, metric, aim):
                 break
         return before, runs, runs[-1].cut
 
     def _rows(self, arm: Arm) -> int:
         return len((arm.recipe if arm.same_validation else self.bench.recipe).validation)
 
-    def _decided(self, result: Comparison, metric: str, patient: bool, aim: float | None) -> bool:
+    def _decided(self, result: Comparison, metric: str, aim: float | None) -> bool:
         if result.seeds < len(self.bench.seeds):
-            return self._is_hopeless(result, metric, patient, aim)
+            return self._is_hopeless(result, metric, aim)
         unsure = result.gain > result.noise and not result.better
         return not self.rules.decides("doubt_adds_seeds", unsure) or self.budget.left <= 0
 
-    def _is_hopeless(self, result: Comparison, metric: str, patient: bool, aim: float | None) -> bool:
+    def _is_hopeless(self, result: Comparison, metric: str, aim: float | None) -> bool:
         nothing = self.rules.decides("hopeless", result.gain <= least_effect(metric, [result.before]))
         short = aim is not None and result.after < aim - result.noise
-        if not (nothing or self.rules.decides("short_of_the_mark", short)):
-            return False
-        return result.seeds > 1 or not self.rules.decides("patience", patient)
+        return nothing or self.rules.decides("short_of_the_mark", short)
 
     def _doubt(self, kind: SwapKind, cut: bool, result: Comparison, metric: str) -> str:
         gain = result.gain > least_effect(metric, [result.before])

@@ -91,7 +91,7 @@ class Search:
         for fault, kind in self.blame.candidates():
             if self.rules.decides("kept_back", self._keeps_back):
                 break
-            entry = self.tester.attempt(fault, kind, patient=False)
+            entry = self.tester.attempt(fault, kind)
             if entry is None or not entry.repaired or self.rules.decides("surplus", short_of_surplus(entry)):
                 continue
             found.append(entry)

@@ -92,7 +92,7 @@ class Telling:
         """When nothing restores health: whether the same training learns labels that are known to be learnable."""
         if not self.rules.decides("clean_labels_tell"):
             return ""
-        entry = self.tester.attempt("random_labels", swaps()["clean_labels"], patient=False)
+        entry = self.tester.attempt("random_labels", swaps()["clean_labels"])
         if entry is None:
             return ""
         after = entry.result.after
