@@ -11,17 +11,19 @@ import torch
 
 from firstfault.ablation.confirm import rules as rules_module
 from firstfault.ablation.confirm.confirm import confirm
+from firstfault.ablation.confirm.earned import EARNED, HELD_BY, reference
 from firstfault.ablation.confirm.rules import RULES, Rules, Stage
 from firstfault.ablation.swap import swaps
 from firstfault.finding import Layer
 
+ROOT = Path(__file__).parents[2]
 ROOM = Path(rules_module.__file__).parent
 SOURCES = {file.name: file.read_text() for file in ROOM.glob("*.py")}
 
 
 def test_every_rule_is_asked_and_every_question_is_a_rule():
     """An id of the list is a text in the code of the room, and whatever is asked by `decides` is in the list."""
-    others = "\n".join(text for name, text in SOURCES.items() if name != "rules.py")
+    others = "\n".join(text for name, text in SOURCES.items() if name not in ("rules.py", "earned.py"))
     known = [rule.id for rule in RULES]
     assert len(set(known)) == len(known)
     assert [name for name in known if f'"{name}"' not in others] == []
@@ -31,6 +33,13 @@ def test_every_rule_is_asked_and_every_question_is_a_rule():
 def test_the_list_is_in_the_order_of_its_questions():
     """The rules of one question stand together, in the order in which a confirmation comes to the questions."""
     assert [rule.stage for rule in RULES] == sorted((rule.stage for rule in RULES), key=list(Stage).index)
+
+
+def test_the_page_of_the_rules_is_what_the_code_says():
+    """docs/confirmation.md is up to date (`make docs` writes it), and names only rules and tests that exist."""
+    assert (ROOT / "docs" / "confirmation.md").read_text() == reference()
+    assert {*EARNED, *HELD_BY} <= {rule.id for rule in RULES}
+    assert all((Path(__file__).parent / f"{name}.py").exists() for name in HELD_BY.values())
 
 
 def test_a_rule_that_nobody_knows_is_refused_with_those_that_are():

@@ -9,6 +9,7 @@ from torch import nn
 
 from firstfault import Data, Target, Training
 from firstfault.ablation.confirm.confirm import confirm
+from firstfault.ablation.confirm.rules import Rules
 from firstfault.check import Depth
 from firstfault.diagnosis import diagnose
 from firstfault.finding import Layer
@@ -42,6 +43,17 @@ def test_labels_that_are_learnt_are_acquitted(subject_of, suspect, settings):
     """Where the target does better than guessing, its labels are no noise."""
     outcome = confirm(subject_of(**settings), suspect({"random_labels": 0.55}, Layer.DATA))[0]
     assert (outcome.confirmed, outcome.undecided) == (False, False)
+
+
+@pytest.mark.parametrize(("without", "blamed"), [((), False), (("labels_of_a_guess",), True)])
+def test_labels_that_are_learnt_in_part_are_not_random(subject_of, suspect, without, blamed):
+    """Clean labels are learnt better than those of classes that overlap: that alone is no evidence against these."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 600)
+    X = (random.normal(size=(600, 8)) + 0.25 * (2 * y[:, None] - 1)).astype(np.float32)
+    subject = subject_of(data=(X, y), epochs=12, model=lambda: nn.Linear(8, 2))
+    outcome = confirm(subject, suspect({"random_labels": 0.55}, Layer.DATA), rules=Rules(without))[0]
+    assert outcome.confirmed is blamed
 
 
 @pytest.mark.parametrize(
