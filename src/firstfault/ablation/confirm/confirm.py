@@ -115,10 +115,14 @@ class _Trials:
         rules: Rules,
     ) -> None:
         self.report, self.suspects, self.rules = report, suspects, rules
-        once = training_seconds(subject, bench)  # before anything asks for a replay: until then, no `fit` was observed
+        looped = (
+            subject.recipe.training.fit is not None
+        )  # of a `fit` that was not observed yet no replay can be asked for
+        once = training_seconds(subject, bench) if looped else None
         self.spared = spared(subject, rules)
         self.blame = Blame(subject, report, suspects, dict(_suspicions(subject)), frozenset(self.spared), rules)
         _suspicions(subject).update(suspects)
+        once = once or training_seconds(subject, bench)
         seconds = default_seconds(subject.depth, once) if seconds is None else seconds
         arms = sum(len(swaps_for(fault)) for fault in suspects)
         bench = Bench(subject, len(bench.seeds), bench.on_trial, scale_for(bench, seconds, once, arms))
