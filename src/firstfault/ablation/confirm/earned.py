@@ -86,7 +86,6 @@ HELD_BY = {
     "nearest_layer_first": "test_blame",
     "sign_is_there": "test_blame",
     "small_parts": "test_confirm",
-    "helpful_first": "test_sets",
     "crash_acquits_nothing": "test_confirm",
     "guess_acquits_nothing": "test_confirm",
 }
