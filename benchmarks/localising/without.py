@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from localising.faults import FAULTS
+from localising.memory import Memory
 from localising.programs import PROGRAMS, Program
 
 from firstfault.ablation.confirm.confirm import confirm
@@ -197,7 +198,7 @@ class _Branch:
     def __init__(self, subject: Subject, planted: tuple[str, ...], names: Sequence[str]) -> None:
         self.subject, self.planted, self.names = subject, planted, names
         self.ways: list[Way] = []
-        self.memory = _Memory()
+        self.memory = Memory()
         self.rules: Rules | None = None
         self.pipe = -1
 
@@ -262,37 +263,6 @@ def _is_right(planted: tuple[str, ...], verdict: Verdict) -> bool:
     if not planted:
         return verdict.status is VerdictStatus.HEALTHY
     return named[:1] == [*planted] if len(planted) == 1 else set(planted) <= set(named)
-
-
-class _Memory:
-    """The changed trainings by change, seed and scale: none is made again, but their seconds count."""
-
-    def __init__(self) -> None:
-        self.made: dict[tuple[str, int, Scale], Run] = {}
-        self.saved = 0.0
-
-    def install(self) -> None:
-        """From now on, every bench of this process asks here."""
-        train = Bench.run
-
-        def run(bench: Bench, arm: Arm, seed: int, deadline: float | None = None) -> Run:
-            key = (arm.change, seed, bench.scale)
-            if known := self.made.get(key):
-                self.saved += known.seconds
-                return known
-            started = time.process_time()
-            made = train(bench, arm, seed, deadline)
-            made = replace(made, model=None, seconds=time.process_time() - started)
-            return made if made.cut else self.made.setdefault(key, made)
-
-        Bench.run = run  # type: ignore[method-assign]
-
-    def told(self) -> list[Any]:
-        """What a parent needs to know of it, as JSON values."""
-        return [
-            [change, seed, scale.rows, scale.epochs, [run.score, run.seconds, run.crashed, run.done]]
-            for (change, seed, scale), run in self.made.items()
-        ]
 
 
 def _train_unchanged(subject: Subject) -> None:

@@ -85,7 +85,6 @@ HELD_BY = {
     "symptoms_last": "test_blame",
     "nearest_layer_first": "test_blame",
     "sign_is_there": "test_blame",
-    "small_parts": "test_confirm",
     "crash_acquits_nothing": "test_confirm",
     "guess_acquits_nothing": "test_confirm",
 }
