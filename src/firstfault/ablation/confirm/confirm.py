@@ -115,9 +115,8 @@ class _Trials:
         rules: Rules,
     ) -> None:
         self.report, self.suspects, self.rules = report, suspects, rules
-        looped = (
-            subject.recipe.training.fit is not None
-        )  # of a `fit` that was not observed yet no replay can be asked for
+        # of a `fit` that was not observed yet no replay can be asked for
+        looped = subject.recipe.training.fit is not None
         once = training_seconds(subject, bench) if looped else None
         self.spared = spared(subject, rules)
         self.blame = Blame(subject, report, suspects, dict(_suspicions(subject)), frozenset(self.spared), rules)
@@ -137,7 +136,7 @@ class _Trials:
         if not self._is_settled(standing):
             search = Search(self.tester, self.health, self.blame, self.suspects, proven)
             standing, tested = search.beyond(tested, standing), search.tested
-        telling = Telling(self.report, self.tester, self.health, tested, standing)
+        telling = Telling(self.report, self.tester, self.health, tested, standing, self.spared)
         return [telling.outcome(name) for name in dict.fromkeys([*self.suspects, *(e.fault for e in standing)])]
 
     def _best_of(self, fault: str) -> Iterator[Tested]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from firstfault.ablation.confirm.health import Health
 from firstfault.ablation.confirm.look_alikes import argue
@@ -15,6 +15,7 @@ from firstfault.verdict import Outcome
 SEARCHING = (Layer.MODEL, Layer.TRAINING)
 """The layers whose suspicions start a search beyond the suspects."""
 NO_SWAP = "no swap undoes it"
+RATES = frozenset({"learning_rate_too_high", "learning_rate_too_low"})
 CLEAN = 0.8
 """The score on clean labels from which on a training learns them: they are separable, so that a sound one nears 1."""
 
@@ -23,14 +24,23 @@ class Telling:
     """Makes the outcomes of a confirmation from all that was `tested` and those of it that are `standing`."""
 
     def __init__(
-        self, report: LayerReport, tester: Tester, health: Health, tested: Sequence[Tested], standing: Sequence[Tested]
+        self,
+        report: LayerReport,
+        tester: Tester,
+        health: Health,
+        tested: Sequence[Tested],
+        standing: Sequence[Tested],
+        spared: Collection[str],
     ) -> None:
+        self.spared = spared
         self.report, self.tester, self.health, self.rules = report, tester, health, tester.rules
         self.tested, self.standing = tested, standing
 
     def outcome(self, fault: str) -> Outcome:
         """The outcome of one fault."""
         own = next((entry for entry in [*self.standing, *self.tested] if entry.fault == fault), None)
+        if own is None and fault in self.spared:
+            return self._left_to_rates(fault)
         if own is None:
             return Outcome(fault, None, reason="; ".join([self.tester.untested.get(fault, NO_SWAP), *self._rest()]))
         if own.open:
@@ -40,6 +50,14 @@ class Telling:
         reason = "; ".join(part for part in (why, self._reason(own)) if part)
         return Outcome(
             fault, confirmed, own.swap(), reason, self._beside(own), bool(why) and not self._keeps_its_weight()
+        )
+
+    def _left_to_rates(self, fault: str) -> Outcome:
+        """The outcome of an optimizer whose repair would be one of its rate: it falls with the rates that were tried."""
+        tried = [entry for entry in self.tested if entry.fault in RATES and not entry.open]
+        refuted = bool(tried) and not self.standing and not self.health.lost()
+        return Outcome(
+            fault, False if refuted else None, reason=self.tester.untested.get(fault, NO_SWAP), undecided=not refuted
         )
 
     def _keeps_its_weight(self) -> bool:
