@@ -336,8 +336,8 @@ def _written_out(loss: torch.Tensor, outputs: torch.Tensor) -> list[_Asked]:
     found = by_hand(loss, outputs)
     if found is None:
         return []
-    errors = (found.outputs - found.target).abs() ** (2 if found.name == "mse_loss" else 1)
-    summed = math.isclose(float(errors.sum()), float(loss), rel_tol=SAME_FACTOR)
+    errors = (found.outputs.detach() - found.target.detach()).abs() ** (2 if found.name == "mse_loss" else 1)
+    summed = math.isclose(float(errors.sum()), float(loss.detach()), rel_tol=SAME_FACTOR)
     value, settings = (errors.sum(), {"reduction": "sum"}) if summed else (errors.mean(), {})
     return [_Asked(found.name, found.outputs, found.target, settings, value)]
 
