@@ -27,6 +27,7 @@ HALL = (
     "seeds",
     "sinks",
     "texts",
+    "values",
     "verdict",
 )
 """Words that every room may use, and the public faces `firstfault`, `firstfault.actions` and `firstfault.sinks`."""
