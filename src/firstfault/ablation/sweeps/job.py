@@ -21,6 +21,7 @@ from firstfault.training.chance import floor
 from firstfault.training.loop import Epoch, train
 from firstfault.training.observer import Enough, Follower
 from firstfault.training.recipe import Recipe
+from firstfault.values import Json
 
 OnEpoch = Callable[[int, float], bool]
 
@@ -52,7 +53,7 @@ class Measured:
     finite: bool
     before: float | None = None
     seconds: float = 0.0
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Json = field(default_factory=dict)
     epochs: tuple[float, ...] = ()
     pruned: bool = False
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstfault.ablation.sweeps.job import Job, SweepTrial
 from firstfault.ablation.sweeps.space import Space, words
 from firstfault.ablation.sweeps.study import SweepStudy
 
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+
 LEAST_RANDOM, MOST_RANDOM = 4, 10
 UNPRUNED, UNPRUNED_EPOCHS = 4, 3
 
 
-def sampler(trials: int, seed: int, ended: int = 0) -> Any:
+def sampler(trials: int, seed: int, ended: int = 0) -> BaseSampler:
     """TPE, seeded; the first quarter of the trials is random. A resumed search draws other random numbers than its beginning did.
 
     Source: Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization.
@@ -28,7 +33,7 @@ def sampler(trials: int, seed: int, ended: int = 0) -> Any:
     )
 
 
-def pruner() -> Any:
+def pruner() -> BasePruner:
     """Gives a training up whose best epoch so far is below the median of the others at that epoch; never the first four trainings, nor the first two epochs.
 
     Source: Golovin et al. 2017, Google Vizier (median stopping).

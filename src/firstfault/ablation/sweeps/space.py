@@ -11,9 +11,9 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
@@ -22,6 +22,10 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 
 SETTINGS = ("epochs", "batch_size", "shuffle", "clip_norm")
 OF_THE_LOOP = ("epochs", "clip_norm")
@@ -49,7 +53,7 @@ class Setting:
         """Whether a value lies in the range; every value does where there is none."""
         return self.low is None or self.high is None or (_number(value) and self.low <= value <= self.high)
 
-    def distribution(self, own: Any) -> Any:
+    def distribution(self, own: Any) -> BaseDistribution:
         """Optuna's distribution: the values with the target's own among them, or the range, on a log scale from a factor of 10 on."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -105,7 +109,7 @@ def _setting(part: str, option: str) -> Setting:
     return Setting(name, (), low, high)
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> bool | int | float | str | None:
     """A value as YAML reads it; `1e-3` is a number too."""
     import yaml
 
@@ -122,7 +126,7 @@ def _value(text: str) -> Any:
     return value if value is None or isinstance(value, bool) else text
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -141,7 +145,7 @@ class Space:
             self._expect(setting)
         self.own = {setting.name: self.known[setting.name] for setting in self.settings}
 
-    def distributions(self) -> dict[str, Any]:
+    def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distribution of every setting."""
         return {setting.name: setting.distribution(self.own[setting.name]) for setting in self.settings}
 
@@ -230,9 +234,11 @@ def at(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return replace(changed, model=functools.partial(recipe.model, **keywords)) if keywords else changed
 
 
-def _with_options(make: Callable[..., Any] | None, options: Mapping[str, Any]) -> Callable[..., Any]:
-    def build(parameters: Any) -> Any:
-        optimizer = (make or torch.optim.Adam)(parameters)
+def _with_options(
+    make: Callable[..., torch.optim.Optimizer] | None, options: Mapping[str, Any]
+) -> Callable[..., torch.optim.Optimizer]:
+    def build(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = (make or torch.optim.Adam)(parameters)
         for group in optimizer.param_groups:
             group.update(options)
         return optimizer
@@ -240,7 +246,7 @@ def _with_options(make: Callable[..., Any] | None, options: Mapping[str, Any]) -
     return build
 
 
-def words(values: Mapping[str, Any]) -> str:
+def words(values: Mapping[str, object]) -> str:
     """Values as a person reads them: `lr 0.01, batch_size 16`."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()

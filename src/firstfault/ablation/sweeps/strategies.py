@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstfault.ablation.confirm.trials import BASELINE, OnTrial
 from firstfault.ablation.swap import swaps
@@ -21,6 +21,10 @@ from firstfault.ablation.sweeps.study import MOST_SEEDS, Place, SweepStudy, foll
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
 from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 
 COMPARED = " · compared"
 
@@ -65,7 +69,7 @@ class _Mode:
 
         self._drive(crew, study, ask, steps)
 
-    def _parameters(self, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _parameters(self, job: Job) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         """A job's parameters in the study, and their distributions."""
         from optuna.distributions import IntDistribution
 
@@ -134,7 +138,7 @@ class Compared(_Mode):
                 found.append((Job(0, name, kind.change, 0), Change(name, kind.change, len(judged.validation))))
         return found, skipped
 
-    def _parameters(self, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _parameters(self, job: Job) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
         from optuna.distributions import CategoricalDistribution
 
         own, distributions = super()._parameters(job)
