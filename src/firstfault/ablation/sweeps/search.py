@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firstfault.ablation.sweeps.job import Job, SweepTrial
-from firstfault.ablation.sweeps.space import Space, words
+from firstfault.ablation.sweeps.space import Space, Values, words
 from firstfault.ablation.sweeps.study import SweepStudy
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class Search:
         self._own_first = False
         return self.study.give(self._job(self.space.own), self.space.own, distributions)
 
-    def _job(self, values: Mapping[str, Any]) -> Job:
+    def _job(self, values: Values) -> Job:
         return Job(0, key(values), words(values), self.seed, dict(values), 0)
 
 
@@ -80,6 +79,6 @@ def best(trials: list[SweepTrial]) -> SweepTrial | None:
     return max(whole, key=lambda trial: trial.score) if whole else None
 
 
-def key(values: Mapping[str, Any]) -> str:
+def key(values: Values) -> str:
     """The factor that stands for some values: a text that no other values have."""
     return json.dumps(dict(values), sort_keys=True)

@@ -13,9 +13,10 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from json import JSONDecodeError
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from firstfault.ablation.sweeps.job import Job, Measured, OnEpoch, SweepTrial
+from firstfault.ablation.sweeps.space import Values
 from firstfault.errors import FirstfaultError
 from firstfault.values import Json
 
@@ -101,7 +102,7 @@ class SweepStudy:
             found.setdefault((job.factor, job.seed), measured)
         return found
 
-    def give(self, job: Job, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> Job:
+    def give(self, job: Job, params: Values, distributions: Mapping[str, BaseDistribution]) -> Job:
         """Begin a trial of given parameters; the job with its number."""
         attributes = _identity(job)
         with _told(self.place):
@@ -112,7 +113,7 @@ class SweepStudy:
                     return self._begun(trial, job)
                 self._drop(trial.number)  # what a killed sweep had enqueued
 
-    def ask(self, distributions: Mapping[str, BaseDistribution], job_of: Callable[[dict[str, Any]], Job]) -> Job:
+    def ask(self, distributions: Mapping[str, BaseDistribution], job_of: Callable[[Values], Job]) -> Job:
         """Begin a trial of values that the sampler chooses."""
         with _told(self.place):
             trial = self.study.ask(dict(distributions))
