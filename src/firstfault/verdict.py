@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from importlib import resources
-from typing import Any
 
 from firstfault.coverage import coverage_of, not_cleared
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.muting import muted_in
 from firstfault.place import Place
+from firstfault.values import Json
 
 SCHEMA_VERSION = 2
 PROOF, STANDS = 0.9, 0.5
@@ -71,12 +71,12 @@ class Outcome:
     beside: tuple[str, ...] = ()
     undecided: bool = False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """This outcome as JSON values."""
-        return plain(asdict(self))  # type: ignore[no-any-return]
+        return plain(asdict(self))
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Outcome:
+    def from_json(cls, values: Json) -> Outcome:
         """The outcome that `to_json` wrote."""
         swap = values.get("swap")
         return cls(
@@ -107,12 +107,12 @@ class Fault:
         """The places as a text for people; empty where there are none."""
         return ", ".join(map(str, self.where))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """This fault as JSON values."""
-        return plain({**asdict(self), "where": [place.to_json() for place in self.where]})  # type: ignore[no-any-return]
+        return plain({**asdict(self), "where": [place.to_json() for place in self.where]})
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Fault:
+    def from_json(cls, values: Json) -> Fault:
         """The fault that `to_json` wrote, in this version or in version 1, whose place is one text."""
         swap = Swap(**values["swap"]) if values.get("swap") else None
         where = values.get("where") or ()
@@ -136,7 +136,7 @@ class Verdict:
     faults: tuple[Fault, ...]
     layers: tuple[LayerReport, ...]
     seconds: float
-    safety: Mapping[str, Any] | None = None
+    safety: Json | None = None
     mlflow_run_id: str | None = None
     prefect_flow_run_id: str | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
@@ -155,7 +155,7 @@ class Verdict:
         """The earliest layer that has a fault; None for a healthy target."""
         return min((fault.layer for fault in self.faults), key=lambda layer: layer.rank, default=None)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The verdict as the versioned JSON that tools and CI read."""
         first = self.first_faulty_layer
         return {
@@ -176,7 +176,7 @@ class Verdict:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Verdict:
+    def from_json(cls, values: Json) -> Verdict:
         """The verdict that `to_json` wrote, in this version or in version 1.
 
         It holds no outcomes beside those that the faults tell.
@@ -201,11 +201,11 @@ def _looked(report: LayerReport) -> dict[str, int]:
     return {"checks": covered.checks, "looked": covered.looked}
 
 
-def schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
+def schema(version: int = SCHEMA_VERSION) -> Json:
     """The JSON schema of `Verdict.to_json`, or of what an earlier version wrote."""
     name = "verdict.schema.json" if version == SCHEMA_VERSION else f"verdict.v{version}.schema.json"
     text = resources.files("firstfault").joinpath(name).read_text()
-    return json.loads(text)  # type: ignore[no-any-return]
+    return json.loads(text)
 
 
 def suspected(report: LayerReport) -> dict[str, float]:
@@ -353,7 +353,7 @@ def conclude(
     faults: Sequence[Fault],
     *,
     seconds: float,
-    safety: Mapping[str, Any] | None = None,
+    safety: Json | None = None,
     outcomes: Sequence[Outcome] = (),
     mlflow_run_id: str | None = None,
     prefect_flow_run_id: str | None = None,

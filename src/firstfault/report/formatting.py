@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from firstfault.coverage import coverage_of
 from firstfault.faults import known
 from firstfault.finding import LADDER, Finding, LayerReport, Status
@@ -13,7 +11,7 @@ from firstfault.verdict import Fault, Outcome, SubjectKind, Swap, Verdict, Verdi
 _PROVEN = {None: 0.9, False: 0.81}  # a refuted proof keeps 0.9 of its weight
 
 
-def words(key: Any) -> str:
+def words(key: object) -> str:
     """A key such as `data_digest` as words."""
     return str(key).replace("_", " ")
 
