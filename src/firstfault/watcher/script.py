@@ -7,8 +7,10 @@ import os
 import runpy
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ from firstfault.texts import shown
 
 if TYPE_CHECKING:
     from firstfault.target.declaration import Safety
+    from firstfault.verdict import Verdict
+    from firstfault.watcher.rerun.proof import Cost
     from firstfault.watcher.watch import Watch
 
 _judging = threading.Lock()
@@ -46,6 +50,7 @@ def run_script(
     from firstfault.probe.sinks.registry import sinks_named
     from firstfault.runs.state import state_for
     from firstfault.watcher.actions.named import actions_named
+    from firstfault.watcher.rerun.arm import Script
     from firstfault.watcher.watch import Watch
 
     path = Path(script).resolve()
@@ -61,7 +66,8 @@ def run_script(
     guard.tell(folder=str(folder), target=script, doing="training")
     root = Path.cwd() if module else path.parent
     watched = Watch(name, folder, every=every, sinks=told, root=root, actions=actions, safety=judged)
-    before, process = (sys.argv, sys.path[:]), os.getpid()
+    called = Script(script, tuple(arguments), module, str(Path.cwd()), dict(os.environ))
+    before, process, started = (sys.argv, sys.path[:]), os.getpid(), time.process_time()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))
     try:
@@ -78,7 +84,26 @@ def run_script(
         if os.getpid() != process:  # a fork of the script: its parent judges
             os._exit(0)
         sys.argv, sys.path[:] = before
+    watched.script = replace(called, seconds=time.process_time() - started)
     return watched
+
+
+def judge_script(
+    watched: Watch, consent: str, ask: Callable[[Cost], bool] | None = None, *, swaps: bool = True
+) -> Verdict:
+    """The verdict over a script that was run; its suspicions are tested by running it again, where that is allowed.
+
+    `consent` is `yes`, `no` or `ask`: then `ask` is told of the cost. An interruption of the tests leaves the verdict without them.
+    """
+    from firstfault.watcher.rerun.proof import Consent, Rerun
+
+    assert watched.script is not None, "only what `run_script` has watched can be run again"
+    with Rerun(watched.script, Consent(consent), ask) as rerun:
+        try:
+            return watched.verdict(swaps=swaps, rerun=rerun)
+        except KeyboardInterrupt:
+            judge_interrupted(watched)
+            raise
 
 
 def judge_interrupted(watched: Watch) -> None:

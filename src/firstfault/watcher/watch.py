@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from firstfault.errors import TrainingStopped
+from firstfault.errors import TrainingStopped, told
 from firstfault.output.whole_files import write_json
 from firstfault.probe.capture import Capture
 from firstfault.probe.probe import Probe
@@ -16,14 +17,18 @@ from firstfault.probe.record import Record
 from firstfault.probe.sinks.base import Sink, Sinks
 from firstfault.subject.captured import subject_of
 from firstfault.texts import encodable
-from firstfault.verdict import Verdict
+from firstfault.verdict import Outcome, Verdict
+from firstfault.watcher.rerun.proof import in_a_block
 from firstfault.watcher.verdict import judge_watched
 
 if TYPE_CHECKING:
+    from firstfault.finding import LayerReport
     from firstfault.subject.subject import Subject
     from firstfault.target.declaration import Safety
     from firstfault.watcher.actions.action_context import Action
     from firstfault.watcher.actions.loop_monitor import InLoop
+    from firstfault.watcher.rerun.arm import Script
+    from firstfault.watcher.rerun.proof import Rerun
 
 
 OnSample = Callable[["Watch", int], None]
@@ -83,6 +88,7 @@ class Watch:
         self.name, self.folder, self.root = encodable(name), folder, root or Path.cwd()
         self.capture = Capture()
         self.crash: BaseException | None = None
+        self.script: Script | None = None
         self._on_sample = on_sample
         self._sinks = Sinks(sinks)
         self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture, samples=self._sinks.samples)
@@ -154,11 +160,19 @@ class Watch:
             )
         return self._subject
 
-    def verdict(self, *, swaps: bool = True) -> Verdict:
-        """The verdict over model and training; with `swaps`, suspicions are tested on a replay of the captured batches."""
+    def verdict(self, *, swaps: bool = True, rerun: Rerun | None = None) -> Verdict:
+        """The verdict over model and training.
+
+        With `swaps`, suspicions are tested: on a replay of the captured batches, and by `rerun` on the script itself.
+        """
         if self._verdict is None:
-            self._verdict = judge_watched(self.subject, swaps=swaps)
+            self._verdict = judge_watched(self.subject, swaps=swaps, prove=partial(self._prove, rerun))
         return self._verdict
+
+    def _prove(self, rerun: Rerun | None, report: LayerReport, suspects: Sequence[str]) -> list[Outcome]:
+        if rerun is None:
+            return in_a_block(suspects)
+        return rerun.outcomes(self.record, report, suspects, told(self.crash) if self.crash is not None else "")
 
     def verdict_of_record(self) -> Verdict:
         """The verdict by what was recorded alone: at once, and without the model. A later `verdict()` looks at the model too."""

@@ -1,0 +1,130 @@
+"""When suspicions are tested by running the script again: what it would cost, who is asked, and what is said where it isn't done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from firstfault import progress
+from firstfault.errors import Missing
+from firstfault.finding import LayerReport
+from firstfault.probe.interventions.catalogue import NONE_POSSIBLE, interventions_for
+from firstfault.probe.record import Record
+from firstfault.verdict import Outcome, suspected
+from firstfault.watcher.rerun.arm import Script
+from firstfault.watcher.rerun.owner import Stand
+from firstfault.watcher.rerun.trials import SEEDS, Trials
+
+MOST_SECONDS = 900.0
+"""Seconds of the processor for all runs of one verdict; where they don't suffice, all arms are cut alike."""
+LONGER = 1.5
+"""How much longer than the watched run an arm may take."""
+LEAST_SECONDS = 10.0
+ON_THE_CLOCK = 4.0
+"""Seconds of the clock for each of the processor: the machine may be busy with other things."""
+A_BLOCK = "a with-block can't be run again; `firstfault run` tests suspicions by running the script again"
+
+
+class Consent(StrEnum):
+    """Whether a script may be run again: it is asked for, given, or not."""
+
+    ASK = "ask"
+    YES = "yes"
+    NO = "no"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What testing would take."""
+
+    suspicions: int
+    runs: int
+    seconds: float
+
+    def __str__(self) -> str:
+        noun = "suspicion" if self.suspicions == 1 else "suspicions"
+        return f"{self.suspicions} {noun}, up to {self.runs} × {max(1, round(self.seconds))} s"
+
+
+@dataclass
+class Rerun:
+    """Tests what a report suspects on the script itself. `ask` is told of the cost, and says yes or no, once for a verdict."""
+
+    script: Script
+    consent: Consent = Consent.NO
+    ask: Callable[[Cost], bool] | None = None
+    _asked: bool | None = field(default=None, repr=False)
+    _stand: Stand | None = field(default=None, repr=False)
+    _trials: Trials | None = field(default=None, repr=False)
+
+    def __enter__(self) -> Rerun:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._stand is not None:
+            self._stand.__exit__(*error)
+        self._stand = self._trials = None
+
+    def outcomes(self, record: Record, report: LayerReport, suspects: Sequence[str], crash: str = "") -> list[Outcome]:
+        """The outcomes of some of the suspicions of a report on a watched run, which `crash` ended, if anything."""
+        weights = {fault: weight for fault, weight in suspected(report).items() if fault in suspects}
+        testable = [fault for fault in weights if interventions_for(fault)]
+        if not testable or not record.steps:
+            return [_untestable(fault, record) for fault in weights]
+        if not self._may(self._cost(testable)):
+            return [_would(fault, record) for fault in weights]
+        try:
+            trials = self._begin(record, crash, len(testable))
+        except Missing as reason:
+            return [Outcome(fault, None, reason=str(reason)) for fault in weights]
+
+        def told(what: str) -> None:
+            progress.emit(progress.Step(report.layer, f"{what}, in the script run again", 0.0))
+
+        trials.told = told
+        return trials.outcomes(weights, report.layer)
+
+    def _may(self, cost: Cost) -> bool:
+        if self.consent is not Consent.ASK or self.ask is None:
+            return self.consent is Consent.YES
+        if self._asked is None:
+            self._asked = self.ask(cost)
+        return self._asked
+
+    def _cost(self, testable: Sequence[str]) -> Cost:
+        kinds = {kind.name for fault in testable for kind in interventions_for(fault)}
+        # most interventions are given up after one seed, or never get there
+        runs = SEEDS + min(len(kinds) + (SEEDS - 1) * len(testable), SEEDS * len(kinds))
+        return Cost(len(testable), runs, self.script.seconds)
+
+    def _begin(self, record: Record, crash: str, suspicions: int) -> Trials:
+        if self._trials is None:
+            runs = SEEDS * (1 + suspicions)
+            seconds = max(LEAST_SECONDS, min(LONGER * self.script.seconds + LEAST_SECONDS, MOST_SECONDS / runs))
+            self._stand = Stand(self.script)
+            self._trials = Trials(self._stand, record, crash, seconds, ON_THE_CLOCK * seconds, lambda what: None)
+        return self._trials
+
+
+def _would(fault: str, record: Record) -> Outcome:
+    """What would be tested, and how."""
+    known = interventions_for(fault)
+    if not known:
+        return _untestable(fault, record)
+    change = known[0].announced(record)
+    return Outcome(fault, None, reason=f"would be tested by running the script again with {change}: --rerun yes")
+
+
+def _untestable(fault: str, record: Record) -> Outcome:
+    reason = NONE_POSSIBLE.get(fault, "no intervention in a running script undoes it")
+    return Outcome(
+        fault,
+        None,
+        reason=reason if record.steps else "no optimizer made a step, so that there is nothing to run again",
+    )
+
+
+def in_a_block(suspects: Sequence[str]) -> list[Outcome]:
+    """What is said of the suspicions of a `with` block."""
+    return [Outcome(fault, None, reason=A_BLOCK) for fault in suspects]
