@@ -156,6 +156,7 @@ class Verdict:
             "first_faulty_layer": first.value if first else None,
             "faults": [fault.to_json() for fault in self.faults],
             "layers": [report.to_json() for report in self.layers],
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
             "safety": plain(self.safety),
             "mlflow_run_id": self.mlflow_run_id,
             "prefect_flow_run_id": self.prefect_flow_run_id,
@@ -164,10 +165,7 @@ class Verdict:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Verdict:
-        """The verdict that `to_json` wrote, in this version or in version 1.
-
-        It holds no outcomes beside those that the faults tell.
-        """
+        """The verdict that `to_json` wrote, in this version or in version 1, which held no outcomes of tests."""
         return cls(
             target=values["target"],
             status=VerdictStatus(values["status"]),
@@ -177,6 +175,7 @@ class Verdict:
             safety=values.get("safety"),
             mlflow_run_id=values.get("mlflow_run_id"),
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
+            outcomes=tuple(map(Outcome.from_json, values.get("outcomes", ()))),
             subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
         )
 

@@ -1,4 +1,4 @@
-"""How good the answers of a loop are, whatever its loss: what torch's loss functions were given, judged step by step."""
+"""How good the answers of a loop are, whatever its loss: what torch's loss functions were given, step by step."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OURS, TORCHS = str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)
 class Answers:
     """Counts what is right in the calls of torch's loss functions with gradients on, for each place of the user's code.
 
-    `sites` holds by place its kind and a row of sums for every step: of `classes` right and all, of `yes_no` right, all, and the
-    true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and of their squares.
+    `sites` holds by place its kind and a row of sums for every step: of `classes` right and all, of `yes_no` right, all,
+    and the true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and their squares.
     """
 
     def __init__(self, step: Callable[[], int]) -> None:

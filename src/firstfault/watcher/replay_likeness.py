@@ -1,4 +1,4 @@
-"""Whether the replay of captured batches comes out like the loop that was watched: else nothing that it shows is about that loop."""
+"""Whether the replay of captured batches comes out like the watched loop: else it shows nothing of that loop."""
 
 from __future__ import annotations
 

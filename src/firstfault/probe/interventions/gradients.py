@@ -19,8 +19,9 @@ ROUNDS = 2
 class _Clearing:
     """Clears what optimizers have used, before the next backward pass, where the loop doesn't.
 
-    Gradients of several batches may be accumulated: nothing is cleared before the optimizer has stepped. In a loop that steps several optimizers in turn,
-    the pass of one adds to the gradients of the others: so they are cleared after the steps of those, too, but not where these step more often.
+    Gradients of several batches may be accumulated: nothing is cleared before the optimizer has stepped. In a loop that
+    steps several optimizers in turn, the pass of one adds to the gradients of the others: so they are cleared after the
+    steps of those too, but not where these step more often.
     """
 
     def __init__(self, done: Done) -> None:

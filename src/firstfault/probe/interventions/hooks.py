@@ -20,7 +20,7 @@ Call = Callable[..., Any]
 
 @contextlib.contextmanager
 def around_steps(before: Callable[[Any], None], after: Callable[[Any], None] | None = None) -> Iterator[None]:
-    """Call `before` and `after` with the optimizer of every whole step; a step that a step calls itself is a part of it."""
+    """Call `before` and `after` with the optimizer of every step; one that a step calls itself is a part of it."""
     depth: dict[int, int] = {}
 
     def enter(optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -76,7 +76,10 @@ def before_backward(change: Callable[[Any], Any]) -> Iterator[None]:
 def around_models(
     before: Callable[[nn.Module, Any, Any], tuple[Any, Any] | None], after: Callable[[nn.Module], None] | None = None
 ) -> Iterator[None]:
-    """Call `before` and `after` for every call of an outermost module with parameters; `before` may give other arguments."""
+    """Call `before` and `after` around every call of an outermost module with parameters.
+
+    `before` may give other arguments.
+    """
     open_: list[nn.Module] = []
     known: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 

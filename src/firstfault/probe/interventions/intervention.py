@@ -29,8 +29,8 @@ class Done:
 class Intervention:
     """One change. `undoes` names the faults that it repairs, `change` says in words what it does.
 
-    `planned` says the same with the numbers of a watched training, such as the rate. With `keeps_loss` off, the values of the loss
-    are others by the change alone, so that nothing is to be learnt from comparing them.
+    `planned` says the same with the numbers of a watched training, such as the rate. With `keeps_loss` off, the values
+    of the loss are others by the change alone, so that nothing is to be learnt from comparing them.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Other models and inputs: the mode at gradient steps, dropout, the initial weights, standardised inputs, held parameters."""
+"""Other models: their mode at gradient steps, dropout, initial weights, the scale of inputs, and who holds what."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ def no_dropout(done: Done) -> Iterator[None]:
 
     def before(model: nn.Module, args: Any, kwargs: Any) -> None:
         for module in model.modules():
-            share = getattr(module, "dropout", 0.0)
-            if isinstance(module, nn.RNNBase | nn.MultiheadAttention) and share:
-                done.note(f"dropout {float(share):.3g} → 0", "dropout")
+            if isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout:
+                done.note(f"dropout {float(module.dropout):.3g} → 0", "dropout")
                 module.dropout = 0.0
 
     def call(dropout: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -144,7 +143,7 @@ def _is_numbers(value: Any) -> bool:
     change="the parameters that no optimizer holds, given to the first", undoes=("parameters_not_in_optimizer",)
 )
 def all_parameters(done: Done) -> Iterator[None]:
-    """Before the second step of an optimizer, it is given what called models have and no optimizer that has stepped holds."""
+    """Before its second step, an optimizer is given what called models have and no optimizer that has stepped holds."""
     models: weakref.WeakSet[nn.Module] = weakref.WeakSet()
     stepped: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Script:
-    """A script, or with `module` a module, as it was called: its own arguments, the folder, and the environment of the call.
+    """A script, or with `module` a module, as it was called: with its arguments, folder and environment.
 
     `seconds` are those of the processor that the watched run took.
     """
@@ -24,7 +24,7 @@ class Script:
 
 @dataclass(frozen=True)
 class Arm:
-    """One run of a script: with which intervention, if any, which offset to its seeds, how many steps and seconds at most.
+    """One run of a script: its intervention, if any, the offset of its seeds, and its most steps and seconds.
 
     `seconds` are those of the processor, and `wall` the hard end.
     """
@@ -38,7 +38,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Ending:
-    """What a run came to. `losses` and `validation` are series, `sites` what `probe.answers.Answers` counted.
+    """What a run came to: `losses` and `validation` are series, `sites` what `Answers` counted.
 
     `raised` is what ended it by an exception, `changes` what the intervention did; `cut` says that the seconds ended it.
     """

@@ -1,4 +1,7 @@
-"""What happens in the process of one arm: walls up, seeds set, the script run under the probe with its intervention, numbers written."""
+"""What happens in the process of one arm.
+
+Seeds are set and walls put up; the script runs under the probe with its intervention; its numbers are written.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,7 @@ from firstfault.runs.ownership import ends_with_us
 from firstfault.training.patching import replace
 from firstfault.watcher.rerun.arm import Arm, Ending, Script
 from firstfault.watcher.rerun.mirror import Mirror
+from firstfault.watcher.rerun.redirection import redirect
 from firstfault.watcher.rerun.trackers import switched_off
 from firstfault.watcher.rerun.walls import enclose, no_network, no_programs
 
@@ -53,7 +57,7 @@ class Life:
         self._limit()
         self._settle_in()
         _shift_seeds(self.arm.offset)
-        Mirror(self.scratch).install()
+        redirect(Mirror(self.scratch))
         enclosed = enclose(self.scratch)
         no_network(self._deny)
         no_programs(self._deny, enclosed)
@@ -94,7 +98,7 @@ class Life:
         self.denied[what] = None
 
     def _limit(self) -> None:
-        """Its own end in seconds of the processor and of the clock, a harder one by the kernel, and that of every parent."""
+        """It ends by the seconds of the processor and of the clock, by the kernel's later on, and with every parent."""
         dies = ends_with_us()
         if dies is not None:
             dies()

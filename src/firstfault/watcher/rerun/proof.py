@@ -1,4 +1,4 @@
-"""When suspicions are tested by running the script again: what it would cost, who is asked, and what is said where it isn't done."""
+"""When suspicions are tested by running the script again: the cost, who is asked, and what is said otherwise."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Cost:
 
 @dataclass
 class Rerun:
-    """Tests what a report suspects on the script itself. `ask` is told of the cost, and says yes or no, once for a verdict."""
+    """Tests what a report suspects on the script itself; `ask` is told of the cost, and answers once for a verdict."""
 
     script: Script
     consent: Consent = Consent.NO

@@ -1,4 +1,4 @@
-"""The score of an arm, higher is better, that no scale of the loss can change; and whether an arm repeats what was watched."""
+"""The score of an arm, higher is better, whatever the scale of its loss; and whether it repeats what was watched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Measure:
-    """How the arms of one script are scored: by the sites of torch's losses, else by the validation loss, else by that of the training."""
+    """How the arms of one script are scored: by the sites of torch's losses, else by a loss."""
 
     metric: str
     sites: Mapping[str, str]
@@ -44,7 +44,7 @@ class Measure:
         return "r2" if self.metric == "R²" else "accuracy" if self.sites else "mse"
 
     def score(self, ending: Ending, steps: int) -> Score | None:
-        """The score over the last tenth of that many steps; the worst there is where values are not finite, or steps are missing."""
+        """The score over the last tenth of that many steps; the worst where values are not finite, or steps lack."""
         if self.sites:
             scores = [_of_site(kind, ending.sites.get(name), steps) for name, kind in self.sites.items()]
             return Score(
@@ -61,7 +61,7 @@ class Measure:
 
 
 def measure_of(ending: Ending, *, keeps_loss: bool) -> Measure | None:
-    """How the arms of a script are scored, of which this is one that was not changed; None where nothing can be compared."""
+    """How the arms of a script are scored, of which this is one unchanged; None where nothing can be compared."""
     sites = {
         name: "F1" if site["kind"] == "yes_no" and _share_of_yes(site) < RARE else site["kind"]
         for name, site in ending.sites.items()
@@ -84,7 +84,7 @@ def comparable(values: Sequence[float]) -> list[float]:
 
 
 def unlike(record: Record, ending: Ending, crash: str = "") -> str:
-    """In which way a run comes out otherwise than the one that was watched, which `crash` ended; empty where it does not."""
+    """In which way a run differs from the one that was watched, which `crash` ended; empty where it does not."""
     if ending.raised and ending.raised != crash:
         return f"it raised {ending.raised}"
     if not ending.cut and ending.steps < STEPS_ALIKE * record.steps:

@@ -1,9 +1,9 @@
-"""The process from which the arms of a rerun are forked, one after the other: torch is loaded once, and the user's code is not in it.
+"""The process from which the arms of a rerun are forked, one after the other: torch is loaded once.
 
     python -P -m firstfault.watcher.rerun.stand
 
-The first line of its standard input is the script and the scratch folder, every other one an arm; it answers each with a line when
-the arm has ended, and all that it had started.
+The first line of its standard input is the script and the scratch folder, every other one an arm; it answers each with
+a line when the arm has ended, and all that it had started. The user's code runs in the arms alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Experiment trackers and hubs, switched off for a script that is run again: its numbers are none of the user's record."""
+"""Experiment trackers and hubs, switched off for a script that is run again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OFF = {
 
 
 def switched_off(scratch: Path) -> dict[str, str]:
-    """What the environment says, so that nothing is told to a tracker, and temporary files lie in the scratch folder."""
+    """An environment in which nothing is told to a tracker, and temporary files lie in the scratch folder."""
     folder = scratch.resolve()
     store = {"MLFLOW_TRACKING_URI": (folder / "mlruns").as_uri(), "MLFLOW_REGISTRY_URI": (folder / "mlruns").as_uri()}
     caches = {"TMPDIR": str(folder / "tmp"), "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}

@@ -1,4 +1,4 @@
-"""The paired trials of a rerun: the user's own script with one intervention beside the same script without it, seed by seed."""
+"""The paired trials of a rerun: the user's script with one intervention beside the script without it, seed by seed."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ class Tested:
 
 
 class Trials:
-    """Tests the suspicions of one script. `seconds` and `wall` bound every arm, `crash` is what ended the watched run; `told` hears what is done.
+    """Tests the suspicions of one script.
 
+    `seconds` and `wall` bound every arm, `crash` is what ended the watched run, `told` hears what is done.
     Arms are kept: an intervention that undoes several faults runs once, the unchanged script once for each seed.
     """
 
@@ -70,11 +71,10 @@ class Trials:
         """The outcome of every suspicion, the most suspected first."""
         try:
             why_not = unlike(self.record, self._ending(None, 0), self.crash)
-        except Missing as reason:
-            return [Outcome(fault, None, reason=str(reason)) for fault in suspects]
+        except Missing as error:
+            return [Outcome(fault, None, reason=str(error)) for fault in suspects]
         if why_not:
-            denied = self._denied()
-            reason = f"run again, the script didn't repeat what was watched: {why_not}{denied}"
+            reason = f"run again, the script didn't repeat what was watched: {why_not}{self._denied()}"
             return [Outcome(fault, None, reason=reason) for fault in suspects]
         why: dict[str, str] = {}
         tested = [entry for fault in suspects if (entry := self._best_of(fault, why)) is not None]
@@ -197,7 +197,7 @@ class Trials:
         return self._acquitted(own, layer)
 
     def _acquitted(self, own: Tested, layer: Layer) -> Outcome:
-        """What brought nothing: it acquits in a script that learns, and tells nothing in one that learns next to nothing with and without it."""
+        """What brought nothing: it acquits in a script that learns, and tells nothing in one that learns next to nothing."""
         if own.result.gain > own.result.noise:
             reason = f"the gain is not clear over {own.result.seeds} seeds"
             return Outcome(own.fault, None, own.swap(), reason, undecided=True)

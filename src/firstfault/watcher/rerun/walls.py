@@ -1,4 +1,7 @@
-"""What keeps a script that is run again from doing harm: the kernel's own wall around a folder, no network but this machine's, no programs."""
+"""What keeps a script that is run again from doing harm.
+
+The kernel's own wall around a folder, no network but this machine's, and no other programs.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,11 @@ STARTING = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spaw
 
 
 def enclose(folder: Path) -> bool:
-    """Let this process and its children write beneath a folder and in shared memory alone; whether the kernel can do that."""
+    """Let this process and its children write beneath a folder and in shared memory alone.
+
+    Returns:
+        Whether the kernel can do that.
+    """
     if sys.platform != "linux":
         return False
     system = ctypes.CDLL(None, use_errno=True)
@@ -81,7 +88,10 @@ def _allow(system: Any, rules: int, place: str, rights: int) -> None:
 
 
 def no_network(denied: Callable[[str], None]) -> None:
-    """Raise where Python connects to, or asks for, another machine than this one; for good. `denied` is told of each."""
+    """Raise where Python connects to, or asks for, another machine than this one.
+
+    It holds until the end of the process; `denied` is told of every attempt.
+    """
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event in CONNECTING and not _is_here(args[1]):
@@ -93,7 +103,7 @@ def no_network(denied: Callable[[str], None]) -> None:
 
 
 def no_programs(denied: Callable[[str], None], enclosed: bool) -> None:
-    """Raise where Python starts another program, but one that only reads, where the kernel sees to that."""
+    """Raise where Python starts another program, but for one that only reads, where the kernel sees to that."""
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event in STARTING:
@@ -123,7 +133,10 @@ def _refuse(denied: Callable[[str], None], what: str) -> None:
 
 
 def _is_here(address: Any) -> bool:
-    """Whether an address is one of this machine: a path, or on the loopback; none at all is where a socket is connected already."""
+    """Whether an address is one of this machine: a path, or on the loopback.
+
+    None at all is that of a socket which is connected already.
+    """
     if address is None or isinstance(address, str | bytes):
         return True
     return isinstance(address, tuple) and bool(address) and _is_local(address[0])
@@ -152,7 +165,7 @@ def _words(args: tuple[Any, ...]) -> list[str]:
 
 
 def _only_reads(words: list[str]) -> bool:
-    name = os.path.basename(words[0]) if words else ""
+    name = Path(words[0]).name if words else ""
     if name == "git":
         return next((word for word in words[1:] if not word.startswith("-")), "") in GIT_READS
     return name in READERS
