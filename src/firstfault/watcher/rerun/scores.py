@@ -19,6 +19,8 @@ RARE = 0.2
 WORST_R2 = -1.0
 PARTS, ALIKE = 10, 0.25
 """A curve is compared part by part; two are alike if their parts lie a quarter of the curve's own range apart."""
+LEAST_RANGE = 0.1
+"""Of a curve that is flat, this share of its height counts as its range."""
 STEPS_ALIKE = 0.9
 
 
@@ -100,20 +102,24 @@ def unlike(record: Record, ending: Ending, crash: str = "") -> str:
 
 
 def curves_apart(watched: list[tuple[int, float]], again: list[tuple[int, float]], steps: int) -> float:
-    """How far two curves lie apart, in units of the first one's range and noise."""
+    """How far two curves lie apart, in units of the first one's range and noise; infinite where one alone is finite.
+
+    That is the mean over the parts of both, or half of the largest, whichever is more: what begins from weights that were
+    saved differs in its first part alone.
+    """
     first, second = _parts(watched, steps), _parts(again, steps)
     pairs = [(one, other) for one, other in zip(first, second, strict=True) if one is not None and other is not None]
     known = [(one, other) for one, other in pairs if math.isfinite(one[0]) and math.isfinite(other[0])]
-    if len(known) < len(pairs) - 1 or not known:  # one was finite where the other was not
-        both = [(one, other) for one, other in pairs if not math.isfinite(one[0]) and not math.isfinite(other[0])]
-        if len(known) + len(both) < len(pairs) - 1 or not (known or both):
-            return math.inf
+    broken = [(one, other) for one, other in pairs if not math.isfinite(one[0]) and not math.isfinite(other[0])]
+    if len(known) + len(broken) < len(pairs) - 1 or not pairs:
+        return math.inf
     if not known:
         return 0.0
     middles = [one[0] for one, _ in known]
     noise = float(np.mean([max(one[1], other[1]) for one, other in known]))
-    scale = max(max(middles) - min(middles), noise, 0.1 * abs(float(np.mean(middles))), 1e-9)
-    return float(np.mean([abs(one[0] - other[0]) for one, other in known])) / scale
+    scale = max(max(middles) - min(middles), noise, LEAST_RANGE * abs(float(np.mean(middles))), 1e-9)
+    apart = [abs(one[0] - other[0]) / scale for one, other in known]
+    return max(float(np.mean(apart)), max(apart) / 2)
 
 
 def _parts(curve: list[tuple[int, float]], steps: int) -> list[tuple[float, float] | None]:
