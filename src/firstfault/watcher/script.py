@@ -67,7 +67,8 @@ def run_script(
     root = Path.cwd() if module else path.parent
     watched = Watch(name, folder, every=every, sinks=told, root=root, actions=actions, safety=judged)
     called = Script(script, tuple(arguments), module, str(Path.cwd()), dict(os.environ))
-    before, process, started = (sys.argv, sys.path[:]), os.getpid(), time.process_time()
+    before, process = (sys.argv, sys.path[:]), os.getpid()
+    started, began = time.process_time(), time.perf_counter()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))
     try:
@@ -84,7 +85,7 @@ def run_script(
         if os.getpid() != process:  # a fork of the script: its parent judges
             os._exit(0)
         sys.argv, sys.path[:] = before
-    watched.script = replace(called, seconds=time.process_time() - started)
+    watched.script = replace(called, seconds=time.process_time() - started, wall=time.perf_counter() - began)
     return watched
 
 
@@ -98,12 +99,12 @@ def judge_script(
     from firstfault.watcher.rerun.proof import Consent, Rerun
 
     assert watched.script is not None, "only what `run_script` has watched can be run again"
-    with Rerun(watched.script, Consent(consent), ask) as rerun:
-        try:
+    try:
+        with Rerun(watched.script, Consent(consent), ask) as rerun:
             return watched.verdict(swaps=swaps, rerun=rerun)
-        except KeyboardInterrupt:
-            judge_interrupted(watched)
-            raise
+    except KeyboardInterrupt:
+        judge_interrupted(watched)
+        raise
 
 
 def judge_interrupted(watched: Watch) -> None:

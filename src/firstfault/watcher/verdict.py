@@ -66,8 +66,16 @@ def _proven(report: LayerReport, replayed: Sequence[Outcome], prove: Prove | Non
     left = [fault for fault in suspected(report) if fault not in settled]
     if prove is None or not left or any(outcome.confirmed for outcome in replayed):
         return list(replayed)
-    again = {outcome.fault: outcome for outcome in prove(report, left)}
+    known = {outcome.fault: outcome for outcome in replayed}
+    again = {outcome.fault: _joined(known.get(outcome.fault), outcome) for outcome in prove(report, left)}
     return [*again.values(), *(outcome for outcome in replayed if outcome.fault not in again)]
+
+
+def _joined(replayed: Outcome | None, again: Outcome) -> Outcome:
+    """What the loop itself has shown; where it has shown nothing, both reasons."""
+    if replayed is None or again.confirmed is not None or again.swap is not None:
+        return again
+    return replace(replayed, reason="; ".join(filter(None, (replayed.reason, again.reason))))
 
 
 def _left_open(outcome: Outcome) -> Outcome:

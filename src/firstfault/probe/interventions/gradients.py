@@ -9,11 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.probe.interventions.hooks import around_steps, before_backward, replaced
+from firstfault.probe.interventions.hooks import around_steps, before_backward, optimizers_made, replaced
 from firstfault.probe.interventions.intervention import Done, intervention
-
-ROUNDS = 2
-"""Steps of an optimizer after which it is known how often the others step beside it."""
 
 
 class _Clearing:
@@ -33,11 +30,19 @@ class _Clearing:
         self._optimizers: dict[int, Any] = {}
         self._due = False
 
-    def stepped(self, optimizer: Any) -> None:
+    def made(self, optimizer: Any) -> None:
+        """An optimizer is made."""
         key = id(optimizer)
         self._optimizers[key] = optimizer
-        self._steps[key] = self._steps.get(key, 0) + 1
-        self._most_beside[key] = max(self._most_beside.get(key, 0), self._beside.get(key, 0))
+        self._steps[key] = self._cleared[key] = self._beside[key] = self._most_beside[key] = 0
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has stepped."""
+        key = id(optimizer)
+        if key not in self._optimizers:
+            self.made(optimizer)
+        self._steps[key] += 1
+        self._most_beside[key] = max(self._most_beside[key], self._beside[key])
         self._beside[key] = 0
         for other in self._beside:
             self._beside[other] += other != key
@@ -47,7 +52,7 @@ class _Clearing:
         """The user's code has cleared these parameters."""
         for key, optimizer in self._optimizers.items():
             if any(id(value) in held for group in optimizer.param_groups for value in group["params"]):
-                self._cleared[key] = min(self._cleared.get(key, 0) + 1, self._steps[key])
+                self._cleared[key] = min(self._cleared[key], self._steps[key]) + 1
 
     def clear(self) -> None:
         """A backward pass begins."""
@@ -58,7 +63,7 @@ class _Clearing:
         self._due = False
 
     def _is_cleared_by_user(self, key: int) -> bool:
-        return self._cleared.get(key, 0) >= max(1, self._steps[key] - 1)
+        return self._cleared[key] >= max(1, self._steps[key])
 
     def _waits_for_others(self, key: int) -> bool:
         """Whether others step several times for each of its own: it gathers the gradients of all that time."""
@@ -90,6 +95,7 @@ def clear_gradients(done: Done) -> Iterator[None]:
         return loss
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(optimizers_made(clearing.made))
         stack.enter_context(replaced(torch.optim.Optimizer, "zero_grad", by_optimizer))
         stack.enter_context(replaced(nn.Module, "zero_grad", by_model))
         stack.enter_context(around_steps(lambda optimizer: None, clearing.stepped))
@@ -135,7 +141,7 @@ def minimised(done: Done) -> Iterator[None]:
     """The sign of what is learnt from is turned; an optimizer that is told to maximise minimises."""
     maximisers: set[int] = set()
 
-    def before(optimizer: Any) -> None:
+    def made(optimizer: Any) -> None:
         for group in optimizer.param_groups:
             if group.get("maximize"):
                 maximisers.add(id(optimizer))
@@ -148,5 +154,5 @@ def minimised(done: Done) -> Iterator[None]:
         done.note("the sign of the loss turned", "loss")
         return -loss
 
-    with around_steps(before), before_backward(turned):
+    with optimizers_made(made), before_backward(turned):
         yield

@@ -60,6 +60,18 @@ def replaced(owner: Any, name: str, call: Callable[[Call, tuple[Any, ...], dict[
 
 
 @contextlib.contextmanager
+def optimizers_made(after: Callable[[Any], None]) -> Iterator[None]:
+    """Call `after` with every optimizer as it was constructed."""
+
+    def constructed(init: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        init(*args, **kwargs)
+        after(args[0])
+
+    with replaced(torch.optim.Optimizer, "__init__", constructed):
+        yield
+
+
+@contextlib.contextmanager
 def before_backward(change: Callable[[Any], Any]) -> Iterator[None]:
     """Call `change` with what a backward pass begins from; the pass begins from what it gives."""
 

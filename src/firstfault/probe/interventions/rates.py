@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from firstfault.probe.interventions.hooks import around_steps, replaced
+from firstfault.probe.interventions.hooks import around_steps, optimizers_made
 from firstfault.probe.interventions.intervention import Done, intervention
 from firstfault.probe.record import Record
 
@@ -71,9 +71,8 @@ def no_schedule(done: Done) -> Iterator[None]:
     """No scheduler: whatever the loop makes of the rates, a step is made with those of the construction."""
     first: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 
-    def constructed(init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        init(*args, **kwargs)
-        first[args[0]] = [group.get("lr") for group in args[0].param_groups]
+    def made(optimizer: Any) -> None:
+        first[optimizer] = [group.get("lr") for group in optimizer.param_groups]
 
     def before(optimizer: Any) -> None:
         for group, rate in zip(optimizer.param_groups, first.get(optimizer, []), strict=False):
@@ -82,7 +81,7 @@ def no_schedule(done: Done) -> Iterator[None]:
                 done.note(f"{kind}'s lr stays at {float(rate):.3g}", kind)
                 group["lr"] = rate
 
-    with replaced(torch.optim.Optimizer, "__init__", constructed), around_steps(before):
+    with optimizers_made(made), around_steps(before):
         yield
 
 
@@ -104,14 +103,12 @@ def adam(done: Done) -> Iterator[None]:
     """Adam with its default rate makes the steps of every optimizer that is not of its kind."""
     inside = [False]
 
-    def constructed(init: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        init(*args, **kwargs)
-        optimizer = args[0]
+    def made(optimizer: Any) -> None:
         if not inside[0] and not isinstance(optimizer, ADAMS):
             done.note(f"Adam at {ADAMS_RATE} in place of {type(optimizer).__name__}", type(optimizer).__name__)
             optimizer.step = functools.partial(_step_of_adam, optimizer, inside)
 
-    with replaced(torch.optim.Optimizer, "__init__", constructed):
+    with optimizers_made(made):
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Any
 class Script:
     """A script, or with `module` a module, as it was called: with its arguments, folder and environment.
 
-    `seconds` are those of the processor that the watched run took.
+    `seconds` are those of the processor that the watched run took, `wall` those of the clock.
     """
 
     name: str
@@ -20,6 +20,7 @@ class Script:
     folder: str = "."
     environment: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    wall: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ LONGER = 1.5
 """How much longer than the watched run an arm may take."""
 LEAST_SECONDS = 10.0
 ON_THE_CLOCK = 4.0
-"""Seconds of the clock for each of the processor: the machine may be busy with other things."""
+"""How much longer than the seconds of the processor, or of the watched run, an arm may take on the clock: the machine may be busy."""
 A_BLOCK = "a with-block can't be run again; `firstfault run` tests suspicions by running the script again"
 
 
@@ -96,14 +96,15 @@ class Rerun:
         kinds = {kind.name for fault in testable for kind in interventions_for(fault)}
         # most interventions are given up after one seed, or never get there
         runs = SEEDS + min(len(kinds) + (SEEDS - 1) * len(testable), SEEDS * len(kinds))
-        return Cost(len(testable), runs, self.script.seconds)
+        return Cost(len(testable), runs, self.script.wall)
 
     def _begin(self, record: Record, crash: str, suspicions: int) -> Trials:
         if self._trials is None:
             runs = SEEDS * (1 + suspicions)
             seconds = max(LEAST_SECONDS, min(LONGER * self.script.seconds + LEAST_SECONDS, MOST_SECONDS / runs))
             self._stand = Stand(self.script)
-            self._trials = Trials(self._stand, record, crash, seconds, ON_THE_CLOCK * seconds, lambda what: None)
+            wall = ON_THE_CLOCK * max(seconds, self.script.wall)
+            self._trials = Trials(self._stand, record, crash, seconds, wall, lambda what: None)
         return self._trials
 
 
