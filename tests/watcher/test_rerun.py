@@ -1,12 +1,27 @@
 """A watched script is run again with one thing changed: suspicions are proven on it, and nothing of the user's is touched."""
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import textwrap
+import time
+from pathlib import Path
 
+import psutil
 import pytest
+import torch
+from torch import nn
 
+import firstfault
 from firstfault.cli.app import main
+from firstfault.errors import Missing
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.watcher.rerun import owner
+from firstfault.watcher.rerun.arm import Arm, Script
+from firstfault.watcher.rerun.owner import Stand
 from firstfault.watcher.rerun.proof import Consent, Rerun
 from firstfault.watcher.script import judge_script, run_script
 
@@ -81,37 +96,49 @@ BROADCAST = """
             nn.functional.mse_loss(outputs.squeeze(1) if sys.argv[1] == "equal" else outputs, y[part]).backward()
             optimizer.step()
 """
-WRITES = """
-    import os, pathlib, shutil, socket, subprocess, sys, torch
-    from torch import nn
+HARMS = """
+    import ctypes, os, pathlib, shutil, socket, sqlite3, subprocess, torch
 
-    def asked(call):
+    def denied(call):
         try:
             call()
-        except OSError as error:
-            print(type(error).__name__, error)
+        except PermissionError:
+            return
+        raise SystemExit("allowed")
 
-    if os.path.exists("written.txt"):  # only what is run again gets here
-        asked(lambda: socket.create_connection(("192.0.2.1", 80), 0.1))
-        asked(lambda: socket.getaddrinfo("example.org", 80))
-        asked(lambda: subprocess.run(["touch", "by_program.txt"]))
-    os.makedirs("made/deep", exist_ok=True)
-    pathlib.Path("written.txt").write_text(pathlib.Path("kept.txt").read_text() + "!")
-    assert pathlib.Path("written.txt").read_text() == "precious!" and "written.txt" in os.listdir()
-    with open("kept.txt", "a") as file:
-        file.write("")
-    torch.save({"a": 1}, "made/deep/model.pt")
-    assert torch.load("made/deep/model.pt") == {"a": 1}
-    if "twice" in sys.argv:
-        with open("kept.txt", "w") as file:
-            file.write("overwritten")
+    def write_natively():
+        if ctypes.CDLL(None, use_errno=True).creat(b"kept.txt", 0o600) < 0:
+            raise OSError(ctypes.get_errno(), "creat")
+
+    if os.path.exists("second.txt"):  # only what is run again gets here
+        denied(lambda: socket.create_connection(("192.0.2.1", 80), 0.1))
+        denied(lambda: socket.getaddrinfo("example.org", 80))
+        denied(lambda: subprocess.run(["touch", "by_program.txt"]))
+        denied(lambda: os.system("touch by_program.txt"))
+        denied(write_natively)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname()).close()
+        with open("kept.txt", "a") as file:
+            file.write("!")
+        assert pathlib.Path("kept.txt").read_text() == "precious!"
         os.remove("doomed.txt")
         assert not os.path.exists("doomed.txt") and "doomed.txt" not in os.listdir(".")
         os.rename("moved.txt", "away.txt")
+        assert pathlib.Path("away.txt").read_text() == "precious" and not pathlib.Path("moved.txt").exists()
         shutil.rmtree("folder")
-        assert not os.path.isdir("folder")
         os.mkdir("folder")
-        assert os.listdir("folder") == []
+        assert os.listdir("folder") == [] and sorted(pathlib.Path().glob("*.txt")) == [
+            pathlib.Path(name) for name in ("away.txt", "kept.txt", "second.txt")
+        ]
+        os.makedirs("made/deep", exist_ok=True)
+        torch.save({"a": 1}, "made/deep/model.pt")
+        assert torch.load("made/deep/model.pt") == {"a": 1} and os.listdir("made") == ["deep"]
+        with sqlite3.connect("runs.db") as base:
+            base.execute("create table run (id)")
+        os.chdir("made")
+        assert os.path.exists("deep/model.pt")
+        os.chdir("..")
+    pathlib.Path("second.txt").write_text("")
 """
 
 
@@ -192,17 +219,16 @@ def test_outputs_that_broadcast_against_targets_are_proven(tried):
 
 def test_a_script_that_is_run_again_changes_nothing_of_the_users(tried, alone):
     """It writes, appends, deletes, moves, calls the network and programs: in a copy, or not at all."""
-    for name in ("kept.txt", "doomed.txt", "moved.txt", "folder/inner.txt"):
-        (alone / name).parent.mkdir(exist_ok=True)
-        (alone / name).write_text("precious")
-    harmful = WRITES.replace('if "twice" in sys.argv', 'if os.path.exists("second.txt")')
-    first = textwrap.dedent(harmful) + '\npathlib.Path("second.txt").write_text("")\n'
-    outcome = tried(
-        "learning_rate_too_high", first + textwrap.dedent(BROADCAST.replace("import sys, torch", "")), "equal"
-    )
+    precious = [alone / name for name in ("kept.txt", "doomed.txt", "moved.txt", "folder/inner.txt")]
+    for file in precious:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("precious")
+    outcome = tried("learning_rate_too_high", textwrap.dedent(HARMS) + textwrap.dedent(BROADCAST), "equal")
     assert outcome.confirmed is False, outcome.reason
-    kept = [(alone / name).read_text() for name in ("kept.txt", "doomed.txt", "moved.txt", "folder/inner.txt")]
-    assert kept == ["precious"] * 4 and not (alone / "away.txt").exists() and not (alone / "by_program.txt").exists()
+    assert [file.read_text() for file in precious] == ["precious"] * 4
+    assert {file.name for file in alone.iterdir()} == {
+        *("kept.txt", "doomed.txt", "moved.txt", "folder", "second.txt", "script.py", "home")
+    }
 
 
 def test_a_script_that_does_not_repeat_itself_convicts_nobody(tried):
@@ -227,9 +253,100 @@ def test_without_consent_the_verdict_says_what_it_would_have_tested(alone, capsy
     assert "--rerun yes" in page and "--rerun yes" in capsys.readouterr().out
 
 
-def _main(arguments):
-    import sys
+def test_what_a_script_would_cost_is_asked_once(run):
+    """Where the answer is no, it is as if nobody could be asked."""
+    asked = []
+    _, verdict = run(ENCODER, "5.0", consent="ask", ask=lambda cost: asked.append(str(cost)))
+    assert len(asked) == 1 and re.fullmatch(r"1 suspicion, up to 8 × \d+ s", asked[0])
+    assert verdict.faults[0].confirmed is None and "--rerun yes" in verdict.outcomes[-1].reason
 
+
+def test_a_block_says_that_it_cannot_be_run_again(alone):
+    """A suspicion of `firstfault.watch` names the command that tests it."""
+    torch.manual_seed(0)
+    model = nn.Bilinear(4, 4, 2)
+    optimizer, x = torch.optim.SGD(model.parameters(), 1e4), torch.randn(64, 4)
+    with firstfault.watch(folder=alone) as watched:
+        for _ in range(30):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x, x), (x[:, 0] > 0).long()).backward()
+            optimizer.step()
+    reasons = [outcome.reason for outcome in watched.verdict().outcomes]
+    assert reasons and "a with-block can't be run again; `firstfault run` tests suspicions" in reasons[0]
+
+
+@pytest.fixture
+def stand(alone, monkeypatch):
+    """A stand for a script that ends at once, loops, or sleeps and ignores every signal, by its folder's file `mode`."""
+    monkeypatch.setattr(owner, "LONGER_ON_CLOCK", 1.0)
+    (alone / "script.py").write_text(
+        "import os, signal, time, pathlib\nmode = pathlib.Path('mode').read_text()\n"
+        "if mode == 'deaf':\n    [signal.signal(number, signal.SIG_IGN) for number in (2, 14, 15, 24)]\n"
+        "if mode == 'forks' and os.fork() == 0:\n    os.setsid()\n"
+        "while mode != 'ends':\n    pathlib.Path('/dev/shm', f'{os.getpid()}.firstfault').touch()\n    time.sleep(0.05)"
+    )
+    with Stand(Script("script.py", folder=str(alone), environment=dict(os.environ))) as stand:
+        yield stand
+
+
+def test_a_script_that_never_ends_is_cut(stand, alone):
+    """Its own clock ends it; one that ignores every signal is killed; the next one runs all the same."""
+    (alone / "mode").write_text("loops")
+    assert stand.run(Arm(None, 0, 1, 5.0, 0.2)).cut
+    (alone / "mode").write_text("deaf")
+    with pytest.raises(Missing, match="signal 9"):
+        stand.run(Arm(None, 0, 1, 5.0, 0.2))
+    (alone / "mode").write_text("ends")
+    assert not stand.run(Arm(None, 0, 1, 5.0, 60.0)).cut
+
+
+SECOND_LIFE = """
+    import os, pathlib, time
+    again = pathlib.Path("first.txt").exists()
+    pathlib.Path("first.txt").touch()
+    if again:
+        if os.fork() == 0:
+            os.setsid()
+        pathlib.Path(f"/dev/shm/firstfault-test-{os.environ['MARKED']}-{os.getpid()}").touch()
+        while True:
+            time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_its_owner(alone, number):
+    """A signal to the command ends the script that is run again, and its child in a session of its own."""
+    mark, temporary = f"{os.getpid()}-{int(number)}", alone / "tmp"
+    temporary.mkdir()
+    (alone / "script.py").write_text(textwrap.dedent(SECOND_LIFE) + textwrap.dedent(ENCODER))
+    command = [sys.executable, "-m", "firstfault", "run", "--rerun", "yes", "script.py", "5.0"]
+    environment = {**os.environ, "MARKED": mark, "TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lives = Path("/dev/shm")
+    try:
+        until(lambda: len(list(lives.glob(f"firstfault-test-{mark}-*"))) == 2, 120)
+        pids = [int(file.name.rpartition("-")[2]) for file in lives.glob(f"firstfault-test-{mark}-*")]
+        process.send_signal(number)
+        until(lambda: process.poll() is not None and not any(map(psutil.pid_exists, pids)), 30)
+    finally:
+        process.kill()
+        process.wait()
+        for file in lives.glob(f"firstfault-test-{mark}-*"):
+            file.unlink()
+    if number == signal.SIGINT:
+        assert process.returncode == 130 and not list(temporary.glob("firstfault-*"))
+        assert next((alone / "home").rglob("verdict.json")).is_file()
+
+
+def until(happened, seconds):
+    """Wait for something to happen."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _main(arguments):
     before, sys.argv = sys.argv, ["firstfault", *arguments]
     try:
         main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firstfault.faults import SYMPTOMS
 from firstfault.probe.interventions import gradients, loaders, losses, models, rates
 from firstfault.probe.interventions.intervention import REGISTRY, Intervention
 
@@ -19,6 +20,13 @@ NONE_POSSIBLE = {
 def intervention(name: str) -> Intervention:
     """The one of this name."""
     return REGISTRY[name]
+
+
+def why_none(fault: str) -> str:
+    """Why no intervention undoes a fault."""
+    if fault in SYMPTOMS:
+        return "it is a symptom, and what is tested are its causes"
+    return NONE_POSSIBLE.get(fault, "no intervention in a running script undoes it")
 
 
 def interventions_for(fault: str) -> list[Intervention]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from firstfault import progress
 from firstfault.errors import Missing
 from firstfault.finding import LayerReport
-from firstfault.probe.interventions.catalogue import NONE_POSSIBLE, interventions_for
+from firstfault.probe.interventions.catalogue import interventions_for, why_none
 from firstfault.probe.record import Record
 from firstfault.verdict import Outcome, suspected
 from firstfault.watcher.rerun.arm import Script
@@ -118,7 +118,7 @@ def _would(fault: str, record: Record) -> Outcome:
 
 
 def _untestable(fault: str, record: Record) -> Outcome:
-    reason = NONE_POSSIBLE.get(fault, "no intervention in a running script undoes it")
+    reason = why_none(fault)
     return Outcome(
         fault,
         None,

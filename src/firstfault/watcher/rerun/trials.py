@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from firstfault.ablation.compare import SIGNIFICANT, Comparison, compare
 from firstfault.errors import Missing
+from firstfault.faults import SYMPTOMS
 from firstfault.finding import Layer
-from firstfault.probe.interventions.catalogue import NONE_POSSIBLE, interventions_for
+from firstfault.probe.interventions.catalogue import interventions_for, why_none
 from firstfault.probe.interventions.intervention import Intervention
 from firstfault.probe.record import Record
 from firstfault.training.scores import least_effect
@@ -91,7 +92,7 @@ class Trials:
         """The best of the interventions that undo a fault; they are tried in order until one restores the training."""
         known = interventions_for(fault)
         if not known:
-            why[fault] = NONE_POSSIBLE.get(fault, "no intervention in a running script undoes it")
+            why[fault] = why_none(fault)
         best: Tested | None = None
         for kind in known:
             try:
@@ -221,12 +222,13 @@ def _values(scores: Sequence[Score | None], measure: Measure) -> list[float]:
 
 
 def _standing(tested: Sequence[Tested], weights: Mapping[str, float]) -> list[Tested]:
-    """Of the repairs that help as much as the best one, those of the most suspected fault."""
+    """Of the repairs that help as much as the best one, those of the most suspected fault; causes beat symptoms."""
     repaired = [entry for entry in tested if entry.repaired]
     if not repaired:
         return []
     best = max(repaired, key=lambda entry: entry.result.gain)
     band = [max(entry.result.spread, best.result.spread) for entry in repaired]
     equal = [entry for entry, wide in zip(repaired, band, strict=True) if entry.result.gain >= best.result.gain - wide]
-    most = max(weights.get(entry.fault, 0.0) for entry in equal)
-    return [entry for entry in equal if weights.get(entry.fault, 0.0) >= most - 1e-9]
+    causes = [entry for entry in equal if entry.fault not in SYMPTOMS] or equal
+    most = max(weights.get(entry.fault, 0.0) for entry in causes)
+    return [entry for entry in causes if weights.get(entry.fault, 0.0) >= most - 1e-9]
