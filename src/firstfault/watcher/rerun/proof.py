@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -70,8 +71,9 @@ class Rerun:
         """The outcomes of some of the suspicions of a report on a watched run, which `crash` ended, if anything."""
         weights = {fault: weight for fault, weight in suspected(report).items() if fault in suspects}
         testable = [fault for fault in weights if interventions_for(fault)]
-        if not testable or not record.steps:
-            return [_untestable(fault, record) for fault in weights]
+        why_not = self._why_not(record)
+        if not testable or why_not:
+            return [Outcome(fault, None, reason=why_not or why_none(fault)) for fault in weights]
         if not self._may(self._cost(testable)):
             return [_would(fault, record) for fault in weights]
         try:
@@ -84,6 +86,14 @@ class Rerun:
 
         trials.told = told
         return trials.outcomes(weights, report.layer)
+
+    def _why_not(self, record: Record) -> str:
+        """Why the script can't be run again at all; empty where it can."""
+        if not record.steps:
+            return "no optimizer made a step, so that there is nothing to run again"
+        if int(self.script.environment.get("WORLD_SIZE") or 1) > 1:
+            return "a script of several processes is not run again"
+        return "" if hasattr(os, "fork") else "this system has no fork, by which a script is run again"
 
     def _may(self, cost: Cost) -> bool:
         if self.consent is not Consent.ASK or self.ask is None:
@@ -112,18 +122,9 @@ def _would(fault: str, record: Record) -> Outcome:
     """What would be tested, and how."""
     known = interventions_for(fault)
     if not known:
-        return _untestable(fault, record)
+        return Outcome(fault, None, reason=why_none(fault))
     change = known[0].announced(record)
     return Outcome(fault, None, reason=f"would be tested by running the script again with {change}: --rerun yes")
-
-
-def _untestable(fault: str, record: Record) -> Outcome:
-    reason = why_none(fault)
-    return Outcome(
-        fault,
-        None,
-        reason=reason if record.steps else "no optimizer made a step, so that there is nothing to run again",
-    )
 
 
 def in_a_block(suspects: Sequence[str]) -> list[Outcome]:
