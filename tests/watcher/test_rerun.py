@@ -1,4 +1,4 @@
-"""A watched script is run again with one thing changed: suspicions are proven on it, and nothing of the user's is touched."""
+"""A watched script is run again with one thing changed: the proof of what it is suspected of. Nothing is touched."""
 
 import json
 import os
@@ -279,13 +279,12 @@ def test_a_block_says_that_it_cannot_be_run_again(alone):
 
 @pytest.fixture
 def stand(alone, monkeypatch):
-    """A stand for a script that ends at once, loops, or sleeps and ignores every signal, by its folder's file `mode`."""
+    """A stand for a script that ends at once, loops, or ignores every signal, as its file `mode` says."""
     monkeypatch.setattr(owner, "LONGER_ON_CLOCK", 1.0)
     (alone / "script.py").write_text(
         "import os, signal, time, pathlib\nmode = pathlib.Path('mode').read_text()\n"
         "if mode == 'deaf':\n    [signal.signal(number, signal.SIG_IGN) for number in (2, 14, 15, 24)]\n"
-        "if mode == 'forks' and os.fork() == 0:\n    os.setsid()\n"
-        "while mode != 'ends':\n    pathlib.Path('/dev/shm', f'{os.getpid()}.firstfault').touch()\n    time.sleep(0.05)"
+        "while mode != 'ends':\n    time.sleep(0.05)"
     )
     with Stand(Script("script.py", folder=str(alone), environment=dict(os.environ))) as stand:
         yield stand

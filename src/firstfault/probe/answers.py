@@ -20,7 +20,7 @@ OURS, TORCHS = str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)
 
 
 class Answers:
-    """Counts what is right in the calls of torch's loss functions with gradients on, for each place of the user's code.
+    """Counts what is right in the calls of torch's loss functions with gradients on, by their places.
 
     `sites` holds by place its kind and a row of sums for every step: of `classes` right and all, of `yes_no` right, all,
     and the true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and their squares.

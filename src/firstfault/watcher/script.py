@@ -40,9 +40,9 @@ def run_script(
 ) -> Watch:
     """Run a script (or with `module` a module) as `python script.py arguments…` would, and watch it.
 
-    Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption. `on_finding` names the actions on
-    findings, with commas; where one stops the training, the script ends there. `safety` names what to evaluate on the way, as
-    `file.py:name` of a Safety or of a target with one.
+    Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption.
+    `on_finding` names the actions on findings, with commas; where one stops the training, the script ends there.
+    `safety` names what to evaluate on the way, as `file.py:name` of a Safety or of a target with one.
 
     Raises:
         TargetError: when there is no such script, sink, action or safety, or a suite of it can't be read.
@@ -94,7 +94,8 @@ def judge_script(
 ) -> Verdict:
     """The verdict over a script that was run; its suspicions are tested by running it again, where that is allowed.
 
-    `consent` is `yes`, `no` or `ask`: then `ask` is told of the cost. An interruption of the tests leaves the verdict without them.
+    `consent` is `yes`, `no` or `ask`: then `ask` is told of the cost. An interruption of the tests leaves the verdict
+    without them.
     """
     from firstfault.watcher.rerun.proof import Consent, Rerun
 
@@ -108,7 +109,7 @@ def judge_script(
 
 
 def judge_interrupted(watched: Watch) -> None:
-    """Write the verdict over what was seen before the end was asked for: by the record at once, and then by what can be tried on the model."""
+    """Write the verdict over what was seen before the end was asked for: by the record at once, then by the model."""
     _judge_record(watched)
     watched.verdict(swaps=False)
     watched.report()

@@ -1,4 +1,4 @@
-"""The verdict over a watched loop: rules on its record, checks of its model, and tests on a replay of what was captured, or on the loop itself."""
+"""The verdict over a watched loop: rules on its record, checks of its model, tests on a replay or on itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Prove = Callable[[LayerReport, Sequence[str]], list[Outcome]]
 
 
 def judge_watched(subject: Subject, *, swaps: bool = True, prove: Prove | None = None) -> Verdict:
-    """The verdict over the model and training layers of a watched loop, and over the scale of its inputs, where that is wrong.
+    """The verdict over model and training of a watched loop, and over the scale of its inputs, where that is wrong.
 
     With `swaps`, suspicions are tested: on a replay of captured batches where that comes out like what was watched, and
     what it doesn't settle by `prove`, on the loop itself.
@@ -83,7 +83,7 @@ def _left_open(outcome: Outcome) -> Outcome:
 
 
 def _scales(subject: Subject) -> LayerReport | None:
-    """What of the preprocessing shows in captured batches: whether they are on a scale to learn from; None where they are."""
+    """What of the preprocessing shows in captured batches: a scale not to learn from; None where there is none."""
     started = time.perf_counter()
     entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
     found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))

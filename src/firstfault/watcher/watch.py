@@ -56,12 +56,13 @@ def watch(
     Args:
         name: of the training, in verdict and sinks.
         folder: for the record and the report; a new run in `.firstfault` when left out.
-        every: the distance of the steps at which norms and activations are taken; left out, it grows from 10 to 50 with the training.
+        every: the distance of the steps at which norms and activations are taken; left out, it grows from 10 to 50
+            with the training.
         sinks: where the numbers go while it runs, see `firstfault.sinks`.
         on_sample: called as `on_sample(watch, step)` after each sampled step; it may stop the loop by raising.
         actions: what to do about what fails while it runs, see `firstfault.actions`; or their names.
-        safety: suites to evaluate on the way, every `safety.every` epochs. An epoch is a pass over a torch DataLoader that was learnt
-            from; other loops call `watched.end_epoch()`.
+        safety: suites to evaluate on the way, every `safety.every` epochs. An epoch is a pass over a torch DataLoader
+            that was learnt from; other loops call `watched.end_epoch()`.
     """
     if folder is None:
         from firstfault.runs.state import state_for
@@ -128,7 +129,7 @@ class Watch:
         return stopped
 
     def end_epoch(self, capability: float = math.nan) -> None:
-        """Say that an epoch of the loop has ended, where no torch DataLoader says so; safety is evaluated where it is its turn.
+        """Say that an epoch of the loop has ended, where no torch DataLoader does; it may be the turn of safety.
 
         Raises:
             TrainingStopped: for a critical violation of safety.
@@ -175,7 +176,7 @@ class Watch:
         return rerun.outcomes(self.record, report, suspects, told(self.crash) if self.crash is not None else "")
 
     def verdict_of_record(self) -> Verdict:
-        """The verdict by what was recorded alone: at once, and without the model. A later `verdict()` looks at the model too."""
+        """The verdict by what was recorded alone, at once; a later `verdict()` looks at the model too."""
         bare = Capture()
         bare.why_not = "the training was interrupted"
         subject = subject_of(self.name, self.folder, self.root, self.record, bare, None, None)

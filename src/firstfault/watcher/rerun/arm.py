@@ -41,7 +41,8 @@ class Arm:
 class Ending:
     """What a run came to: `losses` and `validation` are series, `sites` what `Answers` counted.
 
-    `raised` is what ended it by an exception, `changes` what the intervention did; `cut` says that the seconds ended it.
+    `raised` is the exception that ended it, `changes` what the intervention did, `cut` whether the seconds ended it.
+    `denied` is what it was kept from.
     """
 
     steps: int = 0

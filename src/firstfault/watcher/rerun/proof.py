@@ -23,7 +23,7 @@ LONGER = 1.5
 """How much longer than the watched run an arm may take."""
 LEAST_SECONDS = 10.0
 ON_THE_CLOCK = 4.0
-"""How much longer than the seconds of the processor, or of the watched run, an arm may take on the clock: the machine may be busy."""
+"""How much longer an arm may take on the clock than on the processor: the machine may be busy."""
 A_BLOCK = "a with-block can't be run again; `firstfault run` tests suspicions by running the script again"
 
 

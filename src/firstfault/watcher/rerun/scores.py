@@ -104,8 +104,8 @@ def unlike(record: Record, ending: Ending, crash: str = "") -> str:
 def curves_apart(watched: list[tuple[int, float]], again: list[tuple[int, float]], steps: int) -> float:
     """How far two curves lie apart, in units of the first one's range and noise; infinite where one alone is finite.
 
-    That is the mean over the parts of both, or half of the largest, whichever is more: what begins from weights that were
-    saved differs in its first part alone.
+    That is the mean over the parts of both, or half of the largest, whichever is more: what begins from weights that
+    were saved differs in its first part alone.
     """
     first, second = _parts(watched, steps), _parts(again, steps)
     pairs = [(one, other) for one, other in zip(first, second, strict=True) if one is not None and other is not None]

@@ -24,7 +24,7 @@ SEEDS, MORE_SEEDS = 3, 2
 FEWEST_STEPS = 0.2
 """The share of the watched steps that an arm must have made: fewer tell nothing of the rest."""
 LOST = 0.25
-"""A script whose score is nearer than this to that of a constant answer, on the way to a perfect one, learns next to nothing."""
+"""Nearer than this to the score of a constant answer, on the way to a perfect one, a script learns next to nothing."""
 OF_THE_PACE = frozenset({"learning_rate_too_low", "too_few_epochs", "wrong_optimizer", "batch_size_too_large"})
 """Faults of which a shortened training of a healthy script shows the symptoms too."""
 
@@ -198,7 +198,7 @@ class Trials:
         return self._acquitted(own, layer)
 
     def _acquitted(self, own: Tested, layer: Layer) -> Outcome:
-        """What brought nothing: it acquits in a script that learns, and tells nothing in one that learns next to nothing."""
+        """What brought nothing: it acquits in a script that learns, and tells nothing in one that does not."""
         if own.result.gain > own.result.noise:
             reason = f"the gain is not clear over {own.result.seeds} seeds"
             return Outcome(own.fault, None, own.swap(), reason, undecided=True)
