@@ -178,10 +178,10 @@ def tried(alone):
 
 def test_a_rate_that_is_too_high_is_proven_where_no_replay_is_possible(run):
     """Inputs by name, a mask: the script itself is run again with a lower rate, which the swap names."""
-    _, verdict = run(ENCODER, "5.0")
+    _, verdict = run(ENCODER, "3.0")
     fault = verdict.faults[0]
     assert (fault.fault, fault.confirmed) == ("learning_rate_too_high", True)
-    assert fault.swap.change.startswith("SGD's lr 5 → 0.") and fault.swap.change.endswith("in your own script")
+    assert fault.swap.change.startswith("SGD's lr 3 → 0.") and fault.swap.change.endswith("in your own script")
     assert fault.swap.metric == "accuracy" and fault.swap.after > 0.9 > fault.swap.before and fault.swap.p_value <= 0.05
 
 
@@ -244,9 +244,9 @@ def test_without_consent_the_verdict_says_what_it_would_have_tested(alone, capsy
     """In the terminal, in the report and in the JSON."""
     (alone / "script.py").write_text(textwrap.dedent(ENCODER))
     with pytest.raises(SystemExit) as ended:
-        _main(["run", "--rerun", "no", "--json", "verdict.json", "script.py", "5.0"])
+        _main(["run", "--rerun", "no", "--json", "verdict.json", "script.py", "3.0"])
     assert ended.value.code == 1
-    would = "would be tested by running the script again with SGD's lr 5 → 0.5: --rerun yes"
+    would = "would be tested by running the script again with SGD's lr 3 → 0.3: --rerun yes"
     said = json.loads((alone / "verdict.json").read_text())
     assert would in [outcome["reason"] for outcome in said["outcomes"]]
     page = next((alone / "home").rglob("report.html")).read_text()
@@ -256,7 +256,7 @@ def test_without_consent_the_verdict_says_what_it_would_have_tested(alone, capsy
 def test_what_a_script_would_cost_is_asked_once(run):
     """Where the answer is no, it is as if nobody could be asked."""
     asked = []
-    _, verdict = run(ENCODER, "5.0", consent="ask", ask=lambda cost: asked.append(str(cost)))
+    _, verdict = run(ENCODER, "3.0", consent="ask", ask=lambda cost: asked.append(str(cost)))
     assert len(asked) == 1 and re.fullmatch(r"1 suspicion, up to 8 × \d+ s", asked[0])
     assert verdict.faults[0].confirmed is None and any(
         "--rerun yes" in outcome.reason for outcome in verdict.outcomes if outcome.fault == "learning_rate_too_high"
@@ -320,7 +320,7 @@ def test_nothing_outlives_its_owner(alone, number):
     mark, temporary = f"{os.getpid()}-{int(number)}", alone / "tmp"
     temporary.mkdir()
     (alone / "script.py").write_text(textwrap.dedent(SECOND_LIFE) + textwrap.dedent(ENCODER))
-    command = [sys.executable, "-m", "firstfault", "run", "--rerun", "yes", "script.py", "5.0"]
+    command = [sys.executable, "-m", "firstfault", "run", "--rerun", "yes", "script.py", "3.0"]
     environment = {**os.environ, "MARKED": mark, "TMPDIR": str(temporary)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     lives = Path("/dev/shm")

@@ -45,8 +45,9 @@ def no_dropout(done: Done) -> Iterator[None]:
 
     def before(model: nn.Module, args: Any, kwargs: Any) -> None:
         for module in model.modules():
-            if isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout:
-                done.note(f"dropout {float(module.dropout):.3g} → 0", "dropout")
+            share: Any = getattr(module, "dropout", 0.0)
+            if isinstance(module, nn.RNNBase | nn.MultiheadAttention) and share:
+                done.note(f"dropout {float(share):.3g} → 0", "dropout")
                 module.dropout = 0.0
 
     def call(dropout: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -72,9 +73,10 @@ def default_initialisation(done: Done) -> Iterator[None]:
             return
         begun.add(model)
         for module in model.modules():
-            if type(module).__module__.startswith("torch.nn.") and hasattr(module, "reset_parameters"):
+            reset: Any = getattr(module, "reset_parameters", None)
+            if reset is not None and type(module).__module__.startswith("torch.nn."):
                 done.note(f"{type(model).__name__} begins with torch's own initialisation", type(model).__name__)
-                module.reset_parameters()
+                reset()
 
     with around_models(before):
         yield

@@ -25,20 +25,12 @@ def redirect(mirror: Mirror) -> None:
     changed = _Functions(mirror)
     for owner in (builtins, io):
         _put(owner, "open", changed.open)
-    for name, function in (("open", changed.os_open), ("listdir", changed.listdir), ("scandir", changed.scandir)):
+    for name, function in changed.alone.items():
         _put(os, name, function)
-    _put(os, "mkdir", changed.mkdir)
-    for names, function in (
-        (READERS, changed.read),
-        (CHANGERS, changed.change),
-        (CREATORS, changed.create),
-        (("remove", "unlink", "rmdir"), changed.remove),
-        (("rename", "replace"), changed.rename),
-        (("link", "symlink"), changed.link),
-    ):
+    for names, on in changed.groups:
         for name in names:
             if hasattr(os, name):
-                _put(os, name, functools.partial(function, getattr(os, name)))
+                _put(os, name, functools.partial(on, getattr(os, name)))
     shutil._use_fd_functions = False  # type: ignore[attr-defined]  # trees are removed by paths
     _put_writers(mirror)
 
@@ -90,10 +82,24 @@ def _is_path(value: Any) -> bool:
 
 
 class _Functions:
-    """What stands in the places of the functions of `os` and of `open`."""
+    """What stands in the places of `open` and of the functions of `os`: of some `alone`, of `groups` with the original."""
 
     def __init__(self, mirror: Mirror) -> None:
         self.mirror, self._real, self._open = mirror, mirror.real, mirror.real_open
+        self.alone: dict[str, Callable[..., Any]] = {
+            "open": self.os_open,
+            "listdir": self.listdir,
+            "scandir": self.scandir,
+            "mkdir": self.mkdir,
+        }
+        self.groups: tuple[tuple[tuple[str, ...], Callable[..., Any]], ...] = (
+            (READERS, self.read),
+            (CHANGERS, self.change),
+            (CREATORS, self.create),
+            (("remove", "unlink", "rmdir"), self.remove),
+            (("rename", "replace"), self.rename),
+            (("link", "symlink"), self.link),
+        )
 
     def read(self, function: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:
         return function(self.mirror.reading(path, kwargs.get("dir_fd")), *args, **kwargs)

@@ -21,6 +21,8 @@ from firstfault.watcher.rerun.arm import Arm, Script
 
 def main() -> None:
     """Fork an arm for every line, and wait for it."""
+    import torch._dynamo  # which the first optimizer imports: once here, and not in every arm
+
     from firstfault.watcher.rerun.inside import Life
 
     words = sys.stdin.buffer
