@@ -183,7 +183,9 @@ def test_a_rate_that_is_too_high_is_proven_where_no_replay_is_possible(run):
     fault = verdict.faults[0]
     assert (fault.fault, fault.confirmed) == ("learning_rate_too_high", True)
     assert fault.swap.change.startswith("SGD's lr 3 → 0.") and fault.swap.change.endswith("in your own script")
-    assert fault.swap.metric == "accuracy" and fault.swap.after > 0.75 > fault.swap.before and fault.swap.p_value <= 0.05
+    assert (
+        fault.swap.metric == "accuracy" and fault.swap.after > 0.75 > fault.swap.before and fault.swap.p_value <= 0.05
+    )
 
 
 def test_a_healthy_script_stays_healthy_and_is_not_run_again(run):

@@ -32,6 +32,7 @@ from firstfault.cli.options import (
     pairs_of,
     refuse,
     say,
+    tell_step,
     write_json,
 )
 from firstfault.finding import Layer
@@ -121,6 +122,7 @@ def run(
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
     from firstfault.cli.terminal import Terminal
     from firstfault.interrupts import is_interrupt
+    from firstfault.progress import listening
     from firstfault.report.terminal import render_verdict
     from firstfault.watcher.script import judge_interrupted, judge_script, run_script
 
@@ -137,7 +139,8 @@ def run(
     struck = is_interrupt(watched.crash)
     if struck:
         judge_interrupted(watched)
-    verdict = judge_script(watched, rerun.value, may_run_again, swaps=swaps and not struck)
+    with listening(tell_step):
+        verdict = judge_script(watched, rerun.value, may_run_again, swaps=swaps and not struck)
     report = watched.report()
     Terminal().print(render_verdict(verdict))
     say(f"report {report}")

@@ -92,7 +92,7 @@ def exit_code(verdict: Verdict) -> int:
 
 
 def interrupted(kept: str) -> int:
-    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, it is the guard that says so."""
+    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, that says so."""
     from firstfault.runs.guard import is_guarded
 
     if not is_guarded():
@@ -105,6 +105,14 @@ def may_run_again(cost: object) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     return typer.confirm(f"firstfault: {cost}; run the script again to test, in a copy?", default=True)
+
+
+def tell_step(event: object) -> None:
+    """Write what takes long, on a terminal alone."""
+    from firstfault.progress import Step
+
+    if isinstance(event, Step) and sys.stderr.isatty():
+        say(f"firstfault: {event.text}", err=True)
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -21,7 +21,7 @@ from firstfault.watcher.rerun.arm import Arm, Script
 
 def main() -> None:
     """Fork an arm for every line, and wait for it."""
-    import torch._dynamo  # which the first optimizer imports: once here, and not in every arm
+    import torch._dynamo  # noqa: F401 - the first optimizer imports it: once here, and not in every arm
 
     from firstfault.watcher.rerun.inside import Life
 
