@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from firstfault.probe.answers import Answers
+from firstfault.probe.answers import VALIDATION, Answers
 
 
 @pytest.fixture
@@ -59,12 +59,13 @@ def test_numbers_that_belong_together(counted, shape):
     assert counted("mse_loss", outputs, target)[:2] == ("numbers", [1.0, 4.0, 10.0, 30.0])
 
 
-def test_nothing_is_counted_without_gradients():
-    """A validation is none of the training's answers."""
+def test_a_validation_is_counted_by_itself():
+    """Calls without gradients have a place of their own."""
     answers = Answers(lambda: 0)
     undo = answers.patches()
-    with torch.no_grad():
-        functional.mse_loss(torch.zeros(2), torch.zeros(2))
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            functional.mse_loss(torch.zeros(2), torch.zeros(2))
     for take_back in undo:
         take_back()
-    assert answers.sites == {}
+    assert [place.endswith(VALIDATION) for place in answers.sites] == [False, True]

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from firstfault.probe.answers import VALIDATION
 from firstfault.probe.record import Record
 from firstfault.watcher.rerun.arm import Ending
 from firstfault.watcher.rerun.scores import ALIKE, comparable, curves_apart, measure_of, unlike
@@ -54,6 +55,16 @@ def test_a_run_that_broke_off_has_the_worst_score():
     for step in range(50, STEPS + 1):
         del short.sites["loss at 0"]["steps"][str(step)]
     assert measure.score(short, STEPS).value == 0.0
+
+
+def test_a_change_that_eases_learning_is_scored_on_the_validation_alone():
+    """The last one, which may come after the last step; without one nothing is to be said."""
+    trained, judged = (site("classes", [6.0, 8.0], {"0": 1, "1": 1}) for _ in range(2))
+    judged["steps"] = {"50": [1.0, 8.0], "101": [4.0, 8.0]}
+    run = Ending(STEPS, sites={"loss at 1": trained, f"loss at 2{VALIDATION}": judged})
+    measure = measure_of(run, keeps_loss=True, on_validation=True)
+    assert measure.metric == "validation accuracy" and measure.score(run, STEPS).value == 0.5
+    assert measure_of(ending(trained), keeps_loss=True, on_validation=True) is None
 
 
 def test_without_sites_a_loss_is_the_score():

@@ -16,14 +16,17 @@ from firstfault.probe.transform_guard import transforming
 from firstfault.training.patching import replace
 
 MOST_CLASSES = 4096
+VALIDATION = ", without gradients"
+"""How the name of a site ends that was called without gradients."""
 OURS, TORCHS = str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)
 
 
 class Answers:
-    """Counts what is right in the calls of torch's loss functions with gradients on, by their places.
+    """Counts what is right in the calls of torch's loss functions, by their places.
 
     `sites` holds by place its kind and a row of sums for every step: of `classes` right and all, of `yes_no` right, all,
     and the true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and their squares.
+    Calls without gradients are a validation's.
     """
 
     def __init__(self, step: Callable[[], int]) -> None:
@@ -38,7 +41,7 @@ class Answers:
         @functools.wraps(loss)
         def observed(*args: Any, **kwargs: Any) -> Any:
             value = loss(*args, **kwargs)
-            if torch.is_grad_enabled() and not torch.compiler.is_compiling() and not transforming():
+            if not torch.compiler.is_compiling() and not transforming():
                 given = dict(zip(("input", "target"), args, strict=False)) | kwargs
                 outputs, target = given.get("input"), given.get("target")
                 if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
@@ -57,7 +60,8 @@ class Answers:
             kind, row, labels = "yes_no", *_yes_no(name, outputs, target)
         else:
             row, labels = _numbers(outputs.sigmoid() if name.endswith("logits") else outputs, target), {}
-        site = self.sites.setdefault(f"{name} at {_place()}", {"kind": kind, "steps": {}, "labels": {}})
+        place = f"{name} at {_place()}{'' if torch.is_grad_enabled() else VALIDATION}"
+        site = self.sites.setdefault(place, {"kind": kind, "steps": {}, "labels": {}})
         if site["kind"] != kind:
             return
         step = self._step() + 1

@@ -29,6 +29,7 @@ class Done:
 class Intervention:
     """One change. `undoes` names the faults that it repairs, `change` says in words what it does.
 
+    With `on_validation`, what is answered while it learns is no measure of the change: without dropout, any is better.
     `planned` says the same with the numbers of a watched training, such as the rate. With `keeps_loss` off, the values
     of the loss are others by the change alone, so that nothing is to be learnt from comparing them.
     """
@@ -38,6 +39,7 @@ class Intervention:
     undoes: frozenset[str]
     begin: Callable[[Done], AbstractContextManager[None]]
     keeps_loss: bool = True
+    on_validation: bool = False
     planned: Callable[[Record], str] | None = None
 
     @contextlib.contextmanager
@@ -60,6 +62,7 @@ def intervention(
     change: str,
     undoes: tuple[str, ...],
     keeps_loss: bool = True,
+    on_validation: bool = False,
     planned: Callable[[Record], str] | None = None,
     name: str = "",
 ) -> Callable[[Callable[[Done], Iterator[None]]], Callable[[Done], Iterator[None]]]:
@@ -68,7 +71,7 @@ def intervention(
     def register(function: Callable[[Done], Iterator[None]]) -> Callable[[Done], Iterator[None]]:
         known = name or function.__name__
         begin = contextlib.contextmanager(function)
-        REGISTRY[known] = Intervention(known, change, frozenset(undoes), begin, keeps_loss, planned)
+        REGISTRY[known] = Intervention(known, change, frozenset(undoes), begin, keeps_loss, on_validation, planned)
         return function
 
     return register

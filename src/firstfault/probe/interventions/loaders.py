@@ -9,7 +9,7 @@ from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
 
 
-@intervention(change="shuffled batches", undoes=("no_shuffle",))
+@intervention(change="shuffled batches", undoes=("no_shuffle",), on_validation=True)
 def shuffled(done: Done) -> Iterator[None]:
     """Every torch DataLoader shuffles, but those with a sampler or a stream."""
     from torch.utils.data import DataLoader, IterableDataset

@@ -39,7 +39,7 @@ def train_mode(done: Done) -> Iterator[None]:
         yield
 
 
-@intervention(change="no dropout", undoes=("excessive_dropout",))
+@intervention(change="no dropout", undoes=("excessive_dropout",), on_validation=True)
 def no_dropout(done: Done) -> Iterator[None]:
     """Nothing is dropped, by no module and no function of torch."""
 

@@ -37,9 +37,13 @@ def _settings(name: str, change: Callable[[Any, Any], Any]) -> Iterator[None]:
 
 
 def _scaled(factor: float, done: Done) -> Iterator[None]:
+    largest: dict[str, float] = {}  # a schedule begins with others
+
     def change(optimizer: Any, rate: Any) -> Any:
         kind = type(optimizer).__name__
-        done.note(f"{kind}'s lr {float(rate):.3g} → {float(rate) * factor:.3g}", kind)
+        if float(rate) > largest.get(kind, -1.0):
+            largest[kind] = float(rate)
+            done.changes[kind] = f"{kind}'s lr {float(rate):.3g} → {float(rate) * factor:.3g}"
         return rate * factor
 
     with _settings("lr", change):
@@ -85,7 +89,7 @@ def no_schedule(done: Done) -> Iterator[None]:
         yield
 
 
-@intervention(change="no weight decay", undoes=("over_regularised",))
+@intervention(change="no weight decay", undoes=("over_regularised",), on_validation=True)
 def no_decay(done: Done) -> Iterator[None]:
     """No optimizer draws the weights to zero."""
 

@@ -38,6 +38,8 @@ from firstfault.watcher.rerun.walls import enclose, no_network, no_programs
 NEVER = 1_000_000_000
 LONGER_ON_CPU = 5
 """Seconds after which the kernel ends what has not ended by itself."""
+LEAST_LEFT, SHARE_LEFT = 5.0, 0.25
+"""Seconds, and their share of those until then, that a script has after its last step."""
 RESULT, LOG = "ending.json", "log.txt"
 
 
@@ -50,7 +52,7 @@ class Life:
         self.answers = Answers(lambda: self.probe.record.steps)
         self.done = Done()
         self.denied: dict[str, None] = {}
-        self._process, self._began = os.getpid(), time.process_time()
+        self._process, self._began, self._started = os.getpid(), time.process_time(), time.perf_counter()
 
     def live(self) -> NoReturn:
         """Run the script to its end, or to that of its steps or seconds."""
@@ -70,7 +72,8 @@ class Life:
             raised = f"it left with {left.code}" if left.code not in (None, 0) else ""
         except BaseException as error:
             raised = told(error)
-        self.finish(raised)
+        # what comes after the last step is none of the training
+        self.finish(raised if self.probe.record.steps < self.arm.steps else "")
 
     def finish(self, raised: str = "", *, cut: bool = False) -> NoReturn:
         """Write what was seen, and end the process at once."""
@@ -78,7 +81,7 @@ class Life:
             os._exit(0)
         record = self.probe.record
         ending = Ending(
-            record.steps,
+            min(record.steps, self.arm.steps),
             _plain(record.loss),
             _plain(record.validation_loss),
             self.answers.sites,
@@ -135,10 +138,19 @@ class Life:
         stack.callback(register_optimizer_step_post_hook(self._stepped).remove)
 
     def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self.probe.record.steps >= self.arm.steps:
+        if self.probe.record.steps > self.arm.steps:
             self.finish()
+        if self.probe.record.steps == self.arm.steps:
+            self._validate()
         if time.process_time() - self._began > self.arm.seconds:
             self.finish(cut=True)
+
+    def _validate(self) -> None:
+        """All steps are made: what is left is a validation, for which there is some time."""
+        took = time.perf_counter() - self._started
+        left = min(max(LEAST_LEFT, SHARE_LEFT * took), max(0.1, self.arm.wall - took))
+        signal.signal(signal.SIGALRM, lambda *_: self.finish())
+        signal.setitimer(signal.ITIMER_REAL, left)
 
     def _run(self) -> None:
         import runpy

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from firstfault.probe.answers import VALIDATION
 from firstfault.probe.record import Record
 from firstfault.watcher.rerun.arm import Ending, until
 
@@ -43,12 +44,12 @@ class Measure:
     @property
     def family(self) -> str:
         """The metric by whose rules differences are judged."""
-        return "r2" if self.metric == "R²" else "accuracy" if self.sites else "mse"
+        return "r2" if self.metric.endswith("R²") else "accuracy" if self.sites else "mse"
 
     def score(self, ending: Ending, steps: int) -> Score | None:
         """The score over the last tenth of that many steps; the worst where values are not finite, or steps lack."""
         if self.sites:
-            scores = [_of_site(kind, ending.sites.get(name), steps) for name, kind in self.sites.items()]
+            scores = [_of_site(name, kind, ending.sites.get(name), steps) for name, kind in self.sites.items()]
             return Score(
                 float(np.mean([score.value for score in scores])),
                 sum(score.rows or 0 for score in scores),
@@ -62,20 +63,21 @@ class Measure:
         return Score(-float(np.mean(last)))
 
 
-def measure_of(ending: Ending, *, keeps_loss: bool) -> Measure | None:
+def measure_of(ending: Ending, *, keeps_loss: bool, on_validation: bool = False) -> Measure | None:
     """How the arms of a script are scored, of which this is one unchanged; None where nothing can be compared."""
     sites = {
         name: "F1" if site["kind"] == "yes_no" and _share_of_yes(site) < RARE else site["kind"]
         for name, site in ending.sites.items()
-        if _window(site, ending.steps)
+        if name.endswith(VALIDATION) is on_validation and _window(name, site, ending.steps)
     }
     if sites:
         names = {"classes": "accuracy", "yes_no": "accuracy", "numbers": "R²", "F1": "F1"}
         metrics = list(dict.fromkeys(names[kind] for kind in sites.values()))
-        return Measure(metrics[0] if len(metrics) == 1 else f"mean of {' and '.join(metrics)}", sites)
+        metric = metrics[0] if len(metrics) == 1 else f"mean of {' and '.join(metrics)}"
+        return Measure(f"validation {metric}" if on_validation else metric, sites)
     if ending.validation.get("values"):
         return Measure("validation loss", {})
-    return Measure("training loss", {}) if keeps_loss and ending.losses.get("values") else None
+    return Measure("training loss", {}) if keeps_loss and not on_validation and ending.losses.get("values") else None
 
 
 def comparable(values: Sequence[float]) -> list[float]:
@@ -130,13 +132,17 @@ def _parts(curve: list[tuple[int, float]], steps: int) -> list[tuple[float, floa
     return [(float(np.median(part)), float(np.std(part))) if part else None for part in parts]
 
 
-def _window(site: Mapping[str, Any], steps: int) -> list[list[float]]:
+def _window(name: str, site: Mapping[str, Any], steps: int) -> list[list[float]]:
+    """The rows of the last tenth of the steps; of a validation, those of the last one, which may come after them."""
+    if name.endswith(VALIDATION):
+        last = max((int(step) for step in site["steps"] if int(step) <= steps + 1), default=None)
+        return [site["steps"].get(str(last), site["steps"].get(last))] if last is not None else []
     first = steps - max(1, steps // LAST)
     return [row for step, row in site["steps"].items() if first < int(step) <= steps]
 
 
-def _of_site(kind: str, site: Mapping[str, Any] | None, steps: int) -> Score:
-    rows = _window(site, steps) if site else []
+def _of_site(name: str, kind: str, site: Mapping[str, Any] | None, steps: int) -> Score:
+    rows = _window(name, site, steps) if site else []
     worst = WORST_R2 if kind == "numbers" else 0.0
     if not site or not rows:
         return Score(worst, 0, 0.0)

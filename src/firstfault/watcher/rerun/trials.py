@@ -25,6 +25,8 @@ FEWEST_STEPS = 0.2
 """The share of the watched steps that an arm must have made: fewer tell nothing of the rest."""
 LOST = 0.25
 """Nearer than this to the score of a constant answer, on the way to a perfect one, a script learns next to nothing."""
+HOPEFUL = 0.7
+"""A suspicion of this weight is not given up after the first seed that gains nothing."""
 OF_THE_PACE = frozenset({"learning_rate_too_low", "too_few_epochs", "wrong_optimizer", "batch_size_too_large"})
 """Faults of which a shortened training of a healthy script shows the symptoms too."""
 
@@ -78,7 +80,11 @@ class Trials:
             reason = f"run again, the script didn't repeat what was watched: {why_not}{self._denied()}"
             return [Outcome(fault, None, reason=reason) for fault in suspects]
         why: dict[str, str] = {}
-        tested = [entry for fault in suspects if (entry := self._best_of(fault, why)) is not None]
+        tested = [
+            entry
+            for fault, weight in suspects.items()
+            if (entry := self._best_of(fault, weight >= HOPEFUL, why)) is not None
+        ]
         standing = _standing(tested, suspects)
         return [self._outcome(fault, tested, standing, why, layer) for fault in suspects]
 
@@ -88,7 +94,7 @@ class Trials:
 
     # ------------------------------------------------------------------ one fault
 
-    def _best_of(self, fault: str, why: dict[str, str]) -> Tested | None:
+    def _best_of(self, fault: str, patient: bool, why: dict[str, str]) -> Tested | None:
         """The best of the interventions that undo a fault; they are tried in order until one restores the training."""
         known = interventions_for(fault)
         if not known:
@@ -96,7 +102,7 @@ class Trials:
         best: Tested | None = None
         for kind in known:
             try:
-                entry = self._attempt(fault, kind)
+                entry = self._attempt(fault, kind, patient)
             except Missing as reason:
                 why[fault] = str(reason)
                 continue
@@ -106,7 +112,7 @@ class Trials:
                 break
         return best
 
-    def _attempt(self, fault: str, kind: Intervention) -> Tested:
+    def _attempt(self, fault: str, kind: Intervention, patient: bool) -> Tested:
         """One intervention beside the unchanged script.
 
         Raises:
@@ -116,17 +122,17 @@ class Trials:
         first = self._ending(kind.name, 0)
         if not first.changes:
             raise Missing(f"{kind.change}: there was nothing of that kind to change")
-        measure = measure_of(self._ending(None, 0), keeps_loss=kind.keeps_loss)
+        measure = measure_of(self._ending(None, 0), keeps_loss=kind.keeps_loss, on_validation=kind.on_validation)
+        if measure is None and kind.on_validation:
+            raise Missing(f"{kind.change}: only a validation by a loss function of torch could judge that")
         if measure is None:
-            raise Missing(
-                "what the script learns can't be scored: no loss function of torch was given outputs and targets"
-            )
-        result, doubt = self._compared(kind, measure)
+            raise Missing("its answers can't be scored: no loss function of torch was given outputs and targets")
+        result, doubt = self._compared(kind, measure, patient)
         proven = result.p_value is not None and result.p_value <= SIGNIFICANT
         change = ", ".join(first.changes)
         return Tested(fault, change, measure.metric, result, result.better and proven and not doubt, doubt)
 
-    def _compared(self, kind: Intervention, measure: Measure) -> tuple[Comparison, str]:
+    def _compared(self, kind: Intervention, measure: Measure, patient: bool) -> tuple[Comparison, str]:
         """The arms over as many seeds as it takes, all cut to the steps of the shortest."""
         pairs: list[tuple[Ending, Ending]] = []
         while True:
@@ -134,7 +140,7 @@ class Trials:
             pairs.append((self._ending(None, offset), self._ending(kind.name, offset)))
             steps = self._common(pairs)
             result = self._comparison(measure, pairs, steps)
-            if self._decided(result, measure):
+            if self._decided(result, measure, patient):
                 break
         if steps >= self.record.steps * 0.9 or not result.gain > 0:
             return result, ""
@@ -163,8 +169,8 @@ class Trials:
             first, second = both[: len(first)], both[len(first) :]
         return compare(first, second, measure.family, rows)
 
-    def _decided(self, result: Comparison, measure: Measure) -> bool:
-        if result.gain <= least_effect(measure.family, [result.before]):
+    def _decided(self, result: Comparison, measure: Measure, patient: bool) -> bool:
+        if result.gain <= least_effect(measure.family, [result.before]) and result.seeds > patient:
             return True
         if result.seeds < SEEDS:
             return False
