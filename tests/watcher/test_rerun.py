@@ -220,6 +220,30 @@ def test_outputs_that_broadcast_against_targets_are_proven(tried):
     assert "(32,) → (32, 1)" in outcome.swap.change
 
 
+RIVALS = """
+    import torch
+    from torch import nn
+    from torch.nn.functional import binary_cross_entropy_with_logits as loss
+    torch.manual_seed(0)
+    maker, judge = nn.Linear(4, 2), nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1))
+    makes, judges = torch.optim.Adam(maker.parameters(), 0.01), torch.optim.Adam(judge.parameters(), 0.01)
+    for step in range(40):
+        real, made = torch.randn(32, 2) + 3, maker(torch.randn(32, 4))
+        judges.zero_grad()
+        (loss(judge(real), torch.ones(32, 1)) + loss(judge(made.detach()), torch.zeros(32, 1))).backward()
+        judges.step()
+        makes.zero_grad()
+        loss(judge(made), torch.ones(32, 1)).backward()
+        makes.step()
+"""
+
+
+def test_models_that_learn_against_each_other_have_no_score(tried):
+    """What is better for one is worse for the other: nothing is confirmed, and nothing refuted."""
+    outcome = tried("learning_rate_too_low", RIVALS)
+    assert outcome.confirmed is None and outcome.swap is None and "against each other" in outcome.reason
+
+
 def test_a_script_that_is_run_again_changes_nothing_of_the_users(tried, alone):
     """It writes, appends, deletes, moves, calls the network and programs: in a copy, or not at all."""
     precious = [alone / name for name in ("kept.txt", "doomed.txt", "moved.txt", "folder/inner.txt")]

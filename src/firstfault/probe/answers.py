@@ -24,8 +24,8 @@ OURS, TORCHS = str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)
 class Answers:
     """Counts what is right in the calls of torch's loss functions, by their places.
 
-    `sites` holds by place its kind and a row of sums for every step: of `classes` right and all, of `yes_no` right, all,
-    and the true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and their squares.
+    `sites` holds by place its kind and a row of sums for every step: of `classes` right and all, of `yes_no` right,
+    all, and the true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and their squares.
     Calls without gradients are a validation's.
     """
 

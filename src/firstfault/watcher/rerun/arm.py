@@ -42,7 +42,8 @@ class Ending:
     """What a run came to: `losses` and `validation` are series, `sites` what `Answers` counted.
 
     `raised` is the exception that ended it, `changes` what the intervention did, `cut` whether the seconds ended it.
-    `denied` is what it was kept from.
+    `denied` is what it was kept from, `learners` counts the optimizers that stepped at its
+    end after backward passes of their own.
     """
 
     steps: int = 0
@@ -54,6 +55,7 @@ class Ending:
     cut: bool = False
     seconds: float = 0.0
     denied: tuple[str, ...] = ()
+    learners: int = 1
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Ending:

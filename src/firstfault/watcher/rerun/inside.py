@@ -32,6 +32,7 @@ from firstfault.training.patching import replace
 from firstfault.watcher.rerun.arm import Arm, Ending, Script
 from firstfault.watcher.rerun.mirror import Mirror
 from firstfault.watcher.rerun.redirection import redirect
+from firstfault.watcher.rerun.scores import LAST
 from firstfault.watcher.rerun.trackers import switched_off
 from firstfault.watcher.rerun.walls import enclose, no_network, no_programs
 
@@ -52,6 +53,8 @@ class Life:
         self.answers = Answers(lambda: self.probe.record.steps)
         self.done = Done()
         self.denied: dict[str, None] = {}
+        self._learners: dict[int, int] = {}  # the last step of each optimizer that had a backward pass of its own
+        self._passes = 0  # backward passes at the last step
         self._process, self._began, self._started = os.getpid(), time.process_time(), time.perf_counter()
 
     def live(self) -> NoReturn:
@@ -90,6 +93,7 @@ class Life:
             cut,
             time.process_time() - self._began,
             tuple(self.denied),
+            sum(step > record.steps * (1 - 1 / LAST) for step in self._learners.values()),
         )
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
@@ -138,6 +142,9 @@ class Life:
         stack.callback(register_optimizer_step_post_hook(self._stepped).remove)
 
     def _stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if self.probe.record.backwards > self._passes:
+            self._passes = self.probe.record.backwards
+            self._learners[id(optimizer)] = self.probe.record.steps
         if self.probe.record.steps > self.arm.steps:
             self.finish()
         if self.probe.record.steps == self.arm.steps:

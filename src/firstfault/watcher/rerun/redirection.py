@@ -82,7 +82,7 @@ def _is_path(value: Any) -> bool:
 
 
 class _Functions:
-    """What stands in the places of `open` and of the functions of `os`: of some `alone`, of `groups` with the original."""
+    """What stands in the places of `open` and of functions of `os`; those of `groups` are given the original."""
 
     def __init__(self, mirror: Mirror) -> None:
         self.mirror, self._real, self._open = mirror, mirror.real, mirror.real_open

@@ -30,6 +30,8 @@ HOPEFUL = 0.7
 OF_THE_PACE = frozenset({"learning_rate_too_low", "too_few_epochs", "wrong_optimizer", "batch_size_too_large"})
 """Faults of which a shortened training of a healthy script shows the symptoms too."""
 
+RIVALS = "its optimizers learn from losses of their own, perhaps against each other: no score tells what is better"
+
 Told = Callable[[str], None]
 
 
@@ -79,6 +81,8 @@ class Trials:
         if why_not:
             reason = f"run again, the script didn't repeat what was watched: {why_not}{self._denied()}"
             return [Outcome(fault, None, reason=reason) for fault in suspects]
+        if self._ending(None, 0).learners > 1:
+            return [Outcome(fault, None, reason=RIVALS) for fault in suspects]
         why: dict[str, str] = {}
         tested = [
             entry
