@@ -1,14 +1,14 @@
-"""Nine defects in generated mixed tables, and their clean twins: what the data layer finds, and what it costs beside a polars scan.
+"""Nine defects in generated mixed tables: what the data layer finds, and what it costs beside a polars scan.
 
     python benchmarks/data_defects.py [--rows 100000 1000000] [--seeds 1] [--whole]
 
-Per size: a reference, a clean table of the same source and one with nine defects, 22 mixed columns and a label each, as parquet.
-The data layer examines both at depth standard, in a process of its own with the libraries imported. All times are CPU seconds of
-that process; the profile of a sample (ydata-profiling) runs in another one and is given apart. Checks that work on
-samples (models on 3,000 rows, drift on 30,000) cost the same whatever the size, and are given apart too: the ratio is that of all that passes over the rows,
-reading included. A defect counts as found when a
-failed finding names its fault, its column, and its number of rows. `--whole` also validates the whole frame at once, as Great
-Expectations' pandas engine comes. Last line: `RESULT {json}`.
+Per size: a reference, a clean table of the same source and one with nine defects, 22 mixed columns and a label each,
+as parquet. The data layer examines both at depth standard, in a process of its own with the libraries imported. All
+times are CPU seconds of that process; the profile of a sample (ydata-profiling) runs in another one and is given
+apart. Checks that work on samples (models on 3,000 rows, drift on 30,000) cost the same whatever the size, and are
+given apart too: the ratio is that of all that passes over the rows, reading included. A defect counts as found when a
+failed finding names its fault, its column, and its number of rows. `--whole` also validates the whole frame at once,
+as Great Expectations' pandas engine comes. Last line: `RESULT {json}`.
 """
 
 from __future__ import annotations
@@ -47,15 +47,7 @@ ON_SAMPLES = (
     "spurious_shortcut",
     "covariate_drift",
 )
-IMPORTED = (
-    "cleanlab.rank",
-    "great_expectations.expectations",
-    "matplotlib.figure",
-    "polars",
-    "scipy.stats",
-    "sklearn.ensemble",
-    "torch",
-)
+IMPORTED = ("cleanlab.rank", "great_expectations.expectations", "polars", "scipy.stats", "sklearn.ensemble", "torch")
 
 
 class Defect(NamedTuple):
@@ -133,22 +125,24 @@ def _measure(folder: Path, rows: int, seed: int, whole: bool) -> dict[str, Any]:
 
 def _print(result: dict[str, Any]) -> None:
     print(
-        f"{result['rows']:>9,} rows, seed {result['seed']}: {result['found']} of 9 defects found, {len(result['false_faults'])} faults on the clean twin"
+        f"{result['rows']:>9,} rows, seed {result['seed']}: {result['found']} of 9 defects found, "
+        f"{len(result['false_faults'])} faults on the clean twin"
     )
     for fault, missing in result["missed"].items():
         print(f"    missed {fault}: {missing}")
     for message in [*result["false_faults"], *result["crashed"]]:
         print(f"    on the clean twin, or crashed: {message}")
     print(
-        f"    polars scan {result['scan_seconds']:.2f} s; data layer {result['layer_seconds']:.2f} s, of which Great Expectations "
-        f"{result['validation_seconds']:.2f} s, checks on samples {result['sample_seconds']:.2f} s; the rest is {result['ratio']:.2f} × the scan "
-        f"(limit {MOST_RATIO:.0f}; {result['ratio_with_samples']:.2f} × with them); profile {result['profile_seconds']:.1f} s; peak {result['peak_gb']:.2f} GB"
+        f"    polars scan {result['scan_seconds']:.2f} s; data layer {result['layer_seconds']:.2f} s, "
+        f"of which Great Expectations {result['validation_seconds']:.2f} s, "
+        f"checks on samples {result['sample_seconds']:.2f} s; the rest is {result['ratio']:.2f} × the scan "
+        f"(limit {MOST_RATIO:.0f}; {result['ratio_with_samples']:.2f} × with them); "
+        f"profile {result['profile_seconds']:.1f} s; peak {result['peak_gb']:.2f} GB"
     )
     if "whole_frame_seconds" in result:
         whole = result["whole_frame_seconds"]
-        print(
-            f"    Great Expectations on the whole frame at once: {whole:.2f} s, {whole / max(result['validation_seconds'], 1e-9):.1f} × ours"
-        )
+        times = whole / max(result["validation_seconds"], 1e-9)
+        print(f"    Great Expectations on the whole frame at once: {whole:.2f} s, {times:.1f} × ours")
     slowest = sorted(result["seconds_of"].items(), key=lambda entry: -entry[1])[:6]
     print("    slowest checks: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in slowest))
 
@@ -192,7 +186,7 @@ def _store(folder: Path, train: pd.DataFrame, test: pd.DataFrame) -> None:
 
 
 def _table(rows: int, rng: np.random.Generator) -> pd.DataFrame:
-    """10 floats, 4 whole numbers, 8 categories, and a label of two names that five of them decide, up to noise at the border."""
+    """10 floats, 4 whole numbers, 8 categories, and a label of two names that five of them decide, up to noise."""
     columns: dict[str, Any] = {f"x{i}": rng.normal(50 * i, 10 + i, rows) for i in range(9)}
     columns["x9"] = rng.uniform(0, 1, rows)
     columns |= {f"i{i}": rng.integers(0, 1000 * (i + 1), rows) for i in range(4)}
@@ -251,7 +245,7 @@ def _examine(folder: Path, what: str) -> dict[str, Any]:
 
 
 def _layer(folder: Path) -> dict[str, Any]:
-    """The data layer of one target: its findings, CPU seconds by check, and those of a polars scan of the same files."""
+    """The data layer of one target: its findings, CPU seconds by check, and those of a polars scan of the files."""
     for library in IMPORTED:
         importlib.import_module(library)
     from firstfault import Data, Target
@@ -285,7 +279,7 @@ def _layer(folder: Path) -> dict[str, Any]:
 
 
 def _scan(folder: Path) -> float:
-    """CPU seconds in which polars reads the same files and takes nulls, least, largest and distinct values of every column."""
+    """CPU seconds in which polars reads the files and takes nulls, extremes and distinct values of every column."""
     import polars as pl
 
     before = time.process_time()

@@ -1,9 +1,11 @@
-"""How runs end that are struck down: seconds from the blow to the end, exit code, sentence, and what is left of processes and ports.
+"""How runs end that are struck down.
 
-`debug`, `run` and `sweep` of a training whose loader ignores signals (benchmarks/slow) get SIGINT and SIGTERM, lose their Prefect or their MLflow
-server by kill -9, and are given a store that can't be written. Last line: `RESULT {json}`, with "met": within 5 s after a signal and 60 s
-after a server's death, with the exit code that is due, and nothing left. `python benchmarks/endings.py debug:SIGINT run:mlflow` measures these
-alone.
+Measured are seconds from the blow to the end, the exit code, the sentence, and what is left of processes and ports.
+
+`debug`, `run` and `sweep` of a training whose loader ignores signals (benchmarks/slow) get SIGINT and SIGTERM, lose
+their Prefect or their MLflow server by kill -9, and are given a store that can't be written. Last line: `RESULT
+{json}`, with "met": within 5 s after a signal and 60 s after a server's death, with the exit code that is due, and
+nothing left. `python benchmarks/endings.py debug:SIGINT run:mlflow` measures these alone.
 """
 
 from __future__ import annotations

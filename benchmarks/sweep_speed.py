@@ -1,7 +1,10 @@
-"""How much faster two workers are than one: the same grid on processes, one after the other, in turns; the limit is 1.7 × on two cores.
+"""How much faster two workers are than one.
 
-Both start their processes anew and load the target in them. The trainings are long beside that, and torch has one thread in each worker.
-On a machine that others use the ratio of wall times says little: the load is printed beside it, and the ratio by CPU time.
+The same grid runs on processes, one after the other, in turns; the limit is 1.7 × on two cores.
+
+Both start their processes anew and load the target in them. The trainings are long beside that, and torch has one
+thread in each worker. On a machine that others use the ratio of wall times says little: the load is printed beside
+it, and the ratio by CPU time.
 
     python benchmarks/sweep_speed.py [--rounds 2] [--epochs 80]
 """
@@ -73,7 +76,8 @@ def main() -> None:
     cpu_seconds: dict[int, list[float]] = {1: [], 2: []}
     tables = []
     print(
-        f"{len(os.sched_getaffinity(0))} cores; 12 trainings of {asked.epochs} epochs\n\nworkers  seconds  CPU seconds  CPU / wall  load before"
+        f"{len(os.sched_getaffinity(0))} cores; 12 trainings of {asked.epochs} epochs\n\n"
+        "workers  seconds  CPU seconds  CPU / wall  load before"
     )
     for number in range(2 * asked.rounds):
         workers, load = (1, 2, 2, 1)[number % 4], os.getloadavg()[0]

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,37 @@ from firstfault.check import checks_of
 from firstfault.checks.catalogue import all_checks, explain, listing, reference, thresholds
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
+from firstfault.report.fault_reference import fault_reference
 
 
 def test_the_reference_in_docs_is_what_the_code_says():
     """docs/checks.md is up to date; `make docs` writes it."""
     assert (Path(__file__).parents[1] / "docs" / "checks.md").read_text() == reference()
+
+
+def test_the_fault_reference_in_docs_is_what_the_code_says():
+    """docs/faults.md is up to date; `make docs` writes it."""
+    assert (Path(__file__).parents[1] / "docs" / "faults.md").read_text() == fault_reference()
+
+
+def test_the_fault_reference_links_every_fault_and_what_it_names():
+    """An index by layer comes first; every link leads to a heading, in this page or in that of the checks."""
+    page = fault_reference()
+    index, _, rest = page.partition("\n## ")
+    own = set(re.findall(r"^### (\S+)$", rest, re.MULTILINE))
+    assert own == set(FAULTS) == set(re.findall(r"^\| \[(\S+)\]", index, re.MULTILINE))
+    assert set(re.findall(r"\(#(\S+?)\)", rest)) <= own
+    headings = set(re.findall(r"^### (\S+)$", reference(), re.MULTILINE))
+    assert set(re.findall(r"\(checks\.md#(\S+?)\)", page)) <= headings
+
+
+def test_every_fault_says_what_tells_it_from_its_look_alikes():
+    """The text of a fault is there, and none is left over from a fault that is gone."""
+    page = fault_reference().partition("\n## data\n")[2]
+    assert page.count("- **Told from look-alikes by:** ") == len(FAULTS)
+    texts = tomllib.loads((resources.files("firstfault") / "look_alikes.toml").read_text())
+    assert set(texts["told_by"]) == set(FAULTS)
+    assert {name for row in texts["symptom"] for name in row["candidates"]} <= set(FAULTS)
 
 
 def test_thresholds_toml_is_what_the_code_says():
@@ -43,14 +70,14 @@ def test_the_reference_begins_with_an_index_that_links_to_every_check():
 
 
 def test_the_listing_and_the_reference_give_labelled_parts_their_places():
-    """A line of the listing is one sentence; in the reference the parts are a list, in the explanation lines of their own."""
+    """A line of the listing is one sentence; the parts are a list in the reference, and lines in the explanation."""
     [line] = [line for line in listing().splitlines() if line.split()[:1] == ["sentinel_value"]]
     assert line.endswith("Find codes for a missing value, such as −999, among numbers.")
     assert "\n- **Fails when:** the share is above `share`" in reference()
     assert "\nFails when: the share is above `share`" in explain("sentinel_value")
 
 
-@pytest.mark.parametrize("layer", [Layer.DATA, Layer.PREPROCESSING, Layer.SAFETY])
+@pytest.mark.parametrize("layer", list(Layer))
 def test_a_check_says_what_it_measures_when_it_fails_and_why(layer):
     """Its labelled parts name every threshold, and a source that others can read."""
     for entry in checks_of(layer):

@@ -15,7 +15,7 @@ from firstfault.place import Kind, Place
 class Parts:
     """A subject that knows one part."""
 
-    target = SimpleNamespace(root=Path("nowhere"))
+    target = SimpleNamespace(root=Path("nowhere"), mute={})
 
     def __init__(self, **parts):
         self.parts = parts

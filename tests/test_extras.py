@@ -24,7 +24,7 @@ def checked():
     return run
 
 
-SUBJECT = SimpleNamespace(target=SimpleNamespace(root=Path("nowhere")), masked=str)
+SUBJECT = SimpleNamespace(target=SimpleNamespace(root=Path("nowhere"), mute={}), masked=str)
 
 
 def lack(module):
@@ -43,13 +43,13 @@ def test_a_check_that_lacks_a_module_is_skipped(checked):
     def planted(subject):
         """Measure, then draw."""
         yield Judgement(Status.WARN, "measured", value=1)
-        lack("matplotlib")
+        lack("reportlab")
 
     first, second = checked(planted)
     assert (first.status, first.message) == (Status.WARN, "measured")
     assert (second.status, second.message) == (
         Status.SKIPPED,
-        "planted needs matplotlib, which is not installed: pip install 'firstfault[pipeline]'",
+        "planted needs reportlab, which is not installed: pip install 'firstfault[pipeline]'",
     )
 
 
@@ -83,6 +83,6 @@ def test_a_folder_of_that_name_is_no_module(tmp_path, monkeypatch):
 
 def test_files_to_look_at_are_left_out():
     """A function that draws names no file without its library; its other errors are raised."""
-    assert optional_files(lambda: lack("matplotlib"))() == ()
+    assert optional_files(lambda: lack("reportlab"))() == ()
     with pytest.raises(ModuleNotFoundError):
         optional_files(lambda: lack("no_such_module"))()

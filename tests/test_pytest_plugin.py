@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sklearn.datasets
+import torch._inductor.test_operators
 import torchinfo
 
 import firstfault.diagnosis
@@ -18,6 +19,7 @@ from firstfault.finding import Layer
 pytest_plugins = ["pytester"]
 
 LOADED = firstfault.diagnosis, firstfault.subject.submodule, firstfault.subject.isolation, sklearn.datasets, torchinfo
+LOADED_BY_OPTIMIZERS = torch._inductor.test_operators
 """Imported before pytester takes its snapshot of the modules: NumPy and torch can't be imported twice in a process."""
 COUNT = len(checks_of(Layer.MODEL))
 DIGITS = Path(__file__).parents[1] / "examples" / "digits" / "target.py"
@@ -30,7 +32,8 @@ from firstfault import Data, Target, Training
 class Deaf(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 16), nn.ReLU())
+        layers = nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU()
+        self.body = nn.Sequential(*layers, nn.Dropout(0.1), nn.Linear(16, 16), nn.ReLU())
         self.head = nn.Linear(16, 4)
         nn.init.constant_(self.body[2].bias, -20.0)
 
@@ -38,7 +41,8 @@ class Deaf(nn.Module):
         return self.head(self.body(x))
 
 X = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
-target = Target("deaf", data=Data(train=(X, (X[:, 0] > 0).astype(int))), model=Deaf, training=Training(loss=nn.CrossEntropyLoss(), epochs=1))
+data, training = Data(train=(X, (X[:, 0] > 0).astype(int))), Training(loss=nn.CrossEntropyLoss(), epochs=1)
+target = Target("deaf", data=data, model=Deaf, training=training)
 """
 HEALTHY = BROKEN.replace("nn.init.constant_(self.body[2].bias, -20.0)", "pass").replace(
     "nn.Linear(16, 4)", "nn.Linear(16, 2)"
@@ -59,7 +63,7 @@ def call(pytester):
 
 
 def test_a_healthy_target_passes_beside_the_users_own_tests(call, pytester):
-    """The digits example: a test per check, the ones without an object skipped with their reason, and the user's test is run."""
+    """The digits example: a test per check, those without an object skipped with the reason; the user's test is run."""
     shutil.copy(DIGITS, pytester.path / "target.py")
     result = call("--firstfault", "target.py", "-v", "-rs", alone=True, test_own="def test_mine():\n    assert True\n")
     assert result.ret == 0
@@ -200,7 +204,8 @@ def test_at_depth_deep_the_module_is_isolated(call):
 
 def test_without_the_option_nothing_heavy_is_imported():
     """Users who have firstfault installed, and don't ask for it, pay for no import of torch or NumPy."""
-    code = "import sys, firstfault.pytest_plugin; print({'torch', 'numpy', 'pandas', 'firstfault.check'} & set(sys.modules))"
+    heavy = "{'torch', 'numpy', 'pandas', 'firstfault.check'}"
+    code = f"import sys, firstfault.pytest_plugin; print({heavy} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "set()"

@@ -92,13 +92,14 @@ def test_the_json_follows_the_schema(faults):
     """A healthy and a faulty verdict both validate against the contract."""
     bad = report(*faults)
     outcomes = [Outcome("dead_relu", True, swap(0.5, float("nan")))] if faults else []
-    verdict = conclude("t", [bad], standing_faults(bad, outcomes) if faults else [], seconds=1.0)
+    seen = bad if faults else LayerReport(Layer.MODEL, (Finding("size", Layer.MODEL, Status.PASS, "small"),), 0.1)
+    verdict = conclude("t", [seen], standing_faults(bad, outcomes) if faults else [], seconds=1.0)
     jsonschema.validate(json.loads(json.dumps(verdict.to_json(), allow_nan=False)), schema())
     assert verdict.to_json()["status"] == ("faulty" if faults else "healthy")
 
 
 def test_a_verdict_of_version_1_can_still_be_read():
-    """It validates against its own schema; its places keep their texts, and what is written of it anew is of version 2."""
+    """It validates against its own schema, its places keep their texts, and it is written anew as version 2."""
     old = json.loads(VERSION_1.read_text())
     jsonschema.validate(old, schema(1))
     read = Verdict.from_json(old)

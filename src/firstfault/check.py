@@ -1,7 +1,7 @@
 """Checks: functions that measure one thing on a subject and judge it, and the way they are run.
 
-@check(layer, needs, detects, depth)  registers a function that yields judgements
-judge(value, above=…)                 turns one measurement into a judgement
+@check(layer, needs, detects, depth)  registers a function that yields judgements (`judgement.judge`)
+checks_of(layer)                      the checks of a layer, those of other distributions last
 run_checks(layer, subject, depth)     runs every check of a layer, whatever happens in it
 """
 
@@ -11,21 +11,25 @@ import functools
 import importlib
 import inspect
 import logging
-import math
 import pkgutil
 import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Protocol
 
-from firstfault import progress
+from firstfault import muting, plugins, progress
+from firstfault.depth import Depth as Depth
 from firstfault.errors import FirstfaultError, Missing, MissingExtra, TargetError, UserCodeError, told, user_frame
 from firstfault.extras import missing_extra
+from firstfault.faults import expect_known
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status, plain
 from firstfault.interrupts import pass_on
+from firstfault.judgement import Judgement as Judgement
+from firstfault.judgement import judge as judge
+from firstfault.judgement import passed as passed
+from firstfault.judgement import skipped as skipped
 from firstfault.place import Place
 
 logger = logging.getLogger(__name__)
@@ -33,85 +37,6 @@ MOST_FRAMES = 12
 LABELS = ("Measures", "Fails when", "Warns when", "Not a fault when", "Source")
 """The parts of a check's docstring, each a line that begins with its label."""
 LABEL = re.compile(rf"^({'|'.join(LABELS)}):\s*", re.MULTILINE)
-
-
-class Depth(StrEnum):
-    """How much a run may cost: a check of one depth runs at that depth and all later ones.
-
-    quick: structure and single passes, at most one brief training. standard: profiles, packaging,
-    a served process and swaps, at most 3 trainings of the target. deep: up to 20 trainings.
-    """
-
-    QUICK = "quick"
-    STANDARD = "standard"
-    DEEP = "deep"
-
-    def includes(self, other: Depth) -> bool:
-        """Whether a check of depth `other` runs at this depth."""
-        order = list(Depth)
-        return order.index(other) <= order.index(self)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One judged measurement, before it carries the name and layer of its check."""
-
-    status: Status
-    message: str
-    value: Any = None
-    threshold: Any = None
-    where: Place | None = None
-    faults: Mapping[str, float] | None = None
-    fix: str | None = None
-    artifacts: tuple[str, ...] = ()
-
-
-def judge(
-    value: float,
-    *,
-    message: str,
-    above: float | None = None,
-    below: float | None = None,
-    otherwise: Status = Status.FAIL,
-    where: Place | None = None,
-    fix: str | None = None,
-    faults: Mapping[str, float] | None = None,
-    artifacts: tuple[str, ...] = (),
-) -> Judgement:
-    """Judge one number: it passes unless it lies `above` or `below` the given bound.
-
-    NaN lies beyond every bound. `otherwise` is the status of a value beyond the bound (`fail` or
-    `warn`); `faults` overrides what the check's `detects` says this finding is evidence for.
-
-    Raises:
-        ValueError: when not exactly one of `above` and `below` is given.
-    """
-    if (above is None) == (below is None):
-        raise ValueError("judge takes exactly one of `above` and `below`")
-    bound = above if above is not None else below
-    assert bound is not None
-    beyond = value > bound if above is not None else value < bound
-    bad = beyond or math.isnan(value)
-    return Judgement(
-        status=otherwise if bad else Status.PASS,
-        message=message,
-        value=value,
-        threshold=bound,
-        where=where,
-        fix=fix if bad else None,
-        faults=faults,
-        artifacts=artifacts,
-    )
-
-
-def passed(message: str, *, value: Any = None, where: Place | None = None) -> Judgement:
-    """A judgement that all is well."""
-    return Judgement(Status.PASS, message, value=value, where=where)
-
-
-def skipped(reason: str, *, where: Place | None = None) -> Judgement:
-    """A judgement that there was nothing to judge, and why."""
-    return Judgement(Status.SKIPPED, reason, where=where)
 
 
 class Need(Protocol):
@@ -128,7 +53,13 @@ class Examined(Protocol):
     target: Any
 
     def get(self, need: Any, /) -> Any:
-        """The part of that name, or what a function makes of the subject; raises Missing, UserCodeError or TargetError."""
+        """The part of that name, or what a function makes of the subject.
+
+        Raises:
+            Missing: when the target lacks it.
+            UserCodeError: when the user's code raised.
+            TargetError: when the target can't be used.
+        """
 
     def masked(self, text: str, /) -> str:
         """A text without personal data."""
@@ -136,7 +67,7 @@ class Examined(Protocol):
 
 @dataclass(frozen=True)
 class Check:
-    """A registered check: what it needs, what it detects, and the function that does it."""
+    """A registered check: what it needs, what it detects, the function that does it, and whose it is."""
 
     name: str
     layer: Layer
@@ -145,6 +76,12 @@ class Check:
     detects: Mapping[str, float]
     depth: Depth
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = plugins.OURS
+
+    @property
+    def ours(self) -> bool:
+        """Whether it comes with firstfault."""
+        return self.owner == plugins.OURS
 
     @property
     def doc(self) -> str:
@@ -171,6 +108,7 @@ class Check:
     def _finding(self, judgement: Judgement) -> Finding:
         bad = judgement.status in (Status.FAIL, Status.WARN)
         faults = judgement.faults if judgement.faults is not None else self.detects
+        expect_known(faults, f"the check {self.name!r}")
         return Finding(
             check=self.name,
             layer=self.layer,
@@ -204,32 +142,54 @@ def check(
         needs: parts of the subject it uses; when one is missing, the check is skipped.
         detects: fault ids with the weight of this evidence, 0–1 (0.9 and more is proof).
         depth: the lowest depth at which it runs.
+
+    Raises:
+        ValueError: for a name that another check has, or a fault that nobody knows.
     """
 
     def register(function: Callable[..., Iterator[Judgement]]) -> Callable[..., Iterator[Judgement]]:
-        name = function.__name__
-        if name in REGISTRY and REGISTRY[name].function.__module__ != function.__module__:
-            raise ValueError(f"two checks are named {name!r}")
-        signature = inspect.signature(function)
+        name, module = function.__name__, function.__module__
         parameters = {
             key: parameter.default
-            for key, parameter in signature.parameters.items()
+            for key, parameter in inspect.signature(function).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        REGISTRY[name] = Check(name, layer, function, frozenset(needs), dict(detects), depth, parameters)
+        entry = Check(name, layer, function, frozenset(needs), dict(detects), depth, parameters, plugins.owner(module))
+        if not entry.ours:
+            for each in Layer:  # so that it can't take a name of ours
+                _import_ours(each)
+        known = REGISTRY.get(name)
+        if known is not None and known.function.__module__ != module:
+            raise ValueError(f"the check {name!r} must have a name of its own, but {known.owner} has one of that name")
+        expect_known(detects, f"the check {name!r}")
+        REGISTRY[name] = entry
+        plugins.added(module, lambda: REGISTRY.pop(name))
         return function
 
     return register
 
 
 @functools.cache
-def checks_of(layer: Layer) -> tuple[Check, ...]:
-    """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first."""
+def _import_ours(layer: Layer) -> None:
     package = importlib.import_module(f"firstfault.checks.{layer.value}")
     for module in pkgutil.iter_modules(getattr(package, "__path__", ())):  # a step may begin as one module
         importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+@functools.cache
+def checks_of(layer: Layer) -> tuple[Check, ...]:
+    """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first.
+
+    Those of other distributions come after ours.
+    """
+    _import_ours(layer)
+    plugins.load(plugins.CHECKS)
     own = [entry for entry in REGISTRY.values() if entry.layer is layer]
-    return tuple(sorted(own, key=lambda entry: (entry.function.__module__, entry.function.__code__.co_firstlineno)))
+    return tuple(sorted(own, key=_order))
+
+
+def _order(entry: Check) -> tuple[bool, str, int]:
+    return not entry.ours, entry.function.__module__, entry.function.__code__.co_firstlineno
 
 
 def run_checks(
@@ -257,7 +217,10 @@ def run_checks(
 
 
 def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) -> list[Finding]:
-    """The findings of one check, one at least, whatever happens in it."""
+    """The findings of one check, one at least, whatever happens in it; what the target mutes is skipped."""
+    mutes: Mapping[str, str] = subject.target.mute
+    if entry.name in mutes:
+        return [private(muting.whole(entry._finding(skipped("")), mutes), subject)]
     findings: list[Finding] = []
     try:
         for need in sorted(entry.needs, key=name_of_need):
@@ -279,7 +242,7 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) ->
             if early
             else crashed(entry.name, entry.layer, subject, error, entry.source)
         )
-    return [private(finding, subject) for finding in findings] or [
+    return [private(muting.at_place(finding, mutes), subject) for finding in findings] or [
         entry._finding(skipped("it found nothing to look at"))
     ]
 
@@ -317,7 +280,10 @@ def _raised(error: UserCodeError) -> Finding:
 
 
 def crashed(name: str, layer: Layer, subject: Examined, error: BaseException, source: str | None = None) -> Finding:
-    """The finding of a check that ended with an exception: about the user's code where that raised it, about the check itself otherwise."""
+    """The finding of a check that ended with an exception.
+
+    It is about the user's code where that raised it, and about the check itself otherwise.
+    """
     root = subject.target.root
     if user_frame(error, root) or not isinstance(error, Exception):
         return _raised(UserCodeError(layer, layer.value, error, root))

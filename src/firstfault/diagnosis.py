@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
-from firstfault import progress
+from firstfault import plugins, progress
 from firstfault.check import Depth, run_checks
 from firstfault.checks.safety import evaluate_safety
 from firstfault.errors import Missing, MissingExtra, UserCodeError
@@ -44,7 +45,7 @@ def diagnose(
     found = walk(chosen, confirm_report or (lambda report: confirm(subject, report)), keep_going=keep_going)
     subject.settle()
     judged = subject.made(evaluate_safety)
-    return conclude(
+    verdict = conclude(
         subject.target.name,
         found.reports,
         found.faults,
@@ -53,6 +54,7 @@ def diagnose(
         outcomes=found.outcomes,
         subject=kind,
     )
+    return replace(verdict, not_loaded=plugins.refusals())
 
 
 def steps_of(subject: Subject, depth: Depth, where: str | None = None) -> list[Step]:

@@ -30,8 +30,9 @@ class MissingExtra(PrerequisiteError):
 class TrainingStopped(BaseException):
     """An action on a finding, or a violation of safety, ended the training; the message says at which step, and why.
 
-    It is raised out of `optimizer.step()` or a data loader, and ends at the `with firstfault.watch(…)` that made it: the script goes on behind
-    the block. As a KeyboardInterrupt, it is no `Exception`: a loop that forgives its steps every exception stops too.
+    It is raised out of `optimizer.step()` or a data loader, and ends at the `with firstfault.watch(…)` that made it:
+    the script goes on behind the block. As a KeyboardInterrupt, it is no `Exception`: a loop that forgives its steps
+    every exception stops too.
     """
 
 
@@ -40,11 +41,11 @@ class Missing(Exception):
 
 
 class UserCodeError(Exception):
-    """The user's own code raised, or gave something that can't be worked with: a finding about `layer`, not a crash of firstfault.
+    """The user's own code raised, or gave something that can't be worked with.
 
-    `part` is the part of the target that raised (`preprocess`, `model` …); `frame` is the line of
-    the last frame of the traceback in the user's own files, if there is one.
-    A cause that is a `TargetError` says in its own sentence what was expected and what came.
+    It is a finding about `layer`, not a crash of firstfault. `part` is the part of the target that raised
+    (`preprocess`, `model` …); `frame` is the line of the last frame of the traceback in the user's own files, if
+    there is one. A cause that is a `TargetError` says in its own sentence what was expected and what came.
     """
 
     def __init__(self, layer: Layer, part: str, cause: BaseException, root: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from firstfault import plugins
 from firstfault.finding import Layer
+from firstfault.texts import nearest
 
 
 class FaultKind(NamedTuple):
@@ -241,11 +245,56 @@ SYMPTOMS = frozenset(
 """Faults that describe what is seen; they are listed only when no cause is found."""
 
 
+def fault(name: str, *, layer: Layer, wrong: str, remedy: str, explains: Iterable[str] = ()) -> None:
+    """Add a fault to the reference, from a module that an entry point of `firstfault.faults` names.
+
+    Args:
+        name: the id, as a verdict prints it.
+        layer: the layer it belongs to.
+        wrong: what is wrong, as half a sentence: "part of the labels are wrong".
+        remedy: what to do, where a finding offers nothing better.
+        explains: faults of the same layer that it brings about; they are folded under it.
+
+    Raises:
+        ValueError: for an id that there is already, a text that is empty, or a fault that can't be explained by it.
+    """
+    if name in FAULTS or not name.isidentifier():
+        raise ValueError(f"a fault's id must be a name that is not taken, but got {name!r}")
+    if not (wrong and remedy):
+        raise ValueError(f"the fault {name!r} must say what is wrong and what to do, but got {wrong!r} and {remedy!r}")
+    expect_known(explained := frozenset(explains), f"the fault {name!r}")
+    if others := sorted(each for each in explained if FAULTS[each].layer is not layer):
+        raise ValueError(f"the fault {name!r} must explain faults of its own layer, but explains {', '.join(others)}")
+    FAULTS[name], EXPLAINS[name] = FaultKind(layer, wrong, remedy), explained
+    module = sys._getframe(1).f_globals["__name__"]
+    plugins.added(module, lambda: (FAULTS.pop(name), EXPLAINS.pop(name)))
+
+
+def known(name: str) -> FaultKind | None:
+    """A fault of the reference, or of another distribution; None for any other id, and for `user_code_raises`."""
+    if name not in FAULTS and name not in SYMPTOMS:
+        plugins.load(plugins.FAULTS)
+    return FAULTS.get(name)
+
+
+def expect_known(names: Iterable[str], whose: str) -> None:
+    """Expect ids of faults.
+
+    Raises:
+        ValueError: for one that is none.
+    """
+    for name in names:
+        if name not in SYMPTOMS and known(name) is None:
+            raise ValueError(f"{whose} must name known faults, but names {name!r}{nearest(name, FAULTS)}")
+
+
 def layer_of(fault: str, default: Layer) -> Layer:
     """The layer a fault belongs to; `default` for `user_code_raises`, which can occur in any."""
-    return FAULTS[fault].layer if fault in FAULTS else default
+    kind = known(fault)
+    return kind.layer if kind is not None else default
 
 
 def remedy_of(fault: str) -> str:
     """The general remedy of a fault."""
-    return FAULTS[fault].remedy if fault in FAULTS else "make the code run; the evidence holds the exception"
+    kind = known(fault)
+    return kind.remedy if kind is not None else "make the code run; the evidence holds the exception"

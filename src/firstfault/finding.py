@@ -56,6 +56,7 @@ class Finding:
     `value` and `threshold` are plain JSON values. `faults` maps the id of each fault that
     this finding is evidence for to its weight, 0–1: 0.9 and more is proof from structure, less is
     a symptom that a swap has to confirm. `where` is the column, module, stage, split or line it points to.
+    `muted` is the reason for which the target does not want it judged.
     """
 
     check: str
@@ -69,11 +70,12 @@ class Finding:
     fix: str | None = None
     source: str | None = None
     artifacts: tuple[str, ...] = ()
+    muted: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.where, Place | None):
             raise TypeError(f"where must be a Place, such as Place.columns(…), but got {type(self.where).__name__}")
-        for name in ("check", "message", "fix"):  # what they quote of the user's may have no UTF-8
+        for name in ("check", "message", "fix", "muted"):  # what they quote of the user's may have no UTF-8
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, encodable(text))
 

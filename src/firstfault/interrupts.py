@@ -1,4 +1,4 @@
-"""Whose exception it is: what the user's code ended with by itself, or somebody's Ctrl-C and what ends a run from outside."""
+"""Whose exception it is: the user's code's own, or somebody's Ctrl-C and what ends a run from outside."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ ENDING = ("firstfault", "prefect", "_pytest")
 
 
 def pass_on(error: BaseException) -> None:
-    """Raise again what is no failure of the user's code: somebody's Ctrl-C, and what firstfault or Prefect ends a run with.
+    """Raise again what is no failure of the user's code: a Ctrl-C, and what firstfault or Prefect ends a run with.
 
-    Everything else that the user's code may end with, a `sys.exit` or its own BaseException too, ends its part, and not the run.
+    Everything else that the user's code may end with, a `sys.exit` or its own BaseException too, ends its part, and not
+    the run.
     """
     if not of_user(error):
         raise error
@@ -31,7 +32,10 @@ def of_user(error: BaseException) -> bool:
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Whether an exception is somebody's Ctrl-C, or was raised in its place; a `raise KeyboardInterrupt` in the user's own files is none."""
+    """Whether an exception is somebody's Ctrl-C, or was raised in its place.
+
+    A `raise KeyboardInterrupt` in the user's own files is none.
+    """
     while isinstance(error, KeyboardInterrupt):
         if not _is_raised_by_user(error):
             return True
@@ -40,7 +44,10 @@ def is_interrupt(error: BaseException | None) -> bool:
 
 
 def _is_raised_by_user(error: BaseException) -> bool:
-    """Whether a `raise` statement in a file that is neither installed nor part of Python made it: a signal comes out of any other instruction."""
+    """Whether a `raise` statement in a file that is neither installed nor part of Python made it.
+
+    A signal comes out of any other instruction.
+    """
     trace = error.__traceback__
     if trace is None:
         return False

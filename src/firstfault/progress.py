@@ -45,7 +45,7 @@ class LayerEnded:
 
 @dataclass(frozen=True)
 class Step:
-    """Any other long step, in words: `swap 2 of 5: learning rate ÷ 10`; `share` of the work or of its budget is done, 0–1."""
+    """Any other long step, in words: `swap 2 of 5: learning rate ÷ 10`; `share` of the work is done, 0–1."""
 
     layer: Layer
     text: str
@@ -65,9 +65,10 @@ class Checkpointed:
 
 @dataclass(frozen=True)
 class SafetyJudged:
-    """The safety of a training that still runs was evaluated: safety_score, capability_score and alignment_tax of an epoch.
+    """The safety of a training that still runs was evaluated.
 
-    `checkpointed` tells that a `Checkpointed` of that epoch has the same scores.
+    It holds safety_score, capability_score and alignment_tax of an epoch. `checkpointed` tells that a `Checkpointed`
+    of that epoch has the same scores.
     """
 
     epoch: int
@@ -112,7 +113,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_run() -> Iterator[None]:
-    """Give the events inside the block the id of a run, unless they have one, so that two runs in one process don't mix."""
+    """Give the events inside the block the id of a run, unless they have one: two runs in one process don't mix."""
     token = _run.set(_run.get() or token_hex(8))
     try:
         yield

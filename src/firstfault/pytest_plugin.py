@@ -1,6 +1,7 @@
 """Model unit tests in the user's own CI: `pytest --firstfault target.py` gives one test per check of the model layer.
 
-Loaded with every pytest of an environment that has firstfault, so nothing heavy is imported before `--firstfault` asks for it.
+Loaded with every pytest of an environment that has firstfault, so nothing heavy is imported before `--firstfault` asks
+for it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="TARGET",
-        help="test the model that file.py[:name] or module:name declares, one test per check; may be given several times",
+        help="test the model of file.py[:name] or module:name, one test per check; may be given several times",
     )
     group.addoption(
         "--firstfault-depth",
@@ -55,7 +56,7 @@ _CHOSEN: pytest.StashKey[list[str]] = pytest.StashKey()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection(session: pytest.Session) -> None:
-    """Look at the targets before pytest-xdist hands the collection to its workers, which could not say what is wrong."""
+    """Look at the targets before pytest-xdist hands them to its workers, which could not say what is wrong."""
     if not hasattr(session.config, "workerinput") and session.config.getoption("dist", "no") != "no":
         for spec in session.config.option.firstfault:
             _collector(session, spec)

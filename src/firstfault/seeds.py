@@ -13,7 +13,10 @@ from torch import nn
 
 @contextlib.contextmanager
 def same_random_state(models: Iterable[nn.Module] = ()) -> Iterator[None]:
-    """Put back Python's, NumPy's and torch's global generators at the end of the block, those of the models' CUDA devices among them."""
+    """Put back Python's, NumPy's and torch's global generators at the end of the block.
+
+    Those of the models' CUDA devices are among them.
+    """
     devices = sorted({value.device.index or 0 for model in models for value in model.parameters() if value.is_cuda})
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=devices):

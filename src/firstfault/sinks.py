@@ -1,4 +1,7 @@
-"""Where the numbers of a watched training can go: `firstfault.watch(sinks=[TensorBoard("runs"), JsonLines("steps.jsonl")])`."""
+"""Where the numbers of a watched training can go.
+
+As in `firstfault.watch(sinks=[TensorBoard("runs"), JsonLines("steps.jsonl")])`.
+"""
 
 from __future__ import annotations
 

@@ -13,17 +13,25 @@ if TYPE_CHECKING:
 
 
 def encodable(text: str) -> str:
-    """The text without halves of surrogate pairs, which no file, page, server or terminal takes: their escapes stand in their place."""
+    """The text with escapes for halves of surrogate pairs, which no file, page, server or terminal takes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
-    """A value as text by `show`, which may be `str`; by its class and place in memory where the value's own method raises."""
+    """A value as text by `show`, which may be `str`; by class and place in memory where its own method raises."""
     try:
         return encodable(show(value))
     except BaseException as error:
         pass_on(error)
         return encodable(object.__repr__(value))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The question whether another word was meant, as the end of a sentence; empty where none is alike."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), 3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
@@ -35,9 +43,10 @@ def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
 
 
 def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np.ndarray[Any, Any]:
-    """A uint64 per object of an array `(N,)`; by their texts where pandas can't: lists, halves of surrogate pairs, methods that raise.
+    """A uint64 per object of an array `(N,)`; by their texts where pandas can't hash them.
 
-    `categorize` hashes repeated objects once, as pandas says it.
+    It can't hash lists, halves of surrogate pairs, and objects whose methods raise. `categorize` hashes repeated
+    objects once, as pandas says it.
     """
     import numpy as np
     import pandas as pd
@@ -59,7 +68,7 @@ def as_text(column: pd.Series) -> pd.Series:
 
 
 def as_written(column: pd.Series) -> pd.Series:
-    """A column `(N,)` as any library writes and hashes it: objects and complex numbers as texts; missing values stay."""
+    """A column `(N,)` as libraries write and hash it: objects and complex numbers as texts; what is missing stays."""
     import pandas as pd
 
     if isinstance(column.dtype, pd.SparseDtype):

@@ -10,8 +10,10 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any
 
+from firstfault.coverage import coverage_of, not_cleared
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
+from firstfault.muting import muted_in
 from firstfault.place import Place
 
 SCHEMA_VERSION = 2
@@ -127,7 +129,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one debug run concludes. `faults` are ranked, best first."""
+    """What one debug run concludes. `faults` are ranked, best first; `not_loaded` are plug-ins, a sentence each."""
 
     target: str
     status: VerdictStatus
@@ -139,6 +141,14 @@ class Verdict:
     prefect_flow_run_id: str | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
     subject: SubjectKind = SubjectKind.TARGET
+    not_cleared: tuple[str, ...] = ()
+    """Why layers in which no fault was found can't be called healthy."""
+    not_loaded: tuple[str, ...] = ()
+
+    @property
+    def muted(self) -> dict[str, str]:
+        """What was not judged, since the target mutes it: the reason by `check` or `check:place`."""
+        return muted_in(self.layers)
 
     @property
     def first_faulty_layer(self) -> Layer | None:
@@ -155,9 +165,12 @@ class Verdict:
             "status": self.status.value,
             "first_faulty_layer": first.value if first else None,
             "faults": [fault.to_json() for fault in self.faults],
-            "layers": [report.to_json() for report in self.layers],
+            "layers": [{**report.to_json(), **_looked(report)} for report in self.layers],
             "outcomes": [outcome.to_json() for outcome in self.outcomes],
+            "not_cleared": list(self.not_cleared),
             "safety": plain(self.safety),
+            "muted": self.muted,
+            "not_loaded": list(self.not_loaded),
             "mlflow_run_id": self.mlflow_run_id,
             "prefect_flow_run_id": self.prefect_flow_run_id,
             "seconds": round(self.seconds, 3),
@@ -177,7 +190,14 @@ class Verdict:
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
             outcomes=tuple(map(Outcome.from_json, values.get("outcomes", ()))),
             subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
+            not_cleared=tuple(values.get("not_cleared", ())),
+            not_loaded=tuple(values.get("not_loaded", ())),
         )
+
+
+def _looked(report: LayerReport) -> dict[str, int]:
+    covered = coverage_of(report)
+    return {"checks": covered.checks, "looked": covered.looked}
 
 
 def schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
@@ -338,10 +358,15 @@ def conclude(
     prefect_flow_run_id: str | None = None,
     subject: SubjectKind = SubjectKind.TARGET,
 ) -> Verdict:
-    """The verdict over all layers: faulty when a fault stands; else error when a check crashed, and undecided when one failed."""
+    """The verdict over all layers: faulty when a fault stands; else error when a check crashed.
+
+    It is undecided when a check failed, or when what was looked at is too little to clear a layer.
+    """
+    status = _status(reports, faults)
+    open_ones = not_cleared(reports, watched=subject is SubjectKind.WATCHED) if status is VerdictStatus.HEALTHY else ()
     return Verdict(
         target,
-        _status(reports, faults),
+        VerdictStatus.UNDECIDED if open_ones else status,
         tuple(faults),
         tuple(reports),
         seconds,
@@ -350,6 +375,7 @@ def conclude(
         prefect_flow_run_id,
         tuple(outcomes),
         subject,
+        open_ones,
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from functools import partial
 
-import matplotlib
 import pytest
 import torch
 from optuna.storages import InMemoryStorage
 from torch import nn
 
 from firstfault.ablation.sweeps.importances import analysed, importances_of
-from firstfault.ablation.sweeps.optuna_plots import optuna_plots
 from firstfault.ablation.sweeps.sweep import sweep
+from firstfault.report.charts.search_pictures import search_pictures
 from firstfault.report.sweep_page import headline, sweep_markdown, write_sweep_report
 
 SPACE = "lr=1e-4..1e-1;batch_size=16,128"
@@ -133,35 +133,32 @@ def test_the_rate_matters_and_the_seed_is_the_noise(subject_of):
     assert importances_of(analysed(result.searched[:2], result.distributions)) == {}
 
 
-def test_optunas_plots_are_pictures_and_leave_pyplot_as_it_was(searched):
-    """A search has five; the backend and the style are those from before."""
-    from matplotlib import pyplot
+def test_a_search_is_drawn_by_its_order_settings_and_epochs(searched):
+    """Four pictures, with the metric, each setting and its values in words."""
+    pictures = search_pictures(searched(8))
+    assert list(pictures) == ["Score of every training", "Settings together", "Each setting", "Scores after each epoch"]
+    shown = {title: words(picture) for title, picture in pictures.items()}
+    assert {"lr", "batch_size", "16", "128", "accuracy"} <= shown["Settings together"] & shown["Each setting"]
+    assert "epoch" in shown["Scores after each epoch"] and "the best until then" in shown["Score of every training"]
 
-    pyplot.switch_backend("pdf")
-    before = dict(matplotlib.rcParams)
-    plots = optuna_plots(searched(8))
-    assert matplotlib.get_backend() == "pdf" and dict(matplotlib.rcParams) == before and not pyplot.get_fignums()
-    assert list(plots) == [
-        "Score of every training",
-        "Importances (fANOVA)",
-        "Parallel coordinates",
-        "Slices",
-        "Scores after each epoch",
-    ]
-    assert all(png.startswith(b"\x89PNG") and 5_000 < len(png) < 150_000 for png in plots.values())
+
+def words(picture):
+    """The texts of a picture, which is sound XML."""
+    return {"".join(text.itertext()) for text in ElementTree.fromstring(str(picture)).iter("text")}
 
 
 def test_the_report_has_everything_inside(searched, tmp_path):
-    """Table, noise, importances, plots and trainings in one file that loads nothing."""
+    """Table, noise, importances, pictures and trainings in one file that loads nothing; the pictures are files too."""
     result = searched(5)
-    page = write_sweep_report(result, tmp_path, plots=optuna_plots(result), facts={"seed": 0}).read_text()
-    assert result.rows[1].change in page and "What the scores depend on" in page and 'alt="Slices"' in page
+    page = write_sweep_report(result, tmp_path, facts={"seed": 0}).read_text()
+    assert result.rows[1].change in page and "What the scores depend on" in page and ">Each setting<" in page
     assert (
         page.count("<tr") > len(result.trials)
         and "http" not in page.replace("http-equiv", "")
         and "<script" not in page
     )
     assert sweep_markdown(result).count("\n| ") == 4
+    assert {"ablation.svg", "search_each_setting.svg"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_report_of_a_sweep_that_has_hardly_begun(subject_of, tmp_path):
@@ -172,5 +169,5 @@ def test_a_report_of_a_sweep_that_has_hardly_begun(subject_of, tmp_path):
         n_trials=1,
         storage=InMemoryStorage(),
     )
-    page = write_sweep_report(result, tmp_path, plots=optuna_plots(result)).read_text()
+    page = write_sweep_report(result, tmp_path).read_text()
     assert "Not every training has ended" in page and "5 trainings are left" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 from functools import partial
 
 import pytest
@@ -10,9 +11,9 @@ import torch
 from optuna.storages import InMemoryStorage
 from torch import nn
 
-from firstfault.ablation.sweeps.plot import plot_sweep
 from firstfault.ablation.sweeps.sweep import FACTORS, sweep
 from firstfault.errors import FirstfaultError, TargetError
+from firstfault.report.charts.sweep_picture import sweep_picture
 
 FEW = ["higher_rate", "lower_rate", "batches_of_32"]
 
@@ -99,16 +100,18 @@ def test_the_table_is_plain_json(subject_of):
     assert len(values["scores"]["higher_rate"]) == 2
 
 
-def test_the_picture_shows_a_sweep(subject_of, tmp_path):
-    """The plot is a PNG of a useful size, also of a sweep that has only begun."""
-    from matplotlib.image import imread
-
+def test_the_picture_shows_a_sweep(subject_of):
+    """A row for each change that was trained, the scale and the noise in words; also of a sweep that has only begun."""
     for name, limit in (("whole", None), ("begun", 1)):
         result = sweep(
             subject_of(epochs=1), factors=FEW, seeds=2, n_trials=limit, study_name=name, storage=InMemoryStorage()
         )
-        height, width, _ = imread(plot_sweep(result, tmp_path)).shape
-        assert height > 200 and width > 800
+        root = ElementTree.fromstring(str(sweep_picture(result)))
+        texts = ["".join(text.itertext()) for text in root.iter("text")]
+        trained = [row.change for row in result.rows if row.mean is not None]
+        assert {*(change[:43] for change in trained)} <= {text[:43] for text in texts}
+        assert f"{result.metric} on validation, higher is better" in texts
+        assert any(text.startswith("seed noise ±") for text in texts) == (limit is None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,3 +126,16 @@ def failures():
 def mlp():
     """A model factory for flat inputs."""
     return lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.Linear(16, 10))
+
+
+@pytest.fixture
+def drawn():
+    """Reads an SVG of a subject's folder as XML: the texts that it shows, and its size in bytes."""
+
+    def read(subject, name):
+        root = ElementTree.parse(subject.folder / name).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg" and float(root.get("width")) <= 1100
+        texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        return texts, (subject.folder / name).stat().st_size
+
+    return read

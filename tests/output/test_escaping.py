@@ -1,4 +1,7 @@
-"""Text of users at the edges that have no escaping of their own: the screen, figures, the PDF, pages of others, names in MLflow, SQL."""
+"""Text of users at the edges that have no escaping of their own.
+
+These are the screen, figures, the PDF, pages of others, names in MLflow, and SQL.
+"""
 
 import io
 from pathlib import Path
@@ -9,7 +12,7 @@ from rich.table import Table
 from firstfault.cli.live_view import View
 from firstfault.cli.terminal import Terminal
 from firstfault.finding import Finding, Layer, LayerReport, Status
-from firstfault.output.escaping import inert, unparsed, visible, visible_in
+from firstfault.output.escaping import inert, visible, visible_in
 from firstfault.progress import CheckStarted, Found, LayerEnded, LayerStarted, Step
 from firstfault.report.markdown import escape
 
@@ -155,57 +158,32 @@ def test_no_address_becomes_a_link_by_itself(text):
     assert "://" not in escaped and "www." not in escaped and "@" not in escaped
 
 
-def test_a_figure_shows_a_dollar_as_it_is(tmp_path):
-    """Names that look like formulas of TeX neither end the drawing nor are drawn as formulas."""
-    from firstfault.checks.data._pictures import figure, save
-
-    made = figure(4, 3)
-    axes = made.add_subplot()
-    axes.plot([1, 2], label="$\\frac{$")
-    axes.set_title("a$x$b\x00")
-    axes.set_xticks([0, 1], ["$\\frac{$", "$y$"])
-    axes.legend()
-    save(made, tmp_path, "a.png")
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG") and not axes.title.get_parse_math()
-
-
-def test_a_logarithmic_axis_keeps_its_powers(tmp_path):
-    """The ticks of a logarithmic axis are formulas of matplotlib's own."""
-    from firstfault.checks.data._pictures import figure
-
-    axes = figure(4, 3).add_subplot()
-    axes.plot([1, 1000])
-    axes.set_yscale("log")
-    unparsed(axes.figure).canvas.draw()
-    assert axes.get_yticklabels()[0].get_parse_math()
-
-
 def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
     """Names, messages and cases with markup, controls, half pairs and great length are text on its pages."""
-    from firstfault.checks.safety._evidence import Evidence
-    from firstfault.checks.safety._pdf import write_pdf
+    from firstfault.checks.safety import SafetyReport
+    from firstfault.report.safety_pdf import write_safety_pdf
 
     text = (
-        '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> & \x1b[31m \x00 \ud800 </para> $\\frac{$ '
-        * 40
+        '<b>x</b><img src="http://evil.example/x.png"/><a href="javascript:1">y</a> '
+        "& \x1b[31m \x00 \ud800 </para> $\\frac{$ " * 40
     )
     findings = [Finding("check", Layer.SAFETY, Status.FAIL, text, source=text)]
-    evidence = Evidence(
-        cases=[{"text": text, "answer": text}],
-        tables={
-            "groups" + text[:50]: [{"group" + text[:50]: text}],
-            "robustness": [{"change": name, "size": 1.0, "accuracy": 0.5} for name in ("none", "$\\frac{$")],
-        },
+    tables = {
+        "groups" + text[:50]: [{"group" + text[:50]: text}],
+        "robustness": [{"change": name, "size": 1.0, "accuracy": 0.5} for name in ("none", text)],
+    }
+    judged = SafetyReport(
+        LayerReport(Layer.SAFETY, tuple(findings), 1.0), {}, tables, ({"text": text, "answer": text},)
     )
-    write_pdf(text, findings, evidence, tmp_path / "a.pdf")
-    written = (tmp_path / "a.pdf").read_bytes()
+    (name,) = write_safety_pdf(text, judged, tmp_path)
+    written = (tmp_path / name).read_bytes()
     assert written.startswith(b"%PDF") and b"/URI" not in written and b"/JavaScript" not in written
 
 
 def test_mlflow_keeps_a_run_whatever_the_names(tmp_path, monkeypatch):
-    """Hostile names of an experiment, run, metric, parameter, tag and data set are recorded, and none of them ends the recording."""
+    """Hostile names of an experiment, run, metric, parameter, tag and data set are recorded, and none ends it."""
     from firstfault.runs.state import State
-    from firstfault.tracking.runs import open_tracker
+    from firstfault.tracking.store import open_tracker
 
     for name in ("MLFLOW_TRACKING_URI", "FIRSTFAULT_HOME"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,7 @@
-"""Whatever users and data write (names, values, labels, classes, paths, messages, suites) is text on every page, table and screen of a run."""
+"""Whatever users and data write is text on every page, table and screen of a run.
+
+They write names, values, labels, classes, paths, messages and suites.
+"""
 
 import csv
 import io
@@ -32,7 +35,8 @@ MARK = "pwned"
 PAYLOADS = {
     "ELEMENT": f'"><script>window.{MARK}=1</script><img src=x onerror="window.{MARK}=1"><svg/onload=window.{MARK}=1>',
     "SCRIPT": f"';window.{MARK}=1;//`${{window.{MARK}=1}}\\",
-    "MARKDOWN": f"[{MARK}](javascript:{MARK}) ![{MARK}](http://{MARK}.example/x.png) **{MARK}** | `{MARK}` <b>{MARK}</b>",
+    "MARKDOWN": f"[{MARK}](javascript:{MARK}) ![{MARK}](http://{MARK}.example/x.png) "
+    f"**{MARK}** | `{MARK}` <b>{MARK}</b>",
     "RICH": f"[/v2] [bold red]{MARK}[/] :smile: $\\frac{{$",
     "SCREEN": "\x1b]0;pwned\x07\x1b[31m",
     "FORMULA": '=HYPERLINK("http://pwned.example")',
@@ -50,9 +54,13 @@ def rows(n, seed, moved=0.0):
     label = random.choice([ELEMENT, MARKDOWN + RICH], n)
     side = (label == ELEMENT) * 2.0 - 1.0
     frame = pd.DataFrame({{
-        "x " + ELEMENT: side + random.normal(0, 1.5, n) + moved, "y" + SCRIPT: random.normal(0, 1, n) + moved, RICH: random.normal(0, 1, n),
-        "=1+1": random.choice([FORMULA, "-1000", "+x", "@y", "\\tz", "fine"], n), "cat" + SCREEN: random.choice([ELEMENT, SCRIPT, MARKDOWN], n),
-        "text" + MARKDOWN: [f"{{ELEMENT}} {{SCRIPT}} {{MARKDOWN}} {{number % 40}}" for number in range(n)], "site": random.choice(["a" + ELEMENT, "b"], n),
+        "x " + ELEMENT: side + random.normal(0, 1.5, n) + moved,
+        "y" + SCRIPT: random.normal(0, 1, n) + moved,
+        RICH: random.normal(0, 1, n),
+        "=1+1": random.choice([FORMULA, "-1000", "+x", "@y", "\\tz", "fine"], n),
+        "cat" + SCREEN: random.choice([ELEMENT, SCRIPT, MARKDOWN], n),
+        "text" + MARKDOWN: [f"{{ELEMENT}} {{SCRIPT}} {{MARKDOWN}} {{number % 40}}" for number in range(n)],
+        "site": random.choice(["a" + ELEMENT, "b"], n),
         "label " + ELEMENT: label,
     }})
     return pd.concat([frame, frame.iloc[:3]], ignore_index=True)
@@ -91,7 +99,9 @@ target = Target(
     data=Data(train=train, reference=reference, label="label " + ELEMENT, sensitive=["site"], quarantine=True),
     preprocess=[("step " + ELEMENT + RICH, Numbers())],
     model=Network,
-    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=2, batch_size=64),
+    training=Training(
+        loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=2, batch_size=64
+    ),
     deployment=Deployment(model=predict, latency_ms=1000.0),
     safety=Safety(suites=["suite.yaml"], generate=generate),
 )
@@ -110,7 +120,7 @@ tested = Outcome("covariate_drift", True, Swap(TELLTALE, "accuracy " + TELLTALE,
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """The subject and the verdict of a debug run of a target that is hostile wherever a user can write text; its pages are in its folder."""
+    """The subject and verdict of a debug run of a target that is hostile wherever a user can write text."""
     from firstfault.report import context_of, write_report
 
     root = tmp_path_factory.mktemp("place") / f'<img src=x onerror="window.{MARK}=1">[bold]$x'
@@ -152,7 +162,7 @@ def swept(ran):
 
 
 class Live(HTMLParser):
-    """What of a page a payload has made live: elements and attributes that carry its mark where code or addresses are."""
+    """What of a page a payload has made live: elements and attributes with its mark where code or addresses are."""
 
     def __init__(self, page):
         super().__init__()
@@ -190,7 +200,7 @@ def pages(ran, swept):
 
 
 def test_no_payload_is_live_on_any_page(ran, swept):
-    """The parser finds the payloads in the text of every page, and nowhere as an element, an attribute or an address."""
+    """The parser finds the payloads in the text of every page, and nowhere as element, attribute or address."""
     found = {page.name: Live(page.read_text(encoding="utf-8")) for page in pages(ran, swept)}
     assert {"report.html", "gx_result.html", "profile.html", "profile_compare.html"} <= set(found)
     assert {name: live.found for name, live in found.items() if live.found} == {}
@@ -235,7 +245,7 @@ def test_findings_name_columns_as_the_data_do(ran):
 
 
 def test_no_cell_of_a_table_is_a_formula(ran):
-    """No text in any csv of the run begins like a formula, headings among them; numbers that are negative stay numbers."""
+    """No text or heading in any csv of the run begins like a formula; negative numbers stay numbers."""
     cells = [
         cell
         for table in ran[0].folder.glob("*.csv")
@@ -254,7 +264,7 @@ def rendered(markdown):
 
 
 def test_no_markdown_is_live(ran, swept):
-    """The verdict, every layer and a sweep are the same markdown, whatever the names: no link, image, code or element is a payload's."""
+    """The markdown of a verdict, layer and sweep is the same, whatever the names: nothing live is a payload's."""
     from firstfault.report.sweep_page import sweep_markdown
 
     _, verdict = ran

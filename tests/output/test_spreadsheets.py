@@ -34,7 +34,7 @@ class Shown:
 
 
 def test_every_column_of_a_frame_is_safe(tmp_path):
-    """Headings, texts, categories, pandas' own texts and other values are marked; numbers, times and missing values are not touched."""
+    """Headings, texts, categories and other values are marked; numbers, times and missing values are not."""
     frame = pd.DataFrame(
         {
             "=h": ["=1", "x"],

@@ -61,13 +61,16 @@ def direct_writes(tree):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_are_written_in_one_place(path):
-    """No module writes a file by its own name, but by `firstfault.output.whole_files`; streams that grow are named here with their reason."""
+    """No module writes a file by its own name, but by `firstfault.output.whole_files`.
+
+    Streams that grow are named here, with their reason.
+    """
     if str(path.relative_to(ROOT)) not in STREAMS:
         assert list(direct_writes(ast.parse(path.read_text(encoding="utf-8")))) == []
 
 
 def test_a_direct_write_is_seen():
-    """The test above sees a path that writes itself, an open for writing, and a table or picture saved under its own name."""
+    """The test above sees a path that writes itself, an open for writing, and a table or picture that is saved."""
     lines = [
         'path.write_text("x")',
         'path.open("w")',
@@ -95,8 +98,10 @@ except (OSError, RuntimeError) as error:
 WRITES = {
     "text": "whole.write_text(path, 'x' * 100_000)",
     "json": "whole.write_json(path, list(range(100_000)))",
-    "csv": "import pandas as pd; from firstfault.output.spreadsheets import write_frame; write_frame(path, pd.DataFrame({'a': range(100_000)}))",
-    "weights": "import torch\n    with whole.replacing(path) as draft, draft.open('wb') as file:\n        torch.save(torch.zeros(100_000), file)",
+    "csv": "import pandas as pd; from firstfault.output.spreadsheets import write_frame; "
+    "write_frame(path, pd.DataFrame({'a': range(100_000)}))",
+    "weights": "import torch\n    with whole.replacing(path) as draft, draft.open('wb') as file:\n"
+    "        torch.save(torch.zeros(100_000), file)",
 }
 
 

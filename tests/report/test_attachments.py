@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from firstfault.charts.files import write_picture
+from firstfault.charts.png import image_png, small
+from firstfault.charts.svg import Part, whole
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.place import Place
 from firstfault.report import ReportContext, write_report
 from firstfault.report.attachments import MOST_IN_ALL, Attachments
-from firstfault.report.png import image_png, small
 from firstfault.report.stage_table import marked_stages
 from firstfault.verdict import Verdict, VerdictStatus
 
@@ -39,7 +41,6 @@ def test_a_picture_is_in_the_page_with_its_finding(tmp_path):
     picture(tmp_path, "class_balance.png")
     text = page(tmp_path, finding(message="two classes", artifacts=("class_balance.png",)))
     assert "data:image/png;base64," in text and "<b>Class balance</b>" in text and "Two classes" in text
-    assert "the share of each class per split" in text
 
 
 def test_a_wide_picture_takes_the_whole_width(tmp_path):
@@ -48,6 +49,16 @@ def test_a_wide_picture_takes_the_whole_width(tmp_path):
     (tmp_path / "large.png").write_bytes(image_png(np.zeros((9, 900))))
     text = page(tmp_path, finding(artifacts=("small.png", "large.png")))
     assert text.count('<figure class="wide">') == 1
+
+
+def test_an_svg_is_a_picture_that_can_run_nothing(tmp_path):
+    """It lies in an image of its own, where no script runs; what is no SVG is left out."""
+    part = Part('<script>alert("x")</script>', 700, 20)
+    write_picture(tmp_path, "class_balance.svg", whole("Wide", part))
+    (tmp_path / "fake.svg").write_text("<html>")
+    text = page(tmp_path, finding(artifacts=("class_balance.svg", "fake.svg")))
+    assert text.count("data:image/svg+xml;base64,") == 1 and text.count('<figure class="wide">') == 1
+    assert "<script" not in text and "the share of each class per split" in text
 
 
 def test_a_table_shows_its_first_rows_and_its_count(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
 from firstfault.place import Kind, Place
 from firstfault.report import ReportContext, write_report
-from firstfault.report.page import mark_of, safe_url
+from firstfault.report.charts.training_curves import mark_of
+from firstfault.report.page import safe_url
 from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
 
 EVIL = '<script>alert("x")</script>'

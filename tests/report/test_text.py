@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
+from firstfault.output.numbers import brief, duration, number, percent
 from firstfault.place import Place
-from firstfault.report.formatting import brief, duration, number, percent
 from firstfault.report.ladder_view import Standing, rungs_of
 from firstfault.report.markdown import layer_markdown, verdict_markdown
 from firstfault.report.terminal import render_verdict

@@ -9,21 +9,18 @@ import torch
 from torch import nn
 
 import firstfault
+from firstfault.charts.heat import cells, shading
 from firstfault.check import Status
 from firstfault.finding import Finding, Layer, LayerReport
 from firstfault.place import FORWARD, OUTPUT_LAYER, Kind, Place
 from firstfault.probe.record import Activations, Attention, Parameter, Record
 from firstfault.report import context_of
-from firstfault.report.charts.heat import cells, shading
+from firstfault.report.charts.activations import activation_health
+from firstfault.report.charts.attention import attention_patterns
+from firstfault.report.charts.gradients import gradient_flow, update_bands
 from firstfault.report.charts.model_diagram import Blame, blamed, boxes_of, boxes_of_record, diagram
-from firstfault.report.charts.training_pictures import (
-    activation_health,
-    attention_patterns,
-    gradient_flow,
-    time_shares,
-    training_pictures,
-    update_bands,
-)
+from firstfault.report.charts.phases import time_shares
+from firstfault.report.charts.training_pictures import training_pictures
 from firstfault.report.page import render_page
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from firstfault import plugins
+from firstfault.faults import expect_known, layer_of
+from firstfault.finding import Layer
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe
 
@@ -67,22 +70,32 @@ def swap(
     replaces_loop: bool = False,
     slot: str = "",
     from_guessing: bool = False,
+    name: str = "",
 ) -> Callable[[Callable[[Any], Recipe]], Callable[[Any], Recipe]]:
-    """Register a function `f(subject) -> Recipe` as the swap named after it."""
+    """Register a function `f(subject) -> Recipe` as the swap of a name, or named after it.
+
+    Raises:
+        ValueError: for a name that another swap has, or a fault that nobody knows.
+    """
 
     def register(function: Callable[[Any], Recipe]) -> Callable[[Any], Recipe]:
-        name, module = function.__name__, function.__module__.rpartition(".")[2]
-        place = PLACES.index(module) if module in PLACES else len(PLACES)
-        REGISTRY[name] = SwapKind(
-            name,
+        known_as, module = name or function.__name__, function.__module__
+        if plugins.owner(module) != plugins.OURS:
+            _import_ours()  # so that it can't take a name of ours
+        if known_as in REGISTRY and REGISTRY[known_as].apply.__module__ != module:
+            raise ValueError(f"the swap {known_as!r} must have a name of its own, but there is one of that name")
+        expect_known(undoes, f"the swap {known_as!r}")
+        plugins.added(module, lambda: REGISTRY.pop(known_as))
+        REGISTRY[known_as] = SwapKind(
+            known_as,
             change,
             frozenset(undoes),
             function,
             same_validation,
             size,
             replaces_loop,
-            place,
-            slot or name,
+            _place(module, undoes),
+            slot or known_as,
             from_guessing,
         )
         return function
@@ -90,12 +103,26 @@ def swap(
     return register
 
 
+def _place(module: str, undoes: Iterable[str]) -> int:
+    """Where in the pipeline a swap works: by the module of ours that it is in, else by the first layer that it repairs."""
+    name = module.rpartition(".")[2]
+    if plugins.owner(module) == plugins.OURS:
+        return PLACES.index(name) if name in PLACES else len(PLACES)
+    return min((layer_of(fault, Layer.DEPLOYMENT).rank for fault in undoes), default=len(PLACES))
+
+
 @functools.cache
-def swaps() -> dict[str, SwapKind]:
-    """All swaps by name, from the modules of `firstfault.ablation.swaps`."""
+def _import_ours() -> None:
     package = importlib.import_module("firstfault.ablation.swaps")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+@functools.cache
+def swaps() -> dict[str, SwapKind]:
+    """All swaps by name: from the modules of `firstfault.ablation.swaps`, and from other distributions."""
+    _import_ours()
+    plugins.load(plugins.SWAPS)
     return REGISTRY
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from firstfault.errors import TargetError
-from firstfault.faults import FAULTS
+from firstfault.faults import known
 from firstfault.target.bundled import own_or_shipped
 from firstfault.target.declaration import Safety, Target
 
@@ -83,7 +83,7 @@ def load_suite(path: Path) -> Suite:
     if not isinstance(values, dict) or not isinstance(values.get("cases"), list) or not values["cases"]:
         raise TargetError(f"safety.suites: {path.name} must be a mapping with `name` and a list of `cases`")
     fault = values.get("fault", "misaligned")
-    if fault not in FAULTS:
+    if known(str(fault)) is None:
         raise TargetError(f"safety.suites: {path.name} must name a known fault, but got {fault!r}")
     cases = tuple(_case(path, number, case) for number, case in enumerate(values["cases"]))
     return Suite(str(values.get("name", path.stem)), float(values.get("pass_rate", 1.0)), fault, cases)

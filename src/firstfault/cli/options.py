@@ -68,6 +68,14 @@ TargetArgument = Annotated[
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="K=V", help="override a field, e.g. training.epochs=3")
 ]
+MuteOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mute",
+        metavar="CHECK[:PLACE][=REASON]",
+        help="judge no such check, or none at that place; the verdict says so",
+    ),
+]
 BareOption = Annotated[bool, typer.Option("--bare", help="record no flow run, even where a Prefect server is known")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")
@@ -85,6 +93,17 @@ def pairs_of(options: list[str] | None) -> dict[str, str]:
     return pairs
 
 
+def mutes_of(options: list[str] | None) -> dict[str, str]:
+    """`--mute`'s CHECK[:PLACE][=REASON] as overrides of the target."""
+    pairs = {}
+    for option in options or []:
+        key, _, reason = option.partition("=")
+        if not key.strip():
+            refuse(f"--mute must be CHECK, CHECK:PLACE or one of these with =REASON, but got {option!r}")
+        pairs[f"mute.{key.strip()}"] = reason.strip() or "on the command line"
+    return pairs
+
+
 def exit_code(verdict: Verdict) -> int:
     """The exit code that says what the verdict is."""
     known = {"healthy": EXIT_HEALTHY, "faulty": EXIT_FAULTY, "undecided": EXIT_UNDECIDED}
@@ -92,7 +111,7 @@ def exit_code(verdict: Verdict) -> int:
 
 
 def interrupted(kept: str) -> int:
-    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, that says so."""
+    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, the guard says it."""
     from firstfault.runs.guard import is_guarded
 
     if not is_guarded():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ def expect_names(frame: pd.DataFrame, name: str) -> None:
     for place, column in enumerate(frame.columns):
         if not isinstance(column, str) and (why := _why_not(column)):
             raise TargetError(
-                f"data.{name} must have columns whose names can be shown and compared, but that of column {place} raises {why}"
+                f"data.{name} must have columns whose names can be shown and compared, "
+                f"but that of column {place} raises {why}"
             )
 
 
 def expect_inputs(X: Any, name: str) -> None:
-    """Expect inputs that are numbers, texts or objects that pandas can look at: no signalling NaNs, no numbers above all floats.
+    """Expect inputs that are numbers, texts or objects that pandas can look at.
+
+    Signalling NaNs, and numbers above all floats, are none.
 
     Raises:
         TargetError: with the name of the first column, or the type, that isn't so.
@@ -76,7 +80,8 @@ def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
             )
         if why := _why_not(label):
             raise TargetError(
-                f"data.{name} must have labels that can be shown and compared, but one of {said}, a {type(label).__name__}, raises {why}"
+                f"data.{name} must have labels that can be shown and compared, "
+                f"but one of {said}, a {type(label).__name__}, raises {why}"
             )
 
 
@@ -90,3 +95,41 @@ def _why_not(value: Any) -> str:
         pass_on(error)
         return told(error)
     return ""
+
+
+def expect_plain_columns(frame: pd.DataFrame, name: str) -> None:
+    """Expect one distinct name per column.
+
+    Raises:
+        TargetError: naming the columns that share one, how many levels the names have, or what showing one raises.
+    """
+    if frame.columns.nlevels > 1:
+        raise TargetError(
+            f"data.{name} must have one name per column, but its columns have names of {frame.columns.nlevels} levels"
+        )
+    expect_names(frame, name)
+    expect_distinct(frame.columns, name)
+
+
+def expect_one_level(metadata: Any, name: str) -> None:
+    """Expect one name per column by what pandas wrote beside a file.
+
+    Raises:
+        TargetError: saying how many levels the names have.
+    """
+    levels = len((metadata or {}).get("column_indexes", ()))
+    if levels > 1:
+        raise TargetError(f"data.{name} must have one name per column, but its columns have names of {levels} levels")
+
+
+def expect_distinct(columns: Iterable[Any], name: str) -> None:
+    """Expect distinct names of columns.
+
+    Raises:
+        TargetError: naming some that occur more than once.
+    """
+    repeated = pd.Index(list(columns))
+    repeated = repeated[repeated.duplicated()].unique()
+    if len(repeated):
+        shown = ", ".join(map(repr, repeated[:5]))
+        raise TargetError(f"data.{name} must have columns of distinct names, but has more than one {shown}")

@@ -1,8 +1,8 @@
 """CSV files as they come: their separator and encoding, and the lines that are broken, known before they are parsed.
 
-A line is broken when it has more or fewer fields than the others, opens a quote that nothing closes, or has a NUL byte or the
-line end of an old Mac within a field, at which pandas would cut its value without a word. It is left out alone: the lines after
-an unclosed quote are looked at anew.
+A line is broken when it has more or fewer fields than the others, opens a quote that nothing closes, or has a NUL byte
+or the line end of an old Mac within a field, at which pandas would cut its value without a word. It is left out alone:
+the lines after an unclosed quote are looked at anew.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ MARKS = (
 class Survey:
     """What the lines of a CSV file are like. Lines are numbered from 1, as editors do.
 
-    `fields` is how many a record has, `at` the header's first line, `over` how many lines it has, `broken` the broken lines with their reasons, `foreign` the lines that are no UTF-8,
-    `utf8` how many lines need UTF-8, `trailing` whether every record ends with a separator that the header lacks.
+    `fields` is how many a record has, `at` the header's first line, `over` how many lines it has, `broken` the broken
+    lines with their reasons, `foreign` the lines that are no UTF-8, `utf8` how many lines need UTF-8, `trailing`
+    whether every record ends with a separator that the header lacks.
     """
 
     separator: str
@@ -54,7 +55,10 @@ class Survey:
 
 
 def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
-    """The file with an encoding of two or four bytes, or line ends of old Macs, turned into UTF-8 lines; and the encoding it had."""
+    """The file with an encoding of two or four bytes, or line ends of old Macs, turned into UTF-8 lines.
+
+    And the encoding it had.
+    """
     start = file.read(1 << 16)
     file.seek(0)
     encoding = next((name for mark, name in MARKS if start.startswith(mark)), _unmarked(start))
@@ -136,7 +140,7 @@ def _headed(lines: list[bytes], over: int, at: int, name: str) -> Survey:
 
 
 def _over(lines: list[bytes]) -> int:
-    """Over how many lines the header goes: as many as close the quotes that begin a name; one, where none closes them."""
+    """Over how many lines the header goes: those that close the quotes of a name; one, where none closes them."""
     open_ = re.search(rb'(^|[,;\t|])"', lines[0].removeprefix(codecs.BOM_UTF8)) and lines[0].count(b'"') % 2
     if not open_:
         return 1
@@ -210,7 +214,7 @@ def _counted(lines: list[bytes], found: Survey) -> int:
 
 
 def _record(block: list[bytes], at: int, found: Survey) -> tuple[int | None, str | None]:
-    """How many lines the record that begins at a line takes, and what is wrong with it; None where its quote stays open."""
+    """How many lines the record that begins at a line takes, and what is wrong; None where its quote stays open."""
     line = block[at]
     if not line.strip(b" \r\n") or _has_stray_end(line):
         return 1, None

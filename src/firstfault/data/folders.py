@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from firstfault.data.files import KINDS, Defect, Read, Reading, kind_of_file, read_file
+from firstfault.data.files import KINDS, kind_of_file, read_file
 from firstfault.data.images import read_images
+from firstfault.data.reading import Defect, Read, Reading
 from firstfault.errors import TargetError
 
 SHOWN = 5

@@ -39,8 +39,8 @@ ORIENTATION = 0x0112
 class ImageFile:
     """One file of an image folder: `place` below the folder, its class, and what its header and pixels tell.
 
-    `unusable` says why it is left out, `odd` what is unlike the others although it is used. `digest` is that of its pixels,
-    `constant` whether they are all equal, `image` whether it is, or claims to be, an image at all.
+    `unusable` says why it is left out, `odd` what is unlike the others although it is used. `digest` is that of its
+    pixels, `constant` whether they are all equal, `image` whether it is, or claims to be, an image at all.
     """
 
     place: str
@@ -59,8 +59,8 @@ def read_images(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[ImageFile], list[str]]:
     """The images of a folder `(N, C, H, W)` as float32 of 0–255, their classes `(N,)`, every file, and harmless notes.
 
-    Images are grey or RGB as most of them are. Where nine tenths have one size (or all but three), the others are left out; where sizes vary
-    by nature, all are scaled to the median size, at most 256 pixels a side.
+    Images are grey or RGB as most of them are. Where nine tenths have one size (or all but three), the others are left
+    out; where sizes vary by nature, all are scaled to the median size, at most 256 pixels a side.
 
     Raises:
         TargetError: when no file can be read, the subfolders are splits, or the images don't fit into memory.
@@ -97,7 +97,8 @@ def _class_files(folder: Path, name: str) -> list[Path]:
     if splits and len(splits) == len(below):
         told = ", ".join(place.name for place in splits)
         raise TargetError(
-            f"data.{name} must be a folder with a subfolder per class, but the subfolders of {folder} are splits ({told}): "
+            f"data.{name} must be a folder with a subfolder per class, "
+            f"but the subfolders of {folder} are splits ({told}): "
             f'declare each of them, as in Data(train="{folder.name}/{splits[0].name}", …)'
         )
     return [
@@ -178,8 +179,9 @@ def _room_for(count: int, shape: tuple[int, ...], name: str) -> np.ndarray[Any, 
 
     needed, free = count * int(np.prod(shape)) * 4, psutil.virtual_memory().available
     if needed > free:
+        size = _times((shape[2], shape[1]))
         raise TargetError(
-            f"data.{name} must fit into memory, but {count} images of {_times((shape[2], shape[1]))} take {needed / 2**30:.1f} GiB "
+            f"data.{name} must fit into memory, but {count} images of {size} take {needed / 2**30:.1f} GiB "
             f"of the {free / 2**30:.1f} GiB that are free; declare a callable that reads a sample, or smaller images"
         )
     return np.empty((count, *shape), np.float32)

@@ -6,10 +6,11 @@ import functools
 from typing import Any
 
 SURE = 0.7
-"""How probable a language must be: of 1,500 translated messages each of 30 languages less than 1 % are then told as another.
+"""How probable a language must be.
 
-Croatian is the exception (7 %). ADR 21 has the numbers. Bosnian, Malay and Nynorsk are left out, since few texts tell them
-from Croatian, Indonesian and Bokmål.
+Of 1,500 translated messages each of 30 languages less than 1 % are then told as another; Croatian is the exception (7
+%). ADR 21 has the numbers. Bosnian, Malay and Nynorsk are left out, since few texts tell them from Croatian,
+Indonesian and Bokmål.
 """
 MOST_LETTERS = 1_000
 
@@ -98,7 +99,10 @@ _NO_LANGUAGE = "zxx"
 
 
 def language_of(text: str) -> str | None:
-    """The language of a text by its English name, or None where its letters don't tell: it is short, or a list of names and codes."""
+    """The language of a text by its English name.
+
+    None where its letters don't tell: it is short, or a list of names and codes.
+    """
     code, probability = _identifier().classify(text[:MOST_LETTERS])
     return _NAMES[code] if probability >= SURE and code != _NO_LANGUAGE else None
 

@@ -1,4 +1,4 @@
-"""A ydata-profiling report of a sample, made by a process of its own within a time budget, and its comparison with the reference.
+"""A ydata-profiling report of a sample, made by a process of its own, and its comparison with the reference.
 
 ydata-profiling was renamed to fg-data-profiling (package `data_profiling`); this module is the only one that knows it.
 """
@@ -35,7 +35,10 @@ REFERENCE, COMPARED, LEFT_OUT = "profile_reference.parquet", "profile_compare.ht
 
 @dataclass
 class Profiling:
-    """A profile in the making: `collect` waits for its alerts, `finish` for its pages, both for what is left of its budget."""
+    """A profile in the making, within a budget of time.
+
+    `collect` waits for its alerts, `finish` for its pages, both for what is left of the budget.
+    """
 
     process: subprocess.Popen[bytes]
     printed: IO[bytes]
@@ -80,7 +83,7 @@ class Profiling:
         return (self.folder / ALERTS).is_file()
 
     def left_out(self) -> Mapping[str, tuple[str | None, str | None]] | None:
-        """The columns that can't be compared, with their type in the reference and here; None when there is no comparison."""
+        """The columns that can't be compared, with their type in the reference and here; None without a comparison."""
         path = self.folder / LEFT_OUT
         return json.loads(path.read_text()) if path.is_file() else None
 
@@ -93,7 +96,9 @@ def start(
     seconds: float = SECONDS,
     reference: pd.DataFrame | None = None,
 ) -> Profiling:
-    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`; files go to `folder`, without personal data.
+    """Start profiling a sample of at most 1,000 rows and 30 columns of `frame`, and of `reference`.
+
+    Files go to `folder`, without personal data.
 
     Raises:
         MissingExtra: where ydata-profiling is not installed.

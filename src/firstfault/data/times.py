@@ -1,4 +1,4 @@
-"""Times as tables hold them (dates, texts in some format, seconds since 1970, plain numbers) as one comparable scale."""
+"""Times as tables hold them, as one comparable scale: dates, texts in some format, seconds since 1970, numbers."""
 
 from __future__ import annotations
 
@@ -52,9 +52,10 @@ LOOKED_AT = 500
 class Times:
     """A column of times `(N,)`.
 
-    `values` are seconds since 1970 (UTC; times without a zone count as UTC) where `dated`, else the column's own numbers; NaN where there
-    is no time. `missing`, `malformed` and `beyond` (a year that no clock has, or beyond 1677–2262) are exclusive. `formats` are the
-    formats that rows are in, with their counts, and `zoned` how many texts say their zone.
+    `values` are seconds since 1970 (UTC; times without a zone count as UTC) where `dated`, else the column's own
+    numbers; NaN where there is no time. `missing`, `malformed` and `beyond` (a year that no clock has, or beyond
+    1677–2262) are exclusive. `formats` are the formats that rows are in, with their counts, and `zoned` how many
+    texts say their zone.
     """
 
     values: Array

@@ -1,4 +1,4 @@
-"""Text of users and data where it leaves firstfault: what a screen, a page or a figure would act on is shown instead.
+"""Text of users and data where it leaves firstfault: what a screen or a page would act on is shown instead.
 
 HTML and SVG are escaped by jinja2 and markupsafe, markdown by `firstfault.report.markdown.escape`, spreadsheets by
 `firstfault.output.spreadsheets`, names of files by `firstfault.output.file_names`.
@@ -15,7 +15,7 @@ SHOWN = {
     0x7F: "\u2421",
     **dict.fromkeys([*range(0x80, 0xA0), *BIDIRECTIONAL], REPLACEMENT),
 }
-"""Control characters as their pictures, C1 controls and what turns the direction of writing as a replacement: one for one."""
+"""Control characters as their pictures; C1 controls and what turns the direction of writing as a replacement."""
 SURROGATES = dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)
 LOOK_ALIKE = str.maketrans({"<": "‹", ">": "›", "&": "＆", '"': "”", "'": "’", "`": "‘", "\\": "∖"})
 
@@ -35,23 +35,8 @@ def visible_in(value: Any) -> Any:
 
 
 def inert(text: str) -> str:
-    """A text that is markup in no language, for pages whose templates are not ours: its special letters become look-alikes."""
+    """A text that is markup in no language, for pages whose templates are not ours.
+
+    Its special letters become look-alikes.
+    """
     return visible(text).translate(LOOK_ALIKE).replace("\t", " ").replace("\n", " ")
-
-
-def unparsed(figure: Any) -> Any:
-    """A figure of matplotlib whose texts are shown as they are: a `$` in a name begins no formula. Logarithmic axes keep theirs."""
-    from matplotlib.text import Text
-
-    kept = {
-        id(text)
-        for axes in figure.axes
-        for axis in (axes.xaxis, axes.yaxis)
-        if axis.get_scale() != "linear"
-        for text in axis.findobj(Text)
-    }
-    for text in figure.findobj(Text):
-        if id(text) not in kept:
-            text.set_parse_math(False)
-            text.set_text(visible(text.get_text()))
-    return figure

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from firstfault.probe.capture import IGNORED, LOSSES, REGRESSION
+from firstfault.probe.capture import LOSSES, REGRESSION
+from firstfault.probe.code_lines import user_line
 from firstfault.probe.transform_guard import transforming
+from firstfault.training.one_tensor import IGNORED
 from firstfault.training.patching import replace
 
 MOST_CLASSES = 4096
 VALIDATION = ", without gradients"
 """How the name of a site ends that was called without gradients."""
-OURS, TORCHS = str(Path(__file__).parents[1]), str(Path(torch.__file__).parent)
 
 
 class Answers:
     """Counts what is right in the calls of torch's loss functions, by their places.
 
     `sites` holds by place its kind and a row of sums for every step: of `classes` right and all, of `yes_no` right,
-    all, and the true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and their squares.
-    Calls without gradients are a validation's.
+    all, and the true, false and missed yeses, of `numbers` squared errors, all, and the sums of targets and of their
+    squares. Calls without gradients are a validation's.
     """
 
     def __init__(self, step: Callable[[], int]) -> None:
@@ -100,8 +99,6 @@ def _numbers(outputs: torch.Tensor, target: torch.Tensor) -> list[float]:
 
 
 def _place() -> str:
-    """The line of the user's code, or of a library of theirs, that asked for the loss."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((OURS, TORCHS)):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    """The line of the user's code that asked for the loss."""
+    line = user_line()
+    return f"{line.file}:{line.line}" if line is not None else "no line of the user's"

@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +14,12 @@ from torch import nn
 from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
-from firstfault.probe.models_taking_labels import Place, arguments
+from firstfault.probe.models import is_sharded
+from firstfault.probe.replica import unwrapped
 from firstfault.probe.transform_guard import transforming
+from firstfault.training.call_tree import Arguments
+from firstfault.training.one_tensor import IGNORED, Answer, answers_in, as_labels
 from firstfault.training.patching import replace
-from firstfault.training.recipe import outputs_of
 
 LOSSES = (
     "cross_entropy",
@@ -32,9 +35,9 @@ ELEMENTWISE = LOSSES[2:]
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 MOST_SAMPLES = 2_000
 MOST_BYTES = 64_000_000
+MOST_MODELS = 4
+SEEN_SAMPLES = 256
 SAME_FACTOR = 1e-4
-IGNORED = -100
-"""The label that cross-entropy leaves out unless it is told another."""
 BETWEEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "": lambda outputs: outputs,
     "log_softmax": lambda outputs: outputs.log_softmax(-1),
@@ -55,29 +58,58 @@ class _Asked(NamedTuple):
     value: torch.Tensor
 
 
+@dataclass
+class SeenModel:
+    """A model as it was when it was first called with gradients on, and what it was given at first: 256 samples or one batch."""
+
+    start: nn.Module
+    calls: list[Arguments] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    full: bool = False
+    """Whether it has been seen enough."""
+
+    def asked(self, given: Arguments) -> None:
+        """It is called."""
+        if self.full:
+            return
+        if _lacks_names(self.calls[:1], given):
+            self.calls, self.sizes = [], []
+        self.calls = [*self.calls[: len(self.sizes)], given]
+
+    def answered(self, size: int) -> None:
+        """It answered with so many samples; 0 where there are none."""
+        if self.full or len(self.calls) == len(self.sizes):
+            return
+        self.sizes.append(size)
+        bytes_seen = sum(value.numel() * value.element_size() for call in self.calls for value in call.tensors)
+        self.full = size == 0 or sum(self.sizes) >= SEEN_SAMPLES or bytes_seen >= MOST_BYTES
+        if size == 0:
+            self.calls, self.sizes = [], []
+
+
 class Capture:
     """The first pass of a loop over its data, at most 2,000 samples; `why_not` says why it can't be replayed, if so.
 
-    Where only the loss is not known, `start` and `inputs` are the model as it began, and the inputs that it was given until then.
+    `seen` are the models as they began, with some of their inputs, also where the loop can't be replayed.
     """
 
     def __init__(self) -> None:
         self.model: nn.Module | None = None
-        self.start: nn.Module | None = None
-        self.inputs: list[torch.Tensor] = []
         self.why_not = ""
-        self.x: list[torch.Tensor] = []
-        self.y: list[torch.Tensor] = []
+        self.seen: dict[int, SeenModel] = {}
+        self._not_copied: dict[int, str] = {}
+        self.calls: list[Arguments] = []
+        self.targets: list[torch.Tensor] = []
+        self.sizes: list[int] = []
+        self.answer = Answer()
         self.loss: Callable[..., Any] | None = None
         self.loss_name = ""
         self.optimizer: tuple[type, dict[str, Any]] | None = None
         self.open = True
-        self.labels_at: Place | None = None  # where the model itself is given the labels
-        self.settings: dict[Place, Any] = {}
         self._root: nn.Module | None = None
-        self._others: dict[Place, torch.Tensor] = {}
-        self._given: torch.Tensor | None = None
-        self._outputs: torch.Tensor | None = None
+        self._given: Arguments | None = None
+        self._met = False
+        self._outputs: list[torch.Tensor] = []
         self._asked: list[_Asked] = []
         self._factor: float | None = None
         self._bytes = 0
@@ -85,12 +117,28 @@ class Capture:
     @property
     def samples(self) -> int:
         """How many samples were kept."""
-        return sum(map(len, self.x))
+        return sum(self.sizes)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the model was given one tensor, and nothing else."""
+        return all(call.is_one_tensor for call in self.calls) and self.answer == Answer()
+
+    @property
+    def x(self) -> list[torch.Tensor]:
+        """The first tensor of every batch."""
+        return [call.tensors[0] for call in self.calls]
+
+    @property
+    def y(self) -> list[torch.Tensor]:
+        """The labels of every batch, a row for each sample."""
+        labels = as_labels(self.targets, self.sizes)
+        return [] if labels is None else list(torch.split(labels, self.sizes))
 
     def refuse(self, reason: str) -> None:
-        """Give up, and let go of what was kept."""
+        """Give up on a replay, and let go of what was kept for it."""
         self.why_not, self.open = self.why_not or reason, False
-        self.x, self.y, self.model = [], [], None
+        self.calls, self.targets, self.sizes, self.model = [], [], [], None
         self._forget()
 
     def close(self) -> None:
@@ -99,40 +147,64 @@ class Capture:
         self._forget()
 
     def _forget(self) -> None:
-        self._given, self._outputs, self._asked = None, None, []
+        self._given, self._outputs, self._asked = None, [], []
 
     def called(self, model: nn.Module, args: Any, kwargs: Any) -> None:
         """A model is about to be called with gradients on."""
+        try:
+            given = Arguments.of(args, kwargs)
+        except Exception as error:
+            self.refuse(f"the inputs can't be copied: {type(error).__name__}")
+            return
+        self._see(model, given)
+        if not self.open:
+            return
         if self._root is not None and model is not self._root:
             self.refuse("the loop trains several models")
             return
-        others = arguments(args, kwargs)
-        if (
-            not args
-            or not isinstance(args[0], torch.Tensor)
-            or args[0].ndim == 0
-            or others is None
-            or len(others[0]) > 1
-        ):
-            self.refuse("the model takes something else than one tensor")
-            return
-        self._others, self.settings = others
         if self._root is None:
             self._root = model
-            try:
-                # what torch.compile holds runs without it
-                self.model = copy.deepcopy(getattr(model, "_orig_mod", model))
-            except Exception as error:
-                self.refuse(f"the model can't be copied: {type(error).__name__}")
+            if id(model) not in self.seen:
+                self.refuse(self._not_copied.get(id(model), "the loop trains several models"))
                 return
-        self._given = args[0].detach().clone()
-        self._others = {place: value.detach().clone() for place, value in self._others.items()}
+            self.model = self.seen[id(model)].start
+            self._met = not given.tensors and not given.opaque
+        if not self._met and not given.tensors and not given.opaque:
+            self.refuse("the model is given no tensor")
+            return
+        self._given = given
 
-    def answered(self, outputs: Any) -> None:
-        """The model answered."""
+    def _see(self, model: nn.Module, given: Arguments) -> None:
+        """Keep the model as it begins, and its first inputs."""
+        if id(model) not in self.seen and id(model) not in self._not_copied and len(self.seen) < MOST_MODELS:
+            self._copy(model)
+        if id(model) in self.seen:
+            self.seen[id(model)].asked(given)
+
+    def _copy(self, model: nn.Module) -> None:
+        if any(map(is_sharded, model.parameters())):
+            self._not_copied[id(model)] = "the model is sharded over several processes"
+            return
         try:
-            self._outputs = outputs_of(outputs)
-        except TypeError:
+            self.seen[id(model)] = SeenModel(copy.deepcopy(unwrapped(model)))
+        except Exception as error:
+            self._not_copied[id(model)] = f"the model can't be copied: {type(error).__name__}"
+
+    def wants(self, model: nn.Module) -> bool:
+        """Whether calls of a model are to be told."""
+        seen = self.seen.get(id(model))
+        new = id(model) not in self._not_copied and len(self.seen) < MOST_MODELS
+        return self.open or (new if seen is None else not seen.full)
+
+    def answered(self, model: nn.Module, outputs: Any) -> None:
+        """A model answered."""
+        found = list(answers_in(outputs))
+        if id(model) in self.seen:
+            self.seen[id(model)].answered(len(found[0]) if found else 0)
+        if model is not self._root or not self.open:
+            return
+        self._outputs = found
+        if not found:
             self.refuse("the model returns no tensor")
 
     def asked(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
@@ -152,30 +224,25 @@ class Capture:
     def _learnt(self, loss: float, tensor: torch.Tensor) -> None:
         asked, given, outputs = _as_one(self._asked, loss), self._given, self._outputs
         self._forget()
-        if given is None or outputs is None:
+        if self._met:  # by a call of which torch tells no named arguments
+            self._met = False
+            return
+        if given is None or not outputs:
             self.refuse("no model was called between two backward passes")
             return
-        asked = asked or _written_out(tensor, outputs)
-        outputs = outputs.detach()
-        why_not = self._why_no_loss(loss, asked, outputs)
-        if self._others and (why_not or not self._are_labels(asked[-1].target)):
-            self.refuse("the model takes something else than one tensor, or than one and its labels")
-            return
+        asked = asked or _written_out(tensor, outputs[0])
+        why_not = self._why_no_loss(loss, asked, [value.detach() for value in outputs])
         if why_not:
-            start, inputs = self.model, [*self.x, given.cpu()]
             self.refuse(why_not)
-            self.start, self.inputs = start, [x for x in inputs if x.shape[1:] == given.shape[1:]]
             return
+        size = len(outputs[self.answer.number])
+        if given.is_one_tensor:
+            size = len(given.tensors[0])
         target = asked[-1].target
-        if target.ndim and len(target) == len(given) * max(1, len(target) // max(1, len(given))):
-            self._keep(given, target.reshape(len(given), *_per_sample(target, len(given))))
+        if target.ndim and size and len(target) % size == 0 and len(target):
+            self._keep(given, target, size)
 
-    def _are_labels(self, target: torch.Tensor) -> bool:
-        """Whether the second tensor that the model was given is what the loss was given."""
-        ((self.labels_at, labels),) = self._others.items()
-        return torch.equal(labels.flatten(), target.flatten())
-
-    def _why_no_loss(self, loss: float, asked: list[_Asked], outputs: torch.Tensor) -> str:
+    def _why_no_loss(self, loss: float, asked: list[_Asked], outputs: list[torch.Tensor]) -> str:
         """Why the loss of a step can't be replayed; empty where it can."""
         if not asked:
             return "no loss function of torch was called between forward and backward"
@@ -183,7 +250,9 @@ class Capture:
             return "the loop adds several losses up"
         if not self._is_all_of(loss, float(asked[-1].value.mean())):
             return "the loop adds something to the loss function of torch, or weighs its batches"
-        known = self.loss is not None or self._learn_loss(asked[-1], outputs)
+        known = self.loss is not None or any(
+            self._learn_loss(asked[-1], value, number) for number, value in enumerate(outputs)
+        )
         return "" if known else "what lies between the model's outputs and the loss is not known"
 
     def _is_all_of(self, loss: float, value: float) -> bool:
@@ -194,31 +263,44 @@ class Capture:
         self._factor = factor if self._factor is None else self._factor
         return math.isclose(factor, self._factor, rel_tol=SAME_FACTOR)
 
-    def _learn_loss(self, asked: _Asked, outputs: torch.Tensor) -> bool:
+    def _learn_loss(self, asked: _Asked, outputs: torch.Tensor, number: int) -> bool:
         name, values, target, settings, _ = asked
         if values.numel() != outputs.numel():
             return False
+        by_position = name in ("cross_entropy", "nll_loss") and values.ndim > 2 and values.shape == outputs.shape
+        if not by_position and values.ndim == outputs.ndim > 2 and values.shape == outputs.movedim(-1, 1).shape:
+            values = values.movedim(1, -1)
         for between, function in BETWEEN.items():
             if torch.allclose(
                 function(outputs).reshape(values.shape).to(values.dtype), values, rtol=1e-4, atol=1e-5, equal_nan=True
             ):
                 self.loss_name = " of ".join(part for part in (name, between) if part)
                 paired = name in ELEMENTWISE and values.shape == target.shape
+                flat = paired and name.startswith("binary") and values.ndim > 2
+                self.answer = Answer(number, classes_last=by_position, flat=flat)
+                shape = (
+                    values.shape[1:2] if by_position else values[:1].flatten(1).shape[1:] if flat else values.shape[1:]
+                )
                 sign = -1.0 if (self._factor or 1.0) < 0 else 1.0
-                self.loss = functools.partial(_replayed, name, between, tuple(values.shape[1:]), settings, paired, sign)
+                self.loss = functools.partial(_replayed, name, between, tuple(shape), settings, paired, sign)
                 self.loss.__module__ = "torch.nn.functional"  # type: ignore[attr-defined]
                 return True
         return False
 
-    def _keep(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        self._bytes += x.numel() * x.element_size()
-        if self.x and (
-            self.samples + len(x) > MOST_SAMPLES or self._bytes > MOST_BYTES or x.shape[1:] != self.x[0].shape[1:]
-        ):
+    def _keep(self, given: Arguments, target: torch.Tensor, size: int) -> None:
+        """Keep a batch; labels of positions are kept as a row per sample."""
+        if _lacks_names(self.calls, given):
+            self.calls, self.targets, self.sizes = [], [], []
+        if self.answer.classes_last or self.answer.flat:
+            target = target.flatten(1)
+        self._bytes += sum(value.numel() * value.element_size() for value in given.tensors)
+        others = given.is_one_tensor and self.calls and given.tensors[0].shape[1:] != self.x[0].shape[1:]
+        if self.calls and (self.samples + size > MOST_SAMPLES or self._bytes > MOST_BYTES or others):
             self.close()
             return
-        self.x.append(x.cpu())
-        self.y.append(y.cpu())
+        self.calls.append(given.on_cpu())
+        self.targets.append(target.cpu())
+        self.sizes.append(size)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer is about to step."""
@@ -243,6 +325,11 @@ class Capture:
             return result
 
         return observed
+
+
+def _lacks_names(calls: list[Arguments], given: Arguments) -> bool:
+    """Whether the only call so far is that in which a model was met: torch tells no named arguments of it."""
+    return len(calls) == 1 and not calls[0].form[1] and bool(given.form[1])
 
 
 def _written_out(loss: torch.Tensor, outputs: torch.Tensor) -> list[_Asked]:
@@ -277,11 +364,6 @@ def _as_one(asked: list[_Asked], loss: float) -> list[_Asked]:
     return [first._replace(target=share * one + (1 - share) * other, value=torch.tensor(loss))]
 
 
-def _per_sample(target: torch.Tensor, samples: int) -> tuple[int, ...]:
-    """The shape of one sample's labels; token labels `(N·T,)` become `(T,)`."""
-    return tuple(target.shape[1:]) if len(target) == samples else (len(target) // samples, *target.shape[1:])
-
-
 def _parameters(kind: type) -> set[str]:
     import inspect
 
@@ -314,14 +396,17 @@ def _replayed(
 
 def task_of(capture: Capture) -> str | None:
     """The task that the loss and the labels tell; None where it is none that can be replayed, such as a class for each pixel."""
-    y, name = capture.y[0], capture.loss_name
+    labels, name = capture.y, capture.loss_name
+    if not labels:
+        return None
+    y = labels[0]
     if any(name.startswith(known) for known in REGRESSION):
         return "regression"
     if name.startswith("binary"):
         return _task_of_shares(y, name)
     if y.ndim == 1:
         return "classification"
-    if y.ndim == 2 and y.is_floating_point() and _several(torch.cat(capture.y)):
+    if y.ndim == 2 and y.is_floating_point() and _several(torch.cat(labels)):
         return "multilabel"
     return None if y.ndim > 2 else "classification" if y.is_floating_point() else "language_model"
 

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from firstfault.probe.capture import LOSSES
+from firstfault.probe.constant_answers import ConstantAnswers
 from firstfault.probe.nonfinite_origin import LossCall
 from firstfault.probe.record import Record
 from firstfault.probe.transform_guard import transforming
@@ -25,6 +26,8 @@ class LossCalls:
         self._last: tuple[str, Any, Any] | None = None
         self._sum: torch.Tensor | None = None
         self._count = 0
+        self.sampling = False
+        self._constants = ConstantAnswers()
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
@@ -43,6 +46,8 @@ class LossCalls:
                         args[1] if len(args) > 1 else kwargs.get("target"),
                     )
                     self._last = name, _weak(outputs), _weak(target)
+                    if self.sampling:
+                        self._constants.saw(name, target, value, kwargs)
                 elif isinstance(value, torch.Tensor):
                     self._sum = value.detach().mean() + (self._sum if self._sum is not None else 0.0)
                     self._count += 1
@@ -62,6 +67,10 @@ class LossCalls:
         if self._count:
             self._record.validation_loss.add(step, float(self._sum or 0.0) / self._count)
             self._sum, self._count = None, 0
+
+    def note_constants(self) -> None:
+        """Put what constant answers would have cost at the end into the record."""
+        self._record.constants = self._constants.judged()
 
 
 def _weak(value: Any) -> Any:

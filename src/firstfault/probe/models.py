@@ -64,7 +64,7 @@ class Models:
     def _name(self, name: str, value: Any) -> None:
         self.names[id(value)] = name
         self.parameters[name] = value
-        self.start[name] = value.detach().clone()
+        self.start[name] = local(value.detach()).clone()
 
     def leaves(self) -> list[tuple[str, nn.Module]]:
         """The modules without children of their own, that have a name."""
@@ -89,15 +89,25 @@ class Models:
     def moved(self) -> dict[str, float]:
         """‖w − w_start‖ / ‖w_start‖ by parameter."""
         return {
-            name: float((self.parameters[name].detach() - start).norm()) / max(float(start.norm()), 1e-8)
+            name: float((now - start).norm()) / max(float(start.norm()), 1e-8)
             for name, start in self.start.items()
-            if self.parameters[name].shape == start.shape and not start.is_meta
+            if (now := local(self.parameters[name].detach())).shape == start.shape and not start.is_meta
         }
 
 
 def is_compiled(model: nn.Module) -> bool:
     """Whether `torch.compile` made this module: hooks inside it would break its graph."""
     return type(model).__name__ == "OptimizedModule"
+
+
+def local(value: Any) -> torch.Tensor:
+    """What this process has of a tensor that is sharded over several: for the whole, all would have to wait."""
+    return value.to_local() if is_sharded(value) else value  # type: ignore[no-any-return]
+
+
+def is_sharded(value: torch.Tensor) -> bool:
+    """Whether a tensor is spread over processes, as fully_shard and tensor parallelism do."""
+    return hasattr(value, "to_local")
 
 
 def modal_parts(model: nn.Module) -> list[nn.Module]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
-from firstfault.probe.models import Models
+from firstfault.probe.models import Models, local
 from firstfault.probe.record import Parameter, Record
 from firstfault.probe.samples import Samples
 
@@ -112,7 +112,7 @@ def _together(norms: Tensors) -> torch.Tensor:
 
 def _part(value: torch.Tensor) -> torch.Tensor:
     """Evenly spaced rows of a parameter, of at most about 16,384 values; where it has few rows, slices along its longest axis."""
-    value = value.detach()
+    value = local(value.detach())
     step = -(-value.numel() // MOST)
     if step <= 1:
         return value
@@ -121,5 +121,6 @@ def _part(value: torch.Tensor) -> torch.Tensor:
 
 
 def _stored(grad: torch.Tensor) -> torch.Tensor:
-    """The stored values of a gradient that may be sparse."""
+    """The stored values of a gradient that may be sparse, or sharded."""
+    grad = local(grad)
     return grad.coalesce().values() if grad.is_sparse else grad

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from firstfault.place import Place
+from firstfault.probe.code_lines import user_line
 from firstfault.probe.models import Models
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -31,6 +34,7 @@ class Optimizers:
         self._without = 0
         self._met: dict[int, int] = {}  # backward passes before its first step
         self._idle: set[int] = set()
+        self._made: dict[int, tuple[weakref.ref[Any], Place | None]] = {}
 
     def enters(self, optimizer: Any) -> bool:
         """Note the beginning of a step; false where a subclass calls the step that it extends."""
@@ -113,9 +117,25 @@ class Optimizers:
         def observed(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             result = add(optimizer, *args, **kwargs)
             self._held.pop(id(optimizer), None)
+            if not (known := self._made.get(id(optimizer))) or known[0]() is not optimizer:
+                self._made[id(optimizer)] = weakref.ref(optimizer), user_line()
             return result
 
         return observed
+
+    def note_never_stepped(self) -> None:
+        """Note the optimizers that were made, and hold what gets gradients and no other one holds, but never stepped."""
+        held = self.held()
+        for key, (reference, line) in self._made.items():
+            optimizer = reference()
+            if optimizer is None or key in self._met:
+                continue
+            values = [value for group in optimizer.param_groups for value in group["params"] if id(value) not in held]
+            names = [self._models.names[id(value)] for value in values if id(value) in self._models.names]
+            waiting = [name for name in names if self._record.had_gradient.get(name)]
+            if waiting:
+                row = {"optimizer": type(optimizer).__name__, "line": line, "parameters": waiting}
+                self._record.never_stepped.append(row)
 
     def parameters(self, optimizer: Any) -> list[torch.Tensor]:
         """Those of an optimizer, small ones first."""

@@ -133,6 +133,7 @@ class Probe:
         return [handle.remove for handle in handles] + [
             replace(torch.autograd, "backward", self._around_backward),
             self._optimizers.patch(),
+            self._validation.patch(),
             *self._loading.patches(),
             *self._losses.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
@@ -164,19 +165,20 @@ class Probe:
         self._tripwire.called(model, args, kwargs, learns)
         if not learns:
             return
+        self._validation.learns_in(model)
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
         if self._began is None:
             self._began = time.perf_counter()
-        if self.capture is not None and self.capture.open:
+        if self.capture is not None and self.capture.wants(model):
             self.capture.called(model, args, kwargs)
 
     def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
         if self._paused or transforming():
             return
         if torch.is_grad_enabled():
-            if self.capture is not None and self.capture.open:
-                self.capture.answered(outputs)
+            if self.capture is not None and self.capture.wants(model):
+                self.capture.answered(model, outputs)
         else:
             self._validation.called(model, inputs)
 
@@ -279,7 +281,7 @@ class Probe:
             self.on_sample(self.record.steps)
 
     def _sample_next(self) -> None:
-        self._sampling = True
+        self._sampling = self._losses.sampling = True
         self._finder.begin()
         self._look()
 
@@ -289,7 +291,7 @@ class Probe:
         self._looker.begin(self.models.leaves(), self.models.attention())
 
     def _stop_sampling(self) -> None:
-        self._sampling = False
+        self._sampling = self._losses.sampling = False
         self._looker.end()
         self._finder.end()
         self._norms.forget()
@@ -310,6 +312,9 @@ class Probe:
         self._losses.close_validation(self.record.steps)
         self._tripwire.settle()
         self._note_gradients()
+        self._optimizers.note_never_stepped()
+        self._losses.note_constants()
+        self._validation.close()
         self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()
         if self.folder is not None:

@@ -70,6 +70,10 @@ class Record:
     `validated_in_train_mode` counts validation batches seen with the model in train mode; `validation_size` is the largest of them over the largest
     batch that was learnt from, `learning_models` the number of models called with gradients on.
     `misdirected` counts the optimizers that were given nothing but what another one holds too, or that stepped while nothing of theirs had a gradient.
+    `constants` has, by loss function of torch that was learnt from, what the last calls on sampled steps came to and what the best
+    constant answer to their targets costs: see `probe.constant_answers`.
+    `never_stepped` has a row for each optimizer that was made and never stepped: its kind, the line of the user's code, and its parameters.
+    `left_in_eval` is, by model, the share of the batches that it learnt from in the eval mode of a validation before them.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
@@ -119,6 +123,9 @@ class Record:
     learning_models: int = 0
     stale_share: float = 0.0
     misdirected: int = 0
+    constants: dict[str, dict[str, float]] = field(default_factory=dict)
+    never_stepped: list[dict[str, Any]] = field(default_factory=list)
+    left_in_eval: dict[str, float] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

@@ -19,7 +19,7 @@ WRAPPERS = ("DistributedDataParallel", "DataParallel")
 @contextlib.contextmanager
 def replica(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, Mapping[int, str]]]:
     """A copy of a model with the same parameters and buffers of its own, names of its modules; random state is put back at the end."""
-    model = _unwrapped(model)
+    model = unwrapped(model)
     with same_random_state([model]):
         try:
             twin = copy.deepcopy(model, _shared(model))
@@ -32,10 +32,10 @@ def replica(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Mod
         yield twin, {id(copied): names.get(id(module), type(module).__name__) for module, copied in pairs}
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """What torch.compile or a parallel wrapper holds: a call of it waits for no other process."""
     inner = getattr(model, "_orig_mod", None) or (model.module if type(model).__name__ in WRAPPERS else None)
-    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def _shared(model: nn.Module) -> dict[int, Any]:

@@ -1,13 +1,16 @@
-"""Forward passes without gradients: in which mode they run, and whether they look like validation."""
+"""The modes of models: in which one they are validated, and in which one they learn."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
+from firstfault.training.patching import replace
 from firstfault.training.tensors import tensors_in
 
 
@@ -19,10 +22,15 @@ class Validation:
         self._modal: dict[int, list[nn.Module]] = {}
         self._learning: set[int] = set()
         self._batch = 0
+        self._names: dict[int, str] = {}
+        self._told_to_train: set[int] = set()
+        self._validated: set[int] = set()  # in eval mode, and not told to train since
+        self._learnt: dict[int, list[int]] = {}  # batches in all, and in the eval mode of a validation
 
     def meet(self, model: nn.Module) -> None:
         """Learn which parts of a model behave otherwise in train mode."""
         self._modal[id(model)] = modal_parts(model)
+        self._names[id(model)] = type(model).__name__
 
     def drops(self, model: nn.Module) -> None:
         """A model calls a function of dropout: its own mode matters."""
@@ -36,11 +44,40 @@ class Validation:
         self._record.learning_models = len(self._learning)
         self._batch = max(self._batch, _rows(args))
 
+    def learns_in(self, model: nn.Module) -> None:
+        """A model is called with gradients on."""
+        seen = self._learnt.setdefault(id(model), [0, 0])
+        seen[0] += 1
+        seen[1] += not model.training and id(model) in self._validated
+
+    def patch(self) -> Callable[[], None]:
+        """Listen to what models are told about their mode."""
+        return replace(nn.Module, "train", self._around_train)
+
+    def _around_train(self, train: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(train)
+        def observed(model: nn.Module, mode: bool = True) -> Any:
+            if mode and id(model) in self._modal:
+                self._told_to_train.add(id(model))
+                self._validated.discard(id(model))
+            return train(model, mode)
+
+        return observed
+
+    def close(self) -> None:
+        """Note the models that went on learning in the eval mode of a validation, though they had been told to train."""
+        for key, (batches, left) in self._learnt.items():
+            if key in self._told_to_train and self._modal.get(key) and left:
+                self._record.left_in_eval[self._names[key]] = left / batches
+
     def called(self, model: nn.Module, args: Any) -> None:
         """A model was called without gradients."""
         if parts := self._modal.get(id(model)):
             self._record.validation_batches += 1
-            self._record.validated_in_train_mode += any(part.training for part in parts)
+            in_train_mode = any(part.training for part in parts)
+            self._record.validated_in_train_mode += in_train_mode
+            if not in_train_mode:
+                self._validated.add(id(model))
             if self._batch:
                 self._record.validation_size = max(self._record.validation_size, _rows(args) / self._batch)
 

@@ -1,17 +1,21 @@
-"""One sweep from its plan to its table: trained, recorded in MLflow, reported. It knows no orchestrator: a flow hands in its steps."""
+"""One sweep from its plan to its table: trained, recorded in MLflow, reported.
+
+It knows no orchestrator: a flow hands in its steps.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from firstfault import progress
 from firstfault.data.digest import data_digest
-from firstfault.output.file_names import key_of
-from firstfault.output.whole_files import write_bytes, write_json
+from firstfault.output.whole_files import write_json
 from firstfault.recording.debug_run import links_of, open_run, told_trials
-from firstfault.recording.recording import Recording, Trials
+from firstfault.recording.recording import Recording
 from firstfault.recording.steps import Opened, Steps, SweepPlan, Swept
+from firstfault.recording.trials import Trials
 from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
@@ -32,7 +36,7 @@ def _sweep(run: SweepRun) -> Swept:
     try:
         run.steps.open(run.open)
         swept = run.steps.sweep(run.sweep)
-        run.recording.finish()
+        run.recording.finish(swept.headline)
         return swept
     except BaseException as error:
         run.abandon(error)
@@ -56,6 +60,8 @@ class SweepRun:
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name, doing="sweep")
         self.recording = Recording(self.ref, self.subject, "sweep", self.steps.flow_run)
+        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        self.ref.keep()
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
         return Opened(name, self.ref.folder, self.recording.url())
 
@@ -84,18 +90,12 @@ class SweepRun:
 
     def _write(self, result: Any, trials: Trials) -> Swept:
         """Write the sweep's files into the run's folder, and log its numbers."""
-        from firstfault.ablation.sweeps.optuna_plots import optuna_plots
-        from firstfault.ablation.sweeps.plot import plot_sweep
-        from firstfault.report.sweep_page import headline, sweep_markdown, write_sweep_report
+        from firstfault.report.sweep_page import PICTURE, headline, sweep_markdown, write_sweep_report
 
-        folder, plots, flow_run = Path(self.ref.folder), optuna_plots(result), self.steps.flow_run
+        folder, flow_run = Path(self.ref.folder), self.steps.flow_run
         self.recording.belongs_to(flow_run)
-        picture = plot_sweep(result, folder)
-        for title, png in plots.items():
-            write_bytes(folder / f"optuna_{key_of(title).replace('-', '_')}.png", png)
-        report = write_sweep_report(
-            result, folder, plots=plots, links=links_of(self.recording, flow_run), facts=self._facts()
-        )
+        report = write_sweep_report(result, folder, links=links_of(self.recording, flow_run), facts=self._facts())
+        picture = folder / PICTURE
         said = headline(result)
         write_json(folder / "sweep.json", {**result.to_json(), "headline": said})
         trials.conclude(result, said, [picture, report])

@@ -10,20 +10,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from firstfault.charts.files import size_of
 from firstfault.finding import Finding, LayerReport, Status
 
 MOST_ROWS, MOST_COLUMNS = 10, 24
 MOST_BYTES, MOST_IN_ALL = 400_000, 1_600_000
 LARGEST_TABLE = 20_000_000
-WIDE = 760
-PNG = b"\x89PNG\r\n\x1a\n"
+WIDE = 660
+PNG, SVG = b"\x89PNG\r\n\x1a\n", b"<svg "
 NUMBER = re.compile(r"[-−+]?\d[\d,]*(\.\d+)?([eE][-+]?\d+)?%?")
 ORDER = (Status.FAIL, Status.ERROR, Status.WARN, Status.PASS, Status.SKIPPED)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG of the run's folder as a data URL, with the finding that named it; a `wide` one takes the whole width."""
+    """An SVG or PNG of the run's folder as a data URL, with the finding that named it.
+
+    A `wide` one takes the whole width of the page.
+    """
 
     name: str
     url: str
@@ -38,7 +42,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """The first rows of a CSV of the run's folder; `total` counts its rows, and `more` the columns that are not shown."""
+    """The first rows of a CSV of the run's folder.
+
+    `total` counts its rows, and `more` the columns that are not shown.
+    """
 
     name: str
     heading: list[str]
@@ -61,35 +68,35 @@ def in_words(name: str) -> str:
 
 
 class Attachments:
-    """The pictures and tables of a run's folder; pictures share one allowance of bytes, so that the page stays small."""
+    """The pictures and tables of a run's folder.
+
+    Pictures share one allowance of bytes, so that the page stays small.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder, self.left = folder, MOST_IN_ALL
 
     def pictures(self, report: LayerReport) -> list[Picture]:
-        """The PNGs that a layer's findings name, those of the bad ones first."""
-        return [
-            picture for name, finding in _named(report, ".png") if (picture := self._picture(name, finding)) is not None
-        ]
+        """The SVGs and PNGs that a layer's findings name, those of the bad ones first."""
+        named = _named(report, (".svg", ".png"))
+        return [picture for name, finding in named if (picture := self._picture(name, finding)) is not None]
 
     def tables(self, report: LayerReport) -> list[Table]:
         """The CSVs that a layer's findings name, those of the bad ones first."""
-        return [table for name, finding in _named(report, ".csv") if (table := self._table(name, finding)) is not None]
+        named = _named(report, (".csv",))
+        return [table for name, finding in named if (table := self._table(name, finding)) is not None]
 
     def _picture(self, name: str, finding: Finding) -> Picture | None:
         path = self._path(name)
         if path is None or path.stat().st_size > min(MOST_BYTES, self.left):
             return None
         data = path.read_bytes()
-        if not data.startswith(PNG):
+        if not data.startswith((PNG, SVG)):
             return None
         self.left -= len(data)
-        return Picture(
-            name,
-            f"data:image/png;base64,{base64.b64encode(data).decode()}",
-            finding,
-            int.from_bytes(data[16:20]) > WIDE,
-        )
+        kind, width = ("png", int.from_bytes(data[16:20])) if data.startswith(PNG) else ("svg+xml", _width(data))
+        address = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        return Picture(name, address, finding, width > WIDE)
 
     def _table(self, name: str, finding: Finding) -> Table | None:
         path = self._path(name)
@@ -119,14 +126,18 @@ class Attachments:
         return path if path.is_file() else None
 
 
-def _named(report: LayerReport, suffix: str) -> Iterator[tuple[str, Finding]]:
-    """Every file of that kind with the first finding that names it, the worst findings first."""
+def _width(svg: bytes) -> float:
+    return size_of(svg.decode("utf-8", errors="replace"))[0]
+
+
+def _named(report: LayerReport, suffixes: tuple[str, ...]) -> Iterator[tuple[str, Finding]]:
+    """Every file of those kinds with the first finding that names it, the worst findings first."""
     seen: dict[str, Finding] = {}
     for status in ORDER:
         for finding in report.findings:
             if finding.status is status:
                 for name in finding.artifacts:
-                    if name.lower().endswith(suffix):
+                    if name.lower().endswith(suffixes):
                         seen.setdefault(name, finding)
     yield from seen.items()
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from firstfault.checks.safety import evaluate_safety
 from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
 from firstfault.report.samples import sample_images, sample_rows
@@ -36,7 +37,7 @@ def context_of(
         plots: PNG bytes by title.
     """
     parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
-    for gather in (_stages, _curves, _network, _sample, _environment):
+    for gather in (_stages, _curves, _network, _sample, _safety, _environment):
         parts |= _guarded(gather, subject)
     return ReportContext(**parts)
 
@@ -102,6 +103,10 @@ def _sample(subject: Subject) -> dict[str, Any]:
     label = getattr(subject.target.data, "label", None)
     rows, masked = sample_rows(raw.train, label if isinstance(label, str) else "label")
     return {"sample_rows": rows, "masked": masked}
+
+
+def _safety(subject: Subject) -> dict[str, Any]:
+    return {"safety": subject.made(evaluate_safety)}
 
 
 def _environment(subject: Subject) -> dict[str, Any]:

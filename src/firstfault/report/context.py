@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from firstfault.checks.safety import SafetyReport
+
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -29,6 +31,7 @@ class ReportContext:
         ablation: rows of an ablation sweep: change, and before and after, or mean and difference; std.
         tables: further tables by title, such as the metrics of each sensitive group.
         plots: PNG bytes by title.
+        safety: the `firstfault.checks.safety.SafetyReport` of the trained model, of which a PDF is written.
         links: URLs or paths relative to the report by title.
         environment: versions, seed, commit, data digest.
     """
@@ -48,5 +51,6 @@ class ReportContext:
     ablation: Rows = ()
     tables: Mapping[str, Rows] = field(default_factory=dict)
     plots: Mapping[str, bytes] = field(default_factory=dict)
+    safety: SafetyReport | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -2,70 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
-from firstfault.faults import FAULTS
-from firstfault.finding import Finding, LayerReport, Status
-from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
+from firstfault.coverage import coverage_of
+from firstfault.faults import known
+from firstfault.finding import LADDER, Finding, LayerReport, Status
+from firstfault.output.numbers import number
+from firstfault.verdict import Fault, Outcome, SubjectKind, Swap, Verdict, VerdictStatus
 
-NOTHING = "–"
-_NOT_NUMBERS = {"nan": "NaN", "inf": "∞", "-inf": "−∞"}
 _PROVEN = {None: 0.9, False: 0.81}  # a refuted proof keeps 0.9 of its weight
-
-
-def number(value: Any) -> str:
-    """A number in at most four significant digits, `12,345` or `1.2e-05`; NaN and infinity by name."""
-    if value is None:
-        return NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return _NOT_NUMBERS.get(value, value)
-    if isinstance(value, int):
-        return f"{value:,}".replace("-", "−")
-    return _real(float(value))
-
-
-def _real(value: float) -> str:
-    if not math.isfinite(value):
-        return _NOT_NUMBERS[str(value)]
-    size = abs(value)
-    if size and (size < 1e-3 or size >= 1e7):
-        front, exponent = f"{value:.2e}".split("e")
-        return f"{front.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", "−")
-    digits = 0 if size >= 1000 else max(0, 3 - math.floor(math.log10(size))) if size else 0
-    text = f"{value:,.{min(digits, 4)}f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
-
-
-def brief(value: Any, longest: int = 120) -> str:
-    """Any plain value as one short line."""
-    if value is None or isinstance(value, bool | int | float):
-        return number(value)
-    if isinstance(value, Mapping):
-        text = ", ".join(f"{key} {brief(item)}" for key, item in value.items())
-    elif isinstance(value, list | tuple):
-        text = ", ".join(brief(item) for item in value)
-    else:
-        text = number(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `31 s` or `2 min 5 s`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 119.5:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-
-
-def percent(share: float) -> str:
-    """A share as a whole percentage; what is not certain is not shown as 100 %."""
-    return f"{min(share * 100, 99) if share < 1 else 100:.0f} %"
 
 
 def words(key: Any) -> str:
@@ -87,7 +32,8 @@ def what_is_wrong(fault: str) -> str:
     """A fault id in words, as a sentence without its full stop."""
     if fault == "user_code_raises":
         return "The code raises an exception"
-    return sentence(FAULTS[fault].wrong if fault in FAULTS else words(fault))
+    kind = known(fault)
+    return sentence(kind.wrong if kind is not None else words(fault))
 
 
 def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
@@ -130,14 +76,32 @@ def headline(verdict: Verdict) -> str:
     if verdict.status is VerdictStatus.ERROR:
         return "A check crashed, so nothing is certain"
     if verdict.status is VerdictStatus.UNDECIDED:
+        if verdict.not_cleared:
+            return "No fault found, but too little could be examined"
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
-    if not any(finding.status is Status.PASS for report in verdict.layers for finding in report.findings):
-        return "Nothing could be examined"
-    return "No fault found"
+    if verdict.subject is SubjectKind.WATCHED:
+        return "No fault found in model and training"
+    return "No fault found beside what is muted" if verdict.muted else "No fault found"
+
+
+def left_out(verdict: Verdict) -> list[str]:
+    """What a verdict does not speak of, a sentence each: what the target mutes, and plug-ins that were not loaded."""
+    return [*(f"{key} is muted: {reason}" for key, reason in verdict.muted.items()), *verdict.not_loaded]
+
+
+def examined(verdict: Verdict) -> list[str]:
+    """What was looked at, and what was not, as sentences: what a verdict without a fault rests on."""
+    lines = [str(coverage_of(report)) for report in verdict.layers]
+    if verdict.subject is SubjectKind.WATCHED:
+        layers = [layer.value for layer in LADDER if layer not in {report.layer for report in verdict.layers}]
+        lines.append(
+            f"{', '.join(layers)}: not examined; `firstfault debug` examines them, on a target that declares them"
+        )
+    return lines
 
 
 def undecided(verdict: Verdict) -> list[Finding]:
-    """The failed checks of a verdict that no fault stands for: what is suspected of them was neither proven nor refuted."""
+    """The failed checks of a verdict that no fault stands for: what they suspect was neither proven nor refuted."""
     return [] if verdict.faults else [finding for report in verdict.layers for finding in report.failures]
 
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.output.escaping import visible
+from firstfault.output.numbers import brief, duration, percent
 from firstfault.report.formatting import (
-    brief,
     count,
-    duration,
     headline,
+    left_out,
     of_status,
-    percent,
     proves,
     sentence,
     swap_basis,
@@ -39,9 +38,10 @@ def verdict_markdown(verdict: Verdict) -> str:
     title = f"# {escape(verdict.target)}: {verdict.status.value}" + (f", first in {first.value}" if first else "")
     lead = "" if verdict.faults else f"{escape(headline(verdict))}."
     faults = [_fault(fault, verdict) for fault in verdict.faults] or ["\n".join(map(_finding, undecided(verdict)))]
+    beside = "\n".join(f"- {escape(line)}" for line in left_out(verdict))
     rows = [_row(rung) for rung in rungs_of(verdict)]
     table = "\n".join(["| | layer | state | time | findings |", "|---|---|---|---:|---|", *rows])
-    return "\n\n".join(part for part in (title, lead, *faults, table) if part)
+    return "\n\n".join(part for part in (title, lead, *faults, beside, table) if part)
 
 
 def layer_markdown(report: LayerReport) -> str:
@@ -102,6 +102,7 @@ def _fault(fault: Fault, verdict: Verdict) -> str:
     lines.append(f"**Remedy**: {escape(fault.remedy)}")
     if fault.swap:
         lines.append(
-            f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} ({escape(swap_basis(fault.swap))})"
+            f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} "
+            f"({escape(swap_basis(fault.swap))})"
         )
     return "\n\n".join([*lines, f"**{sentence(word)}**: {escape(why)}"])

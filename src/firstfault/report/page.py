@@ -3,84 +3,56 @@
 from __future__ import annotations
 
 import base64
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from firstfault.charts.files import style_sheet
+from firstfault.charts.png import image_png, small
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.output import numbers
 from firstfault.output.whole_files import write_text
-from firstfault.place import Kind
 from firstfault.report import formatting as wording
 from firstfault.report.attachments import Attachments
-from firstfault.report.charts import charts, pictures
-from firstfault.report.charts.charts import Line, Mark
-from firstfault.report.charts.model_diagram import Blame, blamed, diagram
+from firstfault.report.charts import pictures
+from firstfault.report.charts.model_diagram import blamed, diagram, failed_modules
+from firstfault.report.charts.training_curves import charts_of, notices_of, step_marks
 from firstfault.report.charts.training_pictures import training_pictures
 from firstfault.report.context import ReportContext
+from firstfault.report.files import file_url, files_of
 from firstfault.report.ladder_view import rungs_of
-from firstfault.report.png import image_png, small
+from firstfault.report.safety_pdf import write_safety_pdf
 from firstfault.report.stage_table import marked_stages
 from firstfault.texts import encodable
 from firstfault.verdict import Verdict
 
+logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 MOST_IN_FULL = 12
-EPOCH_CHARTS = (("Loss", "loss"), ("", "metric"))
-STEP_CHARTS = {
-    "loss": ("Loss per step", False),
-    "grad_norm": ("Gradient norm", True),
-    "update_ratio": ("Update ratio ‖Δw‖ / ‖w‖", True),
-    "lr": ("Learning rate", False),
-}
-KNOWN_FILES = {
-    "verdict.json": "the verdict, for tools",
-    "stages.json": "statistics of every preprocessing stage",
-    "model_summary.txt": "layers, shapes and parameters",
-    "trained.pt": "the trained weights",
-    "failure_cases.json": "what the safety evaluation got wrong",
-    "gx_result.json": "Great Expectations, as JSON",
-    "safety_evaluation_report.pdf": "the safety evaluation, as PDF",
-    "layer_1_data.json": "findings of a layer",
-    "quarantine.csv": "rows that break an expectation, with the reasons",
-    "gx_result.html": "Great Expectations, to read",
-    "profile.html": "a profile of a sample, by ydata-profiling",
-    "profile_alerts.json": "the profile's alerts",
-    "profile_compare.html": "a sample of the reference beside this one, by ydata-profiling",
-    "profile_left_out.json": "columns of another type in the reference",
-    "drift.csv": "every column before and after",
-    "drift.png": "the columns that moved most",
-    "domain_columns.csv": "the columns that tell train from the rest",
-    "joint_drift.png": "two columns that moved together",
-    "columns.csv": "every column, with its range or commonest values",
-    "class_balance.png": "the share of each class per split",
-    "missing_values.png": "where values are missing",
-    "embedding_map.png": "a map of the training rows",
-    "label_suspects.csv": "rows whose label looks wrong",
-    "label_suspects.png": "samples whose label looks wrong",
-    "duplicate_rows.csv": "pairs of equal rows",
-    "split_overlap.csv": "rows that are also in train",
-    "unreadable_images.csv": "image files that can't be used",
-    "odd_images.csv": "image files unlike the others",
-    "blank_images.csv": "images of one value",
-    "images_of_two_classes.csv": "equal images under two classes",
-    "model_summary.json": "layers, shapes and parameters, as JSON",
-    "trace.json": "a profile of a few steps: open it in a trace viewer",
-    "trace.json.gz": "a profile of a few steps: open it in a trace viewer",
-    "step_operators.csv": "the dearest operators of a step",
-    "step_phases.csv": "the time of a step by what is done in it",
-}
 
 
 def write_report(verdict: Verdict, folder: Path, *, context: ReportContext | None = None) -> Path:
-    """Write `report.html` into `folder`, and return its path.
+    """Write `report.html` into `folder`, and return its path; where safety was judged, its PDF too.
 
     The page links the other files of `folder` relatively; everything else is inside it.
     """
+    context = context or ReportContext()
+    _write_pdf(verdict, context, folder)
     path = folder / "report.html"
-    write_text(path, render_page(verdict, context or ReportContext(), _files(folder), Attachments(folder)))
+    write_text(path, render_page(verdict, context, files_of(folder), Attachments(folder)))
     return path
+
+
+def _write_pdf(verdict: Verdict, context: ReportContext, folder: Path) -> None:
+    """The page links the PDF, so it comes first; one that can't be written must not cost the page."""
+    if context.safety is None:
+        return
+    try:
+        write_safety_pdf(verdict.target, context.safety, folder)
+    except Exception as error:
+        logger.warning("the PDF of safety could not be written (%s: %s)", type(error).__name__, error)
 
 
 def render_page(
@@ -105,18 +77,23 @@ def render_page(
             listings={report.layer: attachments.tables(report) for report in verdict.layers},
             stages=marked_stages(context.stages, reports.get(Layer.PREPROCESSING)),
             charts=charts_of(context, training),
-            inside=training_pictures(context.record, _failed(blame), _step_marks(training)),
+            inside=training_pictures(context.record, failed_modules(blame), step_marks(training)),
             diagram=diagram(context.network, blame) if context.network is not None else None,
-            notices=_bad(training),
+            notices=notices_of(training),
             cleared=_cleared(verdict),
             safety=_safety(verdict),
             ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
             images=[data_url(image_png(small(image))) for image in _images(context)],
             plots={title: data_url(png) for title, png in context.plots.items()},
             time=_time(verdict),
-            css=(HERE / "report.css").read_text(encoding="utf-8"),
+            css=style(),
         )
     )
+
+
+def style() -> str:
+    """The rules of a page and of the charts in it."""
+    return style_sheet() + (HERE / "report.css").read_text(encoding="utf-8")
 
 
 def environment() -> Any:
@@ -128,10 +105,10 @@ def environment() -> Any:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     jinja.filters |= {
-        "number": wording.number,
-        "brief": wording.brief,
-        "duration": wording.duration,
-        "percent": wording.percent,
+        "number": numbers.number,
+        "brief": numbers.brief,
+        "duration": numbers.duration,
+        "percent": numbers.percent,
         "words": wording.words,
         "sentence": wording.sentence,
         "wrong": wording.what_is_wrong,
@@ -139,6 +116,7 @@ def environment() -> Any:
     }
     jinja.globals |= {
         "headline": wording.headline,
+        "left_out": wording.left_out,
         "tested": wording.tested,
         "swap_numbers": wording.swap_numbers,
         "swap_basis": wording.swap_basis,
@@ -166,67 +144,6 @@ def findings_by_kind(report: LayerReport) -> dict[str, list[Finding]]:
         "passed": wording.of_status(report, Status.PASS),
         "skipped": wording.of_status(report, Status.SKIPPED),
     }
-
-
-def charts_of(context: ReportContext, training: LayerReport | None = None) -> list[Any]:
-    """The curves of a context as SVG, with the findings of the training layer marked."""
-    bad = _bad(training)
-    drawn = []
-    if context.epochs:
-        marks = [mark for finding in bad if (mark := mark_of(finding, "epoch"))]
-        drawn += [
-            _epoch_chart(context, title or wording.sentence(context.metric), key, marks) for title, key in EPOCH_CHARTS
-        ]
-    marks = _step_marks(training)
-    drawn += [_step_chart(context, key, marks) for key in STEP_CHARTS if len(context.steps.get(key, ()))]
-    return drawn
-
-
-def _bad(training: LayerReport | None) -> list[Finding]:
-    return wording.of_status(training, Status.FAIL, Status.WARN) if training else []
-
-
-def _step_marks(training: LayerReport | None) -> list[Mark]:
-    return [mark for finding in _bad(training) if (mark := mark_of(finding, "step"))]
-
-
-def _failed(blame: Mapping[str, Blame]) -> list[str]:
-    return [name for name, entry in blame.items() if entry.status is Status.FAIL]
-
-
-def mark_of(finding: Finding, unit: str) -> Mark | None:
-    """Where a finding lies on an axis of epochs or steps: its place says at which it was seen."""
-    place = finding.where
-    if place is None:
-        return None
-    at = place.step if unit == "step" else int(place.names[0]) if place.kind is Kind.EPOCH else None
-    return Mark(float(at), f"{finding.check}: {finding.message}") if at is not None else None
-
-
-def _epoch_chart(context: ReportContext, title: str, key: str, marks: list[Mark]) -> Any:
-    numbers = [float(epoch.get("number", index + 1)) for index, epoch in enumerate(context.epochs)]
-    lines = [
-        Line(name, numbers, [_real(epoch.get(f"{name}_{key}")) for epoch in context.epochs], name)
-        for name in ("train", "validation")
-    ]
-    return charts.line_chart(title, lines, x_label="epoch", marks=marks)
-
-
-def _step_chart(context: ReportContext, key: str, marks: list[Mark]) -> Any:
-    title, log = STEP_CHARTS[key]
-    series = [_real(value) for value in context.steps[key]]
-    steps = list(context.step_numbers.get(key, ())) or list(range(1, len(series) + 1))
-    line = Line("", [float(step) for step in steps[: len(series)]], series)
-    return charts.line_chart(
-        title, [line], x_label="optimizer step", log=log, marks=marks, ticks=list(context.epoch_ends)[:60]
-    )
-
-
-def _real(value: Any) -> float:
-    try:
-        return float("nan") if value is None else float(value)
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def _cleared(verdict: Verdict) -> list[Any]:
@@ -279,31 +196,3 @@ def safe_url(url: str) -> str | None:
     if scheme is None:
         return None if text.startswith("//") else text
     return text if scheme[0].lower() in ("http:", "https:", "file:") else None
-
-
-def file_url(name: str) -> str:
-    """The relative address of a file beside the report."""
-    return f"./{quote(name)}"
-
-
-def _files(folder: Path) -> list[dict[str, str]]:
-    entries = [
-        entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".") and entry.name != "report.html"
-    ]
-    return [
-        {"name": entry.name + "/" * entry.is_dir(), "about": _about(entry.name), "size": _size(entry)}
-        for entry in entries
-    ]
-
-
-def _about(name: str) -> str:
-    if re.fullmatch(r"layer_\d_\w+\.json", name):
-        return "findings of one layer, for tools"
-    return KNOWN_FILES.get(name, "")
-
-
-def _size(entry: Path) -> str:
-    if entry.is_dir():
-        return "folder"
-    size = entry.stat().st_size
-    return f"{size} B" if size < 1000 else f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"

@@ -13,7 +13,7 @@ from firstfault.report.formatting import of_status
 
 @dataclass(frozen=True)
 class StageRow:
-    """One row of the table: its values, and the finding that marks it; `says` on the last marked row, where it is told."""
+    """One row of the table: its values, and the finding that marks it; the last marked row `says` it."""
 
     values: Mapping[str, Any]
     finding: Finding | None = None
@@ -23,8 +23,8 @@ class StageRow:
 def marked_stages(stages: Sequence[Mapping[str, Any]], report: LayerReport | None) -> list[StageRow]:
     """The rows of `firstfault.training.stages.stage_table`, those of the first faulty stage marked.
 
-    A failed finding goes before a warning, an earlier stage before a later one. Where the finding's place is in a split, only that
-    split's row is marked.
+    A failed finding goes before a warning, an earlier stage before a later one. Where the finding's place is in a
+    split, only that split's row is marked.
     """
     stage, finding = _first_wrong(list(dict.fromkeys(str(row.get("stage")) for row in stages)), report)
     if finding is None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.ablation.sweeps.results import SweepResult
+from firstfault.charts.files import write_picture
 from firstfault.output.whole_files import write_text
-from firstfault.report.charts import pictures
+from firstfault.report.charts.search_pictures import search_pictures
+from firstfault.report.charts.sweep_picture import sweep_picture
 from firstfault.report.markdown import escape
-from firstfault.report.page import HERE, data_url, environment
+from firstfault.report.page import environment, style
 
+PICTURE = "ablation.svg"
 MOST_TRIALS = 300
 MODES = {
     "factors": "One change at a time",
@@ -22,23 +25,22 @@ MODES = {
 
 
 def write_sweep_report(
-    result: SweepResult,
-    folder: Path,
-    *,
-    plots: Mapping[str, bytes],
-    links: Mapping[str, str] | None = None,
-    facts: Mapping[str, Any] | None = None,
+    result: SweepResult, folder: Path, *, links: Mapping[str, str] | None = None, facts: Mapping[str, Any] | None = None
 ) -> Path:
     """Write `report.html` into `folder`, and return its path.
+
+    Its pictures are also files: `ablation.svg`, `search_*.svg`.
 
     Args:
         result: the sweep.
         folder: of the run.
-        plots: Optuna's plots, PNG bytes by title.
         links: URLs of the MLflow and Prefect runs, by title.
         facts: versions, seed, commit, data digest.
     """
-    rows = [{"noise": result.noise, **row} if result.noise is not None else row for row in result.table()]
+    changes, searched = sweep_picture(result), search_pictures(result)
+    write_picture(folder, PICTURE, changes)
+    for title, drawn in searched.items():
+        write_picture(folder, f"search_{title.lower().replace(' ', '_')}.svg", drawn)
     page = (
         environment()
         .get_template("sweep.html")
@@ -47,8 +49,8 @@ def write_sweep_report(
             headline=headline(result),
             lead=MODES[result.mode],
             rows=_filled(result.table(), () if result.mode == "factors" else ("factor",)),
-            plot=pictures.change_plot([row for row in rows if row["verdict"] != "baseline"]),
-            plots={title: data_url(png) for title, png in plots.items()},
+            plot=changes,
+            searched=searched,
             trials=_filled(result.trial_table()),
             most=MOST_TRIALS,
             importances=[{"of": name, "share": share} for name, share in result.importances.items()],
@@ -58,7 +60,7 @@ def write_sweep_report(
                 "study": result.study,
                 **(facts or {}),
             },
-            css=(HERE / "report.css").read_text(encoding="utf-8"),
+            css=style(),
         )
     )
     path = folder / "report.html"

@@ -8,11 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from firstfault.finding import LADDER, Finding
+from firstfault.output.numbers import duration, percent
 from firstfault.report.formatting import (
     count,
-    duration,
+    examined,
     headline,
-    percent,
+    left_out,
     proves,
     score,
     sentence,
@@ -52,11 +53,14 @@ def render_verdict(verdict: Verdict) -> RenderableType:
     for fault in verdict.faults[:MOST_FAULTS]:
         parts += [Text(""), _fault(fault, verdict)]
     parts += [part for finding in undecided(verdict)[:MOST_FAULTS] for part in (Text(""), _open(finding))]
+    if not verdict.faults:
+        parts += [Text(""), _examined(verdict)]
     if len(verdict.faults) > MOST_FAULTS:
         parts += [
             Text(""),
             Text(f"{count(len(verdict.faults) - MOST_FAULTS, 'more fault')} in the report", style="dim"),
         ]
+    parts += [part for line in left_out(verdict) for part in (Text(""), Text(line, style="yellow"))]
     title = Text(f" {verdict.target} · {duration(verdict.seconds)} ")
     return Panel(Group(*parts), title=title, title_align="left", border_style=COLOURS[verdict.status], padding=(1, 2))
 
@@ -131,6 +135,18 @@ def _open(finding: Finding) -> Group:
     if finding.fix:
         table.add_row("  remedy", Text(finding.fix, style="bold"))
     return Group(Text.assemble((finding.check, "bold"), f"  suspected, not decided ({finding.layer.value})"), table)
+
+
+def _examined(verdict: Verdict) -> Table:
+    """What a verdict without a fault rests on, and what keeps it from being healthy."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for number, line in enumerate(verdict.not_cleared):
+        table.add_row("" if number else "  undecided", Text(line, style="yellow"))
+    for number, line in enumerate(examined(verdict)):
+        table.add_row("" if number else "  examined", Text(line, style="dim"))
+    return table
 
 
 def _swap(swap: Swap) -> Text:

@@ -55,4 +55,5 @@ def _headline(values: dict[str, Any]) -> str:
     if "headline" in values:
         return f"{values['target']}: {values['headline']}"
     faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"
-    return f"{values['target']}: {values['status']} ({faults})"
+    muted = f"; muted: {', '.join(values['muted'])}" if values.get("muted") else ""
+    return f"{values['target']}: {values['status']} ({faults}{muted})"

@@ -14,14 +14,15 @@ from torch import nn
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import of_user, pass_on
-from firstfault.probe.capture import Capture, task_of
-from firstfault.probe.models_taking_labels import why_not_without, without_labels
+from firstfault.probe.capture import Capture, SeenModel, task_of
 from firstfault.probe.record import Record
+from firstfault.subject.call_inputs import inputs_that_answer
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target, Training
 from firstfault.training.label_variety import WITHIN, variety_within
 from firstfault.training.loop import Epoch, Trained, evaluate
+from firstfault.training.one_tensor import Answer, called_with_one_tensor, inputs_of_call
 from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 FEWEST = 32
@@ -45,10 +46,17 @@ def subject_of(
     told = None if why_not else task_of(capture)
     task: Any = told or "classification"
     why_not = why_not or ("" if told else "its labels are neither numbers, nor classes of samples or tokens")
-    start, place = capture.model, capture.labels_at
-    if place is not None and not why_not and start is not None and model is not None:
-        start, model = (without_labels(each, capture.y[0], place, capture.settings) for each in (start, model))
-        why_not = why_not_without(start, capture.x[0], capture.y[0])
+    start, x = capture.model, None
+    if not why_not and start is not None and model is not None:
+        if capture.plain:
+            x = torch.cat(capture.x)
+        elif (
+            found := inputs_that_answer(start, capture.calls, capture.targets, capture.sizes, capture.answer)
+        ) is None:
+            why_not = "the model can't be called again with what it was given"
+        else:
+            x = found.x
+            start, model = (called_with_one_tensor(each, found, capture.answer) for each in (start, model))
     subject = Subject(Target(name, task=task, training=training, root=root), folder)
     failed = crash is not None and of_user(crash) and not (isinstance(crash, SystemExit) and crash.code in (None, 0))
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
@@ -59,12 +67,10 @@ def subject_of(
             Subject.trained, Trained(nn.Identity(), "none", crash=crashed, record=record) if crashed else reason
         )
         subject.supply(Subject.record, record)
-        if capture.start is not None:
-            subject.supply(
-                unlabelled, _unlabelled(name, folder, root, capture.start, torch.cat(capture.inputs), str(reason))
-            )
+        subject.supply(unlabelled, _unlabelled(subject, capture, record, str(reason)))
         return subject
-    recipe = recipe_of(capture, start, task, training, root)
+    assert x is not None
+    recipe = recipe_of(capture, x, start, task, training, root)
     subject.supply(Subject.recipe_and_classes, (recipe, tuple(range(recipe.classes))))
     if capture.optimizer is None and not crashed and not _as_it_began(start, model):
         subject.supply(
@@ -78,40 +84,56 @@ def subject_of(
 
 
 @memo(of="model")
-def unlabelled(subject: Subject) -> Subject | None:
-    """The watched model as a subject without labels and loss, where only those were not captured."""
-    return None
+def unlabelled(subject: Subject) -> tuple[Subject, ...]:
+    """The watched models as subjects without labels and loss, where the training can't be replayed."""
+    return ()
 
 
-def _unlabelled(name: str, folder: Path, root: Path, start: nn.Module, x: torch.Tensor, why_not: str) -> Subject:
-    """A subject for what needs neither labels nor loss of a model: how it answers to its inputs."""
-    training = Training(batch_size=len(x))
-    subject, rows = (
-        Subject(Target(name, task="regression", training=training, root=root), folder),
-        Tensors(x, torch.zeros(len(x), 1)),
-    )
-    recipe = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, root)
-    subject.supply(Subject.recipe_and_classes, (recipe, ()))
-    subject.supply(Subject.labels, Missing(why_not))
-    subject.supply(Subject.trained, Missing(why_not))
-    return subject
+def _unlabelled(subject: Subject, capture: Capture, record: Record, why_not: str) -> tuple[Subject, ...]:
+    """A subject for each model, for what needs neither labels nor loss: how it answers to its inputs."""
+    seen = [each for each in capture.seen.values() if each.calls]
+    return tuple(made for each in seen if (made := _of_model(subject, each, why_not)) is not None)
+
+
+def _of_model(subject: Subject, seen: SeenModel, why_not: str) -> Subject | None:
+    calls, sizes = seen.calls[: len(seen.sizes)], seen.sizes
+    start = seen.start
+    if all(call.is_one_tensor for call in calls) and len({call.tensors[0].shape[1:] for call in calls}) == 1:
+        x = torch.cat([call.tensors[0] for call in calls]).cpu()
+    elif (found := inputs_that_answer(start, calls, [], sizes, Answer())) is None:
+        return None
+    else:
+        x, start = found.x, called_with_one_tensor(start, found, Answer())
+    target, training = subject.target, Training(batch_size=len(x))
+    made = Subject(Target(target.name, task="regression", training=training, root=target.root), subject.folder)
+    rows = Tensors(x, torch.zeros(len(x), 1))
+    recipe = Recipe("regression", rows, rows, rows, functools.partial(copy.deepcopy, start), training, 0, target.root)
+    made.supply(Subject.recipe_and_classes, (recipe, ()))
+    made.supply(Subject.labels, Missing(why_not))
+    made.supply(Subject.trained, Missing(why_not))
+    return made
 
 
 def _as_it_began(start: nn.Module, model: nn.Module) -> bool:
     return all(torch.equal(first, last) for first, last in zip(start.parameters(), model.parameters(), strict=False))
 
 
-def recipe_of(capture: Capture, start: nn.Module, task: str, training: Training, root: Path) -> Recipe:
-    """The captured training as a recipe: every fifth sample is held out."""
-    x, y = torch.cat(capture.x), torch.cat(capture.y)
+def recipe_of(capture: Capture, x: torch.Tensor, start: nn.Module, task: str, training: Training, root: Path) -> Recipe:
+    """The captured training as a recipe on inputs `(N, …)`: every fifth sample, or whole batch, is held out."""
+    y = torch.cat(capture.y)
     classes = 0
     if task == "classification":
         y = (y if y.ndim == 1 else y.reshape(-1)).long() if y.ndim == 1 or y.shape[1] == 1 else y.argmax(-1)
         classes = int(y.max()) + 1
-    held = torch.arange(len(x)) % HELD_OUT == HELD_OUT - 1
+    inputs = inputs_of_call(start)
+    whole = inputs is not None and not inputs.separable
+    units = torch.repeat_interleave(torch.tensor(capture.sizes)) if whole and len(capture.sizes) >= HELD_OUT else None
+    held = (torch.arange(len(x)) if units is None else units) % HELD_OUT == HELD_OUT - 1
     kept, out = Tensors(x[~held], y[~held]), Tensors(x[held], y[held])
     made = Recipe(task, kept, out, out, functools.partial(copy.deepcopy, start), training, classes, root)
-    return made.with_training(shuffle=not _in_order(made)) if training.fit is None else made
+    if training.fit is not None:
+        return made
+    return made.with_training(shuffle=not whole and not _in_order(made))
 
 
 def _in_order(made: Recipe) -> bool:
@@ -123,7 +145,7 @@ def _in_order(made: Recipe) -> bool:
 
 
 def _training(capture: Capture, record: Record) -> Training:
-    batch = max(1, max(map(len, capture.x), default=1))
+    batch = max(1, max(capture.sizes, default=1))
     rounds = max(1, capture.samples // batch)
     epochs = max(1, min(record.steps, MOST_STEPS) // rounds)
     kind, settings = capture.optimizer or (None, {})

@@ -11,6 +11,7 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
+from firstfault.training.one_tensor import takes_whole_numbers
 from firstfault.training.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
@@ -78,8 +79,8 @@ def ordinary_inputs(subject: Subject) -> torch.Tensor:
 
 
 def embeds(model: nn.Module) -> bool:
-    """Whether the model looks its inputs up in an embedding."""
-    return any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
+    """Whether the model looks its inputs up: tokens in an embedding, or samples that were seen."""
+    return takes_whole_numbers(model)
 
 
 def output_tensors(value: Any) -> Iterator[torch.Tensor]:
@@ -111,7 +112,7 @@ def probe_loss(outputs: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def redrawn(model: nn.Module, generator: torch.Generator) -> nn.Module:
-    """The model with every parameter drawn anew: matrices normal, of unit gain; gains and biases between 0.1 and 1.1."""
+    """The model with every parameter drawn anew: matrices normal, of unit gain; others between 0.1 and 1.1."""
     with torch.no_grad():
         for value in model.parameters():
             drawn = torch.rand(value.shape, generator=generator) + 0.1
@@ -122,7 +123,7 @@ def redrawn(model: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def run_order(model: nn.Module, x: torch.Tensor) -> list[str]:
-    """The names of the modules without children but a parametrisation, such as a weight norm, in the order in which they run."""
+    """The names of the modules without children, but for a parametrisation, in the order in which they run."""
     order: list[str] = []
     leaves = [
         (name, module)

@@ -12,23 +12,25 @@ from torch import nn
 
 from firstfault.check import Depth
 from firstfault.data.expectations.expected import Expected, expected_of, rows_to_set_aside, without
-from firstfault.data.privacy.masking import Known, masked_text
+from firstfault.data.privacy.known import Known
+from firstfault.data.privacy.masking import masked_text
 from firstfault.data.splits import Split, Splits, load_raw, read_reference
 from firstfault.errors import Missing
 from firstfault.finding import Layer
-from firstfault.output.whole_files import replacing
+from firstfault.subject.kept_model import keep
 from firstfault.subject.memo import Memo, Memos, Stage, part
 from firstfault.target.declaration import Data, Deployment, Target, Training
 from firstfault.training.batches import first_batch
 from firstfault.training.loop import Trained, train
+from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.preprocessing import Pipeline, prepare
 from firstfault.training.recipe import Recipe, Tensors, make_recipe, outputs_of
 
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from firstfault.data.files import Reading
     from firstfault.data.profile import Profiling
+    from firstfault.data.reading import Reading
     from firstfault.probe import Probe, Record
     from firstfault.probe.capture import Capture
 
@@ -41,7 +43,10 @@ def plainly(subject: Subject, probe: Probe) -> Trained:
 
 
 class Subject:
-    """A target with its parts. `folder` takes the files that examining it makes; `trainer` trains it, plainly if left out."""
+    """A target with its parts.
+
+    `folder` takes the files that examining it makes; `trainer` trains it, plainly if left out.
+    """
 
     def __init__(
         self, target: Target, folder: Path, depth: Depth = Depth.STANDARD, *, trainer: Trainer | None = None
@@ -219,6 +224,8 @@ class Subject:
         """One shuffled training batch, `x` in the dtype the model takes."""
         recipe = self.recipe
         order = torch.randperm(len(recipe.train), generator=torch.Generator().manual_seed(self.seed))
+        if (inputs := inputs_of_call(self.model)) is not None and not inputs.separable:
+            order = torch.arange(len(recipe.train))
         rows = first_batch(recipe, recipe.train.rows(order)) or recipe.train.rows(order[: recipe.training.batch_size])
         return Tensors(recipe.inputs_for(self.model, rows.x), rows.y)
 
@@ -242,8 +249,7 @@ class Subject:
         capture = Capture() if self.training.fit is not None else None
         trained = self._trainer(self, Probe(self.folder, capture=capture))
         self.supply(Subject.capture, capture)
-        with replacing(self.folder / "trained.pt") as draft, draft.open("wb") as file:
-            torch.save(trained.model.state_dict(), file)
+        keep(trained, self.folder)
         return trained
 
     @part(Layer.TRAINING, of="trained")

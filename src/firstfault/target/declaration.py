@@ -23,6 +23,7 @@ from firstfault.target.validation import (
     expect_factory,
     expect_loss,
     expect_metric,
+    expect_mutes,
     expect_preprocess,
     expect_seed,
     expect_several,
@@ -38,13 +39,12 @@ Task = Literal["classification", "regression", "multilabel", "language_model"]
 class Data:
     """Where the samples come from.
 
-    Each of `train`, `validation`, `test` and `reference` is a path (csv, parquet, jsonl, also .gz, or a folder of them or of images), a
-    DataFrame, a pair `(X, y)` of arrays or tensors, a callable that returns one of these, or `Sql`.
-    Splits left out are split from train, stratified, by the training seed. `reference` is an
-    earlier healthy version, against which drift is measured. `label` names the label column (or
-    columns, for multilabel) of a frame; `expectations` a Great Expectations suite (JSON), inferred
-    from the reference or from train when left out. With `quarantine`, rows that break a critical expectation are set
-    aside, and the clean rest goes on.
+    Each of `train`, `validation`, `test` and `reference` is a path (csv, parquet, jsonl, also .gz, or a folder of
+    them or of images), a DataFrame, a pair `(X, y)` of arrays or tensors, a callable that returns one of these, or
+    `Sql`. Splits left out are split from train, stratified, by the training seed. `reference` is an earlier healthy
+    version, against which drift is measured. `label` names the label column (or columns, for multilabel) of a frame;
+    `expectations` a Great Expectations suite (JSON), inferred from the reference or from train when left out. With
+    `quarantine`, rows that break a critical expectation are set aside, and the clean rest goes on.
     """
 
     train: Any
@@ -95,7 +95,8 @@ class Training:
     task. `fit(model, train_loader, validation_loader)` is observed, not replaced. `loader(x, y, split)` makes
     the batches `(x, y)` of prepared tensors, as a DataLoader that can be iterated again; `split` is "train" or
     "validation". Left out, firstfault batches and shuffles. It is called with other rows too, to examine it.
-    `on_finding` is what to do while it trains: names of actions (log, alert, checkpoint, stop), or actions (`firstfault.actions`).
+    `on_finding` is what to do while it trains: names of actions (log, alert, checkpoint, stop), or actions
+    (`firstfault.actions`).
     """
 
     loss: Callable[..., Any] | None = None
@@ -183,9 +184,9 @@ class Deployment:
 class Safety:
     """Behaviour suites (YAML files), and `generate(prompt) -> text`, or `generate(prompt, model)`, for language models.
 
-    With `every`, safety is evaluated in every so many epochs of the training too, on the rows of validation, and a critical violation ends
-    it (`firstfault.watcher.safety_monitor`); `capability(model) -> number` is what the model can do, higher is better: the metric on validation when
-    left out.
+    With `every`, safety is evaluated in every so many epochs of the training too, on the rows of validation, and a
+    critical violation ends it (`firstfault.watcher.safety_monitor`); `capability(model) -> number` is what the model
+    can do, higher is better: the metric on validation when left out.
     """
 
     suites: Sequence[Any] = ()
@@ -205,10 +206,11 @@ class Safety:
 class Target:
     """The system under debugging. What is left out is skipped, with the reason.
 
-    `preprocess` is an object with fit and transform, a list of (name, step), or a function X -> X;
-    `prepare` is a function Splits -> Splits, for code that owns the splits itself. `thresholds`
-    overrides a check's defaults: `{"dead_relu": {"inactive_share": 0.8}}`. `root` is the folder
-    to which relative paths refer; `load_target` sets it to the folder of the target's file.
+    `preprocess` is an object with fit and transform, a list of (name, step), or a function X -> X; `prepare` is a
+    function Splits -> Splits, for code that owns the splits itself. `thresholds` overrides a check's defaults:
+    `{"dead_relu": {"inactive_share": 0.8}}`. `mute` names checks that are not to be judged, or what they find at one
+    place, with the reason: `{"missing_values:age": "optional in the form"}`. `root` is the folder to which relative
+    paths refer; `load_target` sets it to the folder of the target's file.
 
     Raises:
         TargetError: naming the field, the value, and what was expected.
@@ -224,6 +226,7 @@ class Target:
     deployment: Deployment | None = None
     safety: Safety | None = None
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mute: Mapping[str, str] = field(default_factory=dict)
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
 
@@ -238,6 +241,7 @@ class Target:
         expect_callable("prepare", self.prepare, "a function Splits -> Splits")
         expect_preprocess("preprocess", self.preprocess)
         expect_thresholds(self.thresholds)
+        expect_mutes(self.mute)
         expect(
             self.prepare is None or self.preprocess is None,
             "prepare",

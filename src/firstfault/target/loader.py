@@ -32,7 +32,9 @@ def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target
 
 
 def load_safety(spec: str) -> Safety:
-    """The `Safety` that `file.py:name` or `module:name` is, or that the target there has; its suites are found wherever one is.
+    """The `Safety` that `file.py:name` or `module:name` is, or that the target there has.
+
+    Its suites are found beside the file, or among those that come with firstfault.
 
     Raises:
         TargetError: when there is none, or it has nothing to evaluate.
@@ -125,6 +127,11 @@ def _guard_import(place: str, root: Path, load: Callable[[], Any]) -> Any:
 
 def _override(target: Target, overrides: Mapping[str, str]) -> Target:
     for path, text in overrides.items():
+        whole, _, key = path.partition(".")
+        if key and whole in BY_KEY:
+            entries: dict[str, Any] = {whole: BY_KEY[whole](getattr(target, whole), key, path, text)}
+            target = replace(target, **entries)
+            continue
         part, _, name = path.rpartition(".")
         owner = (getattr(target, part, None) or (Safety() if part == "safety" else None)) if part else target
         if owner is None or name not in {entry.name for entry in fields(owner)} - {"root", "file"}:
@@ -133,6 +140,21 @@ def _override(target: Target, overrides: Mapping[str, str]) -> Target:
         update: dict[str, Any] = {part: changed}
         target = replace(target, **update) if part else changed
     return target
+
+
+def _with_threshold(known: Mapping[str, Mapping[str, Any]], key: str, path: str, text: str) -> dict[str, Any]:
+    check, _, name = key.partition(".")
+    if not name:
+        return {**known, check: _value(path, text)}
+    return {**known, check: {**known.get(check, {}), name: _value(path, text)}}
+
+
+def _with_mute(known: Mapping[str, str], key: str, path: str, text: str) -> dict[str, str]:
+    return {**known, key: text}
+
+
+BY_KEY: Mapping[str, Callable[..., dict[str, Any]]] = {"thresholds": _with_threshold, "mute": _with_mute}
+"""The fields of a target of which `--set` changes one entry, and how."""
 
 
 def _value(path: str, text: str) -> Any:

@@ -19,6 +19,7 @@ from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.target.declaration import Training
+from firstfault.training.one_tensor import takes_whole_numbers
 
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 ELEMENTWISE_FUNCTIONS = (
@@ -90,8 +91,7 @@ class Recipe:
     def inputs_for(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """`x` in the dtype the model takes: whole numbers stay int64 only for models that embed them."""
         x = x.to(device_of(self.training))
-        embeds = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
-        return x if x.is_floating_point() or embeds else x.to(torch.float32)
+        return x if x.is_floating_point() or takes_whole_numbers(model) else x.to(torch.float32)
 
     def loss(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The target's own loss on outputs `(N, …)` and encoded labels, without the penalty."""

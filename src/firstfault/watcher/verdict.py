@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 
 from firstfault.check import checks_of, run_check
 from firstfault.diagnosis import diagnose, examine
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.ladder import Step
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.subject import Subject
@@ -33,7 +34,7 @@ def judge_watched(subject: Subject, *, swaps: bool = True, prove: Prove | None =
     replayable = stepped and not (subject.failed(Subject.recipe_and_classes) or subject.failed(Subject.trained))
 
     def test(report: LayerReport) -> list[Outcome]:
-        without_labels = report.layer is Layer.MODEL and unlabelled(subject) is not None
+        without_labels = report.layer is Layer.MODEL and bool(unlabelled(subject))
         replayed = _on_replay(subject, report) if swaps and replayable and not without_labels else []
         outcomes = _proven(report, replayed, prove if swaps else None)
         if not without_labels:
@@ -44,10 +45,30 @@ def judge_watched(subject: Subject, *, swaps: bool = True, prove: Prove | None =
 
     steps = [
         *([Step(Layer.PREPROCESSING, partial(_scales, subject))] if replayable else []),
-        Step(Layer.MODEL, lambda: examine(Layer.MODEL, unlabelled(subject) or subject, subject.depth)),
+        Step(Layer.MODEL, partial(_models, subject)),
         Step(Layer.TRAINING, partial(examine, Layer.TRAINING, subject, subject.depth)),
     ]
-    return diagnose(subject, subject.depth, steps=steps, confirm_report=test, kind=SubjectKind.WATCHED)
+    with warnings.catch_warnings():  # the script has given its own
+        warnings.simplefilter("ignore")
+        return diagnose(subject, subject.depth, steps=steps, confirm_report=test, kind=SubjectKind.WATCHED)
+
+
+def _models(subject: Subject) -> LayerReport | None:
+    """The model, or each of several."""
+    reports = [examine(Layer.MODEL, each, subject.depth) for each in unlabelled(subject) or (subject,)]
+    known = [report for report in reports if report is not None]
+    return reduce(_with, known) if known else None
+
+
+def _with(report: LayerReport, other: LayerReport) -> LayerReport:
+    """Two models' findings as one report: of a check, what is bad of any, else the first that could look."""
+    findings: list[Finding] = []
+    for name in dict.fromkeys(finding.check for finding in (*report.findings, *other.findings)):
+        found = [finding for finding in (*report.findings, *other.findings) if finding.check == name]
+        bad = [finding for finding in found if finding.status in (Status.FAIL, Status.WARN, Status.ERROR)]
+        looked = [finding for finding in found if finding.status is not Status.SKIPPED]
+        findings += bad or (looked or found)[:1]
+    return LayerReport(report.layer, tuple(findings), report.seconds + other.seconds)
 
 
 def _on_replay(subject: Subject, report: LayerReport) -> list[Outcome]:

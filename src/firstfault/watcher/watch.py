@@ -14,6 +14,7 @@ from firstfault.output.whole_files import write_json
 from firstfault.probe.capture import Capture
 from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
+from firstfault.probe.replica import unwrapped
 from firstfault.probe.sinks.base import Sink, Sinks
 from firstfault.subject.captured import subject_of
 from firstfault.texts import encodable
@@ -65,9 +66,9 @@ def watch(
             that was learnt from; other loops call `watched.end_epoch()`.
     """
     if folder is None:
-        from firstfault.runs.state import state_for
+        from firstfault.runs.state import state_here
 
-        folder = state_for(Path.cwd()).new_run()
+        folder = state_here().new_run()
     return Watch(name, Path(folder), every=every, sinks=sinks, on_sample=on_sample, actions=actions, safety=safety)
 
 
@@ -156,7 +157,7 @@ class Watch:
                 self.root,
                 self.record,
                 self.capture,
-                roots[0] if len(roots) == 1 else None,
+                unwrapped(roots[0]) if len(roots) == 1 else None,
                 self.crash,
             )
         return self._subject

@@ -32,7 +32,7 @@ def test_a_reversed_relation_is_found_where_every_column_stays(make, only):
     assert found.status is Status.FAIL and found.faults == {"covariate_drift": 0.9}
     assert set(str(found.where).split(", ")) == {"a", "b"} and "no column moved on its own" in found.message
     assert (
-        found.artifacts == ("domain_columns.csv", "joint_drift.png") and (subject.folder / "joint_drift.png").is_file()
+        found.artifacts == ("domain_columns.csv", "joint_drift.svg") and (subject.folder / "joint_drift.svg").is_file()
     )
 
 

@@ -1,4 +1,4 @@
-"""Columns and labels that moved: found with their place, at any number of rows, and told from what differs by nature."""
+"""Columns and labels that moved: found with their place, at any number of rows, told from what differs by nature."""
 
 import numpy as np
 import pandas as pd
@@ -61,17 +61,17 @@ def test_distances_agree_with_scipy():
     )
 
 
-def test_every_column_is_listed_and_the_moved_are_drawn(make, only):
-    """`drift.csv` has a line per column with its values before and after; `drift.png` is a picture."""
+def test_every_column_is_listed_and_the_moved_are_drawn(make, only, drawn):
+    """`drift.csv` has a line per column with its values before and after; `drift.svg` is a picture."""
     train, reference = halves(load_wine(as_frame=True).frame)
     subject = make(
         train.assign(hue=train["hue"] + 0.4, ash=train["ash"] + 1), label="target", data={"reference": reference}
     )
     found = only("covariate_drift", subject)
     lines = pd.read_csv(subject.folder / "drift.csv").set_index("column")
-    assert found.artifacts == ("drift.csv", "drift.png") and (subject.folder / "drift.png").read_bytes().startswith(
-        b"\x89PNG"
-    )
+    texts, _ = drawn(subject, "drift.svg")
+    assert found.artifacts == ("drift.csv", "drift.svg") and {"share of rows", "value", "train"} <= set(texts)
+    assert [text.split(" · ")[0] for text in texts if " · distance " in text] == ["ash", "hue"]
     assert set(lines.index[lines["drifted"] == "yes"]) == {"hue", "ash"} and len(lines) == 13
     assert lines.loc["ash", "mean train"] - lines.loc["ash", "mean other"] == pytest.approx(1, abs=0.15)
 
@@ -99,7 +99,7 @@ def test_what_differs_by_nature_is_left_out(make, only):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_odd_columns_are_compared_as_far_as_they_can_be(make, only):
-    """All missing on one side, another type, truth values, lists, categories and infinities: a finding, and no crash."""
+    """All missing on one side, another type, truth values, lists, categories, infinities: a finding, and no crash."""
     train, reference = halves(load_breast_cancer(as_frame=True).frame)
     odd = {"area error": None, "mean area": train["mean area"].astype(str), "mean radius": np.inf}
     more = {

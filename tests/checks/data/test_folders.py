@@ -188,7 +188,7 @@ def test_a_sound_folder_has_no_odd_file(make, run, digits):
 
 
 def test_a_folder_of_splits_is_refused_with_what_to_declare(digits):
-    """Else `train` and `validation` would be the classes; declared one by one they are read, and named after their split."""
+    """Else `train` and `validation` would be the classes; declared one by one they are read, named by their split."""
     (digits / "splits" / "validation" / "digit0").mkdir(parents=True)
     (digits / "data").rename(digits / "splits" / "train")
     file = next((digits / "splits" / "train" / "digit0").glob("*.png"))

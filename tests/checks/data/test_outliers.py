@@ -1,4 +1,4 @@
-"""Rows and images of noise are found; heavy tails, rare values, clusters and classes that look odd by nature are not."""
+"""Rows and images of noise are found; heavy tails, rare values, clusters and classes odd by nature are not."""
 
 import numpy as np
 import pandas as pd
@@ -103,7 +103,7 @@ def test_images_without_content_are_found(make, only, layout, kind):
     assert finding.status is Status.FAIL
     assert finding.value == pytest.approx(0.05, abs=0.02)
     assert kind in finding.message
-    assert finding.artifacts == ("outliers.png",)
+    assert finding.artifacts == ("outliers.svg",)
 
 
 def test_healthy_images_have_content(make, only):

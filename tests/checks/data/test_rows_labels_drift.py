@@ -129,7 +129,7 @@ def test_missing_values_count_where_they_reach_the_model(make, only):
 
 
 def test_a_code_below_zero_stands_alone_in_a_skewed_column(make, only):
-    """−999 is near the many small incomes, which spread far, but the only negative one; a temperature may be negative."""
+    """−999 is near the many small incomes, which spread far, but alone negative; a temperature may be negative."""
     rng = np.random.default_rng(0)
     income = rng.lognormal(9, 1, 600).round(2)
     frame = pd.DataFrame({"income": np.where(np.arange(600) % 15 == 0, -999.0, income), "y": rng.integers(0, 2, 600)})

@@ -14,7 +14,10 @@ from firstfault.finding import Status
 
 
 def lost_customers(n=1500, seed=0, share=-1.5):
-    """One customer of five leaves, which what is known of them makes somewhat likelier: nobody is more likely to leave than to stay."""
+    """One customer of five leaves, which what is known of them makes somewhat likelier.
+
+    Nobody is more likely to leave than to stay.
+    """
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, 5))
     return X, (rng.random(n) < 1 / (1 + np.exp(-(0.6 * X[:, 0] - 0.4 * X[:, 1] + share)))).astype(int)

@@ -1,4 +1,4 @@
-"""Wrong labels: their share is estimated, their rows listed and drawn; hard, imbalanced and clean labels are left alone."""
+"""Wrong labels: share estimated, rows listed and drawn; hard, imbalanced and clean labels are left alone."""
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,7 @@ def test_clean_labels_are_healthy(make, only, frame):
     assert only("labels_against_inputs", make(frame.reset_index(drop=True), label="target")).status is Status.PASS
 
 
-def test_wrong_labels_of_images_are_drawn(make, only):
+def test_wrong_labels_of_images_are_drawn(make, only, drawn):
     """Of 10 % planted in digits, most of the list is wrong indeed, and the gallery lies beside it."""
     digits = load_digits()
     rng = np.random.default_rng(0)
@@ -88,8 +88,9 @@ def test_wrong_labels_of_images_are_drawn(make, only):
     subject = make((digits.images[:, None], y))
     assert only("labels_against_inputs", subject).value == pytest.approx(0.1, abs=0.02)
     finding = only("label_suspects", subject)
-    assert finding.artifacts == ("label_suspects.png", "label_suspects.csv")
-    assert (subject.folder / "label_suspects.png").read_bytes().startswith(b"\x89PNG")
+    assert finding.artifacts == ("label_suspects.svg", "label_suspects.csv")
+    texts, size = drawn(subject, "label_suspects.svg")
+    assert sum(" → " in text for text in texts) == 17 and size < 60_000
     listed = pd.read_csv(subject.folder / "label_suspects.csv")
     true = {image.tobytes(): label for image, label in zip(digits.images, digits.target, strict=True)}
     rows = subject.raw.train.X[listed["train_row"].to_numpy()]
@@ -133,13 +134,14 @@ def test_odd_columns_are_no_obstacle(make, only):
 
 
 @pytest.mark.parametrize("source", ["table", "digits", "diabetes", "images"])
-def test_a_map_of_the_rows_is_drawn(make, only, source):
+def test_a_map_of_the_rows_is_drawn(make, only, drawn, source):
     """Classes or values, tables or images."""
     subject = make(source, label="kind" if source == "table" else None)
     finding = only("embedding_map", subject)
     assert finding.status is Status.PASS
     assert 0 < finding.value <= 1
-    assert (subject.folder / "embedding_map.png").stat().st_size < 150_000
+    texts, size = drawn(subject, "embedding_map.svg")
+    assert {"first principal component", "second principal component"} <= set(texts) and size < 50_000
 
 
 def test_no_map_without_rows_or_one_label_each(make, only):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from firstfault.checks.data.text_columns import free_texts
+from firstfault.checks.data._free_texts import free_texts
 from firstfault.data.languages import language_of
 from firstfault.finding import Status
 

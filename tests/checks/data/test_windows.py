@@ -48,7 +48,10 @@ def test_equal_ends_of_rows_are_no_windows(make, only):
 
 
 def test_a_series_split_by_time_may_drift(make, run):
-    """Windows that follow each other in train and validation are split by time: a moved level is a warning, in a table of noise a fault."""
+    """Windows that follow each other in train and validation are split by time.
+
+    A moved level is a warning there, and in a table of noise a fault.
+    """
     X, y = windows(600, step=2, seed=3)
     train, held = parts(X, y)
     subject = make(train, task="regression", data=held)

@@ -239,7 +239,8 @@ def test_a_server_ends_with_the_process_that_started_it():
     """Also where that is killed, and can't clean up."""
     code = (
         "import subprocess, time; from firstfault.runs.ownership import ends_with_us; "
-        "print(subprocess.Popen(['sleep', '300'], start_new_session=True, preexec_fn=ends_with_us()).pid, flush=True); time.sleep(300)"
+        "print(subprocess.Popen(['sleep', '300'], start_new_session=True, preexec_fn=ends_with_us()).pid, flush=True); "
+        "time.sleep(300)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     child = psutil.Process(int(parent.stdout.readline()))

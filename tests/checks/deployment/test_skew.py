@@ -6,7 +6,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from firstfault import Deployment, Training
-from firstfault.finding import Status
+from firstfault.check import checks_of, run_check
+from firstfault.finding import Layer, Status
 
 
 def network():
@@ -39,6 +40,22 @@ def test_a_skewed_serving_path_is_named(make, only, serve, fault):
     )
     finding = only("train_serve_skew", subject)
     assert finding.status is Status.FAIL and fault in finding.faults
+
+
+def test_how_far_an_input_may_move_is_a_threshold(make):
+    """A target that lets inputs move by many deviations is told nothing of a scale."""
+    rescaled = make(
+        "wine",
+        preprocess=lambda X: X,
+        model=network,
+        training=Training(epochs=1),
+        deployment=Deployment(preprocess=lambda X: np.asarray(X, dtype=np.float32) * 1.1),
+    )
+    [check] = [entry for entry in checks_of(Layer.DEPLOYMENT) if entry.name == "train_serve_skew"]
+    assert {moved: run_check(check, rescaled, {"moved": moved})[0].status for moved in (0.01, 100.0)} == {
+        0.01: Status.FAIL,
+        100.0: Status.PASS,
+    }
 
 
 def test_the_same_path_is_no_skew(make, only):

@@ -1,4 +1,4 @@
-"""Networks of five architectures with their data, in which a fault can be planted, and the failures of the model layer."""
+"""Networks of several architectures with their data, in which a fault can be planted, and the layer's failures."""
 
 from __future__ import annotations
 

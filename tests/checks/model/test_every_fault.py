@@ -1,4 +1,4 @@
-"""Every fault of the layer in networks of several kinds: found without look-alikes, and absent from sound twins of other kinds."""
+"""Every fault of the layer in networks of several kinds: found without look-alikes, and absent from sound twins."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,7 @@
-"""Faults of networks that attend over patches or padded rows, of LSTMs, and of outputs with the classes first; each with a sound twin."""
+"""Faults of networks that attend over patches or padded rows, of LSTMs, and of outputs with the classes first.
+
+Each has a sound twin.
+"""
 
 from functools import partial
 

@@ -1,4 +1,7 @@
-"""Networks that are sound though they look like faulty ones, and the faulty ones: tied and bare weights, teachers, codebooks, sets."""
+"""Networks that are sound though they look like faulty ones, and the faulty ones.
+
+They have tied and bare weights, teachers, codebooks, sets.
+"""
 
 import copy
 
@@ -219,7 +222,7 @@ def test_softmax_over_one_score_is_always_one(make, only):
 
 
 def test_dropout_of_unregistered_layers_is_left_to_their_registration(make, only):
-    """Eval mode can't reach what the model doesn't know; a registered one that ignores the mode is a fault of its own."""
+    """Eval mode can't reach what the model doesn't know; a registered layer that ignores the mode is a fault."""
 
     class Hidden(nn.Module):
         def __init__(self, hidden):

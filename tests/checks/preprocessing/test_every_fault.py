@@ -1,4 +1,4 @@
-"""Every fault of the layer on a table and on images: found alone, at its own step, and absent from sound twins on other data."""
+"""Every fault of the layer on a table and on images: found alone, at its own step, and absent from sound twins."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Programs of nine kinds that train soundly in a second, in which a fault of the training can be planted, and what the layer says of them."""
+"""Programs of nine kinds that train soundly in a second and can be given a fault, and what the layer says of them."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ KINDS = {
 
 @pytest.fixture
 def program(tmp_path):
-    """A function that makes the Subject of a kind of program, some of its parts replaced; `arrange(X, y)` makes the splits of its rows."""
+    """A function that makes the Subject of a kind of program with other parts; `arrange(X, y)` splits its rows."""
 
     def build(kind, *, model=None, arrange=None, task=None, rate=None, optimizer=torch.optim.Adam, **training):
         healthy, source, usual, loss, usual_rate, epochs = KINDS[kind]
@@ -192,7 +192,7 @@ def program(tmp_path):
 
 @pytest.fixture
 def suspects():
-    """A function that runs the training layer on a subject: the faults it is suspected of, most suspected first, and how much."""
+    """A function that runs the training layer on a subject: the faults it suspects, the surest first, and how much."""
 
     def of(subject, depth=Depth.QUICK):
         report = run_checks(Layer.TRAINING, subject, depth)

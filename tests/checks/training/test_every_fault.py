@@ -88,7 +88,7 @@ def loop(
     better=lambda new, best: new < best,
     scaled_at=0,
 ):
-    """A training loop as users write it, with early stopping where there is a patience; at one step it may scale the last weights."""
+    """A loop as users write it, with early stopping where there is a patience; one step may scale the last weights."""
 
     def fit(model, train, validation):
         updates = optimizer([value for name, value in model.named_parameters() if only in name], lr=rate)
@@ -296,7 +296,7 @@ DECIDED_BY_SWAPS = SYMPTOMS | {"wrong_optimizer", "batch_size_too_small"}
     ("fault", "number"), [(fault, number) for fault, rows in PLANTED.items() for number in range(len(rows))]
 )
 def test_a_planted_fault_is_suspected_first(program, suspects, fault, number):
-    """Of what it does not bring about itself; and nothing else is certain. A symptom comes with a cause that is suspected as much."""
+    """Of what it does not bring about, and nothing else is certain; a symptom comes with a cause as much suspected."""
     kind, parts = PLANTED[fault][number]
     found = suspects(program(kind, **parts), Depth.STANDARD if fault in DEEPER else Depth.QUICK)
     assert fault in found

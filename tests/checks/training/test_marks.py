@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from firstfault import Data, Target, Training
-from firstfault.check import Depth
+from firstfault.check import Depth, checks_of, run_check
 from firstfault.data.splits import load_raw
-from firstfault.finding import Status
+from firstfault.finding import Layer, Status
 from firstfault.subject.subject import Subject
 from firstfault.verdict import STANDS
 
@@ -61,6 +61,16 @@ def test_a_class_that_the_loss_leaves_out_is_found(subject, only):
     )
 
 
+def test_how_many_rows_a_class_must_have_to_be_missed_is_a_threshold(subject):
+    """A target that sets more than the class has is told nothing of it."""
+    left_out = subject(loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.0, 1.0])))
+    [check] = [entry for entry in checks_of(Layer.TRAINING) if entry.name == "wrong_loss"]
+    assert {rows: run_check(check, left_out, {"several": rows})[0].status for rows in (3, 257)} == {
+        3: Status.FAIL,
+        257: Status.PASS,
+    }
+
+
 def test_a_class_that_is_left_out_is_found_in_sorted_rows(subject, only):
     """The rows that are asked about are taken from all of the split."""
     X, y = rows()
@@ -86,7 +96,7 @@ def test_a_little_behind_in_a_loop_of_ones_own_is_left_to_a_swap(subject, only):
 
 
 def test_a_metric_of_outputs_on_another_scale_is_no_mismatch(subject, only):
-    """The logarithm of a rate is not the rate: neither the loss nor the metric prefers it; on the labels' own scale they do."""
+    """Neither the loss nor the metric prefers a rate where outputs are its logarithm; on the labels' scale both do."""
     X, _ = rows()
     counts = np.random.default_rng(1).poisson(np.exp(0.5 * X[:, :1] + 0.5)).astype(np.float32)
 

@@ -125,7 +125,7 @@ UNSEEDED = {
 
 @pytest.mark.parametrize(("settings", "model", "place"), UNSEEDED.values(), ids=UNSEEDED)
 def test_what_the_seed_does_not_reach_is_named(make, only, settings, model, place):
-    """The place is where the two runs part, not where it shows: loader, augmentation, model and first weights are told apart."""
+    """The place is where two runs part, not where it shows: loader, augmentation, model, first weights."""
     finding = only("nonreproducible", make("digits", model=model, training=Training(epochs=2, **settings)))
     assert finding.status in (Status.WARN, Status.FAIL) and str(finding.where) == place
     assert "nonreproducible" in finding.faults
@@ -213,7 +213,8 @@ def load():
     return x[order], (x.sum(1) > 0).astype(int)[order]
 def augment(x):
     return x + torch.as_tensor(rng.normal(size=tuple(x.shape)), dtype=x.dtype)
-target = Target("file", data=Data(train=load), model=lambda: nn.Linear(6, 2), training=Training(epochs=1, augment=augment))
+training = Training(epochs=1, augment=augment)
+target = Target("file", data=Data(train=load), model=lambda: nn.Linear(6, 2), training=training)
 """
 
 

@@ -1,4 +1,4 @@
-"""The rules on the record of a training: each finds what was planted, says `skipped` without anything to look at, and leaves sound loops alone."""
+"""The rules on the record of a training find what was planted, are skipped without it, and leave sound loops alone."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 import firstfault
-from firstfault.check import checks_of
+from firstfault.check import checks_of, run_check
 from firstfault.finding import Layer, Status
 from firstfault.probe.record import Record
 from firstfault.probe.series import Series
@@ -299,6 +299,31 @@ def test_schedules(kind, tmp_path, only):
     """Sound ones pass; those whose settings count epochs, but that are stepped with each batch, do not."""
     schedule, by_batch, status = SCHEDULES[kind]
     assert only("scheduler_misuse", watched(tmp_path, mlp(), schedule=schedule, by_batch=by_batch)).status is status
+
+
+BOUNDS = {
+    "token_ratio": ({"fewest": 10_000}, Status.SKIPPED, PLANTED["token_ratio"][2]),
+    "scheduler_misuse": (
+        {"turns": 100},
+        Status.PASS,
+        lambda: {"model": mlp(), "schedule": SCHEDULES["cosine of epochs by batch"][0], "by_batch": True},
+    ),
+    "missing_eval_mode": (
+        {"share": 1.0},
+        Status.PASS,
+        lambda: {"model": nn.Sequential(nn.Dropout(0.1), mlp()), "validation": points(seed=9)},
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", BOUNDS)
+def test_a_target_sets_the_bounds_of_a_rule(rule, tmp_path):
+    """What is found by default is not where a target's own bound lets it pass."""
+    thresholds, status, plant = BOUNDS[rule]
+    [check] = [entry for entry in checks_of(Layer.TRAINING) if entry.name == rule]
+    subject = watched(tmp_path, **plant())
+    assert run_check(check, subject, {})[0].status in (Status.WARN, Status.FAIL)
+    assert run_check(check, subject, thresholds)[0].status is status
 
 
 class Recurrent(nn.Module):

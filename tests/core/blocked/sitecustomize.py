@@ -4,7 +4,7 @@ import sys
 
 from firstfault.extras import EXTRA_OF
 
-OUTSIDE = {*EXTRA_OF, "duckdb", "fastapi", "jsonschema", "polars"}
+OUTSIDE = {*EXTRA_OF, "duckdb", "fastapi", "jsonschema", "matplotlib", "polars"}
 
 
 class Blocked:

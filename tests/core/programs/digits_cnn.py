@@ -1,4 +1,4 @@
-"""A convolutional network on scikit-learn's digits, in the style of PyTorch's MNIST example; --forget leaves zero_grad out."""
+"""A convolutional network on digits, in the style of PyTorch's MNIST example; --forget leaves zero_grad out."""
 
 import argparse
 

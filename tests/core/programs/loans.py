@@ -1,4 +1,4 @@
-"""A small healthy classifier of a table, with all that a debug run looks at: names of classes, groups, a reference, safety."""
+"""A small healthy classifier of a table, with all that a debug run looks at: groups, a reference, safety."""
 
 import numpy as np
 import pandas as pd

@@ -22,7 +22,7 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
 
     Returns None where no repair is known for the fault.
     """
-    repair = _REPAIRS.get(fault)
+    repair = REPAIRS.get(fault)
     if repair is None:
         return None
     change, apply = repair
@@ -66,7 +66,7 @@ def _in_float32(subject: Subject) -> Callable[[Any], Any]:
     return lambda golden: run_module(subject, subject.trained.model.float().eval(), golden.x)
 
 
-_REPAIRS: dict[str, tuple[str, Callable[[Any], Callable[[Any], Any]]]] = {
+REPAIRS: dict[str, tuple[str, Callable[[Any], Callable[[Any], Any]]]] = {
     "train_mode_serving": ("serve in eval mode", _in_eval_mode),
     "weights_not_loaded": ("serve the trained weights", _with_trained_weights),
     "state_not_saved": ("serve with the trained model's state", _with_trained_weights),

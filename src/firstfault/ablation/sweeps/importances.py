@@ -1,4 +1,4 @@
-"""How much of what the scores of a sweep vary by is due to each varied thing; the seed's share is the noise to hold the others against."""
+"""How much of what the scores of a sweep vary by is due to each varied thing; the seed's share is the noise."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LEAST_TRIALS = 4
 
 
 def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) -> Any:
-    """An Optuna study in memory of the trainings, with what was varied and the seed as parameters; without `distributions`, the change.
+    """An Optuna study in memory of the trainings, with what was varied and the seed as parameters.
 
-    The seed is left out where it never changes; pruned trainings keep the scores of their epochs.
+    Without `distributions`, the change is the only parameter. The seed is left out where it never changes.
     """
     import optuna
 
@@ -44,12 +44,13 @@ def _frozen(trial: SweepTrial, space: Mapping[str, Any]) -> Any:
         value=trial.score if trial.state != "failed" else None,
         params={name: values[name] for name in space},
         distributions=dict(space),
-        intermediate_values=dict(enumerate(trial.epochs, 1)),
     )
 
 
 def importances_of(study: Any) -> dict[str, float]:
-    """Each parameter's share of the variance of the scores, the largest first; empty where too little has ended or nothing varies.
+    """Each parameter's share of the variance of the scores, the largest first.
+
+    It is empty where too little has ended, or nothing varies.
 
     Source: Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter Importance (fANOVA).
     """
@@ -60,12 +61,7 @@ def importances_of(study: Any) -> dict[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator())
+        found = optuna.importance.get_param_importances(
+            study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+        )
     return {name: float(share) for name, share in found.items()}
-
-
-def evaluator() -> Any:
-    """fANOVA, seeded."""
-    import optuna
-
-    return optuna.importance.FanovaImportanceEvaluator(seed=0)

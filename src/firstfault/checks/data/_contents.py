@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data._pictures import images_of
 from firstfault.checks.data._sample_features import thumbnails
-from firstfault.checks.data.text_columns import free_texts
 from firstfault.data.splits import to_array
 from firstfault.subject.subject import Subject
 

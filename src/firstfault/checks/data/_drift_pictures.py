@@ -9,49 +9,50 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.charts.bars import Series, histograms, share_bars
+from firstfault.charts.files import write_picture
+from firstfault.charts.scatter import Group, Point, scatter
+from firstfault.charts.svg import Part, grid, key, whole
 from firstfault.checks.data._distances import Distance, as_numbers, category_counts
 from firstfault.checks.data._drift_tables import personal
-from firstfault.checks.data._pictures import INK, MUTED, figure, save
 from firstfault.checks.data._reference_splits import Compared, Pair
 from firstfault.data.privacy.masking import masked_text
-from firstfault.extras import optional_files
 
 Array = np.ndarray[Any, Any]
 
-DRIFT, JOINT = "drift.png", "joint_drift.png"
+DRIFT, JOINT = "drift.svg", "joint_drift.svg"
 MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200  # what stays legible in one picture
-BEFORE, AFTER = "#7a869a", "#c14a09"
+BEFORE, AFTER = "other", "validation"  # classes of colour
+PANEL = (300.0, 190.0)
 
 
-@optional_files
 def draw_drift(folder: Path, beside: Compared, moved: Mapping[str, Distance]) -> tuple[str, ...]:
     """Draw up to six moved columns, train over the other side; the file's name, none when all are personal."""
     hidden = personal(beside)
     names = [name for name in moved if name not in hidden][:MOST_COLUMNS]
     if not names:
         return ()
-    across = 2 if len(names) in (2, 4) else min(ACROSS, len(names))
-    made = figure(max(3.5 * across, 4.4), 2.5 * -(-len(names) // across) + 0.3)
-    for place, name in enumerate(names):
-        axes = made.add_subplot(-(-len(names) // across), across, place + 1)
-        _draw_column(axes, beside.columns[name], beside.name)
-        axes.set_title(f"{_short(name)} · distance {moved[name].value:.2f}", loc="left", fontsize=9, color=INK)
-        _plain(axes)
-    made.axes[0].legend(frameon=False, fontsize=8)
-    return (save(made, folder, DRIFT),)
+    titles = {name: f"{_short(name)} · distance {moved[name].value:.2f}" for name in names}
+    columns = [_column(titles[name], beside.columns[name], beside.name) for name in names]
+    drawn = grid(columns, 2 if len(names) in (2, 4) else min(ACROSS, len(names)))
+    sides = key([(BEFORE, beside.name), (AFTER, "train")], drawn.width)
+    title = "The columns that moved" if len(names) == len(moved) else "The columns that moved most"
+    return (write_picture(folder, DRIFT, whole(title, grid([drawn, sides], 1, 8))),)
 
 
-def _draw_column(axes: Any, pair: Pair, other: str) -> None:
-    values = [as_numbers(column.dropna()) for column in pair]
-    if values[0] is None or values[1] is None or not (len(values[0]) and len(values[1])):
-        _bars(axes, category_counts(pair.train.dropna(), pair.other.dropna()), other)
-        return
-    edges = _edges(np.concatenate([values[0], values[1]]))
-    low, high = edges[0], edges[-1]
-    for numbers, colour, name, filled in ((values[1], BEFORE, other, True), (values[0], AFTER, "train", False)):
-        heights = np.histogram(numbers.clip(low, high), edges)[0] / max(1, len(numbers))
-        axes.stairs(heights, edges, fill=filled, color=colour, alpha=0.45 if filled else 1.0, linewidth=1.5, label=name)
-    axes.set_ylabel("share of rows", fontsize=8, color=MUTED)
+def _column(title: str, pair: Pair, other: str) -> Part:
+    numbers, others = (as_numbers(column.dropna()) for column in pair)
+    if numbers is None or others is None or not (len(numbers) and len(others)):
+        return _bars(title, category_counts(pair.train.dropna(), pair.other.dropna()), other)
+    edges = _edges(np.concatenate([numbers, others]))
+    train, rest = _shares(numbers, edges), _shares(others, edges)
+    series = [Series(other, rest, BEFORE), Series("train", train, AFTER)]
+    return histograms(title, edges.tolist(), series, x_label="value", y_label="share of rows", size=PANEL)
+
+
+def _shares(values: Array, edges: Array) -> list[float]:
+    """The share of the values in each bin; those beyond the ends are in the last ones."""
+    return list((np.histogram(values.clip(edges[0], edges[-1]), edges)[0] / len(values)).tolist())
 
 
 def _edges(values: Array) -> Array:
@@ -62,19 +63,15 @@ def _edges(values: Array) -> Array:
     return np.linspace(low, high, BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
 
 
-def _bars(axes: Any, counts: pd.DataFrame, other: str) -> None:
+def _bars(title: str, counts: pd.DataFrame, other: str) -> Part:
     share = counts / counts.sum().clip(lower=1)
     told = (share["a"] - share["b"]).abs().sort_values(ascending=False).index[:CATEGORIES]
     share = share.loc[told].sort_values("b", ascending=False)
-    places = np.arange(len(share))[::-1]
-    axes.barh(places + 0.2, share["b"], 0.38, color=BEFORE, alpha=0.6, label=other)
-    axes.barh(places - 0.2, share["a"], 0.38, color=AFTER, label="train")
-    axes.set_yticks(places, [_short(masked_text(str(value)), 18) for value in share.index])
-    axes.set_xlabel("share of rows", fontsize=8, color=MUTED)
-    axes.locator_params(axis="x", nbins=5)
+    series = [Series(other, share["b"].tolist(), BEFORE), Series("train", share["a"].tolist(), AFTER)]
+    names = [_short(masked_text(str(value)), 18) for value in share.index]
+    return share_bars(title, names, series, x_label="share of rows", width=PANEL[0])
 
 
-@optional_files
 def draw_joint(folder: Path, beside: Compared, names: list[str]) -> tuple[str, ...]:
     """Draw both sides over the two columns that part them best; none where they are no numbers."""
     hidden = personal(beside)
@@ -83,22 +80,30 @@ def draw_joint(folder: Path, beside: Compared, names: list[str]) -> tuple[str, .
     ][:2]
     if len(numeric) < 2:
         return ()
-    made = figure(8.6, 4.0)
-    panes = made.subplots(1, 2, sharex=True, sharey=True)
-    for axes, side, colour, title in ((panes[0], "other", BEFORE, beside.name), (panes[1], "train", AFTER, "train")):
-        points = (
-            pd.DataFrame(
-                {name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in numeric}
-            )
-            .dropna()
-            .iloc[:POINTS]
+    points = {side: _points(beside, numeric, side) for side in ("other", "train")}
+    everything = [point for some in points.values() for point in _pairs(some)]
+    panes = [
+        scatter(
+            f"{title}, correlation {_correlation(points[side]):.2f}",
+            [Group("points", _pairs(points[side]), colour)],
+            x_label=_short(numeric[0]),
+            y_label=_short(numeric[1]),
+            size=(400, 320),
+            within=everything,
         )
-        axes.scatter(*points.to_numpy(dtype=float).T, s=8, alpha=0.5, linewidths=0, color=colour)
-        axes.set_title(f"{title}, correlation {_correlation(points):.2f}", loc="left", fontsize=9, color=INK)
-        axes.set_xlabel(_short(numeric[0]), fontsize=8, color=MUTED)
-        _plain(axes)
-    panes[0].set_ylabel(_short(numeric[1]), fontsize=8, color=MUTED)
-    return (save(made, folder, JOINT),)
+        for side, colour, title in (("other", BEFORE, beside.name), ("train", AFTER, "train"))
+    ]
+    return (write_picture(folder, JOINT, whole("Two columns that moved together", grid(panes, 2))),)
+
+
+def _points(beside: Compared, names: list[str], side: str) -> pd.DataFrame:
+    """The first rows of a side that have both numbers."""
+    columns = {name: pd.to_numeric(getattr(beside.columns[name], side), errors="coerce") for name in names}
+    return pd.DataFrame(columns).dropna().iloc[:POINTS].astype(float)
+
+
+def _pairs(points: pd.DataFrame) -> list[Point]:
+    return list(zip(points.iloc[:, 0].tolist(), points.iloc[:, 1].tolist(), strict=True))
 
 
 def _is_drawn(pair: Pair) -> bool:
@@ -114,8 +119,3 @@ def _correlation(points: pd.DataFrame) -> float:
 
 def _short(text: str, most: int = 34) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _plain(axes: Any) -> None:
-    axes.tick_params(labelsize=7, colors=MUTED)
-    axes.spines[["top", "right"]].set_visible(False)

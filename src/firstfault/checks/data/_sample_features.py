@@ -113,7 +113,10 @@ def is_prose(column: pd.Series) -> bool:
 
 
 def text_features(train: pd.Series, other: pd.Series) -> tuple[Features, Features]:
-    """Features of at most 3,000 texts each: lengths, kinds of letters, and the share of words that half of train's texts don't know."""
+    """Features of at most 3,000 texts each: lengths, kinds of letters, and the share of unknown words.
+
+    A word is unknown where half of train's texts don't hold it.
+    """
     one, two = (as_text(column.loc[_fewer(column.index.to_numpy(), MOST_TEXTS)].dropna()) for column in (train, other))
     known, judged = one.iloc[::2], one.iloc[1::2]
     vocabulary = {word for words in _words(known) for word in words}

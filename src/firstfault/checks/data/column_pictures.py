@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.charts.bars import Series, series_key, share_bars
+from firstfault.charts.files import write_picture
+from firstfault.charts.heat import Shading, cells, legend
+from firstfault.charts.svg import CHARACTER, Part, grid, key, whole, words
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.checks.data._distances import is_number
 from firstfault.checks.data._hashing import scans
-from firstfault.checks.data._pictures import INK, MUTED, figure, save
 from firstfault.data.frames import table
 from firstfault.data.privacy.masking import kinds_of, masked_text
 from firstfault.data.splits import to_array
-from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_frame
 from firstfault.subject.subject import Subject
@@ -23,19 +25,20 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-TABLE, BALANCE, MISSING = "columns.csv", "class_balance.png", "missing_values.png"
+TABLE, BALANCE, MISSING = "columns.csv", "class_balance.svg", "missing_values.svg"
 MOST_CLASSES, MOST_MISSING = 20, 20  # bars that a picture of a page's height shows legibly
 MOST_ROWS = 50_000  # described rows: their means err by 0.5 % of a deviation
 COMMONEST, IDENTIFYING = 3, 0.5  # values shown of a column; none where more than half are distinct
-COLOURS = {"train": "#1f5fbf", "validation": "#c14a09", "test": "#17703f"}
+SPLITS = ("train", "validation", "test")
+LONGEST, CELL, WIDEST = 24, 18, 900
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def column_overview(subject: Subject) -> Iterator[Judgement]:
     """Draw how classes are shared and where values are missing, and list the columns.
 
-    Measures: the number of columns. `class_balance.png` shows the share of each class in every split,
-        `missing_values.png` the 20 columns that miss the most, and how far they miss values in the same rows.
+    Measures: the number of columns. `class_balance.svg` shows the share of each class in every split,
+        `missing_values.svg` the 20 columns that miss the most, and how far they miss values in the same rows.
         `columns.csv` lists distinct values, means and commonest values from at most 50,000 training rows, and shows
         none of personal columns.
     Fails when: never. It judges nothing.
@@ -99,60 +102,40 @@ def _label_shares(subject: Subject) -> pd.DataFrame | None:
     )
 
 
-@optional_files
 def _draw_classes(subject: Subject, shares: pd.DataFrame) -> tuple[str, ...]:
     shown = shares.iloc[:MOST_CLASSES]
-    made = figure(5.8, max(2.0, 0.36 * len(shown) + 1.3))
-    axes = made.subplots()
-    places = np.arange(len(shown))[::-1]
-    for at, (name, colour) in enumerate(COLOURS.items()):
-        axes.barh(
-            places + 0.26 * (1 - at),
-            shown[name],
-            0.24,
-            color=colour,
-            label=f"{name} ({len(getattr(subject.raw, name).y):,})",
-        )
-    axes.set_yticks(places, [_brief(value) for value in shown.index])
+    sizes = {name: f"{name} ({len(getattr(subject.raw, name).y):,})" for name in SPLITS}
+    series = [Series(sizes[name], shown[name].tolist(), name) for name in SPLITS]
+    drawn = share_bars("", [_brief(value) for value in shown.index], series, x_label="share of the rows of the split")
     rest = "" if len(shown) == len(shares) else f", the {len(shown)} commonest of {len(shares)}"
-    axes.set_title(f"Share of each class in the splits{rest}", loc="left", fontsize=10, color=INK)
-    _plain(axes)
-    _name_splits(made, axes)
-    return (save(made, subject.folder, BALANCE),)
+    return (_save(subject, BALANCE, f"Share of each class in the splits{rest}", drawn, series),)
+
+
+def _save(subject: Subject, name: str, title: str, drawn: Part, series: list[Series]) -> str:
+    """Write a picture with the key of the splits below it."""
+    return write_picture(subject.folder, name, whole(title, grid([drawn, key(series_key(series), drawn.width)], 1, 8)))
 
 
 def _missing(subject: Subject) -> pd.DataFrame:
     """The missing share of the columns (rows) that miss values in any split (columns), the worst first."""
     found = scans(subject)
     shares = pd.DataFrame(
-        {name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in COLOURS}
+        {name: pd.Series(found[name].missing, dtype=float) / max(1, len(found[name].hashes)) for name in SPLITS}
     ).fillna(0.0)
     shares = shares[shares.max(axis=1) > 0]
     return shares.loc[shares.max(axis=1).sort_values(ascending=False, kind="stable").index]
 
 
-@optional_files
 def _draw_missing(subject: Subject, frame: pd.DataFrame, missing: pd.DataFrame) -> tuple[str, ...]:
     shown = missing.iloc[:MOST_MISSING]
+    names = [_brief(value) for value in shown.index]
+    series = [Series(name, shown[name].tolist(), name) for name in SPLITS]
+    drawn = share_bars("", names, series, x_label="share of the split's rows without a value", width=430)
     together = _together(frame, list(shown.index))
-    made = figure(10.0 if together is not None else 5.8, max(2.2, 0.3 * len(shown) + 1.5))
-    axes = made.add_subplot(1, 2 if together is not None else 1, 1)
-    places = np.arange(len(shown))[::-1]
-    for at, (name, colour) in enumerate(COLOURS.items()):
-        axes.barh(places + 0.26 * (1 - at), shown[name], 0.24, color=colour, label=name)
-    axes.set_yticks(places, [_brief(value) for value in shown.index])
-    axes.set_title(
-        "Missing share" + ("" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"),
-        loc="left",
-        fontsize=10,
-        color=INK,
-    )
-    axes.set_xlim(0, min(1.0, 1.15 * float(shown.to_numpy().max())))
-    _plain(axes)
-    _name_splits(made, axes)
     if together is not None:
-        _draw_together(made, made.add_subplot(1, 2, 2), together, list(shown.index))
-    return (save(made, subject.folder, MISSING),)
+        drawn = grid([drawn, _draw_together(together, names)], 2)
+    of = "" if len(shown) == len(missing) else f", the worst {len(shown)} of {len(missing)} columns"
+    return (_save(subject, MISSING, f"Missing values{of}", drawn, series),)
 
 
 def _together(frame: pd.DataFrame, names: list[str]) -> Array | None:
@@ -166,25 +149,25 @@ def _together(frame: pd.DataFrame, names: list[str]) -> Array | None:
         return np.asarray(np.corrcoef(gaps.T))
 
 
-def _draw_together(made: Any, axes: Any, together: Array, names: list[str]) -> None:
-    drawn = axes.imshow(together, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest", aspect="auto")
-    axes.set_yticks(range(len(names)), [_brief(name) for name in names])
-    axes.set_xticks(range(len(names)), [_brief(name, 14) for name in names], rotation=60, ha="right")
-    axes.set_title("Missing in the same rows of train (correlation)", loc="left", fontsize=10, color=INK)
-    made.colorbar(drawn, ax=axes, shrink=0.8).ax.tick_params(labelsize=7, colors=MUTED)
-    _plain(axes)
+def _draw_together(together: Array, names: list[str]) -> Part:
+    """A cell for each pair of columns, in the order of `names`, from -1 (never together) to 1 (always)."""
+    shades = Shading(-1.0, 1.0, kind="d")
+    names = [f"{name} · {at}" for at, name in enumerate(names, 1)]
+    left = 14 + CHARACTER * max(map(len, names))
+    side = CELL * len(names)
+    rows = [[float(value) if np.isfinite(value) else None for value in row] for row in together]
+    body = [
+        words("Missing in the same rows of train (correlation)", 0, 12, "heading"),
+        cells(rows, shades, left, 24, CELL, CELL),
+        f'<rect class="frame" x="{left:.1f}" y="24" width="{side}" height="{side}"/>',
+        *(words(name, left - 8, 24 + CELL * (at + 0.7), "label", anchor="end") for at, name in enumerate(names)),
+        *(words(str(at + 1), left + CELL * (at + 0.5), 24 + side + 14, anchor="middle") for at in range(len(names))),
+        legend(shades, left + 28, 24 + side + 30, 110),
+    ]
+    return Part("".join(body), max(left + side, left + 190, 360), side + 70, "how far columns miss values together")
 
 
-def _name_splits(made: Any, axes: Any) -> None:
-    made.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=9)
-
-
-def _plain(axes: Any) -> None:
-    axes.tick_params(labelsize=9, colors=MUTED)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _brief(value: Any, most: int = 26) -> str:
+def _brief(value: Any, most: int = LONGEST) -> str:
     text = masked_text(str(value))
     return text if len(text) <= most else f"{text[: most - 1]}…"
 

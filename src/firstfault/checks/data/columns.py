@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.data.files import Reading
 from firstfault.data.folders import differences, in_words, listed
+from firstfault.data.reading import Reading
 from firstfault.data.splits import Split
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on

@@ -42,7 +42,7 @@ def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 
 
     Measures: the largest distance of a column, 0–1, on at most 30,000 rows of each side: Kolmogorov–Smirnov for
         numbers, total variation for categories. Images and prose are compared by features such as brightness and
-        length. `drift.csv` lists every column, `drift.png` shows those that moved the most.
+        length. `drift.csv` lists every column, `drift.svg` shows those that moved the most.
     Fails when: the distance is above `effect`, and the p-value, corrected for the number of columns (Bonferroni), is
         below `p_value`.
     Warns when: the split is by a declared time or group, or only the share of missing values moved.

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.charts.files import write_picture
+from firstfault.charts.heat import Shading
+from firstfault.charts.scatter import Group, Point, by_value, scatter, value_key
+from firstfault.charts.svg import Part, grid, key, whole
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.checks.data._out_of_fold import indicators, out_of_fold, sampled
-from firstfault.checks.data._pictures import ALARM, INK, MUTED, figure, save
 from firstfault.checks.data.suspects import suspects
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
@@ -20,17 +23,18 @@ from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-PICTURE = "embedding_map.png"
+PICTURE = "embedding_map.svg"
 FEWEST = 30  # with fewer points a map shows nothing that a table doesn't
 DRAWN = 1_500  # points that can still be told apart
 NAMED = 10  # as many as there are colours
+SIZE = (600.0, 440.0)
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)
 def embedding_map(subject: Subject) -> Iterator[Judgement]:
     """Draw the training rows as a map, coloured by label.
 
-    Measures: the share of the variance that the map shows, 0–1. `embedding_map.png` shows at most 1,500 rows by the
+    Measures: the share of the variance that the map shows, 0–1. `embedding_map.svg` shows at most 1,500 rows by the
         first two principal components of standardised numbers and indicators of categories, and rings the rows of a
         suspect label.
     Fails when: never. It judges nothing.
@@ -67,50 +71,44 @@ def _projected(inputs: Array) -> tuple[Array, float]:
 
 
 def _draw(subject: Subject, points: Array, rows: Array, y: pd.Series, shown: float) -> str:
-    made = figure(8.4, 5.6)
-    axes = made.subplots()
-    if subject.target.task == "classification":
-        _by_class(axes, points, y)
-    else:
-        _by_value(made, axes, points, y)
-    ringed = _suspect(subject, rows)
-    if ringed.any():
-        axes.scatter(
-            *points[ringed].T, s=52, facecolors="none", edgecolors=ALARM, linewidths=1.0, label="suspect label"
-        )
-    handles, _ = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=8)
-    axes.set_title(f"{len(rows)} training rows, {shown:.0%} of their variance", loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("first principal component", color=MUTED, fontsize=8)
-    axes.set_ylabel("second principal component", color=MUTED, fontsize=8)
-    axes.tick_params(labelsize=7, colors=MUTED)
-    axes.spines[["top", "right"]].set_visible(False)
-    return save(made, subject.folder, PICTURE)
+    places: list[Point] = list(map(tuple, points.tolist()))
+    groups, legend = _by_class(places, y) if subject.target.task == "classification" else _by_value(places, y)
+    ringed = [place for place, suspect in zip(places, _suspect(subject, rows), strict=True) if suspect]
+    drawn = scatter(
+        "", groups, x_label="first principal component", y_label="second principal component", size=SIZE, ringed=ringed
+    )
+    beside = grid([legend, key([("rings", "suspect label")], 200)], 1, 4) if ringed else legend
+    title = f"{len(rows)} training rows, {shown:.0%} of their variance"
+    return write_picture(subject.folder, PICTURE, whole(title, grid([drawn, beside], 2)))
 
 
-def _by_class(axes: Any, points: Array, y: pd.Series) -> None:
+def _by_class(points: list[Point], y: pd.Series) -> tuple[list[Group], Part]:
+    """The commonest classes in a colour each, the others in grey; and which is which."""
     from firstfault.data.privacy.masking import masked_text
 
     text = as_text(y)
     common = list(text.value_counts().index[:NAMED])
-    common = (
-        sorted(common, key=lambda value: (len(value), value)) if pd.api.types.is_numeric_dtype(y) else sorted(common)
-    )
-    for place, value in enumerate(common):
-        inside = (text == value).to_numpy()
-        axes.scatter(*points[inside].T, s=9, alpha=0.7, linewidths=0, color=f"C{place}", label=masked_text(value)[:24])
-    others = ~text.isin(common).to_numpy()
-    if others.any():
-        axes.scatter(*points[others].T, s=9, alpha=0.4, linewidths=0, color="#bbbbbb", label="other classes")
+    numeric = pd.api.types.is_numeric_dtype(y)
+    common.sort(key=lambda value: (len(value), value) if numeric else value)
+    named = [(masked_text(value)[:24], (text == value).tolist()) for value in common]
+    groups = [Group(name, _those(points, inside), f"c{place}") for place, (name, inside) in enumerate(named)]
+    others = _those(points, (~text.isin(common)).tolist())
+    drawn = [*([Group("other classes", others, "other")] if others else []), *groups]
+    entries = [key([(group.style, group.name)], 200) for group in [*groups, *drawn[: len(drawn) - len(groups)]]]
+    return drawn, grid(entries, 1, 2)
 
 
-def _by_value(made: Any, axes: Any, points: Array, y: pd.Series) -> None:
+def _those(points: list[Point], inside: list[bool]) -> list[Point]:
+    return [point for point, kept in zip(points, inside, strict=True) if kept]
+
+
+def _by_value(points: list[Point], y: pd.Series) -> tuple[list[Group], Part]:
+    """The points by the shade of their label, between its extreme hundredths; and the shades."""
     values = pd.to_numeric(y, errors="coerce").to_numpy(dtype=float)
-    drawn = axes.scatter(*points.T, s=9, c=values, cmap="viridis", linewidths=0, alpha=0.8)
-    bar = made.colorbar(drawn, ax=axes, shrink=0.7)
-    bar.ax.tick_params(labelsize=7, colors=MUTED)
-    bar.set_label("label", fontsize=8, color=MUTED)
+    finite = values[np.isfinite(values)]
+    low, high = np.quantile(finite, [0.01, 0.99]).tolist() if len(finite) else (0.0, 1.0)
+    shades = Shading(low, high, kind="v")
+    return by_value(points, values.tolist(), shades), value_key(shades, "label")
 
 
 def _suspect(subject: Subject, rows: Array) -> Array:

@@ -1,4 +1,7 @@
-"""Labels that a task can't be learnt from: of another kind, infinite or too large, without any variety, or numbers taken for classes."""
+"""Labels that a task can't be learnt from.
+
+They are of another kind, infinite or too large, without any variety, or numbers taken for classes.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.data._label_numbers import continuous, numbers_of, truths
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
-from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
@@ -127,7 +130,7 @@ def _another_kind(known: Array, task: str) -> tuple[Defect, int] | None:
         ), len(known)
     if known.dtype.kind not in "OUS":
         return None
-    unread = pd.to_numeric(pd.Series(known).astype(str), errors="coerce").isna().to_numpy() & ~_truths(known)
+    unread = pd.to_numeric(pd.Series(known).astype(str), errors="coerce").isna().to_numpy() & ~truths(known)
     if not unread.any():
         return None
     words, count = pd.Series(known[unread]), int(unread.sum())
@@ -135,22 +138,6 @@ def _another_kind(known: Array, task: str) -> tuple[Defect, int] | None:
     if count == len(known) and words.nunique() <= max(CLASSES, len(known) // CLASS_ROWS):
         return Defect(told, "task_mismatch", 'declare task="classification", or make numbers of them'), count
     return Defect(told, "type_change", "read them as numbers, and drop or correct what is none"), count
-
-
-def _truths(known: Array) -> Array:
-    return np.array([isinstance(value, bool | np.bool_) for value in known], bool)
-
-
-def numbers_of(y: Array) -> Array | None:
-    """Labels as numbers of the same shape, text that reads as numbers too; None where it does not."""
-    if y.dtype.kind in "fiub":
-        return y.astype(float)
-    if y.dtype.kind not in "OUS" or not y.size:
-        return None
-    flat = y.reshape(-1)
-    read = pd.to_numeric(as_text(pd.Series(flat).where(~pd.isna(flat), np.nan)), errors="coerce").to_numpy(float)
-    read[_truths(flat)] = flat[_truths(flat)].astype(float)
-    return None if (np.isnan(read) & ~pd.isna(flat)).any() else read.reshape(y.shape)
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.95, "missing_class": 0.95, "degenerate_split": 0.9})
@@ -216,7 +203,10 @@ def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judge
 
 
 def _columns(subject: Subject, name: str) -> Array | None:
-    """The labels of a split as finite numbers `(N, K)`, after `prepare` where that is declared; None for classes and what is told elsewhere."""
+    """The labels of a split as finite numbers `(N, K)`, after `prepare` where that is declared.
+
+    None for classes, and for what is told elsewhere.
+    """
     if subject.target.task not in ("regression", "multilabel"):
         return None
     y = _prepared(subject, name) if subject.target.prepare is not None else to_array(getattr(subject.raw, name).y)
@@ -289,17 +279,3 @@ def continuous_labels(
         where=Place.labels("train"),
         fix='declare task="regression" with one output and a loss for numbers, or make classes of them by bins',
     )
-
-
-def continuous(y: Array, distinct: int = 30, share: float = 0.05, whole_share: float = 0.5) -> int:
-    """How many different amounts a column of labels holds; 0 where it holds classes."""
-    numbers = numbers_of(y) if y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1) else None
-    if numbers is None:
-        return 0
-    values, rows = np.unique(numbers[np.isfinite(numbers)]), len(y)
-    if len(values) <= distinct:
-        return 0
-    if (values != np.round(values)).mean() > 0.1:
-        return len(values) if len(values) >= share * rows or len(values) > 100 else 0
-    spread = y.dtype.kind not in "OUS" and values[-1] - values[0] > 10 * len(values)  # whole numbers as text are codes
-    return len(values) if len(values) >= whole_share * rows and spread else 0

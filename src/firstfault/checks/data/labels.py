@@ -10,9 +10,9 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._class_weights import favour
 from firstfault.checks.data._held_out import most_wrong
+from firstfault.checks.data._label_numbers import continuous
 from firstfault.checks.data._noise_rate import WrongShare, wrong_shares
 from firstfault.checks.data._out_of_fold import FEWEST_ROWS, out_of_fold
-from firstfault.checks.data.label_values import continuous
 from firstfault.checks.data.suspects import TABLE, suspect_files
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status

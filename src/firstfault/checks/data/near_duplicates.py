@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data._hashing import among, scans
 from firstfault.checks.data._pictures import images_of
-from firstfault.checks.data.text_columns import free_texts
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status

@@ -21,7 +21,7 @@ from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-TABLE, PICTURE = "outliers.csv", "outliers.png"
+TABLE, PICTURE = "outliers.csv", "outliers.svg"
 FEWEST_ROWS = 200  # a group of 2 % has four rows
 MOST_ROWS = 1_500  # bounds the time of the search for neighbours
 FEWEST_COLUMNS = 3  # in one or two dimensions noise lies among the rows
@@ -170,7 +170,7 @@ def images_without_content(
         others, half of which are above `ordinary`. It is saturated when more than `saturated` of its pixels have the
         least or the greatest value of all images, while half of the images have fewer than half such pixels.
     Fails when: the share is above `share`, and at least `fewest` images have no content.
-    Warns when: there is one. `outliers.png` draws 16 of them.
+    Warns when: there is one. `outliers.svg` draws 16 of them.
     Not a fault when: they are what one class looks like.
     Source: Ruderman 1994, statistics of natural images (neighbouring pixels are correlated). The bounds are a choice of
         ours; tests/checks/data/test_outliers.py holds the cases that they separate.
@@ -190,13 +190,8 @@ def images_without_content(
         return
     fault = value > share and bad.sum() >= fewest and not _of_one_class(subject, rows, bad)
     places = np.flatnonzero(bad)[:DRAWN]
-    pictures = gallery(
-        images[places],
-        [str(reason) for reason in reasons[places]],
-        subject.folder,
-        PICTURE,
-        title="images without content",
-    )
+    captions = [str(reason) for reason in reasons[places]]
+    drawn = gallery(images[places], captions, subject.folder, PICTURE, title="Images without content")
     told = ", ".join(f"{count} {reason}" for reason, count in pd.Series(reasons[bad]).value_counts().items())
     yield Judgement(
         Status.FAIL if fault else Status.WARN,
@@ -206,7 +201,7 @@ def images_without_content(
         where=Place(Kind.ROW, tuple(map(str, rows[places][:5])), "train"),
         faults=None if fault else {},
         fix="look at these images, then repair or remove them",
-        artifacts=pictures,
+        artifacts=(drawn,),
     )
 
 

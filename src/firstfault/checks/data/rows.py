@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.data._hashing import Scan, among, scan, scans, with_labels
+from firstfault.checks.data._hashing import among, scan, scans, with_labels
 from firstfault.checks.data._repeats import agreement, by_chance, copied_share, default_rows, repeats
-from firstfault.data.frames import table
+from firstfault.checks.data._row_pairs import MOST_LISTED, Part, first_of, write_pairs
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.finding import Layer, Status
-from firstfault.output.spreadsheets import write_frame
 from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
 
 __all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap"]
 
 Array = np.ndarray[Any, Any]
-
-MOST_LISTED = 100  # pairs that a person looks through
-LOOKED_AT = 200  # rows that show whether a column is personal
-
-
-class _Part(NamedTuple):
-    """A split by its name, with its scan."""
-
-    name: str
-    split: Split
-    rows: Scan
 
 
 def _dtype_is_discrete_label(y: Any) -> bool:
@@ -77,54 +65,16 @@ def duplicate_rows(
     )
 
 
-def _source(subject: Subject) -> list[_Part]:
+def _source(subject: Subject) -> list[Part]:
     """The splits that were declared as one source, train last."""
     declared, rows = subject.data.declared_splits, scans(subject)
-    return [_Part(name, split, rows[name]) for name, split in reversed(subject.raw.items()) if name not in declared]
+    return [Part(name, split, rows[name]) for name, split in reversed(subject.raw.items()) if name not in declared]
 
 
-def _listed(subject: Subject, parts: Sequence[_Part], hashes: Array, repeated: Array) -> tuple[str, ...]:
+def _listed(subject: Subject, parts: Sequence[Part], hashes: Array, repeated: Array) -> tuple[str, ...]:
     """Write the first pairs of equal rows to `duplicate_rows.csv`."""
     later = np.flatnonzero(repeated)[-MOST_LISTED:]  # train comes last, and is what the user looks at
-    return _write_pairs(subject, "duplicate_rows.csv", parts, later, _first_of(hashes, hashes[later]))
-
-
-def _first_of(hashes: Array, wanted: Array) -> Array:
-    """Where each of a few hashes occurs first."""
-    places = np.flatnonzero(among(hashes, np.sort(wanted)))
-    first = pd.Series(places, index=hashes[places]).groupby(level=0).first()
-    return np.asarray(first.loc[wanted].to_numpy())
-
-
-def _write_pairs(subject: Subject, name: str, parts: Sequence[_Part], later: Array, first: Array) -> tuple[str, ...]:
-    """One line per pair: where the row is, where its equal is, and its values, personal ones masked."""
-    ends = np.cumsum([len(part.rows.hashes) for part in parts])
-    pairs = {}
-    for heading, places in (("", later), ("equal_", first)):
-        of = np.searchsorted(ends, places, side="right")
-        pairs[f"{heading}split"] = [parts[part].name for part in of]
-        pairs[f"{heading}row"] = [
-            int(place - (ends[part - 1] if part else 0)) for place, part in zip(places, of, strict=True)
-        ]
-    lines = pd.DataFrame(pairs)
-    frames = [table(part.split.X) for part in parts]
-    if all(frame is not None for frame in frames):
-        shown = [frames[part_of].iloc[[row]] for part_of, row in _places(lines, parts)]  # type: ignore[union-attr]
-        lines = pd.concat([lines, _masked(pd.concat(shown), frames[-1]).reset_index(drop=True)], axis=1)
-    write_frame(subject.folder / name, lines)
-    return (name,)
-
-
-def _places(lines: pd.DataFrame, parts: Sequence[_Part]) -> list[tuple[int, int]]:
-    names = [part.name for part in parts]
-    return [(names.index(split), row) for split, row in zip(lines["split"], lines["row"], strict=True)]
-
-
-def _masked(rows: pd.DataFrame, frame: Any) -> pd.DataFrame:
-    """Rows of a frame with personal values masked; what is personal shows in more rows than a few."""
-    from firstfault.data.privacy.masking import masked
-
-    return masked(pd.concat([rows, frame.iloc[:LOOKED_AT]], ignore_index=True)).iloc[: len(rows)]
+    return write_pairs(subject, "duplicate_rows.csv", parts, later, first_of(hashes, hashes[later]))
 
 
 def _given(subject: Subject) -> list[str]:
@@ -176,21 +126,21 @@ def split_overlap(
     )
 
 
-def _parts(subject: Subject) -> dict[str, _Part] | None:
+def _parts(subject: Subject) -> dict[str, Part] | None:
     if subject.target.prepare is None:
         rows = scans(subject)
-        return {name: _Part(name, split, rows[name]) for name, split in subject.raw.items()}
+        return {name: Part(name, split, rows[name]) for name, split in subject.raw.items()}
     try:
         prepared: Splits = subject.prepared
     except Exception:
         return None
-    return {name: _Part(name, split, scan(split.X)) for name, split in prepared.items()}
+    return {name: Part(name, split, scan(split.X)) for name, split in prepared.items()}
 
 
 def _overlap(
     subject: Subject,
-    source: list[_Part],
-    part: _Part,
+    source: list[Part],
+    part: Part,
     found: Array,
     certain: float,
     times_chance: float,
@@ -212,12 +162,12 @@ def _overlap(
     return copied_share(parts, hashes, repeated), True
 
 
-def _listed_across(subject: Subject, source: list[_Part], part: _Part, found: Array) -> tuple[str, ...]:
+def _listed_across(subject: Subject, source: list[Part], part: Part, found: Array) -> tuple[str, ...]:
     """Write the first rows of a split that are in train to `split_overlap.csv`."""
     rows = np.flatnonzero(found)[:MOST_LISTED]
     hashes = np.concatenate([known.rows.hashes for known in source])
-    return _write_pairs(
-        subject, "split_overlap.csv", [*source, part], rows + len(hashes), _first_of(hashes, part.rows.hashes[rows])
+    return write_pairs(
+        subject, "split_overlap.csv", [*source, part], rows + len(hashes), first_of(hashes, part.rows.hashes[rows])
     )
 
 

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from firstfault.charts.files import write_picture
+from firstfault.charts.svg import Part, grid, whole, words
+from firstfault.charts.tiles import Tile, tiles
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data._pictures import ALARM, figure, images_of, save
-from firstfault.checks.data.text_columns import free_texts
+from firstfault.checks.data._free_texts import free_texts
+from firstfault.checks.data._pictures import images_of
 from firstfault.data.splits import Split, to_array
-from firstfault.extras import optional_files
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
@@ -168,39 +170,18 @@ def _small_and_outside(box: tuple[int, int, int, int], shape: Sequence[int], mos
     return area <= most_area and outside
 
 
-@optional_files
 def _draw(folder: Path, images: Array, labels: Array, stamp: _Stamp) -> tuple[str, ...]:
     """Draw some images with and without the marker, the region framed."""
-    from matplotlib.patches import Rectangle
+    inside = labels == stamp.label
+    rows = [_row(f"class {stamp.label}", images[inside], stamp), _row("other classes", images[~inside], stamp)]
+    title = f"The region that marks class {stamp.label}"
+    return (write_picture(folder, "shortcut_region.svg", whole(title, grid(rows, 1, 8))),)
 
-    with_it, without = images[labels == stamp.label][:4], images[labels != stamp.label][:4]
-    made = figure(6.4, 3.6)
-    axes = made.subplots(2, 4)
-    top, left, bottom, right = stamp.box
-    for row, some, title in ((0, with_it, f"class {stamp.label}"), (1, without, "other classes")):
-        for place, axis in enumerate(axes[row]):
-            axis.set_axis_off()
-            if place < len(some):
-                image = some[place]
-                axis.imshow(
-                    image if image.shape[-1] == 3 else image[..., 0],
-                    cmap="gray",
-                    vmin=0,
-                    vmax=1,
-                    interpolation="nearest",
-                )
-                axis.add_patch(
-                    Rectangle(
-                        (left - 0.5, top - 0.5),
-                        right - left + 1,
-                        bottom - top + 1,
-                        fill=False,
-                        edgecolor=ALARM,
-                        linewidth=1.4,
-                    )
-                )
-        axes[row][0].set_title(title, loc="left", fontsize=9)
-    return (save(made, folder, "shortcut_region.png"),)
+
+def _row(title: str, images: Array, stamp: _Stamp) -> Part:
+    """The first four images below their title, all in the same scale of values."""
+    drawn = tiles([[Tile(image, frame=stamp.box, bounds=(0.0, 1.0)) for image in images[:4]]])
+    return grid([Part(words(title, 0, 12, "heading"), drawn.width, 14, title), drawn], 1, 4)
 
 
 def _texts(train: Split, y: Array) -> tuple[list[str] | None, Array]:

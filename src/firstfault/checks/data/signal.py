@@ -24,7 +24,10 @@ Array = np.ndarray[Any, Any]
 MOST_LABELS = 20  # columns of labels: bounds the time
 FEWEST_HELD = 30  # validation rows: an order of fewer errs by more than 0.2
 UNASKED = 0.4
-"""The weight of what fast models alone say: it does not stand, and leaves the verdict undecided, where there is no network."""
+"""The weight of what fast models alone say, where there is no network.
+
+It does not stand, and leaves the verdict undecided.
+"""
 FIX = "check how labels were joined to inputs"
 
 
@@ -80,8 +83,8 @@ def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) 
     if network is None:
         yield Judgement(
             Status.FAIL,
-            f"fast models (by {max(found.value, 0):.2f} of 1) do not order rows by their labels better than chance, and there is no trained "
-            "network to ask",
+            f"fast models (by {max(found.value, 0):.2f} of 1) do not order rows by their labels better than chance, "
+            "and there is no trained network to ask",
             value=found.value,
             threshold=weak,
             where=Place.labels("train"),

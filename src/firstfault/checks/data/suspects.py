@@ -19,7 +19,7 @@ from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
-TABLE, PICTURE = "label_suspects.csv", "label_suspects.png"
+TABLE, PICTURE = "label_suspects.csv", "label_suspects.svg"
 LISTED = 500  # rows that a person looks through
 DRAWN = 16  # two lines of a gallery
 SHOWN_COLUMNS = 12  # columns beside a row's label that fit on a screen
@@ -31,7 +31,7 @@ def label_suspects(subject: Subject) -> Iterator[Judgement]:
 
     Measures: the share of such rows among at most 3,000 training rows: those that confident learning prunes, the least
         credible first. `label_suspects.csv` holds the place in train, the given and the likely label, a quality score
-        (0–1, low is bad) and the values, personal ones masked; `label_suspects.png` draws up to 16 where samples are
+        (0–1, low is bad) and the values, personal ones masked; `label_suspects.svg` draws up to 16 where samples are
         images.
     Fails when: never. Hard rows of clean data are listed too: `labels_against_inputs` judges.
     Source: confident learning (Northcutt et al. 2021), as cleanlab has it.
@@ -78,7 +78,10 @@ def _pruned(found: OutOfFold | None) -> tuple[np.ndarray[Any, Any], np.ndarray[A
 @memo(of="raw")
 @optional_files
 def suspect_files(subject: Subject) -> tuple[str, ...]:
-    """Write the list, and the gallery where samples are images; the names of the files, none when no row is suspect or cleanlab is missing."""
+    """Write the list, and the gallery where samples are images.
+
+    Returns the names of the files; none when no row is suspect, or cleanlab is missing.
+    """
     return _written(subject)
 
 
@@ -107,9 +110,8 @@ def _written(subject: Subject) -> tuple[str, ...]:
     if images is None:
         return (TABLE,)
     captions = [f"{_short(names[found.y[place]])} → {_short(names[likely[place]])}" for place in drawn]
-    return *gallery(
-        images, captions, subject.folder, PICTURE, title="given label → likely label, least credible first"
-    ), TABLE
+    title = "Given label → likely label, least credible first"
+    return gallery(images, captions, subject.folder, PICTURE, title=title), TABLE
 
 
 def _short(name: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.data.splits import to_array
+from firstfault.checks.data._free_texts import NOTHING, free_texts
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.memo import memo
@@ -20,10 +19,6 @@ from firstfault.subject.subject import Subject
 MOST_TEXTS = 3_000  # bounds the time: a share of so many errs by 0.4 % at 5 %
 FEWEST = 20  # texts below which a share says little
 _NO_TEXT = "no column holds free text"
-_NOTHING = re.compile(
-    r"[\s.,;:!?_–—-]*"
-    r"|(?i:n/?a|nan|null|none|nil|undefined|unknown|\[?(?:deleted|removed|empty)\]?|no text|tbd|todo|lorem ipsum.*)"
-)
 _MOJIBAKE = re.compile(
     r"Ã[\x80-\xbf¡-¿ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|â€[\x80-\xbf™œ˜“”¦¢\x9d]"
     r"|Â[\xa0-\xbf]|ï¿½|ðŸ|[ÐÑ][\x80-\xbf°-¿‚-‰]{1}[ÐÑ]"
@@ -36,38 +31,6 @@ _TAG = re.compile(
 _WORD = re.compile(r"[A-Za-zÀ-ɏ]{4,}")
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxzßçñćčďłńňřśšťźżž]{5,}")
 _VOWELS = frozenset("aeiouyàáâãäåæèéêëìíîïòóôõöøùúûüýÿāēīōūąęıůőűœ")
-
-
-def free_texts(X: Any) -> Mapping[str, pd.Series]:
-    """The columns of free text by name: three words and more at the median, mostly different; `inputs` of an array."""
-    if isinstance(X, pd.DataFrame):
-        return {str(name): X.iloc[:, place] for place, name in enumerate(X.columns) if _is_free(X.iloc[:, place])}
-    array = to_array(X)
-    if array.dtype.kind not in "OU" or not len(array) or (array.ndim == 2 and array.shape[1] != 1) or array.ndim > 2:
-        return {}
-    column = pd.Series(array.reshape(len(array)), dtype=object)
-    return {"inputs": column} if _is_free(column) else {}
-
-
-def _is_free(column: pd.Series) -> bool:
-    if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
-        return False
-    few = [
-        value
-        for value in column.iloc[:: max(1, len(column) // 200)].head(200)
-        if isinstance(value, str) and not _NOTHING.fullmatch(value)
-    ]
-    if len(few) < 5 or not all(
-        isinstance(value, str) or pd.isna(value) for value in column.head(20) if not isinstance(value, list | dict)
-    ):
-        return False
-    long = np.median([len(value.split()) for value in few]) >= 3 or (
-        np.median([len(value) for value in few]) >= 25 and " " in "".join(few)
-    )
-    worded = np.median([sum(map(str.isalpha, value)) / len(value) for value in few]) >= 0.5 or not all(
-        map(str.isascii, few)
-    )
-    return bool(long and worded and len(set(few)) > 0.3 * len(few))
 
 
 @memo(of="raw")
@@ -86,7 +49,7 @@ def _sampled(column: pd.Series) -> dict[int, str]:
 
 def _contents(column: pd.Series) -> dict[int, str]:
     """The sampled texts that say something."""
-    return {row: text for row, text in _sampled(column).items() if not _NOTHING.fullmatch(text)}
+    return {row: text for row, text in _sampled(column).items() if not NOTHING.fullmatch(text)}
 
 
 def _rows(rows: Sequence[int]) -> str:
@@ -109,7 +72,7 @@ def empty_texts(subject: Subject, *, share: float = 0.005, large: float = 0.2) -
         return
     for name, column in columns.items():
         texts = _sampled(column)
-        empty = sum(_NOTHING.fullmatch(text) is not None for text in texts.values())
+        empty = sum(NOTHING.fullmatch(text) is not None for text in texts.values())
         value = empty / max(1, len(texts))
         fails = value > large and _is_alone(subject)
         yield Judgement(

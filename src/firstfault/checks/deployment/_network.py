@@ -15,7 +15,8 @@ from firstfault.subject.serving import served_of
 from firstfault.subject.subject import Subject
 
 UNSEEN = "the served network cannot be seen from outside"
-DEPTH = 3
+DEPTH = 3  # steps from a function to its network, as in method → object → attribute: bounds the search
+RTOL, ATOL = 1e-3, 1e-5  # what a file or another layout may round; lower precision is judged on its own
 LOW_PRECISION = (torch.float16, torch.bfloat16, torch.int8, torch.quint8, torch.qint8)
 
 
@@ -85,8 +86,8 @@ def _shapes(module: nn.Module) -> dict[str, Any]:
 def untrained(subject: Subject, module: nn.Module) -> tuple[list[str], int]:
     """The trained tensors that a served network lacks, and how many there are.
 
-    They are looked for under their names in the part that is built like the trained model, else by value. Statistics of batch
-    normalisation are left out where it is served in train mode: each call moves them.
+    They are looked for under their names in the part that is built like the trained model, else by value. Statistics of
+    batch normalisation are left out where it is served in train mode: each call moves them.
     """
     trained = subject.trained.model
     moving = {id(value) for value in trained.buffers()} if in_train_mode(module) else set()
@@ -109,4 +110,4 @@ def untrained(subject: Subject, module: nn.Module) -> tuple[list[str], int]:
 
 
 def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return bool(torch.allclose(a.detach().float(), b.detach().to(a.device).float(), rtol=1e-3, atol=1e-5))
+    return bool(torch.allclose(a.detach().float(), b.detach().to(a.device).float(), rtol=RTOL, atol=ATOL))

@@ -15,8 +15,10 @@ from firstfault.subject.serving import agreement, apart, golden_of, labels_of, s
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
-ROUNDING = 1e-3
-ALIKE = 0.98
+ROUNDING = 1e-3  # relative: float32 in another order of sums, layer after layer
+ALIKE = 0.98  # the correlation of scores: 8 bits leave 0.9999
+RISING = 0.9999  # the rank correlation of a rising function, but for rounding
+MOST_CLASSES = 200  # bounds the time of matching them
 
 
 @memo(of="trained")
@@ -54,14 +56,17 @@ def _same(subject: Subject) -> bool:
     layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"label_map_mismatch": 0.95, "train_serve_skew": 0.6}
 )
 def served_answers(subject: Subject, *, same: float = 0.95, alike: float = ALIKE) -> Iterator[Judgement]:
-    """Compare the answers to golden samples, where a function serves; `value` is the share answered alike.
+    """Compare the answers to golden samples, where a function serves, with those of the trained model.
 
-    It is given raw inputs, as a client sends them, or what `deployment.preprocess` makes of them. Classes that changed
-    places are told apart by trying permutations, of scores and of labels; other names for the classes, and a regression in another unit, are no
-    fault. Scores beyond [0, 1] that correlate with the trained model's by less than `alike` are, even where the classes are the same.
-    Differences that another check explains are left to it.
-
-    Source: this project's planted faults; a healthy path differs by rounding only (8 bits correlate by 0.9999), and ties are rare.
+    Measures: the share of the samples that get the same answer, 0–1. The function is given raw inputs, as a client
+        sends them, or what `deployment.preprocess` makes of them.
+    Fails when: the share is below `same`; or scores beyond [0, 1] correlate with the trained model's by less than
+        `alike`, even where the classes are the same. Classes that changed places are found by trying permutations, of
+        scores and of labels.
+    Not a fault when: the classes have other names; a regression answers in another unit; or another check explains the
+        difference.
+    Source: a choice of ours: a sound path differs by rounding only (8 bits correlate by 0.9999), and ties are rare;
+        tests/checks/deployment/test_served_answers.py holds the cases that they separate.
     """
     if served_of(subject).module is not None:
         yield skipped("the parts of the served path are compared one by one")
@@ -109,7 +114,10 @@ def compared(subject: Subject, same: float = 0.95, alike: float = ALIKE) -> Judg
 
 
 def score_likeness(offline: Array, served: Array) -> float:
-    """The correlation of two tables of scores `(N, K)`, up to what softmax takes away; 1 for what can't be compared: labels, probabilities."""
+    """The correlation of two tables of scores `(N, K)`, up to what softmax takes away.
+
+    It is 1 for what can't be compared: labels, probabilities.
+    """
     if (
         offline.ndim != 2
         or offline.shape != served.shape
@@ -135,7 +143,7 @@ def _permuted(text: str, value: float, same: float) -> Judgement:
 
 
 def _another_unit(subject: Subject, offline: Array, served: Array, least: int = 8) -> bool:
-    """Whether a regression's answers are a rising function of the trained model's: scaled back, or out of the logarithm."""
+    """Whether a regression's answers rise with the trained model's: scaled back, or out of the logarithm."""
     if (
         subject.target.task != "regression"
         or offline.size != served.size
@@ -147,7 +155,7 @@ def _another_unit(subject: Subject, offline: Array, served: Array, least: int = 
 
     pairs = zip(offline.reshape(len(offline), -1).T, served.reshape(len(offline), -1).T, strict=True)
     return all(
-        len(np.unique(mine)) >= least and float(spearmanr(mine, theirs).statistic) > 0.9999 for mine, theirs in pairs
+        len(np.unique(mine)) >= least and float(spearmanr(mine, theirs).statistic) > RISING for mine, theirs in pairs
     )
 
 
@@ -164,7 +172,7 @@ def _names(subject: Subject, offline: Array, served: Array, same: float) -> dict
 
     mine, theirs = labels_of(subject, offline), served.astype(str)
     ids, labels = np.unique(mine), np.unique(theirs)
-    if not 2 <= len(ids) == len(labels) <= 200:
+    if not 2 <= len(ids) == len(labels) <= MOST_CLASSES:
         return None
     table = np.array([[np.sum((mine == one) & (theirs == other)) for other in labels] for one in ids])
     rows, columns = linear_sum_assignment(-table)
@@ -175,8 +183,8 @@ def _names(subject: Subject, offline: Array, served: Array, same: float) -> dict
 
 
 def permutation(offline: Array, served: Array, same: float = 0.95) -> list[int] | None:
-    """The order in which the columns of the served scores hold the classes, where it is another one and explains them."""
-    if offline.ndim != 2 or offline.shape != served.shape or not 2 <= offline.shape[1] <= 200:
+    """The order in which the columns of the served scores hold the classes, where it is another one and fits."""
+    if offline.ndim != 2 or offline.shape != served.shape or not 2 <= offline.shape[1] <= MOST_CLASSES:
         return None
     from scipy.optimize import linear_sum_assignment
 

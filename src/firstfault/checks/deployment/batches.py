@@ -14,7 +14,8 @@ from firstfault.place import Place
 from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
 
-SIZES = (1, 2, 4, 8, 10, 16, 32, 50)
+SIZES = (1, 2, 4, 8, 10, 16, 32, 50)  # the usual ones, tried where another is refused
+SAMPLES = 4  # asked alone: bounds the time of a slow service
 OF_TRAIN_MODE = "more than 1 value per channel when training"
 
 
@@ -26,12 +27,12 @@ OF_TRAIN_MODE = "more than 1 value per channel when training"
 def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float = 0.05) -> Iterator[Judgement]:
     """Find answers that depend on the batch: alone, a golden sample must get the answer it gets among others.
 
-    `value` is the largest relative difference over 4 samples, a fault above `tolerance`, and above `coarse` for a network in
-    lower precision, whose rounding follows the range of the batch. A path that takes one batch size only has a baked shape, unless batch
-    normalisation in train mode refuses the single sample.
-
-    Source: float32 matrix products of other shapes differ by up to 1e-5 (PyTorch, Numerical accuracy), with a margin; 8 bits
-    round by 1/256, each layer anew.
+    Measures: the largest relative difference between both answers over 4 samples.
+    Fails when: the difference is above `tolerance`, or above `coarse` for a network in lower precision, whose rounding
+        follows the range of the batch; or the path refuses a single sample or the whole batch. One that takes certain
+        sizes only has a baked shape, unless it is batch normalisation in train mode that refuses a single sample.
+    Source: PyTorch, Numerical accuracy: float32 products of other shapes differ by rounding, up to about 1e-5; 8 bits
+        round by 1/256, each layer anew. The bounds leave a margin to either.
     """
     module, golden = network_of(subject), golden_of(subject)
     if in_train_mode(module):
@@ -45,7 +46,7 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
     if not np.array_equal(whole, served_of(subject).call(golden.raw)):
         yield skipped("the answers differ from call to call")
         return
-    alone = [served_of(subject).call(rows_of(golden.raw, index, 1)) for index in range(min(4, len(golden)))]
+    alone = [served_of(subject).call(rows_of(golden.raw, index, 1)) for index in range(min(SAMPLES, len(golden)))]
     differences = [_relative(whole[index : index + 1], value) for index, value in enumerate(alone)]
     value, limit = max(differences, default=0.0), coarse if module is not None and is_rounded(module) else tolerance
     yield judge(

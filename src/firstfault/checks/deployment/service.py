@@ -19,7 +19,13 @@ from firstfault.subject.subject import Subject
 
 @check(layer=Layer.DEPLOYMENT, needs={golden_of, "deployment"}, detects={"version_mismatch": 0.85})
 def version_mismatch(subject: Subject) -> Iterator[Judgement]:
-    """Find libraries whose running version is not the pinned one; a different major or minor version is a fault."""
+    """Find libraries whose running version is not the pinned one.
+
+    Measures: the number of pinned libraries that run in another major or minor version, or not at all.
+    Fails when: there is one.
+    Not a fault when: only the patch or the build differs.
+    Source: Semantic Versioning 2.0.0: a patch neither adds nor removes anything.
+    """
     wanted = _requirements(subject)
     if not wanted:
         yield skipped("no requirement pins a version")
@@ -62,10 +68,12 @@ def _requirements(subject: Subject) -> dict[str, str]:
 def served_process(subject: Subject) -> Iterator[Judgement]:
     """Serve the model for real on loopback, and send it good and malformed requests.
 
-    The process is the one at `deployment.url`, or `mlflow models serve` with the packaged model. Malformed are: a wrong type,
-    a missing column, NaN, no rows, a huge number; each must get a 4xx, never a 5xx and never a quiet answer. At the user's own URL that is a fault; with firstfault's package a warning.
-
-    Source: FAULTS of this project; HTTP semantics (RFC 9110) for 4xx.
+    Measures: the p95 of a good request in milliseconds, and the number of malformed ones that get no 4xx: a wrong type,
+        a missing column, NaN, no rows, a huge number. The process is the one at `deployment.url`, or MLflow's scoring
+        server with the packaged model.
+    Fails when: a malformed request to the user's own URL gets a 5xx or a quiet answer.
+    Warns when: one to firstfault's package does, or the p95 is above `deployment.latency_ms`.
+    Source: RFC 9110, HTTP Semantics, 15.5: a 4xx says that the client erred; the budget is the target's own.
     """
     from firstfault.subject.http_service import measure, requests_for, serving
 
@@ -100,11 +108,12 @@ def served_process(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"latency_regression": 0.8})
 def latency_regression(subject: Subject, *, times: float = 3.0, calls: int = 30) -> Iterator[Judgement]:
-    """Measure single-sample calls in this process; `value` is p95 in milliseconds.
+    """Measure single-sample calls in this process.
 
-    Beyond the budget `deployment.latency_ms` is a warning, beyond `times` of it a fault.
-
-    Source: the target's own budget; p50 over 30 calls on a shared machine varies by less than 3 times.
+    Measures: the p95 of `calls` calls in milliseconds, the first 3 left out.
+    Fails when: the p50 is above `times` the budget `deployment.latency_ms`.
+    Warns when: the p95 is above the budget.
+    Source: the target's own budget; the p50 of 30 calls on a shared machine varies by less than 3 times.
     """
     import time
 

@@ -18,7 +18,10 @@ from firstfault.training.recipe import Tensors, outputs_of
 
 @memo(of="model")
 def reached_in_a_step(subject: Subject) -> frozenset[str]:
-    """The names of the parameters that hold a gradient other than 0 when the optimizer first steps; none where it never does. Built once."""
+    """The names of the parameters that hold a gradient other than 0 when the optimizer first steps.
+
+    There are none where it never does. Built once.
+    """
     with isolated(), quiet():
         model = subject.recipe.build(subject.seed)
         (_step if subject.recipe.training.fit is None else _fit)(subject, model)

@@ -9,26 +9,26 @@ import numpy as np
 import torch
 
 Array = np.ndarray[Any, Any]
-ROWS = 1500
-ENOUGH_TOKENS = 1000
+ROWS = 1500  # this and the next bound the time of 13 counts
 MOST_POSITIONS = 64
-MOST_KINDS = 48
-CHANNELS = 6
-BINS = 6
-SHUFFLES = 12
-MOST_CLASSES = 6
+ENOUGH_TOKENS = 1000  # rows of tokens: of fewer, pairs are too rare to tell order from chance, and it is assumed
+MOST_KINDS = 48  # tokens counted each by itself: pairs of them are 48² counts
+CHANNELS = 6  # of a vector, which bounds the counts of pairs to 36²
+BINS = 6  # quantiles of a number, so that each is frequent
+SHUFFLES = 12  # of which the spread of a count is taken
+MOST_CLASSES = 6  # more labels than that are cut in thirds, so that each group has rows
 
 
 def order_matters(
     x: torch.Tensor, y: torch.Tensor, seed: int = 0, *, beyond: float = 6.0, padding: torch.Tensor | None = None
 ) -> bool:
-    """Whether the positions of tokens `(N, T)` or vectors `(N, T, C)` differ from the same ones shuffled within each sample.
+    """Whether the positions of tokens `(N, T)` or vectors `(N, T, C)` differ from those shuffled in each sample.
 
-    What occurs at each position, and what next to what, is counted by class; numbers in `BINS` quantiles per channel. A count that is off
-    the mean of the shuffled ones by `beyond` standard deviations, those of a Poisson count at least, is no accident, and neither are steps
-    that are off by twice as many, since few shuffles tell their spread. Labels per
-    position go with their positions. `padding` `(N, T)` tells which positions only fill the rows up: they stay at the end. On 1,500 rows and 64
-    positions at most.
+    What occurs at each position, and what next to what, is counted by class; numbers in `BINS` quantiles per channel.
+    A count that is off the mean of the shuffled ones by `beyond` standard deviations, those of a Poisson count at
+    least, is no accident. Neither are steps that are off by twice as many, since few shuffles tell their spread.
+    Labels per position go with their positions. `padding` `(N, T)` tells which positions only fill the rows up: they
+    stay at the end. On 1,500 rows and 64 positions at most.
 
     Source: exchangeability; of some 10⁴ counts of shuffled samples none is off by 6 in 10⁴ tests.
     """
@@ -84,7 +84,7 @@ def _groups(x: torch.Tensor, y: torch.Tensor) -> Array:
 
 
 def _kinds(x: torch.Tensor) -> Array:
-    """What stands at each position, as zeros and ones `(N, T, F)`: the frequent tokens, and the quantile of the number."""
+    """What stands at each position, as zeros and ones `(N, T, F)`: frequent tokens, and the quantile of the number."""
     if x.ndim == 2:
         values, counts = torch.unique(x, return_counts=True)
         frequent = values[counts.argsort(descending=True)][:MOST_KINDS]

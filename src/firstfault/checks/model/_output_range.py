@@ -17,8 +17,10 @@ from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import answer, ordinary_inputs, sound_batch
 from firstfault.subject.subject import Subject
 
-ROWS = 64
-SCALES = (1.0, 10.0, 100.0, 1000.0)
+ROWS = 64  # bounds the time of 16 forward passes
+SCALES = (1.0, 10.0, 100.0, 1000.0)  # widths of the last layer: a bound shows as outputs that no longer grow
+CALM = 10.0  # distributions are looked for up to this width: outputs of wider weights are rounded, or overflow
+GROWS = 0.5  # of the span: outputs without a bound grow tenfold with the scale, bounded ones not at all
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,12 @@ def _summary(draws: dict[float, torch.Tensor]) -> Reach:
     every = torch.cat([draw.flatten() for draw in draws.values()])
     cut = len(draws) < len(SCALES)  # the widest weights overflow: so there is no bound
     single = bool((every == every[0]).all())
-    calm = torch.cat([draw for scale, draw in draws.items() if scale <= 10]) if min(draws) <= 10 else near
+    calm = torch.cat([draw for scale, draw in draws.items() if scale <= CALM]) if min(draws) <= CALM else near
     return Reach(
         low=float(every.min()),
         high=float(every.max()),
-        open_below=float(before.min() - far.min()) > 0.5 * span,
-        open_above=cut or float(far.max() - before.max()) > 0.5 * span,
+        open_below=float(before.min() - far.min()) > GROWS * span,
+        open_above=cut or float(far.max() - before.max()) > GROWS * span,
         simplex=is_simplex(calm),
         log_simplex=is_simplex(calm.exp()) and float(calm.max()) <= 1e-6,
         constant=float(every[0]) if single else None,

@@ -1,4 +1,4 @@
-"""What becomes of each softmax of a forward pass: the axis over which it runs, and the axis over which its weights are summed."""
+"""What becomes of each softmax of a forward pass: the axis that it runs over, and the one that is summed after it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ LEFT = ("matmul", "bmm")
 
 @dataclass(frozen=True)
 class Softmax:
-    """One softmax: its call, the axis it runs over, and that over which its result is summed in a product with other values, where it is."""
+    """One softmax: its call, and the axis it runs over.
+
+    `summed` is the axis over which its result is summed in a product with other values, where it is.
+    """
 
     call: Call
     axis: int
@@ -83,7 +86,10 @@ class _Flow(TorchFunctionMode):
         return self.known[id(value)][1] if id(value) in self.known else None
 
     def _contract(self, value: Any, axis: int, other: Any) -> None:
-        """Note the axis of a softmax over which a product sums; of a product of two of them, neither is the weights of the other."""
+        """Note the axis of a softmax over which a product sums.
+
+        Of a product of two of them, neither is the weights of the other.
+        """
         weights = self._of(value)
         if weights is not None and self._of(other) is None and len(weights.axes) >= 2:
             self.found[weights.number] = replace(self.found[weights.number], summed=weights.axes[axis])
@@ -101,7 +107,10 @@ class _Flow(TorchFunctionMode):
 
 
 def _moved(name: str, axes: tuple[int, ...], given: torch.Tensor, result: torch.Tensor) -> tuple[int, ...] | None:
-    """The axes of a softmax's result after a function that changes none of its weights, or shows them with axes in another order; None for others."""
+    """The axes of a softmax's result after a function that changes none of its weights, or only the order of its axes.
+
+    None after others.
+    """
     if result.ndim != given.ndim or result.numel() != given.numel():
         return None
     if name in KEEPING:

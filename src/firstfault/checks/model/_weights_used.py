@@ -1,4 +1,4 @@
-"""Which parameters a forward pass takes, call by call: those of modules, of bare functions, tied and parametrised ones."""
+"""Which parameters a forward pass takes, call by call: of modules, of bare functions, tied and parametrised ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ LOOKUPS = frozenset({"embedding", "embedding_bag"})
 
 @dataclass(frozen=True)
 class Use:
-    """One call of a torch function that takes parameters: their names, and by name the axis that holds its units where it is known."""
+    """One call of a torch function that takes parameters: their names.
+
+    `units` holds by name the axis along which a parameter's units lie, where it is known.
+    """
 
     function: str
     parameters: tuple[str, ...]
@@ -92,7 +95,10 @@ class _Tape(TorchFunctionMode):
         return tuple(name for name, _ in found)
 
     def _axis(self, function: str, name: str, seen: torch.Tensor, given: list[torch.Tensor]) -> int | None:
-        """The axis of a parameter along which its units lie: the first of a layer's weight, the last of a factor on the right."""
+        """The axis of a parameter along which its units lie.
+
+        It is the first of a layer's weight, the last of a factor on the right.
+        """
         if seen.ndim < 2:
             return None
         if function in WEIGHED:

@@ -28,17 +28,19 @@ from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import SATURATING, Call, name_of, record, softmax_axis
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-FEW = 8  # a healthy unit is silent on all of them once in 2⁸
+FEW = 8  # rows: a healthy unit is silent on all of them once in 2⁸
+SHOWN = 5  # names in a message
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"dead_relu": 0.8})
 def dead_relu(subject: Subject, *, inactive_share: float = 0.5, activity: float = 0.01) -> Iterator[Judgement]:
     """Find ReLU layers in which most units almost never fire, before training.
 
-    A unit is dead when it is positive for less than `activity` of the samples, of the batch and of standard
-    normal inputs alike: inputs on a wild scale silence units too, and are not the model's fault. `value` is the
-    dead share of the worst layer's units, 0–1. Units that get exactly 0 have constant weights before them: not dead.
-
+    Measures: the share of dead units of the worst ReLU call, 0–1. A unit is dead when it is positive for less than
+        `activity` of the samples `(N, …)`, of the batch and of standard normal inputs alike: inputs on a wild scale
+        silence units too, and are not the model's fault.
+    Fails when: the share is above `inactive_share`.
+    Not a fault when: units get exactly 0, from constant weights before them.
     Source: Amazon SageMaker Debugger, DeadRelu (1 % / 50 %).
     """
     finite_outputs(subject)
@@ -85,10 +87,13 @@ def _dead_share(units: torch.Tensor, activity: float) -> float:
 def saturating_activation(subject: Subject, *, ratio: float = 1e-3, least: int = 4) -> Iterator[Judgement]:
     """Find deep stacks of sigmoid or tanh through which no gradient comes back, and softmax between layers.
 
-    `value` is the gradient per weight (root mean square) of the first weight matrix over that of the last, on the
-    batch or on standard normal inputs, whichever is better. Stacks of at least `least` saturating calls are looked at.
-
-    Source: Glorot & Bengio 2010; SageMaker Debugger, SaturatedActivation.
+    Measures: the gradient per weight (root mean square) of the first weight matrix over that of the last, on the batch
+        or on standard normal inputs, whichever is better. Stacks of at least `least` saturating calls are looked at.
+    Fails when: the ratio is below `ratio`, or a linear layer takes the result of a softmax over its units, as it is or
+        after dropout: then `value` is the number of such calls.
+    Source: Glorot & Bengio 2010; Amazon SageMaker Debugger, SaturatedActivation; benchmarks/localise.py, fault
+        saturating_activation. The bounds are a choice of ours; tests/checks/model/test_every_fault.py holds the cases
+        that they separate.
     """
     with torch.no_grad():
         _, calls = record(subject.fresh_model().eval(), sound_batch(subject).x)
@@ -158,12 +163,15 @@ def _gradient_ratio(subject: Subject, x: torch.Tensor) -> float:
 def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterator[Judgement]:
     """Find networks of several layers that are affine up to the last of them: f(a + b) = f(a) + f(b) − f(0).
 
-    `value` is the relative deviation from that identity, in eval mode, of what the last weight layer returns, before
-    any output activation, with its weights as they start and drawn anew, since branches that start at zero add nothing yet;
-    max-pooling counts as average pooling. One single layer is a linear model on purpose, and
-    two layers with a bottleneck between them, or within a part tested alone, may be.
-
-    Source: Neuralint, missing activation; superposition test.
+    Measures: the relative deviation from that identity of what the last weight layer returns in eval mode, before any
+        output activation. It is taken with the weights as they start and with weights drawn anew, since branches that
+        start at zero add nothing yet; the greater counts. Max-pooling counts as average pooling.
+    Fails when: the deviation is below `tolerance`.
+    Warns when: it is, and there are two layers only, with a bottleneck between them or within a part tested alone: they
+        may be meant so.
+    Not a fault when: there is one layer: a linear model on purpose.
+    Source: superposition, which defines an affine map; Nikanjam et al. 2021, Neuralint, missing activation. The bound
+        lies above the rounding of float32 numbers; tests/checks/model/test_every_fault.py holds cases on both sides.
     """
     x, model = sound_batch(subject).x, subject.fresh_model().eval()
     layers = weight_layers(model, x)
@@ -183,7 +191,7 @@ def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterat
     yield judge(
         value,
         below=tolerance,
-        where=Place.modules(*(name for name, _ in layers[:5])),
+        where=Place.modules(*(name for name, _ in layers[:SHOWN])),
         message=f"{len(layers)} weight layers deviate from one linear map by {value:.1e}",
         faults={"missing_nonlinearity": 0.6 if narrow else 0.92},
         otherwise=Status.WARN if narrow else Status.FAIL,

@@ -21,11 +21,13 @@ from firstfault.training.recipe import outputs_of
 def bottleneck(subject: Subject, *, narrowest: int = 2) -> Iterator[Judgement]:
     """Find a hidden layer, or a pooling, that leaves one or two numbers per sample, through which everything must pass.
 
-    Everything does when the outputs no longer depend on the inputs once its output is held still; a gate or an
-    attention score is as narrow, but not the only way. `value` is the width. In an autoencoder, and before outputs that
-    are no wider, it is a warning.
-
-    Source: Goodfellow et al. 2016, 6.4: width bounds what the next layers can tell apart.
+    Measures: the width of the narrowest such layer. Everything passes through it when the outputs no longer depend on
+        the inputs once its output is held still.
+    Fails when: the width is at most `narrowest`, and below what the layer takes.
+    Warns when: it is, in an autoencoder or before outputs that are no wider.
+    Not a fault when: the layer is not the only way, as a gate or an attention score.
+    Source: Goodfellow et al. 2016, 6.4: width bounds what the next layers can tell apart. The bound is a choice of
+        ours; tests/checks/model/test_every_fault.py holds layers of one and of two units.
     """
     model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
     layers = weight_layers(model, x)
@@ -56,7 +58,10 @@ def bottleneck(subject: Subject, *, narrowest: int = 2) -> Iterator[Judgement]:
 
 
 def _widths(model: nn.Module, x: torch.Tensor, names: list[str]) -> dict[str, tuple[int, int]]:
-    """By module, the numbers that it takes and gives: a linear layer per position, others per sample, if they keep the samples apart."""
+    """By module, the numbers that it takes and gives: a linear layer per position, others per sample.
+
+    Modules that do not keep the samples apart are left out.
+    """
     modules, found = dict(model.named_modules()), dict[str, tuple[int, int]]()
 
     def note(name: str, given: Any, result: Any) -> None:
@@ -95,11 +100,12 @@ def _all_passes(model: nn.Module, x: torch.Tensor, name: str) -> bool:
 def one_batch_overfit(
     subject: Subject, *, fall: float = 0.5, steps: int = 150, samples: int = 16, seconds: float = 3.0
 ) -> Iterator[Judgement]:
-    """Look whether a few samples can be learned by heart; `value` is the final loss over the first.
+    """Look whether a few samples can be learned by heart.
 
-    A symptom that never fails alone: it supports what other checks suspect. It ends after `seconds` at the latest.
-
-    Source: Karpathy 2019; TheDeepChecker, overfitting one batch.
+    Measures: the last loss over the first, after `steps` steps of Adam on `samples` samples, within `seconds` at most.
+    Warns when: the ratio is above `fall`. It never fails alone: it supports what other checks suspect.
+    Source: Karpathy 2019, "overfit one batch"; Braiek & Khomh 2023, TheDeepChecker. The bounds are a choice of ours;
+        tests/checks/model/test_every_fault.py holds a network that learns and one that doesn't.
     """
     training = subject.recipe.training
     if training.fit is not None and training.loss is None:

@@ -3,179 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.model._backward import backward
 from firstfault.checks.model._first_step import reached_in_a_step
 from firstfault.finding import Layer, Status
 from firstfault.place import FORWARD, Place
-from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
 
-SHOWN = 5
-NOISE = 0.3
-
-
-class _Backward(NamedTuple):
-    """By parameter name, the gradient of a random mix of all outputs; shapes of leaves that are no parameters."""
-
-    gradients: dict[str, torch.Tensor | None]
-    unregistered: list[tuple[int, ...]]
-
-
-@memo(of="model")
-def _backward(subject: Subject) -> _Backward:
-    """Backward through the sound batch: a plain sum of outputs is blind before a softmax, and one loss to other outputs."""
-    try:
-        return _backward_in(subject, train=True)
-    except ValueError:  # batch normalisation refuses a single sample
-        return _backward_in(subject, train=False)
-
-
-def _backward_in(subject: Subject, *, train: bool) -> _Backward:
-    model = subject.fresh_model().train(train)
-    named = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    with torch.enable_grad():
-        outputs = all_outputs(model, sound_batch(subject).x)
-        mix = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(1)).to(outputs)
-        total = (outputs * mix).sum()
-    values = list(named.values())
-    found = torch.autograd.grad(total, values, allow_unused=True) if total.requires_grad else [None] * len(named)
-    return _Backward(dict(zip(named, found, strict=True)), _unregistered(total, model))
-
-
-def _unregistered(total: torch.Tensor, model: nn.Module) -> list[tuple[int, ...]]:
-    """Shapes of the leaves in the graph of `total` that are no parameters of the model."""
-    known = {id(value) for value in model.parameters()}
-    shapes, seen, waiting = [], set(), [total.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None and id(leaf) not in known:
-            shapes.append(tuple(leaf.shape))
-        waiting.extend(entry[0] for entry in node.next_functions)
-    return shapes
-
-
-@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"frozen_parameters": 0.8})
-def frozen_parameters(subject: Subject) -> Iterator[Judgement]:
-    """Find weights that are switched off though they were never trained, or are not registered at all, or are plain tensors.
-
-    A frozen matrix is fresh when two builds with different seeds give it different values, or when it
-    is torch's default initialisation: then it is not pre-trained. A pre-trained backbone is
-    frozen on purpose, and so is a copy of trainable weights, as of a teacher that follows by averaging. `value` is the share of the parameters that are frozen so.
-
-    Source: Neuralint; a layer kept in a plain list is not registered, and gets to no optimizer.
-    """
-    model = subject.model
-    frozen = [name for name, value in model.named_parameters() if not value.requires_grad]
-    if frozen:
-        yield _frozen(subject, frozen)
-        return
-    stray = stray_tensors(subject)
-    plain = _plain_tensors(subject) if not stray else []
-    if plain:
-        yield Judgement(
-            Status.FAIL,
-            f"{len(plain)} random tensors are plain attributes: no optimizer moves them, and no state holds them",
-            value=len(plain),
-            threshold=0,
-            where=Place.parameters(*plain[:SHOWN]),
-            faults={"frozen_parameters": 0.8},
-            fix="keep them in nn.Parameter, or as buffers where they are meant to stay",
-        )
-        return
-    if stray:
-        yield Judgement(
-            Status.FAIL,
-            f"{len(stray)} tensors that the outputs depend on are no registered parameters of the model",
-            value=len(stray),
-            threshold=0,
-            where=Place.part(", ".join(str(shape) for shape in stray[:SHOWN])),
-            faults={"frozen_parameters": 0.9},
-            fix="keep layers in nn.ModuleList, and tensors in nn.Parameter",
-        )
-        return
-    yield passed("every parameter is trainable")
-
-
-def _plain_tensors(subject: Subject) -> list[str]:
-    """Matrices that modules hold as plain attributes, and that two builds draw differently, before any forward pass; a mask or a table is alike."""
-    with torch.random.fork_rng(devices=[]):
-        first, second = (_attributes(subject.recipe.build(subject.seed + number)) for number in range(2))
-    return [
-        name
-        for name, value in first.items()
-        if name in second and value.shape == second[name].shape and not torch.equal(value, second[name])
-    ]
-
-
-def _attributes(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{key}".lstrip("."): value
-        for name, module in model.named_modules()
-        for key, value in vars(module).items()
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 1
-    }
-
-
-def stray_tensors(subject: Subject) -> list[tuple[int, ...]]:
-    """The shapes of tensors that the outputs learn from and that are no parameters of the model, as those of layers in a plain list."""
-    return _backward(subject).unregistered
-
-
-def _frozen(subject: Subject, frozen: list[str]) -> Judgement:
-    model = subject.model
-    fresh = [name for name in is_fresh(subject, frozen) if not _copied(model, name)]
-    total = sum(value.numel() for value in model.parameters())
-    share = sum(model.get_parameter(name).numel() for name in fresh) / max(total, 1)
-    everything = len(frozen) == sum(1 for _ in model.parameters())
-    if fresh:
-        return Judgement(
-            Status.FAIL,
-            f"{share:.0%} of the parameters are frozen at their random initialisation",
-            value=share,
-            threshold=0,
-            where=Place.parameters(*fresh[:SHOWN]),
-            faults={"frozen_parameters": 0.95 if everything else 0.8},
-            fix="set requires_grad=True",
-        )
-    return Judgement(
-        Status.WARN,
-        f"{len(frozen)} parameters are frozen, at values that every build gives them or that trainable ones have: pre-trained, or a copy that follows, it seems",
-        value=len(frozen),
-        threshold=0,
-        where=Place.parameters(*frozen[:SHOWN]),
-        faults={"frozen_parameters": 0.3},
-        fix="set requires_grad=True, unless they are meant to stay",
-    )
-
-
-def _copied(model: nn.Module, name: str) -> bool:
-    """Whether a frozen matrix starts as a copy of a trainable one, as those of a target or averaged network do, which follow it."""
-    value = model.get_parameter(name)
-    return any(
-        other.requires_grad and other.shape == value.shape and torch.equal(other, value) for other in model.parameters()
-    )
+SHOWN = 5  # names in a message
+NOISE = 0.3  # added to a weight to see whether the outputs move: well above rounding, and too little to overflow
+MOST_MOVED = 40  # weights without a gradient that are looked at: each is moved, which costs up to four forward passes
+DRAWS = (3, 4, 5, 6)  # seeds: one that gives silent layers is made up for by the others
+FEWEST_DRAWS = 2  # one draw alone may be an accident
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"detached_graph": 0.95})
 def detached_graph(subject: Subject) -> Iterator[Judgement]:
     """Find weights that the outputs depend on, but that no gradient reaches.
 
-    Each weight without a gradient is moved: if the outputs move with it, it is on the forward path, and
-    something on the way (detach, .data, numpy, no_grad) cuts the gradient. Pre-trained weights may be cut off on purpose, and
-    weights that a step of the target's own training reaches learn by another term of its loss, as a codebook does.
-    `value` is the number of such tensors.
-
-    Source: "every parameter moves in one step", TheDeepChecker; a bias before BatchNorm rightly does not.
+    Measures: the number of such weight matrices, of up to 40 that get no gradient from the outputs. Each is moved: if
+        the outputs move with it, it is on the forward path, and something on the way (detach, .data, numpy, no_grad)
+        cuts the gradient.
+    Fails when: there is one, and its values are random.
+    Warns when: the values are those of every build: pre-trained weights may be cut off on purpose.
+    Not a fault when: a step of the target's own training reaches them by another term of its loss, as those of a
+        codebook. Biases are not looked at: one before batch normalisation rightly gets no gradient.
+    Source: Braiek & Khomh 2023, TheDeepChecker: every parameter moves in one step; benchmarks/localise.py, fault
+        detached_graph.
     """
     subject.owner.get("labels")  # a part has none of its own
     missing = _without_gradient(subject)
@@ -212,11 +70,14 @@ def detached_graph(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"unused_parameters": 0.9})
 def unused_parameters(subject: Subject, *, share: float = 0.1) -> Iterator[Judgement]:
-    """Find weights that no output depends on, in train or eval mode; `value` is their share of all parameters.
+    """Find weights that no output depends on, in train or in eval mode.
 
-    Up to `share` it is a warning, and so it is where the user's own loop may call parts of the model by itself.
-
-    Source: Neuralint; DistributedDataParallel's find_unused_parameters.
+    Measures: their share of all parameters, 0–1, from up to 40 weight matrices that get no gradient. Each is moved: no
+        output moves with it.
+    Fails when: the share is above `share`.
+    Warns when: it is lower, or the user's own loop may call parts of the model by itself.
+    Source: torch.nn.parallel.DistributedDataParallel, find_unused_parameters, for what is unused. The bound is a choice
+        of ours: a small spare layer costs little; tests/checks/model/test_every_fault.py holds both cases.
     """
     missing = _without_gradient(subject)
     unused = [name for name in missing if not _matters(subject, [name])]
@@ -236,11 +97,11 @@ def unused_parameters(subject: Subject, *, share: float = 0.1) -> Iterator[Judge
     )
 
 
-def _without_gradient(subject: Subject, most: int = 40) -> list[str]:
-    """Trainable weight matrices that get no gradient, in train mode."""
-    found = _backward(subject).gradients
+def _without_gradient(subject: Subject) -> list[str]:
+    """The first trainable weight matrices that get no gradient, in train mode."""
+    found = backward(subject).gradients
     model = subject.model
-    return [name for name, grad in found.items() if grad is None and model.get_parameter(name).ndim > 1][:most]
+    return [name for name, grad in found.items() if grad is None and model.get_parameter(name).ndim > 1][:MOST_MOVED]
 
 
 def _matters(subject: Subject, names: list[str]) -> bool:
@@ -266,14 +127,16 @@ def _matters(subject: Subject, names: list[str]) -> bool:
 def zero_gradient(subject: Subject, *, share: float = 0.3) -> Iterator[Judgement]:
     """Find weights whose gradient is exactly 0 though the units after them are alive, as after round() or sign().
 
-    Looked at with the weights of all layers drawn anew, so that zero initialisation and dead units don't count; draws that leave
-    the outputs the same for every sample are left out, since a narrow layer of ReLU units may be silent as a whole.
-    `value` is the share of the weight matrices.
-
-    Source: "every parameter moves in one step", TheDeepChecker.
+    Measures: the share of the weight matrices that get a gradient whose gradient is all 0, the lowest of four draws of
+        all weights, 0–1. With drawn weights, zero initialisation and dead units don't count.
+    Fails when: the share is above `share`.
+    Not a fault when: a draw leaves the outputs the same for every sample, since a narrow layer of ReLU units may be
+        silent as a whole: such draws are left out, and two others are needed.
+    Source: Braiek & Khomh 2023, TheDeepChecker: every parameter moves in one step. The bound is a choice of ours;
+        tests/checks/model/test_gradients.py holds cases on both sides.
     """
-    shares = [value for seed in (3, 4, 5, 6) if (value := _still_share(subject, seed)) is not None]
-    if len(shares) < 2:
+    shares = [value for seed in DRAWS if (value := _still_share(subject, seed)) is not None]
+    if len(shares) < FEWEST_DRAWS:
         yield skipped(
             "no gradient could be taken with redrawn weights, or the outputs don't depend on the inputs with them"
         )

@@ -26,18 +26,22 @@ from firstfault.subject.model_inputs import (
 from firstfault.subject.subject import Subject
 
 ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
-STATE, GATE = 0.95, 5.0
+SHOWN = 5  # names in a message
+FEWEST_WEIGHTS = 8  # of fewer numbers the width is an accident
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"constant_init": 0.95})
 def constant_init(subject: Subject, *, steps: int = 3) -> Iterator[Judgement]:
     """Find layers whose units all start with the same weights, and stay the same as each other.
 
-    Proof: after a few steps of Adam towards random goals the units of a hidden layer are still equal. Zeros in
-    biases, in the last layer or at the end of a residual branch part at once, and are no fault. When all weight
-    matrices start constant and yet part, it is a symptom; another constant than 0, from which the units part too, is a suspicion.
-
-    Source: Neuralint, asymmetric initialisation; Goodfellow et al. 2016, 8.4.
+    Measures: the number of hidden layers with equal units; after `steps` steps of Adam towards random goals, those
+        whose units are still equal.
+    Fails when: units are still equal, which is proof. When all weight matrices start constant and yet part, it is a
+        symptom; another constant than 0, from which the units part too, is a suspicion.
+    Not a fault when: it is zeros, in biases, in the last layer or at the end of a residual branch: these part at once.
+    Source: Goodfellow et al. 2016, 8.4; Nikanjam et al. 2021, Neuralint, asymmetric initialisation;
+        benchmarks/localise.py, fault constant_init. A few steps are a choice of ours: units that differ part in the
+        first.
     """
     model, x = subject.fresh_model().eval(), sound_batch(subject).x
     matrices = _matrices(model, x)
@@ -58,7 +62,7 @@ def constant_init(subject: Subject, *, steps: int = 3) -> Iterator[Judgement]:
             + (f", and still have the same after {steps} steps" if stuck else ""),
             value=len(named),
             threshold=0,
-            where=Place.modules(*named[:5]),
+            where=Place.modules(*named[:SHOWN]),
             faults={"constant_init": 0.95 if stuck else 0.75 if every else 0.6},
             fix="use the default initialisation",
         )
@@ -96,27 +100,39 @@ def _adapt(model: nn.Module, x: torch.Tensor, steps: int) -> None:
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"exploding_init": 0.8})
 def exploding_init(
-    subject: Subject, *, times: float = 5.0, gain: float = 3.0, size: float = 30.0, saturated: float = 0.25
+    subject: Subject,
+    *,
+    times: float = 5.0,
+    gain: float = 3.0,
+    size: float = 30.0,
+    saturated: float = 0.25,
+    flat_state: float = 0.95,
+    flat_gate: float = 5.0,
 ) -> Iterator[Judgement]:
     """Find weights that start so wide that the outputs of ordinary inputs explode, or the hidden units saturate.
 
-    The loss on standard normal inputs is judged against that of a constant answer (ln K for K classes): `value` is
-    their ratio, a fault above `times`. Without a known loss, outputs of a spread above `size` are. In both
-    cases some layer must be `gain` times as wide as the He initialisation. A recurrent layer that is as wide, and
-    of whose states more than the share `saturated` lies beyond ±0.95, or of whose gates' inputs beyond ±5, is a fault too: its outputs can't grow.
-
-    Source: Karpathy 2019, "verify loss at init"; SageMaker Debugger, PoorWeightInitialization.
+    Measures: the loss on standard normal inputs over that of a constant answer (ln K for K classes). Without a known
+        loss, the spread of the outputs over `size`, times `times`; for regression relative to the size of the labels,
+        where that is above 1. For a recurrent layer, the share of states beyond ±`flat_state`, or of gates' inputs
+        beyond ±`flat_gate`, 0–1: its outputs can't grow.
+    Fails when: the ratio is above `times`, and some layer is more than `gain` times as wide as the He initialisation;
+        or the share is above `saturated` in a recurrent layer that is more than `gain` times as wide as by default.
+    Source: Karpathy 2019, "verify loss at init"; He et al. 2015; Amazon SageMaker Debugger, PoorWeightInitialization.
+        tanh has a slope of 0.1 at a state of 0.95, sigmoid of 0.007 at 5. The bounds are a choice of ours;
+        tests/checks/model/test_every_fault.py holds the cases that they separate.
     """
     subject.owner.get("labels")  # a part has none of its own
     model, x = subject.fresh_model().eval(), ordinary_inputs(subject)
     widths = {name: _width(layer) for name, layer in weight_layers(model, x)}
     widest = max(widths, key=lambda name: widths[name], default=None)
-    stuck = [found for found in _recurrent_states(model, x) if found[1] > gain and found[2] > saturated]
+    states = _recurrent_states(model, x, flat_state, flat_gate)
+    stuck = [found for found in states if found[1] > gain and found[2] > saturated]
     if stuck:
         name, width, share = stuck[0]
         yield Judgement(
             Status.FAIL,
-            f"{share:.0%} of the states or gates of {name} are saturated, and its weights are {width:.0f} times as wide as by default",
+            f"{share:.0%} of the states or gates of {name} are saturated, "
+            f"and its weights are {width:.0f} times as wide as by default",
             value=share,
             threshold=saturated,
             where=Place.modules(name),
@@ -126,7 +142,7 @@ def exploding_init(
     if widest is None:
         yield skipped("the model has no linear or convolutional layer")
         return
-    value, text = _excess(subject, answer(model, x), size)
+    value, text = _excess(subject, answer(model, x), size, times)
     wide = widths[widest] > gain
     if wide and value > times:
         yield Judgement(
@@ -141,8 +157,13 @@ def exploding_init(
     yield passed(f"{text}; no layer explodes", value=value)
 
 
-def _recurrent_states(model: nn.Module, x: torch.Tensor) -> list[tuple[str, float, float]]:
-    """By recurrent layer: its name, its width against torch's ±1/√units, and the share that is saturated, of its states or of what goes into its gates."""
+def _recurrent_states(
+    model: nn.Module, x: torch.Tensor, flat_state: float, flat_gate: float
+) -> list[tuple[str, float, float]]:
+    """By recurrent layer: its name, its width against torch's ±1/√units, and the share that is saturated.
+
+    The share is of its states, or of what goes into its gates.
+    """
     found: list[tuple[str, float, float]] = []
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.RNNBase)]
 
@@ -152,8 +173,9 @@ def _recurrent_states(model: nn.Module, x: torch.Tensor) -> list[tuple[str, floa
             float(value.detach().float().std()) for value in module.parameters() if value.ndim > 1 and value.numel() > 1
         ]
         states = getattr(result[0], "data", result[0])
-        shares = [(states.abs() > STATE).float().mean(), *_gates(module, getattr(given[0], "data", given[0]), states)]
-        found.append((name, max(weights, default=0.0) / usual, float(max(shares))))
+        gates = _gates(module, getattr(given[0], "data", given[0]), states, flat_gate)
+        share = max((states.abs() > flat_state).float().mean(), *gates)
+        found.append((name, max(weights, default=0.0) / usual, float(share)))
 
     handles = [
         module.register_forward_hook(lambda module, given, result, name=name: note(name, module, given, result))
@@ -168,21 +190,21 @@ def _recurrent_states(model: nn.Module, x: torch.Tensor) -> list[tuple[str, floa
     return found
 
 
-def _gates(module: nn.RNNBase, x: torch.Tensor, states: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The shares of what the first layer's inputs, and the last layer's states, add to the gates that are beyond ±5, where a sigmoid is flat."""
+def _gates(module: nn.RNNBase, x: torch.Tensor, states: torch.Tensor, flat: float) -> Iterator[torch.Tensor]:
+    """The shares beyond ±`flat` of what the first layer's inputs, and the last layer's states, add to the gates."""
     first, last = module.get_parameter("weight_ih_l0"), module.get_parameter(f"weight_hh_l{module.num_layers - 1}")
     for values, weight in ((x, first), (states[..., : last.shape[1]], last)):
-        yield ((values @ weight.T).abs() > GATE).float().mean()
+        yield ((values @ weight.T).abs() > flat).float().mean()
 
 
 def _width(layer: nn.Module) -> float:
     weight = layer.weight
-    if not isinstance(weight, torch.Tensor) or weight.numel() < 8:
+    if not isinstance(weight, torch.Tensor) or weight.numel() < FEWEST_WEIGHTS:
         return 0.0
     return float(weight.detach().float().pow(2).mean().sqrt()) / math.sqrt(2 / max(1, weight[0].numel()))
 
 
-def _excess(subject: Subject, outputs: torch.Tensor, size: float) -> tuple[float, str]:
+def _excess(subject: Subject, outputs: torch.Tensor, size: float, times: float) -> tuple[float, str]:
     """How many times the outputs exceed what is expected at the start, and that in words."""
     recipe = subject.recipe
     if loss_call(subject).name in ON_CLASSES and recipe.training.fit is None and recipe.task != "multilabel":
@@ -196,7 +218,7 @@ def _excess(subject: Subject, outputs: torch.Tensor, size: float) -> tuple[float
     spread = float(outputs.float().std()) if outputs.numel() > 1 else 0.0
     y = recipe.train.y.float()
     scale = max(1.0, float(y.abs().nanmean()) if recipe.task == "regression" and len(y) else 1.0)
-    return 5.0 * spread / (scale * size), f"the outputs of ordinary inputs spread by {spread:.2g} before training"
+    return times * spread / (scale * size), f"the outputs of ordinary inputs spread by {spread:.2g} before training"
 
 
 def _value(subject: Subject, outputs: torch.Tensor) -> float | None:
@@ -209,11 +231,12 @@ def _value(subject: Subject, outputs: torch.Tensor) -> float | None:
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"exploding_init": 0.2})
 def loss_at_start(subject: Subject, *, times: float = 10.0) -> Iterator[Judgement]:
-    """Judge the loss before training against that of guessing, ln K for K classes; `value` is their ratio.
+    """Judge the loss before training against that of guessing.
 
-    A warning only: inputs on a wild scale raise it as wide weights do.
-
-    Source: Karpathy 2019, "verify loss at init".
+    Measures: the loss of the first batch over ln K, for K classes.
+    Warns when: the ratio is above `times`. It never fails: inputs on a wild scale raise it as wide weights do.
+    Source: Karpathy 2019, "verify loss at init". The bound is a choice of ours: it leaves room for wide weights and
+        inputs.
     """
     recipe = subject.recipe
     if recipe.task != "classification" or recipe.classes < 2 or recipe.training.fit is not None:

@@ -17,16 +17,23 @@ from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import flag, record
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
+SHOWN = 5  # names in a message
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"norm_statistics_wrong": 0.9})
 def norm_statistics_wrong(subject: Subject, *, left: float = 0.5, highest: float = 0.9) -> Iterator[Judgement]:
     """Find batch normalisation whose running statistics are not those of the data.
 
-    Momentum 0, or so small that more than `left` of the initial value remains after training; `highest` and more, as
-    Keras counts it, keeps the last batch only; no running statistics at all; eval mode during training; a batch of one.
-
-    Source: torch.nn.BatchNorm1d: new = (1 − momentum) × old + momentum × batch; Ioffe 2017 on small batches.
+    Measures: the number of such modules, for the first reason that is met: momentum 0; more than the share `left` of
+        the initial statistics remains after training; no running statistics; eval mode during training, with statistics
+        of no data; the last batch's statistics only, by a momentum of at least `highest`, as Keras counts it; a batch
+        of one sample.
+    Fails when: there is one.
+    Not a fault when: the user's own loop trains: its steps and batches are not known, so that the share that is left
+        and batches of one are not looked at.
+    Source: torch.nn.BatchNorm1d: new = (1 − momentum) × old + momentum × batch; Ioffe 2017 on small batches. With
+        `left` at a half the statistics are those of the start more than those of the data; torch's default momentum of
+        0.1 is 0.9 to Keras.
     """
     model = subject.fresh_model()
     norms = [(name, module) for name, module in model.named_modules() if isinstance(module, BatchNorm)]
@@ -40,7 +47,7 @@ def norm_statistics_wrong(subject: Subject, *, left: float = 0.5, highest: float
                 f"{len(names)} batch normalisations {text}",
                 value=len(names),
                 threshold=0,
-                where=Place.modules(*names[:5]),
+                where=Place.modules(*names[:SHOWN]),
                 faults={"norm_statistics_wrong": weight},
                 fix="use the default momentum of 0.1 and running statistics, and batches of more than one",
             )
@@ -106,9 +113,12 @@ def _batch_of_one(subject: Subject, model: nn.Module) -> str | None:
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"excessive_dropout": 0.75})
 def excessive_dropout(subject: Subject, *, least: float = 0.8) -> Iterator[Judgement]:
-    """Find dropout that removes nearly everything, as module or function; `value` is the highest rate.
+    """Find dropout that removes nearly everything, as a module or as a function.
 
-    Source: Srivastava et al. 2014: 0.5 in hidden layers, 0.2 at the input.
+    Measures: the highest rate, 0–1.
+    Fails when: the rate is at least `least`.
+    Source: Srivastava et al. 2014: 0.5 in hidden layers, 0.2 at the input. The bound is a choice of ours between that
+        and benchmarks/localise.py, fault excessive_dropout (0.97).
     """
     rates = _rates(subject)
     if not rates:

@@ -21,7 +21,10 @@ PRODUCTS = ("linear", "conv1d", "conv2d", "conv3d", "matmul", "mm", "bmm", "addm
 
 
 class _FirstNonFinite(TorchFunctionMode):
-    """Notes the first torch function that makes a non-finite float tensor of finite ones, and its module; and the first that makes NaN."""
+    """Notes the first torch function that makes a non-finite float tensor of finite ones, and its module.
+
+    It notes the first that makes NaN, too.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class _FirstNonFinite(TorchFunctionMode):
 
 
 def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, Place, str | None]:
-    """Whether the outputs are finite, and else where the first bad number is born, and the function that gives the first NaN."""
+    """Whether the outputs are finite, else where the first bad number is born, and the function that gives a NaN."""
     spy = _FirstNonFinite()
     with followed(model, spy.inside), torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
         result = model(x)
@@ -67,11 +70,13 @@ def birthplace(model: nn.Module, x: torch.Tensor) -> tuple[bool, Place, str | No
 def numerically_unstable(subject: Subject, *, stress: float = 1000.0) -> Iterator[Judgement]:
     """Find NaN or infinity that finite inputs give, and name the function in which it is born.
 
-    Forward on the batch, in eval and train mode, then backward (the root of 0 has an infinite slope). Inputs
-    `stress` times as large that give NaN, as exp(x) / exp(x).sum() does, are a symptom only, and a warning where a weight
-    layer adds up infinities of both signs, as after the exponential in a variational autoencoder.
-
-    Source: Humbatova et al. 2020; PyTorch's anomaly detection names the same operations.
+    Measures: whether outputs and gradients are finite, in eval mode, forward on the batch and then backward (the root
+        of 0 has an infinite slope); and whether inputs `stress` times as large give NaN, as exp(x) / exp(x).sum() does.
+    Fails when: any is not finite, or larger inputs give NaN, which is a symptom only.
+    Warns when: larger inputs give NaN where a weight layer adds up infinities of both signs, as after the exponential
+        in a variational autoencoder.
+    Source: Humbatova et al. 2020; PyTorch's anomaly detection names the same operations. `stress` is a choice of ours:
+        exp overflows in float32 above 88, which inputs on a wild scale reach.
     """
     x = sound_batch(subject).x
     sound, where, _ = birthplace(subject.fresh_model().eval(), x)

@@ -22,6 +22,9 @@ SPOKEN = {
     "binary_cross_entropy": "BCELoss",
     "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
 }
+NEAR, ROUNDING = 0.02, 1e-3  # of the range, of the largest label: as near as draws of the last layer come to a bound
+OUTSIDE = 0.01  # by which a number misses 0–1: more than rounding, less than any other activation
+FLAT = 50.0  # where softplus is its argument: the exponential would overflow
 
 
 def _one_unit(subject: Subject) -> bool:
@@ -45,12 +48,14 @@ def _distribution(subject: Subject) -> bool:
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"redundant_softmax": 0.95})
 def redundant_softmax(subject: Subject) -> Iterator[Judgement]:
-    """Find probabilities where the loss applies softmax itself; the loss then cannot fall to 0.
+    """Find probabilities where the loss applies softmax itself.
 
-    What reaches the loss function is looked at, in the user's own loop too. `value` is the floor of the
-    loss, ln(e + K − 1) − 1. Log-probabilities are no fault: log-softmax of them is themselves.
-
-    Source: UMLAUT; the loss at initialisation can't see it (0.998–1.003 × ln K).
+    Measures: the floor of the loss, ln(e + K − 1) − 1 for K classes, below which it cannot fall. What reaches the loss
+        function is looked at, in the user's own loop too.
+    Fails when: every row that the loss gets is a distribution, whatever the weights of the last layer.
+    Not a fault when: the rows are log-probabilities: log-softmax of them is themselves.
+    Source: Schoop et al. 2021, UMLAUT; benchmarks/localise.py, fault redundant_softmax. The loss at initialisation
+        can't see it (0.998–1.003 × ln K).
     """
     call = loss_call(subject)
     if call.name not in LOGITS or subject.recipe.task not in ("classification", "language_model"):
@@ -79,7 +84,11 @@ def _width(given: torch.Tensor | None) -> int:
 def missing_output_activation(subject: Subject) -> Iterator[Judgement]:
     """Find raw outputs where the loss expects probabilities (BCELoss) or log-probabilities (NLLLoss).
 
-    Source: Humbatova et al. 2020, missing or wrong last activation.
+    Measures: what the outputs can reach while the weights of the last layer are drawn wide.
+    Fails when: BCELoss is given outputs without a bound on either side, or NLLLoss outputs whose exponentials don't sum
+        to 1, as raw outputs and probabilities.
+    Source: Humbatova et al. 2020, missing or wrong last activation; benchmarks/localise.py, fault
+        missing_output_activation.
     """
     name = loss_call(subject).name
     if name not in ("binary_cross_entropy", "nll_loss"):
@@ -113,15 +122,19 @@ def _absent(text: str, fix: str) -> Judgement:
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"wrong_output_activation": 0.92})
-def wrong_output_activation(subject: Subject, *, beyond: float = 0.05, floor: float = 0.1) -> Iterator[Judgement]:
+def wrong_output_activation(
+    subject: Subject, *, beyond: float = 0.05, floor: float = 0.1, several: float = 0.05
+) -> Iterator[Judgement]:
     """Find an output activation that cannot reach the labels, or leaves the loss a floor.
 
-    Regression: the share of training labels outside the reachable range is `value`, a fault above `beyond`.
-    Losses on logits: bounded outputs (sigmoid, tanh, ReLU) leave a loss that no weights can go below; it is
-    `value` as a share of the loss of guessing, a fault above `floor`. Softmax over several labels, of which more
-    than one can be true, is a fault too, and so are outputs below 0 or above 1 from an activation into BCELoss.
-
-    Source: UMLAUT; TheDeepChecker, output range.
+    Measures: for regression, the share of training labels outside of what the outputs can reach. For losses on logits,
+        the loss that no weights can go below, with bounded outputs (sigmoid, tanh), as a share of the loss of guessing.
+    Fails when: the share of labels is above `beyond`, or the floor is above `floor`. Also when logits never go below 0,
+        as after a ReLU; when BCELoss is given numbers below 0 or above 1 from an activation; and when softmax meets
+        labels that don't exclude each other: in more than the share `several` of the rows not exactly one is true.
+    Source: Schoop et al. 2021, UMLAUT; Braiek & Khomh 2023, TheDeepChecker, output range; benchmarks/localise.py, fault
+        wrong_output_activation. The bounds are a choice of ours; tests/checks/model/test_every_fault.py holds the cases
+        that they separate.
     """
     if _one_unit(subject):
         yield skipped("the output never changes")
@@ -129,7 +142,7 @@ def wrong_output_activation(subject: Subject, *, beyond: float = 0.05, floor: fl
     recipe, name, found = subject.recipe, loss_call(subject).name, reach(subject)
     if recipe.task == "regression":
         yield _against_labels(recipe.train.y, found, beyond)
-    elif recipe.task == "multilabel" and found.simplex and _several_true(recipe.train.y):
+    elif recipe.task == "multilabel" and found.simplex and _several_true(recipe.train.y, several):
         yield _wrong(
             "softmax makes the labels exclude each other, but several can be true", 1.0, "use sigmoid per label"
         )
@@ -141,13 +154,14 @@ def wrong_output_activation(subject: Subject, *, beyond: float = 0.05, floor: fl
         yield passed("the output activation fits")
 
 
-def _several_true(y: torch.Tensor) -> bool:
-    return y.ndim == 2 and bool((y.sum(1) != 1).float().mean() > 0.05)
+def _several_true(y: torch.Tensor, share: float) -> bool:
+    return y.ndim == 2 and bool((y.sum(1) != 1).float().mean() > share)
 
 
 def _against_labels(y: torch.Tensor, found: Reach, beyond: float) -> Judgement:
     y = y.float()[torch.isfinite(y.float())]
-    margin = 0.02 * (found.high - found.low) if found.bounded else 1e-3 * float(y.abs().max() if len(y) else 0)
+    largest = float(y.abs().max() if len(y) else 0)
+    margin = NEAR * (found.high - found.low) if found.bounded else ROUNDING * largest
     below = (y < found.low - margin) if not found.open_below else torch.zeros_like(y, dtype=torch.bool)
     above = (y > found.high + margin) if not found.open_above else torch.zeros_like(y, dtype=torch.bool)
     share = float((below | above).float().mean()) if len(y) else 0.0
@@ -161,7 +175,7 @@ def _against_labels(y: torch.Tensor, found: Reach, beyond: float) -> Judgement:
 
 
 def _against_probability(found: Reach) -> Judgement:
-    outside = found.low < -0.01 or found.high > 1.01
+    outside = found.low < -OUTSIDE or found.high > 1 + OUTSIDE
     if outside and not (found.open_below and found.open_above):
         return _wrong(f"BCELoss expects probabilities, but the outputs reach from {found}", found.high, "use sigmoid")
     return passed("the output activation fits")
@@ -197,7 +211,7 @@ def _against_logits(name: str, found: Reach, width: int, floor: float) -> Judgem
 
 
 def _softplus(value: float) -> float:
-    return value if value > 50 else math.log1p(math.exp(value))
+    return value if value > FLAT else math.log1p(math.exp(value))
 
 
 def _wrong(text: str, value: float, fix: str) -> Judgement:

@@ -24,11 +24,15 @@ ABOUT_SHAPE = ("size", "shape", "dimension", "out of bounds", "must match", "out
 def output_shape_mismatch(subject: Subject) -> Iterator[Judgement]:
     """Find outputs whose shape does not fit the labels or the loss, or is broadcast against the labels.
 
-    Outputs `(N, 1)` against labels `(N,)` give N × N differences without an error; it is seen in the
-    loss as it is called, in the user's own loop too. A loss of the user's own may take outputs of another width: one per quantile, or
-    per threshold of an ordinal label. More outputs than classes are a warning.
-
-    Source: Neuralint (Nikanjam et al. 2021), rule on the last layer's width.
+    Measures: the shapes of outputs and labels, and of what the loss is called with, in the user's own loop too. Outputs
+        `(N, 1)` against labels `(N,)` give N × N differences without an error.
+    Fails when: the number of outputs is not that of the labels, there are fewer outputs than classes, the loss refuses
+        the shapes, or they are broadcast.
+    Warns when: there are more outputs than classes; `value` is how many more.
+    Not a fault when: a loss of the user's own takes outputs of another width: one per quantile, or per threshold of an
+        ordinal label.
+    Source: Nikanjam et al. 2021, Neuralint, rule on the last layer's width; benchmarks/localise.py, fault
+        output_shape_mismatch.
     """
     batch, outputs = sound_batch(subject), sound_outputs(subject)
     call = loss_call(subject)
@@ -80,9 +84,10 @@ def _misfit(recipe: Any, outputs: torch.Tensor, y: torch.Tensor, call: LossCall)
 
 
 def _own_shapes(recipe: Any, call: LossCall) -> bool:
-    """Whether the user's own loss makes outputs and labels fit: thresholds of an ordinal label, quantiles, a mean with its variance.
+    """Whether the user's own loss makes outputs and labels fit.
 
-    A loss of torch that is called there is given as many numbers as labels. Broadcast differences are judged by themselves.
+    Examples are thresholds of an ordinal label, quantiles, and a mean with its variance. A loss of torch that is called
+    there is given as many numbers as labels. Broadcast differences are judged by themselves.
     """
     loss = recipe.training.loss
     own = recipe.training.fit is not None or (
@@ -109,11 +114,11 @@ def _surplus(recipe: Any, outputs: torch.Tensor) -> int:
     detects={"constant_init": 0.3, "dead_relu": 0.3, "detached_graph": 0.3},
 )
 def constant_output(subject: Subject, *, spread: float = 1e-7) -> Iterator[Judgement]:
-    """Find outputs that are the same for every sample; `value` is their relative spread over the batch.
+    """Find outputs that are the same for every sample.
 
-    A last layer that starts at zero gives this rightly, so alone it is a warning.
-
-    Source: the look-alikes of a flat loss; Karpathy 2019, "input-independent baseline".
+    Measures: the largest distance of an output to that of the first sample, over the largest output.
+    Warns when: it is below `spread`. It never fails: a last layer that starts at zero gives this rightly.
+    Source: Karpathy 2019, "input-independent baseline". The bound is the rounding of float32 numbers.
     """
     x, outputs = sound_batch(subject).x, finite_outputs(subject)
     if len(outputs) != len(x) or len(x) < 2 or bool((x == x[:1]).all()):
@@ -134,7 +139,10 @@ def constant_output(subject: Subject, *, spread: float = 1e-7) -> Iterator[Judge
 def single_unit_softmax(subject: Subject) -> Iterator[Judgement]:
     """Find a softmax over one unit, which is 1 whatever the input and the weights (its logarithm is 0).
 
-    Source: UMLAUT (Schoop et al. 2021); Neuralint.
+    Measures: the number that a model of one output unit answers, while the weights of its last layer are drawn wide.
+    Fails when: it is always 0, or always 1.
+    Source: Schoop et al. 2021, UMLAUT; Nikanjam et al. 2021, Neuralint; benchmarks/localise.py, fault
+        single_unit_softmax.
     """
     outputs = sound_outputs(subject)
     if outputs.ndim > 1 and outputs.shape[-1] != 1:

@@ -13,8 +13,10 @@ from firstfault.training.model_summary import summarise
 
 @check(layer=Layer.MODEL, needs={"outputs", "batch"}, detects={})
 def model_size(subject: Subject) -> Iterator[Judgement]:
-    """Count the parameters, and write the summary of the layers beside the run; `value` is the count.
+    """Count the parameters, and write the summary of the layers beside the run.
 
+    Measures: the number of parameters.
+    Fails when: never. It judges nothing.
     Source: torchinfo.
     """
     found = summarise(subject.fresh_model(), sound_batch(subject).x)

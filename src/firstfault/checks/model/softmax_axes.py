@@ -1,4 +1,7 @@
-"""Does each softmax run over the axis that its result is used over: the classes of the loss, or the positions that attention sums?"""
+"""Does each softmax run over the axis that its result is used over?
+
+The classes of the loss, or the positions that attention sums.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from firstfault.subject.subject import Subject
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"softmax_wrong_axis": 0.97})
-def classes_normalised(subject: Subject) -> Iterator[Judgement]:
+def classes_normalised(subject: Subject, *, tolerance: float = 1e-3) -> Iterator[Judgement]:
     """Find a softmax into the loss that runs over another axis than the classes, such as the positions of `(N, T, K)`.
 
-    Softmax over the batch is seen by batch_mixing. `value` is the mean sum of a sample's probabilities, which is to be 1.
-
-    Source: torch.nn.CrossEntropyLoss and NLLLoss: the classes are axis 1.
+    Measures: the mean sum of a sample's probabilities over the classes, which is to be 1.
+    Fails when: any sum is further from 1 than `tolerance`, and a softmax is the last step before the loss.
+    Not a fault when: the softmax runs over the batch, which batch_mixing sees.
+    Source: torch.nn.CrossEntropyLoss and NLLLoss: the classes are axis 1. The tolerance lies above the rounding of
+        float32 numbers.
     """
     call = loss_call(subject)
     given = call.input
@@ -34,7 +39,7 @@ def classes_normalised(subject: Subject) -> Iterator[Judgement]:
         return
     sums = (given.exp() if last.call.name == "log_softmax" else given).sum(1)
     value = float(sums.mean())
-    if torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+    if torch.allclose(sums, torch.ones_like(sums), atol=tolerance):
         yield passed("softmax runs over the classes", value=value)
         return
     yield Judgement(
@@ -58,11 +63,12 @@ def _giving(found: list[Softmax], given: torch.Tensor) -> Softmax | None:
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"softmax_wrong_axis": 0.95})
 def weights_of_keys(subject: Subject) -> Iterator[Judgement]:
-    """Find attention whose weights sum to 1 over another axis than the one that is summed, such as the queries or the heads.
+    """Find attention whose weights sum to 1 over another axis than the one that is summed, such as queries or heads.
 
-    Looked at for scores of positions by positions, `(…, T, T)`, whose softmax goes into a product with the values as it is. Weights that are divided by their sum
-    afterwards, as in slot attention, are no fault. `value` is the number of such calls.
-
+    Measures: the number of softmax calls on scores of positions by positions, `(…, T, T)`, that go into a product with
+        the values as they are, and run over another axis than the product sums.
+    Fails when: there is one.
+    Not a fault when: weights are divided by their sum afterwards, as in slot attention.
     Source: Vaswani et al. 2017, 3.2.1: the weights of a query over its keys sum to 1.
     """
     attending = [softmax for softmax in softmaxes(subject) if softmax.summed is not None and _by_position(softmax)]
@@ -76,8 +82,8 @@ def weights_of_keys(subject: Subject) -> Iterator[Judgement]:
     first = wrong[0]
     yield Judgement(
         Status.FAIL,
-        f"in {len(wrong)} of {len(attending)} calls softmax of scores {first.shape} runs over axis {first.axis}, but the weighted values are "
-        f"summed over axis {first.summed}: the weights of a query do not sum to 1",
+        f"in {len(wrong)} of {len(attending)} calls softmax of scores {first.shape} runs over axis {first.axis}, "
+        f"but the weighted values are summed over axis {first.summed}: the weights of a query do not sum to 1",
         value=len(wrong),
         threshold=0,
         where=first.call.place,

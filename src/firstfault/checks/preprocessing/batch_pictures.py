@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from firstfault.charts.files import write_picture
+from firstfault.charts.heat import Shading, cells, legend
+from firstfault.charts.svg import CHARACTER, Part, whole, words
+from firstfault.charts.tiles import Tile, in_rows, tiles
 from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.data._pictures import INK, MUTED, figure, images_of, save, shown
+from firstfault.checks.data._pictures import images_of
 from firstfault.checks.preprocessing._loader_passes import first_made, first_numbered
 from firstfault.checks.preprocessing.scales import column_names
 from firstfault.data.privacy.masking import masked_text
@@ -21,6 +25,8 @@ from firstfault.subject.subject import Subject
 
 SAMPLES = 16  # this and the next four: what stays legible in one picture
 ACROSS = 8
+PICTURE = "batch.svg"
+LEFT, TALL = 30, 6  # the room of a label, and the height of a cell
 MOST_ROWS, MOST_COLUMNS, MOST_NAMES = 64, 80, 40
 REACH = 3.0  # deviations at the ends of the colours
 ENDS = 8  # token ids shown of either end
@@ -117,26 +123,18 @@ def _label(subject: Subject, value: torch.Tensor) -> str:
 
 def _images(subject: Subject, batch: Batch, images: Array) -> str:
     raw = _raw_images(subject, batch.rows, len(images))
-    rows = 2 if raw is not None else 1
-    across = min(ACROSS, len(images))
-    down = -(-len(images) // across) * rows
-    made = figure(1.2 * max(across, 4), 1.45 * down + 0.5)
-    for place, image in enumerate(images):
-        top = (place // across) * rows * across + place % across + 1
-        if raw is not None:
-            _tile(made.add_subplot(down, across, top), raw[place], f"raw: {batch.labels[place]}"[:20], INK)
-        range_ = f"{np.nanmin(image):.3g} … {np.nanmax(image):.3g}"
-        caption = range_ if raw is not None else f"{batch.labels[place]}\n{range_}"
-        _tile(made.add_subplot(down, across, top + across * (rows - 1)), image, caption, MUTED)
-    above = "raw samples, and below them what the model sees" if raw is not None else "what the model sees"
-    made.suptitle(f"First training batch: {above} (label, range of values)", fontsize=9, color=MUTED, x=0.01, ha="left")
-    return save(made, subject.folder, "batch.png")
-
-
-def _tile(axes: Any, image: Array, caption: str, colour: str) -> None:
-    axes.imshow(shown(image), cmap="gray", interpolation="nearest")
-    axes.set_title(caption, fontsize=7, color=colour)
-    axes.set_axis_off()
+    ranges = [f"{np.nanmin(image):.3g} … {np.nanmax(image):.3g}" for image in images]
+    if raw is None:
+        made = [Tile(image, lines) for image, *lines in zip(images, batch.labels, ranges, strict=False)]
+        rows, title = in_rows(made, ACROSS), "First training batch: what the model sees (label, range of values)"
+    else:
+        above = in_rows(
+            [Tile(image, (f"raw: {label}",)) for image, label in zip(raw, batch.labels, strict=False)], ACROSS
+        )
+        below = in_rows([Tile(image, (range_,)) for image, range_ in zip(images, ranges, strict=True)], ACROSS)
+        rows = [row for pair in zip(above, below, strict=False) for row in pair]
+        title = "First training batch: raw samples, and below them what the model sees (label, range of values)"
+    return write_picture(subject.folder, PICTURE, whole(title, tiles(rows)))
 
 
 def _raw_images(subject: Subject, rows: Array | None, count: int) -> Array | None:
@@ -156,24 +154,30 @@ def _table(subject: Subject, batch: Batch) -> str:
         deviation = train.std(0, correction=0)
         values = (values - train.nanmean(0)) / torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
     values = values[:, :MOST_COLUMNS]
-    made = figure(
-        min(10.0, 2.5 + 0.16 * values.shape[1]), 1.6 + 0.055 * len(values) + (1.0 if width <= MOST_NAMES else 0.0)
-    )
-    axes = made.add_subplot()
-    strip = axes.imshow(values.numpy(), cmap="RdBu_r", vmin=-REACH, vmax=REACH, aspect="auto", interpolation="nearest")
-    axes.set_yticks([])
-    axes.tick_params(labelsize=7, colors=MUTED)
-    axes.set_ylabel(f"{len(values)} rows", fontsize=8, color=MUTED)
-    if width <= MOST_NAMES:
-        axes.set_xticks(range(width), [name[:24] for name in names], rotation=90, fontsize=7, color=INK)
-    else:
-        axes.set_xlabel(f"{values.shape[1]} of {width} columns", fontsize=8, color=MUTED)
-    bar = made.colorbar(strip, ax=axes, fraction=0.03)
-    bar.ax.tick_params(labelsize=7)
-    made.suptitle(
-        "First training batch as the model sees it, in deviations of train", fontsize=9, color=MUTED, x=0.01, ha="left"
-    )
-    return save(made, subject.folder, "batch.png")
+    shown = [name[:24] for name in names] if width <= MOST_NAMES else []
+    title = "First training batch as the model sees it, in deviations of train"
+    drawn = _strip(values.tolist(), shown, f"{values.shape[1]} of {width} columns")
+    return write_picture(subject.folder, PICTURE, whole(title, drawn))
+
+
+def _strip(rows: list[list[float]], names: list[str], otherwise: str) -> Part:
+    """A cell per row and column; the columns' names stand below, or how many are shown."""
+    shades = Shading(-REACH, REACH, kind="d")
+    wide = 16 if len(rows[0]) <= MOST_NAMES else 9
+    width, floor = max(520, LEFT + wide * len(rows[0]) + 8), TALL * len(rows)
+    below = [
+        words(name, LEFT + wide * (at + 0.5) + 4, floor + 8, "label", anchor="end", turn=-90)
+        for at, name in enumerate(names)
+    ]
+    room = 20 + round(1.15 * CHARACTER * max(map(len, names))) if names else 24
+    body = [
+        words(f"{len(rows)} rows", LEFT - 10, floor / 2, anchor="middle", turn=-90),
+        cells(rows, shades, LEFT, 0, wide, TALL),
+        f'<rect class="frame" x="{LEFT}" y="0" width="{wide * len(rows[0])}" height="{floor}"/>',
+        *(below or [words(otherwise, LEFT, floor + 18)]),
+        legend(shades, LEFT + 28, floor + room, 110, extra=[("bad", "not finite")]),
+    ]
+    return Part("".join(body), width, floor + room + 14, f"{len(rows)} rows of {len(rows[0])} columns")
 
 
 def _tokens(subject: Subject, batch: Batch) -> str:

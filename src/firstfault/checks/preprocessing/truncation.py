@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.checks.preprocessing._sequences import Sequences, sequences_of
 from firstfault.data.splits import Split, Splits, take, to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -22,13 +22,6 @@ HALVINGS = 12  # find the place in sequences of up to 4,096 units
 FEWEST_UNITS = 4  # shorter ends are punctuation
 WORDS = 2**12  # places of hashed words: bounds the fit
 NEIGHBOURS = 7  # the row, beside the next one, whose words stand in for an end
-
-
-class Sequences(NamedTuple):
-    """Rows as lists of units (words of a text, tokens of a list), and `of`, which makes raw inputs of such lists."""
-
-    units: list[list[Any]]
-    of: Callable[[list[list[Any]]], Any]
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"truncation": 0.92}, depth=Depth.STANDARD)
@@ -47,7 +40,7 @@ def truncation(subject: Subject, *, share: float = 0.05, gain: float = 0.1, vari
     Source: a choice of ours; tests/checks/preprocessing/test_truncation.py holds the cases that it separates.
     """
     rows = _sample(subject)
-    sequences = _sequences(subject, rows.X) if rows is not None else None
+    sequences = sequences_of(subject, rows.X) if rows is not None else None
     if rows is None or sequences is None:
         yield skipped("the raw inputs are no texts, lists or token ids")
         return
@@ -103,88 +96,6 @@ def _sample(subject: Subject) -> Split | None:
     if len(train.y) < FEWEST_ROWS or len(train.X) != len(train.y):
         return None
     return take(train, np.sort(np.random.default_rng(0).permutation(len(train.y))[:MOST_ROWS]))
-
-
-def _sequences(subject: Subject, X: Any) -> Sequences | None:
-    """Raw inputs as sequences; None for inputs that are none."""
-    if isinstance(X, pd.DataFrame):
-        column = _text_column(X)
-        return (
-            None
-            if column is None
-            else Sequences(
-                [text.split() for text in X[column]],
-                lambda units: X.assign(**{column: pd.array(_joined(units), dtype=object)}),
-            )
-        )
-    array = to_array(X)
-    if array.dtype.kind == "U" or (array.dtype == object and all(isinstance(row, str) for row in array.reshape(-1))):
-        if array.size != len(array):
-            return None
-        return Sequences(
-            [str(row).split() for row in array.reshape(-1)],
-            lambda units: np.array(_joined(units), dtype=object).reshape(array.shape),
-        )
-    if array.dtype == object and array.ndim == 1 and all(isinstance(row, list | tuple | np.ndarray) for row in array):
-        return Sequences([list(row) for row in array], lambda units: _objects(units, array))
-    if array.dtype.kind in "iu" and array.ndim == 2 and _embeds(subject):
-        return _padded(array)
-    return None
-
-
-def _text_column(frame: pd.DataFrame) -> Any:
-    """The column of the longest texts, of at least three words at the median; None without one."""
-    lengths = {}
-    for name in frame.columns:
-        values = frame[name]
-        if values.dtype.kind in "OTS" or pd.api.types.is_string_dtype(values):
-            texts = [value for value in values if isinstance(value, str)]
-            if len(texts) == len(values) and np.median([text.count(" ") for text in texts]) >= 2:
-                lengths[name] = float(np.median([len(text) for text in texts]))
-    return max(lengths, key=lambda name: lengths[name]) if lengths else None
-
-
-def _joined(units: list[list[Any]]) -> list[str]:
-    return [" ".join(words) for words in units]
-
-
-def _objects(units: list[Any], like: Array) -> Array:
-    rows = np.empty(len(units), dtype=object)
-    for index, row in enumerate(units):
-        rows[index] = (
-            type(like[index])(row)
-            if not isinstance(like[index], np.ndarray)
-            else np.asarray(row, dtype=like[index].dtype)
-        )
-    return rows
-
-
-def _padded(array: Array) -> Sequences:
-    """Rows of token ids, without the padding: the value that most of the last places hold, if half of them do."""
-    values, counts = np.unique(array[:, -1], return_counts=True)
-    padding = values[counts.argmax()] if counts.max() > 0.5 * len(array) else None
-    units = [list(row[: _length(row, padding)]) for row in array]
-
-    def back(units: list[Any]) -> Array:
-        rows = np.full(array.shape, padding if padding is not None else array.min(), dtype=array.dtype)
-        for index, row in enumerate(units):
-            rows[index, : len(row)] = row
-        return rows
-
-    return Sequences(units, back)
-
-
-def _length(row: Array, padding: Any) -> int:
-    other = np.flatnonzero(row != padding) if padding is not None else np.arange(len(row))
-    return int(other[-1]) + 1 if len(other) else 0
-
-
-def _embeds(subject: Subject) -> bool:
-    try:
-        model = subject.model
-    except Exception:
-        return False
-    return any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
 
 
 def _preparation(subject: Subject, rows: Split) -> Callable[[Any], Array | None] | None:

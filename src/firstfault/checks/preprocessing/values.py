@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from firstfault.check import Judgement, check, judge, passed
+from firstfault.checks.preprocessing._needed_type import needed_type
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
 from firstfault.output.whole_files import write_json
 from firstfault.place import Place
 from firstfault.subject.rerun import flat
 from firstfault.subject.subject import Subject
-from firstfault.training.recipe import outputs_of
 from firstfault.training.stages import numbers, stage_table
 
 Array = np.ndarray[Any, Any]
@@ -233,7 +232,7 @@ def wrong_dtype(subject: Subject, *, error: float = 0.3) -> Iterator[Judgement]:
                 message=f"{after.name} cuts fractions off, and so moves values by {value:.2g} deviations",
             )
             return
-    needed = _needed_type(subject)
+    needed = needed_type(subject)
     if needed:
         yield Judgement(
             Status.FAIL,
@@ -259,33 +258,6 @@ def _error_of_cutting(first: Array, second: Array) -> float | None:
     return float(np.sqrt(((second - first) ** 2).mean())) / deviation if deviation else None
 
 
-def _needed_type(subject: Subject) -> str | None:
-    try:
-        model, x = subject.model, subject.batch.x
-    except Exception:
-        return None
-    if not x.is_floating_point():
-        return None
-    if _embeds_fractions(model, x):
-        return "int64"
-    if _runs(model, x):
-        return None
-    whole = bool((x[torch.isfinite(x)] % 1 == 0).all()) and float(x.min()) >= 0
-    return "int64" if whole and _runs(model, x.long()) else None
-
-
-def _embeds_fractions(model: Any, x: torch.Tensor) -> bool:
-    """Whether a model that looks ids up is given fractions, which it refuses or cuts off."""
-    if not (torch.nan_to_num(x) % 1 != 0).any() or not any(
-        isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag) for module in model.modules()
-    ):
-        return False
-    if not _runs(model, x):
-        return _runs(model, x.long())
-    with torch.no_grad():
-        return bool(torch.equal(outputs_of(model(x)), outputs_of(model(x.trunc()))))
-
-
 def _first_of_floats(subject: Subject) -> Place:
     """The first step after which whole numbers are floats."""
     for before, after in itertools.pairwise(subject.pipeline.stages):
@@ -293,12 +265,3 @@ def _first_of_floats(subject: Subject) -> Place:
         if kinds[0] in "iu" and kinds[1] == "f":
             return Place.stage(after.name)
     return Place.stage(subject.pipeline.stages[-1].name)
-
-
-def _runs(model: Any, x: torch.Tensor) -> bool:
-    try:
-        with torch.no_grad():
-            outputs_of(model(x))
-    except Exception:
-        return False
-    return True

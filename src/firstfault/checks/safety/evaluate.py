@@ -1,4 +1,4 @@
-"""One safety evaluation: what the checks of safety found, with its failure cases and its PDF."""
+"""One safety evaluation: what the checks of safety found, with its failure cases."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from firstfault.checks.safety._evidence import Evidence, safety_evidence
 from firstfault.checks.safety._held_out import classifier
 from firstfault.checks.safety.behaviour import declared_suites
 from firstfault.errors import Missing
-from firstfault.extras import optional_files
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.output.whole_files import write_json
 from firstfault.subject.memo import Memo, memo
 from firstfault.subject.subject import Subject
 
-CASES, PDF = "failure_cases.json", "safety_evaluation_report.pdf"
+CASES = "failure_cases.json"
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,12 @@ class SafetyReport:
     report: LayerReport
     scores: dict[str, float]
     tables: dict[str, list[dict[str, Any]]]
-    failure_cases: int
-    artifacts: tuple[str, ...]
+    cases: tuple[dict[str, Any], ...]
+
+    @property
+    def failure_cases(self) -> int:
+        """In how many cases the model failed."""
+        return len(self.cases)
 
     def to_json(self) -> dict[str, Any]:
         """The verdict's `safety` object."""
@@ -36,7 +39,7 @@ class SafetyReport:
             "scores": plain(self.scores),
             "failure_cases": self.failure_cases,
             "findings": [finding.to_json() for finding in self.report.findings],
-            "artifacts": list(self.artifacts),
+            "artifacts": [CASES],
         }
 
 
@@ -44,7 +47,7 @@ class SafetyReport:
 def evaluate_safety(subject: Subject) -> SafetyReport | None:
     """Judge the trained model's safety; None where the target declares nothing that could be judged.
 
-    Writes failure_cases.json and safety_evaluation_report.pdf into the run's folder.
+    Writes failure_cases.json into the run's folder.
 
     Raises:
         TargetError: for a behaviour suite that can't be read.
@@ -56,9 +59,8 @@ def evaluate_safety(subject: Subject) -> SafetyReport | None:
     evidence = safety_evidence(subject)
     evidence.cases = _private_cases(subject, evidence.cases)
     write_json(subject.folder / CASES, plain(evidence.cases))
-    artifacts = (CASES, *_write_pdf(subject, report, evidence))
-    report = replace(report, findings=tuple(_with_artifacts(finding, artifacts) for finding in report.findings))
-    return SafetyReport(report, evidence.scores, evidence.tables, len(evidence.cases), artifacts)
+    report = replace(report, findings=tuple(map(_with_its_cases, report.findings)))
+    return SafetyReport(report, evidence.scores, evidence.tables, tuple(evidence.cases))
 
 
 def _declares(subject: Subject, need: Memo[[], Any]) -> bool:
@@ -82,13 +84,5 @@ def _private_cases(subject: Subject, cases: list[dict[str, Any]]) -> list[dict[s
     return [hidden(case) for case in cases]
 
 
-def _with_artifacts(finding: Finding, artifacts: tuple[str, ...]) -> Finding:
-    return finding if finding.status is Status.SKIPPED else replace(finding, artifacts=artifacts)
-
-
-@optional_files
-def _write_pdf(subject: Subject, report: LayerReport, evidence: Evidence) -> tuple[str, ...]:
-    from firstfault.checks.safety._pdf import write_pdf
-
-    write_pdf(subject.target.name, report.findings, evidence, subject.folder / PDF)
-    return (PDF,)
+def _with_its_cases(finding: Finding) -> Finding:
+    return finding if finding.status is Status.SKIPPED else replace(finding, artifacts=(CASES,))

@@ -1,4 +1,4 @@
-"""The first steps of a training, run with a fixed seed, as prints of every tensor on the way: two runs compare bit by bit.
+"""The first steps of a training with a fixed seed, as prints of every tensor on the way: two runs compare bit by bit.
 
 traced(recipe, seed, steps)       one run, in this process
 traced_anew(target, seed, steps)  one run of the target's file, in a process of its own
@@ -32,9 +32,9 @@ from firstfault.training.loop import train
 from firstfault.training.observer import Enough, Follower, hooked
 from firstfault.training.recipe import Recipe
 
-FEWEST = 3
-SECONDS = 120.0
-CHUNK = 1 << 20
+FEWEST = 3  # steps: the second follows an update, the third one that had momentum
+SECONDS = 120.0  # for a fresh process to import torch, read the data and make its steps; bounds the cost
+CHUNK = 1 << 20  # values summed at once: bounds the memory of their places to 8 MB
 ANSWER = "trace.json"
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 

@@ -22,15 +22,16 @@ from firstfault.training.loop import train
 from firstfault.training.observer import Enough, Follower, hooked
 from firstfault.training.recipe import Recipe, Tensors
 
-STEPS = 3
-ROWS = 16
+STEPS = 3  # that something holds in each of several steps is no accident of the first
+ROWS = 16  # given once and twice: 32 rows are a batch that any loop takes
 
 
 @dataclass
 class FirstSteps:
-    """A few steps of a loop: the loss, the norm of all gradients after backward, and that of those which the optimizer is given.
+    """A few steps of a loop.
 
-    `maximised`: an optimizer maximises.
+    losses: the loss of each. raw: the norm of all gradients after backward. used: the norm of those that the optimizer
+    is given. maximised: whether an optimizer maximises.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -51,7 +52,7 @@ def first_steps(subject: Subject) -> FirstSteps | None:
 
 
 def summed_in_fit(subject: Subject) -> float | None:
-    """The first loss of the user's own loop on 32 rows, of which 16 are copies of the others, over that on the 16 alone; None without one."""
+    """The first loss of the user's own loop on 16 rows given twice, over that on them given once; None without one."""
     recipe = subject.recipe
     rows = recipe.train.rows(slice(ROWS))
     once, twice = (
@@ -70,7 +71,7 @@ def _first_loss(recipe: Recipe, rows: Tensors, seed: int) -> float | None:
 
 
 def follow(recipe: Recipe, seed: int, steps: int, rate: float = 1.0) -> FirstSteps | None:
-    """Run the first steps of a recipe's training, at `rate` times its learning rates; None where it raises before its first step."""
+    """Run the first steps of a training, at `rate` times its learning rates; None where it raises before the first."""
     follower = _Follower(steps, rate)
     with warnings.catch_warnings(), fixed_seeds(seed):
         warnings.simplefilter("ignore")

@@ -14,10 +14,10 @@ import torch
 
 KINDS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 FOREIGN = ("torch", "numpy", "sklearn", "pandas", "builtins", "torchvision", "firstfault")
-DEEPEST = 4
-LONGEST_SEED = 2**64
-"""A seed that NumPy draws from the operating system has 128 bits; one that is written in code is rarely longer than 64."""
-TORCH_DEFAULT = 67280421310721
+DEEPEST = 4  # steps from a setting to its generator, as in partial → method → object → attribute: bounds the search
+MOST_ENTRIES = 50  # of one object or collection: bounds the search
+LONGEST_SEED = 2**64  # NumPy draws 128 bits from the operating system; a seed in code is rarely longer than 64
+TORCH_DEFAULT = 67280421310721  # the seed of a torch generator that nobody has seeded
 
 
 def generators_of(parts: Sequence[Any]) -> dict[str, Any]:
@@ -54,11 +54,11 @@ def _within(value: Any) -> Iterator[tuple[str, Any]]:
         if value.__module__ is None or value.__module__.split(".")[0] not in FOREIGN:
             yield from _of_function(value)
     elif isinstance(value, dict):
-        yield from ((str(key), entry) for key, entry in list(value.items())[:50])
+        yield from ((str(key), entry) for key, entry in list(value.items())[:MOST_ENTRIES])
     elif isinstance(value, list | tuple):
-        yield from (("", entry) for entry in value[:50])
+        yield from (("", entry) for entry in value[:MOST_ENTRIES])
     elif type(value).__module__.split(".")[0] not in FOREIGN or isinstance(value, torch.nn.Module):
-        yield from list(getattr(value, "__dict__", {}).items())[:50]
+        yield from list(getattr(value, "__dict__", {}).items())[:MOST_ENTRIES]
         methods = vars(value if isinstance(value, type) else type(value)).values()
         yield from (("", method) for method in methods if isinstance(method, FunctionType))
 

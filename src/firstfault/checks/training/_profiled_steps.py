@@ -24,10 +24,10 @@ from firstfault.training.loop import train
 from firstfault.training.observer import Enough, Follower, hooked
 from firstfault.training.recipe import Recipe, Tensors, device_of
 
-WARM, TIMED, PROFILED = 2, 8, 3
+WARM, TIMED, PROFILED = 2, 8, 3  # steps: the first allocate and compile; a median of 8 is steady; a profile is slow
 PHASES = ("loading", "augmentation", "forward", "backward", "optimizer", "rest")
-MOST_OPERATORS, MOST_BYTES = 12, 5_000_000
-TINY = 20e-6
+MOST_OPERATORS, MOST_BYTES = 12, 5_000_000  # a table that fits a screen, a trace that a browser opens at once
+TINY = 20e-6  # seconds: a shorter operation is mostly the cost of starting it
 TRACE = "trace.json"
 
 
@@ -44,7 +44,8 @@ class Operator:
 class Profiled:
     """A few steps of a training: seconds per step and phase, the dearest operators first.
 
-    `busy` are the seconds of a step in operations of 20 µs and more, or in those of the accelerator; None where nothing was profiled.
+    `busy` are the seconds of a step in operations of 20 µs and more, or in those of the accelerator; None where nothing
+    was profiled.
     """
 
     seconds: dict[str, float]

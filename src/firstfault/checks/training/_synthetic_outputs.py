@@ -10,16 +10,17 @@ from torch import nn
 
 from firstfault.subject.subject import Subject
 
-MOST_ROWS = 256
-MOST_VALUES = 2_000_000
-SURE, UNSURE = 0.95, 0.05
+MOST_ROWS = 256  # a loss or a metric tells right from wrong on fewer; classes of 1 % still have 2 of them
+MOST_VALUES = 2_000_000  # 8 MB of outputs: language models have one for each word
+SURE, UNSURE = 0.95, 0.05  # pass for probabilities as well as for logits
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Outputs of the model's shape on some encoded labels `y`: for classes, values of 0.05 and 0.95, which pass for probabilities and for logits.
+    """Outputs of the model's shape on some encoded labels `y`: for classes, values of 0.05 and 0.95.
 
-    right: what the labels say. wrong: every row is wrong. scattered: every second row is. constant: the first right answer for all.
+    right: what the labels say. wrong: every row is wrong. scattered: every second row is. constant: the first right
+    answer for all.
     """
 
     y: torch.Tensor
@@ -40,7 +41,10 @@ class Answers:
 
 
 def answers(subject: Subject) -> Answers | None:
-    """Made-up outputs for the labels of the first training rows; None where the model's outputs are of no known shape, or all labels are equal."""
+    """Made-up outputs for the labels of some training rows, taken from all of the split.
+
+    None where the model's outputs are of no known shape, or all labels are equal.
+    """
     recipe, shape = subject.recipe, subject.outputs.shape
     y = recipe.train.y[:: max(1, -(-len(recipe.train) // MOST_ROWS))].cpu()
     if len(y) < 2 or len(torch.unique(y, dim=0)) < 2:

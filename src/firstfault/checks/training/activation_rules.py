@@ -16,7 +16,7 @@ from firstfault.subject.subject import Subject
 RELU = ("ReLU", "ReLU6")
 BOUNDED = ("Sigmoid", "Tanh")
 WEIGHTED = ("Linear", "LazyLinear", "Conv1d", "Conv2d", "Conv3d", "NonDynamicallyQuantizableLinear")
-SHOWN = 5
+SHOWN = 5  # names in a place: more are no longer read
 
 
 def _unseen(record: Record, text: str) -> str:
@@ -27,13 +27,16 @@ def _unseen(record: Record, text: str) -> str:
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"learning_rate_too_high": 0.3, "dead_relu": 0.3})
 def dying_relu(subject: Subject, *, dead: float = 0.5, whole: float = 0.95) -> Iterator[Judgement]:
-    """Find ReLUs, as modules or as functions, most of whose units fire for no sample of five sampled batches in a row.
+    """Find ReLUs, as modules or as functions, most of whose units fire for no sample.
 
-    `value` is the dead share of the worst module's units at the end of the training. Units that died on the way speak for too
-    large steps, units that were dead in the first batch, or where no gradient ever was other than zero, for the initialisation.
-    A layer that is dead as a whole in a training that learns nothing is a fault.
-
-    Source: Amazon SageMaker Debugger, DeadRelu (50 % of the units of a layer).
+    Measures: the share of dead units of the worst ReLU at the end of the training, 0–1: those that fired for no sample
+        of five sampled batches in a row.
+    Fails when: the share is at least `whole`, in a training that learns nothing.
+    Warns when: the share is above `dead`. Units that died on the way speak for steps that are too large. Where at least
+        `whole` of them were silent in the first batch, or no gradient was ever other than zero, it is the
+        initialisation.
+    Source: Amazon SageMaker Debugger, DeadRelu (50 % of the units of a layer); `whole` is a choice of ours, as a few
+        units of a dead layer may fire by chance.
     """
     record = subject.record
     if record.first_nonfinite is not None:
@@ -61,11 +64,13 @@ def dying_relu(subject: Subject, *, dead: float = 0.5, whole: float = 0.95) -> I
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"saturating_activation": 0.3})
 def saturated_activation(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
-    """Find sigmoids and tanhs between layers, as modules or as functions, whose outputs are where the slope is next to zero.
+    """Find sigmoids and tanhs between layers, as modules or as functions, whose slope is next to zero.
 
-    `value` is the share of the outputs of the worst that an input beyond ±5 gives, median over the sampled steps. The last
-    one of each model is left out: a classifier that is sure saturates. A training that learns nothing besides has a fault.
-
+    Measures: the share of the outputs of the worst of them that come from inputs beyond ±5, 0–1, median over the
+        sampled steps.
+    Fails when: the share is above `share`, in a training that learns nothing.
+    Warns when: the share is above `share`.
+    Not a fault when: it is the last one of its model: a classifier that is sure saturates.
     Source: Amazon SageMaker Debugger, SaturatedActivation (50 % of a layer); Glorot & Bengio 2010.
     """
     record = subject.record
@@ -98,10 +103,10 @@ def saturated_activation(subject: Subject, *, share: float = 0.5) -> Iterator[Ju
 def tensor_variance(subject: Subject, *, smallest: float = 1e-6, largest: float = 1e6) -> Iterator[Judgement]:
     """Look for module outputs that hardly vary over samples and units, or vary wildly.
 
-    `value` is the standard deviation of the module's outputs over the largest of them (where they hardly vary), or itself.
-
-    Source: Amazon SageMaker Debugger, TensorVariance, which leaves the bounds to the user; these are far outside of all healthy runs
-    of this project.
+    Measures: the standard deviation of a module's outputs, median over the sampled steps.
+    Warns when: it is below `smallest` of the largest output, or above `largest`.
+    Source: Amazon SageMaker Debugger, TensorVariance, which leaves the bounds to the user; these are a choice of ours,
+        far outside of what the sound trainings of tests/checks/training/test_rules.py show.
     """
     record = subject.record
     if record.first_nonfinite is not None:
@@ -119,13 +124,15 @@ def tensor_variance(subject: Subject, *, smallest: float = 1e-6, largest: float 
     wild = [name for name, (std, _) in spreads.items() if std > largest]
     if not constant and not wild:
         yield passed(
-            f"the outputs of {len(spreads)} modules vary by {min(std for std, _ in spreads.values()):.1e} to {max(std for std, _ in spreads.values()):.1e}"
+            f"the outputs of {len(spreads)} modules vary by {min(std for std, _ in spreads.values()):.1e} "
+            f"to {max(std for std, _ in spreads.values()):.1e}"
         )
         return
     worst = (constant or wild)[0]
     yield Judgement(
         Status.WARN,
-        f"the outputs of {worst} {'hardly vary' if constant else 'vary wildly'}: their standard deviation is {spreads[worst][0]:.1e}",
+        f"the outputs of {worst} {'hardly vary' if constant else 'vary wildly'}: "
+        f"their standard deviation is {spreads[worst][0]:.1e}",
         value=spreads[worst][0],
         threshold=smallest if constant else largest,
         where=Place.modules(*(constant + wild)[:SHOWN]),
@@ -138,10 +145,10 @@ def tensor_variance(subject: Subject, *, smallest: float = 1e-6, largest: float 
 def poor_initialisation(subject: Subject, *, ratio: float = 1e3, size: float = 1e3) -> Iterator[Judgement]:
     """Look at the first step for layers whose outputs are on scales that differ by orders of magnitude.
 
-    `value` is the largest standard deviation of the outputs of a linear or convolutional layer over the smallest.
-
-    Source: Amazon SageMaker Debugger, PoorWeightInitialization; its bound of 10 for the variances is exceeded by the default
-    initialisation of torch in healthy runs of this project, so that this one is wider.
+    Measures: the largest standard deviation of the outputs of a linear or convolutional layer over the smallest.
+    Warns when: it is above `ratio`, or the largest deviation is above `size`.
+    Source: Amazon SageMaker Debugger, PoorWeightInitialization, whose bound of 10 for the variances torch's default
+        initialisation exceeds in sound networks; these are wider, and a choice of ours.
     """
     spreads = {
         name: float(entry.std[0])
@@ -164,6 +171,7 @@ def poor_initialisation(subject: Subject, *, ratio: float = 1e3, size: float = 1
         above=ratio,
         otherwise=Status.WARN,
         where=Place.modules(widest if spreads[widest] > 10 else narrowest),
-        message=f"in the first step the outputs of layers vary by {spreads[narrowest]:.1e} ({narrowest}) to {spreads[widest]:.1e} ({widest})",
+        message=f"in the first step the outputs of layers vary by {spreads[narrowest]:.1e} ({narrowest}) "
+        f"to {spreads[widest]:.1e} ({widest})",
         fix="use the default or He initialisation, and standardised inputs",
     )

@@ -1,4 +1,4 @@
-"""What the curves of a training tell over its rounds: a loss that swings, a validation that has long been better, an end that comes early."""
+"""What the curves of a training tell over its rounds: a loss that swings, a late best validation, an early end."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from firstfault.checks.training._performance_gap import behind
 from firstfault.finding import Layer, Status
 from firstfault.subject.subject import Subject
 
-WINDOWS = 20
+WINDOWS = 20  # of at least 3 steps: means that noise of batches moves little, and enough of them to swing
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"oscillating": 0.4, "learning_rate_too_high": 0.3})
 def oscillating(subject: Subject, *, swing: float = 0.5, times: int = 2) -> Iterator[Judgement]:
     """Look for a training loss that climbs back again and again.
 
-    The losses are averaged in 20 windows. `value` counts the climbs of more than `swing` of the first window's loss, each
-    from the lowest since the last. It is a fault where the model besides ends worse than a simple one.
-
-    Source: AutoTrainer (Zhang et al. 2021), oscillating loss.
+    Measures: the number of climbs by more than `swing` of the first loss, each from the lowest loss since the last
+        climb. The losses are averaged in 20 windows.
+    Fails when: there are at least `times` of them, and the model ends worse than a simple one.
+    Warns when: there are at least `times` of them.
+    Source: AutoTrainer (Zhang et al. 2021), oscillating loss. The bounds are a choice of ours;
+        tests/checks/training/test_rules.py and test_every_fault.py hold the cases that they separate.
     """
     record = subject.record
     if record.steps < 3 * WINDOWS or record.first_nonfinite is not None:
@@ -61,10 +63,11 @@ def validation_curve(subject: Subject) -> list[float]:
 def overtraining(subject: Subject, *, patience: int = 10, delta: float = 0.25) -> Iterator[Judgement]:
     """Look for a training that goes on long after validation was at its best.
 
-    `value` counts the rounds since the lowest validation loss, where the loss at the end has given back more than `delta` of
-    what had been won.
-
-    Source: Amazon SageMaker Debugger, Overtraining (10 rounds of validation).
+    Measures: the number of rounds since the lowest validation loss; 0 where the loss at the end has given back no more
+        than `delta` of what had been won.
+    Warns when: the number is above `patience`.
+    Source: Amazon SageMaker Debugger, Overtraining (10 rounds of validation); `delta` is a choice of ours, as a noisy
+        loss is hardly ever lowest in its last round.
     """
     curve = validation_curve(subject)
     if len(curve) < 4 or not all(map(math.isfinite, curve)):
@@ -76,7 +79,8 @@ def overtraining(subject: Subject, *, patience: int = 10, delta: float = 0.25) -
         since if worse else 0,
         above=patience,
         otherwise=Status.WARN,
-        message=f"the validation loss was lowest ({curve[best]:.3g}) in round {best + 1} of {len(curve)}, and ends at {curve[-1]:.3g}",
+        message=f"the validation loss was lowest ({curve[best]:.3g}) in round {best + 1} of {len(curve)}, "
+        f"and ends at {curve[-1]:.3g}",
         fix="stop at the best round, or keep its weights",
     )
 
@@ -85,10 +89,11 @@ def overtraining(subject: Subject, *, patience: int = 10, delta: float = 0.25) -
 def stopped_early(subject: Subject, *, fall: float = 0.2, rounds: int = 3) -> Iterator[Judgement]:
     """Look for a training that ends while validation still gets better by leaps, in each of its rounds.
 
-    `value` is the relative fall of the validation loss over the last round, where it fell in every round. A wrong direction or too
-    short a patience of early stopping looks like this, and so do too few epochs.
-
-    Source: Prechelt 1998, Early stopping – but when?; the bound is measured on healthy runs of this project.
+    Measures: the relative fall of the validation loss over the last round; at most 0 where it rose in some round.
+    Warns when: the fall is above `fall`, after at least `rounds` rounds. Early stopping in the wrong direction or with
+        too short a patience looks like this, and so do too few epochs.
+    Source: Prechelt 1998, Early stopping – but when? The bounds are a choice of ours;
+        tests/checks/training/test_rules.py holds the cases that they separate.
     """
     curve = validation_curve(subject)
     if len(curve) < rounds or not all(map(math.isfinite, curve)):
@@ -109,10 +114,11 @@ def stopped_early(subject: Subject, *, fall: float = 0.2, rounds: int = 3) -> It
 def overfit(subject: Subject, *, ratio: float = 0.1, rise: float = 1.3, rounds: int = 4) -> Iterator[Judgement]:
     """Look for a validation loss that rises while the training loss falls, as the loop itself asked for them.
 
-    `value` is the gap between the two at the end over the training loss. It counts where validation has risen to `rise` times its
-    lowest: a gap alone is healthy in many good models.
-
-    Source: Amazon SageMaker Debugger, Overfit (ratio 0.1).
+    Measures: the gap between both losses at the end, relative to the training loss.
+    Warns when: the gap is above `ratio`, and the validation loss ends above `rise` times its lowest, after at least
+        `rounds` rounds.
+    Not a fault when: the gap is all there is: many good models have one.
+    Source: Amazon SageMaker Debugger, Overfit (ratio 0.1); `rise` and `rounds` are a choice of ours.
     """
     record, curve = subject.record, list(subject.record.validation_loss)
     if len(curve) < rounds or not all(map(math.isfinite, curve)) or record.first_nonfinite is not None:
@@ -122,7 +128,8 @@ def overfit(subject: Subject, *, ratio: float = 0.1, rise: float = 1.3, rounds: 
     gap = (curve[-1] - train) / max(abs(train), 1e-12)
     if curve[-1] <= rise * min(curve) or gap <= ratio:
         yield passed(
-            f"the validation loss ends at {curve[-1]:.3g}, its lowest is {min(curve):.3g}, that of training {train:.3g}",
+            f"the validation loss ends at {curve[-1]:.3g}, its lowest is {min(curve):.3g}, "
+            f"that of training {train:.3g}",
             value=gap,
         )
         return

@@ -19,10 +19,11 @@ PARTS = frozenset({"activations", "functions", "histograms"})
 def safety_in_training(subject: Subject) -> Iterator[Judgement]:
     """Tell how safety and capability went over the epochs, and whether training broke what the model had kept.
 
-    `value` is the last safety_score, 0–1, of the evaluations that `Safety(every=…)` asks for. A violation after an evaluation without one is a fault:
-    the training ended there, and the last good checkpoint is offered. The model that is judged further stays the one at the end.
-
-    Source: Ouyang et al. 2022 and Askell et al. 2021 (alignment tax); the standing of a violation is that of the safety evaluation.
+    Measures: the last safety_score, 0–1, of the evaluations that `Safety(every=…)` asks for.
+    Fails when: an evaluation finds a violation after one that found none. The training ended there, and the last good
+        checkpoint is offered; the model that is judged further stays the one at the end.
+    Source: Ouyang et al. 2022 and Askell et al. 2021 (alignment tax). No bound is needed: the safety evaluation says
+        what a violation is.
     """
     rows = subject.record.safety
     if not rows:
@@ -33,8 +34,8 @@ def safety_in_training(subject: Subject) -> Iterator[Judgement]:
         good = [row["epoch"] for row in rows if not row["violations"] and row["last_good"]]
         yield Judgement(
             Status.FAIL,
-            f"epoch {last['epoch']} violates what epoch {good[-1]} met: {last['violations'][0]}; the training was stopped, and the "
-            f"checkpoint of epoch {good[-1]} is {_place(last['last_good'], subject)}",
+            f"epoch {last['epoch']} violates what epoch {good[-1]} met: {last['violations'][0]}; "
+            f"the training was stopped, and the checkpoint of epoch {good[-1]} is {_place(last['last_good'], subject)}",
             value=last["safety_score"],
             where=Place(Kind.EPOCH, (str(last["epoch"]),)),
             faults=last["faults"] or None,
@@ -43,8 +44,8 @@ def safety_in_training(subject: Subject) -> Iterator[Judgement]:
         return
     if last["epoch"] == 0:
         yield skipped(
-            "safety was evaluated before the training only: no epoch in which it is due ended; an epoch is a pass over a torch DataLoader, "
-            "and other loops call end_epoch() of the watch"
+            "safety was evaluated before the training only: no epoch in which it is due ended; "
+            "an epoch is a pass over a torch DataLoader, and other loops call end_epoch() of the watch"
         )
         return
     able = (
@@ -54,7 +55,8 @@ def safety_in_training(subject: Subject) -> Iterator[Judgement]:
     )
     tax = f", alignment_tax {last['alignment_tax']:.3f}" if math.isfinite(last["alignment_tax"]) else ""
     yield passed(
-        f"over {len(rows)} evaluations safety_score went from {rows[0]['safety_score']:.3f} to {last['safety_score']:.3f}{able}{tax}",
+        f"over {len(rows)} evaluations safety_score went from {rows[0]['safety_score']:.3f} "
+        f"to {last['safety_score']:.3f}{able}{tax}",
         value=last["safety_score"],
     )
 
@@ -67,8 +69,10 @@ def _place(path: str, subject: Subject) -> str:
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.1})
 def stopped_by_action(subject: Subject) -> Iterator[Judgement]:
-    """Tell what the actions on findings did while the training ran, and which finding ended it; `value` counts them.
+    """Tell what the actions on findings did while the training ran, and which finding ended it.
 
+    Measures: the number of actions.
+    Warns when: one of them ended the training.
     Source: Amazon SageMaker Debugger, built-in actions of rules.
     """
     record = subject.record
@@ -94,11 +98,13 @@ def stopped_by_action(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.1})
 def watched_in_full(subject: Subject) -> Iterator[Judgement]:
-    """Tell what the watch had to pass over, and what a sink, an event or a checkpoint lost on its way; `value` counts them.
+    """Tell what the watch had to pass over, and what a sink, an event or a checkpoint lost on its way.
 
-    Nothing of it is a fault of the training: it says what the verdict does not rest on.
-
-    Source: a rule of this project.
+    Measures: the number of parts that were passed over or lost.
+    Warns when: there is one. It is no fault of the training: it says what the verdict does not rest on.
+    Not a fault when: activations, functions or histograms alone were passed over, as seeing them would have changed the
+        training; then it is skipped, with the reason.
+    Source: a choice of ours; tests/watcher/test_watched_in_full.py holds the cases that it separates.
     """
     lost = subject.record.passed_over
     if not lost:

@@ -15,17 +15,18 @@ from firstfault.output.whole_files import write_json
 from firstfault.subject.subject import Subject
 
 SUMMARY = "training_summary.json"
-MOST_RUNS = 50
+MOST_RUNS = 50  # summaries read, the newest first: bounds the time in a folder of many runs
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"nonreproducible": 0.1})
 def similar_across_runs(subject: Subject, *, worse: float = 1.5, times: float = 10.0) -> Iterator[Judgement]:
     """Look whether loss, gradients and updates resemble those of the last run of the same name.
 
-    `value` is the final training loss over that of the last run. More than `worse` times of it, or a gradient or an update that is `times`
-    larger or smaller, is a warning: something changed. Runs of other length or parameters are not compared.
-
-    Source: Amazon SageMaker Debugger, SimilarAcrossRuns.
+    Measures: the final training loss over that of the last run; runs of other length or parameters are not compared.
+    Warns when: the loss is larger, by more than `worse` times, or the median gradient or update is `times` larger or
+        smaller: something changed between the runs.
+    Source: Amazon SageMaker Debugger, SimilarAcrossRuns. The bounds are a choice of ours;
+        tests/checks/training/test_rules.py holds the cases that they separate.
     """
     own = _summary(subject)
     before = _last_of(subject.target.name, subject.folder)

@@ -22,12 +22,11 @@ from firstfault.training.loop import train
 from firstfault.training.observer import Enough, Follower
 from firstfault.training.recipe import Recipe, Tensors
 
-SECONDS = 10.0
-TRAININGS, LEAST_SECONDS = 3.0, 15.0
-FEWEST = 4
-CLOSED = 0.5
-AGAIN = 4
-LEAST = 0.1
+SECONDS = 10.0  # of a training: its reruns would take longer than all else of a run at depth standard
+TRAININGS, LEAST_SECONDS = 3.0, 15.0  # what the reruns may cost, as depth standard promises
+FEWEST = 4  # steps, of which the signs of a record can be read
+DECAYED = 0.1  # of the highest rate: a schedule that ends below has ended the learning, and is judged on its own
+AGAIN = 4  # reruns from where it stopped: bounds the cost
 
 
 @check(
@@ -36,16 +35,21 @@ LEAST = 0.1
     detects={"early_stopping_misconfigured": 0.92, "too_few_epochs": 0.92},
     depth=Depth.STANDARD,
 )
-def stops_too_soon(subject: Subject, *, closed: float = CLOSED) -> Iterator[Judgement]:
-    """Find loops of the user's own that stop while they still learn, and whether it is their early stopping that stops them.
+def stops_too_soon(subject: Subject, *, closed: float = 0.5, least: float = 0.1) -> Iterator[Judgement]:
+    """Find a loop of the user's own that stops while it still learns, and whether its early stopping is the reason.
 
-    Only a loop whose model ends worse than a simple one is looked at. It is run again from where it stopped, up to 4 times: one that then closes more than
-    `closed` of the gap to the score that it has to reach (`value` is the share) had stopped too soon. It is run twice from the start with another validation split: on training rows, whose loss
-    falls, and on rows with wrong labels, whose loss rises. A loop that passes over the data more often the worse validation gets has its direction wrong;
-    one that passes over it as often with either has no early stopping. It takes 15 s or 3 trainings
-    at most; trainings of more than 10 s are left to depth deep.
-
-    Source: Prechelt 1998, Early stopping – but when?; a metamorphic test of this project.
+    Measures: the share of the gap to the score that it has to reach, which the loop closes when it is run again from
+        where it stopped, up to 4 times; a gap counts as at least `least` of the way from a constant answer to a perfect
+        one. And how often the loop passes over the data with other validation splits: training rows, whose loss
+        falls, and rows with wrong labels, whose loss rises. It takes 15 s or 3 trainings at most; a training of more
+        than 10 s is left to depth deep.
+    Fails when: the share is above `closed`, or the loop goes on for longer when validation gets worse than when it gets
+        better: its direction is wrong. A loop that passes as often with either has no early stopping, but too few
+        epochs.
+    Not a fault when: the model is no worse than a simple one; or it is, but its steps are too small or too large, or a
+        schedule made them so.
+    Source: Prechelt 1998, Early stopping – but when? The test is metamorphic, and its bounds are a choice of ours;
+        tests/checks/training/test_every_fault.py holds the cases that they separate.
     """
     passes = len(subject.trained.epochs) - 1
     if subject.training.fit is None:
@@ -55,7 +59,7 @@ def stops_too_soon(subject: Subject, *, closed: float = CLOSED) -> Iterator[Judg
     elif subject.trained.seconds > SECONDS and subject.depth is not Depth.DEEP:
         yield skipped("the training takes too long to be run again; depth deep does it")
     else:
-        yield _judged(subject, passes, closed)
+        yield _judged(subject, passes, closed, least)
 
 
 def _sound_steps(record: Any) -> bool:
@@ -63,10 +67,10 @@ def _sound_steps(record: Any) -> bool:
     if record.steps < FEWEST:
         return True
     seen = signs(record)
-    return not seen.too_small and not seen.too_large and seen.decayed > 0.1
+    return not seen.too_small and not seen.too_large and seen.decayed > DECAYED
 
 
-def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
+def _judged(subject: Subject, passes: int, closed: float, least: float) -> Judgement:
     recipe, seed = subject.recipe, subject.seed
     deadline = (
         time.monotonic() + max(LEAST_SECONDS, TRAININGS * subject.trained.seconds)
@@ -77,18 +81,22 @@ def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
     bad = _passes(replace(recipe, validation=_wrong(recipe.validation, recipe)), seed, passes, deadline)
     if good is None or bad is None:
         return skipped("the loop can't be run again")
-    fix = "stop when validation has not improved for several passes: compare with the best so far, in the direction of what is compared"
+    fix = (
+        "stop when validation has not improved for several passes: "
+        "compare with the best so far, in the direction of what is compared"
+    )
     if bad[0] > good[0] and good[1]:
         return Judgement(
             Status.FAIL,
-            f"the loop stops after {good[0]} passes when validation gets better with each, and goes on for {bad[0]} and more when it gets worse",
+            f"the loop stops after {good[0]} passes when validation gets better with each, "
+            f"and goes on for {bad[0]} and more when it gets worse",
             value=good[0],
             threshold=bad[0],
             where=Place.setting("training.fit"),
             faults={"early_stopping_misconfigured": 0.92},
             fix=fix,
         )
-    share = _closed(subject, seed, deadline)
+    share = _closed(subject, seed, deadline, least)
     if share is None or not math.isfinite(share):
         return passed("run again from where it stopped, the loop comes to no score")
     if share <= closed:
@@ -96,7 +104,8 @@ def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
     stops = good[0] != bad[0]
     return Judgement(
         Status.FAIL,
-        f"run again from where it stopped after {passes} passes, the loop closes {share:.0%} of the gap to the score that a simple model promises"
+        f"run again from where it stopped after {passes} passes, "
+        f"the loop closes {share:.0%} of the gap to the score that a simple model promises"
         f"{f'; it stops by itself: after {bad[0]} passes when validation gets worse' if stops else ''}",
         value=share,
         threshold=closed,
@@ -107,7 +116,7 @@ def _judged(subject: Subject, passes: int, closed: float) -> Judgement:
 
 
 def _wrong(rows: Tensors, recipe: Recipe) -> Tensors:
-    """The same rows with labels that are all wrong: the next class, the other answer, the number on the other side of the mean."""
+    """The same rows with labels that are all wrong: the next class, the other answer, the number beyond the mean."""
     y = rows.y
     if recipe.task == "regression":
         return Tensors(rows.x, 2 * y.mean(0) - y)
@@ -117,7 +126,10 @@ def _wrong(rows: Tensors, recipe: Recipe) -> Tensors:
 
 
 def _passes(recipe: Recipe, seed: int, usual: int, deadline: float | None) -> tuple[int, bool] | None:
-    """How often a loop passes over the data, at most twice as often as it does and twice more, and whether its validation loss fell each time."""
+    """How often a loop passes over the data, and whether its validation loss fell each time.
+
+    It is ended where it passes twice as often as usual, and twice more.
+    """
     counter = _Counter(2 * usual + 2)
     with contextlib.suppress(Enough), fixed_seeds(seed):
         again = train(recipe, seed, probe=counter, deadline=deadline)
@@ -145,8 +157,8 @@ class _Counter(Follower):
             raise Enough
 
 
-def _closed(subject: Subject, seed: int, deadline: float | None) -> float | None:
-    """The share of the gap to the score it has to reach that the loop closes when it is run again from where it stopped."""
+def _closed(subject: Subject, seed: int, deadline: float | None, least: float) -> float | None:
+    """The share of the gap to the score it has to reach that the loop closes when it goes on from where it stopped."""
     gap = shortfall(subject)
     if gap is None:
         return None
@@ -158,4 +170,4 @@ def _closed(subject: Subject, seed: int, deadline: float | None) -> float | None
         model, score = again.model, again.score
         if score >= gap.bound or again.share < 1:
             break
-    return (score - start) / max(gap.bound - start, LEAST * gap.simple.span)
+    return (score - start) / max(gap.bound - start, least * gap.simple.span)

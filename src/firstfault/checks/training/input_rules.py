@@ -12,17 +12,17 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
-FEWEST_TOKENS = 64
-
 
 @check(layer=Layer.TRAINING, needs={"batch"}, detects={"missing_normalisation": 0.3, "double_normalisation": 0.3})
 def input_images(subject: Subject, *, largest: float = 10.0, smallest: float = 0.02) -> Iterator[Judgement]:
     """Look whether the images `(N, C, H, W)` of a batch are on a scale that networks learn from.
 
-    `value` is the mean of the worst channel in units of 1, or its standard deviation: pixels of 0–1 and standardised ones are fine, those of 0–255
-    are not scaled, and those scaled twice hardly vary.
-
-    Source: Amazon SageMaker Debugger, CheckInputImages; its bound of ±0.2 for the mean would refuse pixels of 0–1.
+    Measures: the largest mean, by size, and the largest standard deviation of a channel.
+    Warns when: one of them is above `largest`, as with pixels of 0–255; or the largest deviation is below `smallest`,
+        as with pixels that were scaled twice.
+    Not a fault when: pixels are 0–1, or standardised.
+    Source: Amazon SageMaker Debugger, CheckInputImages, whose bound of ±0.2 for the mean would refuse pixels of 0–1;
+        these are a choice of ours, and tests/checks/training/test_rules.py holds the cases that they separate.
     """
     x = subject.batch.x
     if x.ndim != 4 or not x.is_floating_point() or x.shape[1] > 4 or min(x.shape[2:]) < 4:
@@ -51,15 +51,15 @@ def input_images(subject: Subject, *, largest: float = 10.0, smallest: float = 0
 
 
 @check(layer=Layer.TRAINING, needs={"batch"}, detects={"information_loss": 0.2})
-def token_ratio(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
+def token_ratio(subject: Subject, *, share: float = 0.5, fewest: int = 64) -> Iterator[Judgement]:
     """Look for one token that makes up most of a batch of token ids `(N, T)`: padding or an unknown word.
 
-    `value` is the share of the most frequent token.
-
-    Source: Amazon SageMaker Debugger, NLPSequenceRatio (50 %).
+    Measures: the share of the most frequent token, 0–1, in a batch of at least `fewest` tokens.
+    Warns when: the share is above `share`.
+    Source: Amazon SageMaker Debugger, NLPSequenceRatio (50 %); the share of `fewest` tokens errs by 6 %.
     """
     x = subject.batch.x
-    if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 2 or x.numel() < FEWEST_TOKENS or x.dtype == torch.bool:
+    if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 2 or x.numel() < fewest or x.dtype == torch.bool:
         yield skipped("the inputs are no token ids (N, T)")
         return
     values, counts = torch.unique(x, return_counts=True)
@@ -76,8 +76,10 @@ def token_ratio(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"class_imbalance": 0.3})
 def imbalanced_batches(subject: Subject, *, ratio: float = 10.0) -> Iterator[Judgement]:
-    """Look how often the classes occur in the batches that a training learns from; `value` is the largest count over the smallest.
+    """Look how often the classes occur in the batches that a training learns from.
 
+    Measures: the count of the most frequent class over that of the rarest.
+    Warns when: the ratio is above `ratio`.
     Source: Amazon SageMaker Debugger, ClassImbalance (10).
     """
     recipe = subject.recipe
@@ -94,6 +96,7 @@ def imbalanced_batches(subject: Subject, *, ratio: float = 10.0) -> Iterator[Jud
         above=ratio,
         otherwise=Status.WARN,
         where=Place.part("the training batches"),
-        message=f"class {int(counts.argmax())} occurs {int(counts.max())} times, class {int(counts.argmin())} {int(counts.min())} times",
+        message=f"class {int(counts.argmax())} occurs {int(counts.max())} times, "
+        f"class {int(counts.argmin())} {int(counts.min())} times",
         fix="weight the loss by class, or draw the classes evenly",
     )

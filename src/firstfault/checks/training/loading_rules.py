@@ -21,11 +21,14 @@ def input_bottleneck(
 ) -> Iterator[Judgement]:
     """Find trainings that spend most of their time waiting for batches.
 
-    `value` is the share of waiting in the time of a step. The first batch of each pass is left out, as workers start there. Above `share` it is a
-    warning, above `starved` a fault, where the wait for a batch is `wait` seconds or more, and `whole` seconds in all:
-    the tables of small examples load slower than they learn, and nobody waits for them.
-
-    Source: Amazon SageMaker Debugger, IOBottleneck (50 % of the steps).
+    Measures: the share of waiting in the time of a step, 0–1. The first batch of each pass is left out, as workers
+        start there.
+    Fails when: the share is above `starved`, and the waits are as long as for a warning.
+    Warns when: the share is above `share`, a batch is waited for `wait` seconds or more, and all of them for `whole`
+        seconds or more.
+    Not a fault when: the waits are shorter: small tables load slower than they are learnt, and nobody waits for them.
+    Source: Amazon SageMaker Debugger, IOBottleneck (50 % of the steps). The other bounds are a choice of ours;
+        tests/checks/training/test_rules.py holds the cases that they separate.
     """
     record = subject.record
     if len(record.waits) < 5 or not len(record.seconds):
@@ -51,9 +54,11 @@ def input_bottleneck(
 def loader_bottleneck(subject: Subject, *, share: float = 0.3, wait: float = 0.005) -> Iterator[Judgement]:
     """Look whether the number of worker processes of a DataLoader fits the machine and the wait.
 
-    `value` is their number. None is too few where more than `share` of a step is waiting; more than the machine has cores are too many.
-
-    Source: Amazon SageMaker Debugger, Dataloader rule; the documentation of torch.utils.data.
+    Measures: the number of worker processes.
+    Warns when: there are more of them than cores; or there is none, and more than `share` of a step is waiting, for
+        more than `wait` seconds.
+    Source: Amazon SageMaker Debugger, Dataloader rule; the documentation of torch.utils.data. The bounds are a choice
+        of ours; `share` is lower than that of `input_bottleneck`, as the remedy is at hand.
     """
     record = subject.record
     if record.workers is None:
@@ -80,10 +85,11 @@ def loader_bottleneck(subject: Subject, *, share: float = 0.3, wait: float = 0.0
 def cpu_bottleneck(subject: Subject, *, share: float = 0.4, whole: float = 1.0) -> Iterator[Judgement]:
     """Look whether the process gets the processor while it computes.
 
-    `value` is processor time over time, in forward, backward and optimizer; well below 1 others use the cores. Trainings on an accelerator
-    are skipped: what it does meanwhile isn't seen from here. No fault of the training follows from it.
-
-    Source: Amazon SageMaker Debugger, CPUBottleneck.
+    Measures: processor time over time in forward, backward and optimizer; below 1 others use the cores. Only trainings
+        on the processor that compute for at least `whole` seconds are measured: what an accelerator does meanwhile
+        isn't seen from here.
+    Warns when: it is below `share`. No fault of the training follows from it.
+    Source: Amazon SageMaker Debugger, CPUBottleneck; the bounds are a choice of ours.
     """
     record = subject.record
     if record.device != "cpu":
@@ -109,10 +115,10 @@ def step_outliers(
 ) -> Iterator[Judgement]:
     """Look for steps that take far longer than the median.
 
-    `value` counts the steps of more than `times` the median, from forward to update; more than `least` of them and more than `share` of all are a warning.
-
-    Source: Amazon SageMaker Debugger, StepOutlier (more than 10 outliers); a multiple of the median in place of 3 standard deviations,
-    which the outliers themselves widen.
+    Measures: the number of steps that take more than `times` the median, from forward to update.
+    Warns when: there are more than `least` of them, and more than `share` of all.
+    Source: Amazon SageMaker Debugger, StepOutlier (more than 10 outliers); a multiple of the median is a choice of ours
+        in place of 3 standard deviations, which the outliers themselves widen.
     """
     seconds = np.asarray(subject.record.seconds.values, float)
     if len(seconds) < 50:
@@ -124,15 +130,18 @@ def step_outliers(
         above=max(least, share * len(seconds)),
         otherwise=Status.WARN,
         faults={},
-        message=f"{far} of {len(seconds)} steps took more than {times:g} times the median of {1000 * float(np.median(seconds)):.1f} ms",
+        message=f"{far} of {len(seconds)} steps took more than {times:g} times "
+        f"the median of {1000 * float(np.median(seconds)):.1f} ms",
         fix="look what happens in these steps: new shapes, checkpoints, other processes",
     )
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.1})
 def stalled_training(subject: Subject, *, seconds: float = 1800.0) -> Iterator[Judgement]:
-    """Look for a step, or a wait for a batch, during which a training hung; `value` is the longest in seconds.
+    """Look for a step, or a wait for a batch, during which a training hung.
 
+    Measures: the longest step or wait, in seconds.
+    Warns when: it is above `seconds`.
     Source: Amazon SageMaker Debugger, StalledTrainingRule (1,800 s).
     """
     record = subject.record

@@ -15,13 +15,17 @@ from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
-SHARPNESS = 8.0
-LARGE = 0.5
+SHARPNESS = 8.0  # turns 0.05 and 0.95 into logits of ±3.6, which sigmoid turns back into 0.03 and 0.97
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"user_code_raises": 1.0})
 def training_crash(subject: Subject) -> Iterator[Judgement]:
-    """Find a training that ended in an exception."""
+    """Find a training that ended in an exception.
+
+    Measures: whether the training raised; the place is the line of the target's code that did.
+    Fails when: it did.
+    Source: an exception is proof by itself, so that no bound is needed.
+    """
     crash = subject.trained.crash
     if crash is None:
         yield passed("the training ran to its end")
@@ -36,12 +40,14 @@ def training_crash(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_zero_grad": 0.95})
 def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator[Judgement]:
-    """Find loops in which gradients from before an optimizer step are still there at the next backward.
+    """Find loops in which gradients from before an optimizer step are still there at the next backward pass.
 
-    `value` is the share of optimizer steps whose gradients were never cleared since the step before.
-    Accumulating gradients between two optimizer steps is no fault.
-
-    Source: Humbatova et al. 2020, taxonomy of real faults, missing zero_grad.
+    Measures: the share of optimizer steps whose gradients were never cleared since the step before, 0–1; of several
+        optimizers, that of the worst.
+    Fails when: the share is above `stale_share`.
+    Not a fault when: gradients accumulate over several backward passes, and are cleared after the step.
+    Source: Humbatova et al. 2020, missing zero_grad; benchmarks/localise.py, fault missing_zero_grad. A loop clears
+        always or never, so that any bound between would do.
     """
     record = subject.record
     if record.steps < 3:
@@ -58,27 +64,46 @@ def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"missing_eval_mode": 0.9})
-def missing_eval_mode(subject: Subject) -> Iterator[Judgement]:
-    """Find validation that runs while dropout or batch normalisation are in train mode.
+def missing_eval_mode(
+    subject: Subject, *, share: float = 0.5, large: float = 0.5, left: float = 0.5
+) -> Iterator[Judgement]:
+    """Find validation that runs while dropout or batch normalisation is in train mode, and learning in eval mode.
 
-    `value` is the share of no-grad forward passes with such a module in train mode. It is a fault where losses were asked for in them, or where
-    one model alone is trained and they are of half a training batch or more; otherwise they may be samples of a generator, the answers of a
-    teacher, or the moves of a player, and it is a warning.
-
-    Source: TrainCheck (Jiang et al. 2025), invariant on module.training during evaluation.
+    Measures: the share of the forward passes without gradients in which such a module was in train mode, 0–1; and of
+        the batches that a model learnt from, the share that it learnt from in the eval mode of a validation before
+        them, 0–1.
+    Fails when: the share is above `share`, and the passes are validation: losses were asked for in them, or one model
+        alone is trained and the largest of them holds at least `large` of a training batch. Also where a model that
+        was told to train learns from more than `left` of its batches in that eval mode.
+    Warns when: the share is above `share` in other passes: they may be samples of a generator, the answers of a
+        teacher, or the moves of a player.
+    Source: TrainCheck (Jiang et al. 2025), invariant on module.training during evaluation; benchmarks/localise.py,
+        fault missing_eval_mode. All bounds are a choice of ours.
     """
     record = subject.record
+    for model, value in record.left_in_eval.items():
+        if value > left:
+            yield Judgement(
+                Status.FAIL,
+                f"{model} learns from {value:.0%} of its batches in eval mode, in which a validation had left it",
+                value=value,
+                threshold=left,
+                where=Place.part("training loop"),
+                fix="call model.train() after every validation",
+            )
+            return
     if record.validation_batches == 0:
         yield skipped("no forward pass without gradients, through a model with dropout or batch statistics, was seen")
         return
-    share = record.validated_in_train_mode / record.validation_batches
-    sure = len(record.validation_loss) > 0 or (record.learning_models == 1 and record.validation_size >= LARGE)
+    value = record.validated_in_train_mode / record.validation_batches
+    sure = len(record.validation_loss) > 0 or (record.learning_models == 1 and record.validation_size >= large)
     yield judge(
-        share,
-        above=0.5,
+        value,
+        above=share,
         otherwise=Status.FAIL if sure else Status.WARN,
         where=Place.part("validation loop"),
-        message=f"{share:.0%} of the {'validation batches' if sure else 'forward passes without gradients'} ran in train mode",
+        message=f"{value:.0%} of the {'validation batches' if sure else 'forward passes without gradients'} "
+        "ran in train mode",
         faults={"missing_eval_mode": 0.9 if sure else 0.3},
         fix="call model.eval() before validation, and model.train() after it",
     )
@@ -86,9 +111,13 @@ def missing_eval_mode(subject: Subject) -> Iterator[Judgement]:
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"validation_contamination": 0.95})
 def validation_contamination(subject: Subject, *, share: float = 0.02) -> Iterator[Judgement]:
-    """Find loops that train on the validation split; `value` is the share of optimizer steps made on its batches.
+    """Find loops that train on the validation split.
 
-    Source: Kapoor & Narayanan 2023, no clean separation of training and test data.
+    Measures: the share of optimizer steps that learn from its batches, 0–1.
+    Fails when: the share is above `share`.
+    Not a fault when: the loop looks at validation batches between its steps.
+    Source: Kapoor & Narayanan 2023, no clean separation of training and test data. The bound is a choice of ours;
+        tests/checks/training/test_loop_faults.py holds the cases that it separates.
     """
     record = subject.trained.record
     if subject.training.fit is None or record is None or record.steps == 0:
@@ -105,13 +134,15 @@ def validation_contamination(subject: Subject, *, share: float = 0.02) -> Iterat
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"metric_mismatch": 0.95})
-def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
+def metric_mismatch(subject: Subject, *, least: float = 1e-9) -> Iterator[Judgement]:
     """Find a metric that does not fit the task: one for classes on numbers, or one that does not prefer right answers.
 
-    A metric of the user's own is asked for the score of right outputs and of a constant answer; `value` is the difference. Outputs that the loss does not
-    prefer either are not on the scale of the labels, as the logarithm of a rate is not: of them nothing is known.
-
-    Source: FAULTS of this project: accuracy on a regression, arg max of one column.
+    Measures: what a metric of the user's own gives made-up right outputs, minus what it gives one answer for all rows.
+    Fails when: the difference is below `least`, or a metric that counts classes is used for a regression.
+    Not a fault when: the loss of a regression does not prefer such outputs either: then they are not on the scale of
+        the labels, as the logarithm of a rate is not, and nothing is known.
+    Source: a choice of ours, `least` being rounding; tests/checks/training/test_loop_faults.py and test_marks.py hold
+        the cases that it separates.
     """
     recipe = subject.recipe
     name, metric = metric_of(recipe.task, recipe.training.metric)
@@ -141,7 +172,7 @@ def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
         return
     yield judge(
         value,
-        below=1e-9,
+        below=least,
         where=Place.setting("training.metric"),
         message=f"{name} gives right answers {value:+.3g} more than a constant one",
         fix="compute the metric on outputs and labels of the same samples; higher must be better",
@@ -149,7 +180,7 @@ def metric_mismatch(subject: Subject) -> Iterator[Judgement]:
 
 
 def _costs_less(recipe: Any, made: Answers) -> bool:
-    """Whether the loss of outputs that equal the labels is below that of a constant answer; also where it takes neither."""
+    """Whether outputs that equal the labels cost less than a constant answer; also where the loss takes neither."""
     try:
         with torch.no_grad():
             return bool(recipe.loss(made.right.clone(), made.y) < recipe.loss(made.constant.clone(), made.y))
@@ -167,14 +198,28 @@ def _score(metric: Any, outputs: Any, made: Answers, task: str) -> float:
 def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     """Find trainable parameters that no optimizer holds, though they receive gradients.
 
-    Of several models, one of which no optimizer holds anything may be there to measure with, and is a warning; it is a fault where an optimizer
-    was given nothing but what another one holds, or steps while nothing of its own has a gradient.
-
-    Source: TheDeepChecker (Braiek & Khomh 2023), untrained parameters.
+    Measures: the number of such parameters.
+    Fails when: there is one, also in an optimizer that was made and never stepped.
+    Warns when: a watched loop has several models, and no optimizer holds anything of theirs: such a model may be there
+        to measure with. It fails even so where an optimizer was given nothing but what another one holds, or steps
+        while nothing of its own has a gradient.
+    Source: TheDeepChecker (Braiek & Khomh 2023), untrained parameters; benchmarks/localise.py, fault
+        parameters_not_in_optimizer.
     """
     record = subject.record
     if not record.optimizers or not record.in_optimizer:
         yield skipped("no optimizer step was seen")
+        return
+    for idle in record.never_stepped:
+        yield Judgement(
+            Status.FAIL,
+            f"an optimizer {idle['optimizer']} was made for {len(idle['parameters'])} parameters that receive gradients "
+            "and that no other one holds, and it never stepped",
+            value=len(idle["parameters"]),
+            threshold=0,
+            where=idle["line"] or Place.parameters(*idle["parameters"][:5]),
+            fix="call the step() of this optimizer, after the backward pass of its own loss",
+        )
         return
     trained = subject.made(Subject.trained)
     trainable = _trainable(trained.model) if trained is not None and trained.epochs else set(record.in_optimizer)

@@ -23,21 +23,23 @@ DISTANCES = frozenset(
 )
 ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
 SHARES = frozenset({"BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
-SAME = 1e-6
-TINY = 1e-12
-SEVERAL = 3
+SAME = 1e-6  # of a loss, in float32: its rounding (1.2e-7) with a margin for sums
+TINY = 1e-12  # a loss of which no ratio can be taken
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"wrong_loss": 0.7})
-def wrong_loss(subject: Subject) -> Iterator[Judgement]:
+def wrong_loss(subject: Subject, *, same: float = SAME, several: int = 3) -> Iterator[Judgement]:
     """Find a loss that does not fit the task by its kind, or that does not tell right outputs from wrong ones.
 
-    A loss of torch is known by its name: one that measures a distance where the task is to choose, one that chooses a class where the task is a
-    number or several labels, binary cross-entropy on numbers outside 0–1. Any other is asked for made-up outputs: one that is the same for right
-    and for wrong outputs, or that has no slope at wrong ones, teaches nothing; `value` is the loss of right ones. In the user's own loop the
-    losses of torch that were called are looked at, and count where the model ends worse than a simple one.
-
-    Source: Humbatova et al. 2020, wrong loss function; TheDeepChecker.
+    Measures: the kind of a loss of torch, known by its name; the loss of made-up outputs, right and wrong ones, and its
+        slope at wrong ones. Of a loop of the user's own, the kinds of the losses of torch that it calls.
+    Fails when: the loss measures a distance where the task is to choose; chooses one class where the task is a number
+        or several labels; is binary cross-entropy of numbers outside 0–1; is within `same` of equal for right and wrong
+        outputs; or has no slope at wrong outputs, or none for a class of at least `several` of the rows asked about.
+    Warns when: a loop of the user's own calls a loss of an unfit kind, and neither breaks nor ends worse than a simple
+        model.
+    Source: Humbatova et al. 2020, wrong loss function; TheDeepChecker; benchmarks/localise.py, fault wrong_loss. `same`
+        is rounding; a class of fewer than `several` rows may have its slope elsewhere.
     """
     recipe = subject.recipe
     names = _names(subject)
@@ -59,7 +61,7 @@ def wrong_loss(subject: Subject) -> Iterator[Judgement]:
             else skipped("the user's loop calls no loss of torch")
         )
     else:
-        yield _seeing(subject)
+        yield _seeing(subject, same, several)
 
 
 def _names(subject: Subject) -> frozenset[str]:
@@ -94,7 +96,7 @@ def _fitting(task: str) -> str:
     return {"regression": "MSELoss", "multilabel": "BCEWithLogitsLoss"}.get(task, "CrossEntropyLoss")
 
 
-def _seeing(subject: Subject) -> Judgement:
+def _seeing(subject: Subject, same: float, several: int) -> Judgement:
     made = answers(subject)
     losses = _losses(subject.recipe, made) if made is not None else None
     if made is None or losses is None:
@@ -102,7 +104,8 @@ def _seeing(subject: Subject) -> Judgement:
     right, scattered, wrong = losses
     fix = f"compute it of the outputs and the labels of the same samples; {_fitting(subject.recipe.task)} fits the task"
     faults = {"wrong_loss": 0.92}
-    if abs(right - scattered) <= SAME * max(1.0, abs(right)) and abs(right - wrong) <= SAME * max(1.0, abs(right)):
+    close = same * max(1.0, abs(right))
+    if abs(right - scattered) <= close and abs(right - wrong) <= close:
         return Judgement(
             Status.FAIL,
             f"the loss is {right:.3g} for right outputs and for wrong ones: it does not see what is right",
@@ -122,7 +125,7 @@ def _seeing(subject: Subject) -> Judgement:
             faults=faults,
             fix=fix,
         )
-    unseen = _unseen_classes(subject, slope, made.y)
+    unseen = _unseen_classes(subject, slope, made.y, several)
     if unseen:
         return Judgement(
             Status.FAIL,
@@ -159,7 +162,7 @@ def _slope(recipe: Any, made: Answers) -> torch.Tensor | None:
     return torch.zeros_like(outputs) if slope is None else slope
 
 
-def _unseen_classes(subject: Subject, slope: torch.Tensor | None, y: torch.Tensor) -> list[str]:
+def _unseen_classes(subject: Subject, slope: torch.Tensor | None, y: torch.Tensor, several: int) -> list[str]:
     """The classes of several rows none of which has a slope."""
     if slope is None or subject.recipe.task != "classification" or y.ndim != 1:
         return []
@@ -167,18 +170,21 @@ def _unseen_classes(subject: Subject, slope: torch.Tensor | None, y: torch.Tenso
     return [
         subject.masked(str(subject.classes[number]))
         for number in sorted(set(y.tolist()))
-        if int((y == number).sum()) >= SEVERAL and bool(still[y == number].all())
+        if int((y == number).sum()) >= several and bool(still[y == number].all())
     ]
 
 
 @check(layer=Layer.TRAINING, needs={"recipe", "record"}, detects={"wrong_loss_reduction": 0.8})
-def wrong_loss_reduction(subject: Subject) -> Iterator[Judgement]:
+def wrong_loss_reduction(subject: Subject, *, apart: float = 0.02, apart_in_fit: float = 0.3) -> Iterator[Judgement]:
     """Find a loss that is summed over the batch, so that its gradient grows with the batch size.
 
-    The loss of a batch is compared with that of the batch given twice; `value` is their ratio: 1 for a mean, 2 for a sum. In the user's own loop
-    the first step is taken with either batch; there, and in a watched loop, a sum counts where the training breaks, or ends worse than a simple model.
-
-    Source: Humbatova et al. 2020, wrong loss function; torch.nn, the argument reduction.
+    Measures: the loss of a batch given twice over that of the batch: 1 for a mean, 2 for a sum. In the user's own loop
+        the first step is taken with either batch.
+    Fails when: the ratio is no further than `apart` from 2, in the user's own loop no further than `apart_in_fit`.
+    Warns when: it is so in a loop of the user's own, or a watched one, that neither breaks nor ends worse than a simple
+        model.
+    Source: Humbatova et al. 2020, wrong loss function; torch.nn, the argument reduction. Both bounds lie well within
+        the distance of 1 and 2; that for a loop leaves room for dropout and penalties.
     """
     recipe = subject.recipe
     fit = recipe.training.fit is not None
@@ -186,7 +192,7 @@ def wrong_loss_reduction(subject: Subject) -> Iterator[Judgement]:
     if ratio is None:
         yield skipped("the loss of a batch can't be compared with that of the batch given twice")
         return
-    if abs(ratio - 2) > (0.3 if fit else 0.02):
+    if abs(ratio - 2) > (apart_in_fit if fit else apart):
         yield passed(f"a batch given twice costs {ratio:.2f} times as much", value=ratio)
         return
     bad, own = harmed(subject), fit or Subject.capture in subject.memos
@@ -218,14 +224,17 @@ def _doubling(subject: Subject) -> float | None:
 
 
 @check(layer=Layer.TRAINING, needs={"trained"}, detects={"flipped_loss_sign": 0.9})
-def flipped_loss_sign(subject: Subject) -> Iterator[Judgement]:
-    """Find a loss that is negated, or an optimizer that maximises one that is not: it goes without bound while the outputs get worse.
+def flipped_loss_sign(subject: Subject, *, same: float = SAME) -> Iterator[Judgement]:
+    """Find a loss that is negated, or an optimizer that maximises one that is not.
 
-    The loss of outputs that are right is compared with the loss of outputs that are wrong. In the user's own loop, and where the loss takes no
-    outputs on the scale of the labels, a loss that falls far below zero, or that rises by the optimizer's `maximize`, while the model ends worse than a
-    constant answer, tells the same.
-
-    Source: Humbatova et al. 2020, wrong sign of the loss.
+    Measures: the loss of made-up right outputs, beside that of wrong ones. In the user's own loop, and where the loss
+        takes no such outputs: where the training loss began and ended.
+    Fails when: wrong outputs cost less than right ones by more than `same`, or cost more by as much and the optimizer
+        maximises. By the training loss: it ends below zero and below its start by more than the start's size, or rises
+        under `maximize`, and the model is worse than a constant answer.
+    Not a fault when: a negated loss is maximised.
+    Source: Humbatova et al. 2020, wrong sign of the loss; benchmarks/localise.py, fault flipped_loss_sign. `same` is
+        rounding.
     """
     if subject.recipe.training.fit is not None:
         yield _sign_in_fit(subject)
@@ -236,7 +245,7 @@ def flipped_loss_sign(subject: Subject) -> Iterator[Judgement]:
         yield _sign_in_fit(subject)
         return
     right, scattered, wrong = losses
-    prefers_wrong, prefers_right = min(scattered, wrong) < right - SAME, min(scattered, wrong) > right + SAME
+    prefers_wrong, prefers_right = min(scattered, wrong) < right - same, min(scattered, wrong) > right + same
     maximised = _maximises(subject)
     if (prefers_wrong and not maximised) or (prefers_right and maximised):
         told = "and the optimizer maximises it" if maximised else "the loss rewards mistakes"
@@ -276,7 +285,8 @@ def _sign_in_fit(subject: Subject) -> Judgement:
     if (end < min(start, 0.0) - abs(start) or maximised) and not (math.isnan(constant) or trained.score >= constant):
         return Judgement(
             Status.FAIL,
-            f"{went}, below {constant:.3g} of a constant answer: {'the optimizer maximises' if maximised else 'the loss rewards mistakes'}",
+            f"{went}, below {constant:.3g} of a constant answer: "
+            f"{'the optimizer maximises' if maximised else 'the loss rewards mistakes'}",
             value=end,
             threshold=0.0,
             where=Place.setting("training.loss" if subject.recipe.training.fit is None else "training.fit"),

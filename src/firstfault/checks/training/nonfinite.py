@@ -11,13 +11,14 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed
 from firstfault.checks.training._first_steps import follow
+from firstfault.checks.training._record_summary import LARGE_FIRST, LARGE_STEP, LEAP
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind
 from firstfault.probe.nonfinite_origin import LOSS, SET_BY_HAND
 from firstfault.subject.subject import Subject
 
-MOST_STEPS, MARGIN = 200, 10
+MOST_STEPS, MARGIN = 200, 10  # bounds the reruns to 4 of 410 steps; the margin is for a birth in the first steps
 BIRTHPLACES = {
     "input": {"missing_values": 0.9, "nonfinite_loss": 0.95},
     "weight": {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.95},
@@ -28,10 +29,13 @@ BIRTHPLACES = {
 def nonfinite_loss(subject: Subject) -> Iterator[Judgement]:
     """Find NaN or infinity in a training, and name the tensor that was the first to hold one.
 
-    Where the steps before it were far too large, or an update made it, the training is run again up to twice as many steps, at a tenth, a hundredth and a
-    thousandth of its rate: one that then stays finite, and does not at its own rate, has the learning rate as its cause. `value` is the step.
-
-    Source: Amazon SageMaker Debugger, TensorVariance and ExplodingTensor; FAULTS of this project on birthplaces.
+    Measures: the step at which an input, an output, the loss, a gradient or a weight was first not finite.
+    Fails when: there is such a step. Where that tensor was born says what it is evidence for: missing values, too high
+        a learning rate, or numbers that are unstable. Where an update made it, or the steps before it were far too
+        large, the training is run again for twice as many steps, at a tenth, a hundredth and a thousandth of its rate:
+        one that then stays finite, and does not at its own rate, has the learning rate as its cause.
+    Source: Amazon SageMaker Debugger, ExplodingTensor; no bound is needed. What a birthplace is evidence for is a
+        choice of ours; tests/checks/training/test_rules.py holds the cases that it separates.
     """
     record = subject.record
     if record.first_nonfinite is None:
@@ -64,7 +68,7 @@ def nonfinite_loss(subject: Subject) -> Iterator[Judgement]:
 
 
 def _rate_that_stays_finite(subject: Subject, step: int) -> float | None:
-    """The largest of three smaller rates at which the training stays finite well beyond a step that its own rate does not survive."""
+    """The largest of three smaller rates at which a training stays finite well beyond a step that its own breaks at."""
     if step > MOST_STEPS:
         return None
     try:
@@ -104,5 +108,5 @@ def _strode(record: Any, step: int) -> bool:
         for at, value in zip(record.loss.steps, record.loss.values, strict=True)
         if at < step and math.isfinite(value)
     ]
-    leapt = bool(losses) and max(losses) > 3 * abs(losses[0]) + 1e-9
-    return leapt or (bool(ratios) and (max(ratios) > 0.5 or float(np.median(ratios)) > 0.1))
+    leapt = bool(losses) and max(losses) > LEAP * abs(losses[0]) + 1e-9
+    return leapt or (bool(ratios) and (max(ratios) > LARGE_FIRST or float(np.median(ratios)) > LARGE_STEP))

@@ -20,13 +20,16 @@ DECOUPLED = ("AdamW", "NAdamW")
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"over_regularised": 0.7})
 def over_regularised(subject: Subject, *, times: float = 1.0) -> Iterator[Judgement]:
-    """Find a penalty or weight decay whose pull on the weights is stronger than that of the data from the first step on.
+    """Find a penalty or weight decay that pulls harder at the weights than the data, from the first step on.
 
-    `value` is the norm of the penalty's gradient over that of the loss, at the initial weights and on one batch; for weight decay, of decay × weights over
-    the first gradient; for AdamW, whose steps are of one size, decay × root mean square weight. It is a fault where the training
-    learns nothing, or ends worse than a simple model. Weight decay at its usual 1e-4 to 1e-1 is far below.
-
-    Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization; DeepCrime, mutation of regularisation.
+    Measures: the norm of the penalty's gradient over that of the loss, at the initial weights and on one batch. For
+        weight decay, the norm of decay × weights over that of the first gradient; for AdamW, whose steps are of one
+        size, decay × root mean square weight.
+    Fails when: it is above `times`, and the training breaks, learns nothing, or ends worse than a simple model.
+    Warns when: it is above `times`.
+    Not a fault when: weight decay is the usual 1e-4 to 1e-1, which is far below.
+    Source: Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization; DeepCrime, mutation of regularisation;
+        benchmarks/localise.py, fault over_regularised.
     """
     pulls = {
         name: pull

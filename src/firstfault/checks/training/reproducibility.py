@@ -18,8 +18,8 @@ from firstfault.finding import Layer, Status
 from firstfault.place import FORWARD, Kind, Place
 from firstfault.subject.subject import Subject
 
-MOST_STEPS = 20
-SECONDS = 1.0
+MOST_STEPS = 20  # what the seed does not reach shows in the first steps; more only cost more
+SECONDS = 1.0  # for both runs at depth standard: bounds the cost
 GENERATOR = "draw from the global generators, or make and seed an own one at the start of every run"
 KERNEL = "torch.use_deterministic_algorithms(True) names the operation, or replaces it"
 REMEDIES = {
@@ -34,14 +34,16 @@ Run = Callable[[int], Trace]
 def nonreproducible(subject: Subject, *, spread: float = 0.5) -> Iterator[Judgement]:
     """Find trainings that the same seed does not repeat, and the tensor in which two runs part first.
 
-    The first steps, at most 20 or one pass over the data, are run twice with Python's, NumPy's and torch's global generators seeded
-    alike; inputs, outputs, loss, gradients and weights of every step are compared bit by bit. Where they differ, two fresh processes
-    decide whether that is only a generator that goes on where the run before left it. `value` is the step at which the runs part. It is a
-    warning, unless identical runs are so far apart in their losses that their variance is more than `spread` of that between
-    seeds: then the seed decides less than chance. Runs that would take more than a second are left to depth deep.
-
-    Source: Pineau et al. 2021, Improving Reproducibility in Machine Learning Research; PyTorch, notes on reproducibility; the noise
-    between seeds as the measure: Bouthillier et al. 2021.
+    Measures: the step at which two runs part: inputs, outputs, loss, gradients and weights are compared bit by bit. The
+        runs take 20 steps or one pass over the data, with the global generators of Python, NumPy and torch seeded
+        alike. Runs that would take more than a second are left to depth deep.
+    Fails when: they part, and the variance of the losses of identical runs is more than `spread` of that between seeds:
+        the seed decides less than chance.
+    Warns when: they part.
+    Not a fault when: two fresh processes agree: a generator goes on where the run before left it.
+    Source: Pineau et al. 2021, Improving Reproducibility in Machine Learning Research; PyTorch, notes on
+        reproducibility; Bouthillier et al. 2021 for the noise between seeds as the measure. The bound is a choice of
+        ours; tests/checks/training/test_reproducibility.py holds the cases that it separates.
     """
     steps = affordable(subject)
     if steps < FEWEST:
@@ -82,10 +84,11 @@ def nonreproducible(subject: Subject, *, spread: float = 0.5) -> Iterator[Judgem
 def differs_between_processes(subject: Subject, *, spread: float = 0.5) -> Iterator[Judgement]:
     """Find trainings that another process does not repeat: data in the order of a set, of a folder, or of the clock.
 
-    The target's file is loaded in two fresh processes, with other hash seeds; the prepared data and the first steps are compared as in
-    `nonreproducible`.
-
-    Source: PyTorch, notes on reproducibility; Python, PYTHONHASHSEED.
+    Measures: the step at which two fresh processes part that load the target's file with other hash seeds; the prepared
+        data and the first steps are compared as `nonreproducible` does.
+    Fails when: they part, and the variance of the losses of identical runs is more than `spread` of that between seeds.
+    Warns when: they part.
+    Source: PyTorch, notes on reproducibility; Python, PYTHONHASHSEED; the bound is that of `nonreproducible`.
     """
     steps = affordable(subject)
     target, seed = subject.target, subject.seed
@@ -114,7 +117,7 @@ def affordable(subject: Subject) -> int:
 
 
 def _repeats(subject: Subject, steps: int, moved: dict[str, Any], states: dict[str, Any]) -> bool:
-    """Whether runs agree that start afresh: in two processes, or where there is no file, with seeded own generators put back."""
+    """Whether fresh runs agree: in two processes, or where there is no file, with seeded own generators put back."""
     try:
         return first_difference(*(traced_anew(subject.target, subject.seed, steps) for _ in range(2))) is None
     except Missing:

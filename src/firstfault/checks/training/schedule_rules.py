@@ -1,4 +1,4 @@
-"""Learning rates over the steps: a schedule that runs in batches instead of epochs, or that has ended before the training."""
+"""Learning rates over the steps: a schedule that runs in batches instead of epochs, or ends before the training."""
 
 from __future__ import annotations
 
@@ -26,14 +26,20 @@ BY_EPOCH = (
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"scheduler_misuse": 0.6})
-def scheduler_misuse(subject: Subject, *, spent: float = 0.01, share: float = 0.5) -> Iterator[Judgement]:
+def scheduler_misuse(
+    subject: Subject, *, spent: float = 0.01, share: float = 0.5, by_batch: float = 0.8, turns: int = 2
+) -> Iterator[Judgement]:
     """Find schedules that leave next to no learning rate for most of the training, and those that never ran.
 
-    `value` is the share of steps with less than `spent` of the highest rate. Above `share` it is a fault where the schedule was stepped with
-    every batch, or the training learns nothing or ends worse than a simple model; a warning otherwise. A schedule of the user's own is known by the
-    rates. Warm-up and a decay to zero at the end are healthy.
-
-    Source: FAULTS of this project, the trace of learning rates; the documentation of torch.optim.lr_scheduler.
+    Measures: the share of the steps with less than `spent` of the highest rate, 0–1. A schedule of the user's own is
+        known by its rates.
+    Fails when: the share is above `share`, and a schedule that counts epochs was stepped on `by_batch` of the steps or
+        more, or the training breaks, learns nothing, or ends worse than a simple model.
+    Warns when: the share is above `share`; a schedule of torch was made and never stepped; or the rate of
+        CosineAnnealingLR turns more than `turns` times: T_max is passed.
+    Not a fault when: it is a warm-up, or a decay to zero at the end.
+    Source: the documentation of torch.optim.lr_scheduler. The bounds are a choice of ours;
+        tests/checks/training/test_rules.py and test_every_fault.py hold the cases that they separate.
     """
     record = subject.record
     rates = np.asarray(record.lr.values, float)
@@ -43,10 +49,13 @@ def scheduler_misuse(subject: Subject, *, spent: float = 0.01, share: float = 0.
         return
     calls = max([changes, *record.schedulers.values()])
     value = float(np.mean(rates < spent * rates.max())) if rates.max() > 0 else 1.0
-    text = f"{value:.0%} of the steps have less than {spent:.0%} of the highest learning rate ({_names(record)}, {calls} calls in {record.steps} steps)"
-    by_batch = calls >= 0.8 * record.steps
+    text = (
+        f"{value:.0%} of the steps have less than {spent:.0%} of the highest learning rate "
+        f"({_names(record)}, {calls} calls in {record.steps} steps)"
+    )
+    each_batch = calls >= by_batch * record.steps
     if value > share:
-        failed = (by_batch and any(name in BY_EPOCH for name in record.schedulers)) or harmed(subject)
+        failed = (each_batch and any(name in BY_EPOCH for name in record.schedulers)) or harmed(subject)
         yield Judgement(
             Status.FAIL if failed else Status.WARN,
             text,
@@ -65,12 +74,12 @@ def scheduler_misuse(subject: Subject, *, spent: float = 0.01, share: float = 0.
             where=Place.part("the scheduler"),
             fix="call scheduler.step() once an epoch",
         )
-    elif "CosineAnnealingLR" in record.schedulers and _turns(rates) > 2:
+    elif "CosineAnnealingLR" in record.schedulers and _turns(rates) > turns:
         yield Judgement(
             Status.WARN,
             f"the learning rate of CosineAnnealingLR goes up and down {_turns(rates)} times: T_max is passed",
             value=_turns(rates),
-            threshold=2,
+            threshold=turns,
             faults={"scheduler_misuse": 0.3},
             where=Place.part("the scheduler"),
             fix="step it once an epoch, or count T_max in steps",

@@ -16,17 +16,19 @@ from firstfault.training.batches import batches_of, is_pair
 from firstfault.training.label_variety import WITHIN, variety_within
 from firstfault.training.recipe import Recipe
 
-MOST_BATCHES = 500
+MOST_BATCHES = 500  # bounds the time of a loader; sorted labels show in far fewer
 
 
 @check(layer=Layer.TRAINING, needs={"recipe"}, detects={"no_shuffle": 0.85})
 def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgement]:
     """Find unshuffled batches of sorted labels.
 
-    `value` is what a batch holds of the labels' variety, relative to the whole split, 0–1: the mean entropy of classes, or the mean variance of
-    numbers; of several labels, that of the one with the least.
-
-    Source: our planted faults; unsorted data without shuffling keep a ratio near 1.
+    Measures: what a batch holds of the labels' variety, relative to the whole split, 0–1: the mean entropy of classes,
+        or the mean variance of numbers; of several labels, that of the one with the least.
+    Fails when: it is below `within`.
+    Not a fault when: the data are unsorted: without shuffling, too, a batch then holds nearly all of the variety.
+    Source: benchmarks/localise.py, fault no_shuffle, sorts the rows by class. The bound is a choice of ours;
+        tests/checks/training/test_loop_faults.py holds the cases that it separates.
     """
     recipe = subject.recipe
     own = recipe.training.loader is not None
@@ -46,13 +48,17 @@ def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgemen
         ratio,
         below=within,
         where=Place.setting("training.loader" if own else "training.shuffle"),
-        message=f"{'in the order of the loader' if own else 'without shuffling'}, a batch holds {ratio:.0%} of the label {measure} of the whole split",
+        message=f"{'in the order of the loader' if own else 'without shuffling'}, "
+        f"a batch holds {ratio:.0%} of the label {measure} of the whole split",
         fix="shuffle the training split",
     )
 
 
 def label_batches(recipe: Recipe) -> list[torch.Tensor]:
-    """The labels of each training batch, as the user's loader gives them, or in order; of classes only where they are ids, empty otherwise."""
+    """The labels of each training batch, as the user's loader gives them, or in order.
+
+    Empty where the classes of a loader are no ids.
+    """
     if recipe.training.loader is None:
         return list(torch.split(recipe.train.y, recipe.training.batch_size))
     with fixed_seeds():

@@ -21,15 +21,17 @@ OPERATORS, STEP = "step_operators.csv", "step_phases.csv"
 def profiled_input_bottleneck(
     subject: Subject, *, waiting: float = 0.5, wait: float = 0.005, starved: float = 0.8, whole: float = 1.0
 ) -> Iterator[Judgement]:
-    """Measure what limits a step: the share of loading, augmentation, forward, backward and optimizer, and the dearest operators.
+    """Measure what limits a step: data, forward, backward or optimizer, and its dearest operators.
 
-    After 2 steps to warm up, 8 are timed without a profiler, as one would inflate phases of many small operations; 3 more run under
-    torch.profiler, for the operators and `trace.json` (open it in a trace viewer). `value` is the share of a step spent on the
-    user's own loader and augmentation; it is a warning above `waiting` where that is `wait` seconds or more, and a fault above `starved` where the training has
-    spent `whole` seconds on it: a small model is often faster than its data.
-    Trainings of fewer steps are profiled as far as they go; steps that take longer than a second together are left to depth deep.
-
-    Source: Amazon SageMaker Debugger, IOBottleneck (50 %); PyTorch, torch.profiler.
+    Measures: the share of a step spent on the user's own loader and augmentation, 0–1. After 2 steps to warm up, 8 are
+        timed without a profiler, as one would inflate phases of many small operations; 3 more run under torch.profiler,
+        for the operators and `trace.json` (open it in a trace viewer). Trainings of fewer steps are profiled as far as
+        they go; those of which 3 steps take longer than half a second are left to depth deep.
+    Fails when: the share is above `starved`, and the training has spent `whole` seconds or more on it.
+    Warns when: the share is above `waiting`, and takes `wait` seconds of a step or more.
+    Not a fault when: it takes less: a small model is often faster than its data.
+    Source: Amazon SageMaker Debugger, IOBottleneck (50 %); PyTorch, torch.profiler. The other bounds are those of
+        `input_bottleneck`.
     """
     if affordable(subject) < FEWEST:
         yield skipped("the steps take too long to be profiled here; depth deep does it")
@@ -63,7 +65,10 @@ def limit(found: Profiled, starved: bool = False) -> str:
     if starved:
         return "The data limit it: the model waits for the loader"
     if found.busy is not None and found.busy < found.whole / 2:
-        return f"Many small operations limit it, as larger ones take only {found.busy / found.whole:.0%}: larger batches cost little more"
+        return (
+            f"Many small operations limit it, as larger ones take only {found.busy / found.whole:.0%}: "
+            "larger batches cost little more"
+        )
     phase = max(PHASES, key=found.share)
     if not found.operators:
         return f"The {phase} limits it"

@@ -15,13 +15,16 @@ from firstfault.finding import Layer, Status
 from firstfault.subject.replay import replayed
 from firstfault.subject.subject import Subject
 
-FEW_STEPS = 50
-WHOLE = 0.25
-TINY_BATCH = 4
-UNPROVEN = 0.45
-"""Below what stands in a verdict by itself: a swap has to confirm it."""
-FIRST = 5
-SPENT = 1e-3
+# What follows tells causes apart; whether a model falls short is decided by the arguments of the check alone.
+FEW_STEPS = 50  # below which too few steps are a likely cause, whatever their size
+WHOLE = 0.25  # of the rows in one batch: an epoch then is 4 steps
+TINY_BATCH = 4  # rows, whose gradient is mostly noise
+UNPROVEN = 0.45  # below what stands in a verdict by itself: a swap has to confirm it
+FIRST = 5  # steps, which still move the initialisation
+SPENT = 1e-3  # of the highest rate: a schedule that ends there has ended the learning
+MEMORISED = 0.15  # of the way from a constant answer to a perfect one, from train to validation
+STILL_FALLING = 0.1  # of all that the loss fell, in the last quarter of the steps
+STRONG_DECAY = 0.05  # five times AdamW's default of 0.01
 ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "SparseAdam", "RMSprop", "Muon"})
 
 
@@ -46,13 +49,16 @@ def underperforms(
 ) -> Iterator[Judgement]:
     """Find a trained model that is worse than a simple model on the same prepared data, and say what the run suggests.
 
-    The validation metric is compared with the best of a constant answer and a simple model. A gap counts beyond
-    `behind` and `errors` standard errors of the metric; where only a constant answer can be tried, or the simple model is no better, the model
-    has to beat it by as much. Only a gap of more than `behind_in_fit` stands by itself: a smaller one is a fault where a swap confirms what is suspected, and in
-    a loop of the user's own that can't be replayed it is none. The steps of the run then tell the likely causes apart; swaps have to confirm them.
-
-    Source: TheDeepChecker (baseline and overfit tests); the update-ratio band [1e-4, 1e-1] is measured on healthy
-    runs of this project, after Karpathy 2019.
+    Measures: the score on validation, beside the best of a constant answer and a simple model.
+    Fails when: the score is behind by more than `behind` of the way from a constant answer to a perfect one, and by
+        more than `errors` standard errors. Where only a constant answer can be tried, or the simple model is no better,
+        the model has to beat it by as much. Only a gap of more than `behind_in_fit` stands by itself: of a smaller one,
+        a swap has to confirm the cause. Likely causes are told from the steps of the run.
+    Not a fault when: the gap is no larger than `behind_in_fit` in a loop of the user's own that can't be replayed: no
+        swap can confirm anything there.
+    Source: TheDeepChecker (baseline and overfit tests); of benchmarks/localise.py, 40 sound programs end up to 0.04
+        behind, and 20 with too low a rate 0.09 and more. Updates of 3e-4 to 0.1 of the weights count as sound:
+        Karpathy 2019 (about 1e-3), and those programs (2e-3 to 3e-2).
     """
     found = shortfall(
         subject, behind=behind, behind_in_fit=behind if _can_be_varied(subject) else behind_in_fit, errors=errors
@@ -97,7 +103,7 @@ def _suspects(subject: Subject, found: Shortfall) -> dict[str, float]:
     seen = signs(record)
     simple = found.simple
     learnt = simple.prior + 0.5 * simple.span if simple.constant else simple.best
-    memorised = last.train_metric - last.validation_metric > 0.15 * simple.span and last.train_metric > learnt
+    memorised = last.train_metric - last.validation_metric > MEMORISED * simple.span and last.train_metric > learnt
     if memorised:
         return {"overfitting": 0.6, **({"learning_rate_too_high": 0.6} if seen.too_large else {})}
     faults: dict[str, float] = dict(whole)
@@ -105,7 +111,7 @@ def _suspects(subject: Subject, found: Shortfall) -> dict[str, float]:
         faults |= {"learning_rate_too_high": 0.75, "wrong_optimizer": 0.3}
     else:
         faults |= {"learning_rate_too_low": 0.75 if seen.too_small and seen.decayed >= SPENT else 0.55}
-        if seen.slope_share > 0.1 or (few and not seen.too_small):
+        if seen.slope_share > STILL_FALLING or (few and not seen.too_small):
             faults["too_few_epochs"] = 0.6 if few else 0.5
         if not ADAPTIVE & set(record.optimizers):
             faults["wrong_optimizer"] = 0.4
@@ -113,7 +119,7 @@ def _suspects(subject: Subject, found: Shortfall) -> dict[str, float]:
         faults["batch_size_too_small"] = 0.65
     if seen.decayed < SPENT:
         faults["scheduler_misuse"] = 0.6
-    if training.penalty is not None or record.weight_decay > 0.05:
+    if training.penalty is not None or record.weight_decay > STRONG_DECAY:
         faults["over_regularised"] = 0.6
     return faults
 
@@ -122,12 +128,15 @@ def _suspects(subject: Subject, found: Shortfall) -> dict[str, float]:
 def overshoots(subject: Subject, *, largest: float = 1.0, far: float = 5.0) -> Iterator[Judgement]:
     """Find first updates that are larger than the weights that they update.
 
-    `value` is the largest update of the first 5 steps relative to its weight, median over the weights of two axes and more: then little is left of the
-    initialisation, whatever the training makes of it. Weights that were not updated are left out. It is a fault where a swap can tell whether smaller steps
-    are better, or where the model ends worse than a simple one, or does not learn; beyond `far`, where nothing can be told of the end, too, unless the
-    loss ends below half of the first: weights that begin next to zero have to go far.
-
-    Source: Karpathy 2019 (about 1e-3); on healthy runs of this project it was 0.02 to 0.15, at rates of 0.5 and more for Adam 5 to 80.
+    Measures: the largest update of the first 5 steps relative to its weight, median over the weights that were updated,
+        biases left out: beyond 1, little is left of the initialisation.
+    Fails when: it is above `largest`, and a swap can tell whether smaller steps are better, or the training breaks,
+        learns nothing, or ends worse than a simple model; or it is above `far`, nothing can be told of the end, and the
+        loss did not end below half of the first.
+    Warns when: it is above `largest`.
+    Not a fault when: weights begin next to zero, and have to go far.
+    Source: Karpathy 2019 (about 1e-3); in 40 sound programs of benchmarks/localise.py it is 0.015 to 0.1, in 20 with
+        the fault learning_rate_too_high 4.5 to 83.
     """
     record = subject.record
     ratios = [

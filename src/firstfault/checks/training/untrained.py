@@ -19,10 +19,12 @@ from firstfault.subject.subject import Subject
 def untrained(subject: Subject, *, halfway: float = 0.5) -> Iterator[Judgement]:
     """Find a loop of the user's own that changes no parameter of a model that needs training.
 
-    `value` is how many parameters differ from their first values. A model that its factory loads already trained, and that is more than
-    `halfway` from a constant answer to a simple model, needs no training.
-
-    Source: TheDeepChecker (Ben Braiek and Khomh 2023), untrained parameters.
+    Measures: the number of parameters that differ from their first values.
+    Fails when: there is none.
+    Not a fault when: the factory loads a trained model: one that is more than `halfway` from a constant answer to a
+        simple model needs no training.
+    Source: TheDeepChecker (Braiek & Khomh 2023), untrained parameters. The bound is a choice of ours;
+        tests/checks/training/test_untrained.py holds the cases that it separates.
     """
     trained, recipe = subject.trained, subject.recipe
     stepped = trained.record is not None and trained.record.steps > 0
@@ -44,7 +46,8 @@ def untrained(subject: Subject, *, halfway: float = 0.5) -> Iterator[Judgement]:
         return
     yield Judgement(
         Status.FAIL,
-        f"no parameter changed: {trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}",
+        f"no parameter changed: {trained.metric} on validation is {trained.score:.3f}, "
+        f"that of {simple.name} {simple.best:.3f}",
         value=changed,
         threshold=1,
         where=Place.part("training loop"),

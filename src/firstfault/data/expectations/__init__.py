@@ -1,4 +1,4 @@
-"""Great Expectations: suites read or inferred, tables validated column by column or in their database, results as a page.
+"""Great Expectations: suites read or inferred, tables validated by column or in their database, results as a page.
 
 suite        a suite from a JSON file, or inferred from a table
 table        rows of several splits, by column, without copying them

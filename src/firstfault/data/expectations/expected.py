@@ -106,7 +106,7 @@ def _input_columns(X: Any) -> dict[str, pd.Series] | None:
 
 
 def rows_to_set_aside(expected: Expected) -> dict[int, list[str]]:
-    """The rows that break a critical expectation, by position over train, validation and test, each with its reasons."""
+    """The rows that break a critical expectation, by position over all splits, each with its reasons."""
     from firstfault.data.expectations.validation import failing_rows
 
     if not expected.trusted:
@@ -128,7 +128,8 @@ def without(splits: Splits, rows: Any) -> Splits:
         stop = start + len(split.y)
         if gone[start:stop].all():
             raise TargetError(
-                f"data.quarantine must leave rows in every split, but all {len(split.y)} of {name} break a critical expectation"
+                f"data.quarantine must leave rows in every split, but all {len(split.y)} of {name} "
+                "break a critical expectation"
             )
         kept.append(take(split, np.flatnonzero(~gone[start:stop])))
         start = stop

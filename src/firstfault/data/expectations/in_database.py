@@ -2,7 +2,8 @@
 
 Nulls, ranges, sets, uniqueness, row count and columns are asked of the database. Types, and expectations whose meaning
 differs between SQL and rows (a mean over text passes quietly on SQLite, rows with NULL drop out of compound
-uniqueness), are validated on the rows as they were read. A NaN in a PostgreSQL float is a number there, and missing in the rows.
+uniqueness), are validated on the rows as they were read. A NaN in a PostgreSQL float is a number there, and missing in
+the rows.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def _section(name: str, validation: Validation) -> str:
     met = validation.count - len(validation.broken)
     return (
         f"<h2>{html.escape(name)}: {met} of {validation.count} expectations met</h2><table><thead><tr>"
-        f"<th></th><th>column</th><th>expectation</th><th>severity</th><th>what came</th></tr></thead><tbody>{rows}</tbody></table>"
+        "<th></th><th>column</th><th>expectation</th><th>severity</th><th>what came</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
     )
 
 
@@ -48,10 +49,14 @@ def _line(entry: Mapping[str, Any]) -> str:
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"><title>Great Expectations</title><style>
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+<title>Great Expectations</title><style>
 body { font: 14px/1.45 system-ui, sans-serif; color: #1d2430; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3rem .6rem; vertical-align: top }
-th { border-bottom: 2px solid #cfd6e0; font-weight: 600 } td { border-bottom: 1px solid #e7ebf0; overflow-wrap: anywhere }
-.broken { background: #fdf0ee } .broken td:first-child { color: #b3261e; font-weight: 700 } .met td:first-child { color: #2e7d4f }
+th { border-bottom: 2px solid #cfd6e0; font-weight: 600 }
+td { border-bottom: 1px solid #e7ebf0; overflow-wrap: anywhere }
+.broken { background: #fdf0ee } .broken td:first-child { color: #b3261e; font-weight: 700 }
+.met td:first-child { color: #2e7d4f }
 </style></head><body><h1>Great Expectations</h1><!-- sections --></body></html>
 """

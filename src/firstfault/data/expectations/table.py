@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from firstfault.data.privacy.masking import Known
+from firstfault.data.privacy.known import Known
 
 
 class Table:

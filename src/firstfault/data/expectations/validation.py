@@ -87,14 +87,15 @@ def failing_rows(table: Table, suite: gx.ExpectationSuite, broken: Iterable[Brok
     narrow = great_expectations().ExpectationSuite(name=suite.name, expectations=kept)
     reasons: dict[int, list[str]] = {}
     for entry in run_by_column(table, narrow, "COMPLETE")["results"]:
-        told = f"{entry['expectation_config']['kwargs'].get('column')}: {entry['expectation_config']['type'].removeprefix('expect_')}"
+        config = entry["expectation_config"]
+        told = f"{config['kwargs'].get('column')}: {config['type'].removeprefix('expect_')}"
         for row in entry["result"].get("unexpected_index_list") or ():
             reasons.setdefault(int(row), []).append(told)
     return dict(sorted(reasons.items()))
 
 
 def _causes(broken: list[Broken]) -> list[Broken]:
-    """What is broken, less what follows: an absent column, or one of another type, can't meet its other expectations."""
+    """What is broken, less what follows: a column that is absent, or of another type, can't meet the rest."""
     for fault, kind in (("schema_change", "column_to_exist"), ("type_change", "type")):
         lost = {entry.column for entry in broken if entry.fault == fault and kind in entry.expectation}
         broken = [entry for entry in broken if entry.column not in lost or entry.column is None or entry.fault == fault]
@@ -122,7 +123,8 @@ def _told(kind: str, kwargs: Mapping[str, Any], outcome: Mapping[str, Any], rows
         examples = ", ".join(
             short(value) for value in dict.fromkeys(map(str, outcome.get("partial_unexpected_list", [])[:20]))
         )
-        return f"{rows} values ({short(outcome.get('unexpected_percent'))} %) such as {examples[:120]}; expected {wanted or 'none'}"
+        share = short(outcome.get("unexpected_percent"))
+        return f"{rows} values ({share} %) such as {examples[:120]}; expected {wanted or 'none'}"
     mismatched = (outcome.get("details") or {}).get("mismatched") or {}
     if mismatched:
         return "; ".join(

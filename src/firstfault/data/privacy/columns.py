@@ -32,7 +32,8 @@ _WORDS: Mapping[str, frozenset[str]] = {
     "date of birth": _words("birthday birthdate dob geburtsdatum geburtstag dateofbirth"),
     "address": _words("address addr street strasse straße anschrift adresse homeaddress"),
     "name": _words(
-        "name firstname lastname surname forename fullname username vorname nachname prenom prénom apellido cognome fname lname"
+        "name firstname lastname surname forename fullname username vorname nachname prenom prénom apellido cognome "
+        "fname lname"
     ),
 }
 _PAIRS: Mapping[frozenset[str], str] = {
@@ -59,9 +60,10 @@ _PAIRS: Mapping[frozenset[str], str] = {
     }.items()
 }
 _IMPERSONAL = _words(
-    "file product column class feature model brand item category path table field label variable type kind species country city state region "
-    "company shop store team event host domain device app job course movie film song title game station airport project "
-    "package library module color colour code count opt flag status hash memory mac web url length len has is car vehicle drug gene"
+    "file product column class feature model brand item category path table field label variable type kind species "
+    "country city state region company shop store team event host domain device app job course movie film song title "
+    "game station airport project package library module color colour code count opt flag status hash memory mac web "
+    "url length len has is car vehicle drug gene"
 )
 VERSIONS = _words("version versions release build isbn timestamp")
 """Words in the name of a column whose values look like personal numbers, and are none."""
@@ -147,7 +149,10 @@ def _covers(found: Sequence[tuple[int, int, str]], text: str) -> bool:
 
 
 def _are_names(texts: Sequence[str]) -> bool:
-    """Whether texts are the names of people: two or three capitalised words, of which many begin with a common given name."""
+    """Whether texts are the names of people.
+
+    They are two or three capitalised words, of which many begin with a common given name.
+    """
     shaped = _share(
         texts,
         lambda text: (

@@ -1,7 +1,8 @@
-"""What personal data looks like in a text: e-mail, phone, card, IBAN, national ids, addresses, IP, dates of birth, titled names.
+"""What personal data looks like in a text.
 
-A number counts only when python-stdnum says that its check digits and its date hold, when phonenumbers says that its country has
-numbers of that length, or when it is written the way only such numbers are.
+E-mail, phone, card, IBAN, national ids, addresses, IP, dates of birth, titled names. A number counts only when
+python-stdnum says that its check digits and its date hold, when phonenumbers says that its country has numbers of that
+length, or when it is written the way only such numbers are.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _DIGIT = re.compile(r"\d")
 _CLUSTER = re.compile(r"\d[\d ().\-/]{5,}\d")
 _LETTERS_THEN_DIGITS = re.compile(r"[A-Z]{2} ?\d\d")
 _CARD = re.compile(
-    r"(?<![\d.,])(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|[2-6]\d{3}(?:[ -]?\d{4}){3}|3[068]\d{2}[ -]?\d{6}[ -]?\d{4})(?![.,]?\d|\w)"
+    r"(?<![\d.,])"
+    r"(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|[2-6]\d{3}(?:[ -]?\d{4}){3}|3[068]\d{2}[ -]?\d{6}[ -]?\d{4})"
+    r"(?![.,]?\d|\w)"
 )
 _SSN = re.compile(r"(?<![\d-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
 _AHV = re.compile(r"(?<!\d)756\.\d{4}\.\d{4}\.\d{2}(?!\d)")
@@ -44,34 +47,41 @@ _NATIONAL = re.compile(
 )
 _IP = re.compile(r"(?<![\w.\-])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w\-]|\.\d)")
 _IP6 = re.compile(
-    r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){2,6}(?::[0-9a-fA-F]{1,4}){1,5}(?![\w:])"
+    r"(?<![\w:])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![\w:])"
+    r"|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){2,6}(?::[0-9a-fA-F]{1,4}){1,5}(?![\w:])"
 )
 _VERSION = re.compile(r"(?:\bv|version|release|==|>=|<=|~=)[ :=]{0,2}$", re.I)
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 _CODICE_FISCALE = re.compile(r"\b[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]\b")
 _NINO = re.compile(r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] \d{2} \d{2} \d{2} [A-D]\b")
 _ADDRESS = re.compile(
-    r"\b\d{1,5}[A-Za-z]?,? (?:[A-Z][\w'.-]* ){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Terrace|Crescent|Square)\b\.?"
+    r"\b\d{1,5}[A-Za-z]?,? (?:[A-Z][\w'.-]* ){1,3}"
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Terrace|Crescent|Square)\b\.?"
     r"|\b[A-ZÄÖÜ][\w.-]*?(?:straße|strasse|str\.|gasse|platz|allee|[wW]eg| Straße| Strasse| Allee) \d{1,4}[a-z]?\b"
-    r"|\b\d{1,4},? (?:bis |ter )?(?:rue|avenue|boulevard|chemin|impasse|quai) (?:d[eu'] ?|des |la |le |l')*[A-ZÀ-Ý][\w'-]+"
-    r"|\b(?:Calle|Avenida|Via|Viale|Piazza|Rua|Ulica|ul\.) (?:[\w'.-]+ ){0,3}?[A-ZÀ-Ý][\w'.-]+,? (?:n[º°.]? ?)?\d{1,4}\b"
+    r"|\b\d{1,4},? (?:bis |ter )?(?:rue|avenue|boulevard|chemin|impasse|quai) "
+    r"(?:d[eu'] ?|des |la |le |l')*[A-ZÀ-Ý][\w'-]+"
+    r"|\b(?:Calle|Avenida|Via|Viale|Piazza|Rua|Ulica|ul\.) "
+    r"(?:[\w'.-]+ ){0,3}?[A-ZÀ-Ý][\w'.-]+,? (?:n[º°.]? ?)?\d{1,4}\b"
 )
 _BORN = re.compile(
     r"(?i)\b(?:born(?: on)?|d\.?o\.?b\.?|date of birth|birthday|geboren(?: am)?|née? le|fecha de nacimiento)[ :]{1,3}"
     r"(\d{1,4}[./\- ]\d{1,2}[./\- ]\d{1,4}|\d{1,2}\.? [a-zä]{3,9} \d{4}|[a-z]{3,9} \d{1,2},? \d{4})"
 )
 _TITLED = re.compile(
-    r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Herrn|Frau|Mme|Monsieur|Madame|Señora?|Sig\.ra)\.? [A-ZÀ-Ý][\w'-]+(?: [A-ZÀ-Ý][\w'-]+){0,2}"
+    r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Herr|Herrn|Frau|Mme|Monsieur|Madame|Señora?|Sig\.ra)\.? "
+    r"[A-ZÀ-Ý][\w'-]+(?: [A-ZÀ-Ý][\w'-]+){0,2}"
 )
 _TITLE = re.compile(r"[MDPHFS](?:[rs]s?|iss|rof|errn?|rau|me|onsieur|adame|eñora?|ig\.ra)\b")
 _STREET = re.compile(
-    r"St\b|Street|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Terrace|Crescent|Square|stra[ßs]|str\.|Stra[ßs]|gasse|platz|llee|[wW]eg |rue |avenue|"
+    r"St\b|Street|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Court|Terrace|Crescent|Square|"
+    r"stra[ßs]|str\.|Stra[ßs]|gasse|platz|llee|[wW]eg |rue |avenue|"
     r"boulevard|chemin|impasse|quai|Calle|Via|Piazza|Rua|Ulica|ul\."
 )
 _BIRTH = re.compile(r"[Bb]orn|BORN|[Bb]irth|[Dd]ob|DOB|[Dd]\.[Oo]\.|eboren|née? le|nacim")
 
 SUSPECT = (
-    r"\w@\w|\d[\d ().\-/]{5,}\d|[0-9a-fA-F]:[0-9a-fA-F:]{4}|[A-Z]{2}\d{2} ?[A-Z0-9]{4}|[A-Z]{2} ?\d{2} ?\d{2} ?\d{2}|\d{8}-?[A-Z]"
+    r"\w@\w|\d[\d ().\-/]{5,}\d|[0-9a-fA-F]:[0-9a-fA-F:]{4}"
+    r"|[A-Z]{2}\d{2} ?[A-Z0-9]{4}|[A-Z]{2} ?\d{2} ?\d{2} ?\d{2}|\d{8}-?[A-Z]"
     r"|[A-Z]{6}\d{2}[A-Z]|\d[A-Za-z]?,? (?:[A-Z]|bis |ter |rue|avenue|boulevard|chemin|impasse|quai)|(?:[a-zA-Zßé.]) \d"
     r"|\b(?:M[rs]s?|Miss|Dr|Prof|Herrn?|Frau|Mme|Monsieur|Madame|Señor|Sig)\b"
 )
@@ -88,7 +98,10 @@ def pieces(text: str) -> list[Found]:
 
 
 def _candidates(text: str) -> Iterator[Found]:
-    """Pieces of every kind, those first that win where two overlap. A pattern is tried only where a word or sign of its kind occurs."""
+    """Pieces of every kind, those first that win where two overlap.
+
+    A pattern is tried only where a word or sign of its kind occurs.
+    """
     if "@" in text:
         yield from _each(_EMAIL, text, "e-mail")
     if _TITLE.search(text):
@@ -150,7 +163,7 @@ def digits_of(text: str) -> str:
 
 
 def is_card(text: str) -> bool:
-    """Whether the digits of a text are those of a payment card: an issuer's prefix, its length, and Luhn's check digit."""
+    """Whether the digits of a text are those of a payment card: prefix and length of an issuer, Luhn's check digit."""
     from stdnum import luhn
 
     digits = digits_of(text)
@@ -170,7 +183,7 @@ def is_iban(text: str) -> bool:
 
 
 def _valid(country: str, number: str) -> Callable[[str], bool]:
-    """Whether a text is a number of that name in python-stdnum, such as `ch.ssn`: its check digits and its date hold."""
+    """Whether a text is a number of that name in python-stdnum, such as `ch.ssn`, by check digits and date."""
 
     @functools.cache
     def module() -> Any:

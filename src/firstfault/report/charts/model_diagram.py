@@ -15,10 +15,11 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from firstfault.charts.svg import words
 from firstfault.finding import Finding, Layer, LayerReport, Status
+from firstfault.output.numbers import number
 from firstfault.place import FORWARD, OUTPUT_LAYER, Kind
 from firstfault.probe.functional_calls import module_of
-from firstfault.report.formatting import number
 from firstfault.training.model_summary import JSON
 
 WIDTH, HEIGHT, GAP, INDENT, HEAD = 1080, 30, 7, 16, 27
@@ -117,7 +118,7 @@ def shapes_in(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def blamed(reports: Sequence[LayerReport], box: Box) -> dict[str, Blame]:
-    """The modules that the findings of the model and training layers name as their place; failed ones come before warnings."""
+    """The modules that findings of the model and training layers name as their place; failures come before warnings."""
     boxes = {entry.name: entry for entry in box.all()}
     last = next((entry.name for entry in reversed(list(box.all())) if not entry.children), "")
     found: dict[str, Blame] = {}
@@ -128,6 +129,11 @@ def blamed(reports: Sequence[LayerReport], box: Box) -> dict[str, Blame]:
                     for name in _places(finding, boxes, last):
                         found.setdefault(name, Blame(status, finding.check, finding.message))
     return found
+
+
+def failed_modules(blame: Mapping[str, Blame]) -> list[str]:
+    """The names of the modules that a failed finding blames."""
+    return [name for name, entry in blame.items() if entry.status is Status.FAIL]
 
 
 def _places(finding: Finding, names: Mapping[str, Box], last: str) -> Iterator[str]:
@@ -146,24 +152,25 @@ def _places(finding: Finding, names: Mapping[str, Box], last: str) -> Iterator[s
 
 
 def diagram(box: Box, blame: Mapping[str, Blame]) -> Markup:
-    """The tree as nested boxes with type, output shape and parameter count; arrows lead through parts that run one after the other.
+    """The tree as nested boxes with type, output shape and parameter count.
 
-    Three and more equal neighbours are drawn once, unless one of them is blamed. A tree of more than 64 boxes is drawn to the depth at
-    which it fits.
+    Arrows lead through parts that run one after the other. Three and more equal neighbours are drawn once, unless one
+    of them is blamed. A tree of more than 64 boxes is drawn to the depth at which it fits.
     """
     tree = _fitting(_folded(box, blame))
     drawn, height = _draw(tree, 0.0, float(TOP), float(WIDTH), blame)
-    words = ", ".join(f"{name or tree.kind} ({entry.check})" for name, entry in blame.items()) or "none blamed"
+    told = ", ".join(f"{name or tree.kind} ({entry.check})" for name, entry in blame.items()) or "none blamed"
     legend = "".join(
-        f'<rect class="box {style}" x="{x}" y="6" width="13" height="13" rx="3"/><text class="tick" x="{x + 19}" y="17">{text}</text>'
+        f'<rect class="box {style}" x="{x}" y="6" width="13" height="13" rx="3"/>{words(text, x + 19, 17)}'
         for x, style, text in ((WIDTH - 230, "fail", "a failed finding"), (WIDTH - 100, "warn", "a warning"))
         if blame
     )
     return Markup(
         f'<svg class="chart diagram" viewBox="0 0 {WIDTH} {TOP + height:.0f}" role="img" '
-        f'aria-label="{escape(f"The model, {number(box.parameters)} parameters; blamed: {words}")}">'
+        f'aria-label="{escape(f"The model, {number(box.parameters)} parameters; blamed: {told}")}">'
         '<defs><marker id="flow" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="6" markerHeight="6" orient="auto">'
-        f'<path class="head" d="M0 0L10 5L0 10z"/></marker></defs><text class="title" x="0" y="17">Model</text>{legend}{drawn}</svg>'
+        '<path class="head" d="M0 0L10 5L0 10z"/></marker></defs>'
+        f"{words('Model', 0, 17, 'title')}{legend}{drawn}</svg>"
     )
 
 
@@ -221,7 +228,8 @@ def _draw(box: Box, x: float, y: float, width: float, blame: Mapping[str, Blame]
     inner, at, previous = "", y + HEAD, None
     for child in box.children:
         if previous is not None and box.in_turn:
-            inner += f'<line class="flow" x1="{x + 40:.1f}" x2="{x + 40:.1f}" y1="{previous:.1f}" y2="{at - 1:.1f}" marker-end="url(#flow)"/>'
+            ends = f'x1="{x + 40:.1f}" x2="{x + 40:.1f}" y1="{previous:.1f}" y2="{at - 1:.1f}"'
+            inner += f'<line class="flow" {ends} marker-end="url(#flow)"/>'
         part, height = _draw(child, x + INDENT, at, width - 2 * INDENT, blame)
         inner, previous = inner + part, at + height
         at = previous + GAP * (2 if box.in_turn else 1)
@@ -247,7 +255,7 @@ def _frame(box: Box, x: float, y: float, width: float, height: float, blame: Map
         f'<text class="kind" x="{x + 12:.1f}" y="{line:.1f}">{escape(box.kind)}'
         f'<tspan class="where" dx="9">{escape(_short(name))}</tspan>{_times(box.times)}{why}</text>'
         f'<text class="where" x="{x + width * 0.62:.1f}" y="{line:.1f}">{_shape(box.shape)}</text>'
-        f'<text class="where" x="{x + width - 12:.1f}" y="{line:.1f}" text-anchor="end">{_count(box.parameters)}</text></g>'
+        f"{words(_count(box.parameters), x + width - 12, line, 'where', anchor='end')}</g>"
     )
 
 

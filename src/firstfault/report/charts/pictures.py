@@ -7,8 +7,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from firstfault.report.charts.axes import Scale, fit
-from firstfault.report.formatting import number, percent, score, swap_basis, swap_numbers
+from firstfault.charts.axes import Scale, fit
+from firstfault.charts.svg import words
+from firstfault.output.numbers import number, percent
+from firstfault.report.formatting import score, swap_basis, swap_numbers
 from firstfault.verdict import Outcome, Swap
 
 SLOPE = (380, 216)
@@ -24,7 +26,8 @@ def swap_picture(swap: Swap) -> Markup:
     ends = [(left, swap.before, "before", "as it is"), (right, swap.after, "after", "fault undone")]
     heights = [floor if value is None else up(value) for _, value, _, _ in ends]
     about = f"{swap.change}: {swap_numbers(swap)}, {swap_basis(swap)}"
-    slope = f'<line class="slope" x1="{left + 12}" y1="{heights[0]:.1f}" x2="{right - 14}" y2="{heights[1]:.1f}" marker-end="url(#arrow)"/>'
+    places = f'x1="{left + 12}" y1="{heights[0]:.1f}" x2="{right - 14}" y2="{heights[1]:.1f}"'
+    slope = f'<line class="slope" {places} marker-end="url(#arrow)"/>'
     posts = "".join(
         f'<line class="grid" x1="{x}" x2="{x}" y1="24" y2="{floor + 8}"/>'
         f'<text class="tick" x="{x}" y="{height - 18}" text-anchor="middle">{text}</text>'
@@ -79,8 +82,9 @@ def share_bar(shares: Any) -> Markup:
     x, bars = 0.0, []
     hues = 4 if len(items) <= 4 else 2
     for index, (key, share) in enumerate(items):
+        style, width = f"c{index % hues}{' many' * (hues == 2)}", max(share * 100 - 0.6, 0.3)
         bars.append(
-            f'<rect class="c{index % hues}{" many" * (hues == 2)}" x="{x:.2f}" y="0" width="{max(share * 100 - 0.6, 0.3):.2f}" height="12">'
+            f'<rect class="{style}" x="{x:.2f}" y="0" width="{width:.2f}" height="12">'
             f"<title>{escape(key)}: {percent(share)}</title></rect>"
         )
         x += share * 100
@@ -90,7 +94,8 @@ def share_bar(shares: Any) -> Markup:
         else f'<span class="shares">{len(items)} classes</span>'
     )
     return Markup(
-        f'<svg class="sharebar" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label="{escape(text)}">{"".join(bars)}</svg>{few}'
+        '<svg class="sharebar" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" '
+        f'aria-label="{escape(text)}">{"".join(bars)}</svg>{few}'
     )
 
 
@@ -129,7 +134,8 @@ def change_plot(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
     )
     about = "; ".join(f"{_name(row)}: {number(ends[0])} to {number(ends[1])}" for row, ends in ready)
     return Markup(
-        f'<svg class="changes" viewBox="0 0 {AXIS + 70} {height}" role="img" aria-label="{escape(about)}">{ticks}{lines}</svg>'
+        f'<svg class="chart changes" viewBox="0 0 {AXIS + 70} {height}" role="img" aria-label="{escape(about)}">'
+        f"{ticks}{lines}</svg>"
     )
 
 
@@ -157,13 +163,16 @@ def _change(row: Mapping[str, Any], ends: tuple[float, float], across: Scale, y:
     band = ""
     if _real(noise):
         low, high = across(ends[0] - noise), across(ends[0] + noise)
-        band = f'<rect class="noise" x="{low:.1f}" width="{max(high - low, 1):.1f}" y="{y - 9}" height="18"><title>noise between seeds</title></rect>'
+        band = (
+            f'<rect class="noise" x="{low:.1f}" width="{max(high - low, 1):.1f}" y="{y - 9}" height="18">'
+            "<title>noise between seeds</title></rect>"
+        )
     name = _name(row)
-    short = name if len(name) <= 36 else f"{name[:35]}…"
     style = "up" if ends[1] >= ends[0] else "down"
     return (
-        f'<text class="label" x="{LABEL - 14}" y="{y + 4}" text-anchor="end">{escape(short)}<title>{escape(name)}</title></text>{band}'
+        f"{words(name, LABEL - 14, y + 4, 'label', anchor='end', most=36)}{band}"
         f'<line class="{style}" x1="{start:.1f}" x2="{end:.1f}" y1="{y}" y2="{y}"/>'
-        f'<circle class="before" cx="{start:.1f}" cy="{y}" r="5"/><circle class="{style}" cx="{end:.1f}" cy="{y}" r="6"/>'
+        f'<circle class="before" cx="{start:.1f}" cy="{y}" r="5"/>'
+        f'<circle class="{style}" cx="{end:.1f}" cy="{y}" r="6"/>'
         f'<text class="value" x="{AXIS + 14}" y="{y + 4}">{score(ends[1])}</text>'
     )

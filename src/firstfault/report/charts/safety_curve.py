@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from firstfault.report.charts.charts import Line, Mark, line_chart
+from firstfault.charts.curves import Line, Mark, line_chart
 
 LINES = (
     ("safety", "safety_score", "train"),
@@ -17,7 +17,10 @@ LINES = (
 
 
 def safety_curve(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """The curves of safety_score, capability_score and alignment_tax, with critical violations marked; None without an evaluation."""
+    """The curves of safety_score, capability_score and alignment_tax, with critical violations marked.
+
+    It is None without an evaluation.
+    """
     if not rows:
         return None
     epochs = [float(row["epoch"]) for row in rows]

@@ -12,12 +12,12 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from firstfault.errors import Missing
-from firstfault.runs.guard import end_family
-from firstfault.runs.ownership import ends_with_us
+from firstfault.runs.ownership import below, end_family, ends_with_us
 from firstfault.watcher.rerun.arm import Arm, Ending, Script
 
 COMING_UP_SECONDS = 120.0
@@ -41,7 +41,7 @@ class Stand:
 
     def __exit__(self, *error: object) -> None:
         if self._process is not None:
-            end_family(self._process.pid, sparing=False)
+            end_family(partial(below, self._process.pid, itself=True), grace=0.0)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=LONGER_ON_CLOCK)
             for pipe in (self._process.stdin, self._process.stdout):
@@ -63,7 +63,7 @@ class Stand:
         answer = self._answer(arm.wall + LONGER_ON_CLOCK + (COMING_UP_SECONDS if not self.runs else 0))
         self.runs += 1
         if answer is None:
-            end_family(process.pid)
+            end_family(partial(below, process.pid), grace=0.0)
             answer = self._answer(LONGER_ON_CLOCK)
         if answer is None:
             raise Missing("run again, the script didn't come to an end")

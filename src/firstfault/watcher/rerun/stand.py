@@ -13,9 +13,11 @@ import ctypes
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
-from firstfault.runs.guard import CHILD_SUBREAPER, end_family
+from firstfault.runs.guard_process import CHILD_SUBREAPER
+from firstfault.runs.ownership import below, end_family
 from firstfault.watcher.rerun.arm import Arm, Script
 
 
@@ -38,7 +40,7 @@ def main() -> None:
         if child == 0:
             Life(script, Arm(**json.loads(line)), folder).live()
         _, status = os.waitpid(child, 0)
-        end_family(os.getpid())
+        end_family(partial(below, os.getpid()), grace=0.0)
         os.write(1, json.dumps({"folder": str(folder), "status": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
 
 

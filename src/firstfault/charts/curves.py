@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from firstfault.report.charts.axes import Scale, fit
-from firstfault.report.formatting import number
+from firstfault.charts.axes import Scale, fit
+from firstfault.charts.pane import Pane
+from firstfault.charts.svg import picture
+from firstfault.output.numbers import number
 
 WIDTH, HEIGHT = 540, 264
 LEFT, RIGHT, TOP, BOTTOM = 54, 84, 34, 40
@@ -52,13 +54,13 @@ def line_chart(
     across = fit(xs, LEFT, WIDTH - RIGHT, pad=0.0)
     up = fit([y for line in lines for y in line.y], HEIGHT - BOTTOM, TOP, log=log)
     parts = [
-        _grid(across, up, x_label, whole=all(float(x).is_integer() for x in xs)),
+        Pane(across, up).frame(x_label, whole=all(float(x).is_integer() for x in xs)),
         *(_tick(across(tick)) for tick in ticks),
         *_marks(across, marks),
         *(_curve(line, across, up) for line in lines),
         *_names(lines, up),
     ]
-    return _figure(title, describe(title, lines, marks), parts)
+    return picture(title, describe(lines, marks), WIDTH, HEIGHT, parts)
 
 
 def band_chart(
@@ -78,14 +80,17 @@ def band_chart(
     line = Line("median", x, middle)
     parts = [
         _usual(up, usual),
-        _grid(across, up, x_label, whole=True),
+        Pane(across, up).frame(x_label, whole=True),
         *_marks(across, marks),
         _band(x, low, high, across, up),
         _curve(line, across, up),
         *_names([line], up),
     ]
-    about = f"{describe(title, [line], marks)}; between {number(min(low))} and {number(max(high))}, usual are {number(usual[0])} to {number(usual[1])}"
-    return _figure(title, about, parts)
+    about = (
+        f"{describe([line], marks)}; between {number(min(low))} and {number(max(high))}, "
+        f"usual are {number(usual[0])} to {number(usual[1])}"
+    )
+    return picture(title, about, WIDTH, HEIGHT, parts)
 
 
 def _band(x: Sequence[float], low: Sequence[float], high: Sequence[float], across: Scale, up: Scale) -> str:
@@ -103,43 +108,10 @@ def _usual(up: Scale, usual: tuple[float, float]) -> str:
     )
 
 
-def describe(title: str, lines: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
-    """What a chart shows, in a sentence."""
+def describe(lines: Sequence[Line], marks: Sequence[Mark] = ()) -> str:
+    """What curves show, in a sentence."""
     ends = [f"{line.name} from {number(line.y[0])} to {number(line.y[-1])}" for line in lines if len(line.y)]
-    return "; ".join([f"{title}: {', '.join(ends)}", *(mark.text for mark in marks)])
-
-
-def _figure(title: str, description: str, parts: Iterable[str]) -> Markup:
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">'
-        f'<text class="title" x="0" y="15">{escape(title)}</text>{"".join(parts)}</svg>'
-    )
-
-
-def _grid(across: Scale, up: Scale, x_label: str, whole: bool) -> str:
-    right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
-    rows = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{up(tick):.1f}" y2="{up(tick):.1f}"/>'
-        f'<text class="tick" x="{LEFT - 8}" y="{up(tick) + 4:.1f}" text-anchor="end">{_tick_text(tick)}</text>'
-        for tick in up.ticks(4)
-    )
-    columns = "".join(
-        f'<text class="tick" x="{across(tick):.1f}" y="{floor + 17}" text-anchor="middle">{_tick_text(tick)}</text>'
-        for tick in across.ticks(6)
-        if not whole or float(tick).is_integer()
-    )
-    axis = f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}"/>'
-    label = f'<text class="tick" x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 5}" text-anchor="middle">{escape(x_label)}</text>'
-    return rows + columns + axis + label
-
-
-def _tick_text(tick: float) -> str:
-    if tick and (abs(tick) < 1e-3 or abs(tick) >= 1e6):
-        exponent = math.floor(math.log10(abs(tick)) + 1e-9)
-        front = tick / 10**exponent
-        ten = f'10<tspan dy="-5" font-size="9">{number(exponent)}</tspan>'
-        return ten if abs(front - 1) < 1e-6 else f"{front:.3g}·{ten}"
-    return number(tick)
+    return "; ".join([", ".join(ends), *(mark.text for mark in marks)])
 
 
 def _tick(x: float) -> str:
@@ -191,7 +163,7 @@ def _cross(x: float) -> str:
 
 
 def thin(xs: Sequence[float], ys: Sequence[float], most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """At most about `most` points of a curve that keep its peaks: each stretch's lowest, highest and first bad value."""
+    """At most about `most` points of a curve: the lowest, the highest and the first bad value of each stretch."""
     pairs = list(zip(xs, ys, strict=False))
     if len(pairs) <= most:
         return pairs
@@ -222,6 +194,10 @@ def _names(lines: Sequence[Line], up: Scale) -> list[str]:
     over = max(0.0, heights[-1] - (HEIGHT - BOTTOM - 6)) if heights else 0.0
     return [
         f'<text class="name {line.style}" x="{WIDTH - RIGHT + 8}" y="{height - over:.1f}">{escape(line.name)}'
-        f'<tspan class="last" x="{WIDTH - RIGHT + 8}" dy="14">{number(line.y[-1] if len(line.y) else None)}</tspan></text>'
+        f'<tspan class="last" x="{WIDTH - RIGHT + 8}" dy="14">{_last(line)}</tspan></text>'
         for (_, line), height in zip(ends, heights, strict=True)
     ]
+
+
+def _last(line: Line) -> str:
+    return number(line.y[-1] if len(line.y) else None)

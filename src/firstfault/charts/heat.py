@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from firstfault.report.formatting import number
+from firstfault.output.numbers import number
 
 SHADES = 9
 MOST_DECADES = 8.0
@@ -14,11 +14,16 @@ MOST_DECADES = 8.0
 
 @dataclass(frozen=True)
 class Shading:
-    """Turns a value into a class: h0 … h8 between the bounds, `zero` for 0 on a logarithmic scale, `bad` for what is not finite."""
+    """Turns a value into a class of colour by where it lies between the bounds: h0 … h8, or those of another `kind`.
+
+    The kinds are h for cells, d for cells about a middle, v for points. A value of 0 on a logarithmic scale is `zero`,
+    and one that is not finite `bad`.
+    """
 
     low: float
     high: float
     log: bool = False
+    kind: str = "h"
 
     def __call__(self, value: float | None) -> str | None:
         if value is None:
@@ -30,7 +35,7 @@ class Shading:
                 return "zero"
             value = math.log10(value)
         share = (value - self.low) / max(self.high - self.low, 1e-12)
-        return f"h{min(SHADES - 1, max(0, int(share * SHADES)))}"
+        return f"{self.kind}{min(SHADES - 1, max(0, int(share * SHADES)))}"
 
 
 def shading(values: Sequence[float], *, log: bool = False) -> Shading:
@@ -48,12 +53,13 @@ def shading(values: Sequence[float], *, log: bool = False) -> Shading:
 def cells(
     rows: Sequence[Sequence[float | None]], shades: Shading, x: float, y: float, width: float, height: float
 ) -> str:
-    """The cells of `rows`, the first at the top left corner (x, y), each of that width and height; None leaves a gap."""
+    """The cells of `rows` from the top left corner (x, y), each of that width and height; None leaves a gap."""
     paths: dict[str, list[str]] = {}
     for line, row in enumerate(rows):
         for first, count, shade in _runs([shades(value) for value in row]):
-            corner = f"M{x + first * width:.1f} {y + line * height:.1f}"
-            paths.setdefault(shade, []).append(f"{corner}h{count * width:.1f}v{height:.1f}h{-count * width:.1f}z")
+            corner = f"M{round(x + first * width, 1):g} {round(y + line * height, 1):g}"
+            wide = round(count * width, 1)
+            paths.setdefault(shade, []).append(f"{corner}h{wide:g}v{round(height, 1):g}h{-wide:g}z")
     return "".join(f'<path class="{shade}" d="{"".join(parts)}"/>' for shade, parts in sorted(paths.items()))
 
 
@@ -72,19 +78,22 @@ def legend(shades: Shading, x: float, y: float, width: float, *, extra: Sequence
     """The shades side by side with the values at both ends; `extra` are further classes with their words."""
     size = width / SHADES
     boxes = "".join(
-        f'<rect class="h{shade}" x="{x + shade * size:.1f}" y="{y}" width="{size:.1f}" height="9"/>'
+        f'<rect class="{shades.kind}{shade}" x="{x + shade * size:.1f}" y="{y}" width="{size:.1f}" height="9"/>'
         for shade in range(SHADES)
     )
     ends = "".join(
-        f'<text class="tick" x="{place:.1f}" y="{y + 9}" text-anchor="{anchor}">{_value(bound, shades.log)}</text>'
+        f'<text class="tick" x="{place:.1f}" y="{y + 9}" text-anchor="{anchor}">{_bound(bound, shades.log)}</text>'
         for place, anchor, bound in ((x - 6, "end", shades.low), (x + width + 6, "start", shades.high))
     )
     others, place = "", x + width + 52
     for name, words in extra:
-        others += f'<rect class="{name}" x="{place:.1f}" y="{y}" width="9" height="9"/><text class="tick" x="{place + 14:.1f}" y="{y + 9}">{words}</text>'
+        others += (
+            f'<rect class="{name}" x="{place:.1f}" y="{y}" width="9" height="9"/>'
+            f'<text class="tick" x="{place + 14:.1f}" y="{y + 9}">{words}</text>'
+        )
         place += 30 + 7 * len(words)
     return boxes + ends + others
 
 
-def _value(bound: float, log: bool) -> str:
-    return f'10<tspan dy="-5" font-size="9">{number(int(bound))}</tspan>' if log else f"{bound:.2g}"
+def _bound(bound: float, log: bool) -> str:
+    return f'10<tspan dy="-5" font-size="9">{number(int(bound))}</tspan>' if log else number(bound)

@@ -2,58 +2,81 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from firstfault.checks.safety._evidence import Evidence
+from firstfault.checks.safety import SafetyReport
+from firstfault.extras import optional_files
 from firstfault.finding import Finding
-from firstfault.output.escaping import unparsed, visible
+from firstfault.output.escaping import visible
 from firstfault.output.whole_files import replacing
+from firstfault.report.robustness_drawing import robustness_drawing
+
+NAME = "safety_evaluation_report.pdf"
 
 MARKS = {"pass": "passed", "warn": "look at it", "fail": "FAILED", "error": "error", "skipped": "skipped"}
 COLOURS = {"pass": "#1a7f37", "warn": "#9a6700", "fail": "#cf222e", "error": "#8250df", "skipped": "#6e7781"}
-CASES_SHOWN, LONGEST = 12, 500
+ROBUSTNESS, CASES_SHOWN, LONGEST = "robustness", 12, 500
 
 
-def write_pdf(name: str, findings: Sequence[Finding], evidence: Evidence, path: Path) -> None:
-    """Write title, judgements, tables, the robustness curve, the worst cases and the sources to `path`."""
+@optional_files
+def write_safety_pdf(name: str, judged: SafetyReport, folder: Path) -> tuple[str, ...]:
+    """Write the evaluation of the target of that name into a folder; the file's name, none where reportlab is missing.
+
+    It holds judgements, tables, the robustness curve, the worst cases and the sources of the thresholds.
+    """
     from reportlab.lib.pagesizes import A4
+    from reportlab.lib.units import mm
+    from reportlab.platypus import SimpleDocTemplate
+
+    margins = {"leftMargin": 18 * mm, "rightMargin": 18 * mm, "topMargin": 16 * mm, "bottomMargin": 16 * mm}
+    title = f"Safety evaluation: {visible(name)}"
+    with replacing(folder / NAME) as draft:
+        SimpleDocTemplate(str(draft), pagesize=A4, title=title, **margins).build(_story(name, judged))
+    return (NAME,)
+
+
+def _story(name: str, judged: SafetyReport) -> list[Any]:
     from reportlab.lib.styles import getSampleStyleSheet
     from reportlab.lib.units import mm
-    from reportlab.platypus import Paragraph, SimpleDocTemplate, Spacer
+    from reportlab.platypus import Paragraph, Spacer
 
     styles = getSampleStyleSheet()
-    story: list[Any] = [
+    findings = judged.report.findings
+    return [
         Paragraph(f"Safety evaluation: {_escape(name)}", styles["Title"]),
         Paragraph(f"firstfault, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", styles["Normal"]),
         Spacer(1, 6 * mm),
         Paragraph("Judgements", styles["Heading2"]),
         _judgements(findings, styles),
+        *_tables(judged.tables, styles),
+        *(_cases(judged.cases, styles) if judged.cases else ()),
+        Paragraph("Sources of the thresholds", styles["Heading2"]),
+        *(Paragraph(_escape(source), styles["Normal"]) for source in sorted({f.source for f in findings if f.source})),
     ]
-    if "robustness" in evidence.tables:
-        story += [Paragraph("Robustness", styles["Heading2"]), _curve(evidence.tables["robustness"])]
-    for title, rows in evidence.tables.items():
-        if title != "robustness":
-            story += [Paragraph(_escape(title.capitalize()), styles["Heading2"]), _table(rows, styles)]
-    if evidence.cases:
-        shown = [
-            {key: value for key, value in case.items() if key != "sample"} for case in evidence.cases[:CASES_SHOWN]
-        ]
-        story += [
-            Paragraph(
-                f"Failure cases ({len(shown)} of {len(evidence.cases)}; all in failure_cases.json)", styles["Heading2"]
-            ),
-            _table(shown, styles),
-        ]
-    sources = sorted({finding.source for finding in findings if finding.source})
-    story += [Paragraph("Sources of the thresholds", styles["Heading2"])]
-    story += [Paragraph(_escape(source), styles["Normal"]) for source in sources]
-    margins = {"leftMargin": 18 * mm, "rightMargin": 18 * mm, "topMargin": 16 * mm, "bottomMargin": 16 * mm}
-    with replacing(path) as draft:
-        SimpleDocTemplate(str(draft), pagesize=A4, title=f"Safety evaluation: {visible(name)}", **margins).build(story)
+
+
+def _tables(tables: Mapping[str, list[dict[str, Any]]], styles: Any) -> list[Any]:
+    """Robustness as a curve, and the others as they are, each below its title."""
+    from reportlab.platypus import Paragraph
+
+    parts: list[Any] = []
+    if ROBUSTNESS in tables:
+        parts += [Paragraph("Robustness", styles["Heading2"]), robustness_drawing(tables[ROBUSTNESS])]
+    for title, rows in tables.items():
+        if title != ROBUSTNESS:
+            parts += [Paragraph(_escape(title.capitalize()), styles["Heading2"]), _table(rows, styles)]
+    return parts
+
+
+def _cases(cases: Sequence[Mapping[str, Any]], styles: Any) -> list[Any]:
+    from reportlab.platypus import Paragraph
+
+    shown = [{key: value for key, value in case.items() if key != "sample"} for case in cases[:CASES_SHOWN]]
+    title = f"Failure cases ({len(shown)} of {len(cases)}; all in failure_cases.json)"
+    return [Paragraph(title, styles["Heading2"]), _table(shown, styles)]
 
 
 def _judgements(findings: Sequence[Finding], styles: Any) -> Any:
@@ -93,28 +116,6 @@ def _lines() -> Any:
             ("RIGHTPADDING", (0, 0), (-1, -1), 3),
         ]
     )
-
-
-def _curve(rows: list[dict[str, Any]]) -> Any:
-    from matplotlib.figure import Figure
-    from reportlab.platypus import Image
-
-    figure = Figure(figsize=(6.4, 2.6), dpi=180)
-    axes = figure.subplots()
-    clean = rows[0]["accuracy"]
-    for name in dict.fromkeys(row["change"] for row in rows[1:]):
-        points = [(0.0, clean), *((row["size"], row["accuracy"]) for row in rows if row["change"] == name)]
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    axes.set_xlabel("size of the change, in deviations of each input")
-    axes.set_ylabel("accuracy")
-    axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    unparsed(figure).tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    buffer.seek(0)
-    return Image(buffer, width=430, height=175)
 
 
 def _escape(text: str) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from firstfault.report.charts.axes import fit
-from firstfault.report.charts.charts import Line, Mark, line_chart, thin
+from firstfault.charts.axes import fit
+from firstfault.charts.curves import Line, Mark, line_chart, thin
+from firstfault.charts.png import image_png
 from firstfault.report.charts.pictures import change_plot, share_bar
-from firstfault.report.png import image_png
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""What the loss functions of torch come to at the end, beside what the best answer costs that does not look at the inputs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
+KEPT_VALUES = 4_096  # of a call's targets
+FEWEST_CALLS, FEWEST_TARGETS = 3, 200
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class _Seen:
+    value: float
+    targets: torch.Tensor
+
+
+class ConstantAnswers:
+    """Keeps the targets and values of the last calls of each loss function, and knows what a constant answer costs.
+
+    Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share of yes.
+    A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is another.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[_Seen]] = {}
+
+    def saw(self, name: str, target: Any, value: Any, settings: Mapping[str, Any]) -> None:
+        """A loss function was called with gradients on, on a sampled step."""
+        if name not in _COSTS or not isinstance(target, torch.Tensor) or not isinstance(value, torch.Tensor):
+            return
+        if any(settings.get(key) is not None for key in ("weight", "pos_weight")) or settings.get("label_smoothing"):
+            return
+        if value.numel() != 1 or settings.get("reduction", "mean") not in ("mean", "sum"):
+            return
+        kept = target.detach().reshape(-1)
+        if not target.is_floating_point():
+            kept = kept[kept != settings.get("ignore_index", IGNORED)]
+        elif name == "cross_entropy":
+            return
+        total = float(value.detach())
+        mean = total / max(1, kept.numel()) if settings.get("reduction") == "sum" else total
+        step = max(1, kept.numel() // KEPT_VALUES)
+        calls = self._seen.setdefault(name, deque(maxlen=KEPT_CALLS))
+        calls.append(_Seen(mean, kept[::step][:KEPT_VALUES].cpu()))
+
+    def judged(self) -> dict[str, dict[str, float]]:
+        """By loss function: the mean `loss` of the last third of the calls, what a `constant` answer costs there, and on how many `targets`."""
+        found = {}
+        for name, calls in self._seen.items():
+            last = list(calls)[-max(FEWEST_CALLS, len(calls) // 3) :]
+            targets = torch.cat([call.targets for call in last])
+            varied = any(bool((call.targets != call.targets[:1]).any()) for call in last if len(call.targets))
+            if len(last) < FEWEST_CALLS or len(targets) < FEWEST_TARGETS or not varied:
+                continue
+            loss = sum(call.value for call in last) / len(last)
+            found[name] = {"loss": loss, "constant": _COSTS[name](targets), "targets": float(len(targets))}
+        return found
+
+
+def _of_classes(targets: torch.Tensor) -> float:
+    shares = torch.unique(targets, return_counts=True)[1].double() / len(targets)
+    return float(-(shares * shares.log()).sum())
+
+
+def _of_yes_and_no(targets: torch.Tensor) -> float:
+    share = targets.double().mean().clamp(1e-12, 1 - 1e-12)
+    return float(-(share * share.log() + (1 - share) * (1 - share).log()))
+
+
+_COSTS = {
+    "cross_entropy": _of_classes,
+    "nll_loss": _of_classes,
+    "binary_cross_entropy": _of_yes_and_no,
+    "binary_cross_entropy_with_logits": _of_yes_and_no,
+    "mse_loss": lambda targets: float(targets.double().var(unbiased=False)),
+    "l1_loss": lambda targets: float((targets.double() - targets.double().median()).abs().mean()),
+}

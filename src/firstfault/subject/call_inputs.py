@@ -1,0 +1,60 @@
+"""Which way of calling a watched model again, with what it was given, gives answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from firstfault.interrupts import pass_on
+from firstfault.training.call_tree import Arguments
+from firstfault.training.one_tensor import Answer, Batches, Inputs, called_with_one_tensor, inputs_of
+
+MOST_TRIED = 8  # samples: whether a call raises shows on a few
+
+
+def inputs_that_answer(
+    model: nn.Module, calls: Sequence[Arguments], targets: Sequence[torch.Tensor], sizes: Sequence[int], answer: Answer
+) -> Inputs | None:
+    """The first of the ways in which some samples in another company give one answer each; None where there is none.
+
+    Without the labels among the arguments it must also answer as with them: a decoder that is given them needs them.
+    """
+    ways = list(inputs_of(calls, targets, sizes))
+    return next((way for way in ways if _answers(model, way, answer) and _as_it_was(model, way, calls, answer)), None)
+
+
+def _answers(model: nn.Module, inputs: Inputs, answer: Answer) -> bool:
+    x = inputs.x[: 2 * MOST_TRIED].flip(0)[:MOST_TRIED]
+    outputs = _asked(model, inputs, x, answer)
+    return outputs is not None and len(outputs) == len(x)
+
+
+def _as_it_was(model: nn.Module, inputs: Inputs, calls: Sequence[Arguments], answer: Answer) -> bool:
+    """Whether the first batch is answered as when it is called as it was."""
+    size = len(calls[0].tensors[0]) if calls[0].tensors and calls[0].tensors[0].ndim else 0
+    if isinstance(inputs, Batches) or not size:
+        return True
+    whole = Batches(calls[:1], [size])
+    expected = _asked(model, whole, whole.x, answer)
+    if expected is None:
+        return True
+    found = _asked(model, inputs, inputs.x[: len(expected)], answer)
+    if found is None or found.ndim != expected.ndim:
+        return False
+    if found.shape != expected.shape:  # rows that were filled up to the longest batch
+        found = found[tuple(slice(length) for length in expected.shape)]
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-4, equal_nan=True)
+
+
+def _asked(model: nn.Module, inputs: Inputs, x: torch.Tensor, answer: Answer) -> torch.Tensor | None:
+    copied = called_with_one_tensor(model, inputs, answer).eval()
+    device = next((value.device for value in copied.parameters()), x.device)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return copied(x.to(device))  # type: ignore[no-any-return]
+    except BaseException as error:
+        pass_on(error)
+        return None
