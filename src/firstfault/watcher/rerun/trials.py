@@ -179,7 +179,7 @@ class Trials:
         if result.seeds < SEEDS:
             return False
         proven = result.better and result.p_value is not None and result.p_value <= SIGNIFICANT
-        return proven or result.gain <= result.noise or result.seeds >= SEEDS + MORE_SEEDS
+        return proven or result.seeds >= SEEDS + MORE_SEEDS
 
     def _ending(self, intervention: str | None, offset: int) -> Ending:
         key = (intervention, offset)
@@ -209,7 +209,7 @@ class Trials:
 
     def _acquitted(self, own: Tested, layer: Layer) -> Outcome:
         """What brought nothing: it acquits in a script that learns, and tells nothing in one that does not."""
-        if own.result.gain > own.result.noise:
+        if own.result.seeds >= SEEDS:  # one that brings nothing is given up before
             reason = f"the gain is not clear over {own.result.seeds} seeds"
             return Outcome(own.fault, None, own.swap(), reason, undecided=True)
         if self._lost(own.result.before):
