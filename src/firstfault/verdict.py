@@ -166,6 +166,7 @@ class Verdict:
             "first_faulty_layer": first.value if first else None,
             "faults": [fault.to_json() for fault in self.faults],
             "layers": [{**report.to_json(), **_looked(report)} for report in self.layers],
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
             "not_cleared": list(self.not_cleared),
             "safety": plain(self.safety),
             "muted": self.muted,
@@ -177,10 +178,7 @@ class Verdict:
 
     @classmethod
     def from_json(cls, values: Json) -> Verdict:
-        """The verdict that `to_json` wrote, in this version or in version 1.
-
-        It holds no outcomes beside those that the faults tell.
-        """
+        """The verdict that `to_json` wrote, in this version or in version 1, which held no outcomes of tests."""
         return cls(
             target=values["target"],
             status=VerdictStatus(values["status"]),
@@ -190,6 +188,7 @@ class Verdict:
             safety=values.get("safety"),
             mlflow_run_id=values.get("mlflow_run_id"),
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
+            outcomes=tuple(map(Outcome.from_json, values.get("outcomes", ()))),
             subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
             not_cleared=tuple(values.get("not_cleared", ())),
             not_loaded=tuple(values.get("not_loaded", ())),

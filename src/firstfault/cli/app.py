@@ -17,6 +17,7 @@ from firstfault.cli.options import (
     EXIT_FAILED,
     EXIT_HEALTHY,
     BareOption,
+    ConsentName,
     DepthName,
     EngineName,
     JsonOption,
@@ -25,10 +26,12 @@ from firstfault.cli.options import (
     TargetArgument,
     exit_code,
     interrupted,
+    may_run_again,
     mutes_of,
     pairs_of,
     refuse,
     say,
+    tell_step,
     write_json,
 )
 from firstfault.cli.project import checks, expect, init, report
@@ -119,13 +122,18 @@ def run(
         ),
     ] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
+    rerun: Annotated[
+        ConsentName,
+        typer.Option(help="test suspicions by running the script again, in a copy that can change nothing of yours"),
+    ] = ConsentName.ASK,
     json_file: JsonOption = None,
 ) -> None:
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when both are healthy."""
     from firstfault.cli.terminal import Terminal
     from firstfault.interrupts import is_interrupt
+    from firstfault.progress import listening
     from firstfault.report.terminal import render_verdict
-    from firstfault.watcher.script import judge_interrupted, run_script
+    from firstfault.watcher.script import judge_interrupted, judge_script, run_script
 
     tell(json=str(json_file.absolute()) if json_file else None)
     watched = run_script(
@@ -141,7 +149,8 @@ def run(
     struck = is_interrupt(watched.crash)
     if struck:
         judge_interrupted(watched)
-    verdict = watched.verdict(swaps=swaps and not struck)
+    with listening(tell_step):
+        verdict = judge_script(watched, rerun.value, may_run_again, swaps=swaps and not struck)
     report = watched.report()
     Terminal().print(render_verdict(verdict))
     say(f"report {report}")

@@ -77,6 +77,8 @@ def headline(verdict: Verdict) -> str:
         if verdict.not_cleared:
             return "No fault found, but too little could be examined"
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
+    if not verdict.layers:
+        return "Nothing could be examined"
     if verdict.subject is SubjectKind.WATCHED:
         return "No fault found in model and training"
     return "No fault found beside what is muted" if verdict.muted else "No fault found"
