@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from firstfault.probe.capture import LOSSES, REGRESSION
+from firstfault.probe.captured_loss import LOSSES, REGRESSION
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.transform_guard import transforming
 from firstfault.training.one_tensor import IGNORED

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from firstfault.probe.capture import ELEMENTWISE, LOSSES
+from firstfault.probe.captured_loss import ELEMENTWISE, LOSSES
 from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
 
