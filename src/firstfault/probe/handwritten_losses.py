@@ -28,6 +28,11 @@ SHAPES = (
     "UnsqueezeBackward0",
 )
 MOST = 8
+OF_DIFFERENCES = ("MseLossBackward0", "SmoothL1LossBackward0", "HuberLossBackward0")
+"""Losses of torch, also where a loop knows them by a name that it took before it was watched."""
+AROUND = (*SCALES, "SqrtBackward0", "AddBackward0", "SqueezeBackward0")
+"""What may lie between differences and a loss that they are a part of."""
+MOST_AROUND = 24
 
 
 class ByHand(NamedTuple):
@@ -72,3 +77,51 @@ def _is_of(node: Any, outputs: torch.Tensor) -> bool:
     while node is not outputs.grad_fn and node.name() in SHAPES and node.next_functions[0][0] is not None:
         node = node.next_functions[0][0]
     return node is outputs.grad_fn
+
+
+def spread_differences(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The shapes `(N, 1)` and `(N,)`, or the other way round, whose N × N differences a loss squares or takes the size of.
+
+    Those that are put side by side on purpose, by `[:, None]`, are none.
+    """
+    waiting, seen = [loss.grad_fn], 0
+    while waiting and seen < MOST_AROUND:
+        node: Any = waiting.pop()
+        seen += 1
+        if node is None:
+            continue
+        inputs = [function for function, _ in node.next_functions]
+        if node.name() in OF_DIFFERENCES:
+            found = _spread(node)
+        elif inputs and all(map(_is_difference, inputs)) and node.name() in (*ERRORS, "MulBackward0"):
+            found = _spread(inputs[0])
+        else:
+            found = None
+            waiting += inputs if node.name() in AROUND else []
+        if found is not None:
+            return found
+    return None
+
+
+def _is_difference(node: Any) -> bool:
+    return node is not None and node.name().startswith("SubBackward")
+
+
+def _spread(difference: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    operands = [(function, number) for function, number in difference.next_functions if function is not None]
+    if len(operands) != 1:
+        return None
+    operand, number = operands[0]
+    size = _shape(operand if operand.name() == "ExpandBackward0" else difference, 0)
+    if operand.name() == "ExpandBackward0":
+        operand, number = operand.next_functions[0]
+    given, length = _shape(operand, number), size[0] if size else 0
+    if operand is None or operand.name() == "UnsqueezeBackward0" or length < 2 or size != (length, length):
+        return None
+    return (given, (length,)) if given == (length, 1) else (given, (length, 1)) if given == (length,) else None
+
+
+def _shape(node: Any, number: int) -> tuple[int, ...]:
+    """The shape of what a node gave."""
+    known = getattr(node, "_input_metadata", ())
+    return tuple(known[number].shape) if number < len(known) else ()

@@ -203,6 +203,7 @@ class Probe:
         self._learning_from = self.split
         self._clearing.before_backward()
         self._loss = self._tripwire.before_backward(loss)
+        self._losses.learnt(loss)
         if self.capture is not None and self.capture.open:
             self.capture.learnt(self._loss, loss)
 

@@ -57,6 +57,15 @@ class Parameter:
     update: Series = field(default_factory=Series)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A loss that was given as many outputs as labels, in shapes that give more differences than that; `line` called it."""
+
+    outputs: tuple[int, ...]
+    target: tuple[int, ...]
+    line: Place | None
+
+
 @dataclass
 class Record:
     """One observed training.
@@ -74,6 +83,10 @@ class Record:
     constant answer to their targets costs: see `probe.constant_answers`.
     `never_stepped` has a row for each optimizer that was made and never stepped: its kind, the line of the user's code, and its parameters.
     `left_in_eval` is, by model, the share of the batches that it learnt from in the eval mode of a validation before them.
+    `spread` has, by loss function, those whose shapes are broadcast; one that autograd alone shows has no name.
+    `loss_inputs` has, by loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
+    exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary cross-entropy the `low` and `high`
+    of its targets, and its lowest `loss`, where that is below 0.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
@@ -126,6 +139,8 @@ class Record:
     constants: dict[str, dict[str, float]] = field(default_factory=dict)
     never_stepped: list[dict[str, Any]] = field(default_factory=list)
     left_in_eval: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, Spread] = field(default_factory=dict)
+    loss_inputs: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""
