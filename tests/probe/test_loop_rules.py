@@ -92,3 +92,78 @@ def test_differences_that_are_put_side_by_side_on_purpose_are_no_fault(tmp_path)
 
     seen = watched(tmp_path, step, model)
     assert seen.record.spread == {} and faults(seen) == []
+
+
+def points(number, classes=4, count=32):
+    """Points in classes that straight lines tell apart, another batch for each number."""
+    x = torch.randn(count, 6, generator=torch.Generator().manual_seed(number))
+    return x, x[:, :classes].argmax(1)
+
+
+def layers(*last, out=4):
+    return nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, out), *last)
+
+
+def pixels(*last):
+    return nn.Sequential(nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1), *last)
+
+
+class Scaled(nn.Module):
+    """Logits that a temperature widens after a sigmoid, and so have no bound that matters."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.scale = layers(), nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, x):
+        return self.inner(x).sigmoid() * self.scale
+
+
+CROSS = {
+    "softmax": (layers(nn.Softmax(1)), "cross_entropy", "redundant_softmax"),
+    "softmax of pixels": (pixels(nn.Softmax(1)), "cross_entropy", "redundant_softmax"),
+    "sigmoid": (layers(nn.Sigmoid()), "cross_entropy", "wrong_output_activation"),
+    "relu": (layers(nn.ReLU()), "cross_entropy", "wrong_output_activation"),
+    "logits": (layers(), "cross_entropy", None),
+    "log-softmax": (layers(nn.LogSoftmax(1)), "cross_entropy", None),
+    "scaled sigmoid": (Scaled(), "cross_entropy", None),
+    "raw": (layers(), "nll_loss", "missing_output_activation"),
+    "probabilities": (layers(nn.Softmax(1)), "nll_loss", "missing_output_activation"),
+    "raw pixels": (pixels(), "nll_loss", "missing_output_activation"),
+    "log-probabilities": (layers(nn.LogSoftmax(1)), "nll_loss", None),
+    "log-probabilities of pixels": (pixels(nn.LogSoftmax(1)), "nll_loss", None),
+}
+
+
+@pytest.mark.parametrize("case", CROSS)
+def test_what_a_loss_of_classes_is_given_in_a_loop_that_is_not_replayed(case, tmp_path):
+    """Probabilities, bounded outputs and raw outputs are seen at the loss, beside a penalty of the loop's own."""
+    model, loss, fault = CROSS[case]
+    torch.manual_seed(0)
+
+    def step(number):
+        x, y = points(number)
+        outputs = model(x)
+        if outputs.ndim > 2:
+            y = y[:, None, None].expand(-1, 2, 3)
+        return getattr(F, loss)(outputs, y) + 1e-4 * sum((value**2).sum() for value in model.parameters())
+
+    seen = watched(tmp_path, step, model)
+    assert seen.subject.failed(type(seen.subject).recipe_and_classes)
+    found = [each for each in faults(seen) if "softmax" in each or "activation" in each]
+    assert found == [fault] * (fault is not None)
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0, -0.1], ids=["plus and minus", "yes and no", "blurred"])
+def test_targets_of_binary_cross_entropy_are_shares(low, tmp_path):
+    """Labels of −1 and 1 have no floor; those that are blurred a little around 0 and 1 are no fault."""
+    torch.manual_seed(0)
+    model = layers(nn.Flatten(0), out=1)
+
+    def step(number):
+        x, _ = points(number)
+        y = torch.where(x[:, 0] > 0, 1.0, low)
+        return F.binary_cross_entropy_with_logits(model(x), y) + 0.01 * model[0].weight.abs().sum()
+
+    seen = watched(tmp_path, step, model)
+    assert ("wrong_loss" in faults(seen)) is (low == -1.0)
