@@ -105,7 +105,9 @@ def layers(*last, out=4):
 
 
 def pixels(*last):
-    return nn.Sequential(nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1), *last)
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1), *last
+    )
 
 
 class Scaled(nn.Module):
@@ -167,3 +169,119 @@ def test_targets_of_binary_cross_entropy_are_shares(low, tmp_path):
 
     seen = watched(tmp_path, step, model)
     assert ("wrong_loss" in faults(seen)) is (low == -1.0)
+
+
+def table(rows, seed):
+    x = torch.randn(rows, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.utils.data.TensorDataset(x, x[:, :4].argmax(1))
+
+
+def evaluated(model, loader):
+    """Share of right answers."""
+    model.eval()
+    with torch.no_grad():
+        hits = [(model(x).argmax(1) == y).float().mean() for x, y in loader]
+    return torch.stack(hits).mean()
+
+
+def looped(folder, look, *, epochs=6, batch=32):
+    """An ordinary loop with a look at the model after each epoch."""
+    torch.manual_seed(0)
+    model, train = layers(), table(256, 0)
+    loader = torch.utils.data.DataLoader(train, batch_size=batch, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with firstfault.watch(folder=folder) as seen:
+        for _ in range(epochs):
+            model.train()
+            for x, y in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+            look(model, train, table(128, 1))
+    return seen
+
+
+def in_a_function(model, train, other):
+    val_loader = torch.utils.data.DataLoader(train, batch_size=64)
+    evaluated(model, val_loader)
+
+
+def in_a_loop(model, train, other):
+    model.eval()
+    testLoader = torch.utils.data.DataLoader(torch.utils.data.Subset(train, range(100)), batch_size=50)
+    with torch.no_grad():
+        for x, y in testLoader:
+            outputs = model(x)
+            F.cross_entropy(outputs, y)
+
+
+def at_once(model, train, other):
+    X_test = train.tensors[0][:64]
+    model.eval()
+    with torch.no_grad():
+        model(X_test)
+
+
+def both(model, train, other):
+    train_loader = torch.utils.data.DataLoader(train, batch_size=64)
+    val_loader = torch.utils.data.DataLoader(other, batch_size=64)
+    evaluated(model, train_loader)
+    evaluated(model, val_loader)
+
+
+def of_training(model, train, other):
+    train_accuracy = evaluated(model, torch.utils.data.DataLoader(train, batch_size=64))
+    assert train_accuracy >= 0
+
+
+def nameless(model, first, other):
+    evaluated(model, torch.utils.data.DataLoader(first, batch_size=64))
+
+
+def nameless_both(model, train, other):
+    nameless(model, train, other)
+    evaluated(model, torch.utils.data.DataLoader(other, batch_size=64))
+
+
+def overlap(seen):
+    findings = [each for report in seen.verdict(swaps=False).layers for each in report.findings]
+    return next(each.status.value for each in findings if each.check == "evaluated_on_learnt_rows")
+
+
+@pytest.mark.parametrize("look", [in_a_function, in_a_loop, at_once])
+def test_validation_on_rows_that_were_learnt_from_is_found(look, tmp_path):
+    """The names in the loop that evaluates say that the rows should be others."""
+    seen = looped(tmp_path, look)
+    assert overlap(seen) == "fail" and "validation_contamination" in faults(seen)
+
+
+@pytest.mark.parametrize(
+    ("look", "status"), [(both, "pass"), (of_training, "pass"), (nameless, "warn"), (nameless_both, "pass")]
+)
+def test_a_look_at_the_training_data_is_no_fault(look, status, tmp_path):
+    """It may stand beside a validation, or be called what it is; where nothing else is evaluated, it is said."""
+    seen = looped(tmp_path, look)
+    assert overlap(seen) == status and faults(seen) == []
+
+
+def test_a_whole_graph_is_learnt_from_and_evaluated_by_masks(tmp_path):
+    """Every batch is the same: which of its rows count is not known."""
+
+    def at_the_rest(model, train, other):
+        model.eval()
+        with torch.no_grad():
+            test_outputs = model(train.tensors[0])
+        assert len(test_outputs) == 256
+
+    torch.manual_seed(0)
+    model, data = layers(), table(256, 0)
+    x, y = data.tensors
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with firstfault.watch(folder=tmp_path) as seen:
+        for _ in range(40):
+            model.train()
+            optimizer.zero_grad()
+            F.cross_entropy(model(x)[:200], y[:200]).backward()
+            optimizer.step()
+            at_the_rest(model, data, data)
+    assert "validation_contamination" not in faults(seen)

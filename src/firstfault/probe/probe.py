@@ -164,8 +164,9 @@ class Probe:
         learns = torch.is_grad_enabled()
         self._tripwire.called(model, args, kwargs, learns)
         if not learns:
+            self._validation.evaluates(model, (args, kwargs))
             return
-        self._validation.learns_in(model)
+        self._validation.learns_in(model, (args, kwargs))
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
         if self._began is None:

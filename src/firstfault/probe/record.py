@@ -87,6 +87,8 @@ class Record:
     `loss_inputs` has, by loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
     exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary cross-entropy the `low` and `high`
     of its targets, and its lowest `loss`, where that is below 0.
+    `evaluated` has, by what the script calls them (`held-out`, `training`, or nothing), how many `batches` and `rows` were evaluated, and how
+    many of the batches had been `learnt` from.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
@@ -141,6 +143,7 @@ class Record:
     left_in_eval: dict[str, float] = field(default_factory=dict)
     spread: dict[str, Spread] = field(default_factory=dict)
     loss_inputs: dict[str, dict[str, float]] = field(default_factory=dict)
+    evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from firstfault.probe.evaluated_rows import EvaluatedRows
 from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -26,6 +27,7 @@ class Validation:
         self._told_to_train: set[int] = set()
         self._validated: set[int] = set()  # in eval mode, and not told to train since
         self._learnt: dict[int, list[int]] = {}  # batches in all, and in the eval mode of a validation
+        self._rows = EvaluatedRows()
 
     def meet(self, model: nn.Module) -> None:
         """Learn which parts of a model behave otherwise in train mode."""
@@ -44,8 +46,9 @@ class Validation:
         self._record.learning_models = len(self._learning)
         self._batch = max(self._batch, _rows(args))
 
-    def learns_in(self, model: nn.Module) -> None:
+    def learns_in(self, model: nn.Module, args: Any) -> None:
         """A model is called with gradients on."""
+        self._rows.learns(args)
         seen = self._learnt.setdefault(id(model), [0, 0])
         seen[0] += 1
         seen[1] += not model.training and id(model) in self._validated
@@ -69,6 +72,12 @@ class Validation:
         for key, (batches, left) in self._learnt.items():
             if key in self._told_to_train and self._modal.get(key) and left:
                 self._record.left_in_eval[self._names[key]] = left / batches
+        self._rows.note(self._record)
+
+    def evaluates(self, model: nn.Module, args: Any) -> None:
+        """A model is about to be called without gradients."""
+        if not model.training and id(model) in self._learnt:
+            self._rows.evaluates(args)
 
     def called(self, model: nn.Module, args: Any) -> None:
         """A model was called without gradients."""
