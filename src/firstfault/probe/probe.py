@@ -71,7 +71,7 @@ class Probe:
         self._losses = LossCalls(self.record, self._is_paused)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._norms = Norms(self.record, self.models, samples)
-        self._validation = Validation(self.record)
+        self._validation = Validation(self.record, self.models.modules)
         self._looker = Looker(self.record, samples, self._validation.drops)
         self._clearing = Clearing()
         self._own = OwnUpdates(self.record, self.models, self._norms, self._clearing)

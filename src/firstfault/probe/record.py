@@ -89,6 +89,7 @@ class Record:
     of its targets, and its lowest `loss`, where that is below 0.
     `evaluated` has, by what the script calls them (`held-out`, `training`, or nothing), how many `batches` and `rows` were evaluated, and how
     many of the batches had been `learnt` from.
+    `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and end with the statistics of no data.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
@@ -141,6 +142,7 @@ class Record:
     constants: dict[str, dict[str, float]] = field(default_factory=dict)
     never_stepped: list[dict[str, Any]] = field(default_factory=list)
     left_in_eval: dict[str, float] = field(default_factory=dict)
+    norms_in_eval: list[str] = field(default_factory=list)
     spread: dict[str, Spread] = field(default_factory=dict)
     loss_inputs: dict[str, dict[str, float]] = field(default_factory=dict)
     evaluated: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.place import OUTPUT_LAYER
+from firstfault.place import OUTPUT_LAYER, Place
 from firstfault.probe.record import Record, Spread
 from firstfault.subject.subject import Subject
 
@@ -14,6 +14,7 @@ SPOKEN = {
     "cross_entropy": "cross_entropy applies softmax itself",
     "binary_cross_entropy_with_logits": "binary_cross_entropy_with_logits applies sigmoid itself",
 }
+SHOWN = 5  # names in a message
 UNSEEN = "no training was watched before the model was looked at"
 
 
@@ -115,4 +116,34 @@ def _not_normalised(calls: float) -> Judgement:
         where=OUTPUT_LAYER,
         faults={"missing_output_activation": 0.95},
         fix="add log_softmax, or use cross_entropy",
+    )
+
+
+@check(layer=Layer.MODEL, detects={"norm_statistics_wrong": 0.92})
+def norms_learn_in_eval_mode(subject: Subject) -> Iterator[Judgement]:
+    """Find batch normalisation that a watched loop keeps in eval mode, with the statistics of no data.
+
+    Measures: the number of such modules: in eval mode on every sampled step, with means of 0 and variances of 1 at the
+        end, which normalise nothing.
+    Fails when: there is one.
+    Not a fault when: the statistics are those of data, as of a pre-trained model that is fine-tuned.
+    Source: torch.nn.BatchNorm1d: statistics are updated in train mode only; Ioffe & Szegedy 2015 on what is lost
+        without.
+    """
+    record = record_of(subject)
+    if record is None:
+        yield skipped(UNSEEN)
+        return
+    names = record.norms_in_eval
+    if not names:
+        yield passed("every normalisation of the loop learns, or has learnt, its statistics")
+        return
+    yield Judgement(
+        Status.FAIL,
+        f"{len(names)} batch normalisations are in eval mode whenever the loop learns, with statistics of no data: they "
+        "normalise nothing",
+        value=len(names),
+        threshold=0,
+        where=Place.modules(*names[:SHOWN]),
+        fix="call model.train() before the training, and eval() for validation only",
     )
