@@ -11,7 +11,7 @@ import torch
 
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
 KEPT_VALUES = 4_096  # of a call's targets
-FEWEST_CALLS, FEWEST_TARGETS = 3, 200
+FEWEST_CALLS, FEWEST_TARGETS = 3, 64
 IGNORED = -100
 
 
