@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
+from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.hook import Hook
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
@@ -70,7 +71,8 @@ class Probe:
         self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
         self._losses = LossCalls(self.record, self._is_paused)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
-        self._norms = Norms(self.record, self.models, samples)
+        self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
+        self._norms = Norms(self.record, self.models, samples, self._clipped)
         self._validation = Validation(self.record, self.models.modules)
         self._looker = Looker(self.record, samples, self._validation.drops)
         self._clearing = Clearing()
@@ -136,6 +138,7 @@ class Probe:
             self._validation.patch(),
             *self._loading.patches(),
             *self._losses.patches(),
+            *self._clipped.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
         ]
 

@@ -71,7 +71,7 @@ class Record:
     """One observed training.
 
     Per optimizer step: `loss` (of the last backward) and `lr`. On the sampled steps: `grad_norm` (L2 over all parameters of
-    the optimizer), `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
+    the optimizer, before clipping), `clipped` (what `clip_grad_norm_` left of it, where it left less), `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind
     input, activation, loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name.
     `stale_steps` counts optimizer steps whose gradients still held those of the step before.
@@ -103,6 +103,7 @@ class Record:
     loss: Series = field(default_factory=Series)
     lr: Series = field(default_factory=Series)
     grad_norm: Series = field(default_factory=Series)
+    clipped: Series = field(default_factory=Series)
     update_ratio: Series = field(default_factory=Series)
     validation_loss: Series = field(default_factory=Series)
     seconds: Series = field(default_factory=Series)
