@@ -285,3 +285,45 @@ def test_a_whole_graph_is_learnt_from_and_evaluated_by_masks(tmp_path):
             optimizer.step()
             at_the_rest(model, data, data)
     assert "validation_contamination" not in faults(seen)
+
+
+def normed():
+    return nn.Sequential(nn.Linear(6, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 4))
+
+
+def measured(model):
+    """The model with the statistics of data, as a pre-trained one has them."""
+    for number in range(60):
+        model.train()(points(number)[0])
+    return model
+
+
+def norms_in_eval(model):
+    for module in model.train().modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "fault"),
+    [
+        (normed, nn.Module.eval, "norm_statistics_wrong"),
+        (normed, norms_in_eval, "norm_statistics_wrong"),
+        (normed, nn.Module.train, None),
+        (lambda: measured(normed()), norms_in_eval, None),
+    ],
+    ids=["model in eval", "norms in eval", "train", "pre-trained"],
+)
+@pytest.mark.parametrize("penalty", [0.0, 1e-4], ids=["replayed", "not replayed"])
+def test_normalisation_that_learns_in_eval_mode_is_seen_in_the_loop(penalty, model, mode, fault, tmp_path):
+    """A model is looked at in a mode of its own later: what it was in the loop is read while it trains."""
+    torch.manual_seed(0)
+    network = model()
+
+    def step(number):
+        mode(network)
+        x, y = points(number)
+        return F.cross_entropy(network(x), y) + penalty * network[0].weight.square().sum()
+
+    seen = watched(tmp_path, step, network, steps=100)
+    assert faults(seen) == [fault] * (fault is not None)
