@@ -327,3 +327,24 @@ def test_normalisation_that_learns_in_eval_mode_is_seen_in_the_loop(penalty, mod
 
     seen = watched(tmp_path, step, network, steps=100)
     assert faults(seen) == [fault] * (fault is not None)
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["other instance", "own"])
+@pytest.mark.parametrize("penalty", [0.0, 1e-4], ids=["replayed", "not replayed"])
+def test_an_optimizer_of_another_instance_of_the_model_is_named(penalty, other, tmp_path):
+    """All that it holds never has a gradient, while the model's parameters have: that is no low learning rate."""
+    torch.manual_seed(0)
+    model = layers()
+    optimizer = torch.optim.Adam((layers() if other else model).parameters(), 1e-2)
+    with firstfault.watch(folder=tmp_path) as seen:
+        for number in range(100):
+            x, y = points(number)
+
+            def closure(x=x, y=y):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y) + penalty * model[0].weight.square().sum()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+    assert faults(seen) == ["parameters_not_in_optimizer"] * other
