@@ -348,3 +348,62 @@ def test_an_optimizer_of_another_instance_of_the_model_is_named(penalty, other, 
 
             optimizer.step(closure)
     assert faults(seen) == ["parameters_not_in_optimizer"] * other
+
+
+def chosen(outputs, y):
+    return -outputs.log()[torch.arange(len(y)), y].mean()
+
+
+def one_hot(outputs, y):
+    return -(F.one_hot(y, 4) * torch.log(outputs + 1e-9)).sum(1).mean()
+
+
+def gathered(outputs, y):
+    return torch.mean(-torch.log(outputs.clamp(min=1e-7)).gather(1, y[:, None]))
+
+
+def yes_and_no(outputs, y):
+    share = outputs[:, 0].clamp(1e-6, 1 - 1e-6)
+    label = (y == 0).float()
+    return -(label * torch.log(share) + (1 - label) * torch.log(1 - share)).mean()
+
+
+def counts(outputs, y):
+    return (outputs - y[:, None] * torch.log(outputs + 1e-6)).mean()
+
+
+def logarithms(outputs, y):
+    return ((torch.log(outputs + 1) - torch.log(y[:, None] + 1.0)) ** 2).mean()
+
+
+@pytest.mark.parametrize(
+    ("last", "fault"),
+    [(nn.Identity(), "missing_output_activation"), (nn.ReLU(), "wrong_output_activation"), (nn.Softmax(1), None)],
+    ids=["raw", "relu", "softmax"],
+)
+@pytest.mark.parametrize("loss", [chosen, one_hot, gathered, yes_and_no])
+def test_a_written_out_cross_entropy_needs_probabilities(loss, last, fault, tmp_path):
+    """The logarithm of raw outputs or of a ReLU's is the model's fault, whatever it does to the steps."""
+    torch.manual_seed(0)
+    model = layers(last)
+
+    def step(number):
+        x, y = points(number)
+        return loss(model(x), y)
+
+    seen = watched(tmp_path, step, model)
+    found = faults(seen)
+    assert (found[:1] == [fault]) if fault else found == []
+
+
+@pytest.mark.parametrize("loss", [counts, logarithms])
+def test_a_logarithm_beside_other_terms_is_no_cross_entropy(loss, tmp_path):
+    """Counts, and errors of logarithms, may be of what a ReLU gives."""
+    torch.manual_seed(0)
+    model = layers(nn.ReLU())
+
+    def step(number):
+        x, y = points(number)
+        return loss(model(x), y)
+
+    assert "logarithm" not in watched(tmp_path, step, model).record.loss_inputs

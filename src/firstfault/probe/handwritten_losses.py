@@ -33,6 +33,20 @@ OF_DIFFERENCES = ("MseLossBackward0", "SmoothL1LossBackward0", "HuberLossBackwar
 AROUND = (*SCALES, "SqrtBackward0", "AddBackward0", "SqueezeBackward0")
 """What may lie between differences and a loss that they are a part of."""
 MOST_AROUND = 24
+OF_LIKELIHOODS = (*AROUND, *SHAPES, "GatherBackward0", "IndexBackward0", "NllLossBackward0", "NllLoss2DBackward0")
+"""What may lie between logarithms and a loss that is made of nothing else: it chooses, weighs and adds them up."""
+SAFE = (
+    *SHAPES,
+    "RsubBackward0",
+    "RsubBackward1",
+    "ClampBackward0",
+    "ClampBackward1",
+    "ClampMinBackward0",
+    "AddBackward0",
+    "ToCopyBackward0",
+)
+"""What may lie between outputs and their logarithm, and makes no probabilities of them."""
+BARE = {"AddmmBackward0": "raw", "MmBackward0": "raw", "ConvolutionBackward0": "raw", "ReluBackward0": "relu"}
 
 
 class ByHand(NamedTuple):
@@ -101,6 +115,31 @@ def spread_differences(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, 
         if found is not None:
             return found
     return None
+
+
+def logarithm_of(loss: torch.Tensor) -> str | None:
+    """What a written-out cross-entropy takes the logarithm of: `raw` outputs of a layer, those of a `relu`, or `other` numbers."""
+    waiting, seen = [loss.grad_fn], 0
+    while waiting and seen < MOST_AROUND:
+        node: Any = waiting.pop()
+        seen += 1
+        if node is None or node.name() == "torch::autograd::AccumulateGrad":
+            continue
+        if node.name() == "LogBackward0":
+            return _bare(node.next_functions[0][0])
+        if node.name() not in OF_LIKELIHOODS:
+            return None
+        waiting += [function for function, _ in node.next_functions]
+    return None
+
+
+def _bare(node: Any) -> str:
+    for _ in range(MOST):
+        if node is None or node.name() not in SAFE:
+            break
+        inputs = [function for function, _ in node.next_functions if function is not None]
+        node = inputs[0] if len(inputs) == 1 else None
+    return BARE.get(node.name(), "other") if node is not None else "other"
 
 
 def _is_difference(node: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from firstfault.probe.code_lines import user_line
-from firstfault.probe.handwritten_losses import spread_differences
+from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
 from firstfault.probe.record import Record, Spread
 
 DIFFERENCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
@@ -15,6 +15,7 @@ OF_CLASSES = ("cross_entropy", "nll_loss")
 OF_SHARES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 SAME = 1e-3
+WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
 UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
 PASSING = ("ToCopyBackward0", "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0")
 PASSING += ("SqueezeBackward1", "TransposeBackward0", "PermuteBackward0", "CloneBackward0", "SelectBackward0")
@@ -39,6 +40,11 @@ class LossInputs:
         found = None if self._record.spread else spread_differences(loss)
         if found is not None:
             self._record.spread[""] = Spread(*found, user_line())
+        given = logarithm_of(loss)
+        if given is not None:
+            seen = self._record.loss_inputs.setdefault(WRITTEN_OUT, {"calls": 0})
+            seen["calls"] += 1
+            seen[given] = seen.get(given, 0) + 1
 
     def sampled(self, name: str, outputs: Any, target: Any, value: Any) -> None:
         """A loss function was called with gradients on, on a sampled step."""

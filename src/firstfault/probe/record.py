@@ -86,7 +86,8 @@ class Record:
     `spread` has, by loss function, those whose shapes are broadcast; one that autograd alone shows has no name.
     `loss_inputs` has, by loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
     exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary cross-entropy the `low` and `high`
-    of its targets, and its lowest `loss`, where that is below 0.
+    of its targets, and its lowest `loss`, where that is below 0. A cross-entropy that the loop writes out stands under `logarithm`, with what
+    it is of: `raw` outputs, those of a `relu`, or `other` numbers.
     `evaluated` has, by what the script calls them (`held-out`, `training`, or nothing), how many `batches` and `rows` were evaluated, and how
     many of the batches had been `learnt` from.
     `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and end with the statistics of no data.

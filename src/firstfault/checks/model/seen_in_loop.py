@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.place import OUTPUT_LAYER, Place
+from firstfault.probe.loss_inputs import WRITTEN_OUT
 from firstfault.probe.record import Record, Spread
 from firstfault.subject.subject import Subject
 
@@ -67,9 +68,11 @@ def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[J
     """Find watched losses that apply an activation themselves and are given its result, or that lack it.
 
     Measures: on the sampled steps, in how many calls cross-entropy is given probabilities, or a loss on logits the
-        result of a sigmoid or ReLU, as autograd knows it; and NLLLoss rows whose exponentials don't sum to 1.
+        result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1; and a
+        written-out cross-entropy the logarithm of a layer's or a ReLU's outputs.
     Fails when: it is so in every sampled call, of `fewest` and more.
-    Not a fault when: cross-entropy is given log-probabilities: log-softmax of them is themselves.
+    Not a fault when: cross-entropy is given log-probabilities: log-softmax of them is themselves; or a loss has other
+        terms than logarithms, as that of counts.
     Source: Schoop et al. 2021, UMLAUT; Humbatova et al. 2020, missing or wrong last activation; torch.nn.NLLLoss. One
         call would prove it: `fewest` leaves room for a phase of a training that is made another way.
     """
@@ -82,11 +85,13 @@ def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[J
         yield skipped("no loss of classes or shares was sampled often enough")
         return
     found = [judgement for name, seen in judged.items() if (judgement := _misfit(name, seen)) is not None]
-    yield from found or [passed(f"{', '.join(judged)} is given what it takes")]
+    yield from found or [passed(f"given what it takes: {', '.join(judged)}")]
 
 
 def _misfit(name: str, seen: dict[str, float]) -> Judgement | None:
     calls = seen["calls"]
+    if name == WRITTEN_OUT:
+        return _logarithm(seen)
     if name == "nll_loss":
         return _not_normalised(calls) if seen["unnormalised"] == calls else None
     if name not in SPOKEN:
@@ -96,6 +101,23 @@ def _misfit(name: str, seen: dict[str, float]) -> Judgement | None:
     for activation in ("sigmoid", "relu"):
         if seen.get(activation) == calls:
             return _misgiven(name, f"the result of a {activation}", "wrong_output_activation", 0.92)
+    return None
+
+
+def _logarithm(seen: dict[str, float]) -> Judgement | None:
+    bare = {
+        "raw": ("the raw outputs of a layer, which may be below 0", "missing_output_activation"),
+        "relu": ("what a ReLU gives, which is 0 for half of the numbers", "wrong_output_activation"),
+    }
+    for given, (text, fault) in bare.items():
+        if seen.get(given) == seen["calls"]:
+            return Judgement(
+                Status.FAIL,
+                f"the loss that the loop writes out takes the logarithm of {text}, in every call that was looked at",
+                where=OUTPUT_LAYER,
+                faults={fault: 0.92},
+                fix="use cross_entropy on raw outputs, or log_softmax in place of the logarithm",
+            )
     return None
 
 
