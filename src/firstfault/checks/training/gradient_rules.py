@@ -190,7 +190,7 @@ def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) ->
         value=len(still),
         threshold=0,
         where=Place.parameters(*still[:SHOWN]),
-        faults=_why_nothing_moved(record, held) if nothing else {"frozen_parameters": 0.3},
+        faults=_why_nothing_moved(record) if nothing else {"frozen_parameters": 0.3},
         fix="look at requires_grad, the learning rate and the optimizer's parameters",
     )
 
@@ -201,9 +201,9 @@ def _cut_off(record: Any, held: list[str], still: list[str]) -> list[str]:
     return [name for name in still if record.model_of(name) not in kept]
 
 
-def _why_nothing_moved(record: Any, held: list[str]) -> dict[str, float]:
-    learnt = {name for name, had in record.had_gradient.items() if had}
-    if learnt and not learnt.intersection(held):  # they are of another instance of the model
+def _why_nothing_moved(record: Any) -> dict[str, float]:
+    learnt = [name for name, had in record.had_gradient.items() if had]
+    if learnt and not any(record.in_optimizer.get(name) for name in learnt):  # they are of another instance of the model
         return {"parameters_not_in_optimizer": 0.95}
     if max(record.lr.values, default=0.0) < 1e-8:
         return {"learning_rate_too_low": 0.7}
