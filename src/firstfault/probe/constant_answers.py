@@ -22,7 +22,7 @@ class _Seen:
 
 
 class ConstantAnswers:
-    """Keeps the targets and values of the last calls of each loss function, and knows what a constant answer costs.
+    """Keeps the targets and values of the last calls of each loss function; knows what a constant answer costs.
 
     Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share of yes.
     A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is another.
@@ -51,7 +51,7 @@ class ConstantAnswers:
         calls.append(_Seen(mean, kept[::step][:KEPT_VALUES].cpu()))
 
     def judged(self) -> dict[str, dict[str, float]]:
-        """By loss function: the mean `loss` of the last third of the calls, what a `constant` answer costs there, and on how many `targets`."""
+        """By loss function: the mean `loss` of the last third of the calls, what a `constant` answer costs, on how many `targets`."""
         found = {}
         for name, calls in self._seen.items():
             last = list(calls)[-max(FEWEST_CALLS, len(calls) // 3) :]
@@ -65,7 +65,7 @@ class ConstantAnswers:
 
 
 def _of_classes(targets: torch.Tensor) -> float:
-    shares = torch.unique(targets, return_counts=True)[1].double() / len(targets)
+    shares = targets.unique(return_counts=True)[1].double() / len(targets)
     return float(-(shares * shares.log()).sum())
 
 

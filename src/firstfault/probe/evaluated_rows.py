@@ -64,7 +64,7 @@ class EvaluatedRows:
         return self._calls[lines]
 
     def note(self, record: Record) -> None:
-        """Put into the record, by what the script calls them, how many batches were evaluated, and how many of these had been learnt from."""
+        """Put into the record, by what the script calls them, how many batches were evaluated, and of how many it had learnt."""
         first: dict[int, int] = {}
         for number, rows in enumerate(self._learnt):
             for row in rows.tolist():
@@ -73,12 +73,12 @@ class EvaluatedRows:
         evaluated = [(batch, batch.rows.tolist()) for batch in self._evaluated]
         if alike or not _varied([rows for _, rows in evaluated]):
             return
-        for batch, rows in evaluated:
-            known = sum(first.get(row, LEARNT_BATCHES) < batch.learnt for row in rows)
+        for batch, numbers in evaluated:
+            known = sum(first.get(row, LEARNT_BATCHES) < batch.learnt for row in numbers)
             seen = record.evaluated.setdefault(batch.called, {"batches": 0, "learnt": 0, "rows": 0})
             seen["batches"] += 1
-            seen["rows"] += len(rows)
-            seen["learnt"] += known > len(rows) / 2
+            seen["rows"] += len(numbers)
+            seen["learnt"] += known > len(numbers) / 2
 
 
 def _varied(batches: list[list[int]]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from firstfault.probe.code_lines import user_line
@@ -17,8 +19,18 @@ MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 SAME = 1e-3
 WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
 UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
-PASSING = ("ToCopyBackward0", "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0")
-PASSING += ("SqueezeBackward1", "TransposeBackward0", "PermuteBackward0", "CloneBackward0", "SelectBackward0")
+PASSING = (
+    "ToCopyBackward0",
+    "ViewBackward0",
+    "UnsafeViewBackward0",
+    "ReshapeAliasBackward0",
+    "SqueezeBackward0",
+    "SqueezeBackward1",
+    "TransposeBackward0",
+    "PermuteBackward0",
+    "CloneBackward0",
+    "SelectBackward0",
+)
 ACTIVATIONS = {"SigmoidBackward0": "sigmoid", "ReluBackward0": "relu", "SoftmaxBackward0": "softmax"}
 
 
@@ -65,9 +77,8 @@ def _spreads(outputs: torch.Tensor, target: torch.Tensor) -> bool:
     """Whether as many numbers on both sides give more differences: `(N, 1)` against `(N,)`. On purpose, the axes are as many."""
     if outputs.ndim == target.ndim or outputs.numel() != target.numel() or outputs.numel() < 2:
         return False
-    return len(torch.broadcast_shapes(outputs.shape, target.shape)) > 0 and (
-        torch.broadcast_shapes(outputs.shape, target.shape).numel() > outputs.numel()
-    )
+    both = np.broadcast_shapes(tuple(outputs.shape), tuple(target.shape))
+    return math.prod(both) > outputs.numel()
 
 
 def _activation(outputs: torch.Tensor) -> str | None:

@@ -72,7 +72,7 @@ class Validation:
         return observed
 
     def close(self) -> None:
-        """Note the models that went on learning in the eval mode of a validation, though they had been told to train."""
+        """Note the models that went on learning in the eval mode of a validation, though told to train before."""
         for key, (batches, left) in self._learnt.items():
             if key in self._told_to_train and self._modal.get(key) and left:
                 self._record.left_in_eval[self._names[key]] = left / batches
