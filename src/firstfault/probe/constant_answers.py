@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
@@ -65,8 +66,8 @@ class ConstantAnswers:
 
 
 def _of_classes(targets: torch.Tensor) -> float:
-    shares = targets.unique(return_counts=True)[1].double() / len(targets)
-    return float(-(shares * shares.log()).sum())
+    shares = np.unique(targets.numpy(), return_counts=True)[1] / len(targets)
+    return float(-(shares * np.log(shares)).sum())
 
 
 def _of_yes_and_no(targets: torch.Tensor) -> float:
@@ -74,7 +75,7 @@ def _of_yes_and_no(targets: torch.Tensor) -> float:
     return float(-(share * share.log() + (1 - share) * (1 - share).log()))
 
 
-_COSTS = {
+_COSTS: dict[str, Callable[[torch.Tensor], float]] = {
     "cross_entropy": _of_classes,
     "nll_loss": _of_classes,
     "binary_cross_entropy": _of_yes_and_no,

@@ -16,7 +16,7 @@ from firstfault.probe.record import Record
 from firstfault.training.tensors import tensors_in
 
 LEARNT_BATCHES, EVALUATED_BATCHES = 400, 100
-VALUES = 256  # of a row
+VALUES = 64  # of a row
 FEWEST_ROWS, LEAST_DISTINCT = 32, 0.5  # different ones of all evaluated rows, and of those of a batch
 HELD_OUT = frozenset({"val", "vals", "valid", "validation", "validate", "test", "heldout", "holdout"})
 TRAINING = frozenset({"train", "training", "tr"})
@@ -28,30 +28,30 @@ LOOP = re.compile(r"\s*(async\s+)?for\b")
 
 
 class _Evaluated(NamedTuple):
-    rows: torch.Tensor
+    rows: list[torch.Tensor]
     learnt: int  # batches before it
     called: str
 
 
 class EvaluatedRows:
-    """Hashes rows of the first batches that are learnt from, and of the last that are evaluated in eval mode.
+    """Keeps rows of the first batches that are learnt from, and of the last that are evaluated in eval mode.
 
-    Nothing is taken from a device before the end. A hash is of up to 256 values of a row, of each tensor of a call.
+    While a loop runs, up to 64 values of a row are copied, of each tensor of a call; they are hashed at its end.
     """
 
     def __init__(self) -> None:
-        self._learnt: list[torch.Tensor] = []
+        self._learnt: list[list[torch.Tensor]] = []
         self._evaluated: deque[_Evaluated] = deque(maxlen=EVALUATED_BATCHES)
         self._calls: dict[tuple[tuple[str, int], ...], str] = {}
 
     def learns(self, args: Any) -> None:
         """A model is called with gradients on."""
-        if len(self._learnt) < LEARNT_BATCHES and (rows := _hashed(args)) is not None:
+        if len(self._learnt) < LEARNT_BATCHES and (rows := _copied(args)):
             self._learnt.append(rows)
 
     def evaluates(self, args: Any) -> None:
         """A model was called without gradients, in eval mode."""
-        if self._learnt and (rows := _hashed(args)) is not None:
+        if self._learnt and (rows := _copied(args)):
             self._evaluated.append(_Evaluated(rows, len(self._learnt), self._called()))
 
     def _called(self) -> str:
@@ -65,12 +65,12 @@ class EvaluatedRows:
 
     def note(self, record: Record) -> None:
         """Put into the record, by what the script calls them, how many batches were evaluated, and of how many it had learnt."""
-        first: dict[int, int] = {}
-        for number, rows in enumerate(self._learnt):
-            for row in rows.tolist():
+        learnt, first = [_hashed(rows) for rows in self._learnt], dict[int, int]()
+        for number, rows in enumerate(learnt):
+            for row in rows:
                 first.setdefault(row, number)
-        alike = all(torch.equal(rows, self._learnt[0]) for rows in self._learnt[1:])
-        evaluated = [(batch, batch.rows.tolist()) for batch in self._evaluated]
+        alike = all(rows == learnt[0] for rows in learnt[1:])
+        evaluated = [(batch, _hashed(batch.rows)) for batch in self._evaluated]
         if alike or not _varied([rows for _, rows in evaluated]):
             return
         for batch, numbers in evaluated:
@@ -87,28 +87,37 @@ def _varied(batches: list[list[int]]) -> bool:
     return len({row for rows in batches for row in rows}) >= FEWEST_ROWS and within > LEAST_DISTINCT
 
 
-def _hashed(args: Any) -> torch.Tensor | None:
-    """A whole number for each sample of a call; None where its tensors are of a kind that can't be read so."""
+def _copied(args: Any) -> list[torch.Tensor]:
+    """Some values of each sample of a call; none where its tensors can't be read so."""
     found = [value.detach() for value in tensors_in(args) if value.ndim]
     size = max(map(len, found), default=0)
     if size == 0:
-        return None
+        return []
     try:
-        with torch.no_grad():
-            hashes = [_hash(value) for value in found if len(value) == size]
-            return torch.stack([(number + 1) * value for number, value in enumerate(hashes)]).sum(0)
+        return [_part(value).clone() for value in found if len(value) == size]
     except Exception:  # the user's training goes on, whatever its inputs are
-        return None
+        return []
 
 
-def _hash(value: torch.Tensor) -> torch.Tensor:
-    """Of values that lie evenly in each axis of a row."""
+def _part(value: torch.Tensor) -> torch.Tensor:
+    """Values that lie evenly in each axis of a row."""
     axes = sum(length > 1 for length in value.shape[1:])
     most = int(VALUES ** (1 / max(1, axes)) + 1e-9)
-    part = value[(slice(None), *(slice(None, None, -(-length // most) or 1) for length in value.shape[1:]))]
-    rows = part.reshape(len(value), -1)
+    return value[(slice(None), *(slice(None, None, -(-length // most) or 1) for length in value.shape[1:]))]
+
+
+def _hashed(parts: list[torch.Tensor]) -> list[int]:
+    """A whole number for each sample."""
+    try:
+        return torch.stack([(number + 1) * _hash(part.cpu()) for number, part in enumerate(parts)]).sum(0).tolist()
+    except Exception:  # numbers of a kind that has no hash, as complex ones
+        return []
+
+
+def _hash(part: torch.Tensor) -> torch.Tensor:
+    rows = part.reshape(len(part), -1)
     whole = rows.float().contiguous().view(torch.int32) if rows.is_floating_point() else rows
-    return (whole.long() * WEIGHTS[: rows.shape[1]].to(rows.device)).sum(1)
+    return (whole.long() * WEIGHTS[: rows.shape[1]]).sum(1)
 
 
 def _frames() -> list[FrameType]:

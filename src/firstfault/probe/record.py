@@ -93,11 +93,12 @@ class Record:
     `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and end with the statistics of no data.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
-    `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
-    first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less the first of each pass;
-    `workers` is the largest number of its processes, None without such a loader.
-    `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped` says why one of them
-    ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety on the way: epoch, step, safety_score, capability_score, alignment_tax,
+    `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are
+    those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less
+    the first of each pass; `workers` is the largest number of its processes, None without such a loader.
+    `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped`
+    says why one of them ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety
+    on the way: epoch, step, safety_score, capability_score, alignment_tax,
     what was violated, and the last good checkpoint.
     """
 
