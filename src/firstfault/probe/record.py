@@ -88,9 +88,10 @@ class Record:
     exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary cross-entropy the `low` and `high`
     of its targets, and its lowest `loss`, where that is below 0. A cross-entropy that the loop writes out stands under `logarithm`, with what
     it is of: `raw` outputs, those of a `relu`, or `other` numbers.
-    `evaluated` has, by what the script calls them (`held-out`, `training`, or nothing), how many `batches` and `rows` were evaluated, and how
-    many of the batches had been `learnt` from.
-    `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and end with the statistics of no data.
+    `evaluated` has, by what the script calls them (`held-out`, `training`, or nothing), how many `batches` and `rows` were
+    evaluated, and how many of the batches had been `learnt` from.
+    `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and that end with the
+    statistics of no data.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are
