@@ -199,10 +199,16 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "numerically_unstable": frozenset({"nonfinite_loss"}),
     # what softmax over one unit gives is constant, and its gradient 0
     "single_unit_softmax": frozenset({"redundant_softmax", "detached_graph", "wrong_output_activation"}),
-    # softmax over another axis leaves no distribution over the classes, tells positions of later ones, and is undefined
-    # where all of them are masked
+    # softmax over another axis leaves no distribution over the classes, tells positions of later ones, is undefined
+    # where all of them are masked, and over one number has no gradient
     "softmax_wrong_axis": frozenset(
-        {"missing_output_activation", "missing_causal_mask", "padding_not_masked", "numerically_unstable"}
+        {
+            "missing_output_activation",
+            "missing_causal_mask",
+            "padding_not_masked",
+            "numerically_unstable",
+            "detached_graph",
+        }
     ),
     # steps that are too large break the training in every way
     "learning_rate_too_high": _OF_LARGE_STEPS | {"stalled"},

@@ -101,3 +101,45 @@ def test_norms_in_other_precisions(dtype, tmp_path):
         true, rel=0.01
     )
     assert watched.record.first_nonfinite is None
+
+
+BY_NAME = nn.utils.clip_grad_norm_  # as a script knows it that imported it before it was watched
+
+
+def clipped(most, folder, *, clip=BY_NAME, parts=1, steps=100, rate=0.1):
+    """A training whose gradients are clipped, in one or several groups; the norms that they had, and the verdict's faults."""
+    torch.manual_seed(0)
+    model, true = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 3)), []
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    with firstfault.watch(folder=folder, every=1) as watched:
+        for number in range(steps):
+            x = torch.randn(32, 6, generator=torch.Generator().manual_seed(number))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x), x[:, :3].argmax(1)).backward()
+            true.append(float(torch.cat([value.grad.flatten() for value in model.parameters()]).norm()))
+            values = list(model.parameters())
+            for first in range(parts):
+                clip(values[first::parts], most)
+            optimizer.step()
+    return watched, true
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("style", ["imported before", "by module"])
+def test_norms_are_those_before_clipping(style, parts, tmp_path):
+    """Whatever name the script has for it, and whether all parameters are clipped at once."""
+
+    def late(values, most):
+        return nn.utils.clip_grad_norm_((value for value in values), max_norm=most)
+
+    watched, true = clipped(0.05, tmp_path, clip=BY_NAME if style == "imported before" else late, parts=parts, steps=20)
+    assert watched.record.grad_norm.values == pytest.approx(true, rel=1e-3)
+    assert max(watched.record.clipped.values) == pytest.approx(0.05 * parts**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(("most", "fault"), [(1e-5, "gradient_clipped_away"), (1.0, None)])
+def test_clipping_that_leaves_nothing_is_told_from_an_ordinary_one(most, fault, tmp_path):
+    """The norm that is left is known, in a loop that was only watched."""
+    watched, _ = clipped(most, tmp_path)
+    found = [each.fault for each in watched.verdict(swaps=False).faults]
+    assert (fault in found) if fault else found == []

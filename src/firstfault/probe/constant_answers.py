@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
 KEPT_VALUES = 4_096  # of a call's targets
-FEWEST_CALLS, FEWEST_TARGETS = 3, 150
+FEWEST_CALLS, FEWEST_TARGETS, ENOUGH_TARGETS = 3, 64, 200
 FEWEST_PER_CLASS = 10  # targets for each class that was seen: the entropy of fewer is not known
 IGNORED = -100
 
@@ -23,7 +24,7 @@ class _Seen:
 
 
 class ConstantAnswers:
-    """Keeps the targets and values of the last calls of each loss function, and knows what a constant answer costs.
+    """Keeps the targets and values of the last calls of each loss function; knows what a constant answer costs.
 
     Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share of yes.
     A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is another.
@@ -52,7 +53,10 @@ class ConstantAnswers:
         calls.append(_Seen(mean, kept[::step][:KEPT_VALUES].cpu()))
 
     def judged(self) -> dict[str, dict[str, float]]:
-        """By loss function: the mean `loss` of the last calls, a third of them or as many as are enough up to a half, what a `constant` answer costs there, and on how many `targets`."""
+        """By loss function: the mean `loss` of the last calls, what a `constant` answer costs, on how many `targets`.
+
+        The last calls are a third of them, or as many as are enough, up to a half.
+        """
         found = {}
         for name, calls in self._seen.items():
             last = _enough(list(calls))
@@ -68,17 +72,17 @@ class ConstantAnswers:
 
 def _enough(calls: list[_Seen]) -> list[_Seen]:
     most, count = max(FEWEST_CALLS, (len(calls) + 1) // 2), max(FEWEST_CALLS, len(calls) // 3)
-    while count < most and sum(len(call.targets) for call in calls[-count:]) < FEWEST_TARGETS:
+    while count < most and sum(len(call.targets) for call in calls[-count:]) < ENOUGH_TARGETS:
         count += 1
     return calls[-count:]
 
 
 def _of_classes(targets: torch.Tensor) -> float | None:
     """The entropy of the shares of the classes, corrected for the number of targets (Miller 1955)."""
-    shares = torch.unique(targets, return_counts=True)[1].double() / len(targets)
+    shares = np.unique(targets.numpy(), return_counts=True)[1] / len(targets)
     if len(targets) < FEWEST_PER_CLASS * len(shares):
         return None
-    return float(-(shares * shares.log()).sum()) + (len(shares) - 1) / (2 * len(targets))
+    return float(-(shares * np.log(shares)).sum()) + (len(shares) - 1) / (2 * len(targets))
 
 
 def _of_yes_and_no(targets: torch.Tensor) -> float:

@@ -28,6 +28,25 @@ SHAPES = (
     "UnsqueezeBackward0",
 )
 MOST = 8
+OF_DIFFERENCES = ("MseLossBackward0", "SmoothL1LossBackward0", "HuberLossBackward0")
+"""Losses of torch, also where a loop knows them by a name that it took before it was watched."""
+AROUND = (*SCALES, "SqrtBackward0", "AddBackward0", "SqueezeBackward0")
+"""What may lie between differences and a loss that they are a part of."""
+MOST_AROUND = 24
+OF_LIKELIHOODS = (*AROUND, *SHAPES, "GatherBackward0", "IndexBackward0", "NllLossBackward0", "NllLoss2DBackward0")
+"""What may lie between logarithms and a loss that is made of nothing else: it chooses, weighs and adds them up."""
+SAFE = (
+    *SHAPES,
+    "RsubBackward0",
+    "RsubBackward1",
+    "ClampBackward0",
+    "ClampBackward1",
+    "ClampMinBackward0",
+    "AddBackward0",
+    "ToCopyBackward0",
+)
+"""What may lie between outputs and their logarithm, and makes no probabilities of them."""
+BARE = {"AddmmBackward0": "raw", "MmBackward0": "raw", "ConvolutionBackward0": "raw", "ReluBackward0": "relu"}
 
 
 class ByHand(NamedTuple):
@@ -72,3 +91,76 @@ def _is_of(node: Any, outputs: torch.Tensor) -> bool:
     while node is not outputs.grad_fn and node.name() in SHAPES and node.next_functions[0][0] is not None:
         node = node.next_functions[0][0]
     return node is outputs.grad_fn
+
+
+def spread_differences(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The shapes `(N, 1)` and `(N,)`, or the other way round, whose N × N differences a loss squares or takes the size of.
+
+    Those that are put side by side on purpose, by `[:, None]`, are none.
+    """
+    waiting, seen = [loss.grad_fn], 0
+    while waiting and seen < MOST_AROUND:
+        node: Any = waiting.pop()
+        seen += 1
+        if node is None:
+            continue
+        inputs = [function for function, _ in node.next_functions]
+        if node.name() in OF_DIFFERENCES:
+            found = _spread(node)
+        elif inputs and all(map(_is_difference, inputs)) and node.name() in (*ERRORS, "MulBackward0"):
+            found = _spread(inputs[0])
+        else:
+            found = None
+            waiting += inputs if node.name() in AROUND else []
+        if found is not None:
+            return found
+    return None
+
+
+def logarithm_of(loss: torch.Tensor) -> str | None:
+    """What a written-out cross-entropy takes the logarithm of: `raw` outputs of a layer, those of a `relu`, or `other` numbers."""
+    waiting, seen = [loss.grad_fn], 0
+    while waiting and seen < MOST_AROUND:
+        node: Any = waiting.pop()
+        seen += 1
+        if node is None or node.name() == "torch::autograd::AccumulateGrad":
+            continue
+        if node.name() == "LogBackward0":
+            return _bare(node.next_functions[0][0])
+        if node.name() not in OF_LIKELIHOODS:
+            return None
+        waiting += [function for function, _ in node.next_functions]
+    return None
+
+
+def _bare(node: Any) -> str:
+    for _ in range(MOST):
+        if node is None or node.name() not in SAFE:
+            break
+        inputs = [function for function, _ in node.next_functions if function is not None]
+        node = inputs[0] if len(inputs) == 1 else None
+    return BARE.get(node.name(), "other") if node is not None else "other"
+
+
+def _is_difference(node: Any) -> bool:
+    return node is not None and node.name().startswith("SubBackward")
+
+
+def _spread(difference: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    operands = [(function, number) for function, number in difference.next_functions if function is not None]
+    if len(operands) != 1:
+        return None
+    operand, number = operands[0]
+    size = _shape(operand if operand.name() == "ExpandBackward0" else difference, 0)
+    if operand.name() == "ExpandBackward0":
+        operand, number = operand.next_functions[0]
+    given, length = _shape(operand, number), size[0] if size else 0
+    if operand is None or operand.name() == "UnsqueezeBackward0" or length < 2 or size != (length, length):
+        return None
+    return (given, (length,)) if given == (length, 1) else (given, (length, 1)) if given == (length,) else None
+
+
+def _shape(node: Any, number: int) -> tuple[int, ...]:
+    """The shape of what a node gave."""
+    known = getattr(node, "_input_metadata", ())
+    return tuple(known[number].shape) if number < len(known) else ()

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from firstfault.probe.captured_loss import LOSSES
 from firstfault.probe.constant_answers import ConstantAnswers
+from firstfault.probe.loss_inputs import LossInputs
 from firstfault.probe.nonfinite_origin import LossCall
 from firstfault.probe.record import Record
 from firstfault.probe.transform_guard import transforming
@@ -28,6 +29,7 @@ class LossCalls:
         self._count = 0
         self.sampling = False
         self._constants = ConstantAnswers()
+        self._inputs = LossInputs(record)
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
@@ -46,14 +48,21 @@ class LossCalls:
                         args[1] if len(args) > 1 else kwargs.get("target"),
                     )
                     self._last = name, _weak(outputs), _weak(target)
+                    self._inputs.called(name, outputs, target)
                     if self.sampling:
                         self._constants.saw(name, target, value, kwargs)
+                        self._inputs.sampled(name, outputs, target, value)
                 elif isinstance(value, torch.Tensor):
                     self._sum = value.detach().mean() + (self._sum if self._sum is not None else 0.0)
                     self._count += 1
             return value
 
         return observed
+
+    def learnt(self, loss: torch.Tensor) -> None:
+        """A backward pass begins with this loss."""
+        if self.sampling:
+            self._inputs.learnt(loss)
 
     def last(self) -> LossCall | None:
         """The last call that was to be learnt from."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
+from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.models import Models, local
 from firstfault.probe.record import Parameter, Record
 from firstfault.probe.samples import Samples
@@ -26,8 +27,8 @@ class Norms:
     The part is copied into the same memory each time.
     """
 
-    def __init__(self, record: Record, models: Models, samples: Samples | None) -> None:
-        self._record, self._models, self._samples = record, models, samples
+    def __init__(self, record: Record, models: Models, samples: Samples | None, clipped: ClippedGradients) -> None:
+        self._record, self._models, self._samples, self._clipped = record, models, samples, clipped
         # by optimizer: parameters, norms of gradients and weights
         self._taken: dict[int, tuple[Tensors, Tensors, Tensors]] = {}
         self._before: dict[int, torch.Tensor] = {}  # by parameter, a part of it as it was before the step
@@ -66,7 +67,9 @@ class Norms:
         changes = [self._before[id(value)].sub_(_part(value)) for value in values]
         rows = _together([*gradients, *sizes, *_norms(changes)]).view(3, -1).T.tolist()
         record, ratios = self._record, []
-        for value, (gradient, size, change) in zip(values, rows, strict=True):
+        factors = self._clipped.factors(values)
+        for value, row, factor in zip(values, rows, factors, strict=True):
+            gradient, size, change = row[0] * factor, row[1], row[2]
             name = self._models.names[id(value)]
             entry = record.parameters.get(name)
             if entry is None:
@@ -76,13 +79,16 @@ class Norms:
             entry.update.add(step, change / max(size, SMALLEST))
             if size > JUDGED:
                 ratios.append(change / size)
-        record.grad_norm.add(step, sum(row[0] ** 2 for row in rows) ** 0.5)
+        record.grad_norm.add(step, _length(row[0] * factor for row, factor in zip(rows, factors, strict=True)))
+        if any(factor > 1 for factor in factors):
+            record.clipped.add(step, _length(row[0] for row in rows))
         record.update_ratio.add(step, float(sorted(ratios)[len(ratios) // 2]) if ratios else 0.0)
         return all(map(math.isfinite, ratios))
 
     def forget(self) -> None:
         """Forget what was kept for a step that did not come."""
         self._taken, self._kept = {}, set()
+        self._clipped.forget()
 
     def note_gradients(self, held: set[int], parameters: Mapping[str, torch.Tensor]) -> None:
         """Note which parameters an optimizer holds, and which ever had a gradient."""
@@ -96,6 +102,10 @@ class Norms:
 def has_norms(value: torch.Tensor) -> bool:
     """Whether norms are taken of a weight with its gradient: of one with sparse gradients where it is looked at as a whole."""
     return value.grad is not None and (not value.grad.is_sparse or value.numel() <= MOST)
+
+
+def _length(norms: Iterable[float]) -> float:
+    return sum(norm**2 for norm in norms) ** 0.5
 
 
 def _norms(values: Tensors) -> Tensors:

@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
+from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.hook import Hook
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
@@ -70,8 +71,9 @@ class Probe:
         self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
         self._losses = LossCalls(self.record, self._is_paused)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
-        self._norms = Norms(self.record, self.models, samples)
-        self._validation = Validation(self.record)
+        self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
+        self._norms = Norms(self.record, self.models, samples, self._clipped)
+        self._validation = Validation(self.record, self.models.modules)
         self._looker = Looker(self.record, samples, self._validation.drops)
         self._clearing = Clearing()
         self._own = OwnUpdates(self.record, self.models, self._norms, self._clearing)
@@ -136,6 +138,7 @@ class Probe:
             self._validation.patch(),
             *self._loading.patches(),
             *self._losses.patches(),
+            *self._clipped.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
         ]
 
@@ -164,8 +167,9 @@ class Probe:
         learns = torch.is_grad_enabled()
         self._tripwire.called(model, args, kwargs, learns)
         if not learns:
+            self._validation.evaluates(model, (args, kwargs))
             return
-        self._validation.learns_in(model)
+        self._validation.learns_in(model, (args, kwargs))
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
         if self._began is None:
@@ -203,6 +207,7 @@ class Probe:
         self._learning_from = self.split
         self._clearing.before_backward()
         self._loss = self._tripwire.before_backward(loss)
+        self._losses.learnt(loss)
         if self.capture is not None and self.capture.open:
             self.capture.learnt(self._loss, loss)
 

@@ -57,12 +57,21 @@ class Parameter:
     update: Series = field(default_factory=Series)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A loss that was given as many outputs as labels, in shapes that give more differences than that; `line` called it."""
+
+    outputs: tuple[int, ...]
+    target: tuple[int, ...]
+    line: Place | None
+
+
 @dataclass
 class Record:
     """One observed training.
 
     Per optimizer step: `loss` (of the last backward) and `lr`. On the sampled steps: `grad_norm` (L2 over all parameters of
-    the optimizer), `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
+    the optimizer, before clipping), `clipped` (what `clip_grad_norm_` left of it, where it left less), `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind
     input, activation, loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name.
     `stale_steps` counts optimizer steps whose gradients still held those of the step before.
@@ -74,19 +83,30 @@ class Record:
     constant answer to their targets costs: see `probe.constant_answers`.
     `never_stepped` has a row for each optimizer that was made and never stepped: its kind, the line of the user's code, and its parameters.
     `left_in_eval` is, by model, the share of the batches that it learnt from in the eval mode of a validation before them.
+    `spread` has, by loss function, those whose shapes are broadcast; one that autograd alone shows has no name.
+    `loss_inputs` has, by loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
+    exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary cross-entropy the `low` and `high`
+    of its targets, and its lowest `loss`, where that is below 0. A cross-entropy that the loop writes out stands under `logarithm`, with what
+    it is of: `raw` outputs, those of a `relu`, or `other` numbers.
+    `evaluated` has, by what the script calls them (`held-out`, `training`, or nothing), how many `batches` and `rows` were
+    evaluated, and how many of the batches had been `learnt` from.
+    `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and that end with the
+    statistics of no data.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
-    `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
-    first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less the first of each pass;
-    `workers` is the largest number of its processes, None without such a loader.
-    `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped` says why one of them
-    ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety on the way: epoch, step, safety_score, capability_score, alignment_tax,
+    `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are
+    those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less
+    the first of each pass; `workers` is the largest number of its processes, None without such a loader.
+    `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped`
+    says why one of them ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety
+    on the way: epoch, step, safety_score, capability_score, alignment_tax,
     what was violated, and the last good checkpoint.
     """
 
     loss: Series = field(default_factory=Series)
     lr: Series = field(default_factory=Series)
     grad_norm: Series = field(default_factory=Series)
+    clipped: Series = field(default_factory=Series)
     update_ratio: Series = field(default_factory=Series)
     validation_loss: Series = field(default_factory=Series)
     seconds: Series = field(default_factory=Series)
@@ -126,6 +146,10 @@ class Record:
     constants: dict[str, dict[str, float]] = field(default_factory=dict)
     never_stepped: list[dict[str, Any]] = field(default_factory=list)
     left_in_eval: dict[str, float] = field(default_factory=dict)
+    norms_in_eval: list[str] = field(default_factory=list)
+    spread: dict[str, Spread] = field(default_factory=dict)
+    loss_inputs: dict[str, dict[str, float]] = field(default_factory=dict)
+    evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

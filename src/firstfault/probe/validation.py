@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
+from firstfault.probe.evaluated_rows import EvaluatedRows
 from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -17,8 +18,9 @@ from firstfault.training.tensors import tensors_in
 class Validation:
     """Counts the calls without gradients of models with dropout or batch statistics, and those in train mode."""
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, record: Record, names: Mapping[int, str]) -> None:
+        self._record, self._modules = record, names
+        self._norms: dict[int, tuple[Any, bool]] = {}  # normalisation with statistics, and whether it ever learnt them
         self._modal: dict[int, list[nn.Module]] = {}
         self._learning: set[int] = set()
         self._batch = 0
@@ -26,6 +28,7 @@ class Validation:
         self._told_to_train: set[int] = set()
         self._validated: set[int] = set()  # in eval mode, and not told to train since
         self._learnt: dict[int, list[int]] = {}  # batches in all, and in the eval mode of a validation
+        self._rows = EvaluatedRows()
 
     def meet(self, model: nn.Module) -> None:
         """Learn which parts of a model behave otherwise in train mode."""
@@ -43,9 +46,13 @@ class Validation:
         self._learning.add(id(model))
         self._record.learning_models = len(self._learning)
         self._batch = max(self._batch, _rows(args))
+        for part in self._modal.get(id(model), ()):
+            if getattr(part, "running_mean", None) is not None:
+                self._norms[id(part)] = part, part.training or self._norms.get(id(part), (part, False))[1]
 
-    def learns_in(self, model: nn.Module) -> None:
+    def learns_in(self, model: nn.Module, args: Any) -> None:
         """A model is called with gradients on."""
+        self._rows.learns(args)
         seen = self._learnt.setdefault(id(model), [0, 0])
         seen[0] += 1
         seen[1] += not model.training and id(model) in self._validated
@@ -65,10 +72,18 @@ class Validation:
         return observed
 
     def close(self) -> None:
-        """Note the models that went on learning in the eval mode of a validation, though they had been told to train."""
+        """Note the models that went on learning in the eval mode of a validation, though told to train before."""
         for key, (batches, left) in self._learnt.items():
             if key in self._told_to_train and self._modal.get(key) and left:
                 self._record.left_in_eval[self._names[key]] = left / batches
+        self._rows.note(self._record)
+        idle = [part for part, learnt in self._norms.values() if not learnt and _of_no_data(part)]
+        self._record.norms_in_eval = [self._modules.get(id(part), type(part).__name__) for part in idle]
+
+    def evaluates(self, model: nn.Module, args: Any) -> None:
+        """A model is about to be called without gradients."""
+        if not model.training and id(model) in self._learnt:
+            self._rows.evaluates(args)
 
     def called(self, model: nn.Module, args: Any) -> None:
         """A model was called without gradients."""
@@ -80,6 +95,10 @@ class Validation:
                 self._validated.add(id(model))
             if self._batch:
                 self._record.validation_size = max(self._record.validation_size, _rows(args) / self._batch)
+
+
+def _of_no_data(norm: Any) -> bool:
+    return not bool(norm.running_mean.any()) and bool((norm.running_var == 1).all())
 
 
 def _rows(args: Any) -> int:

@@ -55,7 +55,10 @@ def judge_watched(subject: Subject, *, swaps: bool = True, prove: Prove | None =
 
 def _models(subject: Subject) -> LayerReport | None:
     """The model, or each of several."""
-    reports = [examine(Layer.MODEL, each, subject.depth) for each in unlabelled(subject) or (subject,)]
+    models = unlabelled(subject) or (subject,)
+    if models[0] is not subject:  # what the loop was seen to do is told once
+        models[0].supply(Subject.record, subject.record)
+    reports = [examine(Layer.MODEL, each, subject.depth) for each in models]
     known = [report for report in reports if report is not None]
     return reduce(_with, known) if known else None
 

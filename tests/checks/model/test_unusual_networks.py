@@ -221,6 +221,49 @@ def test_softmax_over_one_score_is_always_one(make, only):
     assert only("weights_always_one", make(source, model=lambda: Attends(1))).status is Status.PASS
 
 
+class Pools(nn.Module):
+    """Weighs the steps of a recurrent network, in one style or another."""
+
+    def __init__(self, style):
+        super().__init__()
+        self.cells, self.out, self.style = nn.GRU(2, 8, batch_first=True), nn.Linear(8, 2), style
+        self.score, self.over_last = nn.Linear(8, 1), nn.Softmax(-1)
+
+    def forward(self, x):
+        h = self.cells(x)[0]
+        scores, (samples, steps, _) = self.score(h), h.shape
+        if self.style == "merged":
+            weights = F.softmax(scores.reshape(-1, 1), 1).view(samples, steps, 1)
+        elif self.style == "module":
+            weights = self.over_last(scores)
+        elif self.style == "time first":
+            weights = torch.softmax(scores.transpose(0, 1), 2).transpose(0, 1)
+        elif self.style == "logarithm":
+            weights = scores.log_softmax(2).exp()
+        elif self.style == "one key":  # each step attends to the last one alone
+            key = h[:, -1:]
+            return self.out((torch.bmm(h, key.transpose(1, 2)).softmax(-1) @ key).mean(1))
+        else:
+            weights = scores.reshape(samples, -1).softmax(-1)[..., None]
+        return self.out((weights * h).sum(1))
+
+
+@pytest.mark.parametrize("style", ["merged", "module", "time first", "logarithm"])
+def test_scores_are_normalised_one_by_one_in_any_style(style, make, only):
+    """Scores of all steps in one axis, a module of softmax, time before samples, logarithms."""
+    rng = np.random.default_rng(3)
+    source = rng.normal(size=(60, 7, 2)).astype(np.float32), rng.integers(0, 2, 60)
+    assert only("weights_always_one", make(source, model=lambda: Pools(style))).status is Status.FAIL
+
+
+@pytest.mark.parametrize(("style", "steps"), [("right", 7), ("one key", 7), ("right", 1), ("module", 1)])
+def test_one_score_has_the_weight_1_by_right(style, steps, make, only):
+    """A sequence of one step, and attention to one key."""
+    rng = np.random.default_rng(3)
+    source = rng.normal(size=(60, steps, 2)).astype(np.float32), rng.integers(0, 2, 60)
+    assert only("weights_always_one", make(source, model=lambda: Pools(style))).status is Status.PASS
+
+
 def test_dropout_of_unregistered_layers_is_left_to_their_registration(make, only):
     """Eval mode can't reach what the model doesn't know; a registered layer that ignores the mode is a fault."""
 

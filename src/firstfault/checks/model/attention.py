@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.finding import Layer, Status
+from firstfault.finding import Layer
 from firstfault.place import Place
 from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
@@ -146,39 +146,4 @@ def padding_not_masked(subject: Subject, *, share: float = 0.1) -> Iterator[Judg
         message=f"{len(looking)} of {len(calls)} attention calls look at the padding token {token}, "
         f"{value:.0%} of all tokens",
         fix="pass key_padding_mask=(x == padding)",
-    )
-
-
-@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"softmax_wrong_axis": 0.9})
-def weights_always_one(subject: Subject) -> Iterator[Judgement]:
-    """Find weights of positions that are always 1, since their softmax runs over an axis of size 1.
-
-    Measures: the number of softmax calls over the last axis of scores `(N, T, 1)`, and not over the positions.
-    Fails when: there is one.
-    Source: Bahdanau et al. 2015, 3.1: the weights of all positions sum to 1.
-    """
-    with torch.no_grad():
-        _, calls = record(subject.fresh_model().eval(), sound_batch(subject).x)
-    found = [call.place for call in calls if call.name in ("softmax", "log_softmax") and _over_one(call)]
-    if found:
-        yield Judgement(
-            Status.FAIL,
-            f"softmax runs over an axis of size 1 in {len(found)} calls, so every position has the weight 1",
-            value=len(found),
-            threshold=0,
-            where=found[0],
-            fix="run softmax over the positions: dim=1 for scores (N, T, 1)",
-        )
-        return
-    yield passed("no softmax of scores per position runs over an axis of size 1")
-
-
-def _over_one(call: Call) -> bool:
-    given = call.args[0] if call.args else None
-    return (
-        isinstance(given, torch.Tensor)
-        and given.ndim == 3
-        and given.shape[1] > 1
-        and given.shape[2] == 1
-        and softmax_axis(call) == 2
     )

@@ -9,6 +9,7 @@ from torch import nn
 
 from firstfault.check import Judgement, check, passed
 from firstfault.checks.model._backward import stray_tensors
+from firstfault.checks.model._unregistered import unregistered
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.model_inputs import is_fresh
@@ -38,22 +39,23 @@ def frozen_parameters(subject: Subject) -> Iterator[Judgement]:
     if frozen:
         yield _frozen(subject, frozen)
     elif stray:
-        yield _stray(stray)
+        yield _stray(stray, unregistered(subject).weighted)
     elif plain:
         yield _plain(plain)
     else:
         yield passed("every parameter is trainable")
 
 
-def _stray(shapes: list[tuple[int, ...]]) -> Judgement:
+def _stray(shapes: list[tuple[int, ...]], names: tuple[str, ...]) -> Judgement:
+    of = f", those of {', '.join(names[:SHOWN])}," if names else ""
     return Judgement(
         Status.FAIL,
-        f"{len(shapes)} tensors that the outputs depend on are no registered parameters of the model",
+        f"{len(shapes)} tensors that the outputs depend on{of} are no registered parameters of the model",
         value=len(shapes),
         threshold=0,
-        where=Place.part(", ".join(str(shape) for shape in shapes[:SHOWN])),
+        where=Place.modules(*names[:SHOWN]) if names else Place.part(", ".join(map(str, shapes[:SHOWN]))),
         faults={"frozen_parameters": 0.9},
-        fix="keep layers in nn.ModuleList, and tensors in nn.Parameter",
+        fix="keep layers in nn.ModuleList or nn.ModuleDict, and tensors in nn.Parameter",
     )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model._backward import stray_tensors
+from firstfault.checks.model._unregistered import unregistered
 from firstfault.finding import Layer, Status
 from firstfault.place import FORWARD, Place, together
 from firstfault.subject.memo import memo
@@ -69,7 +70,7 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6, moved: float = 1e
     if (inputs := inputs_of_call(subject.model)) is not None and not inputs.separable:
         yield skipped("the model is given whole batches, which can't be cut into samples")
         return
-    if still_training(subject.model) or without_statistics(subject.model):
+    if still_training(subject.model) or without_statistics(subject.model) or unregistered(subject).norms:
         yield skipped("batch normalisation uses the batch's statistics, which is judged on its own")
         return
     value = _influence(subject.fresh_model().eval(), x, subject.seed, moved)
@@ -152,23 +153,26 @@ def mode_not_propagated(subject: Subject) -> Iterator[Judgement]:
 
     Measures: the number of such modules, or of calls of functional dropout without `training=self.training`.
     Fails when: there is one, as where a `train` does not hand on its mode.
-    Warns when: functional dropout stays on, and layers of the model are not registered: eval mode can't reach them,
-        which is frozen_parameters.
+    Warns when: it stays on in layers with weights that are not registered: eval mode can't reach them, which is
+        frozen_parameters.
     Source: torch.nn.functional.dropout, whose `training` is True by default.
     """
-    stuck = still_training(subject.model)
+    stray = unregistered(subject)
+    stuck = [*still_training(subject.model), *stray.norms]
     always = [call.place for call in _calls(subject) if call.name.endswith("dropout") and _drops(call)]
     if not stuck and not always:
         yield passed("dropout and batch normalisation follow eval mode")
         return
-    unregistered = not stuck and bool(stray_tensors(subject))
+    elsewhere = len(stuck) == len(stray.norms) and bool(stray_tensors(subject))
     yield Judgement(
-        Status.WARN if unregistered else Status.FAIL,
+        Status.WARN if elsewhere else Status.FAIL,
         f"{len(stuck or always)} places of dropout or batch normalisation stay in train mode after eval()",
         value=len(stuck or always),
         threshold=0,
         where=Place.modules(*stuck[:SHOWN]) if stuck else together(always[:SHOWN]),
-        fix="pass training=self.training to functional dropout, and call super().train(mode)",
+        fix="keep modules in nn.ModuleList or nn.ModuleDict"
+        if stray.norms or stray.dropouts
+        else "pass training=self.training to functional dropout, and call super().train(mode)",
     )
 
 

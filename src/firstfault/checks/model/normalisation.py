@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.model.seen_in_loop import record_of
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind, Place
 from firstfault.subject.model_inputs import answer, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.torch_calls import flag, record
+from firstfault.training.torch_calls import flag
+from firstfault.training.torch_calls import record as calls_of
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 SHOWN = 5  # names in a message
@@ -39,6 +41,10 @@ def norm_statistics_wrong(subject: Subject, *, left: float = 0.5, highest: float
     norms = [(name, module) for name, module in model.named_modules() if isinstance(module, BatchNorm)]
     if not norms:
         yield skipped("the model has no batch normalisation")
+        return
+    record = record_of(subject)
+    if record is not None and record.norms_in_eval:
+        yield skipped("batch normalisations learn in eval mode in the loop, which is judged on its own")
         return
     for text, names, weight in _reasons(subject, norms, left, highest):
         if names:
@@ -144,7 +150,7 @@ def _rates(subject: Subject) -> dict[Place, float]:
     }
     try:
         with torch.no_grad():
-            _, calls = record(model, sound_batch(subject).x)
+            _, calls = calls_of(model, sound_batch(subject).x)
     except ValueError:  # batch normalisation refuses a single sample
         return rates
     for call in calls:

@@ -5,6 +5,7 @@ The classes of the loss, or the positions that attention sums.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -13,7 +14,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.model._softmax_flow import Softmax, softmaxes
 from firstfault.finding import Layer, Status
 from firstfault.subject.loss_call import loss_call
-from firstfault.subject.model_inputs import sound_outputs
+from firstfault.subject.model_inputs import sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
 
 
@@ -93,3 +94,36 @@ def weights_of_keys(subject: Subject) -> Iterator[Judgement]:
 
 def _by_position(softmax: Softmax) -> bool:
     return softmax.call.name == "softmax" and len(softmax.shape) > 2 and softmax.shape[-1] == softmax.shape[-2] > 2
+
+
+@check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"softmax_wrong_axis": 0.9})
+def weights_always_one(subject: Subject) -> Iterator[Judgement]:
+    """Find weights of positions that are always 1, since their softmax runs over an axis of size 1.
+
+    Measures: the number of softmax calls over such an axis, of scores of which a sample has several: `(N, T, 1)`, or
+        `(N × T, 1)`.
+    Fails when: there is one.
+    Not a fault when: a sample has one score, as in a sequence of one step; or the product that follows sums over that
+        axis, as attention to one key.
+    Source: Bahdanau et al. 2015, 3.1: the weights of all positions sum to 1.
+    """
+    size = len(sound_batch(subject))
+    found = [softmax for softmax in softmaxes(subject) if _over_one(softmax, size)]
+    if not found:
+        yield passed("no softmax of several scores runs over an axis of size 1")
+        return
+    first = found[0]
+    yield Judgement(
+        Status.FAIL,
+        f"softmax of scores {first.shape} runs over axis {first.axis}, of size 1, in {len(found)} calls: every weight "
+        "is 1, and no gradient reaches what the scores are made of",
+        value=len(found),
+        threshold=0,
+        where=first.call.place,
+        fix="run softmax over the positions: dim=1 for scores (N, T, 1)",
+    )
+
+
+def _over_one(softmax: Softmax, samples: int) -> bool:
+    """Whether a sample has several scores, each of which is normalised by itself."""
+    return softmax.shape[softmax.axis] == 1 and softmax.summed != softmax.axis and math.prod(softmax.shape) > samples

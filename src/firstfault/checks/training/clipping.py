@@ -22,7 +22,8 @@ def gradient_clipped_away(
 
     Measures: the norm that is left: `clip_norm`; in the user's own loop, that of the gradients which the optimizer is
         given, where it gets less than `remaining` of what backward gave in each of the first 3 steps; in a loop that
-        was only watched, a norm that at least `fewest` sampled steps share, to within `alike` of it: that of a clip.
+        was only watched, what clip_grad_norm_ leaves, or a norm that at least `fewest` sampled steps share, to within
+        `alike` of it: that of another clip.
     Fails when: the norm is below `remaining`, and the training breaks, learns nothing, or ends worse than a simple
         model.
     Warns when: the norm is below `remaining`: optimizers that divide by the size of the gradient can do with little.
@@ -54,6 +55,9 @@ def _left(subject: Subject, remaining: float, fewest: int, alike: float) -> tupl
         return float(training.clip_norm), f"gradients are clipped to a norm of {training.clip_norm:g}"
     if training.fit is not None:
         return _in_fit(subject, remaining)
+    if len(record.clipped):
+        most = max(record.clipped.values)
+        return most, f"gradients are clipped to a norm of {most:.2g}"
     norms = np.asarray(record.grad_norm.values, float)
     if (
         len(norms) < fewest

@@ -28,7 +28,9 @@ SUSPECTS = {
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects=SUSPECTS)
-def no_better_than_constant(subject: Subject, *, ratio: float = 0.98, errors: float = 3.0) -> Iterator[Judgement]:
+def no_better_than_constant(
+    subject: Subject, *, ratio: float = 0.98, errors: float = 3.0, clearly: float = 0.8, fewest: int = 200
+) -> Iterator[Judgement]:
     """Find watched trainings whose loss ends where that of a constant answer lies.
 
     Measures: the loss in the last third of the sampled calls of torch's loss function, over what the best constant
@@ -38,9 +40,10 @@ def no_better_than_constant(subject: Subject, *, ratio: float = 0.98, errors: fl
     Not a fault when: every call has one target only, as the two of an adversary; the loss has weights or no reduction.
         A loss whose constant is not known, and that lies less than `errors` standard errors below its start, tells
         nothing either way: that of a policy, or of an adversary, need not fall.
-        Where the training can be replayed, it is judged against simple models instead.
-    Source: Karpathy 2019, "input-independent baseline". The bound is a choice of ours: rounding and the noise of some
-        1,000 targets.
+        Where the training can be replayed, it is judged against simple models instead. Of fewer than `fewest` targets,
+        only a loss below `clearly` of a constant answer's says something.
+    Source: Karpathy 2019, "input-independent baseline". The bounds are a choice of ours: rounding and the noise of some
+        1,000 targets, and that of 64, which is 12 %.
     """
     if not subject.failed(Subject.recipe_and_classes):
         yield skipped("the training is judged against simple models instead")
@@ -51,6 +54,9 @@ def no_better_than_constant(subject: Subject, *, ratio: float = 0.98, errors: fl
         return
     name, seen = max(found.items(), key=lambda item: item[1]["loss"] / max(item[1]["constant"], 1e-12))
     value = seen["loss"] / max(seen["constant"], 1e-12)
+    if seen["targets"] < fewest and value > clearly:
+        yield skipped(f"a loss of {value:.2f} of a constant answer's, of {seen['targets']:.0f} targets, may be chance")
+        return
     yield judge(
         value,
         above=ratio,

@@ -1,0 +1,116 @@
+"""What the loss functions of torch are given: shapes that spread against each other, and numbers of a kind they don't take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from firstfault.probe.code_lines import user_line
+from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
+from firstfault.probe.record import Record, Spread
+
+DIFFERENCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+OF_CLASSES = ("cross_entropy", "nll_loss")
+OF_SHARES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
+SAME = 1e-3
+WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
+UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
+PASSING = (
+    "ToCopyBackward0",
+    "ViewBackward0",
+    "UnsafeViewBackward0",
+    "ReshapeAliasBackward0",
+    "SqueezeBackward0",
+    "SqueezeBackward1",
+    "TransposeBackward0",
+    "PermuteBackward0",
+    "CloneBackward0",
+    "SelectBackward0",
+)
+ACTIVATIONS = {"SigmoidBackward0": "sigmoid", "ReluBackward0": "relu", "SoftmaxBackward0": "softmax"}
+
+
+class LossInputs:
+    """Notes in the record what loss functions are given: spread shapes at any call, numbers on the sampled steps."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def called(self, name: str, outputs: Any, target: Any) -> None:
+        """A loss function was called with gradients on."""
+        if name not in DIFFERENCES or name in self._record.spread:
+            return
+        if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor) and _spreads(outputs, target):
+            self._record.spread[name] = Spread(tuple(outputs.shape), tuple(target.shape), user_line())
+
+    def learnt(self, loss: torch.Tensor) -> None:
+        """A backward pass begins on a sampled step: differences may be written out, or a loss be known by another name."""
+        found = None if self._record.spread else spread_differences(loss)
+        if found is not None:
+            self._record.spread[""] = Spread(*found, user_line())
+        given = logarithm_of(loss)
+        if given is not None:
+            seen = self._record.loss_inputs.setdefault(WRITTEN_OUT, {"calls": 0})
+            seen["calls"] += 1
+            seen[given] = seen.get(given, 0) + 1
+
+    def sampled(self, name: str, outputs: Any, target: Any, value: Any) -> None:
+        """A loss function was called with gradients on, on a sampled step."""
+        if name not in OF_CLASSES + OF_SHARES or not isinstance(outputs, torch.Tensor) or outputs.numel() < 2:
+            return
+        seen = self._record.loss_inputs.setdefault(name, dict.fromkeys(("calls", "probabilities", "unnormalised"), 0))
+        seen["calls"] += 1
+        if activation := _activation(outputs):
+            seen[activation] = seen.get(activation, 0) + 1
+        with torch.no_grad():
+            if name in OF_CLASSES:
+                _look_at_classes(seen, outputs.detach())
+            elif isinstance(target, torch.Tensor) and target.numel():
+                _look_at_shares(seen, target.detach().reshape(-1), value)
+
+
+def _spreads(outputs: torch.Tensor, target: torch.Tensor) -> bool:
+    """Whether as many numbers on both sides give more differences: `(N, 1)` against `(N,)`. On purpose, the axes are as many."""
+    if outputs.ndim == target.ndim or outputs.numel() != target.numel() or outputs.numel() < 2:
+        return False
+    both = np.broadcast_shapes(tuple(outputs.shape), tuple(target.shape))
+    return math.prod(both) > outputs.numel()
+
+
+def _activation(outputs: torch.Tensor) -> str | None:
+    """The function whose result the loss is given, as autograd knows it."""
+    node: Any = outputs.grad_fn
+    while node is not None and node.name() in PASSING and node.next_functions:
+        node = node.next_functions[0][0]
+    return ACTIVATIONS.get(node.name()) if node is not None else None
+
+
+def _look_at_classes(seen: dict[str, float], outputs: torch.Tensor) -> None:
+    """Whether rows over classes are probabilities, and whether they are no logarithms of such."""
+    rows = _rows(outputs)
+    if rows is None:
+        return
+    sums = rows.sum(-1)
+    seen["probabilities"] += bool((rows >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=SAME)
+    seen["unnormalised"] += bool(rows.logsumexp(-1).abs().mean() > UNNORMALISED)
+
+
+def _rows(outputs: torch.Tensor) -> torch.Tensor | None:
+    """At most some 64 rows `(M, K)` of outputs `(N, K)` or `(N, K, …)`."""
+    if outputs.ndim < 2 or outputs.shape[1] < 2 or not len(outputs):
+        return None
+    if outputs.ndim == 2:
+        return outputs[:: -(-len(outputs) // MOST_ROWS)].float()
+    first = outputs[:FIRST].flatten(2)
+    return first[:, :, :: -(-first.shape[2] * FIRST // MOST_ROWS)].float().movedim(1, -1).flatten(0, 1)
+
+
+def _look_at_shares(seen: dict[str, float], target: torch.Tensor, value: Any) -> None:
+    """The least and the largest target, and the lowest mean loss."""
+    low, high = target[:: -(-len(target) // MOST_TARGETS)].float().aminmax()
+    seen["low"], seen["high"] = min(seen.get("low", 0.0), float(low)), max(seen.get("high", 1.0), float(high))
+    seen["loss"] = min(seen.get("loss", 0.0), float(value.detach().float().mean()))

@@ -1,0 +1,409 @@
+"""What a watched loop shows without a replay: planted faults beside healthy twins, in loops of several styles."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import firstfault
+
+STEPS = 60
+
+
+def watched(folder, step, *models, rate=1e-2, steps=STEPS):
+    """Train the models with a loss of their own for each step, under the watch."""
+    optimizer = torch.optim.Adam([value for model in models for value in model.parameters()], rate)
+    with firstfault.watch(folder=folder) as seen:
+        for number in range(steps):
+            optimizer.zero_grad()
+            step(number).backward()
+            optimizer.step()
+    return seen
+
+
+def faults(seen):
+    return [fault.fault for fault in seen.verdict(swaps=False).faults]
+
+
+class Graph(nn.Module):
+    """A graph network that sums over edges and over the nodes of a graph."""
+
+    def __init__(self, *, flat):
+        super().__init__()
+        self.flat, self.own, self.other = flat, nn.Linear(4, 16), nn.Linear(4, 16)
+        self.readout = nn.Linear(16, 1)
+
+    def forward(self, x, edges, graph):
+        sums = torch.zeros_like(x).index_add(0, edges[1], x[edges[0]])
+        hidden = (self.own(x) + self.other(sums)).relu()
+        outputs = self.readout(hidden.new_zeros(int(graph.max()) + 1, 16).index_add(0, graph, hidden))
+        return outputs[:, 0] if self.flat else outputs
+
+
+def molecules(number, count=20):
+    """Random trees, and what their nodes add up to."""
+    generator = torch.Generator().manual_seed(number)
+    sizes = torch.randint(4, 9, (count,), generator=generator)
+    graph = torch.repeat_interleave(torch.arange(count), sizes)
+    kinds = torch.randint(0, 4, (len(graph),), generator=generator)
+    starts = sizes.cumsum(0) - sizes
+    nodes = [int(node) for node in range(len(graph)) if node not in starts]
+    edges = torch.tensor([[node - 1 for node in nodes], nodes])
+    y = torch.zeros(count).index_add(0, graph, torch.tensor([0.2, 0.5, 1.0, -0.8])[kinds])
+    return F.one_hot(kinds, 4).float(), edges, graph, y
+
+
+LOSSES = {
+    "mse_loss": F.mse_loss,
+    "huber": nn.HuberLoss(),
+    "squares": lambda outputs, y: ((outputs - y) ** 2).mean(),
+    "product": lambda outputs, y: torch.mean((y - outputs) * (y - outputs)),
+    "root": lambda outputs, y: torch.sqrt((outputs - y).pow(2).mean()) + 0.0,
+    "absolute": lambda outputs, y: 0.5 * (outputs - y).abs().sum() / 400,
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("flat", [True, False], ids=["healthy", "broadcast"])
+def test_outputs_of_a_graph_network_that_are_broadcast_against_labels(flat, loss, tmp_path):
+    """Outputs `(N, 1)` against labels `(N,)` are seen at the loss, also where it is written out."""
+    torch.manual_seed(0)
+    model = Graph(flat=flat)
+
+    def step(number):
+        *inputs, y = molecules(number)
+        return LOSSES[loss](model(*inputs), y)
+
+    seen = watched(tmp_path, step, model, steps=40)
+    assert ("output_shape_mismatch" in faults(seen)) is not flat
+
+
+def test_differences_that_are_put_side_by_side_on_purpose_are_no_fault(tmp_path):
+    """Each output against each label, as a ranking has them, is written with an axis of its own."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    y = x[:, 0]
+
+    def step(number):
+        outputs = model(x)
+        apart = (outputs[:, None] - y).abs() + torch.eye(20) * (outputs - y) ** 2
+        return F.mse_loss(outputs, y) + 0.0 * apart.mean()
+
+    seen = watched(tmp_path, step, model)
+    assert seen.record.spread == {} and faults(seen) == []
+
+
+def points(number, classes=4, count=32):
+    """Points in classes that straight lines tell apart, another batch for each number."""
+    x = torch.randn(count, 6, generator=torch.Generator().manual_seed(number))
+    return x, x[:, :classes].argmax(1)
+
+
+def layers(*last, out=4):
+    return nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, out), *last)
+
+
+def pixels(*last):
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1), *last
+    )
+
+
+class Scaled(nn.Module):
+    """Logits that a temperature widens after a sigmoid, and so have no bound that matters."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.scale = layers(), nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, x):
+        return self.inner(x).sigmoid() * self.scale
+
+
+CROSS = {
+    "softmax": (layers(nn.Softmax(1)), "cross_entropy", "redundant_softmax"),
+    "softmax of pixels": (pixels(nn.Softmax(1)), "cross_entropy", "redundant_softmax"),
+    "sigmoid": (layers(nn.Sigmoid()), "cross_entropy", "wrong_output_activation"),
+    "relu": (layers(nn.ReLU()), "cross_entropy", "wrong_output_activation"),
+    "logits": (layers(), "cross_entropy", None),
+    "log-softmax": (layers(nn.LogSoftmax(1)), "cross_entropy", None),
+    "scaled sigmoid": (Scaled(), "cross_entropy", None),
+    "raw": (layers(), "nll_loss", "missing_output_activation"),
+    "probabilities": (layers(nn.Softmax(1)), "nll_loss", "missing_output_activation"),
+    "raw pixels": (pixels(), "nll_loss", "missing_output_activation"),
+    "log-probabilities": (layers(nn.LogSoftmax(1)), "nll_loss", None),
+    "log-probabilities of pixels": (pixels(nn.LogSoftmax(1)), "nll_loss", None),
+}
+
+
+@pytest.mark.parametrize("case", CROSS)
+def test_what_a_loss_of_classes_is_given_in_a_loop_that_is_not_replayed(case, tmp_path):
+    """Probabilities, bounded outputs and raw outputs are seen at the loss, beside a penalty of the loop's own."""
+    model, loss, fault = CROSS[case]
+    torch.manual_seed(0)
+
+    def step(number):
+        x, y = points(number)
+        outputs = model(x)
+        if outputs.ndim > 2:
+            y = y[:, None, None].expand(-1, 2, 3)
+        return getattr(F, loss)(outputs, y) + 1e-4 * sum((value**2).sum() for value in model.parameters())
+
+    seen = watched(tmp_path, step, model)
+    assert seen.subject.failed(type(seen.subject).recipe_and_classes)
+    found = [each for each in faults(seen) if "softmax" in each or "activation" in each]
+    assert found == [fault] * (fault is not None)
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0, -0.1], ids=["plus and minus", "yes and no", "blurred"])
+def test_targets_of_binary_cross_entropy_are_shares(low, tmp_path):
+    """Labels of −1 and 1 have no floor; those that are blurred a little around 0 and 1 are no fault."""
+    torch.manual_seed(0)
+    model = layers(nn.Flatten(0), out=1)
+
+    def step(number):
+        x, _ = points(number)
+        y = torch.where(x[:, 0] > 0, 1.0, low)
+        return F.binary_cross_entropy_with_logits(model(x), y) + 0.01 * model[0].weight.abs().sum()
+
+    seen = watched(tmp_path, step, model)
+    assert ("wrong_loss" in faults(seen)) is (low == -1.0)
+
+
+def table(rows, seed):
+    x = torch.randn(rows, 6, generator=torch.Generator().manual_seed(seed))
+    return torch.utils.data.TensorDataset(x, x[:, :4].argmax(1))
+
+
+def evaluated(model, loader):
+    """Share of right answers."""
+    model.eval()
+    with torch.no_grad():
+        hits = [(model(x).argmax(1) == y).float().mean() for x, y in loader]
+    return torch.stack(hits).mean()
+
+
+def looped(folder, look, *, epochs=6, batch=32):
+    """An ordinary loop with a look at the model after each epoch."""
+    torch.manual_seed(0)
+    model, train = layers(), table(256, 0)
+    loader = torch.utils.data.DataLoader(train, batch_size=batch, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with firstfault.watch(folder=folder) as seen:
+        for _ in range(epochs):
+            model.train()
+            for x, y in loader:
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+            look(model, train, table(128, 1))
+    return seen
+
+
+def in_a_function(model, train, other):
+    val_loader = torch.utils.data.DataLoader(train, batch_size=64)
+    evaluated(model, val_loader)
+
+
+def in_a_loop(model, train, other):
+    model.eval()
+    testLoader = torch.utils.data.DataLoader(torch.utils.data.Subset(train, range(100)), batch_size=50)
+    with torch.no_grad():
+        for x, y in testLoader:
+            outputs = model(x)
+            F.cross_entropy(outputs, y)
+
+
+def at_once(model, train, other):
+    X_test = train.tensors[0][:64]
+    model.eval()
+    with torch.no_grad():
+        model(X_test)
+
+
+def both(model, train, other):
+    train_loader = torch.utils.data.DataLoader(train, batch_size=64)
+    val_loader = torch.utils.data.DataLoader(other, batch_size=64)
+    evaluated(model, train_loader)
+    evaluated(model, val_loader)
+
+
+def of_training(model, train, other):
+    train_accuracy = evaluated(model, torch.utils.data.DataLoader(train, batch_size=64))
+    assert train_accuracy >= 0
+
+
+def nameless(model, first, other):
+    evaluated(model, torch.utils.data.DataLoader(first, batch_size=64))
+
+
+def nameless_both(model, train, other):
+    nameless(model, train, other)
+    evaluated(model, torch.utils.data.DataLoader(other, batch_size=64))
+
+
+def overlap(seen):
+    findings = [each for report in seen.verdict(swaps=False).layers for each in report.findings]
+    return next(each.status.value for each in findings if each.check == "evaluated_on_learnt_rows")
+
+
+@pytest.mark.parametrize("look", [in_a_function, in_a_loop, at_once])
+def test_validation_on_rows_that_were_learnt_from_is_found(look, tmp_path):
+    """The names in the loop that evaluates say that the rows should be others."""
+    seen = looped(tmp_path, look)
+    assert overlap(seen) == "fail" and "validation_contamination" in faults(seen)
+
+
+@pytest.mark.parametrize(
+    ("look", "status"), [(both, "pass"), (of_training, "pass"), (nameless, "warn"), (nameless_both, "pass")]
+)
+def test_a_look_at_the_training_data_is_no_fault(look, status, tmp_path):
+    """It may stand beside a validation, or be called what it is; where nothing else is evaluated, it is said."""
+    seen = looped(tmp_path, look)
+    assert overlap(seen) == status and faults(seen) == []
+
+
+def test_a_whole_graph_is_learnt_from_and_evaluated_by_masks(tmp_path):
+    """Every batch is the same: which of its rows count is not known."""
+
+    def at_the_rest(model, train, other):
+        model.eval()
+        with torch.no_grad():
+            test_outputs = model(train.tensors[0])
+        assert len(test_outputs) == 256
+
+    torch.manual_seed(0)
+    model, data = layers(), table(256, 0)
+    x, y = data.tensors
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with firstfault.watch(folder=tmp_path) as seen:
+        for _ in range(40):
+            model.train()
+            optimizer.zero_grad()
+            F.cross_entropy(model(x)[:200], y[:200]).backward()
+            optimizer.step()
+            at_the_rest(model, data, data)
+    assert "validation_contamination" not in faults(seen)
+
+
+def normed():
+    return nn.Sequential(nn.Linear(6, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 4))
+
+
+def measured(model):
+    """The model with the statistics of data, as a pre-trained one has them."""
+    for number in range(60):
+        model.train()(points(number)[0])
+    return model
+
+
+def norms_in_eval(model):
+    for module in model.train().modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
+
+
+@pytest.mark.parametrize(
+    ("model", "mode", "fault"),
+    [
+        (normed, nn.Module.eval, "norm_statistics_wrong"),
+        (normed, norms_in_eval, "norm_statistics_wrong"),
+        (normed, nn.Module.train, None),
+        (lambda: measured(normed()), norms_in_eval, None),
+    ],
+    ids=["model in eval", "norms in eval", "train", "pre-trained"],
+)
+@pytest.mark.parametrize("penalty", [0.0, 1e-4], ids=["replayed", "not replayed"])
+def test_normalisation_that_learns_in_eval_mode_is_seen_in_the_loop(penalty, model, mode, fault, tmp_path):
+    """A model is looked at in a mode of its own later: what it was in the loop is read while it trains."""
+    torch.manual_seed(0)
+    network = model()
+
+    def step(number):
+        mode(network)
+        x, y = points(number)
+        return F.cross_entropy(network(x), y) + penalty * network[0].weight.square().sum()
+
+    seen = watched(tmp_path, step, network, steps=100)
+    assert faults(seen) == [fault] * (fault is not None)
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["other instance", "own"])
+@pytest.mark.parametrize("penalty", [0.0, 1e-4], ids=["replayed", "not replayed"])
+def test_an_optimizer_of_another_instance_of_the_model_is_named(penalty, other, tmp_path):
+    """All that it holds never has a gradient, while the model's parameters have: that is no low learning rate."""
+    torch.manual_seed(0)
+    model = layers()
+    optimizer = torch.optim.Adam((layers() if other else model).parameters(), 1e-2)
+    with firstfault.watch(folder=tmp_path) as seen:
+        for number in range(100):
+            x, y = points(number)
+
+            def closure(x=x, y=y):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x), y) + penalty * model[0].weight.square().sum()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+    assert faults(seen) == ["parameters_not_in_optimizer"] * other
+
+
+def chosen(outputs, y):
+    return -outputs.log()[torch.arange(len(y)), y].mean()
+
+
+def one_hot(outputs, y):
+    return -(F.one_hot(y, 4) * torch.log(outputs + 1e-9)).sum(1).mean()
+
+
+def gathered(outputs, y):
+    return torch.mean(-torch.log(outputs.clamp(min=1e-7)).gather(1, y[:, None]))
+
+
+def yes_and_no(outputs, y):
+    share = outputs[:, 0].clamp(1e-6, 1 - 1e-6)
+    label = (y == 0).float()
+    return -(label * torch.log(share) + (1 - label) * torch.log(1 - share)).mean()
+
+
+def counts(outputs, y):
+    return (outputs - y[:, None] * torch.log(outputs + 1e-6)).mean()
+
+
+def logarithms(outputs, y):
+    return ((torch.log(outputs + 1) - torch.log(y[:, None] + 1.0)) ** 2).mean()
+
+
+@pytest.mark.parametrize(
+    ("last", "fault"),
+    [(nn.Identity(), "missing_output_activation"), (nn.ReLU(), "wrong_output_activation"), (nn.Softmax(1), None)],
+    ids=["raw", "relu", "softmax"],
+)
+@pytest.mark.parametrize("loss", [chosen, one_hot, gathered, yes_and_no])
+def test_a_written_out_cross_entropy_needs_probabilities(loss, last, fault, tmp_path):
+    """The logarithm of raw outputs or of a ReLU's is the model's fault, whatever it does to the steps."""
+    torch.manual_seed(0)
+    model = layers(last)
+
+    def step(number):
+        x, y = points(number)
+        return loss(model(x), y)
+
+    seen = watched(tmp_path, step, model)
+    found = faults(seen)
+    assert (found[:1] == [fault]) if fault else found == []
+
+
+@pytest.mark.parametrize("loss", [counts, logarithms])
+def test_a_logarithm_beside_other_terms_is_no_cross_entropy(loss, tmp_path):
+    """Counts, and errors of logarithms, may be of what a ReLU gives."""
+    torch.manual_seed(0)
+    model = layers(nn.ReLU())
+
+    def step(number):
+        x, y = points(number)
+        return loss(model(x), y)
+
+    assert "logarithm" not in watched(tmp_path, step, model).record.loss_inputs
