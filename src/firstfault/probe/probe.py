@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from firstfault.clock import unhindered_seconds
 from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
@@ -169,7 +169,7 @@ class Probe:
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
         if self._began is None:
-            self._began = time.perf_counter()
+            self._began = unhindered_seconds()
         if self.capture is not None and self.capture.wants(model):
             self.capture.called(model, args, kwargs)
 
@@ -251,7 +251,7 @@ class Probe:
         record.stale_steps += self._clearing.stepped(id(optimizer), values)
         self._tripwire.updated(optimizer, values)
         if self._began is not None:
-            record.seconds.add(record.steps, time.perf_counter() - self._began)
+            record.seconds.add(record.steps, unhindered_seconds() - self._began)
             self._began = None
         record.loss.add(record.steps, self._loss)
         if self._optimizers.is_first(optimizer):  # rates of several optimizers are no schedule
