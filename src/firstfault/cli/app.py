@@ -76,6 +76,8 @@ def debug(
 
     if where is not None and only is not Layer.MODEL:
         refuse("--where must come with --only model, since only the model layer tests a submodule alone")
+    # threads of one operation that spin while they wait for each other take the processor from the one they wait for
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     tell(json=str(json_file.absolute()) if json_file else None)
     overrides = {**pairs_of(set_), **mutes_of(mute)}
     settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, overrides, where)
