@@ -45,10 +45,12 @@ def diagnose(
     chosen = [_threaded(step, subject) for step in steps if only in (None, step.layer)]
 
     def undo(report: LayerReport) -> Sequence[Outcome]:
+        progress.emit(progress.Phase(f"undoing what {report.layer.value} is suspected of"))
         with fitting(subject, Layer.TRAINING):
             return confirm_report(report) if confirm_report is not None else confirm(subject, report)
 
     found = walk(chosen, undo, keep_going=keep_going)
+    progress.emit(progress.Phase("concluding"))
     subject.settle()
     judged = subject.made(evaluate_safety)
     verdict = conclude(

@@ -47,6 +47,7 @@ def _debug(run: DebugRun) -> Ended:
     try:
         run.steps.open(run.open)
         verdict = run.walk()
+        progress.emit(progress.Concluded(verdict))
         return run.steps.conclude(lambda: run.conclude(verdict))
     except BaseException as error:
         run.abandon(error)
@@ -79,6 +80,7 @@ class DebugRun:
         )
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
+        progress.emit(progress.Phase("MLflow"))
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
         self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
@@ -108,6 +110,7 @@ class DebugRun:
     def _look(self, step: Step) -> Examined | None:
         with self.recording.following_the_training():
             report = step.examine()
+        progress.emit(progress.Phase("MLflow"))
         return Examined(report, self.recording.layer(report)) if report is not None else None
 
     def _confirm(self, report: LayerReport) -> list[Outcome]:
@@ -127,7 +130,9 @@ class DebugRun:
         )
         folder = Path(self.ref.folder)
         write_json(folder / "verdict.json", verdict.to_json())
+        progress.emit(progress.Phase("report"))
         report = self._report(verdict, folder, flow_run)
+        progress.emit(progress.Phase("MLflow"))
         self.recording.belongs_to(flow_run)
         self.recording.conclude(verdict)
         return Ended(
