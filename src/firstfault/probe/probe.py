@@ -49,6 +49,7 @@ class Probe:
         on_sample: called with the step after each sampled step.
         capture: takes the first batches, to replay the training.
         samples: takes some values of gradients, weights and activations on sampled steps.
+        events: whether TensorBoard files are written at the end; a debug run writes them after its verdict.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Probe:
         on_sample: Callable[[int], None] | None = None,
         capture: Capture | None = None,
         samples: Samples | None = None,
+        events: bool = True,
     ) -> None:
         self.folder, self.on_sample, self.capture = folder, on_sample, capture
         self.record = Record()
+        self._events = events
         self.epochs: list[Any] = []
         self.models = Models()
         self.split: str | None = None  # whose batch is in hand, where a loader tells
@@ -318,7 +321,8 @@ class Probe:
         self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()
         if self.folder is not None:
+            write_json(self.folder / "record.json", self.record.to_json(), indent=None)
+        if self.folder is not None and self._events:
             from firstfault.probe.sinks.tensorboard import write_tensorboard
 
-            write_json(self.folder / "record.json", self.record.to_json(), indent=None)
             write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)

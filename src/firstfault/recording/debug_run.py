@@ -14,7 +14,7 @@ from typing import Any
 
 from firstfault import progress
 from firstfault.diagnosis import diagnose, steps_of
-from firstfault.finding import LayerReport
+from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
 from firstfault.output.whole_files import write_json
 from firstfault.recording.recording import Recording
@@ -31,6 +31,7 @@ from firstfault.verdict import Outcome, Verdict
 from firstfault.watcher.actions.target_monitor import train_acting
 
 logger = logging.getLogger(__name__)
+EVENTS = "tensorboard"
 
 
 def debug(settings: RunSettings, steps: Steps | None = None, loaded: Loaded | None = None) -> Ended:
@@ -131,6 +132,7 @@ class DebugRun:
         folder = Path(self.ref.folder)
         write_json(folder / "verdict.json", verdict.to_json())
         progress.emit(progress.Phase("report"))
+        self._write_events(folder)
         report = self._report(verdict, folder, flow_run)
         progress.emit(progress.Phase("MLflow"))
         self.recording.belongs_to(flow_run)
@@ -144,6 +146,15 @@ class DebugRun:
             self.recording.url(),
             flow_run.url if flow_run else None,
         )
+
+    def _write_events(self, folder: Path) -> None:
+        """What was seen of the training, as TensorBoard's files: no check reads them, and they take a second to import."""
+        from firstfault.probe.sinks.tensorboard import write_tensorboard
+
+        trained = self.subject.made(Subject.trained)
+        if trained is not None and trained.record is not None:
+            write_tensorboard(folder / EVENTS, trained.record, trained.epochs)
+            self.recording.shelves.put(EVENTS, Layer.TRAINING)
 
     def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
         from firstfault.report import context_of, write_report
