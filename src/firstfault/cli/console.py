@@ -14,8 +14,9 @@ from typing import Any
 from firstfault import progress
 from firstfault.cli.live_view import View
 from firstfault.cli.terminal import Terminal
-from firstfault.cli.timings import Timings
+from firstfault.cli.timings import TIMINGS, Timings
 from firstfault.errors import FirstfaultError
+from firstfault.output.whole_files import write_json
 from firstfault.recording.steps import Ended, RunSettings, Steps, SweepPlan, Swept
 from firstfault.runs import guard
 from firstfault.runs.default_target import note_target
@@ -71,6 +72,7 @@ def watch_debug(
     _show_end(console, ended, recorded=not bare)
     if timings:
         console.print(clock.table())
+        write_json(Path(ended.folder) / TIMINGS, clock.to_json())
     return ended
 
 

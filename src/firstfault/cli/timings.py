@@ -15,7 +15,8 @@ from firstfault.runs import guard
 
 LEAST_SECONDS = 0.3
 """A check that takes less has no line of its own."""
-VERDICT = "verdict"
+TIMINGS = "timings.json"
+"""The file of a run's folder that keeps them."""
 
 
 @dataclass
@@ -98,6 +99,7 @@ class Timings:
         """The seconds by phase, and those until the verdict was known."""
         return {
             "verdict": self.verdict,
+            "cpu": self._mark[1],
             "phases": {
                 span.name: {"wall": round(span.wall, 3), "cpu": round(span.cpu, 3)} for span in self.spans.values()
             },
