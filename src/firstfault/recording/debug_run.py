@@ -148,7 +148,7 @@ class DebugRun:
         )
 
     def _write_events(self, folder: Path) -> None:
-        """What was seen of the training, as TensorBoard's files: no check reads them, and they take a second to import."""
+        """Write what was seen of the training as TensorBoard's files: no check reads them, and their import is dear."""
         from firstfault.probe.sinks.tensorboard import write_tensorboard
 
         trained = self.subject.made(Subject.trained)

@@ -30,7 +30,7 @@ def fitting(subject: Subject, layer: Layer) -> Iterator[None]:
     if before == 1 or (layer.rank >= Layer.MODEL.rank and not has_small_steps(subject)):
         yield
         return
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1):
         torch.set_num_threads(1)
