@@ -69,16 +69,19 @@ def _delay() -> float:
 
 @dataclass(frozen=True)
 class Deadline:
-    """An end after some CPU seconds of this thread, or after `GUARD` times as many by the wall clock."""
+    """An end after some CPU seconds of this thread, or after `GUARD` times as many in which it worked or waited.
+
+    The time in which it could have run and got no processor is in neither.
+    """
 
     seconds: float
     began: float = field(default_factory=cpu_seconds)
-    began_wall: float = field(default_factory=time.monotonic)
+    began_unhindered: float = field(default_factory=unhindered_seconds)
 
     @property
     def used(self) -> float:
-        """The CPU seconds that were used since it began; a lapsed wall clock counts as all of them."""
-        return max(cpu_seconds() - self.began, self.seconds * self.overslept)
+        """The seconds that were used since it began: of work, or a share of the wait."""
+        return max(self._worked, (unhindered_seconds() - self.began_unhindered) / GUARD)
 
     @property
     def passed(self) -> bool:
@@ -87,6 +90,9 @@ class Deadline:
 
     @property
     def overslept(self) -> bool:
-        """Whether it is over by the wall clock alone: what ran waited for something else."""
-        wall = time.monotonic() - self.began_wall
-        return wall > GUARD * self.seconds and cpu_seconds() - self.began < self.seconds
+        """Whether it is over because what ran waited for something else."""
+        return self.passed and self._worked < self.seconds
+
+    @property
+    def _worked(self) -> float:
+        return cpu_seconds() - self.began
