@@ -1,7 +1,8 @@
 """Where the time of a debug run goes: `--help`, the bare checks, and what orchestration adds to them.
 
 Prints the median of a few runs of each, as ratios and differences to a limit measured or stated in
-the same run. Last line: `RESULT {json}`.
+the same run. From Enter to the verdict (`debug --bare --timings`), wall and CPU seconds are shown, by
+phase too: on a busy machine only the CPU seconds can be compared. Last line: `RESULT {json}`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "examples" / "digits" / "target.py"
+DEPTHS = ("quick", "standard")
 COMMAND = [str(Path(sys.executable).parent / "firstfault")]
-LIMITS = {"help_seconds": 0.3, "orchestration_seconds": 5.0, "warm_debug_seconds": 60.0}
+LIMITS = {
+    "help_seconds": 0.3,
+    "orchestration_seconds": 5.0,
+    "warm_debug_seconds": 60.0,
+    "quick_verdict_seconds": 3.0,
+    "standard_verdict_seconds": 8.0,
+}
 
 BARE = """
 import json, sys, time
@@ -45,6 +53,9 @@ def main() -> None:
             subprocess.run([*COMMAND, "down"], cwd=folder, capture_output=True, check=False)
     for name, limit in LIMITS.items():
         print(f"{name:<24} {result[name]:7.2f} s   limit {limit:5.1f} s   ratio {result[name] / limit:.2f}")
+    for depth in DEPTHS:
+        spent = ", ".join(f"{name} {seconds['cpu']:.1f}" for name, seconds in result[f"{depth}_phases"].items())
+        print(f"{depth}: {result[f'{depth}_cpu_seconds']:.1f} CPU s: {spent}")
     print("layers (bare):", ", ".join(f"{layer} {seconds:.1f} s" for layer, seconds in result["layers"].items()))
     print("RESULT", json.dumps(result))
 
@@ -52,6 +63,7 @@ def main() -> None:
 def _measure(folder: Path) -> dict:
     helps = [_wall([*COMMAND, "--help"]) for _ in range(5)]
     _orchestrated(folder)  # the first run pays for migrations: not warm
+    entered = {depth: [_entered(folder, depth) for _ in range(3)] for depth in DEPTHS}
     pairs = [(_bare(folder, number), _orchestrated(folder)) for number in range(3)]
     bare = statistics.median(pair[0]["seconds"] for pair in pairs)
     inside = statistics.median(pair[1]["seconds"] for pair in pairs)
@@ -64,6 +76,24 @@ def _measure(folder: Path) -> dict:
         "orchestration_seconds": round(inside - bare, 2),
         "status": pairs[-1][1]["status"],
         "layers": pairs[-1][0]["layers"],
+        **{name: value for depth in DEPTHS for name, value in _of_depth(depth, entered[depth]).items()},
+    }
+
+
+def _entered(folder: Path, depth: str) -> dict:
+    """The timings of a bare run, from Enter on."""
+    command = [*COMMAND, "debug", str(TARGET), "--bare", "--depth", depth, "--timings"]
+    subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    newest = max((folder / ".firstfault" / "runs").glob("*/timings.json"), key=lambda file: file.stat().st_mtime)
+    return json.loads(newest.read_text())
+
+
+def _of_depth(depth: str, runs: list[dict]) -> dict:
+    median = sorted(runs, key=lambda run: run["verdict"])[len(runs) // 2]
+    return {
+        f"{depth}_verdict_seconds": round(median["verdict"], 2),
+        f"{depth}_cpu_seconds": round(statistics.median(run["cpu"] for run in runs), 2),
+        f"{depth}_phases": median["phases"],
     }
 
 

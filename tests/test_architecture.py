@@ -10,6 +10,7 @@ HALL = (
     "__init__",
     "actions",
     "check",
+    "clock",
     "coverage",
     "depth",
     "errors",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from firstfault.ablation.confirm.trials import Arm, Bench, Run, Scale
+from firstfault.clock import Deadline
 
 
 class Memory:
@@ -20,7 +21,7 @@ class Memory:
         """From now on, every bench of this process asks here."""
         train = Bench.run
 
-        def run(bench: Bench, arm: Arm, seed: int, deadline: float | None = None) -> Run:
+        def run(bench: Bench, arm: Arm, seed: int, deadline: Deadline | None = None) -> Run:
             key = (arm.change, seed, bench.scale)
             if known := self.made.get(key):
                 self.saved += known.seconds

@@ -16,7 +16,8 @@ from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Confirm, Step, walk
 from firstfault.output.whole_files import write_json
 from firstfault.subject.subject import Subject
-from firstfault.verdict import SubjectKind, Verdict, conclude
+from firstfault.subject.threads import fitting
+from firstfault.verdict import Outcome, SubjectKind, Verdict, conclude
 
 Look = Callable[[Subject, Depth, str | None], LayerReport | None]
 """How a step is examined: a subject, at a depth, with the submodule that is asked for; None where nothing applies."""
@@ -41,8 +42,15 @@ def diagnose(
 
     started = time.perf_counter()
     steps = steps_of(subject, depth) if steps is None else steps
-    chosen = [step for step in steps if only in (None, step.layer)]
-    found = walk(chosen, confirm_report or (lambda report: confirm(subject, report)), keep_going=keep_going)
+    chosen = [_threaded(step, subject) for step in steps if only in (None, step.layer)]
+
+    def undo(report: LayerReport) -> Sequence[Outcome]:
+        progress.emit(progress.Phase(f"undoing what {report.layer.value} is suspected of"))
+        with fitting(subject, Layer.TRAINING):
+            return confirm_report(report) if confirm_report is not None else confirm(subject, report)
+
+    found = walk(chosen, undo, keep_going=keep_going)
+    progress.emit(progress.Phase("concluding"))
     subject.settle()
     judged = subject.made(evaluate_safety)
     verdict = conclude(
@@ -55,6 +63,16 @@ def diagnose(
         subject=kind,
     )
     return replace(verdict, not_loaded=plugins.refusals())
+
+
+def _threaded(step: Step, subject: Subject) -> Step:
+    """A step that is examined with as many threads as pay for the subject."""
+
+    def examined() -> LayerReport | None:
+        with fitting(subject, step.layer):
+            return step.examine()
+
+    return replace(step, examine=examined)
 
 
 def steps_of(subject: Subject, depth: Depth, where: str | None = None) -> list[Step]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from firstfault.finding import Finding, Layer, LayerReport
+from firstfault.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,32 @@ class RunOpened:
     mlflow_run_id: str | None
 
 
-Event = RunOpened | LayerStarted | CheckStarted | Found | LayerEnded | Step | Checkpointed | SafetyJudged
+@dataclass(frozen=True)
+class Phase:
+    """What is done from now on beside the layers, in words: `loading the target`, `MLflow`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """The verdict is known; what follows writes it down."""
+
+    verdict: Verdict
+
+
+Event = (
+    Phase
+    | Concluded
+    | RunOpened
+    | LayerStarted
+    | CheckStarted
+    | Found
+    | LayerEnded
+    | Step
+    | Checkpointed
+    | SafetyJudged
+)
 Listener = Callable[[Event], None]
 
 _listeners: list[tuple[str | None, Listener]] = []

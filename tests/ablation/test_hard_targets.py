@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from torch import nn
 
 from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.confirm.trials import Run
+from firstfault.clock import Deadline
 from firstfault.finding import Finding, Layer, Status
 from firstfault.training.loop import train
 
@@ -19,7 +18,7 @@ def test_a_training_ends_inside_an_epoch_at_the_deadline(subject_of):
     """A target with epochs of an hour doesn't take an hour: one batch is trained on, and its share is known."""
     recipe = subject_of(epochs=10).recipe
     batches = -(-len(recipe.train) // 32)
-    trained = train(recipe, deadline=time.monotonic() - 1)
+    trained = train(recipe, deadline=Deadline(0.0))
     assert trained.share == pytest.approx(1 / (10 * batches)) and len(trained.epochs) == 1
     assert Run.of(trained).cut and not Run.of(trained).crashed
 
@@ -36,14 +35,14 @@ def test_a_fit_ends_at_the_deadline_even_where_it_catches_exceptions(subject_of)
             except Exception:
                 continue
 
-    trained = train(subject_of(fit=fit).recipe, deadline=time.monotonic() - 1)
+    trained = train(subject_of(fit=fit).recipe, deadline=Deadline(0.0))
     assert len(seen) == 1 and trained.share < 1 and trained.crash is None
 
 
 def test_a_training_with_time_enough_is_whole(subject_of):
     """No deadline, and one far away, cut nothing."""
     recipe = subject_of(epochs=2).recipe
-    assert [train(recipe, deadline=limit).share for limit in (None, time.monotonic() + 1e6)] == [1.0, 1.0]
+    assert [train(recipe, deadline=limit).share for limit in (None, Deadline(1e6))] == [1.0, 1.0]
 
 
 def test_a_target_that_comes_out_differently_each_time_is_judged_by_its_spread(subject_of, suspect):

@@ -71,6 +71,7 @@ def debug(
     bare: BareOption = False,
     json_file: JsonOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the report in a browser")] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="show where the time went, from the call on")] = False,
 ) -> None:
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
     from firstfault.check import Depth
@@ -79,10 +80,12 @@ def debug(
 
     if where is not None and only is not Layer.MODEL:
         refuse("--where must come with --only model, since only the model layer tests a submodule alone")
+    # threads of one operation that spin while they wait for each other take the processor from the one they wait for
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     tell(json=str(json_file.absolute()) if json_file else None)
     overrides = {**pairs_of(set_), **mutes_of(mute)}
     settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, overrides, where)
-    ended = watch_debug(settings, bare=bare)
+    ended = watch_debug(settings, bare=bare, timings=timings)
     write_json(json_file, ended.verdict.to_json())
     if open_ and ended.report:
         typer.launch(ended.report)

@@ -14,7 +14,9 @@ from typing import Any
 from firstfault import progress
 from firstfault.cli.live_view import View
 from firstfault.cli.terminal import Terminal
+from firstfault.cli.timings import TIMINGS, Timings
 from firstfault.errors import FirstfaultError
+from firstfault.output.whole_files import write_json
 from firstfault.recording.steps import Ended, RunSettings, Steps, SweepPlan, Swept
 from firstfault.runs import guard
 from firstfault.runs.default_target import note_target
@@ -28,17 +30,22 @@ UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, an
 
 
 @private_files()
-def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal | None = None) -> Ended:
-    """Debug a target in this process, show it, and return how it ended.
+def watch_debug(
+    settings: RunSettings, *, bare: bool = False, console: Terminal | None = None, timings: bool = False
+) -> Ended:
+    """Debug a target in this process, show it, and return how it ended; with `timings`, also where the time went.
 
     With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
         FirstfaultError: for a bad target, or a server that does not answer.
     """
+    clock = Timings()
+    clock.begin("imports")
     from firstfault.cli.preflight import preflight
     from firstfault.target.locate import locate
 
+    clock.begin("loading the target")
     console = console or Terminal()
     dataset = settings.dataset
     chosen = str(Path(dataset).resolve()) if dataset and Path(dataset).exists() else dataset
@@ -53,14 +60,19 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
         with (
             _told_when_interrupted(view),
             _steps("debug", settings.to_json(), state, bare) as steps,
+            progress.listening(clock),
             progress.listening(view),
             view,
         ):
+            clock.begin("imports")
             from firstfault.recording.debug_run import debug
 
             with _told_when_full(state):
                 ended = debug(settings, steps, loaded)
     _show_end(console, ended, recorded=not bare)
+    if timings:
+        console.print(clock.table())
+        write_json(Path(ended.folder) / TIMINGS, clock.to_json())
     return ended
 
 
@@ -165,9 +177,6 @@ def _told_when_full(state: State) -> Iterator[None]:
 
 
 def _show_end(console: Terminal, ended: Ended, *, recorded: bool) -> None:
-    from firstfault.report.terminal import render_verdict
-
-    console.print(render_verdict(ended.verdict))
     console.print(f"report   {ended.report or 'could not be written'}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"MLflow   {ended.mlflow}", soft_wrap=True, highlight=False, markup=False)
     if recorded:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from firstfault import progress
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
+from firstfault.verdict import Verdict
 
 MARKS = {
     Status.PASS: ("✓", "green"),
@@ -57,6 +58,8 @@ class View:
                 self.running, self.text = layer, ""
             case progress.CheckStarted(_, check, done, total):
                 self.text = f"{check} ({done + 1} of {total})"
+            case progress.Concluded(verdict):
+                self._conclude(verdict)
             case progress.Step(layer, text):
                 self.running, self.text = layer, text
                 self._line(f"  {text}")
@@ -65,6 +68,13 @@ class View:
             case progress.LayerEnded(report):
                 self.reports[report.layer], self.running = report, None
                 self._line(f"{MARKS[report.status][0]} {report.layer} {report.seconds:.1f} s")
+
+    def _conclude(self, verdict: Verdict) -> None:
+        """Show the verdict at once: report and records are written after it."""
+        from firstfault.report.terminal import render_verdict
+
+        self._live.stop()
+        self.console.print(render_verdict(verdict))
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:

@@ -12,13 +12,15 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pandas as pd
+import psutil
 
+from firstfault.clock import GUARD
 from firstfault.data.privacy.masking import pseudonymised
 from firstfault.errors import Missing, told
 from firstfault.extras import expect_installed
@@ -43,7 +45,8 @@ REFERENCE, COMPARED, LEFT_OUT = "profile_reference.parquet", "profile_compare.ht
 class Profiling:
     """A profile in the making, within a budget of time.
 
-    `collect` waits for its alerts, `finish` for its pages, both for what is left of the budget.
+    `collect` waits for its alerts, `finish` for its pages, both for what is left of the budget: CPU seconds of the
+    process, and `GUARD` times as many by the wall clock.
     """
 
     process: subprocess.Popen[bytes]
@@ -60,8 +63,7 @@ class Profiling:
         Raises:
             RuntimeError: when ydata-profiling failed, with the last line it printed.
         """
-        while not self._known() and self.process.poll() is None and self._left() > 0:
-            time.sleep(0.02)
+        self._await(self._known, self.seconds)
         if not self._known() or self.process.poll() is not None:
             self.finish()
         if not self._known() and (self.process.returncode or 0) > 0:
@@ -74,16 +76,26 @@ class Profiling:
 
     def finish(self) -> None:
         """Wait for the pages; a process that is out of time is killed, and what it has not written is missing."""
-        try:
-            self.process.wait(timeout=max(0.1, self._left() + SECONDS_MORE * self._known()))
-        except subprocess.TimeoutExpired:
+        self._await(lambda: False, self.seconds + SECONDS_MORE * self._known())
+        if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         for name in (SAMPLE, REFERENCE):
             (self.folder / name).unlink(missing_ok=True)
 
-    def _left(self) -> float:
-        return self.seconds - (time.monotonic() - self.started)
+    def _await(self, done: Callable[[], bool], seconds: float) -> None:
+        """Wait for something, or the end of the process, or of the time."""
+        while not done() and self.process.poll() is None and self._used() < seconds:
+            time.sleep(0.02)
+
+    def _used(self) -> float:
+        """The CPU seconds of the process, and no less than the wall clock's over `GUARD`."""
+        waited = (time.monotonic() - self.started) / GUARD
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+        except psutil.Error:
+            return waited
+        return max(waited, times.user + times.system)
 
     def _known(self) -> bool:
         return (self.folder / ALERTS).is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import dataloader
 
+from firstfault.clock import unhindered_seconds
 from firstfault.probe.capture import Capture
 from firstfault.probe.phases import Phases
 from firstfault.probe.record import Record
@@ -42,12 +42,12 @@ class Loading:
                 return following(iterator)
             record = self._record
             self._phases.end("other")
-            began, first = time.perf_counter(), getattr(iterator, "_num_yielded", 0) == 0
+            began, first = unhindered_seconds(), getattr(iterator, "_num_yielded", 0) == 0
             record.workers = max(record.workers or 0, getattr(iterator, "_num_workers", 0))
             try:
                 batch = following(iterator)
                 if not first and torch.is_grad_enabled():
-                    record.waits.add(record.steps, time.perf_counter() - began)
+                    record.waits.add(record.steps, unhindered_seconds() - began)
                 return batch
             except StopIteration:
                 if self._capture is not None and self._capture.samples:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from firstfault.clock import unhindered_seconds
 from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
@@ -50,6 +50,7 @@ class Probe:
         on_sample: called with the step after each sampled step.
         capture: takes the first batches, to replay the training.
         samples: takes some values of gradients, weights and activations on sampled steps.
+        events: whether TensorBoard files are written at the end; a debug run writes them after its verdict.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class Probe:
         on_sample: Callable[[int], None] | None = None,
         capture: Capture | None = None,
         samples: Samples | None = None,
+        events: bool = True,
     ) -> None:
         self.folder, self.on_sample, self.capture = folder, on_sample, capture
         self.record = Record()
+        self._events = events
         self.epochs: list[Any] = []
         self.models = Models()
         self.split: str | None = None  # whose batch is in hand, where a loader tells
@@ -173,7 +176,7 @@ class Probe:
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
         if self._began is None:
-            self._began = time.perf_counter()
+            self._began = unhindered_seconds()
         if self.capture is not None and self.capture.wants(model):
             self.capture.called(model, args, kwargs)
 
@@ -256,7 +259,7 @@ class Probe:
         record.stale_steps += self._clearing.stepped(id(optimizer), values)
         self._tripwire.updated(optimizer, values)
         if self._began is not None:
-            record.seconds.add(record.steps, time.perf_counter() - self._began)
+            record.seconds.add(record.steps, unhindered_seconds() - self._began)
             self._began = None
         record.loss.add(record.steps, self._loss)
         if self._optimizers.is_first(optimizer):  # rates of several optimizers are no schedule
@@ -323,7 +326,8 @@ class Probe:
         self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()
         if self.folder is not None:
+            write_json(self.folder / "record.json", self.record.to_json(), indent=None)
+        if self.folder is not None and self._events:
             from firstfault.probe.sinks.tensorboard import write_tensorboard
 
-            write_json(self.folder / "record.json", self.record.to_json(), indent=None)
             write_tensorboard(self.folder / "tensorboard", self.record, self.epochs)

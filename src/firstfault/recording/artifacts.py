@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from firstfault.finding import LayerReport
+from firstfault.finding import Layer, LayerReport
 from firstfault.output.whole_files import is_draft
 
 TOP = ("report.html", "verdict.json", "sweep.json")
@@ -30,6 +30,10 @@ class Shelves:
         for path in self.files():
             self._layers.setdefault(path.name, layer)
         self._layers |= dict.fromkeys((name for finding in report.findings for name in finding.artifacts), layer)
+
+    def put(self, name: str, layer: Layer) -> None:
+        """Put a file, written later than its layer was recorded, with those of the layer."""
+        self._layers[name] = layer.value
 
     def files(self) -> list[Path]:
         """The files of the run's folder that are whole, and may leave it."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from firstfault import progress
 from firstfault.check import Depth
 from firstfault.diagnosis import diagnose, steps_of
-from firstfault.finding import LayerReport
+from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
 from firstfault.output.whole_files import write_json
 from firstfault.recording.recording import Recording
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+EVENTS = "tensorboard"
 
 
 def debug(settings: RunSettings, steps: Steps | None = None, loaded: Loaded | None = None) -> Ended:
@@ -52,6 +53,7 @@ def _debug(run: DebugRun) -> Ended:
     try:
         run.steps.open(run.open)
         verdict = run.walk()
+        progress.emit(progress.Concluded(verdict))
         return run.steps.conclude(lambda: run.conclude(verdict))
     except BaseException as error:
         run.abandon(error)
@@ -89,6 +91,7 @@ class DebugRun:
         self.ref = open_run(asked.target, asked.overrides, depth=asked.depth, dataset=asked.dataset, where=asked.where)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
+        progress.emit(progress.Phase("MLflow"))
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
         self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
@@ -118,6 +121,7 @@ class DebugRun:
     def _look(self, step: Step) -> Examined | None:
         with self.recording.following_the_training():
             report = step.examine()
+        progress.emit(progress.Phase("MLflow"))
         return Examined(report, self.recording.layer(report)) if report is not None else None
 
     def _confirm(self, report: LayerReport) -> list[Outcome]:
@@ -137,7 +141,10 @@ class DebugRun:
         )
         folder = Path(self.ref.folder)
         write_json(folder / "verdict.json", verdict.to_json())
+        progress.emit(progress.Phase("report"))
+        self._write_events(folder)
         report = self._report(verdict, folder, flow_run)
+        progress.emit(progress.Phase("MLflow"))
         self.recording.belongs_to(flow_run)
         self.recording.conclude(verdict)
         return Ended(
@@ -149,6 +156,15 @@ class DebugRun:
             self.recording.url(),
             flow_run.url if flow_run else None,
         )
+
+    def _write_events(self, folder: Path) -> None:
+        """Write what was seen of the training as TensorBoard's files: no check reads them, and their import is dear."""
+        from firstfault.probe.sinks.tensorboard import write_tensorboard
+
+        trained = self.subject.made(Subject.trained)
+        if trained is not None and trained.record is not None:
+            write_tensorboard(folder / EVENTS, trained.record, trained.epochs)
+            self.recording.shelves.put(EVENTS, Layer.TRAINING)
 
     def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
         from firstfault.report import context_of, write_report

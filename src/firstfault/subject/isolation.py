@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from firstfault.check import REGISTRY, checks_of, run_check
+from firstfault.clock import Deadline
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.place import Kind, Place
@@ -33,7 +33,7 @@ def isolate(subject: Subject, check: str, *, seconds: float = 20.0) -> Isolated:
     Then, in the smallest that fails, the children of `nn.Sequential` and `nn.ModuleList` are taken out: those whose
     absence alone lets the check pass are named, and where there are none, those that are still needed once all that
     can go is gone. A child can be taken out when the rest runs, with outputs of the same shape. Widths are never
-    reduced, since the next layers would no longer fit. After `seconds` no further copy is tried.
+    reduced, since the next layers would no longer fit. After `seconds` of CPU time no further copy is tried.
 
     Raises:
         ValueError: when there is no such check, or it does not fail on the whole model.
@@ -46,7 +46,7 @@ def isolate(subject: Subject, check: str, *, seconds: float = 20.0) -> Isolated:
     whole = _failure(subject, check)
     if whole is None:
         raise ValueError(f"{check} must fail on the whole model to be isolated, but it does not")
-    return _Search(check, whole, time.monotonic() + seconds).smallest(subject)
+    return _Search(check, whole, Deadline(seconds)).smallest(subject)
 
 
 def placed(report: LayerReport, subject: Subject) -> LayerReport:
@@ -93,7 +93,7 @@ def _failure(subject: Subject, check: str, faults: Any = None) -> Finding | None
 class _Search:
     """The copies tried for one failed check, until a deadline."""
 
-    def __init__(self, check: str, whole: Finding, deadline: float) -> None:
+    def __init__(self, check: str, whole: Finding, deadline: Deadline) -> None:
         self.check, self.whole, self.deadline = check, whole, deadline
 
     def smallest(self, subject: Subject) -> Isolated:
@@ -104,7 +104,7 @@ class _Search:
     def _innermost(self, subject: Subject) -> tuple[str, Finding, Any]:
         name, finding, part = "", self.whole, subject
         waiting = _children(subject.model, "")
-        while waiting and time.monotonic() < self.deadline:
+        while waiting and not self.deadline.passed:
             tried = waiting.pop(0)
             try:
                 candidate = submodule_subject(subject, tried)
@@ -137,7 +137,7 @@ class _Search:
 
     def _without(self, subject: Subject, names: Sequence[str]) -> Finding | None:
         """What the check finds without some children: None if it passes, the whole's finding if it can't be tried."""
-        if time.monotonic() > self.deadline:
+        if self.deadline.passed:
             return self.whole
         less = _copy_without(subject, names)
         return self.whole if less is None else _failure(less, self.check, self.whole.faults)

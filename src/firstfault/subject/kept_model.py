@@ -25,7 +25,15 @@ def keep(trained: Trained, folder: Path) -> None:
     curve = {"epochs": [asdict(epoch) for epoch in trained.epochs]}
     write_json(
         folder / COURSE,
-        plain({"seconds": trained.seconds, "share": trained.share, "stopped": trained.stopped, **curve}),
+        plain(
+            {
+                "seconds": trained.seconds,
+                "cpu": trained.cpu,
+                "share": trained.share,
+                "stopped": trained.stopped,
+                **curve,
+            }
+        ),
     )
 
 

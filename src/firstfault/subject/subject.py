@@ -247,7 +247,7 @@ class Subject:
         from firstfault.probe.capture import Capture
 
         capture = Capture() if self.training.fit is not None else None
-        trained = self._trainer(self, Probe(self.folder, capture=capture))
+        trained = self._trainer(self, Probe(self.folder, capture=capture, events=False))
         self.supply(Subject.capture, capture)
         keep(trained, self.folder)
         return trained

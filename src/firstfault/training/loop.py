@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from firstfault.clock import Deadline, cpu_seconds
 from firstfault.errors import TrainingStopped, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
@@ -38,15 +39,17 @@ class Epoch:
 class Trained:
     """A trained model and the curve that led to it.
 
-    `crash` is the exception that ended the training early, if one did. `share` is how much of its epochs was run: below 1 where
-    the deadline cut it; of a user's `fit`, which alone knows how long it is, a guess by the declared epochs. `stopped` is why an action on a
-    finding, or a violation of safety, ended it.
+    `seconds` are by the wall clock, `cpu` the CPU seconds of the thread that trained, and of its loader's workers.
+    `crash` is the exception that ended the training early, if one did. `share` is how much of its epochs was run: below
+    1 where the deadline cut it; of a user's `fit`, which alone knows how long it is, a guess by the declared epochs.
+    `stopped` is why an action on a finding, or a violation of safety, ended it.
     """
 
     model: nn.Module
     metric: str
     epochs: list[Epoch] = field(default_factory=list)
     seconds: float = 0.0
+    cpu: float = 0.0
     share: float = 1.0
     crash: UserCodeError | None = None
     stopped: str = ""
@@ -59,7 +62,7 @@ class Trained:
 
 
 def train(
-    recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadline: float | None = None, course: Any = None
+    recipe: Recipe, seed: int | None = None, *, probe: Any = None, deadline: Deadline | None = None, course: Any = None
 ) -> Trained:
     """Train a fresh model of `recipe`, and evaluate it after every epoch.
 
@@ -67,14 +70,14 @@ def train(
         recipe: what to train.
         seed: of initialisation and order; the recipe's own when left out.
         probe: a `firstfault.probe.Probe` to observe with, or None.
-        deadline: `time.monotonic()` value after which no further batch is trained on; the epoch ends there.
+        deadline: after which no further batch is trained on; the epoch ends there.
         course: a `firstfault.watcher.safety_monitor.Course` that evaluates safety on the way, or None.
 
     The user's code raising ends the training; what was measured until then is returned, with the
     exception as `crash`.
     """
     seed = recipe.training.seed if seed is None else seed
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), cpu_seconds()
     model = recipe.build(seed)
     name, _ = metric_of(recipe.task, recipe.training.metric)
     trained = Trained(model, name)
@@ -101,12 +104,12 @@ def train(
             pass_on(error)
             trained.crash = UserCodeError(Layer.TRAINING, "training", error, recipe.root)
     trained.model.eval()
-    trained.seconds = time.perf_counter() - started
+    trained.seconds, trained.cpu = time.perf_counter() - started, cpu_seconds() - worked
     trained.record = getattr(probe, "record", None)
     return trained
 
 
-def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None, course: Any) -> None:
+def _run_own(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: Deadline | None, course: Any) -> None:
     settings, model = recipe.training, trained.model
     make = settings.optimizer or torch.optim.Adam
     optimizer = _steppable("training.optimizer", make(model.parameters()))
@@ -136,8 +139,8 @@ def _steppable(name: str, value: Any) -> Any:
     return value
 
 
-def _past(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() > deadline
+def _past(deadline: Deadline | None) -> bool:
+    return deadline is not None and deadline.passed
 
 
 def _share_of(batches: Any, done: int) -> float:
@@ -170,23 +173,21 @@ def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: 
 
 
 class _Watched:
-    """A loader handed to the user's `fit`: it tells the probe whose batch is in hand, says when a pass ends, and ends at the deadline."""
+    """A loader handed to the user's `fit`.
+
+    It tells the probe whose batch is in hand, says when a pass ends, and ends at the deadline.
+    """
 
     def __init__(
         self,
         batches: Iterable[Any],
         split: str,
         probe: Any,
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
         on_pass: Callable[[], None] = lambda: None,
     ) -> None:
-        self._batches, self._split, self._probe, self._deadline, self._on_pass = (
-            batches,
-            split,
-            probe,
-            deadline,
-            on_pass,
-        )
+        self._batches, self._split, self._probe = batches, split, probe
+        self._deadline, self._on_pass = deadline, on_pass
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._batches:
@@ -206,7 +207,7 @@ class _Watched:
         return getattr(self._batches, name)
 
 
-def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: float | None, course: Any) -> None:
+def _run_fit(recipe: Recipe, trained: Trained, seed: int, probe: Any, deadline: Deadline | None, course: Any) -> None:
     settings, model = recipe.training, trained.model
     batches, held_out = (batches_of(recipe, split, seed, model) for split in ("train", "validation"))
     assert settings.fit is not None

@@ -1,11 +1,10 @@
-"""The time that testing suspicions may take, and how far both arms are cut down to fit it."""
+"""The CPU time that testing suspicions may take, and how far both arms are cut down to fit it."""
 
 from __future__ import annotations
 
-import time
-
 from firstfault.ablation.confirm.trials import Bench, Scale
 from firstfault.check import Depth
+from firstfault.clock import GUARD, Deadline
 from firstfault.subject.subject import Subject
 
 TRAININGS = {Depth.QUICK: 1.0, Depth.STANDARD: 3.0, Depth.DEEP: 20.0}
@@ -17,39 +16,37 @@ MOST_ARMS = 3
 
 
 class Budget:
-    """Seconds that begin to count now. A comparison that has begun may take half as long again."""
+    """CPU seconds that begin to count now. A comparison that has begun may take half as long again."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._started = time.monotonic()
+        self._clock = Deadline(seconds)
+        self.deadline = Deadline(GRACE * seconds)
+        """When a comparison that has begun is cut."""
 
     @property
     def left(self) -> float:
-        """Seconds left for new comparisons."""
-        return self.seconds - (time.monotonic() - self._started)
+        """CPU seconds left for new comparisons."""
+        return self.seconds - self._clock.used
 
     @property
     def spent(self) -> float:
-        """The share of the seconds that has passed, 0 and more."""
+        """The share of the seconds that is used, 0 and more."""
         return 1 - self.left / self.seconds if self.seconds > 0 else 1.0
 
-    @property
-    def deadline(self) -> float:
-        """The `time.monotonic()` value at which a comparison that has begun is cut."""
-        return self._started + GRACE * self.seconds
-
     def __str__(self) -> str:
-        return f"{self.seconds:.0f} s"
+        slept = f" of CPU time was not used within {GUARD * self.seconds:.0f} s of waiting, and"
+        return f"{self.seconds:.0f} s{slept * self._clock.overslept}"
 
 
 def training_seconds(subject: Subject, bench: Bench) -> float:
-    """What one full training of the target takes: known from the observed one, measured, or extrapolated."""
-    run = bench.baseline(bench.seeds[0], time.monotonic() + PILOT_SECONDS)
-    return max(run.seconds / max(run.done, 1e-3) if run.cut else run.seconds, 1e-3)
+    """The CPU time of a full training of the target: known from the observed one, measured, or extrapolated."""
+    run = bench.baseline(bench.seeds[0], Deadline(PILOT_SECONDS))
+    return max(run.cpu / max(run.done, 1e-3) if run.cut else run.cpu, 1e-3)
 
 
 def default_seconds(depth: Depth, once: float) -> float:
-    """The budget at a depth for a target of which one training takes `once` seconds.
+    """The budget at a depth for a target of which one training takes `once` CPU seconds.
 
     quick: one training, 5–10 s; standard: 3 trainings, at least 15 s; deep: 20 trainings, at least 60 s.
     """

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from firstfault.clock import Deadline, cpu_seconds
 from firstfault.errors import FirstfaultError, UserCodeError
 from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of
@@ -90,7 +91,8 @@ class Scale:
 class Run:
     """What is left of one training. `score` is NaN when it crashed, ended in NaN, or ended no epoch.
 
-    `done` is the share of its epochs that were run; below 1 without a crash, the deadline cut it.
+    `seconds` are by the wall clock, `cpu` those of work. `done` is the share of its epochs that were run; below 1
+    without a crash, the deadline cut it.
     """
 
     model: nn.Module | None
@@ -98,6 +100,7 @@ class Run:
     seconds: float
     crashed: bool = False
     done: float = 1.0
+    cpu: float = 0.0
 
     @property
     def cut(self) -> bool:
@@ -108,7 +111,8 @@ class Run:
     def of(cls, trained: Trained) -> Run:
         """The run of a training."""
         crashed = trained.crash is not None
-        return cls(trained.model, math.nan if crashed else trained.score, trained.seconds, crashed, trained.share)
+        score = math.nan if crashed else trained.score
+        return cls(trained.model, score, trained.seconds, crashed, trained.share, trained.cpu or trained.seconds)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Bench:
         """The name of the target's own metric."""
         return metric_of(self.recipe.task, self.recipe.training.metric)[0]
 
-    def baseline(self, seed: int, deadline: float | None = None) -> Run:
+    def baseline(self, seed: int, deadline: Deadline | None = None) -> Run:
         """The training of the unchanged recipe with one seed; one that the deadline cut is not kept."""
         return self._once(
             self._kept,
@@ -158,7 +162,7 @@ class Bench:
             lambda: self._observed(seed) or self._train(BASELINE, "unchanged", self.recipe, seed, deadline),
         )
 
-    def unchanged(self, arm: Arm, seed: int, deadline: float | None = None) -> Run:
+    def unchanged(self, arm: Arm, seed: int, deadline: Deadline | None = None) -> Run:
         """The training beside which an arm is put: of the target, or of the arm's own base."""
         if arm.base is None:
             return self.baseline(seed, deadline)
@@ -193,7 +197,7 @@ class Bench:
         judged = arm.recipe if arm.same_validation else base.with_training(metric=arm.recipe.training.metric)
         return floor(judged, score_on(run.model, judged, judged.validation))
 
-    def run(self, arm: Arm, seed: int, deadline: float | None = None) -> Run:
+    def run(self, arm: Arm, seed: int, deadline: Deadline | None = None) -> Run:
         """The training of a changed recipe with one seed."""
         return self._train(arm.factor, arm.change, arm.recipe, seed, deadline)
 
@@ -211,13 +215,13 @@ class Bench:
         self._tell(BASELINE, "unchanged", self.recipe, seed, run)
         return run
 
-    def _train(self, factor: str, change: str, recipe: Recipe, seed: int, deadline: float | None) -> Run:
-        started = time.perf_counter()
+    def _train(self, factor: str, change: str, recipe: Recipe, seed: int, deadline: Deadline | None) -> Run:
+        started, worked = time.perf_counter(), cpu_seconds()
         recipe = self.scale.of(recipe, seed)
         try:
             run = Run.of(train(recipe, seed, deadline=deadline))
         except (UserCodeError, FirstfaultError):
-            run = Run(None, math.nan, time.perf_counter() - started, crashed=True)
+            run = Run(None, math.nan, time.perf_counter() - started, crashed=True, cpu=cpu_seconds() - worked)
         self._tell(factor, change, recipe, seed, run)
         return run
 

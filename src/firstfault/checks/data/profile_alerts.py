@@ -31,7 +31,7 @@ def profile_alerts(subject: Subject) -> Iterator[Judgement]:
     profiling = subject.profiling
     found = profiling.collect()
     if found is None:
-        yield skipped(f"the profile did not end within {SECONDS:.0f} s")
+        yield skipped(f"the profile did not end within {SECONDS:.0f} s of CPU time")
         return
     by_kind: dict[str, list[str]] = defaultdict(list)
     for alert in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Depth, Judgement, check, judge, passed, skipped
+from firstfault.clock import Deadline
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.model_inputs import alike, answer, ordinary_inputs, run_order, sound_batch, weight_layers
@@ -138,7 +138,7 @@ def one_batch_overfit(
 def _memorise(
     subject: Subject, model: nn.Module, trainable: Any, batch: Any, steps: int, seconds: float
 ) -> list[float]:
-    optimizer, losses, started = torch.optim.Adam(trainable, lr=3e-3), [], time.monotonic()
+    optimizer, losses, deadline = torch.optim.Adam(trainable, lr=3e-3), [], Deadline(seconds)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(subject.seed)
         for _ in range(steps):
@@ -147,6 +147,6 @@ def _memorise(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
-            if time.monotonic() - started > seconds:
+            if deadline.passed:
                 break
     return losses

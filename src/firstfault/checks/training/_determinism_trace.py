@@ -33,7 +33,7 @@ from firstfault.training.observer import Enough, Follower, hooked
 from firstfault.training.recipe import Recipe
 
 FEWEST = 3  # steps: the second follows an update, the third one that had momentum
-SECONDS = 120.0  # for a fresh process to import torch, read the data and make its steps; bounds the cost
+SECONDS = 600.0  # for a fresh process to import torch, read the data and make its steps; bounds a hang
 CHUNK = 1 << 20  # values summed at once: bounds the memory of their places to 8 MB
 ANSWER = "trace.json"
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -225,7 +225,7 @@ def traced_anew(target: Target, seed: int, steps: int) -> Trace:
     """The same run of the target's file in a fresh process, from the reading of its data on.
 
     Raises:
-        Missing: when the target has no file, or the process fails or takes more than 2 minutes.
+        Missing: when the target has no file, or the process fails or takes more than 10 minutes.
     """
     spec = _spec(target)
     with tempfile.TemporaryDirectory() as folder:

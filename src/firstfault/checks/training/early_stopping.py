@@ -6,7 +6,6 @@ import contextlib
 import copy
 import functools
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.training._performance_gap import behind, shortfall
 from firstfault.checks.training._record_summary import signs
+from firstfault.clock import Deadline
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.rerun import fixed_seeds
@@ -56,7 +56,7 @@ def stops_too_soon(subject: Subject, *, closed: float = 0.5, least: float = 0.1)
         yield skipped("firstfault's own loop runs all its epochs")
     elif passes < 1 or not behind(subject) or not _sound_steps(subject.trained.record):
         yield skipped("the loop did not end early, or not for want of passes over the data")
-    elif subject.trained.seconds > SECONDS and subject.depth is not Depth.DEEP:
+    elif subject.trained.cpu > SECONDS and subject.depth is not Depth.DEEP:
         yield skipped("the training takes too long to be run again; depth deep does it")
     else:
         yield _judged(subject, passes, closed, least)
@@ -73,9 +73,7 @@ def _sound_steps(record: Any) -> bool:
 def _judged(subject: Subject, passes: int, closed: float, least: float) -> Judgement:
     recipe, seed = subject.recipe, subject.seed
     deadline = (
-        time.monotonic() + max(LEAST_SECONDS, TRAININGS * subject.trained.seconds)
-        if subject.depth is not Depth.DEEP
-        else None
+        Deadline(max(LEAST_SECONDS, TRAININGS * subject.trained.cpu)) if subject.depth is not Depth.DEEP else None
     )
     good = _passes(replace(recipe, validation=recipe.train.rows(slice(len(recipe.validation)))), seed, passes, deadline)
     bad = _passes(replace(recipe, validation=_wrong(recipe.validation, recipe)), seed, passes, deadline)
@@ -125,7 +123,7 @@ def _wrong(rows: Tensors, recipe: Recipe) -> Tensors:
     return Tensors(rows.x, (y + 1) % (recipe.classes or int(y.max()) + 1))
 
 
-def _passes(recipe: Recipe, seed: int, usual: int, deadline: float | None) -> tuple[int, bool] | None:
+def _passes(recipe: Recipe, seed: int, usual: int, deadline: Deadline | None) -> tuple[int, bool] | None:
     """How often a loop passes over the data, and whether its validation loss fell each time.
 
     It is ended where it passes twice as often as usual, and twice more.
@@ -157,7 +155,7 @@ class _Counter(Follower):
             raise Enough
 
 
-def _closed(subject: Subject, seed: int, deadline: float | None, least: float) -> float | None:
+def _closed(subject: Subject, seed: int, deadline: Deadline | None, least: float) -> float | None:
     """The share of the gap to the score it has to reach that the loop closes when it goes on from where it stopped."""
     gap = shortfall(subject)
     if gap is None:

@@ -112,7 +112,7 @@ def affordable(subject: Subject) -> int:
         raise Missing("no optimizer step was seen")
     if subject.depth is Depth.DEEP:
         return MOST_STEPS
-    once = max(trained.seconds, sum(record.phases.values())) / record.steps
+    once = (trained.cpu or sum(record.phases.values())) / record.steps
     return min(MOST_STEPS, int(SECONDS / 2 / max(once, 1e-6)))
 
 
