@@ -102,7 +102,7 @@ def test_folders_of_all_classes_are_no_finding(make, folders):
 
 
 def test_rows_read_class_by_class_are_no_sorted_split(make):
-    """Arrays as a loader of folders gives them: each split in the order of its classes, and test without one of them."""
+    """Arrays as a loader of folders gives them: each split in the order of its classes, test without one."""
     X, y = load_digits(n_class=5, return_X_y=True)
     order = np.argsort(y, kind="stable")
     X, y = X[order], y[order]

@@ -30,20 +30,22 @@ def unknown_labels(subject: Subject, split: Split) -> Unknown:
     train, held = to_array(subject.raw.train.y), to_array(split.y)
     if subject.target.task != "classification" or train.ndim != 1 or held.ndim != 1:
         return Unknown({}, [], 0, 0, len(held))
-    known, counts = pd.unique(pd.Series(train).dropna()), pd.Series(held).value_counts()
-    strange = [label for label in counts.index if label not in set(known)]
+    known, counts = pd.unique(pd.Series(train).dropna()), pd.Series(held).value_counts().to_dict()
+    strange = sorted(counts.keys() - set(known), key=lambda label: -counts[label])
     if not strange:
         return Unknown({}, [], 0, 0, len(held))
     by_spelling = _by_spelling(known)
     meant = {label: by_spelling[plain(label)] for label in strange if plain(label) in by_spelling}
     new = [label for label in strange if label not in meant]
-    return Unknown(meant, new, int(counts[list(meant)].sum()), int(counts[new].sum()), int(counts.sum()))
+    return Unknown(
+        meant, new, sum(counts[label] for label in meant), sum(counts[label] for label in new), sum(counts.values())
+    )
 
 
 def as_in_train(subject: Subject, split: Split) -> Array:
     """The labels of a split, those that are only written otherwise as train writes them."""
     y, meant = to_array(split.y), unknown_labels(subject, split).meant
-    return np.array([meant.get(label, label) for label in y], dtype=object) if meant else y
+    return pd.Series(y, dtype=object).map(lambda label: meant.get(label, label)).to_numpy() if meant else y
 
 
 def shares_no_label(subject: Subject, split: Split) -> bool:
