@@ -90,6 +90,26 @@ def fused(path):
     return nn.Sequential(nn.utils.fusion.fuse_linear_bn_eval(model[0], model[1]), *model[2:])
 
 
+class Sized(nn.Module):
+    """A network that takes the number of its rows as a number, which a trace keeps."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) + torch.zeros(int(x.shape[0]), 1)
+
+
+def rows_of_the_example(path):
+    return torch.jit.trace(Sized(loaded(path)).eval(), torch.zeros(36, 13), check_trace=False)
+
+
+def squeezed(path):
+    model = loaded(path)
+    return lambda X: np.squeeze(scores(model, X))
+
+
 def coarse(path):
     model = loaded(path)
     with torch.no_grad():
@@ -150,6 +170,8 @@ def test_serving_that_answers_as_the_trained_model_is_sound(make, run, served):
         ("weights_not_loaded", Deployment(save=save, load=forgotten)),
         ("train_mode_serving", Deployment(save=save, load=in_train_mode)),
         ("baked_shape", Deployment(save=save, load=fixed_batch)),
+        ("baked_shape", Deployment(save=save, load=rows_of_the_example)),
+        ("baked_shape", Deployment(save=save, load=squeezed)),
         ("precision_loss", Deployment(save=save, load=coarse)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
