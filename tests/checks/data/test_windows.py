@@ -72,10 +72,10 @@ def test_windows_that_firstfault_parts_are_parted_by_time(make):
     """Those that follow each other are held out at the end, as with a declared time; shuffled ones at random."""
     X, y = windows(step=2)
     raw = make((X, y), task="regression").raw
-    assert (raw.train.X == X[: len(raw.train.y)]).all() and (raw.test.X == X[-len(raw.test.y) :]).all()
+    assert np.array_equal(raw.train.X, X[: len(raw.train.y)]) and np.array_equal(raw.test.X, X[-len(raw.test.y) :])
     order = np.random.default_rng(0).permutation(len(y))
     drawn = make((X[order], y[order]), task="regression").raw
-    assert not (drawn.test.X == X[order][-len(drawn.test.y) :]).all()
+    assert not np.array_equal(drawn.test.X, X[order][-len(drawn.test.y) :])
 
 
 def test_a_series_whose_test_firstfault_parts_may_drift(make, run):

@@ -76,7 +76,7 @@ def _of_another_shape(whole: Array, alone: list[Array], rows: int) -> Array | No
 def _reshaped(subject: Subject, one: Array, whole: Array) -> Judgement:
     return Judgement(
         Status.FAIL,
-        f"a single sample gets an answer of shape {one.shape}, a batch of {len(golden_of(subject))} one of {whole.shape}",
+        f"one sample gets an answer of shape {one.shape}, a batch of {len(golden_of(subject))} one of {whole.shape}",
         value=str(one.shape),
         where=Place.part(served_of(subject).kind),
         faults={"baked_shape": 0.95},
