@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from pathlib import Path
 
@@ -38,6 +39,10 @@ class TrainingStopped(BaseException):
 
 class Missing(Exception):
     """A target does not declare this part; checks that need it are skipped with this reason."""
+
+
+_INSTALLED = {"site-packages", "dist-packages", ".venv"}
+_OTHERS = (Path(__file__).resolve().parent, Path(sysconfig.get_paths()["stdlib"]).resolve())
 
 
 class UserCodeError(Exception):
@@ -77,17 +82,21 @@ def told(error: BaseException) -> str:
 
 
 def user_frame(error: BaseException, root: Path) -> Place | None:
-    """The line of the last frame of `error`'s traceback in a file below `root`, without installed packages."""
+    """The line of the last frame of `error`'s traceback in a file below `root`, without installed packages.
+
+    A frame of compiled code names a file of another machine, by a relative path: it is nobody's here.
+    """
     root = root.resolve()
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<")
-        and Path(frame.filename).resolve().is_relative_to(root)
-        and not {"site-packages", ".venv"} & set(Path(frame.filename).parts)
-        and Path(__file__).parent not in Path(frame.filename).resolve().parents
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_of(Path(frame.filename), root)]
     if not frames:
         return None
     last = frames[-1]
     return Place(Kind.LINE, (last.name,), file=Path(last.filename).name, line=last.lineno)
+
+
+def _is_of(file: Path, root: Path) -> bool:
+    """Whether a file is there, below `root`, and neither of an installed package, of Python nor of firstfault."""
+    if not file.is_file() or _INSTALLED & set(file.parts):
+        return False
+    place = file.resolve()
+    return place.is_relative_to(root) and not any(place.is_relative_to(other) for other in _OTHERS)

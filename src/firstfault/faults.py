@@ -174,6 +174,10 @@ _OF_SMALL_STEPS = frozenset(
 EXPLAINS: dict[str, frozenset[str]] = {
     # a split cut from sorted data lacks classes, and looks like drift
     "degenerate_split": frozenset({"missing_class", "covariate_drift", "label_drift"}),
+    # a class that one split lacks moves the shares of all others
+    "missing_class": frozenset({"label_drift"}),
+    # labels that are written otherwise, or lines that are none, are classes that train lacks
+    "unseen_category": frozenset({"missing_class", "label_drift"}),
     # amounts taken for classes are hardly ever the same in two rows
     "task_mismatch": frozenset(
         {

@@ -35,6 +35,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def hashable(column: pd.Series) -> pd.Series:
+    """A column whose values can be counted and compared: by their texts where some are lists, mappings or arrays."""
+    if column.dtype != object:
+        return column
+    try:
+        column.nunique()
+    except BaseException as error:
+        pass_on(error)
+        return as_text(column)
+    return column
+
+
 def hash_texts(values: Iterable[object]) -> Array:
     """A uint64 per value `(N,)` by its text, equal for equal texts."""
     import numpy as np

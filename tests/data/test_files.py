@@ -2,6 +2,7 @@
 
 import datetime
 import gzip
+import io
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from firstfault import Data, Target, Training
 from firstfault.check import Depth, run_checks
 from firstfault.cli import app as cli
+from firstfault.data.csv import survey
 from firstfault.data.digest import data_digest
 from firstfault.data.splits import Split, load_raw, load_reference
 from firstfault.errors import TargetError
@@ -499,3 +501,25 @@ def test_the_digest_is_that_of_the_content():
         digest(frame.iloc[::-1], y),
     ]
     assert digest(frame, y) == digest(frame.copy(), y.copy()) and len({digest(frame, y), *others}) == 5
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a mark"])
+def test_a_header_among_the_rows_is_left_out_and_named(tmp_path, mark):
+    """Files put one behind the other: the columns stay numbers, and every line is told, of another order too."""
+    part = (
+        mark
+        + b"age,income,bought\r\n"
+        + b"".join(b"%d,%d.5,%s\r\n" % (i, i, b"no" if i % 2 else b"yes") for i in range(50))
+    )
+    (tmp_path / "rows.csv").write_bytes(part + part + part.replace(b"age,income", b"income,age"))
+    target = Target("t", data=Data(train="rows.csv", label="bought"), root=tmp_path)
+    splits = load_raw(target)
+    [defect] = splits.readings["train"].defects
+    assert "line 52 has the header again; line 103 has the header again, in another order" in defect.message
+    assert rows(splits) == 150 and set(splits.train.X.dtypes.map(lambda dtype: dtype.kind)) <= {"i", "f"}
+
+
+@pytest.mark.parametrize("content", ["1,2\n" * 60, "name\n" + "name\nother\n" * 30], ids=["numbers", "one column"])
+def test_a_row_like_the_first_line_is_kept(content):
+    """A header of numbers, or of one name, is no header again."""
+    assert not survey(io.BytesIO(content.encode()), "data.train").broken

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.data.splits import Splits, load_raw
-from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, first_line
+from firstfault.errors import FirstfaultError, Missing, TargetError, UserCodeError, first_line, user_frame
 from firstfault.extras import missing_extra
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
@@ -49,6 +49,8 @@ def _raw(target: Target) -> Splits:
     except BaseException as error:
         pass_on(error)
         lacking = missing_extra(error, "loading the data", target.root)
+        if lacking is None and user_frame(error, target.root) is None and isinstance(error, Exception):
+            raise  # firstfault's own crash
         raise lacking or UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
 
 

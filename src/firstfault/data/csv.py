@@ -1,8 +1,9 @@
 """CSV files as they come: their separator and encoding, and the lines that are broken, known before they are parsed.
 
-A line is broken when it has more or fewer fields than the others, opens a quote that nothing closes, or has a NUL byte
-or the line end of an old Mac within a field, at which pandas would cut its value without a word. It is left out alone:
-the lines after an unclosed quote are looked at anew.
+A line is broken when it has more or fewer fields than the others, opens a quote that nothing closes, is the header
+again, as in files that were put one behind the other, or has a NUL byte or the line end of an old Mac within a field,
+at which pandas would cut its value without a word. It is left out alone: the lines after an unclosed quote are looked
+at anew.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Survey:
 
     `fields` is how many a record has, `at` the header's first line, `over` how many lines it has, `broken` the broken
     lines with their reasons, `foreign` the lines that are no UTF-8, `utf8` how many lines need UTF-8, `trailing`
-    whether every record ends with a separator that the header lacks.
+    whether every record ends with a separator that the header lacks, and `sizes` the lengths of a line that may be the
+    header again; none where that can't be told from a row.
     """
 
     separator: str
@@ -52,6 +54,17 @@ class Survey:
     utf8: int = 0
     broken: dict[int, str] = field(default_factory=dict)
     foreign: list[int] = field(default_factory=list)
+    sizes: range = range(0)
+
+    def header_again(self, line: bytes) -> str | None:
+        """What is wrong with a line that holds the names of the header again; None for another line."""
+        if len(line) not in self.sizes:
+            return None
+        text = _text(line.removeprefix(codecs.BOM_UTF8)).rstrip("\r\n")
+        fields = next(csv.reader([text], delimiter=self.separator), [])
+        if fields == self.header:
+            return "the header again"
+        return "the header again, in another order" if sorted(fields) == sorted(self.header) else None
 
 
 def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
@@ -124,7 +137,7 @@ def _headed(lines: list[bytes], over: int, at: int, name: str) -> Survey:
     header, *rows = csv.reader(
         (_text(line.replace(b"\r", b"")) for line in [first, *lines[over:]]), delimiter=separator
     )
-    found = Survey(separator, header, len(header), at=at, over=over)
+    found = Survey(separator, header, len(header), at=at, over=over, sizes=_sizes(header, first))
     lines = lines[over - 1 :]
     counts, by_line = Counter(map(len, rows)), Counter(_marks(line, mark) + 1 for line in lines[1:])
     if not rows or len(header) in (_usual(counts), _usual(by_line)) or max(by_line.values()) <= len(lines) / 2:
@@ -137,6 +150,22 @@ def _headed(lines: list[bytes], over: int, at: int, name: str) -> Survey:
     raise TargetError(
         f"{name} must have as many fields in a line as its header, which has {len(header)}, but most lines have {usual}"
     )
+
+
+def _sizes(header: list[str], first: bytes) -> range:
+    """The lengths of a line that is the header again: with or without its line end, and the mark of UTF-8."""
+    names = {name.strip() for name in header}
+    told = len(header) > 1 and len(names) == len(header) and not any(map(_is_number, names))
+    size = len(first.rstrip(b"\r\n"))
+    return range(size, size + len(b"\r\n" + codecs.BOM_UTF8) + 1) if told else range(0)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return not text
+    return True
 
 
 def _over(lines: list[bytes]) -> int:
@@ -155,10 +184,13 @@ def _usual(counts: Counter[int]) -> int | None:
 def _survey_block(block: list[bytes], found: Survey, *, last: bool) -> int:
     """Judge the lines of a block; how many of them are done with. The rest waits for the lines that follow."""
     mark, wanted, cut = found.separator.encode(), found.fields - 1, _is_cut(b"".join(block))
+    sizes = found.sizes
     special = [
         at
         for at, line in enumerate(block)
-        if (_is_special(line, mark, wanted) if b'"' in line else line.count(mark) != wanted) or (cut and _is_cut(line))
+        if (_is_special(line, mark, wanted) if b'"' in line else line.count(mark) != wanted)
+        or (cut and _is_cut(line))
+        or (len(line) in sizes and found.header_again(line))
     ]
     done = 0
     for at in special:
@@ -218,6 +250,8 @@ def _record(block: list[bytes], at: int, found: Survey) -> tuple[int | None, str
     line = block[at]
     if not line.strip(b" \r\n") or _has_stray_end(line):
         return 1, None
+    if (again := found.header_again(line)) is not None:
+        return 1, again
     size, count = _parsed([line], found.separator)
     if size == 1:
         return 1, None if count == found.fields else f"{count} fields instead of {found.fields}"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.data.times import times_of
+from firstfault.data.windows import follow_each_other
 from firstfault.errors import TargetError
 from firstfault.metrics import Array
 from firstfault.target.declaration import Data
@@ -20,7 +21,7 @@ HELD_OUT = 0.2
 def hold_out(X: Any, y: Array, rows: Array, data: Data, seed: int, stratify: bool) -> tuple[Array, Array]:
     """Part off `HELD_OUT` of `rows`: the latest by time, whole groups, or at random by class.
 
-    Both parts are places in `rows`.
+    Windows that follow each other are in time by nature, declared or not. Both parts are places in `rows`.
     """
     n = len(rows)
     if n < 2:
@@ -30,6 +31,9 @@ def hold_out(X: Any, y: Array, rows: Array, data: Data, seed: int, stratify: boo
         order = _in_time(frame[data.time].iloc[rows], data.time)
         cut = max(1, round(n * (1 - HELD_OUT)))
         return order[:cut], order[cut:]
+    if frame is None and follow_each_other(X[rows]):
+        cut = max(1, round(n * (1 - HELD_OUT)))  # windows dealt out at random share their steps
+        return np.arange(cut), np.arange(cut, n)
     if frame is not None and data.group:
         return _hold_out_groups(frame[data.group].iloc[rows], data.group, seed)
     return _hold_out_random(y[rows], seed, stratify)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,9 @@ from firstfault.data.held_out import hold_out
 from firstfault.data.parquet import MOST_SINGLE_COLUMNS
 from firstfault.data.reading import Read, Reading
 from firstfault.data.sql import Sql, read_sql
-from firstfault.errors import TargetError
+from firstfault.errors import FirstfaultError, TargetError, UserCodeError
+from firstfault.finding import Layer
+from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
 from firstfault.target.declaration import Data, Target
 from firstfault.texts import shown
@@ -144,8 +146,19 @@ def _read(source: Any, name: str, root: Path) -> tuple[Any, Reading]:
     if isinstance(source, Sql):
         return read_sql(source, name, root), read.reading()
     if callable(source):
-        return _read(source(), name, root)
+        return _read(_called(source, root), name, root)
     return source, read.reading()
+
+
+def _called(source: Callable[[], Any], root: Path) -> Any:
+    """What the user's function gives; all that can raise here is the user's."""
+    try:
+        return source()
+    except (FirstfaultError, UserCodeError):
+        raise
+    except BaseException as error:
+        pass_on(error)
+        raise UserCodeError(Layer.DATA, "loading the data", error, root) from error
 
 
 def _from_frame(data: Data, frame: pd.DataFrame, name: str) -> Split:

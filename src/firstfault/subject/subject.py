@@ -18,7 +18,7 @@ from firstfault.data.splits import Split, Splits, load_raw, read_reference
 from firstfault.errors import Missing
 from firstfault.finding import Layer
 from firstfault.subject.kept_model import keep
-from firstfault.subject.memo import Memo, Memos, Stage, part
+from firstfault.subject.memo import Memo, Memos, Stage, memo, part
 from firstfault.target.declaration import Data, Deployment, Target, Training
 from firstfault.training.batches import first_batch
 from firstfault.training.loop import Trained, train
@@ -92,7 +92,7 @@ class Subject:
         """A text without personal data: its own, and the values of the raw data's personal columns that it quotes."""
         return masked_text(text) if self.made(Subject.source) is None else self.known.masked(text)
 
-    @part(Layer.DATA, of="raw")
+    @memo(of="raw")
     def known(self) -> Known:
         """The personal values of the raw data, by which texts are masked."""
         return Known([split.X for _, split in self.source.items()])
@@ -122,32 +122,32 @@ class Subject:
         other.supply(Subject.recipe_and_classes, (recipe, self.classes))
         return other
 
-    @part(Layer.DATA, "loading the data", of="raw")
+    @memo(of="raw")
     def source(self) -> Splits:
         """The raw splits, with every row."""
         if self.target.data is None:
             raise Missing("the target declares no data")
         return load_raw(self.target)
 
-    @part(Layer.DATA, "loading the data", of="raw")
+    @memo(of="raw")
     def raw(self) -> Splits:
         """The raw splits; without the rows that were set aside, where the target asks for that."""
         if self.target.data is None or not self.target.data.quarantine or not self.quarantined:
             return self.source
         return without(self.source, self.quarantined)
 
-    @part(Layer.DATA, of="raw")
+    @memo(of="raw")
     def expected(self) -> Expected | None:
         """The data's expectations, validated; None where the data are no table."""
         declared = self.target.data is not None and self.target.data.reference is not None
         return expected_of(self.target, self.source, self.reference if declared else None)
 
-    @part(Layer.DATA, of="raw")
+    @memo(of="raw")
     def quarantined(self) -> dict[int, list[str]]:
         """The reasons for each row of `source` that breaks a critical expectation, by position over the splits."""
         return rows_to_set_aside(self.expected) if self.expected is not None else {}
 
-    @part(Layer.DATA, of="raw")
+    @memo(of="raw")
     def reference(self) -> Split:
         """The reference data."""
         return self._reference[0]
@@ -157,14 +157,14 @@ class Subject:
         """What reading the reference taught."""
         return self._reference[1]
 
-    @part(Layer.DATA, "data.reference", of="raw")
+    @memo(of="raw")
     def _reference(self) -> tuple[Split, Reading]:
         found = read_reference(self.target) if self.target.data else None
         if found is None:
             raise Missing("the target declares no data.reference")
         return found
 
-    @part(Layer.DATA, of="raw")
+    @memo(of="raw")
     def profiling(self) -> Profiling:
         """The profile of a sample of the training table, in the making."""
         from firstfault.data.frames import table

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firstfault.checks.data.windows import follow_each_other
+from firstfault.data.windows import follow_each_other
 from firstfault.finding import Status
 
 
@@ -23,13 +23,14 @@ def parts(X, y):
 
 @pytest.mark.parametrize("step", [1, 4])
 def test_overlapping_windows_dealt_out_at_random_are_an_overlap(make, only, step):
-    """Shuffled windows fail in splits of the user's, and warn in those of firstfault's; in order they pass."""
+    """Shuffled windows fail in splits of the user's, and warn in those of firstfault's; in order both pass."""
     X, y = windows(step=step)
     order = np.random.default_rng(0).permutation(len(y))
     train, held = parts(X[order], y[order])
     finding = only("overlapping_windows", make(train, task="regression", data=held))
     assert finding.status is Status.FAIL and finding.faults == {"split_overlap": 0.92}
-    assert only("overlapping_windows", make((X, y), task="regression")).status is Status.WARN
+    assert only("overlapping_windows", make((X[order], y[order]), task="regression")).status is Status.WARN
+    assert only("overlapping_windows", make((X, y), task="regression")).status is Status.PASS
     train, held = parts(X, y)
     assert only("overlapping_windows", make(train, task="regression", data=held)).status is Status.PASS
 
@@ -65,3 +66,21 @@ def test_a_series_split_by_time_may_drift(make, run):
     moved = make((noise, noise[:, 0]), task="regression", data={"test": (noise[:200] + 3, noise[:200, 0])})
     assert run("covariate_drift", moved)[0].status is Status.FAIL
     assert not follow_each_other(noise)
+
+
+def test_windows_that_firstfault_parts_are_parted_by_time(make):
+    """Those that follow each other are held out at the end, as with a declared time; shuffled ones at random."""
+    X, y = windows(step=2)
+    raw = make((X, y), task="regression").raw
+    assert np.array_equal(raw.train.X, X[: len(raw.train.y)]) and np.array_equal(raw.test.X, X[-len(raw.test.y) :])
+    order = np.random.default_rng(0).permutation(len(y))
+    drawn = make((X[order], y[order]), task="regression").raw
+    assert not np.array_equal(drawn.test.X, X[order][-len(drawn.test.y) :])
+
+
+def test_a_series_whose_test_firstfault_parts_may_drift(make, run):
+    """Declared train and validation follow each other: a test drawn out of train must not hide that."""
+    X, y = windows(600, step=2, seed=3)
+    subject = make((X[:400], y[:400] + 50), task="regression", data={"validation": (X[400:], y[400:])})
+    found = [finding for name in ("covariate_drift", "label_drift") for finding in run(name, subject)]
+    assert not [finding for finding in found if finding.status is Status.FAIL]

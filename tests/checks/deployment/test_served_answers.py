@@ -90,6 +90,40 @@ def fused(path):
     return nn.Sequential(nn.utils.fusion.fuse_linear_bn_eval(model[0], model[1]), *model[2:])
 
 
+class Sized(nn.Module):
+    """A network that takes the number of its rows as a number, which a trace keeps."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) + torch.zeros(int(x.shape[0]), 1)
+
+
+def rows_of_the_example(path):
+    return torch.jit.trace(Sized(loaded(path)).eval(), torch.zeros(36, 13), check_trace=False)
+
+
+def squeezed(path):
+    model = loaded(path)
+    return lambda X: np.squeeze(scores(model, X))
+
+
+def quantised_weights(levels):
+    """A loader of the trained weights, rounded to so many levels a side and kept as float32."""
+
+    def load(path):
+        model = loaded(path)
+        with torch.no_grad():
+            for layer in (model[0], model[3]):
+                step = layer.weight.abs().max() / levels
+                layer.weight.copy_((layer.weight / step).round() * step)
+        return model
+
+    return load
+
+
 def coarse(path):
     model = loaded(path)
     with torch.no_grad():
@@ -131,8 +165,16 @@ def faults(run, subject):
         Deployment(save=save, load=lambda path: (lambda model: lambda X: scores(model, X))(loaded(path))),
         Deployment(save=save, load=lambda path: loaded(path).bfloat16()),
         Deployment(save=save, load=names([1, 0, 2])),
+        Deployment(save=save, load=quantised_weights(127)),
     ],
-    ids=["a wrapper that scales", "fused layers", "a function of raw inputs", "half precision", "other names"],
+    ids=[
+        "a wrapper that scales",
+        "fused layers",
+        "a function of raw inputs",
+        "half precision",
+        "other names",
+        "8 bits as floats",
+    ],
 )
 def test_serving_that_answers_as_the_trained_model_is_sound(make, run, served):
     """However it is built: what counts is the answer. Unknown names for the classes are names."""
@@ -150,7 +192,10 @@ def test_serving_that_answers_as_the_trained_model_is_sound(make, run, served):
         ("weights_not_loaded", Deployment(save=save, load=forgotten)),
         ("train_mode_serving", Deployment(save=save, load=in_train_mode)),
         ("baked_shape", Deployment(save=save, load=fixed_batch)),
+        ("baked_shape", Deployment(save=save, load=rows_of_the_example)),
+        ("baked_shape", Deployment(save=save, load=squeezed)),
         ("precision_loss", Deployment(save=save, load=coarse)),
+        ("precision_loss", Deployment(save=save, load=quantised_weights(1.5))),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

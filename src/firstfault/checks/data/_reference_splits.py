@@ -16,9 +16,9 @@ import pandas as pd
 
 from firstfault.checks.data._distances import as_numbers, column_distance, is_time
 from firstfault.checks.data._sample_features import is_prose, sample_features, text_features
-from firstfault.checks.data.windows import follow_each_other
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
+from firstfault.data.windows import follow_each_other
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 

@@ -12,6 +12,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.folders import differences, in_words, listed
 from firstfault.data.reading import Reading
 from firstfault.data.splits import Split
+from firstfault.data.times import times_of
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
 from firstfault.place import Kind, Place
@@ -65,6 +66,7 @@ def differing_columns(subject: Subject) -> Iterator[Judgement]:
     Fails when: a column is absent (`schema_change`) or changes between number, time and text (`type_change`), or
         samples have another shape.
     Warns when: there are additional columns only.
+    Not a fault when: times are texts in one of both, as in a csv, or have another time zone.
     Source: Breck et al. 2019, Data Validation for Machine Learning: the schema is the first thing to check;
         benchmarks/data_defects.py plants a column of numbers kept as text.
     """
@@ -133,9 +135,17 @@ def _changed_types(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, str]:
     changed = {}
     for name in first.columns.intersection(second.columns):
         kinds = [_kind(frame[name]) for frame in (first, second)]
-        if None not in kinds and kinds[0] != kinds[1]:
+        if None not in kinds and kinds[0] != kinds[1] and not _are_times(kinds, first[name], second[name]):
             changed[str(name)] = f"{kinds[1]} instead of {kinds[0]}"
     return changed
+
+
+def _are_times(kinds: list[str | None], *columns: pd.Series) -> bool:
+    """Whether texts stand beside times, and are times: a csv has no other way to write them."""
+    if set(kinds) != {"time", "text"}:
+        return False
+    times = [times_of(column) for column in columns]
+    return all(found is not None and found.dated and found.malformed.mean() <= 0.005 for found in times)
 
 
 def _kind(values: pd.Series) -> str | None:

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.data._classes import as_in_train, is_cut_off, lacking, shares_no_label, unknown_labels
 from firstfault.checks.data._distances import Distance, column_distance, distance
 from firstfault.checks.data._drift_tables import TABLE, write_drift
 from firstfault.checks.data._reference_splits import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
+from firstfault.checks.data.non_iid import is_sorted
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
@@ -159,6 +161,8 @@ def label_drift(
         from sorted data, which is `degenerate_split`.
     Warns when: the split is by a declared time or group, and the distance is at most `sorted_split` or the labels are
         numbers.
+    Not a fault when: labels are only written otherwise, or none of a split is one of train that is in no order: at
+        these `missing_class` looks.
     Source: Lipton et al. 2018, label shift; benchmarks/localise.py, fault degenerate_split, cuts the splits from sorted
         rows.
     """
@@ -171,10 +175,13 @@ def label_drift(
         return
     nearest = {}
     for name, other in against.items():
+        if shares_no_label(subject, other) and not is_sorted(subject):
+            yield skipped(f"no label of {name} is one of train, at which missing_class looks")
+            return
         apart, p, place = _labels_apart(subject, other)
         nearest[name] = apart
         if apart > effect and p < p_value:
-            cut = name != "reference" and apart > sorted_split
+            cut = name != "reference" and apart > sorted_split and not _lacks_classes(subject, name)
             meant = (
                 split_by(subject, other)
                 if name != "reference" and (not cut or subject.target.task == "regression")
@@ -196,9 +203,16 @@ def label_drift(
     yield passed(f"the labels are distributed as in {', '.join(against)}", value=max(nearest.values()))
 
 
+def _lacks_classes(subject: Subject, name: str) -> bool:
+    """Whether classes are lacking, but not as in a piece of sorted rows: at these `missing_class` looks."""
+    split = getattr(subject.raw, name)
+    apart = lacking(subject, split, 1e-6) or unknown_labels(subject, split).new
+    return bool(apart) and not is_cut_off(subject, name)
+
+
 def _labels_apart(subject: Subject, other: Split) -> tuple[float, float, str]:
     """The distance of the most moved label with its corrected p-value; and which it is, where there are several."""
-    first, second = to_array(subject.raw.train.y), to_array(other.y)
+    first, second = to_array(subject.raw.train.y), as_in_train(subject, other)
     if first.ndim == 1 and second.ndim == 1:
         return (*_label_distance(first, second, subject.target.task), "")
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or first.shape[1] > MOST_LABELS:

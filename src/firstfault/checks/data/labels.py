@@ -9,10 +9,12 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._class_weights import favour
+from firstfault.checks.data._classes import Unknown, is_cut_off, lacking, unknown_labels
 from firstfault.checks.data._held_out import most_wrong
 from firstfault.checks.data._label_numbers import continuous
 from firstfault.checks.data._noise_rate import WrongShare, wrong_shares
 from firstfault.checks.data._out_of_fold import FEWEST_ROWS, out_of_fold
+from firstfault.checks.data._reference_splits import split_by
 from firstfault.checks.data.suspects import TABLE, suspect_files
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
@@ -57,14 +59,18 @@ def class_imbalance(
     )
 
 
-@check(layer=Layer.DATA, needs={"raw"}, detects={"missing_class": 0.95})
-def missing_class(subject: Subject) -> Iterator[Judgement]:
+@check(layer=Layer.DATA, needs={"raw"}, detects={"missing_class": 0.95, "unseen_category": 0.95})
+def missing_class(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judgement]:
     """Find classes that train lacks, or a train of one class.
 
     Measures: the number of classes of validation or test that train lacks.
-    Fails when: there is one, or train has one class only.
-    Source: a class without a training row can't be learnt, so that no bound is needed;
-        tests/checks/data/test_rows_labels_drift.py holds the cases.
+    Fails when: there is one, or train has one class only; or a declared split lacks a class of train that a random one
+        would miss by a chance below `chance`. Classes that train only writes otherwise, with other case, blanks or
+        punctuation around them, are `unseen_category`.
+    Warns when: it lacks one, and is split by a declared time or group.
+    Not a fault when: the split was cut from sorted rows, which `rows_in_order` and `label_drift` tell.
+    Source: a class without a training row can't be learnt, so that no bound is needed; UCI Adult, whose published test
+        file ends every label with a dot. tests/checks/data/test_rows_labels_drift.py holds the cases.
     """
     if subject.target.task != "classification" or to_array(subject.raw.train.y).ndim != 1:
         yield skipped("the task has no single class label")
@@ -72,9 +78,9 @@ def missing_class(subject: Subject) -> Iterator[Judgement]:
     if continuous(to_array(subject.raw.train.y)):
         yield skipped("the labels are amounts, and no classes")
         return
-    known = {name: set(pd.unique(pd.Series(to_array(split.y)).dropna())) for name, split in subject.raw.items()}
-    if len(known["train"]) < 2:
-        only = next(iter(known["train"]), "none")
+    known = set(pd.unique(pd.Series(to_array(subject.raw.train.y)).dropna()))
+    if len(known) < 2:
+        only = next(iter(known), "none")
         yield Judgement(
             Status.FAIL,
             f"train has one class only: {only}",
@@ -84,19 +90,63 @@ def missing_class(subject: Subject) -> Iterator[Judgement]:
             fix="collect the other classes, or look at the query and the split",
         )
         return
-    unseen = (known["validation"] | known["test"]) - known["train"]
-    if unseen:
-        names = ", ".join(sorted(map(str, unseen))[:5])
+    unknown = {name: unknown_labels(subject, split) for name, split in subject.raw.items() if name != "train"}
+    respelt = {name: found for name, found in unknown.items() if found.meant}
+    if respelt:
+        yield _respelt(respelt)
+    if new := {label for found in unknown.values() for label in found.new}:
+        names = ", ".join(sorted(map(str, new))[:5])
         yield Judgement(
             Status.FAIL,
-            f"{len(unseen)} classes occur in validation or test, but not in train: {names}",
-            value=len(unseen),
+            f"{len(new)} classes occur in validation or test, but not in train: {names}",
+            value=len(new),
             threshold=0,
             where=Place.labels("train"),
+            faults={"missing_class": 0.95},
             fix="split at random, stratified by label",
         )
         return
-    yield passed(f"train has all {len(known['train'])} classes")
+    less = list(_with_less(subject, chance))
+    yield from less
+    if not respelt and not less:
+        yield passed(f"train has all {len(known)} classes")
+
+
+def _with_less(subject: Subject, chance: float) -> Iterator[Judgement]:
+    """The findings for declared splits without a class of train."""
+    for name in subject.data.declared_splits:
+        split = getattr(subject.raw, name)
+        lacks = lacking(subject, split, chance)
+        if not lacks or is_cut_off(subject, name):
+            continue
+        meant = split_by(subject, split)
+        yield Judgement(
+            Status.WARN if meant else Status.FAIL,
+            f"{name} lacks {len(lacks)} classes of train: {', '.join(sorted(map(str, lacks))[:5])}"
+            + (f"; the split is by {meant}, so that this may be meant" if meant else ""),
+            value=len(lacks),
+            threshold=0,
+            where=Place.labels(name),
+            faults={} if meant else {"missing_class": 0.95},
+            fix=f"collect rows of these classes for {name}, or split at random, stratified by label",
+        )
+
+
+def _respelt(found: dict[str, Unknown]) -> Judgement:
+    """The finding for labels of a split that are training labels written otherwise."""
+    name = max(found, key=lambda split: found[split].meant_rows)
+    unknown = found[name]
+    pairs = ", ".join(f"{label!r} for {known!r}" for label, known in list(unknown.meant.items())[:3])
+    return Judgement(
+        Status.FAIL,
+        f"{unknown.meant_rows} of {unknown.rows} labels of {name} equal no training label, and are one written "
+        f"otherwise: {pairs}",
+        value=unknown.meant_rows,
+        threshold=0,
+        where=Place.labels(name),
+        faults={"unseen_category": 0.95},
+        fix=f"write the labels of {name} as those of train, without other dots, case or blanks",
+    )
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"label_noise": 0.75})

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
+from firstfault.checks.data._classes import is_cut_off, lacking
 from firstfault.checks.data._out_of_fold import indicators
 from firstfault.data.splits import Split, read_split, take, to_array
 from firstfault.finding import Layer, Status
@@ -44,8 +45,8 @@ def rows_in_order(
     Measures: the larger of two effects, 0 (shuffled) to 1 (sorted): how much nearer than chance a row's 10 nearest
         neighbours in space are in the file (of at most 1,500 rows), and how much more often than chance the next row
         has the same label.
-    Fails when: the labels come in blocks, and a declared split lacks a class that a random one would miss by a chance
-        below `chance`: it was cut from sorted rows.
+    Fails when: the labels come in blocks, and a declared split has one class of train at most, and lacks one that a
+        random split would miss by a chance below `chance`: it was cut from sorted rows.
     Warns when: an effect is above `effect`, by more than `deviations` standard deviations of shuffled rows. Such rows
         may not be independent, and a split by position is no random one.
     Not a fault when: `data.time` is declared: the order is meant. Nothing is known of the order where firstfault drew
@@ -94,6 +95,11 @@ def rows_in_order(
         faults={},
         fix="split by group or time (declare data.group or data.time), and shuffle before any split by position",
     )
+
+
+def is_sorted(subject: Subject, *, effect: float = 0.5) -> bool:
+    """Whether the training labels come in blocks, as rows do that were sorted by them."""
+    return labels_in_blocks(subject.raw.train.y, subject.target.task).effect > effect
 
 
 def _as_stored(subject: Subject) -> Split | None:
@@ -195,14 +201,10 @@ def _correlation(pairs: pd.Series) -> Ordered:
 
 def _lacking(subject: Subject, chance: float) -> tuple[str, int] | None:
     """The split of the user's that lacks the most classes which a random one would hardly miss, and how many."""
-    if subject.target.task != "classification":
-        return None
-    share = pd.Series(to_array(subject.raw.train.y)).value_counts(normalize=True)
-    worst: tuple[str, int] | None = None
-    for name in subject.data.declared_splits:
-        y = pd.Series(to_array(getattr(subject.raw, name).y))
-        absent = share[~share.index.isin(y.unique())]
-        count = int(((1 - absent) ** len(y) < chance).sum())
-        if count and (worst is None or count > worst[1]):
-            worst = name, count
-    return worst
+    lacks = {
+        name: len(lacking(subject, getattr(subject.raw, name), chance))
+        for name in subject.data.declared_splits
+        if is_cut_off(subject, name)
+    }
+    worst = max(lacks, key=lambda name: lacks[name], default="")
+    return (worst, lacks[worst]) if lacks.get(worst) else None

@@ -15,7 +15,7 @@ from firstfault.checks.data.leakage import ABSENT, Sample, column_of, column_sco
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
-from firstfault.texts import as_text
+from firstfault.texts import as_text, hashable
 
 Array = np.ndarray[Any, Any]
 
@@ -116,7 +116,7 @@ def _best_relation(sample: Sample, first: str, second: str, scores: Mapping[str,
 
 def _relations(a: pd.Series, b: pd.Series, first: str, second: str) -> Iterator[tuple[str, Array]]:
     """What two columns could say together, as cells `(n,)`: whole numbers of which each stands for one answer."""
-    codes = [pd.factorize(column, use_na_sentinel=False) for column in (a, b)]
+    codes = [pd.factorize(hashable(column), use_na_sentinel=False) for column in (a, b)]
     if all(len(values) <= FEW_VALUES for _, values in codes):
         yield f"{first} with {second}", codes[0][0] * FEW_VALUES + codes[1][0]
     numeric = [pd.api.types.is_numeric_dtype(column) for column in (a, b)]

@@ -16,6 +16,7 @@ from firstfault.data.splits import Split, Splits, to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind, Place
 from firstfault.subject.subject import Subject
+from firstfault.texts import hashable
 
 __all__ = ["conflicting_labels", "duplicate_rows", "group_overlap", "missing_values", "split_overlap"]
 
@@ -215,8 +216,9 @@ def group_overlap(subject: Subject, *, share: float = 0.0) -> Iterator[Judgement
     if group is None or not isinstance(subject.raw.train.X, pd.DataFrame):
         yield skipped("the target declares no data.group")
         return
-    known = subject.raw.train.X[group].dropna().unique()
-    shares = {name: float(split.X[group].isin(known).mean()) for name, split in subject.raw.items() if name != "train"}
+    groups = {name: hashable(split.X[group]) for name, split in subject.raw.items()}
+    known = groups.pop("train").dropna().unique()
+    shares = {name: float(own.isin(known).mean()) for name, own in groups.items()}
     worst = max(shares, key=lambda name: shares[name])
     yield judge(
         shares[worst],

@@ -16,6 +16,7 @@ from firstfault.data.times import Times, times_of
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
+from firstfault.texts import hashable
 
 DAY, YEAR = 86_400.0, 31_556_952.0
 
@@ -57,7 +58,9 @@ def _column(subject: Subject, split: str) -> pd.Series:
 
 def _examples(subject: Subject, marked: dict[str, np.ndarray[Any, Any]]) -> str:
     """Up to three different values of the marked rows, as text."""
-    values = [str(value) for split, rows in marked.items() for value in _column(subject, split)[rows].unique()[:3]]
+    values = [
+        str(value) for split, rows in marked.items() for value in hashable(_column(subject, split)[rows]).unique()[:3]
+    ]
     return ", ".join(repr(masked_text(value[:40])) for value in dict.fromkeys(values[:3]))
 
 

@@ -14,6 +14,7 @@ from firstfault.data.times import Times
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
+from firstfault.texts import hashable
 
 DAY = 86_400.0
 FEWEST = 20  # different times: the tenth longest spacing is then about the median
@@ -158,7 +159,7 @@ def repeated_times(subject: Subject, *, share: float = 0.001) -> Iterator[Judgem
         return
     values = times["train"].values
     repeated = (
-        pd.DataFrame({"group": subject.raw.train.X[group].to_numpy(), "time": values})[~np.isnan(values)]
+        pd.DataFrame({"group": hashable(subject.raw.train.X[group]).to_numpy(), "time": values})[~np.isnan(values)]
         .duplicated()
         .to_numpy()
     )

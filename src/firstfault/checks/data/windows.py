@@ -10,33 +10,15 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, skipped
 from firstfault.data.splits import to_array
+from firstfault.data.windows import FEWEST_STEPS
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_STEPS = 4  # half a window is two steps: of one step there is no order
-LOOKED_AT = 200  # pairs of rows: most of them is more than half with near certainty
 MOST_VALUES = 10_000_000  # numbers of a split: 80 MB of hashes
 BASE = 0x5851F42D4C957F2D  # an odd multiplier (Knuth's for 64 bits), so that it has an inverse
-
-
-def follow_each_other(X: Any) -> bool:
-    """Whether most rows `(N, T)` or `(N, T, D)` are the row before, moved on by the same number of steps."""
-    if isinstance(X, pd.DataFrame) or np.ndim(X) not in (2, 3) or np.shape(X)[1] < FEWEST_STEPS or len(X) < 2:
-        return False
-    firsts = np.unique(np.linspace(0, len(X) - 2, LOOKED_AT).astype(int))
-    before, after = to_array(X)[firsts], to_array(X)[firsts + 1]
-    if before.dtype.kind not in "fiu":
-        return False
-    return any(_moved_on(before, after, by) for by in range(1, before.shape[1] // 2 + 1))
-
-
-def _moved_on(before: Array, after: Array, by: int) -> bool:
-    same = (before[:, by:] == after[:, :-by]).reshape(len(before), -1).all(1)
-    still = (before[:, by:] == before[:, :-by]).reshape(len(before), -1).all(1)  # what does not change is no series
-    return bool((same & ~still).mean() > 0.5)
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.92})

@@ -17,6 +17,7 @@ from firstfault.subject.subject import Subject
 UNSEEN = "the served network cannot be seen from outside"
 DEPTH = 3  # steps from a function to its network, as in method → object → attribute: bounds the search
 RTOL, ATOL = 1e-3, 1e-5  # what a file or another layout may round; lower precision is judged on its own
+FEWEST_LEVELS = 3  # any two values are on a grid
 LOW_PRECISION = (torch.float16, torch.bfloat16, torch.int8, torch.quint8, torch.qint8)
 
 
@@ -107,6 +108,32 @@ def untrained(subject: Subject, module: nn.Module) -> tuple[list[str], int]:
         for name, value in wanted.items()
         if not any(value.shape == other.shape and _close(value, other) for other in values)
     ], len(wanted)
+
+
+def quantised(subject: Subject, module: nn.Module, absent: list[str]) -> bool:
+    """Whether the tensors that a served network seems to lack are the trained ones on a grid, within a step of it."""
+    part = trained_part(module, subject.trained.model)
+    if part is None or not absent:
+        return False
+    trained, served = subject.trained.model.state_dict(), part.state_dict()
+    return all(_is_rounded_to_grid(trained[name], served[name]) for name in absent)
+
+
+def _is_rounded_to_grid(trained: torch.Tensor, served: torch.Tensor) -> bool:
+    """Whether served values are multiples of a step, of the tensor or of each row, next to the trained ones."""
+    a, b = trained.detach().cpu().double(), served.detach().cpu().double()
+    rows = [(a.reshape(1, -1), b.reshape(1, -1)), (a.reshape(len(a), -1), b.reshape(len(b), -1))] if a.ndim else []
+    return any(all(map(_is_on_grid, first, second)) for first, second in rows)
+
+
+def _is_on_grid(trained: torch.Tensor, served: torch.Tensor) -> bool:
+    levels = served.unique()
+    if len(levels) < FEWEST_LEVELS:
+        return False
+    steps = levels.diff()
+    step = steps[steps > 1e-3 * steps.max()].min()  # a smaller one is the rounding of float32
+    places = (levels - levels[0]) / step
+    return bool((places - places.round()).abs().max() < 0.05 and (trained - served).abs().max() <= step)
 
 
 def _close(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -14,6 +14,8 @@ from firstfault.place import Place
 from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
 
+Array = np.ndarray[Any, Any]
+
 SIZES = (1, 2, 4, 8, 10, 16, 32, 50)  # the usual ones, tried where another is refused
 SAMPLES = 4  # asked alone: bounds the time of a slow service
 OF_TRAIN_MODE = "more than 1 value per channel when training"
@@ -30,7 +32,8 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
     Measures: the largest relative difference between both answers over 4 samples.
     Fails when: the difference is above `tolerance`, or above `coarse` for a network in lower precision, whose rounding
         follows the range of the batch; or the path refuses a single sample or the whole batch. One that takes certain
-        sizes only has a baked shape, unless it is batch normalisation in train mode that refuses a single sample.
+        sizes only, or whose answer to one sample has another shape, has a baked shape, unless it is batch normalisation
+        in train mode that refuses a single sample.
     Source: PyTorch, Numerical accuracy: float32 products of other shapes differ by rounding, up to about 1e-5; 8 bits
         round by 1/256, each layer anew. The bounds leave a margin to either.
     """
@@ -47,6 +50,9 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
         yield skipped("the answers differ from call to call")
         return
     alone = [served_of(subject).call(rows_of(golden.raw, index, 1)) for index in range(min(SAMPLES, len(golden)))]
+    if (odd := _of_another_shape(whole, alone, len(golden))) is not None:
+        yield _reshaped(subject, odd, whole)
+        return
     differences = [_relative(whole[index : index + 1], value) for index, value in enumerate(alone)]
     value, limit = max(differences, default=0.0), coarse if module is not None and is_rounded(module) else tolerance
     yield judge(
@@ -56,6 +62,25 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
         message=f"a sample alone and in a batch of {len(golden)} differ by {value:.1e}",
         faults={"batch_dependence": 0.92} if value > limit else None,
         fix="mask padding, use fitted statistics, and serve in eval mode",
+    )
+
+
+def _of_another_shape(whole: Array, alone: list[Array], rows: int) -> Array | None:
+    """The answer to one sample whose shape is not what the whole batch has for each of its rows."""
+    if not whole.ndim or len(whole) % rows:
+        return alone[0]
+    expected = (len(whole) // rows, *whole.shape[1:])
+    return next((answer for answer in alone if answer.shape != expected), None)
+
+
+def _reshaped(subject: Subject, one: Array, whole: Array) -> Judgement:
+    return Judgement(
+        Status.FAIL,
+        f"one sample gets an answer of shape {one.shape}, a batch of {len(golden_of(subject))} one of {whole.shape}",
+        value=str(one.shape),
+        where=Place.part(served_of(subject).kind),
+        faults={"baked_shape": 0.95},
+        fix="export with a dynamic batch size, and take no size from the example that is traced",
     )
 
 

@@ -15,6 +15,7 @@ from firstfault.checks.deployment._network import (
     is_rounded,
     low_precision,
     network_of,
+    quantised,
     trained_part,
     untrained,
 )
@@ -174,7 +175,8 @@ def served_parameters(
         get the same answer, or scores correlate by less than `alike`; or all tensors are there, and outputs of the same
         inputs differ by more than `tolerance`: state outside of the parameters was lost. A network around the trained
         one is judged as `served_answers` judges.
-    Not a fault when: the network is built otherwise and gives the same answers, as after fusing layers.
+    Not a fault when: the network is built otherwise and gives the same answers, as after fusing layers. Weights that
+        were rounded to multiples of a step, and kept as float32, count as lower precision.
     Source: Humbatova et al. 2020; PyTorch, load_state_dict with strict=False; benchmarks/localise.py, fault
         weights_not_loaded. The bounds are a choice of ours; tests/checks/deployment/test_served_answers.py holds the
         cases that they separate.
@@ -184,8 +186,8 @@ def served_parameters(
         yield skipped(UNSEEN)
         return
     absent, count = untrained(subject, module)
-    if is_rounded(module):
-        yield _rounded(subject, low_precision(module), same, alike)
+    if is_rounded(module) or quantised(subject, module, absent):
+        yield _rounded(subject, low_precision(module) or len(absent), same, alike)
     elif (
         absent
         and not same_answers(subject)

@@ -17,6 +17,7 @@ from firstfault.output.whole_files import write_json
 from firstfault.place import Place
 from firstfault.subject.rerun import flat
 from firstfault.subject.subject import Subject
+from firstfault.texts import hashable
 from firstfault.training.stages import numbers, stage_table
 
 Array = np.ndarray[Any, Any]
@@ -143,7 +144,7 @@ def _nothing_lost(subject: Subject) -> bool:
 def _meant(before: Split, after: Split) -> bool:
     """Whether the lost rows were duplicates, or classes came out more even."""
     X = before.X if isinstance(before.X, pd.DataFrame) else pd.DataFrame(to_array(before.X).reshape(len(before.y), -1))
-    if len(after.y) >= len(X.drop_duplicates()):
+    if len(after.y) >= len(X.apply(hashable).drop_duplicates()):
         return True
     first, second = (pd.Series(list(map(str, to_array(split.y)))).value_counts() for split in (before, after))
     few = 1 < len(first) <= 100 and len(first) == len(second)

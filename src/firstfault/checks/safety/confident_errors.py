@@ -14,6 +14,7 @@ from firstfault.checks.safety._held_out import classifier, held_out_probabilitie
 from firstfault.data.privacy.masking import MASK, kinds_of
 from firstfault.finding import Layer
 from firstfault.subject.subject import Subject
+from firstfault.texts import hashable
 
 MOST_CASES = 50
 
@@ -63,7 +64,7 @@ def _sample(subject: Subject, row: int) -> dict[str, Any] | None:
     masked = {
         name
         for name in X.columns
-        if not pd.api.types.is_numeric_dtype(X[name]) and X[name].nunique() > max(50, 0.2 * len(X))
+        if not pd.api.types.is_numeric_dtype(X[name]) and hashable(X[name]).nunique() > max(50, 0.2 * len(X))
     }
     personal = kinds_of(X)
     return {str(name): MASK if name in masked or name in personal else str(X[name].iloc[row]) for name in X.columns}
