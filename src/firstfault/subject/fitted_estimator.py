@@ -19,7 +19,7 @@ def whole_estimator(subject: Subject) -> Any:
     fitted = list(subject.pipeline.of_model)
     if not fitted:
         return final
-    own, rest = parted(declared)
+    own, _ = parted(declared)
     active = dict(zip((name for name, _ in working(own)), fitted, strict=True))
     steps = [(name, active.get(name, step)) for name, step in own]
     last = declared.steps[len(own) :]
