@@ -120,7 +120,7 @@ def class_weights(subject: Subject) -> Recipe:
 
 @swap(
     change="another estimator",
-    undoes=("insufficient_capacity", "overfitting", "over_regularised", "too_few_epochs"),
+    undoes=("insufficient_capacity", "overfitting"),
     size=Size.PART,
     slot="estimator",
     estimators=True,

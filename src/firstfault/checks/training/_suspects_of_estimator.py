@@ -9,6 +9,9 @@ from firstfault.training.loop import Epoch
 
 MEMORISED = 0.15  # of the way from a constant answer to a perfect one, from train to validation
 
+PENALTIES = {"C", "alpha", "reg_alpha", "reg_lambda", "l2_regularization", "ccp_alpha", "min_samples_leaf"}
+ROUNDS = {"n_estimators", "max_iter", "iterations"}
+
 
 def memorised(last: Epoch, simple: Baselines, learnt: float) -> bool:
     """Whether a training ended far better on train than on validation, and better there than what counts as learnt."""
@@ -20,4 +23,6 @@ def suspects_of_estimator(subject: Subject, found: Shortfall) -> dict[str, float
     last, simple = subject.trained.epochs[-1], found.simple
     if memorised(last, simple, simple.prior + 0.5 * simple.span if simple.constant else simple.best):
         return {"overfitting": 0.75}
-    return {"over_regularised": 0.6, "too_few_epochs": 0.6, "insufficient_capacity": 0.6}
+    settings = {name.rpartition("__")[2] for name in getattr(subject.trained.model.estimator, "get_params", dict)()}
+    held_back = {"over_regularised": 0.6} if settings & PENALTIES else {}
+    return {**held_back, **({"too_few_epochs": 0.6} if settings & ROUNDS else {}), "insufficient_capacity": 0.5}
