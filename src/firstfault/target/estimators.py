@@ -5,10 +5,19 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+UNSUPPORTED = frozenset({"keras", "tensorflow"})
+"""Libraries whose models are neither networks of PyTorch nor estimators."""
+
+
+def unsupported(model: Any) -> bool:
+    """Whether a model, or a class of models, is of a library that is not supported."""
+    kind = model if isinstance(model, type) else type(model)
+    return not UNSUPPORTED.isdisjoint(base.__module__.partition(".")[0] for base in kind.__mro__)
+
 
 def is_estimator(value: Any) -> bool:
-    """Whether a value is fitted and predicts: an object with `fit` and `predict` that is no network of PyTorch."""
-    if isinstance(value, type) or hasattr(value, "state_dict"):
+    """Whether a value is fitted and predicts: an object with `fit` and `predict` that is no network."""
+    if isinstance(value, type) or hasattr(value, "state_dict") or unsupported(value):
         return False
     return callable(getattr(value, "fit", None)) and callable(getattr(value, "predict", None))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
-from firstfault.target.estimators import is_estimator
+from firstfault.target.estimators import is_estimator, unsupported
 from firstfault.texts import shown
 
 ACTIONS = ("log", "alert", "checkpoint", "stop")
@@ -84,9 +84,7 @@ def expect_factory(value: Any) -> None:
 
 def other_library(model: Any) -> str:
     """What is said of a model, or a class of models, of a library that is not supported; else empty."""
-    kind = model if isinstance(model, type) else type(model)
-    libraries = {base.__module__.partition(".")[0] for base in kind.__mro__}
-    if libraries & {"keras", "tensorflow"}:
+    if unsupported(model):
         return "models of TensorFlow and Keras are not supported, only those of PyTorch and scikit-learn's style"
     return ""
 

@@ -126,7 +126,7 @@ def class_weights(subject: Subject) -> Recipe:
     estimators=True,
 )
 def another_estimator(subject: Subject) -> Recipe:
-    """Boosted trees of scikit-learn; a linear model on standardised inputs where the target's own is of trees."""
+    """A linear model on standardised inputs where the target's own is linear, or of trees; else boosted trees."""
     _own(subject)
     return _with(subject.recipe, _other)
 
@@ -139,8 +139,9 @@ def _other(model: EstimatorModel) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    grows = any(word in type(model.estimator).__module__ for word in ("tree", "ensemble", "xgboost", "lightgbm"))
+    kind = type(model.estimator).__module__
+    plain = any(word in kind for word in ("linear_model", "tree", "ensemble", "xgboost", "lightgbm", "catboost"))
     linear = Ridge() if model.task == "regression" else LogisticRegression(max_iter=1000)
     boosted = HistGradientBoostingRegressor if model.task == "regression" else HistGradientBoostingClassifier
-    chosen = make_pipeline(SimpleImputer(), StandardScaler(), linear) if grows else boosted(max_iter=50)
+    chosen = make_pipeline(SimpleImputer(), StandardScaler(), linear) if plain else boosted(max_iter=50)
     return MultiOutputClassifier(chosen) if model.task == "multilabel" else chosen

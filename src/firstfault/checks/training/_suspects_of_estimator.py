@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from firstfault.checks.training._performance_gap import Shortfall
 from firstfault.subject.baselines import Baselines
 from firstfault.subject.subject import Subject
@@ -9,8 +12,15 @@ from firstfault.training.loop import Epoch
 
 MEMORISED = 0.15  # of the way from a constant answer to a perfect one, from train to validation
 
-PENALTIES = {"C", "alpha", "reg_alpha", "reg_lambda", "l2_regularization", "ccp_alpha", "min_samples_leaf"}
-ROUNDS = {"n_estimators", "max_iter", "iterations"}
+PENALTIES: Mapping[str, Callable[[float], bool]] = {
+    "C": lambda value: value <= 1,
+    "alpha": lambda value: value >= 1,
+    "reg_lambda": lambda value: value > 1,
+    **dict.fromkeys(("reg_alpha", "l2_regularization", "ccp_alpha"), lambda value: value > 0),
+    "min_samples_leaf": lambda value: value > 1,
+}
+"""By setting, whether its value holds a model back."""
+ROUNDS = ("n_estimators", "max_iter", "iterations")
 
 
 def memorised(last: Epoch, simple: Baselines, learnt: float) -> bool:
@@ -23,6 +33,21 @@ def suspects_of_estimator(subject: Subject, found: Shortfall) -> dict[str, float
     last, simple = subject.trained.epochs[-1], found.simple
     if memorised(last, simple, simple.prior + 0.5 * simple.span if simple.constant else simple.best):
         return {"overfitting": 0.75}
-    settings = {name.rpartition("__")[2] for name in getattr(subject.trained.model.estimator, "get_params", dict)()}
-    held_back = {"over_regularised": 0.6} if settings & PENALTIES else {}
-    return {**held_back, **({"too_few_epochs": 0.6} if settings & ROUNDS else {}), "insufficient_capacity": 0.5}
+    settings = _numbers(subject.trained.model.estimator)
+    held_back = any(holds(settings[name]) for name, holds in PENALTIES.items() if name in settings)
+    faults = {"over_regularised": 0.6} if held_back else {}
+    return {
+        **faults,
+        **({"too_few_epochs": 0.6} if settings.keys() & set(ROUNDS) else {}),
+        "insufficient_capacity": 0.5,
+    }
+
+
+def _numbers(estimator: Any) -> dict[str, float]:
+    """The settings of an estimator and its parts that are numbers."""
+    params = getattr(estimator, "get_params", dict)()
+    return {
+        name.rpartition("__")[2]: value
+        for name, value in params.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
