@@ -15,6 +15,8 @@ from firstfault.training.recipe import Recipe
 Change = Callable[[Any], Any]
 FAR = 100.0
 """How many times weaker a penalty becomes."""
+USUAL = 1.0
+"""The penalty that scikit-learn, XGBoost and LightGBM set by default, which a weaker one does not exceed."""
 MORE = 10
 """How many times more rounds there are."""
 ROUNDS = 100
@@ -26,8 +28,10 @@ def _number(change: Callable[[float], float]) -> Change:
 
 
 FREER: Mapping[str, Change] = {
-    "C": _number(lambda value: value * FAR),
-    **dict.fromkeys(("alpha", "reg_alpha", "reg_lambda", "l2_regularization"), _number(lambda value: value / FAR)),
+    "C": _number(lambda value: max(USUAL, value * FAR)),
+    **dict.fromkeys(
+        ("alpha", "reg_alpha", "reg_lambda", "l2_regularization"), _number(lambda value: min(USUAL, value / FAR))
+    ),
     "ccp_alpha": _number(lambda _: 0.0),
     "min_samples_leaf": _number(lambda value: min(value, 20) if value >= 1 else value / FAR),
 }
@@ -96,7 +100,7 @@ def _setting(changes: Mapping[str, Change]) -> Callable[[Subject], Recipe]:
 
 
 SETTINGS = (
-    ("weaker_penalty", "a penalty 100 times weaker", "over_regularised", FREER),
+    ("weaker_penalty", "a usual penalty, 100 times weaker at least", "over_regularised", FREER),
     ("more_rounds", "10 times as many rounds", "too_few_epochs", LONGER),
     ("larger_estimator", "an estimator that may fit more", "insufficient_capacity", LARGER),
     ("tighter_estimator", "an estimator that may fit less", "overfitting", TIGHTER),
