@@ -35,10 +35,12 @@ def leaking():
     return rows().assign(closed=lambda X: (X.y == "yes") + np.random.default_rng(1).normal(0, 0.05, len(X)))
 
 
-def mislabelled():
-    """The rows, a quarter of them with the other label."""
-    flipped = np.random.default_rng(1).random(800) < 0.25
-    return rows(noise=0.05).assign(y=lambda X: np.where(flipped, np.where(X.y == "yes", "no", "yes"), X.y))
+def apart(mistaken=0.0):
+    """Two classes that lie apart, a share of the rows with the other's label."""
+    rng = np.random.default_rng(1)
+    label = rng.random(800) < 0.5
+    values = pd.DataFrame(rng.normal(size=(800, 6)) + 1.5 * label[:, None], columns=COLUMNS)
+    return values.assign(y=np.where(label ^ (rng.random(800) < mistaken), "yes", "no"))
 
 
 def wild():
@@ -67,7 +69,7 @@ ON_ALL = StandardScaler().fit(wild()[COLUMNS])
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
 FAULTY = {
     "a column made of the label": (target(LINEAR, leaking), ("data", "target_leakage", None)),
-    "labels that were mistaken": (target(LINEAR, mislabelled), ("data", "label_noise", None)),
+    "labels that were mistaken": (target(LINEAR, lambda: apart(mistaken=0.2)), ("data", "label_noise", None)),
     "a scaler fitted on all rows, as a function": (
         target(LogisticRegression(), wild, preprocess=ON_ALL.transform),
         ("preprocessing", "fit_on_all_data", None),
@@ -112,6 +114,7 @@ def test_a_planted_fault_is_named(name, tmp_path):
 
 HEALTHY = {
     "a pipeline": target(LINEAR, wild),
+    "classes that lie apart": target(LINEAR, apart),
     "a forest on wild scales": target(RandomForestClassifier(n_estimators=30), wild),
     "neighbours on one scale": target(make_pipeline(StandardScaler(), KNeighborsClassifier(9)), wild),
     "ridge": of_numbers(lambda: make_pipeline(StandardScaler(), Ridge())),
