@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,8 @@ from firstfault.check import NO_STEPS
 from firstfault.data.splits import to_array
 from firstfault.errors import Missing
 
-if TYPE_CHECKING:
-    from firstfault.training.recipe import Tensors
-
 TINY = 1e-7
 """What a probability of 0 counts as, so that it has a logarithm."""
-KEPT = 0.9
-"""The share of the training rows that another seed draws."""
 Array = np.ndarray[Any, Any]
 
 
@@ -97,14 +92,14 @@ class EstimatorModel(nn.Module):
             self.estimator.set_params(**states)
         return self
 
-    def fit(self, train: Tensors, validation: Tensors) -> None:
-        """Fit the estimator; one that stops early is handed the validation split."""
-        x, y = self.form.restored(train.x), self.labels(train.y)
+    def fit(self, x: torch.Tensor, y: torch.Tensor, held_out: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Fit the estimator to inputs and encoded labels; one that stops early is handed those held out."""
+        X, labels = self.form.restored(x), self.labels(y)
         if self._wants_validation():
-            held_out = [(self.form.restored(validation.x), self.labels(validation.y))]
-            self.estimator.fit(x, y, eval_set=held_out, **self._quietly())
+            pair = (self.form.restored(held_out[0]), self.labels(held_out[1]))
+            self.estimator.fit(X, labels, eval_set=[pair], **self._quietly())
         else:
-            self.estimator.fit(x, y)
+            self.estimator.fit(X, labels)
         self.fitted = True
 
     def _wants_validation(self) -> bool:
@@ -180,9 +175,3 @@ def fresh(estimator: Any) -> Any:
 
         return clone(estimator)
     return copy.deepcopy(estimator)
-
-
-def drawn(train: Tensors, seed: int) -> Tensors:
-    """Nine tenths of the training rows: what an estimator that draws no numbers differs by from seed to seed."""
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    return train.rows(order[: max(1, round(KEPT * len(order)))].sort().values)

@@ -47,7 +47,7 @@ def _alike(subject: Subject, first: Tensors, second: Tensors) -> bool:
 def _answers(subject: Subject, rows: Tensors) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     model = subject.recipe.build(subject.seed)
     assert isinstance(model, EstimatorModel)
-    model.fit(rows, rows)
+    model.fit(rows.x, rows.y, (rows.x, rows.y))
     with torch.no_grad():
         outputs = model(rows.x).double()
     return (outputs.exp() if subject.target.task == "classification" else outputs).numpy()
