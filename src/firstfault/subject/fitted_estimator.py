@@ -15,7 +15,9 @@ from firstfault.training.estimators import EstimatorModel, Form
 
 def whole_estimator(subject: Subject) -> Any:
     """The fitted estimator as the target declares it: its final part behind the fitted steps of its pipeline."""
-    declared, final = subject.target.estimator, subject.trained.model.estimator
+    declared, model = subject.target.estimator, subject.trained.model
+    assert isinstance(model, EstimatorModel)
+    final = model.estimator
     fitted = list(subject.pipeline.of_model)
     if not fitted:
         return final

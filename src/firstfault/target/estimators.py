@@ -40,6 +40,11 @@ def estimator_of(model: Any) -> Any:
     return built if is_estimator(built) else None
 
 
+def settings_of(estimator: Any) -> dict[str, Any]:
+    """The settings of an estimator and of its parts, as scikit-learn names them; none of one that does not tell."""
+    return dict(estimator.get_params()) if hasattr(estimator, "get_params") else {}
+
+
 def parted(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
     """The first steps of a pipeline that only transform, and the estimator behind them.
 

@@ -15,6 +15,7 @@ from torch import nn
 from firstfault.check import NO_STEPS
 from firstfault.data.splits import to_array
 from firstfault.errors import Missing
+from firstfault.target.estimators import settings_of
 
 TINY = 1e-7
 """What a probability of 0 counts as, so that it has a logarithm."""
@@ -39,8 +40,11 @@ class Form:
         """Inputs with the codes of their categories, NaN where there is none."""
         if self.dtypes is None or not isinstance(X, pd.DataFrame):
             return X
-        coded = {name: self._codes(X[name], kind) for name, kind in self.dtypes.items() if _categories(kind)}
-        return X.assign(**coded) if coded else X
+        X = X.copy()
+        for name, kind in self.dtypes.items():
+            if _categories(kind):
+                X[name] = self._codes(X[name], kind)
+        return X
 
     def _codes(self, column: pd.Series, kind: Any) -> Array:
         codes = np.asarray(pd.Categorical(column, dtype=kind).codes, dtype=np.float64)
@@ -78,11 +82,12 @@ class EstimatorModel(nn.Module):
         self, estimator: Any, task: str, classes: tuple[Any, ...], form: Form, *, fitted: bool = False
     ) -> None:
         super().__init__()
-        self.estimator, self.task, self.classes, self.form, self.fitted = estimator, task, classes, form, fitted
+        self.estimator: Any = estimator
+        self.task, self.classes, self.form, self.fitted = task, classes, form, fitted
 
     def seeded(self, seed: int, *, own: bool) -> EstimatorModel:
         """The same model with its random states set; what the user set stays for the target's `own` seed."""
-        params = getattr(self.estimator, "get_params", dict)()
+        params = settings_of(self.estimator)
         states = {
             name: seed
             for name, value in params.items()
@@ -103,7 +108,7 @@ class EstimatorModel(nn.Module):
         self.fitted = True
 
     def _wants_validation(self) -> bool:
-        params = getattr(self.estimator, "get_params", dict)()
+        params = settings_of(self.estimator)
         stops = any(params.get(name) for name in ("early_stopping_rounds", "early_stopping_round"))
         return stops and "eval_set" in inspect.signature(self.estimator.fit).parameters
 

@@ -9,6 +9,7 @@ from typing import Any
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
+from firstfault.target.estimators import settings_of
 from firstfault.training.estimators import EstimatorModel, fresh
 from firstfault.training.recipe import Recipe
 
@@ -58,8 +59,7 @@ TIGHTER: Mapping[str, Change] = {
 
 
 def _params(subject: Subject) -> dict[str, Any]:
-    estimator = _own(subject).estimator
-    return dict(getattr(estimator, "get_params", dict)())
+    return settings_of(_own(subject).estimator)
 
 
 def _own(subject: Subject) -> EstimatorModel:

@@ -8,6 +8,7 @@ from typing import Any
 from firstfault.checks.training._performance_gap import Shortfall
 from firstfault.subject.baselines import Baselines
 from firstfault.subject.subject import Subject
+from firstfault.target.estimators import settings_of
 from firstfault.training.loop import Epoch
 
 MEMORISED = 0.15  # of the way from a constant answer to a perfect one, from train to validation
@@ -45,9 +46,8 @@ def suspects_of_estimator(subject: Subject, found: Shortfall) -> dict[str, float
 
 def _numbers(estimator: Any) -> dict[str, float]:
     """The settings of an estimator and its parts that are numbers."""
-    params = getattr(estimator, "get_params", dict)()
     return {
         name.rpartition("__")[2]: value
-        for name, value in params.items()
+        for name, value in settings_of(estimator).items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
