@@ -35,6 +35,8 @@ from firstfault.place import Place
 
 logger = logging.getLogger(__name__)
 MOST_FRAMES = 12
+NO_STEPS = "an estimator is not trained by gradient steps"
+"""Why a check of gradient steps looks at no estimator."""
 LABELS = ("Measures", "Fails when", "Warns when", "Not a fault when", "Source")
 """The parts of a check's docstring, each a line that begins with its label."""
 LABEL = re.compile(rf"^({'|'.join(LABELS)}):\s*", re.MULTILINE)
@@ -92,6 +94,7 @@ class Check:
     depth: Depth
     parameters: Mapping[str, object] = field(default_factory=dict)
     owner: str = plugins.OURS
+    gradients: bool = False
 
     @property
     def ours(self) -> bool:
@@ -148,7 +151,12 @@ def name_of_need(need: str | Need) -> str:
 
 
 def check(
-    *, layer: Layer, needs: Iterable[str | Need] = (), detects: Mapping[str, float], depth: Depth = Depth.QUICK
+    *,
+    layer: Layer,
+    needs: Iterable[str | Need] = (),
+    detects: Mapping[str, float],
+    depth: Depth = Depth.QUICK,
+    gradients: bool | None = None,
 ) -> Callable[[Callable[..., Iterator[Judgement]]], Callable[..., Iterator[Judgement]]]:
     """Register a generator function `f(subject, *, threshold=…)` as a check named after it.
 
@@ -157,6 +165,8 @@ def check(
         needs: parts of the subject it uses; when one is missing, the check is skipped.
         detects: fault ids with the weight of this evidence, 0–1 (0.9 and more is proof).
         depth: the lowest depth at which it runs.
+        gradients: whether it concerns models that are trained by gradient steps alone; if left out, it does in the
+            layers of model and training.
 
     Raises:
         ValueError: for a name that another check has, or a fault that nobody knows.
@@ -169,7 +179,18 @@ def check(
             for key, parameter in inspect.signature(function).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        entry = Check(name, layer, function, frozenset(needs), dict(detects), depth, parameters, plugins.owner(module))
+        by_gradients = layer in (Layer.MODEL, Layer.TRAINING) if gradients is None else gradients
+        entry = Check(
+            name,
+            layer,
+            function,
+            frozenset(needs),
+            dict(detects),
+            depth,
+            parameters,
+            plugins.owner(module),
+            by_gradients,
+        )
         if not entry.ours:
             for each in Layer:  # so that it can't take a name of ours
                 _import_ours(each)
@@ -236,6 +257,8 @@ def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, object])
     mutes = subject.target.mute
     if entry.name in mutes:
         return [private(muting.whole(entry._finding(skipped("")), mutes), subject)]
+    if entry.gradients and not subject.target.by_gradients:
+        return [entry._finding(skipped(NO_STEPS))]
     findings: list[Finding] = []
     try:
         for need in sorted(entry.needs, key=name_of_need):

@@ -5,10 +5,11 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from firstfault import Data, Deployment, Safety, Target, Training
-from firstfault.cli.preflight import expect_network, expect_workable
+from firstfault.cli.preflight import expect_model, expect_workable
 from firstfault.errors import TargetError
 
 PAIR = np.zeros((4, 2)), np.array([0, 1, 0, 1])
@@ -60,22 +61,40 @@ class NoNetwork:
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("resnet", r"model must be a function \(\) -> nn.Module, but got 'resnet'"),
-        (lambda: None, r"function \(\) -> nn.Module, but it returned None: only networks of PyTorch are supported"),
+        ("resnet", r"model must be a function \(\) -> nn.Module, or an estimator .*, but got 'resnet'"),
+        (
+            lambda: None,
+            r"function \(\) -> nn.Module, .* but it returned None: only networks of PyTorch, and estimators",
+        ),
         (NoNetwork, "but it returned an object of .*NoNetwork: only networks of PyTorch"),
         (Keras(), "but got .*: models of TensorFlow and Keras are not supported"),
         (Keras, "but got .*: models of TensorFlow and Keras are not supported"),
         (lambda: Keras(), "but it returned an object of keras.models.Keras: models of TensorFlow and Keras"),
-        (LogisticRegression(), "but got .*: scikit-learn estimators are not supported yet"),
-        (LogisticRegression, "but got .*: scikit-learn estimators are not supported yet"),
-        (lambda: make_pipeline(LogisticRegression()), "returned an object of .*: scikit-learn estimators"),
+        (StandardScaler(), "or an estimator with fit and predict, but got StandardScaler"),
     ],
     ids=str,
 )
 def test_a_model_of_an_unsupported_kind_is_a_bad_call(model, sentence):
     """It is said what is supported before anything starts, and is no fault of the user's."""
     with pytest.raises(TargetError, match=sentence):
-        expect_network(target(model=model))
+        expect_model(target(model=model))
+
+
+ESTIMATORS = (LogisticRegression(), LogisticRegression, lambda: make_pipeline(StandardScaler(), LogisticRegression()))
+
+
+@pytest.mark.parametrize("model", ESTIMATORS, ids=["an object", "a class", "a function"])
+def test_an_estimator_is_a_model(model):
+    """As an object, or as what a function or a class makes; a training is not needed beside it."""
+    expect_model(target(model=model))
+
+
+def test_an_estimator_has_no_loop_beside_it():
+    """It is fitted by its own fit; another would not be run, and no submodule of it can be tested alone."""
+    with pytest.raises(TargetError, match=r"training.optimizer must be left out where the model is an estimator"):
+        expect_model(target(model=LogisticRegression(), training=Training(optimizer=torch.optim.SGD)))
+    with pytest.raises(TargetError, match="the model is an estimator: 'head'"):
+        expect_model(target(model=LogisticRegression()), "head")
 
 
 def test_a_factory_that_raises_is_left_to_the_run():
@@ -84,7 +103,7 @@ def test_a_factory_that_raises_is_left_to_the_run():
     def broken():
         raise RuntimeError("no weights")
 
-    expect_network(target(model=broken))
+    expect_model(target(model=broken))
     before = torch.random.get_rng_state()
-    expect_network(target())
+    expect_model(target())
     assert torch.equal(torch.random.get_rng_state(), before)

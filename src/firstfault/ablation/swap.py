@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from firstfault import plugins
+from firstfault.check import NO_STEPS
+from firstfault.errors import Missing
 from firstfault.faults import expect_known, layer_of
 from firstfault.finding import Layer
 from firstfault.subject.subject import Subject
@@ -70,8 +72,11 @@ def swap(
     slot: str = "",
     from_guessing: bool = False,
     name: str = "",
+    estimators: bool | None = None,
 ) -> Callable[[Callable[[Subject], Recipe]], Callable[[Subject], Recipe]]:
     """Register a function `f(subject) -> Recipe` as the swap of a name, or named after it.
+
+    `estimators` tells whether it applies to an estimator too; left out, it does where it changes the data.
 
     Raises:
         ValueError: for a name that another swap has, or a fault that nobody knows.
@@ -85,21 +90,35 @@ def swap(
             raise ValueError(f"the swap {known_as!r} must have a name of its own, but there is one of that name")
         expect_known(undoes, f"the swap {known_as!r}")
         plugins.added(module, lambda: REGISTRY.pop(known_as))
+        place = _place(module, undoes)
+        any_model = place <= PLACES.index("preprocessing") if estimators is None else estimators
         REGISTRY[known_as] = SwapKind(
             known_as,
             change,
             frozenset(undoes),
-            function,
+            function if any_model else _of_gradients(function),
             same_validation,
             size,
             replaces_loop,
-            _place(module, undoes),
+            place,
             slot or known_as,
             from_guessing,
         )
         return function
 
     return register
+
+
+def _of_gradients(function: Callable[[Any], Recipe]) -> Callable[[Any], Recipe]:
+    """A swap that raises Missing where the model is an estimator."""
+
+    @functools.wraps(function)
+    def apply(subject: Subject) -> Recipe:
+        if not subject.target.by_gradients:
+            raise Missing(NO_STEPS)
+        return function(subject)
+
+    return apply
 
 
 def _place(module: str, undoes: Iterable[str]) -> int:

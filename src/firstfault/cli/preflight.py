@@ -17,7 +17,7 @@ from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, load
 from firstfault.target.bundled import own_or_shipped
 from firstfault.target.declaration import Target
-from firstfault.target.validation import other_library
+from firstfault.target.validation import MODEL, other_library
 from firstfault.texts import nearest
 
 
@@ -33,7 +33,7 @@ def preflight(
     target = load(spec, overrides or {}, dataset)
     expect_workable(target)
     guard.tell(target=target.name, doing=Layer.MODEL.value)
-    expect_network(target, where)
+    expect_model(target, where)
     guard.tell(doing=Layer.DATA.value)
     source = None
     with contextlib.suppress(Missing, UserCodeError):  # which is a finding of the run
@@ -120,21 +120,24 @@ def _expect_device(device: str) -> None:
         ) from error
 
 
-def expect_network(target: Target, where: str | None = None) -> None:
-    """Build the target's model once, to see that it is a network of PyTorch, and has the submodule `where`.
+def expect_model(target: Target, where: str | None = None) -> None:
+    """Build the target's model once, to see that it is a network of PyTorch, or an estimator, and fits the rest.
 
     A factory that raises is let pass: that is a finding of the run.
 
     Raises:
-        TargetError: when it builds something else, or has no such submodule.
+        TargetError: when it is something else, has no submodule `where`, or is an estimator with a loop beside it.
     """
+    if target.model is None:
+        return
+    if target.estimator is not None:
+        _expect_no_loop(target, where)
+        return
     from torch import nn
 
     from firstfault.seeds import same_random_state
     from firstfault.subject.submodule import expect_name
 
-    if target.model is None:
-        return
     try:
         with same_random_state():
             model = target.model()
@@ -142,10 +145,24 @@ def expect_network(target: Target, where: str | None = None) -> None:
         pass_on(error)
         return
     if not isinstance(model, nn.Module):
-        why = other_library(model) or "only networks of PyTorch are supported"
-        raise TargetError(f"model must be a function () -> nn.Module, but it returned {_kind(model)}: {why}")
+        why = other_library(model) or "only networks of PyTorch, and estimators with fit and predict, are supported"
+        raise TargetError(f"model must be {MODEL}, but it returned {_kind(model)}: {why}")
     if where is not None:
         expect_name(model, where)
+
+
+LOOP = ("loss", "optimizer", "scheduler", "clip_norm", "augment", "penalty", "fit", "loader")
+"""The settings of a training by gradient steps."""
+
+
+def _expect_no_loop(target: Target, where: str | None) -> None:
+    declared = [name for name in LOOP if getattr(target.training, name, None) is not None]
+    if declared:
+        raise TargetError(
+            f"training.{declared[0]} must be left out where the model is an estimator, which is fitted by its own fit"
+        )
+    if where is not None:
+        raise TargetError(f"--where must name a submodule of a network, but the model is an estimator: {where!r}")
 
 
 def _kind(value: Any) -> str:

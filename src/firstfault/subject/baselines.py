@@ -109,6 +109,8 @@ def _models(subject: Subject, rows: tuple[Array, Array] | None) -> list[tuple[st
 def _samples(subject: Subject) -> bool:
     """Whether the network restores its inputs through numbers that it draws, which a linear model does not."""
     recipe = subject.recipe
+    if not subject.target.by_gradients:
+        return False
     return bool(recipe.train.x.shape == recipe.train.y.shape and stochastic(subject))
 
 
@@ -122,7 +124,7 @@ def _linear(subject: Subject) -> Any:
             StandardScaler(), LogisticRegression(max_iter=200, class_weight=_evening_weights(subject.recipe))
         )
     columns = math.prod(subject.recipe.train.y.shape[1:])
-    narrow = subject.recipe.task == "regression" and columns > 1
+    narrow = subject.recipe.task == "regression" and columns > 1 and subject.target.by_gradients
     linear = make_pipeline(StandardScaler(), Ridge())
     return _Through(linear, narrowest(subject, columns)) if narrow else linear
 
@@ -230,6 +232,8 @@ def score_of(subject: Subject, model: Any) -> float:
         return _asked(name, metric, np.asarray(model.predict(x), dtype=np.float32).reshape(y.shape), y)
     outputs = np.zeros((len(x), max(recipe.classes, 2)))
     outputs[:, model.classes_.astype(int)] = model.predict_proba(x)
+    if not subject.target.by_gradients:
+        return _asked(name, metric, np.log(outputs.clip(TINY, 1.0)).astype(np.float32), y)
     if name not in METRICS and subject.outputs.ndim > 1 and subject.outputs.shape[1] not in (1, outputs.shape[1]):
         return -math.inf  # as an ordinal model's, with an output per threshold
     return _asked(name, metric, outputs if name in METRICS else _like(subject.outputs, outputs), y)

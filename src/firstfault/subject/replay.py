@@ -61,7 +61,7 @@ def replayed(subject: Subject) -> Recipe:
 
 
 def looped(subject: Subject) -> Recipe:
-    """The recipe in firstfault's own loop: the target's, or the replay of its `fit`."""
+    """The recipe in firstfault's own loop: the target's, or the replay of its `fit`; an estimator's as it is."""
     recipe: Recipe = subject.recipe
     return recipe if recipe.training.fit is None else replayed(subject)
 

@@ -18,8 +18,10 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.extras import installed
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
+from firstfault.subject.fitted_estimator import answering, parts_to_package, whole_estimator
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
+from firstfault.target.estimators import is_estimator
 from firstfault.training.loop import predict
 from firstfault.training.preprocessing import to_inputs
 from firstfault.training.recipe import outputs_of
@@ -107,6 +109,8 @@ def served_of(subject: Subject) -> Served:
         UserCodeError: when the user's save or load raises.
     """
     trained, deployment = sound_training(subject), subject.deployment
+    if is_estimator(deployment.model):
+        return _from_estimator(subject, deployment.model, "deployment.model")
     if isinstance(deployment.model, nn.Module):
         return _from_module(subject, deployment.model, "deployment.model")
     if callable(deployment.model):
@@ -114,6 +118,8 @@ def served_of(subject: Subject) -> Served:
     if (load := deployment.load) is not None:
         path = _saved(subject, trained.model)
         loaded = _guard(subject, "deployment.load", lambda: load(path))
+        if is_estimator(loaded):
+            return _from_estimator(subject, loaded, "deployment.load")
         if isinstance(loaded, nn.Module):
             return _from_module(subject, loaded, "deployment.load")
         return _from_callable(subject, loaded, "deployment.load")
@@ -125,7 +131,13 @@ def served_of(subject: Subject) -> Served:
 
     where = str(deployment.model) if deployment.model is not None else str(packaged(subject))
     loaded = load_package(where)
-    return Served("MLflow package", lambda raw: _as_array(loaded(raw)))
+    names_classes = not subject.target.by_gradients and subject.target.task == "classification"
+
+    def call(raw: Any) -> np.ndarray[Any, Any]:
+        found = _as_array(loaded(raw))
+        return found.astype(str) if names_classes and found.ndim == 1 else found
+
+    return Served("MLflow package", call)
 
 
 def _packable(model: nn.Module) -> bool:
@@ -146,9 +158,12 @@ def packaged(subject: Subject) -> Path:
     if not _packable(subject.trained.model):
         raise Missing("a model with parametrised layers can be saved by its state only, not as an MLflow package")
     from firstfault.tracking.packaged_model import PackagedModel
-    from firstfault.tracking.packages import save_package
+    from firstfault.tracking.packages import save_estimator, save_package
 
     path = Path(subject.folder / "package")
+    if not subject.target.by_gradients:
+        save_estimator(parts_to_package(subject), golden_of(subject).raw, path, root=subject.target.root)
+        return path
     example, model, recipe = golden_of(subject).raw, subject.trained.model.cpu().eval(), subject.recipe
     embeds = not recipe.inputs_for(model, recipe.train.x[:1]).is_floating_point()
     steps = [step for _, step in subject.pipeline.steps]
@@ -162,7 +177,8 @@ def _saved(subject: Subject, model: nn.Module) -> Any:
     if (save := subject.deployment.save) is None:
         return subject.target.root / declared if isinstance(declared, str | Path) else subject.folder / "trained.pt"
     path = subject.folder / "served_model"
-    _guard(subject, "deployment.save", lambda: save(model, path))
+    given = model if subject.target.by_gradients else whole_estimator(subject)
+    _guard(subject, "deployment.save", lambda: save(given, path))
     found = sorted(subject.folder.glob("served_model*"))
     return path if path.exists() or not found else found[0]
 
@@ -172,6 +188,24 @@ def _from_module(subject: Subject, module: nn.Module, kind: str) -> Served:
         return run_module(subject, module, serving_inputs(subject, raw))
 
     return Served(kind, call, module)
+
+
+def _from_estimator(subject: Subject, estimator: Any, kind: str) -> Served:
+    """A fitted estimator: it is given what its pipeline's steps are, or raw samples behind the steps before it."""
+    answer = answering(subject, estimator)
+
+    def call(raw: Any) -> np.ndarray[Any, Any]:
+        X = _estimator_inputs(subject, raw)
+        return _guard(subject, kind, lambda: answer(X))  # type: ignore[no-any-return]
+
+    return Served(kind, call)
+
+
+def _estimator_inputs(subject: Subject, raw: Any) -> Any:
+    own, raw = subject.deployment.preprocess, raw.copy() if hasattr(raw, "copy") else raw
+    if own is None:
+        return raw if subject.target.prepare is not None else subject.pipeline.before_model(raw)
+    return _guard(subject, "deployment.preprocess", lambda: (own.transform if hasattr(own, "transform") else own)(raw))
 
 
 def run_module(subject: Subject, module: nn.Module, x: torch.Tensor) -> np.ndarray[Any, Any]:

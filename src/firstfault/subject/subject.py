@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
-from firstfault.check import Depth
+from firstfault.check import NO_STEPS, Depth
 from firstfault.data.expectations.expected import Expected, expected_of, rows_to_set_aside, without
 from firstfault.data.privacy.known import Known
 from firstfault.data.privacy.masking import masked_text
@@ -20,6 +21,7 @@ from firstfault.finding import Layer
 from firstfault.subject.kept_model import keep
 from firstfault.subject.memo import Memo, Memos, Stage, memo, part
 from firstfault.target.declaration import Data, Deployment, Target, Training
+from firstfault.target.estimators import parted
 from firstfault.training.batches import first_batch
 from firstfault.training.loop import Trained, train
 from firstfault.training.one_tensor import inputs_of_call
@@ -51,6 +53,8 @@ class Subject:
     def __init__(
         self, target: Target, folder: Path, depth: Depth = Depth.STANDARD, *, trainer: Trainer | None = None
     ) -> None:
+        if target.model is not None and target.training is None and not target.by_gradients:
+            target = replace(target, training=Training())  # an estimator needs no more
         self.target = target
         self.folder = folder
         self.depth = depth
@@ -198,7 +202,14 @@ class Subject:
         if self.target.model is None:
             raise Missing("the target declares no model")
         training = self.target.training or Training()
-        return make_recipe(self.target.task, self.prepared, self.target.model, training, self.target.root)
+        model = self.target.model if self.target.by_gradients else self._final_estimator
+        return make_recipe(self.target.task, self.prepared, model, training, self.target.root)
+
+    @property
+    def _final_estimator(self) -> Any:
+        """The estimator without the steps that are examined as preprocessing; behind `prepare`, with them."""
+        estimator = self.target.estimator
+        return estimator if self.target.prepare is not None else parted(estimator)[1]
 
     @property
     def recipe(self) -> Recipe:
@@ -249,7 +260,8 @@ class Subject:
         capture = Capture() if self.training.fit is not None else None
         trained = self._trainer(self, Probe(self.folder, capture=capture, events=False))
         self.supply(Subject.capture, capture)
-        keep(trained, self.folder)
+        if self.target.by_gradients:  # a file of weights holds no estimator
+            keep(trained, self.folder)
         return trained
 
     @part(Layer.TRAINING, of="trained")
@@ -260,6 +272,8 @@ class Subject:
     @part(Layer.TRAINING, of="trained")
     def record(self) -> Record:
         """What was seen of the training."""
+        if not self.target.by_gradients:
+            raise Missing(NO_STEPS)
         if self.trained.record is None or self.trained.record.steps == 0:
             raise Missing("no optimizer step was seen")
         return self.trained.record  # type: ignore[no-any-return]

@@ -2,7 +2,7 @@
 
 Target ── Data         where the samples come from, and what their columns mean
        ├─ preprocess   or `prepare`: how raw samples become model inputs
-       ├─ model        a function that builds the network
+       ├─ model        a function that builds the network, or an estimator
        ├─ Training     loss, optimizer, loop
        ├─ Deployment   how the trained model is saved, loaded and served
        └─ Safety       suites and the function that generates text
@@ -10,11 +10,13 @@ Target ── Data         where the samples come from, and what their columns m
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from firstfault.target.estimators import estimator_of
 from firstfault.target.validation import (
     checked_actions,
     expect,
@@ -206,6 +208,10 @@ class Safety:
 class Target:
     """The system under debugging. What is left out is skipped, with the reason.
 
+    `model` is a function () -> nn.Module; or an estimator with fit and predict (of scikit-learn, XGBoost, LightGBM), or
+    a function that returns one: then `training` may be left out. The transforming steps of a pipeline before the last
+    are examined as preprocessing, after those of `preprocess`; behind `prepare`, a pipeline stays whole.
+
     `preprocess` is an object with fit and transform, a list of (name, step), or a function X -> X; `prepare` is a
     function Splits -> Splits, for code that owns the splits itself. `thresholds` overrides a check's defaults:
     `{"dead_relu": {"inactive_share": 0.8}}`. `mute` names checks that are not to be judged, or what they find at one
@@ -221,7 +227,7 @@ class Target:
     data: Data | None = None
     preprocess: Any = None
     prepare: Callable[..., Any] | None = None
-    model: Callable[[], Any] | None = None
+    model: Any = None
     training: Training | None = None
     deployment: Deployment | None = None
     safety: Safety | None = None
@@ -248,3 +254,13 @@ class Target:
             self.prepare,
             "either `preprocess` or `prepare`, not both",
         )
+
+    @functools.cached_property
+    def estimator(self) -> Any:
+        """The estimator that `model` is, or builds; None where it is a network, or can't be built."""
+        return estimator_of(self.model)
+
+    @property
+    def by_gradients(self) -> bool:
+        """Whether the model is trained by gradient steps."""
+        return self.estimator is None

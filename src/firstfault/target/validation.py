@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
+from firstfault.target.estimators import is_estimator, unsupported
 from firstfault.texts import shown
 
 ACTIONS = ("log", "alert", "checkpoint", "stop")
@@ -62,30 +63,29 @@ def expect_loss(value: Any) -> None:
     )
 
 
+MODEL = "a function () -> nn.Module, or an estimator with fit and predict"
+"""What a target's `model` must be."""
+
+
 def expect_factory(value: Any) -> None:
-    """A function that builds a network of PyTorch, and neither a network nor a model of another library."""
-    expected = "a function () -> nn.Module"
+    """A function that builds a network of PyTorch or an estimator, or an estimator itself; no network."""
     if other := other_library(value):
-        raise TargetError(f"model must be {expected}, but got {_brief(value)}: {other}")
-    expect_callable("model", value, expected)
+        raise TargetError(f"model must be {MODEL}, but got {_brief(value)}: {other}")
+    if is_estimator(value):
+        return
+    expect_callable("model", value, MODEL)
     expect(
         isinstance(value, type) or not hasattr(value, "state_dict"),
         "model",
         value,
-        f"{expected}, such as the network's class",
+        "a function () -> nn.Module, such as the network's class",
     )
 
 
 def other_library(model: Any) -> str:
-    """What is said of a model, or a class of models, that is another library's; empty where it is none of those known."""
-    kind = model if isinstance(model, type) else type(model)
-    libraries = {base.__module__.partition(".")[0] for base in kind.__mro__}
-    if "torch" in libraries:
-        return ""
-    if "sklearn" in libraries or (hasattr(model, "fit") and hasattr(model, "get_params")):
-        return "scikit-learn estimators are not supported yet"
-    if libraries & {"keras", "tensorflow"}:
-        return "models of TensorFlow and Keras are not supported, only those of PyTorch"
+    """What is said of a model, or a class of models, of a library that is not supported; else empty."""
+    if unsupported(model):
+        return "models of TensorFlow and Keras are not supported, only those of PyTorch and scikit-learn's style"
     return ""
 
 

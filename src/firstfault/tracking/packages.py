@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,24 +36,76 @@ def save_package(model: PackagedModel, example: Any, path: Path, *, root: Path) 
 
 
 def _save(model: PackagedModel, example: Any, path: Path, root: Path) -> None:
-    import cloudpickle
     import mlflow.pyfunc
     from mlflow.models import infer_signature
 
     inputs = as_client(example)
     signature = infer_signature(inputs, model.answer(example))
-    modules = [module for module in (sys.modules.get(name) for name in _own_modules(root)) if module]
     shutil.rmtree(path, ignore_errors=True)
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    try:
+    with _by_value(root):
         mlflow.pyfunc.save_model(
             str(path),
             python_model=model,
             signature=signature,
             pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         )
+
+
+def save_estimator(parts: Sequence[tuple[str, Any]], example: Any, path: Path, *, root: Path) -> None:
+    """Write a fitted estimator behind its fitted steps as one pipeline, in MLflow's flavour of scikit-learn.
+
+    `parts` are the steps, objects that transform or functions, and the estimator. The package answers raw samples like
+    `example` with probabilities where the estimator has them, else with its predictions.
+    """
+    import mlflow.sklearn
+    from mlflow.models import infer_signature
+    from sklearn.pipeline import Pipeline
+
+    steps = [
+        (f"{number}_{name}".replace("__", "_"), _transformer(step)) for number, (name, step) in enumerate(parts[:-1])
+    ]
+    whole, inputs = Pipeline([*steps, parts[-1]]), as_client(example)
+    ask = "predict_proba" if hasattr(parts[-1][1], "predict_proba") else "predict"
+    shutil.rmtree(path, ignore_errors=True)
+    with warnings.catch_warnings(), _by_value(root):
+        warnings.simplefilter("ignore")  # MLflow would have examples and wider integers
+        mlflow.sklearn.save_model(
+            whole,
+            str(path),
+            signature=infer_signature(inputs, getattr(whole, ask)(inputs)),
+            serialization_format="cloudpickle",
+            pyfunc_predict_fn=ask,
+            pip_requirements=[f"{name}=={version(name)}" for name in _needed_by(parts[-1][1])],
+        )
+
+
+def _transformer(step: Any) -> Any:
+    """A step of a pipeline of scikit-learn: an object of its kind as it is, a function or a foreign object wrapped."""
+    from sklearn.base import BaseEstimator
+    from sklearn.preprocessing import FunctionTransformer
+
+    owner = getattr(step, "__self__", step)
+    return owner if isinstance(owner, BaseEstimator) and hasattr(owner, "transform") else FunctionTransformer(step)
+
+
+def _needed_by(estimator: Any) -> list[str]:
+    """The distributions that a served estimator needs."""
+    own = type(estimator).__module__.partition(".")[0]
+    names = [own] if own in ("xgboost", "lightgbm", "catboost") else []
+    return ["numpy", "pandas", "scikit-learn", "mlflow", *names]
+
+
+@contextlib.contextmanager
+def _by_value(root: Path) -> Iterator[None]:
+    """Pickle the code of the user's folder by value, and keep MLflow quiet."""
+    import cloudpickle
+
+    modules = [module for module in (sys.modules.get(name) for name in _own_modules(root)) if module]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)

@@ -18,6 +18,7 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
 from firstfault.target.declaration import Target
+from firstfault.target.estimators import parted, working
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Stage:
 class Pipeline:
     """The fitted steps of a target: what serving applies to a raw sample.
 
-    A function X -> X is a step without a state. `stages` hold the splits after every step.
+    A function X -> X is a step without a state. `stages` hold the splits after every step. `of_model` are the last
+    steps as fitted objects, where they come from the pipeline that the target's model is.
     """
 
     steps: tuple[tuple[str, Callable[[Any], Any]], ...]
     stages: tuple[Stage, ...]
+    of_model: tuple[Any, ...] = ()
 
     @property
     def prepared(self) -> Splits:
@@ -49,13 +52,19 @@ class Pipeline:
             X = step(X)
         return X
 
+    def before_model(self, X: Any) -> Any:
+        """Raw inputs `(N, …)` through the steps that do not belong to the model."""
+        for _, step in self.steps[: len(self.steps) - len(self.of_model)]:
+            X = step(X)
+        return X
+
 
 def steps_of(preprocess: Any) -> list[tuple[str, Any]]:
     """A target's `preprocess` as a list of (name, step); a pipeline of scikit-learn in its own steps."""
     if preprocess is None:
         return []
     if type(preprocess).__module__ == "sklearn.pipeline" and isinstance(getattr(preprocess, "steps", None), list):
-        return [(name, step) for name, step in preprocess.steps if step not in (None, "passthrough")]
+        return working(preprocess.steps)
     if isinstance(preprocess, list | tuple):
         return [(name, step) for name, step in preprocess]
     return [(getattr(preprocess, "__name__", type(preprocess).__name__), preprocess)]
@@ -71,16 +80,22 @@ def prepare(target: Target, raw: Splits) -> Pipeline:
         return _prepare_by_user(target, raw)
     steps: list[tuple[str, Callable[[Any], Any]]] = []
     stages = [Stage("raw", raw)]
-    for name, step in steps_of(target.preprocess):
-        try:
-            applied = _fit(step, stages[-1].splits.train)
-            stages.append(Stage(name, _apply(applied, stages[-1].splits, f"preprocess step {name!r}")))
-        except BaseException as error:
-            pass_on(error)
-            raise UserCodeError(Layer.PREPROCESSING, f"preprocess step {name!r}", error, target.root) from error
-        steps.append((name, applied))
+    own = working(parted(target.estimator)[0])
+    for whose, given in (("preprocess", steps_of(target.preprocess)), ("model", own)):
+        for name, step in given:
+            said = f"{whose} step {name!r}"
+            try:
+                applied = _fit(step, stages[-1].splits.train)
+                splits = _apply(applied, stages[-1].splits, said)
+            except BaseException as error:
+                pass_on(error)
+                raise UserCodeError(Layer.PREPROCESSING, said, error, target.root) from error
+            name = f"{whose} {name}" if any(name == stage.name for stage in stages) else name
+            stages.append(Stage(name, splits))
+            steps.append((name, applied))
     stages[-1] = Stage(stages[-1].name, _dense(stages[-1].splits))
-    return Pipeline(tuple(steps), tuple(stages))
+    fitted = tuple(applied.__self__ for _, applied in steps[len(steps) - len(own) :])  # type: ignore[attr-defined]
+    return Pipeline(tuple(steps), tuple(stages), fitted)
 
 
 def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:

@@ -20,6 +20,8 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
 from firstfault.target.declaration import Training
+from firstfault.target.estimators import is_estimator
+from firstfault.training.estimators import EstimatorModel, Form, fresh
 from firstfault.training.one_tensor import takes_whole_numbers
 
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
@@ -94,6 +96,8 @@ class Recipe:
         except BaseException as error:
             pass_on(error)
             raise UserCodeError(Layer.MODEL, "model", error, self.root) from error
+        if isinstance(model, EstimatorModel):
+            return model.seeded(seed, own=seed == self.training.seed)
         return model.to(device_of(self.training)).train()
 
     def inputs_for(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -179,20 +183,24 @@ def device_of(training: Training) -> torch.device:
 
 
 def make_recipe(
-    task: str, prepared: Splits, model: Callable[[], nn.Module], training: Training, root: Path
+    task: str, prepared: Splits, model: Any, training: Training, root: Path
 ) -> tuple[Recipe, tuple[Any, ...]]:
     """The recipe of prepared splits, and the classes in the order of their ids.
+
+    `model` builds a network, or is an estimator.
 
     Raises:
         UserCodeError: when a split's inputs or labels don't become tensors.
     """
     from firstfault.training.preprocessing import Labels, to_inputs
 
-    labels = Labels.of(task, prepared.train.y)
+    labels, form = Labels.of(task, prepared.train.y), Form.of(prepared.train.X)
+    by_gradients = not is_estimator(model)
     tensors = []
     for name, split in prepared.items():
         try:
-            pair = Tensors(to_inputs(split.X), labels.encode(split.y))
+            X = split.X if by_gradients else form.numbers(split.X)
+            pair = Tensors(to_inputs(X), labels.encode(split.y))
             if len(pair.x) != len(pair.y):
                 raise TargetError(
                     f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} labels of {name}"
@@ -203,4 +211,5 @@ def make_recipe(
             raise UserCodeError(Layer.PREPROCESSING, known, error, root) from error
         tensors.append(pair)
     train, validation, test = tensors
-    return Recipe(task, train, validation, test, model, training, len(labels.classes), root), labels.classes
+    build = model if by_gradients else lambda: EstimatorModel(fresh(model), task, labels.classes, form)
+    return Recipe(task, train, validation, test, build, training, len(labels.classes), root), labels.classes

@@ -16,6 +16,7 @@ from firstfault.ablation.sweeps.results import SweepRow as SweepRow
 from firstfault.ablation.sweeps.resuming import new_study, resumed
 from firstfault.ablation.sweeps.strategies import Compared, Searched
 from firstfault.ablation.sweeps.study import Place, usual_place
+from firstfault.check import NO_STEPS
 from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.runs.ref import RunRef
 from firstfault.runs.state import state_here
@@ -71,6 +72,8 @@ def sweep(
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, but got {engine!r}")
     plan = Plan.of(factors, grid, tune, seeds, n_trials)
     place = usual_place(state_here().journal) if storage is None else storage
+    if not subject.target.by_gradients:
+        raise TargetError(f"a sweep varies the settings of a training by steps, but {NO_STEPS}")
     try:
         measuring = Measuring(subject)
         prefix = f"{subject.target.name} · {fingerprint(subject)} · "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.preprocessing._fitted_before import fitted_on_all
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.errors import UserCodeError
 from firstfault.finding import Layer, Status
@@ -103,13 +104,15 @@ def fit_on_all_data(subject: Subject, *, share: float = 0.001) -> Iterator[Judge
 
     Measures: the share of prepared training values that change when only the held-out rows do: numeric columns of
         validation and test are stretched and moved, and their labels mixed.
-    Fails when: the share is above `share`.
+    Of steps that firstfault fits itself: whether one came fitted, and its columns have a mean of 0 over train and
+        held-out rows, as they had not before, and as train alone has not.
+    Fails when: the share is above `share`, or a step is such.
     Not a fault when: the preparation differs from run to run, or refuses such rows: nothing is judged.
     Source: Kapoor & Narayanan 2023, preprocessing on train and test; benchmarks/localise.py, fault fit_on_all_data. A
         metamorphic test: a preparation that is fitted on train alone changes no value.
     """
     if subject.target.prepare is None:
-        yield passed("firstfault fits every step on train alone")
+        yield _of_steps(fitted_on_all(subject))
         return
     before = reference_run(subject)
     if before is None or rows_change_split(subject):
@@ -128,6 +131,17 @@ def fit_on_all_data(subject: Subject, *, share: float = 0.001) -> Iterator[Judge
         where=_last_step(subject),
         message=f"{value:.0%} of the prepared training values change when only the held-out rows do",
         fix="fit on train only, then transform the rest",
+    )
+
+
+def _of_steps(names: list[str]) -> Judgement:
+    if not names:
+        return passed("firstfault fits every step on train alone")
+    return Judgement(
+        Status.FAIL,
+        f"{names[0]} comes fitted on the rows of train and of held-out splits: over all of them its columns are centred",
+        where=Place.stage(names[0]),
+        fix="hand the step over unfitted, or fit it on the training rows only",
     )
 
 

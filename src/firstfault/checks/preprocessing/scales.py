@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.preprocessing._scale_free import scale_free
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -94,8 +95,8 @@ def missing_normalisation(
     Fails when: it is above `largest`, or columns differ by more than a factor of `apart` and it is above 3. A swap has
         to confirm that standardising them helps.
     Warns when: it is above `noticeable`.
-    Not a fault when: inputs are token ids, or the model begins with a normalisation. Columns of two values (one-hot)
-        are not compared.
+    Not a fault when: inputs are token ids, or the model begins with a normalisation, or is an estimator that answers
+        alike on standardised inputs, as trees do. Columns of two values (one-hot) are not compared.
     Source: UMLAUT (inputs outside ±1) and TheDeepChecker (±10); wider here, as raw digits of 0–16 train well.
         benchmarks/localise.py, fault missing_normalisation.
     """
@@ -112,6 +113,9 @@ def missing_normalisation(
     top = float(sizes.max()) if len(sizes) else 0.0
     wild = top > largest or (ratio > apart and top > 3)
     status = Status.FAIL if wild else Status.WARN if top > noticeable else Status.PASS
+    if status is not Status.PASS and scale_free(subject):
+        yield passed("the estimator answers alike on standardised inputs", value=top)
+        return
     times = f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
     yield Judgement(
         status,
@@ -178,7 +182,7 @@ def double_normalisation(
         return
     tiny = deviation < smallest and spread < reach
     step = _shrinking_step(subject) if deviation < shrunk else None
-    bad = tiny or step is not None
+    bad = (tiny or step is not None) and not scale_free(subject)
     yield Judgement(
         Status.FAIL if bad else Status.PASS,
         f"the prepared inputs have a standard deviation of {deviation:.2g}",

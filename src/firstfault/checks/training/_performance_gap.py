@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from firstfault.checks.training._record_summary import learns
 from firstfault.errors import Missing, UserCodeError
@@ -53,8 +54,7 @@ def shortfall(
         Missing, UserCodeError: where there is nothing to compare.
     """
     trained = subject.trained
-    record = trained.record
-    if trained.crash is not None or record is None or record.steps < 1 or record.first_nonfinite is not None:
+    if trained.crash is not None or (subject.target.by_gradients and not _stepped_to_its_end(trained.record)):
         return None
     simple = baselines(subject)
     if math.isnan(simple.prior):
@@ -69,6 +69,10 @@ def shortfall(
     bound = max(simple.best, simple.prior + margin) if helpless else simple.best - margin
     text = f"{trained.metric} on validation is {trained.score:.3f}, that of {simple.name} {simple.best:.3f}"
     return Shortfall(trained.score if math.isfinite(trained.score) else math.nan, bound, simple, text)
+
+
+def _stepped_to_its_end(record: Any) -> bool:
+    return record is not None and record.steps >= 1 and record.first_nonfinite is None
 
 
 def _error(subject: Subject, simple: Baselines) -> float:

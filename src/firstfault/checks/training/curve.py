@@ -66,7 +66,7 @@ def diverged(subject: Subject, *, growth: float = 2.0) -> Iterator[Judgement]:
     )
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"overfitting": 0.6})
+@check(layer=Layer.TRAINING, needs={"trained"}, detects={"overfitting": 0.6}, gradients=False)
 def overfitting(subject: Subject, *, gap: float = 0.1, rise: float = 1.3) -> Iterator[Judgement]:
     """Look for a gap between train and validation that opens while validation gets worse.
 

@@ -203,7 +203,9 @@ def _cut_off(record: Any, held: list[str], still: list[str]) -> list[str]:
 
 def _why_nothing_moved(record: Any) -> dict[str, float]:
     learnt = [name for name, had in record.had_gradient.items() if had]
-    if learnt and not any(record.in_optimizer.get(name) for name in learnt):  # they are of another instance of the model
+    if learnt and not any(
+        record.in_optimizer.get(name) for name in learnt
+    ):  # they are of another instance of the model
         return {"parameters_not_in_optimizer": 0.95}
     if max(record.lr.values, default=0.0) < 1e-8:
         return {"learning_rate_too_low": 0.7}

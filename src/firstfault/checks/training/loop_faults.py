@@ -18,7 +18,7 @@ COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
 SHARPNESS = 8.0  # turns 0.05 and 0.95 into logits of ±3.6, which sigmoid turns back into 0.03 and 0.97
 
 
-@check(layer=Layer.TRAINING, needs={"trained"}, detects={"user_code_raises": 1.0})
+@check(layer=Layer.TRAINING, needs={"trained"}, detects={"user_code_raises": 1.0}, gradients=False)
 def training_crash(subject: Subject) -> Iterator[Judgement]:
     """Find a training that ended in an exception.
 
@@ -133,7 +133,7 @@ def validation_contamination(subject: Subject, *, share: float = 0.02) -> Iterat
     )
 
 
-@check(layer=Layer.TRAINING, needs={"recipe"}, detects={"metric_mismatch": 0.95})
+@check(layer=Layer.TRAINING, needs={"recipe"}, detects={"metric_mismatch": 0.95}, gradients=False)
 def metric_mismatch(subject: Subject, *, least: float = 1e-9) -> Iterator[Judgement]:
     """Find a metric that does not fit the task: one for classes on numbers, or one that does not prefer right answers.
 

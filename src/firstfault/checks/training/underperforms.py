@@ -10,6 +10,7 @@ import numpy as np
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training._performance_gap import BEHIND, BEHIND_IN_FIT, ERRORS, Shortfall, harmed, shortfall
 from firstfault.checks.training._record_summary import pushed, signs
+from firstfault.checks.training._suspects_of_estimator import memorised, suspects_of_estimator
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.subject.replay import replayed
@@ -22,7 +23,6 @@ TINY_BATCH = 4  # rows, whose gradient is mostly noise
 UNPROVEN = 0.45  # below what stands in a verdict by itself: a swap has to confirm it
 FIRST = 5  # steps, which still move the initialisation
 SPENT = 1e-3  # of the highest rate: a schedule that ends there has ended the learning
-MEMORISED = 0.15  # of the way from a constant answer to a perfect one, from train to validation
 STILL_FALLING = 0.1  # of all that the loss fell, in the last quarter of the steps
 STRONG_DECAY = 0.05  # five times AdamW's default of 0.01
 ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "SparseAdam", "RMSprop", "Muon"})
@@ -31,6 +31,7 @@ ADAPTIVE = frozenset({"Adam", "AdamW", "NAdam", "RAdam", "Adamax", "SparseAdam",
 @check(
     layer=Layer.TRAINING,
     needs={"trained"},
+    gradients=False,
     detects={
         "learning_rate_too_high": 0.75,
         "learning_rate_too_low": 0.55,
@@ -68,7 +69,8 @@ def underperforms(
     elif not found.short:
         yield passed(found.text, value=found.score)
     else:
-        simple, faults = found.simple, _suspects(subject, found)
+        suspects = _suspects if subject.target.by_gradients else suspects_of_estimator
+        simple, faults = found.simple, suspects(subject, found)
         mild = (
             not simple.constant
             and found.bound < simple.best
@@ -103,8 +105,7 @@ def _suspects(subject: Subject, found: Shortfall) -> dict[str, float]:
     seen = signs(record)
     simple = found.simple
     learnt = simple.prior + 0.5 * simple.span if simple.constant else simple.best
-    memorised = last.train_metric - last.validation_metric > MEMORISED * simple.span and last.train_metric > learnt
-    if memorised:
+    if memorised(last, simple, learnt):
         return {"overfitting": 0.6, **({"learning_rate_too_high": 0.6} if seen.too_large else {})}
     faults: dict[str, float] = dict(whole)
     if seen.too_large:
