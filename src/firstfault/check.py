@@ -61,6 +61,10 @@ class Declared(Protocol):
     def root(self) -> Path:
         """The folder of the user's code."""
 
+    @property
+    def by_gradients(self) -> bool:
+        """Whether the model is trained by gradient steps."""
+
 
 class Examined(Protocol):
     """What a check is run on: the `Subject` of a debug run."""

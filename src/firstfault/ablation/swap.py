@@ -109,7 +109,7 @@ def swap(
     return register
 
 
-def _of_gradients(function: Callable[[Any], Recipe]) -> Callable[[Any], Recipe]:
+def _of_gradients(function: Callable[[Subject], Recipe]) -> Callable[[Subject], Recipe]:
     """A swap that raises Missing where the model is an estimator."""
 
     @functools.wraps(function)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from firstfault.clock import Deadline
 from firstfault.errors import FirstfaultError, UserCodeError
 from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
@@ -22,7 +21,7 @@ def replay_unlike(subject: Subject) -> str:
     record = subject.record
     probe, recipe = Probe(every=NEVER), subject.recipe
     try:
-        train(recipe, recipe.training.seed, probe=probe, deadline=time.monotonic() + MOST_SECONDS)
+        train(recipe, recipe.training.seed, probe=probe, deadline=Deadline(MOST_SECONDS))
     except (UserCodeError, FirstfaultError):
         return "the replay of the captured batches raises, and the watched loop did not"
     steps = min(record.steps, probe.record.steps)

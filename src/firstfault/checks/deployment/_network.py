@@ -127,7 +127,7 @@ def _is_rounded_to_grid(trained: torch.Tensor, served: torch.Tensor) -> bool:
 
 
 def _is_on_grid(trained: torch.Tensor, served: torch.Tensor) -> bool:
-    levels = served.unique()
+    levels = torch.unique(served)
     if len(levels) < FEWEST_LEVELS:
         return False
     steps = levels.diff()
