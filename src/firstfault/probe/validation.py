@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -17,14 +18,15 @@ from firstfault.training.tensors import tensors_in
 class Validation:
     """Counts the calls without gradients of models with dropout or batch statistics, and those in train mode."""
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, record: Record, lines: CodeLines) -> None:
+        self._record, self._lines = record, lines
         self._modal: dict[int, list[nn.Module]] = {}
         self._learning: set[int] = set()
         self._batch = 0
         self._names: dict[int, str] = {}
         self._told_to_train: set[int] = set()
         self._validated: set[int] = set()  # in eval mode, and not told to train since
+        self._due: set[int] = set()  # validated in train mode, and not told to train since
         self._learnt: dict[int, list[int]] = {}  # batches in all, and in the eval mode of a validation
 
     def meet(self, model: nn.Module) -> None:
@@ -49,6 +51,7 @@ class Validation:
         seen = self._learnt.setdefault(id(model), [0, 0])
         seen[0] += 1
         seen[1] += not model.training and id(model) in self._validated
+        self._record.learnt_untold |= id(model) in self._due
 
     def patch(self) -> Callable[[], None]:
         """Listen to what models are told about their mode."""
@@ -60,6 +63,7 @@ class Validation:
             if mode and id(model) in self._modal:
                 self._told_to_train.add(id(model))
                 self._validated.discard(id(model))
+                self._due.discard(id(model))
             return train(model, mode)
 
         return observed
@@ -76,8 +80,9 @@ class Validation:
             self._record.validation_batches += 1
             in_train_mode = any(part.training for part in parts)
             self._record.validated_in_train_mode += in_train_mode
-            if not in_train_mode:
-                self._validated.add(id(model))
+            (self._due if in_train_mode else self._validated).add(id(model))
+            if in_train_mode:
+                self._lines.note("validation", model)
             if self._batch:
                 self._record.validation_size = max(self._record.validation_size, _rows(args) / self._batch)
 

@@ -116,6 +116,7 @@ def environment() -> Any:
     }
     jinja.globals |= {
         "headline": wording.headline,
+        "diff": wording.diff,
         "left_out": wording.left_out,
         "tested": wording.tested,
         "swap_numbers": wording.swap_numbers,

@@ -18,6 +18,7 @@ from firstfault.probe.sinks.base import Sink, Sinks
 from firstfault.subject.captured import subject_of
 from firstfault.texts import encodable
 from firstfault.verdict import Verdict
+from firstfault.watcher.lines import Located
 from firstfault.watcher.verdict import judge_watched
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Watch:
         safety: Safety | None = None,
     ) -> None:
         self.name, self.folder, self.root = encodable(name), folder, root or Path.cwd()
+        self._home = Path.cwd()
         self.capture = Capture()
         self.crash: BaseException | None = None
         self._on_sample = on_sample
@@ -158,7 +160,7 @@ class Watch:
     def verdict(self, *, swaps: bool = True) -> Verdict:
         """The verdict over model and training; with `swaps`, suspicions are tested on a replay of the captured batches."""
         if self._verdict is None:
-            self._verdict = judge_watched(self.subject, swaps=swaps)
+            self._verdict = self._located().verdict(judge_watched(self.subject, swaps=swaps))
         return self._verdict
 
     def verdict_of_record(self) -> Verdict:
@@ -166,8 +168,11 @@ class Watch:
         bare = Capture()
         bare.why_not = "the training was interrupted"
         subject = subject_of(self.name, self.folder, self.root, self.record, bare, None, None)
-        self._written = subject, judge_watched(subject, swaps=False)
+        self._written = subject, self._located().verdict(judge_watched(subject, swaps=False))
         return self._written[1]
+
+    def _located(self) -> Located:
+        return Located(self.record, self._probe.lines, self.crash, self._home)
 
     def report(self) -> Path:
         """Write verdict.json and report.html into the folder; the report's path."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from firstfault import progress
 from firstfault.ablation.compare import SURE, Comparison, compare
 from firstfault.ablation.confirm.budget import Budget
+from firstfault.ablation.confirm.changed_settings import settings_changed
 from firstfault.ablation.confirm.trials import Arm, Bench, Run, score_on
 from firstfault.ablation.swap import SwapKind
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
@@ -45,11 +47,12 @@ class Tested:
     repaired: bool
     open: str = ""
     blind: str = ""
+    sets: Mapping[str, Any] = field(default_factory=dict)
 
     def swap(self) -> Swap:
         """The numbers for the verdict."""
         result = self.result
-        return Swap(self.kind.change, self.metric, result.before, result.after, result.seeds, result.p_value)
+        return Swap(self.kind.change, self.metric, result.before, result.after, result.seeds, result.p_value, self.sets)
 
 
 class Tester:
@@ -158,9 +161,9 @@ class Tester:
         guesses = not kind.from_guessing or self._guesses(result)
         learns = not kind.from_guessing or self._learns(arm, result)
         repaired = result.better and sound and guesses and learns and not doubt
-        return Tested(
-            fault, kind, name, result, repaired, doubt, "" if repaired else _blind(runs, result, guesses, learns)
-        )
+        blind = "" if repaired else _blind(runs, result, guesses, learns)
+        sets = settings_changed(arm.base or self.bench.recipe, arm.recipe)
+        return Tested(fault, kind, name, result, repaired, doubt, blind, sets)
 
     def _guesses(self, result: Comparison) -> bool:
         """Whether the unchanged target only guesses."""
