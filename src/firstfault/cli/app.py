@@ -22,11 +22,14 @@ from firstfault.cli.options import (
     BareOption,
     DepthName,
     EngineName,
+    FormatOption,
     JsonOption,
     MuteOption,
+    OutputOption,
     SetOption,
     TargetArgument,
     exit_code,
+    file_of,
     interrupted,
     mutes_of,
     pairs_of,
@@ -65,10 +68,13 @@ def debug(
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
     bare: BareOption = False,
     json_file: JsonOption = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the report in a browser")] = False,
 ) -> None:
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
     from firstfault.check import Depth
+    from firstfault.cli.annotations import Annotations
     from firstfault.cli.console import watch_debug
     from firstfault.recording.steps import RunSettings
 
@@ -77,7 +83,10 @@ def debug(
     tell(json=str(json_file.absolute()) if json_file else None)
     overrides = {**pairs_of(set_), **mutes_of(mute)}
     settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, overrides, where)
-    ended = watch_debug(settings, bare=bare)
+    notes = Annotations(format_, output, file_of(target))
+    with notes.apart():
+        ended = watch_debug(settings, bare=bare, console=notes.terminal())
+    notes.write(ended.verdict)
     write_json(json_file, ended.verdict.to_json())
     if open_ and ended.report:
         typer.launch(ended.report)
@@ -118,17 +127,27 @@ def run(
     ] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
     json_file: JsonOption = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
 ) -> None:
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
-    from firstfault.cli.terminal import Terminal
+    from firstfault.cli.annotations import Annotations
     from firstfault.interrupts import is_interrupt
     from firstfault.report.terminal import render_verdict
     from firstfault.watcher.script import judge_interrupted, run_script
 
     tell(json=str(json_file.absolute()) if json_file else None)
-    watched = run_script(
-        script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "", safety=safety
-    )
+    notes = Annotations(format_, output, None if module else script)
+    with notes.apart():
+        watched = run_script(
+            script,
+            context.args,
+            module=module,
+            every=every,
+            sinks=sink or [],
+            on_finding=on_finding or "",
+            safety=safety,
+        )
     if watched.crash is None and not watched.record.backwards:
         refuse(
             f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge"
@@ -138,10 +157,12 @@ def run(
     struck = is_interrupt(watched.crash)
     if struck:
         judge_interrupted(watched)
-    verdict = watched.verdict(swaps=swaps and not struck)
-    report = watched.report()
-    Terminal().print(render_verdict(verdict))
-    say(f"report {report}")
+    with notes.apart():
+        verdict = watched.verdict(swaps=swaps and not struck)
+        report = watched.report()
+        notes.terminal().print(render_verdict(verdict))
+        say(f"report {report}")
+    notes.write(verdict)
     write_json(json_file, verdict.to_json())
     raise typer.Exit(
         interrupted(f"the verdict over what was seen is in {watched.folder}") if struck else exit_code(verdict)

@@ -93,7 +93,7 @@ class Located:
         part, place = next(((part, place) for part, place in found if place is not None), ("", None))
         if place is None:
             return None
-        if part == "backward" and parts is OF_LOSS or parts[:1] == ("criterion",) and part == "backward":
+        if part == "backward" and "loss" in parts:
             return _assignment_before(place)
         kinds = {"optimizer": self._record.optimizers[:1], "scheduler": list(self._record.schedulers)[:1]}
         return self._construction(place, kinds[part][0]) if kinds.get(part) else place
