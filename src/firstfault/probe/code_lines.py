@@ -72,9 +72,7 @@ def _place(frame: FrameType, line: int) -> Place:
     return Place(Kind.LINE, names, file=_absolute(frame.f_code.co_filename), line=line)
 
 
-@cache
 def _absolute(file: str) -> str:
-    """The whole path, from when it was first seen: a script may change its folder."""
     source.remember(file)
     return str(Path(file).absolute()) if Path(file).exists() else file
 
