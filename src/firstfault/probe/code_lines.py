@@ -119,7 +119,7 @@ class CodeLines:
     def _around_iterating(self, iterate: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(iterate)
         def observed(loader: Any) -> Any:
-            if not self._record.backwards:
+            if not torch.compiler.is_compiling() and not self._record.backwards:
                 self._iterated = self.maker(loader) or user_line()
             return iterate(loader)
 
@@ -128,7 +128,7 @@ class CodeLines:
     def _around_clipping(self, clip: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(clip)
         def observed(*args: Any, **kwargs: Any) -> Any:
-            if "clipping" not in self._record.lines:
+            if "clipping" not in self._record.lines and not torch.compiler.is_compiling():
                 self.note("clipping")
             return clip(*args, **kwargs)
 

@@ -103,15 +103,18 @@ class Located:
         tree = source.tree_of(str(place.file))
         if source.call_at(tree, place.line or 0, kind) is not None:
             return place
-        calls = source.calls_in(tree, kind) or [call for call in source.calls_in(tree) if self._sets_the_rate(call)]
-        return replace(place, names=(), line=calls[0].lineno) if len(calls) == 1 else place
+        lines = [call.lineno for call in source.calls_in(tree, kind)] or self._rates_in(tree)
+        return replace(place, names=(), line=lines[0]) if len(lines) == 1 else place
 
-    def _sets_the_rate(self, call: ast.Call) -> bool:
-        """Whether a call is given the rate that was seen first, as the arguments of a trainer are."""
-        rates = {
-            value.value for word in call.keywords if word.arg in RATES and isinstance(value := word.value, ast.Constant)
-        }
-        return bool(self._record.lr) and any(rate == self._record.lr[0] for rate in rates)
+    def _rates_in(self, tree: ast.Module) -> list[int]:
+        """The lines in which a call is given the rate that was seen first or at most, as the arguments of a trainer are."""
+        rates = [self._record.lr[0], max(self._record.lr)] if self._record.lr else []
+        return [
+            word.value.lineno
+            for call in source.calls_in(tree)
+            for word in call.keywords
+            if word.arg in RATES and isinstance(word.value, ast.Constant) and word.value.value in rates
+        ]
 
     # ------------------------------------------------------------------ paths
 
