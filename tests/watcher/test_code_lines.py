@@ -70,6 +70,8 @@ def main():
                 optimizer.zero_grad()
             loss = criterion(model(a), b)  # loss
             loss.backward()  # backward
+            if FAULT == "clipped":
+                nn.utils.clip_grad_norm_(model.parameters(), 1e-7)  # clipping
             optimizer.step()
         if FAULT != "train mode":
             model.eval()
@@ -117,6 +119,8 @@ LINES = [
     ("equal", "constant_init", "hidden"),
     ("sorted", "no_shuffle", "unshuffled"),
     ("left out", "parameters_not_in_optimizer", "optimizer"),
+    ("schedule", "scheduler_misuse", "scheduler"),
+    ("clipped", "gradient_clipped_away", "clipping"),
     ("raises", "user_code_raises", "raise"),
 ]
 
