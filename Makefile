@@ -51,6 +51,7 @@ docs: setup
 	$(BIN)/python -c "from firstfault.checks.catalogue import reference; print(reference(), end='')" > docs/checks.md
 	$(BIN)/python -c "from firstfault.report.fault_reference import fault_reference; print(fault_reference(), end='')" > docs/faults.md
 	$(BIN)/python -c "from firstfault.checks.catalogue import thresholds; print(thresholds(), end='')" > expectations/thresholds.toml
+	$(BIN)/python -c "from firstfault.ablation.confirm.earned import reference; print(reference(), end='')" > docs/confirmation.md
 
 benchmarks: setup
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done

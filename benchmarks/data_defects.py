@@ -47,14 +47,7 @@ ON_SAMPLES = (
     "spurious_shortcut",
     "covariate_drift",
 )
-IMPORTED = (
-    "cleanlab.rank",
-    "great_expectations.expectations",
-    "polars",
-    "scipy.stats",
-    "sklearn.ensemble",
-    "torch",
-)
+IMPORTED = ("cleanlab.rank", "great_expectations.expectations", "polars", "scipy.stats", "sklearn.ensemble", "torch")
 
 
 class Defect(NamedTuple):

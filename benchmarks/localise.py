@@ -2,11 +2,16 @@
 
     python benchmarks/localise.py [--faulty 80] [--healthy 60] [--seed 0] [--part k/n] [--slower MS] [--json FILE]
 
-Every faulty target is one of ten base programs (localising/programs.py) with one fault (localising/faults.py); sizes, widths, rates,
-loops and seeds are drawn at random. A fault that must hurt is left out, with a note, where two trainings of the healthy twin
-are not each better than both of the faulty target by 0.03 (accuracy, R²). The programs train in seconds, so that what a diagnosis
-does once (it profiles the data, serves the model) outweighs a training: `--slower` lets every training step wait, as a larger model
-would. Last line: `RESULT {json}`.
+Every faulty target is one of ten base programs (localising/programs.py) with one fault (localising/faults.py); sizes,
+widths, rates, loops and seeds are drawn at random. A fault that must hurt is left out, with a note, where two trainings
+of the healthy twin are not each better than both of the faulty target by 0.03 (accuracy, R²). The programs train in
+seconds, so that what a diagnosis does once (it profiles the data, serves the model) outweighs a training: `--slower`
+lets every training step wait, as a larger model would. Last line: `RESULT {json}`.
+
+    python benchmarks/localise.py --without RULE[,RULE] | each [--part k/n]
+
+Prints the verdicts lost and gained, and the seconds, without each of these rules of a confirmation, on a fixed sample
+of programs (localising/without.py). `--faulty`, `--healthy` and `--seed` don't apply.
 """
 
 from __future__ import annotations
@@ -29,7 +34,9 @@ import numpy as np
 import torch
 from localising.faults import FAULTS, FaultKind
 from localising.programs import PROGRAMS, Program
+from localising.without import run as run_without
 
+from firstfault.ablation.confirm.rules import RULES, Rules
 from firstfault.check import Depth
 from firstfault.diagnosis import diagnose
 from firstfault.subject.subject import Subject
@@ -59,6 +66,9 @@ def main() -> None:
     options = _options()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    if options.without:
+        run_without(options.without, options.part)
+        return
     part, parts = (int(number) for number in options.part.split("/"))
     jobs = _jobs(options)[part - 1 :: parts]
     outcomes, left_out = [], []
@@ -88,10 +98,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--healthy", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", default="1/1")
+    parser.add_argument(
+        "--without", type=_rules, metavar="RULE[,RULE]", help="what these rules of a confirmation earn; or `each`"
+    )
     parser.add_argument("--only", help="only this fault")
     parser.add_argument("--slower", type=float, default=0.0, help="milliseconds that every training step takes longer")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
+
+
+def _rules(text: str) -> list[str]:
+    try:
+        return [rule.id for rule in RULES] if text == "each" else sorted(Rules(text.split(",")).without)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _jobs(options: argparse.Namespace) -> list[tuple[FaultKind | None, int]]:
@@ -212,7 +232,8 @@ def _share(values: Any) -> float:
 def _line(entry: Outcome) -> str:
     good = entry.found[:1] == [entry.planted] if entry.planted else entry.status == "healthy"
     mark = "left out" if entry.note else "ok" if good else "MISS"
-    return f"{mark:<8} {entry.seconds:5.1f} s  {entry.name:<52} {entry.found_layer or '–'}: {', '.join(entry.found) or '–'} {entry.note}"
+    found = f"{entry.found_layer or '–'}: {', '.join(entry.found) or '–'}"
+    return f"{mark:<8} {entry.seconds:5.1f} s  {entry.name:<52} {found} {entry.note}"
 
 
 def _print(outcomes: list[Outcome], result: dict[str, Any]) -> None:

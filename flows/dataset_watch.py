@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from prefect import flow, get_run_logger
 from prefect.events import emit_event
 
 from firstfault.data.new_data import Content, new_contents, remember
-from firstfault.runs.state import State, state_for
+from firstfault.runs.state import state_here
 from firstfault.target.locate import locate
 
 
@@ -21,7 +20,7 @@ def dataset_watch(source: str, target: str = "target.py", query: str | None = No
     every minute as the deployment `dataset-watch`; the event starts `on-new-dataset`. Locally:
     `python -c "from firstfault.flows.dataset_watch import dataset_watch; dataset_watch('data/*.csv')"`.
     """
-    state = _state()
+    state = state_here()
     place = source if query or Path(source).is_absolute() else str(state.home.parent / source)
     memory = state.home / "datasets.json"
     found = new_contents(place, memory, query=query)
@@ -30,11 +29,6 @@ def dataset_watch(source: str, target: str = "target.py", query: str | None = No
         remember(content, memory)
     get_run_logger().info("%d new data sets in %s", len(found), source)
     return [content.uri for content in found]
-
-
-def _state() -> State:
-    home = os.environ.get("FIRSTFAULT_HOME")
-    return State(Path(home)) if home else state_for(Path.cwd())
 
 
 def _announce(content: Content, target: str, query: str | None, place: str) -> None:

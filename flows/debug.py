@@ -31,9 +31,10 @@ def debug(
 ) -> Any:
     """Debug the target that `file.py:name` or `module:name` declares, layer by layer.
 
-    Wraps `firstfault.recording.debug_run.debug`, and returns its verdict and the place of its files. Results: the MLflow experiment named after the
-    target, artifacts of this flow run, and verdict.json and report.html in the state folder. Runs nightly, and on every event
-    `dataset.new` with `dataset` in place of the training data. Locally: `firstfault debug TARGET`, which does the work in a process of its own
+    Wraps `firstfault.recording.debug_run.debug`, and returns its verdict and the place of its files. Results: the
+    MLflow experiment named after the target, artifacts of this flow run, and verdict.json and report.html in the
+    state folder. Runs nightly, and on every event `dataset.new` with `dataset` in place of the training data.
+    Locally: `firstfault debug TARGET`, which does the work in a process of its own
     (`firstfault.recording.flow_run`) and has this flow record it.
 
     Ends in `Healthy`, in `Faulty: <layer>`, in `Undecided` where a failed check could be neither proven nor refuted, in

@@ -13,6 +13,9 @@ def run_name() -> str:
 
 
 def short(target: str) -> str:
-    """`churn` for `/team/churn/target.py:target`, `fraud` for `models/fraud.py`: the file, or its folder where it is `target.py`."""
+    """A target in a word: its file, or the folder of one that is called `target.py`.
+
+    `churn` for `/team/churn/target.py:target`, `fraud` for `models/fraud.py`.
+    """
     path = Path(target.rpartition(":")[0] or target)
     return path.parent.name or path.stem if path.stem == "target" else path.stem

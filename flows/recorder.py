@@ -1,4 +1,7 @@
-"""Records a run that another process carries out: `python -m firstfault.flows.recorder` reads its steps, and is the flow run of it."""
+"""Records a run that another process carries out.
+
+`python -m firstfault.flows.recorder` reads its steps, and is the flow run of it.
+"""
 
 from __future__ import annotations
 

@@ -27,11 +27,14 @@ def sweep(
     resume: bool = False,
     overrides: dict[str, str] | None = None,
 ) -> Any:
-    """Change a target over several seeds, and compare with the noise between seeds: one thing at a time, a grid, or a tuned search.
+    """Change a target over several seeds, and compare with the noise between seeds.
 
-    Wraps `firstfault.recording.sweep_run.sweep`, and returns its result; `firstfault.ablation.sweeps.sweep` explains the parameters. Results: one MLflow run
-    per trial below the sweep's run, tables and a plot as artifacts, and report.html in the state folder. Launched from the UI (deployment
-    `ablation-sweep`), or locally with `firstfault sweep TARGET`. A sweep that was killed or cancelled goes on with `resume`.
+    One thing is changed at a time, or a grid is tried, or a search is tuned.
+
+    Wraps `firstfault.recording.sweep_run.sweep`, and returns its result; `firstfault.ablation.sweeps.sweep`
+    explains the parameters. Results: one MLflow run per trial below the sweep's run, tables and a plot as
+    artifacts, and report.html in the state folder. Launched from the UI (deployment `ablation-sweep`), or locally
+    with `firstfault sweep TARGET`. A sweep that was killed or cancelled goes on with `resume`.
     """
     steps, told = TaskSteps(), TOLD.get()
     if told is None:

@@ -1,10 +1,11 @@
-"""A progress artifact that follows the events of a long task."""
+"""The progress artifact of a flow run: one, which follows the events of its tasks."""
 
 from __future__ import annotations
 
 import contextlib
 import time
 from collections.abc import Iterator
+from uuid import UUID
 
 from firstfault.tasks.outlet import Outlet
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -12,31 +13,48 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from firstfault import progress
 from firstfault.report.markdown import escape
 
+KEY = "progress"
 EVERY_SECONDS = 1.0
 
 
-@contextlib.contextmanager
-def progress_artifact(key: str, outlet: Outlet) -> Iterator[None]:
-    """Keep a progress artifact named `key` up to date inside the block; it ends at 100 when the block succeeds."""
-    artifact = outlet(create_progress_artifact, progress=0.0, key=key, description="begins")
-    told = time.monotonic()
+class RunProgress:
+    """The share of a flow run that is done, and what it does now."""
 
-    def follow(event: progress.Event) -> None:
-        nonlocal told
-        share = share_of(event)
-        if artifact is not None and share is not None and time.monotonic() - told > EVERY_SECONDS:
-            told = time.monotonic()
-            outlet(
+    def __init__(self, outlet: Outlet) -> None:
+        self._outlet = outlet
+        self._artifact: UUID | None = None
+        self._told = 0.0
+
+    def begin(self) -> None:
+        """Make the artifact."""
+        self._artifact = self._outlet(create_progress_artifact, progress=0.0, key=KEY, description="begins")
+
+    def end(self) -> None:
+        """Say that all is done."""
+        self._update(1.0, "done")
+
+    @contextlib.contextmanager
+    def following(self, start: float, end: float, what: str) -> Iterator[None]:
+        """Follow what happens in the block, which leads from one share of the run to another."""
+
+        def follow(event: progress.Event) -> None:
+            share = share_of(event)
+            if share is not None and time.monotonic() - self._told > EVERY_SECONDS:
+                self._update(start + (end - start) * share[0], f"{what}: {share[1]}")
+
+        with progress.listening(follow):
+            yield
+        self._update(end, f"{what}: done")
+
+    def _update(self, share: float, text: str) -> None:
+        if self._artifact is not None:
+            self._told = time.monotonic()
+            self._outlet(
                 update_progress_artifact,
-                artifact_id=artifact,
-                progress=round(100 * share[0], 1),
-                description=escape(share[1]),
+                artifact_id=self._artifact,
+                progress=round(100 * share, 1),
+                description=escape(text),
             )
-
-    with progress.listening(follow):
-        yield
-    if artifact is not None:
-        outlet(update_progress_artifact, artifact_id=artifact, progress=100.0, description="done")
 
 
 def share_of(event: progress.Event) -> tuple[float, str] | None:

@@ -1,4 +1,7 @@
-"""What a run tells Prefect beside its states: artifacts and events. A server that no longer answers is told nothing more."""
+"""What a run tells Prefect beside its states: artifacts and events.
+
+A server that no longer answers is told nothing more.
+"""
 
 from __future__ import annotations
 

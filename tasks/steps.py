@@ -1,28 +1,24 @@
 """Each step of a run as a Prefect task, with what it gave as artifacts and events.
 
-The work itself is the library's. It is done once: where Prefect fails beside it, what it gave is kept, and the run goes on without Prefect.
+The work itself is the library's. It is done once: where Prefect fails beside it, what it gave is kept, and the run
+goes on without Prefect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from firstfault.tasks.live import progress_artifact
+from firstfault.tasks.live import RunProgress
 from firstfault.tasks.outlet import Outlet
 from prefect import get_run_logger, task
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from firstfault.finding import Finding, Layer, LayerReport
+from firstfault.finding import Layer, LayerReport
 from firstfault.output.escaping import visible_in
 from firstfault.output.file_names import key_of
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, Steps, Swept
@@ -64,6 +60,7 @@ class TaskSteps(Steps):
 
     def __init__(self) -> None:
         self.outlet = Outlet()
+        self.progress = RunProgress(self.outlet)
         self.target = "target"
 
     @property
@@ -73,15 +70,17 @@ class TaskSteps(Steps):
 
     def open(self, work: Callable[[], Opened]) -> Opened:
         """The task `open run`."""
+        self.progress.begin()
         opened: Opened = self._task("open run", "open the run", work)
         self.target = opened.target
+        self.say(f"MLflow {opened.mlflow_url}" if opened.mlflow_url else f"folder {opened.folder}")
         return opened
 
     def examine(self, layer: Layer, work: Callable[[], Examined | None]) -> Examined | None:
-        """A task with the layer's name, its progress, findings and events."""
+        """A task with the layer's name, its findings and events."""
 
         def look() -> Examined | None:
-            with progress_artifact(f"{layer}-progress", self.outlet):
+            with self.progress.following(*_share(layer), layer.value):
                 examined = work()
             return self._tell_layer(examined)
 
@@ -91,13 +90,15 @@ class TaskSteps(Steps):
         """The task `ablation`, with a table of the swaps."""
 
         def undo() -> list[Outcome]:
-            with progress_artifact(f"{layer}-swaps-progress", self.outlet):
+            _, end = _share(layer)
+            with self.progress.following(end, end, f"{layer.value}, undone"):
                 outcomes = work()
             table = [_outcome(outcome) for outcome in outcomes]
             self.outlet(
                 create_table_artifact,
                 key=f"{layer}-swaps",
                 table=escaped_rows(table) or [{"fault": "none could be tested"}],
+                description="what undoing each suspected fault did",
             )
             return outcomes
 
@@ -107,7 +108,7 @@ class TaskSteps(Steps):
         """The task `sweep`, with its tables and its plot."""
 
         def train() -> Swept:
-            with progress_artifact("sweep-progress", self.outlet):
+            with self.progress.following(0.0, 1.0, "sweep"):
                 swept = work()
             self._tell_sweep(swept)
             return swept
@@ -115,14 +116,11 @@ class TaskSteps(Steps):
         return self._task("sweep", "sweep: train, compare, report", train)
 
     def conclude(self, work: Callable[[], Ended]) -> Ended:
-        """The task `report`, with the verdict as an artifact and an event."""
-
-        def write() -> Ended:
-            ended = work()
-            self._tell_verdict(ended)
-            return ended
-
-        return self._task("report", "report: verdict and HTML", write)
+        """The task `report`; then the verdict as an artifact of the whole flow run, which its page shows first."""
+        ended = self._task("report", "report: verdict and HTML", work)
+        self._tell_verdict(ended)
+        self.progress.end()
+        return ended
 
     def say(self, text: str) -> None:
         """A line in the flow run's log."""
@@ -150,15 +148,10 @@ class TaskSteps(Steps):
         report, layer = examined.report, examined.report.layer.value
         self.outlet(
             create_markdown_artifact,
-            key=f"{layer}-summary",
-            markdown=layer_markdown(report),
+            key=layer,
+            markdown=layer_markdown(report) + _links({"Every finding and file of this layer": examined.mlflow_url}),
             description=f"{layer}: {report.status}",
         )
-        self.outlet(create_table_artifact, key=f"{layer}-findings", table=escaped_rows(map(_row, report.findings)))
-        if examined.mlflow_url:
-            self.outlet(
-                create_link_artifact, key=f"{layer}-mlflow", link=examined.mlflow_url, link_text=f"{layer} in MLflow"
-            )
         self._tell_failures(report)
         self.say(f"{report.layer}: {report.status} in {report.seconds:.1f} s, {len(report.findings)} findings")
         return examined
@@ -176,15 +169,14 @@ class TaskSteps(Steps):
             )
 
     def _tell_verdict(self, ended: Ended) -> None:
-        verdict = ended.verdict
+        verdict, pages = ended.verdict, {"Report": ended.report_url, "Run in MLflow": ended.mlflow_url}
+        lines = [f"report {ended.report_url or ended.report}", f"MLflow {ended.mlflow_url or ended.mlflow}"]
         self.outlet(
             create_markdown_artifact,
             key="verdict",
-            markdown=verdict_markdown(verdict),
-            description=verdict.status.value,
+            markdown=f"{_links(pages)}\n\n{verdict_markdown(verdict)}".lstrip(),
+            description=f"{verdict.target}: {verdict.status.value}",
         )
-        if ended.mlflow_url:
-            self.outlet(create_link_artifact, key="mlflow-run", link=ended.mlflow_url, link_text="this run in MLflow")
         self.outlet(
             emit_event,
             event="firstfault.verdict",
@@ -194,7 +186,8 @@ class TaskSteps(Steps):
                 "firstfault.status": verdict.status.value,
             },
         )
-        self.say(f"verdict: {verdict.status}")
+        for line in (f"verdict {verdict.status}", *lines):
+            self.say(line)
 
     def _tell_sweep(self, swept: Swept) -> None:
         shares = [{"of": name, "share": share} for name, share in swept.result["importances"].items()]
@@ -211,15 +204,17 @@ class TaskSteps(Steps):
         )
 
 
-def _row(finding: Finding) -> dict[str, str]:
-    return {
-        "status": finding.status.value,
-        "check": finding.check,
-        "where": str(finding.where or ""),
-        "message": finding.message,
-        "faults": ", ".join(finding.faults),
-        "fix": finding.fix or "",
-    }
+def _share(layer: Layer) -> tuple[float, float]:
+    """Where a layer begins and ends, as shares of a debug run."""
+    steps = list(RUN_NAMES)
+    place = steps.index(layer)
+    return place / len(steps), (place + 1) / len(steps)
+
+
+def _links(pages: Mapping[str, str | None]) -> str:
+    """The pages that there are, as a line of markdown."""
+    known = [f"[{title}]({url})" for title, url in pages.items() if url]
+    return "\n\n" + " · ".join(known) if known else ""
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

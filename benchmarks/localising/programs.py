@@ -1,4 +1,4 @@
-"""Nine kinds of healthy programs. Sizes, widths, rates, seeds and loops are drawn at random from the ranges stated here."""
+"""Ten kinds of healthy programs; sizes, widths, rates, seeds and loops are drawn at random from the ranges stated."""
 
 from __future__ import annotations
 
@@ -358,7 +358,7 @@ def token_loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def language(rng: Rng) -> Program:
-    """Counting sequences with steps of 1–3 modulo the vocabulary, a tenth of the tokens random, and a causal transformer."""
+    """Counting by 1–3 modulo the vocabulary, a tenth of the tokens random, and a causal transformer."""
     vocabulary, length, n = int(rng.integers(12, 24)), int(rng.integers(8, 13)), int(rng.integers(600, 1000))
     step = rng.integers(1, 4, (n, 1))
     ids = (rng.integers(0, vocabulary, (n, 1)) + step * np.arange(length + 1)) % vocabulary

@@ -30,13 +30,30 @@ EXTRA_OF: Mapping[str, str] = {
     "ydata_profiling": "pipeline",
 }
 """Each optional module with the smallest extra that brings it."""
+CORE: Mapping[str, str] = {
+    "jinja2": "jinja2",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "phonenumbers": "phonenumberslite",
+    "PIL": "pillow",
+    "psutil": "psutil",
+    "py3langid": "py3langid",
+    "pyarrow": "pyarrow",
+    "rich": "rich",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "stdnum": "python-stdnum",
+    "torch": "torch",
+    "torchinfo": "torchinfo",
+    "yaml": "pyyaml",
+}
+"""Each module that firstfault itself brings with its package: one may be absent, as after `pip install --no-deps`."""
 
 
 def needs_extra(module: str, feature: str) -> MissingExtra:
     """The error of a feature whose optional module is not installed."""
-    return MissingExtra(
-        f"{feature} needs {module}, which is not installed: pip install 'firstfault[{EXTRA_OF[module]}]'"
-    )
+    brings = CORE.get(module) or f"'firstfault[{EXTRA_OF[module]}]'"
+    return MissingExtra(f"{feature} needs {module}, which is not installed: pip install {brings}")
 
 
 def missing_extra(error: BaseException, feature: str, root: Path | None = None) -> MissingExtra | None:
@@ -45,7 +62,7 @@ def missing_extra(error: BaseException, feature: str, root: Path | None = None) 
     None for any other error, and for an import in the user's own files below `root`.
     """
     name = error.name if isinstance(error, ModuleNotFoundError) else None
-    if name is None or name not in EXTRA_OF or (root is not None and user_frame(error, root)):
+    if name is None or name not in {**EXTRA_OF, **CORE} or (root is not None and user_frame(error, root)):
         return None
     return needs_extra(name, feature)
 

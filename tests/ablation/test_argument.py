@@ -10,6 +10,7 @@ import torch
 
 from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.confirm.look_alikes import absent, argue, ruled_out
+from firstfault.ablation.confirm.rules import Rules
 from firstfault.finding import Finding, Layer, LayerReport, Status
 
 PAIR = ("missing_normalisation", "learning_rate_too_high")
@@ -28,7 +29,7 @@ def scaled(factor):
 def test_the_scale_of_the_inputs_decides_between_scaling_and_rate(subject_of, factor, cause):
     """Inputs in the hundreds are the cause of a rate that is too high; inputs of unit scale are not."""
     subject = subject_of(data=scaled(factor))
-    assert ruled_out(subject, PAIR) == set(PAIR) - {cause}
+    assert ruled_out(subject, PAIR, Rules()) == set(PAIR) - {cause}
     (rival,) = set(PAIR) - {cause}
     sentence = argue(subject, cause, PAIR, LayerReport(Layer.TRAINING, (), 0.0))[0]
     assert sentence.startswith(f"{cause} rather than {rival}, as the prepared inputs reach")
@@ -36,7 +37,7 @@ def test_the_scale_of_the_inputs_decides_between_scaling_and_rate(subject_of, fa
 
 def test_faults_that_are_no_look_alikes_both_stay(subject_of):
     """Nothing is ruled out where nothing is measured."""
-    assert ruled_out(subject_of(), ("wrong_loss", "no_shuffle")) == frozenset()
+    assert ruled_out(subject_of(), ("wrong_loss", "no_shuffle"), Rules()) == frozenset()
 
 
 def test_the_finding_that_points_to_one_fault_alone_speaks_for_it(subject_of):

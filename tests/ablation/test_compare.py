@@ -59,7 +59,10 @@ def test_few_validation_rows_widen_the_band():
 
 
 def test_a_broken_arm_does_not_hide_its_repair_behind_its_own_spread():
-    """Scores all over the place, and a repair above each of them: by chance that is 1 in 20; two seeds are too few to tell, and one overlap undoes it."""
+    """Scores all over the place, and a repair above each of them: by chance that is 1 in 20.
+
+    Two seeds are too few to tell, and one overlap undoes it.
+    """
     assert compare([0.85, 0.1, -0.4], [0.97, 0.98, 0.98], "r2").better
     assert not compare([0.85, -0.4], [0.97, 0.98], "r2").better
     assert not compare([0.975, 0.1, -0.9], [0.97, 0.98, 0.98], "r2").better

@@ -114,7 +114,7 @@ def test_an_unchanged_target_that_ends_in_nan_counts_as_guessing(subject_of, sus
 
 
 def test_a_swap_that_crashes_is_no_repair(subject_of, suspect, extra_swap):
-    """The unchanged target scores below guessing; a changed training that crashes neither looks better nor acquits anything."""
+    """Beside a target below guessing, a changed training that crashes neither looks better nor acquits anything."""
 
     def crash():
         raise RuntimeError("boom")
@@ -220,7 +220,7 @@ def test_trials_repeat_exactly(subject_of, suspect):
 
 
 def test_chance_alone_confirms_nothing(subject_of, suspect):
-    """A model that starts anew in every training, whatever the seed, on labels that can't be learned has noise, but no fault to confirm."""
+    """A model that starts anew in every training, on labels that can't be learned: noise, but no fault to confirm."""
     random, starts = np.random.default_rng(3), itertools.count()
     data = (random.normal(size=(400, 8)).astype(np.float32), random.integers(0, 2, 400))
 

@@ -1,4 +1,4 @@
-"""Where the trainings of a sweep run: the same scores in threads, in processes and on Ray, and what happens when a process dies."""
+"""Where the trainings of a sweep run: the same scores in threads, in processes and on Ray; a process that dies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def build(hidden=8):
     return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Dropout(0.2), nn.Linear(hidden, 3))
 
 target = Target(
-    "small", data=Data(train=(X, y)), model=build, training=Training(optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=2)
+    "small",
+    data=Data(train=(X, y)),
+    model=build,
+    training=Training(optimizer=partial(torch.optim.Adam, lr=1e-2), epochs=2),
 )
 """
 

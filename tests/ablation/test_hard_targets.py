@@ -60,7 +60,7 @@ def test_a_target_that_comes_out_differently_each_time_is_judged_by_its_spread(s
 
 
 def test_a_fault_that_no_swap_undoes_stays_unconfirmed(subject_of, suspect):
-    """Parity of ten signs can't be learned from 300 rows: nothing is blamed for it, and no longer training acquits anything."""
+    """Parity of ten signs can't be learned from 300 rows: nothing is blamed, and no longer training acquits."""
     X = np.random.default_rng(4).normal(size=(300, 10)).astype(np.float32)
     data = (X, ((X > 0).sum(1) % 2).astype(int))
     subject = subject_of(data=data, model=lambda: nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 2)))

@@ -65,6 +65,12 @@ def test_a_low_rate_inside_a_fit_is_confirmed(subject_of, suspect):
     assert outcome.confirmed is True and outcome.swap.before < 0.6 and outcome.swap.after > 0.85
 
 
+def test_a_fit_that_no_check_has_looked_at_is_observed_first(subject_of, suspect):
+    """A suspicion of the model comes before the training's checks: the rate can be varied on a replay all the same."""
+    outcome = outcome_of(subject_of(fit=loop(1e-5)), suspect({"learning_rate_too_low": 0.7}))
+    assert outcome.confirmed is True
+
+
 def test_a_healthy_fit_is_acquitted(subject_of, suspect):
     """A suspicion against a sound loop is refuted."""
     subject = subject_of(fit=loop())

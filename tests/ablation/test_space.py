@@ -79,7 +79,7 @@ def test_ranges_and_values_become_distributions(subject_of, text, expected):
 
 
 def test_a_recipe_has_the_values(subject_of):
-    """Settings, every group of the optimizer, and the keywords of the model's factory; the target's own recipe is untouched."""
+    """Settings, every group of the optimizer, and the model factory's keywords; the target's recipe is untouched."""
     subject = subject_of(model=sized, lr=0.5)
     space = Space(parse("lr=0.1;epochs=2;model.hidden=5", "grid"), subject)
     assert space.own == {"lr": 0.5, "epochs": 6, "model.hidden": 16}

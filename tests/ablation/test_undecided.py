@@ -9,6 +9,7 @@ from torch import nn
 
 from firstfault import Data, Target, Training
 from firstfault.ablation.confirm.confirm import confirm
+from firstfault.ablation.confirm.rules import Rules
 from firstfault.check import Depth
 from firstfault.diagnosis import diagnose
 from firstfault.finding import Layer
@@ -44,6 +45,17 @@ def test_labels_that_are_learnt_are_acquitted(subject_of, suspect, settings):
     assert (outcome.confirmed, outcome.undecided) == (False, False)
 
 
+@pytest.mark.parametrize(("without", "blamed"), [((), False), (("labels_of_a_guess",), True)])
+def test_labels_that_are_learnt_in_part_are_not_random(subject_of, suspect, without, blamed):
+    """Clean labels are learnt better than those of classes that overlap: that alone is no evidence against these."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 600)
+    X = (random.normal(size=(600, 8)) + 0.25 * (2 * y[:, None] - 1)).astype(np.float32)
+    subject = subject_of(data=(X, y), epochs=12, model=lambda: nn.Linear(8, 2))
+    outcome = confirm(subject, suspect({"random_labels": 0.55}, Layer.DATA), rules=Rules(without))[0]
+    assert outcome.confirmed is blamed
+
+
 @pytest.mark.parametrize(
     "model", [lambda: nn.Linear(8, 5), lambda: nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 5))]
 )
@@ -73,7 +85,7 @@ SETS = {
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("declared", ["a short training", "no training", "no model"])
 def test_random_labels_that_cannot_be_tested_are_undecided(tmp_path, name, declared):
-    """Where the training is too short to tell, or there is nothing to train, a check that failed is no fault, and not healthy."""
+    """Where the training is too short to tell, or there is none, a failed check is no fault, and not healthy."""
     data, model = SETS[name]
     training = Training(optimizer=SLOW, epochs=1) if declared == "a short training" else None
     target = Target(

@@ -1,4 +1,4 @@
-"""Which fault a repair speaks for: of rates and optimizers, of losses and outputs, of trainings that nothing restores."""
+"""Which fault a repair speaks for: of rates and optimizers, of losses and outputs, of lost trainings."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_of_few_epochs_many_times_as_many_are_tried(subject_of, epochs, tried):
 
 
 def test_nothing_is_acquitted_by_a_training_that_nothing_restores(subject_of, suspect):
-    """A loss that no swap replaces keeps every other repair from helping: what was suspected is not tested, and not refuted."""
+    """A loss that no swap replaces keeps every other repair from helping: the suspect is untested, not refuted."""
 
     def fit(model, batches, held_out):
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)

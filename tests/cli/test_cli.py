@@ -2,21 +2,20 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import psutil
 import pytest
+from command_line import begin, environment, run_in
 from mlflow import MlflowClient
 
 from firstfault.cli import app as cli
-
-COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
-# what is started here heeds it, even if the suite runs in the background
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -87,8 +86,6 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_target_gets_one_sentence_and_exit_code_2(call, spoilt, name):
     """It says what was expected and what came, without a traceback."""
-    import re
-
     old, new, sentence = BAD[name]
     code, _, err = call("debug", spoilt(old, new))
     assert code == 2 and re.search(sentence, err) and len(err.strip().splitlines()) == 1
@@ -220,27 +217,6 @@ def project(tmp_path_factory):
     return folder
 
 
-def environment(**more):
-    """The environment without what other tests set."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
-    }
-    return kept | more
-
-
-def run_in(folder, *arguments, **more):
-    """Run the command line as a process of its own in a folder."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def runs_of(folder):
     """The parent runs of the project's experiment in MLflow, newest first."""
     client = MlflowClient(f"sqlite:///{folder / '.firstfault' / 'mlflow.db'}")
@@ -263,7 +239,7 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
         assert "HEALTHY" in ended.stdout and "Traceback" not in ended.stdout + ended.stderr
     client, parents = runs_of(project)
     assert [run.info.status for run in parents] == ["FINISHED", "FINISHED"]
-    assert parents[0].data.tags["mlflow.note.content"].startswith("# starter: healthy")
+    assert "\n# starter: healthy" in parents[0].data.tags["mlflow.note.content"]
     children = client.search_runs(
         [parents[0].info.experiment_id], f"tags.`mlflow.parentRunId` = '{parents[0].info.run_id}'"
     )
@@ -275,23 +251,42 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
         "deployment",
         "safety",
     }
-    files = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
-    assert {
-        "verdict.json",
-        "report.html",
-        "gx_result.html",
-        "profile.html",
-        "model_summary.txt",
-        "failure_cases.json",
-        "safety_evaluation_report.pdf",
-        "tensorboard",
-    } <= files
+    expect_a_readable_page(client, parents[0])
     import mlflow.pyfunc
 
     model = client.search_logged_models([parents[0].info.experiment_id])[0]
     loaded = mlflow.pyfunc.load_model(model.artifact_location)
     assert loaded.metadata.signature is not None and model.source_run_id == parents[0].info.run_id
     assert run_in(project, "report").stdout.startswith("starter: healthy")
+
+
+def expect_a_readable_page(client, run):
+    """It is named by its verdict, has a row for the table, and its report's links lead to files that are there."""
+    assert run.info.run_name == "✓ healthy"
+    assert [run.data.tags[name] for name in ("verdict", "faulty_layer", "fault")] == ["healthy", "none", "none"]
+    assert run.data.metrics["accuracy"] == round(run.data.metrics["validation_metric"], 4)
+    kind = client.get_experiment(run.info.experiment_id).tags
+    assert kind["mlflow.experimentKind"] == "custom_model_development"
+    columns = json.loads(json.loads(kind["mlflow.sharedViewState.firstfault"])["state"])["selectedColumns"]
+    assert {"metrics.`accuracy`", "tags.`verdict`", "tags.`faulty_layer`", "tags.`fault`"} <= set(columns)
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"layers", "report.html", "verdict.json"}
+    root = Path(client.download_artifacts(run.info.run_id, ""))
+    shelves = {path.name: path.parent.name for path in (root / "layers").glob("*/*")}
+    for name, layer in {
+        "gx_result.html": "data",
+        "profile.html": "data",
+        "model_summary.txt": "model",
+        "tensorboard": "training",
+        "layer_5_deployment.json": "deployment",
+        "failure_cases.json": "safety",
+        "safety_evaluation_report.pdf": "safety",
+    }.items():
+        assert shelves[name] == layer, name
+    page = (root / "report.html").read_text()
+    links = re.findall(r'href="(\./[^"]+)"', page)
+    assert len(links) > 10 and [link for link in links if not (root / unquote(link)).exists()] == []
+    assert "http://127.0.0.1" not in page and "trained.pt" not in shelves
 
 
 def test_an_override_breaks_the_target_and_the_exit_code_says_so(project):
@@ -310,14 +305,7 @@ def test_an_override_breaks_the_target_and_the_exit_code_says_so(project):
 def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
     """What was measured stays on disk; the next run works, and MLflow shows the struck one as killed."""
     before = set((project / ".firstfault" / "runs").glob("*"))
-    process = subprocess.Popen(
-        [*COMMAND, "debug", "target.py"],
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = begin(project, "debug", "target.py")
     runs = project / ".firstfault" / "runs"
     folder = wait_for(
         lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process
@@ -354,15 +342,8 @@ def test_a_sweep_that_is_struck_down_is_resumed(project):
 
 
 def strike(folder, blow, line, *arguments, code=-signal.SIGKILL):
-    """Begin a sweep, and strike it down once it has printed a line; its worker processes, or what it said after Ctrl-C."""
-    process = subprocess.Popen(
-        [*COMMAND, "sweep", "target.py", *arguments],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """Begin a sweep, strike it down once it has printed a line; its workers, or what it said after Ctrl-C."""
+    process = begin(folder, "sweep", "target.py", *arguments)
     printed = []
     for text in process.stdout:
         printed.append(text)
@@ -406,12 +387,15 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path):
         subprocess.run(["umount", "-l", folder], check=False)
 
 
-def test_help_imports_nothing_heavy():
-    """`--help` must not wait for torch, MLflow or Prefect."""
-    code = "import sys; import firstfault.cli.app; print([m for m in ('torch', 'mlflow', 'prefect', 'pandas', 'rich') if m in sys.modules])"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+def test_the_command_line_imports_nothing_heavy():
+    """`--help` must not wait for torch, MLflow or Prefect, and a guard can fork only before they are there."""
+    heavy = ("torch", "mlflow", "prefect", "pandas", "numpy", "rich")
+    code = (
+        "import sys, firstfault.cli.app; from firstfault.runs.guard_process import guardable; "
+        f"print([name for name in {heavy} if name in sys.modules], guardable(['debug', 'target.py']))"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[] {sys.platform == 'linux'}"
 
 
 def test_the_starter_is_where_it_was_promised(project):

@@ -1,6 +1,9 @@
-"""How runs end that are struck down, whose servers die, or whose own code ends the process: in time, with a sentence, and nothing left.
+"""How runs end that are struck down, whose servers die, or whose own code ends the process.
 
-One slow target serves all: its training starts a loader whose workers ignore signals, says so by a file, and waits for another.
+In time, with a sentence, and nothing left.
+
+One slow target serves all: its training starts a loader whose workers ignore signals, says so by a file, and waits
+for another.
 """
 
 import json
@@ -17,12 +20,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from command_line import COMMAND, begin, environment
 
 from firstfault.runs.processes import answers, free_port
 
-COMMAND = [sys.executable, "-m", "firstfault.cli.app"]
-# what is started here heeds it, even if the suite runs in the background
-signal.signal(signal.SIGINT, signal.default_int_handler)
 SLOW = Path(__file__).parents[2] / "benchmarks" / "slow"
 LIMIT = 5.0
 NOISE = (
@@ -42,15 +43,8 @@ CALLS = {
 }
 
 
-def test_the_command_line_imports_nothing_that_keeps_a_guard_away():
-    """A fork is safe before threads and heavy libraries are there, so that parsing must not import them."""
-    code = "import firstfault.cli.app; from firstfault.runs.guard import guardable; print(guardable(['debug', 'target.py']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(sys.platform == "linux")
-
-
 def without_torchs_own(said):
-    """What was said, without what a fork of torch's loader says of the iterator that it inherited when that is collected."""
+    """What was said, without what a fork of torch's loader says of the iterator that it inherited."""
     return re.sub(
         r"Exception ignored in: <function _MultiProcessingDataLoaderIter.*?AssertionError: [^\n]*\n?",
         "",
@@ -66,26 +60,6 @@ def project(tmp_path):
     shutil.copytree(SLOW, folder)
     (folder / ".firstfault").mkdir()
     return folder
-
-
-def environment(**more):
-    """The environment without what other tests set."""
-    kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "FIRSTFAULT_"))
-    }
-    return kept | more
-
-
-def begin(project, *arguments, **more):
-    """The command line as a process of its own, with both its streams in one."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=project,
-        env=environment(**more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def until_training(project, process):
@@ -278,7 +252,7 @@ def send(process, signum):
 
 
 def recorded(project, servers, blow=None):
-    """Debug the slow target's training on both servers, which get `blow` while it trains; exit code and what was said."""
+    """Debug the slow target on both servers, which get `blow` while it trains; exit code and what was said."""
     ports, started = servers
     process = begin(
         project,
@@ -301,7 +275,7 @@ def recorded(project, servers, blow=None):
 
 
 def test_a_run_on_servers_is_recorded_on_both_and_says_nothing_of_theirs(project, servers):
-    """The flow run ends in the named state with the verdict as its result, and MLflow's run knows it; no library's own line is between ours."""
+    """The flow run ends in the named state, and MLflow's run knows it; no library's own line is between ours."""
     import urllib.request
 
     code, said = recorded(project, servers)
@@ -317,7 +291,7 @@ def test_a_run_on_servers_is_recorded_on_both_and_says_nothing_of_theirs(project
 
 @pytest.mark.parametrize("blow", [signal.SIGSTOP, signal.SIGKILL], ids=["fall silent", "are killed"])
 def test_a_run_whose_servers_leave_it_keeps_its_verdict(project, servers, blow):
-    """It says so in one sentence each, writes verdict and report, and gives the verdict's exit code; nothing is trained twice."""
+    """It says so in one sentence each, writes verdict and report, and gives the verdict's exit code."""
     code, said = recorded(project, servers, blow)
     if blow == signal.SIGSTOP:
         for server in servers[1].values():

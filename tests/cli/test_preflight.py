@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from firstfault import Data, Deployment, Safety, Target, Training
-from firstfault.cli.preflight import expect_workable
+from firstfault.cli.preflight import expect_network, expect_workable
 from firstfault.errors import TargetError
 
 PAIR = np.zeros((4, 2)), np.array([0, 1, 0, 1])
@@ -36,3 +39,52 @@ def test_what_is_not_there_is_said_before_the_first_layer(parts, sentence):
 def test_a_sound_target_passes():
     """Pinned versions may be given as text."""
     expect_workable(target(training=Training(device="cpu"), deployment=Deployment(requirements="torch==2.0")))
+
+
+class Keras:
+    """A model as Keras makes it: to be called, fitted and asked."""
+
+    __module__ = "keras.models"
+
+    def __call__(self, x):
+        """Answer."""
+
+    def fit(self, x, y):
+        """Learn."""
+
+
+class NoNetwork:
+    """A class of the user's that is no network."""
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("resnet", r"model must be a function \(\) -> nn.Module, but got 'resnet'"),
+        (lambda: None, r"function \(\) -> nn.Module, but it returned None: only networks of PyTorch are supported"),
+        (NoNetwork, "but it returned an object of .*NoNetwork: only networks of PyTorch"),
+        (Keras(), "but got .*: models of TensorFlow and Keras are not supported"),
+        (Keras, "but got .*: models of TensorFlow and Keras are not supported"),
+        (lambda: Keras(), "but it returned an object of keras.models.Keras: models of TensorFlow and Keras"),
+        (LogisticRegression(), "but got .*: scikit-learn estimators are not supported yet"),
+        (LogisticRegression, "but got .*: scikit-learn estimators are not supported yet"),
+        (lambda: make_pipeline(LogisticRegression()), "returned an object of .*: scikit-learn estimators"),
+    ],
+    ids=str,
+)
+def test_a_model_of_an_unsupported_kind_is_a_bad_call(model, sentence):
+    """It is said what is supported before anything starts, and is no fault of the user's."""
+    with pytest.raises(TargetError, match=sentence):
+        expect_network(target(model=model))
+
+
+def test_a_factory_that_raises_is_left_to_the_run():
+    """Which makes a finding of it; and one that works draws no number that the run would have drawn."""
+
+    def broken():
+        raise RuntimeError("no weights")
+
+    expect_network(target(model=broken))
+    before = torch.random.get_rng_state()
+    expect_network(target())
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -92,9 +92,9 @@ def test_a_command_names_the_extra(tmp_path, arguments, module, extra):
 def test_data_that_need_an_extra_are_a_bad_call(tmp_path):
     """Where the data can't be read without an extra, the call is refused with its name."""
     (tmp_path / "target.py").write_text(
-        "from firstfault import Data, Sql, Target\n"
+        "import torch\nfrom firstfault import Data, Sql, Target\n"
         "data = Data(train=Sql('sqlite:///rows.db', 'select * from rows'), label='y')\n"
-        "target = Target(name='read', data=data, model=lambda: None)\n"
+        "target = Target(name='read', data=data, model=lambda: torch.nn.Linear(1, 1))\n"
     )
     done = python(tmp_path, "-m", "pytest", "-q", "--firstfault", "target.py")
     assert done.returncode == 4

@@ -183,7 +183,7 @@ def test_the_pdf_has_no_markup_link_or_failure_of_a_text(tmp_path):
 def test_mlflow_keeps_a_run_whatever_the_names(tmp_path, monkeypatch):
     """Hostile names of an experiment, run, metric, parameter, tag and data set are recorded, and none ends it."""
     from firstfault.runs.state import State
-    from firstfault.tracking.runs import open_tracker
+    from firstfault.tracking.store import open_tracker
 
     for name in ("MLFLOW_TRACKING_URI", "FIRSTFAULT_HOME"):
         monkeypatch.delenv(name, raising=False)

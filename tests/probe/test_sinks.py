@@ -19,7 +19,7 @@ from firstfault.probe.sinks import base as probe_sinks
 from firstfault.probe.sinks.registry import sinks_named
 from firstfault.runs.state import State
 from firstfault.sinks import JsonLines, MLflow, TensorBoard
-from firstfault.tracking.runs import open_tracker
+from firstfault.tracking.store import open_tracker
 from firstfault.watcher.script import run_script
 
 

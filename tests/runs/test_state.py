@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from firstfault.errors import FirstfaultError
-from firstfault.runs.state import State, configure_environment, state_for
+from firstfault.runs.state import State, configure_environment, state_for, state_here
 
 
 @pytest.fixture(autouse=True)
@@ -16,15 +16,21 @@ def no_override(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_the_state_lies_beside_the_target(tmp_path):
-    """Without any state above, it is made in the target's folder."""
+def test_a_folder_without_a_state_above_has_its_own(tmp_path):
+    """It is made where the command is called."""
     assert state_for(tmp_path / "a").home == tmp_path / "a" / ".firstfault"
 
 
-def test_targets_below_share_the_state_above(tmp_path):
-    """A state folder in a parent folder serves every target below."""
+def test_folders_below_share_the_state_above(tmp_path):
+    """A state folder in a parent folder serves every folder below."""
     (tmp_path / ".firstfault").mkdir()
     assert state_for(tmp_path / "examples" / "a").home == tmp_path / ".firstfault"
+
+
+def test_the_working_folder_decides(tmp_path, monkeypatch):
+    """Every command, sink and sweep uses the state of the folder in which it is called."""
+    monkeypatch.chdir(tmp_path)
+    assert state_here().home == tmp_path / ".firstfault"
 
 
 def test_the_variable_wins(tmp_path, monkeypatch):

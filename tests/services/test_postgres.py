@@ -1,4 +1,4 @@
-"""Targets over PostgreSQL and SQLite: types come out right, and a wrong address is one sentence without the password."""
+"""Targets over PostgreSQL and SQLite: types come out right; a wrong address is one sentence without the password."""
 
 import datetime
 import os
@@ -138,13 +138,16 @@ def url(server):
     with engine.begin() as connection:
         connection.execute(
             sqlalchemy.text(
-                "create table kinds (price numeric(10, 2), big bigint, flag boolean, at timestamp, day date, told text, doc jsonb, y int)"
+                "create table kinds (price numeric(10, 2), big bigint, flag boolean, "
+                "at timestamp, day date, told text, doc jsonb, y int)"
             )
         )
         connection.execute(
             sqlalchemy.text(
-                "insert into kinds select case when i % 5 = 0 then null else i + 0.25 end, i * 10000000000, i % 2 = 0, timestamp '2020-01-01 12:30:00' + i * interval '1 day', "
-                "case when i = 3 then date '9999-12-31' else date '2020-01-01' end, case when i % 4 = 0 then null else 'ünï 100%' end, '{\"k\": [1]}', i % 2 "
+                "insert into kinds select case when i % 5 = 0 then null else i + 0.25 end, i * 10000000000, "
+                "i % 2 = 0, timestamp '2020-01-01 12:30:00' + i * interval '1 day', "
+                "case when i = 3 then date '9999-12-31' else date '2020-01-01' end, "
+                "case when i % 4 = 0 then null else 'ünï 100%' end, '{\"k\": [1]}', i % 2 "
                 "from generate_series(1, 40) i"
             )
         )
@@ -169,7 +172,10 @@ def test_a_target_over_postgresql_is_debugged(url, tmp_path):
 
 @pytest.mark.parametrize("spoilt", [False, True])
 def test_expectations_are_validated_in_the_database(url, tmp_path, spoilt):
-    """Every expectation has the same success and count in PostgreSQL as on the rows, and nothing but the types is asked of the rows."""
+    """Every expectation has the same success and count in PostgreSQL as on the rows.
+
+    Nothing but the types is asked of the rows.
+    """
     columns = (
         "age, visits, churned"
         if not spoilt
@@ -252,7 +258,8 @@ def test_the_command_line_keeps_the_password_to_itself(server, tmp_path, monkeyp
     """Exit code 2 and one sentence."""
     wrong = server.set(password="an0therp4ss").render_as_string(hide_password=False)
     (tmp_path / "target.py").write_text(
-        f"from firstfault import Data, Sql, Target\ntarget = Target('t', data=Data(train=Sql({wrong!r}, 'select 1'), label='y'))\n"
+        "from firstfault import Data, Sql, Target\n"
+        f"target = Target('t', data=Data(train=Sql({wrong!r}, 'select 1'), label='y'))\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", dict(os.environ))

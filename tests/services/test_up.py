@@ -44,7 +44,8 @@ def client_of(up, monkeypatch):
 def test_up_says_where_everything_is(up):
     """Both URLs are printed; status finds all three healthy."""
     assert up.prefect in up.printed and up.mlflow in up.printed
-    lines = up.run("status").stdout.splitlines()
+    state, *lines = up.run("status").stdout.splitlines()
+    assert state.split() == ["state", str(up.home)]
     assert [line.split()[:2] for line in lines[:-1]] == [
         ["prefect", "healthy"],
         ["mlflow", "healthy"],
@@ -237,7 +238,7 @@ def runs_of_the_form():
 
 @pytest.fixture
 def debugged(up, page, await_that, runs_of_the_form):
-    """A run of the deployment `nightly`, started from the form in the Prefect UI after the login there, once it has ended."""
+    """A run of the deployment `nightly` once it has ended, started from the form in the Prefect UI."""
     if not runs_of_the_form:
         nightly = up.ask("deployments/name/debug/nightly")["id"]
         page.goto(f"{up.prefect}/deployments/deployment/{nightly}/run")
@@ -261,23 +262,32 @@ def debugged(up, page, await_that, runs_of_the_form):
     return runs_of_the_form[0]
 
 
-def test_a_run_from_the_form_ends_in_its_named_state(debugged):
-    """The starter is healthy."""
+def test_a_run_from_the_form_ends_in_its_named_state(up, debugged):
+    """The form needs nothing but a click: its target is the one that `init` wrote, which is healthy."""
     assert debugged["state_name"] == "Healthy"
+    assert debugged["parameters"]["target"] == f"{up.folder / 'target.py'}:target"
 
 
-def test_the_flow_run_shows_its_artifacts(up, debugged, page):
-    """A markdown summary, a table of findings and a progress for every layer, and links to MLflow."""
+def test_all_commands_and_flows_share_one_state(up, debugged):
+    """After `init`, `up` and a run by the worker, `report` finds its report, and there is one state folder."""
+    assert str(up.home / "runs") in up.run("report").stdout
+    assert list(up.folder.rglob(".firstfault")) == [up.home]
+
+
+def test_the_flow_run_shows_its_artifacts(up, debugged, page, await_that):
+    """One for each layer, one progress, and the verdict with links to report and MLflow run, which the log has too."""
     found = up.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [debugged["id"]]}}})
-    assert {
-        "verdict",
-        "mlflow-run",
-        *(
-            f"{layer}-{kind}"
-            for layer in ("data", "model", "training", "deployment")
-            for kind in ("summary", "findings", "mlflow", "progress")
-        ),
-    } <= {entry["key"] for entry in found}
+    layers = ["data", "preprocessing", "model", "training", "deployment", "safety"]
+    assert sorted(entry["key"] for entry in found) == sorted([*layers, "progress", "verdict"])
+    text = {entry["key"]: entry["data"] for entry in found}
+    address = rf"{re.escape(up.mlflow)}/#/experiments/\d+/runs/\w+"
+    assert re.match(
+        rf"\[Report\]\({address}/artifacts/report.html\S*\) · \[Run in MLflow\]\({address}\S*\)", text["verdict"]
+    )
+    assert [layer for layer in layers if not re.search(address, text[layer])] == []
+    asked = {"logs": {"flow_run_id": {"any_": [debugged["id"]]}}, "sort": "TIMESTAMP_DESC", "limit": 50}
+    report = re.compile(rf"report {address}/artifacts/report.html")
+    await_that(lambda: [entry for entry in up.ask("logs/filter", asked) if report.match(entry["message"])], 60)
     page.goto(f"{up.prefect}/runs/flow-run/{debugged['id']}")
     shot(page, "prefect-flow-run", 4.0)
     page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
@@ -302,6 +312,27 @@ def test_the_run_tree_is_in_mlflow(up, debugged, page, monkeypatch):
     page.goto(f"{up.mlflow}/#/experiments/{experiment}/runs/{parent.info.run_id}")
     page.get_by_text("firstfault.status").first.wait_for(timeout=30_000)
     shot(page, "mlflow-run", 3.0)
+
+
+def test_the_mlflow_page_opens_as_a_training_run(up, debugged, page, monkeypatch):
+    """In a new browser: the run's page, from it the table of verdicts, and its report among the artifacts."""
+    client = client_of(up, monkeypatch)
+    experiment = client.get_experiment_by_name("starter").experiment_id
+    run = client.search_runs([experiment], "tags.verdict = 'healthy'")[0]
+    page.goto(f"{up.mlflow}/#/experiments/{experiment}/runs/{run.info.run_id}")
+    page.get_by_role("heading", name="✓ healthy").wait_for(timeout=60_000)
+    assert page.get_by_text("Evaluation runs").count() == 0
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="all verdicts").click()
+    table = opened.value
+    for column in ("accuracy", "verdict", "faulty_layer", "fault"):
+        table.get_by_text(column, exact=True).first.wait_for(timeout=60_000)
+    shot(table, "mlflow-verdicts")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Report", exact=True).click()
+    report = opened.value
+    report.frame_locator("iframe").get_by_text("No fault found").first.wait_for(timeout=60_000)
+    shot(report, "mlflow-artifacts")
 
 
 def test_all_that_is_kept_is_for_this_user_alone(up, debugged):
@@ -357,7 +388,7 @@ def test_an_ablation_sweep_is_launched(up, page, monkeypatch):
     found = {
         entry["key"] for entry in up.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
     }
-    assert {"ablation-table", "ablation-plot", "sweep-progress"} <= found
+    assert {"ablation-table", "ablation-plot", "progress"} <= found
     client = client_of(up, monkeypatch)
     runs = client.search_runs([client.get_experiment_by_name("starter").experiment_id])
     sweep = next(entry for entry in runs if entry.info.run_name == "sweep")
@@ -373,7 +404,7 @@ def test_down_stops_what_up_started_and_nothing_else(new_project):
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", 0))
         foreign.listen()
-        project.home.mkdir()
+        assert project.home.is_dir()
         (project.home / "login").write_text("firstfault:kept\n")
         assert project.run(*project.arguments).returncode == 0
         project.ask("deployments/filter", {})

@@ -20,7 +20,7 @@ target = Target("digits", data=Data(train=lambda: load_digits(return_X_y=True)),
 
 
 def test_every_good_epoch_is_a_logged_model_and_every_evaluation_a_point(tmp_path, monkeypatch):
-    """As `--set safety.every=1` asks for: models rank by their scores, the run has one point per epoch, and the weights load."""
+    """With `--set safety.every=1`, models rank by their scores, and the run has one point per epoch."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "target.py").write_text(TARGET)
     run = RunRef(

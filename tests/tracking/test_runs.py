@@ -7,7 +7,8 @@ import pytest
 
 from firstfault.errors import PrerequisiteError
 from firstfault.runs.state import State
-from firstfault.tracking.runs import bury_killed, open_tracker
+from firstfault.tracking.runs import bury_killed
+from firstfault.tracking.store import open_tracker
 
 
 @pytest.fixture
@@ -49,8 +50,9 @@ def test_a_killed_run_is_shown_as_such(state):
     """A run whose process died is marked KILLED by the next run; a living one is left alone."""
     code = (
         "import os; from pathlib import Path; from firstfault.runs.state import State; "
-        "from firstfault.tracking.runs import open_tracker; "
-        f"print(open_tracker(State(Path({str(state.home)!r})), 'churn').start('debug'), flush=True); os.kill(os.getpid(), 9)"
+        "from firstfault.tracking.store import open_tracker; "
+        f"print(open_tracker(State(Path({str(state.home)!r})), 'churn').start('debug'), flush=True); "
+        "os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     killed = done.stdout.strip().splitlines()[-1]

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from firstfault.ablation.sweeps.job import SweepTrial
-from firstfault.recording.recording import Recording, Trials
+from firstfault.recording.recording import Recording
+from firstfault.recording.trials import Trials
 from firstfault.runs.ref import RunRef
 from firstfault.subject.opening import open_subject
 

@@ -70,23 +70,24 @@ def swap(
     replaces_loop: bool = False,
     slot: str = "",
     from_guessing: bool = False,
+    name: str = "",
 ) -> Callable[[Callable[[Any], Recipe]], Callable[[Any], Recipe]]:
-    """Register a function `f(subject) -> Recipe` as the swap named after it.
+    """Register a function `f(subject) -> Recipe` as the swap of a name, or named after it.
 
     Raises:
         ValueError: for a name that another swap has, or a fault that nobody knows.
     """
 
     def register(function: Callable[[Any], Recipe]) -> Callable[[Any], Recipe]:
-        name, module = function.__name__, function.__module__
+        known_as, module = name or function.__name__, function.__module__
         if plugins.owner(module) != plugins.OURS:
             _import_ours()  # so that it can't take a name of ours
-        if name in REGISTRY and REGISTRY[name].apply.__module__ != module:
-            raise ValueError(f"the swap {name!r} must have a name of its own, but there is one of that name")
-        expect_known(undoes, f"the swap {name!r}")
-        plugins.added(module, lambda: REGISTRY.pop(name))
-        REGISTRY[name] = SwapKind(
-            name,
+        if known_as in REGISTRY and REGISTRY[known_as].apply.__module__ != module:
+            raise ValueError(f"the swap {known_as!r} must have a name of its own, but there is one of that name")
+        expect_known(undoes, f"the swap {known_as!r}")
+        plugins.added(module, lambda: REGISTRY.pop(known_as))
+        REGISTRY[known_as] = SwapKind(
+            known_as,
             change,
             frozenset(undoes),
             function,
@@ -94,7 +95,7 @@ def swap(
             size,
             replaces_loop,
             _place(module, undoes),
-            slot or name,
+            slot or known_as,
             from_guessing,
         )
         return function

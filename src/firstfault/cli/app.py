@@ -1,4 +1,4 @@
-"""The command line: parses, calls flows, and renders what happens.
+"""The command line: the commands that judge, and how it is entered and left.
 
 Heavy imports stay inside the commands, so that `--help` answers at once.
 """
@@ -8,17 +8,14 @@ from __future__ import annotations
 import io
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from firstfault.cli.options import (
     EXIT_BAD_CALL,
     EXIT_FAILED,
-    EXIT_FAULTY,
     EXIT_HEALTHY,
-    LAST_PORT,
     BareOption,
     DepthName,
     EngineName,
@@ -37,13 +34,18 @@ from firstfault.cli.options import (
     say,
     write_json,
 )
+from firstfault.cli.project import checks, expect, init, report
+from firstfault.cli.servers import down, status, up
 from firstfault.finding import Layer
-from firstfault.output.whole_files import write_text
 from firstfault.runs.guard import tell
 
 app = typer.Typer(
     name="firstfault",
     help="Name the first faulty layer of an ML system: data, preprocessing, model, training or deployment.",
+    epilog=(
+        "Runs, servers and their records lie in one folder: the nearest .firstfault in the working folder or above it, "
+        "else a new one in the working folder. FIRSTFAULT_HOME names another."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -130,7 +132,7 @@ def run(
     format_: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
-    """Run a training script unmodified, watch it, and judge model and training; exit 0 when they are healthy, 1 when not."""
+    """Run a training script unmodified, watch it, and judge model and training; exit 0 when both are healthy."""
     from firstfault.cli.annotations import Annotations
     from firstfault.interrupts import is_interrupt
     from firstfault.report.terminal import render_verdict
@@ -150,7 +152,8 @@ def run(
         )
     if watched.crash is None and not watched.record.backwards:
         refuse(
-            f"{script} must train a PyTorch model in this process, but no backward pass was seen, so that there is nothing to judge"
+            f"{script} must train a PyTorch model in this process, but no backward pass was seen, "
+            "so that there is nothing to judge"
         )
     if watched.record.stopped:
         say(f"an action ended the training at {watched.record.stopped}", err=True)
@@ -222,131 +225,8 @@ def sweep(
     write_json(json_file, result)
 
 
-@app.command()
-def expect(
-    target: TargetArgument,
-    accept: Annotated[bool, typer.Option("--accept", help="approve the changes: write them to the file")] = False,
-    set_: SetOption = None,
-) -> None:
-    """Write the expectations that the data suggest, or show what changed; exit 1 when changes await approval."""
-    from firstfault.data.expectations.approval import propose
-    from firstfault.target.loader import load_target
-    from firstfault.target.locate import locate
-
-    proposal = propose(load_target(locate(target), pairs_of(set_)))
-    count = len(proposal.suite["expectations"])
-    if proposal.new:
-        proposal.write()
-        say(f"wrote {count} expectations to {proposal.path}; review them, then set data.expectations to that file")
-        return
-    for change in proposal.changes:
-        say(change)
-    if not proposal.changes:
-        say(f"{proposal.path} is what the data suggest: {count} expectations")
-    elif accept:
-        proposal.write()
-        say(f"accepted {len(proposal.changes)} changes in {proposal.path}")
-    else:
-        say(f"{len(proposal.changes)} changes against {proposal.path}; `--accept` approves them")
-        raise typer.Exit(EXIT_FAULTY)
-
-
-@app.command()
-def up(
-    port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="port of the Prefect server and UI")] = 4200,
-    mlflow_port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="port of the MLflow server and UI")] = 5000,
-    if_needed: Annotated[bool, typer.Option("--if-needed", help="do nothing when it is already up")] = False,
-) -> None:
-    """Start a Prefect server, an MLflow server and a worker on this machine, with the deployments."""
-    from firstfault.runs.login import how_to_log_in
-    from firstfault.runs.processes import SERVERS, running
-    from firstfault.runs.services import up as start
-    from firstfault.runs.state import configure_environment
-
-    state = _state_here()
-    configure_environment(state)
-    known = running(state)
-    if not (if_needed and set(known) >= SERVERS):
-        known = start(state, port, mlflow_port, say=typer.echo)
-    typer.echo(f"Prefect UI  {known['prefect'].url}\nMLflow UI   {known['mlflow'].url}\nstate       {state.home}")
-    typer.echo(f"log in      {how_to_log_in(state)}")
-
-
-@app.command()
-def down() -> None:
-    """Stop what `up` started, and nothing else."""
-    from firstfault.runs.services import down as stop
-
-    stopped = stop(_state_here())
-    names = ", ".join(service.name for service in stopped)
-    typer.echo(f"stopped: {names}" if stopped else "nothing was running")
-
-
-@app.command()
-def status() -> None:
-    """Say what runs, and where."""
-    from firstfault.runs.login import how_to_log_in
-    from firstfault.runs.processes import OWNER, running
-    from firstfault.runs.services import healthy
-
-    state = _state_here()
-    known = [service for service in running(state).values() if service.name != OWNER]
-    for service in known:
-        health = "healthy" if healthy(service) else "not answering"
-        typer.echo(f"{service.name:<8} {health:<14} {service.url or ''} (pid {service.pid})")
-    typer.echo(f"log in   {how_to_log_in(state)}" if known else "nothing is running; `firstfault up` starts it")
-
-
-@app.command()
-def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to write target.py")]) -> None:
-    """Write a small working target with comments."""
-    from importlib import resources
-
-    file = folder / "target.py"
-    if file.exists():
-        refuse(f"{file} must not exist yet, but it does; choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(
-            file,
-            resources.files("firstfault.target").joinpath("starter.py.txt").read_text(encoding="utf-8"),
-            private=False,
-        )
-    except OSError as error:
-        refuse(f"{folder} must be a folder that can be written, but: {error.strerror}")
-    say(f"wrote {file}; next: firstfault debug {file}")
-
-
-@app.command()
-def checks(name: Annotated[str | None, typer.Argument(help="explain this check")] = None) -> None:
-    """List the checks, or explain one with its thresholds and sources."""
-    from firstfault.checks.catalogue import explain, listing
-
-    text = listing() if name is None else explain(name)
-    if text is None:
-        refuse(f"there is no check {name!r}; `firstfault checks` lists them")
-    typer.echo(text)
-
-
-@app.command()
-def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, its name, or `last`")] = "last",
-    open_: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
-) -> None:
-    """Say where a run's report is, with its verdict."""
-    from firstfault.runs.folders import headline, named, report_of
-
-    folder = named(run, _state_here().runs)
-    file = report_of(folder)
-    say(f"{headline(folder)}\n{file}")
-    if open_:
-        typer.launch(str(file))
-
-
-def _state_here() -> Any:
-    from firstfault.runs.state import state_for
-
-    return state_for(Path.cwd())
+for command in (expect, up, down, status, init, checks, report):
+    app.command()(command)
 
 
 def _take_any_text() -> None:
@@ -358,7 +238,7 @@ def _take_any_text() -> None:
 
 def main() -> None:
     """Run the command line, with a guard that outlives it where user code is run, and exit."""
-    from firstfault.runs.guard import command_of, guardable, guarded
+    from firstfault.runs.guard_process import command_of, guardable, guarded
 
     arguments = sys.argv[1:]
     if guardable(arguments):

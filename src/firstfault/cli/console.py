@@ -17,9 +17,10 @@ from firstfault.cli.terminal import Terminal
 from firstfault.errors import FirstfaultError
 from firstfault.recording.steps import Ended, RunSettings, Steps, SweepPlan, Swept
 from firstfault.runs import guard
+from firstfault.runs.default_target import note_target
 from firstfault.runs.login import how_to_log_in, is_own, log_in
 from firstfault.runs.processes import private_files
-from firstfault.runs.state import State, configure_environment, state_for
+from firstfault.runs.state import State, configure_environment, state_here
 from firstfault.texts import encodable
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
@@ -28,7 +29,9 @@ UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, an
 
 @private_files()
 def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal | None = None) -> Ended:
-    """Debug a target in this process, show it, and return how it ended. With a Prefect server, and unless it is `bare`, a flow run records it.
+    """Debug a target in this process, show it, and return how it ended.
+
+    With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
         FirstfaultError: for a bad target, or a server that does not answer.
@@ -43,7 +46,7 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
     _expect_text(target=settings.target, dataset=chosen)
     with _quiet(console), progress.in_run():
         with console.status("loading the target") if console.is_terminal else nullcontext():
-            guard.tell(home=str(_state_of(settings.target).home))
+            guard.tell(home=str(state_here().home))
             loaded = preflight(settings.target, settings.overrides, chosen, settings.where)
             state = _enter(settings.target)
         view = View(console, f"{loaded.target.name}, {settings.where} alone" if settings.where else loaded.target.name)
@@ -63,7 +66,9 @@ def watch_debug(settings: RunSettings, *, bare: bool = False, console: Terminal 
 
 @private_files()
 def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
-    """Run a sweep in this process, show it, and return its table. With a Prefect server, and unless it is `bare`, a flow run records it.
+    """Run a sweep in this process, show it, and return its table.
+
+    With a Prefect server, and unless it is `bare`, a flow run records it.
 
     Raises:
         FirstfaultError: for a bad target or a bad plan, or a server that does not answer.
@@ -78,7 +83,7 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
     _expect_text(target=plan.target)
     with _quiet(console), progress.in_run():
         expect(plan.to_json())
-        guard.tell(home=str(_state_of(plan.target).home))
+        guard.tell(home=str(state_here().home))
         loaded = preflight(plan.target, plan.overrides)
         state = _enter(plan.target)
         view = View(console, loaded.target.name, layers=(), doing="ablating")
@@ -89,7 +94,7 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
                 swept: Swept = sweep(plan, steps, loaded)
     show_sweep(console, swept.result)
     if not bare:
-        _show_flow_run(console, swept.flow_url, _state_of(plan.target))
+        _show_flow_run(console, swept.flow_url, state)
     return dict(swept.result)
 
 
@@ -99,13 +104,6 @@ def _steps(flow: str, parameters: Mapping[str, Any], state: State, bare: bool) -
 
     api = None if bare else api_for_a_run(state)
     return nullcontext(Steps()) if api is None else Recorded(flow, parameters, api, state)
-
-
-def _state_of(place: str) -> State:
-    from firstfault.target.loader import is_path, split_spec
-
-    path = split_spec(place)[0]
-    return state_for(Path(path).parent if is_path(path) else Path.cwd())
 
 
 def _expect_text(**paths: str | None) -> None:
@@ -118,9 +116,9 @@ def _expect_text(**paths: str | None) -> None:
 
 
 def _enter(place: str) -> State:
-    from firstfault.tracking.runs import expect_store
+    from firstfault.tracking.store import expect_store
 
-    state = _state_of(place)
+    state = state_here()
     _expect_text(**{"state folder": str(state.home)})
     try:
         state.home.mkdir(parents=True, exist_ok=True)
@@ -133,6 +131,7 @@ def _enter(place: str) -> State:
             "free some, or set FIRSTFAULT_HOME to a folder on another disk"
         )
     configure_environment(state)
+    note_target(state, place)
     log_in(state)
     expect_store(state)
     return state

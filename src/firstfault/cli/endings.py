@@ -1,4 +1,4 @@
-"""What is said, and which exit code is given, when a run was struck down or its own code ended the process before a verdict."""
+"""What is said, and which exit code is given, when a run ends before its verdict: struck down, or by its own code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from firstfault.cli.options import EXIT_BAD_CALL, EXIT_FAILED, EXIT_FAULTY
 
 if TYPE_CHECKING:
-    from firstfault.runs.guard import Told
+    from firstfault.runs.guard_process import Told
     from firstfault.verdict import Verdict
 
 BY_SIGNAL = 128
@@ -60,8 +60,8 @@ def kept(told: Told) -> str:
 def ended_itself(told: Told) -> int:
     """The user's code ended the process: a finding, where there is a run to say it of, and never a success.
 
-    A script that left by `os._exit(0)` says that all is well, and nothing speaks against it; but it can't be judged any more, so that it is
-    neither healthy nor faulty.
+    A script that left by `os._exit(0)` says that all is well, and nothing speaks against it; but it can't be judged
+    any more, so that it is neither healthy nor faulty.
     """
     how, doing = _how(told.status), told.values.get("doing")
     target = told.values.get("target")
@@ -136,7 +136,8 @@ def _verdict(told: Told, folder: Path, sentence: str) -> Verdict:
         sentence,
         where=Place.part(str(told.values.get("target"))),
         faults={"user_code_raises": 1.0},
-        fix="let the code return, or raise an exception that says what is wrong; a process that is gone can say nothing",
+        fix="let the code return, or raise an exception that says what is wrong; "
+        "a process that is gone can say nothing",
     )
     report = LayerReport(layer, (finding,), 0.0)
     reports = sorted([*earlier, report], key=lambda each: each.layer.rank)

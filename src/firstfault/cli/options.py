@@ -124,7 +124,7 @@ def exit_code(verdict: Verdict) -> int:
 
 
 def interrupted(kept: str) -> int:
-    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, it is the guard that says so."""
+    """The exit code after Ctrl-C, and a sentence about what is left; where a guard waits, the guard says it."""
     from firstfault.runs.guard import is_guarded
 
     if not is_guarded():

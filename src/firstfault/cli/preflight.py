@@ -1,9 +1,9 @@
-"""What can be known to be wrong with a target before anything is started: names, paths and devices that are not there."""
+"""What can be known to be wrong with a target before anything is started: names, paths, devices, and its model."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, load
 from firstfault.target.bundled import own_or_shipped
 from firstfault.target.declaration import Target
+from firstfault.target.validation import other_library
 from firstfault.texts import nearest
 
 
@@ -30,8 +31,10 @@ def preflight(
     """
     guard.tell(doing="loading")
     target = load(spec, overrides or {}, dataset)
-    expect_workable(target, where)
-    guard.tell(target=target.name, doing=Layer.DATA.value)
+    expect_workable(target)
+    guard.tell(target=target.name, doing=Layer.MODEL.value)
+    expect_network(target, where)
+    guard.tell(doing=Layer.DATA.value)
     source = None
     with contextlib.suppress(Missing, UserCodeError):  # which is a finding of the run
         source = _raw(target) if target.data is not None else None
@@ -49,10 +52,8 @@ def _raw(target: Target) -> Splits:
         raise lacking or UserCodeError(Layer.DATA, "loading the data", error, target.root) from error
 
 
-def expect_workable(target: Target, where: str | None = None) -> None:
+def expect_workable(target: Target) -> None:
     """Look at everything that a target names, without reading its data or running its code.
-
-    Its model is built where its submodule `where` is asked for.
 
     Raises:
         TargetError: naming the first that is not there.
@@ -63,8 +64,6 @@ def expect_workable(target: Target, where: str | None = None) -> None:
     _expect_files(target)
     if target.training is not None and target.model is not None:
         _expect_device(target.training.device)
-    if where is not None and target.model is not None:
-        _expect_module(target.model, where)
 
 
 def _expect_checks(target: Target) -> None:
@@ -119,15 +118,33 @@ def _expect_device(device: str) -> None:
         ) from error
 
 
-def _expect_module(build: Callable[[], Any], where: str) -> None:
+def expect_network(target: Target, where: str | None = None) -> None:
+    """Build the target's model once, to see that it is a network of PyTorch, and has the submodule `where`.
+
+    A factory that raises is let pass: that is a finding of the run.
+
+    Raises:
+        TargetError: when it builds something else, or has no such submodule.
+    """
     from torch import nn
 
+    from firstfault.seeds import same_random_state
     from firstfault.subject.submodule import expect_name
 
+    if target.model is None:
+        return
     try:
-        model = build()
+        with same_random_state():
+            model = target.model()
     except BaseException as error:
         pass_on(error)
-        return  # the user's code raising is a finding of the run
-    if isinstance(model, nn.Module):
+        return
+    if not isinstance(model, nn.Module):
+        why = other_library(model) or "only networks of PyTorch are supported"
+        raise TargetError(f"model must be a function () -> nn.Module, but it returned {_kind(model)}: {why}")
+    if where is not None:
         expect_name(model, where)
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"an object of {type(value).__module__}.{type(value).__qualname__}"

@@ -82,9 +82,9 @@ def _is_foreign(file: str) -> bool:
     if file.startswith("<"):
         return True
     path = Path(file).resolve()
-    roots = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    roots = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     roots += [Path(torch.__file__).parent, OURS]
-    return any(path.is_relative_to(Path(root).resolve()) for root in roots) or "site-packages" in path.parts
+    return any(path.is_relative_to(root.resolve()) for root in roots) or "site-packages" in path.parts
 
 
 class CodeLines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
 KEPT_VALUES = 4_096  # of a call's targets
-FEWEST_CALLS, FEWEST_TARGETS = 3, 200
+FEWEST_CALLS, FEWEST_TARGETS = 3, 150
+FEWEST_PER_CLASS = 10  # targets for each class that was seen: the entropy of fewer is not known
 IGNORED = -100
 
 
@@ -51,22 +52,33 @@ class ConstantAnswers:
         calls.append(_Seen(mean, kept[::step][:KEPT_VALUES].cpu()))
 
     def judged(self) -> dict[str, dict[str, float]]:
-        """By loss function: the mean `loss` of the last third of the calls, what a `constant` answer costs there, and on how many `targets`."""
+        """By loss function: the mean `loss` of the last calls, a third of them or as many as are enough up to a half, what a `constant` answer costs there, and on how many `targets`."""
         found = {}
         for name, calls in self._seen.items():
-            last = list(calls)[-max(FEWEST_CALLS, len(calls) // 3) :]
+            last = _enough(list(calls))
             targets = torch.cat([call.targets for call in last])
             varied = any(bool((call.targets != call.targets[:1]).any()) for call in last if len(call.targets))
-            if len(last) < FEWEST_CALLS or len(targets) < FEWEST_TARGETS or not varied:
+            constant = _COSTS[name](targets) if len(targets) >= FEWEST_TARGETS else None
+            if len(last) < FEWEST_CALLS or constant is None or not varied:
                 continue
             loss = sum(call.value for call in last) / len(last)
-            found[name] = {"loss": loss, "constant": _COSTS[name](targets), "targets": float(len(targets))}
+            found[name] = {"loss": loss, "constant": constant, "targets": float(len(targets))}
         return found
 
 
-def _of_classes(targets: torch.Tensor) -> float:
+def _enough(calls: list[_Seen]) -> list[_Seen]:
+    most, count = max(FEWEST_CALLS, (len(calls) + 1) // 2), max(FEWEST_CALLS, len(calls) // 3)
+    while count < most and sum(len(call.targets) for call in calls[-count:]) < FEWEST_TARGETS:
+        count += 1
+    return calls[-count:]
+
+
+def _of_classes(targets: torch.Tensor) -> float | None:
+    """The entropy of the shares of the classes, corrected for the number of targets (Miller 1955)."""
     shares = torch.unique(targets, return_counts=True)[1].double() / len(targets)
-    return float(-(shares * shares.log()).sum())
+    if len(targets) < FEWEST_PER_CLASS * len(shares):
+        return None
+    return float(-(shares * shares.log()).sum()) + (len(shares) - 1) / (2 * len(targets))
 
 
 def _of_yes_and_no(targets: torch.Tensor) -> float:
@@ -74,7 +86,7 @@ def _of_yes_and_no(targets: torch.Tensor) -> float:
     return float(-(share * share.log() + (1 - share) * (1 - share).log()))
 
 
-_COSTS = {
+_COSTS: dict[str, Callable[[torch.Tensor], float | None]] = {
     "cross_entropy": _of_classes,
     "nll_loss": _of_classes,
     "binary_cross_entropy": _of_yes_and_no,

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.modules import module as modules
 from torch.overrides import TorchFunctionMode
 
-from firstfault.probe.capture import LOSSES
+from firstfault.probe.captured_loss import LOSSES
 from firstfault.probe.models import is_compiled
 from firstfault.probe.transform_guard import transforming
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from firstfault.probe.capture import LOSSES
+from firstfault.probe.captured_loss import LOSSES
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.constant_answers import ConstantAnswers
 from firstfault.probe.nonfinite_origin import LossCall

@@ -1,4 +1,7 @@
-"""One debug run from its target to its verdict: examined, recorded in MLflow, reported. It knows no orchestrator: a flow hands in its steps."""
+"""One debug run from its target to its verdict: examined, recorded in MLflow, reported.
+
+It knows no orchestrator: a flow hands in its steps.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ from firstfault.diagnosis import diagnose, steps_of
 from firstfault.finding import LayerReport
 from firstfault.ladder import Step
 from firstfault.output.whole_files import write_json
-from firstfault.recording.recording import Recording, Trials, state_of
+from firstfault.recording.recording import Recording
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
+from firstfault.recording.trials import Trials, state_of
 from firstfault.runs import guard
+from firstfault.runs.login import is_own
 from firstfault.runs.ref import RunRef
-from firstfault.runs.state import state_for
+from firstfault.runs.state import state_here
 from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
 from firstfault.target.locate import locate
@@ -52,7 +57,7 @@ def _debug(run: DebugRun) -> Ended:
 def open_run(target: str, **settings: Any) -> RunRef:
     """A new run of a target, with its folder."""
     place = locate(target)
-    state = state_for(Path(place.rpartition(":")[0] or place).parent)
+    state = state_here()
     return RunRef(target=place, folder=str(state.new_run()), home=str(state.home), **settings)
 
 
@@ -77,6 +82,7 @@ class DebugRun:
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
         self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        self.ref.keep()
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
         return Opened(name, self.ref.folder, self.recording.url())
 
@@ -128,6 +134,7 @@ class DebugRun:
             verdict,
             self.ref.folder,
             report,
+            self.recording.report_url if report else None,
             self.recording.place,
             self.recording.url(),
             flow_run.url if flow_run else None,
@@ -154,9 +161,12 @@ class DebugRun:
 
 
 def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:
-    """The pages of a run, by title."""
+    """The pages of a run by title, where they last: a server of `firstfault up` has another address tomorrow."""
+    state = recording.state
     links = {"MLflow run": recording.url(), "Prefect flow run": flow_run.url if flow_run else None}
-    return {title: url for title, url in links.items() if url}
+    lasting = {title: url for title, url in links.items() if url and not is_own(state, url)}
+    served = f"firstfault: `firstfault up` in {state.home.parent} shows this run"
+    return lasting if len(lasting) == len(links) else {**lasting, "Prefect and MLflow": served}
 
 
 def told_trials(trials: Trials, steps: Steps) -> Callable[[Any], None]:

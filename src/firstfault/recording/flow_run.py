@@ -1,4 +1,6 @@
-"""A flow run that another process records: this one does the work, and tells it step by step. A server that hangs or dies holds nothing up.
+"""A flow run that another process records: this one does the work, and tells it step by step.
+
+A server that hangs or dies holds nothing up.
 
 The process is `firstfault.flows.recorder`. It reads lines of JSON, and answers with the id of its flow run.
 """
@@ -192,7 +194,7 @@ class Recorded(Steps):
             self._kill()
 
     def _close(self, seconds: float) -> None:
-        """Wait for the end of the flow run, as long as its server shows signs of life; after a signal there is no time for more."""
+        """Wait for the end of the flow run while its server shows signs of life; after a signal, only briefly."""
         self._closing = True
         self._words.put(None)
         ended = self._ended_within(seconds)

@@ -1,43 +1,46 @@
-"""What a run keeps in MLflow: a run for itself, a child for each layer and each study, and a child of that for each trial."""
+"""What a run keeps in MLflow: a run for itself, a child for each layer and study, a child of that for each trial."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from firstfault import progress
 from firstfault.data.digest import data_digest
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
+from firstfault.metrics import metric_of
 from firstfault.output.file_names import key_of
-from firstfault.output.whole_files import is_draft
+from firstfault.recording.artifacts import Shelves
 from firstfault.recording.steps import FlowRun
+from firstfault.recording.summary import DIGITS, begun, ended, in_words, undone
 from firstfault.report.markdown import verdict_markdown
 from firstfault.runs.provenance import git_sha
 from firstfault.runs.ref import RunRef
 from firstfault.runs.state import State
 from firstfault.subject.subject import Subject
 from firstfault.tracking.checkpoints import log_checkpoint
-from firstfault.tracking.links import run_url, server_url
-from firstfault.tracking.runs import bury_killed, open_tracker
+from firstfault.tracking.links import page_of, run_url, table_of
+from firstfault.tracking.runs import bury_killed
+from firstfault.tracking.store import open_tracker
+from firstfault.tracking.view import KIND, view_of_runs
 from firstfault.training.stages import stage_metrics
 from firstfault.verdict import Verdict, VerdictStatus
 
 logger = logging.getLogger(__name__)
-LOCAL = ("trained.pt", "quarantine.csv")
-"""Files that stay in the run's folder: weights are in the logged model, and quarantined rows hold raw values."""
 DESCRIPTION, LONGEST = "mlflow.note.content", 5000
 """The tag that MLflow shows as a run's description, and the characters that it shows of it."""
 CURVES = ("train_loss", "train_metric", "validation_loss", "validation_metric")
 
 
 class Recording:
-    """The MLflow run of one run of firstfault. A store that is lost on the way costs what is not yet recorded, and nothing else.
+    """The MLflow run of one run of firstfault.
+
+    A store that is lost on the way costs what is not yet recorded, and nothing else.
 
     Raises:
         PrerequisiteError: when the store doesn't answer at the start.
@@ -48,25 +51,26 @@ class Recording:
         self.tracker = open_tracker(self.state, subject.target.name)
         self.tracker.attempt(lambda: bury_killed(self.tracker))
         self.run_id = self.tracker.start(
-            f"{kind} {self.folder.name}",
+            begun(kind),
             None,
             {
+                "mlflow.source.name": run.target,
+                "mlflow.source.type": "LOCAL",
+                "mlflow.source.git.commit": (commit := git_sha(subject.target.root)),
                 "firstfault.status": "running",
                 "firstfault.depth": run.depth.value,
                 "firstfault.run_folder": run.folder,
-                "firstfault.git_sha": git_sha(subject.target.root) or "none",
+                "firstfault.git_sha": commit or "none",
             },
         )
+        self.shelves = Shelves(self.folder)
         self.belongs_to(flow_run)
         self._inputs(run)
 
     def belongs_to(self, flow_run: FlowRun | None) -> None:
         """Say which flow run records the same."""
         if flow_run is not None:
-            self.tracker.tags(
-                self.run_id,
-                {"firstfault.prefect_flow_run_id": flow_run.id, "firstfault.prefect_flow_run_url": flow_run.url},
-            )
+            self.tracker.tags(self.run_id, {"firstfault.prefect_flow_run_id": flow_run.id})
 
     @property
     def id(self) -> str | None:
@@ -78,19 +82,30 @@ class Recording:
         return run_url(self.state, self.tracker, run_id or self.id)
 
     @property
+    def report_url(self) -> str | None:
+        """The page that shows the report; None when no MLflow server shows it."""
+        return run_url(self.state, self.tracker, self.id, "report.html")
+
+    @property
     def place(self) -> str:
         """Where a person finds this run."""
-        server = server_url(self.state, self.tracker.uri)
-        kept = f"run {self.run_id}" + (
-            f"; it lacks what came after the store was lost: {self.tracker.lost}" if self.tracker.lost else ""
-        )
-        return f"{server} ({kept})" if server else f"{self.tracker.uri} ({kept}; `firstfault up` serves it)"
+        lacks = f"; it lacks what came after the store was lost: {self.tracker.lost}" if self.tracker.lost else ""
+        if (page := self.url()) is not None:
+            return f"{page}{lacks}"
+        return f"{self.tracker.uri} (run {self.run_id}{lacks}; `firstfault up` serves it)"
 
     def _inputs(self, run: RunRef) -> None:
         self.tracker.params(
             self.run_id,
-            {"target": run.target, "depth": run.depth, **({"where": run.where} if run.where else {}), **run.overrides},
+            {
+                "target": run.target,
+                "depth": run.depth,
+                "metric": self.metric,
+                **({"where": run.where} if run.where else {}),
+                **run.overrides,
+            },
         )
+        self.tracker.of_experiment({**KIND, **view_of_runs(self.metric, time.time())})
         try:
             splits = self.subject.raw
         except (Missing, UserCodeError):
@@ -103,8 +118,15 @@ class Recording:
         for name, split in splits.items():
             self.tracker.dataset(self.run_id, f"{self.subject.target.name}-{name}", digest, uri, len(split.y), name)
 
+    @property
+    def metric(self) -> str:
+        """The name of the target's metric."""
+        training = self.subject.target.training
+        return metric_of(self.subject.target.task, training.metric if training is not None else None)[0]
+
     def layer(self, report: LayerReport) -> str | None:
         """Record a layer's numbers and files; its page in MLflow."""
+        self.shelves.fill(report)
         run_id = (
             self.tracker.start(report.layer.value, self.run_id, {"firstfault.status": report.status.value})
             if self.run_id
@@ -129,7 +151,7 @@ class Recording:
 
     @contextlib.contextmanager
     def following_the_training(self) -> Iterator[None]:
-        """Log checkpoints as logged models of the run, and safety scores at the step of their epoch, inside the block."""
+        """Log checkpoints as logged models, and safety scores at the step of their epoch, inside the block."""
         with progress.listening(self._follow):
             yield
 
@@ -143,19 +165,14 @@ class Recording:
 
     def conclude(self, verdict: Verdict) -> None:
         """Record the verdict, the curves and the files, and end the run."""
-        first = verdict.first_faulty_layer
         self.tracker.tags(
             self.run_id,
-            {
-                "firstfault.status": verdict.status.value,
-                "firstfault.first_faulty_layer": first.value if first else "none",
-                "firstfault.fault": verdict.faults[0].fault if verdict.faults else "none",
-                DESCRIPTION: verdict_markdown(verdict)[:LONGEST],
-            },
+            {"firstfault.status": verdict.status.value, **in_words(verdict), DESCRIPTION: self._description(verdict)},
         )
         self.tracker.metrics(
             self.run_id,
             {
+                **undone(verdict, self.metric),
                 "seconds": verdict.seconds,
                 "faults": len(verdict.faults),
                 **{f"seconds/{report.layer.value}": report.seconds for report in verdict.layers},
@@ -165,17 +182,33 @@ class Recording:
         self.tracker.series(
             self.run_id, {name: [(epoch.number, getattr(epoch, name)) for epoch in epochs] for name in CURVES}
         )
-        self.tracker.files(self.run_id, [path for path in self._written() if path.name not in LOCAL])
+        if epochs:
+            self.tracker.metrics(self.run_id, {self.metric: round(epochs[-1].validation_metric, DIGITS)})
+        self.tracker.rename(self.run_id, ended(verdict))
+        self._keep_files()
         self.tracker.end(self.run_id, "FAILED" if verdict.status is VerdictStatus.ERROR else "FINISHED")
 
-    def _written(self) -> list[Path]:
-        """The files of the run's folder that are whole."""
-        return [path for path in sorted(self.folder.iterdir()) if not is_draft(path)]
+    def _description(self, verdict: Verdict) -> str:
+        """The verdict in markdown, below links that lead to report and table on whatever server shows them."""
+        report = page_of(self.tracker, self.run_id, "report.html")
+        links = f"[Report]({report}) · [all verdicts on this target]({table_of(self.tracker)})"
+        return f"{links}\n\n{verdict_markdown(verdict)}"[:LONGEST]
 
-    def finish(self) -> None:
+    def _keep_files(self) -> None:
+        """Log the files of the run's folder: the report, whose links lead to the others, and these by layer."""
+        for place, paths in self.shelves.sorted().items():
+            for path in paths:
+                if path.name == "report.html":
+                    self.tracker.text(
+                        self.run_id, path.name, self.shelves.readdressed(path.read_text(encoding="utf-8"))
+                    )
+            self.tracker.files(self.run_id, [path for path in paths if path.name != "report.html"], place)
+
+    def finish(self, headline: str) -> None:
         """End the run of a sweep."""
         self.tracker.tags(self.run_id, {"firstfault.status": "finished"})
-        self.tracker.files(self.run_id, self._written())
+        self.tracker.rename(self.run_id, f"sweep: {headline}")
+        self._keep_files()
         self.tracker.end(self.run_id)
 
     def abandon(self, error: BaseException) -> None:
@@ -184,65 +217,6 @@ class Recording:
         self.tracker.tags(self.run_id, {"firstfault.status": "killed" if killed else "error"})
         self.tracker.files(self.run_id, sorted(self.folder.glob("layer_*.json")))
         self.tracker.end(self.run_id, "KILLED" if killed else "FAILED")
-
-
-class Trials:
-    """The MLflow run above the trials of one study."""
-
-    def __init__(self, recording: Recording, name: str) -> None:
-        self.tracker, self.above, self.name = recording.tracker, recording.run_id, name
-        self.logged: set[tuple[Any, ...]] = set()
-
-    def __enter__(self) -> Trials:
-        self.run_id = self.tracker.start(self.name, self.above or None)
-        return self
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
-        self.tracker.end(self.run_id, status)
-
-    def log(self, trial: Any, tags: Mapping[str, str] | None = None) -> None:
-        """Log one trial as a child run."""
-        self.logged.add(_key(trial))
-        state = state_of(trial)
-        run_id = self.tracker.start(
-            f"{trial.change} · seed {trial.seed}", self.run_id, {"firstfault.trial": state, **(tags or {})}
-        )
-        varied = {name: value for name, value in getattr(trial, "values", {}).items() if name not in trial.params}
-        self.tracker.params(
-            run_id, {"factor": trial.factor, "change": trial.change, "seed": trial.seed, **trial.params, **varied}
-        )
-        self.tracker.metrics(run_id, {"score": trial.score, "seconds": trial.seconds})
-        self.tracker.series(run_id, {"score_after_epoch": list(enumerate(getattr(trial, "epochs", ()), 1))})
-        self.tracker.end(run_id, "FAILED" if state == "failed" else "FINISHED")
-
-    def log_earlier(self, trial: Any) -> None:
-        """Log a trial of the sweep that this one goes on with, so that the run that has the table has every trial."""
-        if _key(trial) not in self.logged:
-            self.log(trial, {"firstfault.resumed": "true"})
-
-    def conclude(self, result: Any, headline: str, files: Sequence[Path]) -> None:
-        """Log what came of a sweep."""
-        self.tracker.params(self.run_id, {"mode": result.mode, "study": result.study, "metric": result.metric})
-        self.tracker.tags(self.run_id, {"firstfault.best": result.best, "firstfault.headline": headline})
-        self.tracker.metrics(
-            self.run_id,
-            {
-                **{f"importance/{name}": share for name, share in result.importances.items()},
-                **({"noise": result.noise} if result.noise is not None else {}),
-                "best": max((row.mean for row in result.rows if row.mean is not None), default=math.nan),
-            },
-        )
-        self.tracker.files(self.run_id, files)
-
-
-def state_of(trial: Any) -> str:
-    """Whether a trial is complete, failed or pruned."""
-    return str(getattr(trial, "state", "complete" if math.isfinite(trial.score) else "failed"))
-
-
-def _key(trial: Any) -> tuple[Any, ...]:
-    return trial.factor, trial.seed, trial.seconds
 
 
 def _values(report: LayerReport) -> dict[str, float]:

@@ -98,6 +98,7 @@ class Ended:
     verdict: Verdict
     folder: str
     report: str | None = None
+    report_url: str | None = None
     mlflow: str | None = None
     mlflow_url: str | None = None
     flow_url: str | None = None
@@ -105,7 +106,10 @@ class Ended:
     def to_json(self) -> dict[str, Any]:
         """This as JSON values."""
         return {
-            **{name: getattr(self, name) for name in ("folder", "report", "mlflow", "mlflow_url", "flow_url")},
+            **{
+                name: getattr(self, name)
+                for name in ("folder", "report", "report_url", "mlflow", "mlflow_url", "flow_url")
+            },
             "verdict": self.verdict.to_json(),
         }
 

@@ -5,6 +5,7 @@ It knows no orchestrator: a flow hands in its steps.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from firstfault import progress
 from firstfault.data.digest import data_digest
 from firstfault.output.whole_files import write_json
 from firstfault.recording.debug_run import links_of, open_run, told_trials
-from firstfault.recording.recording import Recording, Trials
+from firstfault.recording.recording import Recording
 from firstfault.recording.steps import Opened, Steps, SweepPlan, Swept
+from firstfault.recording.trials import Trials
 from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
@@ -34,7 +36,7 @@ def _sweep(run: SweepRun) -> Swept:
     try:
         run.steps.open(run.open)
         swept = run.steps.sweep(run.sweep)
-        run.recording.finish()
+        run.recording.finish(swept.headline)
         return swept
     except BaseException as error:
         run.abandon(error)
@@ -58,6 +60,8 @@ class SweepRun:
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name, doing="sweep")
         self.recording = Recording(self.ref, self.subject, "sweep", self.steps.flow_run)
+        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        self.ref.keep()
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
         return Opened(name, self.ref.folder, self.recording.url())
 

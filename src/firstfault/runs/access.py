@@ -23,9 +23,9 @@ NO_LOGIN = "the request must carry the login that firstfault keeps in its state 
 class AccessGuard:
     """An ASGI app around another: refuses foreign hosts and origins, and whoever doesn't send `login`.
 
-    A page that a browser shows can send requests to loopback, but not without its origin; and a name that is rebound to
-    loopback stays in Host. Both hold for every method and for WebSockets. The login is sent as basic authentication; where it is left
-    out here, the app behind asks for it.
+    A page that a browser shows can send requests to loopback, but not without its origin; and a name that is
+    rebound to loopback stays in Host. Both hold for every method and for WebSockets. The login is sent as basic
+    authentication; where it is left out here, the app behind asks for it.
     """
 
     def __init__(self, app: App, login: str | None = None) -> None:

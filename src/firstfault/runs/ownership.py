@@ -20,7 +20,8 @@ from typing import Any
 MARK = "FIRSTFAULT_OWNER"
 PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
-GRACE_SECONDS = 10.0
+GRACE_SECONDS, PATIENCE_SECONDS = 10.0, 5.0
+"""How long a family has to end once it was asked to, and how long it takes to be killed."""
 
 
 def mark_of(pid: int, created: float) -> str:
@@ -28,39 +29,66 @@ def mark_of(pid: int, created: float) -> str:
     return f"{pid}-{created:.2f}"
 
 
-def family(mark: str) -> list[Any]:
-    """The living processes that carry a mark, but for this one."""
+def marked(mark: str) -> list[Any]:
+    """The processes that carry a mark, but for this one."""
     import psutil
 
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            marked = process.pid != os.getpid() and process.environ().get(MARK) == mark
-            if marked and process.status() != psutil.STATUS_ZOMBIE:
+            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
                 found.append(process)
     return found
 
 
-def end_family(mark: str, grace: float = GRACE_SECONDS) -> None:
-    """Ask the processes that carry a mark to end; those that have not ended after `grace` seconds are killed."""
-    _signal(mark, signal.SIGTERM)
+def below(pid: int, *, itself: bool = False) -> list[Any]:
+    """The processes below one, and with `itself` that one too, last."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        head = psutil.Process(pid)
+        return [*head.children(recursive=True), *([head] if itself else [])]
+    return []
+
+
+def end_family(
+    members: Callable[[], list[Any]], grace: float = GRACE_SECONDS, patience: float = PATIENCE_SECONDS
+) -> None:
+    """Ask the processes that `members` finds to end; kill those that are left after `grace` seconds, and wait for that.
+
+    They are looked for again and again: one that is just being started escapes the first time.
+    """
+    known: dict[int, Any] = {}
+
+    def left() -> list[Any]:
+        known.update({process.pid: process for process in members()})
+        return [process for process in known.values() if _lives(process)]
+
+    if grace:
+        _signal(left(), signal.SIGTERM)
     deadline = time.monotonic() + grace
-    while family(mark) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.2)
-    for _ in range(50):  # one that is just being started escapes the first time
-        if not _signal(mark, signal.SIGKILL):
-            return
+    deadline = time.monotonic() + patience
+    while (stubborn := left()) and time.monotonic() < deadline:
+        _signal(stubborn, signal.SIGKILL)
         time.sleep(0.1)
 
 
-def _signal(mark: str, number: signal.Signals) -> int:
+def _lives(process: Any) -> bool:
     import psutil
 
-    members = family(mark)
-    for process in members:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _signal(processes: list[Any], number: signal.Signals) -> None:
+    import psutil
+
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.send_signal(number)
-    return len(members)
 
 
 def start_warden(mark: str) -> subprocess.Popen[bytes]:
@@ -86,4 +114,4 @@ def ends_with_us(number: signal.Signals = signal.SIGKILL) -> Callable[[], object
 
 if __name__ == "__main__":
     sys.stdin.buffer.read()
-    end_family(sys.argv[1])
+    end_family(functools.partial(marked, sys.argv[1]))

@@ -7,7 +7,6 @@ import os
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +15,7 @@ from firstfault.output.escaping import visible_in
 from firstfault.output.file_names import key_of
 from firstfault.runs.login import header, login_of
 from firstfault.runs.processes import running
-from firstfault.runs.state import state_for
+from firstfault.runs.state import state_here
 
 SECONDS = 10.0
 
@@ -54,7 +53,7 @@ def emit(event: str, name: str, payload: dict[str, Any]) -> None:
 
 def _server() -> tuple[str, str | None]:
     """The API to tell, and the header that lets in there."""
-    state = state_for(Path.cwd())
+    state = state_here()
     known = running(state).get("prefect")
     own = f"{known.url}/api" if known else None
     named = os.environ.get("PREFECT_API_URL")
@@ -63,6 +62,7 @@ def _server() -> tuple[str, str | None]:
         return named, header(string) if string else f"Bearer {key}" if key else None
     if own is None:
         raise PrerequisiteError(
-            "a Prefect server must be known to emit events, but there is none; set PREFECT_API_URL, or run `firstfault up`"
+            "a Prefect server must be known to emit events, but there is none; "
+            "set PREFECT_API_URL, or run `firstfault up`"
         )
     return own, header(login_of(state))

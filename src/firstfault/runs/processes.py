@@ -1,4 +1,4 @@
-"""The processes that firstfault starts on loopback: noted in the state, told from later ones, and asked whether they answer."""
+"""The processes that firstfault starts on loopback: noted in the state, told from later ones, asked for an answer."""
 
 from __future__ import annotations
 
@@ -66,22 +66,13 @@ def running(state: State) -> dict[str, Service]:
     return {service.name: service for service in read(state) if service.alive}
 
 
-def answers(url: str, timeout: float = 3.0) -> bool:
-    """Whether a GET of `url` gives a 2xx within `timeout` seconds."""
+def answers(url: str, timeout: float = 3.0, *, refusals: bool = False) -> bool:
+    """Whether a GET of `url` gives a 2xx within `timeout` seconds; with `refusals`, any answer counts."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as response:
-            return bool(200 <= response.status < 300)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
-
-
-def responds(url: str, timeout: float = 5.0) -> bool:
-    """Whether a GET of `url` gives any answer of HTTP within `timeout` seconds, be it a refusal."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout):
-            return True
+            return refusals or bool(200 <= response.status < 300)
     except urllib.error.HTTPError:
-        return True
+        return refusals
     except (urllib.error.URLError, OSError, ValueError, http.client.HTTPException):
         return False
 

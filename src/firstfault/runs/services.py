@@ -13,13 +13,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
 from firstfault.errors import FirstfaultError
 from firstfault.extras import expect_installed
+from firstfault.runs.default_target import default_target
 from firstfault.runs.login import client_environment, header, login_of
-from firstfault.runs.ownership import end_family, mark_of
+from firstfault.runs.ownership import below, end_family, mark_of, marked
 from firstfault.runs.processes import (
     HOST,
     OWNER,
@@ -126,8 +128,9 @@ def start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[[
         _wait_for(service, lambda service=service: healthy(service))  # type: ignore[misc]
         say(f"{service.name} answers at {service.url}")
     environment = client_environment(state, prefect.url, mlflow.url)
-    say("registering the deployments")
-    _register(state, environment)
+    target = default_target(state)
+    say(f"registering the deployments, for {target}")
+    _register(state, {**environment, "FIRSTFAULT_TARGET": target})
     command = [*_prefect(), "worker", "start", "--pool", POOL, "--name", POOL]
     worker = start(state, "worker", command, None, environment, owned=True)
     _wait_for(worker, lambda: _worker_online(str(prefect.url), login_of(state)))
@@ -165,7 +168,8 @@ def down(state: State) -> list[Service]:
     for owner in (service for service in read(state) if service.name == OWNER):
         _end_owner(owner)
     for service in noted:
-        _end(service)
+        if service.alive:  # it has no owner
+            end_family(partial(below, service.pid, itself=True))
     (state.services / "services.json").unlink(missing_ok=True)
     return [service for service in noted if service.name != OWNER]
 
@@ -175,23 +179,7 @@ def _end_owner(owner: Service) -> None:
     if owner.alive:
         with contextlib.suppress(ProcessLookupError):
             os.kill(owner.pid, signal.SIGTERM)
-    end_family(mark_of(owner.pid, owner.created))
-
-
-def _end(service: Service) -> None:
-    """End a service that has no owner, with its children."""
-    import psutil
-
-    if not service.alive:
-        return
-    family = [psutil.Process(service.pid), *psutil.Process(service.pid).children(recursive=True)]
-    for process in family:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(family, timeout=10)
-    for process in stubborn:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
+    end_family(partial(marked, mark_of(owner.pid, owner.created)))
 
 
 def _wait_for(service: Service, ready: Callable[[], bool]) -> None:

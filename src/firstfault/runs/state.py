@@ -59,6 +59,11 @@ class State:
         return self.home / "services"
 
     @property
+    def target(self) -> Path:
+        """The place of the target that was named last, as one line."""
+        return self.home / "target"
+
+    @property
     def login(self) -> Path:
         """The login of the servers that `firstfault up` starts, as one line `user:password`."""
         return self.home / "login"
@@ -74,7 +79,7 @@ class State:
             self._close()
             gitignore = self.home / ".gitignore"
             if not gitignore.exists():
-                write_text(gitignore, "*\n", private=False)
+                write_text(gitignore, "*\n")
             store = self.home / "mlflow.db"
             if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
                 store.touch(mode=0o600)  # what SQLite makes itself has the rights of the umask
@@ -104,10 +109,15 @@ class State:
         return folder
 
 
-def state_for(folder: Path) -> State:
-    """The state for targets in `folder`: `FIRSTFAULT_HOME`, else the nearest `.firstfault` above, else a new one there.
+def state_here() -> State:
+    """The state of the working folder, which every command uses, wherever its target lies."""
+    return state_for(Path.cwd())
 
-    A `.firstfault` in a parent folder is shared by all targets below it, as a `.git` is, so that one
+
+def state_for(folder: Path) -> State:
+    """The state of a folder: `FIRSTFAULT_HOME`, else the nearest `.firstfault` in it or above, else a new one there.
+
+    A `.firstfault` in a parent folder is shared by all folders below it, as a `.git` is, so that one
     `firstfault up` in a project's root serves every target of the project.
     """
     if override := os.environ.get("FIRSTFAULT_HOME"):

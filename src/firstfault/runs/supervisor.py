@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from firstfault.errors import FirstfaultError
-from firstfault.runs.ownership import MARK, end_family, mark_of, start_warden
+from firstfault.runs.ownership import MARK, end_family, mark_of, marked, start_warden
 from firstfault.runs.processes import OWNER, Service, read, this_process, write
 from firstfault.runs.services import start_all
 from firstfault.runs.state import State
@@ -33,7 +34,7 @@ def own(state: State, prefect_port: int, mlflow_port: int) -> None:
     except FirstfaultError as error:
         tell(failed=str(error))
     finally:
-        end_family(os.environ[MARK])
+        end_family(partial(marked, os.environ[MARK]))
 
 
 def tell(**event: Any) -> None:

@@ -30,9 +30,9 @@ Array = np.ndarray[Any, Any]
 class Baselines:
     """The best simple score, whose it is, the constant answer's score, and the metric's standard error.
 
-    `span` is the distance from the constant answer to a perfect one, in units of the metric (to the best simple one, where the metric is unbounded and
-    one is better than the constant answer).
-    `constant` tells that nothing but the constant answer could be tried; `prior` is NaN where a metric of the user's own could not be asked.
+    `span` is the distance from the constant answer to a perfect one, in units of the metric (to the best simple
+    one, where the metric is unbounded and one is better than the constant answer). `constant` tells that nothing
+    but the constant answer could be tried; `prior` is NaN where a metric of the user's own could not be asked.
     """
 
     name: str
@@ -47,9 +47,10 @@ class Baselines:
 def baselines(subject: Subject) -> Baselines:
     """Score a constant answer and a simple model on the validation split.
 
-    That is a linear model on at most 4,000 training rows, flattened and standardised: of the counts of tokens where the model embeds them; one for each of
-    several labels; through as few numbers as the network's narrowest part where several are predicted, which for an autoencoder are its principal
-    components. For a language model it is the most frequent successor of each token. A metric of the user's own is asked as the target's outputs are.
+    That is a linear model on at most 4,000 training rows, flattened and standardised: of the counts of tokens where
+    the model embeds them; one for each of several labels; through as few numbers as the network's narrowest part
+    where several are predicted, which for an autoencoder are its principal components. For a language model it is
+    the most frequent successor of each token. A metric of the user's own is asked as the target's outputs are.
     Other inputs and labels get the constant answer only. Computed once per subject.
     """
     return _measure(subject)
@@ -106,7 +107,7 @@ def _models(subject: Subject, rows: tuple[Array, Array] | None) -> list[tuple[st
 
 
 def _samples(subject: Subject) -> bool:
-    """Whether the network restores its inputs through numbers that it draws: those cost it more than a linear model knows."""
+    """Whether the network restores its inputs through numbers that it draws, which a linear model does not."""
     recipe = subject.recipe
     return bool(recipe.train.x.shape == recipe.train.y.shape and stochastic(subject))
 
@@ -127,7 +128,10 @@ def _linear(subject: Subject) -> Any:
 
 
 def _evening_weights(recipe: Any) -> dict[int, float] | None:
-    """The class weights of the target's loss, where they make the classes count more alike: then its errors are meant to be those of such a loss."""
+    """The class weights of the target's loss, where they make the classes count more alike.
+
+    Then its errors are meant to be those of such a loss.
+    """
     weights, counts = (
         getattr(recipe.training.loss, "weight", None),
         np.bincount(recipe.train.y.cpu().numpy(), minlength=recipe.classes),
@@ -140,7 +144,10 @@ def _evening_weights(recipe: Any) -> dict[int, float] | None:
 
 
 class _Through:
-    """A linear model whose predictions pass through `width` numbers: reduced-rank regression (Izenman 1975); on its own inputs, their principal components."""
+    """A linear model whose predictions pass through `width` numbers: reduced-rank regression (Izenman 1975).
+
+    On its own inputs, these are their principal components.
+    """
 
     def __init__(self, linear: Any, width: int) -> None:
         self.linear, self.width = linear, width
@@ -156,7 +163,9 @@ class _Through:
 
 
 def training_rows(subject: Subject, most_rows: int, most_columns: int) -> tuple[Array, Array] | None:
-    """Training rows, evenly spaced, as a matrix of finite numbers, with their labels as one or several columns; None where a simple model can't take them.
+    """Training rows, evenly spaced, as a matrix of finite numbers, with their labels as one or several columns.
+
+    None where a simple model can't take them.
 
     Several labels become numbers of −1 and 1.
     """
@@ -174,7 +183,10 @@ def training_rows(subject: Subject, most_rows: int, most_columns: int) -> tuple[
 
 
 def _matrix(subject: Subject, x: Any, most_columns: int) -> Array | None:
-    """Inputs `(N, …)` as a matrix: numbers flattened, token ids `(N, T)` of a model that embeds them counted; None for too many columns."""
+    """Inputs `(N, …)` as a matrix: numbers flattened, token ids `(N, T)` of a model that embeds them counted.
+
+    None for too many columns.
+    """
     x = x.cpu()
     if (inputs := inputs_of_call(subject.model)) is not None and not isinstance(inputs, Samples):
         known = inputs.features(x)

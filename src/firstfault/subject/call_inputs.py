@@ -9,7 +9,8 @@ from torch import nn
 
 from firstfault.interrupts import pass_on
 from firstfault.training.call_tree import Arguments
-from firstfault.training.one_tensor import Answer, Batches, Inputs, called_with_one_tensor, inputs_of
+from firstfault.training.input_forms import inputs_of
+from firstfault.training.one_tensor import Answer, Batches, Inputs, called_with_one_tensor
 
 MOST_TRIED = 8  # samples: whether a call raises shows on a few
 

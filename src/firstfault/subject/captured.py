@@ -14,8 +14,10 @@ from torch import nn
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import of_user, pass_on
-from firstfault.probe.capture import Capture, SeenModel, task_of
+from firstfault.probe.capture import Capture
+from firstfault.probe.captured_loss import task_of
 from firstfault.probe.record import Record
+from firstfault.probe.seen_models import SeenModel
 from firstfault.subject.call_inputs import inputs_that_answer
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
@@ -43,7 +45,7 @@ def subject_of(
     """A subject whose training is the one that was watched; what was not captured is missing, with the reason."""
     training = _training(capture, record)
     why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
-    told = None if why_not else task_of(capture)
+    told = None if why_not else task_of(capture.loss_name, capture.y)
     task: Any = told or "classification"
     why_not = why_not or ("" if told else "its labels are neither numbers, nor classes of samples or tokens")
     start, x = capture.model, None
@@ -91,7 +93,7 @@ def unlabelled(subject: Subject) -> tuple[Subject, ...]:
 
 def _unlabelled(subject: Subject, capture: Capture, record: Record, why_not: str) -> tuple[Subject, ...]:
     """A subject for each model, for what needs neither labels nor loss: how it answers to its inputs."""
-    seen = [each for each in capture.seen.values() if each.calls]
+    seen = [each for each in capture.seen if each.calls]
     return tuple(made for each in seen if (made := _of_model(subject, each, why_not)) is not None)
 
 

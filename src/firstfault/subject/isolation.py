@@ -29,9 +29,9 @@ class Isolated(NamedTuple):
 def isolate(subject: Subject, check: str, *, seconds: float = 20.0) -> Isolated:
     """The smallest part of the subject's model that still fails a check of the model layer.
 
-    First the submodules are tested alone, the outer before the inner, with what they receive in the whole
-    model. Then, in the smallest that fails, the children of `nn.Sequential` and `nn.ModuleList` are taken out: those
-    whose absence alone lets the check pass are named, and where there are none, those that are still needed once all that
+    First the submodules are tested alone, the outer before the inner, with what they receive in the whole model.
+    Then, in the smallest that fails, the children of `nn.Sequential` and `nn.ModuleList` are taken out: those whose
+    absence alone lets the check pass are named, and where there are none, those that are still needed once all that
     can go is gone. A child can be taken out when the rest runs, with outputs of the same shape. Widths are never
     reduced, since the next layers would no longer fit. After `seconds` no further copy is tried.
 
@@ -118,7 +118,7 @@ class _Search:
         return name, finding, part
 
     def _reduce(self, subject: Subject, finding: Finding) -> tuple[list[str], Finding]:
-        """The children each of which heals the check by its absence; else those that are needed once all others are gone."""
+        """The children each of which heals the check by its absence; else those needed once all others are gone."""
         names = removable(subject.model)
         healing = [name for name in names if self._without(subject, [name]) is None]
         if healing:
@@ -136,7 +136,7 @@ class _Search:
         return needed, finding
 
     def _without(self, subject: Subject, names: Sequence[str]) -> Finding | None:
-        """What the check finds without some children: None when it passes, the whole's finding when it can't be tried."""
+        """What the check finds without some children: None if it passes, the whole's finding if it can't be tried."""
         if time.monotonic() > self.deadline:
             return self.whole
         less = _copy_without(subject, names)
@@ -158,7 +158,7 @@ def removable(model: nn.Module) -> list[str]:
 
 
 def _copy_without(subject: Subject, names: Sequence[str]) -> Any | None:
-    """The subject without some of its model's blocks; None when the rest doesn't run, or gives outputs of another shape."""
+    """The subject without some of its model's blocks; None when the rest doesn't run, or not to the same shape."""
     less = with_model(subject, lambda model: without(model, names))
     try:
         return less if less.get("outputs").shape == subject.get("outputs").shape else None

@@ -156,7 +156,7 @@ def _in_fit(subject: Subject) -> LossCall:
 
 @contextlib.contextmanager
 def isolated() -> Iterator[None]:
-    """Run a part of the user's training with gradients, and leave the random state and the default dtype as they were."""
+    """Run a part of the user's training with gradients; random state and default dtype stay as they were."""
     default = torch.get_default_dtype()
     try:
         with same_random_state(), torch.enable_grad():

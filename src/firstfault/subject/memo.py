@@ -107,5 +107,5 @@ def memo(*, of: Stage) -> Callable[[Callable[Concatenate[Any, P], T]], Memo[P, T
 
 
 def part(layer: Layer, said: str = "", *, of: Stage) -> Callable[[Callable[[Any], T]], Memo[[], T]]:
-    """Declare a part of the subject; an unexpected exception in it is the user's code of `layer`, where it is `said`."""
+    """Declare a part of the subject; an unexpected exception in it is that of the user's code of `layer`."""
     return lambda function: Memo(function, of, layer, said)

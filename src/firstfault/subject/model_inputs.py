@@ -112,7 +112,7 @@ def probe_loss(outputs: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def redrawn(model: nn.Module, generator: torch.Generator) -> nn.Module:
-    """The model with every parameter drawn anew: matrices normal, of unit gain; gains and biases between 0.1 and 1.1."""
+    """The model with every parameter drawn anew: matrices normal, of unit gain; others between 0.1 and 1.1."""
     with torch.no_grad():
         for value in model.parameters():
             drawn = torch.rand(value.shape, generator=generator) + 0.1
@@ -123,7 +123,7 @@ def redrawn(model: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def run_order(model: nn.Module, x: torch.Tensor) -> list[str]:
-    """The names of the modules without children but a parametrisation, such as a weight norm, in the order in which they run."""
+    """The names of the modules without children, but for a parametrisation, in the order in which they run."""
     order: list[str] = []
     leaves = [
         (name, module)

@@ -1,4 +1,7 @@
-"""The user's own `fit` as a training that swaps can vary: its loss, optimizer and length, as they were captured, in firstfault's own loop."""
+"""The user's own `fit` as a training that swaps can vary.
+
+Its loss, optimizer and length are as they were captured, the loop is firstfault's own.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,10 @@ STEADY = 0.01
 def replayed(subject: Subject) -> Recipe:
     """The recipe of the user's `fit` without it, made once per subject.
 
-    The model, the prepared data and the batches are the target's own, the loss and the optimizer those that were captured (else those that
-    the target declares beside `fit`), the epochs as many as were seen, the learning rate that of each epoch. Where the loop feeds the
-    model something else than the prepared batches, the captured batches are the data, and the model starts as it started there.
+    The model, the prepared data and the batches are the target's own, the loss and the optimizer those that were
+    captured (else those that the target declares beside `fit`), the epochs as many as were seen, the learning rate
+    that of each epoch. Where the loop feeds the model something else than the prepared batches, the captured
+    batches are the data, and the model starts as it started there.
 
     Raises:
         Missing: where too little was captured.
@@ -50,7 +54,8 @@ def replayed(subject: Subject) -> Recipe:
         )
     if capture.samples < FEWEST or capture.model is None:
         raise Missing(
-            f"the user's fit can't be replayed: it changes the batches, and {capture.why_not or 'too few of them were seen'}"
+            "the user's fit can't be replayed: it changes the batches, "
+            f"and {capture.why_not or 'too few of them were seen'}"
         )
     return recipe_of(capture, torch.cat(capture.x), capture.model, recipe.task, settings, recipe.root)
 

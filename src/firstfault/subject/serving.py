@@ -29,9 +29,12 @@ GOLDEN_ROWS = 64
 
 @dataclass(frozen=True)
 class Served:
-    """A served model. `module` is the network that answers, where it can be seen; `call(raw)` gives its outputs as an array.
+    """A served model.
 
-    `kind` says what it is: the user's `load`, a callable, an MLflow package …; `function` the user's own function that answers.
+    `module` is the network that answers, where it can be seen; `call(raw)` gives its outputs as an array.
+
+    `kind` says what it is: the user's `load`, a callable, an MLflow package …; `function` the user's own function
+    that answers.
     """
 
     kind: str
@@ -126,7 +129,10 @@ def served_of(subject: Subject) -> Served:
 
 
 def _packable(model: nn.Module) -> bool:
-    """Whether a model can be pickled, as MLflow's package of it is: torch makes the classes of parametrised layers up as it runs."""
+    """Whether a model can be pickled, as MLflow's package of it is.
+
+    Torch makes the classes of parametrised layers up as it runs.
+    """
     return not any(nn.utils.parametrize.is_parametrized(module) for module in model.modules())
 
 

@@ -17,7 +17,7 @@ from firstfault.data.privacy.masking import masked_text
 from firstfault.data.splits import Split, Splits, load_raw, read_reference
 from firstfault.errors import Missing
 from firstfault.finding import Layer
-from firstfault.output.whole_files import replacing
+from firstfault.subject.kept_model import keep
 from firstfault.subject.memo import Memo, Memos, Stage, part
 from firstfault.target.declaration import Data, Deployment, Target, Training
 from firstfault.training.batches import first_batch
@@ -43,7 +43,10 @@ def plainly(subject: Subject, probe: Probe) -> Trained:
 
 
 class Subject:
-    """A target with its parts. `folder` takes the files that examining it makes; `trainer` trains it, plainly if left out."""
+    """A target with its parts.
+
+    `folder` takes the files that examining it makes; `trainer` trains it, plainly if left out.
+    """
 
     def __init__(
         self, target: Target, folder: Path, depth: Depth = Depth.STANDARD, *, trainer: Trainer | None = None
@@ -246,8 +249,7 @@ class Subject:
         capture = Capture() if self.training.fit is not None else None
         trained = self._trainer(self, Probe(self.folder, capture=capture))
         self.supply(Subject.capture, capture)
-        with replacing(self.folder / "trained.pt") as draft, draft.open("wb") as file:
-            torch.save(trained.model.state_dict(), file)
+        keep(trained, self.folder)
         return trained
 
     @part(Layer.TRAINING, of="trained")

@@ -21,9 +21,10 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class CalledWith:
-    """What a module is called with: every argument, which of them is its input, and the axis of each that counts the samples.
+    """What a module is called with: its arguments, which is its input, and the axis of each that counts the samples.
 
-    `axes` are by position or keyword; `output_axis` is that of its first output, and None when it does not grow with the batch.
+    `axes` are by position or keyword; `output_axis` is that of its first output, and None when it does not grow
+    with the batch.
     """
 
     args: tuple[Any, ...]
@@ -41,7 +42,7 @@ class CalledWith:
         return rows.reshape(self.samples, per_sample, *rows.shape[1:]) if per_sample > 1 else rows
 
     def call(self, module: nn.Module, x: torch.Tensor) -> Any:
-        """What the module returns for other inputs `(n, …)`, with the other arguments of the first n samples; samples first."""
+        """What the module returns for other inputs `(n, …)` and the first n samples' other arguments; samples first."""
         rows = x.flatten(0, 1) if x.ndim > self._given(self.slot).ndim else x
         args = [self._for(index, value, x, rows) for index, value in enumerate(self.args)]
         result = module(*args, **{key: self._for(key, value, x, rows) for key, value in self.kwargs.items()})
@@ -133,7 +134,9 @@ def _some(names: list[str], like: str = "") -> str:
 
 
 def place_of(subject: Subject, where: str) -> CalledWith:
-    """How the model calls its module `where` on the training batch; called once more with fewer samples to see what counts them.
+    """How the model calls its module `where` on the training batch.
+
+    It is called once more with fewer samples, to see what counts them.
 
     Raises:
         TargetError: when it does not call it.
@@ -162,7 +165,10 @@ def _item(args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Any) -> Any:
 
 
 def _axis(value: torch.Tensor, fewer: Any, samples: int) -> int | None:
-    """The axis that shrinks with the batch; the first whose length is a multiple of the samples where there is no second batch."""
+    """The axis that shrinks with the batch.
+
+    Where there is no second batch, the first whose length is a multiple of the samples.
+    """
     for axis, length in enumerate(value.shape):
         shrunk = length % samples == 0 if fewer is None else fewer.shape[axis] == length // samples * (samples - 1)
         if shrunk and length % samples == 0 and length:

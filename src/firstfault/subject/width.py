@@ -16,7 +16,10 @@ ROWS = 32
 
 
 def narrowest(subject: Subject, most: int) -> int:
-    """The fewest numbers per sample that any module of the model takes or gives; half of `most` where none has fewer, or none is seen."""
+    """The fewest numbers per sample that any module of the model takes or gives.
+
+    Half of `most` where none has fewer, or none is seen.
+    """
     model, sizes = subject.fresh_model().eval(), list[float]()
     x = subject.batch.x[:ROWS]
 

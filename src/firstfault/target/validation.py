@@ -63,8 +63,10 @@ def expect_loss(value: Any) -> None:
 
 
 def expect_factory(value: Any) -> None:
-    """A function that builds the network, and not a network."""
+    """A function that builds a network of PyTorch, and neither a network nor a model of another library."""
     expected = "a function () -> nn.Module"
+    if other := other_library(value):
+        raise TargetError(f"model must be {expected}, but got {_brief(value)}: {other}")
     expect_callable("model", value, expected)
     expect(
         isinstance(value, type) or not hasattr(value, "state_dict"),
@@ -72,6 +74,19 @@ def expect_factory(value: Any) -> None:
         value,
         f"{expected}, such as the network's class",
     )
+
+
+def other_library(model: Any) -> str:
+    """What is said of a model, or a class of models, that is another library's; empty where it is none of those known."""
+    kind = model if isinstance(model, type) else type(model)
+    libraries = {base.__module__.partition(".")[0] for base in kind.__mro__}
+    if "torch" in libraries:
+        return ""
+    if "sklearn" in libraries or (hasattr(model, "fit") and hasattr(model, "get_params")):
+        return "scikit-learn estimators are not supported yet"
+    if libraries & {"keras", "tensorflow"}:
+        return "models of TensorFlow and Keras are not supported, only those of PyTorch"
+    return ""
 
 
 def expect_column(name: str, value: Any) -> None:

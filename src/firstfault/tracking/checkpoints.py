@@ -1,7 +1,7 @@
 """Checkpoints as logged models of MLflow, with their step and metrics.
 
-`mlflow.search_logged_models(experiment_ids=[…], order_by=[{"field_name": "metrics.safety_score", "ascending": False}])` ranks them.
-One costs 30–50 ms on the SQLite store: the weights are logged as they are, not packaged.
+`mlflow.search_logged_models(experiment_ids=[…], order_by=[{"field_name": "metrics.safety_score", "ascending":
+False}])` ranks them. One costs 30–50 ms on the SQLite store: the weights are logged as they are, not packaged.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ from pathlib import Path
 from firstfault.finding import plain
 from firstfault.output.whole_files import write_bytes, write_json
 from firstfault.progress import Checkpointed
-from firstfault.runs.state import state_for
-from firstfault.tracking.runs import Tracker, open_tracker, prepare_store
+from firstfault.runs.state import state_here
+from firstfault.tracking.runs import Tracker
+from firstfault.tracking.store import open_tracker, prepare_store
 
 _runs: dict[tuple[str, str], tuple[Tracker, str]] = {}
 
 
 def prepare() -> None:
-    """Import MLflow and make the store, before a training rather than beside it; what is wrong with it is said later."""
+    """Import MLflow and make the store before a training, not beside it; what is wrong with it is said later."""
     import contextlib
 
     with contextlib.suppress(Exception):
-        prepare_store(state_for(Path.cwd()))
+        prepare_store(state_here())
 
 
 def log_checkpoint(tracker: Tracker, run_id: str, kept: Checkpointed, weights: bytes | None = None) -> str:
-    """Log a checkpoint as a logged model of a run; its id. `weights` are those of its file, where it may change meanwhile."""
+    """Log a checkpoint as a logged model of a run; its id.
+
+    `weights` are those of its file, where it may change meanwhile.
+    """
     from mlflow.entities import LoggedModelOutput, Metric
 
     client, epoch = tracker.client, {} if kept.epoch is None else {"epoch": str(kept.epoch)}
@@ -65,7 +69,7 @@ def log_from_a_loop(name: str, folder: Path, kept: Checkpointed, weights: bytes)
     """Log a checkpoint of a loop that is no debug run: in the experiment of its name, in one run for each folder."""
     key = (name, str(folder))
     if key not in _runs:
-        tracker = open_tracker(state_for(Path.cwd()), name)
+        tracker = open_tracker(state_here(), name)
         tags = {"firstfault.kind": "checkpoints", "firstfault.run_folder": str(folder.parent)}
         _runs[key] = tracker, tracker.start(f"checkpoints {folder.parent.name}", tags=tags)
     tracker, run_id = _runs[key]

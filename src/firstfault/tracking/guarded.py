@@ -8,6 +8,7 @@ from pathlib import Path
 from firstfault.runs.access import AccessGuard
 from firstfault.runs.login import login_of
 from firstfault.runs.state import State
+from firstfault.tracking.training_pages import TrainingPages
 
 LOGIN = "FIRSTFAULT_SCORING_LOGIN"
 """The login of one served model; it lives as long as the process."""
@@ -30,7 +31,7 @@ def tracking_server() -> AccessGuard:
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(store, store, artifacts)
-    return AccessGuard(app, login_of(state))
+    return AccessGuard(TrainingPages(app), login_of(state))
 
 
 def scoring_server() -> AccessGuard:

@@ -40,7 +40,7 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
 
     @classmethod
     def of(cls, model: nn.Module, steps: list[Callable[[Any], Any]], raw: Any, *, whole: bool) -> PackagedModel:
-        """The package of a model behind fitted steps, for inputs like `raw`; `whole` tells that it takes whole numbers."""
+        """The package of a model behind fitted steps, for inputs like `raw`; `whole` if it takes whole numbers."""
         frame = raw if isinstance(raw, pd.DataFrame) else None
         tolerant = frame is not None and bool(frame.isna().any().any())
         dtypes = {} if frame is None else dict(frame.dtypes)
@@ -76,7 +76,7 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
 
 
 def _changed_on_the_way(kind: Any) -> bool:
-    """Whether a client sends a column of this type in another: categories as text, pandas' numbers that may be missing as floats."""
+    """Whether a client sends a column of this type in another: categories as text, nullable numbers as floats."""
     return str(kind) == "category" or (
         pd.api.types.is_extension_array_dtype(kind) and pd.api.types.is_numeric_dtype(kind)
     )

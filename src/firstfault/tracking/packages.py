@@ -94,7 +94,7 @@ def load_package(where: str) -> Callable[[Any], Any]:
 
 
 def as_client(raw: Any) -> Any:
-    """Raw inputs as a client sends them: categories as text, pandas' numbers that may be missing as floats, arrays as they are."""
+    """Raw inputs as a client sends them: categories as text, nullable numbers as floats, arrays as they are."""
     if isinstance(raw, pd.DataFrame):
         return raw.apply(_sent)
     return np.asarray(raw)

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
 import math
 import os
 import socket
-import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from firstfault.errors import PrerequisiteError
 from firstfault.output.escaping import visible
 from firstfault.runs.limits import within
-from firstfault.runs.login import log_in
-from firstfault.runs.processes import accepts, responds
-from firstfault.runs.state import MLFLOW_MANNERS, State
 from firstfault.texts import encodable, shown
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 BATCH = 900
-CALL_SECONDS, FILES_SECONDS, OPEN_SECONDS = 20.0, 120.0, 60.0
-"""How long the store may take for an entry, for the files of a run, and to be opened, when it may have to be made."""
+CALL_SECONDS, FILES_SECONDS = 20.0, 120.0
+"""How long the store may take for an entry, and for the files of a run."""
 
-LOCK_SECONDS = 5.0
-OF_FILE = "sqlite:///"
-NOISY = {
-    "alembic": logging.WARNING,
-    "mlflow": logging.WARNING,
-    "mlflow.store.db.utils": logging.CRITICAL,
-    "urllib3.connectionpool": logging.ERROR,
-}
 LONGEST_NAME, LONGEST_DATASET, LONGEST_TAG = 250, 500, 5000
 """Characters that every store of MLflow takes for the names of experiments, runs and data sets, and for tags."""
 
@@ -69,7 +54,7 @@ class Tracker:
     alive: bool = True
     lost: str = ""
 
-    def start(self, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None) -> str:
+    def start(self, name: str, parent: str | None = None, tags: Mapping[str, Any] | None = None) -> str:
         """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
@@ -100,7 +85,7 @@ class Tracker:
 
     @_guarded
     def series(self, run_id: str, series: Mapping[str, Sequence[tuple[int, float]]], *, with_nan: bool = False) -> None:
-        """Log whole curves in batches: a list of (step, value) per name; what is not finite is left out, or logged as NaN."""
+        """Log whole curves in batches, (step, value) per name; what is not finite is left out, or logged as NaN."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -128,21 +113,40 @@ class Tracker:
 
         self.client.log_batch(run_id, tags=[RunTag(name, text) for name, text in _texts(values).items()])
 
+    @_guarded
+    def rename(self, run_id: str, name: str) -> None:
+        """Give a run another name."""
+        self.client.update_run(run_id, name=visible(name)[:LONGEST_NAME])
+
+    @_guarded
+    def of_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment."""
+        for name, text in _texts(tags).items():
+            self.client.set_experiment_tag(self.experiment_id, name, text)
+
     @_of_files
-    def files(self, run_id: str, paths: Sequence[Path]) -> None:
-        """Log files and folders as artifacts; those that don't exist are left out."""
+    def files(self, run_id: str, paths: Sequence[Path], below: str = "") -> None:
+        """Log files and folders as artifacts, in the folder `below` among them; those that don't exist are left out."""
         for path in paths:
             if path.is_dir():
-                self.client.log_artifacts(run_id, str(path), path.name)
+                self.client.log_artifacts(run_id, str(path), f"{below}/{path.name}".lstrip("/"))
             elif path.is_file():
-                self.client.log_artifact(run_id, str(path))
+                self.client.log_artifact(run_id, str(path), below or None)
+
+    @_of_files
+    def text(self, run_id: str, name: str, text: str) -> None:
+        """Log a text as an artifact."""
+        self.client.log_text(run_id, text, name)
 
     @_of_files
     def model(self, run_id: str, name: str, folder: Path) -> None:
         """Log a saved MLflow package as a logged model of the run; it loads as `models:/<its id>`."""
+        from mlflow.entities import LoggedModelOutput
+
         model = self.client.create_logged_model(self.experiment_id, name=name, source_run_id=run_id)
         self.client.log_model_artifacts(model.model_id, str(folder))
         self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
 
     @_guarded
     def dataset(self, run_id: str, name: str, digest: str, source: str, rows: int, context: str) -> None:
@@ -162,113 +166,6 @@ class Tracker:
     def end(self, run_id: str, status: str = "FINISHED") -> None:
         """End a run: FINISHED, FAILED or KILLED."""
         self.client.set_terminated(run_id, status)
-
-
-def prepare_store(state: State) -> None:
-    """Import MLflow, and make the state's own store if it isn't there: seconds that are better spent before a training than beside it.
-
-    Raises:
-        PrerequisiteError: when its file can't be written.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    _quiet()
-    from mlflow import MlflowClient
-
-    if state.mlflow_uri.startswith("sqlite:"):
-        state.make()
-        expect_store(state)
-        MlflowClient(tracking_uri=state.mlflow_uri).search_experiments(max_results=1)
-
-
-def open_tracker(state: State, experiment: str) -> Tracker:
-    """The experiment of a target in the state's MLflow store, made if it isn't there.
-
-    Raises:
-        PrerequisiteError: when the store doesn't answer.
-    """
-    uri, experiment = state.mlflow_uri, visible(experiment)[:LONGEST_NAME]
-    expect_store(state)
-    log_in(state)
-    try:
-        return within(OPEN_SECONDS, lambda: _open(state, uri, experiment))
-    except Exception as error:
-        raise PrerequisiteError(
-            f"MLflow must answer at {uri}, but it does not ({brief(error)}); {_advice(state)}"
-        ) from error
-
-
-def expect_store(state: State) -> None:
-    """Look whether the store can be used at all, within seconds, before MLflow tries it again and again.
-
-    Raises:
-        PrerequisiteError: when nothing answers there, or its file can't be written.
-    """
-    uri = state.mlflow_uri
-    if uri.startswith("http") and not responds(uri):
-        raise PrerequisiteError(f"MLflow must answer at {uri}, but {_silence(uri)}; {_advice(state)}")
-    if uri.startswith(OF_FILE) and (why_not := _why_no_file(uri.removeprefix(OF_FILE).partition("?")[0])):
-        raise PrerequisiteError(
-            f"MLflow's store {uri} must be a file that can be written, but: {why_not}; {_advice(state)}"
-        )
-
-
-def _silence(uri: str) -> str:
-    return "nothing listens there" if not accepts(uri) else "it takes connections without a word"
-
-
-def _advice(state: State) -> str:
-    own = state.mlflow_uri.startswith("sqlite:")
-    named = bool(os.environ.get("MLFLOW_TRACKING_URI")) and str(state.home) not in state.mlflow_uri
-    if own:
-        return (
-            "set MLFLOW_TRACKING_URI to another place, or unset it"
-            if named
-            else "move this file away, and a new one is made"
-        )
-    return "start it, or unset MLFLOW_TRACKING_URI"
-
-
-def _why_no_file(path: str) -> str:
-    """Why SQLite can't write to a file, or nothing; a file that is absent is not made."""
-    if not path:
-        return ""
-    if not Path(path).exists():
-        # MLflow makes those between
-        folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
-        return "" if _is_writable(folder) else f"nothing can be written in {folder}"
-    try:
-        with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS)) as connection:
-            connection.execute("begin immediate")
-            connection.rollback()
-    except sqlite3.Error as error:
-        return str(error)
-    return ""
-
-
-def _is_writable(folder: Path) -> bool:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
-
-
-def _open(state: State, uri: str, experiment: str) -> Tracker:
-    _quiet()
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is not None and found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return Tracker(client, found.experiment_id if found else _create(client, state, experiment), uri)
-
-
-def _create(client: Any, state: State, experiment: str) -> str:
-    local = state.mlflow_uri.startswith("sqlite:")
-    location = state.mlflow_artifacts.resolve().as_uri() if local else None
-    kind = {"mlflow.experimentKind": "custom_model_development"}  # so that its page opens on the runs
-    return str(client.create_experiment(experiment, artifact_location=location, tags=kind))
 
 
 def bury_killed(tracker: Tracker) -> list[str]:
@@ -304,7 +201,7 @@ def _key(name: str) -> str:
 
 
 def brief(error: Exception) -> str:
-    """What an error of MLflow says, in a few words: without the address that is said anyway, SQL, or advice for programmers."""
+    """What an error of MLflow says, in a few words: without the address, SQL, or advice for programmers."""
     text = str(error).strip()
     if any(
         sign in text for sign in ("Connection refused", "RemoteDisconnected", "Connection reset", "Connection aborted")
@@ -316,11 +213,3 @@ def brief(error: Exception) -> str:
         return text
     lines = [line for line in text.splitlines() if not line.startswith(("[SQL", "(Background"))]
     return f"{type(error).__name__}: {lines[0][:160] if lines else ''}"
-
-
-def _quiet() -> None:
-    """Keep MLflow's retries, migrations and addresses out of our lines; what goes wrong is said by us."""
-    for variable, value in MLFLOW_MANNERS.items():
-        os.environ.setdefault(variable, value)
-    for logger_name, level in NOISY.items():
-        logging.getLogger(logger_name).setLevel(level)

@@ -76,7 +76,8 @@ class _Taking:
             return value
         if isinstance(value, PackedSequence):
             self.opaque = True
-            return type(value)(*(part if part is None else part.detach().clone() for part in value))
+            parts: list[Any] = [part if part is None else part.detach().clone() for part in value]
+            return type(value)(*parts)
         if isinstance(value, Mapping):
             return _same_mapping(value, {key: self.apart(item, str(key)) for key, item in value.items()})
         if isinstance(value, tuple | list):

@@ -44,7 +44,7 @@ def run_script(
         TargetError: when there is no such script, sink, action or safety, or a suite of it can't be read.
     """
     from firstfault.probe.sinks.registry import sinks_named
-    from firstfault.runs.state import state_for
+    from firstfault.runs.state import state_here
     from firstfault.watcher.actions.named import actions_named
     from firstfault.watcher.watch import Watch
 
@@ -56,7 +56,7 @@ def run_script(
     actions = actions_named(on_finding, "--on-finding", mlflow=True) if on_finding else ()
     judged = _safety(safety) if safety is not None else None
     told = sinks_named(sinks)
-    folder = state_for(Path.cwd()).new_run()
+    folder = state_here().new_run()
     name = script if module else path.stem
     guard.tell(folder=str(folder), target=script, doing="training")
     root = Path.cwd() if module else path.parent

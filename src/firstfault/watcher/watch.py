@@ -61,9 +61,9 @@ def watch(
             from; other loops call `watched.end_epoch()`.
     """
     if folder is None:
-        from firstfault.runs.state import state_for
+        from firstfault.runs.state import state_here
 
-        folder = state_for(Path.cwd()).new_run()
+        folder = state_here().new_run()
     return Watch(name, Path(folder), every=every, sinks=sinks, on_sample=on_sample, actions=actions, safety=safety)
 
 

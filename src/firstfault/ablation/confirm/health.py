@@ -18,12 +18,13 @@ MOST_ROWS, MOST_COLUMNS = 2_000, 256
 class Health:
     """The mark that a repaired target has to reach. None where no simple model beats a constant answer.
 
-    The mark is a linear model's score (a table of successors for a language model). Where a linear model is no better than a constant answer by
-    3 standard errors, boosted trees are tried, and nine tenths of their way from the constant answer is the mark.
+    The mark is a linear model's score (a table of successors for a language model). Where a linear model is no better
+    than a constant answer by 3 standard errors, boosted trees are tried, and nine tenths of their way from the constant
+    answer is the mark.
     """
 
     def __init__(self, subject: Subject, tester: Tester) -> None:
-        self.subject, self.tester = subject, tester
+        self.subject, self.tester, self.rules = subject, tester, tester.rules
 
     @functools.cached_property
     def mark(self) -> float | None:
@@ -37,9 +38,10 @@ class Health:
             return None
         if math.isfinite(simple.best) and simple.best > simple.prior + CLEAR * simple.error:
             return simple.best
-        trees = _boosted(self.subject)
-        if math.isfinite(trees) and trees > simple.prior + CLEAR * simple.error:
-            return simple.prior + (1 - SLACK) * (trees - simple.prior)
+        if self.rules.decides("trees_set_the_mark"):
+            trees = _boosted(self.subject)
+            if math.isfinite(trees) and trees > simple.prior + CLEAR * simple.error:
+                return simple.prior + (1 - SLACK) * (trees - simple.prior)
         return simple.best if math.isfinite(simple.best) and simple.best > simple.prior else None
 
     def sound(self) -> bool:
@@ -48,16 +50,14 @@ class Health:
         return score is not None and self.mark is not None and score >= self.mark
 
     def lost(self) -> bool:
-        """Whether the unchanged target is nearer to a constant answer than to the mark, where these two are clearly apart."""
+        """Whether the unchanged target is nearer to a constant answer than to the mark, which is clearly above that."""
         from firstfault.subject.baselines import baselines
         from firstfault.training.chance import floor, prior_score
 
         if self.mark is None or self.mark <= (simple := baselines(self.subject)).prior + CLEAR * simple.error:
             return False
-        recipe, run = (
-            self.subject.recipe,
-            self.tester.bench.baseline(self.tester.bench.seeds[0], self.tester.budget.deadline),
-        )
+        recipe, bench = self.subject.recipe, self.tester.bench
+        run = bench.baseline(bench.seeds[0], self.tester.budget.deadline)
         return floor(recipe, run.score) < (prior_score(recipe, recipe.validation) + self.mark) / 2
 
     def cannot_tell(self, entry: Tested) -> str:
@@ -68,9 +68,9 @@ class Health:
         """
         if entry.blind:
             return entry.blind
-        if self.sound():
+        if self.rules.decides("sound_acquits", self.sound):
             return ""
-        if self.lost():
+        if self.rules.decides("lost_acquits_nothing", self.lost):
             return "no change that was tried restores a training that learns next to nothing"
         return self._learns_nothing(entry)
 
@@ -84,12 +84,13 @@ class Health:
         )
         if not alike or entry.metric not in METRICS:
             return ""
-        if max(result.before, result.after) > prior_score(recipe, recipe.validation) + result.noise:
+        guessing = max(result.before, result.after) <= prior_score(recipe, recipe.validation) + result.noise
+        if not self.rules.decides("guess_acquits_nothing", guessing):
             return ""
         return f"on {self.tester.bench.scale}, neither training does better than a constant answer"
 
     def restored(self, entry: Tested, *, unknown: bool) -> bool:
-        """Whether a repair reaches the mark; `unknown` where there is none, or the repair is judged by another measure."""
+        """Whether a repair reaches the mark; `unknown` where there is none, or another measure judges the repair."""
         if (
             self.mark is None
             or entry.metric != self.tester.bench.metric

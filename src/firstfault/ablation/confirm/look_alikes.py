@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 
+from firstfault.ablation.confirm.rules import Rules
 from firstfault.finding import LayerReport
 from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
 
 WILD_RATIO, WILD_SIZE, TINY_SIZE = 100.0, 10.0, 0.01
 ROWS = 2_000
-PACE = frozenset(
+PACE = frozenset(  # what makes a training as slow, or as wild, as a wrong step size
     {
         "learning_rate_too_high",
         "learning_rate_too_low",
@@ -39,13 +40,14 @@ PACE = frozenset(
 class Question:
     """Two groups of look-alikes; `measure(subject)` gives a sentence, and whether the earlier group is the cause."""
 
+    rule: str
     earlier: frozenset[str]
     later: frozenset[str]
     measure: Callable[[Any], tuple[str, bool]]
 
 
 def _scales(subject: Subject) -> tuple[str, bool]:
-    """A column's deviation 100 times another's, or values beyond ±10 or within ±0.01, are a scale that a network feels."""
+    """Deviations of columns 100 times apart, or values beyond ±10 or within ±0.01, are a scale that a network feels."""
     size, ratio = _size_and_ratio(subject)
     wild = ratio > WILD_RATIO or size > WILD_SIZE or size < TINY_SIZE
     return f"the prepared inputs reach {size:.3g}, with deviations up to {ratio:.3g} times apart", wild
@@ -93,9 +95,9 @@ def _still(subject: Subject) -> tuple[str, bool]:
 
 
 LOOK_ALIKES = (
-    Question(frozenset({"missing_normalisation", "double_normalisation"}), PACE, _scales),
-    Question(frozenset({"redundant_softmax"}), PACE, _rows_sum_to_one),
-    Question(frozenset({"frozen_parameters"}), PACE, _still),
+    Question("wild_inputs", frozenset({"missing_normalisation", "double_normalisation"}), PACE, _scales),
+    Question("outputs_sum_to_one", frozenset({"redundant_softmax"}), PACE, _rows_sum_to_one),
+    Question("frozen_parts", frozenset({"frozen_parameters"}), PACE, _still),
 )
 
 
@@ -110,12 +112,12 @@ def argue(subject: Subject, fault: str, repaired: Iterable[str], report: LayerRe
     return [sentence for sentence in sentences if sentence] or _by_findings(fault, sorted(others), report)
 
 
-def ruled_out(subject: Subject, faults: Iterable[str]) -> frozenset[str]:
+def ruled_out(subject: Subject, faults: Iterable[str], rules: Rules) -> frozenset[str]:
     """The faults that the evidence rules out as the cause among those whose repairs help alike."""
     named = set(faults)
     out: set[str] = set()
     for question in LOOK_ALIKES:
-        if named & question.earlier and named & question.later:
+        if rules.decides(question.rule, bool(named & question.earlier and named & question.later)):
             try:
                 _, earlier = question.measure(subject)
             except BaseException as error:  # a target that can't be measured so
@@ -123,18 +125,6 @@ def ruled_out(subject: Subject, faults: Iterable[str]) -> frozenset[str]:
                 continue
             out |= named & (question.later if earlier else question.earlier)
     return frozenset(out)
-
-
-def spared(subject: Subject) -> dict[str, str]:
-    """The optimizer, where its repair would be one of its rate, and why."""
-    from firstfault.ablation.swaps.training import of_the_rate
-
-    try:
-        reason = of_the_rate(subject)
-    except BaseException as error:  # a `fit` that can't be replayed, an optimizer that wants other parameters
-        pass_on(error)
-        return {}
-    return {"wrong_optimizer": reason} if reason else {}
 
 
 def _sentence(question: Question, is_earlier: bool, subject: Subject, fault: str, rival: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from firstfault.ablation.confirm.health import Health
-from firstfault.ablation.confirm.paired_trials import PACE, Tested, Tester
+from firstfault.ablation.confirm.paired_trials import Tested, Tester
 from firstfault.ablation.swap import SwapKind, together
 from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
@@ -13,25 +13,27 @@ from firstfault.training.scores import least_effect
 
 MOST_PARTS = 3
 SURPLUS = 2.0
+"""How many times the noise a gain must be that was searched for among many."""
 Blame = Callable[[SwapKind], str | None]
 
 
 class Sets:
     """Searches sets of swaps under the tester's budget.
 
-    Many swaps are applied at once, and what is not needed is taken back in halves, quarters and ones (delta debugging, Zeller and Hildebrandt
-    2002); else the best partial repair grows by one swap at a time, to at most 3. While it looks, one seed decides; what is found is tested over
-    all seeds. A set counts only where it reaches the mark of a simple model, and every part of it is needed by more than the noise.
+    Many swaps are applied at once, and what is not needed is taken back in halves, quarters and ones (delta
+    debugging, Zeller and Hildebrandt 2002); else the best partial repair grows by one swap at a time, to at most 3.
+    While it looks, one seed decides; what is found is tested over all seeds. A set counts only where it reaches the
+    mark of a simple model, and every part of it is needed by more than the noise.
 
     Args:
         blame: names the fault that a swap would be evidence for, None for one that must not be blamed.
     """
 
     def __init__(self, tester: Tester, health: Health, blame: Blame) -> None:
-        self.tester, self.health, self.blame = tester, health, blame
+        self.tester, self.health, self.blame, self.rules = tester, health, blame, tester.rules
 
     def among(self, kinds: Sequence[SwapKind]) -> list[Tested]:
-        """The smallest set among many swaps, given with the most likely first: the least likely are taken back first."""
+        """The smallest set among many swaps, the most likely first: the least likely are taken back first."""
         kept = list(kinds)
         if self.health.mark is None or not kept or not self.promises(kept):
             return []
@@ -78,9 +80,8 @@ class Sets:
 
     def _attempt(self, kinds: Sequence[SwapKind]) -> Tested | None:
         kind = together(kinds) if len(kinds) > 1 else kinds[0]
-        faults = [self.blame(part) or part.name for part in kinds]
-        fault = next((name for name in faults if name in PACE), faults[0])
-        return self.tester.attempt(fault, kind, patient=False, aim=self.health.mark)
+        faults = dict.fromkeys(self.blame(part) or part.name for part in kinds)
+        return self.tester.attempt(" and ".join(faults), kind, aim=self.health.mark)
 
     def promises(self, kinds: Sequence[SwapKind]) -> bool:
         """Whether the first seed reaches the mark."""
@@ -97,11 +98,14 @@ class Sets:
         return (
             entry.repaired
             and self.health.restored(entry, unknown=False)
-            and entry.result.gain >= SURPLUS * entry.result.noise
+            and not self.rules.decides("surplus", entry.result.gain < SURPLUS * entry.result.noise)
         )
 
     def _smallest(self, entry: Tested) -> list[Tested]:
-        """The set without what it does not need, once for each fault in it; nothing where a part can't be shown to be needed."""
+        """The set without what it does not need, once for each fault in it.
+
+        Nothing where a part can't be shown to be needed.
+        """
         smaller: Tested | None = entry
         while smaller is not None:
             entry, smaller = smaller, None
@@ -112,7 +116,8 @@ class Sets:
                 if self._heals(rest):
                     smaller = rest
                     break
-                if entry.result.after - rest.result.after <= max(rest.result.noise, entry.result.noise):
+                loss, noise = entry.result.after - rest.result.after, max(rest.result.noise, entry.result.noise)
+                if self.rules.decides("every_part_needed", loss <= noise):
                     return []
         parts = entry.kind.parts or (entry.kind,)
         return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ from firstfault import progress
 from firstfault.ablation.compare import SURE, Comparison, compare
 from firstfault.ablation.confirm.budget import Budget
 from firstfault.ablation.confirm.changed_settings import settings_changed
+from firstfault.ablation.confirm.rules import Rules
 from firstfault.ablation.confirm.trials import Arm, Bench, Run, score_on
 from firstfault.ablation.swap import SwapKind
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 MORE_SEEDS = 2
 UNLIKE = 2.0
 """How many of the least effects a replay may lie from the `fit` that it repeats."""
-PACE = frozenset({"learning_rate_too_low", "too_few_epochs", "batch_size_too_large", "wrong_optimizer"})
-"""Faults of which a shortened training of a healthy target shows the symptoms too."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ class Tested:
 class Tester:
     """Tries swaps on one subject under one budget; a swap is trained once, whatever faults it undoes."""
 
-    def __init__(self, bench: Bench, layer: Layer, budget: Budget) -> None:
-        self.bench, self.layer, self.budget = bench, layer, budget
+    def __init__(self, bench: Bench, layer: Layer, budget: Budget, rules: Rules) -> None:
+        self.bench, self.layer, self.budget, self.rules = bench, layer, budget, rules
         self.untested: dict[str, str] = {}
         self._known: dict[str, Tested] = {}
         self._unlike: str | None = None
@@ -74,11 +72,11 @@ class Tester:
         """The same trial as evidence for another fault that its swap undoes."""
         return replace(entry, fault=fault)
 
-    def attempt(self, fault: str, kind: SwapKind, *, patient: bool, aim: float | None = None) -> Tested | None:
+    def attempt(self, fault: str, kind: SwapKind, *, aim: float | None = None) -> Tested | None:
         """Undo a fault by a swap and compare; None, with the reason in `untested`, where that can't be done.
 
-        A patient trial gives up after two seeds without a gain, an impatient one after the first; with an `aim`, also
-        after a first seed that stays below it by more than the noise.
+        A trial gives up after a first seed without a gain; with an `aim`, also after one that stays below it by more
+        than the noise.
         """
         if kind.name in self._known:
             return replace(self._known[kind.name], fault=fault)
@@ -89,7 +87,7 @@ class Tester:
         if arm is None:
             return None
         progress.emit(progress.Step(self.layer, f"undo {fault}: {kind.change}", self.budget.spent))
-        tested = self._judge(fault, kind, arm, patient, aim)
+        tested = self._judge(fault, kind, arm, aim)
         if tested is None:
             self.untested.setdefault(fault, f"the budget of {self.budget} cut the training of the unchanged target")
             return None
@@ -126,13 +124,13 @@ class Tester:
         return None
 
     def _base(self, kind: SwapKind, recipe: Recipe) -> Recipe | None:
-        """What a changed recipe is compared with: the target itself (None), or the replay of its `fit`, which must come out like it."""
+        """What a changed recipe is compared with: the target itself (None), or the replay of its `fit`."""
         if self.bench.recipe.training.fit is None or recipe.training.fit is not None or kind.replaces_loop:
             return None
         base = replayed(self.bench.subject)
         if self._unlike is None:
             self._unlike = self._difference(base)
-        if self._unlike:
+        if self.rules.decides("replay_like_fit", bool(self._unlike)):
             raise Missing(self._unlike)
         return base
 
@@ -147,23 +145,38 @@ class Tester:
         error = SURE * standard_error(metric, [theirs, ours], len(base.validation))
         if abs(theirs - ours) <= max(UNLIKE * least_effect(metric, [theirs]), error):
             return ""
-        return f"the replay of the user's fit reaches {metric} {ours:.3f}, and the fit {theirs:.3f}: it does something that was not captured"
+        reached = f"the replay of the user's fit reaches {metric} {ours:.3f}, and the fit {theirs:.3f}"
+        return f"{reached}: it does something that was not captured"
 
-    def _judge(self, fault: str, kind: SwapKind, arm: Arm, patient: bool, aim: float | None) -> Tested | None:
+    def _judge(self, fault: str, kind: SwapKind, arm: Arm, aim: float | None) -> Tested | None:
         name, _ = metric_of(arm.recipe.task, arm.recipe.training.metric)
-        before, runs, cut = self._pairs(arm, kind, name, patient, aim)
+        before, runs, cut = self._pairs(arm, kind, name, aim)
         if not runs:
             return None
         after = [floor(arm.recipe, run.score) for run in runs]
         result = compare(before, after, name, self._rows(arm))
-        sound = all(math.isfinite(run.score) for run in runs)
         doubt = self._doubt(kind, cut, result, name)
-        guesses = not kind.from_guessing or self._guesses(result)
-        learns = not kind.from_guessing or self._learns(arm, result)
-        repaired = result.better and sound and guesses and learns and not doubt
-        blind = "" if repaired else _blind(runs, result, guesses, learns)
+        seen = self._speaks(kind, result)
+        unlearnt = self._unlearnt(arm, kind, result) if seen else ""
+        repaired = result.better and seen and not (unlearnt or doubt)
+        blind = "" if repaired else self._blind(runs) or unlearnt
         sets = settings_changed(arm.base or self.bench.recipe, arm.recipe)
         return Tested(fault, kind, name, result, repaired, doubt, blind, sets)
+
+    def _speaks(self, kind: SwapKind, result: Comparison) -> bool:
+        """Whether a gain speaks of the fault: clean labels do only where the unchanged target but guesses."""
+        return not self.rules.decides("labels_of_a_guess", kind.from_guessing and not self._guesses(result))
+
+    def _unlearnt(self, arm: Arm, kind: SwapKind, result: Comparison) -> str:
+        """Why clean labels tell nothing of the target's own; empty where they do, and for every other swap."""
+        if not self.rules.decides("clean_labels_learnt", kind.from_guessing and not self._learns(arm, result)):
+            return ""
+        held = f"labels that are known to be learnable are not learnt either ({result.after:.3f})"
+        return f"{held}: too little training, or a fault of it or the model"
+
+    def _blind(self, runs: Sequence[Run]) -> str:
+        crashed = self.rules.decides("crash_acquits_nothing", any(run.crashed for run in runs))
+        return "the changed training crashed" if crashed else ""
 
     def _guesses(self, result: Comparison) -> bool:
         """Whether the unchanged target only guesses."""
@@ -173,9 +186,7 @@ class Tester:
         """Whether the changed target is nearer to a perfect score than to guessing."""
         return result.after >= (1 + prior_score(arm.recipe, arm.recipe.validation)) / 2
 
-    def _pairs(
-        self, arm: Arm, kind: SwapKind, metric: str, patient: bool, aim: float | None
-    ) -> tuple[list[float], list[Run], bool]:
+    def _pairs(self, arm: Arm, kind: SwapKind, metric: str, aim: float | None) -> tuple[list[float], list[Run], bool]:
         """Scores of the unchanged target, runs of the changed one, and whether the deadline cut one of them."""
         before: list[float] = []
         runs: list[Run] = []
@@ -187,61 +198,32 @@ class Tester:
             glanced = self._first_runs.pop(kind.name, None) if not runs else None
             runs.append(glanced or self.bench.run(arm, seed, self.budget.deadline))
             result = compare(before, [floor(arm.recipe, run.score) for run in runs], metric, self._rows(arm))
-            if runs[-1].cut or runs[-1].crashed or self._decided(result, metric, patient, aim):
+            if runs[-1].cut or runs[-1].crashed or self._decided(result, metric, aim):
                 break
         return before, runs, runs[-1].cut
 
     def _rows(self, arm: Arm) -> int:
         return len((arm.recipe if arm.same_validation else self.bench.recipe).validation)
 
-    def _decided(self, result: Comparison, metric: str, patient: bool, aim: float | None) -> bool:
+    def _decided(self, result: Comparison, metric: str, aim: float | None) -> bool:
         if result.seeds < len(self.bench.seeds):
-            hopeless = result.gain <= least_effect(metric, [result.before]) or (
-                aim is not None and result.after < aim - result.noise
-            )
-            return hopeless and result.seeds >= (2 if patient else 1)
+            return self._is_hopeless(result, metric, aim)
         unsure = result.gain > result.noise and not result.better
-        return not unsure or self.budget.left <= 0
+        return not self.rules.decides("doubt_adds_seeds", unsure) or self.budget.left <= 0
+
+    def _is_hopeless(self, result: Comparison, metric: str, aim: float | None) -> bool:
+        nothing = self.rules.decides("hopeless", result.gain <= least_effect(metric, [result.before]))
+        short = aim is not None and result.after < aim - result.noise
+        return nothing or self.rules.decides("short_of_the_mark", short)
 
     def _doubt(self, kind: SwapKind, cut: bool, result: Comparison, metric: str) -> str:
         gain = result.gain > least_effect(metric, [result.before])
-        if cut and (not gain or result.seeds < len(self.bench.seeds)):
+        if self.rules.decides("cut_trial", cut and (not gain or result.seeds < len(self.bench.seeds))):
             return f"the budget of {self.budget} cut the trial"
         if not gain or self.bench.scale.full or kind.same_validation or kind.from_guessing:
             return ""
         full = self.bench.full_score()
-        if full is None or result.after <= full + least_effect(metric, [full]):
-            return f"at {self.bench.scale} a healthy target would gain too"
-        return ""
-
-
-def _blind(runs: Sequence[Run], result: Comparison, guesses: bool, learns: bool) -> str:
-    """Why a change that repaired nothing would not have shown a repair; empty where it would."""
-    if any(run.crashed for run in runs):
-        return "the changed training crashed"
-    if guesses and not learns:
-        return f"labels that are known to be learnable are not learnt either ({result.after:.3f}): too little training, or a fault of it or the model"
-    return ""
-
-
-def leaders(tested: Sequence[Tested], weights: Mapping[str, float], proven: frozenset[str]) -> list[Tested]:
-    """The repairs that stand: those that help as much as the best one, of the most suspected fault.
-
-    A fault that structure proves stands with any clear gain. Of equals that are suspected equally,
-    all stand.
-    """
-    repaired = [entry for entry in tested if entry.repaired]
-    if not repaired:
-        return []
-    best = max(repaired, key=lambda entry: entry.result.gain)
-    equal = [entry for entry in repaired if _equal(entry, best)]
-    most = max(weights.get(entry.fault, 0.0) for entry in equal)
-    return [
-        entry
-        for entry in repaired
-        if entry.fault in proven or (entry in equal and weights.get(entry.fault, 0.0) >= most - 1e-9)
-    ]
-
-
-def _equal(entry: Tested, best: Tested) -> bool:
-    return entry.result.gain >= best.result.gain - max(entry.result.spread, best.result.spread)
+        haste = full is None or result.after <= full + least_effect(metric, [full])
+        return (
+            f"at {self.bench.scale} a healthy target would gain too" if self.rules.decides("short_gain", haste) else ""
+        )

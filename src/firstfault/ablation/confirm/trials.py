@@ -185,7 +185,7 @@ class Bench:
         return not arm.same_validation and metric == self.metric
 
     def before(self, arm: Arm, seed: int, run: Run | None = None) -> float:
-        """The score of the unchanged target (of `run`) beside an arm: by its metric, on its validation where it says so."""
+        """The score of the unchanged target (of `run`) beside an arm: by its metric, on its validation if so said."""
         run = run or self.unchanged(arm, seed)
         base = arm.base or self.recipe
         if self.judges_alike(arm):

@@ -1,4 +1,4 @@
-"""Known-good data: without missing values, with balanced classes, split anew, and labels that are known to be learnable."""
+"""Known-good data: without missing values, with balanced classes, split anew, and labels that can be learnt."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def imputed(subject: Subject) -> Recipe:
 
 @swap(change="balance the classes of train by repetition", undoes=("class_imbalance",), same_validation=True)
 def balanced(subject: Subject) -> Recipe:
-    """Rare classes repeated to the size of the largest; judged by balanced accuracy, or by AUC where that is the target's metric."""
+    """Rare classes repeated to the size of the largest; judged by balanced accuracy, or AUC if that is the metric."""
     recipe = subject.recipe
     if recipe.task != "classification":
         raise Missing("the task has no classes")
@@ -102,7 +102,7 @@ def _standardised(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _coarse(x: torch.Tensor) -> torch.Tensor:
-    """Inputs `(N, D)`; of images and sequences the means of at most 4 parts a side, which any network for them can learn."""
+    """Inputs `(N, D)`; of images and sequences the means of at most 4 parts a side, which any network can learn."""
     x = torch.nan_to_num(x).float()
     if x.ndim == 4:
         x = torch.nn.functional.adaptive_avg_pool2d(x, (min(PARTS, x.shape[2]), min(PARTS, x.shape[3])))

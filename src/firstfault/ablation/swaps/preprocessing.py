@@ -183,7 +183,7 @@ def raw_inputs(subject: Subject) -> Recipe:
 
 
 def _raw_inputs(subject: Subject) -> dict[str, torch.Tensor]:
-    """The raw inputs in the shape of the prepared ones; there is nothing to replace where they are the prepared ones."""
+    """The raw inputs in the shape of the prepared ones, unless they are the prepared ones."""
     prepared = dict(zip(("train", "validation", "test"), _tensors(subject.recipe), strict=True))
     wanted = tuple(prepared["train"].x.shape[1:])
     inputs = {name: _shaped(values, wanted) for name, values in _plain_inputs(subject.raw).items()}

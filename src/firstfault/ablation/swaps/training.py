@@ -30,53 +30,28 @@ USUAL_RATES = {
 
 ADAMS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
 FEW_EPOCHS = 2
+FAR = 3.0
+"""How many times another rate must be off the target's own to be worth a training."""
 ABSURD = 100.0
 """How many times a rate is off the usual one where no optimizer is to be blamed before it."""
 
 
-def scaled_rate(make: Callable[..., Any] | None, factor: float) -> Callable[..., Any]:
-    """An optimizer factory like `make`, with every learning rate multiplied by `factor`."""
+def _changed(make: Callable[..., Any] | None, change: Callable[[dict[str, Any]], None]) -> Callable[..., Any]:
+    """An optimizer factory like `make` (Adam where there is none), each of whose parameter groups is changed."""
 
     def build(parameters: Any) -> Any:
         optimizer = (make or torch.optim.Adam)(parameters)
         for group in optimizer.param_groups:
-            group["lr"] *= factor
+            change(group)
         return optimizer
 
     return build
 
 
-def _rate(subject: Subject, factor: float) -> Recipe:
-    recipe = looped(subject)
-    return recipe.with_training(optimizer=scaled_rate(recipe.training.optimizer, factor))
-
-
-@swap(change="learning rate ÷ 10", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def lower_rate(subject: Subject) -> Recipe:
-    """A tenth of the learning rate."""
-    return _rate(subject, 0.1)
-
-
-@swap(change="learning rate ÷ 100", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def much_lower_rate(subject: Subject) -> Recipe:
-    """A hundredth of the learning rate."""
-    return _rate(subject, 0.01)
-
-
-@swap(change="learning rate ÷ 1000", undoes=("learning_rate_too_high",), size=Size.SETTING, slot="optimizer")
-def far_lower_rate(subject: Subject) -> Recipe:
-    """A thousandth of the learning rate."""
-    return _rate(subject, 0.001)
-
-
-def _at_rate(recipe: Recipe, rate: float) -> Recipe:
-    def build(parameters: Any) -> Any:
-        built = (recipe.training.optimizer or torch.optim.Adam)(parameters)
-        for group in built.param_groups:
-            group["lr"] = rate
-        return built
-
-    return recipe.with_training(optimizer=build)
+def _with_rate(recipe: Recipe, rate: Callable[[float], float]) -> Recipe:
+    """The recipe whose every learning rate is what `rate` makes of it."""
+    optimizer = _changed(recipe.training.optimizer, lambda group: group.update(lr=rate(group["lr"])))
+    return recipe.with_training(optimizer=optimizer)
 
 
 def _own_and_usual(subject: Subject, recipe: Recipe) -> tuple[Any, float, float | None]:
@@ -87,86 +62,64 @@ def _own_and_usual(subject: Subject, recipe: Recipe) -> tuple[Any, float, float 
 
 
 def of_the_rate(subject: Subject) -> str:
-    """Why Adam at its usual rate would be a repair of the learning rate, and no evidence against the optimizer; empty where it would be."""
+    """Why Adam at its usual rate would repair the learning rate, and be no evidence against the optimizer.
+
+    Empty where it would be evidence.
+    """
     optimizer, rate, usual = _own_and_usual(subject, looped(subject))
     if isinstance(optimizer, ADAMS):
         return f"{type(optimizer).__name__} is of Adam's kind: only its rate differs"
     if usual is not None and not usual / ABSURD < rate < usual * ABSURD:
-        return f"the learning rate of {rate:.1g} is far from the usual {usual:.1g} of {type(optimizer).__name__}: it is to be repaired first"
+        far = f"far from the usual {usual:.1g} of {type(optimizer).__name__}"
+        return f"the learning rate of {rate:.1g} is {far}: it is to be repaired first"
     return ""
 
 
-def _usual_rate(subject: Subject, *, below: bool) -> Recipe:
-    """The recipe at its optimizer's usual rate, where the target's is at least 3 × below (or above) it."""
-    recipe = looped(subject)
-    _, rate, usual = _own_and_usual(subject, recipe)
-    if usual is None or not (rate * 3 < usual if below else rate > usual * 3):
-        raise Missing("the learning rate is near the usual one, or there is no usual one")
-    return _at_rate(recipe, usual)
+def _times(factor: float) -> Callable[[Subject], Recipe]:
+    return lambda subject: _with_rate(looped(subject), lambda rate: rate * factor)
 
 
-@swap(
-    change="the optimizer's usual learning rate, down",
-    undoes=("learning_rate_too_high",),
-    size=Size.SETTING,
-    slot="optimizer",
+def _usual(*, below: bool) -> Callable[[Subject], Recipe]:
+    """The rate at which the optimizer's kind usually works, where the target's is at least 3 × below (or above) it."""
+
+    def apply(subject: Subject) -> Recipe:
+        recipe = looped(subject)
+        _, rate, usual = _own_and_usual(subject, recipe)
+        if usual is None or not (rate * FAR < usual if below else rate > usual * FAR):
+            raise Missing("the learning rate is near the usual one, or there is no usual one")
+        return _with_rate(recipe, lambda _: usual)
+
+    return apply
+
+
+def _range_tested(*, below: bool) -> Callable[[Subject], Recipe]:
+    """The rate that a range test suggests, where the target's is at least 3 × below (or above) it (Smith 2017)."""
+
+    def apply(subject: Subject) -> Recipe:
+        recipe = looped(subject)
+        own, best = suggested_rate(recipe)
+        if not (best > FAR * own if below else best < own / FAR):
+            raise Missing(f"a range test suggests {best:.1g}, which is no {'higher' if below else 'lower'} rate")
+        return _with_rate(recipe, lambda _: best)
+
+    return apply
+
+
+HIGH, LOW = "learning_rate_too_high", "learning_rate_too_low"
+RATES = (
+    ("lower_rate", "learning rate ÷ 10", HIGH, _times(0.1)),
+    ("much_lower_rate", "learning rate ÷ 100", HIGH, _times(0.01)),
+    ("far_lower_rate", "learning rate ÷ 1000", HIGH, _times(0.001)),
+    ("usual_rate_from_above", "the optimizer's usual learning rate, down", HIGH, _usual(below=False)),
+    ("higher_rate", "learning rate × 10", LOW, _times(10.0)),
+    ("much_higher_rate", "learning rate × 100", LOW, _times(100.0)),
+    ("usual_rate_from_below", "the optimizer's usual learning rate, up", LOW, _usual(below=True)),
+    ("range_test_from_above", "the learning rate of a range test, down", HIGH, _range_tested(below=False)),
+    ("range_test_from_below", "the learning rate of a range test, up", LOW, _range_tested(below=True)),
 )
-def usual_rate_from_above(subject: Subject) -> Recipe:
-    """The rate with which this kind of optimizer usually works, for one that is far above it."""
-    return _usual_rate(subject, below=False)
-
-
-@swap(change="learning rate × 10", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
-def higher_rate(subject: Subject) -> Recipe:
-    """Ten times the learning rate."""
-    return _rate(subject, 10.0)
-
-
-@swap(change="learning rate × 100", undoes=("learning_rate_too_low",), size=Size.SETTING, slot="optimizer")
-def much_higher_rate(subject: Subject) -> Recipe:
-    """A hundred times the learning rate."""
-    return _rate(subject, 100.0)
-
-
-@swap(
-    change="the optimizer's usual learning rate, up",
-    undoes=("learning_rate_too_low",),
-    size=Size.SETTING,
-    slot="optimizer",
-)
-def usual_rate_from_below(subject: Subject) -> Recipe:
-    """The rate with which this kind of optimizer usually works, for one that is far below it."""
-    return _usual_rate(subject, below=True)
-
-
-def _range_tested(subject: Subject, *, below: bool) -> Recipe:
-    recipe = looped(subject)
-    own, best = suggested_rate(recipe)
-    if not (best > 3 * own if below else best < own / 3):
-        raise Missing(f"a range test suggests {best:.1g}, which is no {'higher' if below else 'lower'} rate")
-    return _at_rate(recipe, best)
-
-
-@swap(
-    change="the learning rate of a range test, down",
-    undoes=("learning_rate_too_high",),
-    size=Size.SETTING,
-    slot="optimizer",
-)
-def range_test_from_above(subject: Subject) -> Recipe:
-    """The rate that a range test suggests, where it is at least 3 × below the target's (Smith 2017)."""
-    return _range_tested(subject, below=False)
-
-
-@swap(
-    change="the learning rate of a range test, up",
-    undoes=("learning_rate_too_low",),
-    size=Size.SETTING,
-    slot="optimizer",
-)
-def range_test_from_below(subject: Subject) -> Recipe:
-    """The rate that a range test suggests, where it is at least 3 × above the target's (Smith 2017)."""
-    return _range_tested(subject, below=True)
+"""Other learning rates, in the order in which they are tried: the swap's name, its change, the fault, the recipe."""
+for _name, _change, _fault, _apply in RATES:
+    swap(change=_change, undoes=(_fault,), size=Size.SETTING, slot="optimizer", name=_name)(_apply)
 
 
 @swap(change="4 × the epochs", undoes=("too_few_epochs",), size=Size.SETTING)
@@ -245,14 +198,8 @@ def no_clipping(subject: Subject) -> Recipe:
 def no_penalty(subject: Subject) -> Recipe:
     """The loss alone."""
     recipe = looped(subject)
-
-    def build(parameters: Any) -> Any:
-        optimizer = (recipe.training.optimizer or torch.optim.Adam)(parameters)
-        for group in optimizer.param_groups:
-            group["weight_decay"] = 0.0
-        return optimizer
-
-    return recipe.with_training(optimizer=build, penalty=None)
+    optimizer = _changed(recipe.training.optimizer, lambda group: group.update(weight_decay=0.0))
+    return recipe.with_training(optimizer=optimizer, penalty=None)
 
 
 @swap(change="a constant learning rate", undoes=("scheduler_misuse",), size=Size.SETTING)
@@ -272,19 +219,16 @@ def no_scheduler(subject: Subject) -> Recipe:
     replaces_loop=True,
 )
 def sound_loop(subject: Subject) -> Recipe:
-    """The user's `fit` replaced by a loop that is known to be right, and minimises; loss, optimizer, rate and epochs stay."""
+    """A loop that is right, and minimises, for the user's `fit`; loss, optimizer, rate and epochs stay."""
     if subject.recipe.training.fit is None:
         raise Missing("the loop is firstfault's own")
     recipe = replayed(subject)
 
-    def build(parameters: Any) -> Any:
-        optimizer = (recipe.training.optimizer or torch.optim.Adam)(parameters)
-        for group in optimizer.param_groups:
-            if group.get("maximize"):
-                group["maximize"] = False
-        return optimizer
+    def minimise(group: dict[str, Any]) -> None:
+        if group.get("maximize"):
+            group["maximize"] = False
 
-    return recipe.with_training(optimizer=build)
+    return recipe.with_training(optimizer=_changed(recipe.training.optimizer, minimise))
 
 
 @swap(

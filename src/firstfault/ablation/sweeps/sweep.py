@@ -18,7 +18,7 @@ from firstfault.ablation.sweeps.strategies import Compared, Searched
 from firstfault.ablation.sweeps.study import Place, usual_place
 from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.runs.ref import RunRef
-from firstfault.runs.state import state_for
+from firstfault.runs.state import state_here
 from firstfault.subject.subject import Subject
 
 
@@ -70,7 +70,7 @@ def sweep(
     if chosen not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, but got {engine!r}")
     plan = Plan.of(factors, grid, tune, seeds, n_trials)
-    place = usual_place(state_for(subject.target.root).journal) if storage is None else storage
+    place = usual_place(state_here().journal) if storage is None else storage
     try:
         measuring = Measuring(subject)
         prefix = f"{subject.target.name} · {fingerprint(subject)} · "

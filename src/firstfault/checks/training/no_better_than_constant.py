@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstfault.check import Judgement, check, judge, skipped
+import numpy as np
+
+from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer
 from firstfault.place import Place
+from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
+FEWEST_LOSSES = 5  # in a tenth of the steps, for a standard error
 SUSPECTS = {
     "learning_rate_too_high": 0.4,
     "learning_rate_too_low": 0.4,
@@ -24,13 +28,16 @@ SUSPECTS = {
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects=SUSPECTS)
-def no_better_than_constant(subject: Subject, *, ratio: float = 0.98) -> Iterator[Judgement]:
+def no_better_than_constant(subject: Subject, *, ratio: float = 0.98, errors: float = 3.0) -> Iterator[Judgement]:
     """Find watched trainings whose loss ends where that of a constant answer lies.
 
     Measures: the loss in the last third of the sampled calls of torch's loss function, over what the best constant
-        answer to their targets costs: the shares of the classes, or the mean.
-    Fails when: it is `ratio` and more.
+        answer to their targets costs: the shares of the classes, or the mean. Of any other loss, how many standard
+        errors its last tenth lies below its first.
+    Fails when: the ratio is `ratio` and more.
     Not a fault when: every call has one target only, as the two of an adversary; the loss has weights or no reduction.
+        A loss whose constant is not known, and that lies less than `errors` standard errors below its start, tells
+        nothing either way: that of a policy, or of an adversary, need not fall.
         Where the training can be replayed, it is judged against simple models instead.
     Source: Karpathy 2019, "input-independent baseline". The bound is a choice of ours: rounding and the noise of some
         1,000 targets.
@@ -40,7 +47,7 @@ def no_better_than_constant(subject: Subject, *, ratio: float = 0.98) -> Iterato
         return
     found = subject.record.constants
     if not found:
-        yield skipped("no loss of torch was learnt from whose constant answer is known")
+        yield from _against_the_start(subject.record, errors)
         return
     name, seen = max(found.items(), key=lambda item: item[1]["loss"] / max(item[1]["constant"], 1e-12))
     value = seen["loss"] / max(seen["constant"], 1e-12)
@@ -52,3 +59,19 @@ def no_better_than_constant(subject: Subject, *, ratio: float = 0.98) -> Iterato
         f"{seen['constant']:.4g}",
         fix="look at what the model is given and at the size of its steps: it has learnt nothing from its inputs",
     )
+
+
+def _against_the_start(record: Record, errors: float) -> Iterator[Judgement]:
+    """Whether a loss of the user's own fell below that of the untrained model."""
+    values = np.asarray(record.loss.values, float)
+    tenth = len(values) // 10
+    if tenth < FEWEST_LOSSES or record.learning_models > 1 or not np.isfinite(values).all():
+        yield skipped("no loss was learnt from whose constant answer is known, and none can be compared with its start")
+        return
+    first, last = values[:tenth], values[-tenth:]
+    error = float(np.hypot(first.std(ddof=1), last.std(ddof=1))) / tenth**0.5
+    fall = float(first.mean() - last.mean()) / max(error, 1e-12)
+    if fall < errors:
+        yield skipped(f"the loss lies {fall:.1f} standard errors below its start, which tells nothing either way")
+        return
+    yield passed(f"the loss fell from {first.mean():.4g} to {last.mean():.4g}", value=fall)

@@ -10,8 +10,9 @@ from typing import Any
 from firstfault.extras import expect_installed
 from firstfault.probe.samples import Spacing
 from firstfault.probe.sinks.base import Lost
-from firstfault.runs.state import state_for
-from firstfault.tracking.runs import BATCH, open_tracker, prepare_store
+from firstfault.runs.state import state_here
+from firstfault.tracking.runs import BATCH
+from firstfault.tracking.store import open_tracker, prepare_store
 
 SECONDS = 5.0
 OVERALL = ("loss", "lr", "grad_norm", "update_ratio", "safety_score", "capability_score", "alignment_tax")
@@ -33,7 +34,7 @@ class MLflow:
 
     def __init__(self, experiment: str | None = None) -> None:
         expect_installed("mlflow", "the sink mlflow")
-        self._experiment, self._state = experiment, state_for(Path.cwd())
+        self._experiment, self._state = experiment, state_here()
         self._layers = Spacing()
         self._points: dict[str, list[tuple[int, float]]] = {}
         self._steps = self._waiting = 0
