@@ -37,14 +37,17 @@ def change_of(fault: Fault, place: Place, record: Record) -> Change | None:
 
 def _tested(fault: str, place: Place, tested: Mapping[str, Any], record: Record) -> Change | None:
     """What a swap set otherwise, in the call that sets it."""
+    kind = record.optimizers[0] if record.optimizers else ""
     if fault in OF_RATE and "lr" in tested:
-        return _rate(place, tested["lr"], record)
+        return _rate(place, kind, tested["lr"], record)
     if fault == "wrong_optimizer" and {"optimizer", "lr"} <= set(tested):
-        return _optimizer(place, tested["optimizer"], tested["lr"], record)
+        return _optimizer(place, kind, tested["optimizer"], tested["lr"])
     if fault == "over_regularised" and "weight_decay" in tested:
-        return _keyword(place, record.optimizers[0], ("weight_decay",), _number(tested["weight_decay"]))
+        text = _number(tested["weight_decay"])
+        return _with_argument(place, _call(place, kind) or _trainers_call(place), ("weight_decay",), text)
     if fault.startswith("batch_size") and "batch_size" in tested:
-        return _keyword(place, "DataLoader", ("batch_size",), str(tested["batch_size"]), position=1)
+        text = str(tested["batch_size"])
+        return _with_argument(place, _call(place, "DataLoader"), ("batch_size",), text, position=1)
     return None
 
 
@@ -53,35 +56,31 @@ def _tested(fault: str, place: Place, tested: Mapping[str, Any], record: Record)
 
 
 def _call(place: Place, kind: str) -> ast.Call | None:
-    """The call of that name at a place, else the only one there that sets a rate: the arguments of a trainer."""
-    tree = source.tree_of(str(place.file))
-    found = source.call_at(tree, place.line or 0, kind)
-    if found is not None:
-        return found
-    setting = [
-        call
-        for call in source.calls_in(tree)
-        if source.covers(call, place.line or 0) and any(word.arg in RATES for word in call.keywords)
-    ]
-    return setting[0] if len(setting) == 1 else None
+    """The call of that name at a place; None where there are none or several."""
+    return source.call_at(source.tree_of(str(place.file)), place.line or 0, kind)
 
 
-def _keyword(
-    place: Place, kind: str, names: tuple[str, ...], text: str, *, position: int | None = None
+def _trainers_call(place: Place) -> ast.Call | None:
+    """The only call at a place that is given a rate: the arguments of a trainer, which makes the optimizer."""
+    calls = [call for call in source.calls_in(source.tree_of(str(place.file))) if source.covers(call, place.line or 0)]
+    found = [call for call in calls if any(word.arg in RATES for word in call.keywords)]
+    return found[0] if len(found) == 1 else None
+
+
+def _with_argument(
+    place: Place, call: ast.Call | None, names: tuple[str, ...], text: str, *, position: int | None = None
 ) -> Change | None:
-    """An argument of a call with another value; one that is not there is added to a call of one line."""
-    call = _call(place, kind)
+    """A call with another value of an argument; one that is not there is added where it has a `position`."""
     if call is None:
         return None
     value = _argument(call, names, position)
     if value is not None:
         return _replaced(place, value, text)
-    unpacked = any(word.arg is None for word in call.keywords) or any(
-        isinstance(each, ast.Starred) for each in call.args
-    )
-    if unpacked or position is None or call.lineno != call.end_lineno:
+    unpacked = any(word.arg is None for word in call.keywords) or any(isinstance(one, ast.Starred) for one in call.args)
+    end = call.end_col_offset
+    if unpacked or position is None or call.lineno != call.end_lineno or end is None:
         return None
-    return _written(place, call.lineno, call.end_col_offset - 1, call.end_col_offset - 1, f", {names[0]}={text}")
+    return _written(place, call.lineno, end - 1, end - 1, f", {names[0]}={text}")
 
 
 def _argument(call: ast.Call, names: tuple[str, ...], position: int | None) -> ast.expr | None:
@@ -95,18 +94,19 @@ def _argument(call: ast.Call, names: tuple[str, ...], position: int | None) -> a
     return None if any(isinstance(each, ast.Starred) for each in before) else before[-1]
 
 
-def _rate(place: Place, rate: float, record: Record) -> Change | None:
+def _rate(place: Place, kind: str, rate: float, record: Record) -> Change | None:
     """Another rate, where the call sets the one that was seen."""
-    call = _call(place, record.optimizers[0])
+    own = _call(place, kind)
+    call, position = (own, 1) if own is not None else (_trainers_call(place), None)
     if call is None or _sets_groups(call) or not record.lr:
         return None
-    value = _argument(call, RATES, 1 if source.name_of(call) == record.optimizers[0] else None)
+    value = _argument(call, RATES, position)
     known = value.value if isinstance(value, ast.Constant) else None
     if isinstance(known, int | float):
         certain = math.isclose(known, record.lr[0], rel_tol=1e-6)
     else:  # an expression, or the default: a scheduler may have set another
         certain = not record.schedulers
-    return _keyword(place, record.optimizers[0], RATES, _number(rate), position=1) if certain else None
+    return _with_argument(place, call, RATES, _number(rate), position=position) if certain else None
 
 
 def _sets_groups(call: ast.Call) -> bool:
@@ -119,27 +119,25 @@ def _sets_groups(call: ast.Call) -> bool:
     )
 
 
-def _optimizer(place: Place, kind: str, rate: float, record: Record) -> Change | None:
+def _optimizer(place: Place, kind: str, other: str, rate: float) -> Change | None:
     """Another class on the same parameters, in a call such as `torch.optim.SGD(…)` of one line."""
-    call = _call(place, record.optimizers[0])
+    call = _call(place, kind)
     if call is None or not isinstance(call.func, ast.Attribute) or not call.args or _sets_groups(call):
         return None
     if call.lineno != call.end_lineno or isinstance(call.args[0], ast.Starred):
         return None
-    text = f"{ast.unparse(call.func.value)}.{kind}({ast.unparse(call.args[0])}, lr={_number(rate)})"
+    text = f"{ast.unparse(call.func.value)}.{other}({ast.unparse(call.args[0])}, lr={_number(rate)})"
     return _replaced(place, call, text)
 
 
 def _shuffled(place: Place) -> Change | None:
     call = _call(place, "DataLoader")
-    if call is None or any(word.arg in ORDERED_BY for word in call.keywords):
-        return None
-    if len(call.args) > 2:
+    if call is None or len(call.args) > 2 or any(word.arg in ORDERED_BY for word in call.keywords):
         return None
     value = _argument(call, ("shuffle",), None)
     if value is not None and not (isinstance(value, ast.Constant) and not value.value):
         return None
-    return _keyword(place, "DataLoader", ("shuffle",), "True", position=2)
+    return _with_argument(place, call, ("shuffle",), "True", position=2)
 
 
 def _averaged(place: Place) -> Change | None:
