@@ -42,7 +42,8 @@ class SubjectKind(StrEnum):
 class Swap:
     """What undoing a fault did to the metric, as means over paired seeds.
 
-    `sets` are the settings that the change gives other values, as plain values: lr, weight_decay, optimizer, shuffle, batch_size.
+    `sets` are the settings that the change gives other values, as plain values: lr, weight_decay, optimizer, shuffle,
+    batch_size.
     """
 
     change: str
@@ -107,7 +108,8 @@ class Change:
 class Fault:
     """A named cause that firstfault stands by; `where` are the places of its evidence, the strongest first.
 
-    For a watched script, the first place is the line of the user's code that would be changed, and `change` how, where that is certain.
+    For a watched script, the first place is the line of the user's code that would be changed, and `change` how,
+    where that is certain.
     """
 
     fault: str

@@ -1,4 +1,4 @@
-"""The lines of the user's code from which hooks were reached: what made the parts of a training, and what calls them."""
+"""The lines of the user's code from which hooks were reached: what made a training's parts, and what calls them."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class CodeLines:
             self._record.names[part] = name
 
     def lost(self) -> None:
-        """A loss function of torch is called, by a module or by the user: the last before the first backward pass counts."""
+        """A loss function of torch is called: the last call before the first backward pass counts."""
         if self._record.backwards:
             return
         frame: FrameType | None = sys._getframe(1)
@@ -166,7 +166,7 @@ class CodeLines:
             self._record.lines["loader"] = self._iterated
 
     def of_module(self, name: str) -> Place | None:
-        """The line that made a module or parameter, or else that of the nearest around it; of a class of the user's its definition."""
+        """The line that made a module, or the nearest around it; of a class of the user's its definition."""
         known = {
             self._models.modules[id(module)]: module
             for model in self._models.roots.values()

@@ -75,11 +75,11 @@ class Record:
     `never_stepped` has a row for each optimizer that was made and never stepped: its kind, the line of the user's code, and its parameters.
     `left_in_eval` is, by model, the share of the batches that it learnt from in the eval mode of a validation before them.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
-    `lines` has the lines of the user's code, by part, as far as they were seen: the construction of the optimizer that stepped first
-    (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss module (`criterion`); the first call of the
-    `loss`, of `backward`, `step` and `clipping`, and of the model in a `validation` in train mode. `names` are what these lines call the
-    optimizer (`step`) and the model (`validation`). `learnt_untold` tells that a model went on learning after a validation in train mode
-    without being told to train.
+    `lines` has the lines of the user's code, by part, as far as they were seen: the construction of the optimizer
+    that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss module
+    (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
+    `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
+    `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are those from its
     first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less the first of each pass;

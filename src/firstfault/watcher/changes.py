@@ -20,7 +20,7 @@ WITHOUT_GRADIENTS = ("no_grad", "inference_mode")
 
 
 def change_of(fault: Fault, place: Place, record: Record) -> Change | None:
-    """The change of the line at `place`, as a swap has tested it or as structure proves it; None where it is not certain."""
+    """The change of the line at `place`, as a swap has tested it or structure proves it; None where it is uncertain."""
     if place.file is None or place.line is None:
         return None
     if fault.fault == "missing_zero_grad":

@@ -1,4 +1,4 @@
-"""Puts the lines of the user's code on the faults and findings of a watched loop: the first place is what would be changed."""
+"""Puts the lines of the user's code that would be changed on the faults and findings of a watched loop."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Located:
         return self._construction(place, kinds[part][0]) if kinds.get(part) else place
 
     def _construction(self, place: Place, kind: str) -> Place:
-        """The line that makes a thing of that class, where the one that was seen does not: it was made before, or by a trainer."""
+        """The line that makes a thing of that class, where it was made before the watch, or by a trainer."""
         tree = source.tree_of(str(place.file))
         if source.call_at(tree, place.line or 0, kind) is not None:
             return place
@@ -107,7 +107,7 @@ class Located:
         return replace(place, names=(), line=lines[0]) if len(lines) == 1 else place
 
     def _rates_in(self, tree: ast.Module) -> list[int]:
-        """The lines in which a call is given the rate that was seen first or at most, as the arguments of a trainer are."""
+        """The lines in which a call is given the first or the largest rate, as the arguments of a trainer are."""
         rates = [self._record.lr[0], max(self._record.lr)] if self._record.lr else []
         return [
             word.value.lineno

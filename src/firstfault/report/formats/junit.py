@@ -22,7 +22,7 @@ WORST_FIRST = (Status.FAIL, Status.ERROR, Status.WARN, Status.PASS, Status.SKIPP
 
 
 def junit(verdict: Verdict, anchor: str | None = None) -> str:
-    """A suite for each layer, whose checks fail, are skipped with their reasons, or pass; the last suite is the verdict."""
+    """A suite for each layer, with a case for each check; the last suite is the verdict."""
     root = ElementTree.Element("testsuites", name=_text(f"firstfault: {verdict.target}"), time=f"{verdict.seconds:.3f}")
     suites = [_layer(report, verdict, anchor) for report in verdict.layers] + [_verdict(verdict, anchor)]
     root.extend(suites)
