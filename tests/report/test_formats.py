@@ -56,7 +56,7 @@ def verdict(*, message="the loss explodes", file="train.py", status=VerdictStatu
 
 
 def test_github_gets_one_line_for_each_note(here):
-    """A fault is an error, a crashed check a warning, what is to look at a notice; what passed or was skipped is not told."""
+    """A fault is an error, a crashed check a warning, what is to look at a notice; the rest is not told."""
     lines = github(verdict(), "train.py").splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["::error", "::notice", "::warning"]
     assert lines[0].startswith(

@@ -9,6 +9,7 @@ from firstfault.verdict import Fault, Swap
 from firstfault.watcher.changes import change_of
 
 LR, DECAY, ADAM = {"lr": 0.3}, {"weight_decay": 0.0}, {"optimizer": "Adam", "lr": 0.001}
+SIZE = {"batch_size": 32}
 HIGH = "learning_rate_too_high"
 CHANGED = [
     ("sgd = torch.optim.SGD(net.parameters(), lr=3.0)", HIGH, LR, "sgd = torch.optim.SGD(net.parameters(), lr=0.3)"),
@@ -16,10 +17,10 @@ CHANGED = [
     ("sgd = SGD(net.parameters(), lr=args.lr)", HIGH, LR, "sgd = SGD(net.parameters(), lr=0.3)"),
     ("sgd = SGD(net.parameters())  # ü", HIGH, LR, "sgd = SGD(net.parameters(), lr=0.3)  # ü"),
     ('print("ü"); sgd = SGD(net.parameters(), lr=3e0)', HIGH, LR, 'print("ü"); sgd = SGD(net.parameters(), lr=0.3)'),
-    ("arguments = TrainingArguments('out', learning_rate=3.0)", HIGH, LR, "arguments = TrainingArguments('out', learning_rate=0.3)"),
-    ("sgd = optim.SGD(net.parameters(), lr=3.0, momentum=0.9)", "wrong_optimizer", ADAM, "sgd = optim.Adam(net.parameters(), lr=0.001)"),
+    ("made = Arguments('out', learning_rate=3.0)", HIGH, LR, "made = Arguments('out', learning_rate=0.3)"),
+    ("sgd = optim.SGD(p, lr=3.0, momentum=0.9)", "wrong_optimizer", ADAM, "sgd = optim.Adam(p, lr=0.001)"),
     ("sgd = SGD(p, lr=3.0, weight_decay=10)", "over_regularised", DECAY, "sgd = SGD(p, lr=3.0, weight_decay=0.0)"),
-    ("rows = DataLoader(data, batch_size=512)", "batch_size_too_large", {"batch_size": 32}, "rows = DataLoader(data, batch_size=32)"),
+    ("rows = DataLoader(data, batch_size=512)", "batch_size_too_large", SIZE, "rows = DataLoader(data, batch_size=32)"),
     ("rows = DataLoader(data, 32)", "no_shuffle", {}, "rows = DataLoader(data, 32, shuffle=True)"),
     ("rows = DataLoader(data, 32, shuffle=False)", "no_shuffle", {}, "rows = DataLoader(data, 32, shuffle=True)"),
     ("loss = nn.CrossEntropyLoss(reduction='sum')", "wrong_loss_reduction", {}, 'loss = nn.CrossEntropyLoss(reduction="mean")'),
