@@ -12,6 +12,11 @@ lets every training step wait, as a larger model would. Last line: `RESULT {json
 
 Prints the verdicts lost and gained, and the seconds, without each of these rules of a confirmation, on a fixed sample
 of programs (localising/without.py). `--faulty`, `--healthy` and `--seed` don't apply.
+
+    python benchmarks/localise.py --scripts [--faulty 24] [--healthy 24] [--seed 0]
+
+Scripts in today's styles (localising/scripts.py: dicts and masks, graphs, adversaries, packed sequences …), drawn at
+random, given unmodified to `firstfault run` (localising/script_runs.py).
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ import numpy as np
 import torch
 from localising.faults import FAULTS, FaultKind
 from localising.programs import PROGRAMS, Program
+from localising.script_runs import run as run_scripts
 from localising.without import run as run_without
 
 from firstfault.ablation.confirm.rules import RULES, Rules
@@ -66,6 +72,9 @@ def main() -> None:
     options = _options()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    if options.scripts:
+        run_scripts(options.faulty, options.healthy, options.seed)
+        return
     if options.without:
         run_without(options.without, options.part)
         return
@@ -101,6 +110,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--without", type=_rules, metavar="RULE[,RULE]", help="what these rules of a confirmation earn; or `each`"
     )
+    parser.add_argument("--scripts", action="store_true", help="scripts in today's styles, by `firstfault run`")
     parser.add_argument("--only", help="only this fault")
     parser.add_argument("--slower", type=float, default=0.0, help="milliseconds that every training step takes longer")
     parser.add_argument("--json", type=Path)

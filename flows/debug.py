@@ -28,7 +28,7 @@ def debug(
     dataset: str | None = None,
     overrides: dict[str, str] | None = None,
     where: str | None = None,
-) -> Any:
+) -> State[Any]:
     """Debug the target that `file.py:name` or `module:name` declares, layer by layer.
 
     Wraps `firstfault.recording.debug_run.debug`, and returns its verdict and the place of its files. Results: the
@@ -46,7 +46,7 @@ def debug(
             debug_run.debug(RunSettings(target, depth, keep_going, only, dataset, overrides or {}, where), steps)
         )
     try:
-        return _final_state(told.follow(steps))
+        return _final_state(told.debugged(steps))
     except Interrupted as error:
         return Cancelled(message=f"interrupted: {error}")
 

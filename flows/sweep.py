@@ -8,10 +8,11 @@ from firstfault.flows.names import run_name
 from firstfault.tasks.steps import TaskSteps
 from firstfault.tasks.told import TOLD, Interrupted
 from prefect import flow
-from prefect.states import Cancelled
+from prefect.states import Cancelled, State
 
 from firstfault.recording import sweep_run
 from firstfault.recording.steps import SweepPlan
+from firstfault.values import Json
 
 
 @flow(name="sweep", flow_run_name=run_name, validate_parameters=True)
@@ -26,7 +27,7 @@ def sweep(
     workers: int = 1,
     resume: bool = False,
     overrides: dict[str, str] | None = None,
-) -> Any:
+) -> Json | State[Any]:
     """Change a target over several seeds, and compare with the noise between seeds.
 
     One thing is changed at a time, or a grid is tried, or a search is tuned.
@@ -52,6 +53,6 @@ def sweep(
         )
         return dict(sweep_run.sweep(plan, steps).result)
     try:
-        return dict(told.follow(steps).result)
+        return dict(told.swept(steps).result)
     except Interrupted as error:
         return Cancelled(message=f"interrupted: {error}; `resume` goes on with it")

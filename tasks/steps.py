@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from firstfault.tasks.live import RunProgress
 from firstfault.tasks.outlet import Outlet
@@ -23,6 +23,7 @@ from firstfault.output.escaping import visible_in
 from firstfault.output.file_names import key_of
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, Steps, Swept
 from firstfault.report.markdown import escape, escaped_rows, layer_markdown, verdict_markdown
+from firstfault.values import Row
 from firstfault.verdict import Outcome
 
 T = TypeVar("T")
@@ -36,14 +37,14 @@ RUN_NAMES = {
 }
 
 
-class Once:
+class Once(Generic[T]):
     """Work that is done at most once, whoever asks for it."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], T]) -> None:
         self._work, self.given, self.raised = work, False, False
-        self._result: Any = None
+        self._result: T
 
-    def __call__(self) -> Any:
+    def __call__(self) -> T:
         """What the work gives."""
         if not self.given:
             try:
@@ -71,7 +72,7 @@ class TaskSteps(Steps):
     def open(self, work: Callable[[], Opened]) -> Opened:
         """The task `open run`."""
         self.progress.begin()
-        opened: Opened = self._task("open run", "open the run", work)
+        opened = self._task("open run", "open the run", work)
         self.target = opened.target
         self.say(f"MLflow {opened.mlflow_url}" if opened.mlflow_url else f"folder {opened.folder}")
         return opened
@@ -129,7 +130,7 @@ class TaskSteps(Steps):
     def _task(self, name: str, run_name: str, work: Callable[[], T]) -> T:
         once = Once(work)
 
-        def step() -> Any:
+        def step() -> T:
             return once()
 
         if not self.outlet.open:
@@ -217,7 +218,7 @@ def _links(pages: Mapping[str, str | None]) -> str:
     return "\n\n" + " · ".join(known) if known else ""
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def _outcome(outcome: Outcome) -> Row:
     swap = (
         {"change": outcome.swap.change, "before": outcome.swap.before, "after": outcome.swap.after}
         if outcome.swap

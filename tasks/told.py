@@ -12,6 +12,9 @@ from firstfault.finding import Layer
 from firstfault.recording.steps import Ended, Examined, Opened, Steps, Swept
 from firstfault.verdict import Outcome
 
+Word = dict[str, Any]
+"""What the process that does the work says: its `kind`, and the values of that kind."""
+
 
 class Abandoned(Exception):
     """The run that was told of ended without a verdict."""
@@ -27,8 +30,20 @@ class Told:
     def __init__(self, lines: Iterable[str], announce: Callable[[str, str | None], None]) -> None:
         self._lines, self._steps, self.announce = iter(lines), Steps(), announce
 
-    def follow(self, steps: Steps) -> Any:
-        """Carry out the steps that are told, each as long as it is told of; what the last of them gave."""
+    def debugged(self, steps: Steps) -> Ended:
+        """Carry out the steps of a debug run that are told, each as long as it is told of; how it ended."""
+        ended = self._followed(steps)
+        assert isinstance(ended, Ended)
+        return ended
+
+    def swept(self, steps: Steps) -> Swept:
+        """Carry out the steps of a sweep that are told, each as long as it is told of; how it ended."""
+        swept = self._followed(steps)
+        assert isinstance(swept, Swept)
+        return swept
+
+    def _followed(self, steps: Steps) -> object:
+        """What the last of the steps gave."""
         self._steps = steps
         if steps.flow_run is not None:
             self.announce(steps.flow_run.id, steps.flow_run.url)
@@ -39,7 +54,7 @@ class Told:
                 return given
         raise Interrupted("its process ended without a word")
 
-    def _step(self, word: dict[str, Any], steps: Steps) -> Any:
+    def _step(self, word: Word, steps: Steps) -> object:
         match word["kind"]:
             case "open":
                 return steps.open(lambda: Opened(**self._until("opened")))
@@ -54,18 +69,19 @@ class Told:
                 return steps.sweep(lambda: Swept(**self._until("swept")))
             case "conclude":
                 return steps.conclude(lambda: Ended.from_json(self._until("concluded")["ended"]))
+        return None
 
     def _examined(self) -> Examined | None:
         examined = self._until("examined")["examined"]
         return Examined.from_json(examined) if examined is not None else None
 
-    def _until(self, kind: str) -> dict[str, Any]:
+    def _until(self, kind: str) -> Word:
         for word in self._words():
             if word.pop("kind") == kind:
                 return word
         raise Interrupted("its process ended without a word")
 
-    def _words(self) -> Iterator[dict[str, Any]]:
+    def _words(self) -> Iterator[Word]:
         """The words that are steps; what is said between them is passed on."""
         for line in self._lines:
             word = json.loads(line)

@@ -27,6 +27,7 @@ HALL = (
     "seeds",
     "sinks",
     "texts",
+    "values",
     "verdict",
 )
 """Words that every room may use, and the public faces `firstfault`, `firstfault.actions` and `firstfault.sinks`."""
@@ -178,3 +179,34 @@ def test_a_step_is_named_where_it_is_declared_alone():
         if isinstance(node, ast.Attribute) and ast.unparse(node) == "Layer.SAFETY"
     }
     assert {name for name in named if not name.startswith("firstfault.checks.safety.")} == SAFETY_IS_NAMED
+
+
+OURS = {"subject", "target", "recipe", "record", "trained", "trial", "finding", "verdict", "bench"}
+"""Names that stand for objects of ours wherever they are declared."""
+TYPED = {*ROOMS} - {"training", "probe", "subject", "checks", "watcher", "cli"}
+"""The rooms in which each of them has its type."""
+UNTYPED = {("firstfault.check", "subject")}
+"""What a function asks of a subject, said in the hall, from which the subject's room can't be seen."""
+
+
+def declared(tree):
+    """Every parameter and attribute with its type, as texts."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            yield node.arg, ast.unparse(node.annotation)
+        elif isinstance(node, ast.AnnAssign):
+            yield ast.unparse(node.target), ast.unparse(node.annotation)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in TYPED])
+def test_what_is_ours_has_its_type(name):
+    """`Any` is for what users hand in: a subject, a recipe or a finding has the type that it is of."""
+    found = {(name, what) for what, kind in declared(TREES[name]) if what in OURS and kind in ("Any", "Any | None")}
+    assert found <= UNTYPED
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_ignored_type_says_what_is_wrong_with_it(name):
+    """Every `type: ignore` names the error that it is for."""
+    ignored = [line for line in MODULES[name].read_text().splitlines() if "type: ignore" in line]
+    assert not [line for line in ignored if "type: ignore[" not in line]

@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from firstfault import muting, plugins, progress
@@ -44,15 +45,29 @@ class Need(Protocol):
 
     __name__: str
 
-    def __call__(self, subject: Any, /) -> Any: ...
+    def __call__(self, subject: Any, /) -> object: ...  # the Subject, which lies in a room above
+
+
+class Declared(Protocol):
+    """What a check's run asks of the target that is examined."""
+
+    @property
+    def mute(self) -> Mapping[str, str]:
+        """The reasons for what is not to be judged."""
+
+    @property
+    def root(self) -> Path:
+        """The folder of the user's code."""
 
 
 class Examined(Protocol):
     """What a check is run on: the `Subject` of a debug run."""
 
-    target: Any
+    @property
+    def target(self) -> Declared:
+        """What is debugged."""
 
-    def get(self, need: Any, /) -> Any:
+    def get(self, need: Any, /) -> object:
         """The part of that name, or what a function makes of the subject.
 
         Raises:
@@ -75,7 +90,7 @@ class Check:
     needs: frozenset[str | Need]
     detects: Mapping[str, float]
     depth: Depth
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     owner: str = plugins.OURS
 
     @property
@@ -100,7 +115,7 @@ class Check:
         """Where the thresholds come from: the docstring's part of that label."""
         return self.parts.get("Source")
 
-    def findings(self, subject: Examined, thresholds: Mapping[str, Any]) -> Iterator[Finding]:
+    def findings(self, subject: Examined, thresholds: Mapping[str, object]) -> Iterator[Finding]:
         """Run the function on `subject`, and put this check's name on what it yields."""
         for judgement in self.function(subject, **thresholds):
             yield self._finding(judgement)
@@ -196,7 +211,7 @@ def run_checks(
     layer: Layer,
     subject: Examined,
     depth: Depth = Depth.STANDARD,
-    thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+    thresholds: Mapping[str, Mapping[str, object]] | None = None,
 ) -> LayerReport:
     """Run the checks of `layer` on `subject`, and go on whatever one of them does.
 
@@ -216,9 +231,9 @@ def run_checks(
     return LayerReport(layer, tuple(findings), time.perf_counter() - started)
 
 
-def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, Any]) -> list[Finding]:
+def run_check(entry: Check, subject: Examined, thresholds: Mapping[str, object]) -> list[Finding]:
     """The findings of one check, one at least, whatever happens in it; what the target mutes is skipped."""
-    mutes: Mapping[str, str] = subject.target.mute
+    mutes = subject.target.mute
     if entry.name in mutes:
         return [private(muting.whole(entry._finding(skipped("")), mutes), subject)]
     findings: list[Finding] = []

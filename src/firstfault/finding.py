@@ -10,6 +10,7 @@ from typing import Any
 
 from firstfault.place import Place
 from firstfault.texts import encodable, shown
+from firstfault.values import Json
 
 
 class Layer(StrEnum):
@@ -63,8 +64,8 @@ class Finding:
     layer: Layer
     status: Status
     message: str
-    value: Any = None
-    threshold: Any = None
+    value: object = None
+    threshold: object = None
     where: Place | None = None
     faults: Mapping[str, float] = field(default_factory=dict)
     fix: str | None = None
@@ -79,13 +80,13 @@ class Finding:
             if isinstance(text := getattr(self, name), str):
                 object.__setattr__(self, name, encodable(text))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """This finding as JSON values; numbers that JSON lacks (NaN, infinity) become text."""
         where = self.where.to_json() if self.where is not None else None
         return {key: plain(value) for key, value in {**asdict(self), "where": where}.items()}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Finding:
+    def from_json(cls, values: Json) -> Finding:
         """The finding that `to_json` wrote, in this version or in version 1."""
         where = values.get("where")
         return cls(
@@ -118,7 +119,7 @@ class LayerReport:
         """The findings of status `fail`."""
         return [finding for finding in self.findings if finding.status is Status.FAIL]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """This report as JSON values, as the verdict's `layers` hold it."""
         return {
             "layer": self.layer.value,
@@ -129,7 +130,7 @@ class LayerReport:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> LayerReport:
+    def from_json(cls, values: Json) -> LayerReport:
         """The report that `to_json` wrote."""
         return cls(
             layer=Layer(values["layer"]),
@@ -139,7 +140,7 @@ class LayerReport:
         )
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """`value` with NumPy scalars, enums and tuples turned into JSON values.
 
     Raises:

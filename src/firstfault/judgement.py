@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from firstfault.finding import Status
 from firstfault.place import Place
@@ -17,8 +16,8 @@ class Judgement:
 
     status: Status
     message: str
-    value: Any = None
-    threshold: Any = None
+    value: object = None
+    threshold: object = None
     where: Place | None = None
     faults: Mapping[str, float] | None = None
     fix: str | None = None
@@ -63,7 +62,7 @@ def judge(
     )
 
 
-def passed(message: str, *, value: Any = None, where: Place | None = None) -> Judgement:
+def passed(message: str, *, value: object = None, where: Place | None = None) -> Judgement:
     """A judgement that all is well."""
     return Judgement(Status.PASS, message, value=value, where=where)
 

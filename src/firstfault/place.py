@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from firstfault.texts import encodable, shown
+from firstfault.values import Json
 
 MOST_NAMED = 8
 
@@ -133,7 +133,7 @@ class Place:
             note=self.note and hide(self.note),
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """This place as JSON values, with its text for people."""
         return {
             "kind": self.kind.value,
@@ -147,7 +147,7 @@ class Place:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any] | str) -> Place:
+    def from_json(cls, values: Json | str) -> Place:
         """The place that `to_json` wrote, or the text that a verdict of version 1 holds."""
         if isinstance(values, str):
             return cls(Kind.UNKNOWN, (values,))

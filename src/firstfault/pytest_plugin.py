@@ -10,15 +10,18 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from firstfault.output.escaping import visible
 
 if TYPE_CHECKING:
-    from firstfault.check import Check
+    from _pytest.terminal import TerminalReporter
+
+    from firstfault.check import Check, Depth
     from firstfault.finding import Finding
+    from firstfault.subject.subject import Subject
 
 WARNING = "firstfault_warning"
 GROUP = "firstfault"
@@ -101,7 +104,7 @@ def _collector(session: pytest.Session, spec: str) -> TargetTests:
 class TargetTests(pytest.Collector):
     """The tests of one target: a check each, all on the same subject."""
 
-    subject: Any
+    subject: Subject
     raised: dict[str, str]
 
     @classmethod
@@ -130,7 +133,7 @@ class TargetTests(pytest.Collector):
                 yield CheckTest.of(self, entry)
 
 
-def _subject(spec: str, depth: Any, config: pytest.Config) -> Any:
+def _subject(spec: str, depth: Depth, config: pytest.Config) -> Subject:
     from firstfault.cli.preflight import preflight
     from firstfault.runs.ref import RunRef
     from firstfault.subject.opening import open_subject
@@ -249,7 +252,7 @@ def told(finding: Finding) -> str:
     )
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """List what the checks of passed tests warned of."""
     warned = [
         str(value)

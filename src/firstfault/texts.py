@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firstfault.interrupts import pass_on
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
+
+    from firstfault.metrics import Array
 
 
 def encodable(text: str) -> str:
@@ -17,7 +18,7 @@ def encodable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def shown(value: Any, show: Callable[[Any], str] = repr) -> str:
+def shown(value: object, show: Callable[[object], str] = repr) -> str:
     """A value as text by `show`, which may be `str`; by class and place in memory where its own method raises."""
     try:
         return encodable(show(value))
@@ -34,7 +35,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
-def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
+def hash_texts(values: Iterable[object]) -> Array:
     """A uint64 per value `(N,)` by its text, equal for equal texts."""
     import numpy as np
     import pandas as pd
@@ -42,7 +43,7 @@ def hash_texts(values: Iterable[Any]) -> np.ndarray[Any, Any]:
     return np.asarray(pd.util.hash_array(np.array([*map(shown, values)], dtype=object), categorize=False))
 
 
-def hash_values(values: np.ndarray[Any, Any], *, categorize: bool = False) -> np.ndarray[Any, Any]:
+def hash_values(values: Array, *, categorize: bool = False) -> Array:
     """A uint64 per object of an array `(N,)`; by their texts where pandas can't hash them.
 
     It can't hash lists, halves of surrogate pairs, and objects whose methods raise. `categorize` hashes repeated
@@ -72,7 +73,7 @@ def as_written(column: pd.Series) -> pd.Series:
     import pandas as pd
 
     if isinstance(column.dtype, pd.SparseDtype):
-        return column.sparse.to_dense()  # type: ignore[attr-defined, no-any-return]
+        return column.sparse.to_dense()  # type: ignore[attr-defined]
     if column.dtype.kind not in "Oc":  # categories of objects are "O" too
         return column
     return column.astype(object).map(

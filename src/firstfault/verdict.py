@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from importlib import resources
-from typing import Any
 
 from firstfault.coverage import coverage_of, not_cleared
 from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, Layer, LayerReport, Status, plain
 from firstfault.muting import muted_in
 from firstfault.place import Place
+from firstfault.values import Json
 
 SCHEMA_VERSION = 2
 PROOF, STANDS = 0.9, 0.5
@@ -52,7 +52,7 @@ class Swap:
     after: float | None
     seeds: int
     p_value: float | None = None
-    sets: Mapping[str, Any] = field(default_factory=dict)
+    sets: Mapping[str, float | str | bool | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("before", "after", "p_value"):
@@ -76,12 +76,12 @@ class Outcome:
     beside: tuple[str, ...] = ()
     undecided: bool = False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """This outcome as JSON values."""
-        return plain(asdict(self))  # type: ignore[no-any-return]
+        return plain(asdict(self))
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Outcome:
+    def from_json(cls, values: Json) -> Outcome:
         """The outcome that `to_json` wrote."""
         swap = values.get("swap")
         return cls(
@@ -127,12 +127,12 @@ class Fault:
         """The places as a text for people; empty where there are none."""
         return ", ".join(map(str, self.where))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """This fault as JSON values."""
-        return plain({**asdict(self), "where": [place.to_json() for place in self.where]})  # type: ignore[no-any-return]
+        return plain({**asdict(self), "where": [place.to_json() for place in self.where]})
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Fault:
+    def from_json(cls, values: Json) -> Fault:
         """The fault that `to_json` wrote, in this version or in version 1, whose place is one text."""
         swap = Swap(**values["swap"]) if values.get("swap") else None
         where = values.get("where") or ()
@@ -157,7 +157,7 @@ class Verdict:
     faults: tuple[Fault, ...]
     layers: tuple[LayerReport, ...]
     seconds: float
-    safety: Mapping[str, Any] | None = None
+    safety: Json | None = None
     mlflow_run_id: str | None = None
     prefect_flow_run_id: str | None = None
     outcomes: tuple[Outcome, ...] = field(default=())
@@ -176,7 +176,7 @@ class Verdict:
         """The earliest layer that has a fault; None for a healthy target."""
         return min((fault.layer for fault in self.faults), key=lambda layer: layer.rank, default=None)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The verdict as the versioned JSON that tools and CI read."""
         first = self.first_faulty_layer
         return {
@@ -187,6 +187,7 @@ class Verdict:
             "first_faulty_layer": first.value if first else None,
             "faults": [fault.to_json() for fault in self.faults],
             "layers": [{**report.to_json(), **_looked(report)} for report in self.layers],
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
             "not_cleared": list(self.not_cleared),
             "safety": plain(self.safety),
             "muted": self.muted,
@@ -197,11 +198,8 @@ class Verdict:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Verdict:
-        """The verdict that `to_json` wrote, in this version or in version 1.
-
-        It holds no outcomes beside those that the faults tell.
-        """
+    def from_json(cls, values: Json) -> Verdict:
+        """The verdict that `to_json` wrote, in this version or in version 1, which held no outcomes of tests."""
         return cls(
             target=values["target"],
             status=VerdictStatus(values["status"]),
@@ -211,6 +209,7 @@ class Verdict:
             safety=values.get("safety"),
             mlflow_run_id=values.get("mlflow_run_id"),
             prefect_flow_run_id=values.get("prefect_flow_run_id"),
+            outcomes=tuple(map(Outcome.from_json, values.get("outcomes", ()))),
             subject=SubjectKind(values.get("subject", SubjectKind.TARGET)),
             not_cleared=tuple(values.get("not_cleared", ())),
             not_loaded=tuple(values.get("not_loaded", ())),
@@ -222,11 +221,11 @@ def _looked(report: LayerReport) -> dict[str, int]:
     return {"checks": covered.checks, "looked": covered.looked}
 
 
-def schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
+def schema(version: int = SCHEMA_VERSION) -> Json:
     """The JSON schema of `Verdict.to_json`, or of what an earlier version wrote."""
     name = "verdict.schema.json" if version == SCHEMA_VERSION else f"verdict.v{version}.schema.json"
     text = resources.files("firstfault").joinpath(name).read_text()
-    return json.loads(text)  # type: ignore[no-any-return]
+    return json.loads(text)
 
 
 def suspected(report: LayerReport) -> dict[str, float]:
@@ -374,7 +373,7 @@ def conclude(
     faults: Sequence[Fault],
     *,
     seconds: float,
-    safety: Mapping[str, Any] | None = None,
+    safety: Json | None = None,
     outcomes: Sequence[Outcome] = (),
     mlflow_run_id: str | None = None,
     prefect_flow_run_id: str | None = None,

@@ -151,13 +151,8 @@ def swept(ran):
     )
     folder = subject.folder.parent / "sweep"
     folder.mkdir()
-    write_sweep_report(
-        result,
-        folder,
-        plots={TELLTALE: b"\x89PNG"},
-        links={TELLTALE: "javascript:window.pwned=1"},
-        facts={"seed": TELLTALE},
-    )
+    links = {TELLTALE: "javascript:window.pwned=1"}
+    write_sweep_report(result, folder, links=links, facts={"seed": TELLTALE})
     return result, folder
 
 

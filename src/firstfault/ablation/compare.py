@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from firstfault.metrics import Array
 from firstfault.training.scores import least_effect, standard_error
 
 SIGNIFICANT = 0.05
@@ -74,11 +74,11 @@ def compare(before: Sequence[float], after: Sequence[float], metric: str, rows: 
     )
 
 
-def _deviation(scores: Any) -> float:
+def _deviation(scores: Array) -> float:
     return float(scores.std(ddof=1)) if len(scores) > 1 else 0.0
 
 
-def _p_value(gains: Any) -> float | None:
+def _p_value(gains: Array) -> float | None:
     if len(gains) < FEWEST_SEEDS:
         return None
     if float(gains.std()) < 1e-12:

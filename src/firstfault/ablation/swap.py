@@ -8,7 +8,6 @@ import pkgutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from firstfault import plugins
 from firstfault.faults import expect_known, layer_of
@@ -43,7 +42,7 @@ class SwapKind:
     name: str
     change: str
     undoes: frozenset[str]
-    apply: Callable[[Any], Recipe]
+    apply: Callable[[Subject], Recipe]
     same_validation: bool = False
     size: Size = Size.LINE
     replaces_loop: bool = False
@@ -71,14 +70,14 @@ def swap(
     slot: str = "",
     from_guessing: bool = False,
     name: str = "",
-) -> Callable[[Callable[[Any], Recipe]], Callable[[Any], Recipe]]:
+) -> Callable[[Callable[[Subject], Recipe]], Callable[[Subject], Recipe]]:
     """Register a function `f(subject) -> Recipe` as the swap of a name, or named after it.
 
     Raises:
         ValueError: for a name that another swap has, or a fault that nobody knows.
     """
 
-    def register(function: Callable[[Any], Recipe]) -> Callable[[Any], Recipe]:
+    def register(function: Callable[[Subject], Recipe]) -> Callable[[Subject], Recipe]:
         known_as, module = name or function.__name__, function.__module__
         if plugins.owner(module) != plugins.OURS:
             _import_ours()  # so that it can't take a name of ours
@@ -144,7 +143,7 @@ def together(kinds: Iterable[SwapKind]) -> SwapKind:
         view = subject.with_recipe(looped(subject))
         for part in parts:
             view = view.with_recipe(part.apply(view))
-        return view.recipe  # type: ignore[no-any-return]
+        return view.recipe
 
     return SwapKind(
         " + ".join(part.name for part in parts),

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -89,7 +88,7 @@ def load_suite(path: Path) -> Suite:
     return Suite(str(values.get("name", path.stem)), float(values.get("pass_rate", 1.0)), fault, cases)
 
 
-def _case(path: Path, number: int, values: Any) -> Case:
+def _case(path: Path, number: int, values: object) -> Case:
     if not isinstance(values, dict) or "prompt" not in values or values.get("scorer") not in SCORERS:
         raise TargetError(
             f"safety.suites: case {number} of {path.name} must have a `prompt` and a `scorer` of {', '.join(SCORERS)}"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from firstfault.metrics import Array
+
 MOST_CHANNELS = 4
 LONGEST_SIDE = 160
 
 
-def image_png(image: Any, bounds: tuple[float, float] | None = None) -> bytes:
+def image_png(image: Array, bounds: tuple[float, float] | None = None) -> bytes:
     """An image `(H, W)`, `(C, H, W)` or `(H, W, C)` of any numeric dtype as PNG.
 
     Values are stretched from their smallest to their largest, or between `bounds`; NaN and infinity become black. One
@@ -26,7 +26,7 @@ def image_png(image: Any, bounds: tuple[float, float] | None = None) -> bytes:
     return file.getvalue()
 
 
-def small(image: Any, longest: int = LONGEST_SIDE) -> Array:
+def small(image: Array, longest: int = LONGEST_SIDE) -> Array:
     """An image of which every so many pixels are taken, so that no side is longer than that."""
     pixels = np.asarray(image)
     step = -(-max(pixels.shape) // longest)

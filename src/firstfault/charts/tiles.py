@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from firstfault.charts.png import image_png, small
 from firstfault.charts.svg import Part, words
+from firstfault.metrics import Array
 
 SIDE, GAP, LINE = 104.0, 12.0, 14.0
 LONGEST_SIDE = 80  # pixels: thirty-two tiles of noise in colour stay below a megabyte
@@ -21,7 +19,7 @@ Box = tuple[int, int, int, int]
 class Tile:
     """One image, the lines of its caption, and the frame `(top, left, bottom, right)` of pixels that are to be seen."""
 
-    image: np.ndarray[Any, Any]
+    image: Array
     caption: Sequence[str] = ()
     frame: Box | None = None
     bounds: tuple[float, float] | None = None

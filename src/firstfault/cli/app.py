@@ -17,6 +17,7 @@ from firstfault.cli.options import (
     EXIT_FAILED,
     EXIT_HEALTHY,
     BareOption,
+    ConsentName,
     DepthName,
     EngineName,
     FormatOption,
@@ -28,10 +29,12 @@ from firstfault.cli.options import (
     exit_code,
     file_of,
     interrupted,
+    may_run_again,
     mutes_of,
     pairs_of,
     refuse,
     say,
+    tell_step,
     write_json,
 )
 from firstfault.cli.project import checks, expect, init, report
@@ -128,6 +131,10 @@ def run(
         ),
     ] = None,
     swaps: Annotated[bool, typer.Option(help="test suspicions on a replay of the captured batches")] = True,
+    rerun: Annotated[
+        ConsentName,
+        typer.Option(help="test suspicions by running the script again, in a copy that can change nothing of yours"),
+    ] = ConsentName.ASK,
     json_file: JsonOption = None,
     format_: FormatOption = None,
     output: OutputOption = None,
@@ -135,8 +142,9 @@ def run(
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when both are healthy."""
     from firstfault.cli.annotations import Annotations
     from firstfault.interrupts import is_interrupt
+    from firstfault.progress import listening
     from firstfault.report.terminal import render_verdict
-    from firstfault.watcher.script import judge_interrupted, run_script
+    from firstfault.watcher.script import judge_interrupted, judge_script, run_script
 
     tell(json=str(json_file.absolute()) if json_file else None)
     notes = Annotations(format_, output, None if module else script)
@@ -161,7 +169,8 @@ def run(
     if struck:
         judge_interrupted(watched)
     with notes.apart():
-        verdict = watched.verdict(swaps=swaps and not struck)
+        with listening(tell_step):
+            verdict = judge_script(watched, rerun.value, may_run_again, swaps=swaps and not struck)
         report = watched.report()
         notes.terminal().print(render_verdict(verdict))
         say(f"report {report}")

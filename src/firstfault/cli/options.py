@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -25,6 +26,14 @@ class DepthName(StrEnum):
     QUICK = "quick"
     STANDARD = "standard"
     DEEP = "deep"
+
+
+class ConsentName(StrEnum):
+    """Whether a script may be run again; without a terminal, nobody can be asked, and it is not."""
+
+    ASK = "ask"
+    YES = "yes"
+    NO = "no"
 
 
 class EngineName(StrEnum):
@@ -130,6 +139,21 @@ def interrupted(kept: str) -> int:
     if not is_guarded():
         typer.echo(f"firstfault: interrupted; {kept}", err=True)
     return EXIT_INTERRUPTED
+
+
+def may_run_again(cost: object) -> bool:
+    """Ask whether a script may be run again at that cost; where there is no terminal, it may not."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    return typer.confirm(f"firstfault: {cost}; run the script again to test, in a copy?", default=True)
+
+
+def tell_step(event: object) -> None:
+    """Write what takes long, on a terminal alone."""
+    from firstfault.progress import Step
+
+    if isinstance(event, Step) and sys.stderr.isatty():
+        say(f"firstfault: {event.text}", err=True)
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -10,6 +10,8 @@ import pandas as pd
 
 from firstfault.errors import TargetError, told
 from firstfault.interrupts import pass_on
+from firstfault.metrics import Array
+from firstfault.values import Json
 
 
 def expect_names(frame: pd.DataFrame, name: str) -> None:
@@ -56,7 +58,7 @@ def _expect_known(column: pd.Series, name: str) -> None:
         ) from error
 
 
-def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
+def expect_labels(y: Array, name: str, said: str) -> None:
     """Expect labels that are single values, and that can be shown and compared.
 
     Raises:
@@ -85,7 +87,7 @@ def expect_labels(y: np.ndarray[Any, Any], name: str, said: str) -> None:
             )
 
 
-def _why_not(value: Any) -> str:
+def _why_not(value: object) -> str:
     """What showing or comparing a value raises; empty for nothing."""
     try:
         hash(value)
@@ -111,7 +113,7 @@ def expect_plain_columns(frame: pd.DataFrame, name: str) -> None:
     expect_distinct(frame.columns, name)
 
 
-def expect_one_level(metadata: Any, name: str) -> None:
+def expect_one_level(metadata: Json | None, name: str) -> None:
     """Expect one name per column by what pandas wrote beside a file.
 
     Raises:
@@ -122,7 +124,7 @@ def expect_one_level(metadata: Any, name: str) -> None:
         raise TargetError(f"data.{name} must have one name per column, but its columns have names of {levels} levels")
 
 
-def expect_distinct(columns: Iterable[Any], name: str) -> None:
+def expect_distinct(columns: Iterable[object], name: str) -> None:
     """Expect distinct names of columns.
 
     Raises:

@@ -23,7 +23,7 @@ def data_digest(split: Split) -> str:
     return sha.hexdigest()[:12]
 
 
-def _content(values: Any) -> Any:
+def _content(values: Any) -> bytes | memoryview:
     """A column or an array as bytes: numbers as they are in memory, other values by the hash of each."""
     array = values.to_numpy() if hasattr(values, "to_numpy") else np.asarray(values)
     if array.dtype.kind in "biufcmM":

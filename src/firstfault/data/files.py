@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from firstfault.data.csv import Survey, as_utf8, mended, survey
 from firstfault.data.parquet import read_parquet
 from firstfault.data.reading import Defect, Read
 from firstfault.errors import FirstfaultError, TargetError
+from firstfault.values import Json
 
 KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 NOTED = 5
@@ -151,9 +152,10 @@ def _read_jsonl(path: Path, name: str, read: Read) -> pd.DataFrame:
     return frame
 
 
-def _objects(content: bytes) -> tuple[list[dict[str, Any]], dict[int, str]]:
+def _objects(content: bytes) -> tuple[list[Json], dict[int, str]]:
     """The objects of a JSON lines file, and its broken lines with their reasons."""
-    rows, broken = [], {}
+    rows: list[Json] = []
+    broken: dict[int, str] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             continue

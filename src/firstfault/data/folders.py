@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,11 +11,12 @@ from firstfault.data.files import KINDS, kind_of_file, read_file
 from firstfault.data.images import read_images
 from firstfault.data.reading import Defect, Read, Reading
 from firstfault.errors import TargetError
+from firstfault.metrics import Array
 
 SHOWN = 5
 
 
-def read_folder(folder: Path, name: str, read: Read) -> tuple[Any, Reading]:
+def read_folder(folder: Path, name: str, read: Read) -> tuple[pd.DataFrame | tuple[Array, Array], Reading]:
     """The tables of a folder as one frame, or its images as `(X, y)`; and what reading them taught.
 
     Images `(N, C, H, W)` are float32 of 0–255; `y` holds the subfolder's name. Files that can't be used are left out.
@@ -57,7 +57,7 @@ def _other_columns(paths: list[Path], frames: list[pd.DataFrame]) -> list[Defect
     return defects
 
 
-def differences(known: Iterable[Any], columns: Iterable[Any]) -> tuple[list[str], list[str]]:
+def differences(known: Iterable[object], columns: Iterable[object]) -> tuple[list[str], list[str]]:
     """The known columns that are absent, and the columns that are not known, in their orders."""
     first, second = [str(name) for name in known], [str(name) for name in columns]
     absent, new = set(first) - set(second), set(second) - set(first)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from firstfault.data.times import times_of
 from firstfault.errors import TargetError
+from firstfault.metrics import Array
 from firstfault.target.declaration import Data
 from firstfault.texts import as_text
 
@@ -16,9 +17,7 @@ HELD_OUT = 0.2
 """The share of the rows."""
 
 
-def hold_out(
-    X: Any, y: Any, rows: np.ndarray[Any, Any], data: Data, seed: int, stratify: bool
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def hold_out(X: Any, y: Array, rows: Array, data: Data, seed: int, stratify: bool) -> tuple[Array, Array]:
     """Part off `HELD_OUT` of `rows`: the latest by time, whole groups, or at random by class.
 
     Both parts are places in `rows`.
@@ -36,7 +35,7 @@ def hold_out(
     return _hold_out_random(y[rows], seed, stratify)
 
 
-def _in_time(times: pd.Series, name: str) -> np.ndarray[Any, Any]:
+def _in_time(times: pd.Series, name: str) -> Array:
     try:
         return np.argsort(times.to_numpy(), kind="stable")
     except TypeError:
@@ -46,7 +45,7 @@ def _in_time(times: pd.Series, name: str) -> np.ndarray[Any, Any]:
         raise TargetError(f"data.time must name a column that can be sorted, but {name!r} holds {kinds}") from None
 
 
-def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[Array, Array]:
     from sklearn.model_selection import GroupShuffleSplit
 
     codes = pd.factorize(as_text(groups) if groups.dtype == object else groups, sort=True)[0]
@@ -56,9 +55,7 @@ def _hold_out_groups(groups: pd.Series, name: str, seed: int) -> tuple[np.ndarra
     return kept, held
 
 
-def _hold_out_random(
-    y: np.ndarray[Any, Any], seed: int, stratify: bool
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _hold_out_random(y: Array, seed: int, stratify: bool) -> tuple[Array, Array]:
     from sklearn.model_selection import train_test_split
 
     strata = None

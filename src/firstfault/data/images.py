@@ -12,11 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from firstfault.errors import TargetError
+from firstfault.metrics import Array
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -54,9 +59,7 @@ class ImageFile:
     image: bool = True
 
 
-def read_images(
-    folder: Path, name: str
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[ImageFile], list[str]]:
+def read_images(folder: Path, name: str) -> tuple[Array, Array, list[ImageFile], list[str]]:
     """The images of a folder `(N, C, H, W)` as float32 of 0–255, their classes `(N,)`, every file, and harmless notes.
 
     Images are grey or RGB as most of them are. Where nine tenths have one size (or all but three), the others are left
@@ -123,7 +126,7 @@ def _header(path: Path, folder: Path) -> ImageFile:
         return replace(file, unusable=reason, image=claims)
 
 
-def _oddities(image: Any, path: Path) -> list[str]:
+def _oddities(image: Image.Image, path: Path) -> list[str]:
     from PIL import Image
 
     odd = []
@@ -174,7 +177,7 @@ def _times(size: tuple[int, int]) -> str:
     return f"{size[0]}×{size[1]}"
 
 
-def _room_for(count: int, shape: tuple[int, ...], name: str) -> np.ndarray[Any, Any]:
+def _room_for(count: int, shape: tuple[int, ...], name: str) -> Array:
     import psutil
 
     needed, free = count * int(np.prod(shape)) * 4, psutil.virtual_memory().available
@@ -187,7 +190,7 @@ def _room_for(count: int, shape: tuple[int, ...], name: str) -> np.ndarray[Any, 
     return np.empty((count, *shape), np.float32)
 
 
-def _decode(path: Path, file: ImageFile, room: np.ndarray[Any, Any], size: tuple[int, int]) -> ImageFile:
+def _decode(path: Path, file: ImageFile, room: Array, size: tuple[int, int]) -> ImageFile:
     """Put a file's pixels into `room` `(C, H, W)`."""
     from PIL import Image
 
@@ -206,7 +209,7 @@ def _decode(path: Path, file: ImageFile, room: np.ndarray[Any, Any], size: tuple
     return replace(file, odd=odd, digest=digest, constant=bool(values.min() == values.max()))
 
 
-def _pixels(image: Any, mode: str, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+def _pixels(image: Image.Image, mode: str, size: tuple[int, int]) -> Array:
     """Pixels as uint8 `(H, W)` or `(H, W, 3)`. Of 16 bits the upper 8 are taken, since converting would clip them."""
     from PIL import Image
 

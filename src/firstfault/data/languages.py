@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
 
 SURE = 0.7
 """How probable a language must be.
@@ -108,7 +112,7 @@ def language_of(text: str) -> str | None:
 
 
 @functools.cache
-def _identifier() -> Any:
+def _identifier() -> LanguageIdentifier:
     """py3langid's model, which takes half a second to load, for the languages that have a name here."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 

@@ -79,6 +79,6 @@ def _query(url: str, query: str) -> Content:
 
 def _read(memory: Path) -> dict[str, list[str]]:
     try:
-        return json.loads(memory.read_text())  # type: ignore[no-any-return]
+        return json.loads(memory.read_text())
     except (OSError, json.JSONDecodeError):
         return {}

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from firstfault.data.cells import expect_distinct, expect_one_level
+from firstfault.values import Json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
 
 MOST_SINGLE_COLUMNS = 300
 """A table of more columns is read, and parted, as a whole."""
@@ -42,7 +47,7 @@ def read_parquet(path: Path, name: str) -> pd.DataFrame:
     return frame
 
 
-def _text_columns(schema: Any) -> set[str]:
+def _text_columns(schema: pa.Schema) -> set[str]:
     """The columns of text that pandas holds as objects."""
     import pyarrow as pa
 
@@ -58,7 +63,7 @@ def _text_columns(schema: Any) -> set[str]:
     }
 
 
-def _parquet_texts(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Series:
+def _parquet_texts(file: pq.ParquetFile, name: str, metadata: Json) -> pd.Series:
     """One column of text by its dictionary: one object for each distinct text, None where it is missing."""
     import pyarrow as pa
 
@@ -74,7 +79,7 @@ def _parquet_texts(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Seri
     return pd.Series(column, name=name, dtype=object)
 
 
-def _parquet_column(file: Any, name: str, metadata: Mapping[str, Any]) -> pd.Series:
+def _parquet_column(file: pq.ParquetFile, name: str, metadata: Json) -> pd.Series:
     """One column as pandas wrote it, in NumPy's own memory.
 
     Its metadata are without those of the index and of the other columns.

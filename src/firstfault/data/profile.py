@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
 
 import pandas as pd
 
@@ -25,6 +25,12 @@ from firstfault.extras import expect_installed
 from firstfault.output.escaping import inert
 from firstfault.output.whole_files import replacing, write_json, write_text
 from firstfault.texts import as_written, shown
+from firstfault.values import Json
+
+if TYPE_CHECKING:
+    from ydata_profiling import ProfileReport
+    from ydata_profiling.model.alerts import Alert
+
 
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
 SECONDS_MORE = 60.0
@@ -48,7 +54,7 @@ class Profiling:
     rows: int
     columns: int
 
-    def collect(self) -> list[Mapping[str, Any]] | None:
+    def collect(self) -> list[Json] | None:
         """The alerts as `{"alert", "column", "message"}`; None when the budget did not suffice for them.
 
         Raises:
@@ -141,7 +147,7 @@ def _profile(folder: Path, title: str) -> None:
         _compare(report, reference, folder)
 
 
-def _told(alert: Any, names: Mapping[str, str]) -> dict[str, Any]:
+def _told(alert: Alert, names: Mapping[str, str]) -> dict[str, str]:
     shown = alert.column_name
     column = names.get(shown, shown)
     return {
@@ -151,7 +157,7 @@ def _told(alert: Any, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _report(path: Path, title: str, names: dict[str, str]) -> Any:
+def _report(path: Path, title: str, names: dict[str, str]) -> ProfileReport:
     """The profile of a sample; `names` learns the columns by the name that the page shows."""
     from ydata_profiling import ProfileReport
 
@@ -181,17 +187,17 @@ def _inert_column(column: pd.Series) -> pd.Series:
     return column.map(lambda value: inert(value) if isinstance(value, str) else value)
 
 
-def _kinds(report: Any) -> dict[str, str]:
+def _kinds(report: ProfileReport) -> dict[str, str]:
     return {name: entry["type"] for name, entry in report.get_description().variables.items()}
 
 
-def _left_out(report: Any, reference: Any) -> dict[str, tuple[str | None, str | None]]:
+def _left_out(report: ProfileReport, reference: ProfileReport) -> dict[str, tuple[str | None, str | None]]:
     """ydata-profiling compares columns of one type only: the others, with their types in the reference and here."""
     here, there = _kinds(report), _kinds(reference)
     return {name: (there.get(name), here.get(name)) for name in {**here, **there} if here.get(name) != there.get(name)}
 
 
-def _compare(report: Any, reference: Any, folder: Path) -> None:
+def _compare(report: ProfileReport, reference: ProfileReport, folder: Path) -> None:
     """Write the page of both, without the columns that can't be compared."""
     left_out = _left_out(report, reference)
     shared = [name for name in _kinds(report) if name not in left_out]

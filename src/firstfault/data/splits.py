@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from firstfault.data.parquet import MOST_SINGLE_COLUMNS
 from firstfault.data.reading import Read, Reading
 from firstfault.data.sql import Sql, read_sql
 from firstfault.errors import TargetError
+from firstfault.metrics import Array
 from firstfault.target.declaration import Data, Target
 from firstfault.texts import shown
 
@@ -69,7 +70,7 @@ def load_raw(target: Target) -> Splits:
     Raises:
         TargetError: for a missing file, an unknown column, an empty table or another unusable source.
     """
-    data = _declared(target)
+    data = declared(target)
     splits, readings = {}, {}
     for name in ("train", *data.declared_splits):
         splits[name], readings[name] = _read_split(data, getattr(data, name), name, target.root)
@@ -87,7 +88,7 @@ def load_reference(target: Target) -> Split | None:
 
 def read_reference(target: Target) -> tuple[Split, Reading] | None:
     """The declared reference data and what reading them taught, or None."""
-    data = _declared(target)
+    data = declared(target)
     if data.reference is None:
         return None
     split, reading = _read_split(data, data.reference, "reference", target.root)
@@ -122,7 +123,12 @@ def _read_split(data: Data, source: Any, name: str, root: Path) -> tuple[Split, 
     return split, reading
 
 
-def _declared(target: Target) -> Data:
+def declared(target: Target) -> Data:
+    """What a target declares of its data.
+
+    Raises:
+        TargetError: where it declares none.
+    """
     if target.data is None:
         raise TargetError("data must be declared to read it, but the target has none")
     return target.data
@@ -152,8 +158,8 @@ def _from_frame(data: Data, frame: pd.DataFrame, name: str) -> Split:
         raise TargetError(
             f"data.label must name the label column of data.{name}, whose columns are {_listed(frame.columns)}"
         )
-    declared = [*labels, *data.sensitive, *(column for column in (data.group, data.time) if column)]
-    for column in declared:
+    wanted = [*labels, *data.sensitive, *(column for column in (data.group, data.time) if column)]
+    for column in wanted:
         if column not in frame.columns:
             raise TargetError(f"data.{name} has no column {column!r}; its columns are {_listed(frame.columns)}")
     X = frame.copy(deep=False)
@@ -162,7 +168,7 @@ def _from_frame(data: Data, frame: pd.DataFrame, name: str) -> Split:
     return Split(X, y[0] if single else np.column_stack(y))
 
 
-def _plain_labels(values: pd.Series) -> np.ndarray[Any, Any]:
+def _plain_labels(values: pd.Series) -> Array:
     """A label column as NumPy has it: pandas' own types of missing values as NaN or None."""
     if not pd.api.types.is_extension_array_dtype(values.dtype):
         return values.to_numpy()
@@ -191,7 +197,7 @@ def _from_pair(value: Any, name: str) -> Split:
     return Split(pd.DataFrame(X) if isinstance(X, np.ndarray) and X.dtype.names else X, y)
 
 
-def to_array(value: Any) -> np.ndarray[Any, Any]:
+def to_array(value: Any) -> Array:
     """A tensor, series, sparse matrix, masked array (NaN for what is masked) or list as a NumPy array."""
     if hasattr(value, "detach"):
         return np.asarray(value.detach().cpu().numpy())
@@ -202,13 +208,13 @@ def to_array(value: Any) -> np.ndarray[Any, Any]:
     return np.asarray(value)
 
 
-def take(split: Split, rows: Any) -> Split:
+def take(split: Split, rows: Array | slice) -> Split:
     """The given rows of a split, by position."""
     X = split.X.iloc[rows].reset_index(drop=True) if isinstance(split.X, pd.DataFrame) else split.X[rows]
     return Split(X, split.y[rows])
 
 
-def _dealt(data: Data, train: Split, target: Target) -> dict[str, np.ndarray[Any, Any] | None]:
+def _dealt(data: Data, train: Split, target: Target) -> dict[str, Array | None]:
     """The rows of the declared train that each split gets; None for all of them."""
     seed = target.training.seed if target.training else 0
     given = data.declared_splits
@@ -222,7 +228,7 @@ def _dealt(data: Data, train: Split, target: Target) -> dict[str, np.ndarray[Any
     return {"train": np.sort(kept) if target.training and target.training.keeps_order else kept, **rows}
 
 
-def _parted(split: Split, parts: list[np.ndarray[Any, Any] | None]) -> list[Split]:
+def _parted(split: Split, parts: list[Array | None]) -> list[Split]:
     """The rows of each part (None: all), in memory of their own. The columns of `split.X` are given up one by one."""
     labels = [split.y.copy() if rows is None else split.y[rows] for rows in parts]
     if not isinstance(split.X, pd.DataFrame):
@@ -233,7 +239,7 @@ def _parted(split: Split, parts: list[np.ndarray[Any, Any] | None]) -> list[Spli
             for rows, y in zip(parts, labels, strict=True)
         ]
     indexes = [pd.RangeIndex(len(y)) for y in labels]
-    columns: list[dict[Any, pd.Series]] = [{} for _ in parts]
+    columns: list[dict[Hashable, pd.Series]] = [{} for _ in parts]
     for name in list(split.X.columns):
         values = split.X.pop(name)
         for rows, index, made in zip(parts, indexes, columns, strict=True):
@@ -254,14 +260,14 @@ def _own(split: Split) -> Split:
     return _parted(split, [None])[0]
 
 
-def _named(source: Any) -> str:
+def _named(source: object) -> str:
     return str(source) if isinstance(source, str | Path | Sql) else f"a {type(source).__name__}"
 
 
-def _spoken(value: Any) -> str:
+def _spoken(value: object) -> str:
     return f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
 
 
-def _listed(columns: Any) -> str:
+def _listed(columns: Iterable[object]) -> str:
     names = [str(column) for column in columns]
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firstfault.errors import PrerequisiteError, TargetError
 from firstfault.extras import missing_extra, needs_extra
@@ -12,6 +12,7 @@ from firstfault.target.validation import expect
 
 if TYPE_CHECKING:
     import pandas as pd
+    import sqlalchemy
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_sql(source: Sql, name: str, root: Path) -> pd.DataFrame:
         engine.dispose()
 
 
-def database_url(source: Sql, name: str, root: Path) -> Any:
+def database_url(source: Sql, name: str, root: Path) -> sqlalchemy.URL:
     """The URL; the file of an SQLite database is looked up beside the target, and not created.
 
     Raises:

@@ -6,14 +6,12 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from firstfault.metrics import Array
 from firstfault.texts import as_text
-
-Array = np.ndarray[Any, Any]
 
 FORMATS = (
     "%d.%m.%Y %H:%M:%S",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import SupportsFloat
 
 NOTHING = "–"
 _NOT_NUMBERS = {"nan": "NaN", "inf": "∞", "-inf": "−∞"}
 
 
-def number(value: Any) -> str:
+def number(value: SupportsFloat | str | None) -> str:
     """A number in at most four significant digits, `12,345` or `1.2e-05`; NaN and infinity by name."""
     if value is None:
         return NOTHING
@@ -35,7 +35,7 @@ def _real(value: float) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
 
 
-def brief(value: Any, longest: int = 120) -> str:
+def brief(value: object, longest: int = 120) -> str:
     """Any plain value as one short line."""
     if value is None or isinstance(value, bool | int | float):
         return number(value)

@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from firstfault.output.whole_files import replacing
 
@@ -20,14 +20,14 @@ FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")
 NUMBER = re.compile(r"\s*[-+]?(\d[\d,]*(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*%?")
 
 
-def as_text(value: Any) -> Any:
+def as_text(value: object) -> object:
     """A text that begins like a formula with an apostrophe before it; any other value as it is."""
     if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
         return f"'{value}"
     return value
 
 
-def write_rows(path: Path, heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_rows(path: Path, heading: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a heading and rows as CSV, whole or not at all."""
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
@@ -45,17 +45,17 @@ def write_frame(path: Path, frame: pd.DataFrame, *, float_format: str | None = N
             # or whole numbers become floats
             cells = pd.Series([_cell(value) for value in frame.iloc[:, place]], dtype=object)
             safe.isetitem(place, cells.to_numpy())
-    safe.columns = [_cell(name) for name in frame.columns]  # type: ignore[assignment]
+    safe.columns = pd.Index([_cell(name) for name in frame.columns])
     with replacing(path) as draft:
         safe.to_csv(draft, index=False, float_format=float_format, encoding="utf-8", errors="backslashreplace")
 
 
-def _is_plain(kind: Any) -> bool:
+def _is_plain(kind: object) -> bool:
     """Whether a column of this type has numbers, truth values or times alone."""
     return getattr(kind, "kind", "O") in "biufcmM" and str(kind) != "category"
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     """A cell; what is neither text nor number is written as its text, which may begin like a formula too."""
     if value is None or isinstance(value, str | int | float | complex) or not hasattr(type(value), "__iter__"):
         return as_text(value)

@@ -58,7 +58,7 @@ def write_text(path: Path, text: str, *, private: bool = True) -> None:
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"), private=private)
 
 
-def write_json(path: Path, value: Any, *, private: bool = True, indent: int | None = 1, **how: Any) -> None:
+def write_json(path: Path, value: object, *, private: bool = True, indent: int | None = 1, **how: Any) -> None:
     """Write a value as JSON, whole or not at all; `how` goes to `json.dumps`."""
     write_text(path, json.dumps(value, indent=indent, **how), private=private)
 

@@ -6,13 +6,14 @@ It knows no orchestrator: a flow hands in its steps.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault import progress
+from firstfault.check import Depth
 from firstfault.diagnosis import diagnose, steps_of
 from firstfault.finding import LayerReport
 from firstfault.ladder import Step
@@ -29,6 +30,10 @@ from firstfault.subject.subject import Subject
 from firstfault.target.locate import locate
 from firstfault.verdict import Outcome, Verdict
 from firstfault.watcher.actions.target_monitor import train_acting
+
+if TYPE_CHECKING:
+    from firstfault.ablation.confirm.trials import Trial
+
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +59,18 @@ def _debug(run: DebugRun) -> Ended:
         raise
 
 
-def open_run(target: str, **settings: Any) -> RunRef:
+def open_run(
+    target: str,
+    overrides: Mapping[str, str],
+    *,
+    depth: Depth = Depth.STANDARD,
+    dataset: str | None = None,
+    where: str | None = None,
+) -> RunRef:
     """A new run of a target, with its folder."""
     place = locate(target)
     state = state_here()
-    return RunRef(target=place, folder=str(state.new_run()), home=str(state.home), **settings)
+    return RunRef(place, str(state.new_run()), str(state.home), depth, overrides, dataset, where)
 
 
 class DebugRun:
@@ -74,9 +86,7 @@ class DebugRun:
     def open(self) -> Opened:
         """Load the target, and open its run folder and its run in MLflow."""
         asked = self.settings
-        self.ref = open_run(
-            asked.target, depth=asked.depth, overrides=asked.overrides, dataset=asked.dataset, where=asked.where
-        )
+        self.ref = open_run(asked.target, asked.overrides, depth=asked.depth, dataset=asked.dataset, where=asked.where)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
@@ -169,10 +179,10 @@ def links_of(recording: Recording, flow_run: FlowRun | None) -> dict[str, str]:
     return lasting if len(lasting) == len(links) else {**lasting, "Prefect and MLflow": served}
 
 
-def told_trials(trials: Trials, steps: Steps) -> Callable[[Any], None]:
+def told_trials(trials: Trials, steps: Steps) -> Callable[[Trial], None]:
     """A listener of trials that records each, and says so in the log of the run."""
 
-    def told(trial: Any) -> None:
+    def told(trial: Trial) -> None:
         steps.say(f"{trial.change}, seed {trial.seed}: {state_of(trial)} {trial.score:.4f} in {trial.seconds:.1f} s")
         trials.log(trial)
 

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from types import TracebackType
 
 from firstfault import progress
 from firstfault.errors import PrerequisiteError
@@ -69,9 +69,9 @@ def _health(api: str) -> str:
 class Recorded(Steps):
     """Carries out each step at once, and tells the process that records it as a flow run."""
 
-    def __init__(self, flow: str, parameters: Mapping[str, Any], api: str, state: State) -> None:
+    def __init__(self, flow: str, parameters: Mapping[str, object], api: str, state: State) -> None:
         self.api = api
-        self._words: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._words: queue.SimpleQueue[dict[str, object] | None] = queue.SimpleQueue()
         self._flow_run: FlowRun | None = None
         self._known = threading.Event()
         self._lost = self._closing = False
@@ -96,7 +96,9 @@ class Recorded(Steps):
         self._listening.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._listening.__exit__(kind, error, trace)
         self._close(END_SECONDS if kind is None or issubclass(kind, Exception) else ABANDONED_SECONDS)
 
@@ -105,39 +107,39 @@ class Recorded(Steps):
         """The flow run, waited for a little where it is not yet known."""
         return self._flow_run
 
-    def open(self, work: Any) -> Opened:
+    def open(self, work: Callable[[], Opened]) -> Opened:
         """Tell that the run is opened."""
         self._tell("open")
-        opened: Opened = work()
+        opened = work()
         self._tell("opened", **asdict(opened))
         return opened
 
-    def examine(self, layer: Layer, work: Any) -> Examined | None:
+    def examine(self, layer: Layer, work: Callable[[], Examined | None]) -> Examined | None:
         """Tell of a layer."""
         self._tell("examine", layer=layer.value)
-        examined: Examined | None = work()
+        examined = work()
         self._tell("examined", examined=examined.to_json() if examined is not None else None)
         return examined
 
-    def confirm(self, layer: Layer, work: Any) -> list[Outcome]:
+    def confirm(self, layer: Layer, work: Callable[[], list[Outcome]]) -> list[Outcome]:
         """Tell of the swaps."""
         self._tell("confirm", layer=layer.value)
-        outcomes: list[Outcome] = work()
+        outcomes = work()
         self._tell("confirmed", outcomes=[outcome.to_json() for outcome in outcomes])
         return outcomes
 
-    def sweep(self, work: Any) -> Swept:
+    def sweep(self, work: Callable[[], Swept]) -> Swept:
         """Tell of the trainings of a sweep."""
         self._tell("sweep")
-        swept: Swept = work()
+        swept = work()
         self._tell("swept", **asdict(swept))
         return swept
 
-    def conclude(self, work: Any) -> Ended:
+    def conclude(self, work: Callable[[], Ended]) -> Ended:
         """Tell the verdict."""
         self._tell("conclude")
         self._await_flow_run()
-        ended: Ended = work()
+        ended = work()
         self._tell("concluded", ended=ended.to_json())
         return ended
 
@@ -151,7 +153,7 @@ class Recorded(Steps):
             "abandoned", killed=not isinstance(error, Exception), text=f"{type(error).__name__}: {error}".rstrip(": ")
         )
 
-    def _tell(self, kind: str, **values: Any) -> None:
+    def _tell(self, kind: str, **values: object) -> None:
         self._words.put({"kind": kind, **values})
 
     def _follow(self, event: progress.Event) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from firstfault.check import Depth
 from firstfault.finding import Layer, LayerReport
+from firstfault.values import Json, Row
 from firstfault.verdict import Outcome, Verdict
 
 
@@ -23,7 +23,7 @@ class RunSettings:
     overrides: Mapping[str, str] = field(default_factory=dict)
     where: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The parameters of the flow `debug`."""
         return {
             **asdict(self),
@@ -48,7 +48,7 @@ class SweepPlan:
     resume: bool = False
     overrides: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The parameters of the flow `sweep`."""
         lists = {
             name: list(values) if (values := getattr(self, name)) is not None else None
@@ -81,12 +81,12 @@ class Examined:
     report: LayerReport
     mlflow_url: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """This as JSON values."""
         return {"report": self.report.to_json(), "mlflow_url": self.mlflow_url}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Examined:
+    def from_json(cls, values: Json) -> Examined:
         """What `to_json` wrote."""
         return cls(LayerReport.from_json(values["report"]), values["mlflow_url"])
 
@@ -103,7 +103,7 @@ class Ended:
     mlflow_url: str | None = None
     flow_url: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """This as JSON values."""
         return {
             **{
@@ -114,7 +114,7 @@ class Ended:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Ended:
+    def from_json(cls, values: Json) -> Ended:
         """What `to_json` wrote."""
         return cls(**{**values, "verdict": Verdict.from_json(values["verdict"])})
 
@@ -123,8 +123,8 @@ class Ended:
 class Swept:
     """How a sweep ended: its result as JSON values, its trials, and what is said of it."""
 
-    result: Mapping[str, Any]
-    trials: tuple[Mapping[str, Any], ...]
+    result: Json
+    trials: tuple[Row, ...]
     headline: str
     markdown: str
     picture: str

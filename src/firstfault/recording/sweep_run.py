@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault import progress
 from firstfault.data.digest import data_digest
@@ -19,7 +19,11 @@ from firstfault.recording.trials import Trials
 from firstfault.runs import guard
 from firstfault.subject.opening import Loaded, open_subject
 from firstfault.subject.subject import Subject
+from firstfault.values import Json
 from firstfault.watcher.actions.target_monitor import train_acting
+
+if TYPE_CHECKING:
+    from firstfault.ablation.sweeps.results import SweepResult
 
 
 def sweep(plan: SweepPlan, steps: Steps | None = None, loaded: Loaded | None = None) -> Swept:
@@ -55,7 +59,7 @@ class SweepRun:
 
     def open(self) -> Opened:
         """Load the target, and open its run folder and its run in MLflow."""
-        self.ref = open_run(self.plan.target, overrides=self.plan.overrides)
+        self.ref = open_run(self.plan.target, self.plan.overrides)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name, doing="sweep")
@@ -88,7 +92,7 @@ class SweepRun:
                 trials.log_earlier(trial)
             return self._write(result, trials)
 
-    def _write(self, result: Any, trials: Trials) -> Swept:
+    def _write(self, result: SweepResult, trials: Trials) -> Swept:
         """Write the sweep's files into the run's folder, and log its numbers."""
         from firstfault.report.sweep_page import PICTURE, headline, sweep_markdown, write_sweep_report
 
@@ -103,7 +107,7 @@ class SweepRun:
         url = flow_run.url if flow_run else None
         return Swept(values, tuple(result.trial_table()), said, sweep_markdown(result), str(picture), url)
 
-    def _facts(self) -> dict[str, Any]:
+    def _facts(self) -> Json:
         from firstfault.runs.provenance import git_sha, versions
 
         subject = self.subject

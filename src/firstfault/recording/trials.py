@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.recording.recording import Recording
+
+if TYPE_CHECKING:
+    from firstfault.ablation.confirm.trials import Trial
+    from firstfault.ablation.sweeps.results import SweepResult
 
 
 class Trials:
@@ -15,7 +19,7 @@ class Trials:
 
     def __init__(self, recording: Recording, name: str) -> None:
         self.tracker, self.above, self.name = recording.tracker, recording.run_id, name
-        self.logged: set[tuple[Any, ...]] = set()
+        self.logged: set[tuple[str, int, float]] = set()
 
     def __enter__(self) -> Trials:
         self.run_id = self.tracker.start(self.name, self.above or None)
@@ -25,7 +29,7 @@ class Trials:
         status = "FINISHED" if kind is None else "FAILED" if issubclass(kind, Exception) else "KILLED"
         self.tracker.end(self.run_id, status)
 
-    def log(self, trial: Any, tags: Mapping[str, str] | None = None) -> None:
+    def log(self, trial: Trial, tags: Mapping[str, str] | None = None) -> None:
         """Log one trial as a child run."""
         self.logged.add(_key(trial))
         state = state_of(trial)
@@ -40,12 +44,12 @@ class Trials:
         self.tracker.series(run_id, {"score_after_epoch": list(enumerate(getattr(trial, "epochs", ()), 1))})
         self.tracker.end(run_id, "FAILED" if state == "failed" else "FINISHED")
 
-    def log_earlier(self, trial: Any) -> None:
+    def log_earlier(self, trial: Trial) -> None:
         """Log a trial of the sweep that this one goes on with, so that the run that has the table has every trial."""
         if _key(trial) not in self.logged:
             self.log(trial, {"firstfault.resumed": "true"})
 
-    def conclude(self, result: Any, headline: str, files: Sequence[Path]) -> None:
+    def conclude(self, result: SweepResult, headline: str, files: Sequence[Path]) -> None:
         """Log what came of a sweep."""
         self.tracker.params(self.run_id, {"mode": result.mode, "study": result.study, "metric": result.metric})
         self.tracker.tags(self.run_id, {"firstfault.best": result.best, "firstfault.headline": headline})
@@ -60,10 +64,10 @@ class Trials:
         self.tracker.files(self.run_id, files)
 
 
-def state_of(trial: Any) -> str:
+def state_of(trial: Trial) -> str:
     """Whether a trial is complete, failed or pruned."""
     return str(getattr(trial, "state", "complete" if math.isfinite(trial.score) else "failed"))
 
 
-def _key(trial: Any) -> tuple[Any, ...]:
+def _key(trial: Trial) -> tuple[str, int, float]:
     return trial.factor, trial.seed, trial.seconds

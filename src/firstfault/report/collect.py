@@ -8,13 +8,18 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstfault.checks.safety import evaluate_safety
 from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
 from firstfault.report.samples import sample_images, sample_rows
 from firstfault.subject.subject import Subject
+from firstfault.values import Json
+
+if TYPE_CHECKING:
+    from firstfault.probe import Record
+
 
 logger = logging.getLogger(__name__)
 SERIES = ("loss", "grad_norm", "update_ratio", "lr")
@@ -42,7 +47,7 @@ def context_of(
     return ReportContext(**parts)
 
 
-def _guarded(gather: Callable[[Subject], dict[str, Any]], subject: Subject) -> dict[str, Any]:
+def _guarded(gather: Callable[[Subject], Json], subject: Subject) -> Json:
     """A part of the report that can't be gathered is left out: it must not cost the report."""
     try:
         return gather(subject)
@@ -56,14 +61,14 @@ def _guarded(gather: Callable[[Subject], dict[str, Any]], subject: Subject) -> d
         return {}
 
 
-def _stages(subject: Subject) -> dict[str, Any]:
+def _stages(subject: Subject) -> Json:
     from firstfault.training.stages import stage_table
 
     pipeline = subject.made(Subject.pipeline)
     return {"stages": stage_table(pipeline)} if pipeline is not None else {}
 
 
-def _curves(subject: Subject) -> dict[str, Any]:
+def _curves(subject: Subject) -> Json:
     trained = subject.made(Subject.trained)
     record = _record(subject)
     series = {name: found for name in SERIES if (found := getattr(record, name, None))}
@@ -77,12 +82,12 @@ def _curves(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _record(subject: Subject) -> Any:
+def _record(subject: Subject) -> Record | None:
     """What was seen of the training; a watched one has a record even where nothing of it can be replayed."""
     return getattr(subject.made(Subject.trained), "record", None) or subject.made(Subject.record)
 
 
-def _network(subject: Subject) -> dict[str, Any]:
+def _network(subject: Subject) -> Json:
     from firstfault.report.charts.model_diagram import boxes_of, boxes_of_record, shapes_in
 
     trained, record = subject.made(Subject.trained), _record(subject)
@@ -92,7 +97,7 @@ def _network(subject: Subject) -> dict[str, Any]:
     return {"network": boxes_of_record(record)} if record is not None and record.parameters else {}
 
 
-def _sample(subject: Subject) -> dict[str, Any]:
+def _sample(subject: Subject) -> Json:
     raw, pipeline = subject.made(Subject.raw), subject.made(Subject.pipeline)
     if raw is None:
         return {}
@@ -105,14 +110,14 @@ def _sample(subject: Subject) -> dict[str, Any]:
     return {"sample_rows": rows, "masked": masked}
 
 
-def _safety(subject: Subject) -> dict[str, Any]:
+def _safety(subject: Subject) -> Json:
     return {"safety": subject.made(evaluate_safety)}
 
 
-def _environment(subject: Subject) -> dict[str, Any]:
+def _environment(subject: Subject) -> Json:
     from firstfault.runs.provenance import git_sha, versions
 
-    found: dict[str, Any] = {
+    found: dict[str, object] = {
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "depth": subject.depth.value,
         "seed": subject.seed,

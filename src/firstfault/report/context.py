@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.checks.safety import SafetyReport
+from firstfault.values import Json, Row
 
-Rows = Sequence[Mapping[str, Any]]
+if TYPE_CHECKING:
+    from firstfault.metrics import Array
+    from firstfault.probe import Record
+    from firstfault.report.charts.model_diagram import Box
+
+
+Rows = Sequence[Json]
 
 
 @dataclass(frozen=True)
@@ -42,15 +49,15 @@ class ReportContext:
     steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
     step_numbers: Mapping[str, Sequence[int]] = field(default_factory=dict)
     epoch_ends: Sequence[int] = ()
-    record: Any = None
-    network: Any = None
+    record: Record | None = None
+    network: Box | None = None
     sample_rows: Rows = ()
-    sample_images: Any = None
-    sample_labels: Sequence[Any] = ()
+    sample_images: Array | None = None
+    sample_labels: Sequence[object] = ()
     masked: Sequence[str] = ()
     ablation: Rows = ()
     tables: Mapping[str, Rows] = field(default_factory=dict)
     plots: Mapping[str, bytes] = field(default_factory=dict)
     safety: SafetyReport | None = None
     links: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Row = field(default_factory=dict)

@@ -6,13 +6,13 @@ import tomllib
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from firstfault.ablation.confirm.serving import REPAIRS
 from firstfault.ablation.swap import swaps
 from firstfault.checks.catalogue import our_checks
 from firstfault.faults import EXPLAINS, FAULTS, SYMPTOMS, FaultKind
 from firstfault.finding import LADDER, Layer
+from firstfault.values import Json
 
 HEAD = """# Faults
 
@@ -43,7 +43,7 @@ def _of(layer: Layer) -> list[tuple[str, FaultKind]]:
 
 
 @cache
-def _look_alikes() -> dict[str, Any]:
+def _look_alikes() -> Json:
     return tomllib.loads(resources.files("firstfault").joinpath("look_alikes.toml").read_text(encoding="utf-8"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from firstfault.coverage import coverage_of
 from firstfault.faults import known
 from firstfault.finding import LADDER, Finding, LayerReport, Status
@@ -13,7 +11,7 @@ from firstfault.verdict import Change, Fault, Outcome, SubjectKind, Swap, Verdic
 _PROVEN = {None: 0.9, False: 0.81}  # a refuted proof keeps 0.9 of its weight
 
 
-def words(key: Any) -> str:
+def words(key: object) -> str:
     """A key such as `data_digest` as words."""
     return str(key).replace("_", " ")
 
@@ -86,6 +84,8 @@ def headline(verdict: Verdict) -> str:
         if verdict.not_cleared:
             return "No fault found, but too little could be examined"
         return f"{count(len(undecided(verdict)), 'check')} failed, and could be neither proven nor refuted"
+    if not verdict.layers:
+        return "Nothing could be examined"
     if verdict.subject is SubjectKind.WATCHED:
         return "No fault found in model and training"
     return "No fault found beside what is muted" if verdict.muted else "No fault found"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.output.escaping import visible
@@ -25,6 +24,7 @@ from firstfault.report.formatting import (
     what_is_wrong,
 )
 from firstfault.report.ladder_view import Rung, rungs_of
+from firstfault.values import Row
 from firstfault.verdict import Fault, Verdict
 
 MARKS = {Status.PASS: "✓", Status.WARN: "!", Status.FAIL: "✗", Status.ERROR: "E", Status.SKIPPED: "–"}
@@ -57,7 +57,7 @@ def layer_markdown(report: LayerReport) -> str:
     return f"## {MARKS[report.status]} {report.layer.value}\n\n" + "\n".join(lines) + suspect
 
 
-def escape(text: Any) -> str:
+def escape(text: object) -> str:
     """Text of the user's, so that neither markdown nor HTML in it takes effect."""
     flat = visible(" ".join(str(text).split()))
     for letters, entity in ENTITIES.items():
@@ -67,7 +67,7 @@ def escape(text: Any) -> str:
     return re.sub(r"([\\`*|\[\]~]|(?<!\w)_|_(?!\w)|^[#+\-=](?=[\s#+\-=]|$))", r"\\\1", flat)
 
 
-def escaped_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def escaped_rows(rows: Iterable[Row]) -> list[dict[str, object]]:
     """Rows of a table for Prefect, whose page takes every text in a cell for markdown."""
     return [{name: escape(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
 

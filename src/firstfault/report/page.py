@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.charts.files import style_sheet
 from firstfault.charts.png import image_png, small
@@ -26,7 +26,15 @@ from firstfault.report.ladder_view import rungs_of
 from firstfault.report.safety_pdf import write_safety_pdf
 from firstfault.report.stage_table import marked_stages
 from firstfault.texts import encodable
+from firstfault.values import Json, Row
 from firstfault.verdict import Verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from firstfault.metrics import Array
+    from firstfault.verdict import Outcome
+
 
 logger = logging.getLogger(__name__)
 HERE = Path(__file__).parent
@@ -96,7 +104,7 @@ def style() -> str:
     return style_sheet() + (HERE / "report.css").read_text(encoding="utf-8")
 
 
-def environment() -> Any:
+def environment() -> Environment:
     """The templates of this folder, with what they call."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -147,20 +155,20 @@ def findings_by_kind(report: LayerReport) -> dict[str, list[Finding]]:
     }
 
 
-def _cleared(verdict: Verdict) -> list[Any]:
+def _cleared(verdict: Verdict) -> list[Outcome]:
     """The suspicions that were tested, and do not stand."""
     standing = {fault.fault for fault in verdict.faults}
     return [outcome for outcome in verdict.outcomes if outcome.fault not in standing]
 
 
-def _safety(verdict: Verdict) -> dict[str, Any]:
+def _safety(verdict: Verdict) -> Json:
     """The safety evaluation without its findings, which the ladder shows."""
     return {
         key: value for key, value in (verdict.safety or {}).items() if key not in ("findings", "report", "artifacts")
     }
 
 
-def _images(context: ReportContext) -> list[Any]:
+def _images(context: ReportContext) -> list[Array]:
     return [] if context.sample_images is None else list(context.sample_images[:16])
 
 
@@ -169,9 +177,9 @@ def data_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _time(verdict: Verdict) -> list[dict[str, Any]]:
+def _time(verdict: Verdict) -> list[Json]:
     """Seconds per layer, and what is left of the whole for swaps and the rest."""
-    rows: list[dict[str, Any]] = [
+    rows: list[Json] = [
         {"name": report.layer.value, "seconds": report.seconds, "style": "layer"} for report in verdict.layers
     ]
     rest = verdict.seconds - sum(report.seconds for report in verdict.layers)
@@ -181,12 +189,12 @@ def _time(verdict: Verdict) -> list[dict[str, Any]]:
     return [{**row, "width": round(100 * row["seconds"] / longest, 1)} for row in rows]
 
 
-def columns_of(rows: Sequence[Any], *without: str) -> list[str]:
+def columns_of(rows: Sequence[Row], *without: str) -> list[str]:
     """The keys of some rows, in the order in which they first come."""
     return [key for key in dict.fromkeys(key for row in rows for key in row) if key not in without]
 
 
-def _is_rows(value: Any) -> bool:
+def _is_rows(value: object) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(hasattr(item, "items") for item in value)
 
 

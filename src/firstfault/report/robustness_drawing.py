@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from firstfault.output.escaping import visible
+from firstfault.values import Json
+
+if TYPE_CHECKING:
+    from reportlab.graphics.charts.lineplots import LinePlot
+    from reportlab.graphics.shapes import Drawing, Shape, String
+
 
 WIDTH, HEIGHT = 430, 200
 LEFT, BOTTOM, RIGHT = 40, 58, 10
 COLOURS = ("#1f5fbf", "#c14a09", "#17703f", "#6b3fa0", "#8a5a00", "#55606e")
 INK, LINE = "#55606e", "#dfe3e8"
 LONGEST = 24
-Row = Mapping[str, Any]
 
 
-def robustness_drawing(rows: Sequence[Row]) -> Any:
+def robustness_drawing(rows: Sequence[Json]) -> Drawing:
     """A line per change, each from the accuracy without one, which is the first row; a legend stands below."""
     from reportlab.graphics.shapes import Drawing
 
@@ -35,7 +40,7 @@ def robustness_drawing(rows: Sequence[Row]) -> Any:
     return drawing
 
 
-def _plot(lines: list[list[tuple[float, float]]]) -> Any:
+def _plot(lines: list[list[tuple[float, float]]]) -> LinePlot:
     from reportlab.graphics.charts.lineplots import LinePlot
     from reportlab.graphics.widgets.markers import makeMarker
     from reportlab.lib.colors import HexColor
@@ -55,7 +60,7 @@ def _plot(lines: list[list[tuple[float, float]]]) -> Any:
     return plot
 
 
-def _key(change: str, colour: str, x: float) -> list[Any]:
+def _key(change: str, colour: str, x: float) -> list[Shape]:
     """The colour of a line, with its change in words."""
     from reportlab.graphics.shapes import Circle
     from reportlab.lib.colors import HexColor
@@ -65,7 +70,7 @@ def _key(change: str, colour: str, x: float) -> list[Any]:
     return [Circle(x + 3, 11, 3, fillColor=HexColor(colour), strokeColor=None), _words(short, x + 10, 8, "start")]
 
 
-def _words(text: str, x: float, y: float, anchor: str) -> Any:
+def _words(text: str, x: float, y: float, anchor: str) -> String:
     from reportlab.graphics.shapes import String
     from reportlab.lib.colors import HexColor
 

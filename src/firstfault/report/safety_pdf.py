@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.checks.safety import SafetyReport
 from firstfault.extras import optional_files
@@ -13,6 +13,12 @@ from firstfault.finding import Finding
 from firstfault.output.escaping import visible
 from firstfault.output.whole_files import replacing
 from firstfault.report.robustness_drawing import robustness_drawing
+from firstfault.values import Json
+
+if TYPE_CHECKING:
+    from reportlab.lib.styles import StyleSheet1
+    from reportlab.platypus import Flowable, Table, TableStyle
+
 
 NAME = "safety_evaluation_report.pdf"
 
@@ -38,7 +44,7 @@ def write_safety_pdf(name: str, judged: SafetyReport, folder: Path) -> tuple[str
     return (NAME,)
 
 
-def _story(name: str, judged: SafetyReport) -> list[Any]:
+def _story(name: str, judged: SafetyReport) -> list[Flowable]:
     from reportlab.lib.styles import getSampleStyleSheet
     from reportlab.lib.units import mm
     from reportlab.platypus import Paragraph, Spacer
@@ -58,11 +64,11 @@ def _story(name: str, judged: SafetyReport) -> list[Any]:
     ]
 
 
-def _tables(tables: Mapping[str, list[dict[str, Any]]], styles: Any) -> list[Any]:
+def _tables(tables: Mapping[str, Sequence[Json]], styles: StyleSheet1) -> list[Flowable]:
     """Robustness as a curve, and the others as they are, each below its title."""
     from reportlab.platypus import Paragraph
 
-    parts: list[Any] = []
+    parts: list[Flowable] = []
     if ROBUSTNESS in tables:
         parts += [Paragraph("Robustness", styles["Heading2"]), robustness_drawing(tables[ROBUSTNESS])]
     for title, rows in tables.items():
@@ -71,7 +77,7 @@ def _tables(tables: Mapping[str, list[dict[str, Any]]], styles: Any) -> list[Any
     return parts
 
 
-def _cases(cases: Sequence[Mapping[str, Any]], styles: Any) -> list[Any]:
+def _cases(cases: Sequence[Json], styles: StyleSheet1) -> list[Flowable]:
     from reportlab.platypus import Paragraph
 
     shown = [{key: value for key, value in case.items() if key != "sample"} for case in cases[:CASES_SHOWN]]
@@ -79,7 +85,7 @@ def _cases(cases: Sequence[Mapping[str, Any]], styles: Any) -> list[Any]:
     return [Paragraph(title, styles["Heading2"]), _table(shown, styles)]
 
 
-def _judgements(findings: Sequence[Finding], styles: Any) -> Any:
+def _judgements(findings: Sequence[Finding], styles: StyleSheet1) -> Table:
     from reportlab.platypus import Paragraph, Table
 
     rows = [
@@ -95,7 +101,7 @@ def _judgements(findings: Sequence[Finding], styles: Any) -> Any:
     return Table(rows, colWidths=[65, 85, 345], style=_lines())
 
 
-def _table(rows: list[dict[str, Any]], styles: Any) -> Any:
+def _table(rows: Sequence[Json], styles: StyleSheet1) -> Table:
     from reportlab.platypus import Paragraph, Table
 
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -104,7 +110,7 @@ def _table(rows: list[dict[str, Any]], styles: Any) -> Any:
     return Table([head, *body], repeatRows=1, colWidths=[495 / len(columns)] * len(columns), style=_lines())
 
 
-def _lines() -> Any:
+def _lines() -> TableStyle:
     from reportlab.lib import colors
     from reportlab.platypus import TableStyle
 

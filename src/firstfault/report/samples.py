@@ -10,11 +10,13 @@ import pandas as pd
 
 from firstfault.data.privacy.masking import kinds_of, masked
 from firstfault.data.splits import Split, to_array
+from firstfault.metrics import Array
+from firstfault.values import Row
 
 MOST_ROWS, MOST_COLUMNS, MOST_IMAGES, SMALLEST_SIDE = 8, 24, 16, 6
 
 
-def sample_rows(split: Split, label: str = "label") -> tuple[list[dict[str, Any]], list[str]]:
+def sample_rows(split: Split, label: str = "label") -> tuple[list[Row], list[str]]:
     """The first rows of a split with their labels, and the columns that were masked."""
     frame = _frame(split.X)
     y = to_array(split.y)[:MOST_ROWS]
@@ -37,7 +39,7 @@ def _frame(X: Any) -> pd.DataFrame:
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> bool | int | float | str | None:
     if isinstance(value, np.ndarray | list | tuple):
         return ", ".join(str(_plain(item)) for item in list(value)[:12])
     if hasattr(value, "item"):
@@ -45,7 +47,7 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def sample_images(splits: Sequence[Split]) -> tuple[Any, list[Any]] | None:
+def sample_images(splits: Sequence[Split]) -> tuple[Array, list[bool | int | float | str | None]] | None:
     """Up to 16 images and labels of the first of some splits that holds images; None when none does."""
     for split in splits:
         if isinstance(split.X, pd.DataFrame | Mapping) or not looks_like_images(np.shape(split.X)):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.place import Kind
 from firstfault.report.formatting import of_status
+from firstfault.values import Row
 
 
 @dataclass(frozen=True)
 class StageRow:
     """One row of the table: its values, and the finding that marks it; the last marked row `says` it."""
 
-    values: Mapping[str, Any]
+    values: Row
     finding: Finding | None = None
     says: bool = False
 
 
-def marked_stages(stages: Sequence[Mapping[str, Any]], report: LayerReport | None) -> list[StageRow]:
+def marked_stages(stages: Sequence[Row], report: LayerReport | None) -> list[StageRow]:
     """The rows of `firstfault.training.stages.stage_table`, those of the first faulty stage marked.
 
     A failed finding goes before a warning, an earlier stage before a later one. Where the finding's place is in a

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from firstfault.ablation.sweeps.results import SweepResult
 from firstfault.charts.files import write_picture
@@ -14,6 +13,7 @@ from firstfault.report.charts.search_pictures import search_pictures
 from firstfault.report.charts.sweep_picture import sweep_picture
 from firstfault.report.markdown import escape
 from firstfault.report.page import environment, style
+from firstfault.values import Row
 
 PICTURE = "ablation.svg"
 MOST_TRIALS = 300
@@ -25,7 +25,7 @@ MODES = {
 
 
 def write_sweep_report(
-    result: SweepResult, folder: Path, *, links: Mapping[str, str] | None = None, facts: Mapping[str, Any] | None = None
+    result: SweepResult, folder: Path, *, links: Mapping[str, str] | None = None, facts: Row | None = None
 ) -> Path:
     """Write `report.html` into `folder`, and return its path.
 
@@ -68,7 +68,7 @@ def write_sweep_report(
     return path
 
 
-def _filled(rows: Sequence[Mapping[str, Any]], without: Sequence[str] = ()) -> list[dict[str, Any]]:
+def _filled(rows: Sequence[Row], without: Sequence[str] = ()) -> list[Row]:
     """The rows without the columns that are empty in all of them."""
     return [
         {name: value for name, value in row.items() if name not in without and any(other[name] != "" for other in rows)}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from firstfault.values import Json
 
-def show_sweep(console: Console, result: Mapping[str, Any]) -> None:
+
+def show_sweep(console: Console, result: Json) -> None:
     """Print the table of a sweep, what the scores vary by, and where its report is."""
     title = Text(f"{result['target']}: {result['metric']} over the same seeds, changed and unchanged")
     table = Table(title=title, title_justify="left")
@@ -47,5 +46,5 @@ def show_sweep(console: Console, result: Mapping[str, Any]) -> None:
     console.print(f"report   {result['report']}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _number(value: Any, form: str) -> str:
+def _number(value: object, form: str) -> str:
     return format(value, form) if isinstance(value, int | float) else "–"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from firstfault.errors import FirstfaultError
+from firstfault.values import Json
 
 
 def named(run: str, runs: Path) -> Path:
@@ -51,7 +51,7 @@ def headline(folder: Path) -> str:
         ) from error
 
 
-def _headline(values: dict[str, Any]) -> str:
+def _headline(values: Json) -> str:
     if "headline" in values:
         return f"{values['target']}: {values['headline']}"
     faults = ", ".join(fault["fault"] for fault in values["faults"]) or "no fault"

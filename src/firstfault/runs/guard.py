@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from firstfault.runs.ownership import below, end_family
 
@@ -38,7 +37,7 @@ def is_guarded() -> bool:
     return _line is not None and os.getpid() == _process
 
 
-def tell(**values: Any) -> None:
+def tell(**values: object) -> None:
     """Tell the guard, if there is one: `folder`, `target`, `doing` …"""
     if _line is not None and os.getpid() == _process:  # not from a fork of the user's
         with contextlib.suppress(OSError):

@@ -39,6 +39,10 @@ LEAVING_SECONDS = 5.0
 HEAVY = ("torch", "mlflow", "prefect", "pandas", "numpy")
 
 
+Settings = list[Any]
+"""What termios says of a terminal."""
+
+
 @dataclass
 class Told:
     """What the child said of itself, and how it ended."""
@@ -182,7 +186,7 @@ class _Guard:
             os.kill(self.child, signum)
 
 
-def _terminal() -> list[Any] | None:
+def _terminal() -> Settings | None:
     """The terminal's settings, if standard input is one."""
     with contextlib.suppress(Exception):
         import termios
@@ -191,7 +195,7 @@ def _terminal() -> list[Any] | None:
     return None
 
 
-def _restore(settings: list[Any] | None) -> None:
+def _restore(settings: Settings | None) -> None:
     """What a process that was killed may have left undone: echo and line mode, and a hidden cursor."""
     if settings is not None:
         with contextlib.suppress(Exception):

@@ -15,7 +15,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
 
 MARK = "FIRSTFAULT_OWNER"
 PARENT_DEATH_SIGNAL = 1
@@ -29,7 +33,7 @@ def mark_of(pid: int, created: float) -> str:
     return f"{pid}-{created:.2f}"
 
 
-def marked(mark: str) -> list[Any]:
+def marked(mark: str) -> list[psutil.Process]:
     """The processes that carry a mark, but for this one."""
     import psutil
 
@@ -41,7 +45,7 @@ def marked(mark: str) -> list[Any]:
     return found
 
 
-def below(pid: int, *, itself: bool = False) -> list[Any]:
+def below(pid: int, *, itself: bool = False) -> list[psutil.Process]:
     """The processes below one, and with `itself` that one too, last."""
     import psutil
 
@@ -52,15 +56,15 @@ def below(pid: int, *, itself: bool = False) -> list[Any]:
 
 
 def end_family(
-    members: Callable[[], list[Any]], grace: float = GRACE_SECONDS, patience: float = PATIENCE_SECONDS
+    members: Callable[[], list[psutil.Process]], grace: float = GRACE_SECONDS, patience: float = PATIENCE_SECONDS
 ) -> None:
     """Ask the processes that `members` finds to end; kill those that are left after `grace` seconds, and wait for that.
 
     They are looked for again and again: one that is just being started escapes the first time.
     """
-    known: dict[int, Any] = {}
+    known: dict[int, psutil.Process] = {}
 
-    def left() -> list[Any]:
+    def left() -> list[psutil.Process]:
         known.update({process.pid: process for process in members()})
         return [process for process in known.values() if _lives(process)]
 
@@ -75,7 +79,7 @@ def end_family(
         time.sleep(0.1)
 
 
-def _lives(process: Any) -> bool:
+def _lives(process: psutil.Process) -> bool:
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -83,7 +87,7 @@ def _lives(process: Any) -> bool:
     return False
 
 
-def _signal(processes: list[Any], number: signal.Signals) -> None:
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
     import psutil
 
     for process in processes:

@@ -7,7 +7,6 @@ import os
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 from firstfault.errors import FirstfaultError, PrerequisiteError
@@ -16,11 +15,12 @@ from firstfault.output.file_names import key_of
 from firstfault.runs.login import header, login_of
 from firstfault.runs.processes import running
 from firstfault.runs.state import state_here
+from firstfault.values import Json
 
 SECONDS = 10.0
 
 
-def emit(event: str, name: str, payload: dict[str, Any]) -> None:
+def emit(event: str, name: str, payload: Json) -> None:
     """Post an event about the training `name` to the API of `PREFECT_API_URL`, else to that of `firstfault up`.
 
     `PREFECT_API_AUTH_STRING` or `PREFECT_API_KEY` lets in at a server of the user's own.

@@ -125,7 +125,7 @@ def start_all(state: State, prefect_port: int, mlflow_port: int, say: Callable[[
     prefect = start_prefect(state, prefect_port, owned=True)
     mlflow = _start_mlflow(state, mlflow_port)
     for service in (prefect, mlflow):
-        _wait_for(service, lambda service=service: healthy(service))  # type: ignore[misc]
+        _wait_for(service, partial(healthy, service))
         say(f"{service.name} answers at {service.url}")
     environment = client_environment(state, prefect.url, mlflow.url)
     target = default_target(state)

@@ -10,7 +10,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from firstfault.errors import FirstfaultError
 from firstfault.runs.ownership import MARK, end_family, mark_of, marked, start_warden
@@ -37,7 +36,7 @@ def own(state: State, prefect_port: int, mlflow_port: int) -> None:
         end_family(partial(marked, os.environ[MARK]))
 
 
-def tell(**event: Any) -> None:
+def tell(**event: object) -> None:
     """Send an event to the `firstfault up` that waits for it, as a line of JSON."""
     print(json.dumps(event), flush=True)  # noqa: T201 (a pipe, and not a terminal)
 

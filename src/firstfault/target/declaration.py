@@ -225,7 +225,7 @@ class Target:
     training: Training | None = None
     deployment: Deployment | None = None
     safety: Safety | None = None
-    thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    thresholds: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     mute: Mapping[str, str] = field(default_factory=dict)
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None

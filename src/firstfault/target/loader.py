@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from firstfault.errors import TargetError, first_line, user_frame
 from firstfault.interrupts import pass_on
 from firstfault.target.declaration import Safety, Target
+
+T = TypeVar("T")
 
 
 def load_target(spec: str, overrides: Mapping[str, str] | None = None) -> Target:
@@ -56,7 +59,7 @@ def load_safety(spec: str) -> Safety:
     )
 
 
-def _declared(spec: str) -> tuple[Any, Path]:
+def _declared(spec: str) -> tuple[object, Path]:
     place, name = split_spec(spec)
     module, file = _import_file(place) if is_path(place) else _import_module(place)
     if not hasattr(module, name):
@@ -84,7 +87,7 @@ def split_spec(spec: str) -> tuple[str, str]:
     return (place, name) if place and name.isidentifier() else (spec.rstrip(":"), "target")
 
 
-def _import_file(place: str) -> tuple[Any, Path]:
+def _import_file(place: str) -> tuple[ModuleType, Path]:
     path = Path(place).expanduser()
     if not _exists(path) or not (path := (path / "target.py" if path.is_dir() else path).resolve()).is_file():
         raise TargetError(f"there is no target file {place}")
@@ -92,15 +95,16 @@ def _import_file(place: str) -> tuple[Any, Path]:
         sys.path.insert(0, str(path.parent))
     name = f"firstfault_target_{abs(hash(str(path)))}"
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    loader = spec.loader if spec is not None else None
+    if spec is None or loader is None:
         raise TargetError(f"{place} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # so that its classes can be pickled by name
-    _guard_import(place, path.parent, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    _guard_import(place, path.parent, lambda: loader.exec_module(module))
     return module, path
 
 
-def _import_module(place: str) -> tuple[Any, Path]:
+def _import_module(place: str) -> tuple[ModuleType, Path]:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -113,7 +117,7 @@ def _import_module(place: str) -> tuple[Any, Path]:
     return module, Path(module.__file__ or ".").resolve()
 
 
-def _guard_import(place: str, root: Path, load: Callable[[], Any]) -> Any:
+def _guard_import(place: str, root: Path, load: Callable[[], T]) -> T:
     try:
         return load()
     except TargetError:
@@ -142,7 +146,7 @@ def _override(target: Target, overrides: Mapping[str, str]) -> Target:
     return target
 
 
-def _with_threshold(known: Mapping[str, Mapping[str, Any]], key: str, path: str, text: str) -> dict[str, Any]:
+def _with_threshold(known: Mapping[str, Mapping[str, object]], key: str, path: str, text: str) -> dict[str, Any]:
     check, _, name = key.partition(".")
     if not name:
         return {**known, check: _value(path, text)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from mlflow.pyfunc import PythonModel
 from torch import nn
 
+from firstfault.metrics import Array
 from firstfault.training.preprocessing import to_inputs
 from firstfault.training.recipe import outputs_of
 from firstfault.training.stages import numbers
@@ -29,10 +30,10 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
     def __init__(
         self,
         steps: list[Callable[[Any], Any]],
-        model: Any,
+        model: nn.Module,
         whole: bool,
         tolerant: bool,
-        dtypes: dict[str, Any],
+        dtypes: dict[Hashable, Any],
         largest: float,
     ) -> None:
         self.steps, self.model, self.whole, self.tolerant, self.dtypes = steps, model, whole, tolerant, dtypes
@@ -61,7 +62,7 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
             raise ValueError("the input lies so far outside the training data that no finite answer exists")
         return outputs
 
-    def answer(self, raw: Any) -> Any:
+    def answer(self, raw: Any) -> Array:
         """Outputs `(N, …)` as an array."""
         if isinstance(raw, pd.DataFrame) and self.dtypes:
             raw = raw.astype(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from firstfault.metrics import Array
+
 if TYPE_CHECKING:
     from firstfault.tracking.packaged_model import PackagedModel
 
@@ -93,7 +95,7 @@ def load_package(where: str) -> Callable[[Any], Any]:
     return lambda raw: loaded.predict(as_client(raw))
 
 
-def as_client(raw: Any) -> Any:
+def as_client(raw: Any) -> pd.DataFrame | Array:
     """Raw inputs as a client sends them: categories as text, nullable numbers as floats, arrays as they are."""
     if isinstance(raw, pd.DataFrame):
         return raw.apply(_sent)

@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from firstfault.output.escaping import visible
 from firstfault.runs.limits import within
 from firstfault.texts import encodable, shown
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -48,13 +52,13 @@ _of_files = functools.partial(_guarded, seconds=FILES_SECONDS)
 class Tracker:
     """One experiment in one MLflow store. Run ids are passed explicitly: the active run is thread-local."""
 
-    client: Any
+    client: MlflowClient
     experiment_id: str
     uri: str
     alive: bool = True
     lost: str = ""
 
-    def start(self, name: str, parent: str | None = None, tags: Mapping[str, Any] | None = None) -> str:
+    def start(self, name: str, parent: str | None = None, tags: Mapping[str, object] | None = None) -> str:
         """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
@@ -99,7 +103,7 @@ class Tracker:
             self.client.log_batch(run_id, metrics=points[start : start + BATCH])
 
     @_guarded
-    def params(self, run_id: str, values: Mapping[str, Any]) -> None:
+    def params(self, run_id: str, values: Mapping[str, object]) -> None:
         """Log parameters as text."""
         from mlflow.entities import Param
 
@@ -107,7 +111,7 @@ class Tracker:
         self.client.log_batch(run_id, params=[Param(name, text) for name, text in texts.items()])
 
     @_guarded
-    def tags(self, run_id: str, values: Mapping[str, Any]) -> None:
+    def tags(self, run_id: str, values: Mapping[str, object]) -> None:
         """Set tags; None is left out."""
         from mlflow.entities import RunTag
 
@@ -187,7 +191,7 @@ def bury_killed(tracker: Tracker) -> list[str]:
     return dead
 
 
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {
         encodable(name): visible(shown(value, str))[:LONGEST_TAG] for name, value in values.items() if value is not None
     }

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.errors import PrerequisiteError
 from firstfault.output.escaping import visible
@@ -18,6 +18,10 @@ from firstfault.runs.processes import accepts, answers
 from firstfault.runs.state import MLFLOW_MANNERS, State
 from firstfault.tracking.runs import LONGEST_NAME, Tracker, brief
 from firstfault.tracking.view import KIND
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 
 OPEN_SECONDS = 60.0
 """How long the store may take to be opened, when it may have to be made."""
@@ -133,7 +137,7 @@ def _open(state: State, uri: str, experiment: str) -> Tracker:
     return Tracker(client, found.experiment_id if found else _create(client, state, experiment), uri)
 
 
-def _create(client: Any, state: State, experiment: str) -> str:
+def _create(client: MlflowClient, state: State, experiment: str) -> str:
     local = state.mlflow_uri.startswith("sqlite:")
     location = state.mlflow_artifacts.resolve().as_uri() if local else None
     return str(client.create_experiment(experiment, artifact_location=location, tags=KIND))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from firstfault.runs.access import App, Receive, Scope, Send
+from firstfault.runs.access import App, Message, Receive, Scope, Send
 
 CHOICES = {"mlflow.workflowType_v1": '"machine_learning"', "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true"}
 """What the UI of MLflow 3 keeps in the browser: which of its two faces it shows, and that its chat stays closed."""
@@ -35,9 +34,9 @@ class _Page:
 
     def __init__(self, send: Send) -> None:
         self._send, self._body = send, b""
-        self._start: dict[str, Any] = {}
+        self._start: Message = {}
 
-    async def __call__(self, message: Any) -> None:
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._start = message
             return

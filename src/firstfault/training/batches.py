@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import nn
@@ -14,8 +14,11 @@ from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.training.recipe import Recipe, Tensors, device_of
 
+T = TypeVar("T")
+Pair = tuple[torch.Tensor, torch.Tensor]
 
-class _Samples(Dataset[Any]):
+
+class _Samples(Dataset[Pair]):
     """Tensors that a DataLoader fetches a batch at a time."""
 
     def __init__(self, tensors: Tensors) -> None:
@@ -24,14 +27,14 @@ class _Samples(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.tensors)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> Pair:
         return self.tensors.x[index], self.tensors.y[index]
 
-    def __getitems__(self, index: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitems__(self, index: list[int]) -> Pair:
         return self.tensors.x[index], self.tensors.y[index]
 
 
-def loader(tensors: Tensors, batch_size: int, shuffle: bool, seed: int) -> DataLoader[Any]:
+def loader(tensors: Tensors, batch_size: int, shuffle: bool, seed: int) -> DataLoader[Pair]:
     """Batches `(x, y)` of a split, in an order that the seed fixes.
 
     A shuffled pass leaves a last batch of one sample out, which batch normalisation would refuse; another pass has it.
@@ -48,7 +51,7 @@ def loader(tensors: Tensors, batch_size: int, shuffle: bool, seed: int) -> DataL
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _as_it_is(batch: T) -> T:
     return batch
 
 
@@ -97,7 +100,7 @@ class UserBatches:
         return self._recipe.inputs_for(model, x), y.to(device_of(self._recipe.training))
 
 
-def is_pair(batch: Any) -> TypeGuard[tuple[torch.Tensor, torch.Tensor]]:
+def is_pair(batch: object) -> TypeGuard[Pair]:
     """Whether a batch is two tensors `(x, y)`."""
     return isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, torch.Tensor) for part in batch)
 

@@ -6,10 +6,17 @@ import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.interrupts import pass_on
 from firstfault.output.whole_files import write_json, write_text
+from firstfault.values import Json
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torchinfo.layer_info import LayerInfo
+
 
 TEXT, JSON = "model_summary.txt", "model_summary.json"
 
@@ -35,7 +42,7 @@ class Summary:
     layers: tuple[LayerRow, ...]
     text: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The counts and layers as JSON values."""
         values = asdict(self)
         del values["text"]
@@ -48,7 +55,7 @@ class Summary:
         return TEXT, JSON
 
 
-def summarise(model: Any, x: Any, *, rows: int = 2) -> Summary:
+def summarise(model: nn.Module, x: torch.Tensor, *, rows: int = 2) -> Summary:
     """Summarise a model on the first `rows` of a batch `x` `(N, …)`; neither it nor the random state is changed.
 
     A model that torchinfo can't trace is summarised by its `repr` and parameter counts.
@@ -67,7 +74,7 @@ def summarise(model: Any, x: Any, *, rows: int = 2) -> Summary:
     )
 
 
-def _table(model: Any, x: Any) -> tuple[str, tuple[LayerRow, ...]]:
+def _table(model: nn.Module, x: torch.Tensor) -> tuple[str, tuple[LayerRow, ...]]:
     from torchinfo import summary
 
     try:
@@ -79,7 +86,7 @@ def _table(model: Any, x: Any) -> tuple[str, tuple[LayerRow, ...]]:
     return str(stats), tuple(_row(info, names) for info in stats.summary_list)
 
 
-def _row(info: Any, names: Mapping[int, str]) -> LayerRow:
+def _row(info: LayerInfo, names: Mapping[int, str]) -> LayerRow:
     size = info.output_size if all(isinstance(length, int) for length in info.output_size) else ()
     own = list(info.module.parameters(recurse=False))
     return LayerRow(

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from firstfault.training.patching import replace
+from firstfault.training.recipe import Recipe
 
 
 class Enough(BaseException):
@@ -19,11 +21,11 @@ class Enough(BaseException):
 class Follower:
     """Stands where a probe does in `loop.train`, and keeps nothing: a subclass keeps what it is for."""
 
-    record: Any = None
+    record: None = None
     split: str | None = None
 
     @contextlib.contextmanager
-    def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
+    def observe(self, model: nn.Module, recipe: Recipe | None = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
         yield
 
@@ -32,12 +34,14 @@ class Follower:
         """The evaluation after a pass."""
         yield
 
-    def end_epoch(self, epoch: Any) -> None:
+    def end_epoch(self, epoch: Any) -> None:  # loop.Epoch, which a follower is handed by the loop
         """What an evaluation came to."""
 
 
 @contextlib.contextmanager
-def hooked(handles: Sequence[Any], backward: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+def hooked(
+    handles: Sequence[RemovableHandle], backward: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
     """Torch's backward pass as `backward` makes it of its own; at the end of the block it is back, and the hooks are removed."""
     take_back = replace(torch.autograd, "backward", backward)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def replace(owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
+def replace(owner: object, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None]:
     """Put a function that `around` makes of an attribute in its place; gives what takes it back."""
     original = getattr(owner, name)
     setattr(owner, name, around(original))

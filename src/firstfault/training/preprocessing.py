@@ -16,6 +16,7 @@ from firstfault.data.splits import Split, Splits, as_splits, to_array
 from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
+from firstfault.metrics import Array
 from firstfault.target.declaration import Target
 
 
@@ -102,7 +103,7 @@ def _fit(step: Any, train: Split) -> Callable[[Any], Any]:
     if fit is not None:
         wants_y = "y" in inspect.signature(fit).parameters
         fit(_copy(train.X), train.y) if wants_y else fit(_copy(train.X))
-    return fitted.transform  # type: ignore[no-any-return]
+    return fitted.transform
 
 
 def _apply(step: Callable[[Any], Any], splits: Splits, name: str) -> Splits:
@@ -169,7 +170,7 @@ class Labels:
         return torch.as_tensor(ids.reshape(y.shape))
 
 
-def _numbers(y: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _numbers(y: Array) -> Array:
     if y.dtype.kind not in "OUSmMc":
         return y
     try:

@@ -18,6 +18,7 @@ from firstfault.data.splits import Splits
 from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
+from firstfault.metrics import Array
 from firstfault.target.declaration import Training
 from firstfault.training.one_tensor import takes_whole_numbers
 
@@ -42,7 +43,7 @@ class Tensors:
     def __len__(self) -> int:
         return len(self.x)
 
-    def rows(self, index: Any) -> Tensors:
+    def rows(self, index: torch.Tensor | slice | Array | list[int]) -> Tensors:
         """The given rows."""
         return Tensors(self.x[index], self.y[index])
 
@@ -68,9 +69,16 @@ class Recipe:
         """This recipe with some training settings replaced."""
         return replace(self, training=replace(self.training, **changes))
 
-    def with_parts(self, **parts: Tensors) -> Recipe:
-        """This recipe with other tensors for `train`, `validation` or `test`."""
-        return replace(self, **parts)  # type: ignore[arg-type]
+    def with_parts(
+        self, *, train: Tensors | None = None, validation: Tensors | None = None, test: Tensors | None = None
+    ) -> Recipe:
+        """This recipe with the tensors that are given in place of its own."""
+        return replace(
+            self,
+            train=self.train if train is None else train,
+            validation=self.validation if validation is None else validation,
+            test=self.test if test is None else test,
+        )
 
     def build(self, seed: int) -> nn.Module:
         """A freshly initialised model, in train mode, on the training device.
@@ -98,7 +106,7 @@ class Recipe:
         loss = self.training.loss or default_loss(self.task)
         if outputs.ndim == 3 and self.task == "language_model" and not _of_torch(loss):
             with contextlib.suppress(RuntimeError, ValueError, IndexError):  # one that wants the tokens flattened
-                return loss(outputs, y.to(outputs.device))  # type: ignore[no-any-return]
+                return loss(outputs, y.to(outputs.device))
         outputs, y = fit_labels(loss, self.task, outputs, y)
         return tensor_of("training.loss", loss(outputs, y))
 

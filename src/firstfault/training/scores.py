@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+
+from firstfault.metrics import Array
 
 LEAST_EFFECT = 0.02
 LEAST_ERROR_SHARE = 0.05
 
 
-def least_effect(metric: str, scores: Any) -> float:
+def least_effect(metric: str, scores: Sequence[float] | Array) -> float:
     """The smallest difference that matters for a metric, around some scores."""
     if metric in ("mse", "mae"):
         return LEAST_ERROR_SHARE * float(np.abs(scores).mean())
     return LEAST_EFFECT
 
 
-def standard_error(metric: str, scores: Any, rows: int | None) -> float:
+def standard_error(metric: str, scores: Sequence[float] | Array, rows: int | None) -> float:
     """How far a score moves with the choice of that many validation rows; 0 where they are not given.
 
     Shares p as √(p (1 − p) / n), R² as (1 − R²) √(2 / n), errors as their size × √(2 / n).

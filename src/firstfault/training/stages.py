@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ import pandas as pd
 
 from firstfault.data.privacy.masking import kinds_of
 from firstfault.data.splits import Split, to_array
+from firstfault.metrics import Array
 from firstfault.training.preprocessing import Pipeline
+from firstfault.values import Json
 
 MOST_CLASSES = 20
 NUMBERS = ("rows", "mean", "variance", "min", "max", "missing")
 
 
-def stage_table(pipeline: Pipeline) -> list[dict[str, Any]]:
+def stage_table(pipeline: Pipeline) -> list[Json]:
     """One row per stage and split: rows, shape, dtype, mean, variance, min, max, missing, classes.
 
     Numbers are taken over all numeric columns together; `missing` counts missing cells; `classes` is the share of
@@ -28,7 +31,7 @@ def stage_table(pipeline: Pipeline) -> list[dict[str, Any]]:
     ]
 
 
-def stage_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
+def stage_metrics(rows: Sequence[Json]) -> dict[str, float]:
     """The numbers of a stage table by `stages/<stage>/<split>/<statistic>`, as a tracker takes them."""
     return {
         f"stages/{row['stage']}/{row['split']}/{name}": float(row[name])
@@ -38,7 +41,7 @@ def stage_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def statistics(split: Split) -> dict[str, Any]:
+def statistics(split: Split) -> Json:
     """The row of one split."""
     values = numbers(_impersonal(split.X))
     finite = values[np.isfinite(values)]
@@ -61,7 +64,7 @@ def _impersonal(X: Any) -> Any:
     return X.drop(columns=list(kinds_of(X))) if isinstance(X, pd.DataFrame) and X.columns.is_unique else X
 
 
-def numbers(X: Any) -> np.ndarray[Any, Any]:
+def numbers(X: Any) -> Array:
     """The numeric part of inputs as float64 `(N, …)`; columns of text are left out, numbers kept as objects are read."""
     if isinstance(X, pd.DataFrame):
         numeric = X.select_dtypes(include=["number", "bool"])
@@ -76,7 +79,7 @@ def numbers(X: Any) -> np.ndarray[Any, Any]:
     return array.astype(np.float64)
 
 
-def _numbers_among_objects(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _numbers_among_objects(array: Array) -> Array:
     """An array of objects as float64, its columns of text left out."""
     try:
         return array.astype(np.float64)
@@ -87,7 +90,7 @@ def _numbers_among_objects(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array[:, numeric].astype(np.float64)
 
 
-def _are_numbers(values: np.ndarray[Any, Any]) -> bool:
+def _are_numbers(values: Array) -> bool:
     return all(value is None or isinstance(value, int | float | np.number) for value in values)
 
 

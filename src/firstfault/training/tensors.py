@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+def tensors_in(value: object) -> Iterator[torch.Tensor]:
     """The tensors in nested tuples, lists, mappings and dataclass-like outputs."""
     yield from (tensor for _, tensor in named_tensors("", value))
 
 
-def named_tensors(name: str, value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+def named_tensors(name: str, value: object) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors in nested tuples, lists and mappings, each with the innermost key above it, else `name`."""
     if isinstance(value, torch.Tensor):
         yield name, value

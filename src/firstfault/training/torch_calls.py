@@ -53,7 +53,7 @@ class Call:
         return Place(Kind.MODULE, (self.where,)) if self.where else Place.part(f"{self.name} in forward")
 
 
-def name_of(function: Any) -> str:
+def name_of(function: object) -> str:
     """The bare name of a torch function: `relu` for F.relu, torch.relu_ and Tensor.relu."""
     return getattr(function, "__name__", "").strip("_")
 

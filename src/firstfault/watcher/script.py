@@ -7,8 +7,10 @@ import os
 import runpy
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ from firstfault.texts import shown
 
 if TYPE_CHECKING:
     from firstfault.target.declaration import Safety
+    from firstfault.verdict import Verdict
+    from firstfault.watcher.rerun.proof import Cost
     from firstfault.watcher.watch import Watch
 
 _judging = threading.Lock()
@@ -36,9 +40,9 @@ def run_script(
 ) -> Watch:
     """Run a script (or with `module` a module) as `python script.py arguments…` would, and watch it.
 
-    Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption. `on_finding` names the actions on
-    findings, with commas; where one stops the training, the script ends there. `safety` names what to evaluate on the way, as
-    `file.py:name` of a Safety or of a target with one.
+    Its exceptions are printed as Python prints them, and kept as the watch's `crash`; so is an interruption.
+    `on_finding` names the actions on findings, with commas; where one stops the training, the script ends there.
+    `safety` names what to evaluate on the way, as `file.py:name` of a Safety or of a target with one.
 
     Raises:
         TargetError: when there is no such script, sink, action or safety, or a suite of it can't be read.
@@ -46,6 +50,7 @@ def run_script(
     from firstfault.probe.sinks.registry import sinks_named
     from firstfault.runs.state import state_here
     from firstfault.watcher.actions.named import actions_named
+    from firstfault.watcher.rerun.arm import Script
     from firstfault.watcher.watch import Watch
 
     path = Path(script).resolve()
@@ -61,7 +66,9 @@ def run_script(
     guard.tell(folder=str(folder), target=script, doing="training")
     root = Path.cwd() if module else path.parent
     watched = Watch(name, folder, every=every, sinks=told, root=root, actions=actions, safety=judged)
+    called = Script(script, tuple(arguments), module, str(Path.cwd()), dict(os.environ))
     before, process = (sys.argv, sys.path[:]), os.getpid()
+    started, began = time.process_time(), time.perf_counter()
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path.cwd() if module else path.parent))
     try:
@@ -78,11 +85,31 @@ def run_script(
         if os.getpid() != process:  # a fork of the script: its parent judges
             os._exit(0)
         sys.argv, sys.path[:] = before
+    watched.script = replace(called, seconds=time.process_time() - started, wall=time.perf_counter() - began)
     return watched
 
 
+def judge_script(
+    watched: Watch, consent: str, ask: Callable[[Cost], bool] | None = None, *, swaps: bool = True
+) -> Verdict:
+    """The verdict over a script that was run; its suspicions are tested by running it again, where that is allowed.
+
+    `consent` is `yes`, `no` or `ask`: then `ask` is told of the cost. An interruption of the tests leaves the verdict
+    without them.
+    """
+    from firstfault.watcher.rerun.proof import Consent, Rerun
+
+    assert watched.script is not None, "only what `run_script` has watched can be run again"
+    try:
+        with Rerun(watched.script, Consent(consent), ask) as rerun:
+            return watched.verdict(swaps=swaps, rerun=rerun)
+    except KeyboardInterrupt:
+        judge_interrupted(watched)
+        raise
+
+
 def judge_interrupted(watched: Watch) -> None:
-    """Write the verdict over what was seen before the end was asked for: by the record at once, and then by what can be tried on the model."""
+    """Write the verdict over what was seen before the end was asked for: by the record at once, then by the model."""
     _judge_record(watched)
     watched.verdict(swaps=False)
     watched.report()

@@ -1,9 +1,11 @@
-"""The verdict over a watched loop: rules on its record, checks of its model, and swaps on a replay of what was captured."""
+"""The verdict over a watched loop: rules on its record, checks of its model, tests on a replay or on itself."""
 
 from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 
 from firstfault.check import checks_of, run_check
@@ -13,22 +15,33 @@ from firstfault.ladder import Step
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, SubjectKind, Verdict, suspected
+from firstfault.watcher.replay_likeness import replay_unlike
 
 OF_SCALES = "missing_normalisation"
 
 
-def judge_watched(subject: Subject, *, swaps: bool = True) -> Verdict:
-    """The verdict over the model and training layers of a watched loop, and over the scale of its inputs, where that is wrong."""
-    from firstfault.ablation.confirm.confirm import confirm
+Prove = Callable[[LayerReport, Sequence[str]], list[Outcome]]
+"""Tests some of the suspicions of a report on the user's own loop."""
 
+
+def judge_watched(subject: Subject, *, swaps: bool = True, prove: Prove | None = None) -> Verdict:
+    """The verdict over model and training of a watched loop, and over the scale of its inputs, where that is wrong.
+
+    With `swaps`, suspicions are tested: on a replay of captured batches where that comes out like what was watched, and
+    what it doesn't settle by `prove`, on the loop itself.
+    """
     stepped = getattr(subject.made(Subject.capture), "optimizer", None) is not None
     replayable = stepped and not (subject.failed(Subject.recipe_and_classes) or subject.failed(Subject.trained))
 
     def test(report: LayerReport) -> list[Outcome]:
-        if report.layer is Layer.MODEL and unlabelled(subject):
-            why_not = str(subject.memos.peek(Subject.recipe_and_classes))
-            return [Outcome(fault, None, reason=why_not, undecided=True) for fault in suspected(report)]
-        return list(confirm(subject, report)) if swaps and replayable else []
+        without_labels = report.layer is Layer.MODEL and bool(unlabelled(subject))
+        replayed = _on_replay(subject, report) if swaps and replayable and not without_labels else []
+        outcomes = _proven(report, replayed, prove if swaps else None)
+        if not without_labels:
+            return outcomes
+        why_not = str(subject.memos.peek(Subject.recipe_and_classes))
+        known = {outcome.fault: outcome for outcome in outcomes}
+        return [_left_open(known.get(fault, Outcome(fault, None, reason=why_not))) for fault in suspected(report)]
 
     steps = [
         *([Step(Layer.PREPROCESSING, partial(_scales, subject))] if replayable else []),
@@ -58,8 +71,40 @@ def _with(report: LayerReport, other: LayerReport) -> LayerReport:
     return LayerReport(report.layer, tuple(findings), report.seconds + other.seconds)
 
 
+def _on_replay(subject: Subject, report: LayerReport) -> list[Outcome]:
+    """The outcomes of swaps on the replay, where it comes out like what was watched."""
+    from firstfault.ablation.confirm.confirm import confirm
+
+    why_not = replay_unlike(subject)
+    if why_not:
+        return [Outcome(fault, None, reason=why_not) for fault in suspected(report)]
+    return list(confirm(subject, report))
+
+
+def _proven(report: LayerReport, replayed: Sequence[Outcome], prove: Prove | None) -> list[Outcome]:
+    """The outcomes of a replay, and of the loop itself for what that left untested, where nothing was confirmed."""
+    settled = {outcome.fault for outcome in replayed if outcome.confirmed is not None}
+    left = [fault for fault in suspected(report) if fault not in settled]
+    if prove is None or not left or any(outcome.confirmed for outcome in replayed):
+        return list(replayed)
+    known = {outcome.fault: outcome for outcome in replayed}
+    again = {outcome.fault: _joined(known.get(outcome.fault), outcome) for outcome in prove(report, left)}
+    return [*again.values(), *(outcome for outcome in replayed if outcome.fault not in again)]
+
+
+def _joined(replayed: Outcome | None, again: Outcome) -> Outcome:
+    """What the loop itself has shown; where it has shown nothing, both reasons."""
+    if replayed is None or again.confirmed is not None or again.swap is not None:
+        return again
+    return replace(replayed, reason="; ".join(filter(None, (replayed.reason, again.reason))))
+
+
+def _left_open(outcome: Outcome) -> Outcome:
+    return replace(outcome, undecided=True) if outcome.confirmed is None else outcome
+
+
 def _scales(subject: Subject) -> LayerReport | None:
-    """What of the preprocessing shows in captured batches: whether they are on a scale to learn from; None where they are."""
+    """What of the preprocessing shows in captured batches: a scale not to learn from; None where there is none."""
     started = time.perf_counter()
     entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
     found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from firstfault.errors import TrainingStopped
+from firstfault.errors import TrainingStopped, told
 from firstfault.output.whole_files import write_json
 from firstfault.probe.capture import Capture
 from firstfault.probe.probe import Probe
@@ -17,15 +18,19 @@ from firstfault.probe.replica import unwrapped
 from firstfault.probe.sinks.base import Sink, Sinks
 from firstfault.subject.captured import subject_of
 from firstfault.texts import encodable
-from firstfault.verdict import Verdict
+from firstfault.verdict import Outcome, Verdict
 from firstfault.watcher.lines import Located
+from firstfault.watcher.rerun.proof import in_a_block
 from firstfault.watcher.verdict import judge_watched
 
 if TYPE_CHECKING:
+    from firstfault.finding import LayerReport
     from firstfault.subject.subject import Subject
     from firstfault.target.declaration import Safety
     from firstfault.watcher.actions.action_context import Action
     from firstfault.watcher.actions.loop_monitor import InLoop
+    from firstfault.watcher.rerun.arm import Script
+    from firstfault.watcher.rerun.proof import Rerun
 
 
 OnSample = Callable[["Watch", int], None]
@@ -53,12 +58,13 @@ def watch(
     Args:
         name: of the training, in verdict and sinks.
         folder: for the record and the report; a new run in `.firstfault` when left out.
-        every: the distance of the steps at which norms and activations are taken; left out, it grows from 10 to 50 with the training.
+        every: the distance of the steps at which norms and activations are taken; left out, it grows from 10 to 50
+            with the training.
         sinks: where the numbers go while it runs, see `firstfault.sinks`.
         on_sample: called as `on_sample(watch, step)` after each sampled step; it may stop the loop by raising.
         actions: what to do about what fails while it runs, see `firstfault.actions`; or their names.
-        safety: suites to evaluate on the way, every `safety.every` epochs. An epoch is a pass over a torch DataLoader that was learnt
-            from; other loops call `watched.end_epoch()`.
+        safety: suites to evaluate on the way, every `safety.every` epochs. An epoch is a pass over a torch DataLoader
+            that was learnt from; other loops call `watched.end_epoch()`.
     """
     if folder is None:
         from firstfault.runs.state import state_here
@@ -86,6 +92,7 @@ class Watch:
         self._home = Path.cwd()
         self.capture = Capture()
         self.crash: BaseException | None = None
+        self.script: Script | None = None
         self._on_sample = on_sample
         self._sinks = Sinks(sinks)
         self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture, samples=self._sinks.samples)
@@ -125,7 +132,7 @@ class Watch:
         return stopped
 
     def end_epoch(self, capability: float = math.nan) -> None:
-        """Say that an epoch of the loop has ended, where no torch DataLoader says so; safety is evaluated where it is its turn.
+        """Say that an epoch of the loop has ended, where no torch DataLoader does; it may be the turn of safety.
 
         Raises:
             TrainingStopped: for a critical violation of safety.
@@ -157,14 +164,23 @@ class Watch:
             )
         return self._subject
 
-    def verdict(self, *, swaps: bool = True) -> Verdict:
-        """The verdict over model and training; with `swaps`, suspicions are tested on a replay of the captured batches."""
+    def verdict(self, *, swaps: bool = True, rerun: Rerun | None = None) -> Verdict:
+        """The verdict over model and training.
+
+        With `swaps`, suspicions are tested: on a replay of the captured batches, and by `rerun` on the script itself.
+        """
         if self._verdict is None:
-            self._verdict = self._located().verdict(judge_watched(self.subject, swaps=swaps))
+            judged = judge_watched(self.subject, swaps=swaps, prove=partial(self._prove, rerun))
+            self._verdict = self._located().verdict(judged)
         return self._verdict
 
+    def _prove(self, rerun: Rerun | None, report: LayerReport, suspects: Sequence[str]) -> list[Outcome]:
+        if rerun is None:
+            return in_a_block(suspects)
+        return rerun.outcomes(self.record, report, suspects, told(self.crash) if self.crash is not None else "")
+
     def verdict_of_record(self) -> Verdict:
-        """The verdict by what was recorded alone: at once, and without the model. A later `verdict()` looks at the model too."""
+        """The verdict by what was recorded alone, at once; a later `verdict()` looks at the model too."""
         bare = Capture()
         bare.why_not = "the training was interrupted"
         subject = subject_of(self.name, self.folder, self.root, self.record, bare, None, None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -43,7 +42,7 @@ class Question:
     rule: str
     earlier: frozenset[str]
     later: frozenset[str]
-    measure: Callable[[Any], tuple[str, bool]]
+    measure: Callable[[Subject], tuple[str, bool]]
 
 
 def _scales(subject: Subject) -> tuple[str, bool]:

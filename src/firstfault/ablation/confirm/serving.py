@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+from torch import nn
 
 from firstfault.ablation.compare import compare
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
-from firstfault.subject.serving import agreement, golden_rows, run_module, served_of
+from firstfault.metrics import Array
+from firstfault.subject.serving import Golden, agreement, golden_rows, run_module, served_of
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Swap
 
 FOLDS = 3
+Answer = Callable[[Golden], Array]
+"""What a repaired service gives for samples."""
 
 
 def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
@@ -42,31 +45,32 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
     return Outcome(fault, bool(result.better or restored), swap)
 
 
-def _module(subject: Subject) -> Any:
-    if served_of(subject).module is None:
+def _module(subject: Subject) -> nn.Module:
+    module = served_of(subject).module
+    if module is None:
         raise Missing("the served network cannot be seen from outside")
-    return copy.deepcopy(served_of(subject).module)
+    return copy.deepcopy(module)
 
 
-def _in_eval_mode(subject: Subject) -> Callable[[Any], Any]:
+def _in_eval_mode(subject: Subject) -> Answer:
     module = _module(subject).eval()
     return lambda golden: run_module(subject, module, golden.x)
 
 
-def _with_trained_weights(subject: Subject) -> Callable[[Any], Any]:
+def _with_trained_weights(subject: Subject) -> Answer:
     return lambda golden: run_module(subject, subject.trained.model.eval(), golden.x)
 
 
-def _with_training_inputs(subject: Subject) -> Callable[[Any], Any]:
+def _with_training_inputs(subject: Subject) -> Answer:
     module = served_of(subject).module or subject.trained.model
     return lambda golden: run_module(subject, module, golden.x)
 
 
-def _in_float32(subject: Subject) -> Callable[[Any], Any]:
+def _in_float32(subject: Subject) -> Answer:
     return lambda golden: run_module(subject, subject.trained.model.float().eval(), golden.x)
 
 
-REPAIRS: dict[str, tuple[str, Callable[[Any], Callable[[Any], Any]]]] = {
+REPAIRS: dict[str, tuple[str, Callable[[Subject], Answer]]] = {
     "train_mode_serving": ("serve in eval mode", _in_eval_mode),
     "weights_not_loaded": ("serve the trained weights", _with_trained_weights),
     "state_not_saved": ("serve with the trained model's state", _with_trained_weights),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -60,7 +59,7 @@ class _Then(nn.Module):
         super().__init__()
         self.model, self.after = model, after
 
-    def forward(self, *inputs: Any) -> torch.Tensor:
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         return self.after(outputs_of(self.model(*inputs)))
 
 
@@ -142,13 +141,13 @@ def softmax_over_classes(subject: Subject) -> Recipe:
 def fresh_initialisation(subject: Subject) -> Recipe:
     """Every module's own reset_parameters after the build."""
 
-    def reset(model: nn.Module) -> None:
+    def start_anew(model: nn.Module) -> None:
         for module in model.modules():
-            own: Any = module
-            if hasattr(own, "reset_parameters") and not isinstance(own, nn.modules.lazy.LazyModuleMixin):
-                own.reset_parameters()
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None and not isinstance(module, nn.modules.lazy.LazyModuleMixin):
+                reset()
 
-    return _rebuilt(subject.recipe, reset)
+    return _rebuilt(subject.recipe, start_anew)
 
 
 @swap(change="ReLU for sigmoid and tanh", undoes=("saturating_activation", "vanishing_gradient"))
@@ -231,7 +230,7 @@ class _OverTokens(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         states = self.cells(self.words(ids))[0]
-        return self.head(states if self.per_token else states.mean(1))  # type: ignore[no-any-return]
+        return self.head(states if self.per_token else states.mean(1))
 
 
 @swap(

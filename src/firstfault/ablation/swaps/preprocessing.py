@@ -72,7 +72,7 @@ def no_augmentation(subject: Subject) -> Recipe:
     """Training batches as they are."""
     if subject.recipe.training.augment is None:
         raise Missing("nothing is augmented")
-    return subject.recipe.with_training(augment=None)  # type: ignore[no-any-return]
+    return subject.recipe.with_training(augment=None)
 
 
 @swap(change="firstfault's own loader", undoes=(*LOADED, "destructive_augmentation", "no_shuffle"), size=Size.PART)
@@ -83,7 +83,7 @@ def own_loader(subject: Subject) -> Recipe:
         raise Missing("the target declares no loader")
     first = first_batch(recipe, recipe.train)
     size = len(first) if first is not None else recipe.training.batch_size
-    return recipe.with_training(loader=None, shuffle=True, batch_size=size)  # type: ignore[no-any-return]
+    return recipe.with_training(loader=None, shuffle=True, batch_size=size)
 
 
 @swap(change="the raw labels", undoes=("label_scaled", "label_encoding_order"), slot="inputs")

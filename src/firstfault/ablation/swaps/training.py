@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from firstfault.ablation.swap import Size, swap
 from firstfault.ablation.sweeps.lr_finder import suggested_rate
@@ -36,11 +37,13 @@ ABSURD = 100.0
 """How many times a rate is off the usual one where no optimizer is to be blamed before it."""
 
 
-def _changed(make: Callable[..., Any] | None, change: Callable[[dict[str, Any]], None]) -> Callable[..., Any]:
+def _changed(
+    make: Callable[..., Optimizer] | None, change: Callable[[dict[str, Any]], None]
+) -> Callable[..., Optimizer]:
     """An optimizer factory like `make` (Adam where there is none), each of whose parameter groups is changed."""
 
-    def build(parameters: Any) -> Any:
-        optimizer = (make or torch.optim.Adam)(parameters)
+    def build(parameters: Iterable[nn.Parameter]) -> Optimizer:
+        optimizer: Optimizer = (make or torch.optim.Adam)(parameters)
         for group in optimizer.param_groups:
             change(group)
         return optimizer
@@ -54,7 +57,7 @@ def _with_rate(recipe: Recipe, rate: Callable[[float], float]) -> Recipe:
     return recipe.with_training(optimizer=optimizer)
 
 
-def _own_and_usual(subject: Subject, recipe: Recipe) -> tuple[Any, float, float | None]:
+def _own_and_usual(subject: Subject, recipe: Recipe) -> tuple[Optimizer, float, float | None]:
     """The optimizer of a recipe, its learning rate, and the one at which its kind usually works."""
     optimizer = (recipe.training.optimizer or torch.optim.Adam)(subject.fresh_model().parameters())
     usual = next((rate for kind, rate in USUAL_RATES.items() if isinstance(optimizer, kind)), None)
@@ -152,7 +155,7 @@ def batches_of_32(subject: Subject) -> Recipe:
     return looped(subject).with_training(batch_size=32)
 
 
-def _plain(loss: Any) -> bool:
+def _plain(loss: object) -> bool:
     """Whether a loss of torch is a mean over samples, without weights and smoothing."""
     weights = [getattr(loss, name, None) for name in ("weight", "pos_weight")]
     return (
@@ -183,7 +186,7 @@ def shuffled(subject: Subject) -> Recipe:
     """A new order every epoch."""
     if subject.recipe.training.shuffle or subject.recipe.training.loader is not None:
         raise Missing("the batches are shuffled already, or by the user's loader")
-    return subject.recipe.with_training(shuffle=True)  # type: ignore[no-any-return]
+    return subject.recipe.with_training(shuffle=True)
 
 
 @swap(change="no clipping", undoes=("gradient_clipped_away",), size=Size.SETTING)

@@ -7,13 +7,15 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from firstfault.ablation.sweeps.job import Job, Measured, Measuring, failed
 from firstfault.ablation.sweeps.study import Place
 from firstfault.runs.ref import RunRef
 
 logger = logging.getLogger(__name__)
+Said = tuple[str, Measured | str | int | None]
+"""What another process says: a word, and what comes with it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Host:
         self.origin, self.threads = origin, threads
         self._measure: Measuring | None = None
 
-    def open(self) -> tuple[str, Any]:
+    def open(self) -> Said:
         """Load the target: `ready`, or `refused` with the sentence that says why."""
         import torch
 
@@ -84,7 +86,7 @@ class Host:
             return "refused", str(error)
         return "ready", os.getpid()
 
-    def do(self, job: Job) -> tuple[str, Any]:
+    def do(self, job: Job) -> Said:
         """Do a job: `measured`, as failed where the target can't do it here, or `broken` with the traceback of our own failure."""
         import traceback
 

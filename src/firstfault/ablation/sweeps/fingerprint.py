@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from firstfault.ablation.confirm.trials import settings_of
 from firstfault.subject.subject import Subject
@@ -29,7 +28,7 @@ def fingerprint(subject: Subject) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
 
 
-def _settings(subject: Subject) -> Mapping[str, Any]:
+def _settings(subject: Subject) -> Mapping[str, int | float | str]:
     values = settings_of(subject.recipe)
     return {key: value if isinstance(value, int | float) else str(value) for key, value in values.items()}
 

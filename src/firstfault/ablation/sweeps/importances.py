@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from firstfault.ablation.sweeps.job import SweepTrial
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
 
 SEED = "seed"
 LEAST_TRIALS = 4
 
 
-def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) -> Any:
+def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, BaseDistribution]) -> Study:
     """An Optuna study in memory of the trainings, with what was varied and the seed as parameters.
 
     Without `distributions`, the change is the only parameter. The seed is left out where it never changes.
@@ -28,13 +34,13 @@ def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) -> 
     return study
 
 
-def _categories(values: Any) -> Any:
+def _categories(values: Iterable[str | int]) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution
 
     return CategoricalDistribution(list(dict.fromkeys(values)))
 
 
-def _frozen(trial: SweepTrial, space: Mapping[str, Any]) -> Any:
+def _frozen(trial: SweepTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
     values = {**trial.values, "change": trial.change, SEED: trial.seed}
@@ -47,7 +53,7 @@ def _frozen(trial: SweepTrial, space: Mapping[str, Any]) -> Any:
     )
 
 
-def importances_of(study: Any) -> dict[str, float]:
+def importances_of(study: Study) -> dict[str, float]:
     """Each parameter's share of the variance of the scores, the largest first.
 
     It is empty where too little has ended, or nothing varies.

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from firstfault.ablation.confirm.trials import BASELINE, Arm, Bench, Run, Trial, settings_of
 from firstfault.ablation.swap import swaps
-from firstfault.ablation.sweeps.space import at
+from firstfault.ablation.sweeps.space import Values, at
 from firstfault.errors import FirstfaultError, UserCodeError
 from firstfault.subject.replay import replayed
 from firstfault.subject.subject import Subject
@@ -21,6 +20,7 @@ from firstfault.training.chance import floor
 from firstfault.training.loop import Epoch, train
 from firstfault.training.observer import Enough, Follower
 from firstfault.training.recipe import Recipe
+from firstfault.values import Json
 
 OnEpoch = Callable[[int, float], bool]
 
@@ -36,7 +36,7 @@ class Job:
     factor: str
     change: str
     seed: int
-    values: Mapping[str, Any] | None = None
+    values: Values | None = None
     trial_id: int | None = None
 
 
@@ -52,7 +52,7 @@ class Measured:
     finite: bool
     before: float | None = None
     seconds: float = 0.0
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Json = field(default_factory=dict)
     epochs: tuple[float, ...] = ()
     pruned: bool = False
 
@@ -63,7 +63,7 @@ class SweepTrial(Trial):
 
     number: int = 0
     state: str = "complete"
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
     epochs: tuple[float, ...] = ()
 
     @classmethod

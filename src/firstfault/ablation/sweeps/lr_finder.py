@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import chain, repeat
-from typing import Any
 
 import torch
 
@@ -47,7 +46,7 @@ def suggested_rate(recipe: Recipe) -> tuple[float, float]:
 
 def _curve(recipe: Recipe) -> tuple[float, list[tuple[float, float]]]:
     settings, model = recipe.training, recipe.build(recipe.training.seed)
-    optimizer: Any = (settings.optimizer or torch.optim.Adam)(model.parameters())
+    optimizer: torch.optim.Optimizer = (settings.optimizer or torch.optim.Adam)(model.parameters())
     own = float(optimizer.param_groups[0]["lr"])
     batches = chain.from_iterable(repeat(batches_of(recipe, "train", settings.seed), STEPS))
     points: list[tuple[float, float]] = []

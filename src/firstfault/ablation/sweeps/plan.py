@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from firstfault.ablation.confirm.trials import BASELINE
 from firstfault.ablation.swap import swaps
 from firstfault.ablation.sweeps.space import Setting, parse
 from firstfault.ablation.sweeps.study import MOST_SEEDS
 from firstfault.errors import FirstfaultError, TargetError
+from firstfault.values import Json
 
 FACTORS = (
     "standardised_inputs",
@@ -72,7 +72,7 @@ class Plan:
         return cls("factors", _named(factors), (), seeds, trials)
 
     @property
-    def space(self) -> list[Any]:
+    def space(self) -> list[object]:
         """What a study can't change once it has begun."""
         return [
             self.mode,
@@ -81,13 +81,13 @@ class Plan:
             else [[setting.name, list(setting.values), setting.low, setting.high] for setting in self.settings],
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """This plan as JSON values."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        values: Json = json.loads(json.dumps(asdict(self)))
         return values
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Plan:
+    def from_json(cls, values: Json) -> Plan:
         """The plan that `to_json` wrote."""
         settings = tuple(Setting(**{**entry, "values": tuple(entry["values"])}) for entry in values["settings"])
         return cls(values["mode"], tuple(values["factors"]), settings, values["seeds"], values["trials"])
@@ -101,7 +101,7 @@ def _named(factors: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in names if name != BASELINE)
 
 
-def expect(settings: Mapping[str, Any]) -> None:
+def expect(settings: Json) -> None:
     """Refuse the settings of a sweep before anything is started.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import ModuleType
 from typing import Any, Self
 
 from firstfault.ablation.sweeps.engine import Engine, Host, Origin, threads_for
@@ -13,7 +14,7 @@ from firstfault.extras import needs_extra
 STORE_BYTES = 100 * 2**20
 
 
-def expect_ray() -> Any:
+def expect_ray() -> ModuleType:
     """Ray's module.
 
     Raises:

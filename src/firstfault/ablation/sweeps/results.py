@@ -5,13 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.ablation.compare import compare
 from firstfault.ablation.confirm.trials import BASELINE
 from firstfault.ablation.sweeps.job import Measured, SweepTrial
 from firstfault.ablation.sweeps.study import Pair
 from firstfault.finding import plain
+from firstfault.values import Json, Row
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class SweepResult:
     compared: tuple[SweepTrial, ...] = ()
     left: int = 0
     importances: Mapping[str, float] = field(default_factory=dict)
-    distributions: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    distributions: Mapping[str, BaseDistribution] = field(default_factory=dict, repr=False)
 
     @property
     def trials(self) -> tuple[SweepTrial, ...]:
@@ -66,20 +70,20 @@ class SweepResult:
         """The row of the unchanged target."""
         return self.rows[0]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """This result as JSON values; `rows` is the table, `scores` has every seed's score by factor."""
         values = asdict(replace(self, distributions={}))
         del values["distributions"]
         values["rows"] = self.table()
         values["scores"] = {row.factor: list(row.scores) for row in self.rows}
-        return plain(values)  # type: ignore[no-any-return]
+        return plain(values)
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[Row]:
         """One plain row per change, numbers rounded to 4 digits, nothing left as None."""
         names = ("change", "mean", "std", "difference", "p_value", "verdict", "seeds", "factor", "reason")
         return [{name: _cell(getattr(row, name)) for name in names} for row in self.rows]
 
-    def trial_table(self) -> list[dict[str, Any]]:
+    def trial_table(self) -> list[Row]:
         """One plain row per training."""
         return [
             {
@@ -182,7 +186,7 @@ def _deviation(scores: Sequence[float]) -> float | None:
     return statistics.stdev(scores) if len(scores) > 1 else None
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     if value is None:
         return ""
     return round(value, 4) if isinstance(value, float) else value

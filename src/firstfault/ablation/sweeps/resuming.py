@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from firstfault.ablation.sweeps.plan import Plan
 from firstfault.ablation.sweeps.study import Place, SweepStudy, earlier
 from firstfault.errors import TargetError
+from firstfault.values import Json
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def _begun(place: Place, prefix: str, named: str | None) -> Iterator[tuple[str, 
     """The studies that can be resumed, the last begun first."""
     names = [named] * (named in earlier(place, "")) if named is not None else reversed(earlier(place, prefix))
     for name in names:
-        plan: dict[str, Any] = SweepStudy(place, name).plan or {}
+        plan: Json = SweepStudy(place, name).plan or {}
         if plan.get("target") == prefix:
             yield name, Plan.from_json(plan)
 

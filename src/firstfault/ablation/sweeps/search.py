@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.ablation.sweeps.job import Job, SweepTrial
-from firstfault.ablation.sweeps.space import Space, words
+from firstfault.ablation.sweeps.space import Space, Values, words
 from firstfault.ablation.sweeps.study import SweepStudy
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
 
 LEAST_RANDOM, MOST_RANDOM = 4, 10
 UNPRUNED, UNPRUNED_EPOCHS = 4, 3
 
 
-def sampler(trials: int, seed: int, ended: int = 0) -> Any:
+def sampler(trials: int, seed: int, ended: int = 0) -> BaseSampler:
     """TPE, seeded; the first quarter of the trials is random. A resumed search draws other random numbers than its beginning did.
 
     Source: Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization.
@@ -28,7 +32,7 @@ def sampler(trials: int, seed: int, ended: int = 0) -> Any:
     )
 
 
-def pruner() -> Any:
+def pruner() -> BasePruner:
     """Gives a training up whose best epoch so far is below the median of the others at that epoch; never the first four trainings, nor the first two epochs.
 
     Source: Golovin et al. 2017, Google Vizier (median stopping).
@@ -65,7 +69,7 @@ class Search:
         self._own_first = False
         return self.study.give(self._job(self.space.own), self.space.own, distributions)
 
-    def _job(self, values: Mapping[str, Any]) -> Job:
+    def _job(self, values: Values) -> Job:
         return Job(0, key(values), words(values), self.seed, dict(values), 0)
 
 
@@ -75,6 +79,6 @@ def best(trials: list[SweepTrial]) -> SweepTrial | None:
     return max(whole, key=lambda trial: trial.score) if whole else None
 
 
-def key(values: Mapping[str, Any]) -> str:
+def key(values: Values) -> str:
     """The factor that stands for some values: a text that no other values have."""
     return json.dumps(dict(values), sort_keys=True)

@@ -11,9 +11,9 @@ import functools
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
@@ -23,12 +23,20 @@ from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
 SETTINGS = ("epochs", "batch_size", "shuffle", "clip_norm")
 OF_THE_LOOP = ("epochs", "clip_norm")
 OF_THE_LOADER = ("batch_size", "shuffle")
 SWITCHES = ("nesterov", "amsgrad")
 WIDE = 10
 MOST_POINTS = 1000
+Value = bool | int | float | str | None
+"""A value as it is written in a grid or a search."""
+Values = Mapping[str, object]
+"""A value for each thing that is varied, the target's own among them."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +44,20 @@ class Setting:
     """One thing that is varied: its name, and either its values or the ends of its range."""
 
     name: str
-    values: tuple[Any, ...] = ()
+    values: tuple[Value, ...] = ()
     low: float | None = None
     high: float | None = None
 
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def ends(self) -> tuple[Value, ...]:
         """What must be a usable value: each of the values, or both ends."""
         return self.values or (self.low, self.high)
 
-    def holds(self, value: Any) -> bool:
+    def holds(self, value: object) -> bool:
         """Whether a value lies in the range; every value does where there is none."""
         return self.low is None or self.high is None or (_number(value) and self.low <= value <= self.high)
 
-    def distribution(self, own: Any) -> Any:
+    def distribution(self, own: Any) -> BaseDistribution:
         """Optuna's distribution: the values with the target's own among them, or the range, on a log scale from a factor of 10 on."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -105,7 +113,7 @@ def _setting(part: str, option: str) -> Setting:
     return Setting(name, (), low, high)
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Value:
     """A value as YAML reads it; `1e-3` is a number too."""
     import yaml
 
@@ -122,7 +130,7 @@ def _value(text: str) -> Any:
     return value if value is None or isinstance(value, bool) else text
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -141,22 +149,22 @@ class Space:
             self._expect(setting)
         self.own = {setting.name: self.known[setting.name] for setting in self.settings}
 
-    def distributions(self) -> dict[str, Any]:
+    def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distribution of every setting."""
         return {setting.name: setting.distribution(self.own[setting.name]) for setting in self.settings}
 
-    def points(self) -> Iterator[dict[str, Any]]:
+    def points(self) -> Iterator[Values]:
         """Every combination of values but the target's own."""
         for values in itertools.product(*(setting.values for setting in self.settings)):
             point = dict(zip(self.own, values, strict=True))
             if point != self.own:
                 yield point
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
+    def holds(self, values: Values) -> bool:
         """Whether a search may try these values."""
         return all(setting.holds(values[setting.name]) for setting in self.settings)
 
-    def at(self, values: Mapping[str, Any]) -> Recipe:
+    def at(self, values: Values) -> Recipe:
         """The recipe with these values."""
         return at(self.recipe, values)
 
@@ -171,7 +179,7 @@ class Space:
             _expect_kind(setting.name, value, self.known[setting.name])
 
 
-def _known(subject: Subject) -> dict[str, Any]:
+def _known(subject: Subject) -> dict[str, object]:
     """Everything that can be varied, with the value that the target has."""
     recipe = subject.recipe
     training = recipe.training
@@ -181,7 +189,7 @@ def _known(subject: Subject) -> dict[str, Any]:
     return {**options, **known, **_keywords(recipe.model)}
 
 
-def _options(subject: Subject) -> dict[str, Any]:
+def _options(subject: Subject) -> dict[str, object]:
     try:
         group = (subject.recipe.training.optimizer or torch.optim.Adam)(
             subject.fresh_model().parameters()
@@ -194,7 +202,7 @@ def _options(subject: Subject) -> dict[str, Any]:
     return {name: value for name, value in group.items() if _number(value) or name in SWITCHES}
 
 
-def _keywords(model: Callable[..., Any]) -> dict[str, Any]:
+def _keywords(model: Callable[..., object]) -> dict[str, object]:
     try:
         parameters = inspect.signature(model).parameters.values()
     except (TypeError, ValueError):
@@ -210,7 +218,7 @@ def _why_not(name: str, recipe: Recipe) -> str:
     return ", which its own `loader` sets" if name in OF_THE_LOADER else ""
 
 
-def _expect_kind(name: str, value: Any, own: Any) -> None:
+def _expect_kind(name: str, value: object, own: object) -> None:
     if isinstance(own, bool) != isinstance(value, bool) and own is not None:
         raise TargetError(
             f"{name} must be {'true or false' if isinstance(own, bool) else 'a number'}, but got {value!r}"
@@ -219,7 +227,7 @@ def _expect_kind(name: str, value: Any, own: Any) -> None:
         raise TargetError(f"{name} must be a number of at least 0, but got {value!r}")
 
 
-def at(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+def at(recipe: Recipe, values: Values) -> Recipe:
     """A recipe with other values of the settings; an option is set in every group of the optimizer."""
     training = {name: value for name, value in values.items() if name in SETTINGS}
     keywords = {name.removeprefix("model."): value for name, value in values.items() if name.startswith("model.")}
@@ -230,9 +238,11 @@ def at(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return replace(changed, model=functools.partial(recipe.model, **keywords)) if keywords else changed
 
 
-def _with_options(make: Callable[..., Any] | None, options: Mapping[str, Any]) -> Callable[..., Any]:
-    def build(parameters: Any) -> Any:
-        optimizer = (make or torch.optim.Adam)(parameters)
+def _with_options(
+    make: Callable[..., torch.optim.Optimizer] | None, options: Values
+) -> Callable[..., torch.optim.Optimizer]:
+    def build(parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = (make or torch.optim.Adam)(parameters)
         for group in optimizer.param_groups:
             group.update(options)
         return optimizer
@@ -240,7 +250,7 @@ def _with_options(make: Callable[..., Any] | None, options: Mapping[str, Any]) -
     return build
 
 
-def words(values: Mapping[str, Any]) -> str:
+def words(values: Values) -> str:
     """Values as a person reads them: `lr 0.01, batch_size 16`."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.ablation.confirm.trials import BASELINE, OnTrial
 from firstfault.ablation.swap import swaps
@@ -16,11 +16,15 @@ from firstfault.ablation.sweeps.job import Job, Measured, Measuring, SweepTrial,
 from firstfault.ablation.sweeps.plan import Plan
 from firstfault.ablation.sweeps.progress import Steps
 from firstfault.ablation.sweeps.results import Change, SweepResult, SweepRow, best_of, noise_of, rows_of
-from firstfault.ablation.sweeps.space import Space, words
+from firstfault.ablation.sweeps.space import Space, Values, words
 from firstfault.ablation.sweeps.study import MOST_SEEDS, Place, SweepStudy, follower
 from firstfault.errors import FirstfaultError, Missing, UserCodeError, told
 from firstfault.interrupts import pass_on
 from firstfault.metrics import metric_of
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 
 COMPARED = " · compared"
 
@@ -65,7 +69,7 @@ class _Mode:
 
         self._drive(crew, study, ask, steps)
 
-    def _parameters(self, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _parameters(self, job: Job) -> tuple[dict[str, object], dict[str, BaseDistribution]]:
         """A job's parameters in the study, and their distributions."""
         from optuna.distributions import IntDistribution
 
@@ -134,7 +138,7 @@ class Compared(_Mode):
                 found.append((Job(0, name, kind.change, 0), Change(name, kind.change, len(judged.validation))))
         return found, skipped
 
-    def _parameters(self, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _parameters(self, job: Job) -> tuple[dict[str, object], dict[str, BaseDistribution]]:
         from optuna.distributions import CategoricalDistribution
 
         own, distributions = super()._parameters(job)
@@ -160,7 +164,7 @@ class Searched(_Mode):
         values = dict(found.values) if found is not None else self.space.own
         return self._against(crew, values, steps)
 
-    def _against(self, crew: Engine, values: Mapping[str, Any], steps: Steps) -> SweepResult:
+    def _against(self, crew: Engine, values: Values, steps: Steps) -> SweepResult:
         study = SweepStudy(self.place, self.name + COMPARED)
         seeds = [self.first_seed + 1 + number for number in range(self.plan.seeds)]
         jobs = [Job(0, BASELINE, "unchanged", 0, self.space.own)]

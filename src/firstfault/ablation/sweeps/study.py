@@ -7,21 +7,32 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from firstfault.ablation.sweeps.job import Job, Measured, OnEpoch, SweepTrial
+from firstfault.ablation.sweeps.space import Values
 from firstfault.errors import FirstfaultError
+from firstfault.values import Json
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.storages.journal import JournalFileSymlinkLock
+    from optuna.trial import Trial as OptunaTrial
+
 
 MOST_SEEDS = 32
 STORAGE = "FIRSTFAULT_OPTUNA_STORAGE"
 Pair = tuple[str, int]
-Place = Any
+Place: TypeAlias = "Path | str | BaseStorage | None"
 """Where studies are kept: the path of a journal file, an Optuna storage or its URL."""
 
 
@@ -40,13 +51,18 @@ class SweepStudy:
     """
 
     def __init__(
-        self, place: Place, name: str, plan: Mapping[str, Any] | None = None, sampler: Any = None, pruner: Any = None
+        self,
+        place: Place,
+        name: str,
+        plan: Json | None = None,
+        sampler: BaseSampler | None = None,
+        pruner: BasePruner | None = None,
     ) -> None:
         import optuna
 
         _quiet()
         self.place, self.name = place, name
-        self._running: dict[int, Any] = {}
+        self._running: dict[int, OptunaTrial] = {}
         with _told(place):
             self.study = optuna.create_study(
                 storage=opened(place),
@@ -62,7 +78,7 @@ class SweepStudy:
             self._bury_killed()
 
     @property
-    def plan(self) -> dict[str, Any] | None:
+    def plan(self) -> Json | None:
         """What the study was begun for."""
         return self.study.user_attrs.get("plan")
 
@@ -86,7 +102,7 @@ class SweepStudy:
             found.setdefault((job.factor, job.seed), measured)
         return found
 
-    def give(self, job: Job, params: Mapping[str, Any], distributions: Mapping[str, Any]) -> Job:
+    def give(self, job: Job, params: Values, distributions: Mapping[str, BaseDistribution]) -> Job:
         """Begin a trial of given parameters; the job with its number."""
         attributes = _identity(job)
         with _told(self.place):
@@ -97,7 +113,7 @@ class SweepStudy:
                     return self._begun(trial, job)
                 self._drop(trial.number)  # what a killed sweep had enqueued
 
-    def ask(self, distributions: Mapping[str, Any], job_of: Callable[[dict[str, Any]], Job]) -> Job:
+    def ask(self, distributions: Mapping[str, BaseDistribution], job_of: Callable[[Values], Job]) -> Job:
         """Begin a trial of values that the sampler chooses."""
         with _told(self.place):
             trial = self.study.ask(dict(distributions))
@@ -115,7 +131,7 @@ class SweepStudy:
             self._running.pop(job.number).set_user_attr("measured", asdict(measured))
             self.study.tell(job.number, None if measured.pruned else measured.score, state)
 
-    def _begun(self, trial: Any, job: Job) -> Job:
+    def _begun(self, trial: OptunaTrial, job: Job) -> Job:
         trial.set_user_attr("owner", _owner())
         self._running[trial.number] = trial
         return replace(job, number=trial.number, trial_id=trial._trial_id if job.trial_id is not None else None)
@@ -146,7 +162,7 @@ class SweepStudy:
                 self._drop(trial.number)
 
 
-def _identity(job: Job) -> dict[str, Any]:
+def _identity(job: Job) -> Json:
     return {
         "factor": job.factor,
         "change": job.change,
@@ -172,7 +188,7 @@ def earlier(place: Place, prefix: str) -> list[str]:
     return sorted(found, key=lambda name: int(name.removeprefix(prefix)))
 
 
-def follower(place: Place, name: str, pruner: Any) -> Callable[[int], OnEpoch]:
+def follower(place: Place, name: str, pruner: BasePruner) -> Callable[[int], OnEpoch]:
     """For a trial of a study in any process: what reports the score of an epoch, and says whether to give the trial up."""
     import optuna
 
@@ -198,10 +214,10 @@ def usual_place(journal: Path) -> Place:
     return os.environ.get(STORAGE) or journal
 
 
-_opened: dict[Path, tuple[int, Any]] = {}
+_opened: dict[Path, tuple[int, BaseStorage]] = {}
 
 
-def opened(place: Place) -> Any:
+def opened(place: Place) -> BaseStorage | str | None:
     """What Optuna takes as a storage; a journal is opened once per process."""
     if not isinstance(place, Path):
         return place
@@ -238,12 +254,12 @@ def _told(place: Place) -> Iterator[None]:
         ) from error
 
 
-def _shown(place: Any) -> str:
+def _shown(place: object) -> str:
     """A place without the password of a URL in it."""
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", str(place))
 
 
-def _journal(path: Path) -> Any:
+def _journal(path: Path) -> BaseStorage:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
@@ -253,7 +269,7 @@ def _journal(path: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
-def _mend(path: Path, lock: Any) -> None:
+def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
     """Drop a last line that a killed process or a full disk left half written: Optuna can't read past it."""
     if not path.exists() or path.stat().st_size == 0:
         return
@@ -266,13 +282,13 @@ def _mend(path: Path, lock: Any) -> None:
         lock.release()
 
 
-def _owner() -> list[Any]:
+def _owner() -> list[str | int | float]:
     import psutil
 
     return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
 
 
-def _lives(owner: Sequence[Any]) -> bool:
+def _lives(owner: tuple[str, int, float]) -> bool:
     """Whether the process of a trial still runs; one on another host is taken to."""
     import psutil
 

@@ -8,9 +8,8 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
-from firstfault.ablation.sweeps.engine import Engine, Host, Origin, threads_for
+from firstfault.ablation.sweeps.engine import Engine, Host, Origin, Said, threads_for
 from firstfault.ablation.sweeps.job import Job, Measured
 from firstfault.errors import FirstfaultError, TargetError
 
@@ -37,10 +36,10 @@ class Worker:
         except OSError:
             return
 
-    def answer(self) -> tuple[str, Any]:
+    def answer(self) -> Said:
         """What the process says: ready, refused, measured, broken, or that it has `died`, with its exit code."""
         try:
-            return self.connection.recv()  # type: ignore[no-any-return]
+            return self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             return "died", self.process.exitcode
@@ -85,10 +84,9 @@ class Processes(Engine):
             FirstfaultError: when a worker ended before it had loaded the target.
         """
         while True:
-            by_connection: dict[Any, Worker] = {
-                worker.connection: worker for worker in self._workers if worker.job is not None
-            }
-            heard = [self._hear(by_connection[connection]) for connection in wait(list(by_connection))]
+            busy = [worker for worker in self._workers if worker.job is not None]
+            ready = wait([worker.connection for worker in busy])
+            heard = [self._hear(worker) for worker in busy if worker.connection in ready]
             if done := [entry for entry in heard if entry is not None]:
                 return done
 
@@ -103,7 +101,7 @@ class Processes(Engine):
             raise RuntimeError(f"a worker process failed itself:\n{value}")
         job, worker.job = worker.job, None
         assert job is not None
-        if word == "measured":
+        if isinstance(value, Measured):
             return job, value
         self._workers.remove(worker)
         if not worker.ready:
@@ -118,7 +116,7 @@ class Processes(Engine):
             worker.end()
 
 
-def work(origin: Origin, threads: int, connection: Connection[Any, Any]) -> None:
+def work(origin: Origin, threads: int, connection: Connection[Said, Job]) -> None:
     """What a worker process does: load the target, then one job after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())

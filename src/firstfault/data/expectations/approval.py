@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from firstfault.data.expectations.suite import infer_suite, read_suite
 from firstfault.data.expectations.table import Table
 from firstfault.errors import TargetError
 from firstfault.output.file_names import file_name
 from firstfault.output.whole_files import write_text
+from firstfault.target.declaration import Target
+from firstfault.values import Json
 
-Entry = Mapping[str, Any]
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
+
+Entry = Json
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Proposal:
     """The suite that the data suggest, where it belongs, and how it differs from the approved one there."""
 
     path: Path
-    suite: Mapping[str, Any]
+    suite: Json
     changes: tuple[str, ...]
     new: bool
 
@@ -39,20 +45,20 @@ class Proposal:
             raise TargetError(f"the expectations {self.path} must be writable, but: {error.strerror}") from error
 
 
-def propose(target: Any) -> Proposal:
+def propose(target: Target) -> Proposal:
     """What the target's reference, or else its training table, suggests as its expectations.
 
     Raises:
         TargetError: when the data are no table, or can't be read.
     """
     from firstfault.data.expectations.expected import columns_of
-    from firstfault.data.splits import load_raw, load_reference
+    from firstfault.data.splits import declared, load_raw, load_reference
 
     known = load_reference(target)
     columns = columns_of(target, known if known is not None else load_raw(target).train)
     if columns is None:
         raise TargetError(f"expectations are inferred from tables, but data.train of {target.name} is none")
-    path = target.root / (target.data.expectations or Path("expectations") / f"{file_name(target.name)}.json")
+    path = target.root / (declared(target).expectations or Path("expectations") / f"{file_name(target.name)}.json")
     suite = plain_suite(infer_suite(Table([columns]), target.name))
     if not path.is_file():
         return Proposal(path, suite, (), new=True)
@@ -60,7 +66,7 @@ def propose(target: Any) -> Proposal:
     return Proposal(path, suite, tuple(differences(approved["expectations"], suite["expectations"])), new=False)
 
 
-def plain_suite(suite: Any) -> dict[str, Any]:
+def plain_suite(suite: ExpectationSuite) -> Json:
     """A suite as reviewable JSON: per expectation its type, arguments and severity."""
     values = suite.to_json_dict()
     return {
@@ -101,7 +107,7 @@ def _key(entry: Entry) -> tuple[str, str]:
     return str(entry["kwargs"].get("column", "")), str(entry["type"]).removeprefix("expect_")
 
 
-def _moved(field: str, before: Any, after: Any) -> str:
+def _moved(field: str, before: object, after: object) -> str:
     if isinstance(before, list) and isinstance(after, list):
         parts = {
             "adds": [value for value in after if value not in before],
@@ -118,7 +124,7 @@ def _told(entry: Entry) -> str:
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(str, value[:8])) + (", …]" if len(value) > 8 else "]")
     return f"{value:.6g}" if isinstance(value, float) else str(value)

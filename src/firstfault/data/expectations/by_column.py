@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,21 @@ import pandas as pd
 from firstfault.data.expectations.suite import great_expectations
 from firstfault.data.expectations.table import Table, is_text
 from firstfault.interrupts import pass_on
+from firstfault.metrics import Array
 from firstfault.texts import as_written
+from firstfault.values import Json
 
-Entry = Mapping[str, Any]
+if TYPE_CHECKING:
+    import great_expectations as gx
+    from great_expectations.core.batch_definition import BatchDefinition
+    from great_expectations.data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent.interfaces import Batch
+
+
+Entry = Json
+"""An expectation as a suite's JSON has it."""
+Result = dict[str, Any]
+"""What Great Expectations says of one expectation or of a suite, as JSON."""
 
 SHAPE_ONLY = frozenset(
     {
@@ -51,12 +63,12 @@ FEW = 0.5
 """Distinct values are worth looking at apart when they are fewer than this share of the rows."""
 
 
-def run_by_column(table: Table, suite: Any, form: str) -> dict[str, Any]:
+def run_by_column(table: Table, suite: gx.ExpectationSuite, form: str) -> Result:
     """The result of validating `table`, as Great Expectations' JSON: `form` is its result format, such as SUMMARY."""
     return merged(suite.name, by_column(table, numbered(suite.to_json_dict()["expectations"]), form))
 
 
-def by_column(table: Table, entries: Sequence[Entry], form: str) -> Iterator[dict[str, Any]]:
+def by_column(table: Table, entries: Sequence[Entry], form: str) -> Iterator[Result]:
     """The results of numbered expectations on `table`, in any order."""
     for together in _by_columns(entries, table).values():
         yield from _run(table, together, form)
@@ -67,7 +79,7 @@ def numbered(entries: Sequence[Entry]) -> list[Entry]:
     return [{**entry, "meta": {**(entry.get("meta") or {}), PLACE: place}} for place, entry in enumerate(entries)]
 
 
-def merged(name: str, results: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def merged(name: str, results: Iterable[Result]) -> Result:
     """Results of numbered expectations, in the order of their suite."""
     ordered = sorted(results, key=lambda result: result["expectation_config"]["meta"][PLACE])
     for result in ordered:
@@ -102,7 +114,7 @@ def _columns_of(entry: Entry, table: Table) -> tuple[str, ...] | None:
     return known if len(known) == len(set(named)) else None  # the engine itself says that a column is absent
 
 
-def _run(table: Table, entries: list[Entry], form: str) -> Iterator[dict[str, Any]]:
+def _run(table: Table, entries: list[Entry], form: str) -> Iterator[Result]:
     columns = _columns_of(entries[0], table)
     if columns is None:
         yield from _validated(_shape_of(table), entries, form)
@@ -117,7 +129,7 @@ def _shape_of(table: Table) -> pd.DataFrame:
     return pd.DataFrame(nothing, columns=table.names, copy=False)
 
 
-def _text(values: pd.Series, entries: list[Entry], form: str) -> Iterator[dict[str, Any]]:
+def _text(values: pd.Series, entries: list[Entry], form: str) -> Iterator[Result]:
     frame = values.to_frame()
     codes, known = pd.factorize(values)
     if len(known) > FEW * len(values):
@@ -131,7 +143,7 @@ def _text(values: pd.Series, entries: list[Entry], form: str) -> Iterator[dict[s
     yield from _validated(frame, [entry for entry in entries if entry not in kinds and entry not in sets], form)
 
 
-def _types(frame: pd.DataFrame, known: Any, entries: list[Entry], form: str) -> Iterator[dict[str, Any]]:
+def _types(frame: pd.DataFrame, known: pd.Index | Array, entries: list[Entry], form: str) -> Iterator[Result]:
     """A type that all distinct values have is that of all values; otherwise every value is counted."""
     met = []
     for result in _validated(pd.DataFrame({frame.columns[0]: known}, dtype=object), entries, form):
@@ -141,7 +153,7 @@ def _types(frame: pd.DataFrame, known: Any, entries: list[Entry], form: str) -> 
     yield from _validated(frame, [entry for entry in entries if entry["meta"][PLACE] not in met], form)
 
 
-def _counts(values: pd.Series) -> dict[str, Any]:
+def _counts(values: pd.Series) -> Mapping[str, object]:
     missing = int(values.isna().sum())
     return {
         "element_count": len(values),
@@ -150,13 +162,13 @@ def _counts(values: pd.Series) -> dict[str, Any]:
     }
 
 
-def _validated(frame: pd.DataFrame, entries: list[Entry], form: str) -> list[dict[str, Any]]:
+def _validated(frame: pd.DataFrame, entries: list[Entry], form: str) -> list[Result]:
     if not entries:
         return []
     return results_of(_batch(frame), entries, form)
 
 
-def _batch(frame: pd.DataFrame) -> Any:
+def _batch(frame: pd.DataFrame) -> Batch:
     """A batch of a frame, which Great Expectations hashes; what has no hash there is validated as text."""
     try:
         return _pandas_engine().get_batch(batch_parameters={"dataframe": frame})
@@ -165,22 +177,22 @@ def _batch(frame: pd.DataFrame) -> Any:
         return _pandas_engine().get_batch(batch_parameters={"dataframe": frame.apply(as_written)})
 
 
-def results_of(batch: Any, entries: list[Entry], form: str) -> list[dict[str, Any]]:
+def results_of(batch: Batch, entries: list[Entry], form: str) -> list[Result]:
     """What Great Expectations says of a batch, an entry per expectation, as plain values."""
     suite = great_expectations().ExpectationSuite(name="columns", expectations=[dict(entry) for entry in entries])
     results = json.loads(json.dumps(batch.validate(suite, result_format=form).to_json_dict(), default=str))["results"]
     for result in results:
         result["expectation_config"]["kwargs"].pop("batch_id", None)
-    return results  # type: ignore[no-any-return]
+    return results
 
 
 @functools.cache
-def _pandas_engine() -> Any:
+def _pandas_engine() -> BatchDefinition:
     asset = quiet_context().data_sources.add_pandas("firstfault").add_dataframe_asset("table")
     return asset.add_batch_definition_whole_dataframe("rows")
 
 
-def quiet_context() -> Any:
+def quiet_context() -> EphemeralDataContext:
     """A context of Great Expectations that lives in memory and prints nothing."""
     context = great_expectations().get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from firstfault.data.splits import Split, Splits, take, to_array
+from firstfault.data.splits import Split, Splits, declared, take, to_array
 from firstfault.errors import TargetError
+from firstfault.target.declaration import Data, Target
 
 if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
     from firstfault.data.expectations.table import Table
     from firstfault.data.expectations.validation import Broken, Validation
 
@@ -28,7 +31,7 @@ class Expected:
     `trusted` is false for a suite that was inferred from train itself: then only the held-out rows are validated.
     """
 
-    suite: Any
+    suite: ExpectationSuite
     origin: str
     trusted: bool
     tables: Mapping[str, Table]
@@ -39,7 +42,7 @@ class Expected:
         return [(name, entry) for name, found in self.validations.items() for entry in found.broken]
 
 
-def expected_of(target: Any, splits: Splits, reference: Split | None) -> Expected | None:
+def expected_of(target: Target, splits: Splits, reference: Split | None) -> Expected | None:
     """The suite of a target and the validation of its data; None where train is no table.
 
     The suite is the declared one, else one inferred from the reference, else from train. Against a declared suite or a
@@ -50,7 +53,7 @@ def expected_of(target: Any, splits: Splits, reference: Split | None) -> Expecte
     from firstfault.data.expectations.table import Table
     from firstfault.data.expectations.validation import validate
 
-    data = target.data
+    data = declared(target)
     parts = {name: columns for name, split in splits.items() if (columns := columns_of(target, split)) is not None}
     if "train" not in parts:
         return None
@@ -73,21 +76,21 @@ def expected_of(target: Any, splits: Splits, reference: Split | None) -> Expecte
     return Expected(suite, origin, trusted, tables, validations)
 
 
-def _held_out(data: Any, parts: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, Table]:
+def _held_out(data: Data, parts: Mapping[str, Mapping[str, pd.Series]]) -> dict[str, Table]:
     """The splits that the user declared; those that firstfault drew count as one."""
     from firstfault.data.expectations.table import Table
 
-    declared = {name: Table([parts[name]]) for name in data.declared_splits if name in parts}
+    own = {name: Table([parts[name]]) for name in data.declared_splits if name in parts}
     rest = [columns for name, columns in parts.items() if name != "train"]
-    return declared or ({"held-out rows": Table(rest)} if rest else {})
+    return own or ({"held-out rows": Table(rest)} if rest else {})
 
 
-def columns_of(target: Any, split: Split) -> dict[str, pd.Series] | None:
+def columns_of(target: Target, split: Split) -> dict[str, pd.Series] | None:
     """A split's columns with its label columns, not copied; None for images and wide samples."""
     columns = _input_columns(split.X)
     if columns is None:
         return None
-    y, label = to_array(split.y), target.data.label
+    y, label = to_array(split.y), declared(target).label
     if y.ndim == 1 and len(y) == len(split.X):
         return columns | {label if isinstance(label, str) else "label": pd.Series(y)}
     if y.ndim == 2 and isinstance(label, list | tuple) and y.shape[1] == len(label):
@@ -115,7 +118,7 @@ def rows_to_set_aside(expected: Expected) -> dict[int, list[str]]:
     return failing_rows(expected.tables["data"], expected.suite, broken)
 
 
-def without(splits: Splits, rows: Any) -> Splits:
+def without(splits: Splits, rows: Iterable[int]) -> Splits:
     """The splits without rows, given by position over train, validation and test.
 
     Raises:

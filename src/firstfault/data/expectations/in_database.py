@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from firstfault.data.expectations.by_column import by_column, merged, numbered, quiet_context, results_of
+from firstfault.data.expectations.by_column import Entry, Result, by_column, merged, numbered, quiet_context, results_of
 from firstfault.data.expectations.table import Table
 from firstfault.data.sql import Sql, database_url
+
+if TYPE_CHECKING:
+    from great_expectations import ExpectationSuite
+
 
 SAME_IN_SQL = frozenset(
     {
@@ -39,7 +43,7 @@ class InDatabase:
         queries = [source.query.strip().rstrip(";") for source in sources]
         self.query = queries[0] if len(queries) == 1 else _below_each_other(queries)
 
-    def __call__(self, table: Table, suite: Any, form: str) -> dict[str, Any]:
+    def __call__(self, table: Table, suite: ExpectationSuite, form: str) -> Result:
         """The result of validating the queries' rows; `table` holds the same rows as they were read."""
         entries = numbered(suite.to_json_dict()["expectations"])
         asked = [
@@ -48,7 +52,7 @@ class InDatabase:
         rest = [entry for entry in entries if entry not in asked]
         return merged(suite.name, [*self._asked(asked, form), *by_column(table, rest, form)])
 
-    def _asked(self, entries: list[Any], form: str) -> list[dict[str, Any]]:
+    def _asked(self, entries: list[Entry], form: str) -> list[Result]:
         source = quiet_context().data_sources.add_sql("database", connection_string=self.url)
         try:
             batch = source.add_query_asset("rows", query=self.query).add_batch_definition_whole_table("all").get_batch()
@@ -62,7 +66,7 @@ def _below_each_other(queries: Sequence[str]) -> str:
     return " UNION ALL ".join(f"SELECT * FROM ({text}\n) AS q{place}" for place, text in enumerate(queries))
 
 
-def database_of(sources: Sequence[Any], root: Path) -> InDatabase | None:
+def database_of(sources: Sequence[object], root: Path) -> InDatabase | None:
     """The engine for data that all come from one database; None when they don't."""
     queries = [source for source in sources if isinstance(source, Sql)]
     if not queries or len(queries) < len(sources) or len({source.url for source in queries}) > 1:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from firstfault.data.expectations.validation import Validation, broken_of, short
 from firstfault.output.whole_files import write_text
+from firstfault.values import Json
 
 
 def write_page(validations: Mapping[str, Validation], path: Path) -> None:
@@ -27,7 +27,7 @@ def _section(name: str, validation: Validation) -> str:
     )
 
 
-def _line(entry: Mapping[str, Any]) -> str:
+def _line(entry: Json) -> str:
     config = entry["expectation_config"]
     told = "" if entry["success"] else broken_of(entry).detail
     kwargs = {

@@ -7,7 +7,8 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from firstfault.target.bundled import own_or_shipped
 
 if TYPE_CHECKING:
     import great_expectations as gx
+    from great_expectations.expectations.expectation import Expectation
 
 MOST_CATEGORIES = 50
 """A text column of more distinct values is free text or an identifier, and no set of categories."""
@@ -86,7 +88,7 @@ def infer_suite(table: Table, name: str) -> gx.ExpectationSuite:
     return suite
 
 
-def _inferred(table: Table) -> Iterator[Any]:
+def _inferred(table: Table) -> Iterator[Expectation]:
     great_expectations()
     import great_expectations.expectations as gxe
 
@@ -147,7 +149,7 @@ def kind_of(values: pd.Series) -> str:
     return "text" if is_text(values) else "mixed"
 
 
-def great_expectations() -> Any:
+def great_expectations() -> ModuleType:
     """The library, without telemetry and chatter."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)

@@ -52,7 +52,7 @@ def plain(values: pd.Series) -> pd.Series:
     if isinstance(values.dtype, pd.CategoricalDtype):
         return values.astype(values.cat.categories.dtype)
     if isinstance(values.dtype, pd.SparseDtype):
-        return values.sparse.to_dense()  # type: ignore[attr-defined, no-any-return]
+        return values.sparse.to_dense()  # type: ignore[attr-defined]
     if not pd.api.types.is_extension_array_dtype(values.dtype) or isinstance(values.dtype, pd.DatetimeTZDtype):
         return values
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):

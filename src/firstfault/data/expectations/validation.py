@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from firstfault.data.expectations.by_column import run_by_column
+from firstfault.data.expectations.by_column import Result, run_by_column
 from firstfault.data.expectations.suite import great_expectations
 from firstfault.data.expectations.table import Table
+from firstfault.values import Json
 
 if TYPE_CHECKING:
     import great_expectations as gx
 
-Run = Callable[[Table, Any, str], dict[str, Any]]
+Run = Callable[[Table, "gx.ExpectationSuite", str], Result]
 
 # What a broken expectation of a kind is evidence for; the first part of a name that fits decides.
 FAULT_OF = {
@@ -56,7 +57,7 @@ class Broken:
 class Validation:
     """The result of validating one table: Great Expectations' own JSON, and what is broken."""
 
-    result: Mapping[str, Any]
+    result: Json
     broken: tuple[Broken, ...]
 
     @property
@@ -102,7 +103,7 @@ def _causes(broken: list[Broken]) -> list[Broken]:
     return broken
 
 
-def broken_of(entry: Mapping[str, Any]) -> Broken:
+def broken_of(entry: Json) -> Broken:
     """A result of Great Expectations that is no success, in the terms of faults."""
     config, outcome = entry["expectation_config"], entry["result"]
     kwargs = {name: value for name, value in config["kwargs"].items() if name not in ("batch_id", "column")}
@@ -116,7 +117,7 @@ def broken_of(entry: Mapping[str, Any]) -> Broken:
     )
 
 
-def _told(kind: str, kwargs: Mapping[str, Any], outcome: Mapping[str, Any], rows: int, crash: Mapping[str, Any]) -> str:
+def _told(kind: str, kwargs: Json, outcome: Json, rows: int, crash: Json) -> str:
     """What came and what was expected, in a few words."""
     wanted = ", ".join(f"{name} {short(value)}" for name, value in kwargs.items() if value is not None)
     if rows:
@@ -141,7 +142,7 @@ def _told(kind: str, kwargs: Mapping[str, Any], outcome: Mapping[str, Any], rows
     )
 
 
-def short(value: Any) -> str:
+def short(value: object) -> str:
     """A value or the first of a list, in a few letters."""
     if isinstance(value, list):
         return ", ".join(map(short, value[:6])) + (", …" if len(value) > 6 else "")

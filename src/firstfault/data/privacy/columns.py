@@ -177,13 +177,13 @@ def _share(values: Sequence[Any], holds: Callable[[Any], bool]) -> float:
     return sum(map(bool, map(holds, values))) / len(values) if values else 0.0
 
 
-def _digits(value: Any) -> int:
+def _digits(value: object) -> int:
     """How many digits a value has, when it can be a number that names somebody: not one with a fraction."""
     fraction = isinstance(value, float | np.floating) and not value.is_integer()
     return 0 if fraction else len(digits_of(plain_of(value)))
 
 
-def plain_of(value: Any) -> str:
+def plain_of(value: object) -> str:
     """A value as text; a float that is whole, as pandas makes it of a number that can be missing, without its point."""
     return (
         str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else shown(value, str).strip()

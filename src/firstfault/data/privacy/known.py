@@ -13,6 +13,7 @@ import pandas as pd
 from firstfault.data.privacy.columns import kinds_of, plain_of
 from firstfault.data.privacy.masking import distinct, masked_text, masked_tree
 from firstfault.data.privacy.patterns import MASK
+from firstfault.metrics import Array
 from firstfault.texts import hash_values
 
 MOST_WORDS, MOST_LETTERS, MOST_NAMES = 8, 4_000, 100_000
@@ -42,9 +43,9 @@ class Known:
         return masked_tree(value, self.kinds, self.masked)
 
     @functools.cached_property
-    def _hashes(self) -> dict[str, np.ndarray[Any, Any]]:
+    def _hashes(self) -> dict[str, Array]:
         """Sorted hashes of the distinct values, by kind; those of the single words of names under `""`."""
-        found: dict[str, list[np.ndarray[Any, Any]]] = {}
+        found: dict[str, list[Array]] = {}
         for frame, kinds in zip(self._frames, self._kinds, strict=True):
             for name, kind in kinds.items():
                 texts = _as_texts(distinct(frame[name])[1])
@@ -79,7 +80,7 @@ class Known:
         ]
 
 
-def _holds(known: np.ndarray[Any, Any], value: Any) -> bool:
+def _holds(known: Array, value: np.uint64) -> bool:
     place = int(np.searchsorted(known, value))
     return place < len(known) and bool(known[place] == value)
 
@@ -121,7 +122,7 @@ def _telling(word: str) -> bool:
     return plain != plain.lower() or any(letter.isdigit() for letter in plain)
 
 
-def _hashed(values: Sequence[str]) -> np.ndarray[Any, Any]:
+def _hashed(values: Sequence[str]) -> Array:
     boxed = np.empty(len(values), dtype=object)
     boxed[:] = values
     return hash_values(boxed)

@@ -22,6 +22,7 @@ import pandas as pd
 from firstfault.data.privacy.columns import VERSIONS, kind_of, kinds_of, tokens_of
 from firstfault.data.privacy.patterns import MASK, SUSPECT, pieces
 from firstfault.interrupts import pass_on
+from firstfault.metrics import Array
 from firstfault.texts import shown
 
 __all__ = ["MASK", "kind_of", "kinds_of", "masked", "masked_text", "masked_tree", "personal_columns", "pseudonymised"]
@@ -60,12 +61,12 @@ def pseudonymised(frame: pd.DataFrame) -> pd.DataFrame:
     return _replaced(frame, lambda kind, values: np.array([pseudonym(kind, value) for value in values], dtype=object))
 
 
-def pseudonym(kind: str, value: Any) -> str:
+def pseudonym(kind: str, value: object) -> str:
     """A name for a personal value that tells nothing of it: keyed by a secret that ends with the process."""
     return f"{kind} •{hashlib.blake2b(shown(value, str).encode(), key=_SALT, digest_size=5).hexdigest()}"
 
 
-def _replaced(frame: pd.DataFrame, replacement: Callable[[str, Any], Any]) -> pd.DataFrame:
+def _replaced(frame: pd.DataFrame, replacement: Callable[[str, Any], Array]) -> pd.DataFrame:
     if not frame.columns.is_unique:
         frame = frame.set_axis([f"{name}.{place}" for place, name in enumerate(frame.columns)], axis=1)
     kinds = kinds_of(frame)
@@ -85,13 +86,13 @@ def _replaced(frame: pd.DataFrame, replacement: Callable[[str, Any], Any]) -> pd
     return copy
 
 
-def _by_distinct(column: pd.Series, replacement: Callable[[Any], Any]) -> pd.Series:
+def _by_distinct(column: pd.Series, replacement: Callable[[Any], Array]) -> pd.Series:
     """A column with every distinct value replaced; missing values stay."""
     codes, values = distinct(column)
     return _with(column, [*replacement(values), None], codes)
 
 
-def distinct(column: pd.Series) -> tuple[Any, Any]:
+def distinct(column: pd.Series) -> tuple[Array, Any]:
     """The code of every row and the distinct values; lists and other values that can't be hashed are all distinct."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy(), column.cat.categories
@@ -102,7 +103,7 @@ def distinct(column: pd.Series) -> tuple[Any, Any]:
         return np.arange(len(column)), column.tolist()
 
 
-def _with(column: pd.Series, values: Sequence[Any], codes: Any) -> pd.Series:
+def _with(column: pd.Series, values: Sequence[object], codes: Array) -> pd.Series:
     """A column of the values that the codes point to; the last of them is what a missing value becomes."""
     boxed = np.empty(len(values), dtype=object)
     boxed[:] = values
@@ -209,7 +210,7 @@ def _masked_tree(value: Any, kinds: Mapping[str, str], kind: str | None, hide: C
     return value if isinstance(value, str) and _TYPE.fullmatch(value) else pseudonym(kind, value)
 
 
-def _is_count(key: Any, item: Any) -> bool:
+def _is_count(key: object, item: object) -> bool:
     """Whether an entry counts rows or names their positions."""
     return re.search(r"count|percent|index", str(key)) is not None and not isinstance(
         item[0] if isinstance(item, list) and item else item, str | Mapping

@@ -11,7 +11,11 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stdnum.util import NumberValidationModule
+
 
 MASK = "•••"
 Found = tuple[int, int, str]
@@ -186,10 +190,12 @@ def _valid(country: str, number: str) -> Callable[[str], bool]:
     """Whether a text is a number of that name in python-stdnum, such as `ch.ssn`, by check digits and date."""
 
     @functools.cache
-    def module() -> Any:
+    def module() -> NumberValidationModule:
         from stdnum import get_cc_module
 
-        return get_cc_module(country, number)
+        found = get_cc_module(country, number)
+        assert found is not None
+        return found
 
     return lambda text: bool(module().is_valid(text))
 

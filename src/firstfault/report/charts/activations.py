@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from firstfault.output.numbers import percent
 from firstfault.report.charts.module_rows import LEFT, MOST_ROWS, ROW, TOP, WIDTH, inside_picture, labels
 
+if TYPE_CHECKING:
+    from firstfault.probe.record import Activations
+
+
 LARGE = 0.5
 
 
-def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
+def activation_health(activations: Mapping[str, Activations], sick: Collection[str] = ()) -> Markup | None:
     """The last outputs that were seen of each module: the share of zeros, of values beyond ±5, and of dead units."""
     seen = {name: entry for name, entry in activations.items() if len(entry.zero)}
     shown = _notable(seen)
@@ -50,7 +54,7 @@ def activation_health(activations: Mapping[str, Any], sick: Collection[str] = ()
     return inside_picture("Activations at the end", note, about, TOP + 22 + ROW * len(shown), body)
 
 
-def _notable(activations: Mapping[str, Any]) -> dict[str, Any]:
+def _notable(activations: Mapping[str, Activations]) -> dict[str, Activations]:
     """At most 32 modules in their order.
 
     They are those that are not finite, have most values beyond ±5 or dead units, or only zeros.
@@ -59,7 +63,7 @@ def _notable(activations: Mapping[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in activations.items() if name in ranked}
 
 
-def _strikes(entry: Any) -> tuple[bool, float, bool]:
+def _strikes(entry: Activations) -> tuple[bool, float, bool]:
     beyond, dead, zero = (
         _known(series.values[-1]) if len(series) else 0.0 for series in (entry.beyond, entry.dead, entry.zero)
     )

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from firstfault.charts.heat import cells, shading
 from firstfault.report.charts.module_rows import TOP, WIDTH, inside_picture, label, some_of
 
+if TYPE_CHECKING:
+    from firstfault.probe.record import Attention
+
+
 MOST_ATTENTIONS, PER_LINE = 12, 4
 
 
-def attention_patterns(attention: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
+def attention_patterns(attention: Mapping[str, Attention], sick: Collection[str] = ()) -> Markup | None:
     """The last attention weights of the first sample, as the mean over heads: queries down, keys across."""
     shown = [(name, entry) for name, entry in attention.items() if entry.pattern]
     shown = some_of(shown, MOST_ATTENTIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -24,12 +24,16 @@ from firstfault.report.charts.module_rows import (
     some_of,
 )
 
+if TYPE_CHECKING:
+    from firstfault.probe.record import Parameter
+
+
 MOST_COLUMNS = 48
 USUAL_UPDATES = (1e-4, 1e-1)
 """Sources: Karpathy 2019, A Recipe for Training Neural Networks; measured on healthy runs of this project."""
 
 
-def gradient_flow(parameters: Mapping[str, Any], sick: Collection[str] = ()) -> Markup | None:
+def gradient_flow(parameters: Mapping[str, Parameter], sick: Collection[str] = ()) -> Markup | None:
     """The gradient of every layer on the sampled steps: the root mean square of its values, by its logarithm.
 
     A layer is a module with its own parameters; where there are more than 32, those of one part of the model are taken
@@ -56,10 +60,10 @@ def gradient_flow(parameters: Mapping[str, Any], sick: Collection[str] = ()) -> 
     return inside_picture("Gradient flow", "root mean square of the gradient, per layer", about, floor + 60, body)
 
 
-def _layers(parameters: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _layers(parameters: Mapping[str, Parameter]) -> dict[str, list[Parameter]]:
     owners = {name: name.rpartition(".")[0] or name for name in parameters}
     for depth in range(max((owner.count(".") + 1 for owner in owners.values()), default=1), 0, -1):
-        layers: dict[str, list[Any]] = {}
+        layers: dict[str, list[Parameter]] = {}
         for name, owner in owners.items():
             layers.setdefault(".".join(owner.split(".")[:depth]), []).append(parameters[name])
         if len(layers) <= MOST_ROWS:
@@ -82,7 +86,7 @@ def _columns(seen: Sequence[set[int]]) -> list[list[int]]:
     return [[step for place in part for step in columns[place]] for part in parts]
 
 
-def _gradient(entries: Sequence[Any], steps: Sequence[int]) -> float | None:
+def _gradient(entries: Sequence[Parameter], steps: Sequence[int]) -> float | None:
     """The largest root mean square gradient of a layer over some steps.
 
     It is NaN where one is not finite, and None without one.
@@ -107,7 +111,7 @@ def _step_ticks(columns: Sequence[Sequence[int]], width: float, floor: float) ->
     return ticks + words("sampled optimizer step", (LEFT + WIDTH) / 2, floor + 33, anchor="middle")
 
 
-def update_bands(parameters: Mapping[str, Any], marks: Sequence[Mark] = ()) -> Markup | None:
+def update_bands(parameters: Mapping[str, Parameter], marks: Sequence[Mark] = ()) -> Markup | None:
     """How far a step moves the parameters: the 10th, 50th and 90th percentile of ‖Δw‖ / ‖w‖ over all of them.
 
     Parameters that are still 0, such as fresh biases, are left out: their ratio means nothing.

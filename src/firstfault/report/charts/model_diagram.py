@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
@@ -21,6 +21,13 @@ from firstfault.output.numbers import number
 from firstfault.place import FORWARD, OUTPUT_LAYER, Kind
 from firstfault.probe.functional_calls import module_of
 from firstfault.training.model_summary import JSON
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from firstfault.probe import Record
+
 
 WIDTH, HEIGHT, GAP, INDENT, HEAD = 1080, 30, 7, 16, 27
 TOP = 40
@@ -61,12 +68,12 @@ class Blame:
     message: str
 
 
-def boxes_of(model: Any, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Box:
+def boxes_of(model: nn.Module, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Box:
     """The modules of a model as a tree, with the output shapes that are known."""
     return _box("", model, shapes or {})
 
 
-def _box(name: str, module: Any, shapes: Mapping[str, tuple[int, ...]]) -> Box:
+def _box(name: str, module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> Box:
     children = tuple(_box(f"{name}.{key}" if name else key, child, shapes) for key, child in module.named_children())
     values = {id(value): value for value in module.parameters()}.values()
     counted = sum(value.numel() for value in values if not _is_lazy(value))
@@ -74,13 +81,13 @@ def _box(name: str, module: Any, shapes: Mapping[str, tuple[int, ...]]) -> Box:
     return Box(name, type(module).__name__, tuple(shapes.get(name, ())), counted, children, in_turn)
 
 
-def _is_lazy(value: Any) -> bool:
+def _is_lazy(value: torch.Tensor) -> bool:
     from torch.nn.parameter import is_lazy
 
     return bool(is_lazy(value))
 
 
-def boxes_of_record(record: Any) -> Box:
+def boxes_of_record(record: Record) -> Box:
     """The modules that a record names, where their model is not at hand."""
     sizes: dict[str, int] = {}
     for name, entry in record.parameters.items():
@@ -194,7 +201,7 @@ def _folded(box: Box, blame: Mapping[str, Blame]) -> Box:
     return replace(box, children=tuple(kept))
 
 
-def _form(box: Box) -> Any:
+def _form(box: Box) -> tuple[object, ...]:
     return box.kind, box.parameters, box.shape, box.times, tuple(_form(child) for child in box.children)
 
 

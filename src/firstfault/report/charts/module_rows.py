@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -13,9 +13,10 @@ from firstfault.charts.svg import picture
 WIDTH, LEFT, RIGHT, TOP = 540, 176, 14, 34
 ROW, MOST_ROWS = 17, 32
 LONGEST = 24
+T = TypeVar("T")
 
 
-def some_of(items: list[Any], most: int = MOST_ROWS) -> list[Any]:
+def some_of(items: list[T], most: int = MOST_ROWS) -> list[T]:
     """At most so many of some items, evenly taken, the first and the last among them."""
     if len(items) <= most:
         return items
@@ -23,7 +24,7 @@ def some_of(items: list[Any], most: int = MOST_ROWS) -> list[Any]:
 
 
 def labels(
-    names: Mapping[str, Any], sick: Collection[str], top: float = TOP, kinds: Mapping[str, str] | None = None
+    names: Mapping[str, object], sick: Collection[str], top: float = TOP, kinds: Mapping[str, str] | None = None
 ) -> str:
     """The name of each module at the left of its row; a blamed one is in colour, and `kinds` stand behind the names."""
     return "".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeGuard
 
 from markupsafe import Markup, escape
 
@@ -11,6 +11,7 @@ from firstfault.charts.axes import Scale, fit
 from firstfault.charts.svg import words
 from firstfault.output.numbers import number, percent
 from firstfault.report.formatting import score, swap_basis, swap_numbers
+from firstfault.values import Row
 from firstfault.verdict import Outcome, Swap
 
 SLOPE = (380, 216)
@@ -73,7 +74,7 @@ def _gain(swap: Swap, x: float, y: float) -> str:
     return f'<text class="gain" x="{x + 14:.0f}" y="{y + 20:.1f}">{sign}{score(gain)}</text>'
 
 
-def share_bar(shares: Any) -> Markup:
+def share_bar(shares: object) -> Markup:
     """The share of each class as one stacked bar, with the shares in words."""
     if not isinstance(shares, Mapping) or not shares:
         return Markup("–")
@@ -99,7 +100,7 @@ def share_bar(shares: Any) -> Markup:
     )
 
 
-def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def outcome_rows(outcomes: Sequence[Outcome]) -> list[Row]:
     """The swaps that were run, as rows that `change_plot` draws."""
     judged = {True: "confirmed", False: "refuted", None: "not tested"}
     return [
@@ -114,7 +115,7 @@ def outcome_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def change_plot(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+def change_plot(rows: Sequence[Row]) -> Markup | None:
     """One row per change: from the score before to the score after, with the noise band where it is known.
 
     A row has `change` (or `factor`, `name`), and `before` and `after`, or `mean` and `difference` as a
@@ -139,25 +140,25 @@ def change_plot(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
     )
 
 
-def _ends(row: Mapping[str, Any]) -> tuple[float, float] | None:
+def _ends(row: Row) -> tuple[float, float] | None:
     before, after = row.get("before"), row.get("after", row.get("mean"))
     gain = row.get("gain", row.get("difference"))
-    if _real(before, after):
-        return float(before), float(after)  # type: ignore[arg-type]
-    if _real(after, gain):
-        return float(after) - float(gain), float(after)  # type: ignore[arg-type]
-    return (0.0, float(gain)) if after is None and _real(gain) else None  # type: ignore[arg-type]
+    if _real(before) and _real(after):
+        return float(before), float(after)
+    if _real(after) and _real(gain):
+        return float(after) - float(gain), float(after)
+    return (0.0, float(gain)) if after is None and _real(gain) else None
 
 
-def _real(*values: Any) -> bool:
-    return all(isinstance(value, int | float) and value == value and abs(value) != float("inf") for value in values)
+def _real(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and value == value and abs(value) != float("inf")
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _name(row: Row) -> str:
     return str(next((row[key] for key in ("change", "factor", "name", "swap") if row.get(key)), "change"))
 
 
-def _change(row: Mapping[str, Any], ends: tuple[float, float], across: Scale, y: float) -> str:
+def _change(row: Row, ends: tuple[float, float], across: Scale, y: float) -> str:
     start, end = across(ends[0]), across(ends[1])
     noise = row.get("noise", row.get("std"))
     band = ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from firstfault.charts.curves import Line, Mark, line_chart
+from firstfault.values import Json
 
 LINES = (
     ("safety", "safety_score", "train"),
@@ -16,7 +16,7 @@ LINES = (
 )
 
 
-def safety_curve(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+def safety_curve(rows: Sequence[Json]) -> Markup | None:
     """The curves of safety_score, capability_score and alignment_tax, with critical violations marked.
 
     It is None without an evaluation.

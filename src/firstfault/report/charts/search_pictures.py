@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -17,6 +17,10 @@ from firstfault.charts.heat import SHADES, Shading
 from firstfault.charts.pane import Pane, tick_text
 from firstfault.charts.svg import Part, grid, key, whole, words
 from firstfault.output.numbers import number
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 
 WIDTH, HEIGHT = 540.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 54.0, 16.0, 30.0, 42.0
@@ -65,7 +69,7 @@ def search_pictures(result: SweepResult) -> dict[str, Markup]:
     return {title: whole(title, part) for title, part in parts.items() if part is not None}
 
 
-def settings_of(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) -> list[Setting]:
+def settings_of(trials: Sequence[SweepTrial], distributions: Mapping[str, BaseDistribution]) -> list[Setting]:
     """Each varied setting with its values, the seed last where there are several."""
     found = [_setting(name, [trial.values[name] for trial in trials], of) for name, of in distributions.items()]
     seeds = sorted({trial.seed for trial in trials})
@@ -74,7 +78,7 @@ def settings_of(trials: Sequence[SweepTrial], distributions: Mapping[str, Any]) 
     return found[:MOST_SETTINGS]
 
 
-def _setting(name: str, values: Sequence[Any], distribution: Any) -> Setting:
+def _setting(name: str, values: Sequence[Any], distribution: BaseDistribution) -> Setting:
     choices = list(getattr(distribution, "choices", ()))
     if choices:
         texts = [number(choice) if isinstance(choice, bool | int | float) else str(choice) for choice in choices]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import SupportsFloat
 
 from markupsafe import Markup
 
@@ -71,7 +71,7 @@ def _step_chart(context: ReportContext, key: str, marks: list[Mark]) -> Markup:
     )
 
 
-def _real(value: Any) -> float:
+def _real(value: SupportsFloat | str | None) -> float:
     try:
         return float("nan") if value is None else float(value)
     except (TypeError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -14,8 +14,11 @@ from firstfault.report.charts.gradients import gradient_flow, update_bands
 from firstfault.report.charts.phases import time_shares
 from firstfault.report.charts.safety_curve import safety_curve
 
+if TYPE_CHECKING:
+    from firstfault.probe.record import Parameter, Record
 
-def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[Mark] = ()) -> list[Markup]:
+
+def training_pictures(record: Record | None, sick: Collection[str] = (), marks: Sequence[Mark] = ()) -> list[Markup]:
     """The pictures of a record that has something to show; the names of modules in `sick` are coloured.
 
     Args:
@@ -36,6 +39,6 @@ def training_pictures(record: Any, sick: Collection[str] = (), marks: Sequence[M
     return [picture for picture in drawn if picture is not None]
 
 
-def _in_order(parameters: Mapping[str, Any], order: Collection[str]) -> dict[str, Any]:
+def _in_order(parameters: Mapping[str, Parameter], order: Collection[str]) -> dict[str, Parameter]:
     """Parameters in the order of the model, which another part of a record keeps."""
     return {name: parameters[name] for name in dict.fromkeys([*order, *parameters]) if name in parameters}
