@@ -1,6 +1,7 @@
 """The verdict ranks what stands, and its JSON keeps the contract."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -10,7 +11,19 @@ from firstfault.cli.options import exit_code
 from firstfault.faults import EXPLAINS, FAULTS
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.place import Kind, Place
-from firstfault.verdict import Outcome, SubjectKind, Swap, Verdict, conclude, schema, settle, standing_faults, suspected
+from firstfault.verdict import (
+    Change,
+    Fault,
+    Outcome,
+    SubjectKind,
+    Swap,
+    Verdict,
+    conclude,
+    schema,
+    settle,
+    standing_faults,
+    suspected,
+)
 
 VERSION_1 = Path(__file__).parent / "verdicts" / "version_1.json"
 """A run of a model that doesn't fit its columns, as 0.1 wrote it, with fewer findings."""
@@ -96,6 +109,23 @@ def test_the_json_follows_the_schema(faults):
     verdict = conclude("t", [seen], standing_faults(bad, outcomes) if faults else [], seconds=1.0)
     jsonschema.validate(json.loads(json.dumps(verdict.to_json(), allow_nan=False)), schema())
     assert verdict.to_json()["status"] == ("faulty" if faults else "healthy")
+
+
+def test_a_change_and_what_a_swap_sets_survive_as_json():
+    """They follow the schema, and are read again."""
+    fault = Fault(
+        "learning_rate_too_high",
+        Layer.TRAINING,
+        0.9,
+        True,
+        (),
+        "divide it by 10",
+        swap=replace(swap(0.5, 0.9), sets={"lr": 0.3}),
+        change=Change("train.py", 22, "sgd = SGD(p, lr=3.0)", "sgd = SGD(p, lr=0.3)"),
+    )
+    verdict = conclude("t", [report()], [fault], seconds=1.0)
+    jsonschema.validate(json.loads(json.dumps(verdict.to_json())), schema())
+    assert Verdict.from_json(verdict.to_json()).faults == (fault,)
 
 
 def test_a_verdict_of_version_1_can_still_be_read():

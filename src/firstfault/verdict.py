@@ -40,7 +40,11 @@ class SubjectKind(StrEnum):
 
 @dataclass(frozen=True)
 class Swap:
-    """What undoing a fault did to the metric, as means over paired seeds."""
+    """What undoing a fault did to the metric, as means over paired seeds.
+
+    `sets` are the settings that the change gives other values, as plain values: lr, weight_decay, optimizer, shuffle,
+    batch_size.
+    """
 
     change: str
     metric: str
@@ -48,6 +52,7 @@ class Swap:
     after: float | None
     seeds: int
     p_value: float | None = None
+    sets: Mapping[str, float | str | bool | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("before", "after", "p_value"):
@@ -90,8 +95,22 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A remedy as a change of one line of the user's code; where `before` is empty, `after` is put in above the line."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Fault:
-    """A named cause that firstfault stands by; `where` are the places of its evidence, the strongest first."""
+    """A named cause that firstfault stands by; `where` are the places of its evidence, the strongest first.
+
+    For a watched script, the first place is the line of the user's code that would be changed, and `change` how,
+    where that is certain.
+    """
 
     fault: str
     layer: Layer
@@ -101,6 +120,7 @@ class Fault:
     remedy: str
     where: tuple[Place, ...] = ()
     swap: Swap | None = None
+    change: Change | None = None
 
     @property
     def place(self) -> str:
@@ -122,6 +142,7 @@ class Fault:
                 "layer": Layer(values["layer"]),
                 "evidence": tuple(values["evidence"]),
                 "swap": swap,
+                "change": Change(**values["change"]) if values.get("change") else None,
                 "where": tuple(map(Place.from_json, [where] if isinstance(where, str) else where)),
             }
         )

@@ -142,6 +142,34 @@ def test_a_script_that_raises_shows_its_own_lines_only(call, tmp_path):
     assert code == 1 and "ValueError: boom" in err and err.count("File ") == 2 and "runpy" not in err
 
 
+RAISES = "print('of the script')\n\n\ndef broken():\n    raise ValueError('boom')\n\n\nbroken()\n"
+
+
+def test_annotations_point_to_the_line_of_the_script(call, tmp_path):
+    """GitHub's are on standard output beside what people read, or in the file that `--output` names."""
+    (tmp_path / "raises.py").write_text(RAISES)
+    code, out, _ = call("run", "--format", "github", "raises.py")
+    assert code == 1 and "\n::error file=raises.py,line=5,title=" in out and "FAULTY" in out
+    code, out, _ = call("run", "--format", "github", "--output", "notes.txt", "raises.py")
+    assert code == 1 and "::error" not in out
+    assert (tmp_path / "notes.txt").read_text().startswith("::error file=raises.py,line=5,")
+
+
+def test_a_document_on_standard_output_is_alone_there(call, tmp_path):
+    """What the script prints, and what people read, goes to standard error."""
+    (tmp_path / "raises.py").write_text(RAISES)
+    code, out, err = call("run", "--format", "sarif", "raises.py")
+    [result] = json.loads(out)["runs"][0]["results"]
+    assert code == 1 and result["ruleId"] == "user_code_raises" and "of the script" in err and "FAULTY" in err
+
+
+def test_a_place_for_annotations_needs_their_format(call, tmp_path):
+    """`--output` alone is a bad call, said before the script runs."""
+    (tmp_path / "raises.py").write_text(RAISES)
+    code, out, err = call("run", "--output", "notes.txt", "raises.py")
+    assert code == 2 and "--output must come with --format" in err and "of the script" not in out + err
+
+
 def test_a_run_whose_verdict_is_torn_is_told_in_a_sentence(call, tmp_path):
     """`report` names the file that can't be read."""
     folder = tmp_path / ".firstfault" / "runs" / "20260101-000000-aaaa"

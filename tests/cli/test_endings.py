@@ -122,10 +122,11 @@ def test_a_script_that_ends_its_process_is_no_silent_success(project, how):
     """Its exit code never says healthy; where the script itself says that it failed, that is a finding."""
     line, code, sentence = ENDS[how]
     (project / "train.py").write_text(f"import os\n{line}\n")
-    process = begin(project, "run", "--json", "v.json", "train.py")
+    process = begin(project, "run", "--json", "v.json", "--format", "github", "train.py")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == code and sentence in said
     if code == 1:
+        assert "\n::error file=train.py,title=" in said
         verdict = json.loads((project / "v.json").read_text())
         assert verdict["status"] == "faulty" and [fault["fault"] for fault in verdict["faults"]] == ["user_code_raises"]
         assert verdict["subject"] == "watched"

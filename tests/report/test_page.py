@@ -11,7 +11,7 @@ from firstfault.place import Kind, Place
 from firstfault.report import ReportContext, write_report
 from firstfault.report.charts.training_curves import mark_of
 from firstfault.report.page import safe_url
-from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
+from firstfault.verdict import Change, Fault, Outcome, Swap, Verdict, VerdictStatus
 
 EVIL = '<script>alert("x")</script>'
 EVIL_PLACE = Place(Kind.COLUMN, (EVIL,), EVIL, EVIL, note=EVIL)
@@ -280,6 +280,7 @@ def test_what_users_wrote_is_escaped(tmp_path):
         evidence=(EVIL,),
         remedy=EVIL,
         swap=Swap(EVIL, EVIL, 0.1, 0.9, 3),
+        change=Change(EVIL, 1, EVIL, EVIL),
     )
     layers = [
         report(Layer.DATA, bad, finding(Status.PASS, EVIL, EVIL), finding(Status.SKIPPED, EVIL, EVIL)),
@@ -351,6 +352,12 @@ def test_any_plain_value_is_rendered(write, value):
     safety = {"v": value, "deep": {"v": value, "rows": [{"v": value}]}}
     layers = [report(Layer.DATA, finding(Status.FAIL, value=value, threshold=value), finding(value=value))]
     assert "This run" in write(verdict(layers=layers, safety=safety), context).text
+
+
+def test_a_change_is_a_diff_in_the_verdict(write):
+    """The line before and after, each in its colour."""
+    text = write(verdict(fault(change=Change("train.py", 3, "  x = f(lr=3.0)", "  x = f(lr=0.3)")))).text
+    assert "Change - x = f(lr=3.0) + x = f(lr=0.3)" in text
 
 
 def test_a_swap_without_scores_is_pictured(write):

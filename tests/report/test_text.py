@@ -1,6 +1,7 @@
 """The verdict in the terminal and in markdown says what the page says."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,7 @@ from firstfault.place import Place
 from firstfault.report.ladder_view import Standing, rungs_of
 from firstfault.report.markdown import layer_markdown, verdict_markdown
 from firstfault.report.terminal import render_verdict
-from firstfault.verdict import Fault, Outcome, Swap, Verdict, VerdictStatus
+from firstfault.verdict import Change, Fault, Outcome, Swap, Verdict, VerdictStatus
 
 FAULT = Fault(
     "dead_relu",
@@ -63,6 +64,21 @@ def test_the_panel_tells_fault_place_evidence_remedy_and_swap():
         "confirmed",
     ):
         assert words in text
+
+
+CHANGE = Change("train.py", 22, "    sgd = SGD(net.parameters(), lr=3.0)", "    sgd = SGD(net.parameters(), lr=0.3)")
+
+
+def test_a_change_is_shown_as_a_diff():
+    """In the panel and in markdown, without the indentation of the line; an added line has no other beside it."""
+    verdict = replace(faulty(), faults=(replace(FAULT, change=CHANGE),))
+    panel, markdown = shown(verdict), verdict_markdown(verdict)
+    for text in (panel, markdown):
+        assert "- sgd = SGD(net.parameters(), lr=3.0)" in text and "+ sgd = SGD(net.parameters(), lr=0.3)" in text
+    assert "train.py:22" in markdown and "```diff\n- sgd" in markdown
+    added = replace(FAULT, change=Change("train.py", 22, "", "    model.eval() # ``` "))
+    assert "change    + model.eval()" in shown(replace(faulty(), faults=(added,)))
+    assert "\n````diff\n+ model.eval() # ``` \n````\n" in verdict_markdown(replace(faulty(), faults=(added,)))
 
 
 def test_the_panel_has_the_ladder():

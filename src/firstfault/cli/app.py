@@ -20,11 +20,14 @@ from firstfault.cli.options import (
     ConsentName,
     DepthName,
     EngineName,
+    FormatOption,
     JsonOption,
     MuteOption,
+    OutputOption,
     SetOption,
     TargetArgument,
     exit_code,
+    file_of,
     interrupted,
     may_run_again,
     mutes_of,
@@ -70,11 +73,14 @@ def debug(
     dataset: Annotated[str | None, typer.Option(help="train on this data set in place of data.train")] = None,
     bare: BareOption = False,
     json_file: JsonOption = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
     open_: Annotated[bool, typer.Option("--open", help="open the report in a browser")] = False,
     timings: Annotated[bool, typer.Option("--timings", help="show where the time went, from the call on")] = False,
 ) -> None:
     """Debug a target; exit 0 when it is healthy, 1 when it is faulty."""
     from firstfault.check import Depth
+    from firstfault.cli.annotations import Annotations
     from firstfault.cli.console import watch_debug
     from firstfault.recording.steps import RunSettings
 
@@ -85,7 +91,10 @@ def debug(
     tell(json=str(json_file.absolute()) if json_file else None)
     overrides = {**pairs_of(set_), **mutes_of(mute)}
     settings = RunSettings(target, Depth(depth.value), keep_going, only, dataset, overrides, where)
-    ended = watch_debug(settings, bare=bare, timings=timings)
+    notes = Annotations(format_, output, file_of(target))
+    with notes.apart():
+        ended = watch_debug(settings, bare=bare, timings=timings, console=notes.terminal())
+    notes.write(ended.verdict)
     write_json(json_file, ended.verdict.to_json())
     if open_ and ended.report:
         typer.launch(ended.report)
@@ -130,18 +139,28 @@ def run(
         typer.Option(help="test suspicions by running the script again, in a copy that can change nothing of yours"),
     ] = ConsentName.ASK,
     json_file: JsonOption = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
 ) -> None:
     """Run a training script unmodified, watch it, and judge model and training; exit 0 when both are healthy."""
-    from firstfault.cli.terminal import Terminal
+    from firstfault.cli.annotations import Annotations
     from firstfault.interrupts import is_interrupt
     from firstfault.progress import listening
     from firstfault.report.terminal import render_verdict
     from firstfault.watcher.script import judge_interrupted, judge_script, run_script
 
     tell(json=str(json_file.absolute()) if json_file else None)
-    watched = run_script(
-        script, context.args, module=module, every=every, sinks=sink or [], on_finding=on_finding or "", safety=safety
-    )
+    notes = Annotations(format_, output, None if module else script)
+    with notes.apart():
+        watched = run_script(
+            script,
+            context.args,
+            module=module,
+            every=every,
+            sinks=sink or [],
+            on_finding=on_finding or "",
+            safety=safety,
+        )
     if watched.crash is None and not watched.record.backwards:
         refuse(
             f"{script} must train a PyTorch model in this process, but no backward pass was seen, "
@@ -152,11 +171,13 @@ def run(
     struck = is_interrupt(watched.crash)
     if struck:
         judge_interrupted(watched)
-    with listening(tell_step):
-        verdict = judge_script(watched, rerun.value, may_run_again, swaps=swaps and not struck)
-    report = watched.report()
-    Terminal().print(render_verdict(verdict))
-    say(f"report {report}")
+    with notes.apart():
+        with listening(tell_step):
+            verdict = judge_script(watched, rerun.value, may_run_again, swaps=swaps and not struck)
+        report = watched.report()
+        notes.terminal().print(render_verdict(verdict))
+        say(f"report {report}")
+    notes.write(verdict)
     write_json(json_file, verdict.to_json())
     raise typer.Exit(
         interrupted(f"the verdict over what was seen is in {watched.folder}") if struck else exit_code(verdict)

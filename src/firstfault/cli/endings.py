@@ -92,6 +92,7 @@ def _how(status: int) -> str:
 
 def _faulty(told: Told, sentence: str) -> int:
     """The verdict that the user's code did not come back, beside what was measured before."""
+    from firstfault.cli.annotations import written
     from firstfault.cli.terminal import Terminal
     from firstfault.output.whole_files import write_json
     from firstfault.report.terminal import render_verdict
@@ -102,9 +103,12 @@ def _faulty(told: Told, sentence: str) -> int:
     if (asked := told.values.get("json")) is not None:
         write_json(Path(asked), verdict.to_json(), private=False)
     report = _write_report(verdict, folder)
-    console = Terminal()
+    name, output = told.values.get("format"), told.values.get("output")
+    console = Terminal(stderr=name not in (None, "github") and output is None)
     console.print(render_verdict(verdict))
     console.print(f"report   {report or 'could not be written'}", soft_wrap=True, highlight=False, markup=False)
+    if name is not None:
+        written(verdict, name, Path(output) if output is not None else None, told.values.get("anchor"))
     sys.stdout.flush()
     say(f"{sentence}; what was measured is in {folder}")
     return EXIT_FAULTY

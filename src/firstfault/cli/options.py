@@ -44,6 +44,14 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
+class FormatName(StrEnum):
+    """What other tools read of a verdict."""
+
+    GITHUB = "github"
+    SARIF = "sarif"
+    JUNIT = "junit"
+
+
 def writable_file(path: Path | None) -> Path | None:
     """A file that can be written at the end of a run, looked at before its start."""
     if path is None:
@@ -80,6 +88,20 @@ BareOption = Annotated[bool, typer.Option("--bare", help="record no flow run, ev
 JsonOption = Annotated[
     Path | None, typer.Option("--json", callback=writable_file, help="write the result to this file, as JSON")
 ]
+
+FormatOption = Annotated[
+    FormatName | None,
+    typer.Option("--format", help="write annotations for this tool to standard output, or to --output"),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", callback=writable_file, help="write the annotations of --format to this file")
+]
+
+
+def file_of(target: str) -> str | None:
+    """The file of `file.py:name`; None for a module."""
+    file = target if Path(target).is_file() else target.rpartition(":")[0]
+    return file if Path(file).is_file() else None
 
 
 def pairs_of(options: list[str] | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ from torch.utils.data import dataloader
 
 from firstfault.clock import unhindered_seconds
 from firstfault.probe.capture import Capture
+from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.phases import Phases
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -27,8 +28,10 @@ SCHEDULERS = [
 class Loading:
     """Times every batch that a torch DataLoader gives, and counts the calls of schedulers."""
 
-    def __init__(self, record: Record, phases: Phases, capture: Capture | None, paused: Callable[[], bool]) -> None:
-        self._record, self._phases, self._capture, self._paused = record, phases, capture, paused
+    def __init__(
+        self, record: Record, phases: Phases, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines
+    ) -> None:
+        self._record, self._phases, self._capture, self._paused, self._lines = record, phases, capture, paused, lines
         self._inside = False  # one scheduler may call others
 
     def patches(self) -> list[Callable[[], None]]:
@@ -64,6 +67,7 @@ class Loading:
                 return step(scheduler, *args, **kwargs)
             name, begins = type(scheduler).__name__, bool(getattr(scheduler, "_is_initial", False))
             self._record.schedulers[name] = self._record.schedulers.get(name, 0) + (not begins)
+            self._lines.note("scheduler", scheduler)
             self._inside = True
             try:
                 return step(scheduler, *args, **kwargs)

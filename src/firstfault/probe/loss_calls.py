@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from firstfault.probe.captured_loss import LOSSES
+from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.constant_answers import ConstantAnswers
 from firstfault.probe.loss_inputs import LossInputs
 from firstfault.probe.nonfinite_origin import LossCall
@@ -22,8 +23,8 @@ from firstfault.training.patching import replace
 class LossCalls:
     """Listens to the loss functions of torch; `paused` says when not to."""
 
-    def __init__(self, record: Record, paused: Callable[[], bool]) -> None:
-        self._record, self._paused = record, paused
+    def __init__(self, record: Record, paused: Callable[[], bool], lines: CodeLines) -> None:
+        self._record, self._paused, self._lines = record, paused, lines
         self._last: tuple[str, Any, Any] | None = None
         self._sum: torch.Tensor | None = None
         self._count = 0
@@ -41,6 +42,7 @@ class LossCalls:
             value = function(*args, **kwargs)
             if not torch.compiler.is_compiling() and not self._paused() and not transforming():
                 if torch.is_grad_enabled():
+                    self._lines.lost()
                     if name not in self._record.losses:
                         self._record.losses.append(name)
                     outputs, target = (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from firstfault.place import Place
-from firstfault.probe.code_lines import user_line
+from firstfault.probe.code_lines import CodeLines, user_line
 from firstfault.probe.models import Models
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -25,8 +25,8 @@ class Optimizers:
     ended, and those of another count. Two that begin within 3 backward passes of each other are of one stage.
     """
 
-    def __init__(self, record: Record, models: Models) -> None:
-        self._record, self._models = record, models
+    def __init__(self, record: Record, models: Models, lines: CodeLines) -> None:
+        self._record, self._models, self._lines = record, models, lines
         self._held: dict[int, list[Any]] = {}
         self._open: dict[int, list[int]] = {}  # those in their step: backward passes before it, steps nested in it
         self._first: int | None = None
@@ -77,6 +77,7 @@ class Optimizers:
     def meet(self, optimizer: Any) -> None:
         """Learn the parameters of an optimizer, and name those that no model has."""
         self._models.look()
+        self._note_lines(optimizer)
         name, record = type(optimizer).__name__, self._record
         values = [value for group in optimizer.param_groups for value in group["params"]]
         self._models.adopt(values, name)
@@ -88,6 +89,12 @@ class Optimizers:
         record.weight_decay = max(
             record.weight_decay, max(float(group.get("weight_decay") or 0.0) for group in optimizer.param_groups)
         )
+
+    def _note_lines(self, optimizer: Any) -> None:
+        reference, line = self._made.get(id(optimizer), (None, None))
+        known = reference is not None and reference() is optimizer
+        self._lines.note("optimizer", made=line if known else None)
+        self._lines.note("step", optimizer)
 
     def _note_twice(self, optimizer: Any, values: list[Any]) -> None:
         """Note an optimizer that was given what another of its stage holds already."""

@@ -16,6 +16,7 @@ from firstfault.output.whole_files import write_json
 from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
+from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.hook import Hook
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
@@ -71,18 +72,19 @@ class Probe:
         self.split: str | None = None  # whose batch is in hand, where a loader tells
         self._pace = Pace(every)
         self._paused = self._sampling = self._skips = self._told = False
+        self.lines = CodeLines(self.record, self.models)
         self._finder = Finder(self.record, self._is_paused, self._meet, self._before_forward)
-        self._losses = LossCalls(self.record, self._is_paused)
+        self._losses = LossCalls(self.record, self._is_paused, self.lines)
         self._tripwire = Tripwire(self.record, self.models, self._losses, self.paused)
         self._clipped = ClippedGradients(lambda: self._sampling and not self._paused)
         self._norms = Norms(self.record, self.models, samples, self._clipped)
-        self._validation = Validation(self.record, self.models.modules)
+        self._validation = Validation(self.record, self.models.modules, self.lines)
         self._looker = Looker(self.record, samples, self._validation.drops)
         self._clearing = Clearing()
         self._own = OwnUpdates(self.record, self.models, self._norms, self._clearing)
         self._phases = Phases(self.record)
-        self._loading = Loading(self.record, self._phases, capture, self._is_paused)
-        self._optimizers = Optimizers(self.record, self.models)
+        self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
+        self._optimizers = Optimizers(self.record, self.models, self.lines)
         self._hooked: list[Any] = []
         self._learning_from: str | None = None
         self._loss = float("nan")
@@ -137,6 +139,7 @@ class Probe:
         ]
         return [handle.remove for handle in handles] + [
             replace(torch.autograd, "backward", self._around_backward),
+            *self.lines.patches(),
             self._optimizers.patch(),
             self._validation.patch(),
             *self._loading.patches(),
@@ -206,6 +209,7 @@ class Probe:
     def _before_backward(self, loss: torch.Tensor) -> None:
         if self._own.made(self._loss, loss, sampled=self._sampling):
             self._end_round()
+        self.lines.learns()
         self.record.backwards += 1
         self._learning_from = self.split
         self._clearing.before_backward()

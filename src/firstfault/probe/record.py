@@ -93,6 +93,11 @@ class Record:
     `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and that end with the
     statistics of no data.
     `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
+    `lines` has the lines of the user's code, by part, as far as they were seen: the construction of the optimizer
+    that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss module
+    (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
+    `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
+    `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
     `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are
     those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less
@@ -150,6 +155,9 @@ class Record:
     spread: dict[str, Spread] = field(default_factory=dict)
     loss_inputs: dict[str, dict[str, float]] = field(default_factory=dict)
     evaluated: dict[str, dict[str, int]] = field(default_factory=dict)
+    lines: dict[str, Place | None] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    learnt_untold: bool = False
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

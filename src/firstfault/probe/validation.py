@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.evaluated_rows import EvaluatedRows
 from firstfault.probe.models import modal_parts
 from firstfault.probe.record import Record
@@ -18,8 +19,8 @@ from firstfault.training.tensors import tensors_in
 class Validation:
     """Counts the calls without gradients of models with dropout or batch statistics, and those in train mode."""
 
-    def __init__(self, record: Record, names: Mapping[int, str]) -> None:
-        self._record, self._modules = record, names
+    def __init__(self, record: Record, names: Mapping[int, str], lines: CodeLines) -> None:
+        self._record, self._modules, self._lines = record, names, lines
         self._norms: dict[int, tuple[Any, bool]] = {}  # normalisation with statistics, and whether it ever learnt them
         self._modal: dict[int, list[nn.Module]] = {}
         self._learning: set[int] = set()
@@ -27,6 +28,7 @@ class Validation:
         self._names: dict[int, str] = {}
         self._told_to_train: set[int] = set()
         self._validated: set[int] = set()  # in eval mode, and not told to train since
+        self._due: set[int] = set()  # validated in train mode, and not told to train since
         self._learnt: dict[int, list[int]] = {}  # batches in all, and in the eval mode of a validation
         self._rows = EvaluatedRows()
 
@@ -56,6 +58,7 @@ class Validation:
         seen = self._learnt.setdefault(id(model), [0, 0])
         seen[0] += 1
         seen[1] += not model.training and id(model) in self._validated
+        self._record.learnt_untold |= id(model) in self._due
 
     def patch(self) -> Callable[[], None]:
         """Listen to what models are told about their mode."""
@@ -67,6 +70,7 @@ class Validation:
             if mode and id(model) in self._modal:
                 self._told_to_train.add(id(model))
                 self._validated.discard(id(model))
+                self._due.discard(id(model))
             return train(model, mode)
 
         return observed
@@ -91,8 +95,9 @@ class Validation:
             self._record.validation_batches += 1
             in_train_mode = any(part.training for part in parts)
             self._record.validated_in_train_mode += in_train_mode
-            if not in_train_mode:
-                self._validated.add(id(model))
+            (self._due if in_train_mode else self._validated).add(id(model))
+            if in_train_mode:
+                self._lines.note("validation", model)
             if self._batch:
                 self._record.validation_size = max(self._record.validation_size, _rows(args) / self._batch)
 

@@ -6,7 +6,7 @@ from firstfault.coverage import coverage_of
 from firstfault.faults import known
 from firstfault.finding import LADDER, Finding, LayerReport, Status
 from firstfault.output.numbers import number
-from firstfault.verdict import Fault, Outcome, SubjectKind, Swap, Verdict, VerdictStatus
+from firstfault.verdict import Change, Fault, Outcome, SubjectKind, Swap, Verdict, VerdictStatus
 
 _PROVEN = {None: 0.9, False: 0.81}  # a refuted proof keeps 0.9 of its weight
 
@@ -65,6 +65,13 @@ def swap_basis(swap: Swap) -> str:
     """`mean of 3 seeds, p = 0.01`."""
     basis = f"mean of {swap.seeds} paired seeds" if swap.seeds > 1 else "one seed"
     return basis if swap.p_value is None else f"{basis}, p = {number(swap.p_value)}"
+
+
+def diff(change: Change) -> list[str]:
+    """A change as the lines of a diff, without the indentation that they share."""
+    lines = [(sign, line) for sign, line in (("-", change.before), ("+", change.after)) if line]
+    indent = min(len(line) - len(line.lstrip()) for _, line in lines)
+    return [f"{sign} {line[indent:]}" for sign, line in lines]
 
 
 def headline(verdict: Verdict) -> str:

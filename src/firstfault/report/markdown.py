@@ -10,6 +10,7 @@ from firstfault.output.escaping import visible
 from firstfault.output.numbers import brief, duration, percent
 from firstfault.report.formatting import (
     count,
+    diff,
     headline,
     left_out,
     of_status,
@@ -71,6 +72,13 @@ def escaped_rows(rows: Iterable[Row]) -> list[dict[str, object]]:
     return [{name: escape(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
 
 
+def fenced(lines: Iterable[str]) -> str:
+    """Lines of a diff as a block of code, which nothing in them can end."""
+    shown = [visible(line) for line in lines]
+    fence = "`" * max(3, 1 + max((len(run) for line in shown for run in re.findall(r"`+", line)), default=0))
+    return "\n".join([f"{fence}diff", *shown, fence])
+
+
 def _finding(finding: Finding) -> str:
     place = f" ({escape(finding.where)})" if finding.where else ""
     measured = f", limit {escape(brief(finding.threshold))}" if finding.threshold is not None else ""
@@ -100,6 +108,8 @@ def _fault(fault: Fault, verdict: Verdict) -> str:
             + "\n".join(f"- {escape(line)}" for line in evidence[:MOST_FINDINGS])
         )
     lines.append(f"**Remedy**: {escape(fault.remedy)}")
+    if fault.change:
+        lines.append(f"**Change** in {escape(fault.change.file)}:{fault.change.line}\n\n" + fenced(diff(fault.change)))
     if fault.swap:
         lines.append(
             f"**Swap**: {escape(fault.swap.change)}: {escape(swap_numbers(fault.swap))} "

@@ -124,6 +124,7 @@ def environment() -> Environment:
     }
     jinja.globals |= {
         "headline": wording.headline,
+        "diff": wording.diff,
         "left_out": wording.left_out,
         "tested": wording.tested,
         "swap_numbers": wording.swap_numbers,

@@ -11,6 +11,7 @@ from firstfault.finding import LADDER, Finding
 from firstfault.output.numbers import duration, percent
 from firstfault.report.formatting import (
     count,
+    diff,
     examined,
     headline,
     left_out,
@@ -24,7 +25,7 @@ from firstfault.report.formatting import (
     what_is_wrong,
 )
 from firstfault.report.ladder_view import Rung, Standing, rungs_of
-from firstfault.verdict import Fault, Swap, Verdict, VerdictStatus
+from firstfault.verdict import Change, Fault, Swap, Verdict, VerdictStatus
 
 STYLES = {
     Standing.SOUND: "green",
@@ -118,10 +119,17 @@ def _fault(fault: Fault, verdict: Verdict) -> Group:
     if len(evidence) > MOST_EVIDENCE:
         table.add_row("", Text(f"and {len(evidence) - MOST_EVIDENCE} more", style="dim"))
     table.add_row("  remedy", Text(fault.remedy, style="bold"))
+    if fault.change:
+        table.add_row("  change", _change(fault.change))
     if fault.swap:
         table.add_row("  swap", _swap(fault.swap))
     table.add_row("  test", Text.assemble((word, TESTS[word]), f": {why}"))
     return Group(head, table)
+
+
+def _change(change: Change) -> Text:
+    styles = {"-": "red", "+": "green"}
+    return Text("\n").join([Text(line, style=styles[line[0]]) for line in diff(change)])
 
 
 def _open(finding: Finding) -> Group:

@@ -156,4 +156,4 @@ def _run(script: str, module: bool) -> None:
     if module:
         runpy.run_module(script, run_name="__main__", alter_sys=True)
     else:
-        runpy.run_path(script, run_name="__main__")
+        runpy.run_path(str(Path(script).absolute()), run_name="__main__")

@@ -19,6 +19,7 @@ from firstfault.probe.sinks.base import Sink, Sinks
 from firstfault.subject.captured import subject_of
 from firstfault.texts import encodable
 from firstfault.verdict import Outcome, Verdict
+from firstfault.watcher.lines import Located
 from firstfault.watcher.rerun.proof import in_a_block
 from firstfault.watcher.verdict import judge_watched
 
@@ -88,6 +89,7 @@ class Watch:
         safety: Safety | None = None,
     ) -> None:
         self.name, self.folder, self.root = encodable(name), folder, root or Path.cwd()
+        self._home = Path.cwd()
         self.capture = Capture()
         self.crash: BaseException | None = None
         self.script: Script | None = None
@@ -168,7 +170,8 @@ class Watch:
         With `swaps`, suspicions are tested: on a replay of the captured batches, and by `rerun` on the script itself.
         """
         if self._verdict is None:
-            self._verdict = judge_watched(self.subject, swaps=swaps, prove=partial(self._prove, rerun))
+            judged = judge_watched(self.subject, swaps=swaps, prove=partial(self._prove, rerun))
+            self._verdict = self._located().verdict(judged)
         return self._verdict
 
     def _prove(self, rerun: Rerun | None, report: LayerReport, suspects: Sequence[str]) -> list[Outcome]:
@@ -181,8 +184,11 @@ class Watch:
         bare = Capture()
         bare.why_not = "the training was interrupted"
         subject = subject_of(self.name, self.folder, self.root, self.record, bare, None, None)
-        self._written = subject, judge_watched(subject, swaps=False)
+        self._written = subject, self._located().verdict(judge_watched(subject, swaps=False))
         return self._written[1]
+
+    def _located(self) -> Located:
+        return Located(self.record, self._probe.lines, self.crash, self._home)
 
     def report(self) -> Path:
         """Write verdict.json and report.html into the folder; the report's path."""

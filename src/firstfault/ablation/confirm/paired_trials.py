@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from firstfault import progress
 from firstfault.ablation.compare import SURE, Comparison, compare
 from firstfault.ablation.confirm.budget import Budget
+from firstfault.ablation.confirm.changed_settings import settings_changed
 from firstfault.ablation.confirm.rules import Rules
 from firstfault.ablation.confirm.trials import Arm, Bench, Run, score_on
 from firstfault.ablation.swap import SwapKind
@@ -43,11 +45,12 @@ class Tested:
     repaired: bool
     open: str = ""
     blind: str = ""
+    sets: Mapping[str, Any] = field(default_factory=dict)
 
     def swap(self) -> Swap:
         """The numbers for the verdict."""
         result = self.result
-        return Swap(self.kind.change, self.metric, result.before, result.after, result.seeds, result.p_value)
+        return Swap(self.kind.change, self.metric, result.before, result.after, result.seeds, result.p_value, self.sets)
 
 
 class Tester:
@@ -156,7 +159,9 @@ class Tester:
         seen = self._speaks(kind, result)
         unlearnt = self._unlearnt(arm, kind, result) if seen else ""
         repaired = result.better and seen and not (unlearnt or doubt)
-        return Tested(fault, kind, name, result, repaired, doubt, "" if repaired else self._blind(runs) or unlearnt)
+        blind = "" if repaired else self._blind(runs) or unlearnt
+        sets = settings_changed(arm.base or self.bench.recipe, arm.recipe)
+        return Tested(fault, kind, name, result, repaired, doubt, blind, sets)
 
     def _speaks(self, kind: SwapKind, result: Comparison) -> bool:
         """Whether a gain speaks of the fault: clean labels do only where the unchanged target but guesses."""
