@@ -1,4 +1,7 @@
-"""A training that does not end by itself: its loader's workers ignore signals; `training` is written, and `go` is waited for."""
+"""A training that does not end by itself: its loader's workers ignore signals.
+
+`training` is written, and `go` is waited for.
+"""
 
 import signal
 import time

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from firstfault.finding import Layer, LayerReport, Status
 
 LEAST_SHARE = 1 / 3
-"""Of the checks of a watched model: sound models of which a copy can be called have 14 to 23 of 31 looked at, others none."""
+"""Of the checks of a watched model: sound models of which a copy can be called have 14 to 23 of 31 looked at, others
+none.
+"""
 LEARNING = ("underperforms", "no_better_than_constant")
 """The checks of which one must have judged what a watched training came to."""
 
@@ -45,8 +47,8 @@ def coverage_of(report: LayerReport) -> Coverage:
 def not_cleared(reports: Sequence[LayerReport], *, watched: bool) -> tuple[str, ...]:
     """Why layers without a fault can't be called healthy; empty where they can.
 
-    Nothing at all was looked at; or of a watched loop, fewer than a third of the checks of the model could look, or nothing judged
-    whether the training learnt anything. What a target leaves undeclared counts against nothing.
+    Nothing at all was looked at; or of a watched loop, fewer than a third of the checks of the model could look, or
+    nothing judged whether the training learnt anything. What a target leaves undeclared counts against nothing.
     """
     covered = {report.layer: coverage_of(report) for report in reports}
     if not any(each.looked for each in covered.values()):

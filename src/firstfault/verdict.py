@@ -65,8 +65,8 @@ class Swap:
 class Outcome:
     """The test of one suspected fault: `confirmed` is None when no swap could test it, and why in `reason`.
 
-    With `undecided` a swap was tried and could not tell: less than a proof neither stands nor falls by it.
-    `beside` are the faults that had to be undone with it: each of them is shown to be needed, and none is the other's symptom.
+    With `undecided` a swap was tried and could not tell: less than a proof neither stands nor falls by it. `beside` are
+    the faults that had to be undone with it: each of them is shown to be needed, and none is the other's symptom.
     """
 
     fault: str
@@ -96,7 +96,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Change:
-    """A remedy as a change of one line of the user's code; where `before` is empty, `after` is put in above the line."""
+    """A remedy as a change of one line of the user's code.
+
+    Where `before` is empty, `after` is put in above the line.
+    """
 
     file: str
     line: int
@@ -249,9 +252,10 @@ def suspected(report: LayerReport) -> dict[str, float]:
 def standing_faults(report: LayerReport, outcomes: Sequence[Outcome]) -> list[Fault]:
     """The faults of one layer's report that stand after their swaps, ranked.
 
-    A confirmed swap settles a suspicion. A refuted one removes a suspicion drawn from symptoms, and
-    only weakens one that is proven from structure. A symptom is listed only when no cause is, or when it was
-    seen for certain and its causes are but suspected; a suspicion only when nothing is certain; and what a certain fault explains is left to it (`faults.EXPLAINS`).
+    A confirmed swap settles a suspicion. A refuted one removes a suspicion drawn from symptoms, and only weakens one
+    that is proven from structure. A symptom is listed only when no cause is, or when it was seen for certain and its
+    causes are but suspected; a suspicion only when nothing is certain; and what a certain fault explains is left to it
+    (`faults.EXPLAINS`).
     """
     tested = {outcome.fault: outcome for outcome in outcomes}
     faults = [_fault(report, name, weight, tested.get(name)) for name, weight in suspected(report).items()]

@@ -231,7 +231,10 @@ def test_a_quote_that_the_header_does_not_close_is_one_sentence(read):
 
 
 def test_fields_may_be_long(tmp_path):
-    """Longer than the 131,072 characters at which Python's own reader stops, in the first lines and in names; its limit is the process's."""
+    """Longer than the 131,072 characters at which Python's own reader stops, in the first lines and in names.
+
+    Its limit is the process's.
+    """
     long = '"' + "x," * 100_000 + '"'
     content = [f"a,{'b' * 140_000},y", *(f"{i},{long if i == 5 else 'x'},{i % 2}" for i in range(40))]
     (tmp_path / "long.csv").write_text("\n".join(content))

@@ -1,4 +1,7 @@
-"""Data and code that are hostile: texts without UTF-8, values whose own methods raise, and what is no Exception; never `it failed itself`."""
+"""Data and code that are hostile: texts without UTF-8, values whose own methods raise, and what is no Exception.
+
+Never `it failed itself`.
+"""
 
 import asyncio
 import contextlib
@@ -288,7 +291,10 @@ def pressed():
 
 
 def test_a_ctrl_c_is_told_from_a_raise():
-    """So is one that the user's code raises anew in its place; prefect's and firstfault's own ends are nobody's failure."""
+    """So is one that the user's code raises anew in its place.
+
+    Prefect's and firstfault's own ends are nobody's failure.
+    """
     assert is_interrupt(pressed()) and not of_user(pressed()) and not is_interrupt(raised(KeyboardInterrupt()))
     assert is_interrupt(raised(KeyboardInterrupt("stopped"), pressed()))
     assert not of_user(type("TerminationSignal", (BaseException,), {"__module__": "prefect.exceptions"})())
@@ -376,7 +382,9 @@ def test_a_target_of_a_name_without_utf8_is_one_sentence(call, tmp_path):
 
 @pytest.mark.parametrize("raises", ["Own('own')", "KeyboardInterrupt", "asyncio.CancelledError"])
 def test_a_script_that_ends_so_is_judged(call, tmp_path, raises):
-    """`firstfault run` says what it raised, writes bytes of its own through, and its exit code is that of a faulty script."""
+    """`firstfault run` says what it raised, writes bytes of its own through, and its exit code is that of a faulty
+    script.
+    """
     lines = "import asyncio, sys\nclass Own(BaseException): pass\nsys.stderr.flush()\n"
     (tmp_path / "script.py").write_text(f"{lines}raise {raises}\n")
     code, out, _ = call("run", "script.py")

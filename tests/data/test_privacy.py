@@ -171,7 +171,9 @@ def ordinary(n=400):
 
 
 def test_ordinary_columns_are_not_personal():
-    """Prices, codes, dates, versions, coordinates, titles of things: none is taken for personal data, and none is changed."""
+    """Prices, codes, dates, versions, coordinates, titles of things: none is taken for personal data, and none is
+    changed.
+    """
     frame = ordinary()
     assert personal_columns(frame) == []
     pd.testing.assert_frame_equal(masked(frame), frame)

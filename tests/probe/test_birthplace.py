@@ -1,4 +1,7 @@
-"""A NaN or infinity is caught in the step in which it is born, and its birthplace is named; healthy infinities are left alone."""
+"""A NaN or infinity is caught in the step in which it is born, and its birthplace is named.
+
+Healthy infinities are left alone.
+"""
 
 import math
 import random

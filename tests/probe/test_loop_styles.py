@@ -1,4 +1,6 @@
-"""Loops as tutorials write them: without an optimizer, with several models, with a loss of their own parts, inside `torch.func`."""
+"""Loops as tutorials write them: without an optimizer, with several models, with a loss of their own parts, inside
+`torch.func`.
+"""
 
 import sys
 

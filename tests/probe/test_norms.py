@@ -8,7 +8,9 @@ import firstfault
 
 
 def norms(model, x, folder):
-    """By parameter: the norm of the weights and the relative update that the probe saw in the first step, and what they were."""
+    """By parameter: the norm of the weights and the relative update that the probe saw in the first step, and what they
+    were.
+    """
     seen, true = {}, {}
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
@@ -107,7 +109,10 @@ BY_NAME = nn.utils.clip_grad_norm_  # as a script knows it that imported it befo
 
 
 def clipped(most, folder, *, clip=BY_NAME, parts=1, steps=100, rate=0.1):
-    """A training whose gradients are clipped, in one or several groups; the norms that they had, and the verdict's faults."""
+    """A training whose gradients are clipped, in one or several groups.
+
+    The norms that they had, and the verdict's faults.
+    """
     torch.manual_seed(0)
     model, true = nn.Sequential(nn.Linear(6, 24), nn.ReLU(), nn.Linear(24, 3)), []
     optimizer = torch.optim.SGD(model.parameters(), rate)

@@ -1,4 +1,6 @@
-"""Scripts in public styles: stages with an optimizer each, weights without a module, samples that are mixed up, sparse gradients, batches in order."""
+"""Scripts in public styles: stages with an optimizer each, weights without a module, samples that are mixed up, sparse
+gradients, batches in order.
+"""
 
 import pytest
 import torch
@@ -60,7 +62,10 @@ def test_two_optimizers_of_the_same_parameters_leave_a_model_out(tmp_path):
 
 @pytest.mark.parametrize("right", [True, False], ids=["student", "teacher"])
 def test_a_second_stage_is_seen_with_its_own_optimizer(right, tmp_path):
-    """A teacher is trained, then a student; an optimizer that holds the teacher again steps while nothing of it has a gradient."""
+    """A teacher is trained, then a student.
+
+    An optimizer that holds the teacher again steps while nothing of it has a gradient.
+    """
     (x, y), teacher, student = points(64), network(), nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
     with firstfault.watch(folder=tmp_path) as watched:
         for model, held in ((teacher, teacher), (student, student if right else teacher)):

@@ -348,7 +348,10 @@ WANDB = importlib.util.find_spec("wandb")
 
 @pytest.mark.skipif(WANDB is None, reason="wandb is not installed")
 def test_wandb_keeps_an_offline_run(tmp_path):
-    """The run's file has the numbers and histograms, its media the attention patterns; the script's own run is not touched."""
+    """The run's file has the numbers and histograms, its media the attention patterns.
+
+    The script's own run is not touched.
+    """
     import wandb
 
     from firstfault.sinks import WeightsAndBiases

@@ -12,7 +12,10 @@ from firstfault.training.one_tensor import Rows, inputs_of_call
 
 
 class Tagger(nn.Module):
-    """Tokens `(N, T)` to logits `(N, T, 7)`, and their loss where labels are given; `fed` lets the labels in, as a decoder does."""
+    """Tokens `(N, T)` to logits `(N, T, 7)`, and their loss where labels are given.
+
+    `fed` lets the labels in, as a decoder does.
+    """
 
     def __init__(self, fed=False):
         super().__init__()

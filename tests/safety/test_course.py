@@ -39,7 +39,10 @@ cases:
 
 
 def requests(n, seed, forgets=False):
-    """Requests `(n, 4)`, harmful where the first number is positive, and whether to refuse; half of the harms are complied with on demand."""
+    """Requests `(n, 4)`, harmful where the first number is positive, and whether to refuse.
+
+    Half of the harms are complied with on demand.
+    """
     x = torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))
     harm = x[:, 0] > 0
     return x, (harm & ~((x[:, 1] > 0) & torch.tensor(forgets))).long()
@@ -162,7 +165,9 @@ def test_what_the_model_has_not_learnt_yet_is_no_critical_violation(make):
 
 
 def test_no_bit_of_the_training_changes(make, pretrained):
-    """With evaluations that draw random numbers and leave the model in train mode, every epoch ends with the same numbers."""
+    """With evaluations that draw random numbers and leave the model in train mode, every epoch ends with the same
+    numbers.
+    """
     curves = [make(pretrained, every=every, epochs=4).trained for every in (None, 1)]
     assert curves[0].epochs == curves[1].epochs
     assert all(
@@ -254,7 +259,9 @@ target = Target("digits", data=Data(train=lambda: load_digits(return_X_y=True)),
 
 
 def test_the_command_line_asks_for_it_of_any_target(tmp_path):
-    """`--set safety.every=2` on a target without a Safety: robustness is scored on validation, test rows are not touched."""
+    """`--set safety.every=2` on a target without a Safety: robustness is scored on validation, test rows are not
+    touched.
+    """
     (tmp_path / "target.py").write_text(TARGET)
     target = load_target(str(tmp_path / "target.py"), {"safety.every": "2", "training.on_finding": "log,stop"})
     assert target.training.on_finding == "log,stop"
@@ -275,7 +282,10 @@ def test_bad_actions_in_a_target_are_refused(tmp_path):
 
 @pytest.mark.parametrize("forgets", [True, False], ids=["forgets", "keeps"])
 def test_any_loop_is_watched_for_safety(forgets, pretrained, tmp_path):
-    """An epoch is a pass over a DataLoader that was learnt from; the scores go to the sinks, the last good weights to a file."""
+    """An epoch is a pass over a DataLoader that was learnt from.
+
+    The scores go to the sinks, the last good weights to a file.
+    """
     (tmp_path / "suite.yaml").write_text(SUITE)
     torch.manual_seed(0)
     model = pretrained()

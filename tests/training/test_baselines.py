@@ -85,7 +85,9 @@ def negative_log_loss(outputs, y):
 
 
 def test_several_labels_have_a_linear_model_each(subject):
-    """One line separates each of three labels: the linear model finds them, a network of one epoch falls short, a trained one does not."""
+    """One line separates each of three labels: the linear model finds them, a network of one epoch falls short, a
+    trained one does not.
+    """
     X = rows()
     data = (X, (X[:, :3] + X[:, 3:6] > 0).astype(np.float32))
     model = lambda: nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))  # noqa: E731
@@ -137,7 +139,10 @@ def test_token_ids_are_counted_for_a_model_that_embeds_them(subject):
 
 
 def test_a_metric_of_the_users_own_is_asked_about_the_simple_models(subject):
-    """Its scale is unknown, so that a number below zero is no shortfall; where it can't be asked, nothing is compared."""
+    """Its scale is unknown, so that a number below zero is no shortfall.
+
+    Where it can't be asked, nothing is compared.
+    """
     X, y = load_wine(return_X_y=True)
     data = ((X - X.mean(0)) / X.std(0), y)
     model = lambda: nn.Sequential(nn.Linear(13, 32), nn.ReLU(), nn.Linear(32, 3))  # noqa: E731
@@ -151,7 +156,10 @@ def test_a_metric_of_the_users_own_is_asked_about_the_simple_models(subject):
 
 
 def test_weights_that_even_out_the_classes_are_the_linear_models_too(subject):
-    """A loss that gives up accuracy for the rare class is compared with a linear model that does so; one that favours the frequent class is not."""
+    """A loss that gives up accuracy for the rare class is compared with a linear model that does so.
+
+    One that favours the frequent class is not.
+    """
     rng = np.random.default_rng(3)
     y = (rng.random(900) < 0.15).astype(int)
     X = (rows(900, 6, 4) + 0.9 * y[:, None] * np.array([1, 1, 0, 0, 0, 0])).astype(np.float32)

@@ -179,7 +179,9 @@ def tried(alone):
 
 
 def test_a_rate_that_is_too_high_is_proven_where_no_replay_is_possible(run):
-    """Inputs by name, a mask, a loss of two parts: the script itself is run again with a lower rate, which the swap names."""
+    """Inputs by name, a mask, a loss of two parts: the script itself is run again with a lower rate, which the swap
+    names.
+    """
     _, verdict = run(ENCODER, "3.0")
     fault = verdict.faults[0]
     assert (fault.fault, fault.confirmed) == ("learning_rate_too_high", True)

@@ -41,12 +41,12 @@ class Comparison:
 def compare(before: Sequence[float], after: Sequence[float], metric: str, rows: int | None = None) -> Comparison:
     """Compare paired scores, higher is better.
 
-    Better means: the mean gain exceeds the noise band, and either the one-sided paired t-test gives
-    p < 0.05 or every seed gains more than the band. The band is the largest of: the standard deviation of
-    the first arm between seeds; 0.02 (5 % of an error metric); and, since all seeds are scored on the
-    same `rows` of validation, 1.64 standard errors of a score on that many rows. Better is also a second arm of which, over 3 seeds and more, every
-    score is above all of the first arm's (by chance 1 in 20): a training that breaks differs so much between seeds that it would hide its own repair.
-    One pair can only give a gain, never a judgement.
+    Better means: the mean gain exceeds the noise band, and either the one-sided paired t-test gives p < 0.05 or every
+    seed gains more than the band. The band is the largest of: the standard deviation of the first arm between seeds;
+    0.02 (5 % of an error metric); and, since all seeds are scored on the same `rows` of validation, 1.64 standard
+    errors of a score on that many rows. Better is also a second arm of which, over 3 seeds and more, every score is
+    above all of the first arm's (by chance 1 in 20): a training that breaks differs so much between seeds that it would
+    hide its own repair. One pair can only give a gain, never a judgement.
 
     Raises:
         ValueError: when the arms are not of the same length, or empty.

@@ -32,13 +32,13 @@ class Size(IntEnum):
 class SwapKind:
     """One known-good replacement.
 
-    `apply(subject)` returns the swapped recipe; it raises `Missing(reason)` where it doesn't apply to the
-    subject. `change` says in words what it does, `undoes` names the faults that it repairs, `size` how large a change it is.
-    `same_validation` tells that both models are judged on the swapped recipe's validation split
-    (for swaps that clean the data), instead of each on its own. `replaces_loop` tells that the user's own `fit`
-    is what is replaced: the swap is then compared with it, and not with its replay. `place` is where in the pipeline it works, from 0
-    for data; of the swaps of one `slot` a set holds one, as the later would undo the earlier. `from_guessing` tells that it repairs only
-    a target that is no better than guessing. `parts` are the swaps of a set.
+    `apply(subject)` returns the swapped recipe; it raises `Missing(reason)` where it doesn't apply to the subject.
+    `change` says in words what it does, `undoes` names the faults that it repairs, `size` how large a change it is.
+    `same_validation` tells that both models are judged on the swapped recipe's validation split (for swaps that clean
+    the data), instead of each on its own. `replaces_loop` tells that the user's own `fit`
+    is what is replaced: the swap is then compared with it, and not with its replay. `place` is where in the pipeline it
+    works, from 0 for data; of the swaps of one `slot` a set holds one, as the later would undo the earlier.
+    `from_guessing` tells that it repairs only a target that is no better than guessing. `parts` are the swaps of a set.
     """
 
     name: str

@@ -1,4 +1,6 @@
-"""Names of files and keys from names that users give: on any system, in the folder they are meant for, and one for each."""
+"""Names of files and keys from names that users give: on any system, in the folder they are meant for, and one for
+each.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", r
 
 
 def file_name(name: str) -> str:
-    """A name as the stem of a file: as it is where every system allows that, else with what is not allowed replaced, and its hash.
+    """A name as the stem of a file: as it is where every system allows that, else with what is not allowed replaced,
+    and its hash.
 
     No folder, no hidden file, no device of Windows, at most 120 bytes; two names never become the same.
     """

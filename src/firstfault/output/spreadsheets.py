@@ -1,4 +1,5 @@
-"""Tables that a person opens in a spreadsheet: a text that would be a formula there is marked as text, by an apostrophe before it.
+"""Tables that a person opens in a spreadsheet: a text that would be a formula there is marked as text, by an apostrophe
+before it.
 
 Source: OWASP, CSV Injection. Numbers stay numbers, also those that were read as texts.
 """

@@ -1,8 +1,9 @@
 """Files that are never seen half written: each is made beside its place, and renamed into it when it is whole.
 
-A full disk, a kill or an error on the way leaves what was there before, and nothing else. What is read by one person's tools
-alone has mode 0600; a file that a person asked for by name has the mode that their umask gives, or that it had.
-Streams that grow while a loop runs (steps.jsonl, logs of processes) are no such files: half of them is what they are for.
+A full disk, a kill or an error on the way leaves what was there before, and nothing else. What is read by one person's
+tools alone has mode 0600; a file that a person asked for by name has the mode that their umask gives, or that it had.
+Streams that grow while a loop runs (steps.jsonl, logs of processes) are no such files: half of them is what they are
+for.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ PRIVATE, SHARED = 0o600, 0o666
 
 @contextlib.contextmanager
 def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
-    """A file with the suffix of `path` to write to, which becomes `path` at the end of the block, or is removed when it raises.
+    """A file with the suffix of `path` to write to, which becomes `path` at the end of the block, or is removed when it
+    raises.
 
-    What is no regular file (a device, a pipe) is written to as it is; behind a link, the file that it points to is replaced.
+    What is no regular file (a device, a pipe) is written to as it is; behind a link, the file that it points to is
+    replaced.
 
     Raises:
         OSError: when the folder can't be written; a block raises its own.
@@ -54,7 +57,10 @@ def write_bytes(path: Path, data: bytes, *, private: bool = True) -> None:
 
 
 def write_text(path: Path, text: str, *, private: bool = True) -> None:
-    """Write text as UTF-8 with `\\n`, whole or not at all; half of a surrogate pair, which has no UTF-8, is written as its escape."""
+    """Write text as UTF-8 with `\\n`, whole or not at all.
+
+    Half of a surrogate pair, which has no UTF-8, is written as its escape.
+    """
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"), private=private)
 
 

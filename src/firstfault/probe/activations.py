@@ -135,7 +135,9 @@ def _largest(value: torch.Tensor) -> torch.Tensor:
 
 
 def _numbers(seen: Sequence[Seen]) -> list[list[float]]:
-    """For each output: mean, standard deviation, share of zeros, share far from the middle, and the largest size of its values."""
+    """For each output: mean, standard deviation, share of zeros, share far from the middle, and the largest size of its
+    values.
+    """
     if not seen:
         return []
     parts = [values for _, _, values, _ in seen]
@@ -177,7 +179,9 @@ def _heads(values: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def relative_entropy(weights: torch.Tensor) -> float:
-    """The mean entropy of attention weights `(heads, queries, keys)`, relative to that of even weights over the visible keys."""
+    """The mean entropy of attention weights `(heads, queries, keys)`, relative to that of even weights over the visible
+    keys.
+    """
     entropy = -(weights * weights.clamp_min(1e-12).log()).sum(-1)
     most = (weights > 0).sum(-1).clamp_min(2).log()
     return float((entropy / most).mean())

@@ -12,7 +12,10 @@ DARK, MIDDLE, BRIGHT = "#440154", "#21918c", "#fde725"
 
 
 def image_of(pattern: list[list[float]]) -> np.ndarray[Any, Any]:
-    """Attention weights `(queries, keys)` as RGB `(height, width, 3)` of bytes, bright where they are large; queries run downwards."""
+    """Attention weights `(queries, keys)` as RGB `(height, width, 3)` of bytes, bright where they are large.
+
+    Queries run downwards.
+    """
     from PIL import Image, ImageOps
 
     weights = np.nan_to_num(np.asarray(pattern, dtype=float), posinf=0.0, neginf=0.0)

@@ -132,7 +132,9 @@ class Capture:
             self._asked.append(Asked(name, outputs.detach(), target.detach().clone(), given, result.detach()))
 
     def learnt(self, loss: float, tensor: torch.Tensor) -> None:
-        """A backward pass begins with this loss: the batch is complete, if one loss was asked about the model's outputs, and this is it."""
+        """A backward pass begins with this loss: the batch is complete, if one loss was asked about the model's
+        outputs, and this is it.
+        """
         try:
             self._learnt(loss, tensor)
         except Exception as error:
@@ -171,7 +173,9 @@ class Capture:
         return "" if known else "what lies between the model's outputs and the loss is not known"
 
     def _is_all_of(self, loss: float, value: float) -> bool:
-        """Whether what is learnt from is the value of the loss function, up to a factor that is the same in every batch."""
+        """Whether what is learnt from is the value of the loss function, up to a factor that is the same in every
+        batch.
+        """
         if not (math.isfinite(loss) and math.isfinite(value)) or value == 0:
             return True
         factor = loss / value

@@ -49,7 +49,9 @@ class Asked(NamedTuple):
 
 @dataclass(frozen=True)
 class LearntLoss:
-    """A loss that a replay can ask: its name, which answer of the model it takes, and the function of outputs and labels."""
+    """A loss that a replay can ask: its name, which answer of the model it takes, and the function of outputs and
+    labels.
+    """
 
     name: str
     answer: Answer
@@ -98,7 +100,9 @@ def written_out(loss: torch.Tensor, outputs: torch.Tensor) -> list[Asked]:
 
 
 def as_one(asked: list[Asked], loss: float) -> list[Asked]:
-    """Two cross-entropies of the same outputs as one with shares of classes, where the loss lies between them: so samples are mixed up."""
+    """Two cross-entropies of the same outputs as one with shares of classes, where the loss lies between them: so
+    samples are mixed up.
+    """
     if len(asked) != 2 or any(
         call.name != "cross_entropy" or call.target.ndim != 1 or call.target.is_floating_point() or call.value.ndim
         for call in asked
@@ -129,7 +133,9 @@ def _replayed(
     outputs: torch.Tensor,
     y: torch.Tensor,
 ) -> torch.Tensor:
-    """The captured loss on a model's outputs: what lay between them, the shapes that the loss was given, and the sign of what was learnt from."""
+    """The captured loss on a model's outputs: what lay between them, the shapes that the loss was given, and the sign
+    of what was learnt from.
+    """
     values = BETWEEN[between](outputs)
     values = values.reshape(-1, *shape)
     if name in ELEMENTWISE:
@@ -165,7 +171,10 @@ def _several(y: torch.Tensor) -> bool:
 
 
 def _task_of_shares(y: torch.Tensor, name: str) -> str | None:
-    """Yes or no for one label or several; shares between them are numbers to come close to, where outputs are shares too."""
+    """Yes or no for one label or several.
+
+    Shares between them are numbers to come close to, where outputs are shares too.
+    """
     if not bool(((y == 0) | (y == 1)).all()):
         return None if "logits" in name else "regression"
     if y.ndim > 2:

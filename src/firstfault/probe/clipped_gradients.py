@@ -54,7 +54,10 @@ class ClippedGradients:
             self._clipped.update(dict.fromkeys(map(id, parameters), (total.detach(), float(max_norm))))
 
     def factors(self, values: Sequence[torch.Tensor]) -> list[float]:
-        """By how much the gradient of each parameter was larger than what the step is given; 1 where it was not clipped, or is gone."""
+        """By how much the gradient of each parameter was larger than what the step is given.
+
+        1 where it was not clipped, or is gone.
+        """
         clipped = [self._clipped.pop(id(value), None) for value in values]
         totals = {id(each[0]): float(each[0]) for each in clipped if each is not None}
         return [_factor(totals[id(each[0])], each[1]) if each is not None else 1.0 for each in clipped]

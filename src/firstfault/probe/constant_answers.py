@@ -1,4 +1,6 @@
-"""What the loss functions of torch come to at the end, beside what the best answer costs that does not look at the inputs."""
+"""What the loss functions of torch come to at the end, beside what the best answer costs that does not look at the
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ class _Seen:
 class ConstantAnswers:
     """Keeps the targets and values of the last calls of each loss function; knows what a constant answer costs.
 
-    Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share of yes.
-    A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is another.
+    Classes are answered by their shares, numbers by their mean (absolute errors by the median), yes and no by the share
+    of yes. A loss with weights, with smoothed labels, or without a reduction is not kept: its constant is another.
     """
 
     def __init__(self) -> None:

@@ -64,7 +64,9 @@ class EvaluatedRows:
         return self._calls[lines]
 
     def note(self, record: Record) -> None:
-        """Put into the record, by what the script calls them, how many batches were evaluated, and of how many it had learnt."""
+        """Put into the record, by what the script calls them, how many batches were evaluated, and of how many it had
+        learnt.
+        """
         learnt, first = [_hashed(rows) for rows in self._learnt], dict[int, int]()
         for number, rows in enumerate(learnt):
             for row in rows:
@@ -121,7 +123,9 @@ def _hash(part: torch.Tensor) -> torch.Tensor:
 
 
 def _frames() -> list[FrameType]:
-    """Those of the two innermost lines of the user's, with comprehensions in them, and of a trainer's evaluation within."""
+    """Those of the two innermost lines of the user's, with comprehensions in them, and of a trainer's evaluation
+    within.
+    """
     line, frame = user_line(), sys._getframe(1)
     found: list[FrameType] = []
     lines = 0

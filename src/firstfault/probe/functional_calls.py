@@ -1,4 +1,6 @@
-"""Activations and attention that a model calls as functions, in no module of their own: `F.relu`, `torch.tanh`, `F.scaled_dot_product_attention`."""
+"""Activations and attention that a model calls as functions, in no module of their own: `F.relu`, `torch.tanh`,
+`F.scaled_dot_product_attention`.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def module_of(name: str) -> str:
 
 
 class FunctionalCalls:
-    """Listens to torch's functions while a model is called with gradients on; a call is named after the last module before it, as `hidden:relu`.
+    """Listens to torch's functions while a model is called with gradients on.
+
+    A call is named after the last module before it, as `hidden:relu`.
 
     Args:
         activation: called as `activation(name, kind, outputs)`; kind is the name of the module of the same function.
@@ -205,7 +209,9 @@ def attention_weights(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """The weights `(heads, queries, keys)` of the first sample that `F.scaled_dot_product_attention` gives its values, before dropout."""
+    """The weights `(heads, queries, keys)` of the first sample that `F.scaled_dot_product_attention` gives its values,
+    before dropout.
+    """
     q, k = (part[0] if part.ndim > 2 else part for part in (query.detach().float(), key.detach().float()))
     if enable_gqa:
         k = k.repeat_interleave(q.shape[-3] // k.shape[-3], -3)
@@ -222,7 +228,9 @@ def attention_weights(
 
 
 def _may_listen(model: nn.Module) -> bool:
-    """Whether listening to a model changes no number: nothing is compiled, and no part of it takes another path when nobody listens."""
+    """Whether listening to a model changes no number: nothing is compiled, and no part of it takes another path when
+    nobody listens.
+    """
     if isinstance(model, nn.modules.loss._Loss) or transforming() or _something_is_compiled():
         return False
     return not any(

@@ -50,7 +50,9 @@ BARE = {"AddmmBackward0": "raw", "MmBackward0": "raw", "ConvolutionBackward0": "
 
 
 class ByHand(NamedTuple):
-    """The function of torch that a written-out loss equals, up to a factor, and what it would be given: outputs and target `(N, …)`."""
+    """The function of torch that a written-out loss equals, up to a factor, and what it would be given: outputs and
+    target `(N, …)`.
+    """
 
     name: str
     outputs: torch.Tensor
@@ -58,7 +60,10 @@ class ByHand(NamedTuple):
 
 
 def by_hand(loss: torch.Tensor, outputs: torch.Tensor) -> ByHand | None:
-    """Squared or absolute errors of these outputs `(N, …)`, given the loss before its backward pass; None where it is anything else."""
+    """Squared or absolute errors of these outputs `(N, …)`, given the loss before its backward pass.
+
+    None where it is anything else.
+    """
     node: Any = next((node for node in _scales(loss.grad_fn) if node.name() in ERRORS), None)
     if node is None or getattr(node, "_saved_exponent", 2) != 2:
         return None
@@ -94,7 +99,8 @@ def _is_of(node: Any, outputs: torch.Tensor) -> bool:
 
 
 def spread_differences(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The shapes `(N, 1)` and `(N,)`, or the other way round, whose N × N differences a loss squares or takes the size of.
+    """The shapes `(N, 1)` and `(N,)`, or the other way round, whose N × N differences a loss squares or takes the size
+    of.
 
     Those that are put side by side on purpose, by `[:, None]`, are none.
     """
@@ -118,7 +124,9 @@ def spread_differences(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, 
 
 
 def logarithm_of(loss: torch.Tensor) -> str | None:
-    """What a written-out cross-entropy takes the logarithm of: `raw` outputs of a layer, those of a `relu`, or `other` numbers."""
+    """What a written-out cross-entropy takes the logarithm of: `raw` outputs of a layer, those of a `relu`, or `other`
+    numbers.
+    """
     waiting, seen = [loss.grad_fn], 0
     while waiting and seen < MOST_AROUND:
         node: Any = waiting.pop()

@@ -1,4 +1,6 @@
-"""What the loss functions of torch are given: shapes that spread against each other, and numbers of a kind they don't take."""
+"""What the loss functions of torch are given: shapes that spread against each other, and numbers of a kind they don't
+take.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,10 @@ class LossInputs:
 
 
 def _spreads(outputs: torch.Tensor, target: torch.Tensor) -> bool:
-    """Whether as many numbers on both sides give more differences: `(N, 1)` against `(N,)`. On purpose, the axes are as many."""
+    """Whether as many numbers on both sides give more differences: `(N, 1)` against `(N,)`.
+
+    On purpose, the axes are as many.
+    """
     if outputs.ndim == target.ndim or outputs.numel() != target.numel() or outputs.numel() < 2:
         return False
     both = np.broadcast_shapes(tuple(outputs.shape), tuple(target.shape))

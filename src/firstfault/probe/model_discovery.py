@@ -14,11 +14,13 @@ from firstfault.probe.transform_guard import transforming
 
 
 class Finder:
-    """While it searches, every outermost call of a module with parameters is told to `meet`, and losses are noted by name.
+    """While it searches, every outermost call of a module with parameters is told to `meet`, and losses are noted by
+    name.
 
     Args:
         meet: called as `meet(module)`; true where the model is new.
-        entered: called as `entered(module, args, kwargs)` for a model that has just been met, whose own hooks come too late for this call.
+        entered: called as `entered(module, args, kwargs)` for a model that has just been met, whose own hooks come too
+        late for this call.
     """
 
     def __init__(

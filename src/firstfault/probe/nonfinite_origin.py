@@ -107,7 +107,10 @@ def _strength(value: torch.Tensor) -> int:
 
 
 def _arguments(module: nn.Module, args: Any, kwargs: Any) -> list[tuple[str, torch.Tensor]]:
-    """The tensors that a module is given, by argument, less masks: −inf is what they are made of. One alone has no name."""
+    """The tensors that a module is given, by argument, less masks: −inf is what they are made of.
+
+    One alone has no name.
+    """
     try:
         bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
@@ -148,7 +151,8 @@ class _Frame:
 class _Forward:
     """The first non-finite values of one forward pass, in the order of its calls.
 
-    Infinities alone may be meant (masked scores), so that they are blamed only where a NaN comes of them or they reach the output.
+    Infinities alone may be meant (masked scores), so that they are blamed only where a NaN comes of them or they reach
+    the output.
     """
 
     names: Mapping[int, str]
@@ -186,7 +190,9 @@ class _Forward:
 
 
 def _in_forward(call: Call, names: Mapping[int, str]) -> Place | None:
-    """The innermost module, or the operations between two, that made a non-finite value of finite ones, in one more call."""
+    """The innermost module, or the operations between two, that made a non-finite value of finite ones, in one more
+    call.
+    """
     with replica(call.model, names) as (model, known):
         seen = _Forward(known)
         outputs: Any = ()
@@ -277,7 +283,10 @@ def _fresh(value: Any) -> Any:
 
 
 def _by_gradients(parameters: Mapping[str, torch.Tensor]) -> Place:
-    """The loss, where all gradients are bad; else the last bad one in the order of the model: a NaN spreads from there to the input."""
+    """The loss, where all gradients are bad.
+
+    Else the last bad one in the order of the model: a NaN spreads from there to the input.
+    """
     learning = [(name, value.grad) for name, value in parameters.items() if value.grad is not None]
     bad = [name for name, grad in learning if not finite(grad)]
     if bad and len(bad) == len(learning) > 1:

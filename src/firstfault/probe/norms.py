@@ -22,7 +22,8 @@ SHORT = (*HALVES, torch.float32)
 
 
 class Norms:
-    """Takes norms around a step of an optimizer: of gradients whole, of large weights and their updates by a part of their rows.
+    """Takes norms around a step of an optimizer: of gradients whole, of large weights and their updates by a part of
+    their rows.
 
     The part is copied into the same memory each time.
     """
@@ -100,7 +101,9 @@ class Norms:
 
 
 def has_norms(value: torch.Tensor) -> bool:
-    """Whether norms are taken of a weight with its gradient: of one with sparse gradients where it is looked at as a whole."""
+    """Whether norms are taken of a weight with its gradient: of one with sparse gradients where it is looked at as a
+    whole.
+    """
     return value.grad is not None and (not value.grad.is_sparse or value.numel() <= MOST)
 
 
@@ -121,7 +124,10 @@ def _together(norms: Tensors) -> torch.Tensor:
 
 
 def _part(value: torch.Tensor) -> torch.Tensor:
-    """Evenly spaced rows of a parameter, of at most about 16,384 values; where it has few rows, slices along its longest axis."""
+    """Evenly spaced rows of a parameter, of at most about 16,384 values.
+
+    Where it has few rows, slices along its longest axis.
+    """
     value = local(value.detach())
     step = -(-value.numel() // MOST)
     if step <= 1:

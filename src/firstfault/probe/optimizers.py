@@ -21,8 +21,9 @@ TOGETHER, GONE = 3, 25
 class Optimizers:
     """Knows the parameters of every optimizer that made a step, and tells a step from the steps that it calls itself.
 
-    The steps of the first optimizer count the rounds of a loop with several, until 25 steps of others have gone by without it: then a stage has
-    ended, and those of another count. Two that begin within 3 backward passes of each other are of one stage.
+    The steps of the first optimizer count the rounds of a loop with several, until 25 steps of others have gone by
+    without it: then a stage has ended, and those of another count. Two that begin within 3 backward passes of each
+    other are of one stage.
     """
 
     def __init__(self, record: Record, models: Models, lines: CodeLines) -> None:
@@ -116,7 +117,9 @@ class Optimizers:
             self._record.misdirected += 1
 
     def patch(self) -> Callable[[], None]:
-        """Listen to groups that are added, as where layers are thawed or made late: an optimizer is met anew in its next step."""
+        """Listen to groups that are added, as where layers are thawed or made late: an optimizer is met anew in its
+        next step.
+        """
         return replace(torch.optim.Optimizer, "add_param_group", self._around_adding)
 
     def _around_adding(self, add: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,7 +157,10 @@ class Optimizers:
 
 
 def with_closure(args: Any, kwargs: Any, after: Callable[[], None]) -> tuple[Any, Any] | None:
-    """The arguments of a step with a closure that calls `after` at its end, as in every step of Lightning; None where there is no closure."""
+    """The arguments of a step with a closure that calls `after` at its end, as in every step of Lightning.
+
+    None where there is no closure.
+    """
     closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
     if closure is None:
         return None

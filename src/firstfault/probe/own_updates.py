@@ -15,10 +15,11 @@ MOST_NODES = 10_000
 
 
 class OwnUpdates:
-    """Remembers a small weight after a backward pass, and sees at the next one whether it was changed: then a step was made.
+    """Remembers a small weight after a backward pass, and sees at the next one whether it was changed: then a step was
+    made.
 
-    A loop in which an optimizer has ever made a step makes none of its own. Where no model was called, the weights are the tensors that a loss
-    is learnt into.
+    A loop in which an optimizer has ever made a step makes none of its own. Where no model was called, the weights are
+    the tensors that a loss is learnt into.
     """
 
     def __init__(self, record: Record, models: Models, norms: Norms, clearing: Clearing) -> None:
@@ -45,7 +46,10 @@ class OwnUpdates:
             self._norms.take(id(self), list(filter(has_norms, values)))
 
     def made(self, loss: float, now: torch.Tensor, *, sampled: bool) -> bool:
-        """Whether the weight was changed since a backward pass of this loss; then the step is put into the record. `now` is the next loss."""
+        """Whether the weight was changed since a backward pass of this loss.
+
+        Then the step is put into the record. `now` is the next loss.
+        """
         self._find(now)
         watched, self._watched = self._watched, None
         if (

@@ -41,8 +41,8 @@ MOST_PASSES = 8  # backward passes of a step: the others of an accumulation are 
 class Probe:
     """Watches one training between `observe()` and its end; `record` holds what it saw. Steps count from 1.
 
-    It reads tensors and never writes one, draws no random number, and calls no user code while values are finite, so that
-    the result of the training is the same bit for bit. Every step costs a look at the loss and at an edge of every
+    It reads tensors and never writes one, draws no random number, and calls no user code while values are finite, so
+    that the result of the training is the same bit for bit. Every step costs a look at the loss and at an edge of every
     gradient; norms and activations are taken on the steps that `Pace` samples.
 
     Args:
@@ -93,7 +93,10 @@ class Probe:
 
     @contextlib.contextmanager
     def observe(self, model: nn.Module | None = None, recipe: Any = None) -> Iterator[None]:
-        """Watch every optimizer step and forward pass inside the block; models that are not given are found by their calls."""
+        """Watch every optimizer step and forward pass inside the block.
+
+        Models that are not given are found by their calls.
+        """
         if model is not None:
             self._meet(model)
         undo = self._patch()

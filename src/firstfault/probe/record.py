@@ -18,9 +18,9 @@ from firstfault.probe.series import Series
 class Activations:
     """The outputs of one module on the sampled steps: over a strided subsample of their values.
 
-    zero: share of values that are exactly 0; beyond: share beyond ±5, or for sigmoid and tanh, of outputs that an input beyond ±5
-    gives; dead: share of the units of a ReLU (last axis, or channels of images) that were 0 for every sample of the last 5 batches
-    looked at.
+    zero: share of values that are exactly 0; beyond: share beyond ±5, or for sigmoid and tanh, of outputs that an input
+    beyond ±5 gives; dead: share of the units of a ReLU (last axis, or channels of images) that were 0 for every sample
+    of the last 5 batches looked at.
     """
 
     kind: str
@@ -36,8 +36,8 @@ class Activations:
 class Attention:
     """The attention weights of one module on the sampled steps, of the first sample of the batch.
 
-    entropy: mean over heads and queries, relative to the largest possible, 0–1; pattern: the last weights, averaged over
-    heads `(queries, keys)`, at most 32 of each.
+    entropy: mean over heads and queries, relative to the largest possible, 0–1; pattern: the last weights, averaged
+    over heads `(queries, keys)`, at most 32 of each.
     """
 
     entropy: Series = field(default_factory=Series)
@@ -59,7 +59,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Spread:
-    """A loss that was given as many outputs as labels, in shapes that give more differences than that; `line` called it."""
+    """A loss that was given as many outputs as labels, in shapes that give more differences than that.
+
+    `line` called it.
+    """
 
     outputs: tuple[int, ...]
     target: tuple[int, ...]
@@ -70,38 +73,38 @@ class Spread:
 class Record:
     """One observed training.
 
-    Per optimizer step: `loss` (of the last backward) and `lr`. On the sampled steps: `grad_norm` (L2 over all parameters of
-    the optimizer, before clipping), `clipped` (what `clip_grad_norm_` left of it, where it left less), `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
-    `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind
-    input, activation, loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name.
-    `stale_steps` counts optimizer steps whose gradients still held those of the step before.
-    `steps_on_validation` counts optimizer steps whose gradients came from a batch of the validation loader.
-    `validated_in_train_mode` counts validation batches seen with the model in train mode; `validation_size` is the largest of them over the largest
-    batch that was learnt from, `learning_models` the number of models called with gradients on.
-    `misdirected` counts the optimizers that were given nothing but what another one holds too, or that stepped while nothing of theirs had a gradient.
-    `constants` has, by loss function of torch that was learnt from, what the last calls on sampled steps came to and what the best
-    constant answer to their targets costs: see `probe.constant_answers`.
-    `never_stepped` has a row for each optimizer that was made and never stepped: its kind, the line of the user's code, and its parameters.
-    `left_in_eval` is, by model, the share of the batches that it learnt from in the eval mode of a validation before them.
-    `spread` has, by loss function, those whose shapes are broadcast; one that autograd alone shows has no name.
-    `loss_inputs` has, by loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
-    exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary cross-entropy the `low` and `high`
-    of its targets, and its lowest `loss`, where that is below 0. A cross-entropy that the loop writes out stands under `logarithm`, with what
-    it is of: `raw` outputs, those of a `relu`, or `other` numbers.
-    `evaluated` has, by what the script calls them (`held-out`, `training`, or nothing), how many `batches` and `rows` were
-    evaluated, and how many of the batches had been `learnt` from.
-    `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and that end with the
-    statistics of no data.
-    `stale_share` is the largest share of stale steps of an optimizer with 3 and more.
-    `lines` has the lines of the user's code, by part, as far as they were seen: the construction of the optimizer
-    that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss module
-    (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
+    Per optimizer step: `loss` (of the last backward) and `lr`. On the sampled steps: `grad_norm` (L2 over all
+    parameters of the optimizer, before clipping), `clipped` (what `clip_grad_norm_` left of it, where it left less),
+    `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
+    `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind input, activation,
+    loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name. `stale_steps` counts optimizer
+    steps whose gradients still held those of the step before. `steps_on_validation` counts optimizer steps whose
+    gradients came from a batch of the validation loader. `validated_in_train_mode` counts validation batches seen with
+    the model in train mode; `validation_size` is the largest of them over the largest batch that was learnt from,
+    `learning_models` the number of models called with gradients on. `misdirected` counts the optimizers that were given
+    nothing but what another one holds too, or that stepped while nothing of theirs had a gradient. `constants` has, by
+    loss function of torch that was learnt from, what the last calls on sampled steps came to and what the best
+    constant answer to their targets costs: see `probe.constant_answers`. `never_stepped` has a row for each optimizer
+    that was made and never stepped: its kind, the line of the user's code, and its parameters. `left_in_eval` is, by
+    model, the share of the batches that it learnt from in the eval mode of a validation before them. `spread` has, by
+    loss function, those whose shapes are broadcast; one that autograd alone shows has no name. `loss_inputs` has, by
+    loss function of torch and over its sampled `calls`, in how many of them it was given `probabilities`, rows whose
+    exponentials don't sum to 1 (`unnormalised`), or the result of a `softmax`, `sigmoid` or `relu`; of binary
+    cross-entropy the `low` and `high` of its targets, and its lowest `loss`, where that is below 0. A cross-entropy
+    that the loop writes out stands under `logarithm`, with what
+    it is of: `raw` outputs, those of a `relu`, or `other` numbers. `evaluated` has, by what the script calls them
+    (`held-out`, `training`, or nothing), how many `batches` and `rows` were evaluated, and how many of the batches had
+    been `learnt` from. `norms_in_eval` are the normalisations that were in eval mode whenever their model learnt, and
+    that end with the statistics of no data. `stale_share` is the largest share of stale steps of an optimizer with 3
+    and more. `lines` has the lines of the user's code, by part, as far as they were seen: the construction of the
+    optimizer that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss
+    module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
-    `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor in them.
-    `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a step are
-    those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a batch, less
-    the first of each pass; `workers` is the largest number of its processes, None without such a loader.
+    `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
+    in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
+    step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
+    batch, less the first of each pass; `workers` is the largest number of its processes, None without such a loader.
     `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped`
     says why one of them ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety
     on the way: epoch, step, safety_score, capability_score, alignment_tax,

@@ -18,7 +18,10 @@ WRAPPERS = ("DistributedDataParallel", "DataParallel")
 
 @contextlib.contextmanager
 def replica(model: nn.Module, names: Mapping[int, str]) -> Iterator[tuple[nn.Module, Mapping[int, str]]]:
-    """A copy of a model with the same parameters and buffers of its own, names of its modules; random state is put back at the end."""
+    """A copy of a model with the same parameters and buffers of its own, names of its modules.
+
+    Random state is put back at the end.
+    """
     model = unwrapped(model)
     with same_random_state([model]):
         try:

@@ -31,7 +31,10 @@ class Spacing:
 
 
 class Samples:
-    """Takes values where `on`, at most 512 of a tensor, and hands them over once a step; `failed` says why it gave up."""
+    """Takes values where `on`, at most 512 of a tensor, and hands them over once a step.
+
+    `failed` says why it gave up.
+    """
 
     def __init__(self) -> None:
         self.on = True
@@ -50,7 +53,10 @@ class Samples:
             self.failed = told(error)
 
     def pull(self, step: int) -> dict[str, np.ndarray[Any, Any]]:
-        """What was taken since the last call, in one transfer; from it on, it is `on` where the next sampled step will be due."""
+        """What was taken since the last call, in one transfer.
+
+        From it on, it is `on` where the next sampled step will be due.
+        """
         held, self._held = self._held, {}
         if held:
             self._due = GROWTH * step

@@ -10,8 +10,8 @@ SPARSER = 50
 class Pace:
     """Samples the first 5 steps, and from then on every `every`-th.
 
-    Left out, `every` grows with the training, so that a long one costs no more: 10 up to step 50, 20 up to step 100, 40 up to
-    step 200, 50 after it.
+    Left out, `every` grows with the training, so that a long one costs no more: 10 up to step 50, 20 up to step 100, 40
+    up to step 200, 50 after it.
     """
 
     def __init__(self, every: int | None = None) -> None:

@@ -19,7 +19,9 @@ MOST_BYTES = 64_000_000  # of a model's inputs
 
 @dataclass
 class SeenModel:
-    """A model as it was when it was first called with gradients on, and what it was given at first: 256 samples or one batch."""
+    """A model as it was when it was first called with gradients on, and what it was given at first: 256 samples or one
+    batch.
+    """
 
     start: nn.Module
     calls: list[Arguments] = field(default_factory=list)

@@ -11,7 +11,8 @@ MOST = 2048
 
 @dataclass
 class Series:
-    """Values by step, at most 2,048 of them: when it is full, every second goes, and every second is taken from then on.
+    """Values by step, at most 2,048 of them: when it is full, every second goes, and every second is taken from then
+    on.
 
     `last` is the last step and value, taken or passed over.
     """

@@ -1,4 +1,6 @@
-"""Whether values can be looked at: not those of a function being transformed or compiled, and not those of a tensor that has none."""
+"""Whether values can be looked at: not those of a function being transformed or compiled, and not those of a tensor
+that has none.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,10 @@ import torch
 
 
 def readable(value: torch.Tensor) -> bool:
-    """Whether a tensor holds values in a dense block of memory; one on the device meta, a nested or sparse one, or one of `torch.func` does not."""
+    """Whether a tensor holds values in a dense block of memory.
+
+    One on the device meta, a nested or sparse one, or one of `torch.func` does not.
+    """
     return (
         value.layout is torch.strided
         and not value.is_meta

@@ -25,10 +25,11 @@ Found = tuple[int, str, Place]
 
 
 class Tripwire:
-    """Looks at the loss and at an edge of every gradient in each step, and searches the birthplace where they are not finite.
+    """Looks at the loss and at an edge of every gradient in each step, and searches the birthplace where they are not
+    finite.
 
-    `record.first_nonfinite` holds what was found. A loss that is not finite stays in doubt until a step uses its gradients: a gradient
-    scaler, or the loop itself, may skip it.
+    `record.first_nonfinite` holds what was found. A loss that is not finite stays in doubt until a step uses its
+    gradients: a gradient scaler, or the loop itself, may skip it.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class Tripwire:
         }
 
     def before_update(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Settle what is known before an update: a loss that was not finite is pardoned where the loop has cleared its gradients."""
+        """Settle what is known before an update: a loss that was not finite is pardoned where the loop has cleared its
+        gradients.
+        """
         if self.tripped:
             return
         if self._doubt is not None and not self._loss_finite:
@@ -138,7 +141,10 @@ class Tripwire:
         return edges
 
     def _search(self, kind: str, loss: torch.Tensor | None) -> Found:
-        """Step, kind and place of the first non-finite tensor; the step is that of the update where an update made it."""
+        """Step, kind and place of the first non-finite tensor.
+
+        The step is that of the update where an update made it.
+        """
         step = self._record.steps + 1
         self._searches += 1
         if self._searches > MOST_SEARCHES:

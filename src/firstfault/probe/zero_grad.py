@@ -10,7 +10,9 @@ FEWEST = 3
 
 
 class Clearing:
-    """Remembers for each optimizer a parameter with a gradient, and sees whether it is still there at the next backward pass."""
+    """Remembers for each optimizer a parameter with a gradient, and sees whether it is still there at the next backward
+    pass.
+    """
 
     def __init__(self) -> None:
         self._held: dict[int, torch.Tensor] = {}  # by optimizer, the parameter that is looked at
@@ -26,7 +28,10 @@ class Clearing:
             self._added = set(self._used)
 
     def stepped(self, key: int, values: Sequence[torch.Tensor]) -> bool:
-        """Note a step with these parameters, small ones first; whether it used the gradients of the step before once more."""
+        """Note a step with these parameters, small ones first.
+
+        Whether it used the gradients of the step before once more.
+        """
         stale = key in self._added  # without a backward pass in between, gradients were put there, and not added
         self._added.discard(key)
         steps, before = self._counts.get(key, (0, 0))

@@ -122,7 +122,9 @@ def batches_of(recipe: Recipe, split: str, seed: int, model: nn.Module | None = 
 
 
 def through_loader(recipe: Recipe, tensors: Tensors) -> list[Tensors]:
-    """Rows as the batches that the user's loader makes of them on the path of validation; in one piece where there is none.
+    """Rows as the batches that the user's loader makes of them on the path of validation.
+
+    In one piece where there is none.
 
     Raises:
         UserCodeError: when the user's loader raises.

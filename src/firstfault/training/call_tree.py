@@ -26,8 +26,9 @@ class Slot:
 class Arguments:
     """The positional and named arguments of one call.
 
-    `tensors` are its dense tensors, in their order; `form` is `(args, kwargs)` with a `Slot` for each of them. What is no tensor
-    stays in it. `opaque` tells that some of it can't be taken apart: a graph, a packed sequence, a sparse tensor.
+    `tensors` are its dense tensors, in their order; `form` is `(args, kwargs)` with a `Slot` for each of them. What is
+    no tensor stays in it. `opaque` tells that some of it can't be taken apart: a graph, a packed sequence, a sparse
+    tensor.
     """
 
     form: Any

@@ -47,7 +47,9 @@ def _by_samples(
 def _sorted_out(
     calls: Sequence[Arguments], sizes: Sequence[int], shared: bool
 ) -> tuple[dict[int, torch.Tensor], dict[int, torch.Tensor]] | None:
-    """The tensors that have a row per sample, over all calls, and those that belong to none; None where they can't be told.
+    """The tensors that have a row per sample, over all calls, and those that belong to none.
+
+    None where they can't be told.
 
     With `shared`, one that is the same in every call belongs to none, even if it has as many rows: a mask `(T, T)` may.
     """
@@ -107,7 +109,10 @@ def _filling(seen: Sequence[torch.Tensor], mask: Sequence[torch.Tensor]) -> floa
 
 
 def as_labels(targets: Sequence[torch.Tensor], sizes: Sequence[int]) -> torch.Tensor | None:
-    """What the loss was given, one row per sample; tokens of batches of different length are filled up with what is ignored."""
+    """What the loss was given, one row per sample.
+
+    Tokens of batches of different length are filled up with what is ignored.
+    """
     shaped = []
     for target, size in zip(targets, sizes, strict=True):
         if target.ndim == 0 or size == 0 or len(target) % size:

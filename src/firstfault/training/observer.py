@@ -42,7 +42,10 @@ class Follower:
 def hooked(
     handles: Sequence[RemovableHandle], backward: Callable[[Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """Torch's backward pass as `backward` makes it of its own; at the end of the block it is back, and the hooks are removed."""
+    """Torch's backward pass as `backward` makes it of its own.
+
+    At the end of the block it is back, and the hooks are removed.
+    """
     take_back = replace(torch.autograd, "backward", backward)
     try:
         yield

@@ -1,7 +1,8 @@
-"""A watched model that takes a tree of tensors, called with one tensor: what every check and every replay calls models with.
+"""A watched model that takes a tree of tensors, called with one tensor: what every check and every replay calls models
+with.
 
-The tensor holds the samples themselves where all else follows from them (tokens, with a mask of those that are no padding), else
-the numbers of samples that are looked up in what the model was given while it was watched.
+The tensor holds the samples themselves where all else follows from them (tokens, with a mask of those that are no
+padding), else the numbers of samples that are looked up in what the model was given while it was watched.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ Forward = Callable[..., Any]
 class Answer:
     """Which output of a model is learnt from, by its number among its tensors, and how it lies.
 
-    `classes_last` moves the classes of `(N, C, …)` to the end and its positions into one axis: `(N, P, C)`; `flat` makes `(N, P)` of
-    `(N, …)`.
+    `classes_last` moves the classes of `(N, C, …)` to the end and its positions into one axis: `(N, P, C)`; `flat`
+    makes `(N, P)` of `(N, …)`.
     """
 
     number: int = 0
@@ -143,7 +144,9 @@ class Rows(Inputs):
 
 
 class Batches(Inputs):
-    """What can't be cut into samples, as graphs and packed sequences: whole batches are called, and samples taken out of the answers."""
+    """What can't be cut into samples, as graphs and packed sequences: whole batches are called, and samples taken out
+    of the answers.
+    """
 
     separable = False
 

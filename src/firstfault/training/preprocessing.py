@@ -163,7 +163,8 @@ class Labels:
         return cls(tuple(sorted(values.tolist(), key=lambda value: (isinstance(value, str), value))))
 
     def encode(self, y: Any) -> torch.Tensor:
-        """Labels as a tensor: int64 ids `(N,)` of classes (`(N, …)` for a class per position), float32 or int64 as they come otherwise.
+        """Labels as a tensor: int64 ids `(N,)` of classes (`(N, …)` for a class per position), float32 or int64 as they
+        come otherwise.
 
         Raises:
             ValueError: for a label that is not among the classes.

@@ -65,7 +65,10 @@ def _impersonal(X: Any) -> Any:
 
 
 def numbers(X: Any) -> Array:
-    """The numeric part of inputs as float64 `(N, …)`; columns of text are left out, numbers kept as objects are read."""
+    """The numeric part of inputs as float64 `(N, …)`.
+
+    Columns of text are left out, numbers kept as objects are read.
+    """
     if isinstance(X, pd.DataFrame):
         numeric = X.select_dtypes(include=["number", "bool"])
         return numeric.to_numpy(dtype=np.float64, na_value=np.nan)

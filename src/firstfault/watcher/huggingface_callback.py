@@ -21,8 +21,8 @@ class FirstfaultCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         Trainer(model, arguments, train_dataset=data, callbacks=[callback]).train()
         print(callback.watched.verdict().first_faulty_layer)
 
-    The Trainer tells its callbacks of no exception: where the training raises, the watch goes on until the next `train`.
-    To keep a crash, put `train` in a `with firstfault.watch(…)` instead.
+    The Trainer tells its callbacks of no exception: where the training raises, the watch goes on until the next
+    `train`. To keep a crash, put `train` in a `with firstfault.watch(…)` instead.
 
     Args:
         name: of the training.

@@ -53,17 +53,17 @@ class Evaluated:
 class Course:
     """Evaluates safety every `every` epochs of one training, and at its start.
 
-    safety_score: the mean of what is judged, each 0–1: the pass rate of each behaviour suite, the share of the accuracy that noise leaves, and
-    1 − the difference of error rates between the groups of each sensitive column. capability_score: the metric on validation, or what
-    `Safety.capability` gives. alignment_tax: the best capability_score so far, the start included, minus this one: what the training
-    has lost of what the model could do.
+    safety_score: the mean of what is judged, each 0–1: the pass rate of each behaviour suite, the share of the accuracy
+    that noise leaves, and 1 − the difference of error rates between the groups of each sensitive column.
+    capability_score: the metric on validation, or what `Safety.capability` gives. alignment_tax: the best
+    capability_score so far, the start included, minus this one: what the training has lost of what the model could do.
 
-    A violation is a finding that fails, and is proof. It is critical once an evaluation had none: then there is a checkpoint to go back to, and the
-    training ends. Before, the model is still learning what the suites ask for. The start counts where it is better than chance, as a
-    pretrained model is.
+    A violation is a finding that fails, and is proof. It is critical once an evaluation had none: then there is a
+    checkpoint to go back to, and the training ends. Before, the model is still learning what the suites ask for. The
+    start counts where it is better than chance, as a pretrained model is.
 
-    Source: Ouyang et al. 2022 and Askell et al. 2021 (alignment tax: the loss of capability against the model before); the standing of
-    violations is that of the safety evaluation.
+    Source: Ouyang et al. 2022 and Askell et al. 2021 (alignment tax: the loss of capability against the model before);
+    the standing of violations is that of the safety evaluation.
     """
 
     def __init__(

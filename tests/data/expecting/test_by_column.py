@@ -99,7 +99,9 @@ def comparable(results):
 @pytest.mark.parametrize("form", ["SUMMARY", "COMPLETE"])
 @pytest.mark.parametrize("make", [clean, dirty])
 def test_every_result_is_that_of_the_whole_frame(make, form):
-    """Success, counts, shares, examples and rows are equal for inferred and hand-written expectations, on clean and on broken rows."""
+    """Success, counts, shares, examples and rows are equal for inferred and hand-written expectations, on clean and on
+    broken rows.
+    """
     inferred = infer_suite(Table([clean()]), "s").to_json_dict()["expectations"]
     suite = great_expectations().ExpectationSuite(name="s", expectations=[*inferred, *HAND_WRITTEN])
     frame = make()

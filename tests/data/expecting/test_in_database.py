@@ -96,7 +96,9 @@ HOSTILE = ["'; DROP TABLE rows; --", ":name", "100%s", 'a"b\\', "%(x)s"]
 )
 @pytest.mark.parametrize("times", [1, 2])
 def test_names_and_values_are_no_sql(stored, tmp_path, query, times):
-    """Columns and categories with quotes, colons, per cents and comments give the results of the rows, in queries that have them too."""
+    """Columns and categories with quotes, colons, per cents and comments give the results of the rows, in queries that
+    have them too.
+    """
     rng = np.random.default_rng(0)
     rows = pd.DataFrame(
         {

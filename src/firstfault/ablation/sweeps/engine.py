@@ -20,7 +20,9 @@ Said = tuple[str, Measured | str | int | None]
 
 @dataclass(frozen=True)
 class Origin:
-    """How another process comes to the same target: the run to load it by, the digest of its tensors, and the study to report to."""
+    """How another process comes to the same target: the run to load it by, the digest of its tensors, and the study to
+    report to.
+    """
 
     run: RunRef
     digest: str
@@ -87,7 +89,9 @@ class Host:
         return "ready", os.getpid()
 
     def do(self, job: Job) -> Said:
-        """Do a job: `measured`, as failed where the target can't do it here, or `broken` with the traceback of our own failure."""
+        """Do a job: `measured`, as failed where the target can't do it here, or `broken` with the traceback of our own
+        failure.
+        """
         import traceback
 
         from firstfault.errors import Missing, UserCodeError

@@ -59,7 +59,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class SweepTrial(Trial):
-    """A training of a sweep that has ended: complete, pruned or failed, with the varied values and the score of every epoch."""
+    """A training of a sweep that has ended: complete, pruned or failed, with the varied values and the score of every
+    epoch.
+    """
 
     number: int = 0
     state: str = "complete"
@@ -86,7 +88,9 @@ class SweepTrial(Trial):
 
 
 class Measuring:
-    """Does jobs on one subject. `follow` gives, for a job with a `trial_id`, what is told of each epoch and says whether to stop."""
+    """Does jobs on one subject. `follow` gives, for a job with a `trial_id`, what is told of each epoch and says
+    whether to stop.
+    """
 
     def __init__(self, subject: Subject, follow: Callable[[int], OnEpoch] | None = None) -> None:
         self.subject, self.bench, self.follow = subject, Bench(subject, 1), follow

@@ -23,7 +23,8 @@ BELOW_THE_BEST = 10.0
 def suggested_rate(recipe: Recipe) -> tuple[float, float]:
     """The optimizer's own rate, and the one that a range test of 100 batches suggests.
 
-    The rate rises from 1e-6 to 10 in equal factors; the suggestion is a tenth of the one at which the smoothed loss was lowest.
+    The rate rises from 1e-6 to 10 in equal factors; the suggestion is a tenth of the one at which the smoothed loss was
+    lowest.
 
     Raises:
         Missing: where no rate lowers the loss, or the training can't be run.

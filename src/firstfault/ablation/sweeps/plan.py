@@ -1,4 +1,7 @@
-"""What a sweep is asked to do: one-factor-off ablations, a grid, or a tuned search; how many seeds and trials; anew or resumed."""
+"""What a sweep is asked to do: one-factor-off ablations, a grid, or a tuned search.
+
+How many seeds and trials; anew or resumed.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,11 @@ SEARCHED = 20
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep's mode (factors, grid or tune) with what it varies, the seeds of every comparison, and the limit of trainings.
+    """A sweep's mode (factors, grid or tune) with what it varies, the seeds of every comparison, and the limit of
+    trainings.
 
-    In a tuned search, `trials` is how many settings are tried; in the other modes the sweep stops after so many trainings.
+    In a tuned search, `trials` is how many settings are tried; in the other modes the sweep stops after so many
+    trainings.
     """
 
     mode: str

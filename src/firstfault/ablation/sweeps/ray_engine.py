@@ -1,4 +1,7 @@
-"""Trainings as Ray actors, on this machine or on the cluster that RAY_ADDRESS names; the target's file must be there too."""
+"""Trainings as Ray actors, on this machine or on the cluster that RAY_ADDRESS names.
+
+The target's file must be there too.
+"""
 
 from __future__ import annotations
 

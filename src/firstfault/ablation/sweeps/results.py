@@ -40,11 +40,13 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """The table of a sweep, and its trainings. `noise` is the half width of the band around the unchanged target's mean.
+    """The table of a sweep, and its trainings.
 
-    `mode` is factors, grid or tune; `left` is how many trainings are still to be done; `importances` are each varied thing's share
-    of what the scores vary by, the seed's among them. `compared` are the trainings of a search's comparison; `searched` are all others, with
-    the Optuna `distributions` of what they vary.
+    `noise` is the half width of the band around the unchanged target's mean.
+
+    `mode` is factors, grid or tune; `left` is how many trainings are still to be done; `importances` are each varied
+    thing's share of what the scores vary by, the seed's among them. `compared` are the trainings of a search's
+    comparison; `searched` are all others, with the Optuna `distributions` of what they vary.
     """
 
     target: str

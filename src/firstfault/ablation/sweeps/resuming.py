@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def new_study(place: Place, prefix: str, named: str | None = None) -> str:
-    """The name of a study that there isn't yet: those of one target are numbered. An earlier one that ended early is pointed out.
+    """The name of a study that there isn't yet: those of one target are numbered.
+
+    An earlier one that ended early is pointed out.
 
     Raises:
         TargetError: when `named` is taken.
@@ -40,7 +42,9 @@ def resumed(
     seeds: int | None = None,
     trials: int | None = None,
 ) -> tuple[str, Plan]:
-    """The last study of this very target and this plan; with `any_mode`, the last of any, with the plan that it was begun with.
+    """The last study of this very target and this plan.
+
+    With `any_mode`, the last of any, with the plan that it was begun with.
 
     `seeds` and `trials`, where given, replace those of that plan.
 

@@ -19,7 +19,9 @@ UNPRUNED, UNPRUNED_EPOCHS = 4, 3
 
 
 def sampler(trials: int, seed: int, ended: int = 0) -> BaseSampler:
-    """TPE, seeded; the first quarter of the trials is random. A resumed search draws other random numbers than its beginning did.
+    """TPE, seeded; the first quarter of the trials is random.
+
+    A resumed search draws other random numbers than its beginning did.
 
     Source: Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization.
     """
@@ -33,7 +35,9 @@ def sampler(trials: int, seed: int, ended: int = 0) -> BaseSampler:
 
 
 def pruner() -> BasePruner:
-    """Gives a training up whose best epoch so far is below the median of the others at that epoch; never the first four trainings, nor the first two epochs.
+    """Gives a training up whose best epoch so far is below the median of the others at that epoch.
+
+    Never the first four trainings, nor the first two epochs.
 
     Source: Golovin et al. 2017, Google Vizier (median stopping).
     """

@@ -1,4 +1,5 @@
-"""What a grid or a tuned search varies: settings of the training, options of its optimizer, keywords of the model's factory.
+"""What a grid or a tuned search varies: settings of the training, options of its optimizer, keywords of the model's
+factory.
 
 lr, weight_decay, …                        options of the optimizer, also `optimizer.lr`
 epochs, batch_size, shuffle, clip_norm     settings of the training, also `training.epochs`
@@ -58,7 +59,9 @@ class Setting:
         return self.low is None or self.high is None or (_number(value) and self.low <= value <= self.high)
 
     def distribution(self, own: Any) -> BaseDistribution:
-        """Optuna's distribution: the values with the target's own among them, or the range, on a log scale from a factor of 10 on."""
+        """Optuna's distribution: the values with the target's own among them, or the range, on a log scale from a
+        factor of 10 on.
+        """
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.low is None or self.high is None:

@@ -149,7 +149,9 @@ class Compared(_Mode):
 
 
 class Searched(_Mode):
-    """A search with the target's own seed, then the best settings against the target's own over seeds that the search has not seen."""
+    """A search with the target's own seed, then the best settings against the target's own over seeds that the search
+    has not seen.
+    """
 
     def run(self, crew: Engine) -> SweepResult:
         """Search up to the limit, compare, and make the table."""

@@ -172,7 +172,9 @@ def _identity(job: Job) -> Json:
 
 
 def earlier(place: Place, prefix: str) -> list[str]:
-    """The names of the studies in a storage: those of a prefix and a number, in the order of their numbers; all, for an empty prefix.
+    """The names of the studies in a storage: those of a prefix and a number, in the order of their numbers.
+
+    All, for an empty prefix.
 
     Raises:
         FirstfaultError: when the storage can't be read.

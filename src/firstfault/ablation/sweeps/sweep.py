@@ -39,10 +39,13 @@ def sweep(
     resume: bool = False,
     origin: RunRef | None = None,
 ) -> SweepResult:
-    """Train the target, and the target with something changed, over the same seeds; every training is a trial of an Optuna study.
+    """Train the target, and the target with something changed, over the same seeds.
 
-    The changes are known-good replacements (`factors`), every combination of some values (`grid`), or what a search finds
-    best (`tune`): its settings are tried with the target's seed, and the best of them is compared over seeds that the search has not seen.
+    Every training is a trial of an Optuna study.
+
+    The changes are known-good replacements (`factors`), every combination of some values (`grid`), or what a search
+    finds best (`tune`): its settings are tried with the target's seed, and the best of them is compared over seeds that
+    the search has not seen.
 
     Args:
         subject: the target under examination.
@@ -50,15 +53,17 @@ def sweep(
         grid: `"lr=0.001,0.01;batch_size=16,64"`, in one text or several; see `firstfault.ablation.sweeps.space`.
         tune: `"lr=1e-4..1e-1;batch_size=16,64"`: ranges or values.
         seeds: paired seeds per change, 2–32; 3 when left out.
-        n_trials: stop after this many trainings, all when left out; in a search, how many settings are tried, 20 when left out.
-        storage: the path of a journal, an Optuna storage or its URL; left out, FIRSTFAULT_OPTUNA_STORAGE or the state folder's journal.
+        n_trials: stop after this many trainings, all when left out; in a search, how many settings are tried, 20 when
+        left out.
+        storage: the path of a journal, an Optuna storage or its URL; left out, FIRSTFAULT_OPTUNA_STORAGE or the state
+        folder's journal.
         study_name: left out, the target's name, a digest of its data, settings and source, and a number.
         on_trial: called after every training, with a `SweepTrial`.
-        engine: "threads", "processes" or "ray"; left out, processes for more than one job where `origin` is given. Threads
-            share torch's random generator: with more than one, scores are not the same in every run.
+        engine: "threads", "processes" or "ray"; left out, processes for more than one job where `origin` is given.
+            Threads share torch's random generator: with more than one, scores are not the same in every run.
         jobs: how many trainings run side by side.
-        resume: go on with the last sweep of this very target: trainings that have ended are not run again (nor handed to `on_trial`),
-            one that was killed is. Without a mode, it is the last sweep of any, with its settings.
+        resume: go on with the last sweep of this very target: trainings that have ended are not run again (nor handed
+            to `on_trial`), one that was killed is. Without a mode, it is the last sweep of any, with its settings.
         origin: for processes and Ray, the run by which they load the target.
 
     Raises:

@@ -1,4 +1,6 @@
-"""Trainings in processes of their own: each loads the target anew, a died one is replaced, and all end with their parent."""
+"""Trainings in processes of their own: each loads the target anew, a died one is replaced, and all end with their
+parent.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Where the numbers of a watched training go while it runs; none of them can stop it.
 
-A sink is anything with `write(step, values)` and `close()`. It may have more: `begin(name, folder)` is called before the
-first step, `fail(reason)` before `close` where the loop raised; with `wants_samples = True` it is given a few hundred values
-of every gradient, weight and activation now and then. All are called in a thread of the sink's own, behind a bounded queue:
-when the queue is full, or the sink raises or hangs, steps are dropped, and how many is said at the end.
+A sink is anything with `write(step, values)` and `close()`. It may have more: `begin(name, folder)` is called before
+the first step, `fail(reason)` before `close` where the loop raised; with `wants_samples = True` it is given a few
+hundred values
+of every gradient, weight and activation now and then. All are called in a thread of the sink's own, behind a bounded
+queue: when the queue is full, or the sink raises or hangs, steps are dropped, and how many is said at the end.
 """
 
 from __future__ import annotations

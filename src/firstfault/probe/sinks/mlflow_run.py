@@ -21,8 +21,8 @@ OVERALL = ("loss", "lr", "grad_norm", "update_ratio", "safety_score", "capabilit
 class MLflow:
     """A run in the experiment of the training's name, in the store of `MLFLOW_TRACKING_URI` or of firstfault.
 
-    Loss, learning rate, gradient norm and update ratio are of every sampled step; those of each layer are sent when the steps
-    have grown by a tenth, since a store keeps up with no more. Points go out 900 at a time, or every 5 seconds.
+    Loss, learning rate, gradient norm and update ratio are of every sampled step; those of each layer are sent when the
+    steps have grown by a tenth, since a store keeps up with no more. Points go out 900 at a time, or every 5 seconds.
     MLflow shows NaN for infinities.
 
     Args:

@@ -16,7 +16,8 @@ FLUSH_SECONDS = 10
 
 
 class TensorBoard:
-    """Scalars of every sampled step; now and then histograms of gradients, weights and activations, and attention patterns as images.
+    """Scalars of every sampled step; now and then histograms of gradients, weights and activations, and attention
+    patterns as images.
 
     Args:
         folder: for the event files; `tensorboard` in the training's folder when left out.
@@ -70,7 +71,10 @@ def _entries(name: str, value: Any) -> list[Any]:
 
 
 def write_tensorboard(folder: Path, record: Record, epochs: list[Any]) -> None:
-    """Write the series of a record, and the evaluations of its epochs, as scalars; nothing where TensorBoard is not installed."""
+    """Write the series of a record, and the evaluations of its epochs, as scalars.
+
+    Nothing where TensorBoard is not installed.
+    """
     if not installed("tensorboard"):
         return
     from torch.utils.tensorboard import SummaryWriter

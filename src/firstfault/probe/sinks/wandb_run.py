@@ -18,8 +18,9 @@ BUCKETS = 30
 class WeightsAndBiases:
     """A run of its own in the project of the training's name, beside any that the script has.
 
-    Scalars are of every sampled step; now and then histograms of gradients, weights and activations, and attention patterns
-    as images. Where W&B can't be reached, or no key is configured, the run is kept offline in `wandb` of the training's folder.
+    Scalars are of every sampled step; now and then histograms of gradients, weights and activations, and attention
+    patterns as images. Where W&B can't be reached, or no key is configured, the run is kept offline in `wandb` of the
+    training's folder.
 
     Args:
         project: its name; the training's when left out.

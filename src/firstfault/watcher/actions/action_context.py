@@ -17,9 +17,9 @@ from firstfault.probe.record import Record
 class Occasion:
     """A finding in a training that still runs.
 
-    `models` are the outermost modules by name; `name` and `folder` those of the training. `stop(reason)` ends the training after the
-    other actions; `later(what, function, …)` calls a function in a thread beside the training, where an exception is no more than a
-    warning.
+    `models` are the outermost modules by name; `name` and `folder` those of the training. `stop(reason)` ends the
+    training after the other actions; `later(what, function, …)` calls a function in a thread beside the training, where
+    an exception is no more than a warning.
     """
 
     finding: Finding

@@ -38,8 +38,8 @@ class Log:
 class Alert:
     """Calls `callback(finding, step, record)`, emits a Prefect event for automations, or both.
 
-    The event is sent in a thread beside the training, to the server of `PREFECT_API_URL` or of `firstfault up`. Where there is none,
-    or it does not answer, that is a warning.
+    The event is sent in a thread beside the training, to the server of `PREFECT_API_URL` or of `firstfault up`. Where
+    there is none, or it does not answer, that is a warning.
 
     Raises:
         TargetError: when neither is given.
@@ -65,14 +65,14 @@ class Alert:
 class Checkpoint:
     """Keeps the weights of the models at the finding as `step_<n>.pt`, in `checkpoints` of the training's folder.
 
-    Those at the last look at the rules that found nothing wrong are `last_sound.pt`: a checkpoint to go back to. A look is at most every 1,000
-    steps, and at least every 50.
+    Those at the last look at the rules that found nothing wrong are `last_sound.pt`: a checkpoint to go back to. A look
+    is at most every 1,000 steps, and at least every 50.
 
     Args:
         folder: another place for the files.
         last_sound: whether to keep that one too.
-        mlflow: log them at a finding as logged models of MLflow, with step and metrics, in a thread beside the training. A debug run logs
-            them anyway.
+        mlflow: log them at a finding as logged models of MLflow, with step and metrics, in a thread beside the
+            training. A debug run logs them anyway.
     """
 
     def __init__(self, folder: str | Path | None = None, *, last_sound: bool = True, mlflow: bool = False) -> None:
@@ -108,8 +108,8 @@ class Checkpoint:
 class Stop:
     """Ends the training; findings about time alone, such as a slow loader, do not.
 
-    A watched loop is left by `firstfault.TrainingStopped`, which ends at the `with` block; Lightning and the Hugging Face Trainer are told to
-    stop, and firstfault's own loop runs no further step.
+    A watched loop is left by `firstfault.TrainingStopped`, which ends at the `with` block; Lightning and the Hugging
+    Face Trainer are told to stop, and firstfault's own loop runs no further step.
     """
 
     def act(self, occasion: Occasion) -> None:

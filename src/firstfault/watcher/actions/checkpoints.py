@@ -15,10 +15,11 @@ from firstfault.output.whole_files import replacing, write_json
 
 
 class Checkpoints:
-    """Writes checkpoints of one training: `<label>.pt` with the state of each model, `<label>.json` with step and metrics.
+    """Writes checkpoints of one training: `<label>.pt` with the state of each model, `<label>.json` with step and
+    metrics.
 
-    A file with one model is its `state_dict`, with several a mapping of them by name; both load with `weights_only=True`. With `later`,
-    the checkpoint is logged to MLflow beside the training.
+    A file with one model is its `state_dict`, with several a mapping of them by name; both load with
+    `weights_only=True`. With `later`, the checkpoint is logged to MLflow beside the training.
     """
 
     def __init__(self, name: str, folder: Path, later: Callable[..., None] | None = None) -> None:

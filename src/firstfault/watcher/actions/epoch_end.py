@@ -13,7 +13,10 @@ from firstfault.training.patching import replace
 
 
 class Passes:
-    """Calls `ended()` at the end of every pass in which `steps()` grew; passes without gradients are those of validation."""
+    """Calls `ended()` at the end of every pass in which `steps()` grew.
+
+    Passes without gradients are those of validation.
+    """
 
     def __init__(self, steps: Callable[[], int], ended: Callable[[], None]) -> None:
         self._steps, self._ended = steps, ended

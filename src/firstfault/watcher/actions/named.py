@@ -10,7 +10,9 @@ from firstfault.target.validation import checked_actions
 
 
 def actions_named(given: str | Sequence[Any], field: str, *, mlflow: bool = False) -> list[Any]:
-    """The actions of `log,checkpoint` or of a list of names and actions, each name once; with `mlflow` checkpoints are logged there too, where it is installed.
+    """The actions of `log,checkpoint` or of a list of names and actions, each name once.
+
+    With `mlflow` checkpoints are logged there too, where it is installed.
 
     Raises:
         TargetError: for a name that is none of them, or anything that can't act.

@@ -19,11 +19,13 @@ def no_progress(
 ) -> Iterator[Judgement]:
     """Find a training whose steps are or were far too large, and whose loss is no lower than before its first step.
 
-    `value` is the relative fall of the loss from the first step to the mean over the last fifth of the steps. Below `fall` it counts from `least`
-    steps on, where the median update changes the weights by more than `largest` of their size, or one of the first five by more than `largest_first`:
-    losses that do not fall are healthy in adversarial trainings, but such steps are not.
+    `value` is the relative fall of the loss from the first step to the mean over the last fifth of the steps. Below
+    `fall` it counts from `least`
+    steps on, where the median update changes the weights by more than `largest` of their size, or one of the first five
+    by more than `largest_first`: losses that do not fall are healthy in adversarial trainings, but such steps are not.
 
-    Source: Amazon SageMaker Debugger, LossNotDecreasing; the bounds of steps are those by which a debug run calls them too large.
+    Source: Amazon SageMaker Debugger, LossNotDecreasing; the bounds of steps are those by which a debug run calls them
+    too large.
     """
     record = subject.record
     ratios = [value for value in record.update_ratio.values if math.isfinite(value)]

@@ -31,9 +31,10 @@ OF_THE_END = frozenset(
 class Rules:
     """Says what failed in a training so far, each (check, faults, place) once.
 
-    The rules are looked at after 50 steps, then whenever the steps have grown by a quarter, at least every 1,000 steps, and at once when a
-    value is not finite. One look takes 2–5 ms for a small network, and grows with the number of its parameter tensors, not with
-    the steps. `sound` is whether the last look found nothing. A failure counts when two looks in a row have it; one that is proof counts at once, and so does a value that is not finite.
+    The rules are looked at after 50 steps, then whenever the steps have grown by a quarter, at least every 1,000 steps,
+    and at once when a value is not finite. One look takes 2–5 ms for a small network, and grows with the number of its
+    parameter tensors, not with the steps. `sound` is whether the last look found nothing. A failure counts when two
+    looks in a row have it; one that is proof counts at once, and so does a value that is not finite.
     """
 
     def __init__(self, name: str, folder: Path, root: Path) -> None:
@@ -85,7 +86,10 @@ class Rules:
 
 
 def rules_of_the_record() -> list[Check]:
-    """The checks of a training that need nothing but its record, and can be asked before its end; and that of no progress."""
+    """The checks of a training that need nothing but its record, and can be asked before its end.
+
+    And that of no progress.
+    """
     return [
         *(entry for entry in checks_of(Layer.TRAINING) if entry.needs == {"record"} and entry.name not in OF_THE_END),
         NO_PROGRESS,

@@ -24,8 +24,9 @@ Models = Callable[[], Mapping[str, nn.Module]]
 class Acting:
     """The actions of one training. `sampled()` is called after sampled steps, `close()` at the end.
 
-    An action that raises is a warning, and the others act. Where one asks for the end, `sampled` raises `TrainingStopped` after
-    them all, and again at every later call; with `raises=False` the reason only stands in `record.stopped`.
+    An action that raises is a warning, and the others act. Where one asks for the end, `sampled` raises
+    `TrainingStopped` after them all, and again at every later call; with `raises=False` the reason only stands in
+    `record.stopped`.
     """
 
     def __init__(

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def train_acting(subject: Subject, probe: Probe) -> Trained:
-    """Train a subject's recipe under a probe, with the actions of `training.on_finding` and the evaluations of `safety.every`, where the target declares them.
+    """Train a subject's recipe under a probe, with the actions of `training.on_finding` and the evaluations of
+    `safety.every`, where the target declares them.
 
     Raises:
         TargetError: for a suite that can't be read.

@@ -12,7 +12,8 @@ from firstfault.seeds import same_random_state
 
 @contextlib.contextmanager
 def undisturbed(models: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back modes, gradients, and the random states of Python, NumPy and torch (CPU and CUDA) at the end of the block.
+    """Put back modes, gradients, and the random states of Python, NumPy and torch (CPU and CUDA) at the end of the
+    block.
 
     Gradients that the block changes in place stay changed; weights are not copied.
     """
