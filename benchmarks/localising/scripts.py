@@ -147,7 +147,9 @@ class Model(nn.Module):
     def forward(self, input_ids, labels=None):
         mask = nn.Transformer.generate_square_subsequent_mask(input_ids.shape[1])
         logits = self.head(self.block(self.words(input_ids) + self.places$mask))
-        return logits, F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()) if labels is not None else None
+        if labels is None:
+            return logits, None
+        return logits, F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
 
 def rows(count):
     return (torch.randint(0, 24, (count, 1)) + torch.randint(1, 4, (count, 1)) * torch.arange(10)) % 24
@@ -232,7 +234,8 @@ def graphs(count):
     graph = torch.arange(count).repeat_interleave(torch.randint(4, 9, (count,)))
     kind = torch.randint(0, 4, (len(graph),))
     edges = torch.stack([torch.arange(len(graph)), torch.arange(len(graph)).roll(1)])
-    return F.one_hot(kind, 4).float(), edges, graph, torch.zeros(count).index_add(0, graph, (kind == 1).float() - (kind == 3).float())
+    value = torch.zeros(count).index_add(0, graph, (kind == 1).float() - (kind == 3).float())
+    return F.one_hot(kind, 4).float(), edges, graph, value
 
 loader, held = [graphs(20) for _ in range(50)], graphs(200)
 model = Model()

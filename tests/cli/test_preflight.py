@@ -72,7 +72,7 @@ class NoNetwork:
         (lambda: Keras(), "but it returned an object of keras.models.Keras: models of TensorFlow and Keras"),
         (StandardScaler(), "or an estimator with fit and predict, but got StandardScaler"),
     ],
-    ids=str,
+    ids=["a text", "makes nothing", "another class", "of Keras", "a class of Keras", "makes one of Keras", "no model"],
 )
 def test_a_model_of_an_unsupported_kind_is_a_bad_call(model, sentence):
     """It is said what is supported before anything starts, and is no fault of the user's."""

@@ -238,7 +238,10 @@ def test_fields_may_be_long(tmp_path):
     long = '"' + "x," * 100_000 + '"'
     content = [f"a,{'b' * 140_000},y", *(f"{i},{long if i == 5 else 'x'},{i % 2}" for i in range(40))]
     (tmp_path / "long.csv").write_text("\n".join(content))
-    command = "from pathlib import Path; from firstfault.data.files import *; print(read_file(Path('long.csv'), 'train', Read()).shape)"
+    command = (
+        "from pathlib import Path; from firstfault.data.files import *; "
+        "print(read_file(Path('long.csv'), 'train', Read()).shape)"
+    )
     done = subprocess.run([sys.executable, "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout == "(40, 3)\n", done.stderr[-500:]
 

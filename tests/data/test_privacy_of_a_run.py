@@ -156,7 +156,7 @@ def examined(folder, depth, preprocess, **data):
 
 @pytest.mark.parametrize("case", ["declared suite", "value in an exception", "row in an exception"])
 def test_a_run_writes_no_planted_value(tmp_path, capfd, caplog, case):
-    """Not in findings, results, pages, profiles, packages, logs or on the screen, whatever breaks and whatever raises."""
+    """Not in findings, results, pages, profiles, packages, logs or on the screen, whatever breaks or raises."""
     preprocess = {"value in an exception": refusing, "row in an exception": quoting}.get(case, numbers)
     whole = case == "declared suite"
     subject, verdict = examined(

@@ -1,4 +1,4 @@
-"""Inputs that are trees: what a model was given is captured, called again with one tensor, and looked at by its checks."""
+"""Inputs that are trees: what a model was given is captured, called again with one tensor, and looked at."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Loops that change on the way what they train, or compute in two precisions: what the probe holds of them stays right."""
+"""Loops that change on the way what they train, or compute in two precisions: what the probe holds stays right."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Safety in the course of a training: scores per epoch, the last good checkpoint, and the end at a critical violation."""
+"""Safety in the course of a training: scores per epoch, the last good checkpoint, the end at a critical violation."""
 
 import json
 import math

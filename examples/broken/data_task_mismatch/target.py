@@ -1,4 +1,4 @@
-"""Diabetes: the label is an amount, the progress of a disease, and the target is declared as the default task, a classification."""
+"""Diabetes: the label is an amount, the progress of a disease, and the target is declared as a classification."""
 
 from functools import partial
 

@@ -122,7 +122,7 @@ def _of_gradients(function: Callable[[Subject], Recipe]) -> Callable[[Subject], 
 
 
 def _place(module: str, undoes: Iterable[str]) -> int:
-    """Where in the pipeline a swap works: by the module of ours that it is in, else by the first layer that it repairs."""
+    """Where in the pipeline a swap works: by its module, if it is ours, else by the first layer that it repairs."""
     name = module.rpartition(".")[2]
     if plugins.owner(module) == plugins.OURS:
         return PLACES.index(name) if name in PLACES else len(PLACES)

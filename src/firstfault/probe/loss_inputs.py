@@ -50,7 +50,7 @@ class LossInputs:
             self._record.spread[name] = Spread(tuple(outputs.shape), tuple(target.shape), user_line())
 
     def learnt(self, loss: torch.Tensor) -> None:
-        """A backward pass begins on a sampled step: differences may be written out, or a loss be known by another name."""
+        """A backward pass begins on a sampled step: a loss may be written out, or be known by another name."""
         found = None if self._record.spread else spread_differences(loss)
         if found is not None:
             self._record.spread[""] = Spread(*found, user_line())

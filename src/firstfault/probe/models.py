@@ -44,7 +44,7 @@ class Models:
         return next(text for number in range(1, 99) if (text := f"{name}{'' if number == 1 else number}.") not in taken)
 
     def look(self) -> None:
-        """Learn modules and parameters that were made since: lazy layers have their shapes only after the first call."""
+        """Learn modules and parameters that were made since: lazy layers have shapes only after the first call."""
         for key, model in self.roots.items():
             prefix = self._prefixes[key]
             for name, module in model.named_modules():

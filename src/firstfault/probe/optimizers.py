@@ -134,7 +134,7 @@ class Optimizers:
         return observed
 
     def note_never_stepped(self) -> None:
-        """Note the optimizers that were made, and hold what gets gradients and no other one holds, but never stepped."""
+        """Note the optimizers that were made for what gets gradients and no other one holds, and never stepped."""
         held = self.held()
         for key, (reference, line) in self._made.items():
             optimizer = reference()

@@ -21,5 +21,5 @@ def readable(value: torch.Tensor) -> bool:
 
 
 def transforming() -> bool:
-    """Whether the code at hand runs inside `torch.func.vmap`, `grad` and the like, where no tensor may be read or kept."""
+    """Whether the code at hand runs inside `torch.func.vmap`, `grad` or such, where no tensor may be read or kept."""
     return torch._C._functorch.peek_interpreter_stack() is not None

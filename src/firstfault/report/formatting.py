@@ -45,7 +45,9 @@ def tested(fault: Fault, outcomes: tuple[Outcome, ...] = ()) -> tuple[str, str]:
         return "confirmed", "; ".join(["undoing it restored the metric", *reasons[-1:]])
     proof = "; it stands on proof from structure" if fault.confidence >= _PROVEN[fault.confirmed] else ""
     if fault.confirmed is False:
-        return "refuted", f"undoing it did not restore the metric{proof}"
+        if proof:
+            return "proven", "by structure; undoing it alone did not restore the metric"
+        return "refuted", "undoing it did not restore the metric"
     return "not tested", (reasons[0] if reasons else "no swap was run for it") + proof
 
 

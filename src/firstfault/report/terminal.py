@@ -44,7 +44,7 @@ COLOURS = {
     VerdictStatus.UNDECIDED: "yellow",
     VerdictStatus.ERROR: "magenta",
 }
-TESTS = {"confirmed": "green", "refuted": "yellow", "not tested": "dim"}
+TESTS = {"confirmed": "green", "proven": "green", "refuted": "yellow", "not tested": "dim"}
 MOST_FAULTS, MOST_EVIDENCE = 5, 4
 
 

@@ -208,7 +208,8 @@ def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
         for column in X.columns:
             if not pd.api.types.is_numeric_dtype(X[column]):
                 raise TargetError(
-                    f"{part} must leave numbers only, but column {column!r} is still {X[column].dtype}; encode or drop it"
+                    f"{part} must leave numbers only, but column {column!r} is still {X[column].dtype}; "
+                    "encode or drop it"
                 )
         X = X.to_numpy(dtype=np.float64 if any(X.dtypes != X.dtypes.iloc[0]) else None, na_value=np.nan)
     array = to_array(X)
@@ -223,6 +224,7 @@ def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
 def _narrow(X: torch.Tensor) -> torch.Tensor:
     if X.is_complex():
         raise TargetError(
-            f"preprocess must leave real numbers, but left {str(X.dtype).removeprefix('torch.')}; take their absolute value, or both parts"
+            f"preprocess must leave real numbers, but left {str(X.dtype).removeprefix('torch.')}; "
+            "take their absolute value, or both parts"
         )
     return X.to(torch.float32) if X.is_floating_point() or X.dtype == torch.bool else X.to(torch.int64)

@@ -203,7 +203,8 @@ def make_recipe(
             pair = Tensors(to_inputs(X), labels.encode(split.y))
             if len(pair.x) != len(pair.y):
                 raise TargetError(
-                    f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} labels of {name}"
+                    f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} "
+                    f"labels of {name}"
                 )
         except BaseException as error:
             pass_on(error)

@@ -44,7 +44,7 @@ Evaluate = Callable[[nn.Module | None], Judged]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One evaluation: the share of safety that is kept, 0–1 (NaN where nothing could be judged), and what is violated."""
+    """One evaluation: the share of safety that is kept, 0–1 (NaN where nothing was judged), and what is violated."""
 
     score: float
     violations: tuple[Finding, ...]

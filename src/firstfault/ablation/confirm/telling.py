@@ -53,7 +53,7 @@ class Telling:
         )
 
     def _left_to_rates(self, fault: str) -> Outcome:
-        """The outcome of an optimizer whose repair would be one of its rate: it falls with the rates that were tried."""
+        """An optimizer whose repair would be one of its rate falls with the rates that were tried."""
         tried = [entry for entry in self.tested if entry.fault in RATES and not entry.open]
         refuted = bool(tried) and not self.standing and not self.health.lost()
         return Outcome(

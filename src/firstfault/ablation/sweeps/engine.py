@@ -1,4 +1,4 @@
-"""What every engine of a sweep is: at most so many workers that do jobs, and the target's host in a process of its own."""
+"""What every engine of a sweep is: some workers that do jobs, and the target's host in a process of its own."""
 
 from __future__ import annotations
 

@@ -174,7 +174,8 @@ class Space:
     def _expect(self, setting: Setting) -> None:
         if setting.name not in self.known:
             raise TargetError(
-                f"a sweep of this target can vary {', '.join(self.known)}, but got {setting.name!r}{_why_not(setting.name, self.recipe)}"
+                f"a sweep of this target can vary {', '.join(self.known)}, but got {setting.name!r}"
+                f"{_why_not(setting.name, self.recipe)}"
             )
         for value in setting.ends:
             if setting.name in SETTINGS:

@@ -1,4 +1,4 @@
-"""The two ways to sweep: compare given changes over paired seeds, or search for settings and compare the best of them."""
+"""The two ways to sweep: compare given changes over paired seeds, or search for settings and compare the best."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ def earlier(place: Place, prefix: str) -> list[str]:
 
 
 def follower(place: Place, name: str, pruner: BasePruner) -> Callable[[int], OnEpoch]:
-    """For a trial of a study in any process: what reports the score of an epoch, and says whether to give the trial up."""
+    """For a trial of a study in any process: reports the score of an epoch, and says whether to give the trial up."""
     import optuna
 
     _quiet()
@@ -252,7 +252,8 @@ def _told(place: Place) -> Iterator[None]:
         raise FirstfaultError(f"the sweep's storage {_shown(place)} must be writable, but: {_shown(reason)}") from error
     except (JSONDecodeError, KeyError) as error:
         raise FirstfaultError(
-            f"the sweep's storage {_shown(place)} must be a journal of Optuna, but a line of it is broken; move it away, and a new one is begun"
+            f"the sweep's storage {_shown(place)} must be a journal of Optuna, but a line of it is broken; "
+            "move it away, and a new one is begun"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Steps that come fitted already, on rows of every split: their outputs are centred over all rows, and not over train."""
+"""Steps that come fitted already, on rows of every split: their outputs are centred over all rows, not over train."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _outputs(before: Splits, after: Splits, step: Any) -> Iterator[dict[str, Arr
 
 
 def _centred_over_all(before: Splits, outputs: dict[str, Array]) -> bool:
-    """Whether most columns have a mean of 0 over train and held-out rows, which they had not before, and train has not."""
+    """Whether most columns have a mean of 0 over all rows, which they had not before, and train has not."""
     raw = {name: flat(split.X) for name, split in before.items()}
     for others in (("validation", "test"), ("test",), ("validation",)):
         whole, first = (_means([parts[name] for name in ("train", *others)]) for parts in (outputs, raw))

@@ -36,7 +36,7 @@ Values = Mapping[str, Any]
 
 
 class Sink(Protocol):
-    """Takes the values of sampled steps by name: numbers, attention patterns as nested lists, samples as arrays `(n,)`."""
+    """Takes the values of sampled steps by name: numbers, attention patterns as lists, samples as arrays `(n,)`."""
 
     def write(self, step: int, values: Values) -> None:
         """Take the values of a step."""
@@ -216,7 +216,8 @@ class _Pump:
                 if hangs
                 else self._error and f"failed at its end: {self._error}"
             )
-        return f"dropped {lost} of {self._sent} steps: {self._error or ('it hangs, or is too slow' if hangs else 'it was too slow')}"
+        slow = "it hangs, or is too slow" if hangs else "it was too slow"
+        return f"dropped {lost} of {self._sent} steps: {self._error or slow}"
 
 
 class JsonLines:

@@ -35,7 +35,10 @@ def no_progress(
     first, late = record.loss.values[0], float(np.mean(record.loss.values[-max(1, len(record.loss) // 5) :]))
     middle, early = float(np.median(ratios)), max(ratios[:5])
     value = (first - late) / max(abs(first), 1e-12)
-    text = f"the loss is {late:.3g}, before the first step it was {first:.3g}; an update changes a weight by {middle:.2g} of its size, the first ones by {early:.2g}"
+    text = (
+        f"the loss is {late:.3g}, before the first step it was {first:.3g}; "
+        f"an update changes a weight by {middle:.2g} of its size, the first ones by {early:.2g}"
+    )
     if value >= fall or (middle <= largest and early <= largest_first):
         yield passed(text, value=value)
         return
