@@ -395,7 +395,8 @@ def test_a_whole_run_on_texts_without_utf8_writes_all_of_its_files(call, tmp_pat
     """Names, texts and labels with halves of pairs go through MLflow, Prefect, the page and the terminal."""
     (tmp_path / "target.py").write_text(
         "import pandas as pd\nfrom firstfault import Data, Target\nh = '\\udce9\\ud800'\n"
-        "frame = pd.DataFrame({'a' + h: range(100), 'b': [f'x{i % 3}{h}' for i in range(100)], 'y' + h: [f'c{i % 2}{h}' for i in range(100)]})\n"
+        "texts, labels = [f'x{i % 3}{h}' for i in range(100)], [f'c{i % 2}{h}' for i in range(100)]\n"
+        "frame = pd.DataFrame({'a' + h: range(100), 'b': texts, 'y' + h: labels})\n"
         "target = Target('halves', data=Data(train=lambda: frame, label='y' + h))\n"
     )
     result = subprocess.run(

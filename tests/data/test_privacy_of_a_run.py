@@ -47,7 +47,8 @@ def people(n=240, seed=0):
             "street": [f"Wolkengasse {row}" for row in range(n)],
             "account": [IBAN if row % 7 else f"broken {IBAN}" for row in range(n)],
             "notes": [
-                f"{a} {b} wrote from {a.lower()}@planted-mail.org about order {row} and it came l{'ate' if row % 5 else 'ong ago'}"
+                f"{a} {b} wrote from {a.lower()}@planted-mail.org about order {row} and it came "
+                + ("late" if row % 5 else "long ago")
                 for row, (a, b) in enumerate(zip(first, last, strict=True))
             ],
             "referrer": [
@@ -179,8 +180,11 @@ from torch import nn
 from firstfault import Data, Target, Training
 
 target = Target(
-    name="people", data=Data(train="people.parquet", label="bought", expectations="people.json"), preprocess=lambda X: X[["age", "income"]].to_numpy("float32"),
-    model=lambda: nn.Linear(2, 2), training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=0.01), epochs=1),
+    name="people",
+    data=Data(train="people.parquet", label="bought", expectations="people.json"),
+    preprocess=lambda X: X[["age", "income"]].to_numpy("float32"),
+    model=lambda: nn.Linear(2, 2),
+    training=Training(loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.Adam, lr=0.01), epochs=1),
 )
 """
 

@@ -383,7 +383,8 @@ def test_a_script_is_sent_to_several_sinks_by_name(home, monkeypatch):
     monkeypatch.chdir(home)
     Path("script.py").write_text(
         "import torch\nmodel = torch.nn.Linear(2, 1)\noptimizer = torch.optim.SGD(model.parameters(), 0.1)\n"
-        "for _ in range(12):\n    optimizer.zero_grad()\n    model(torch.ones(4, 2)).sum().backward()\n    optimizer.step()\n"
+        "for _ in range(12):\n    optimizer.zero_grad()\n"
+        "    model(torch.ones(4, 2)).sum().backward()\n    optimizer.step()\n"
     )
     folder = run_script("script.py", [], sinks=["json", "tensorboard", "json"]).folder
     assert len((folder / "steps.jsonl").read_text().splitlines()) == 6

@@ -23,7 +23,7 @@ CHANGED = [
     ("rows = DataLoader(data, batch_size=512)", "batch_size_too_large", SIZE, "rows = DataLoader(data, batch_size=32)"),
     ("rows = DataLoader(data, 32)", "no_shuffle", {}, "rows = DataLoader(data, 32, shuffle=True)"),
     ("rows = DataLoader(data, 32, shuffle=False)", "no_shuffle", {}, "rows = DataLoader(data, 32, shuffle=True)"),
-    ("loss = nn.CrossEntropyLoss(reduction='sum')", "wrong_loss_reduction", {}, 'loss = nn.CrossEntropyLoss(reduction="mean")'),
+    ("loss = nn.MSELoss(reduction='sum')", "wrong_loss_reduction", {}, 'loss = nn.MSELoss(reduction="mean")'),
 ]  # fmt: skip
 LEFT = [
     ("sgd = SGD(net.parameters(), lr=7.0)", HIGH, LR, "sets another rate than was seen"),

@@ -55,7 +55,7 @@ class EvaluatedRows:
             self._evaluated.append(_Evaluated(rows, len(self._learnt), self._called()))
 
     def _called(self) -> str:
-        """`held-out` or `training`, where the two innermost lines of the user's, or a trainer that runs them, say so."""
+        """`held-out` or `training`, where the two innermost lines of the user's, or their trainer, say so."""
         frames = _frames()
         lines = tuple((frame.f_code.co_filename, frame.f_lineno) for frame in frames)
         if lines not in self._calls:

@@ -31,7 +31,7 @@ class Updates:
 
 
 def _makes(optimizer: Any, weight: torch.Tensor) -> bool:
-    """Whether an update can have made it: of a finite state it can overflow, but makes no NaN but by dividing by zero."""
+    """Whether an update can have made it: of a finite state it can overflow, and makes NaN only by dividing by zero."""
     group = next(group for group in optimizer.param_groups if any(value is weight for value in group["params"]))
     if type(optimizer).__name__ not in KNOWN or group.get("eps") == 0 or not 0 <= float(group["lr"]) < float("inf"):
         return True

@@ -162,8 +162,8 @@ def norms_learn_in_eval_mode(subject: Subject) -> Iterator[Judgement]:
         return
     yield Judgement(
         Status.FAIL,
-        f"{len(names)} batch normalisations are in eval mode whenever the loop learns, with statistics of no data: they "
-        "normalise nothing",
+        f"{len(names)} batch normalisations are in eval mode whenever the loop learns, with statistics of no data: "
+        "they normalise nothing",
         value=len(names),
         threshold=0,
         where=Place.modules(*names[:SHOWN]),

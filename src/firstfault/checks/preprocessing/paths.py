@@ -139,7 +139,8 @@ def _of_steps(names: list[str]) -> Judgement:
         return passed("firstfault fits every step on train alone")
     return Judgement(
         Status.FAIL,
-        f"{names[0]} comes fitted on the rows of train and of held-out splits: over all of them its columns are centred",
+        f"{names[0]} comes fitted on the rows of train and of held-out splits: "
+        "over all of them its columns are centred",
         where=Place.stage(names[0]),
         fix="hand the step over unfitted, or fit it on the training rows only",
     )

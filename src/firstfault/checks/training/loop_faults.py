@@ -213,7 +213,8 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     for idle in record.never_stepped:
         yield Judgement(
             Status.FAIL,
-            f"an optimizer {idle['optimizer']} was made for {len(idle['parameters'])} parameters that receive gradients "
+            f"an optimizer {idle['optimizer']} was made for {len(idle['parameters'])} parameters that receive "
+            "gradients "
             "and that no other one holds, and it never stepped",
             value=len(idle["parameters"]),
             threshold=0,
