@@ -107,8 +107,9 @@ def test_the_users_code_raising_is_a_failed_finding(monkeypatch):
 
 def test_the_users_line_is_the_place_of_what_it_raised(monkeypatch, tmp_path):
     """File, line and function are values; where no line is known, the part of the target is."""
-    names = {}
-    exec(compile("def build():\n    raise ValueError('no')", str(tmp_path / "target.py"), "exec"), names)
+    names, source = {}, "def build():\n    raise ValueError('no')"
+    (tmp_path / "target.py").write_text(source)
+    exec(compile(source, str(tmp_path / "target.py"), "exec"), names)
     with pytest.raises(ValueError) as raised:
         names["build"]()
     for cause, place in (

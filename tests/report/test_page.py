@@ -143,9 +143,9 @@ def test_the_verdict_is_on_top(write):
         assert words in text.partition("In the order in which faults spread")[0]
 
 
-@pytest.mark.parametrize(("confirmed", "word"), [(True, "Confirmed"), (False, "Refuted"), (None, "Not tested")])
+@pytest.mark.parametrize(("confirmed", "word"), [(True, "Confirmed"), (False, "Proven"), (None, "Not tested")])
 def test_the_test_of_a_fault_is_told(write, confirmed, word):
-    """Confirmed, refuted and not tested are told apart."""
+    """Confirmed, proven though its swap did not help, and not tested are told apart."""
     assert f"{word} : " in write(verdict(fault(confirmed=confirmed))).text
 
 

@@ -168,8 +168,10 @@ class DebugRun:
 
     def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
         from firstfault.report import context_of, write_report
+        from firstfault.report.safety_pdf import NAME as SAFETY_PDF
 
         links = links_of(self.recording, flow_run)
+        self.recording.shelves.put(SAFETY_PDF, Layer.SAFETY)
         try:
             return str(write_report(verdict, folder, context=context_of(self.subject, links=links)))
         except Exception as error:

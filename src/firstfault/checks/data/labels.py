@@ -87,6 +87,7 @@ def missing_class(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judgeme
             value=1,
             threshold=2,
             where=Place.labels("train"),
+            faults={"missing_class": 0.95},
             fix="collect the other classes, or look at the query and the split",
         )
         return
