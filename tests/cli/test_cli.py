@@ -321,7 +321,7 @@ def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
     assert struck.info.status == "KILLED" and struck.data.tags["firstfault.status"] == "killed"
 
 
-def test_a_sweep_that_is_struck_down_is_resumed(project):
+def test_a_sweep_that_is_struck_down_is_resumed(project, monkeypatch):
     """After Ctrl-C, and after kill -9 in a training that also tore the journal, what has ended is not trained again."""
     from firstfault.ablation.sweeps.sweep import sweep
     from firstfault.subject.subject import Subject
@@ -334,6 +334,7 @@ def test_a_sweep_that_is_struck_down_is_resumed(project):
     with (project / ".firstfault" / "optuna.journal").open("a") as file:
         file.write('{"op_code": 4, "wor')
     trained = []
+    monkeypatch.chdir(project)
     result = sweep(
         Subject(load_target(str(project / "target.py")), project / "run"), resume=True, on_trial=trained.append
     )

@@ -16,13 +16,9 @@ FEWEST_LOSSES = 5  # in a tenth of the steps, for a standard error
 SUSPECTS = {
     "learning_rate_too_high": 0.4,
     "learning_rate_too_low": 0.4,
-    "too_few_epochs": 0.3,
-    "wrong_optimizer": 0.3,
     "wrong_loss": 0.3,
     "redundant_softmax": 0.3,
     "missing_normalisation": 0.3,
-    "exploding_init": 0.3,
-    "no_shuffle": 0.2,
 }
 """None of them stands by this alone: running the loop again without one has to show which it is."""
 
