@@ -37,10 +37,12 @@ import torch
 from firstfault.runs.ref import RunRef
 from firstfault.subject.opening import open_subject
 
-subject = open_subject(RunRef.of(Path(sys.argv[1]))) trained = subject.trained kept = torch.load(Path(sys.argv[1]) /
-"trained.pt") same = all(torch.equal(kept[name], value) for name, value in trained.model.state_dict().items())
-print(json.dumps({"same": same, "score": trained.score, "epochs": len(trained.epochs), "rows":
-len(subject.raw.train.y)}))
+subject = open_subject(RunRef.of(Path(sys.argv[1])))
+trained = subject.trained
+kept = torch.load(Path(sys.argv[1]) / "trained.pt")
+same = all(torch.equal(kept[name], value) for name, value in trained.model.state_dict().items())
+found = {"same": same, "score": trained.score, "epochs": len(trained.epochs), "rows": len(subject.raw.train.y)}
+print(json.dumps(found))
 """
 
 

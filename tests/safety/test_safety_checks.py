@@ -115,7 +115,7 @@ def test_the_verdict_tells_of_safety_only_where_something_of_it_is_declared(tmp_
     X, y = rows(100)
     target = replace(HEALTHY, task="regression", data=Data(train=(X, y.astype(float))))
     verdict = diagnose(Subject(target, tmp_path), Depth.STANDARD, only=Layer.SAFETY)
-    assert verdict.layers == () and verdict.safety is None and verdict.status is VerdictStatus.HEALTHY
+    assert verdict.layers == () and verdict.safety is None and verdict.status is VerdictStatus.UNDECIDED
     assert not list(tmp_path.glob("*.pdf")) and not list(tmp_path.glob("*.json"))
 
 

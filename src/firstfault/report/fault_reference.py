@@ -12,6 +12,7 @@ from firstfault.ablation.swap import swaps
 from firstfault.checks.catalogue import our_checks
 from firstfault.faults import EXPLAINS, FAULTS, SYMPTOMS, FaultKind
 from firstfault.finding import LADDER, Layer
+from firstfault.plugins import OURS
 from firstfault.values import Json
 
 HEAD = """# Faults
@@ -90,5 +91,6 @@ def _checks(fault: str) -> str:
 
 
 def _swaps(fault: str) -> str:
-    kinds = [f"`{kind.name}` ({kind.change})" for kind in swaps().values() if fault in kind.undoes]
+    ours = [kind for kind in swaps().values() if kind.apply.__module__.partition(".")[0] == OURS]
+    kinds = [f"`{kind.name}` ({kind.change})" for kind in ours if fault in kind.undoes]
     return ", ".join([*kinds, REPAIRS[fault][0]] if fault in REPAIRS else kinds)

@@ -89,4 +89,4 @@ def test_a_model_that_was_not_looked_at_is_not_cleared(tmp_path):
 
     watched = watched_loop(tmp_path, lambda model, x, y: model(x)["answer"][0].square(), model=Texts())
     verdict = watched.verdict(swaps=False)
-    assert verdict.status == "undecided" and verdict.not_cleared[0].startswith("model: 0 of ")
+    assert verdict.status == "undecided" and verdict.not_cleared[0].startswith("model: ")
