@@ -80,7 +80,9 @@ def _on_replay(subject: Subject, report: LayerReport) -> list[Outcome]:
 
     why_not = replay_unlike(subject)
     if why_not:
-        return [Outcome(fault, None, reason=why_not) for fault in suspected(report)]
+        # a scale that a normalisation may take away convicts nobody: what comes later may be the cause
+        open_one = report.layer is Layer.PREPROCESSING
+        return [Outcome(fault, None, reason=why_not, undecided=open_one) for fault in suspected(report)]
     return list(confirm(subject, report))
 
 
