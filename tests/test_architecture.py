@@ -167,8 +167,9 @@ SAFETY_IS_NAMED = {
     "firstfault.diagnosis",
     "firstfault.watcher.safety_monitor",
     "firstfault.tasks.steps",
+    "firstfault.recording.debug_run",
 }
-"""Its faults, how it is examined, how it is judged while a training runs, and what its task is called."""
+"""Its faults, how it is examined, how it is judged while it trains, what its task is called, and where its PDF lies."""
 
 
 def test_a_step_is_named_where_it_is_declared_alone():
