@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-from firstfault.probe.captured_loss import LOSSES, REGRESSION
 from firstfault.probe.code_lines import user_line
-from firstfault.probe.transform_guard import transforming
-from firstfault.training.one_tensor import IGNORED
-from firstfault.training.patching import replace
+from firstfault.probe.loss_hooks import hear_losses
+from firstfault.training.losses import IGNORED, OF_CLASSES, OF_NUMBERS
 
 MOST_CLASSES = 4096
 VALIDATION = ", without gradients"
@@ -34,28 +30,20 @@ class Answers:
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
-        return [replace(functional, name, functools.partial(self._around, name)) for name in LOSSES]
+        return hear_losses(self._heard, lambda: True)
 
-    def _around(self, name: str, loss: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(loss)
-        def observed(*args: Any, **kwargs: Any) -> Any:
-            value = loss(*args, **kwargs)
-            if not torch.compiler.is_compiling() and not transforming():
-                given = dict(zip(("input", "target"), args, strict=False)) | kwargs
-                outputs, target = given.get("input"), given.get("target")
-                if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
-                    self._count(name, outputs.detach(), target.detach(), given.get("ignore_index", IGNORED))
-            return value
-
-        return observed
+    def _heard(self, name: str, given: Mapping[str, Any], value: Any) -> None:
+        outputs, target = given.get("input"), given.get("target")
+        if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
+            self._count(name, outputs.detach(), target.detach(), given.get("ignore_index", IGNORED))
 
     def _count(self, name: str, outputs: torch.Tensor, target: torch.Tensor, ignored: int) -> None:
         kind = "numbers"
-        if name in ("cross_entropy", "nll_loss"):
+        if name in OF_CLASSES:
             kind, row, labels = "classes", *_classes(outputs, target, ignored)
         elif target.numel() != outputs.numel():
             return
-        elif name not in REGRESSION and bool(((target == 0) | (target == 1)).all()):
+        elif name not in OF_NUMBERS and bool(((target == 0) | (target == 1)).all()):
             kind, row, labels = "yes_no", *_yes_no(name, outputs, target)
         else:
             row, labels = _numbers(outputs.sigmoid() if name.endswith("logits") else outputs, target), {}

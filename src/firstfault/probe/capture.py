@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from firstfault.probe.captured_loss import LOSSES, SAME_FACTOR, Asked, as_one, learnt_loss, written_out
+from firstfault.probe.captured_loss import SAME_FACTOR, Asked, as_one, learnt_loss, written_out
+from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.seen_models import SeenModels, lacks_names
-from firstfault.probe.transform_guard import transforming
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import as_labels
 from firstfault.training.one_tensor import Answer, answers_in
-from firstfault.training.patching import replace
 
 MOST_SAMPLES = 2_000
 MOST_BYTES = 64_000_000
@@ -124,12 +121,12 @@ class Capture:
         if not found:
             self.refuse("the model returns no tensor")
 
-    def asked(self, name: str, args: Any, kwargs: Any, result: Any) -> None:
+    def asked(self, name: str, given: Mapping[str, Any], result: Any) -> None:
         """A loss function of torch was called."""
-        given = dict(zip(("input", "target"), args, strict=False)) | kwargs
-        outputs, target = given.pop("input", None), given.pop("target", None)
+        outputs, target = given.get("input"), given.get("target")
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
-            self._asked.append(Asked(name, outputs.detach(), target.detach().clone(), given, result.detach()))
+            settings = {key: value for key, value in given.items() if key not in ("input", "target")}
+            self._asked.append(Asked(name, outputs.detach(), target.detach().clone(), settings, result.detach()))
 
     def learnt(self, loss: float, tensor: torch.Tensor) -> None:
         """A backward pass begins with this loss: the batch is complete, if one loss was asked about the model's
@@ -220,17 +217,7 @@ class Capture:
 
     def patches(self) -> list[Callable[[], None]]:
         """Listen to the loss functions of torch."""
-        return [replace(functional, name, functools.partial(self._around, name)) for name in LOSSES]
-
-    def _around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def observed(*args: Any, **kwargs: Any) -> Any:
-            result = function(*args, **kwargs)
-            if not torch.compiler.is_compiling() and self.open and torch.is_grad_enabled() and not transforming():
-                self.asked(name, args, kwargs, result)
-            return result
-
-        return observed
+        return hear_losses(self.asked, lambda: self.open and torch.is_grad_enabled())
 
 
 def _parameters(kind: type) -> set[str]:

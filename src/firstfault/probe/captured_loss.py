@@ -12,20 +12,9 @@ import torch
 from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
-from firstfault.training.one_tensor import IGNORED, Answer
+from firstfault.training.losses import ELEMENTWISE, IGNORED, OF_CLASSES, OF_NUMBERS
+from firstfault.training.one_tensor import Answer
 
-LOSSES = (
-    "cross_entropy",
-    "nll_loss",
-    "mse_loss",
-    "l1_loss",
-    "smooth_l1_loss",
-    "huber_loss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-)
-ELEMENTWISE = LOSSES[2:]
-REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 SAME_FACTOR = 1e-4
 BETWEEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "": lambda outputs: outputs,
@@ -66,7 +55,7 @@ def learnt_loss(asked: Asked, outputs: torch.Tensor, number: int, sign: float) -
     name, values, target, settings, _ = asked
     if values.numel() != outputs.numel():
         return None
-    by_position = name in ("cross_entropy", "nll_loss") and values.ndim > 2 and values.shape == outputs.shape
+    by_position = name in OF_CLASSES and values.ndim > 2 and values.shape == outputs.shape
     if not by_position and values.ndim == outputs.ndim > 2 and values.shape == outputs.movedim(-1, 1).shape:
         values = values.movedim(1, -1)
     between = _between(outputs, values)
@@ -141,11 +130,7 @@ def _replayed(
     if name in ELEMENTWISE:
         y = y.to(values.dtype)
         y = y.reshape(values.shape) if paired and y.numel() == values.numel() else y
-    y = (
-        y.reshape(-1)
-        if name in ("cross_entropy", "nll_loss") and y.is_floating_point() is False and len(y) != len(values)
-        else y
-    )
+    y = y.reshape(-1) if name in OF_CLASSES and y.is_floating_point() is False and len(y) != len(values) else y
     return sign * getattr(functional, name)(values, y, **settings)  # type: ignore[no-any-return]
 
 
@@ -154,7 +139,7 @@ def task_of(name: str, labels: Sequence[torch.Tensor]) -> str | None:
     if not labels:
         return None
     y = labels[0]
-    if any(name.startswith(known) for known in REGRESSION):
+    if any(name.startswith(known) for known in OF_NUMBERS):
         return "regression"
     if name.startswith("binary"):
         return _task_of_shares(y, name)

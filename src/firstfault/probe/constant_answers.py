@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from firstfault.training.losses import IGNORED
+
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
 KEPT_VALUES = 4_096  # of a call's targets
 FEWEST_CALLS, FEWEST_TARGETS, ENOUGH_TARGETS = 3, 64, 200
 FEWEST_PER_CLASS = 10  # targets for each class that was seen: the entropy of fewer is not known
-IGNORED = -100
 
 
 @dataclass(frozen=True)

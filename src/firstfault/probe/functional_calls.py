@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from torch.nn.modules import module as modules
 from torch.overrides import TorchFunctionMode
 
-from firstfault.probe.captured_loss import LOSSES
 from firstfault.probe.models import is_compiled
 from firstfault.probe.transform_guard import transforming
+from firstfault.training.losses import LOSSES
 
 Tensor = torch.Tensor
 ACTIVATIONS: dict[Any, str] = {

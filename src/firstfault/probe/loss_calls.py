@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-from firstfault.probe.captured_loss import LOSSES
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.constant_answers import ConstantAnswers
+from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.loss_inputs import LossInputs
 from firstfault.probe.nonfinite_origin import LossCall
 from firstfault.probe.record import Record
-from firstfault.probe.transform_guard import transforming
-from firstfault.training.patching import replace
 
 
 class LossCalls:
@@ -34,32 +30,25 @@ class LossCalls:
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
-        return [replace(functional, name, functools.partial(self._around, name)) for name in LOSSES]
+        return hear_losses(self._heard, lambda: not self._paused())
 
-    def _around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def observed(*args: Any, **kwargs: Any) -> Any:
-            value = function(*args, **kwargs)
-            if not torch.compiler.is_compiling() and not self._paused() and not transforming():
-                if torch.is_grad_enabled():
-                    self._lines.lost()
-                    if name not in self._record.losses:
-                        self._record.losses.append(name)
-                    outputs, target = (
-                        args[0] if args else kwargs.get("input"),
-                        args[1] if len(args) > 1 else kwargs.get("target"),
-                    )
-                    self._last = name, _weak(outputs), _weak(target)
-                    self._inputs.called(name, outputs, target)
-                    if self.sampling:
-                        self._constants.saw(name, target, value, kwargs)
-                        self._inputs.sampled(name, outputs, target, value)
-                elif isinstance(value, torch.Tensor):
-                    self._sum = value.detach().mean() + (self._sum if self._sum is not None else 0.0)
-                    self._count += 1
-            return value
+    def _heard(self, name: str, given: Mapping[str, Any], value: Any) -> None:
+        if torch.is_grad_enabled():
+            self._to_learn_from(name, given, value)
+        elif isinstance(value, torch.Tensor):
+            self._sum = value.detach().mean() + (self._sum if self._sum is not None else 0.0)
+            self._count += 1
 
-        return observed
+    def _to_learn_from(self, name: str, given: Mapping[str, Any], value: Any) -> None:
+        self._lines.lost()
+        if name not in self._record.losses:
+            self._record.losses.append(name)
+        outputs, target = given.get("input"), given.get("target")
+        self._last = name, _weak(outputs), _weak(target)
+        self._inputs.called(name, outputs, target)
+        if self.sampling:
+            self._constants.saw(name, target, value, given)
+            self._inputs.sampled(name, outputs, target, value)
 
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins with this loss."""

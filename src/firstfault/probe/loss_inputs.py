@@ -13,10 +13,8 @@ import torch
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
 from firstfault.probe.record import Record, Spread
+from firstfault.training.losses import OF_CLASSES, OF_NUMBERS, OF_SHARES
 
-DIFFERENCES = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
-OF_CLASSES = ("cross_entropy", "nll_loss")
-OF_SHARES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 SAME = 1e-3
 WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
@@ -44,7 +42,7 @@ class LossInputs:
 
     def called(self, name: str, outputs: Any, target: Any) -> None:
         """A loss function was called with gradients on."""
-        if name not in DIFFERENCES or name in self._record.spread:
+        if name not in OF_NUMBERS or name in self._record.spread:
             return
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor) and _spreads(outputs, target):
             self._record.spread[name] = Spread(tuple(outputs.shape), tuple(target.shape), user_line())

@@ -15,23 +15,10 @@ from firstfault.seeds import same_random_state
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import ELEMENTWISE, LOSSES
 from firstfault.training.observer import Enough
 from firstfault.training.recipe import Tensors, outputs_of
 from firstfault.training.torch_calls import name_of
-
-KNOWN = frozenset(
-    {
-        "cross_entropy",
-        "nll_loss",
-        "binary_cross_entropy",
-        "binary_cross_entropy_with_logits",
-        "mse_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "huber_loss",
-    }
-)
-ELEMENTWISE = KNOWN - {"cross_entropy", "nll_loss"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +62,7 @@ class _Spy(TorchFunctionMode):
         return result
 
     def _note(self, name: str, args: Any, kwargs: Any) -> None:
-        if name not in KNOWN:
+        if name not in LOSSES:
             return
         given = [*args[:2], *(kwargs[key] for key in ("input", "target") if key in kwargs)]
         if len(given) == 2 and all(isinstance(value, torch.Tensor) for value in given):

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from firstfault.training.call_tree import Arguments
-from firstfault.training.one_tensor import IGNORED, Batches, Inputs, Rows, Samples, of_one_length
+from firstfault.training.losses import IGNORED
+from firstfault.training.one_tensor import Batches, Inputs, Rows, Samples, of_one_length
 
 LABEL_NAMES = ("label", "target")
 

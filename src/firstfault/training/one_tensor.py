@@ -17,8 +17,6 @@ from torch import nn
 
 from firstfault.training.call_tree import Arguments, put_together
 
-IGNORED = -100
-"""The label that torch's cross-entropy leaves out unless it is told another."""
 Forward = Callable[..., Any]
 
 
@@ -59,7 +57,7 @@ def answers_in(value: Any) -> Iterator[torch.Tensor]:
 
 
 class Inputs:
-    """What a model was given, as one tensor `x` of samples. `kept` are those of the calls' samples that `x` has."""
+    """What a model was given, as one tensor `x` of samples."""
 
     x: torch.Tensor
     separable = True

@@ -22,17 +22,10 @@ from firstfault.metrics import Array
 from firstfault.target.declaration import Training
 from firstfault.target.estimators import is_estimator
 from firstfault.training.estimators import EstimatorModel, Form, fresh
+from firstfault.training.losses import ELEMENTWISE
 from firstfault.training.one_tensor import takes_whole_numbers
 
-ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
-ELEMENTWISE_FUNCTIONS = (
-    "mse_loss",
-    "l1_loss",
-    "smooth_l1_loss",
-    "huber_loss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-)
+ELEMENTWISE_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 
 
 @dataclass(frozen=True)
@@ -150,7 +143,7 @@ def fit_labels(
     y = y.to(outputs.device)
     if task == "language_model" and outputs.ndim == 3 and y.ndim == 2:
         outputs, y = outputs.flatten(0, 1), y.flatten()
-    elementwise = isinstance(loss, ELEMENTWISE) or getattr(loss, "__name__", "") in ELEMENTWISE_FUNCTIONS
+    elementwise = isinstance(loss, ELEMENTWISE_MODULES) or getattr(loss, "__name__", "") in ELEMENTWISE
     if not elementwise:
         return outputs, y
     if task == "classification" and outputs.ndim == 2 and outputs.shape[1] > 1 and y.ndim == 1:

@@ -16,6 +16,7 @@ from firstfault.subject.loss_call import loss_call, loss_on
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import answer, ordinary_inputs, sound_batch
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import OF_CLASSES
 
 ROWS = 64  # bounds the time of 16 forward passes
 SCALES = (1.0, 10.0, 100.0, 1000.0)  # widths of the last layer: a bound shows as outputs that no longer grow
@@ -117,11 +118,7 @@ def _as_the_loss_sees(subject: Subject, outputs: torch.Tensor) -> torch.Tensor |
         seen = again
     else:
         raise Missing("the user's loop changes the outputs before the loss")
-    return (
-        seen.movedim(1, -1)
-        if call.name in ("cross_entropy", "nll_loss") and call.input.ndim > 2 and seen.ndim > 2
-        else seen
-    )
+    return seen.movedim(1, -1) if call.name in OF_CLASSES and call.input.ndim > 2 and seen.ndim > 2 else seen
 
 
 def _finite(outputs: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -24,8 +24,9 @@ from firstfault.subject.model_inputs import (
     weight_layers,
 )
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import OF_CLASSES, OF_SHARES
 
-ON_CLASSES = ("cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+ON_CLASSES = OF_CLASSES + OF_SHARES
 SHOWN = 5  # names in a message
 FEWEST_WEIGHTS = 8  # of fewer numbers the width is an accident
 

@@ -13,9 +13,10 @@ from firstfault.checks.model._output_range import reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.place import OUTPUT_LAYER
-from firstfault.subject.loss_call import ELEMENTWISE, LossCall, loss_call
+from firstfault.subject.loss_call import LossCall, loss_call
 from firstfault.subject.model_inputs import finite_outputs, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import ELEMENTWISE
 
 ABOUT_SHAPE = ("size", "shape", "dimension", "out of bounds", "must match", "out of range", "expected input batch_size")
 

@@ -16,6 +16,7 @@ from firstfault.finding import Layer, Status
 from firstfault.subject.loss_call import loss_call
 from firstfault.subject.model_inputs import sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import OF_CLASSES
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"softmax_wrong_axis": 0.97})
@@ -30,7 +31,7 @@ def classes_normalised(subject: Subject, *, tolerance: float = 1e-3) -> Iterator
     """
     call = loss_call(subject)
     given = call.input
-    if call.name not in ("cross_entropy", "nll_loss") or given is None or given.ndim < 2 or given.shape[1] < 2:
+    if call.name not in OF_CLASSES or given is None or given.ndim < 2 or given.shape[1] < 2:
         yield skipped("the loss is not known to take one number per class")
         return
     own = subject.recipe.training.fit is not None

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
-from firstfault.probe.loss_inputs import OF_SHARES
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import OF_SHARES
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"wrong_loss": 0.92})

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from firstfault.probe.captured_loss import ELEMENTWISE, LOSSES
 from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
+from firstfault.training.losses import ELEMENTWISE, LOSSES
 
 Given = dict[str, Any]
 SUM_IS_ONE = 1e-3

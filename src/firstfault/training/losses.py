@@ -1,0 +1,12 @@
+"""The loss functions of torch, by what they are given."""
+
+from __future__ import annotations
+
+OF_CLASSES = ("cross_entropy", "nll_loss")
+OF_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+OF_SHARES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+ELEMENTWISE = OF_NUMBERS + OF_SHARES
+"""Those that compare outputs and targets one by one."""
+LOSSES = OF_CLASSES + ELEMENTWISE
+IGNORED = -100
+"""The label that those of classes leave out unless they are told another."""
