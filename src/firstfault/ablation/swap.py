@@ -131,9 +131,13 @@ def _place(module: str, undoes: Iterable[str]) -> int:
 
 @functools.cache
 def _import_ours() -> None:
+    """Import the modules of our swaps, and order them by module, whichever of them was imported first."""
     package = importlib.import_module("firstfault.ablation.swaps")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
+    ordered = sorted(REGISTRY.items(), key=lambda item: item[1].apply.__module__)
+    REGISTRY.clear()
+    REGISTRY.update(ordered)
 
 
 @functools.cache
