@@ -7,7 +7,16 @@ from pathlib import Path
 
 from firstfault.runs.access import AccessGuard
 from firstfault.runs.login import login_of
+from firstfault.runs.scripted_pages import ScriptedPages
 from firstfault.runs.state import State
+
+TO_THE_FORM = (
+    "if (!localStorage.getItem('prefect-password') && location.pathname !== '/login')"
+    " location.replace('/login?redirect=' + encodeURIComponent(location.pathname + location.search))"
+)
+"""Leads a browser without the login to Prefect's form, and from there to the page: Prefect itself answers a link to a
+run with "404".
+"""
 
 
 def prefect_server() -> AccessGuard:
@@ -19,6 +28,11 @@ def prefect_server() -> AccessGuard:
     own = os.environ["PREFECT_SERVER_UI_API_URL"].removesuffix("/api")
     os.environ["PREFECT_SERVER_API_AUTH_STRING"] = login_of(State(Path(os.environ["FIRSTFAULT_HOME"])))
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"{own},{own.replace('127.0.0.1', 'localhost')}"
+    os.environ["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
     from prefect.server.api.server import create_app  # reads these at import
 
-    return AccessGuard(create_app(final=True))
+    return AccessGuard(ScriptedPages(create_app(final=True), TO_THE_FORM, _of_ui))
+
+
+def _of_ui(path: str) -> bool:
+    return not path.startswith(("/api", "/assets"))

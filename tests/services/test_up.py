@@ -192,6 +192,15 @@ def test_the_owner_logs_in_at_prefects_form_and_at_mlflows_question(up, page):
     page.get_by_text("Default", exact=True).first.wait_for(timeout=60_000)
 
 
+def test_a_link_to_a_page_of_prefect_leads_through_its_form(up, browser):
+    """A browser that doesn't know the login is asked for it, and then shows what the link named."""
+    page = browser.new_context().new_page()
+    page.goto(f"{up.prefect}/work-pools")
+    page.locator("input[type=password]").fill(up.login)
+    page.get_by_role("button", name="Login").click()
+    page.wait_for_url(f"{up.prefect}/work-pools", timeout=30_000)
+
+
 def test_the_login_is_told_to_nobody(up):
     """Its file is for this user alone, and neither a command line nor a log nor what `up` prints holds the password."""
     password = up.login.partition(":")[2]

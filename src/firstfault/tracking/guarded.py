@@ -7,8 +7,9 @@ from pathlib import Path
 
 from firstfault.runs.access import AccessGuard
 from firstfault.runs.login import login_of
+from firstfault.runs.scripted_pages import ScriptedPages
 from firstfault.runs.state import State
-from firstfault.tracking.training_pages import TrainingPages
+from firstfault.tracking.training_pages import PAGES, SCRIPT
 
 LOGIN = "FIRSTFAULT_SCORING_LOGIN"
 """The login of one served model; it lives as long as the process."""
@@ -31,7 +32,7 @@ def tracking_server() -> AccessGuard:
     from mlflow.server.handlers import initialize_backend_stores
 
     initialize_backend_stores(store, store, artifacts)
-    return AccessGuard(TrainingPages(app), login_of(state))
+    return AccessGuard(ScriptedPages(app, SCRIPT, PAGES.__contains__), login_of(state))
 
 
 def scoring_server() -> AccessGuard:
