@@ -58,7 +58,7 @@ def _final_state(ended: Ended) -> State[Any]:
         return Failed(name=f"Faulty: {verdict.first_faulty_layer}", message=names, data=values)
     if verdict.status is VerdictStatus.UNDECIDED:
         names = ", ".join(dict.fromkeys(finding.check for finding in undecided(verdict)))
-        return Failed(name="Undecided", message=names, data=values)
+        return Failed(name="Undecided", message=names or "; ".join(verdict.not_cleared), data=values)
     if verdict.status is VerdictStatus.ERROR:
         return Failed(message="a check of firstfault crashed", data=values)
     return Completed(name="Healthy", data=values)

@@ -8,10 +8,12 @@ import pytest
 
 from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
 from firstfault.place import Kind, Place
+from firstfault.recording.summary import ended
 from firstfault.report import ReportContext, write_report
 from firstfault.report.charts.training_curves import mark_of
+from firstfault.report.markdown import verdict_markdown
 from firstfault.report.page import safe_url
-from firstfault.verdict import Change, Fault, Outcome, Swap, Verdict, VerdictStatus
+from firstfault.verdict import Change, Fault, Outcome, SubjectKind, Swap, Verdict, VerdictStatus
 
 EVIL = '<script>alert("x")</script>'
 EVIL_PLACE = Place(Kind.COLUMN, (EVIL,), EVIL, EVIL, note=EVIL)
@@ -141,6 +143,17 @@ def test_the_verdict_is_on_top(write):
         "p = 0.0104",
     ):
         assert words in text.partition("In the order in which faults spread")[0]
+
+
+def test_what_keeps_a_verdict_from_being_healthy_is_on_top(write):
+    """Beside how many checks of each layer could look; in markdown too, and in the name of the run."""
+    reason = "training: nothing could judge whether it learnt anything"
+    seen = [report(Layer.MODEL), report(Layer.TRAINING)]
+    open_one = verdict(layers=seen, status=VerdictStatus.UNDECIDED, not_cleared=(reason,), subject=SubjectKind.WATCHED)
+    text = write(open_one).text.partition("In the order in which faults spread")[0]
+    assert "Training: nothing could judge" in text and "Model: 1 of 1 checks could look" in text
+    assert "could not be undone" not in text and "Data, preprocessing, deployment: not examined" in text
+    assert reason in verdict_markdown(open_one) and ended(open_one) == "? undecided: too little was examined"
 
 
 @pytest.mark.parametrize(("confirmed", "word"), [(True, "Confirmed"), (False, "Proven"), (None, "Not tested")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ from firstfault.training.stages import stage_metrics
 from firstfault.verdict import Verdict, VerdictStatus
 
 logger = logging.getLogger(__name__)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 DESCRIPTION, LONGEST = "mlflow.note.content", 5000
 """The tag that MLflow shows as a run's description, and the characters that it shows of it."""
 CURVES = ("train_loss", "train_metric", "validation_loss", "validation_metric")
@@ -192,7 +194,9 @@ class Recording:
         """The verdict in markdown, below links that lead to report and table on whatever server shows them."""
         report = page_of(self.tracker, self.run_id, "report.html")
         links = f"[Report]({report}) · [all verdicts on this target]({table_of(self.tracker)})"
-        return f"{links}\n\n{verdict_markdown(verdict)}"[:LONGEST]
+        # MLflow lays the lines of a long heading over each other
+        in_bold = HEADING.sub(r"**\1**", verdict_markdown(verdict))
+        return f"{links}\n\n{in_bold}"[:LONGEST]
 
     def _keep_files(self) -> None:
         """Log the files of the run's folder: the report, whose links lead to the others, and these by layer."""

@@ -22,7 +22,8 @@ def ended(verdict: Verdict) -> str:
     if verdict.status is VerdictStatus.HEALTHY:
         return "✓ healthy"
     if verdict.status is VerdictStatus.UNDECIDED:
-        return f"? undecided: {', '.join(dict.fromkeys(finding.layer.value for finding in undecided(verdict)))}"
+        layers = dict.fromkeys(finding.layer.value for finding in undecided(verdict))
+        return f"? undecided: {', '.join(layers) or 'too little was examined'}"
     if verdict.status is VerdictStatus.ERROR:
         return "! a check of firstfault crashed"
     return f"✗ {layer}: {', '.join(fault.fault for fault in verdict.faults)}" if first else "✗ faulty"

@@ -104,7 +104,7 @@ def examined(verdict: Verdict) -> list[str]:
     if verdict.subject is SubjectKind.WATCHED:
         layers = [layer.value for layer in LADDER if layer not in {report.layer for report in verdict.layers}]
         lines.append(
-            f"{', '.join(layers)}: not examined; `firstfault debug` examines them, on a target that declares them"
+            f"{', '.join(layers)}: not examined; firstfault debug examines them, on a target that declares them"
         )
     return lines
 

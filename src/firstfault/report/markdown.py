@@ -11,6 +11,7 @@ from firstfault.output.numbers import brief, duration, percent
 from firstfault.report.formatting import (
     count,
     diff,
+    examined,
     headline,
     left_out,
     of_status,
@@ -39,7 +40,8 @@ def verdict_markdown(verdict: Verdict) -> str:
     title = f"# {escape(verdict.target)}: {verdict.status.value}" + (f", first in {first.value}" if first else "")
     lead = "" if verdict.faults else f"{escape(headline(verdict))}."
     faults = [_fault(fault, verdict) for fault in verdict.faults] or ["\n".join(map(_finding, undecided(verdict)))]
-    beside = "\n".join(f"- {escape(line)}" for line in left_out(verdict))
+    rests_on = [] if verdict.faults else [*verdict.not_cleared, *examined(verdict)]
+    beside = "\n".join(f"- {escape(line)}" for line in (*rests_on, *left_out(verdict)))
     rows = [_row(rung) for rung in rungs_of(verdict)]
     table = "\n".join(["| | layer | state | time | findings |", "|---|---|---|---:|---|", *rows])
     return "\n\n".join(part for part in (title, lead, *faults, beside, table) if part)

@@ -126,6 +126,7 @@ def environment() -> Environment:
         "headline": wording.headline,
         "diff": wording.diff,
         "left_out": wording.left_out,
+        "examined": wording.examined,
         "tested": wording.tested,
         "swap_numbers": wording.swap_numbers,
         "swap_basis": wording.swap_basis,
