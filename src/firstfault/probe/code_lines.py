@@ -111,7 +111,7 @@ class CodeLines:
         @functools.wraps(init)
         def observed(made: Any, *args: Any, **kwargs: Any) -> None:
             if not torch.compiler.is_compiling() and len(self._made) < MOST_MADE:
-                self._made[id(made)] = weakref.ref(made), user_line()
+                self.remember(made)
             init(made, *args, **kwargs)
 
         return observed
@@ -134,8 +134,12 @@ class CodeLines:
 
         return observed
 
+    def remember(self, thing: Any) -> None:
+        """Keep the line that makes a thing."""
+        self._made[id(thing)] = weakref.ref(thing), user_line()
+
     def maker(self, thing: Any) -> Place | None:
-        """The line that made a module or a loader; None where it was not seen."""
+        """The line that made a module, a loader or an optimizer; None where it was not seen."""
         reference, place = self._made.get(id(thing), (None, None))
         return place if reference is not None and reference() is thing else None
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from firstfault.place import Place
-from firstfault.probe.code_lines import CodeLines, user_line
+from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.models import Models
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -35,7 +34,7 @@ class Optimizers:
         self._without = 0
         self._met: dict[int, int] = {}  # backward passes before its first step
         self._idle: set[int] = set()
-        self._made: dict[int, tuple[weakref.ref[Any], Place | None]] = {}
+        self._made: dict[int, weakref.ref[Any]] = {}
 
     def enters(self, optimizer: Any) -> bool:
         """Note the beginning of a step; false where a subclass calls the step that it extends."""
@@ -92,9 +91,7 @@ class Optimizers:
         )
 
     def _note_lines(self, optimizer: Any) -> None:
-        reference, line = self._made.get(id(optimizer), (None, None))
-        known = reference is not None and reference() is optimizer
-        self._lines.note("optimizer", made=line if known else None)
+        self._lines.note("optimizer", made=self._lines.maker(optimizer))
         self._lines.note("step", optimizer)
 
     def _note_twice(self, optimizer: Any, values: list[Any]) -> None:
@@ -127,8 +124,9 @@ class Optimizers:
         def observed(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             result = add(optimizer, *args, **kwargs)
             self._held.pop(id(optimizer), None)
-            if not (known := self._made.get(id(optimizer))) or known[0]() is not optimizer:
-                self._made[id(optimizer)] = weakref.ref(optimizer), user_line()
+            if (known := self._made.get(id(optimizer))) is None or known() is not optimizer:
+                self._made[id(optimizer)] = weakref.ref(optimizer)
+                self._lines.remember(optimizer)
             return result
 
         return observed
@@ -136,7 +134,7 @@ class Optimizers:
     def note_never_stepped(self) -> None:
         """Note the optimizers that were made for what gets gradients and no other one holds, and never stepped."""
         held = self.held()
-        for key, (reference, line) in self._made.items():
+        for key, reference in self._made.items():
             optimizer = reference()
             if optimizer is None or key in self._met:
                 continue
@@ -144,6 +142,7 @@ class Optimizers:
             names = [self._models.names[id(value)] for value in values if id(value) in self._models.names]
             waiting = [name for name in names if self._record.had_gradient.get(name)]
             if waiting:
+                line = self._lines.maker(optimizer)
                 row = {"optimizer": type(optimizer).__name__, "line": line, "parameters": waiting}
                 self._record.never_stepped.append(row)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -15,7 +16,31 @@ from firstfault.training.one_tensor import Answer, Batches, Inputs, called_with_
 MOST_TRIED = 8  # samples: whether a call raises shows on a few
 
 
-def inputs_that_answer(
+@dataclass(frozen=True)
+class OneTensor:
+    """Samples `x` of a model as one tensor, and how it is called with them: as it is, or through `inputs`."""
+
+    x: torch.Tensor
+    inputs: Inputs | None = None
+    answer: Answer = field(default_factory=Answer)
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """The model, as it is called with such samples."""
+        return model if self.inputs is None else called_with_one_tensor(model, self.inputs, self.answer)
+
+
+def one_tensor(
+    model: nn.Module, calls: Sequence[Arguments], targets: Sequence[torch.Tensor], sizes: Sequence[int], answer: Answer
+) -> OneTensor | None:
+    """How a model that was watched is called with one tensor; None where nothing gives answers."""
+    plain = all(call.is_one_tensor for call in calls) and answer == Answer()
+    if plain and len({call.tensors[0].shape[1:] for call in calls}) == 1:
+        return OneTensor(torch.cat([call.tensors[0] for call in calls]).cpu())
+    found = _inputs_that_answer(model, calls, targets, sizes, answer)
+    return None if found is None else OneTensor(found.x, found, answer)
+
+
+def _inputs_that_answer(
     model: nn.Module, calls: Sequence[Arguments], targets: Sequence[torch.Tensor], sizes: Sequence[int], answer: Answer
 ) -> Inputs | None:
     """The first of the ways in which some samples in another company give one answer each; None where there is none.

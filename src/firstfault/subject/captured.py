@@ -18,13 +18,13 @@ from firstfault.probe.capture import Capture
 from firstfault.probe.captured_loss import task_of
 from firstfault.probe.record import Record
 from firstfault.probe.seen_models import SeenModel
-from firstfault.subject.call_inputs import inputs_that_answer
+from firstfault.subject.call_inputs import one_tensor
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target, Training
 from firstfault.training.label_variety import WITHIN, variety_within
 from firstfault.training.loop import Epoch, Trained, evaluate
-from firstfault.training.one_tensor import Answer, called_with_one_tensor, inputs_of_call
+from firstfault.training.one_tensor import Answer, Batches, inputs_of_call
 from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 FEWEST = 32
@@ -50,15 +50,11 @@ def subject_of(
     why_not = why_not or ("" if told else "its labels are neither numbers, nor classes of samples or tokens")
     start, x = capture.model, None
     if not why_not and start is not None and model is not None:
-        if capture.plain:
-            x = torch.cat(capture.x)
-        elif (
-            found := inputs_that_answer(start, capture.calls, capture.targets, capture.sizes, capture.answer)
-        ) is None:
+        called = one_tensor(start, capture.calls, capture.targets, capture.sizes, capture.answer)
+        if called is None:
             why_not = "the model can't be called again with what it was given"
         else:
-            x = found.x
-            start, model = (called_with_one_tensor(each, found, capture.answer) for each in (start, model))
+            x, start, model = called.x, called.of(start), called.of(model)
     subject = Subject(Target(name, task=task, training=training, root=root), folder)
     failed = crash is not None and of_user(crash) and not (isinstance(crash, SystemExit) and crash.code in (None, 0))
     crashed = UserCodeError(Layer.TRAINING, "the script", crash, root) if crash is not None and failed else None
@@ -98,14 +94,10 @@ def _unlabelled(subject: Subject, capture: Capture, record: Record, why_not: str
 
 
 def _of_model(subject: Subject, seen: SeenModel, why_not: str) -> Subject | None:
-    calls, sizes = seen.calls[: len(seen.sizes)], seen.sizes
-    start = seen.start
-    if all(call.is_one_tensor for call in calls) and len({call.tensors[0].shape[1:] for call in calls}) == 1:
-        x = torch.cat([call.tensors[0] for call in calls]).cpu()
-    elif (found := inputs_that_answer(start, calls, [], sizes, Answer())) is None:
+    called = one_tensor(seen.start, seen.calls[: len(seen.sizes)], [], seen.sizes, Answer())
+    if called is None:
         return None
-    else:
-        x, start = found.x, called_with_one_tensor(start, found, Answer())
+    x, start = called.x, called.of(seen.start)
     target, training = subject.target, Training(batch_size=len(x))
     made = Subject(Target(target.name, task="regression", training=training, root=target.root), subject.folder)
     rows = Tensors(x, torch.zeros(len(x), 1))
@@ -128,9 +120,9 @@ def recipe_of(capture: Capture, x: torch.Tensor, start: nn.Module, task: str, tr
         y = (y if y.ndim == 1 else y.reshape(-1)).long() if y.ndim == 1 or y.shape[1] == 1 else y.argmax(-1)
         classes = int(y.max()) + 1
     inputs = inputs_of_call(start)
-    whole = inputs is not None and not inputs.separable
-    units = torch.repeat_interleave(torch.tensor(capture.sizes)) if whole and len(capture.sizes) >= HELD_OUT else None
-    held = (torch.arange(len(x)) if units is None else units) % HELD_OUT == HELD_OUT - 1
+    whole = isinstance(inputs, Batches)
+    units = inputs.batch if isinstance(inputs, Batches) and len(inputs.calls) >= HELD_OUT else torch.arange(len(x))
+    held = units % HELD_OUT == HELD_OUT - 1
     kept, out = Tensors(x[~held], y[~held]), Tensors(x[held], y[held])
     made = Recipe(task, kept, out, out, functools.partial(copy.deepcopy, start), training, classes, root)
     if training.fit is not None:

@@ -8,6 +8,7 @@ padding), else the numbers of samples that are looked up in what the model was g
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ def answers_in(value: Any) -> Iterator[torch.Tensor]:
             yield from answers_in(item)
 
 
-class Inputs:
+class Inputs(ABC):
     """What a model was given, as one tensor `x` of samples."""
 
     x: torch.Tensor
@@ -66,9 +67,9 @@ class Inputs:
     def __deepcopy__(self, memo: Any) -> Inputs:
         return self
 
+    @abstractmethod
     def ask(self, forward: Forward, x: torch.Tensor, answer: Answer) -> torch.Tensor:
         """The answers `(N, …)` to samples."""
-        raise NotImplementedError
 
     def features(self, x: torch.Tensor) -> torch.Tensor | None:
         """The samples as rows of numbers `(N, F)`; None where they are none."""
