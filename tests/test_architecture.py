@@ -27,6 +27,7 @@ HALL = (
     "progress",
     "seeds",
     "sinks",
+    "standing",
     "texts",
     "values",
     "verdict",

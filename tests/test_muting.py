@@ -17,8 +17,9 @@ from firstfault.report.context import ReportContext
 from firstfault.report.markdown import verdict_markdown
 from firstfault.report.page import render_page
 from firstfault.report.terminal import render_verdict
+from firstfault.standing import conclude
 from firstfault.target.loader import load_target
-from firstfault.verdict import Verdict, conclude
+from firstfault.verdict import Verdict
 
 
 def gaps(subject, *, share=0.1):

@@ -11,19 +11,8 @@ from firstfault.cli.options import exit_code
 from firstfault.faults import EXPLAINS, FAULTS
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.place import Kind, Place
-from firstfault.verdict import (
-    Change,
-    Fault,
-    Outcome,
-    SubjectKind,
-    Swap,
-    Verdict,
-    conclude,
-    schema,
-    settle,
-    standing_faults,
-    suspected,
-)
+from firstfault.standing import conclude, settle, standing_faults, suspected
+from firstfault.verdict import Change, Fault, Outcome, SubjectKind, Swap, Verdict, schema
 
 VERSION_1 = Path(__file__).parent / "verdicts" / "version_1.json"
 """A run of a model that doesn't fit its columns, as 0.1 wrote it, with fewer findings."""

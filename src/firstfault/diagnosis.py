@@ -15,9 +15,10 @@ from firstfault.errors import Missing, MissingExtra, UserCodeError
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Confirm, Step, walk
 from firstfault.output.whole_files import write_json
+from firstfault.standing import conclude
 from firstfault.subject.subject import Subject
 from firstfault.subject.threads import fitting
-from firstfault.verdict import Outcome, SubjectKind, Verdict, conclude
+from firstfault.verdict import Outcome, SubjectKind, Verdict
 
 Look = Callable[[Subject, Depth, str | None], LayerReport | None]
 """How a step is examined: a subject, at a depth, with the submodule that is asked for; None where nothing applies."""

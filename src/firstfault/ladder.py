@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from firstfault.finding import LADDER, Layer, LayerReport
-from firstfault.verdict import Fault, Outcome, leave_open, settle, standing_faults
+from firstfault.standing import leave_open, settle, standing_faults
+from firstfault.verdict import Fault, Outcome
 
 Confirm = Callable[[LayerReport], Sequence[Outcome]]
 

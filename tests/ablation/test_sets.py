@@ -7,7 +7,8 @@ import numpy as np
 from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.swap import swaps, together
 from firstfault.finding import Layer
-from firstfault.verdict import Outcome, Swap, standing_faults
+from firstfault.standing import standing_faults
+from firstfault.verdict import Outcome, Swap
 
 
 def wrong_loss(outputs, y):

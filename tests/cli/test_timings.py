@@ -8,7 +8,7 @@ from rich.console import Console
 from firstfault import progress
 from firstfault.cli.timings import Timings
 from firstfault.finding import Layer, LayerReport
-from firstfault.verdict import conclude
+from firstfault.standing import conclude
 
 
 def ended(layer: Layer) -> progress.LayerEnded:

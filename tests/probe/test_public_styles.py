@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import firstfault
 from firstfault.checks.training.gradient_rules import _why_nothing_moved
 from firstfault.finding import Layer, Status
-from firstfault.verdict import Fault, _rank
+from firstfault.standing import _rank
+from firstfault.verdict import Fault
 
 
 def points(n=320, width=6, classes=3, seed=0):

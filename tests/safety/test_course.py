@@ -19,9 +19,9 @@ from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
 from firstfault.report.charts.safety_curve import safety_curve
 from firstfault.sinks import JsonLines
+from firstfault.standing import standing_faults
 from firstfault.subject.subject import Subject
 from firstfault.target.loader import load_target
-from firstfault.verdict import standing_faults
 from firstfault.watcher.actions.target_monitor import train_acting
 
 ANSWERS = ("take it with care", "i am sorry but i can not help")

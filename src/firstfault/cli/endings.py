@@ -124,8 +124,9 @@ def _folder(told: Told) -> Path:
 def _verdict(told: Told, folder: Path, sentence: str) -> Verdict:
     from firstfault.finding import Finding, Layer, LayerReport, Status
     from firstfault.place import Place
-    from firstfault.verdict import SubjectKind, standing_faults
-    from firstfault.verdict import conclude as concluded
+    from firstfault.standing import conclude as concluded
+    from firstfault.standing import standing_faults
+    from firstfault.verdict import SubjectKind
 
     layer = next((layer for layer in Layer if layer.value == told.values.get("doing")), Layer.TRAINING)
     earlier = [report for report in _measured(folder) if report.layer is not layer]

@@ -21,9 +21,9 @@ from firstfault.errors import Missing, told
 from firstfault.finding import Finding, Layer, Status
 from firstfault.interrupts import pass_on
 from firstfault.output.file_names import key_of
+from firstfault.standing import PROOF
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Safety
-from firstfault.verdict import PROOF
 from firstfault.watcher.actions.checkpoints import Checkpoints
 from firstfault.watcher.actions.runner import Acting
 

@@ -12,9 +12,10 @@ from firstfault.check import checks_of, run_check
 from firstfault.diagnosis import diagnose, examine
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.ladder import Step
+from firstfault.standing import suspected
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.subject import Subject
-from firstfault.verdict import Outcome, SubjectKind, Verdict, suspected
+from firstfault.verdict import Outcome, SubjectKind, Verdict
 from firstfault.watcher.replay_likeness import replay_unlike
 
 OF_SCALES = "missing_normalisation"

@@ -13,7 +13,7 @@ from torch import nn
 from firstfault import Deployment, Training
 from firstfault.faults import SYMPTOMS
 from firstfault.finding import Status
-from firstfault.verdict import PROOF
+from firstfault.standing import PROOF
 
 WINE = load_wine()
 MEAN, STD = WINE.data.mean(0), WINE.data.std(0)

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from firstfault import Data, Target, Training
 from firstfault.check import Depth, run_checks
 from firstfault.finding import Layer, Status
+from firstfault.standing import suspected
 from firstfault.subject.subject import Subject
-from firstfault.verdict import suspected
 
 ROWS, LENGTH, WORDS, WIDTH = 400, 8, 12, 16
 

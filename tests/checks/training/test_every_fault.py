@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 from firstfault.check import Depth
 from firstfault.faults import EXPLAINS, FAULTS, SYMPTOMS
 from firstfault.finding import Layer
-from firstfault.verdict import PROOF
+from firstfault.standing import PROOF
 
 EVERY = ("mlp", "cnn", "rnn", "encoder", "causal", "autoencoder", "regression", "binary", "multilabel")
 CROSS, SGD, ADAM = F.cross_entropy, torch.optim.SGD, torch.optim.Adam

@@ -14,8 +14,8 @@ from firstfault import Data, Target, Training
 from firstfault.check import Depth, checks_of, run_check
 from firstfault.data.splits import load_raw
 from firstfault.finding import Layer, Status
+from firstfault.standing import STANDS
 from firstfault.subject.subject import Subject
-from firstfault.verdict import STANDS
 
 
 def rows(n=600, seed=0):

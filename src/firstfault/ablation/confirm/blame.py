@@ -11,8 +11,8 @@ from firstfault.ablation.swap import SwapKind, swaps
 from firstfault.check import REGISTRY
 from firstfault.faults import SYMPTOMS, layer_of
 from firstfault.finding import Layer, LayerReport, Status
+from firstfault.standing import PROOF, suspected
 from firstfault.subject.subject import Subject
-from firstfault.verdict import PROOF, suspected
 
 SEARCHED = (Layer.PREPROCESSING, Layer.MODEL, Layer.TRAINING)
 """The layers of which a fault is blamed that no finding points to."""

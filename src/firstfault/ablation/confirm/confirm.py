@@ -21,9 +21,10 @@ from firstfault.ablation.swap import swaps_for
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.faults import SYMPTOMS, layer_of
 from firstfault.finding import Layer, LayerReport
+from firstfault.standing import PROOF, suspected
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.verdict import PROOF, Outcome, suspected
+from firstfault.verdict import Outcome
 
 BESIDE_THE_SCORE = frozenset({"nonreproducible", "input_bottleneck"})
 """Faults that leave the score alone: no search for what raises it follows from them."""

@@ -11,7 +11,7 @@ from firstfault.errors import Missing
 from firstfault.finding import Finding, Layer, Status
 from firstfault.place import Place
 from firstfault.probe.record import Record
-from firstfault.verdict import PROOF, STANDS
+from firstfault.standing import PROOF, STANDS
 from firstfault.watcher.actions.no_progress import NO_PROGRESS
 
 FIRST, SHARE, FARTHEST = 50, 0.25, 1_000

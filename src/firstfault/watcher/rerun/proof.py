@@ -12,7 +12,8 @@ from firstfault.errors import Missing
 from firstfault.finding import LayerReport
 from firstfault.probe.interventions.catalogue import interventions_for, why_none
 from firstfault.probe.record import Record
-from firstfault.verdict import Outcome, suspected
+from firstfault.standing import suspected
+from firstfault.verdict import Outcome
 from firstfault.watcher.rerun.arm import Script
 from firstfault.watcher.rerun.owner import Stand
 from firstfault.watcher.rerun.trials import SEEDS, Trials
