@@ -101,6 +101,10 @@ class Record:
     module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
+    `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
+    names; `acts` tells that the loop learns from the probability of what it drew. `generated` has, by generator whose
+    outputs a critic is given, how many `batches` of them, and where real samples were seen too, how far from these the
+    `first` and the `last` ones lie, and their `spread` relative to theirs: see `probe.generated_samples`.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
@@ -161,6 +165,10 @@ class Record:
     lines: dict[str, Place | None] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     learnt_untold: bool = False
+    rewards: Series = field(default_factory=Series)
+    reward_of: str = ""
+    acts: bool = False
+    generated: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""
