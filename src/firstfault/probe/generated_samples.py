@@ -85,11 +85,15 @@ class GeneratedSamples:
 
     def _real(self, model: nn.Module, x: torch.Tensor) -> None:
         """Real samples, without those rows of a batch that a generator has made."""
-        made = [value for key, (_, value) in self._made.items() if key != id(model)]
-        for value in made:
-            x = x[~_among(x, value)] if value[:1].numel() == x[:1].numel() and len(x) else x
-        for (_, critic), pair in self._pairs.items():
-            if critic == id(model) and len(x):
+        for (maker, critic), pair in self._pairs.items():
+            if critic != id(model) or maker not in self._made:
+                continue
+            made = self._made[maker][1]
+            if made[:1].numel() == x[:1].numel() and len(x):
+                known = _among(x, made)
+                pair.detached |= bool(known.any())
+                x = x[~known]
+            if len(x):
                 pair.real.append(_rows(x))
 
     def note(self, record: Record) -> None:

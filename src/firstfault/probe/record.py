@@ -102,7 +102,7 @@ class Record:
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
-    names; `acts` tells that the loop learns from the probability of what it drew. `generated` has, by generator whose
+    names; `draws` tells that the loop learns from the probability of what it drew. `generated` has, by generator whose
     outputs a critic is given, how many `batches` of them, and where real samples were seen too, how far from these the
     `first` and the `last` ones lie, and their `spread` relative to theirs: see `probe.generated_samples`.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
@@ -167,7 +167,7 @@ class Record:
     learnt_untold: bool = False
     rewards: Series = field(default_factory=Series)
     reward_of: str = ""
-    acts: bool = False
+    draws: bool = False
     generated: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:

@@ -81,7 +81,7 @@ class Rewards:
         @functools.wraps(sample)
         def observed(*args: Any, **kwargs: Any) -> Any:
             drawn = sample(*args, **kwargs)
-            if not self._record.acts and isinstance(drawn, torch.Tensor):
+            if not self._record.draws and isinstance(drawn, torch.Tensor):
                 self._drawn = weakref.ref(drawn)
             return drawn
 
@@ -92,7 +92,7 @@ class Rewards:
         def observed(*args: Any, **kwargs: Any) -> Any:
             value = args[1] if len(args) > 1 else kwargs.get("value")
             if value is not None and self._drawn is not None and self._drawn() is value and torch.is_grad_enabled():
-                self._record.acts = True
+                self._record.draws = True
             return log_prob(*args, **kwargs)
 
         return observed

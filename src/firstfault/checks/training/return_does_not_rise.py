@@ -36,7 +36,7 @@ def return_does_not_rise(subject: Subject, *, errors: float = 3.0, fewest: int =
     record = subject.record
     if record.reward_of and _tells(record):
         yield from _judged(record, errors, fewest)
-    elif record.acts:
+    elif record.draws:
         yield _open("the loop acts, and nothing tells what its actions bring")
     else:
         yield skipped("the loop was not seen to act")
@@ -51,7 +51,7 @@ def _tells(record: Record) -> bool:
 
 def _judged(record: Record, errors: float, fewest: int) -> Iterator[Judgement]:
     values = np.asarray(record.rewards.values, float)
-    certain = record.acts or record.reward_of.endswith(OF_AN_ENVIRONMENT)
+    certain = record.draws or record.reward_of.endswith(OF_AN_ENVIRONMENT)
     if len(values) < fewest or not np.isfinite(values).all():
         text = f"{record.reward_of} told {len(values)} returns, of which none can be compared"
         yield _open(text) if certain else skipped(text)
