@@ -40,9 +40,10 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
     first = [agreement(subject, golden.outputs[rows], before[rows]) for rows in folds]
     second = [agreement(subject, golden.outputs[rows], after[rows]) for rows in folds]
     result = compare(first, second, "agreement")
-    swap = Swap(change, "agreement with the trained model", result.before, result.after, FOLDS, result.p_value)
     restored = result.after > 0.99 and result.after > result.before
-    return Outcome(fault, bool(result.better or restored), swap)
+    p_value = None if restored and not result.better else result.p_value  # equal answers are no matter of chance
+    swap = Swap(change, "agreement with the trained model", result.before, result.after, FOLDS, p_value)
+    return Outcome(fault, result.better or restored, swap)
 
 
 def _module(subject: Subject) -> nn.Module:

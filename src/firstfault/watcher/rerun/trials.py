@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from firstfault.ablation.compare import SIGNIFICANT, Comparison, compare
+from firstfault.ablation.compare import Comparison, compare
 from firstfault.errors import Missing
 from firstfault.faults import SYMPTOMS
 from firstfault.finding import Layer
@@ -132,9 +132,8 @@ class Trials:
         if measure is None:
             raise Missing("its answers can't be scored: no loss function of torch was given outputs and targets")
         result, doubt = self._compared(kind, measure, patient)
-        proven = result.p_value is not None and result.p_value <= SIGNIFICANT
         change = ", ".join(first.changes)
-        return Tested(fault, change, measure.metric, result, result.better and proven and not doubt, doubt)
+        return Tested(fault, change, measure.metric, result, result.better and not doubt, doubt)
 
     def _compared(self, kind: Intervention, measure: Measure, patient: bool) -> tuple[Comparison, str]:
         """The arms over as many seeds as it takes, all cut to the steps of the shortest."""
@@ -178,8 +177,7 @@ class Trials:
             return True
         if result.seeds < SEEDS:
             return False
-        proven = result.better and result.p_value is not None and result.p_value <= SIGNIFICANT
-        return proven or result.seeds >= SEEDS + MORE_SEEDS
+        return result.better or result.seeds >= SEEDS + MORE_SEEDS
 
     def _ending(self, intervention: str | None, offset: int) -> Ending:
         key = (intervention, offset)
