@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training._beside_the_loss import CLOSE, NEARER, VARIED
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
@@ -16,17 +17,18 @@ NEXT_TO_NOTHING = 0.05  # of the distances between real samples
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"stalled": 0.4})
 def generator_far_from_data(
-    subject: Subject, *, nearer: float = 0.5, close: float = 0.2, varied: float = 0.3, fewest: int = 200
+    subject: Subject, *, nearer: float = NEARER, close: float = CLOSE, varied: float = VARIED, fewest: int = 200
 ) -> Iterator[Judgement]:
     """Find generators whose samples end as far from the real ones as they began, or are all alike.
 
     Measures: the energy coefficient, 0 to 1, of what a generator makes and of the real samples that its critic is
         shown, at the end and at the start; and how far samples of one batch lie apart, relative to real ones. Up to 256
         values of a sample are looked at.
-    Fails when: it has not come down at all after `fewest` batches, or the samples of a batch are next to equal.
+    Fails when: it has not come down at all after `fewest` batches, or the samples of a batch lie apart by less than a
+        twentieth of what real ones do, or by more than 20 times as much.
     Warns when: it ends above `nearer` of what it was, or above `close`, or samples lie apart by less than `varied` of
-        what real ones do; or when a critic is never shown real samples as they are. Then nothing tells that the
-        generator has learnt.
+        what real ones do, or by more than its inverse; or when a critic is never shown real samples as they are. Then
+        nothing tells that the generator has learnt.
     Not a fault when: no model learns from what another one makes, once with it and once without it.
     Source: Székely & Rizzo 2013 (energy statistics); Goodfellow et al. 2014. The bounds are a choice of ours: of a
         normal distribution and one point at its mean the coefficient is 0.29.
@@ -51,10 +53,10 @@ def _judged(
         "from each other"
     )
     where = Place.part(name)
-    if seen["batches"] >= fewest and (last >= first or spread < NEXT_TO_NOTHING):
+    if seen["batches"] >= fewest and (last >= first or not NEXT_TO_NOTHING < spread < 1 / NEXT_TO_NOTHING):
         bound = nearer * first
         fix = "look at the steps of both, and whether one of them has won: the generator learns nothing more"
         return judge(max(last, bound + 1e-9), above=bound, where=where, message=text, fix=fix)
-    if last <= nearer * first and last <= close and spread >= varied:
+    if last <= nearer * first and last <= close and varied <= spread <= 1 / varied:
         return passed(text, value=last, where=where)
     return Judgement(Status.WARN, text, value=last, threshold=nearer * first, where=where, faults={})

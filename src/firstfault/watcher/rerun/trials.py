@@ -132,7 +132,9 @@ class Trials:
         if measure is None and kind.on_validation:
             raise Missing(f"{kind.change}: only a validation by a loss function of torch could judge that")
         if measure is None:
-            raise Missing("it can't be scored: no loss function of torch was given outputs and targets, and no reward seen")
+            raise Missing(
+                "it can't be scored: no loss function of torch was given outputs and targets, and no reward seen"
+            )
         result, doubt = self._compared(kind, measure, patient)
         change = ", ".join(first.changes)
         return Tested(fault, change, measure.metric, result, result.better and not doubt, doubt, first.sets)
