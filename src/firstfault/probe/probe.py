@@ -25,6 +25,7 @@ from firstfault.probe.model_discovery import Finder
 from firstfault.probe.models import Models, is_compiled
 from firstfault.probe.norms import Norms, has_norms
 from firstfault.probe.optimizers import Optimizers, is_skipped, with_closure
+from firstfault.probe.other_processes import OtherProcesses
 from firstfault.probe.own_updates import OwnUpdates
 from firstfault.probe.phases import Phases
 from firstfault.probe.record import Record
@@ -104,6 +105,7 @@ class Probe:
             self._meet(model)
         undo = self._patch()
         self._phases.restart()
+        others = OtherProcesses()
         self._sample_next()
         try:
             yield
@@ -114,6 +116,7 @@ class Probe:
             for take_back in reversed(undo):
                 take_back()
             self._stop_sampling()
+            self.record.others = others.share()
             for handle in self._hooked:
                 handle.remove()
             self._finish()

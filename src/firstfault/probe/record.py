@@ -108,7 +108,8 @@ class Record:
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
-    batch, less the first of each pass; `workers` is the largest number of its processes, None without such a loader.
+    batch, less the first of each pass; `workers` is the largest number of its processes, None without such a loader,
+    `others` the share of the processors that other processes used.
     `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped`
     says why one of them ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety
     on the way: epoch, step, safety_score, capability_score, alignment_tax,
@@ -138,6 +139,7 @@ class Record:
     phases: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
     workers: int | None = None
+    others: float = 0.0
     device: str = ""
     passed_over: dict[str, str] = field(default_factory=dict)
     acts: list[dict[str, Any]] = field(default_factory=list)
