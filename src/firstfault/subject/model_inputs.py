@@ -11,7 +11,7 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import takes_whole_numbers
+from firstfault.training.one_tensor import every_answer, takes_whole_numbers
 from firstfault.training.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
@@ -102,7 +102,7 @@ def all_outputs(model: nn.Module, x: torch.Tensor, seed: int = 0) -> torch.Tenso
     """All outputs of a model, flattened to one vector; the random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return torch.cat([tensor.flatten() for tensor in output_tensors(model(x))])
+        return torch.cat([tensor.flatten() for tensor in output_tensors(every_answer(model, x))])
 
 
 def probe_loss(outputs: torch.Tensor, seed: int = 0) -> torch.Tensor:
