@@ -1,4 +1,4 @@
-"""Models that read several tensors or give several answers: translators, two towers, two heads."""
+"""Models as today's loops have them: that read several tensors or give several answers, or with a frozen body."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ class Translator(nn.Module):
 
 
 class Towers(nn.Module):
-    """A dict of two inputs to a dict of two embeddings `(N, 8)`."""
+    """A dict of two inputs to a dict of how well they match `(N,)` and two embeddings `(N, 8)`."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +39,8 @@ class Towers(nn.Module):
 
     def forward(self, batch):
         found = {name: getattr(self, name)(batch[name]) for name in ("query", "page")}
-        return {name: functional.normalize(value, dim=1) for name, value in found.items()}
+        found = {name: functional.normalize(value, dim=1) for name, value in found.items()}
+        return {"match": (found["query"] * found["page"]).sum(1), **found}
 
 
 class TwoHeads(nn.Module):
@@ -119,3 +120,29 @@ def test_a_part_beside_two_heads_that_nothing_calls_is_unused(tmp_path):
     """Neither answer depends on it."""
     found = watched(tmp_path, TwoHeads(spare=True), both, 60)["unused_parameters"]
     assert found.status is Status.FAIL and "spare" in str(found.where)
+
+
+def classified(model):
+    """The loss of four classes of points."""
+    x = torch.randn(64, 16)
+    return functional.cross_entropy(model(x), (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0).long())
+
+
+@pytest.mark.parametrize(("steps", "status"), [(0, Status.FAIL), (200, Status.WARN)])
+def test_a_body_that_is_frozen_as_it_was_drawn_is_told_from_a_trained_one(tmp_path, steps, status):
+    """Whatever it was drawn from: no direction stands out of it, and its biases are still 0."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+    for layer in (body[0], body[2]):
+        nn.init.normal_(layer.weight, std=0.02 if steps == 0 else 0.2)
+        nn.init.zeros_(layer.bias)
+    whole = nn.Sequential(body, nn.Linear(32, 4))
+    optimizer = torch.optim.Adam(whole.parameters(), 5e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        classified(whole).backward()
+        optimizer.step()
+    body.requires_grad_(False)
+    assert (
+        watched(tmp_path, nn.Sequential(body, nn.Linear(32, 4)), classified, 30)["frozen_parameters"].status is status
+    )

@@ -51,7 +51,7 @@ class EveryAnswer(Answer):
         """The tensor `(N, …)` made of what a model returned."""
         first = super().of(value)
         found = [outputs for outputs in answers_in(value) if len(outputs) == len(first)]
-        return torch.cat([outputs.flatten(1) for outputs in found], 1) if len(found) > 1 else first
+        return torch.cat([outputs.reshape(len(first), -1) for outputs in found], 1) if len(found) > 1 else first
 
 
 def answers_in(value: Any) -> Iterator[torch.Tensor]:
