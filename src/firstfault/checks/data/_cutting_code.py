@@ -67,9 +67,8 @@ def _divided(node: ast.AST) -> Iterator[str]:
     """The name that a statement gives to labels divided by a scale."""
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and _scales(node.value, ast.Div):
         yield from (target.id for target in node.targets if isinstance(target, ast.Name))
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and isinstance(node.op, ast.Div):
-        if _is_scale(node.target, node.value):
-            yield node.target.id
+    if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Div) and _is_scale(node.target, node.value):
+        yield ast.unparse(node.target)
 
 
 def _cuts(node: ast.AST, halves: set[str]) -> bool:

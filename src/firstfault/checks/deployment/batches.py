@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, skipped
-from firstfault.checks.deployment._network import in_train_mode, is_rounded, network_of
+from firstfault.checks.deployment._network import is_rounded, network_of
+from firstfault.checks.deployment._train_mode import served_in_train_mode
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.serving import golden_of, served_of
@@ -38,7 +39,7 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
         round by 1/256, each layer anew. The bounds leave a margin to either.
     """
     module, golden = network_of(subject), golden_of(subject)
-    if in_train_mode(module):
+    if served_in_train_mode(subject):
         yield skipped("it is served in train mode, which explains it")
         return
     refusals = {size: refusal for size in (len(golden), 1) if (refusal := _refusal(subject, size)) is not None}
