@@ -204,10 +204,16 @@ def called_with_one_tensor(model: nn.Module, inputs: Inputs, answer: Answer) -> 
     return copied
 
 
+def call_of(model: nn.Module) -> OneTensorCall | None:
+    """How such a copy is called; None of any other model."""
+    forward = vars(model).get("forward")
+    return forward if isinstance(forward, OneTensorCall) else None
+
+
 def inputs_of_call(model: nn.Module) -> Inputs | None:
     """The inputs of such a copy; None of any other model."""
-    forward = vars(model).get("forward")
-    return forward.inputs if isinstance(forward, OneTensorCall) else None
+    call = call_of(model)
+    return call.inputs if call is not None else None
 
 
 def takes_whole_numbers(model: nn.Module) -> bool:
