@@ -100,6 +100,8 @@ class Record:
     optimizer that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss
     module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
+    `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of what the model
+    was given.
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
     names; `draws` tells that the loop learns from the probability of what it drew. `generated` has, by generator whose
@@ -171,6 +173,7 @@ class Record:
     reward_of: str = ""
     draws: bool = False
     generated: dict[str, dict[str, float]] = field(default_factory=dict)
+    targets_ahead: dict[str, int] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

@@ -117,7 +117,7 @@ class Rewards:
         value = _locals(frame).get(name) if frame is not None else None
         length = len(value) if isinstance(value, list) else 0
         known, self._history = self._history, (id(value), length)
-        if known is not None and known[0] == id(value) and 0 < known[1] < length:
+        if isinstance(value, list) and known is not None and known[0] == id(value) and 0 < known[1] < length:
             value = value[known[1] :]  # a history, whose end is new
         reward = total(value)
         if reward is not None:
