@@ -200,10 +200,10 @@ def test_splits_dealt_out_at_random_fail_where_time_is_declared(make, only):
 
 
 def seasons(form):
-    """Two and a half years in which `x` and the share of a class follow the season."""
+    """Two and a half years in which `x` grows, and the share of a class follows the season."""
     frame = series(900, form=form)
     warm = np.sin(np.arange(900) / 58)
-    return frame.assign(x=frame.x + 3 * warm, kind=(warm + np.random.default_rng(1).normal(0, 0.3, 900) > 0).astype(int))
+    return frame.assign(x=frame.x + np.arange(900) / 150, kind=(warm + np.random.default_rng(1).normal(0, 0.3, 900) > 0).astype(int))
 
 
 @pytest.mark.parametrize("declared", [True, False])
