@@ -202,8 +202,8 @@ def test_splits_dealt_out_at_random_fail_where_time_is_declared(make, only):
 def seasons(form):
     """Two and a half years in which `x` grows, and the share of a class follows the season."""
     frame = series(900, form=form)
-    warm = np.sin(np.arange(900) / 58)
-    return frame.assign(x=frame.x + np.arange(900) / 150, kind=(warm + np.random.default_rng(1).normal(0, 0.3, 900) > 0).astype(int))
+    share = np.sin(np.arange(900) / 58) + np.random.default_rng(1).normal(0, 0.3, 900)
+    return frame.assign(x=frame.x + np.arange(900) / 150, kind=(share > 0).astype(int))
 
 
 @pytest.mark.parametrize("declared", [True, False])
