@@ -1,4 +1,4 @@
-"""Graphs that were traced, scripted or exported in train mode, and in lower precision: what is served is what is told."""
+"""Graphs that were traced, scripted or exported in train mode, and networks in lower precision."""
 
 import numpy as np
 import pytest
@@ -122,20 +122,30 @@ def dynamic(model):
     return torch.ao.quantization.quantize_dynamic(model.eval(), {nn.Linear}, dtype=torch.qint8)
 
 
+def rounded(model):
+    """A network whose weights have 16 bits."""
+    return model.eval().half()
+
+
+def function(network, dtype=torch.float32):
+    """A function of raw rows that calls a network."""
+    return lambda X: network(torch.as_tensor(scaled(X)).to(dtype)).float().detach().numpy()
+
+
+def out_of_sight(network):
+    """The same, with the network where it isn't looked for."""
+    kept = [[network]]
+    return lambda X: kept[0][0](torch.as_tensor(scaled(X))).detach().numpy()
+
+
 LOWER = {
-    "half": lambda model: model.eval().half(),
+    "half": rounded,
     "bfloat16": lambda model: model.eval().bfloat16(),
     "dynamic": dynamic,
     "dynamic, traced": lambda model: traced(dynamic(model)),
-    "half, behind a function": lambda model: (
-        lambda X, half=model.eval().half(): half(torch.as_tensor(scaled(X)).half()).float().detach().numpy()
-    ),
-    "dynamic, behind a function": lambda model: (
-        lambda X, small=dynamic(model): small(torch.as_tensor(scaled(X))).detach().numpy()
-    ),
-    "dynamic, out of sight": lambda model: (
-        lambda X, unseen=((dynamic(model),),): unseen[0][0](torch.as_tensor(scaled(X))).detach().numpy()
-    ),
+    "half, behind a function": lambda model: function(rounded(model), torch.float16),
+    "dynamic, behind a function": lambda model: function(dynamic(model)),
+    "dynamic, out of sight": lambda model: out_of_sight(dynamic(model)),
 }
 
 

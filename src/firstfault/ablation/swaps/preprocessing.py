@@ -110,6 +110,8 @@ def raw_labels(subject: Subject) -> Recipe:
     """The prepared inputs with the labels of the raw data, where the preparation kept the order of rows."""
     from firstfault.checks.preprocessing.labels import _by_row
 
+    if subject.target.prepare is None:
+        raise Missing("the labels come so from the data")
     recipe, raw = subject.recipe, dict(subject.raw.items())
     labels = Labels.of(recipe.task, raw["train"].y)
     tensors = []
@@ -124,7 +126,20 @@ def raw_labels(subject: Subject) -> Recipe:
             )
         )
     train, validation, test = tensors
-    return replace(recipe, train=train, validation=validation, test=test, classes=len(labels.classes))
+    return _as_many_classes(
+        recipe, replace(recipe, train=train, validation=validation, test=test, classes=len(labels.classes))
+    )
+
+
+def _as_many_classes(recipe: Recipe, changed: Recipe) -> Recipe:
+    """The changed recipe, where its classes are as many as those of the recipe.
+
+    Raises:
+        Missing: where they are not, since the scores of both can't be compared.
+    """
+    if 1 < recipe.classes < changed.classes:
+        raise Missing(f"the raw labels have {changed.classes} classes and not {recipe.classes}: scores don't compare")
+    return changed
 
 
 def _tensors(recipe: Recipe) -> tuple[Tensors, Tensors, Tensors]:
@@ -187,7 +202,7 @@ def known_good_preparation(subject: Subject) -> Recipe:
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype != torch.int64:
         scale = standardiser(inputs["train"])
         inputs = {name: torch.nan_to_num(scale(x)) for name, x in inputs.items()}
-    return _from_raw(subject, inputs)
+    return _as_many_classes(recipe, _from_raw(subject, inputs))
 
 
 @swap(

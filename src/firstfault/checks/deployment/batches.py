@@ -33,9 +33,10 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
 
     Measures: the largest relative difference between both answers over 4 samples.
     Fails when: the difference is above `tolerance`, or above `coarse` for a network in lower precision, whose rounding
-        follows the range of the batch, or a function that can't be seen into and answers as near to the trained model; or the path refuses a single sample or the whole batch. One that takes certain
-        sizes only, or whose answer to one sample has another shape, has a baked shape, unless it is batch normalisation
-        in train mode that refuses a single sample.
+        follows the range of the batch, or a function that can't be seen into and answers that near to the trained
+        model; or the path refuses a single sample or the whole batch. One that takes certain sizes only, or whose
+        answer to one sample has another shape, has a baked shape, unless it is batch normalisation in train mode that
+        refuses a single sample.
     Source: PyTorch, Numerical accuracy: float32 products of other shapes differ by rounding, up to about 1e-5; 8 bits
         round by 1/256, each layer anew. The bounds leave a margin to either.
     """
