@@ -12,6 +12,7 @@ from firstfault.finding import Layer, Status
 from firstfault.watcher.verdict import SEEN_IN_A_LOOP
 
 WORDS, LENGTH = 24, 12
+CLASSES = nn.CrossEntropyLoss()
 
 
 def failures(seen):
@@ -33,7 +34,7 @@ def rows(count=700, seed=0):
     return x, (x @ torch.randn(6, 3, generator=generator)).argmax(1)
 
 
-def learnt(folder, x, y, *, loss=nn.CrossEntropyLoss(), outputs=3, epochs=2, shuffled=True):
+def learnt(folder, x, y, *, loss=CLASSES, outputs=3, epochs=2, shuffled=True):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(x.shape[1], 64), nn.ReLU(), nn.Linear(64, outputs))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)

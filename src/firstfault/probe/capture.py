@@ -24,8 +24,8 @@ MOST_BYTES = 64_000_000
 class Capture:
     """The first pass of a loop over its data, at most 2,000 samples; `why_not` says why it can't be replayed, if so.
 
-    `seen` are the models as they began, with some of their inputs, also where the loop can't be replayed. `rows` are, by
-    batch, the places of its samples in the dataset of the loader that gave it last, `drawn`, where they are known.
+    `seen` are the models as they began, with some of their inputs, also where the loop can't be replayed. `rows` are,
+    by batch, the places of its samples in its loader's dataset; `drawn` are those of the batch that a loader gave last.
     """
 
     def __init__(self) -> None:

@@ -100,8 +100,7 @@ class Record:
     optimizer that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss
     module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
-    `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of what the model
-    was given.
+    `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of the inputs.
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
     names; `draws` tells that the loop learns from the probability of what it drew. `generated` has, by generator whose

@@ -23,7 +23,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Pairs:
-    """Samples as a watched loop was given them: inputs `(N, F)`, targets `(N, K)`, and the place of each in its dataset.
+    """Samples as a watched loop was given them: inputs `(N, F)`, targets `(N, K)`, and their places in its dataset.
 
     Of `classes` targets are 1 in the column of the class; of two, there is one column.
     """

@@ -41,7 +41,7 @@ def targets_ahead(subject: Subject, *, share: float = 0.9) -> Iterator[Judgement
         yield skipped("no loss was given the tokens of its model's inputs as targets")
         return
     asked = max(counts, key=lambda ahead: counts[ahead])
-    if 1 in counts and asked != 1 or counts[asked] < share * sum(counts.values()):
+    if (1 in counts and asked != 1) or counts[asked] < share * sum(counts.values()):
         yield passed("several tokens ahead are asked for")
         return
     last = _last_seen(subject)
@@ -76,10 +76,9 @@ def _record(subject: Subject) -> Record | None:
 
 
 def _last_seen(subject: Subject) -> int | None:
-    """How many positions later than itself the last token lies that an output depends on: 0, or −1 where the model moves
-    its inputs by itself.
+    """How many positions later than itself the last token lies that an output depends on.
 
-    None where later tokens are seen, or nothing can be told.
+    It is 0, or −1 where the model moves its inputs by itself; None where later tokens are seen, or nothing can be told.
     """
     for each in unlabelled(subject) or (subject,):
         try:

@@ -75,8 +75,8 @@ def _shifted(found: Ranking, moved: Ranking, rows: int) -> Judgement:
     way = f"{abs(rows)} row{'s' if abs(rows) > 1 else ''} {'later' if rows > 0 else 'earlier'}"
     return Judgement(
         Status.FAIL,
-        f"inputs order rows by chance by their own targets (by {max(found.value, 0):.2f} of 1), but by {moved.value:.2f} "
-        f"by the targets {way} in the data",
+        f"inputs order rows by chance by their own targets (by {max(found.value, 0):.2f} of 1), "
+        f"but by {moved.value:.2f} by the targets {way} in the data",
         value=found.value,
         threshold=moved.value,
         where=Place.labels(),
@@ -101,8 +101,8 @@ def _independent(subject: Subject, pairs: Pairs, found: Ranking, weak: float, do
     memorised = learnt is not None and learnt.value > MEMORISED
     yield Judgement(
         Status.FAIL,
-        f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) order "
-        "rows that they have not learnt from by their targets better than chance"
+        f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) "
+        "order rows that they have not learnt from by their targets better than chance"
         + (", though the network knows by heart those that it has" if memorised else ""),
         value=found.value,
         threshold=weak,
