@@ -29,7 +29,8 @@ class TokenTargets:
     def given(self, args: Any) -> None:
         """A model is called with gradients on."""
         found = [value.detach() for value in tensors_in(args) if is_tokens(value)]
-        self._tokens = found or self._tokens
+        read = [value for value in found if not any(positions_ahead(other, value) == 1 for other in found)]
+        self._tokens = read or found or self._tokens  # labels that the model is given are no tokens that it reads
 
     def asked(self, name: str, target: Any, ignored: int) -> None:
         """A loss function was called with gradients on."""

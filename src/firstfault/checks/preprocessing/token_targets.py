@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from firstfault.probe.token_targets import is_tokens
 from firstfault.subject.captured import unlabelled
 from firstfault.subject.model_inputs import answer, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import Rows, call_of, inputs_of_call
+from firstfault.training.one_tensor import call_of, inputs_of_call
 
 ROWS = 8  # that are changed at one position: some tokens move an output more than others
 MOVED = 1e-5  # of the largest output: above the rounding of float32 numbers
@@ -109,28 +110,36 @@ def _first_moved(subject: Subject) -> int | None:
 
 def _length(model: nn.Module, x: torch.Tensor) -> int:
     """How many tokens a sample has; 0 where the model is given none."""
+    lengths: list[int] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        lengths.extend([tensor.shape[1]] if _is_read(tensor) else [])
+        return tensor
+
     inputs = inputs_of_call(model)
-    found = list(_token_rows(inputs).values()) if isinstance(inputs, Rows) else [x] if is_tokens(x) else []
-    return found[0].shape[1] if found else 0
+    if inputs is None or inputs.changed(note) is None:
+        note(x)
+    return lengths[0] if lengths else 0
 
 
-def _token_rows(inputs: Rows) -> dict[int, torch.Tensor]:
-    """The tensors of tokens among what samples are looked up in; masks are none."""
-    return {slot: row for slot, row in inputs.rows.items() if is_tokens(row) and bool((row > 1).any())}
+def _is_read(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds tokens; masks are none."""
+    return is_tokens(tensor) and bool((tensor > 1).any())
 
 
 def _changed(model: nn.Module, x: torch.Tensor, position: int) -> torch.Tensor:
     """What the model answers where one token of each sample is that of another."""
     call = call_of(model)
-    if call is None or not isinstance(call.inputs, Rows):
+    inputs = None if call is None else call.inputs.changed(partial(_other, position=position))
+    if call is None or inputs is None:
         return answer(model, _other(x, position))
-    changed = {slot: _other(row, position) for slot, row in _token_rows(call.inputs).items()}
-    inputs = Rows(call.inputs.form, {**call.inputs.rows, **changed}, call.inputs.fixed)
     with torch.no_grad():
         return inputs.ask(call.forward, x, call.answer)
 
 
 def _other(tokens: torch.Tensor, position: int) -> torch.Tensor:
+    if not _is_read(tokens) or tokens.shape[1] <= position:
+        return tokens
     changed, column = tokens.clone(), tokens[:, position]
     other = column.roll(1)
     changed[:, position] = torch.where(other == column, tokens[:, 0], other)
