@@ -93,7 +93,9 @@ class DebugRun:
         name = self.subject.target.name
         progress.emit(progress.Phase("MLflow"))
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
-        self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
+        self.recording = Recording(
+            self.ref, self.subject, "debug", self.steps.flow_run, later=not self.steps.shows_pages
+        )
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
         self.ref.keep()
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
@@ -135,11 +137,14 @@ class DebugRun:
 
     def conclude(self, verdict: Verdict) -> Ended:
         """Write verdict.json and report.html, and record them."""
-        flow_run = self.steps.flow_run
-        verdict = replace(
-            verdict, mlflow_run_id=self.recording.id, prefect_flow_run_id=flow_run.id if flow_run else None
-        )
-        folder = Path(self.ref.folder)
+        flow_run, folder = self.steps.flow_run, Path(self.ref.folder)
+        verdict = replace(verdict, prefect_flow_run_id=flow_run.id if flow_run else None)
+        write_json(folder / "verdict.json", verdict.to_json())
+        progress.emit(progress.Phase("MLflow"))
+        self.recording.open()
+        verdict = replace(verdict, mlflow_run_id=self.recording.id)
+        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        self.ref.keep()
         write_json(folder / "verdict.json", verdict.to_json())
         progress.emit(progress.Phase("report"))
         self._write_events(folder)

@@ -27,6 +27,7 @@ from firstfault.training.loop import Trained, train
 from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.preprocessing import Pipeline, prepare
 from firstfault.training.recipe import Recipe, Tensors, make_recipe, outputs_of
+from firstfault.training.uncompiled import spare_compiler
 
 T = TypeVar("T")
 
@@ -60,6 +61,7 @@ class Subject:
         self.depth = depth
         self.memos = Memos()
         self._trainer = trainer or plainly
+        spare_compiler()
         self.owner: Subject = self  # of a part of a model tested alone: the subject of the whole
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from firstfault.errors import PrerequisiteError
 from firstfault.output.escaping import visible
@@ -68,6 +68,11 @@ def open_tracker(state: State, experiment: str) -> Tracker:
         raise PrerequisiteError(
             f"MLflow must answer at {uri}, but it does not ({brief(error)}); {_advice(state)}"
         ) from error
+
+
+def lost_tracker(state: State, why: str) -> Tracker:
+    """A tracker that records nothing, since the store could not be opened."""
+    return Tracker(cast("MlflowClient", None), "", state.mlflow_uri, alive=False, lost=why)
 
 
 def expect_store(state: State) -> None:
