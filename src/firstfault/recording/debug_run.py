@@ -91,7 +91,7 @@ class DebugRun:
         self.ref = open_run(asked.target, asked.overrides, depth=asked.depth, dataset=asked.dataset, where=asked.where)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
-        progress.emit(progress.Phase("MLflow"))
+        progress.emit(progress.Phase("opening the run"))
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
         self.recording = Recording(
             self.ref, self.subject, "debug", self.steps.flow_run, later=not self.steps.shows_pages
@@ -123,7 +123,7 @@ class DebugRun:
     def _look(self, step: Step) -> Examined | None:
         with self.recording.following_the_training():
             report = step.examine()
-        progress.emit(progress.Phase("MLflow"))
+        progress.emit(progress.Phase("recording the layers"))
         return Examined(report, self.recording.layer(report)) if report is not None else None
 
     def _confirm(self, report: LayerReport) -> list[Outcome]:

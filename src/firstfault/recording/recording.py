@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 DESCRIPTION, LONGEST = "mlflow.note.content", 5000
 """The tag that MLflow shows as a run's description, and the characters that it shows of it."""
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 30.0
 """A run that lasts longer is recorded while it goes on."""
 CURVES = ("train_loss", "train_metric", "validation_loss", "validation_metric")
 

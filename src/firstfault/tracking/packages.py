@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from firstfault.imports import uncollected
 from firstfault.metrics import Array
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def save_package(model: PackagedModel, example: Any, path: Path, *, root: Path) 
 
 
 def _save(model: PackagedModel, example: Any, path: Path, root: Path) -> None:
-    import mlflow.pyfunc
-    from mlflow.models import infer_signature
+    with uncollected():
+        import mlflow.pyfunc
+        from mlflow.models import infer_signature
 
     inputs = as_client(example)
     signature = infer_signature(inputs, model.answer(example))

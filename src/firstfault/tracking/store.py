@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from firstfault.errors import PrerequisiteError
+from firstfault.imports import uncollected
 from firstfault.output.escaping import visible
 from firstfault.runs.limits import within
 from firstfault.runs.login import log_in
@@ -133,9 +134,10 @@ def _is_writable(folder: Path) -> bool:
 
 def _open(state: State, uri: str, experiment: str) -> Tracker:
     _quiet()
-    from mlflow import MlflowClient
+    with uncollected():
+        from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=uri)
+        client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is not None and found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
