@@ -53,7 +53,6 @@ def _debug(run: DebugRun) -> Ended:
     try:
         run.steps.open(run.open)
         verdict = run.walk()
-        progress.emit(progress.Concluded(verdict))
         return run.steps.conclude(lambda: run.conclude(verdict))
     except BaseException as error:
         run.abandon(error)
