@@ -63,6 +63,9 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     uri, experiment = state.mlflow_uri, visible(experiment)[:LONGEST_NAME]
     expect_store(state)
     log_in(state)
+    _quiet()
+    with uncollected():  # and outside of the limit, which is the store's
+        import mlflow  # noqa: F401
     try:
         return within(OPEN_SECONDS, lambda: _open(state, uri, experiment))
     except Exception as error:
@@ -133,10 +136,9 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _open(state: State, uri: str, experiment: str) -> Tracker:
-    _quiet()
-    with uncollected():
-        from mlflow import MlflowClient
+    from mlflow import MlflowClient
 
+    with uncollected():  # the store's own imports
         client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is not None and found.lifecycle_stage == "deleted":
