@@ -25,8 +25,8 @@ from firstfault.runs.ref import RunRef
 from firstfault.runs.state import State
 from firstfault.subject.subject import Subject
 from firstfault.tracking.checkpoints import log_checkpoint
-from firstfault.tracking.journal import Journal, record_killed
 from firstfault.tracking.journal import NAME as JOURNAL
+from firstfault.tracking.journal import Journal, record_killed
 from firstfault.tracking.links import page_of, run_url, table_of
 from firstfault.tracking.runs import Tracker, bury_killed
 from firstfault.tracking.store import lost_tracker, open_tracker

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,20 @@ def record_killed(state: State) -> list[str]:
     recorded = []
     for file in state.runs.glob(f"*/{NAME}"):
         with contextlib.suppress(Exception):  # what can't be read is left where it is
-            head, *lines = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+            head, *lines = _lines(file)
             if head["host"] != socket.gethostname() or psutil.pid_exists(head["pid"]):
                 continue
             _record(open_tracker(state, head["experiment"]), [_entry(*line) for line in lines])
             file.unlink()
             recorded.append(str(file.parent))
     return recorded
+
+
+def _lines(file: Path) -> Iterator[Any]:
+    """Those of a journal that are whole: a kill may have torn the last."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def _entry(method: str, run: str, values: list[Any], at: float) -> Entry:

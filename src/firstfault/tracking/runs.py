@@ -59,12 +59,7 @@ class Tracker:
     lost: str = ""
 
     def start(
-        self,
-        name: str,
-        parent: str | None = None,
-        tags: Mapping[str, object] | None = None,
-        *,
-        at: float | None = None,
+        self, name: str, parent: str | None = None, tags: Mapping[str, object] | None = None, *, at: float | None = None
     ) -> str:
         """Create a run, below `parent` if given; its id, or "" when the store no longer answers.
 

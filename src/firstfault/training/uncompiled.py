@@ -1,4 +1,4 @@
-"""Optimizers that don't import torch's compiler where nothing was compiled: that alone takes longer than a small target.
+"""Optimizers without torch's compiler where nothing was compiled: its import takes longer than a small target.
 
 Each method of torch 2 below leaves a graph of `torch.compile` by a call into `torch._dynamo`, which it imports at its
 first use (1.3 CPU seconds, 900 modules). Outside of such a graph these calls say nothing.

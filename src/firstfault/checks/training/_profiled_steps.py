@@ -221,9 +221,9 @@ def _operators(profiler: Any, steps: int, folder: Path) -> tuple[list[Operator],
         return [], None
     _write_trace(profiler, folder)
     events = [event for event in profiler.function_events if event.name not in PHASES and "#" not in event.name]
-    ends = sorted(event.time_range.end for event in profiler.function_events if event.name == "optimizer" and _on_cpu(event))[
-        :steps
-    ]
+    ends = sorted(
+        event.time_range.end for event in profiler.function_events if event.name == "optimizer" and _on_cpu(event)
+    )[:steps]
     device = not all(map(_on_cpu, events))
     done = [event for event in events if _on_cpu(event) is not device]
     names = sorted({event.name for event in done})
