@@ -4,16 +4,17 @@ Both are trained in turn, in one process.
 
     python benchmarks/probe_overhead.py [--trainings 5] [--steps N] [--no-peers]
 
-An MLP (3 × 512), a small CNN, a 4-layer transformer, and one whose batches are dicts with a mask and labels are trained
-whole, 10 to 15 s each, and the MLP for 1 s, too: plain, watched, plain, watched, … Watched is what `firstfault.watch()` does, from its beginning to its end: losses, gradients, weights,
-updates, activations, attention, waiting times, a look for non-finite values in every step, and the first batches
-captured. The seconds of an arm are the sum over parts of 10 steps of the least that any of its trainings took for
-that part: what else the machine does comes and goes, and only ever adds; each training begins with other blocks of
-memory taken, since where a tensor happens to lie is worth 2 % of a step. Peers in the same run, over fewer steps:
-TensorBoard histograms of weights and gradients in every step, wandb.watch where wandb is installed, and autograd's
-anomaly mode. Seconds are the processor's, of all threads of the process, with one thread for torch. The C library's
-allocator is told to keep freed memory: else it gives it back and faults it in again, or not, by accidents of what
-lies where, which is worth a factor of 1.5 to a convolution, with a probe and without. Last line: `RESULT {json}`.
+An MLP (3 × 512), a small CNN, a 4-layer transformer, and one whose batches are dicts with a mask and labels are
+trained whole, 10 to 15 s each, and the MLP for 1 s, too: plain, watched, plain, watched, … Watched is what
+`firstfault.watch()` does, from its beginning to its end: losses, gradients, weights, updates, activations, attention,
+waiting times, a look for non-finite values in every step, and the first batches captured. The seconds of an arm are
+the sum over parts of 10 steps of the least that any of its trainings took for that part: what else the machine does
+comes and goes, and only ever adds; each training begins with other blocks of memory taken, since where a tensor
+happens to lie is worth 2 % of a step. Peers in the same run, over fewer steps: TensorBoard histograms of weights and
+gradients in every step, wandb.watch where wandb is installed, and autograd's anomaly mode. Seconds are the
+processor's, of all threads of the process, with one thread for torch. The C library's allocator is told to keep freed
+memory: else it gives it back and faults it in again, or not, by accidents of what lies where, which is worth a factor
+of 1.5 to a convolution, with a probe and without. Last line: `RESULT {json}`.
 """
 
 from __future__ import annotations
