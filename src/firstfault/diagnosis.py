@@ -65,6 +65,7 @@ def diagnose(
     )
     verdict = replace(verdict, not_loaded=plugins.refusals())
     progress.emit(progress.Concluded(verdict))
+    progress.emit(progress.Phase("pages of the profile"))
     subject.settle()
     return verdict
 

@@ -105,14 +105,20 @@ class DebugRun:
         asked = self.settings
         steps = steps_of(self.subject, asked.depth, asked.where)
         recorded = [replace(step, examine=partial(self._examine, step)) for step in steps]
-        return diagnose(
-            self.subject,
-            asked.depth,
-            steps=recorded,
-            confirm_report=self._confirm,
-            keep_going=asked.keep_going,
-            only=asked.only,
-        )
+        with progress.listening(self._keep):
+            return diagnose(
+                self.subject,
+                asked.depth,
+                steps=recorded,
+                confirm_report=self._confirm,
+                keep_going=asked.keep_going,
+                only=asked.only,
+            )
+
+    def _keep(self, event: progress.Event) -> None:
+        """Write the verdict as soon as it is known, before what it does not need."""
+        if isinstance(event, progress.Concluded):
+            write_json(Path(self.ref.folder) / "verdict.json", event.verdict.to_json())
 
     def _examine(self, step: Step) -> LayerReport | None:
         guard.tell(doing=step.layer.value)
@@ -137,11 +143,11 @@ class DebugRun:
     def conclude(self, verdict: Verdict) -> Ended:
         """Write verdict.json and report.html, and record them."""
         flow_run, folder = self.steps.flow_run, Path(self.ref.folder)
-        verdict = replace(verdict, prefect_flow_run_id=flow_run.id if flow_run else None)
-        write_json(folder / "verdict.json", verdict.to_json())
         progress.emit(progress.Phase("MLflow"))
         self.recording.open()
-        verdict = replace(verdict, mlflow_run_id=self.recording.id)
+        verdict = replace(
+            verdict, mlflow_run_id=self.recording.id, prefect_flow_run_id=flow_run.id if flow_run else None
+        )
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
         self.ref.keep()
         write_json(folder / "verdict.json", verdict.to_json())
