@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from firstfault import progress
+from firstfault.clock import unhindered_seconds
 from firstfault.data.digest import data_digest
 from firstfault.errors import Missing, PrerequisiteError, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
@@ -39,7 +40,7 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 DESCRIPTION, LONGEST = "mlflow.note.content", 5000
 """The tag that MLflow shows as a run's description, and the characters that it shows of it."""
 PATIENCE_SECONDS = 30.0
-"""A run that lasts longer is recorded while it goes on."""
+"""A run that lasts longer, what other processes took from it left out, is recorded while it goes on."""
 CURVES = ("train_loss", "train_metric", "validation_loss", "validation_metric")
 
 
@@ -59,7 +60,7 @@ class Recording:
         self, run: RunRef, subject: Subject, kind: str, flow_run: FlowRun | None, *, later: bool = False
     ) -> None:
         self.folder, self.state, self.subject = Path(run.folder), State(Path(run.home)), subject
-        self.begun = time.monotonic()
+        self.begun = unhindered_seconds()
         if later and self.state.keeps_own_store:
             self.tracker = Journal(self.folder / JOURNAL, subject.target.name)
         else:
@@ -101,7 +102,7 @@ class Recording:
 
     def open_when_late(self) -> None:
         """Open the store in a run that lasts: it may be looked at, or be killed, long before its end."""
-        if time.monotonic() - self.begun > PATIENCE_SECONDS:
+        if unhindered_seconds() - self.begun > PATIENCE_SECONDS:
             self.open()
 
     def belongs_to(self, flow_run: FlowRun | None) -> None:

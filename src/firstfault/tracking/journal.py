@@ -106,7 +106,8 @@ def _tell(tracker: Tracker, entry: Entry, runs: dict[str, str]) -> None:
         name, parent, tags = entry.values
         runs[entry.run] = tracker.start(name, runs[parent] if parent else None, tags, at=entry.at)
     elif entry.method == "end":
-        tracker.end(runs[entry.run], *entry.values, at=entry.at)
+        [status] = entry.values or ["FINISHED"]
+        tracker.end(runs[entry.run], status, entry.at)
     else:
         getattr(tracker, entry.method)(runs[entry.run], *entry.values)
 

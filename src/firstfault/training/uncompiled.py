@@ -43,7 +43,7 @@ def _step(plain: Callable[..., Any], optimizer: Optimizer, *args: Any, **kwargs:
 
 def _replace(kind: type[Optimizer], name: str, run: Callable[..., Any]) -> None:
     """Call what a method wraps, by `run`; and the method as it was, once the compiler is there."""
-    wrapping = kind.__dict__.get(name)
+    wrapping: Any = kind.__dict__.get(name)
     plain = getattr(wrapping, "__wrapped__", None)
     if plain is None or wrapping.__code__.co_name not in WRAPPERS:
         return
