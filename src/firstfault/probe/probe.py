@@ -181,6 +181,7 @@ class Probe:
         self._validation.learns_in(model, (args, kwargs))
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
+            self._losses.given((args, kwargs))
         if self._began is None:
             self._began = unhindered_seconds()
         if self.capture is not None and self.capture.wants(model):

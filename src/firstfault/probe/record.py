@@ -100,7 +100,8 @@ class Record:
     optimizer that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss
     module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
-    `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
+    `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of what the model
+    was given. `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
@@ -161,6 +162,7 @@ class Record:
     lines: dict[str, Place | None] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     learnt_untold: bool = False
+    targets_ahead: dict[str, int] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""
