@@ -55,7 +55,8 @@ def main() -> None:
         print(f"{name:<24} {result[name]:7.2f} s   limit {limit:5.1f} s   ratio {result[name] / limit:.2f}")
     for depth in DEPTHS:
         spent = ", ".join(f"{name} {seconds['cpu']:.1f}" for name, seconds in result[f"{depth}_phases"].items())
-        print(f"{depth}: {result[f'{depth}_cpu_seconds']:.1f} CPU s: {spent}")
+        before = result[f"{depth}_verdict_cpu_seconds"]
+        print(f"{depth}: {result[f'{depth}_cpu_seconds']:.1f} CPU s, {before:.1f} before the verdict: {spent}")
     print("layers (bare):", ", ".join(f"{layer} {seconds:.1f} s" for layer, seconds in result["layers"].items()))
     print("RESULT", json.dumps(result))
 
@@ -92,6 +93,7 @@ def _of_depth(depth: str, runs: list[dict]) -> dict:
     median = sorted(runs, key=lambda run: run["verdict"])[len(runs) // 2]
     return {
         f"{depth}_verdict_seconds": round(median["verdict"], 2),
+        f"{depth}_verdict_cpu_seconds": round(statistics.median(run["verdict_cpu"] for run in runs), 2),
         f"{depth}_cpu_seconds": round(statistics.median(run["cpu"] for run in runs), 2),
         f"{depth}_phases": median["phases"],
     }

@@ -59,6 +59,8 @@ class Once(Generic[T]):
 class TaskSteps(Steps):
     """Carries out each step as a task of the flow run that is on."""
 
+    shows_pages = True
+
     def __init__(self) -> None:
         self.outlet = Outlet()
         self.progress = RunProgress(self.outlet)

@@ -17,6 +17,7 @@ HALL = (
     "extras",
     "faults",
     "finding",
+    "imports",
     "interrupts",
     "judgement",
     "ladder",

@@ -53,7 +53,6 @@ def diagnose(
 
     found = walk(chosen, undo, keep_going=keep_going)
     progress.emit(progress.Phase("concluding"))
-    subject.settle()
     judged = subject.made(evaluate_safety)
     verdict = conclude(
         subject.target.name,
@@ -64,7 +63,11 @@ def diagnose(
         outcomes=found.outcomes,
         subject=kind,
     )
-    return replace(verdict, not_loaded=plugins.refusals())
+    verdict = replace(verdict, not_loaded=plugins.refusals())
+    progress.emit(progress.Concluded(verdict))
+    progress.emit(progress.Phase("pages of the profile"))
+    subject.settle()
+    return verdict
 
 
 def _prepared(step: Step, subject: Subject) -> Step:
@@ -125,6 +128,14 @@ def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     return placed(report, subject) if depth is Depth.DEEP else report
 
 
+def _deployment(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
+    """MLflow's server is begun in a process of its own, so that it is ready when its check asks it."""
+    from firstfault.subject.http_service import beginning_to_serve
+
+    with beginning_to_serve(subject) if depth.includes(Depth.STANDARD) else contextlib.nullcontext():
+        return run_checks(Layer.DEPLOYMENT, subject, depth, subject.target.thresholds)
+
+
 def _safety(subject: Subject, depth: Depth, where: str | None) -> LayerReport | None:
     """The evaluation of the trained model."""
     judged = evaluate_safety(subject)
@@ -136,7 +147,7 @@ LOOKS: Mapping[Layer, Look] = {
     Layer.PREPROCESSING: _checked(Layer.PREPROCESSING),
     Layer.MODEL: _model,
     Layer.TRAINING: _checked(Layer.TRAINING),
-    Layer.DEPLOYMENT: _checked(Layer.DEPLOYMENT),
+    Layer.DEPLOYMENT: _deployment,
     Layer.SAFETY: _safety,
 }
 """The steps of a debug run, and how each is examined; whether a step stands in the order is said by `LADDER`."""

@@ -16,6 +16,7 @@ from firstfault.cli.live_view import View
 from firstfault.cli.terminal import Terminal
 from firstfault.cli.timings import TIMINGS, Timings
 from firstfault.errors import FirstfaultError
+from firstfault.imports import uncollected
 from firstfault.output.whole_files import write_json
 from firstfault.recording.steps import Ended, RunSettings, Steps, SweepPlan, Swept
 from firstfault.runs import guard
@@ -42,8 +43,9 @@ def watch_debug(
     """
     clock = Timings()
     clock.begin("imports")
-    from firstfault.cli.preflight import preflight
-    from firstfault.target.locate import locate
+    with uncollected():
+        from firstfault.cli.preflight import preflight
+        from firstfault.target.locate import locate
 
     clock.begin("loading the target")
     console = console or Terminal()
@@ -65,7 +67,8 @@ def watch_debug(
             view,
         ):
             clock.begin("imports")
-            from firstfault.recording.debug_run import debug
+            with uncollected():
+                from firstfault.recording.debug_run import debug
 
             with _told_when_full(state):
                 ended = debug(settings, steps, loaded)
@@ -85,10 +88,11 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
     Raises:
         FirstfaultError: for a bad target or a bad plan, or a server that does not answer.
     """
-    from firstfault.ablation.sweeps.plan import expect
-    from firstfault.cli.preflight import preflight
-    from firstfault.report.sweep_terminal import show_sweep
-    from firstfault.target.locate import locate
+    with uncollected():
+        from firstfault.ablation.sweeps.plan import expect
+        from firstfault.cli.preflight import preflight
+        from firstfault.report.sweep_terminal import show_sweep
+        from firstfault.target.locate import locate
 
     console = Terminal()
     plan = replace(plan, target=locate(plan.target))

@@ -47,6 +47,7 @@ class Timings:
         self.entered = _entered()
         self.spans: dict[str, Span] = {}
         self.verdict: float | None = None
+        self.verdict_cpu: float | None = None
         self._mark = self.entered, 0.0
         self._phase, self._check = "python and the command line", ""
 
@@ -63,7 +64,7 @@ class Timings:
                 self.begin("between the layers")
             case progress.Concluded():
                 self.begin("showing the verdict")
-                self.verdict = self._mark[0] - self.entered
+                self.verdict, self.verdict_cpu = self._mark[0] - self.entered, self._mark[1]
 
     def begin(self, phase: str) -> None:
         """What follows belongs to that phase."""
@@ -90,8 +91,7 @@ class Timings:
             for check in span.checks.values():
                 if check.wall >= LEAST_SECONDS:
                     _row(table, check)
-        seen = f"{self.verdict:.2f}" if self.verdict is not None else "–"
-        table.add_row("from Enter to the verdict", seen, "")
+        table.add_row("from Enter to the verdict", _seconds(self.verdict), _seconds(self.verdict_cpu))
         table.add_row("to the end", f"{self._mark[0] - self.entered:.2f}", f"{self._mark[1]:.2f}")
         return table
 
@@ -99,11 +99,16 @@ class Timings:
         """The seconds by phase, and those until the verdict was known."""
         return {
             "verdict": self.verdict,
+            "verdict_cpu": self.verdict_cpu,
             "cpu": self._mark[1],
             "phases": {
                 span.name: {"wall": round(span.wall, 3), "cpu": round(span.cpu, 3)} for span in self.spans.values()
             },
         }
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _row(table: Table, span: Span) -> None:

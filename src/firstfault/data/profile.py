@@ -5,6 +5,7 @@ ydata-profiling was renamed to fg-data-profiling (package `data_profiling`); thi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -82,6 +83,21 @@ class Profiling:
             self.process.wait()
         for name in (SAMPLE, REFERENCE):
             (self.folder / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the process for the block."""
+        try:
+            process = psutil.Process(self.process.pid)
+            process.suspend()
+        except psutil.Error:  # it has ended
+            yield
+            return
+        try:
+            yield
+        finally:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
 
     def _await(self, done: Callable[[], bool], seconds: float) -> None:
         """Wait for something, or the end of the process, or of the time."""

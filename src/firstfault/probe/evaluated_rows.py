@@ -6,6 +6,7 @@ import linecache
 import re
 import sys
 from collections import deque
+from functools import lru_cache
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -91,21 +92,29 @@ def _varied(batches: list[list[int]]) -> bool:
 
 def _copied(args: Any) -> list[torch.Tensor]:
     """Some values of each sample of a call; none where its tensors can't be read so."""
-    found = [value.detach() for value in tensors_in(args) if value.ndim]
-    size = max(map(len, found), default=0)
+    found = [value for value in tensors_in(args) if value.ndim]
+    size = max([value.shape[0] for value in found], default=0)
     if size == 0:
         return []
     try:
-        return [_part(value).clone() for value in found if len(value) == size]
+        return [_part(value.detach()).clone() for value in found if value.shape[0] == size]
     except Exception:  # the user's training goes on, whatever its inputs are
         return []
 
 
 def _part(value: torch.Tensor) -> torch.Tensor:
     """Values that lie evenly in each axis of a row."""
-    axes = sum(length > 1 for length in value.shape[1:])
+    index = _index(value.shape[1:])
+    return value[index] if index is not None else value
+
+
+@lru_cache(256)
+def _index(row: torch.Size) -> tuple[slice, ...] | None:
+    """The index of these values by the shape of a row; None where they are all."""
+    axes = sum(length > 1 for length in row)
     most = int(VALUES ** (1 / max(1, axes)) + 1e-9)
-    return value[(slice(None), *(slice(None, None, -(-length // most) or 1) for length in value.shape[1:]))]
+    distances = [-(-length // most) or 1 for length in row]
+    return None if set(distances) <= {1} else (slice(None), *(slice(None, None, distance) for distance in distances))
 
 
 def _hashed(parts: list[torch.Tensor]) -> list[int]:

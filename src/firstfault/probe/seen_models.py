@@ -28,13 +28,15 @@ class SeenModel:
     sizes: list[int] = field(default_factory=list)
     full: bool = False
     """Whether it has been seen enough."""
+    bytes: int = 0
+    """Of all that it was given."""
 
     def asked(self, given: Arguments) -> None:
         """It is called."""
         if self.full:
             return
         if lacks_names(self.calls[:1], given):
-            self.calls, self.sizes = [], []
+            self.calls, self.sizes, self.bytes = [], [], 0
         self.calls = [*self.calls[: len(self.sizes)], given]
 
     def answered(self, size: int) -> None:
@@ -42,8 +44,8 @@ class SeenModel:
         if self.full or len(self.calls) == len(self.sizes):
             return
         self.sizes.append(size)
-        bytes_seen = sum(value.numel() * value.element_size() for call in self.calls for value in call.tensors)
-        self.full = size == 0 or sum(self.sizes) >= SEEN_SAMPLES or bytes_seen >= MOST_BYTES
+        self.bytes += sum(value.numel() * value.element_size() for value in self.calls[-1].tensors)
+        self.full = size == 0 or sum(self.sizes) >= SEEN_SAMPLES or self.bytes >= MOST_BYTES
         if size == 0:
             self.calls, self.sizes = [], []
 

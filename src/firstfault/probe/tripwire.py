@@ -128,15 +128,16 @@ class Tripwire:
 
         A NaN that reaches a weight's gradient from its outputs fills whole rows, one from its inputs whole columns.
         """
-        edges = []
-        for value, gradient in _dense(parameters):
-            if gradient.ndim == 1:
+        edges, biased = [], self._biased
+        for value, gradient in _dense(parameters):  # in every step, of every parameter: few calls each
+            axes = gradient.ndim
+            if axes == 1:
                 edges.append(gradient)
-            elif gradient.ndim == 0 or gradient.numel() <= SMALL:
+            elif gradient.numel() <= SMALL:
                 edges.append(gradient.reshape(-1))
             else:
-                edges.append(gradient[0] if gradient.ndim == 2 else gradient[0].reshape(-1))
-                if id(value) not in self._biased:
+                edges.append(gradient[0] if axes == 2 else gradient[0].reshape(-1))
+                if id(value) not in biased:
                     edges.append(_first_column(gradient))
         return edges
 

@@ -53,7 +53,6 @@ def _debug(run: DebugRun) -> Ended:
     try:
         run.steps.open(run.open)
         verdict = run.walk()
-        progress.emit(progress.Concluded(verdict))
         return run.steps.conclude(lambda: run.conclude(verdict))
     except BaseException as error:
         run.abandon(error)
@@ -91,9 +90,11 @@ class DebugRun:
         self.ref = open_run(asked.target, asked.overrides, depth=asked.depth, dataset=asked.dataset, where=asked.where)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
         name = self.subject.target.name
-        progress.emit(progress.Phase("MLflow"))
+        progress.emit(progress.Phase("opening the run"))
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
-        self.recording = Recording(self.ref, self.subject, "debug", self.steps.flow_run)
+        self.recording = Recording(
+            self.ref, self.subject, "debug", self.steps.flow_run, later=not self.steps.shows_pages
+        )
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
         self.ref.keep()
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
@@ -104,14 +105,20 @@ class DebugRun:
         asked = self.settings
         steps = steps_of(self.subject, asked.depth, asked.where)
         recorded = [replace(step, examine=partial(self._examine, step)) for step in steps]
-        return diagnose(
-            self.subject,
-            asked.depth,
-            steps=recorded,
-            confirm_report=self._confirm,
-            keep_going=asked.keep_going,
-            only=asked.only,
-        )
+        with progress.listening(self._keep):
+            return diagnose(
+                self.subject,
+                asked.depth,
+                steps=recorded,
+                confirm_report=self._confirm,
+                keep_going=asked.keep_going,
+                only=asked.only,
+            )
+
+    def _keep(self, event: progress.Event) -> None:
+        """Write the verdict as soon as it is known, before what it does not need."""
+        if isinstance(event, progress.Concluded):
+            write_json(Path(self.ref.folder) / "verdict.json", event.verdict.to_json())
 
     def _examine(self, step: Step) -> LayerReport | None:
         guard.tell(doing=step.layer.value)
@@ -121,7 +128,7 @@ class DebugRun:
     def _look(self, step: Step) -> Examined | None:
         with self.recording.following_the_training():
             report = step.examine()
-        progress.emit(progress.Phase("MLflow"))
+        progress.emit(progress.Phase("recording the layers"))
         return Examined(report, self.recording.layer(report)) if report is not None else None
 
     def _confirm(self, report: LayerReport) -> list[Outcome]:
@@ -135,11 +142,14 @@ class DebugRun:
 
     def conclude(self, verdict: Verdict) -> Ended:
         """Write verdict.json and report.html, and record them."""
-        flow_run = self.steps.flow_run
+        flow_run, folder = self.steps.flow_run, Path(self.ref.folder)
+        progress.emit(progress.Phase("MLflow"))
+        self.recording.open()
         verdict = replace(
             verdict, mlflow_run_id=self.recording.id, prefect_flow_run_id=flow_run.id if flow_run else None
         )
-        folder = Path(self.ref.folder)
+        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
+        self.ref.keep()
         write_json(folder / "verdict.json", verdict.to_json())
         progress.emit(progress.Phase("report"))
         self._write_events(folder)

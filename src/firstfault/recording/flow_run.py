@@ -69,6 +69,8 @@ def _health(api: str) -> str:
 class Recorded(Steps):
     """Carries out each step at once, and tells the process that records it as a flow run."""
 
+    shows_pages = True
+
     def __init__(self, flow: str, parameters: Mapping[str, object], api: str, state: State) -> None:
         self.api = api
         self._words: queue.SimpleQueue[dict[str, object] | None] = queue.SimpleQueue()

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from firstfault import progress
+from firstfault.clock import unhindered_seconds
 from firstfault.data.digest import data_digest
-from firstfault.errors import Missing, MissingExtra, UserCodeError
+from firstfault.errors import Missing, MissingExtra, PrerequisiteError, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.metrics import metric_of
 from firstfault.output.file_names import key_of
@@ -25,9 +26,11 @@ from firstfault.runs.ref import RunRef
 from firstfault.runs.state import State
 from firstfault.subject.subject import Subject
 from firstfault.tracking.checkpoints import log_checkpoint
+from firstfault.tracking.journal import NAME as JOURNAL
+from firstfault.tracking.journal import Journal, record_killed
 from firstfault.tracking.links import page_of, run_url, table_of
 from firstfault.tracking.runs import Tracker, bury_killed
-from firstfault.tracking.store import no_tracker, open_tracker
+from firstfault.tracking.store import lost_tracker, open_tracker
 from firstfault.tracking.view import KIND, view_of_runs
 from firstfault.training.stages import stage_metrics
 from firstfault.verdict import Verdict, VerdictStatus
@@ -36,22 +39,32 @@ logger = logging.getLogger(__name__)
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 DESCRIPTION, LONGEST = "mlflow.note.content", 5000
 """The tag that MLflow shows as a run's description, and the characters that it shows of it."""
+PATIENCE_SECONDS = 30.0
+"""A run that lasts longer, what other processes took from it left out, is recorded while it goes on."""
 CURVES = ("train_loss", "train_metric", "validation_loss", "validation_metric")
 
 
 class Recording:
     """The MLflow run of one run of firstfault.
 
-    A store that is lost on the way costs what is not yet recorded, and nothing else.
+    A store that is lost on the way costs what is not yet recorded, and nothing else. `later` keeps a journal until the
+    store is opened: the state's own store, which is looked at, though, and can be told afterwards what was.
 
     Raises:
         PrerequisiteError: when the store doesn't answer at the start.
     """
 
-    def __init__(self, run: RunRef, subject: Subject, kind: str, flow_run: FlowRun | None) -> None:
+    tracker: Tracker | Journal
+
+    def __init__(
+        self, run: RunRef, subject: Subject, kind: str, flow_run: FlowRun | None, *, later: bool = False
+    ) -> None:
         self.folder, self.state, self.subject = Path(run.folder), State(Path(run.home)), subject
-        self.tracker = _tracker(self.state, subject.target.name)
-        self.tracker.attempt(lambda: bury_killed(self.tracker))
+        self.begun = unhindered_seconds()
+        if later and self.state.keeps_own_store:
+            self.tracker = Journal(self.folder / JOURNAL, subject.target.name)
+        else:
+            self.tracker = self._opened()
         self.run_id = self.tracker.start(
             begun(kind),
             None,
@@ -69,6 +82,34 @@ class Recording:
         self.belongs_to(flow_run)
         self._inputs(run)
 
+    def _opened(self) -> Tracker:
+        """The store, in which runs that were killed have ended; none without MLflow, where nobody named a store."""
+        try:
+            tracker = open_tracker(self.state, self.subject.target.name)
+        except MissingExtra as lacking:
+            if not self.state.keeps_own_store:
+                raise
+            return lost_tracker(self.state, str(lacking))
+        tracker.attempt(lambda: bury_killed(tracker))
+        tracker.attempt(lambda: record_killed(self.state))
+        return tracker
+
+    def open(self) -> None:
+        """Open the store, if that has not been done, and tell it what the journal holds."""
+        if not isinstance(journal := self.tracker, Journal):
+            return
+        try:
+            self.tracker = self._opened()
+        except PrerequisiteError as error:
+            logger.warning("%s; this run is in %s alone", error, self.folder)
+            self.tracker = lost_tracker(self.state, str(error))
+        self.run_id = journal.open(self.tracker, self.run_id)
+
+    def open_when_late(self) -> None:
+        """Open the store in a run that lasts: it may be looked at, or be killed, long before its end."""
+        if unhindered_seconds() - self.begun > PATIENCE_SECONDS:
+            self.open()
+
     def belongs_to(self, flow_run: FlowRun | None) -> None:
         """Say which flow run records the same."""
         if flow_run is not None:
@@ -76,27 +117,35 @@ class Recording:
 
     @property
     def id(self) -> str | None:
-        """The id of the MLflow run; None where there is none."""
-        return self.run_id or None
+        """The id of the MLflow run; None where there is none, or not yet."""
+        return self.run_id if isinstance(self.tracker, Tracker) and self.run_id else None
 
     def url(self, run_id: str | None = None) -> str | None:
         """The page of this run, or of one below it; None when no MLflow server shows it."""
-        return run_url(self.state, self.tracker, run_id or self.id)
+        return run_url(self.state, self.tracker, run_id or self.id) if isinstance(self.tracker, Tracker) else None
 
     @property
     def report_url(self) -> str | None:
         """The page that shows the report; None when no MLflow server shows it."""
-        return run_url(self.state, self.tracker, self.id, "report.html")
+        return run_url(self.state, self._store, self.id, "report.html")
+
+    @property
+    def _store(self) -> Tracker:
+        """The store, opened by now."""
+        self.open()
+        assert isinstance(self.tracker, Tracker)
+        return self.tracker
 
     @property
     def place(self) -> str:
         """Where a person finds this run."""
+        store = self._store
         if not self.run_id:
-            return f"not recorded: {self.tracker.lost}"
-        lacks = f"; it lacks what came after the store was lost: {self.tracker.lost}" if self.tracker.lost else ""
+            return f"not recorded: {store.lost}"
+        lacks = f"; it lacks what came after the store was lost: {store.lost}" if store.lost else ""
         if (page := self.url()) is not None:
             return f"{page}{lacks}"
-        return f"{self.tracker.uri} (run {self.run_id}{lacks}; `firstfault up` serves it)"
+        return f"{store.uri} (run {self.run_id}{lacks}; `firstfault up` serves it)"
 
     def _inputs(self, run: RunRef) -> None:
         self.tracker.params(
@@ -130,6 +179,7 @@ class Recording:
 
     def layer(self, report: LayerReport) -> str | None:
         """Record a layer's numbers and files; its page in MLflow."""
+        self.open_when_late()
         self.shelves.fill(report)
         run_id = (
             self.tracker.start(report.layer.value, self.run_id, {"firstfault.status": report.status.value})
@@ -160,15 +210,16 @@ class Recording:
             yield
 
     def _follow(self, event: progress.Event) -> None:
-        if not self.run_id or not self.tracker.alive:
-            return
+        self.open_when_late()
         if isinstance(event, progress.Checkpointed):
-            self.tracker.attempt(lambda: log_checkpoint(self.tracker, self.run_id, event))
+            store = self._store
+            store.attempt(lambda: log_checkpoint(store, self.run_id, event))
         elif isinstance(event, progress.SafetyJudged) and not event.checkpointed:
-            self.tracker.metrics(self.run_id, event.scores, step=event.epoch)
+            self.tracker.metrics(self.run_id, event.scores, event.epoch)
 
     def conclude(self, verdict: Verdict) -> None:
         """Record the verdict, the curves and the files, and end the run."""
+        self.open()
         self.tracker.tags(
             self.run_id,
             {"firstfault.status": verdict.status.value, **in_words(verdict), DESCRIPTION: self._description(verdict)},
@@ -194,8 +245,8 @@ class Recording:
 
     def _description(self, verdict: Verdict) -> str:
         """The verdict in markdown, below links that lead to report and table on whatever server shows them."""
-        report = page_of(self.tracker, self.run_id, "report.html")
-        links = f"[Report]({report}) · [all verdicts on this target]({table_of(self.tracker)})"
+        report = page_of(self._store, self.run_id, "report.html")
+        links = f"[Report]({report}) · [all verdicts on this target]({table_of(self._store)})"
         # MLflow lays the lines of a long heading over each other
         in_bold = HEADING.sub(r"**\1**", verdict_markdown(verdict))
         return f"{links}\n\n{in_bold}"[:LONGEST]
@@ -218,21 +269,16 @@ class Recording:
         self.tracker.end(self.run_id)
 
     def abandon(self, error: BaseException) -> None:
-        """End a run that was interrupted or crashed; what it measured stays."""
+        """End a run that was interrupted or crashed; what it measured stays.
+
+        After a signal a journal is left to the next run: the time that is left is too short to open a store.
+        """
         killed = not isinstance(error, Exception)
+        if not killed:
+            self.open()
         self.tracker.tags(self.run_id, {"firstfault.status": "killed" if killed else "error"})
         self.tracker.files(self.run_id, sorted(self.folder.glob("layer_*.json")))
         self.tracker.end(self.run_id, "KILLED" if killed else "FAILED")
-
-
-def _tracker(state: State, name: str) -> Tracker:
-    """The tracker of a target; one that records nothing where MLflow is not installed, and nobody has named a store."""
-    try:
-        return open_tracker(state, name)
-    except MissingExtra as lacking:
-        if not state.mlflow_uri.startswith("sqlite:"):
-            raise
-        return no_tracker(state, str(lacking))
 
 
 def _values(report: LayerReport) -> dict[str, float]:

@@ -134,6 +134,9 @@ class Swept:
 class Steps:
     """Carries out each step of a run at once. A flow's carries it out as a task, and records what it gives."""
 
+    shows_pages = False
+    """Whether the pages of MLflow are linked while the run goes on."""
+
     @property
     def flow_run(self) -> FlowRun | None:
         """The flow run that records this run, if one does, and it is known by now."""

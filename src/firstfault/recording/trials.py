@@ -18,6 +18,7 @@ class Trials:
     """The MLflow run above the trials of one study."""
 
     def __init__(self, recording: Recording, name: str) -> None:
+        recording.open_when_late()
         self.tracker, self.above, self.name = recording.tracker, recording.run_id, name
         self.logged: set[tuple[str, int, float]] = set()
 

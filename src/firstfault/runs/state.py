@@ -39,6 +39,11 @@ class State:
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @property
+    def keeps_own_store(self) -> bool:
+        """Whether runs are recorded in this folder, not in a store that the user names."""
+        return self.mlflow_uri == f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
     def mlflow_artifacts(self) -> Path:
         """Where the SQLite store's runs keep their artifacts."""
         return self.home / "mlartifacts"

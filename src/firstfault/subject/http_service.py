@@ -13,16 +13,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from firstfault.errors import Missing
+from firstfault.extras import installed
 from firstfault.output.whole_files import write_text
 from firstfault.runs.login import USER, header
 from firstfault.runs.ownership import ends_with_us
 from firstfault.runs.processes import HOST, PRIVATE, answers, free_port, private_log
+from firstfault.subject.memo import memo
 from firstfault.subject.serving import golden_of, packaged
 from firstfault.subject.subject import Subject
 
@@ -48,6 +51,74 @@ class Endpoint:
     login: str | None = None
 
 
+@dataclass(frozen=True)
+class ScoringServer:
+    """MLflow's scoring server as a process of its own, which imports what it needs until it is given a package."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    login: str
+    log: Path
+
+    def serve(self, package: Path) -> None:
+        """Name the package that it shall serve."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError), self.process.stdin as stream:  # one that has ended is told by its log
+            stream.write(f"{package}\n".encode())
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=30)
+
+
+@memo(of="trained")
+def scoring_server_of(subject: Subject) -> ScoringServer:
+    """The server that is begun beside the checks which come before it is asked."""
+    return _start(subject.folder / "serve.log")
+
+
+def _start(log: Path) -> ScoringServer:
+    from firstfault.tracking.packages import scoring_server
+
+    port, login = free_port(), f"{USER}:{secrets.token_urlsafe(24)}"
+    command, environment = scoring_server(HOST, port, login)
+    with private_log(log) as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            umask=PRIVATE,
+            env=environment,
+            preexec_fn=ends_with_us(),
+        )
+    return ScoringServer(process, port, login, log)
+
+
+def is_served_by_mlflow(subject: Subject) -> bool:
+    """Whether nothing of the user's serves, and MLflow can, so that its server does in their place."""
+    deployment = subject.target.deployment
+    if deployment is None or not installed("mlflow"):
+        return False
+    own = (deployment.url, deployment.model, deployment.load, deployment.preprocess)
+    return all(part is None for part in own)
+
+
+@contextlib.contextmanager
+def beginning_to_serve(subject: Subject) -> Iterator[None]:
+    """Let MLflow's server import what it needs while the block works; one that is left over is ended with the block."""
+    if is_served_by_mlflow(subject) and subject.made(Subject.trained) is not None:
+        subject.get(scoring_server_of)
+    try:
+        yield
+    finally:
+        if (server := subject.made(scoring_server_of)) is not None:
+            server.end()
+
+
 @contextlib.contextmanager
 def serving(subject: Subject) -> Iterator[Endpoint]:
     """The deployment's URL, or MLflow's scoring server, as `mlflow models serve` starts it, which lives for the block.
@@ -58,30 +129,16 @@ def serving(subject: Subject) -> Iterator[Endpoint]:
     if subject.deployment.url is not None:
         yield Endpoint(subject.deployment.url)
         return
-    from firstfault.tracking.packages import scoring_server
-
-    port, log, login = free_port(), subject.folder / "serve.log", f"{USER}:{secrets.token_urlsafe(24)}"
-    command, environment = scoring_server(packaged(subject), HOST, port, login)
-    with private_log(log) as out:
-        process = subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=out,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            umask=PRIVATE,
-            env=environment,
-            preexec_fn=ends_with_us(),
-        )
+    begun = subject.made(scoring_server_of)
+    server = begun if begun is not None and begun.process.poll() is None else _start(subject.folder / "serve.log")
     try:
-        _wait(process, f"http://{HOST}:{port}/health", log)
-        yield Endpoint(f"http://{HOST}:{port}/invocations", login)
+        server.serve(packaged(subject))
+        _wait(server.process, f"http://{HOST}:{server.port}/health", server.log)
+        yield Endpoint(f"http://{HOST}:{server.port}/invocations", server.login)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=30)
+        server.end()
         # it may quote what it was asked
-        write_text(log, "\n".join(map(subject.masked, log.read_text(errors="replace").splitlines())))
+        write_text(server.log, "\n".join(map(subject.masked, server.log.read_text(errors="replace").splitlines())))
 
 
 def _wait(process: Any, url: str, log: Any) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from firstfault.data.splits import Split, take, to_array
+from firstfault.depth import Depth
 from firstfault.errors import Missing, UserCodeError
 from firstfault.extras import installed
 from firstfault.finding import Layer
@@ -125,7 +126,7 @@ def served_of(subject: Subject) -> Served:
         return _from_callable(subject, loaded, "deployment.load")
     if deployment.preprocess is not None and deployment.model is None:
         return _from_module(subject, trained.model, "the trained model behind deployment.preprocess")
-    if deployment.model is None and not (_packable(trained.model) and installed("mlflow")):
+    if deployment.model is None and not _is_packaged(subject, trained.model):
         return _from_module(subject, trained.model, "the trained model")
     from firstfault.tracking.packages import load_package
 
@@ -138,6 +139,11 @@ def served_of(subject: Subject) -> Served:
         return found.astype(str) if names_classes and found.ndim == 1 else found
 
     return Served("MLflow package", call)
+
+
+def _is_packaged(subject: Subject, model: nn.Module) -> bool:
+    """Whether a model that nothing of the user's serves is packaged: from depth standard on, as `Depth` says."""
+    return subject.depth.includes(Depth.STANDARD) and _packable(model) and installed("mlflow")
 
 
 def _packable(model: nn.Module) -> bool:

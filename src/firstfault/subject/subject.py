@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,7 @@ from firstfault.training.loop import Trained, train
 from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.preprocessing import Pipeline, prepare
 from firstfault.training.recipe import Recipe, Tensors, make_recipe, outputs_of
+from firstfault.training.uncompiled import spare_compiler
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class Subject:
         self.depth = depth
         self.memos = Memos()
         self._trainer = trainer or plainly
+        spare_compiler()
         self.owner: Subject = self  # of a part of a model tested alone: the subject of the whole
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -182,8 +185,15 @@ class Subject:
             frame, self.folder, self.target.name, self.seed, reference=table(self.reference.X) if declared else None
         )
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let what works beside the checks, the profile, rest: what is timed has the machine to itself."""
+        profiling = self.made(Subject.profiling)
+        with profiling.paused() if profiling is not None else contextlib.nullcontext():
+            yield
+
     def settle(self) -> None:
-        """Wait for what works beside the checks, the pages of the profile: what is timed has the machine to itself."""
+        """Wait for what works beside the checks: the pages of the profile."""
         if (profiling := self.made(Subject.profiling)) is not None:
             profiling.finish()
 

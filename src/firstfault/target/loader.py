@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from firstfault.errors import TargetError, first_line, user_frame
+from firstfault.imports import uncollected
 from firstfault.interrupts import pass_on
 from firstfault.target.declaration import Safety, Target
 
@@ -119,7 +120,8 @@ def _import_module(place: str) -> tuple[ModuleType, Path]:
 
 def _guard_import(place: str, root: Path, load: Callable[[], T]) -> T:
     try:
-        return load()
+        with uncollected():
+            return load()
     except TargetError:
         raise
     except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from firstfault.runs.access import AccessGuard
@@ -36,8 +37,16 @@ def tracking_server() -> AccessGuard:
 
 
 def scoring_server() -> AccessGuard:
-    """MLflow's scoring server, as `mlflow models serve` starts it."""
-    login = os.environ.pop(LOGIN)
-    from mlflow.pyfunc.scoring_server.app import app
+    """MLflow's scoring server, as `mlflow models serve` starts it, for the package that standard input names.
 
-    return AccessGuard(app, login)
+    What takes long is imported before that is there.
+    """
+    login = os.environ.pop(LOGIN)
+    from mlflow.pyfunc import load_model, scoring_server
+
+    import firstfault.tracking.packaged_model  # noqa: F401
+
+    package = sys.stdin.readline().strip()
+    if not package:  # who started it has ended, or needs it no more
+        sys.exit("no package was named")
+    return AccessGuard(scoring_server.init(load_model(package, suppress_warnings=True)), login)

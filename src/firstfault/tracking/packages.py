@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
+import os
 import shutil
 import sys
 import warnings
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from firstfault.imports import uncollected
 from firstfault.metrics import Array
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def save_package(model: PackagedModel, example: Any, path: Path, *, root: Path) 
 
 
 def _save(model: PackagedModel, example: Any, path: Path, root: Path) -> None:
-    import mlflow.pyfunc
-    from mlflow.models import infer_signature
+    with uncollected():
+        import mlflow.pyfunc
+        from mlflow.models import infer_signature
 
     inputs = as_client(example)
     signature = infer_signature(inputs, model.answer(example))
@@ -105,25 +107,44 @@ def _by_value(root: Path) -> Iterator[None]:
         cloudpickle.register_pickle_by_value(module)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     try:
-        yield
+        with _versions_known():
+            yield
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def scoring_server(path: Path, host: str, port: int, login: str) -> tuple[list[str], dict[str, str]]:
+@contextlib.contextmanager
+def _versions_known() -> Iterator[None]:
+    """Spare MLflow the comparison of the requirements with what is installed, from where they were just read.
+
+    It lists the files of every installed distribution for that: a CPU second and more.
+    """
+    from mlflow.utils import environment
+
+    name = "warn_dependency_requirement_mismatches"
+    compared = getattr(environment, name, None)
+    if compared is None:
+        yield
+        return
+    setattr(environment, name, lambda requirements: None)
+    try:
+        yield
+    finally:
+        setattr(environment, name, compared)
+
+
+def scoring_server(host: str, port: int, login: str) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of MLflow's scoring server: `mlflow models serve` without the process that waits.
 
-    It answers at its own address only, and to who sends `login`.
+    It imports what it needs, and serves the package whose path it then reads as a line. It answers at its own address
+    only, and to who sends `login`.
     """
-    from mlflow.pyfunc.scoring_server import get_cmd
-
     from firstfault.tracking import guarded
 
-    command, environment = get_cmd(str(path), port, host, nworkers=1)
-    *start, _app = shlex.split(command)
     factory = f"{guarded.__name__}:{guarded.scoring_server.__name__}"
-    return [sys.executable, "-m", *start, "--factory", factory], {**environment, guarded.LOGIN: login}
+    command = [sys.executable, "-m", "uvicorn", "--host", host, "--port", str(port), "--workers", "1"]
+    return [*command, "--factory", factory], {**os.environ, guarded.LOGIN: login}
 
 
 def _own_modules(root: Path) -> list[str]:
@@ -144,7 +165,7 @@ def load_package(where: str) -> Callable[[Any], Any]:
     """The `predict` of a package at a path or an MLflow URI; it enforces the signature."""
     import mlflow.pyfunc
 
-    loaded = mlflow.pyfunc.load_model(where)
+    loaded = mlflow.pyfunc.load_model(where, suppress_warnings=True)  # of versions, for which it reads all packages
     return lambda raw: loaded.predict(as_client(raw))
 
 

@@ -58,13 +58,20 @@ class Tracker:
     alive: bool = True
     lost: str = ""
 
-    def start(self, name: str, parent: str | None = None, tags: Mapping[str, object] | None = None) -> str:
-        """Create a run, below `parent` if given; its id, or "" when the store no longer answers."""
+    def start(
+        self, name: str, parent: str | None = None, tags: Mapping[str, object] | None = None, *, at: float | None = None
+    ) -> str:
+        """Create a run, below `parent` if given; its id, or "" when the store no longer answers.
+
+        `at` is when it began, in seconds since 1970, if that was earlier.
+        """
         links = {"mlflow.parentRunId": parent} if parent else {}
         owner = {"firstfault.host": socket.gethostname(), "firstfault.pid": str(os.getpid())}
         made = _texts({**links, **owner, **(tags or {})})
         run = self.attempt(
-            lambda: self.client.create_run(self.experiment_id, run_name=visible(name)[:LONGEST_NAME], tags=made)
+            lambda: self.client.create_run(
+                self.experiment_id, _milliseconds(at), run_name=visible(name)[:LONGEST_NAME], tags=made
+            )
         )
         return str(run.info.run_id) if run is not None else ""
 
@@ -167,9 +174,13 @@ class Tracker:
         self.client.log_inputs(run_id, datasets=[DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
 
     @_guarded
-    def end(self, run_id: str, status: str = "FINISHED") -> None:
-        """End a run: FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(run_id, status)
+    def end(self, run_id: str, status: str = "FINISHED", at: float | None = None) -> None:
+        """End a run, FINISHED, FAILED or KILLED, now or as of an earlier time."""
+        self.client.set_terminated(run_id, status, _milliseconds(at))
+
+
+def _milliseconds(at: float | None) -> int | None:
+    return None if at is None else int(at * 1000)
 
 
 def bury_killed(tracker: Tracker) -> list[str]:

@@ -8,10 +8,11 @@ import os
 import sqlite3
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from firstfault.errors import MissingExtra, PrerequisiteError
 from firstfault.extras import needs_extra
+from firstfault.imports import uncollected
 from firstfault.output.escaping import visible
 from firstfault.runs.limits import within
 from firstfault.runs.login import log_in
@@ -64,7 +65,10 @@ def open_tracker(state: State, experiment: str) -> Tracker:
     uri, experiment = state.mlflow_uri, visible(experiment)[:LONGEST_NAME]
     expect_store(state)
     log_in(state)
+    _quiet()
     try:
+        with uncollected():  # and outside of the limit, which is the store's
+            import mlflow  # noqa: F401
         return within(OPEN_SECONDS, lambda: _open(state, uri, experiment))
     except ImportError as error:
         raise _lacking(error) from error
@@ -80,9 +84,9 @@ def _lacking(error: ImportError) -> MissingExtra:
     return MissingExtra(f"MLflow must be importable, but is not ({brief(error)}): pip install 'firstfault[pipeline]'")
 
 
-def no_tracker(state: State, why_not: str) -> Tracker:
-    """A tracker that records nothing: what a run measures is in its folder alone."""
-    return Tracker(None, "", state.mlflow_uri, alive=False, lost=why_not)  # type: ignore[arg-type]
+def lost_tracker(state: State, why: str) -> Tracker:
+    """A tracker that records nothing, since the store could not be opened."""
+    return Tracker(cast("MlflowClient", None), "", state.mlflow_uri, alive=False, lost=why)
 
 
 def expect_store(state: State) -> None:
@@ -142,10 +146,10 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _open(state: State, uri: str, experiment: str) -> Tracker:
-    _quiet()
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=uri)
+    with uncollected():  # the store's own imports
+        client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)
     if found is not None and found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)

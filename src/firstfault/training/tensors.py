@@ -9,16 +9,16 @@ import torch
 
 def tensors_in(value: object) -> Iterator[torch.Tensor]:
     """The tensors in nested tuples, lists, mappings and dataclass-like outputs."""
-    yield from (tensor for _, tensor in named_tensors("", value))
+    return (tensor for _, tensor in named_tensors("", value))
 
 
 def named_tensors(name: str, value: object) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors in nested tuples, lists and mappings, each with the innermost key above it, else `name`."""
     if isinstance(value, torch.Tensor):
         yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from named_tensors(str(key), item)
-    elif isinstance(value, tuple | list):
+    elif isinstance(value, (tuple, list)):
         for item in value:
             yield from named_tensors(name, item)
+    elif isinstance(value, Mapping):  # last, since asking an abstract class is slow
+        for key, item in value.items():
+            yield from named_tensors(str(key), item)

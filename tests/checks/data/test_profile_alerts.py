@@ -1,7 +1,10 @@
 """The ydata-profiling report of a sample, made within a budget."""
 
+import time
+
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from firstfault.data.profile import start
@@ -35,6 +38,20 @@ def test_a_spent_budget_ends_the_profile(tmp_path):
     """A profile that takes too long is killed, and says so by giving nothing."""
     profiling = start(frame(), tmp_path, "slow", seed=0, seconds=0.0)
     assert profiling.collect() is None and profiling.process.poll() is not None
+
+
+def test_the_profile_rests_where_something_is_timed(tmp_path):
+    """Its process is stopped for the block, and goes on after it."""
+    profiling = start(frame(), tmp_path, "resting", seed=0, seconds=0.0)
+    process, deadline = psutil.Process(profiling.process.pid), time.monotonic() + 60
+    with profiling.paused():
+        while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+            pass
+        assert process.status() == psutil.STATUS_STOPPED
+    while process.status() == psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        pass
+    assert process.status() != psutil.STATUS_STOPPED
+    profiling.finish()
 
 
 def test_alerts_are_known_before_the_pages_are_drawn(tmp_path):

@@ -9,8 +9,10 @@ import psutil
 from torch import nn
 
 from firstfault import Deployment, Training
+from firstfault.depth import Depth
 from firstfault.runs.login import header
-from firstfault.subject.http_service import Endpoint, requests_for, serving
+from firstfault.subject.http_service import Endpoint, beginning_to_serve, requests_for, scoring_server_of, serving
+from firstfault.subject.serving import served_of
 
 
 def asked(endpoint, body, **headers):
@@ -50,3 +52,20 @@ def test_a_deployment_of_the_users_own_gets_no_login_of_ours(make):
     url = "http://127.0.0.1:9/score"
     with serving(make("wine", model=lambda: nn.Linear(13, 3), deployment=Deployment(url=url))) as endpoint:
         assert endpoint == Endpoint(url, None)
+
+
+def test_a_server_that_nobody_asked_ends_with_its_layer(make):
+    """It is begun beside the checks of a layer, and outlives none of them."""
+    subject = make("wine", model=lambda: nn.Linear(13, 3), training=Training(epochs=1), deployment=Deployment())
+    assert subject.trained.crash is None
+    with beginning_to_serve(subject):
+        process = subject.made(scoring_server_of).process
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_depth_quick_builds_no_package(make):
+    """The trained model itself is what is looked at; packaging belongs to depth standard."""
+    subject = make("wine", model=lambda: nn.Linear(13, 3), training=Training(epochs=1), deployment=Deployment())
+    subject.depth = Depth.QUICK
+    assert served_of(subject).kind == "the trained model" and not (subject.folder / "package").exists()

@@ -104,6 +104,7 @@ def _without(X: Any, columns: list[str]) -> Any:
 
 
 def _probabilities(inputs: Array, coded: Array, y: Array, *, small: bool) -> tuple[Array, Array]:
+    from sklearn import config_context
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
@@ -112,7 +113,7 @@ def _probabilities(inputs: Array, coded: Array, y: Array, *, small: bool) -> tup
 
     line = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
     forest = RandomForestClassifier(60, min_samples_leaf=3 if small else 5, random_state=0)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
         warnings.simplefilter("ignore")
         return (
             cross_val_predict(line, inputs, y, cv=FOLDS, method="predict_proba"),

@@ -83,8 +83,8 @@ def served_process(subject: Subject) -> Iterator[Judgement]:
         return
     with serving(subject) as endpoint:
         good, malformed = requests_for(subject)
-        subject.settle()
-        answers = measure(endpoint, good, malformed)
+        with subject.alone():
+            answers = measure(endpoint, good, malformed)
     p50, p95, p99 = answers.latency_ms
     budget = subject.deployment.latency_ms
     yield Judgement(
@@ -118,17 +118,17 @@ def latency_regression(subject: Subject, *, times: float = 3.0, calls: int = 30)
     """
     from firstfault.clock import unhindered_seconds
 
-    subject.settle()
     row, seconds = rows_of(golden_of(subject).raw, 0, 1), []
     try:
         served_of(subject).call(row)
     except UserCodeError as error:
         yield skipped(f"a single sample is refused, which is judged on its own: {error}")
         return
-    for _ in range(calls):
-        started = unhindered_seconds()
-        served_of(subject).call(row)
-        seconds.append(unhindered_seconds() - started)
+    with subject.alone():
+        for _ in range(calls):
+            started = unhindered_seconds()
+            served_of(subject).call(row)
+            seconds.append(unhindered_seconds() - started)
     p50, p95, p99 = (1000 * float(np.quantile(seconds[3:], share)) for share in (0.5, 0.95, 0.99))
     budget = subject.deployment.latency_ms
     status = Status.FAIL if p50 > times * budget else Status.WARN if p95 > budget else Status.PASS

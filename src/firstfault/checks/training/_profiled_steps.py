@@ -157,12 +157,9 @@ class _Stopwatch(Follower):
 
     def _start(self) -> None:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it prints on stderr when it starts and stops
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        if self.device.type == "cuda":
-            activities.append(torch.profiler.ProfilerActivity.CUDA)
-        profiler = torch.profiler.profile(activities=activities)
-        profiler.__enter__()  # type: ignore[no-untyped-call]
-        self.profiler = profiler
+        # not torch.profiler.profile, which imports torch's compiler: that takes longer than a small target
+        self.profiler = torch.autograd.profiler.profile(use_device="cuda" if self.device.type == "cuda" else None)
+        self.profiler.__enter__()
 
     def close(self) -> None:
         """End the profile, where one was begun."""
@@ -223,10 +220,10 @@ def _operators(profiler: Any, steps: int, folder: Path) -> tuple[list[Operator],
     if profiler is None or not steps:
         return [], None
     _write_trace(profiler, folder)
-    events = [event for event in profiler.events() if event.name not in PHASES and "#" not in event.name]
-    ends = sorted(event.time_range.end for event in profiler.events() if event.name == "optimizer" and _on_cpu(event))[
-        :steps
-    ]
+    events = [event for event in profiler.function_events if event.name not in PHASES and "#" not in event.name]
+    ends = sorted(
+        event.time_range.end for event in profiler.function_events if event.name == "optimizer" and _on_cpu(event)
+    )[:steps]
     device = not all(map(_on_cpu, events))
     done = [event for event in events if _on_cpu(event) is not device]
     names = sorted({event.name for event in done})
