@@ -152,6 +152,29 @@ def inside(model, ids):
     return model(ids, labels=ids)[1]
 
 
+def moved_inside(model, ids):
+    """The model is given labels that the loop has moved, and moves them as well."""
+    return model(ids[:, :-1], labels=ids[:, 1:])[1]
+
+
+def in_pieces(ahead):
+    """A loss over two pieces of a text; the second begins with the state that the first ended with."""
+
+    def step(model, ids):
+        _, state = model(ids[:, :4], None)
+        return F.cross_entropy(model(ids[:, 4:9], state.detach())[0].transpose(1, 2), ids[:, 4 + ahead : 9 + ahead])
+
+    return step
+
+
+class Going(Cells):
+    """A recurrent language model that is given its state, and gives the next one."""
+
+    def forward(self, ids, state):
+        hidden, state = self.cells(self.words(ids), state)
+        return self.head(hidden), state
+
+
 LANGUAGE = {
     "next token": (Cells(), outside(1), None),
     "shifted inside": (Cells(shifts=1), inside, None),
@@ -160,6 +183,9 @@ LANGUAGE = {
     "not shifted inside": (Cells(), inside, "misaligned_labels"),
     "shifted twice": (Cells(), outside(2), "labels_shifted_twice"),
     "shifted twice inside": (Cells(shifts=2), inside, "labels_shifted_twice"),
+    "shifted in the loop and inside": (Cells(shifts=1), moved_inside, "labels_shifted_twice"),
+    "next token, in pieces": (Going(), in_pieces(1), None),
+    "not shifted, in pieces": (Going(), in_pieces(0), "misaligned_labels"),
     "delayed and shifted": (Cells(delayed=True), outside(1), "labels_shifted_twice"),
 }
 
