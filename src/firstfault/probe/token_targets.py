@@ -29,17 +29,25 @@ class TokenTargets:
     def given(self, args: Any) -> None:
         """A model is called with gradients on."""
         found = [value.detach() for value in tensors_in(args) if is_tokens(value)]
-        read = [value for value in found if not any(positions_ahead(other, value) == 1 for other in found)]
-        self._tokens = read or found or self._tokens  # labels that the model is given are no tokens that it reads
+        self._tokens = found or self._tokens
 
     def asked(self, name: str, target: Any, ignored: int) -> None:
         """A loss function was called with gradients on."""
         if name not in OF_CLASSES or not isinstance(target, torch.Tensor) or target.is_floating_point():
             return
-        found = {ahead for tokens in self._tokens if (ahead := positions_ahead(tokens, target, ignored)) is not None}
+        found = {
+            ahead
+            for tokens in self._tokens
+            if (ahead := positions_ahead(tokens, target, ignored)) is not None
+            and not (ahead in (0, 1) and self._are_labels(tokens))
+        }
         if found:  # a decoder is given what comes before its answers, and beside it what it translates
             key = str(1 if 1 in found else min(found))
             self._record.targets_ahead[key] = self._record.targets_ahead.get(key, 0) + 1
+
+    def _are_labels(self, tokens: torch.Tensor) -> bool:
+        """Whether tokens that lead to the targets are other ones that the model reads, moved: labels in its call."""
+        return any(other is not tokens and positions_ahead(other, tokens) == 1 for other in self._tokens)
 
 
 def is_tokens(value: torch.Tensor) -> bool:
