@@ -40,6 +40,7 @@ ROOMS = (
     "charts",
     "target",
     "data",
+    "logs",
     "training",
     "runs",
     "tracking",
