@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from firstfault.cli.logs import logs
 from firstfault.cli.options import (
     EXIT_BAD_CALL,
     EXIT_FAILED,
@@ -237,7 +238,7 @@ def sweep(
     write_json(json_file, result)
 
 
-for command in (expect, up, down, status, init, checks, report):
+for command in (expect, up, down, status, init, checks, report, logs):
     app.command()(command)
 
 
