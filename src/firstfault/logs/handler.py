@@ -11,6 +11,7 @@ from firstfault.logs import trace_context
 from firstfault.logs.limits import Limits, Rules
 from firstfault.logs.line import MOST_NAME, Line, named_event
 from firstfault.logs.log_file import LogFile
+from firstfault.texts import shown
 
 OWN_NAME = "firstfault.logs"
 
@@ -115,4 +116,4 @@ class JsonHandler(logging.Handler):
 
 def event_of(record: logging.LogRecord) -> str:
     """What a record is one of: the event it names, else its message before arguments are put in."""
-    return (named_event(record) or str(record.msg))[:MOST_NAME]
+    return (named_event(record) or (record.msg if isinstance(record.msg, str) else shown(record.msg, str)))[:MOST_NAME]

@@ -15,7 +15,7 @@ from typing import Any
 
 from firstfault.logs.context import IDS, ids
 from firstfault.logs.labels import labels_of, plain_value
-from firstfault.logs.masking import Mask
+from firstfault.logs.masking import MARGIN, Mask
 from firstfault.texts import shown
 
 ECS_VERSION = "8.11.0"
@@ -23,6 +23,8 @@ MOST_MESSAGE, MOST_TRACE, MOST_NAME = 8_192, 32_768, 256
 """How many letters of a message, of a traceback (its end) and of a name a line holds."""
 OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 """The attributes that every record has; the others were given by `extra=`."""
+LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+"""What some readers take for the end of a line, though JSON may hold it."""
 HIDDEN = OWN | {"event", "event.action"}
 ECS_ROOTS = {"client", "destination", "event", "host", "http", "network", "server", "transaction", "url", "user_agent"}
 """Fields of ECS that `extra=` may set by their dotted names, as in `extra={"http.response.status_code": 503}`."""
@@ -38,7 +40,7 @@ class Line:
     """
 
     def __init__(self, service: str, mask: Mask, fixed: Mapping[str, str] | None = None) -> None:
-        self.service, self.mask, self.fixed = service, mask, dict(fixed or {})
+        self.service, self.mask, self.fixed = service, mask, {} if fixed is None else fixed
 
     def of(self, record: logging.LogRecord, more: Mapping[str, Any] | None = None) -> str:
         """The line of a record, without its end; `more` are further labels."""
@@ -66,7 +68,7 @@ class Line:
         }
         if labels := {**labels_of(given, self.mask), **named, **(more or {})}:
             line["labels"] = labels
-        return json.dumps(line, ensure_ascii=False, allow_nan=False)
+        return json.dumps(line, ensure_ascii=False, allow_nan=False).translate(LINE_ENDS)
 
     def _message(self, record: logging.LogRecord) -> str:
         try:
@@ -89,11 +91,11 @@ class Line:
         }
 
     def _trace(self, text: str) -> str:
-        left = len(text) - MOST_TRACE
-        if left <= 0:
-            return self.mask.text(text, MOST_TRACE)
-        begin = text.find("\n", left) + 1 or left
-        return f"… ({begin} letters before)\n{self.mask.text(text[begin:], MOST_TRACE)}"
+        begin = len(text) - MOST_TRACE - MARGIN
+        if begin <= 0:
+            return self.mask.text(text, MOST_TRACE + MARGIN)
+        masked = self.mask.text(text[begin:], MOST_TRACE + MARGIN)
+        return f"… ({begin + MARGIN} letters before)\n{masked[MARGIN:]}"  # a piece may be cut in two at its beginning
 
 
 def named_event(record: logging.LogRecord) -> str | None:

@@ -13,8 +13,8 @@ from firstfault.texts import encodable
 SECRET = f"secret {MASK}"
 MARGIN = 512
 """How much of a text beyond its end is looked at, since a personal piece may begin before the end."""
-LEAST_DIGITS = 5
-"""A whole number of fewer digits names nobody, whatever its field is called."""
+LEAST_DIGITS, LONGEST_BITS = 5, 64
+"""A whole number of fewer digits, or of more bits, names nobody, whatever its field is called."""
 
 _SECRET_WORDS = {
     "password",
@@ -85,7 +85,8 @@ class Mask:
         """What stands for a value that its name says to be secret or personal; None for any other."""
         if isinstance(value, bool | float) or value is None:
             return None
-        text = str(value) if isinstance(value, str | int) else ""
+        short = isinstance(value, int) and value.bit_length() <= LONGEST_BITS  # Python refuses to show longer ones
+        text = str(value) if isinstance(value, str) or short else ""
         if is_secret(name, text, value):
             return SECRET
         kind = kind_by_name(name) if text else None
