@@ -23,6 +23,7 @@ MOST_MESSAGE, MOST_TRACE, MOST_NAME = 8_192, 32_768, 256
 """How many letters of a message, of a traceback (its end) and of a name a line holds."""
 OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 """The attributes that every record has; the others were given by `extra=`."""
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 """What some readers take for the end of a line, though JSON may hold it."""
 HIDDEN = OWN | {"event", "event.action"}
@@ -68,7 +69,7 @@ class Line:
         }
         if labels := {**labels_of(given, self.mask), **named, **(more or {})}:
             line["labels"] = labels
-        return json.dumps(line, ensure_ascii=False, allow_nan=False).translate(LINE_ENDS)
+        return ENCODER.encode(line).translate(LINE_ENDS)
 
     def _message(self, record: logging.LogRecord) -> str:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -57,11 +58,13 @@ VERSIONS = _words("version versions release build isbn timestamp")
 """Words in the name of a column whose values look like personal numbers, and are none."""
 
 
-def tokens_of(column: str) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def tokens_of(column: str) -> frozenset[str]:
     """The words of a name, in lower case: `customerName_2` has two."""
-    return set(re.split(r"[\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()))
+    return frozenset(re.split(r"[\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()))
 
 
+@functools.lru_cache(maxsize=1024)
 def kind_by_name(column: str) -> str | None:
     """The kind of personal data that the words of a column's or field's name say, or None."""
     tokens = tokens_of(column)
