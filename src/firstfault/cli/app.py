@@ -39,6 +39,7 @@ from firstfault.cli.options import (
     write_json,
 )
 from firstfault.cli.project import checks, expect, init, report
+from firstfault.cli.rollout import rollout
 from firstfault.cli.servers import down, status, up
 from firstfault.finding import Layer
 from firstfault.runs.guard import tell
@@ -240,6 +241,7 @@ def sweep(
 
 for command in (expect, up, down, status, init, checks, report, logs):
     app.command()(command)
+app.add_typer(rollout, name="rollout")
 
 
 def _take_any_text() -> None:
