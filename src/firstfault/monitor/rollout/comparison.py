@@ -143,7 +143,7 @@ def _judged(measure: str, claim: str, log_e: Array, tosses: Tosses | None, alpha
 
 
 def _end(evidence: list[Evidence], measures: list[str], n: int, plan: Plan) -> _End:
-    """The first request after which something can be concluded; shares that are not as planned end everything."""
+    """What can be concluded first; what is no worse may turn out better. Shares that are not as planned end it all."""
     never = n + 1
     passed = {(each.measure, each.claim): each.passed_after or never for each in evidence}
     held = {name: passed.get((name, "no worse"), never) for name in measures}
@@ -158,9 +158,9 @@ def _end(evidence: list[Evidence], measures: list[str], n: int, plan: Plan) -> _
         return _End(Conclusion.UNDECIDED, first, why)
     if first == worse:
         return _End(Conclusion.WORSE, first, f"{SAYS[measure]} more often than the champion's", measure)
-    if first == better:
+    if better < broken and better < never:  # no worse is known before better, where it is much better
         why = f"{SAYS[gained]} less often than the champion's, and no measure is worse"
-        return _End(Conclusion.BETTER, first, why)
+        return _End(Conclusion.BETTER, better, why)
     why = f"no rate of what is bad is above {1 + plan.margin:g} times the champion's"
     return _End(Conclusion.NO_WORSE, first, why)
 

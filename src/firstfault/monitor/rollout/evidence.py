@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.special import betaln
-from scipy.stats import beta
+from scipy.special import betainc, betaincc, betaln
 
 from firstfault.metrics import Array
 
@@ -60,9 +59,11 @@ class Coin:
         toss.
         """
         tails = tosses - heads
-        cut = beta.logsf if self.side is Side.ABOVE else beta.logcdf
-        mixture = betaln(self.a + heads, self.b + tails) + cut(self.null, self.a + heads, self.b + tails)
-        prior = betaln(self.a, self.b) + cut(self.null, self.a, self.b)
+        cut = betaincc if self.side is Side.ABOVE else betainc
+        with np.errstate(divide="ignore"):  # where next to nothing of the mixture is left, E is 0
+            left = np.log(cut(self.a + heads, self.b + tails, self.null))
+        mixture = betaln(self.a + heads, self.b + tails) + left
+        prior = betaln(self.a, self.b) + np.log(cut(self.a, self.b, self.null))
         return np.asarray(mixture - prior - heads * np.log(self.null) - tails * np.log1p(-self.null))
 
 
