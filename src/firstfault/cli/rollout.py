@@ -60,7 +60,8 @@ def _show(found: Comparison, torn: int) -> None:
         say(f"firstfault: {torn} last lines were torn, and are left out", err=True)
     say(f"{found.conclusion.value.replace('_', ' ')} after {found.after} requests: {found.why}")
     for name, (ours, theirs) in found.rates.items():
-        say(f"  {name:<8} champion {ours:.2%}, challenger {theirs:.2%}")
+        told = ["–" if rate is None else f"{rate:.2%}" for rate in (ours, theirs)]
+        say(f"  {name:<8} champion {told[0]}, challenger {told[1]}")
     for each in found.evidence:
         passed = f"passed after {each.passed_after}" if each.passed_after else "open"
         say(f"  {each.measure:<8} {each.claim:<15} e-value {each.e_value:.3g} of {each.needed:g}, {passed}")

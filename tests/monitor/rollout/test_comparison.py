@@ -128,6 +128,14 @@ def test_records_of_the_monitor_are_read(call):
     ]
 
 
+def test_an_arm_without_requests_is_no_crash(call, tmp_path):
+    """Where nothing of the challenger is among what is looked at, it is undecided, and has no rate."""
+    late = [json.dumps({"id": 1, "time": 9_999, "bad": False})]
+    code, out, _ = call(drawn(0.02, 1), late, "--at-most", "10", "--share", "0.01", "--json", "found.json")
+    assert code == 4 and "challenger –" in out
+    assert json.loads((tmp_path / "found.json").read_text())["rates"]["bad"][1] is None
+
+
 def test_a_torn_last_line_is_left_out(call):
     """What a kill has cut is counted and said."""
     code, out, err = call([line(1, bad=False)], [line(1, bad=False), '{"id": 2, "ti'], "--mode", "shadow", end="")

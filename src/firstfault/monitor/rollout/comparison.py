@@ -49,8 +49,8 @@ class Comparison:
     after: int
     why: str
     evidence: tuple[Evidence, ...] = ()
-    rates: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Of each measure: the champion's and the challenger's rate of what is bad, over what was looked at."""
+    rates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    """Of each measure: the champion's and the challenger's rate of what is bad, over all that was given; None of none."""
     requests: tuple[str, ...] = ()
     """Up to ten of the challenger's that show it."""
     first_cut: str | None = None
@@ -180,16 +180,20 @@ SAYS = {
 
 def _why_open(plan: Plan) -> str:
     if plan.mode is not Mode.SHADOW and plan.share is None:
-        return "the evidence is not enough; without --share, nothing but worse or better can be concluded"
+        return "the evidence is not enough; without --share, it can't be shown that a measure is no worse"
     return "the evidence is not enough yet"
 
 
-def _rates(stream: Stream, paired: bool) -> dict[str, tuple[float, float]]:
+def _rates(stream: Stream, paired: bool) -> dict[str, tuple[float | None, float | None]]:
     rates = {}
     for name, (champion, challenger) in stream.bad.items():
         sides = (champion, challenger) if paired else (champion[stream.arm == 0], challenger[stream.arm == 1])
-        rates[name] = tuple(float(side.mean()) if len(side) else float("nan") for side in sides)
-    return rates  # type: ignore[return-value]
+        rates[name] = _share(sides[0]), _share(sides[1])
+    return rates
+
+
+def _share(bad: Array) -> float | None:
+    return float(bad.mean()) if len(bad) else None
 
 
 def _shown(stream: Stream, end: _End) -> tuple[int, ...]:
