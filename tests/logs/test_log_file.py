@@ -149,6 +149,30 @@ def test_a_full_disk_loses_lines_and_says_how_many(tmp_path):
     assert json.loads(note)["message"].startswith(f"{lost} lines of this process were lost until now: ")
 
 
+SIGNALLED = """
+import logging, signal, sys
+from firstfault import logs
+log = logs.setup(sys.argv[1], service="shop", logger="shop", rate=10_000)
+logger, heard = logging.getLogger("shop"), []
+def hear(*_):
+    heard.append(1)
+    logger.info("signal")
+signal.signal(signal.SIGALRM, hear)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for number in range(3_000):
+    logger.info("line")
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(3_000 + len(heard), log.lost)
+"""
+
+
+def test_a_signal_handler_may_log_at_any_moment(tmp_path):
+    """One that interrupts a line of the same thread waits for nothing that this thread holds."""
+    command = [sys.executable, "-c", SIGNALLED, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [str(len((tmp_path / "shop.jsonl").read_text().splitlines())), "0"]
+
+
 def test_nothing_reaches_the_caller(make, capfd):
     """A record that can't be made a line at all is counted."""
     log, logger, _ = make()

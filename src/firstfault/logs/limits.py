@@ -87,7 +87,7 @@ class Limits:
 
     def __init__(self, rate: Rules, share: Rules, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate, self.share, self._clock = rate, share, clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._events: dict[str, _Allowance] = {}
         self._told = clock()
         self._random = random.Random()  # an own one: the user's seeds stay untouched, and touch nothing here
@@ -125,7 +125,7 @@ class Limits:
 
     def forget(self) -> None:
         """Begin anew, as a forked process does: what its parent left out is the parent's to tell."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._events, self._told = {}, self._clock()
 
     def _allowance(self, event: str, level: str, rate: float | None) -> _Allowance:

@@ -49,7 +49,7 @@ class LogFile:
         self.folder, self.name, self.keeping = folder, name, keeping or Keeping()
         self.path = folder / f"{name}{SUFFIX}"
         self.lost, self.why = 0, ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log while its thread is here
         self._file, self._inode, self._process = -1, (0, 0), 0
         self._began = self._refused = 0.0
         self._torn = False
@@ -82,7 +82,7 @@ class LogFile:
 
     def after_fork(self) -> None:
         """Let a forked process open the file anew, with a lock that nobody holds and a count of its own."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.lost = 0
 
     def _ready(self, size: int) -> None:

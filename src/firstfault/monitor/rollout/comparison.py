@@ -50,7 +50,7 @@ class Comparison:
     why: str
     evidence: tuple[Evidence, ...] = ()
     rates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    """Of each measure: the champion's and the challenger's rate of what is bad, over all that was given; None of none."""
+    """Of each measure: the champion's and the challenger's rate of what is bad, over all; None without any."""
     requests: tuple[str, ...] = ()
     """Up to ten of the challenger's that show it."""
     first_cut: str | None = None
