@@ -49,7 +49,7 @@ class Line:
         here = {**self.fixed, **ids(), **{name: str(given.pop(name))[:MOST_NAME] for name in IDS if given.get(name)}}
         top = {name: plain_value(name, given.pop(name), self.mask) for name in [*given] if _is_ecs(name)}
         named = {name: value for name, value in here.items() if "." not in name}
-        line = {
+        line: dict[str, Any] = {
             "@timestamp": _time(record.created),
             "log.level": record.levelname[:MOST_NAME].lower(),
             "message": self._message(record),

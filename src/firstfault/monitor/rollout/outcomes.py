@@ -113,5 +113,6 @@ def _outcomes(rows: list[tuple[str, float, float, float, float, Mapping[str, str
     if any(map(math.isnan, times)) and not all(map(math.isnan, times)):
         raise FirstfaultError(f"each line of {path} must have a `time`, or none, but some have one")
     rows = sorted(rows, key=lambda row: 0.0 if math.isnan(row[1]) else row[1])
-    ids, *columns, cuts = zip(*rows, strict=True)
-    return Outcomes(ids, *(np.asarray(column, dtype=float) for column in columns), cuts=cuts, torn=torn)
+    ids, time, bad, seconds, score, cuts = zip(*rows, strict=True)
+    numbers = [np.asarray(column, dtype=float) for column in (time, bad, seconds, score)]
+    return Outcomes(ids, numbers[0], numbers[1], numbers[2], numbers[3], cuts, torn)
