@@ -84,8 +84,8 @@ def best_fixed(share: float, ours: float, theirs: float) -> float:
     null, truth = share, share_at(theirs / ours, share)
     bad = (1 - share) * ours + share * theirs
     counts = np.arange(5, 3_000)
-    power = binom.sf(binom.isf(ALPHA, counts, null), counts, truth)
-    exact = counts[(power >= POWER).argmax()] / bad
+    enough = binom.sf(binom.isf(ALPHA, counts, null), counts, truth) >= POWER
+    exact = counts[enough.argmax()] / bad if enough.any() else np.inf
     spread = norm.isf(ALPHA) * np.sqrt(bad * (1 - bad) * (1 / share + 1 / (1 - share)))
     spread += norm.ppf(POWER) * np.sqrt(ours * (1 - ours) / (1 - share) + theirs * (1 - theirs) / share)
     n = 0.8 * (spread / (theirs - ours)) ** 2  # as many as the normal approximation says, and fewer
