@@ -224,6 +224,12 @@ def called_with_one_tensor(model: nn.Module, inputs: Inputs, answer: Answer) -> 
     return copied
 
 
+def call_of(model: nn.Module) -> OneTensorCall | None:
+    """How such a copy is called; None of any other model."""
+    forward = vars(model).get("forward")
+    return forward if isinstance(forward, OneTensorCall) else None
+
+
 def given_others(model: nn.Module, inputs: Inputs) -> nn.Module:
     """A copy of such a copy that looks its samples up in other inputs."""
     copied = copy.deepcopy(model)
@@ -234,14 +240,14 @@ def given_others(model: nn.Module, inputs: Inputs) -> nn.Module:
 
 def every_answer(model: nn.Module, x: torch.Tensor) -> Any:
     """What a model returns for samples; of such a copy, all its outputs, and not only the one that is learnt from."""
-    forward = vars(model).get("forward")
-    return forward.inputs.ask(forward.forward, x, EveryAnswer()) if isinstance(forward, OneTensorCall) else model(x)
+    call = call_of(model)
+    return model(x) if call is None else call.inputs.ask(call.forward, x, EveryAnswer())
 
 
 def inputs_of_call(model: nn.Module) -> Inputs | None:
     """The inputs of such a copy; None of any other model."""
-    forward = vars(model).get("forward")
-    return forward.inputs if isinstance(forward, OneTensorCall) else None
+    call = call_of(model)
+    return call.inputs if call is not None else None
 
 
 def takes_whole_numbers(model: nn.Module) -> bool:

@@ -131,7 +131,7 @@ def _fast(subject: Subject) -> Ranking | None:
     inputs, coded = seen(subject, subject.raw.train.X, rows)
     if inputs is None or coded is None or not inputs.shape[1]:
         return None
-    return best([ranking for answers in _answers(inputs, coded, y) for ranking in _by_column(answers, y)])
+    return best([ranking for answers in _answers(inputs, coded, y) for ranking in by_column(answers, y)])
 
 
 def _columns(y: Any) -> Array | None:
@@ -172,7 +172,7 @@ def _ranking_of_network(subject: Subject) -> Ranking | None:
     outputs = np.nan_to_num(held.outputs)[:MOST_ROWS]
     y = held.y[:MOST_ROWS]
     if subject.target.task != "classification":
-        return best(_by_column(outputs, y)) if outputs.shape == y.shape else None
+        return best(by_column(outputs, y)) if outputs.shape == y.shape else None
     if y.shape[1] != 1:
         return None
     outputs = np.column_stack([-outputs, outputs]) if outputs.shape[1] == 1 else outputs - outputs.max(1, keepdims=True)
@@ -193,7 +193,7 @@ def by_class(answers: Array, y: Array) -> list[Ranking]:
     return [ranking for label in classes if (ranking := _two_sided(answers[:, label], y == label)) is not None]
 
 
-def _by_column(answers: Array, y: Array) -> list[Ranking]:
+def by_column(answers: Array, y: Array) -> list[Ranking]:
     """Of each column of labels `(N, K)` how well its answers rank the rows."""
     pairs = ((answers[:, place], y[:, place]) for place in range(min(y.shape[1], MOST_LABELS)))
     found = [
