@@ -80,6 +80,14 @@ def test_a_fresh_process_gets_the_trained_model(trained):
     assert found["score"] == json.loads((trained / "trained.json").read_text())["epochs"][-1]["validation_metric"]
 
 
+def test_a_debug_run_leaves_its_log(trained):
+    """What it examined, and its verdict, as lines with its id."""
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert {line["labels"]["run_id"] for line in lines} == {trained.name}
+    events = [line["event.action"] for line in lines if line["event.action"] != "finding"]
+    assert (events[:2], events[-1]) == (["run_opened", "layer_started"], "verdict")
+
+
 def test_weights_that_do_not_fit_are_said(trained):
     """Where the target builds another network by now."""
     file = Path(RunRef.of(trained).target.rpartition(":")[0])

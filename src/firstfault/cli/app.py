@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from firstfault.cli.logs import logs
 from firstfault.cli.options import (
     EXIT_BAD_CALL,
     EXIT_FAILED,
@@ -38,6 +39,7 @@ from firstfault.cli.options import (
     write_json,
 )
 from firstfault.cli.project import checks, expect, init, report
+from firstfault.cli.rollout import rollout
 from firstfault.cli.servers import down, status, up
 from firstfault.finding import Layer
 from firstfault.runs.guard import tell
@@ -237,8 +239,9 @@ def sweep(
     write_json(json_file, result)
 
 
-for command in (expect, up, down, status, init, checks, report):
+for command in (expect, up, down, status, init, checks, report, logs):
     app.command()(command)
+app.add_typer(rollout, name="rollout")
 
 
 def _take_any_text() -> None:

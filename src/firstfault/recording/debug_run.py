@@ -17,6 +17,7 @@ from firstfault.check import Depth
 from firstfault.diagnosis import diagnose, steps_of
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
+from firstfault.logs.run_log import RunLog
 from firstfault.output.whole_files import write_json
 from firstfault.recording.recording import Recording
 from firstfault.recording.steps import Ended, Examined, FlowRun, Opened, RunSettings, Steps
@@ -52,8 +53,10 @@ def debug(settings: RunSettings, steps: Steps | None = None, loaded: Loaded | No
 def _debug(run: DebugRun) -> Ended:
     try:
         run.steps.open(run.open)
-        verdict = run.walk()
-        return run.steps.conclude(lambda: run.conclude(verdict))
+        with run.log.following():
+            verdict = run.walk()
+            run.log.concluded(verdict)
+            return run.steps.conclude(lambda: run.conclude(verdict))
     except BaseException as error:
         run.abandon(error)
         run.steps.abandoned(error)
@@ -80,6 +83,7 @@ class DebugRun:
     ref: RunRef
     subject: Subject
     recording: Recording
+    log: RunLog
 
     def __init__(self, settings: RunSettings, steps: Steps, loaded: Loaded | None = None) -> None:
         self.settings, self.steps, self.loaded = settings, steps, loaded
@@ -97,6 +101,8 @@ class DebugRun:
         )
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
         self.ref.keep()
+        self.log = RunLog(Path(self.ref.folder), self.subject.masked)
+        self.log.opened(name, self.recording.id)
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
         return Opened(name, self.ref.folder, self.recording.url())
 
@@ -126,7 +132,7 @@ class DebugRun:
         return examined.report if examined is not None else None
 
     def _look(self, step: Step) -> Examined | None:
-        with self.recording.following_the_training():
+        with self.recording.following_the_training(), self.log.stage(step.layer.value):
             report = step.examine()
         progress.emit(progress.Phase("recording the layers"))
         return Examined(report, self.recording.layer(report)) if report is not None else None
@@ -135,7 +141,8 @@ class DebugRun:
         from firstfault.ablation.confirm.confirm import confirm
 
         def work() -> list[Outcome]:
-            with Trials(self.recording, f"ablation · {report.layer.value}") as trials:
+            named = f"ablation · {report.layer.value}"
+            with self.log.stage(report.layer.value), Trials(self.recording, named) as trials:
                 return confirm(self.subject, report, on_trial=told_trials(trials, self.steps))
 
         return self.steps.confirm(report.layer, work)

@@ -5,12 +5,14 @@ It knows no orchestrator: a flow hands in its steps.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firstfault import progress
 from firstfault.data.digest import data_digest
+from firstfault.logs.run_log import RunLog
 from firstfault.output.whole_files import write_json
 from firstfault.recording.debug_run import links_of, open_run, told_trials
 from firstfault.recording.recording import Recording
@@ -39,8 +41,10 @@ def sweep(plan: SweepPlan, steps: Steps | None = None, loaded: Loaded | None = N
 def _sweep(run: SweepRun) -> Swept:
     try:
         run.steps.open(run.open)
-        swept = run.steps.sweep(run.sweep)
-        run.recording.finish(swept.headline)
+        with run.log.following():
+            swept = run.steps.sweep(run.sweep)
+            run.recording.finish(swept.headline)
+            run.log.say(logging.INFO, "swept", swept.headline)
         return swept
     except BaseException as error:
         run.abandon(error)
@@ -53,6 +57,7 @@ class SweepRun:
 
     subject: Subject
     recording: Recording
+    log: RunLog
 
     def __init__(self, plan: SweepPlan, steps: Steps, loaded: Loaded | None) -> None:
         self.plan, self.steps, self.loaded = plan, steps, loaded
@@ -66,6 +71,8 @@ class SweepRun:
         self.recording = Recording(self.ref, self.subject, "sweep", self.steps.flow_run)
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
         self.ref.keep()
+        self.log = RunLog(Path(self.ref.folder), self.subject.masked)
+        self.log.opened(name, self.recording.id)
         progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
         return Opened(name, self.ref.folder, self.recording.url())
 
@@ -74,7 +81,7 @@ class SweepRun:
         from firstfault.ablation.sweeps.sweep import sweep as trained
 
         asked = self.plan
-        with Trials(self.recording, "sweep") as trials:
+        with self.log.stage("training"), Trials(self.recording, "sweep") as trials:
             result = trained(
                 self.subject,
                 factors=asked.factors,

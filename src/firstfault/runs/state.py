@@ -59,6 +59,11 @@ class State:
         return self.home / "runs"
 
     @property
+    def logs(self) -> Path:
+        """The log files of `firstfault.logs.setup()`."""
+        return self.home / "logs"
+
+    @property
     def services(self) -> Path:
         """What `firstfault up` started, and its logs."""
         return self.home / "services"

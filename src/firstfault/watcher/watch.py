@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from firstfault import progress
 from firstfault.errors import TrainingStopped, told
+from firstfault.logs.run_log import RunLog
 from firstfault.output.whole_files import write_json
 from firstfault.probe.capture import Capture
 from firstfault.probe.probe import Probe
@@ -96,6 +98,7 @@ class Watch:
         self._on_sample = on_sample
         self._sinks = Sinks(sinks)
         self._probe = Probe(every=every, on_sample=self._sampled, capture=self.capture, samples=self._sinks.samples)
+        self._log = RunLog(folder)
         self._subject: Subject | None = None
         self._verdict: Verdict | None = None
         self._written: tuple[Subject, Verdict] | None = None
@@ -113,6 +116,9 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._log.opened(self.name)
+        self._following = self._log.following("training")
+        self._following.__enter__()
         self._sinks.begin(self.name, self.folder)
         self._watching = self._probe.observe()
         self._watching.__enter__()
@@ -129,6 +135,7 @@ class Watch:
             self.record.passed_over |= self.in_loop.end()
         self._watching.__exit__(kind, error, trace)
         self.record.passed_over |= self._sinks.close(self.crash)
+        self._following.__exit__(*((None, None, None) if stopped else (kind, error, trace)))
         return stopped
 
     def end_epoch(self, capability: float = math.nan) -> None:
@@ -170,8 +177,10 @@ class Watch:
         With `swaps`, suspicions are tested: on a replay of the captured batches, and by `rerun` on the script itself.
         """
         if self._verdict is None:
-            judged = judge_watched(self.subject, swaps=swaps, prove=partial(self._prove, rerun))
-            self._verdict = self._located().verdict(judged)
+            with progress.in_run(), self._log.following():
+                judged = judge_watched(self.subject, swaps=swaps, prove=partial(self._prove, rerun))
+                self._verdict = self._located().verdict(judged)
+                self._log.concluded(self._verdict)
         return self._verdict
 
     def _prove(self, rerun: Rerun | None, report: LayerReport, suspects: Sequence[str]) -> list[Outcome]:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.data.privacy.columns import VERSIONS, kinds_of, tokens_of
+from firstfault.data.privacy.columns import kinds_of
+from firstfault.data.privacy.names import VERSIONS, tokens_of
 from firstfault.data.privacy.patterns import MASK, pieces
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status

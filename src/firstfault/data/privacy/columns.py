@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from firstfault.data.privacy.names import VERSIONS, kind_by_name, tokens_of
 from firstfault.data.privacy.patterns import digits_of, is_card, pieces
 from firstfault.texts import shown
 
@@ -18,55 +19,6 @@ LOOKED_AT = 200
 """How many values of a column are looked at, spread over its rows."""
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_WORDS: Mapping[str, frozenset[str]] = {
-    "e-mail": _words("email mail emails courriel"),
-    "phone": _words("phone telephone mobile cell cellphone telefon handy fax tel msisdn"),
-    "IP address": _words("ip ipaddress ipaddr ipv4 ipv6"),
-    "IBAN": _words("iban"),
-    "card": _words("creditcard cardnumber ccnumber pan"),
-    "national id": _words("ssn passport nino aadhaar cpf ahv dni sin nationalid taxid"),
-    "date of birth": _words("birthday birthdate dob geburtsdatum geburtstag dateofbirth"),
-    "address": _words("address addr street strasse straße anschrift adresse homeaddress"),
-    "name": _words(
-        "name firstname lastname surname forename fullname username vorname nachname prenom prénom apellido cognome "
-        "fname lname"
-    ),
-}
-_PAIRS: Mapping[frozenset[str], str] = {
-    frozenset(pair.split()): kind
-    for pair, kind in {
-        "credit card": "card",
-        "card number": "card",
-        "social security": "national id",
-        "national id": "national id",
-        "tax id": "national id",
-        "passport number": "national id",
-        "date birth": "date of birth",
-        "birth day": "date of birth",
-        "user name": "name",
-        "full name": "name",
-        "first name": "name",
-        "last name": "name",
-        "given name": "name",
-        "family name": "name",
-        "middle name": "name",
-        "patient name": "name",
-        "customer name": "name",
-        "employee name": "name",
-    }.items()
-}
-_IMPERSONAL = _words(
-    "file product column class feature model brand item category path table field label variable type kind species "
-    "country city state region company shop store team event host domain device app job course movie film song title "
-    "game station airport project package library module color colour code count opt flag status hash memory mac web "
-    "url length len has is car vehicle drug gene"
-)
-VERSIONS = _words("version versions release build isbn timestamp")
-"""Words in the name of a column whose values look like personal numbers, and are none."""
 _DATE = re.compile(r"\d{1,4}[./\- ]\d{1,2}[./\- ]\d{1,4}|\d{1,2}\.? \w{3,9}\.? \d{4}|\w{3,9}\.? \d{1,2},? \d{4}|\d{8}")
 _IP = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F:]*:[0-9a-fA-F:]+")
 
@@ -80,29 +32,10 @@ def kinds_of(frame: pd.DataFrame | Mapping[Any, pd.Series]) -> dict[Any, str]:
 def kind_of(column: str, values: Sequence[Any]) -> str | None:
     """The kind of personal data that a column of that name and those values holds, or None."""
     values = [value for value in values if value is not None and not (isinstance(value, float) and value != value)]
-    named = _named(column)
+    named = kind_by_name(column)
     if named is not None and _agrees(named, column, values):
         return named
     return None if tokens_of(column) & VERSIONS else _by_values(values)
-
-
-def tokens_of(column: str) -> set[str]:
-    return set(re.split(r"[\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower()))
-
-
-def _named(column: str) -> str | None:
-    """The kind that the words of a column's name say."""
-    tokens = tokens_of(column)
-    for pair, kind in _PAIRS.items():
-        if pair <= tokens:
-            return kind
-    plain = frozenset({"address", "name"})
-    for kind, words in _WORDS.items():
-        if words & tokens and (
-            kind in ("e-mail", "IP address", "date of birth") or not _IMPERSONAL & tokens or words & tokens - plain
-        ):
-            return kind
-    return None
 
 
 def _agrees(kind: str, column: str, values: Sequence[Any]) -> bool:
@@ -170,7 +103,7 @@ def _given(text: str) -> bool:
 @functools.cache
 def _given_names() -> frozenset[str]:
     """Some 300 given names that are common in Europe, America and Asia."""
-    return _words((Path(__file__).parent / "given_names.txt").read_text(encoding="utf-8"))
+    return frozenset((Path(__file__).parent / "given_names.txt").read_text(encoding="utf-8").split())
 
 
 def _share(values: Sequence[Any], holds: Callable[[Any], bool]) -> float:
@@ -194,7 +127,7 @@ def _looked_at(column: pd.Series) -> list[Any]:
     """Up to 200 values, spread over the rows, that are not missing."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = pd.Series(column.cat.categories)
-    if column.dtype.kind in "bfcm" and column.dtype != object and _named(str(column.name)) is None:
+    if column.dtype.kind in "bfcm" and column.dtype != object and kind_by_name(str(column.name)) is None:
         return []
     known = column.iloc[:: max(1, len(column) // LOOKED_AT)].head(LOOKED_AT).dropna()
     if len(known) < min(20, len(column)):

@@ -10,24 +10,21 @@ masked_tree(value, kinds)  the same for nested lists and mappings, such as a too
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from firstfault.data.privacy.columns import VERSIONS, kind_of, kinds_of, tokens_of
+from firstfault.data.privacy.columns import kind_of, kinds_of
+from firstfault.data.privacy.names import VERSIONS, tokens_of
 from firstfault.data.privacy.patterns import MASK, SUSPECT, pieces
+from firstfault.data.privacy.pseudonyms import pseudonym
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
-from firstfault.texts import shown
 
 __all__ = ["MASK", "kind_of", "kinds_of", "masked", "masked_text", "masked_tree", "personal_columns", "pseudonymised"]
-
-_SALT = secrets.token_bytes(16)
 
 
 def personal_columns(frame: pd.DataFrame) -> list[str]:
@@ -59,11 +56,6 @@ def pseudonymised(frame: pd.DataFrame) -> pd.DataFrame:
     or dates that is personal changes its type.
     """
     return _replaced(frame, lambda kind, values: np.array([pseudonym(kind, value) for value in values], dtype=object))
-
-
-def pseudonym(kind: str, value: object) -> str:
-    """A name for a personal value that tells nothing of it: keyed by a secret that ends with the process."""
-    return f"{kind} •{hashlib.blake2b(shown(value, str).encode(), key=_SALT, digest_size=5).hexdigest()}"
 
 
 def _replaced(frame: pd.DataFrame, replacement: Callable[[str, Any], Array]) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""Champion and challenger compared by tests that may be looked at after every request."""

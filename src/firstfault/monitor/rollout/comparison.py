@@ -1,0 +1,216 @@
+"""Champion and challenger compared by their recorded outcomes: what can be concluded, after how many requests."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from firstfault.metrics import Array
+from firstfault.monitor.rollout.blocks import log_e_of_blocks
+from firstfault.monitor.rollout.evidence import Side, coin, first_passing
+from firstfault.monitor.rollout.outcomes import CUTS, Outcomes
+from firstfault.monitor.rollout.plan import Mode, Plan
+from firstfault.monitor.rollout.shares import log_e_of_shares
+from firstfault.monitor.rollout.streams import Stream, of_arms, of_pairs
+from firstfault.monitor.rollout.tosses import Tosses, tosses_of_arms, tosses_of_pairs
+
+SHOWN = 10
+NOT_PLANNED = "not as planned"
+
+
+class Conclusion(StrEnum):
+    """What is concluded of the challenger."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NO_WORSE = "no_worse"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one test says: of which measure, for which claim, its e-value where it ended, and where it passed."""
+
+    measure: str
+    claim: str
+    e_value: float
+    needed: float
+    passed_after: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was concluded, after how many requests, why, and by which evidence."""
+
+    conclusion: Conclusion
+    after: int
+    why: str
+    evidence: tuple[Evidence, ...] = ()
+    rates: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    """Of each measure: the champion's and the challenger's rate of what is bad, over all; None without any."""
+    requests: tuple[str, ...] = ()
+    """Up to ten of the challenger's that show it."""
+    first_cut: str | None = None
+    """In shadow mode: the first cut at which the arms differ on these requests."""
+
+    def to_json(self) -> dict[str, Any]:
+        """This as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _End:
+    conclusion: Conclusion
+    after: int
+    why: str
+    measure: str = ""
+
+
+def compare(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Comparison:
+    """Look at the requests one by one, and end at the first that lets something be concluded.
+
+    Raises:
+        FirstfaultError: where the outcomes don't fit the plan.
+    """
+    paired = plan.mode is Mode.SHADOW
+    stream = of_pairs(champion, challenger, plan) if paired else of_arms(champion, challenger, plan)
+    stream = stream.first(min(len(stream.ids), plan.at_most or len(stream.ids)))
+    mismatch = [] if paired or plan.share is None else [_mismatch(stream.arm, plan.share, plan.alpha)]
+    evidence = [*mismatch, *_tests(stream, plan)]
+    end = _end(evidence, list(stream.bad), len(stream.ids), plan)
+    shown = _shown(stream, end) if end.conclusion is Conclusion.WORSE else ()
+    names = tuple(stream.ids[place] for place in shown)
+    cut = _first_cut(stream, shown)
+    return Comparison(end.conclusion, end.after, end.why, tuple(evidence), _rates(stream, paired), names, cut)
+
+
+def _mismatch(arm: Array, share: float, alpha: float) -> Evidence:
+    """Whether the arms got other shares than planned."""
+    ours = np.cumsum(arm)
+    counts = np.stack([np.arange(1, len(arm) + 1) - ours, ours], axis=1)
+    return _judged("shares", NOT_PLANNED, log_e_of_shares(counts, [1 - share, share]), None, alpha)
+
+
+def _tests(stream: Stream, plan: Plan) -> list[Evidence]:
+    """Each measure's tests: worse and better share alpha among the measures; no worse has to pass for all of them."""
+    shared = plan.alpha / len(stream.bad)
+    found = []
+    for name, (champion, challenger) in stream.bad.items():
+        if plan.mode is not Mode.SHADOW and plan.share is None:
+            found += _by_blocks(name, champion, stream.arm, shared)
+            continue
+        share = 0.5 if plan.mode is Mode.SHADOW or plan.share is None else plan.share
+        tosses = (
+            tosses_of_pairs(champion, challenger) if plan.mode is Mode.SHADOW else tosses_of_arms(champion, stream.arm)
+        )
+        within = coin(share, Side.BELOW, 1 + plan.margin, likely=1.0)
+        for claim, test, alpha in (
+            ("worse", coin(share, Side.ABOVE), shared),
+            ("better", coin(share, Side.BELOW), shared),
+            ("no worse", within, plan.alpha),
+        ):
+            found.append(_judged(name, claim, test.log_e(tosses.heads, tosses.count), tosses, alpha))
+    return found
+
+
+def _by_blocks(name: str, bad: Array, arm: Array, alpha: float) -> list[Evidence]:
+    """Where nobody drew the arms: as many requests of each in a block as both have in all."""
+    champion, challenger = np.flatnonzero(arm == 0), np.flatnonzero(arm == 1)
+    sizes = (
+        max(1, round(len(champion) / max(1, len(challenger)))),
+        max(1, round(len(challenger) / max(1, len(champion)))),
+    )
+    blocks = min(len(champion) // sizes[0], len(challenger) // sizes[1])
+    sides = [
+        side[: blocks * size].reshape(blocks, size) for side, size in zip((champion, challenger), sizes, strict=True)
+    ]
+    counts = [bad[side].sum(1) for side in sides]
+    ends = Tosses(np.maximum(sides[0].max(1, initial=0), sides[1].max(1, initial=0)) + 1, counts[1])
+    return [
+        _judged(name, claim, log_e_of_blocks(counts[0], counts[1], sizes, side), ends, alpha)
+        for claim, side in (("worse", Side.ABOVE), ("better", Side.BELOW))
+    ]
+
+
+def _judged(measure: str, claim: str, log_e: Array, tosses: Tosses | None, alpha: float) -> Evidence:
+    place = first_passing(log_e, alpha)
+    after = None if place is None else place + 1 if tosses is None else int(tosses.at[place])
+    last = 0.0 if len(log_e) == 0 else float(log_e[-1] if place is None else log_e[place])
+    return Evidence(measure, claim, float(np.exp(min(last, 700.0))), 1 / alpha, after)
+
+
+def _end(evidence: list[Evidence], measures: list[str], n: int, plan: Plan) -> _End:
+    """What can be concluded first; what is no worse may turn out better. Shares that are not as planned end it all."""
+    never = n + 1
+    passed = {(each.measure, each.claim): each.passed_after or never for each in evidence}
+    held = {name: passed.get((name, "no worse"), never) for name in measures}
+    worse, measure = min((passed[name, "worse"], name) for name in measures)
+    better, gained = min((_gained(name, passed[name, "better"], held), name) for name in measures)
+    broken, no_worse = passed.get(("shares", NOT_PLANNED), never), max(held.values())
+    first = min(broken, worse, better, no_worse)
+    if first == never:
+        return _End(Conclusion.UNDECIDED, n, _why_open(plan))
+    if first == broken:
+        why = "the arms' shares are not as planned, so that nothing else can be concluded"
+        return _End(Conclusion.UNDECIDED, first, why)
+    if first == worse:
+        return _End(Conclusion.WORSE, first, f"{SAYS[measure]} more often than the champion's", measure)
+    if better < broken and better < never:  # no worse is known before better, where it is much better
+        why = f"{SAYS[gained]} less often than the champion's, and no measure is worse"
+        return _End(Conclusion.BETTER, better, why)
+    why = f"no rate of what is bad is above {1 + plan.margin:g} times the champion's"
+    return _End(Conclusion.NO_WORSE, first, why)
+
+
+def _gained(name: str, better: int, held: dict[str, int]) -> int:
+    """When a measure is better, and every other one no worse."""
+    return max([better, *(after for other, after in held.items() if other != name)])
+
+
+SAYS = {
+    "bad": "the challenger's requests go badly",
+    "seconds": "the challenger's answers are slow",
+    "score": "the challenger's scores are low",
+}
+"""What a measure says, as the beginning of a sentence."""
+
+
+def _why_open(plan: Plan) -> str:
+    if plan.mode is not Mode.SHADOW and plan.share is None:
+        return "the evidence is not enough; without --share, it can't be shown that a measure is no worse"
+    return "the evidence is not enough yet"
+
+
+def _rates(stream: Stream, paired: bool) -> dict[str, tuple[float | None, float | None]]:
+    rates = {}
+    for name, (champion, challenger) in stream.bad.items():
+        sides = (champion, challenger) if paired else (champion[stream.arm == 0], challenger[stream.arm == 1])
+        rates[name] = _share(sides[0]), _share(sides[1])
+    return rates
+
+
+def _share(bad: Array) -> float | None:
+    return float(bad.mean()) if len(bad) else None
+
+
+def _shown(stream: Stream, end: _End) -> tuple[int, ...]:
+    """The last requests before the end that went badly for the challenger, and not for the champion."""
+    champion, challenger = stream.bad[end.measure]
+    show = challenger & ~champion if champion is not challenger else challenger & (stream.arm == 1)
+    return tuple(int(place) for place in np.flatnonzero(show[: end.after])[-SHOWN:])
+
+
+def _first_cut(stream: Stream, shown: tuple[int, ...]) -> str | None:
+    """The first cut at which a pair differs, where both have it."""
+    if not stream.cuts:
+        return None
+    differ = {
+        cut
+        for place in shown
+        for cut in CUTS
+        if (pair := [side.get(cut) for side in stream.cuts[place]]) and None not in pair and pair[0] != pair[1]
+    }
+    return next((cut for cut in CUTS if cut in differ), None)

@@ -1,0 +1,75 @@
+"""The requests of both arms in one order, with what is bad of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from firstfault.errors import FirstfaultError
+from firstfault.metrics import Array
+from firstfault.monitor.rollout.outcomes import Outcomes
+from firstfault.monitor.rollout.plan import Plan
+from firstfault.monitor.rollout.tosses import beyond
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Requests in their order, with what is bad of each, by measure.
+
+    `champion` and `challenger` are pairs in shadow mode; else one array holds both arms, told apart by `arm`.
+    """
+
+    ids: tuple[str, ...]
+    arm: Array
+    bad: dict[str, tuple[Array, Array]]
+    cuts: tuple[tuple[Any, Any], ...] = ()
+
+    def first(self, n: int) -> Stream:
+        """The first `n` requests."""
+        bad = {name: (champion[:n], challenger[:n]) for name, (champion, challenger) in self.bad.items()}
+        return Stream(self.ids[:n], self.arm[:n], bad, self.cuts[:n])
+
+
+def of_pairs(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Stream:
+    places = {name: place for place, name in enumerate(challenger.ids)}
+    both = [(here, places[name]) for here, name in enumerate(champion.ids) if name in places]
+    if not both:
+        raise FirstfaultError("in shadow mode both files must hold the same requests, but no id is in both")
+    a, b = (np.array(side) for side in zip(*both, strict=True))
+    bad = {}
+    for name, judge in _measures(champion, challenger, plan).items():
+        ours, theirs = getattr(champion, name)[a], getattr(challenger, name)[b]
+        judged = judge(np.stack([ours, theirs], axis=1).ravel()).reshape(-1, 2)
+        bad[name] = judged[:, 0], judged[:, 1]
+    cuts = tuple((champion.cuts[x], challenger.cuts[y]) for x, y in both) if champion.cuts and challenger.cuts else ()
+    return Stream(tuple(champion.ids[place] for place in a), np.zeros(len(a)), bad, cuts)
+
+
+def of_arms(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Stream:
+    if np.isnan(champion.time).any() or np.isnan(challenger.time).any():
+        raise FirstfaultError("each line must have a `time`, since the order of both arms' requests counts")
+    time = np.concatenate([champion.time, challenger.time])
+    order = np.argsort(time, kind="stable")
+    arm = np.repeat([0, 1], [len(champion), len(challenger)])[order]
+    bad = {}
+    for name, judge in _measures(champion, challenger, plan).items():
+        judged = judge(np.concatenate([getattr(champion, name), getattr(challenger, name)])[order])
+        bad[name] = judged, judged
+    ids = np.array([*champion.ids, *challenger.ids], dtype=object)[order]
+    return Stream(tuple(ids), arm, bad)
+
+
+def _measures(champion: Outcomes, challenger: Outcomes, plan: Plan) -> dict[str, Callable[[Array], Array]]:
+    """What both arms have measured of every request, with what is bad of it."""
+    judges: dict[str, Callable[[Array], Array]] = {
+        "bad": lambda values: values > 0,
+        "seconds": lambda values: beyond(values, plan.quantile, above=True),
+        "score": lambda values: beyond(values, 0.5, above=False),
+    }
+    found = {name: judge for name, judge in judges.items() if champion.measured(name) and challenger.measured(name)}
+    if not found:
+        raise FirstfaultError("both files must have bad, seconds or score on every line, but none is on all of both")
+    return found

@@ -1,0 +1,67 @@
+"""What was measured of a rollout, as coins: at which request one falls, and whether it shows the challenger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from firstfault.metrics import Array
+
+FIRST = 64
+"""Before so many values there is no threshold; it is moved whenever the values have doubled."""
+
+
+@dataclass(frozen=True)
+class Tosses:
+    """Coins in the order in which they fell: heads is the challenger's bad event.
+
+    Attributes:
+        at: after how many requests each fell `(N,)`.
+        challenger: whether it was the challenger's `(N,)`.
+    """
+
+    at: Array
+    challenger: Array
+
+    @property
+    def heads(self) -> Array:
+        """The challenger's bad events up to each coin."""
+        return np.cumsum(self.challenger)
+
+    @property
+    def count(self) -> Array:
+        """The coins up to each."""
+        return np.arange(1, len(self.at) + 1)
+
+
+def tosses_of_arms(bad: Array, challenger: Array) -> Tosses:
+    """Of requests that were given to one arm each `(N,)`: every bad one is a coin."""
+    at = np.flatnonzero(bad)
+    return Tosses(at + 1, challenger[at].astype(int))
+
+
+def tosses_of_pairs(champion_bad: Array, challenger_bad: Array) -> Tosses:
+    """Of requests that both arms answered `(N,)`: every one that went badly on one side alone is a coin."""
+    at = np.flatnonzero(champion_bad != challenger_bad)
+    return Tosses(at + 1, challenger_bad[at].astype(int))
+
+
+def thresholds(values: Array, quantile: float) -> Array:
+    """A quantile of the values before each `(N,)`, by what is known before it; NaN for the first.
+
+    A threshold that depends on nothing later leaves a test of equal arms exact, whatever it is.
+    """
+    found = np.full(len(values), np.nan)
+    known = FIRST
+    while known < len(values):
+        found[known : 2 * known] = np.quantile(values[:known], quantile)
+        known *= 2
+    return found
+
+
+def beyond(values: Array, quantile: float, *, above: bool) -> Array:
+    """Which values `(N,)` lie beyond the quantile of those before them; none of the first do."""
+    limit = thresholds(values, quantile)
+    with np.errstate(invalid="ignore"):
+        return values > limit if above else values < limit
