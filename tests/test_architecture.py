@@ -51,6 +51,7 @@ ROOMS = (
     "ablation",
     "diagnosis",
     "report",
+    "monitor",
     "watcher",
     "recording",
     "tasks",
