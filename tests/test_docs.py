@@ -39,12 +39,13 @@ def anchors(page: Path) -> set[str]:
 
 
 def options() -> dict[str, set[str]]:
-    """The options of each command."""
-    commands = typer.main.get_command(app).commands
-    return {
-        name: {"--help", *(option for each in command.params for option in (*each.opts, *each.secondary_opts))}
-        for name, command in commands.items()
-    }
+    """The options of each command, with those of the commands below it."""
+
+    def known(command) -> set[str]:
+        own = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+        return {"--help", *own}.union(*map(known, getattr(command, "commands", {}).values()))
+
+    return {name: known(command) for name, command in typer.main.get_command(app).commands.items()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from firstfault.cli.monitor import monitor
 from firstfault.cli.options import (
     EXIT_BAD_CALL,
     EXIT_FAILED,
@@ -239,6 +240,7 @@ def sweep(
 
 for command in (expect, up, down, status, init, checks, report):
     app.command()(command)
+app.add_typer(monitor, name="monitor")
 
 
 def _take_any_text() -> None:

@@ -146,8 +146,8 @@ class _Exchange:
         kind = message["type"]
         if kind == "http.response.body":
             self.timeline.add(message.get("body", b""))
-            if not message.get("more_body", False) and not self.taken:
-                self.hand_over("")
+            if not message.get("more_body", False) and not self.taken and self.status < UNANSWERED:
+                self.hand_over("")  # a framework answers 500 first, and raises then
         elif kind == "http.response.start":
             self.status = message["status"]
             for name, value in message.get("headers", ()):

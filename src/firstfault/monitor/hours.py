@@ -147,6 +147,15 @@ def read_hour(path: str) -> Iterator[Record]:
             yield as_record(row)
 
 
+def ids_of_hour(path: str) -> list[str]:
+    """The ids of the requests of a Parquet file."""
+    import fsspec
+    import pyarrow.parquet as pq
+
+    with fsspec.open(path, "rb") as file:
+        return list(pq.read_table(file, columns=["request_id"])["request_id"].to_pylist())
+
+
 def as_record(row: dict[str, Any]) -> Record:
     """A row of a Parquet file as the record that it was."""
     decoded = {name: msgspec.json.decode(row[name]) for name in AS_JSON if row.get(name) is not None}

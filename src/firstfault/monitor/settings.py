@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from firstfault.errors import FirstfaultError
 from firstfault.monitor.record import Arm
+from firstfault.output.whole_files import write_json
 from firstfault.texts import nearest
 
 MEBIBYTE = 1 << 20
@@ -96,3 +98,22 @@ def _expect_ranges(settings: Settings) -> None:
         raise FirstfaultError(
             f"a monitor's queue must hold four bodies, but got {settings.queue} bytes for bodies of {settings.body}"
         )
+
+
+NOTE = "settings.json"
+NOTED = ("archive", "sample", "control", "keep_days", "keep_bytes", "model", "version")
+"""What a store's readers have to know; not its database, whose URL may hold a password."""
+
+
+def note_settings(settings: Settings) -> None:
+    """Note in the store with which settings it is written."""
+    write_json(settings.folder / NOTE, {name: getattr(settings, name) for name in NOTED})
+
+
+def kept_settings(folder: Path) -> dict[str, Any]:
+    """What a store's last writer noted; nothing where none did."""
+    try:
+        noted = json.loads((folder / NOTE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: noted[name] for name in NOTED if name in noted} if isinstance(noted, dict) else {}

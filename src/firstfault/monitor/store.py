@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from firstfault.monitor.database import HOLD, Database
-from firstfault.monitor.hours import drawn, hours_of, read_hour, unique
+from firstfault.monitor.hours import drawn, hours_of, ids_of_hour, read_hour, unique
 from firstfault.monitor.record import Record
 from firstfault.monitor.segments import FOLDER, hour_of, read_segment
 from firstfault.monitor.settings import Settings
@@ -35,6 +35,15 @@ class Store:
         for path in hours_of(self.settings):
             if _may_hold(path.rpartition("/")[2], since):
                 yield from read_hour(path)
+
+    def request_ids(self) -> set[str]:
+        """The ids of all requests that are kept."""
+        found = {
+            record.request_id
+            for path in (self.settings.folder / FOLDER).glob("*/*.jsonl")
+            for record in read_segment(path)
+        }
+        return found.union(*(ids_of_hour(path) for path in hours_of(self.settings)))
 
     def labels(self) -> dict[str, object]:
         """The labels that came later, by the ids of their requests."""

@@ -26,7 +26,7 @@ from firstfault.monitor.record import Captured, Record
 from firstfault.monitor.resources import Watched
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.segments import FOLDER, Segment, hour_of
-from firstfault.monitor.settings import Settings
+from firstfault.monitor.settings import Settings, note_settings
 from firstfault.runs.ownership import ends_with_us
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,8 @@ class Writer:
 
     def run(self) -> None:
         """Work until the owner has ended or closes the queue, and all is written."""
+        with contextlib.suppress(OSError):
+            note_settings(self.settings)
         self.close_past_hours()
         pause = PAUSES[0]
         while True:
