@@ -96,6 +96,8 @@ class Analyst:
             found.update(self.mask.quoted(value))
         if reading.asked is not NOTHING and reading.asked is not reading.inputs:
             found.update(self.mask.quoted(reading.asked))
+        elif reading.asked is NOTHING and captured.request:
+            found.update(self.mask.quoted_in(captured.request.decode("utf-8", "replace")))
         if reading.answered is not NOTHING:
             found.update(self.mask.quoted(reading.answered))
         return found

@@ -157,7 +157,7 @@ def traceback_of(error: BaseException) -> str:
         text = "".join(traceback.format_exception(error))
     except Exception:  # a message's own method may raise
         text = type(error).__name__
-    return text[-LONGEST_TRACEBACK:]
+    return text if len(text) <= LONGEST_TRACEBACK else text[-LONGEST_TRACEBACK:].partition("\n")[2]
 
 
 def forget_in_child() -> None:

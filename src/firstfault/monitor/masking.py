@@ -28,6 +28,7 @@ _ASSIGNED = re.compile(
     r"(?:bearer |basic )?)(['\"]?)([^\s'\",;&}\])]{3,})",
     re.I,
 )
+_PAIR = re.compile(r"""(["'])([\w .-]{1,64})\1(\s*[:=]\s*)(?:(["'])((?:(?!\4)[^\\\n]){1,400})\4|(-?\d{5,20})\b)""")
 _BEARER = re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}|\b(sk-)[\w-]{8,}", re.I)
 _SUSPECT = re.compile(SUSPECT)
 SHORTEST_QUOTED = 3
@@ -63,7 +64,6 @@ class Mask:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._kind = functools.lru_cache(maxsize=MOST_FIELDS)(_kind_by_name)
 
     def pseudonym(self, kind: str, value: object) -> str:
         """A name for a value that tells nothing of it: the same for the same value in this store."""
@@ -72,6 +72,7 @@ class Mask:
 
     def text(self, text: str) -> str:
         """A text without personal pieces and secrets."""
+        text = _PAIR.sub(self._pair, text) if ":" in text or "=" in text else text
         text = _BEARER.sub(lambda found: f"{found[1] or found[2]}{MASK}", _ASSIGNED.sub(rf"\1\2{MASK}", text))
         if _SUSPECT.search(text) is None:
             return text
@@ -80,6 +81,12 @@ class Mask:
             parts += [text[last:start], self.pseudonym(kind, text[start:end])]
             last = end
         return "".join([*parts, text[last:]])
+
+    def _pair(self, found: re.Match[str]) -> str:
+        """A name and its value, as JSON and Python write them, masked as a field is."""
+        value = found[5] if found[5] is not None else found[6]
+        kind = self.kind(found[2], value)
+        return found[0] if kind is None else f"{found[1]}{found[2]}{found[1]}{found[3]}{self.pseudonym(kind, value)}"
 
     def identity(self, request_id: str) -> str:
         """A request's id as it is written: itself, or a pseudonym where it holds something personal."""
@@ -100,9 +107,15 @@ class Mask:
 
     def kind(self, name: str, value: Any) -> str | None:
         """What personal kind a field of that name and value is; None where it is none."""
-        if SECRET.search(name) and isinstance(value, str):
-            return "secret"
-        return kind_of(name, [value]) if self._kind(name) else None
+        if isinstance(value, str):
+            return "secret" if SECRET.search(name) else kind_of(name, [value])
+        kind = _kind_of_numbers(name)
+        return None if kind is None else kind_of(name, [value])
+
+    def quoted_in(self, text: str) -> Iterator[tuple[str, str]]:
+        """The same of a text that is no JSON any more, by the pairs of names and values that can be seen in it."""
+        for found in _PAIR.finditer(text):
+            yield from self.quoted({found[2]: found[5] if found[5] is not None else found[6]})
 
     def quoted(self, value: Any, name: Named = "") -> Iterator[tuple[str, str]]:
         """The personal values of a tree as they may be quoted elsewhere, with their pseudonyms."""
@@ -134,20 +147,11 @@ class Mask:
         }
 
 
-def _kind_by_name(name: str) -> bool:
-    """Whether a field of that name may be personal by its name alone, with the values that such fields have."""
-    return any(kind_of(name, [example]) is not None for example in _EXAMPLES)
-
-
-_EXAMPLES = (
-    "Ada Lovelace",
-    "ada@mail.example",
-    "+41446681800",
-    "1980-01-31",
-    "12 Mill Lane",
-    "10.20.30.40",
-    "4111111111111111",
-)
+@functools.lru_cache(maxsize=MOST_FIELDS)
+def _kind_of_numbers(name: str) -> str | None:
+    """What personal kind the numbers of a field are, by its name."""
+    kinds = (kind_of(name, [example]) for example in (41446681800, 4111111111111111, 19800131))
+    return next((kind for kind in kinds if kind is not None), None)
 
 
 def _below(value: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, Named]]:
