@@ -91,12 +91,12 @@ class Analyst:
 
     def _quoted(self, captured: Captured, reading: Reading) -> dict[str, str]:
         """The personal values that the request is known to hold, wherever they may be quoted."""
-        found = dict(self.mask.quoted(reading.inputs)) if reading.inputs is not NOTHING else {}
+        found: dict[str, str] = {}
         for value in captured.values.values():
             found.update(self.mask.quoted(value))
-        if reading.asked is not NOTHING and reading.asked is not reading.inputs:
+        if reading.asked is not NOTHING:
             found.update(self.mask.quoted(reading.asked))
-        elif reading.asked is NOTHING and captured.request:
+        elif captured.request:
             found.update(self.mask.quoted_in(captured.request.decode("utf-8", "replace")))
         if reading.answered is not NOTHING:
             found.update(self.mask.quoted(reading.answered))

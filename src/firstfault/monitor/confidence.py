@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 SUMS_TO_ONE = 1e-3
@@ -15,21 +14,21 @@ MOST_ROWS = 1_000
 
 def confidence_of(answer: Any) -> float | None:
     """The confidence of an answer: the highest probability of its classes; None where it shows none."""
-    if isinstance(answer, Mapping):
+    if isinstance(answer, dict):
         return _of_mapping(answer)
     if not isinstance(answer, list) or not answer:
         return None
     if _is_distribution(answer):
         return float(max(answer))
-    found = [confidence_of(row) for row in answer[:MOST_ROWS] if isinstance(row, list | Mapping)]
+    found = [confidence_of(row) for row in answer[:MOST_ROWS] if isinstance(row, list | dict)]
     known = [value for value in found if value is not None]
     return min(known) if known and len(known) == len(found) else None
 
 
-def _of_mapping(answer: Mapping[Any, Any]) -> float | None:
+def _of_mapping(answer: dict[Any, Any]) -> float | None:
     for name in SEVERAL:
         value = answer.get(name)
-        values = list(value.values()) if isinstance(value, Mapping) else value
+        values = list(value.values()) if isinstance(value, dict) else value
         if isinstance(values, list) and (found := confidence_of(values)) is not None:
             return found
     for name in SINGLE:
@@ -39,10 +38,10 @@ def _of_mapping(answer: Mapping[Any, Any]) -> float | None:
     return _first(answer)
 
 
-def _first(answer: Mapping[Any, Any]) -> float | None:
+def _first(answer: dict[Any, Any]) -> float | None:
     """That of what an answer wraps, or of its only distribution."""
     for name in WRAPPED:
-        if isinstance(answer.get(name), list | Mapping):
+        if isinstance(answer.get(name), list | dict):
             return confidence_of(answer[name])
     lists = [value for value in answer.values() if isinstance(value, list)]
     return confidence_of(lists[0]) if len(lists) == 1 else None
@@ -73,18 +72,18 @@ def _logistic(value: float) -> float:
 
 def confidence_of_tokens(choices: Any) -> float | None:
     """The geometric mean of the probabilities of a text's tokens, where an answer has them."""
-    values = [value for choice in choices if isinstance(choice, Mapping) for value in _logprobs(choice)] if isinstance(
+    values = [value for choice in choices if isinstance(choice, dict) for value in _logprobs(choice)] if isinstance(
         choices, list
     ) else []  # fmt: skip
     return math.exp(min(0.0, sum(values) / len(values))) if values else None
 
 
-def _logprobs(choice: Mapping[str, Any]) -> list[float]:
+def _logprobs(choice: dict[str, Any]) -> list[float]:
     told = choice.get("logprobs")
-    if not isinstance(told, Mapping):
+    if not isinstance(told, dict):
         return []
     content, plain = told.get("content"), told.get("token_logprobs")
-    values = [token.get("logprob") for token in content if isinstance(token, Mapping)] if isinstance(
+    values = [token.get("logprob") for token in content if isinstance(token, dict)] if isinstance(
         content, list
     ) else plain if isinstance(plain, list) else []  # fmt: skip
     return [float(value) for value in values if _is_number(value)]

@@ -10,7 +10,6 @@ import csv
 import io
 import re
 import urllib.parse
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,13 +46,13 @@ def read(captured: Captured) -> Reading:
     path = captured.path
     if (match := _V2.search(path)) is not None:
         return _v2(match, asked, answered)
-    if _OPENAI.search(path) and isinstance(asked, Mapping):
+    if _OPENAI.search(path) and isinstance(asked, dict):
         return _openai(captured, asked, answered)
     if (match := _V1.search(path)) is not None or path.endswith("/invocations"):
         return _scoring(match, asked, answered)
     outputs = answered
     return Reading(
-        "json" if isinstance(asked, Mapping | list) else "", "", "", asked, outputs, asked, answered,
+        "json" if isinstance(asked, dict | list) else "", "", "", asked, outputs, asked, answered,
         confidence_of(outputs),
     )  # fmt: skip
 
@@ -83,7 +82,7 @@ def body_of(body: bytes, size: int, kind: bytes) -> Any:
 
 def _field(value: Any, *names: str) -> Any:
     """The first of the fields that a mapping has."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name in names:
             if name in value:
                 return value[name]
@@ -95,7 +94,7 @@ def _scoring(match: re.Match[str] | None, asked: Any, answered: Any) -> Reading:
     if inputs is NOTHING:
         inputs = asked
     outputs = _field(answered, "predictions")
-    if isinstance(inputs, Mapping) and {"columns", "data"} <= set(inputs):
+    if isinstance(inputs, dict) and {"columns", "data"} <= set(inputs):
         inputs = _rows(inputs)
     return Reading(
         "mlflow" if match is None else "kserve_v1",
@@ -109,7 +108,7 @@ def _scoring(match: re.Match[str] | None, asked: Any, answered: Any) -> Reading:
     )
 
 
-def _rows(table: Mapping[str, Any]) -> Any:
+def _rows(table: dict[str, Any]) -> Any:
     columns, rows = table["columns"], table["data"]
     if not isinstance(columns, list) or not isinstance(rows, list):
         return table
@@ -136,7 +135,7 @@ def _tensors(body: Any, name: str) -> Any:
     tensors = _field(body, name)
     if not isinstance(tensors, list):
         return body
-    named = (tensor for tensor in tensors if isinstance(tensor, Mapping) and "data" in tensor)
+    named = (tensor for tensor in tensors if isinstance(tensor, dict) and "data" in tensor)
     return {str(tensor.get("name", "")): _shaped(tensor["data"], tensor.get("shape")) for tensor in named}
 
 
@@ -150,7 +149,7 @@ def _shaped(data: Any, shape: Any) -> Any:
     return [data[at : at + width] for at in range(0, len(data), width)]
 
 
-def _openai(captured: Captured, asked: Mapping[str, Any], answered: Any) -> Reading:
+def _openai(captured: Captured, asked: dict[str, Any], answered: Any) -> Reading:
     if captured.response_type.startswith(b"text/event-stream"):
         answered = _joined(captured.response)
     inputs = {name: value for name, value in asked.items() if name in ("messages", "prompt", "tools", "system")}

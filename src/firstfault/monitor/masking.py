@@ -33,6 +33,8 @@ _BEARER = re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}|\b(sk-)[\w-]{8,}", 
 _SUSPECT = re.compile(SUSPECT)
 SHORTEST_QUOTED = 3
 MOST_FIELDS = 2_000
+SHORT, MOST_CACHED = 64, 8_192
+"""Short texts, such as categories and names of fields, come again and again."""
 KEY_BYTES = 32
 Named = str | tuple[str, ...]
 """What names a value: its field, or the columns of the table that it is."""
@@ -64,6 +66,8 @@ class Mask:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._short = functools.lru_cache(maxsize=MOST_CACHED)(self._text)
+        self._kind = functools.lru_cache(maxsize=MOST_CACHED)(_kind_of_text)
 
     def pseudonym(self, kind: str, value: object) -> str:
         """A name for a value that tells nothing of it: the same for the same value in this store."""
@@ -72,8 +76,12 @@ class Mask:
 
     def text(self, text: str) -> str:
         """A text without personal pieces and secrets."""
-        text = _PAIR.sub(self._pair, text) if ":" in text or "=" in text else text
-        text = _BEARER.sub(lambda found: f"{found[1] or found[2]}{MASK}", _ASSIGNED.sub(rf"\1\2{MASK}", text))
+        return self._short(text) if len(text) <= SHORT else self._text(text)
+
+    def _text(self, text: str) -> str:
+        if ":" in text or "=" in text:
+            text = _ASSIGNED.sub(rf"\1\2{MASK}", _PAIR.sub(self._pair, text))
+        text = _BEARER.sub(lambda found: f"{found[1] or found[2]}{MASK}", text)
         if _SUSPECT.search(text) is None:
             return text
         parts, last = [], 0
@@ -94,7 +102,7 @@ class Mask:
 
     def tree(self, value: Any, name: Named = "") -> Any:
         """Nested lists and mappings, masked by the names of their fields and by what their texts look like."""
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {self.text(str(key)): self.tree(item, about) for key, item, about in _below(value)}
         if isinstance(value, list | tuple):
             return [self.tree(item, about) for item, about in _each(value, name)]
@@ -108,7 +116,7 @@ class Mask:
     def kind(self, name: str, value: Any) -> str | None:
         """What personal kind a field of that name and value is; None where it is none."""
         if isinstance(value, str):
-            return "secret" if SECRET.search(name) else kind_of(name, [value])
+            return self._kind(name, value) if len(value) <= SHORT else _kind_of_text(name, value)
         kind = _kind_of_numbers(name)
         return None if kind is None else kind_of(name, [value])
 
@@ -119,7 +127,7 @@ class Mask:
 
     def quoted(self, value: Any, name: Named = "") -> Iterator[tuple[str, str]]:
         """The personal values of a tree as they may be quoted elsewhere, with their pseudonyms."""
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             for _, item, about in _below(value):
                 yield from self.quoted(item, about)
         elif isinstance(value, list | tuple):
@@ -147,6 +155,10 @@ class Mask:
         }
 
 
+def _kind_of_text(name: str, value: str) -> str | None:
+    return "secret" if SECRET.search(name) else kind_of(name, [value])
+
+
 @functools.lru_cache(maxsize=MOST_FIELDS)
 def _kind_of_numbers(name: str) -> str | None:
     """What personal kind the numbers of a field are, by its name."""
@@ -154,7 +166,7 @@ def _kind_of_numbers(name: str) -> str | None:
     return next((kind for kind in kinds if kind is not None), None)
 
 
-def _below(value: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, Named]]:
+def _below(value: dict[Any, Any]) -> Iterator[tuple[Any, Any, Named]]:
     """The entries of a mapping with what names their values: a key, the columns of a table, or a tensor's name."""
     columns = value.get("columns")
     tensor = value.get("name") if "data" in value else None
@@ -169,7 +181,7 @@ def _below(value: Mapping[Any, Any]) -> Iterator[tuple[Any, Any, Named]]:
 
 def _each(value: Sequence[Any], name: Named) -> Iterator[tuple[Any, Named]]:
     """The items of a list with what names them: in a row of a table, each has its column's name."""
-    row = not isinstance(name, str) and not any(isinstance(item, list | tuple | Mapping) for item in value)
+    row = not isinstance(name, str) and not any(isinstance(item, list | tuple | dict) for item in value)
     names: Iterable[Named] = name if row else itertools.repeat(name)
     return zip(value, itertools.chain(names, itertools.repeat("")), strict=False)
 

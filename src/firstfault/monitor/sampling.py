@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 from firstfault.monitor.record import Captured, Outcome
@@ -142,34 +141,37 @@ class _Seen:
     """The fields, their types and their short texts that have come before."""
 
     def __init__(self) -> None:
-        self._fields: dict[tuple[str, str], set[int] | None] = {}
-        self._shapes: dict[tuple[str, ...], None] = {}
+        self._fields: dict[str, dict[type, set[str] | None]] = {}
 
     def is_new(self, fields: Any) -> bool:
         """Whether an input has a field, a type or a short text that no input before it had."""
-        if not isinstance(fields, Mapping):
+        if not isinstance(fields, dict):
             return False
-        new = [self._is_new_field(name, value) for name, value in fields.items()]  # all of them are noted
-        return any(new)
+        new, known = False, self._fields
+        for name, value in fields.items():  # all of them are noted
+            kind = type(value)
+            types = known.get(name)
+            if types is None or kind not in types:
+                new = self._add(name, kind) or new
+                types = known.get(name, {})
+            if kind is str and (texts := types.get(str)) is not None and value not in texts:
+                new = self._add_text(types, texts, value) or new
+        return new
 
-    def _is_new_field(self, name: str, value: Any) -> bool:
-        key = (name, "number" if isinstance(value, int | float) else type(value).__name__)
-        known = self._fields.get(key, self)
-        if known is self:
+    def _add(self, name: str, kind: type) -> bool:
+        """Note a field or its type, while there is room; a whole number is a number as any other."""
+        types = self._fields.get(name)
+        if types is None:
             if len(self._fields) >= MOST_FIELDS:
                 return False
-            self._fields[key] = set()
-            self._is_new_text(key, value)
-            return True
-        return self._is_new_text(key, value)
+            types = self._fields[name] = {}
+        kinds = (int, float) if kind in (int, float) else (kind,)
+        types.update(dict.fromkeys(kinds, set() if kind is str else None))
+        return True
 
-    def _is_new_text(self, key: tuple[str, str], value: Any) -> bool:
-        known = self._fields[key]
-        if known is None or not isinstance(value, str):
+    def _add_text(self, types: dict[type, set[str] | None], texts: set[str], value: str) -> bool:
+        if len(value) > LONGEST_VALUE or len(texts) >= MOST_VALUES:
+            types[str] = None
             return False
-        if len(value) > LONGEST_VALUE or len(known) >= MOST_VALUES:
-            self._fields[key] = None
-            return False
-        before = len(known)
-        known.add(hash(value))
-        return len(known) > before
+        texts.add(value)
+        return True
