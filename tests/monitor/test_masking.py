@@ -130,7 +130,8 @@ def test_no_planted_string_is_on_disk(options, recorder, settings):
     close_hours(settings, records[0].time)
     written = b"".join(path.read_bytes() for path in settings.folder.rglob("*.parquet"))
     assert written and on_disk(settings.folder) == []
-    assert [planted for planted in PLANTED if planted in repr(Store(settings).records())] == []
+    read = repr(Store(settings).records())
+    assert [planted for planted in PLANTED if planted in read] == []
 
 
 def test_what_is_not_personal_stays(recorder, captured):

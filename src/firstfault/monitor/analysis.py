@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from firstfault.monitor.confidence import confidence_of_scores
 from firstfault.monitor.dialects import NOTHING, Reading, read
-from firstfault.monitor.masking import Mask, without
+from firstfault.monitor.masking import Mask, Quoted
 from firstfault.monitor.record import CUTS, STAGES, Arm, Captured, Cuts, Outcome, Record, Resources, Stages, outcome_of
 from firstfault.monitor.sampling import Kept, Sampler
 from firstfault.monitor.settings import Settings
@@ -77,7 +76,7 @@ class Analyst:
             request_bytes=captured.request_bytes,
             response_bytes=captured.response_bytes,
             values=self._values(captured, quoted),
-            headers={name: without(value, quoted) for name, value in self.mask.headers(captured).items()},
+            headers={name: quoted.without(value) for name, value in self.mask.headers(captured).items()},
             error=self._text(captured.error, quoted),
             confidence=seen.confidence,
             resources=resources,
@@ -89,7 +88,7 @@ class Analyst:
             label=captured.label,
         )
 
-    def _quoted(self, captured: Captured, reading: Reading) -> dict[str, str]:
+    def _quoted(self, captured: Captured, reading: Reading) -> Quoted:
         """The personal values that the request is known to hold, wherever they may be quoted."""
         found: dict[str, str] = {}
         for value in captured.values.values():
@@ -100,24 +99,24 @@ class Analyst:
             found.update(self.mask.quoted_in(captured.request.decode("utf-8", "replace")))
         if reading.answered is not NOTHING:
             found.update(self.mask.quoted(reading.answered))
-        return found
+        return Quoted(found)
 
-    def _text(self, text: str, quoted: Mapping[str, str]) -> str:
-        return self.mask.text(without(text, quoted)) if text else ""
+    def _text(self, text: str, quoted: Quoted) -> str:
+        return self.mask.text(quoted.without(text)) if text else ""
 
-    def _query(self, captured: Captured, quoted: Mapping[str, str]) -> str:
-        return without(self.mask.query(captured.query), quoted)
+    def _query(self, captured: Captured, quoted: Quoted) -> str:
+        return quoted.without(self.mask.query(captured.query))
 
-    def _body(self, body: Any, quoted: Mapping[str, str]) -> str:
+    def _body(self, body: Any, quoted: Quoted) -> str:
         """A body as text; nothing of one that can't be read, in which nobody knows what is personal."""
         if body is NOTHING:
             return ""
-        masked = _deeply(self.mask.tree(body), quoted)
+        masked = quoted.deeply(self.mask.tree(body))
         text = masked if isinstance(masked, str) else msgspec.json.encode(masked).decode()
         return text if len(text) <= 4 * LONGEST_TEXT else ""
 
-    def _values(self, captured: Captured, quoted: Mapping[str, str]) -> dict[str, Any]:
-        return {name: _deeply(self.mask.tree(readable(value)), quoted) for name, value in captured.values.items()}
+    def _values(self, captured: Captured, quoted: Quoted) -> dict[str, Any]:
+        return {name: quoted.deeply(self.mask.tree(readable(value))) for name, value in captured.values.items()}
 
     def _cuts(self, captured: Captured, reading: Reading) -> Cuts:
         hashes = {name: hash_of(value, self.key) for name, value in captured.values.items() if name in CUTS}
@@ -133,17 +132,6 @@ class Analyst:
 def _first_row(inputs: Any) -> Any:
     """The fields in which a request may be novel: of its first row, where it has several."""
     return inputs[0] if isinstance(inputs, list) and inputs else inputs
-
-
-def _deeply(value: Any, quoted: Mapping[str, str]) -> Any:
-    """A tree in whose texts the quoted values are replaced."""
-    if not quoted:
-        return value
-    if isinstance(value, dict):
-        return {without(key, quoted): _deeply(item, quoted) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_deeply(item, quoted) for item in value]
-    return without(value, quoted) if isinstance(value, str) else value
 
 
 def _confidence(captured: Captured, reading: Reading) -> float | None:

@@ -192,9 +192,26 @@ def _words(kind: str, text: str) -> list[str]:
     return words if len(words) > 1 else []
 
 
-def without(text: str, quoted: Mapping[str, str]) -> str:
-    """A text in which quoted personal values are replaced, the longest first; whole words alone."""
-    if not quoted or not text:
-        return text
-    pattern = "|".join(re.escape(value) for value in sorted(quoted, key=len, reverse=True))
-    return re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", lambda found: quoted[found[0]], text)
+class Quoted:
+    """The personal values that a request holds, to be found wherever it quotes them, as whole words."""
+
+    def __init__(self, found: Mapping[str, str]) -> None:
+        self._names = found
+        longest_first = "|".join(re.escape(value) for value in sorted(found, key=len, reverse=True))
+        self._pattern = re.compile(rf"(?<!\w)(?:{longest_first})(?!\w)") if found else None
+
+    def without(self, text: str) -> str:
+        """A text in which each of them is replaced by its pseudonym."""
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda found: self._names[found[0]], text)
+
+    def deeply(self, value: Any) -> Any:
+        """A tree of plain values, in whose texts they are replaced."""
+        if self._pattern is None:
+            return value
+        if isinstance(value, dict):
+            return {self.without(key): self.deeply(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.deeply(item) for item in value]
+        return self.without(value) if isinstance(value, str) else value
