@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firstfault.cli.options import EXIT_FAILED, JsonOption, refuse, say, write_json
+from firstfault.cli.options import EXIT_FAILED, LAST_PORT, JsonOption, refuse, say, write_json
 
 if TYPE_CHECKING:
     from firstfault.monitor.settings import Settings
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 monitor = typer.Typer(
     help="Record what is served: by a proxy, from logs, or in your own server.", rich_markup_mode=None
 )
+
+
+class ArmName(StrEnum):
+    """Which side of a rollout answers."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    SHADOW = "shadow"
+
 
 StoreOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="the folder of the records; monitor in the state folder by default")
@@ -106,6 +116,40 @@ def _dead(error: Exception) -> None:
 
 
 @monitor.callback(invoke_without_command=True)
-def _monitor(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        refuse("monitor must be told what to do: `firstfault monitor --help` shows it")
+def monitor_(
+    context: typer.Context,
+    proxy: Annotated[
+        str, typer.Option(metavar="URL", help="listen, pass each request on to this server, and record it")
+    ] = "",
+    host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=LAST_PORT, help="the port to listen at; 0 takes a free one")] = 8800,
+    store: StoreOption = None,
+    database: DatabaseOption = "",
+    archive: ArchiveOption = "",
+    model: Annotated[str, typer.Option(help="the model's name; by default as requests say it")] = "",
+    version: Annotated[str, typer.Option(help="its version; by default as answers say it")] = "",
+    arm: Annotated[ArmName, typer.Option(help="which side of a rollout it is")] = ArmName.CHAMPION,
+    sample: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="share of the usual requests that is kept, .05 by default")
+    ] = None,
+) -> None:
+    """Record what is served: by a proxy in front of a server, from its logs, or from within your own."""
+    if context.invoked_subcommand is not None:
+        return
+    if not proxy:
+        refuse("monitor must be told what to do: --proxy URL, or a command; `firstfault monitor --help` shows them")
+    from firstfault.monitor.proxy import upstream_of
+    from firstfault.monitor.serving import run_proxy
+
+    upstream = upstream_of(proxy)
+    settings = settings_from(store, database, archive, model=model, version=version, arm=arm.value, sample=sample)
+    try:
+        run_proxy(
+            settings,
+            upstream,
+            host,
+            port,
+            lambda taken: say(f"http://{host}:{taken} passes on to {proxy}; records in {settings.folder}"),
+        )
+    except OSError as error:
+        refuse(f"{host}:{port} must be an address to listen at, but: {error.strerror or error}; choose another --port")
