@@ -42,6 +42,13 @@ ArchiveOption = Annotated[
     str, typer.Option(metavar="PATH", help="where hourly Parquet lies: any path of fsspec; in the store by default")
 ]
 
+ModelOption = Annotated[str, typer.Option(help="the model's name; by default as requests say it")]
+VersionOption = Annotated[str, typer.Option(help="its version; by default as answers say it")]
+ArmOption = Annotated[ArmName, typer.Option(help="which side of a rollout it is")]
+SampleOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="share of the usual requests that is kept, .05 by default")
+]
+
 
 def settings_from(store: Path | None, database: str, archive: str, **options: Any) -> Settings:
     """The settings that the command line says, over those with which the store was written."""
@@ -71,6 +78,36 @@ def labels(
 
     try:
         say(str(join(Store(settings_from(store, database, archive)), file, id_, label)))
+    except StoreError as error:
+        _dead(error)
+
+
+@monitor.command()
+def logs(
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="JSON lines, CSV or Parquet: a file, a pattern or a folder of fsspec's"),
+    ],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART=COLUMN", help="what the logs call a part of a request, e.g. input=features"),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="read files that were read before, too")] = False,
+    store: StoreOption = None,
+    database: DatabaseOption = "",
+    archive: ArchiveOption = "",
+    model: ModelOption = "",
+    version: VersionOption = "",
+    arm: ArmOption = ArmName.CHAMPION,
+    sample: SampleOption = None,
+) -> None:
+    """Record requests from logs that others wrote, a row each."""
+    from firstfault.monitor.database import StoreError
+    from firstfault.monitor.logged import columns_of, read_logs
+
+    settings = settings_from(store, database, archive, model=model, version=version, arm=arm.value, sample=sample)
+    try:
+        say(str(read_logs(settings, path, columns_of(column or []), again=again)))
     except StoreError as error:
         _dead(error)
 
@@ -126,12 +163,10 @@ def monitor_(
     store: StoreOption = None,
     database: DatabaseOption = "",
     archive: ArchiveOption = "",
-    model: Annotated[str, typer.Option(help="the model's name; by default as requests say it")] = "",
-    version: Annotated[str, typer.Option(help="its version; by default as answers say it")] = "",
-    arm: Annotated[ArmName, typer.Option(help="which side of a rollout it is")] = ArmName.CHAMPION,
-    sample: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="share of the usual requests that is kept, .05 by default")
-    ] = None,
+    model: ModelOption = "",
+    version: VersionOption = "",
+    arm: ArmOption = ArmName.CHAMPION,
+    sample: SampleOption = None,
 ) -> None:
     """Record what is served: by a proxy in front of a server, from its logs, or from within your own."""
     if context.invoked_subcommand is not None:

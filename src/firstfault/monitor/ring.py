@@ -122,6 +122,11 @@ class Ring:
         return self._words[_TAIL]
 
     @property
+    def room(self) -> int:
+        """Bytes that can still be put in, framing included."""
+        return self.capacity - (self._head - self._words[_TAIL])
+
+    @property
     def empty(self) -> bool:
         """Whether all that was put in has been released."""
         return self._words[_TAIL] == self._words[_HEAD]

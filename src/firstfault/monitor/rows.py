@@ -72,12 +72,21 @@ class Rows:
                 self.broken += 1
 
 
-def _kind_of(path: str) -> str:
+def is_rows(path: str) -> bool:
+    """Whether a file's name says that it holds rows."""
+    return _bare(path).endswith(KINDS)
+
+
+def _bare(path: str) -> str:
     name = path.lower()
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
+    return name
+
+
+def _kind_of(path: str) -> str:
     for kind in KINDS:
-        if name.endswith(kind):
+        if _bare(path).endswith(kind):
             return kind
     raise FirstfaultError(f"a file's name must end in {', '.join(KINDS)} (or one of these and .gz), but got {path}")
 
