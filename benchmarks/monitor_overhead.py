@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import socket
@@ -41,7 +42,7 @@ HERE = Path(__file__).parent
 MARKS = {"p50_us": 15.0, "p99_us": 100.0, "p999_us": 1000.0, "throughput": 0.99, "proxy_ms": 0.4, "analysis": 20_000.0}
 QUANTILES = {"p50_us": 0.5, "p99_us": 0.99, "p999_us": 0.999}
 CONNECTIONS = 16
-BURST, PAUSE_SECONDS = 100, 0.02
+BURST, PAUSE_SECONDS = 500, 0.05
 ROW = {f"feature_{number}": round(0.123456 * number, 6) for number in range(30)}
 BODY = json.dumps(ROW).encode()
 HEADERS = [
@@ -136,6 +137,7 @@ def mlflow_trace(folder: Path) -> App:
     """A span of MLflow's with the row and the answer, logged asynchronously to SQLite."""
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     mlflow.set_experiment("benchmark")
     mlflow.config.enable_async_logging(True)

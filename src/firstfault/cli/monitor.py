@@ -158,6 +158,9 @@ def monitor_(
     proxy: Annotated[
         str, typer.Option(metavar="URL", help="listen, pass each request on to this server, and record it")
     ] = "",
+    receive: Annotated[
+        bool, typer.Option("--receive", help="listen for spans (OTLP/HTTP) and for KServe's CloudEvents")
+    ] = False,
     host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=LAST_PORT, help="the port to listen at; 0 takes a free one")] = 8800,
     store: StoreOption = None,
@@ -171,20 +174,28 @@ def monitor_(
     """Record what is served: by a proxy in front of a server, from its logs, or from within your own."""
     if context.invoked_subcommand is not None:
         return
-    if not proxy:
-        refuse("monitor must be told what to do: --proxy URL, or a command; `firstfault monitor --help` shows them")
-    from firstfault.monitor.proxy import upstream_of
-    from firstfault.monitor.serving import run_proxy
-
-    upstream = upstream_of(proxy)
+    if bool(proxy) == receive:
+        refuse(
+            "monitor must be told one thing to do: --proxy URL, --receive, or a command; "
+            "`firstfault monitor --help` shows them"
+        )
     settings = settings_from(store, database, archive, model=model, version=version, arm=arm.value, sample=sample)
     try:
-        run_proxy(
-            settings,
-            upstream,
-            host,
-            port,
-            lambda taken: say(f"http://{host}:{taken} passes on to {proxy}; records in {settings.folder}"),
-        )
+        _listen(settings, proxy, host, port)
     except OSError as error:
         refuse(f"{host}:{port} must be an address to listen at, but: {error.strerror or error}; choose another --port")
+
+
+def _listen(settings: Settings, proxy: str, host: str, port: int) -> None:
+    from firstfault.monitor.proxy import upstream_of
+    from firstfault.monitor.serving import run_proxy, run_receiver
+
+    what = f"passes on to {proxy}" if proxy else "receives spans at /v1/traces, and CloudEvents"
+
+    def ready(taken: int) -> None:
+        say(f"http://{host}:{taken} {what}; records in {settings.folder}")
+
+    if proxy:
+        run_proxy(settings, upstream_of(proxy), host, port, ready)
+    else:
+        run_receiver(settings, host, port, ready)
