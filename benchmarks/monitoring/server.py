@@ -1,20 +1,18 @@
 """A fitted classifier behind FastAPI, with the monitor's middleware where `BENCHMARK_STORE` names a store."""
 
-import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
 from sklearn.ensemble import RandomForestClassifier
 
 from firstfault.monitor import MonitoredASGI
 
 draw = np.random.default_rng(0)
 FEATURES = draw.normal(size=(500, 30))
-MODEL = RandomForestClassifier(10, random_state=0).fit(FEATURES, FEATURES[:, 0] > 0)
+MODEL = RandomForestClassifier(random_state=0).fit(FEATURES, FEATURES[:, 0] > 0)
 app = FastAPI()
 if store := os.environ.get("BENCHMARK_STORE"):
     app.add_middleware(MonitoredASGI, store=store, skip=("/cpu",))
@@ -30,15 +28,3 @@ async def predict(row: dict[str, float]) -> Mapping[str, object]:
 async def cpu() -> float:
     """The CPU seconds of this process so far."""
     return time.process_time()
-
-
-@app.get("/stream")
-async def stream() -> StreamingResponse:
-    """Some events, one after the other."""
-
-    async def parts() -> AsyncIterator[str]:
-        for number in range(50):
-            yield f"data: {number}\n\n"
-            await asyncio.sleep(0.001)
-
-    return StreamingResponse(parts(), media_type="text/event-stream")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import time
 import traceback
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from firstfault.errors import FirstfaultError
-from firstfault.logs.trace_context import TraceContext, begin, parse
+from firstfault.logs.trace_context import TraceContext, parse
 from firstfault.monitor.record import CUTS, STAGES, Arm, Captured
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import snapshot
@@ -26,6 +27,8 @@ V = TypeVar("V")
 LONGEST_TRACEBACK = 16_384
 LONGEST_ID = 200
 MOST_MARKS = 16
+_ids = random.Random()
+"""Seeded by the system, and by nobody's `random.seed(0)`."""
 
 
 class Capture:
@@ -48,7 +51,12 @@ class Capture:
     def __init__(self, settings: Settings, parent: bytes | str | None = None, request_id: str = "") -> None:
         context = parse(parent) if parent else None
         self.settings = settings
-        self.trace: TraceContext = begin() if context is None else context.child()
+        ids = f"{_ids.getrandbits(192):048x}"  # a system call per id would be most of a request's cost
+        self.trace = (
+            TraceContext(ids[:32], ids[32:])
+            if context is None
+            else TraceContext(context.trace_id, ids[32:], context.sampled)
+        )
         self.request_id = request_id[:LONGEST_ID] or self.trace.span_id
         self.time = time.time()
         self.began = time.perf_counter()
@@ -161,8 +169,9 @@ def traceback_of(error: BaseException) -> str:
 
 
 def forget_in_child() -> None:
-    """Let a fork begin without the request in which it was made."""
+    """Let a fork begin without the request in which it was made, and with ids of its own."""
     current.set(None)
+    _ids.seed()
 
 
 os.register_at_fork(after_in_child=forget_in_child)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 SUMS_TO_ONE = 1e-3
 SINGLE = ("confidence", "probability", "proba", "score", "p")
@@ -89,7 +89,7 @@ def _logprobs(choice: dict[str, Any]) -> list[float]:
     return [float(value) for value in values if _is_number(value)]
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

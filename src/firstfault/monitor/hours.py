@@ -1,14 +1,8 @@
-"""Hours that are over, as Parquet (zstd) on any path that fsspec knows: `hours/2026-11-29T12-1f0c.parquet`.
-
-A program of its own, which a writer starts: `python -m firstfault.monitor.hours`, with the settings on its input.
-"""
+"""Hours that are over, as Parquet (zstd) on any path that fsspec knows: `hours/2026-11-29T12-1f0c.parquet`."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -24,7 +18,6 @@ from firstfault.output.whole_files import DRAFT
 if TYPE_CHECKING:
     import pyarrow as pa
 
-logger = logging.getLogger(__name__)
 AS_JSON = ("values", "headers", "label")
 """Columns whose values may be anything, written as JSON."""
 
@@ -171,11 +164,3 @@ def hours_of(settings: Settings) -> list[str]:
         return []
     found = (name for name in files.ls(place, detail=False, refresh=True) if name.endswith(".parquet"))
     return sorted(files.unstrip_protocol(name) for name in found if DRAFT not in name)
-
-
-if __name__ == "__main__":
-    given = msgspec.json.decode(sys.stdin.buffer.read(), type=Settings)
-    close_hours(given, time.time())
-    from firstfault.monitor.retention import prune
-
-    prune(given, time.time())

@@ -136,15 +136,18 @@ class Proxied(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass a client's bytes on, once the server is there."""
+        passing = []
         for event in self.requests.feed(data):
             if isinstance(event, Head):
-                self._pass(self._begin(event))
+                passing.append(self._begin(event))
             elif isinstance(event, Body):
                 if self.sending is not None:
                     self.sending.add(event.content)
-                self._pass(event.raw)
+                passing.append(event.raw)
             elif isinstance(event, Opaque):
-                self._pass(event.raw)
+                passing.append(event.raw)
+        if passing:
+            self._pass(passing[0] if len(passing) == 1 else b"".join(passing))
         if self.server is None and self.connecting is None:
             self.connecting = asyncio.get_running_loop().create_task(self._connect())
 

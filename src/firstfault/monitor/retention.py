@@ -41,7 +41,7 @@ def prune(settings: Settings, now: float) -> Pruned:
     except StoreError as error:
         logger.warning("nothing is removed, since nobody knows what incidents hold: %s", error)
         return Pruned()
-    kept = sum(_remove(files, path, held) for path in leaving)
+    kept = sum(_remove(path, held) for path in leaving)
     _remove_drafts(files, place, now)
     _forget_counts(settings, now)
     return Pruned(len(leaving), sum(sizes[path] for path in leaving), kept)
@@ -58,7 +58,7 @@ def _beyond(hours: list[str], sizes: dict[str, int], most: int) -> set[str]:
     return leaving
 
 
-def _remove(files: object, path: str, held: set[str]) -> int:
+def _remove(path: str, held: set[str]) -> int:
     """Remove an hour but for what incidents hold; how many records that is."""
     import fsspec
 
@@ -91,7 +91,7 @@ def _age(files: object, name: str, now: float) -> float:
 def _forget_counts(settings: Settings, now: float) -> None:
     """Remove counts, labels and notes of writers that are as old."""
     before = now - settings.keep_days * DAY
-    steps = [
+    steps: list[tuple[str, list[dict[str, float]]]] = [
         ("DELETE FROM counts WHERE minute < :before", [{"before": int(before)}]),
         ("DELETE FROM losses WHERE hour < :before", [{"before": int(before)}]),
         ("DELETE FROM progress WHERE time < :before", [{"before": before}]),

@@ -86,7 +86,7 @@ class Ring:
     def take(self, most: int, after: int | None = None) -> tuple[list[tuple[int, bytes]], int]:
         """Up to `most` payloads with their positions, and the position behind them; they stay until `release`."""
         position, head = self.tail if after is None else after, self._words[_HEAD]
-        found = []
+        found: list[tuple[int, bytes]] = []
         while position < head and len(found) < most:
             payload = self._frame(position)
             if payload is None:

@@ -191,7 +191,7 @@ class Writer:
             return
         try:
             self.closing_hours = subprocess.Popen(
-                [sys.executable, "-P", "-m", "firstfault.monitor.hours"],
+                [sys.executable, "-P", "-m", "firstfault.monitor.tidying"],
                 stdin=subprocess.PIPE,
                 preexec_fn=ends_with_us(),
             )
