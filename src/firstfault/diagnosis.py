@@ -16,6 +16,7 @@ from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Confirm, Step, walk
 from firstfault.output.whole_files import write_json
 from firstfault.standing import conclude
+from firstfault.subject.fast_path import without_fast_path
 from firstfault.subject.subject import Subject
 from firstfault.subject.threads import fitting
 from firstfault.verdict import Outcome, SubjectKind, Verdict
@@ -43,7 +44,7 @@ def diagnose(
 
     started = time.perf_counter()
     steps = steps_of(subject, depth) if steps is None else steps
-    chosen = [_threaded(step, subject) for step in steps if only in (None, step.layer)]
+    chosen = [_prepared(step, subject) for step in steps if only in (None, step.layer)]
 
     def undo(report: LayerReport) -> Sequence[Outcome]:
         progress.emit(progress.Phase(f"undoing what {report.layer.value} is suspected of"))
@@ -66,11 +67,12 @@ def diagnose(
     return replace(verdict, not_loaded=plugins.refusals())
 
 
-def _threaded(step: Step, subject: Subject) -> Step:
-    """A step that is examined with as many threads as pay for the subject."""
+def _prepared(step: Step, subject: Subject) -> Step:
+    """A step that is examined with as many threads as pay for the subject; what is served, as it is served."""
 
     def examined() -> LayerReport | None:
-        with fitting(subject, step.layer):
+        looked_into = contextlib.nullcontext() if step.layer is Layer.DEPLOYMENT else without_fast_path()
+        with fitting(subject, step.layer), looked_into:
             return step.examine()
 
     return replace(step, examine=examined)

@@ -49,7 +49,9 @@ def lightning_fit(package, tmp_path, callbacks, *, rate=0.1, training_step=None)
             return torch.optim.SGD(self.parameters(), rate, momentum=0.9)
 
     torch.manual_seed(3)
-    module, batches = Module(), DataLoader(TensorDataset(*data()), 32)
+    x, y = data(640)
+    module, batches = Module(), DataLoader(TensorDataset(x[:320], y[:320]), 32)
+    held_out = DataLoader(TensorDataset(x[320:], y[320:]), 32)
     trainer = lightning.Trainer(
         max_epochs=4,
         accelerator="cpu",
@@ -60,7 +62,7 @@ def lightning_fit(package, tmp_path, callbacks, *, rate=0.1, training_step=None)
         default_root_dir=tmp_path,
         callbacks=callbacks,
     )
-    trainer.fit(module, batches, batches)
+    trainer.fit(module, batches, held_out)
     return list(module.parameters())
 
 

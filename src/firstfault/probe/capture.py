@@ -14,6 +14,7 @@ from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.seen_models import SeenModels, lacks_names
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import as_labels
+from firstfault.training.losses import LOSSES
 from firstfault.training.one_tensor import Answer, answers_in
 
 MOST_SAMPLES = 2_000
@@ -123,6 +124,8 @@ class Capture:
 
     def asked(self, name: str, given: Mapping[str, Any], result: Any) -> None:
         """A loss function of torch was called."""
+        if name not in LOSSES:
+            return
         outputs, target = given.get("input"), given.get("target")
         if isinstance(outputs, torch.Tensor) and isinstance(target, torch.Tensor):
             settings = {key: value for key, value in given.items() if key not in ("input", "target")}

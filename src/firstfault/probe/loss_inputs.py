@@ -13,7 +13,7 @@ import torch
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
 from firstfault.probe.record import Record, Spread
-from firstfault.training.losses import OF_CLASSES, OF_NUMBERS, OF_SHARES
+from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 SAME = 1e-3
@@ -60,7 +60,8 @@ class LossInputs:
 
     def sampled(self, name: str, outputs: Any, target: Any, value: Any) -> None:
         """A loss function was called with gradients on, on a sampled step."""
-        if name not in OF_CLASSES + OF_SHARES or not isinstance(outputs, torch.Tensor) or outputs.numel() < 2:
+        looked_at = name in OF_CLASSES + OF_SHARES + OF_LOG_SHARES
+        if not looked_at or not isinstance(outputs, torch.Tensor) or outputs.numel() < 2:
             return
         seen = self._record.loss_inputs.setdefault(name, dict.fromkeys(("calls", "probabilities", "unnormalised"), 0))
         seen["calls"] += 1
@@ -69,6 +70,8 @@ class LossInputs:
         with torch.no_grad():
             if name in OF_CLASSES:
                 _look_at_classes(seen, outputs.detach())
+            elif name in OF_LOG_SHARES:
+                seen["positive"] = seen.get("positive", 0) + bool((outputs > SAME).any())
             elif isinstance(target, torch.Tensor) and target.numel():
                 _look_at_shares(seen, target.detach().reshape(-1), value)
 

@@ -11,7 +11,7 @@ from torch import nn
 from firstfault.interrupts import pass_on
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import inputs_of
-from firstfault.training.one_tensor import Answer, Batches, Inputs, called_with_one_tensor
+from firstfault.training.one_tensor import Answer, Batches, EveryAnswer, Inputs, called_with_one_tensor
 
 MOST_TRIED = 8  # samples: whether a call raises shows on a few
 
@@ -33,7 +33,7 @@ def one_tensor(
     model: nn.Module, calls: Sequence[Arguments], targets: Sequence[torch.Tensor], sizes: Sequence[int], answer: Answer
 ) -> OneTensor | None:
     """How a model that was watched is called with one tensor; None where nothing gives answers."""
-    plain = all(call.is_one_tensor for call in calls) and answer == Answer()
+    plain = all(call.is_one_tensor for call in calls) and answer in (Answer(), EveryAnswer())
     if plain and len({call.tensors[0].shape[1:] for call in calls}) == 1:
         return OneTensor(torch.cat([call.tensors[0] for call in calls]).cpu())
     found = _inputs_that_answer(model, calls, targets, sizes, answer)

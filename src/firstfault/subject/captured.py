@@ -24,7 +24,7 @@ from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target, Training
 from firstfault.training.label_variety import WITHIN, variety_within
 from firstfault.training.loop import Epoch, Trained, evaluate
-from firstfault.training.one_tensor import Answer, Batches, inputs_of_call
+from firstfault.training.one_tensor import Batches, EveryAnswer, inputs_of_call
 from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 FEWEST = 32
@@ -94,7 +94,7 @@ def _unlabelled(subject: Subject, capture: Capture, record: Record, why_not: str
 
 
 def _of_model(subject: Subject, seen: SeenModel, why_not: str) -> Subject | None:
-    called = one_tensor(seen.start, seen.calls[: len(seen.sizes)], [], seen.sizes, Answer())
+    called = one_tensor(seen.start, seen.calls[: len(seen.sizes)], [], seen.sizes, EveryAnswer())
     if called is None:
         return None
     x, start = called.x, called.of(seen.start)

@@ -11,11 +11,15 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import takes_whole_numbers
+from firstfault.training.one_tensor import every_answer, takes_whole_numbers
 from firstfault.training.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
 MOST = 256
+FEWEST_DRAWN, STANDS_OUT = 16, 1.1
+"""Rows and columns from which on the largest singular value is judged: of 2,400 drawn matrices none was above 1.055
+times its limit, and 200 steps of Adam on digits made it 1.5.
+"""
 
 
 @memo(of="model")
@@ -102,7 +106,7 @@ def all_outputs(model: nn.Module, x: torch.Tensor, seed: int = 0) -> torch.Tenso
     """All outputs of a model, flattened to one vector; the random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return torch.cat([tensor.flatten() for tensor in output_tensors(model(x))])
+        return torch.cat([tensor.flatten() for tensor in output_tensors(every_answer(model, x))])
 
 
 def probe_loss(outputs: torch.Tensor, seed: int = 0) -> torch.Tensor:
@@ -149,11 +153,15 @@ def weight_layers(model: nn.Module, x: torch.Tensor) -> list[tuple[str, nn.Modul
 def is_fresh(subject: Subject, names: list[str]) -> list[str]:
     """Those of the named weight matrices that are at random initialisation, and not pre-trained.
 
-    A fresh matrix differs between two builds with different seeds, or fills exactly the interval
-    ±1/√fan-in of torch's default. Pre-trained weights are equal in every build.
+    A fresh matrix differs between two builds with different seeds, fills exactly the interval ±1/√fan-in of torch's
+    default, or looks drawn: its bias is constant, and no direction stands out of it. Pre-trained weights are equal in
+    every build.
+
+    Source: Marchenko & Pastur 1967, the largest singular value of independent entries; Martin & Mahoney 2021, that
+        training makes some stand out.
     """
     twin = _other_build(subject)
-    return [name for name in names if _fresh(subject.model.get_parameter(name), twin.get(name))]
+    return [name for name in names if _fresh(subject.model, name, twin.get(name))]
 
 
 @memo(of="model")
@@ -163,10 +171,24 @@ def _other_build(subject: Subject) -> dict[str, nn.Parameter]:
         return dict(subject.recipe.build(subject.seed + 1).named_parameters())
 
 
-def _fresh(value: torch.Tensor, other: torch.Tensor | None) -> bool:
+def _fresh(model: nn.Module, name: str, other: torch.Tensor | None) -> bool:
+    value = model.get_parameter(name).detach()
     if value.ndim < 2:
         return False
     if other is not None and other.shape == value.shape and not torch.equal(value, other):
         return True
     bound = value[0].numel() ** -0.5
-    return value.numel() > 100 and 0.97 * bound < float(value.detach().abs().max()) <= 1.0001 * bound
+    default = value.numel() > 100 and 0.97 * bound < float(value.abs().max()) <= 1.0001 * bound
+    return default or _drawn(model.get_submodule(name.rpartition(".")[0]), value)
+
+
+def _drawn(owner: nn.Module, value: torch.Tensor) -> bool:
+    """Whether a matrix looks like independent draws, and the bias beside it has not moved from a constant."""
+    bias = getattr(owner, "bias", None)
+    if isinstance(bias, torch.Tensor) and bias.numel() > 1 and bool((bias != bias.flatten()[0]).any()):
+        return False
+    matrix = value.reshape(len(value), -1)[:MOST, :MOST].float()
+    if min(matrix.shape) < FEWEST_DRAWN:
+        return False
+    edge = float(matrix.std()) * (matrix.shape[0] ** 0.5 + matrix.shape[1] ** 0.5)
+    return 0.0 < float(torch.linalg.matrix_norm(matrix, 2)) <= STANDS_OUT * edge

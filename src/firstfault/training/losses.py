@@ -8,5 +8,7 @@ OF_SHARES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 ELEMENTWISE = OF_NUMBERS + OF_SHARES
 """Those that compare outputs and targets one by one."""
 LOSSES = OF_CLASSES + ELEMENTWISE
+OF_LOG_SHARES = ("ctc_loss", "kl_div")
+"""Those that compare log-probabilities with a text, or with probabilities."""
 IGNORED = -100
 """The label that those of classes leave out unless they are told another."""

@@ -44,6 +44,16 @@ class Answer:
         return outputs.flatten(1) if self.flat else outputs
 
 
+class EveryAnswer(Answer):
+    """All outputs of a model that have as many samples as the first, side by side: `(N, F)`; a single one as it is."""
+
+    def of(self, value: Any) -> torch.Tensor:
+        """The tensor `(N, …)` made of what a model returned."""
+        first = super().of(value)
+        found = [outputs for outputs in answers_in(value) if len(outputs) == len(first)]
+        return torch.cat([outputs.reshape(len(first), -1) for outputs in found], 1) if len(found) > 1 else first
+
+
 def answers_in(value: Any) -> Iterator[torch.Tensor]:
     """The float tensors with samples within what a model returned, in their order."""
     if isinstance(value, torch.Tensor):
@@ -136,6 +146,16 @@ class Rows(Inputs):
         args, kwargs = put_together(self.form, tensors)
         return answer.of(forward(*args, **kwargs))
 
+    def seen(self, slot: int, x: torch.Tensor) -> torch.Tensor:
+        """What was seen in a slot, of the samples of those numbers."""
+        return self.rows[slot][_numbers(x, len(self.x)).cpu()]
+
+    def with_seen(self, slot: int, x: torch.Tensor, values: torch.Tensor) -> Rows:
+        """The same with other values in a slot, for the samples of those numbers."""
+        changed = self.rows[slot].clone()
+        changed[_numbers(x, len(self.x)).cpu()] = values
+        return Rows(self.form, {**self.rows, slot: changed}, self.fixed)
+
     def features(self, x: torch.Tensor) -> torch.Tensor | None:
         """All numbers of the samples, side by side."""
         number = _numbers(x, len(self.x)).cpu()
@@ -202,6 +222,20 @@ def called_with_one_tensor(model: nn.Module, inputs: Inputs, answer: Answer) -> 
     copied = copy.deepcopy(model)
     copied.forward = OneTensorCall(copied.forward, inputs, answer)  # type: ignore[method-assign]
     return copied
+
+
+def given_others(model: nn.Module, inputs: Inputs) -> nn.Module:
+    """A copy of such a copy that looks its samples up in other inputs."""
+    copied = copy.deepcopy(model)
+    call = vars(copied)["forward"]
+    copied.forward = OneTensorCall(call.forward, inputs, call.answer)  # type: ignore[method-assign]
+    return copied
+
+
+def every_answer(model: nn.Module, x: torch.Tensor) -> Any:
+    """What a model returns for samples; of such a copy, all its outputs, and not only the one that is learnt from."""
+    forward = vars(model).get("forward")
+    return forward.inputs.ask(forward.forward, x, EveryAnswer()) if isinstance(forward, OneTensorCall) else model(x)
 
 
 def inputs_of_call(model: nn.Module) -> Inputs | None:

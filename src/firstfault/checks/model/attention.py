@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from firstfault.finding import Layer
 from firstfault.place import Place
 from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
+from firstfault.training.one_tensor import Rows, given_others, inputs_of_call
 from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 
@@ -40,19 +43,20 @@ def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterato
         rounding of float32 numbers; benchmarks/localise.py, fault missing_causal_mask.
     """
     subject.owner.get("labels")  # a part has none of its own
-    batch, whole, outputs = sound_batch(subject), sound_batch(subject.owner), finite_outputs(subject)
-    if not predicts_next(whole.x, whole.y) or outputs.ndim < 2 or batch.x.ndim < 2:
+    whole, outputs = sound_batch(subject.owner), finite_outputs(subject)
+    read = next((each for each in _tokens(subject) if predicts_next(each.owners, whole.y)), None)
+    if read is None or outputs.ndim < 2 or read.tokens.ndim < 2:
         yield skipped("the labels are not the inputs moved by one position")
         return
-    length = batch.x.shape[1]
+    length = read.tokens.shape[1]
     axis = next((axis for axis in range(1, outputs.ndim) if outputs.shape[axis] == length), None)
     if axis is None:
         yield skipped("there is no output per position")
         return
     cut = length // 2
-    changed = batch.x.clone()
-    changed[:, cut:] = batch.x[:, cut:].roll(1, 0).flip(1)
-    after = answer(subject.model, changed)
+    changed = read.tokens.clone()
+    changed[:, cut:] = read.tokens[:, cut:].roll(1, 0).flip(1)
+    after = read.ask(changed)
     before, after = (value.movedim(axis, 1)[:, :cut] for value in (outputs, after))
     value = float((after - before).abs().max()) / (float(before.abs().max()) + 1e-12)
     yield judge(
@@ -62,6 +66,30 @@ def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterato
         message=f"outputs at the first {cut} positions move by {value:.1e} when only later tokens change",
         fix="apply a causal mask (is_causal=True, or an upper triangle of −∞)",
     )
+
+
+class _Read(NamedTuple):
+    """Tokens `(N, T)` that a model reads, those of the whole model, and how it answers to others in their place."""
+
+    tokens: torch.Tensor
+    owners: torch.Tensor
+    ask: Callable[[torch.Tensor], torch.Tensor]
+
+
+def _tokens(subject: Subject) -> Iterator[_Read]:
+    """What the model reads: its samples, or each of the tensors in which its samples are looked up."""
+    x, inputs = sound_batch(subject).x, inputs_of_call(subject.model)
+    if not isinstance(inputs, Rows):
+        yield _Read(x, sound_batch(subject.owner).x, partial(answer, subject.model))
+        return
+    for slot, values in inputs.rows.items():
+        if values.ndim == 2 and not values.is_floating_point():
+            tokens = inputs.seen(slot, x)
+            yield _Read(tokens, tokens, partial(_with_others, subject.model, inputs, slot, x))
+
+
+def _with_others(model: nn.Module, inputs: Rows, slot: int, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    return answer(given_others(model, inputs.with_seen(slot, x, tokens)), x)
 
 
 def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | None:

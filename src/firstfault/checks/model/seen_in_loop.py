@@ -10,6 +10,7 @@ from firstfault.place import OUTPUT_LAYER, Place
 from firstfault.probe.loss_inputs import WRITTEN_OUT
 from firstfault.probe.record import Record, Spread
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import OF_LOG_SHARES
 
 SPOKEN = {
     "cross_entropy": "cross_entropy applies softmax itself",
@@ -68,8 +69,9 @@ def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[J
     """Find watched losses that apply an activation themselves and are given its result, or that lack it.
 
     Measures: on the sampled steps, in how many calls cross-entropy is given probabilities, or a loss on logits the
-        result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1; and a
-        written-out cross-entropy the logarithm of a layer's or a ReLU's outputs.
+        result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1; CTC and
+        Kullback-Leibler losses numbers above 0, which no log-probability is; and a written-out cross-entropy the
+        logarithm of a layer's or a ReLU's outputs.
     Fails when: it is so in every sampled call, of `fewest` and more.
     Not a fault when: cross-entropy is given log-probabilities: log-softmax of them is themselves; or a loss has other
         terms than logarithms, as that of counts.
@@ -94,6 +96,8 @@ def _misfit(name: str, seen: dict[str, float]) -> Judgement | None:
         return _logarithm(seen)
     if name == "nll_loss":
         return _not_normalised(calls) if seen["unnormalised"] == calls else None
+    if name in OF_LOG_SHARES:
+        return _positive(name, calls) if seen.get("positive") == calls else None
     if name not in SPOKEN:
         return None
     if name == "cross_entropy" and seen["probabilities"] == calls:
@@ -128,6 +132,16 @@ def _misgiven(name: str, given: str, fault: str, weight: float) -> Judgement:
         where=OUTPUT_LAYER,
         faults={fault: weight},
         fix="return logits",
+    )
+
+
+def _positive(name: str, calls: float) -> Judgement:
+    return Judgement(
+        Status.FAIL,
+        f"{name} expects log-probabilities, but in all of {calls:.0f} calls it is given numbers above 0",
+        where=OUTPUT_LAYER,
+        faults={"wrong_output_activation": 0.92},
+        fix="give it log_softmax of the raw outputs",
     )
 
 
