@@ -141,7 +141,8 @@ def mlflow_trace(folder: Path) -> App:
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.set_experiment("benchmark")
+    place = mlflow.create_experiment("benchmark", artifact_location=str(folder / "artifacts"))
+    mlflow.set_experiment(experiment_id=place)
     mlflow.config.enable_async_logging(True)
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
