@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import firstfault
 from firstfault.errors import FirstfaultError
 from firstfault.logs import trace_context
 from firstfault.monitor import cut, describe, mark, monitored, request_id, stage
@@ -38,6 +39,11 @@ def test_a_call_is_recorded_with_its_stages_and_cuts(recorder, options):
     assert record.stages.total >= record.stages.preprocess + record.stages.model > 0
     assert record.confidence == pytest.approx(float(torch.softmax(torch.tensor([0.0, 2.0]), 0).max()))
     assert record.marks == ("income_is_high",) and "marked" in record.reasons
+
+
+def test_it_is_found_where_one_looks_for_it():
+    """`firstfault.monitored` is the decorator."""
+    assert firstfault.monitored is monitored
 
 
 def test_what_a_function_raises_is_raised_and_recorded(recorder, options):

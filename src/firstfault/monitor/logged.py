@@ -184,8 +184,17 @@ class Reading(NamedTuple):
         return "; ".join(told)
 
 
-def read_logs(settings: Settings, path: str, columns: Mapping[str, str], *, again: bool = False) -> Reading:
+def read_logs(
+    settings: Settings, path: str, columns: Mapping[str, str], *, again: bool = False, expected: bool = True
+) -> Reading:
     """Record the requests of a file, of all files that a pattern names, or of those in a folder; each file once.
+
+    Args:
+        settings: where and how they are recorded.
+        path: on any file system that fsspec knows.
+        columns: the columns of a request's parts, where they are not called as usual.
+        again: read what was read before, too.
+        expected: whether it is a mistake when there is no file.
 
     Raises:
         FirstfaultError: when there is no such file, or one is not what its name says.
@@ -193,7 +202,7 @@ def read_logs(settings: Settings, path: str, columns: Mapping[str, str], *, agai
     """
     database = Database(settings)
     total = Reading()
-    for file, key in files_at(path):
+    for file, key in files_at(path, expected=expected):
         if not again and database.rows("SELECT position FROM progress WHERE writer = :writer", writer=key):
             total = total._replace(before=total.before + 1)
             continue
@@ -215,11 +224,11 @@ def _read_file(settings: Settings, file: str, columns: Mapping[str, str]) -> tup
     return intake.end(), broken + rows.broken
 
 
-def files_at(path: str) -> list[tuple[str, str]]:
+def files_at(path: str, *, expected: bool = True) -> list[tuple[str, str]]:
     """The files that a path, a pattern or a folder names, each with what tells it from a later one of its name.
 
     Raises:
-        FirstfaultError: when there is none.
+        FirstfaultError: when there is none, and one was expected.
     """
     import fsspec
 
@@ -232,6 +241,6 @@ def files_at(path: str) -> list[tuple[str, str]]:
         keys = [hashlib.blake2b(f"{name} {files.ukey(name)}".encode(), digest_size=12).hexdigest() for name in found]
     except (ImportError, ValueError, OSError) as error:
         raise FirstfaultError(f"{path} must be a path that fsspec can read here, but: {error}") from error
-    if not found:
+    if not found and expected:
         raise FirstfaultError(f"{path} must be a file, a pattern or a folder of logs, but there is none")
     return [(files.unstrip_protocol(name), f"file:{key}") for name, key in zip(found, keys, strict=True)]
