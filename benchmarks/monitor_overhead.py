@@ -20,32 +20,28 @@ import json
 import logging
 import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from monitoring.clients import BODY, ROW, cpu_of, latencies, process, served, streamed
 
 from firstfault.monitor import MonitoredASGI
 from firstfault.monitor.analysis import Analyst
 from firstfault.monitor.counts import Counts
 from firstfault.monitor.record import Captured
 from firstfault.monitor.settings import settings_of
-from firstfault.runs.processes import answers, free_port
+from firstfault.runs.processes import free_port
 
-HERE = Path(__file__).parent
 MARKS = {"p50_us": 15.0, "p99_us": 100.0, "p999_us": 1000.0, "throughput": 0.99, "proxy_ms": 0.4, "analysis": 20_000.0}
 QUANTILES = {"p50_us": 0.5, "p99_us": 0.99, "p999_us": 0.999}
-CONNECTIONS, ASKED = 16, 400
+ASKED = 400
 BURST, PAUSE_SECONDS = 500, 0.05
-ROW = {f"feature_{number}": round(0.123456 * number, 6) for number in range(30)}
-BODY = json.dumps(ROW).encode()
 HEADERS = [
     (b"host", b"127.0.0.1:8000"),
     (b"user-agent", b"python-requests/2.31"),
@@ -208,69 +204,6 @@ def analysis(folder: Path, count: int = 20_000) -> float:
     return round(count / (time.process_time() - began))
 
 
-@contextlib.contextmanager
-def process(*arguments: str, ready: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that answers at `ready` within the block."""
-    started = subprocess.Popen([sys.executable, *arguments], cwd=HERE, stdout=subprocess.DEVNULL)
-    try:
-        while not answers(ready, refusals=True):
-            if started.poll() is not None:
-                raise SystemExit(f"{arguments} ended with {started.returncode}")
-            time.sleep(0.1)
-        yield started
-    finally:
-        started.terminate()
-        started.wait()
-
-
-@contextlib.contextmanager
-def served(name: str = "server", store: str = "") -> Iterator[int]:
-    """A server of monitoring/ behind uvicorn, with the middleware where there is a store."""
-    port = free_port()
-    os.environ["BENCHMARK_STORE"] = store
-    arguments = ("-m", "uvicorn", f"monitoring.{name}:app", "--port", str(port), "--log-level", "warning")
-    with process(*arguments, ready=f"http://127.0.0.1:{port}/cpu"):
-        yield port
-
-
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    return await reader.readexactly(length)
-
-
-def request_to(path: str, body: bytes = b"") -> bytes:
-    """The bytes of a request."""
-    method = "POST" if body else "GET"
-    kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n" if body else ""
-    return f"{method} {path} HTTP/1.1\r\nhost: x\r\n{kind}\r\n".encode() + body
-
-
-async def latencies(port: int, each: int, connections: int = CONNECTIONS) -> list[float]:
-    """Milliseconds of requests over some connections at once."""
-    request, found = request_to("/predict", BODY), []
-
-    async def client() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for _ in range(each):
-            began = time.perf_counter()
-            await _ask(reader, writer, request)
-            found.append((time.perf_counter() - began) * 1000)
-        writer.close()
-
-    await asyncio.gather(*(client() for _ in range(connections)))
-    return found
-
-
-async def cpu_of(port: int) -> float:
-    """The CPU seconds of a server so far."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    seconds = float(await _ask(reader, writer, request_to("/cpu")))
-    writer.close()
-    return seconds
-
-
 def throughput(folder: Path, rounds: int) -> tuple[float, float]:
     """Requests per CPU second with the middleware over those without, and the CPU microseconds that it adds.
 
@@ -287,14 +220,6 @@ def throughput(folder: Path, rounds: int) -> tuple[float, float]:
             ratios.append(spent[bare] / spent[monitored])
             added.append(1e6 * (spent[monitored] - spent[bare]) / ASKED)
     return round(statistics.median(ratios[1:]), 4), round(statistics.median(added[1:]), 1)
-
-
-def streamed(port: int) -> bytes:
-    """All bytes of a streamed answer."""
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(request_to("/stream").replace(b"host: x", b"host: x\r\nconnection: close"))
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    return b"\r\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"date:"))
 
 
 def proxies(folder: Path, rounds: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Hours that are over, what is removed, and labels that come later."""
 
 import json
+from pathlib import Path
 
 import fsspec
 import msgspec
@@ -12,6 +13,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.monitor.database import COUNT, Database
 from firstfault.monitor.hours import close_hours, drawn, hours_of, write_hour
 from firstfault.monitor.labels import join
+from firstfault.monitor.logged import read_logs
 from firstfault.monitor.record import Arm, Cuts, Outcome, Record, Resources, Stages, Stream
 from firstfault.monitor.retention import prune
 from firstfault.monitor.segments import Segment
@@ -67,6 +69,15 @@ def test_an_hour_becomes_parquet_and_back(settings):
     assert list((settings.folder / "segments").iterdir()) == []
     (path,) = hours_of(settings)
     assert pq.ParquetFile(path.removeprefix("file://")).metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_past_hours_become_parquet_by_themselves(settings, tmp_path):
+    """A writer that begins has them tidied by a program of its own."""
+    segment(settings, "2027-01-15T07", [record("a")])
+    (tmp_path / "log.jsonl").write_text('{"request_id": "b", "age": 3}')
+    assert read_logs(settings, str(tmp_path / "log.jsonl"), {}).requests == 1
+    assert [path.rpartition("/")[2][:13] for path in hours_of(settings)] == ["2027-01-15T07"]
+    assert {found.request_id for found in Store(settings).records()} == {"a", "b"}
 
 
 def test_an_hour_that_is_written_to_is_left_alone(settings):
@@ -126,10 +137,8 @@ def test_what_is_too_old_is_removed(settings, three_hours):
     assert {found.request_id[0] for found in Store(settings).records()} == {"1", "2"}
 
 
-def test_what_is_too_much_is_removed_from_the_oldest_on(settings, three_hours, tmp_path):
+def test_what_is_too_much_is_removed_from_the_oldest_on(settings, three_hours):
     """By bytes, until the rest fits."""
-    from pathlib import Path
-
     most = Path(three_hours[-1]).stat().st_size + 10
     assert prune(msgspec.structs.replace(settings, keep_bytes=most), NOW).files == 2
     assert {found.request_id[0] for found in Store(settings).records()} == {"2"}

@@ -163,3 +163,15 @@ def test_a_torn_line_is_no_record(recorder, captured, settings, line):
     with segment.open("ab") as file:
         file.write(line)
     assert [record.request_id for record in Store(settings).records()] == ["whole"]
+
+
+def test_a_clock_that_jumps_harms_nothing(recorder, captured, settings, monkeypatch):
+    """Back and forth, every record is written once, and can be read."""
+    writer = Writer(settings, recorder.queue, os.getppid())
+    now = time.time()
+    for number, jump in enumerate((0, 86_400 * 40, -86_400 * 400, 0)):
+        monkeypatch.setattr("firstfault.monitor.writer.time.time", lambda jump=jump: now + jump)
+        recorder.take(captured(f"r{number}"))
+        writer.take()
+        writer.write()
+    assert sorted(record.request_id for record in Store(settings).records()) == ["r0", "r1", "r2", "r3"]

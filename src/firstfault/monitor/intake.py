@@ -47,6 +47,6 @@ class Intake:
     def end(self) -> int:
         """Write the rest; how many requests there were."""
         self._ring.begin_closing()
-        self._writer.run()
+        self._writer.run(patient=True)
         self._ring.close()
         return self._count

@@ -9,27 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import time
 import urllib.parse
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.capture import Capture
+from firstfault.monitor.exchange import Exchange
 from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, request_of, status_of
-from firstfault.monitor.record import KEPT_HEADERS, Captured
 from firstfault.monitor.recorder import Recorder
-from firstfault.monitor.timeline import Timeline
 
 PORTS = {"http": 80, "https": 443}
 LINGER_SECONDS = 5.0
 """How long a client may keep a connection open whose server has ended it."""
 CONNECT_SECONDS = 10.0
-BUFFERED = 1 << 20
-"""Bytes that may wait for a slow reader before the other side is read no further."""
-UNREACHED = 502
-GONE = 499
+BUFFERED = 1 << 20  # bytes that may wait for a slow reader before the other side is read no further
 _BAD_GATEWAY = (
     b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\n"
     b"the model's server can't be reached"
@@ -65,62 +59,14 @@ def upstream_of(url: str) -> Upstream:
     return Upstream(parts.scheme, parts.hostname, port or PORTS[parts.scheme])
 
 
-class _Exchange:
-    """One request and its answer, as they pass."""
-
-    def __init__(self, recorder: Recorder, head: Head, method: str, target: str) -> None:
-        settings = recorder.settings
-        parents, names = head.values(b"traceparent"), head.values(b"x-request-id")
-        self.capture = Capture(
-            settings, parents[0] if len(parents) == 1 else None, names[0].decode("latin-1") if names else ""
-        )
-        self.recorder, self.method = recorder, method
-        path, _, query = target.partition("?")
-        self.path, self.query = urllib.parse.unquote(path), query.encode("latin-1")
-        self.skipped = self.path.startswith(settings.skip)
-        self.headers = [pair for pair in head.headers if pair[0] in KEPT_HEADERS]
-        self.asked: list[bytes] = []
-        self.asked_bytes = self.status = 0
-        self.response_type = b""
-        self.timeline = Timeline(self.capture.began, settings.body)
-        self.error = ""
-        self.gone = False
-
-    def add(self, content: bytes) -> None:
-        """Note a part of the request's body."""
-        if content:
-            if self.asked_bytes < self.recorder.settings.body:
-                self.asked.append(content)
-            self.asked_bytes += len(content)
-
-    def hand_over(self) -> None:
-        """Hand the record over."""
-        if self.skipped:
-            return
-        status = self.status or (GONE if self.gone else UNREACHED)
-        captured: Captured = self.capture.handed_over("proxy", status, time.perf_counter() - self.capture.began)
-        captured.method, captured.path, captured.query, captured.headers = (
-            self.method,
-            self.path,
-            self.query,
-            self.headers,
-        )
-        captured.request = b"".join(self.asked)[: self.recorder.settings.body]
-        captured.request_bytes = self.asked_bytes
-        captured.response, captured.response_bytes = self.timeline.kept(), self.timeline.size
-        captured.response_type, captured.stream = self.response_type, self.timeline.stream()
-        captured.error, captured.disconnected = self.error, self.gone
-        self.recorder.take(captured)
-
-
 class Proxied(asyncio.Protocol):
     """A client's connection, with that to the server."""
 
     def __init__(self, recorder: Recorder, upstream: Upstream, connections: set[Proxied]) -> None:
         self.recorder, self.upstream, self.connections = recorder, upstream, connections
         self.requests, self.answers = Framing(), Framing()
-        self.open: deque[_Exchange] = deque()
-        self.sending: _Exchange | None = None
+        self.open: deque[Exchange] = deque()
+        self.sending: Exchange | None = None
         self.client: asyncio.Transport | None = None
         self.server: asyncio.Transport | None = None
         self.connecting: asyncio.Task[None] | None = None
@@ -157,7 +103,7 @@ class Proxied(asyncio.Protocol):
         if asked is None or (self.open and self.open[-1].method == "CONNECT"):
             self.requests.expect_opaque()
             return head.raw
-        self.sending = _Exchange(self.recorder, head, *asked)
+        self.sending = Exchange(self.recorder, head, *asked)
         self.open.append(self.sending)
         self.requests.expect_body(head, otherwise="head")
         if asked[0] == "CONNECT":
@@ -279,8 +225,7 @@ class Proxied(asyncio.Protocol):
             exchange.error = "the server ended the connection before it had answered"
             exchange.hand_over()
         self.open.clear()
-        client = self.client
-        if client is None or client.is_closing():
+        if (client := self.client) is None or client.is_closing():
             return
         with contextlib.suppress(OSError, RuntimeError):
             if client.can_write_eof():
@@ -346,10 +291,10 @@ async def serve(
         ready(server.sockets[0].getsockname()[1])
         await stop.wait()
         server.close()
-        deadline = time.monotonic() + LINGER_SECONDS
-        while any(each.open for each in connections) and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-        for each in list(connections):
-            if each.client is not None:
-                each.client.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while any(each.open for each in connections):
+                    await asyncio.sleep(0.05)
+        for client in [each.client for each in connections if each.client is not None]:
+            client.close()
         await asyncio.sleep(0)

@@ -70,8 +70,11 @@ class Writer:
             rows = []
         return max(self.ring.tail, rows[0][0] if rows else 0)
 
-    def run(self) -> None:
-        """Work until the owner has ended or closes the queue, and all is written."""
+    def run(self, *, patient: bool = False) -> None:
+        """Work until the owner has ended or closes the queue, and all is written.
+
+        Past hours that become Parquet meanwhile are waited for by a `patient` writer alone: the next one does it else.
+        """
         with contextlib.suppress(OSError):
             note_settings(self.settings)
         self.close_past_hours()
@@ -94,7 +97,8 @@ class Writer:
         if self.segment is not None:
             self.segment.close()
         if self.closing_hours is not None:
-            self.closing_hours.kill()  # the next writer begins it anew
+            if not patient:
+                self.closing_hours.kill()
             self.closing_hours.wait()
 
     def take(self) -> int:
