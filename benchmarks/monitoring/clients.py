@@ -60,9 +60,9 @@ def request_to(path: str, body: bytes = b"") -> bytes:
     return f"{method} {path} HTTP/1.1\r\nhost: x\r\n{kind}\r\n".encode() + body
 
 
-async def latencies(port: int, each: int, connections: int = CONNECTIONS) -> list[float]:
+async def latencies(port: int, each: int, connections: int = CONNECTIONS, path: str = "/predict") -> list[float]:
     """Milliseconds of requests over some connections at once."""
-    request, found = request_to("/predict", BODY), []
+    request, found = request_to(path, BODY), []
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""A fitted classifier behind FastAPI, with the monitor's middleware where `BENCHMARK_STORE` names a store."""
+"""A fitted classifier behind FastAPI and the monitor's middleware, which records one of its two paths."""
 
 import os
 import time
@@ -14,10 +14,10 @@ draw = np.random.default_rng(0)
 FEATURES = draw.normal(size=(500, 30))
 MODEL = RandomForestClassifier(random_state=0).fit(FEATURES, FEATURES[:, 0] > 0)
 app = FastAPI()
-if store := os.environ.get("BENCHMARK_STORE"):
-    app.add_middleware(MonitoredASGI, store=store, skip=("/cpu",))
+app.add_middleware(MonitoredASGI, store=os.environ["BENCHMARK_STORE"], skip=("/cpu", "/plain"))
 
 
+@app.post("/plain")
 @app.post("/predict")
 async def predict(row: dict[str, float]) -> Mapping[str, object]:
     """The probabilities of one row."""

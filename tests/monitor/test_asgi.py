@@ -103,8 +103,7 @@ def monitored_app():
 @pytest.fixture
 def served(monitored_app, recorder):
     """The monitored application, with the records of this test alone."""
-    monitored_app.recorder = recorder
-    monitored_app.settings = recorder.settings
+    monitored_app.recorder, monitored_app.settings = recorder, recorder.settings
     return monitored_app.port
 
 
@@ -219,13 +218,12 @@ def test_a_body_of_100_mb_passes_and_is_not_kept(served, recorder):
     assert (record.request_bytes, record.request) == (SIZE, "") and record.cuts.raw
 
 
-def test_probes_are_not_recorded(served, recorder, monitored_app):
-    """Paths that settings name pass as they are."""
-    import msgspec
-
-    monitored_app.settings = msgspec.structs.replace(recorder.settings, skip=("/text",))
-    answered(served, REQUESTS["text"])
-    assert recorder.counts["taken"] == 0
+def test_probes_are_not_recorded(served, recorder):
+    """Paths that settings name pass as they are, with those below them, and no others."""
+    recorder._skipped, recorder._below = frozenset({"/text"}), ("/text/",)
+    for path in ("/text", "/text/more", "/textual"):
+        answered(served, asked(path))
+    assert [record.path for record in recorder.written()] == ["GET /textual"]
 
 
 def test_a_server_that_ends_waits_for_its_writer(options, settings):

@@ -82,6 +82,30 @@ def test_a_server_that_is_killed_loses_nothing_and_leaves_nobody(tmp_path):
     until(lambda: not writers_of(tmp_path))
 
 
+FORKED = """
+import os, sys
+from firstfault.monitor import monitored, request_id
+from firstfault.monitor.recorder import close_all
+
+predict = monitored(store=sys.argv[1], sample=1.0)(lambda number: request_id())
+ids = [predict(0)]
+child = os.fork()
+ids += [predict(number) for number in range(1, 11)]
+close_all(60)
+print(*ids, flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_fork_has_a_queue_and_a_writer_of_its_own(tmp_path):
+    """As workers of gunicorn are made: what each of them answers is recorded once, under ids of its own."""
+    done = subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], capture_output=True, text=True, check=True)
+    ids = {name for line in done.stdout.splitlines() for name in line.split()}
+    records = Store(settings_of(store=tmp_path, sample=1.0)).records()
+    assert len(ids) == len(records) == 21 and ids == {record.request_id for record in records}
+
+
 def test_what_was_written_before_a_kill_is_not_counted_twice(recorder, captured, settings):
     """A writer that is killed between its records and the queue leaves its successor the counts as they are."""
     for number in range(10):

@@ -43,7 +43,7 @@ class MonitoredASGI:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
-        if kind == "http" and not scope["path"].startswith(self.settings.skip):
+        if kind == "http" and not self.recorder.skips(scope["path"]):
             await _Exchange(self.settings, self.recorder, scope, receive, send).run(self.app)
         elif kind == "lifespan":
             self.recorder.start()

@@ -22,6 +22,7 @@ from firstfault.logs.trace_context import TraceContext, parse
 from firstfault.monitor.record import CUTS, STAGES, Arm, Captured
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import snapshot
+from firstfault.texts import encodable
 
 V = TypeVar("V")
 LONGEST_TRACEBACK = 16_384
@@ -162,7 +163,7 @@ def request_id() -> str | None:
 def traceback_of(error: BaseException) -> str:
     """An exception's traceback as text; its end where it is long."""
     try:
-        text = "".join(traceback.format_exception(error))
+        text = encodable("".join(traceback.format_exception(error)))
     except Exception:  # a message's own method may raise
         text = type(error).__name__
     return text if len(text) <= LONGEST_TRACEBACK else text[-LONGEST_TRACEBACK:].partition("\n")[2]

@@ -27,7 +27,7 @@ class Exchange:
         self.recorder, self.method = recorder, method
         path, _, query = target.partition("?")
         self.path, self.query = urllib.parse.unquote(path), query.encode("latin-1")
-        self.skipped = self.path.startswith(settings.skip)
+        self.skipped = recorder.skips(self.path)
         self.headers = [pair for pair in head.headers if pair[0] in KEPT_HEADERS]
         self.asked: list[bytes] = []
         self.asked_bytes = self.status = 0

@@ -39,6 +39,7 @@ class Recorder:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._skipped, self._below = frozenset(settings.skip), tuple(f"{path}/" for path in settings.skip)
         self._forget()
 
     def _forget(self) -> None:
@@ -50,6 +51,10 @@ class Recorder:
         self._starting = False
         self._looked = self._started = -AGAIN_SECONDS
         self._writer: subprocess.Popen[bytes] | None = None
+
+    def skips(self, path: str) -> bool:
+        """Whether requests of a path are not recorded."""
+        return path in self._skipped or path.startswith(self._below)
 
     def start(self) -> None:
         """Make the queue and start the writer before there is anything to record."""

@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_days: float = 30.0
     keep_bytes: int = 10 * 1024 * MEBIBYTE
     skip: tuple[str, ...] = NOT_SERVING
-    """Requests whose path begins with one of these are not recorded."""
+    """Requests of these paths, and of those below them, are not recorded."""
 
     @property
     def folder(self) -> Path:

@@ -46,7 +46,7 @@ class MonitoredWSGI:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        if environ.get("PATH_INFO", "").startswith(self.settings.skip):
+        if self.recorder.skips(environ.get("PATH_INFO", "")):
             return self.app(environ, start_response)
         return _Exchange(self.settings, self.recorder, environ).answer(self.app, start_response)
 
