@@ -27,7 +27,9 @@ class Ring:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
+        # all pages at once: each that a request would be the first to touch costs it more than the record does
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        self._map = mmap.mmap(descriptor, os.fstat(descriptor).st_size, flags=flags)
         view = memoryview(self._map)
         self._words = view[:HEADER].cast("Q")
         self._data = view[HEADER:]

@@ -35,8 +35,8 @@ AT_ONCE = 500
 WRITTEN_EVERY = 0.5
 """Seconds after which what was taken is written."""
 MOST_UNWRITTEN = 2_000
-PAUSES = (0.002, 0.05)
-"""The shortest and the longest wait for a queue that is empty."""
+PAUSE_SECONDS = 0.05
+"""Between two looks at the queue: a writer that wakes up more often takes the processor's caches from the server."""
 NICE = 5
 """Serving comes first where a processor is short."""
 HOUR = 3600
@@ -78,7 +78,6 @@ class Writer:
         with contextlib.suppress(OSError):
             note_settings(self.settings)
         self.close_past_hours()
-        pause = PAUSES[0]
         while True:
             self.ring.beat()
             self.watched.now()
@@ -86,13 +85,10 @@ class Writer:
             taken = self.take()
             if self.unwritten >= MOST_UNWRITTEN or time.monotonic() - self.written_at > WRITTEN_EVERY:
                 self.write()
-            if taken:
-                pause = PAUSES[0]
-            elif over:
+            if over and not taken:
                 break
-            else:
-                time.sleep(pause)
-                pause = min(PAUSES[1], 2 * pause)
+            if not over and taken < AT_ONCE:
+                time.sleep(PAUSE_SECONDS)
         self.write()
         if self.segment is not None:
             self.segment.close()
