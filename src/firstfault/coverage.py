@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from firstfault.finding import Layer, LayerReport, Status
+from firstfault.finding import Finding, Layer, LayerReport, Status
 
 LEAST_SHARE = 1 / 3
 """Of the checks of a watched model: sound models of which a copy can be called have 14 to 23 of 31 looked at, others
@@ -14,6 +14,8 @@ none.
 """
 LEARNING = ("underperforms", "no_better_than_constant")
 """The checks of which one must have judged what a watched training came to."""
+BESIDE_THE_LOSS = ("return_does_not_rise", "generator_far_from_data")
+"""Those that judge what no loss tells, of a policy and of an adversary: where one could look, its word counts alone."""
 
 
 @dataclass(frozen=True)
@@ -65,4 +67,11 @@ def not_cleared(reports: Sequence[LayerReport], *, watched: bool) -> tuple[str, 
 
 
 def _judges_learning(report: LayerReport) -> bool:
-    return any(finding.check in LEARNING and finding.status is not Status.SKIPPED for finding in report.findings)
+    beside = [finding for finding in _looked(report) if finding.check in BESIDE_THE_LOSS]
+    if beside:
+        return all(finding.status is Status.PASS for finding in beside)
+    return any(finding.check in LEARNING for finding in _looked(report))
+
+
+def _looked(report: LayerReport) -> list[Finding]:
+    return [finding for finding in report.findings if finding.status is not Status.SKIPPED]

@@ -86,17 +86,16 @@ def user_frame(error: BaseException, root: Path) -> Place | None:
 
     A frame of compiled code names a file of another machine, by a relative path: it is nobody's here.
     """
-    root = root.resolve()
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_of(Path(frame.filename), root)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_code(Path(frame.filename), root)]
     if not frames:
         return None
     last = frames[-1]
     return Place(Kind.LINE, (last.name,), file=Path(last.filename).name, line=last.lineno)
 
 
-def _is_of(file: Path, root: Path) -> bool:
+def is_user_code(file: Path, root: Path) -> bool:
     """Whether a file is there, below `root`, and neither of an installed package, of Python nor of firstfault."""
     if not file.is_file() or _INSTALLED & set(file.parts):
         return False
     place = file.resolve()
-    return place.is_relative_to(root) and not any(place.is_relative_to(other) for other in _OTHERS)
+    return place.is_relative_to(root.resolve()) and not any(place.is_relative_to(other) for other in _OTHERS)

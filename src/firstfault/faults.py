@@ -56,6 +56,7 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
             "inputs were moved without their labels",
             "shuffle and filter inputs and labels together",
         ),
+        "labels_shifted_twice": ("labels are shifted twice", "shift them in the loop or in the model, not in both"),
         "fit_on_all_data": ("a step is fitted on held-out rows too", "fit on train only, then transform the rest"),
         "inconsistent_transform": ("the splits are prepared differently", "apply the same fitted steps to every split"),
         "batch_dependent_transform": ("a sample's result depends on its batch", "use statistics fitted on train"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -66,3 +67,27 @@ def test_a_broken_arm_does_not_hide_its_repair_behind_its_own_spread():
     assert compare([0.85, 0.1, -0.4], [0.97, 0.98, 0.98], "r2").better
     assert not compare([0.85, -0.4], [0.97, 0.98], "r2").better
     assert not compare([0.975, 0.1, -0.9], [0.97, 0.98, 0.98], "r2").better
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mse", "r2"])
+def test_what_is_better_has_a_p_value_of_at_most_a_twentieth(metric):
+    """Over arms of all sizes, noises and gains: one decision, and one number that says the same."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(1500):
+        seeds = int(rng.integers(2, 6))
+        before = -0.5 + rng.normal(0, 10 ** rng.uniform(-3, 0), seeds)
+        after = before.mean() + 10 ** rng.uniform(-2, 0.5) + rng.normal(0, 10 ** rng.uniform(-3, 0), seeds)
+        found.append(compare(list(before), list(after), metric, rows=int(rng.integers(16, 4096))))
+    better = [result for result in found if result.better]
+    assert 300 < len(better) < 1400 and all(result.p_value <= 0.05 for result in better)
+    clear = [result for result in found if result.gain > result.noise and result.p_value <= 0.05]
+    assert len(clear) == len(better)
+
+
+def test_two_seeds_of_little_noise_are_sure():
+    """Where neither arm differs by more than what matters least, a gain of many times that needs no third seed."""
+    result = compare([0.50, 0.51], [0.90, 0.75], "accuracy")
+    assert not result.better  # the second arm differs more than that
+    sure = compare([0.50, 0.51], [0.90, 0.88], "accuracy")
+    assert sure.better and sure.p_value < 0.05

@@ -69,6 +69,14 @@ def test_a_target_is_diagnosed(tmp_path):
     assert {name: lacking.get(name, "").split(" needs ")[-1].split(",")[0] for name in SKIPPED} == SKIPPED
 
 
+def test_a_target_is_debugged_without_a_record(tmp_path):
+    """`debug --bare` judges and reports; that MLflow is not installed is said where the run would be found there."""
+    done = firstfault(tmp_path, "debug", "--bare", "--depth", "quick", PROGRAMS / "loans.py")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "recording in MLflow needs mlflow, which is not installed: pip install 'firstfault[pipeline]'" in done.stdout
+    assert list(tmp_path.glob(".firstfault/runs/*/report.html"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "module", "extra"),
     [

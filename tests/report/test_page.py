@@ -10,6 +10,7 @@ from firstfault.finding import LADDER, Finding, Layer, LayerReport, Status
 from firstfault.place import Kind, Place
 from firstfault.recording.summary import ended
 from firstfault.report import ReportContext, write_report
+from firstfault.report.charts.pictures import outcome_rows
 from firstfault.report.charts.training_curves import mark_of
 from firstfault.report.markdown import verdict_markdown
 from firstfault.report.page import safe_url
@@ -440,3 +441,11 @@ def test_charts_speak_to_screen_readers(tmp_path):
     labels = re.findall(r'role="img" aria-label="([^"]+)"', text)
     assert any("Loss: train from 1.2 to 0.8, validation from 1.3 to 0.9" in label for label in labels)
     assert any("standardise the inputs: accuracy 0.613 → 0.846" in label for label in labels)
+
+
+def test_a_fault_that_structure_proves_is_refuted_nowhere():
+    """Its swap brought nothing alone: the plot says what the terminal does, that it is proven."""
+    swap = Swap("changed", "accuracy", 0.5, 0.5, 3, 0.6)
+    outcomes = [Outcome("missing_zero_grad", False, swap), Outcome("wrong_optimizer", False, swap)]
+    judged = [row["judgement"] for row in outcome_rows(outcomes, {"missing_zero_grad"})]
+    assert judged == ["proven", "refuted"]

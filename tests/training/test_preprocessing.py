@@ -143,10 +143,13 @@ def test_an_unknown_label_is_refused():
         (np.ones((2, 3), np.uint8), torch.int64),
         (torch.ones(2, 3, dtype=torch.float64), torch.float32),
         (pd.DataFrame({"a": [1.5, 2], "b": [True, False], "c": pd.array([1, None], dtype="Int64")}), torch.float32),
+        (pd.DataFrame({"a": [1, 2], "b": [0, 1]}), torch.int64),
+        (pd.DataFrame({"a": [1, 2], "b": [0, 1]}, dtype="Int64"), torch.int64),
+        (pd.DataFrame({"a": [1, None], "b": [0, 1]}, dtype="Int64"), torch.float32),
         (np.array([[1, 2.5], [3, 4]], dtype=object), torch.float32),
         (np.ones((2, 3), bool), torch.float32),
     ],
-    ids=["float64", "uint8", "tensor", "frame", "objects", "bool"],
+    ids=["float64", "uint8", "tensor", "frame", "whole frame", "nullable", "with a gap", "objects", "bool"],
 )
 def test_prepared_inputs_become_tensors(value, dtype):
     """Floats become float32, whole numbers int64, whatever holds them."""

@@ -189,6 +189,8 @@ def test_a_rate_that_is_too_high_is_proven_where_no_replay_is_possible(run):
     assert (
         fault.swap.metric == "accuracy" and fault.swap.after > 0.75 > fault.swap.before and fault.swap.p_value <= 0.05
     )
+    rate = fault.swap.sets["lr"]
+    assert fault.change.after.strip() == f"optimizer = torch.optim.SGD(model.parameters(), lr={rate:.6g}, momentum=0.9)"
 
 
 def test_a_healthy_script_stays_healthy_and_is_not_run_again(run):

@@ -5,8 +5,10 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
 from firstfault.probe.answers import VALIDATION
+from firstfault.probe.interventions.catalogue import intervention
 from firstfault.probe.record import Record
 from firstfault.watcher.rerun.arm import Ending
 from firstfault.watcher.rerun.scores import ALIKE, comparable, curves_apart, measure_of, unlike
@@ -109,3 +111,23 @@ def test_what_is_run_again_must_come_out_like_what_was_watched(run, crash, said)
     for step, value in enumerate(np.linspace(2, 1, 100), 1):
         record.loss.add(step, float(value))
     assert unlike(record, run, crash).endswith(said) and bool(unlike(record, run, crash)) == bool(said)
+
+
+def test_what_acts_is_scored_by_what_it_gains():
+    """The mean of the last returns, whatever its losses; a reward that never changes tells nothing."""
+    acts = Ending(STEPS, rewards=curve(np.linspace(0, 50, STEPS)))
+    measure = measure_of(acts, keeps_loss=False)
+    assert measure.metric == "return" and measure.score(acts, STEPS).value > 45
+    assert measure_of(Ending(STEPS, rewards=curve(np.ones(STEPS))), keeps_loss=False) is None
+
+
+def test_a_setting_is_told_where_it_has_one_value():
+    """Two optimizers of different rates have no rate of which one line could be changed."""
+    for rates, sets in (((3.0,), {"lr": pytest.approx(0.3)}), ((3.0, 1.0), {})):
+        with intervention("tenth_rate").install() as done:
+            for rate in rates:
+                weight = torch.nn.Parameter(torch.ones(2))
+                optimizer = torch.optim.SGD([weight], rate)
+                weight.sum().backward()
+                optimizer.step()
+        assert done.sets == sets

@@ -61,10 +61,15 @@ class Survey:
         if len(line) not in self.sizes:
             return None
         text = _text(line.removeprefix(codecs.BOM_UTF8)).rstrip("\r\n")
-        fields = next(csv.reader([text], delimiter=self.separator), [])
-        if fields == self.header:
+        names = [name.strip() for name in self.header]
+        if names[0] not in text or names[-1] not in text:  # quicker than to read a line that is a row
+            return None
+        fields = [
+            name.strip() for name in next(csv.reader([text], delimiter=self.separator, skipinitialspace=True), [])
+        ]
+        if fields == names:
             return "the header again"
-        return "the header again, in another order" if sorted(fields) == sorted(self.header) else None
+        return "the header again, in another order" if sorted(fields) == sorted(names) else None
 
 
 def as_utf8(file: IO[bytes]) -> tuple[IO[bytes], str | None]:
@@ -153,11 +158,14 @@ def _headed(lines: list[bytes], over: int, at: int, name: str) -> Survey:
 
 
 def _sizes(header: list[str], first: bytes) -> range:
-    """The lengths of a line that is the header again: with or without its line end, and the mark of UTF-8."""
+    """The lengths of a line that is the header again: with or without its line end, the mark of UTF-8, and quotes or
+    blanks about the names.
+    """
     names = {name.strip() for name in header}
     told = len(header) > 1 and len(names) == len(header) and not any(map(_is_number, names))
-    size = len(first.rstrip(b"\r\n"))
-    return range(size, size + len(b"\r\n" + codecs.BOM_UTF8) + 1) if told else range(0)
+    bare = sum(len(name.encode()) for name in names) + len(names) - 1
+    most = max(bare, len(first.rstrip(b"\r\n"))) + 4 * len(names) + len(b"\r\n" + codecs.BOM_UTF8)
+    return range(bare, most + 1) if told else range(0)
 
 
 def _is_number(text: str) -> bool:

@@ -23,8 +23,11 @@ SATURATED = 5.0
 BOUNDED: dict[str, tuple[float, float]] = {
     "Tanh": (0.0, math.tanh(SATURATED)),
     "Sigmoid": (0.5, math.tanh(SATURATED / 2) / 2),
+    "Softsign": (0.0, SATURATED / (1 + SATURATED)),
+    "Hardsigmoid": (0.5, 0.4999),
+    "Hardtanh": (0.0, 0.9999),
 }
-"""By kind, the middle of its values, and how far from it those lie that an input of ±5 gives."""
+"""By kind, the middle of its values, and how far from it those lie that an input of ±5 gives, or one at its bound."""
 LASTING = 5
 MOST_SEEN = 4096
 RECTIFIERS = ("ReLU", "ReLU6")

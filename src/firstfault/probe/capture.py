@@ -24,7 +24,8 @@ MOST_BYTES = 64_000_000
 class Capture:
     """The first pass of a loop over its data, at most 2,000 samples; `why_not` says why it can't be replayed, if so.
 
-    `seen` are the models as they began, with some of their inputs, also where the loop can't be replayed.
+    `seen` are the models as they began, with some of their inputs, also where the loop can't be replayed. `rows` are,
+    by batch, the places of its samples in its loader's dataset; `drawn` are those of the batch that a loader gave last.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,8 @@ class Capture:
         self.calls: list[Arguments] = []
         self.targets: list[torch.Tensor] = []
         self.sizes: list[int] = []
+        self.rows: list[list[int] | None] = []
+        self.drawn: list[int] | None = None
         self.answer = Answer()
         self.loss: Callable[..., Any] | None = None
         self.loss_name = ""
@@ -71,7 +74,7 @@ class Capture:
     def refuse(self, reason: str) -> None:
         """Give up on a replay, and let go of what was kept for it."""
         self.why_not, self.open = self.why_not or reason, False
-        self.calls, self.targets, self.sizes, self.model = [], [], [], None
+        self.calls, self.targets, self.sizes, self.rows, self.model = [], [], [], [], None
         self._forget()
 
     def close(self) -> None:
@@ -196,10 +199,13 @@ class Capture:
     def _keep(self, given: Arguments, target: torch.Tensor, size: int) -> None:
         """Keep a batch; labels of positions are kept as a row per sample."""
         if lacks_names(self.calls, given):
-            self.calls, self.targets, self.sizes = [], [], []
+            self.calls, self.targets, self.sizes, self.rows = [], [], [], []
         if self.answer.classes_last or self.answer.flat:
             target = target.flatten(1)
         self._bytes += sum(value.numel() * value.element_size() for value in given.tensors)
+        if len(self.calls) > 1 and _same(given, self.calls[0]):
+            self.close()  # the second pass repeats the first
+            return
         others = given.is_one_tensor and self.calls and given.tensors[0].shape[1:] != self.x[0].shape[1:]
         if self.calls and (self.samples + size > MOST_SAMPLES or self._bytes > MOST_BYTES or others):
             self.close()
@@ -207,6 +213,8 @@ class Capture:
         self.calls.append(given.on_cpu())
         self.targets.append(target.cpu())
         self.sizes.append(size)
+        self.rows.append(self.drawn if self.drawn is not None and len(self.drawn) == size else None)
+        self.drawn = None
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer is about to step."""
@@ -221,6 +229,12 @@ class Capture:
     def patches(self) -> list[Callable[[], None]]:
         """Listen to the loss functions of torch."""
         return hear_losses(self.asked, lambda: self.open and torch.is_grad_enabled())
+
+
+def _same(given: Arguments, first: Arguments) -> bool:
+    """Whether a call has the samples of the first."""
+    pairs = zip(given.tensors, first.tensors, strict=False)
+    return bool(given.tensors) and all(torch.equal(value.cpu(), known) for value, known in pairs)
 
 
 def _parameters(kind: type) -> set[str]:

@@ -7,7 +7,7 @@ import inspect
 import sys
 import sysconfig
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -37,12 +37,18 @@ def user_line() -> Place | None:
 
 
 def _user_frame() -> FrameType | None:
+    return next(user_frames(), None)
+
+
+def user_frames() -> Iterator[FrameType]:
+    """The frames outside of Python, installed packages and firstfault that lead here, the innermost first."""
     frame: FrameType | None = sys._getframe(1)
     for _ in range(DEEPEST):
-        if frame is None or not _is_foreign(frame.f_code.co_filename):
-            return frame
+        if frame is None:
+            return
+        if not _is_foreign(frame.f_code.co_filename):
+            yield frame
         frame = frame.f_back
-    return None
 
 
 def raising_line(trace: TracebackType | None) -> Place | None:

@@ -33,7 +33,19 @@ OF_DIFFERENCES = ("MseLossBackward0", "SmoothL1LossBackward0", "HuberLossBackwar
 AROUND = (*SCALES, "SqrtBackward0", "AddBackward0", "SqueezeBackward0")
 """What may lie between differences and a loss that they are a part of."""
 MOST_AROUND = 24
-OF_LIKELIHOODS = (*AROUND, *SHAPES, "GatherBackward0", "IndexBackward0", "NllLossBackward0", "NllLoss2DBackward0")
+OF_LIKELIHOODS = (
+    *AROUND,
+    *SHAPES,
+    "GatherBackward0",
+    "IndexBackward0",
+    "IndexSelectBackward0",
+    "MaskedSelectBackward0",
+    "DiagonalBackward0",
+    "TransposeBackward0",
+    "PermuteBackward0",
+    "NllLossBackward0",
+    "NllLoss2DBackward0",
+)
 """What may lie between logarithms and a loss that is made of nothing else: it chooses, weighs and adds them up."""
 SAFE = (
     *SHAPES,
@@ -42,11 +54,18 @@ SAFE = (
     "ClampBackward0",
     "ClampBackward1",
     "ClampMinBackward0",
+    "MaximumBackward0",
+    "WhereBackward0",
     "AddBackward0",
     "ToCopyBackward0",
 )
 """What may lie between outputs and their logarithm, and makes no probabilities of them."""
-BARE = {"AddmmBackward0": "raw", "MmBackward0": "raw", "ConvolutionBackward0": "raw", "ReluBackward0": "relu"}
+LOGARITHMS = ("LogBackward0", "Log2Backward0", "Log10Backward0")
+BARE = {
+    **dict.fromkeys(("AddmmBackward0", "MmBackward0", "BmmBackward0", "ConvolutionBackward0"), "raw"),
+    **dict.fromkeys(("LeakyReluBackward0", "EluBackward0", "GeluBackward0", "TanhBackward0"), "raw"),
+    **dict.fromkeys(("ReluBackward0", "HardtanhBackward0"), "relu"),
+}
 
 
 class ByHand(NamedTuple):
@@ -133,7 +152,7 @@ def logarithm_of(loss: torch.Tensor) -> str | None:
         seen += 1
         if node is None or node.name() == "torch::autograd::AccumulateGrad":
             continue
-        if node.name() == "LogBackward0":
+        if node.name() in LOGARITHMS:
             return _bare(node.next_functions[0][0])
         if node.name() not in OF_LIKELIHOODS:
             return None

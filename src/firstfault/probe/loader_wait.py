@@ -1,14 +1,16 @@
-"""What a loop waits for: the batches of torch's loaders; and the schedulers that it calls."""
+"""What a loop waits for: the batches of torch's loaders, and which rows they hold; and the schedulers that it calls."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import dataloader
+from torch.utils.data import Subset, dataloader
 
 from firstfault.clock import unhindered_seconds
 from firstfault.probe.capture import Capture
@@ -33,11 +35,28 @@ class Loading:
     ) -> None:
         self._record, self._phases, self._capture, self._paused, self._lines = record, phases, capture, paused, lines
         self._inside = False  # one scheduler may call others
+        self._drawn: WeakKeyDictionary[Any, deque[Any]] = WeakKeyDictionary()  # ahead of the batches, with workers
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to look on; gives what ends it."""
         schedules = [replace(kind, "step", self._around_schedule) for kind in SCHEDULERS]
-        return [replace(dataloader._BaseDataLoaderIter, "__next__", self._around_next), *schedules]
+        following = replace(dataloader._BaseDataLoaderIter, "__next__", self._around_next)
+        return [following, replace(dataloader._BaseDataLoaderIter, "_next_index", self._around_index), *schedules]
+
+    def _around_index(self, draw: Callable[..., Any]) -> Callable[..., Any]:
+        def observed(iterator: Any) -> Any:
+            index = draw(iterator)
+            if self._capture is not None and self._capture.open and not self._paused():
+                self._drawn.setdefault(iterator, deque()).append(index)
+            return index
+
+        return observed
+
+    def _note_rows(self, iterator: Any) -> None:
+        """Tell the capture which rows of its dataset a batch holds."""
+        if self._capture is not None and self._capture.open:
+            drawn = self._drawn.get(iterator)
+            self._capture.drawn = _rows(iterator._dataset, drawn.popleft()) if drawn else None
 
     def _around_next(self, following: Callable[..., Any]) -> Callable[..., Any]:
         def observed(iterator: Any) -> Any:
@@ -49,6 +68,7 @@ class Loading:
             record.workers = max(record.workers or 0, getattr(iterator, "_num_workers", 0))
             try:
                 batch = following(iterator)
+                self._note_rows(iterator)
                 if not first and torch.is_grad_enabled():
                     record.waits.add(record.steps, unhindered_seconds() - began)
                 return batch
@@ -75,3 +95,14 @@ class Loading:
                 self._inside = False
 
         return observed
+
+
+def _rows(dataset: Any, index: Any) -> list[int] | None:
+    """The places of samples in the dataset that others are parts of; None where they have none."""
+    try:
+        rows = [int(each) for each in index]
+        while isinstance(dataset, Subset):
+            rows, dataset = [int(dataset.indices[row]) for row in rows], dataset.dataset
+    except (TypeError, ValueError):
+        return None
+    return rows

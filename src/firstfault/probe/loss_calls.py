@@ -14,6 +14,8 @@ from firstfault.probe.loss_hooks import hear_losses
 from firstfault.probe.loss_inputs import LossInputs
 from firstfault.probe.nonfinite_origin import LossCall
 from firstfault.probe.record import Record
+from firstfault.probe.token_targets import TokenTargets
+from firstfault.training.losses import IGNORED
 
 
 class LossCalls:
@@ -27,6 +29,7 @@ class LossCalls:
         self.sampling = False
         self._constants = ConstantAnswers()
         self._inputs = LossInputs(record)
+        self._tokens = TokenTargets(record)
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen."""
@@ -49,6 +52,11 @@ class LossCalls:
         if self.sampling:
             self._constants.saw(name, target, value, given)
             self._inputs.sampled(name, outputs, target, value)
+            self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
+
+    def given(self, args: Any) -> None:
+        """A model is called with gradients on, on a sampled step."""
+        self._tokens.given(args)
 
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins with this loss."""

@@ -34,7 +34,8 @@ class Optimizers:
         self._without = 0
         self._met: dict[int, int] = {}  # backward passes before its first step
         self._idle: set[int] = set()
-        self._made: dict[int, weakref.ref[Any]] = {}
+        self._stepped: dict[int, weakref.ref[Any]] = {}
+        self._made: dict[int, Any] = {}  # until their first step: those of a function end with it, and its loop
 
     def enters(self, optimizer: Any) -> bool:
         """Note the beginning of a step; false where a subclass calls the step that it extends."""
@@ -78,6 +79,8 @@ class Optimizers:
         """Learn the parameters of an optimizer, and name those that no model has."""
         self._models.look()
         self._note_lines(optimizer)
+        self._made.pop(id(optimizer), None)
+        self._stepped[id(optimizer)] = weakref.ref(optimizer)
         name, record = type(optimizer).__name__, self._record
         values = [value for group in optimizer.param_groups for value in group["params"]]
         self._models.adopt(values, name)
@@ -124,20 +127,21 @@ class Optimizers:
         def observed(optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             result = add(optimizer, *args, **kwargs)
             self._held.pop(id(optimizer), None)
-            if (known := self._made.get(id(optimizer))) is None or known() is not optimizer:
-                self._made[id(optimizer)] = weakref.ref(optimizer)
+            if id(optimizer) not in self._made and not self._has_stepped(optimizer):
+                self._made[id(optimizer)] = optimizer
                 self._lines.remember(optimizer)
             return result
 
         return observed
 
+    def _has_stepped(self, optimizer: Any) -> bool:
+        known = self._stepped.get(id(optimizer))
+        return known is not None and known() is optimizer
+
     def note_never_stepped(self) -> None:
         """Note the optimizers that were made for what gets gradients and no other one holds, and never stepped."""
         held = self.held()
-        for key, reference in self._made.items():
-            optimizer = reference()
-            if optimizer is None or key in self._met:
-                continue
+        for optimizer in self._made.values():
             values = [value for group in optimizer.param_groups for value in group["params"] if id(value) not in held]
             names = [self._models.names[id(value)] for value in values if id(value) in self._models.names]
             waiting = [name for name in names if self._record.had_gradient.get(name)]

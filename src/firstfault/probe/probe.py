@@ -17,6 +17,7 @@ from firstfault.probe.activations import Looker
 from firstfault.probe.capture import Capture
 from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
+from firstfault.probe.generated_samples import GeneratedSamples
 from firstfault.probe.hook import Hook
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
@@ -24,9 +25,11 @@ from firstfault.probe.model_discovery import Finder
 from firstfault.probe.models import Models, is_compiled
 from firstfault.probe.norms import Norms, has_norms
 from firstfault.probe.optimizers import Optimizers, is_skipped, with_closure
+from firstfault.probe.other_processes import OtherProcesses
 from firstfault.probe.own_updates import OwnUpdates
 from firstfault.probe.phases import Phases
 from firstfault.probe.record import Record
+from firstfault.probe.rewards import Rewards
 from firstfault.probe.samples import Samples
 from firstfault.probe.sampling_schedule import Pace
 from firstfault.probe.transform_guard import transforming
@@ -83,6 +86,7 @@ class Probe:
         self._clearing = Clearing()
         self._own = OwnUpdates(self.record, self.models, self._norms, self._clearing)
         self._phases = Phases(self.record)
+        self._rewards, self._generated = Rewards(self.record, self._is_paused), GeneratedSamples()
         self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
         self._optimizers = Optimizers(self.record, self.models, self.lines)
         self._hooked: list[Any] = []
@@ -101,6 +105,7 @@ class Probe:
             self._meet(model)
         undo = self._patch()
         self._phases.restart()
+        others = OtherProcesses()
         self._sample_next()
         try:
             yield
@@ -111,6 +116,7 @@ class Probe:
             for take_back in reversed(undo):
                 take_back()
             self._stop_sampling()
+            self.record.others = others.share()
             for handle in self._hooked:
                 handle.remove()
             self._finish()
@@ -148,6 +154,7 @@ class Probe:
             *self._loading.patches(),
             *self._losses.patches(),
             *self._clipped.patches(),
+            *self._rewards.patches(),
             *(self.capture.patches() if self.capture is not None else ()),
         ]
 
@@ -174,13 +181,16 @@ class Probe:
         if self._paused or transforming():
             return
         learns = torch.is_grad_enabled()
+        self._rewards.called()
         self._tripwire.called(model, args, kwargs, learns)
         if not learns:
             self._validation.evaluates(model, (args, kwargs))
             return
+        self._generated.given(model, (args, kwargs), sampled=self._sampling)
         self._validation.learns_in(model, (args, kwargs))
         if self._sampling:
             self._validation.learns(model, (args, kwargs))
+            self._losses.given((args, kwargs))
         if self._began is None:
             self._began = unhindered_seconds()
         if self.capture is not None and self.capture.wants(model):
@@ -189,6 +199,7 @@ class Probe:
     def _after_forward(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
         if self._paused or transforming():
             return
+        self._generated.answered(model, outputs, len(self.models.roots))
         if torch.is_grad_enabled():
             if self.capture is not None and self.capture.wants(model):
                 self.capture.answered(model, outputs)
@@ -213,6 +224,7 @@ class Probe:
         if self._own.made(self._loss, loss, sampled=self._sampling):
             self._end_round()
         self.lines.learns()
+        self._rewards.learns()
         self.record.backwards += 1
         self._learning_from = self.split
         self._clearing.before_backward()
@@ -329,6 +341,7 @@ class Probe:
         self._note_gradients()
         self._optimizers.note_never_stepped()
         self._losses.note_constants()
+        self._generated.note(self.record)
         self._validation.close()
         self.record.stale_share = self._clearing.worst()
         self.record.moved = self.models.moved()

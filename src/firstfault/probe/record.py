@@ -100,11 +100,17 @@ class Record:
     optimizer that stepped first (`optimizer`), of the `scheduler`, of the `loader` that was learnt from and of the loss
     module (`criterion`); the first call of the `loss`, of `backward`, `step` and `clipping`, and of the model in a
     `validation` in train mode. `names` are what these lines call the optimizer (`step`) and the model (`validation`).
+    `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of the inputs.
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
+    `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
+    names; `draws` tells that the loop learns from the probability of what it drew. `generated` has, by generator whose
+    outputs a critic is given, how many `batches` of them, and where real samples were seen too, how far from these the
+    `first` and the `last` ones lie, and their `spread` relative to theirs: see `probe.generated_samples`.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
-    batch, less the first of each pass; `workers` is the largest number of its processes, None without such a loader.
+    batch, less the first of each pass; `workers` is the largest number of its processes, None without such a loader,
+    `others` the share of the processors that other processes used.
     `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped`
     says why one of them ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety
     on the way: epoch, step, safety_score, capability_score, alignment_tax,
@@ -134,6 +140,7 @@ class Record:
     phases: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
     workers: int | None = None
+    others: float = 0.0
     device: str = ""
     passed_over: dict[str, str] = field(default_factory=dict)
     acts: list[dict[str, Any]] = field(default_factory=list)
@@ -161,6 +168,11 @@ class Record:
     lines: dict[str, Place | None] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     learnt_untold: bool = False
+    rewards: Series = field(default_factory=Series)
+    reward_of: str = ""
+    draws: bool = False
+    generated: dict[str, dict[str, float]] = field(default_factory=dict)
+    targets_ahead: dict[str, int] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Which of several models a module or parameter is of: the first has no name of its own."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from firstfault import progress
 from firstfault.data.digest import data_digest
-from firstfault.errors import Missing, UserCodeError
+from firstfault.errors import Missing, MissingExtra, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.metrics import metric_of
 from firstfault.output.file_names import key_of
@@ -26,8 +26,8 @@ from firstfault.runs.state import State
 from firstfault.subject.subject import Subject
 from firstfault.tracking.checkpoints import log_checkpoint
 from firstfault.tracking.links import page_of, run_url, table_of
-from firstfault.tracking.runs import bury_killed
-from firstfault.tracking.store import open_tracker
+from firstfault.tracking.runs import Tracker, bury_killed
+from firstfault.tracking.store import no_tracker, open_tracker
 from firstfault.tracking.view import KIND, view_of_runs
 from firstfault.training.stages import stage_metrics
 from firstfault.verdict import Verdict, VerdictStatus
@@ -50,7 +50,7 @@ class Recording:
 
     def __init__(self, run: RunRef, subject: Subject, kind: str, flow_run: FlowRun | None) -> None:
         self.folder, self.state, self.subject = Path(run.folder), State(Path(run.home)), subject
-        self.tracker = open_tracker(self.state, subject.target.name)
+        self.tracker = _tracker(self.state, subject.target.name)
         self.tracker.attempt(lambda: bury_killed(self.tracker))
         self.run_id = self.tracker.start(
             begun(kind),
@@ -91,6 +91,8 @@ class Recording:
     @property
     def place(self) -> str:
         """Where a person finds this run."""
+        if not self.run_id:
+            return f"not recorded: {self.tracker.lost}"
         lacks = f"; it lacks what came after the store was lost: {self.tracker.lost}" if self.tracker.lost else ""
         if (page := self.url()) is not None:
             return f"{page}{lacks}"
@@ -221,6 +223,16 @@ class Recording:
         self.tracker.tags(self.run_id, {"firstfault.status": "killed" if killed else "error"})
         self.tracker.files(self.run_id, sorted(self.folder.glob("layer_*.json")))
         self.tracker.end(self.run_id, "KILLED" if killed else "FAILED")
+
+
+def _tracker(state: State, name: str) -> Tracker:
+    """The tracker of a target; one that records nothing where MLflow is not installed, and nobody has named a store."""
+    try:
+        return open_tracker(state, name)
+    except MissingExtra as lacking:
+        if not state.mlflow_uri.startswith("sqlite:"):
+            raise
+        return no_tracker(state, str(lacking))
 
 
 def _values(report: LayerReport) -> dict[str, float]:

@@ -74,6 +74,7 @@ def render_page(
     reports = {report.layer: report for report in verdict.layers}
     training = reports.get(Layer.TRAINING)
     blame = blamed(verdict.layers, context.network) if context.network is not None else {}
+    standing = {fault.fault for fault in verdict.faults}
     template = environment().get_template("report.html")
     return encodable(
         template.render(
@@ -90,7 +91,7 @@ def render_page(
             notices=notices_of(training),
             cleared=_cleared(verdict),
             safety=_safety(verdict),
-            ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes)),
+            ablation_plot=pictures.change_plot(context.ablation or pictures.outcome_rows(verdict.outcomes, standing)),
             images=[data_url(image_png(small(image))) for image in _images(context)],
             plots={title: data_url(png) for title, png in context.plots.items()},
             time=_time(verdict),

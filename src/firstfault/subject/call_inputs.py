@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from torch import nn
 from firstfault.interrupts import pass_on
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import inputs_of
-from firstfault.training.one_tensor import Answer, Batches, EveryAnswer, Inputs, called_with_one_tensor
+from firstfault.training.one_tensor import Answer, Batches, EveryAnswer, Inputs, answers_in, called_with_one_tensor
 
 MOST_TRIED = 8  # samples: whether a call raises shows on a few
 
@@ -35,9 +36,30 @@ def one_tensor(
     """How a model that was watched is called with one tensor; None where nothing gives answers."""
     plain = all(call.is_one_tensor for call in calls) and answer in (Answer(), EveryAnswer())
     if plain and len({call.tensors[0].shape[1:] for call in calls}) == 1:
-        return OneTensor(torch.cat([call.tensors[0] for call in calls]).cpu())
+        given = [call.tensors[0].cpu() for call in calls]
+        x = _samples_in_a_row(model, given) if given[0].ndim == 1 and given[0].is_floating_point() else torch.cat(given)
+        return OneTensor(x) if x is not None else None
     found = _inputs_that_answer(model, calls, targets, sizes, answer)
     return None if found is None else OneTensor(found.x, found, answer)
+
+
+def _samples_in_a_row(model: nn.Module, given: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """Calls with one axis as samples: each a batch of single numbers, or one sample of a loop that acts step by step.
+
+    None where the model gives neither the answers that it gave.
+    """
+    whole = torch.cat(list(given))
+    outputs = _called(model, whole[:MOST_TRIED])
+    if outputs is not None and len(outputs) == len(whole[:MOST_TRIED]):
+        return whole
+    if len({len(x) for x in given}) > 1:
+        return None
+    rows = torch.stack(list(given))
+    together, alone = _called(model, rows[:MOST_TRIED]), [_called(model, row) for row in rows[:MOST_TRIED]]
+    if together is None or any(each is None or each.shape != together.shape[1:] for each in alone):
+        return None
+    same = torch.allclose(together, torch.stack([each for each in alone if each is not None]), rtol=1e-3, atol=1e-4)
+    return rows if same else None
 
 
 def _inputs_that_answer(
@@ -75,12 +97,17 @@ def _as_it_was(model: nn.Module, inputs: Inputs, calls: Sequence[Arguments], ans
 
 
 def _asked(model: nn.Module, inputs: Inputs, x: torch.Tensor, answer: Answer) -> torch.Tensor | None:
-    copied = called_with_one_tensor(model, inputs, answer).eval()
+    return _called(called_with_one_tensor(model, inputs, answer), x)
+
+
+def _called(model: nn.Module, x: torch.Tensor) -> torch.Tensor | None:
+    """The first answer of a copy in eval mode; None where it raises, or gives none."""
+    copied = copy.deepcopy(model).eval()
     device = next((value.device for value in copied.parameters()), x.device)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return copied(x.to(device))  # type: ignore[no-any-return]
+            return next(answers_in(copied(x.to(device))), None)
     except BaseException as error:
         pass_on(error)
         return None

@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from firstfault.errors import PrerequisiteError
+from firstfault.errors import MissingExtra, PrerequisiteError
+from firstfault.extras import needs_extra
 from firstfault.output.escaping import visible
 from firstfault.runs.limits import within
 from firstfault.runs.login import log_in
@@ -58,16 +59,30 @@ def open_tracker(state: State, experiment: str) -> Tracker:
 
     Raises:
         PrerequisiteError: when the store doesn't answer.
+        MissingExtra: where MLflow, or what it needs, is not installed.
     """
     uri, experiment = state.mlflow_uri, visible(experiment)[:LONGEST_NAME]
     expect_store(state)
     log_in(state)
     try:
         return within(OPEN_SECONDS, lambda: _open(state, uri, experiment))
+    except ImportError as error:
+        raise _lacking(error) from error
     except Exception as error:
         raise PrerequisiteError(
             f"MLflow must answer at {uri}, but it does not ({brief(error)}); {_advice(state)}"
         ) from error
+
+
+def _lacking(error: ImportError) -> MissingExtra:
+    if error.name == "mlflow":
+        return needs_extra("mlflow", "recording in MLflow")
+    return MissingExtra(f"MLflow must be importable, but is not ({brief(error)}): pip install 'firstfault[pipeline]'")
+
+
+def no_tracker(state: State, why_not: str) -> Tracker:
+    """A tracker that records nothing: what a run measures is in its folder alone."""
+    return Tracker(None, "", state.mlflow_uri, alive=False, lost=why_not)  # type: ignore[arg-type]
 
 
 def expect_store(state: State) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -85,6 +85,10 @@ class Inputs(ABC):
         """The samples as rows of numbers `(N, F)`; None where they are none."""
         return None
 
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs | None:
+        """The same with other tensors in place of those that samples are looked up in; None where there are none."""
+        return None
+
 
 class Samples(Inputs):
     """One of the tensors is `x`; the others follow from it, or are the same for every sample.
@@ -156,6 +160,10 @@ class Rows(Inputs):
         changed[_numbers(x, len(self.x)).cpu()] = values
         return Rows(self.form, {**self.rows, slot: changed}, self.fixed)
 
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Rows:
+        """The same with other rows."""
+        return Rows(self.form, {slot: change(row) for slot, row in self.rows.items()}, self.fixed)
+
     def features(self, x: torch.Tensor) -> torch.Tensor | None:
         """All numbers of the samples, side by side."""
         number = _numbers(x, len(self.x)).cpu()
@@ -170,7 +178,7 @@ class Batches(Inputs):
     separable = False
 
     def __init__(self, calls: Sequence[Arguments], sizes: Sequence[int]) -> None:
-        self.calls = calls
+        self.calls, self.sizes = calls, sizes
         self.batch = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         self.row = torch.cat([torch.arange(size) for size in sizes])
         self.x = torch.arange(len(self.batch))[:, None]
@@ -190,6 +198,11 @@ class Batches(Inputs):
             places.append(chosen)
         order = torch.cat(places).argsort()
         return torch.cat(of_one_length(found, 0.0))[order.to(found[0].device)]
+
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batches:
+        """The same with other tensors in every call."""
+        calls = [replace(call, tensors=tuple(change(value) for value in call.tensors)) for call in self.calls]
+        return Batches(calls, self.sizes)
 
 
 def of_one_length(parts: Sequence[torch.Tensor], filling: float) -> list[torch.Tensor]:
@@ -224,6 +237,12 @@ def called_with_one_tensor(model: nn.Module, inputs: Inputs, answer: Answer) -> 
     return copied
 
 
+def call_of(model: nn.Module) -> OneTensorCall | None:
+    """How such a copy is called; None of any other model."""
+    forward = vars(model).get("forward")
+    return forward if isinstance(forward, OneTensorCall) else None
+
+
 def given_others(model: nn.Module, inputs: Inputs) -> nn.Module:
     """A copy of such a copy that looks its samples up in other inputs."""
     copied = copy.deepcopy(model)
@@ -234,14 +253,14 @@ def given_others(model: nn.Module, inputs: Inputs) -> nn.Module:
 
 def every_answer(model: nn.Module, x: torch.Tensor) -> Any:
     """What a model returns for samples; of such a copy, all its outputs, and not only the one that is learnt from."""
-    forward = vars(model).get("forward")
-    return forward.inputs.ask(forward.forward, x, EveryAnswer()) if isinstance(forward, OneTensorCall) else model(x)
+    call = call_of(model)
+    return model(x) if call is None else call.inputs.ask(call.forward, x, EveryAnswer())
 
 
 def inputs_of_call(model: nn.Module) -> Inputs | None:
     """The inputs of such a copy; None of any other model."""
-    forward = vars(model).get("forward")
-    return forward.inputs if isinstance(forward, OneTensorCall) else None
+    call = call_of(model)
+    return call.inputs if call is not None else None
 
 
 def takes_whole_numbers(model: nn.Module) -> bool:

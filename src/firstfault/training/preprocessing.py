@@ -211,7 +211,7 @@ def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
                     f"{part} must leave numbers only, but column {column!r} is still {X[column].dtype}; "
                     "encode or drop it"
                 )
-        X = X.to_numpy(dtype=np.float64 if any(X.dtypes != X.dtypes.iloc[0]) else None, na_value=np.nan)
+        X = _as_array(X)
     array = to_array(X)
     if array.dtype == object:
         try:
@@ -219,6 +219,14 @@ def to_inputs(X: Any, part: str = "preprocess") -> torch.Tensor:
         except (TypeError, ValueError):
             raise TargetError(f"{part} must leave numbers only, but it left an array of objects") from None
     return _narrow(torch.as_tensor(np.ascontiguousarray(array)))
+
+
+def _as_array(X: pd.DataFrame) -> Array:
+    """A frame of numbers as an array: whole ones stay whole where all columns are, and none is missing."""
+    first = X.dtypes.iloc[0] if X.shape[1] else np.dtype(float)
+    if any(X.dtypes != first) or X.isna().any(axis=None):
+        return X.to_numpy(dtype=np.float64, na_value=np.nan)
+    return X.to_numpy(dtype=getattr(first, "numpy_dtype", first))
 
 
 def _narrow(X: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,8 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, SubjectKind, Verdict
 from firstfault.watcher.replay_likeness import replay_unlike
 
-OF_SCALES = "missing_normalisation"
+SEEN_IN_A_LOOP = ("missing_normalisation", "target_not_scaled", "targets_ahead", "watched_pairs")
+"""The checks of the preprocessing that a watched loop has something for."""
 
 
 Prove = Callable[[LayerReport, Sequence[str]], list[Outcome]]
@@ -45,7 +46,7 @@ def judge_watched(subject: Subject, *, swaps: bool = True, prove: Prove | None =
         return [_left_open(known.get(fault, Outcome(fault, None, reason=why_not))) for fault in suspected(report)]
 
     steps = [
-        *([Step(Layer.PREPROCESSING, partial(_scales, subject))] if replayable else []),
+        Step(Layer.PREPROCESSING, partial(_prepared, subject)),
         Step(Layer.MODEL, partial(_models, subject)),
         Step(Layer.TRAINING, partial(examine, Layer.TRAINING, subject, subject.depth)),
     ]
@@ -109,10 +110,10 @@ def _left_open(outcome: Outcome) -> Outcome:
     return replace(outcome, undecided=True) if outcome.confirmed is None else outcome
 
 
-def _scales(subject: Subject) -> LayerReport | None:
-    """What of the preprocessing shows in captured batches: a scale not to learn from; None where there is none."""
+def _prepared(subject: Subject) -> LayerReport | None:
+    """What of the preprocessing shows in a loop: scales not to learn from, labels of other rows; None without any."""
     started = time.perf_counter()
-    entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name == OF_SCALES]
+    entries = [entry for entry in checks_of(Layer.PREPROCESSING) if entry.name in SEEN_IN_A_LOOP]
     found = tuple(finding for entry in entries for finding in run_check(entry, subject, {}))
     report = LayerReport(Layer.PREPROCESSING, found, time.perf_counter() - started)
     return report if report.failures else None

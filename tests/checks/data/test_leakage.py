@@ -88,6 +88,67 @@ def test_a_function_of_a_number_to_predict_leaks(make, only, change):
     assert str(only("target_leakage", make(frame.assign(leak=change(y)), label="y", task="regression")).where) == "leak"
 
 
+NOISY = {
+    "under noise": lambda y: y + np.random.default_rng(0).normal(0, 0.12, len(y)),
+    "in other units": lambda y: np.array([40.0, 90.0, 10.0])[y] + np.random.default_rng(1).normal(0, 3, len(y)),
+    "ranges": lambda y: y * 3 + np.random.default_rng(2).uniform(0, 2.4, len(y)),
+    "as shares": lambda y: np.clip(y / 2 * 0.8 + 0.1 + np.random.default_rng(3).normal(0, 0.04, len(y)), 0, 1),
+}
+
+
+@pytest.mark.parametrize("source", [load_iris, load_wine])
+@pytest.mark.parametrize("leak", NOISY)
+def test_a_noisy_copy_of_the_label_is_named_among_strong_columns(make, only, leak, source):
+    """In 150 rows that the others tell apart as well: it depends on none of them given the label."""
+    frame = source(as_frame=True).frame
+    finding = only("target_leakage", make(frame.assign(leak=NOISY[leak](frame["target"].to_numpy())), label="target"))
+    assert finding.status is Status.FAIL and str(finding.where) == "leak", finding
+
+
+def amounts(rows=250, weight=3.0):
+    """An amount that six columns make up, the first by that weight."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(rows, 6))
+    return pd.DataFrame(X).add_prefix("g").assign(target=X @ [weight, 1, 0.5, 0.3, 0, 0] + rng.normal(0, 0.1, rows))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda y: y.rank(), lambda y: y * 2 + np.random.default_rng(0).normal(0, 0.05, len(y)), lambda y: np.exp(y / 4)],
+    ids=["rank", "under noise", "exponential"],
+)
+def test_a_function_of_an_amount_that_others_predict_is_named(make, only, change):
+    """The other columns leave little open, and this one depends on none of them given the amount."""
+    frame = amounts()
+    subject = make(frame.assign(leak=change(frame.target)), label="target", task="regression")
+    finding = only("target_leakage", subject)
+    assert finding.status is Status.FAIL and str(finding.where) == "leak", finding
+
+
+STRONG = {
+    "one column of iris and the sepals": lambda: load_iris(as_frame=True).frame.drop(columns="petal length (cm)"),
+    "four columns of wine": lambda: load_wine(as_frame=True).frame[
+        ["flavanoids", "proline", "color_intensity", "alcohol", "target"]
+    ],
+    "a setosa by its petals": lambda: load_iris(as_frame=True).frame.assign(
+        target=lambda X: (X.target == 0).astype(int)
+    ),
+    "the worst area of cancer": lambda: cancer()[["worst area", "mean texture", "worst concavity", "target"]],
+}
+
+
+@pytest.mark.parametrize("source", STRONG)
+def test_one_honestly_strong_column_passes(make, only, source):
+    """What was measured depends on the other measurements, whatever the label says."""
+    assert only("target_leakage", make(STRONG[source](), label="target")).status is Status.PASS
+
+
+def test_the_largest_part_of_an_amount_is_no_leak(make, only):
+    """What the column leaves of the amount is in the others."""
+    subject = make(amounts(weight=12.0), label="target", task="regression")
+    assert only("target_leakage", subject).status is Status.PASS
+
+
 def test_values_missing_in_part_of_one_class_are_a_warning(make, only):
     """They tell the class where they are missing, but not of every row; missing at random tells nothing."""
     frame = cancer()

@@ -190,13 +190,36 @@ def test_repeated_times_of_a_group_are_counted(make, only):
     assert only("repeated_times", subject_of(make, series(), group="unit")).status is Status.PASS
 
 
-def test_splits_that_overlap_in_time_warn(make, only):
-    """Rows dealt out at random lie before the end of train; the warning supports `split_overlap` and does not fail."""
+def test_splits_dealt_out_at_random_fail_where_time_is_declared(make, only):
+    """Rows of validation lie before the end of train; a few that do are a warning."""
     frame = series()
-    mixed = frame.sample(frac=1, random_state=0)
-    found = only("time_overlap", subject_of(make, mixed, True))
-    assert found.status is Status.WARN and set(found.faults) == {"split_overlap"} and found.value > 0.9
+    found = only("time_overlap", subject_of(make, frame.sample(frac=1, random_state=0), True))
+    assert found.status is Status.FAIL and found.faults == {"split_overlap": 0.6} and found.value > 0.9
+    assert only("time_overlap", subject_of(make, frame, True), share=0.0, at_random=0.0).status is Status.PASS
     assert only("time_overlap", subject_of(make, frame, True)).status is Status.PASS
+
+
+def seasons(form):
+    """Two and a half years in which `x` grows, and the share of a class follows the season."""
+    frame = series(900, form=form)
+    share = np.sin(np.arange(900) / 58) + np.random.default_rng(1).normal(0, 0.3, 900)
+    return frame.assign(x=frame.x + np.arange(900) / 150, kind=(share > 0).astype(int))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("form", [None, "%Y-%m-%d"], ids=["moments", "texts"])
+def test_splits_that_follow_train_in_time_may_differ(make, only, form, declared):
+    """Declared or not: that inputs and labels move with the season is a warning, where all rows are later."""
+    train, later = halves(seasons(form), at=0.7, to=0.85)
+    subject = make(train, label="kind", data=later | ({"time": "when"} if declared else {}))
+    for name in ("covariate_drift", "label_drift"):
+        assert only(name, subject).status is Status.WARN
+
+
+def test_splits_cut_from_sorted_rows_fail_though_there_are_times(make, only):
+    """Times that train and the splits share excuse nothing."""
+    train, rest = halves(seasons(None).sort_values(["kind", "x"]), at=0.45, to=0.75)
+    assert only("label_drift", make(train, label="kind", data=rest)).status is Status.FAIL
 
 
 def test_placeholder_dates_of_other_columns_warn(make, run):

@@ -90,3 +90,21 @@ def test_a_teacher_that_is_hidden_on_purpose_is_no_fault(make, only, source):
     subject = make(source, model=Taught)
     for check in ("frozen_parameters", "batch_mixing", "mode_not_propagated"):
         assert only(check, subject).status is Status.PASS
+
+
+class Anew(nn.Module):
+    """A layer that is made in every forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(nn.Linear(8, 8)(torch.relu(self.first(x)))))
+
+
+def test_a_layer_that_is_made_anew_is_named_before_what_it_draws(make, only, source):
+    """That two answers differ follows from weights that the model does not know."""
+    subject = make(source, model=Anew)
+    assert only("frozen_parameters", subject).status is Status.FAIL
+    assert only("nondeterministic_eval", subject).status is Status.SKIPPED

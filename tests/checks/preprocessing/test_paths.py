@@ -188,14 +188,6 @@ def test_batches_scaled_by_themselves_are_batch_dependent(make, only):
     assert "batch_dependent_transform" in finding.faults
 
 
-@pytest.mark.parametrize("source", ["breast_cancer", "digits", "wine", "diabetes"])
-def test_statistics_of_a_large_split_taken_anew_only_warn(make, run, source):
-    """`(X - mean) / std` on each split moves rows a little: a warning, not a failure."""
-    subject = make(source, preprocess=lambda X: (X - X.mean(0)) / (X.std(0) + 1e-8))
-    assert failing(run, subject) == set()
-    assert [finding.status for finding in run("batch_dependent_transform", subject)] == [Status.WARN]
-
-
 @pytest.mark.parametrize(
     "step",
     [

@@ -11,8 +11,11 @@ from torch.utils.data import DataLoader, TensorDataset
 import firstfault
 from firstfault.check import checks_of, run_check
 from firstfault.finding import Layer, Status
+from firstfault.probe.other_processes import OtherProcesses
 from firstfault.probe.record import Record
 from firstfault.probe.series import Series
+from firstfault.subject.subject import Subject
+from firstfault.target.declaration import Target
 
 RULES = (
     "vanishing_gradient",
@@ -282,6 +285,24 @@ def test_a_starved_model_is_a_fault_and_a_small_table_none(tmp_path, only):
         only("input_bottleneck", recorded(subject, waits=series([2e-3] * 60), seconds=series([2e-4] * 60))).status
         is Status.PASS
     )
+
+
+@pytest.mark.parametrize(
+    ("workers", "others", "status"), [(2, 0.0, Status.FAIL), (2, 0.6, Status.SKIPPED), (None, 0.6, Status.FAIL)]
+)
+def test_waits_for_workers_are_not_judged_on_a_busy_machine(tmp_path, only, workers, others, status):
+    """The workers wait for a processor too; what the loop's own process waits for one is in no wait."""
+    subject = Subject(Target("busy"), tmp_path)
+    waits, steps = series([0.2] * 60), series([0.02] * 60)
+    subject.supply(Subject.record, Record(waits=waits, seconds=steps, workers=workers, others=others))
+    assert only("input_bottleneck", subject).status is status
+
+
+def test_the_share_of_others_leaves_out_what_a_process_does_itself():
+    """Two processors of which one is this process's own leave at most the other."""
+    others = OtherProcesses()
+    sum(range(2_000_000))
+    assert 0.0 <= others.share() <= 1.0
 
 
 SCHEDULES = {

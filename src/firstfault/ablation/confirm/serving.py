@@ -9,13 +9,16 @@ import numpy as np
 from torch import nn
 
 from firstfault.ablation.compare import compare
+from firstfault.checks.deployment._train_mode import answers_as_in_train_mode
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.metrics import Array
-from firstfault.subject.serving import Golden, agreement, golden_rows, run_module, served_of
+from firstfault.subject.serving import Golden, agreement, apart, golden_rows, run_module, served_of
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Swap
 
 FOLDS = 3
+RESTORED = 0.99  # of the samples, from which on a service answers as the trained model
+CLOSE = 0.01  # of the largest score
 Answer = Callable[[Golden], Array]
 """What a repaired service gives for samples."""
 
@@ -39,10 +42,21 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
     folds = [np.arange(start, len(golden), FOLDS) for start in range(FOLDS)]
     first = [agreement(subject, golden.outputs[rows], before[rows]) for rows in folds]
     second = [agreement(subject, golden.outputs[rows], after[rows]) for rows in folds]
+    measured = "agreement with the trained model"
+    if min(first) > RESTORED and before.shape == golden.outputs.shape == after.shape:
+        first, second = ([_alike(golden.outputs[rows], found[rows]) for rows in folds] for found in (before, after))
+        measured = "agreement of scores with the trained model"
     result = compare(first, second, "agreement")
-    swap = Swap(change, "agreement with the trained model", result.before, result.after, FOLDS, result.p_value)
-    restored = result.after > 0.99 and result.after > result.before
-    return Outcome(fault, bool(result.better or restored), swap)
+    restored = result.after > RESTORED and result.after > result.before
+    p_value = None if restored and not result.better else result.p_value  # equal answers are no matter of chance
+    swap = Swap(change, measured, result.before, result.after, FOLDS, p_value)
+    return Outcome(fault, result.better or restored, swap)
+
+
+def _alike(offline: Array, served: Array) -> float:
+    """The share of samples whose scores are the trained model's, 0–1."""
+    close = [apart(offline[row : row + 1], served[row : row + 1]) <= CLOSE for row in range(len(offline))]
+    return float(np.mean(close))
 
 
 def _module(subject: Subject) -> nn.Module:
@@ -53,6 +67,9 @@ def _module(subject: Subject) -> nn.Module:
 
 
 def _in_eval_mode(subject: Subject) -> Answer:
+    """The served network in eval mode; what a graph was made of, where it keeps the mode that it was made in."""
+    if answers_as_in_train_mode(subject):
+        return _with_trained_weights(subject)
     module = _module(subject).eval()
     return lambda golden: run_module(subject, module, golden.x)
 

@@ -137,7 +137,10 @@ def softmax_over_classes(subject: Subject) -> Recipe:
     return _rebuilt(recipe, repair)
 
 
-@swap(change="the default initialisation", undoes=("constant_init", "exploding_init", "dead_relu"))
+@swap(
+    change="the default initialisation",
+    undoes=("constant_init", "exploding_init", "dead_relu", "saturating_activation"),
+)
 def fresh_initialisation(subject: Subject) -> Recipe:
     """Every module's own reset_parameters after the build."""
 
@@ -153,7 +156,7 @@ def fresh_initialisation(subject: Subject) -> Recipe:
 @swap(change="ReLU for sigmoid and tanh", undoes=("saturating_activation", "vanishing_gradient"))
 def relu_for_saturating(subject: Subject) -> Recipe:
     """ReLU in place of every saturating module but one at the very end."""
-    kinds = (nn.Sigmoid, nn.Tanh, nn.Softsign, nn.Hardsigmoid)
+    kinds = (nn.Sigmoid, nn.Tanh, nn.Softsign, nn.Hardsigmoid, nn.Hardtanh)
     leaves = [module for module in subject.model.modules() if not list(module.children())]
     if not any(isinstance(module, kinds) for module in leaves[:-1]):
         raise Missing("no hidden module saturates")

@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from firstfault.ablation.swap import Size, swap
 from firstfault.data.splits import Split, Splits, to_array
 from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import first_batch
+from firstfault.training.one_tensor import OneTensorCall, Rows, call_of, inputs_of_call
 from firstfault.training.preprocessing import Labels, to_inputs
 from firstfault.training.recipe import Recipe, Tensors, make_recipe
 
@@ -33,11 +35,28 @@ REPREPARED = ("misaligned_labels", "inconsistent_transform", "batch_dependent_tr
 @swap(change="standardise the inputs", undoes=STANDARDISED, slot="inputs")
 def standardised_inputs(subject: Subject) -> Recipe:
     """Inputs with mean 0 and deviation 1 per column (per channel for images), fitted on train."""
-    recipe = subject.recipe
+    recipe, inputs = subject.recipe, inputs_of_call(subject.model)
+    if isinstance(inputs, Rows) and any(row.is_floating_point() for row in inputs.rows.values()):
+        return _with_standardised_rows(recipe, inputs)
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype == torch.int64:
         raise Missing("token ids have no scale")
     scale = standardiser(recipe.train.x)
     return _each(recipe, lambda part: Tensors(scale(part.x), part.y))
+
+
+def _with_standardised_rows(recipe: Recipe, inputs: Rows) -> Recipe:
+    """The recipe of a model whose samples are looked up, in tensors that are standardised."""
+    rows = {slot: standardiser(row)(row) if row.is_floating_point() else row for slot, row in inputs.rows.items()}
+    scaled, make = Rows(inputs.form, rows, inputs.fixed), recipe.model
+
+    def build() -> nn.Module:
+        model = make()
+        call = call_of(model)
+        if call is not None:
+            model.forward = OneTensorCall(call.forward, scaled, call.answer)  # type: ignore[method-assign]
+        return model
+
+    return replace(recipe, model=build)
 
 
 def standardiser(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -91,6 +110,8 @@ def raw_labels(subject: Subject) -> Recipe:
     """The prepared inputs with the labels of the raw data, where the preparation kept the order of rows."""
     from firstfault.checks.preprocessing.labels import _by_row
 
+    if subject.target.prepare is None:
+        raise Missing("the labels come so from the data")
     recipe, raw = subject.recipe, dict(subject.raw.items())
     labels = Labels.of(recipe.task, raw["train"].y)
     tensors = []
@@ -105,7 +126,20 @@ def raw_labels(subject: Subject) -> Recipe:
             )
         )
     train, validation, test = tensors
-    return replace(recipe, train=train, validation=validation, test=test, classes=len(labels.classes))
+    return _as_many_classes(
+        recipe, replace(recipe, train=train, validation=validation, test=test, classes=len(labels.classes))
+    )
+
+
+def _as_many_classes(recipe: Recipe, changed: Recipe) -> Recipe:
+    """The changed recipe, where its classes are as many as those of the recipe.
+
+    Raises:
+        Missing: where they are not, since the scores of both can't be compared.
+    """
+    if 1 < recipe.classes < changed.classes:
+        raise Missing(f"the raw labels have {changed.classes} classes and not {recipe.classes}: scores don't compare")
+    return changed
 
 
 def _tensors(recipe: Recipe) -> tuple[Tensors, Tensors, Tensors]:
@@ -168,7 +202,7 @@ def known_good_preparation(subject: Subject) -> Recipe:
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype != torch.int64:
         scale = standardiser(inputs["train"])
         inputs = {name: torch.nan_to_num(scale(x)) for name, x in inputs.items()}
-    return _from_raw(subject, inputs)
+    return _as_many_classes(recipe, _from_raw(subject, inputs))
 
 
 @swap(

@@ -16,6 +16,7 @@ import pandas as pd
 
 from firstfault.checks.data._distances import as_numbers, column_distance, is_time
 from firstfault.checks.data._sample_features import is_prose, sample_features, text_features
+from firstfault.checks.data._times import follows_in_time
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.data.windows import follow_each_other
@@ -81,10 +82,12 @@ def compared(subject: Subject, name: str, other: Split, most: int = MOST_ROWS) -
 
 
 def split_by(subject: Subject, other: Split) -> str:
-    """What makes a difference from a split natural: a declared time or group, or windows that follow each other."""
+    """What makes a difference from a split natural: a declared time or group, a column of moments in which it is
+    later than train, or windows that follow each other."""
     data = subject.data
     if data.time is None and data.group is None:
-        return "time" if follow_each_other(subject.raw.train.X) and follow_each_other(other.X) else ""
+        windows = follow_each_other(subject.raw.train.X) and follow_each_other(other.X)
+        return "time" if windows or follows_in_time(subject, other) else ""
     return "time" if data.time is not None else "group"
 
 

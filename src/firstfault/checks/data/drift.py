@@ -13,6 +13,7 @@ from firstfault.checks.data._classes import as_in_train, is_cut_off, lacking, sh
 from firstfault.checks.data._distances import Distance, column_distance, distance
 from firstfault.checks.data._drift_tables import TABLE, write_drift
 from firstfault.checks.data._reference_splits import MOST_ROWS, Compared, Pair, compared, others, sampled, split_by
+from firstfault.checks.data._times import follows_in_time
 from firstfault.checks.data.non_iid import is_sorted
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
@@ -47,7 +48,8 @@ def covariate_drift(subject: Subject, *, effect: float = 0.12, p_value: float = 
         length. `drift.csv` lists every column, `drift.svg` shows those that moved the most.
     Fails when: the distance is above `effect`, and the p-value, corrected for the number of columns (Bonferroni), is
         below `p_value`.
-    Warns when: the split is by a declared time or group, or only the share of missing values moved.
+    Warns when: the split is by a declared time or group, or later than train in the only column of moments, or only the
+        share of missing values moved.
     Not a fault when: only times, declared groups or identifiers differ: they do so by nature, and are left out. Where
         the labels moved, rows are compared at equal shares of the classes.
     Source: Rabanser et al. 2019, Failing Loudly; an effect size beside the p-value, as large samples make every
@@ -159,8 +161,9 @@ def label_drift(
         labels it is the largest, and the p-value is corrected for their number (Bonferroni).
     Fails when: the distance is above `effect` with a p-value below `p_value`. Above `sorted_split` the split was cut
         from sorted data, which is `degenerate_split`.
-    Warns when: the split is by a declared time or group, and the distance is at most `sorted_split` or the labels are
-        numbers.
+    Warns when: the split is by a declared time or group, or later than train in the only column of moments, and the
+        distance is at most `sorted_split`, the labels are numbers, or all rows of the split are later than those of
+        train.
     Not a fault when: labels are only written otherwise, or none of a split is one of train that is in no order: at
         these `missing_class` looks.
     Source: Lipton et al. 2018, label shift; benchmarks/localise.py, fault degenerate_split, cuts the splits from sorted
@@ -184,7 +187,8 @@ def label_drift(
             cut = name != "reference" and apart > sorted_split and not _lacks_classes(subject, name)
             meant = (
                 split_by(subject, other)
-                if name != "reference" and (not cut or subject.target.task == "regression")
+                if name != "reference"
+                and (not cut or subject.target.task == "regression" or follows_in_time(subject, other))
                 else ""
             )
             yield Judgement(

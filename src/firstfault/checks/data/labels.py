@@ -10,6 +10,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._class_weights import favour
 from firstfault.checks.data._classes import Unknown, is_cut_off, lacking, unknown_labels
+from firstfault.checks.data._cut_labels import TOLD_AS_CUT, cut_when_read
 from firstfault.checks.data._held_out import most_wrong
 from firstfault.checks.data._label_numbers import continuous
 from firstfault.checks.data._noise_rate import WrongShare, wrong_shares
@@ -45,6 +46,9 @@ def class_imbalance(
     if len(counts) < 2:
         yield skipped("there is one class only")
         return
+    if cut_when_read(subject)[0]:
+        yield skipped(TOLD_AS_CUT)
+        return
     share = counts / counts.sum()
     value = float(-(share * np.log(share)).sum() / np.log(len(share)))
     lopsided = float(counts.max() / counts.min())
@@ -79,6 +83,9 @@ def missing_class(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judgeme
         yield skipped("the labels are amounts, and no classes")
         return
     known = set(pd.unique(pd.Series(to_array(subject.raw.train.y)).dropna()))
+    if len(known) < 2 and cut_when_read(subject)[0]:
+        yield skipped(TOLD_AS_CUT)
+        return
     if len(known) < 2:
         only = next(iter(known), "none")
         yield Judgement(

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.data.frames import table
-from firstfault.data.splits import to_array
+from firstfault.checks.data._leak_sample import (
+    FEWEST_OF_CLASS,
+    FEWEST_ROWS,
+    Sample,
+    column_of,
+    column_scores,
+    leak_sample,
+    placed,
+    readings,
+    score_of,
+    tree_score,
+)
+from firstfault.checks.data._made_from_label import is_summand, lies_apart, stands_alone
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
-from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.texts import as_text
 
 Array = np.ndarray[Any, Any]
 
-FEWEST_ROWS = 80  # forty to fit a tree on, and forty to judge it by
-MOST_ROWS = 3_000  # bounds the time: a balanced accuracy of two classes errs by 0.01
-FEWEST_OF_CLASS = 10  # five rows of each class in each half
-ABSENT = -1e300  # a missing value as a number below all others
 MOST_FITTED = 1_000  # rows that the forest over all other columns is fitted on: bounds its time
-CODE = re.compile(r"^(\D*)(\d*)")
-
-
-class Sample(NamedTuple):
-    """Some rows of train: the frame, class ids or ranks `(n,)`, and whether they are classes."""
-
-    frame: pd.DataFrame
-    target: Array
-    classes: bool
+SLIGHT = 0.02  # the errors of all others together, from which a column that depends on none of them is too good
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"target_leakage": 0.92})
@@ -54,9 +50,13 @@ def target_leakage(
     Fails when: a column reaches `gives_away`, the best other stays below `ordinary`, and a forest over all others
         leaves more than `left_open` open and `times_surer` times the errors; or the column is made from the label,
         however good others are: one value per class, ranges that take less than `narrow` of the whole, a running
-        number, or filled in one class only; or it is missing in one class only, and in `gives_away` of it.
+        number, or filled in one class only; or it is the label under noise: given the label it depends on no other
+        column, while a third of them do on each other, and of classes it also lies 4 deviations apart, 1.3 times as far
+        as any other, or leaves `times_surer` times fewer errors than all others, which leave 2 %; or it is missing in
+        one class only, and in `gives_away` of it.
     Warns when: a column's missing values all lie in one class: at least 30, which chance explains with less than 10⁻⁶.
-    Not a fault when: several columns are strong, as in data that are easily separable (iris).
+    Not a fault when: several columns are strong, as in data that are easily separable (iris); or what a column holds
+        beside an amount is mostly in the others: it is one of the parts that make it up.
     Source: Kapoor & Narayanan 2023; benchmarks/localise.py, fault target_leakage, and benchmarks/data_defects.py plant
         codes of the label.
     """
@@ -114,113 +114,15 @@ def leaking_columns(
     scores = column_scores(subject)
     ranked = sorted(scores, key=lambda name: -scores[name])
     leaks = [name for name in ranked if scores[name] >= gives_away]
+    leaks = [name for name in leaks if sample.classes or not is_summand(*placed(sample, name))]
     if not leaks or len(leaks) > max(1, len(ranked) // 4):
         return []
     best_of_rest = max((scores[name] for name in ranked if name not in leaks), default=0.0)
     codes = [name for name in leaks if _is_code(sample, name, gives_away, narrow)]
+    codes = codes or [name for name in leaks if _is_label_under_noise(sample, name, scores[name], times_surer)]
     if codes or best_of_rest >= ordinary:
         return codes
     return leaks if says_more(sample, leaks, scores[leaks[0]], left_open, times_surer) else []
-
-
-@memo(of="raw")
-def leak_sample(subject: Subject) -> Sample | None:
-    """Up to 3,000 rows of a table, before anything is encoded; classes of fewer than 10 rows are left out."""
-    train = subject.raw.train
-    frame, y, task = table(train.X), to_array(train.y), subject.target.task
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if (
-        frame is None
-        or frame.shape[1] < 2
-        or y.ndim != 1
-        or len(y) < FEWEST_ROWS
-        or task not in ("classification", "regression")
-    ):
-        return None
-    if not pd.Index([str(name) for name in frame.columns]).is_unique:
-        return None
-    rows = np.sort(np.random.default_rng(0).permutation(len(y))[:MOST_ROWS])
-    labels = pd.Series(y[rows])
-    if task == "classification":
-        keep = labels.groupby(labels).transform("size").to_numpy() >= FEWEST_OF_CLASS
-    else:
-        labels = pd.to_numeric(labels, errors="coerce")
-        keep = np.isfinite(labels.to_numpy(float))
-    keep &= labels.notna().to_numpy()
-    labels = labels[keep]
-    if keep.sum() < FEWEST_ROWS or labels.nunique() < 2:
-        return None
-    target = pd.factorize(labels)[0] if task == "classification" else labels.rank(pct=True).to_numpy()
-    shuffled = np.random.default_rng(1).permutation(len(target))
-    return Sample(frame.iloc[rows[keep][shuffled]].reset_index(drop=True), target[shuffled], task == "classification")
-
-
-@memo(of="raw")
-def column_scores(subject: Subject) -> Mapping[str, float]:
-    """How well each column of the leak sample alone predicts the label; empty where there is no sample."""
-    sample = leak_sample(subject)
-    if sample is None:
-        return {}
-    return {
-        str(name): max(_tree_score(values, sample) for values in _readings(sample.frame[name], sample))
-        for name in sample.frame.columns
-    }
-
-
-def _readings(column: pd.Series, sample: Sample) -> list[Array]:
-    """A column as numbers `(n,)`, in each way that could hold the label."""
-    if pd.api.types.is_numeric_dtype(column):
-        return [_finite(column.to_numpy(dtype=float, na_value=np.nan))]
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        return [np.where(column.isna(), ABSENT, column.astype("int64").to_numpy(float))]
-    texts = as_text(column).where(column.notna(), "")
-    codes, values = pd.factorize(texts, sort=True)
-    if 2 * len(values) < len(texts):
-        return [codes.astype(float), *([_by_target(codes, sample)] if len(values) > 2 else [])]
-    parts = [CODE.match(text) for text in texts]
-    prefix = pd.factorize(pd.Series([part.group(1)[:20] if part else "" for part in parts]), sort=True)[0]
-    number = [float(part.group(2)[:15] or -1) if part else -1.0 for part in parts]
-    return [prefix.astype(float), np.array(number), codes.astype(float)]
-
-
-def _finite(values: Array) -> Array:
-    return np.nan_to_num(values, nan=ABSENT, posinf=1e300, neginf=-1e299)
-
-
-def _by_target(codes: Array, sample: Sample) -> Array:
-    """Categories by their mean label in the other half of the rows, so that one cut parts them."""
-    ordered, half = np.zeros(len(codes)), len(codes) // 2
-    target = sample.target.astype(float)
-    for own, other in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
-        sums = np.bincount(codes[other], target[other], minlength=codes.max() + 1)
-        counts = np.bincount(codes[other], minlength=codes.max() + 1)
-        ordered[own] = np.where(counts, sums / np.maximum(counts, 1), target.mean())[codes[own]]
-    return ordered
-
-
-def _tree_score(values: Array, sample: Sample) -> float:
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    half = len(values) // 2
-    column = np.clip(values, -1e37, 1e37)[:, None]
-    predicted = np.zeros(len(values))
-    for own, other in ((slice(None, half), slice(half, None)), (slice(half, None), slice(None, half))):
-        model = (
-            DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
-            if sample.classes
-            else DecisionTreeRegressor(max_leaf_nodes=128, random_state=0)
-        )
-        predicted[own] = model.fit(column[other], sample.target[other]).predict(column[own])
-    return score_of(predicted, sample)
-
-
-def score_of(predicted: Array, sample: Sample) -> float:
-    """Balanced accuracy of class ids, R² of ranks."""
-    target = sample.target
-    if sample.classes:
-        hits = np.bincount(target, predicted == target)
-        return float((hits / np.bincount(target)).mean())
-    return float(1 - ((target - predicted) ** 2).sum() / ((target - target.mean()) ** 2).sum())
 
 
 def _is_code(sample: Sample, name: str, gives_away: float, narrow: float) -> bool:
@@ -233,11 +135,11 @@ def _is_code(sample: Sample, name: str, gives_away: float, narrow: float) -> boo
         return True
     return any(
         (
-            _tree_score(values, sample) >= gives_away
+            tree_score(values, sample) >= gives_away
             and (_one_per_class(values, sample) or (number and _narrow(values, sample, narrow)))
         )
         or _one_class_only(values, sample) >= gives_away
-        for values in _readings(column, sample)
+        for values in readings(column, sample)
     )
 
 
@@ -269,7 +171,7 @@ def says_more(sample: Sample, leaks: list[str], score: float, left_open: float, 
     if not rest:
         return False
     rows = slice(None, MOST_FITTED)
-    X = np.column_stack([_readings(sample.frame[name], sample)[0] for name in rest])[rows].clip(-1e37, 1e37)
+    X = np.column_stack([readings(sample.frame[name], sample)[0] for name in rest])[rows].clip(-1e37, 1e37)
     part = Sample(sample.frame, sample.target[rows], sample.classes)
     if part.classes and np.bincount(part.target).min() < 3:
         return True
@@ -278,9 +180,14 @@ def says_more(sample: Sample, leaks: list[str], score: float, left_open: float, 
     return 1 - others > max(left_open, times_surer * (1 - score))
 
 
-def column_of(sample: Sample, name: str) -> pd.Series:
-    """The column of that name."""
-    return sample.frame.iloc[:, [str(column) for column in sample.frame.columns].index(name)]
+def _is_label_under_noise(sample: Sample, name: str, score: float, times_surer: float) -> bool:
+    """Whether a column depends on no other given the label, and says it too well for one that was measured."""
+    columns = placed(sample, name)
+    if not stands_alone(*columns, sample.classes):
+        return False
+    if not sample.classes or lies_apart(*columns):
+        return True
+    return says_more(sample, [name], score, SLIGHT, times_surer)
 
 
 def _missing_in_one_class(sample: Sample, fewest: int = 30, doubt: float = 1e-6) -> tuple[str, float] | None:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data.leakage import ABSENT, Sample, column_of, column_scores, leak_sample, says_more, score_of
+from firstfault.checks.data._leak_sample import ABSENT, Sample, column_of, column_scores, leak_sample, score_of
+from firstfault.checks.data.leakage import says_more
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject

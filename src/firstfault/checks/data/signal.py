@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 
 MOST_LABELS = 20  # columns of labels: bounds the time
 FEWEST_HELD = 30  # validation rows: an order of fewer errs by more than 0.2
+BY_HEART = 0.5  # of a perfect order
 UNASKED = 0.4
 """The weight of what fast models alone say, where there is no network.
 
@@ -50,7 +51,7 @@ class Ranking(NamedTuple):
         return max(self.value, 0.0) + 2 * self.error
 
 
-@check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.55})
+@check(layer=Layer.DATA, needs={"raw"}, detects={"random_labels": 0.9})
 def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) -> Iterator[Judgement]:
     """Find labels that have nothing to do with their inputs.
 
@@ -60,8 +61,8 @@ def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) 
         class drowns the others.
     Fails when: this order is that of chance, with a p-value above `doubt` shared by all that were tried; it can't be
         stronger than `weak` (at two standard errors); and the trained network orders validation rows no better than
-        chance. A swap (clean labels on the same inputs) has to confirm that the network could have learnt. Without a
-        network to ask, it is a weak suspicion.
+        chance. It is proof where the network knows by heart the rows that it has learnt from; else a swap (clean labels
+        on the same inputs) has to confirm that it could have learnt. Without a network to ask, it is a weak suspicion.
     Not a fault when: rows are too few to exclude an order of `weak`.
     Source: TheDeepChecker, shuffled labels; standard errors after Mann & Whitney 1947 and of Spearman's rank
         correlation; benchmarks/localise.py, fault random_labels.
@@ -98,13 +99,16 @@ def random_labels(subject: Subject, *, weak: float = 0.3, doubt: float = 0.005) 
             value=network.value,
         )
         return
+    by_heart = _knows_by_heart(subject)
     yield Judgement(
         Status.FAIL,
         f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) "
-        "order rows by their labels better than chance",
+        "order rows by their labels better than chance"
+        + (", though it knows by heart those that it has learnt from" if by_heart else ""),
         value=found.value,
         threshold=weak,
         where=Place.labels("train"),
+        faults={"random_labels": 0.9 if by_heart else 0.55},
         fix=FIX,
     )
 
@@ -131,7 +135,7 @@ def _fast(subject: Subject) -> Ranking | None:
     inputs, coded = seen(subject, subject.raw.train.X, rows)
     if inputs is None or coded is None or not inputs.shape[1]:
         return None
-    return best([ranking for answers in _answers(inputs, coded, y) for ranking in _by_column(answers, y)])
+    return best([ranking for answers in _answers(inputs, coded, y) for ranking in by_column(answers, y)])
 
 
 def _columns(y: Any) -> Array | None:
@@ -167,12 +171,25 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
 
 def _ranking_of_network(subject: Subject) -> Ranking | None:
     held = held_out(subject)
-    if held is None or len(held.y) < FEWEST_HELD:
-        return None
-    outputs = np.nan_to_num(held.outputs)[:MOST_ROWS]
-    y = held.y[:MOST_ROWS]
+    return None if held is None or len(held.y) < FEWEST_HELD else _by_outputs(subject, held.outputs, held.y)
+
+
+def _knows_by_heart(subject: Subject) -> bool:
+    """Whether the network orders the rows that it has learnt from by their labels."""
+    from firstfault.training.loop import predict
+
+    rows = subject.recipe.train.rows(slice(MOST_ROWS))
+    outputs, y = predict(subject.recipe, subject.trained.model, rows.x), rows.y
+    found = _by_outputs(
+        subject, outputs.double().reshape(len(y), -1).cpu().numpy(), y.double().reshape(len(y), -1).cpu().numpy()
+    )
+    return found is not None and found.value > BY_HEART
+
+
+def _by_outputs(subject: Subject, outputs: Array, y: Array) -> Ranking | None:
+    outputs, y = np.nan_to_num(outputs)[:MOST_ROWS], y[:MOST_ROWS]
     if subject.target.task != "classification":
-        return best(_by_column(outputs, y)) if outputs.shape == y.shape else None
+        return best(by_column(outputs, y)) if outputs.shape == y.shape else None
     if y.shape[1] != 1:
         return None
     outputs = np.column_stack([-outputs, outputs]) if outputs.shape[1] == 1 else outputs - outputs.max(1, keepdims=True)
@@ -193,7 +210,7 @@ def by_class(answers: Array, y: Array) -> list[Ranking]:
     return [ranking for label in classes if (ranking := _two_sided(answers[:, label], y == label)) is not None]
 
 
-def _by_column(answers: Array, y: Array) -> list[Ranking]:
+def by_column(answers: Array, y: Array) -> list[Ranking]:
     """Of each column of labels `(N, K)` how well its answers rank the rows."""
     pairs = ((answers[:, place], y[:, place]) for place in range(min(y.shape[1], MOST_LABELS)))
     found = [

@@ -180,12 +180,14 @@ def repeated_times(subject: Subject, *, share: float = 0.001) -> Iterator[Judgem
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"split_overlap": 0.6})
-def time_overlap(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement]:
+def time_overlap(subject: Subject, *, share: float = 0.01, at_random: float = 0.5) -> Iterator[Judgement]:
     """Find declared validation and test rows that are earlier than the last training row.
 
     Measures: the share of such rows of the worst split.
-    Warns when: the share is above `share`. No row is shared, but what a model learns of a later time it is asked about
-        an earlier one. It supports a `split_overlap` that the rows themselves prove, and never stands alone.
+    Fails when: the share is above `at_random`, of splits that the user made: what a model learnt of a later time it is
+        asked about an earlier one.
+    Warns when: the share is above `share`.
+    Not a fault when: no `data.time` is declared: whether rows in time are independent is the user's to know.
     Source: Kapoor & Narayanan 2023, temporal leakage.
     """
     times = declared_times(subject)
@@ -199,7 +201,7 @@ def time_overlap(subject: Subject, *, share: float = 0.01) -> Iterator[Judgement
     yield judge(
         shares[worst],
         above=share,
-        otherwise=Status.WARN,
+        otherwise=Status.FAIL if shares[worst] > at_random else Status.WARN,
         where=Place.data(worst),
         message=f"{shares[worst]:.0%} of {worst} are earlier than the last training row",
         fix=f"split by {subject.data.time}: train on the past, and test on what follows",

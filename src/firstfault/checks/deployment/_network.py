@@ -18,6 +18,7 @@ UNSEEN = "the served network cannot be seen from outside"
 DEPTH = 3  # steps from a function to its network, as in method → object → attribute: bounds the search
 RTOL, ATOL = 1e-3, 1e-5  # what a file or another layout may round; lower precision is judged on its own
 FEWEST_LEVELS = 3  # any two values are on a grid
+QUANTISED = "quantize"  # of the names of operations of a graph
 LOW_PRECISION = (torch.float16, torch.bfloat16, torch.int8, torch.quint8, torch.qint8)
 
 
@@ -45,7 +46,8 @@ def _parts(holder: Any) -> list[Any]:
     if isinstance(holder, MethodType):
         return [holder.__func__, *getattr(holder.__self__, "__dict__", {}).values()]
     if isinstance(holder, FunctionType):
-        return [*_closed_over(holder), *(holder.__globals__.get(name) for name in holder.__code__.co_names)]
+        given = [*(holder.__defaults__ or ()), *(holder.__kwdefaults__ or {}).values()]
+        return [*given, *_closed_over(holder), *(holder.__globals__.get(name) for name in holder.__code__.co_names)]
     return list(holder.values()) if isinstance(holder, dict) else list(getattr(holder, "__dict__", {}).values())
 
 
@@ -71,7 +73,11 @@ def low_precision(module: nn.Module) -> int:
 
 def is_rounded(module: nn.Module) -> bool:
     """Whether a network computes in lower precision than float32, or is quantised."""
-    return low_precision(module) > 0 or any("quantized" in type(child).__module__ for child in module.modules())
+    return (
+        low_precision(module) > 0
+        or any("quantized" in type(child).__module__ for child in module.modules())
+        or QUANTISED in str(getattr(module, "inlined_graph", getattr(module, "graph", "")))
+    )
 
 
 def trained_part(module: nn.Module, trained: nn.Module) -> nn.Module | None:

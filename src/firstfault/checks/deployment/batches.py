@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, skipped
-from firstfault.checks.deployment._network import in_train_mode, is_rounded, network_of
+from firstfault.checks.deployment._network import is_rounded, network_of
+from firstfault.checks.deployment._train_mode import served_in_train_mode
+from firstfault.checks.deployment.answers import same_answers
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
-from firstfault.subject.serving import golden_of, served_of
+from firstfault.subject.serving import apart, golden_of, served_of
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
@@ -31,14 +33,15 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
 
     Measures: the largest relative difference between both answers over 4 samples.
     Fails when: the difference is above `tolerance`, or above `coarse` for a network in lower precision, whose rounding
-        follows the range of the batch; or the path refuses a single sample or the whole batch. One that takes certain
-        sizes only, or whose answer to one sample has another shape, has a baked shape, unless it is batch normalisation
-        in train mode that refuses a single sample.
+        follows the range of the batch, or a function that can't be seen into and answers that near to the trained
+        model; or the path refuses a single sample or the whole batch. One that takes certain sizes only, or whose
+        answer to one sample has another shape, has a baked shape, unless it is batch normalisation in train mode that
+        refuses a single sample.
     Source: PyTorch, Numerical accuracy: float32 products of other shapes differ by rounding, up to about 1e-5; 8 bits
         round by 1/256, each layer anew. The bounds leave a margin to either.
     """
-    module, golden = network_of(subject), golden_of(subject)
-    if in_train_mode(module):
+    golden = golden_of(subject)
+    if served_in_train_mode(subject):
         yield skipped("it is served in train mode, which explains it")
         return
     refusals = {size: refusal for size in (len(golden), 1) if (refusal := _refusal(subject, size)) is not None}
@@ -54,7 +57,7 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
         yield _reshaped(subject, odd, whole)
         return
     differences = [_relative(whole[index : index + 1], value) for index, value in enumerate(alone)]
-    value, limit = max(differences, default=0.0), coarse if module is not None and is_rounded(module) else tolerance
+    value, limit = max(differences, default=0.0), coarse if _in_lower_precision(subject, whole, coarse) else tolerance
     yield judge(
         value,
         above=limit,
@@ -63,6 +66,16 @@ def batch_dependence(subject: Subject, *, tolerance: float = 1e-3, coarse: float
         faults={"batch_dependence": 0.92} if value > limit else None,
         fix="mask padding, use fitted statistics, and serve in eval mode",
     )
+
+
+def _in_lower_precision(subject: Subject, whole: Array, coarse: float) -> bool:
+    """Whether the network that answers is rounded, or one that can't be seen answers as if it was."""
+    module, offline = network_of(subject), golden_of(subject).outputs
+    if module is not None:
+        return is_rounded(module)
+    if whole.shape != offline.shape or whole.dtype.kind != "f" or same_answers(subject):
+        return False
+    return apart(offline, whole) <= coarse
 
 
 def _of_another_shape(whole: Array, alone: list[Array], rows: int) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from firstfault.checks.deployment._network import (
     trained_part,
     untrained,
 )
+from firstfault.checks.deployment._train_mode import answers_as_in_train_mode, served_in_train_mode
 from firstfault.checks.deployment.answers import (
     ALIKE,
     compared,
@@ -38,27 +40,34 @@ from firstfault.subject.subject import Subject
 def train_mode_serving(subject: Subject) -> Iterator[Judgement]:
     """Find a served network whose dropout or batch normalisation is in train mode.
 
-    Measures: the number of such modules.
-    Fails when: there is one.
+    Measures: the number of such modules; and, of a graph that keeps its mode inside or a function that can't be seen
+        into, whether golden samples get the answers that the trained network gives in train mode: the same numbers, or,
+        with dropout, the same mean and spread over 12 calls.
+    Fails when: there is one, or they do.
     Not a fault when: the function that serves gives the answers of eval mode.
     Source: Humbatova et al. 2020; PyTorch, Module.eval; benchmarks/localise.py, fault train_mode_serving.
     """
     module = network_of(subject)
-    if module is None:
-        yield skipped(UNSEEN)
-        return
-    on = [name for name, child in module.named_modules() if isinstance(child, MODES_MATTER) and child.training]
-    if not on or (served_of(subject).function is not None and same_answers(subject)):
-        yield passed("the served network answers as in eval mode")
-        return
-    yield Judgement(
-        Status.FAIL,
-        f"{len(on)} modules are served in train mode",
-        value=len(on),
-        threshold=0,
-        where=Place.modules(*on[:5]),
-        fix="call model.eval() after loading",
-    )
+    children = module.named_modules() if module is not None else ()
+    on = [name for name, child in children if isinstance(child, MODES_MATTER) and child.training]
+    if on and not (served_of(subject).function is not None and same_answers(subject)):
+        yield Judgement(
+            Status.FAIL,
+            f"{len(on)} modules are served in train mode",
+            value=len(on),
+            threshold=0,
+            where=Place.modules(*on[:5]),
+            fix="call model.eval() after loading",
+        )
+    elif answers_as_in_train_mode(subject):
+        yield Judgement(
+            Status.FAIL,
+            "the served answers are those of the trained network in train mode: the graph was made in it",
+            where=Place.part(served_of(subject).kind),
+            fix="call model.eval() before the model is traced or exported: a graph keeps its mode",
+        )
+    else:
+        yield skipped(UNSEEN) if module is None else passed("the served network answers as in eval mode")
 
 
 @check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"nondeterministic_serving": 0.9})
@@ -69,7 +78,7 @@ def nondeterministic_serving(subject: Subject, *, tolerance: float = 1e-5) -> It
     Fails when: it is above `tolerance`.
     Source: the rounding of float32 (1.2e-7), with a margin for sums in another order.
     """
-    if in_train_mode(network_of(subject)):
+    if served_in_train_mode(subject):
         yield skipped("it is served in train mode, which explains it")
         return
     first, second = served_of(subject).call(golden_of(subject).raw), served_of(subject).call(golden_of(subject).raw)
@@ -185,6 +194,9 @@ def served_parameters(
     if module is None:
         yield skipped(UNSEEN)
         return
+    if answers_as_in_train_mode(subject):
+        yield passed("the served answers are those of the trained parameters in train mode")
+        return
     absent, count = untrained(subject, module)
     if is_rounded(module) or quantised(subject, module, absent):
         yield _rounded(subject, low_precision(module) or len(absent), same, alike)
@@ -237,7 +249,8 @@ def _rounded(subject: Subject, count: int, same: float, alike: float) -> Judgeme
 def _outputs(subject: Subject, module: torch.nn.Module) -> np.ndarray[Any, Any]:
     """The outputs of a network in eval mode on the inputs as training prepares them; its modes stay."""
     training = [child for child in module.modules() if child.training]
-    module.eval()
+    with contextlib.suppress(NotImplementedError):  # an exported graph has no modes
+        module.eval()
     outputs = run_module(subject, module, golden_of(subject).x)
     for child in training:
         child.training = True

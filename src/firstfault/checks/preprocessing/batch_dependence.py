@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, skipped
+from firstfault.checks.preprocessing._row_alone import moved_alone
 from firstfault.data.splits import take
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -24,10 +25,12 @@ def batch_dependent_transform(
 ) -> Iterator[Judgement]:
     """Find steps whose result for a row depends on the rows beside it.
 
-    Measures: how far validation rows move, in deviations, when they are prepared in another order, and together with
-        training rows: the larger of the two. It is the move that all but `columns` of the columns stay below.
-    Fails when: the move is above `size` in another order, or above twice that in other company.
-    Warns when: it is above `slight`: statistics of a large split that are taken anew move little.
+    Measures: how far validation rows move, in deviations, when each is prepared alone, as a served one may be, in the
+        column that moves the most; and when they are prepared in another order, and together with training rows: the
+        larger of the two. It is the move that all but `columns` of the columns stay below.
+    Fails when: the move is above `size` in another order, or above twice that alone or in other company; or a row alone
+        becomes NaN or gets other columns of a frame.
+    Warns when: it is above `slight`, as of statistics that are not of the rows alone.
     Not a fault when: steps differ from run to run anyhow, or refuse other batches: nothing is judged.
     Source: a choice of ours: 0.1 deviations is the error of a mean of 100 rows;
         tests/checks/preprocessing/test_paths.py holds the cases that it separates.
@@ -39,13 +42,25 @@ def batch_dependent_transform(
     if len(validation.y) < FEWEST_ROWS:
         yield skipped(f"validation has fewer than {FEWEST_ROWS} rows")
         return
+    after = [flat(stage.splits.validation.X) for stage in subject.pipeline.stages[1:]]
+    alone = moved_alone(subject, after, 2 * size)
+    if alone is not None and not _differs_anyway(subject, after[-1]):
+        yield Judgement(
+            Status.FAIL,
+            f"{alone.name} takes its statistics from the rows it is given: a validation row that is prepared alone "
+            f"{alone.told}",
+            value=alone.size if np.isfinite(alone.size) else None,
+            threshold=2 * size,
+            where=Place.stage(alone.name),
+            fix="use statistics fitted on train",
+        )
+        return
     order = np.random.default_rng(0).permutation(len(validation.y))
     company = joined(take(subject.raw.train, slice(MOST_ROWS)), validation)
     others = {
         "order": (rows_of(validation.X, order), order.argsort()),
         "company": (company.X, slice(len(company.y) - len(validation.y), None)),
     }
-    after = [flat(stage.splits.validation.X) for stage in subject.pipeline.stages[1:]]
     moves = {name: _moves(subject, X, rows, after, columns) for name, (X, rows) in others.items()}
     by_order, by_company = (moves[name][-1] for name in ("order", "company"))
     if by_order is None or by_company is None or (by_order > size and _differs_anyway(subject, after[-1])):

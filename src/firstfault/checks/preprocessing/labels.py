@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.data._cut_labels import cut_in_preparation, cut_when_read
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -19,20 +20,34 @@ Array = np.ndarray[Any, Any]
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"label_scaled": 0.95})
 def label_scaled(subject: Subject) -> Iterator[Judgement]:
-    """Find class labels that were scaled like inputs.
+    """Find labels that were scaled like inputs, or cut to whole numbers by it.
 
     Measures: the number of distinct labels after the preparation.
-    Fails when: classes became fractions, or several became one.
-    Not a fault when: the task is a regression: its targets may be scaled.
-    Source: UMLAUT (labels that are no classes).
+    Fails when: classes became fractions, or several became one; fewer classes are left than the model has outputs for,
+        or at most 3 of 20 amounts and more, and what is left is the quotient of a division; or labels that come so from
+        the data are 0, 1 and so on, with a line of the target's code that divides and cuts them, or, of a regression,
+        1 in at most 0.5 % of the rows.
+    Not a fault when: a regression's target is scaled and keeps its values; or classes are made coarser for a model with
+        as many outputs.
+    Source: UMLAUT (labels that are no classes); benchmarks/localise.py scales labels by 1/255. The bounds on what is
+        left are a choice of ours; tests/checks/preprocessing/test_cut_labels.py holds the cases that they separate.
     """
+    wrong = _scaled_classes(subject) or _cut(subject)
+    if wrong is not None:
+        yield wrong
+    elif subject.target.task not in ("classification", "multilabel", "regression"):
+        yield skipped("the labels are no classes")
+    else:
+        yield passed("the labels keep their values")
+
+
+def _scaled_classes(subject: Subject) -> Judgement | None:
     if subject.target.task not in ("classification", "multilabel") or subject.target.prepare is None:
-        yield skipped("the labels are no classes" if subject.target.prepare else "firstfault leaves the labels alone")
-        return
+        return None
     for (name, before), (_, after) in zip(subject.raw.items(), subject.prepared.items(), strict=True):
         wrong = _no_classes(_classes(before.y), _classes(after.y))
         if wrong:
-            yield Judgement(
+            return Judgement(
                 Status.FAIL,
                 f"the class labels of {name} {wrong}",
                 value=len(_classes(after.y)),
@@ -40,8 +55,22 @@ def label_scaled(subject: Subject) -> Iterator[Judgement]:
                 where=Place.labels(name),
                 fix="scale the inputs only",
             )
-            return
-    yield passed("the class labels are still classes")
+    return None
+
+
+def _cut(subject: Subject) -> Judgement | None:
+    wrong, line = cut_in_preparation(subject) if subject.target.prepare else "", None
+    if not wrong:
+        wrong, line = cut_when_read(subject)
+    if not wrong:
+        return None
+    return Judgement(
+        Status.FAIL,
+        f"the labels of train {wrong}: a scaling cut their fractions off",
+        value=len(_classes(subject.prepared.train.y)),
+        where=line or Place.labels("train"),
+        fix="keep classes as they are, and amounts as float32, before they are divided",
+    )
 
 
 def _classes(y: Any) -> Array:

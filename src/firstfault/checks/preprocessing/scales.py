@@ -18,6 +18,7 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import through_loader
+from firstfault.training.one_tensor import Rows, inputs_of_call
 
 NORMALISING = (
     nn.modules.batchnorm._NormBase,
@@ -28,6 +29,7 @@ NORMALISING = (
     nn.Embedding,
     nn.EmbeddingBag,
 )
+FIRST_CALLS = 8  # of modules: embeddings may come before the layer that takes numbers
 SEEN_ROWS = 5_000  # a root mean square of so many errs by about 1 %
 
 
@@ -44,12 +46,25 @@ def received(subject: Subject) -> Received:
     x = recipe.inputs_for(
         subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))])
     )
-    if not x.is_floating_point():
+    several = isinstance(inputs_of_call(subject.model), Rows)
+    if not x.is_floating_point() and not several:
         return Received(None, "the inputs are token ids")
+    calls = _first_calls(subject, x)
+    if several:
+        return _of_several(calls)
+    if calls and isinstance(calls[0][0], NORMALISING):
+        return Received(None, f"the model begins with {type(calls[0][0]).__name__}")
+    if calls and calls[0][1].is_floating_point() and calls[0][1].numel() == x.numel():
+        return Received(calls[0][1].reshape(x.shape), "")
+    return Received(x, "")
+
+
+def _first_calls(subject: Subject, x: torch.Tensor) -> list[tuple[nn.Module, torch.Tensor]]:
+    """The first calls of modules with parameters, and what they are given; none where the model raises."""
     calls: list[tuple[nn.Module, torch.Tensor]] = []
 
     def note(module: nn.Module, inputs: Any) -> None:
-        if not calls and inputs and isinstance(inputs[0], torch.Tensor):
+        if len(calls) < FIRST_CALLS and inputs and isinstance(inputs[0], torch.Tensor):
             calls.append((module, inputs[0].detach()))
 
     hooks = [module.register_forward_pre_hook(note) for module in subject.model.modules() if _has_own_weights(module)]
@@ -61,11 +76,18 @@ def received(subject: Subject) -> Received:
     finally:
         for hook in hooks:
             hook.remove()
-    if calls and isinstance(calls[0][0], NORMALISING):
-        return Received(None, f"the model begins with {type(calls[0][0]).__name__}")
-    if calls and calls[0][1].is_floating_point() and calls[0][1].numel() == x.numel():
-        return Received(calls[0][1].reshape(x.shape), "")
-    return Received(x, "")
+    return calls
+
+
+def _of_several(calls: list[tuple[nn.Module, torch.Tensor]]) -> Received:
+    """Of several inputs, what the first layer that takes numbers gets: no result of another one but an embedding."""
+    for module, value in calls:
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            continue
+        if isinstance(module, NORMALISING) or not value.is_floating_point() or value.ndim != 2:
+            return Received(None, f"the first layer that takes numbers is {type(module).__name__}")
+        return Received(value, "")
+    return Received(None, "no layer takes numbers")
 
 
 def _has_own_weights(module: nn.Module) -> bool:
@@ -136,7 +158,7 @@ def _widest(subject: Subject, sizes: torch.Tensor) -> Place | None:
         names = column_names(subject, len(sizes))
     except Missing:  # a watched loop's inputs come as tensors
         names = [str(column) for column in range(len(sizes))]
-    if subject.recipe.train.x.ndim != 2 or names is None:
+    if subject.recipe.train.x.ndim != 2 or names is None or inputs_of_call(subject.model) is not None:
         return Place.part("all inputs")
     order = sizes.argsort(descending=True)[:3].tolist()
     return Place.columns(*(names[column] for column in order if sizes[column] > 3))

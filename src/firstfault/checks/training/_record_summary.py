@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from firstfault.checks.training._beside_the_loss import gains
+
 # Measured on 40 sound programs of benchmarks/localise.py, and on 20 each of too low and too high a rate.
 SMALL_STEP = 3e-4  # of the weights: the median update is 2e-3 to 3e-2, at too low a rate 7e-7 to 3e-5
 LARGE_STEP = 1e-1  # of the weights: four times the largest of the sound medians
@@ -69,8 +71,9 @@ def _of_known(statistic: Callable[[Any], Any], values: Any) -> float:
 
 
 def learns(record: Any, fall: float = 0.02) -> bool:
-    """Whether the loss of a record fell by 2 % or more; a record of fewer than 10 steps has no time to."""
-    return record.steps < 10 or record.first_nonfinite is not None or not signs(record).drop < fall
+    """Whether the loss of a record fell by 2 % or more, or what counts in its place; fewer than 10 steps can't tell."""
+    fell = record.steps < 10 or record.first_nonfinite is not None or not signs(record).drop < fall
+    return fell or gains(record)
 
 
 def pushed(record: Any) -> bool:

@@ -14,7 +14,7 @@ from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
 RELU = ("ReLU", "ReLU6")
-BOUNDED = ("Sigmoid", "Tanh")
+BOUNDED = ("Sigmoid", "Tanh", "Softsign", "Hardsigmoid", "Hardtanh")
 WEIGHTED = ("Linear", "LazyLinear", "Conv1d", "Conv2d", "Conv3d", "NonDynamicallyQuantizableLinear")
 SHOWN = 5  # names in a place: more are no longer read
 
@@ -64,10 +64,10 @@ def dying_relu(subject: Subject, *, dead: float = 0.5, whole: float = 0.95) -> I
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"saturating_activation": 0.3})
 def saturated_activation(subject: Subject, *, share: float = 0.5) -> Iterator[Judgement]:
-    """Find sigmoids and tanhs between layers, as modules or as functions, whose slope is next to zero.
+    """Find sigmoids and tanhs, soft and hard, between layers, as modules or as functions, whose slope is next to zero.
 
     Measures: the share of the outputs of the worst of them that come from inputs beyond ±5, 0–1, median over the
-        sampled steps.
+        sampled steps; of hard ones, the share of those at their bounds.
     Fails when: the share is above `share`, in a training that learns nothing.
     Warns when: the share is above `share`.
     Not a fault when: it is the last one of its model: a classifier that is sure saturates.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training._beside_the_loss import gains
 from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -98,7 +99,7 @@ def exploding_gradient(subject: Subject, *, growth: float = 1e3, least: int = 8)
         return
     start, end = float(np.median(norms[:WARM_UP])), float(np.median(norms[-max(2, len(norms) // 4) :]))
     first, last = record.loss_ends()
-    worse = last > abs(first) * 2
+    worse = last > abs(first) * 2 and not gains(record)
     yield judge(
         end / max(start, 1e-6),
         above=growth,

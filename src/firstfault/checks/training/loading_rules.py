@@ -17,7 +17,13 @@ COMPUTING = ("forward", "backward", "optimizer")
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"input_bottleneck": 0.6})
 def input_bottleneck(
-    subject: Subject, *, share: float = 0.5, starved: float = 0.8, wait: float = 0.005, whole: float = 1.0
+    subject: Subject,
+    *,
+    share: float = 0.5,
+    starved: float = 0.8,
+    wait: float = 0.005,
+    whole: float = 1.0,
+    busy: float = 0.25,
 ) -> Iterator[Judgement]:
     """Find trainings that spend most of their time waiting for batches.
 
@@ -27,6 +33,8 @@ def input_bottleneck(
     Warns when: the share is above `share`, a batch is waited for `wait` seconds or more, and all of them for `whole`
         seconds or more.
     Not a fault when: the waits are shorter: small tables load slower than they are learnt, and nobody waits for them.
+        Nor is it judged where other processes used more than `busy` of the processors: the workers had to wait for one,
+        and how long is not known. What the loop's own process waits for a processor is in no wait.
     Source: Amazon SageMaker Debugger, IOBottleneck (50 % of the steps). The other bounds are a choice of ours;
         tests/checks/training/test_rules.py holds the cases that they separate.
     """
@@ -39,6 +47,9 @@ def input_bottleneck(
     text = f"{value:.0%} of a step is waiting for its batch ({1000 * waits:.0f} ms, {record.workers or 'no'} workers)"
     if value <= share or waits < wait or waits * record.waits.seen < whole:
         yield passed(text, value=value)
+        return
+    if record.workers and record.others > busy:
+        yield skipped(f"{text}, while other processes used {record.others:.0%} of the machine")
         return
     yield Judgement(
         Status.FAIL if value > starved else Status.WARN,

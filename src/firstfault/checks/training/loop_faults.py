@@ -45,6 +45,8 @@ def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator
     Measures: the share of optimizer steps whose gradients were never cleared since the step before, 0–1; of several
         optimizers, that of the worst.
     Fails when: the share is above `stale_share`.
+    Warns when: it is, and an optimizer was made that never steps: one that steps in its place uses its own gradients
+        twice.
     Not a fault when: gradients accumulate over several backward passes, and are cleared after the step.
     Source: Humbatova et al. 2020, missing zero_grad; benchmarks/localise.py, fault missing_zero_grad. A loop clears
         always or never, so that any bound between would do.
@@ -54,11 +56,14 @@ def missing_zero_grad(subject: Subject, *, stale_share: float = 0.5) -> Iterator
         yield skipped("fewer than 3 optimizer steps were seen")
         return
     share = max(record.stale_steps / max(1, record.steps - 1), record.stale_share)
+    idle = bool(record.never_stepped)
     yield judge(
         share,
         above=stale_share,
         where=Place.part("training loop"),
-        message=f"{share:.0%} of the steps start from gradients that the step before has already used",
+        message=f"{share:.0%} of the steps start from gradients that the step before has already used"
+        + (", which another optimizer that never steps may explain" if idle else ""),
+        otherwise=Status.WARN if idle else Status.FAIL,
         fix="call optimizer.zero_grad() before loss.backward()",
     )
 

@@ -44,6 +44,12 @@ def no_better_than_constant(
     if not subject.failed(Subject.recipe_and_classes):
         yield skipped("the training is judged against simple models instead")
         return
+    if subject.record.generated:
+        yield skipped("a critic is learnt against a generator, which has to make it no better than a constant answer")
+        return
+    if subject.record.draws or len(subject.record.rewards):
+        yield skipped("what a loop that acts has learnt shows in its rewards, and in no loss")
+        return
     found = subject.record.constants
     if not found:
         yield from _against_the_start(subject.record, errors)
@@ -63,11 +69,17 @@ def no_better_than_constant(
     )
 
 
+def _of_several_losses(record: Record) -> bool:
+    """Whether several models learn by optimizers from losses of their own: encoder and decoder share one."""
+    of_first = record.lr.seen
+    return record.learning_models > 1 and record.steps > of_first and record.backwards > of_first
+
+
 def _against_the_start(record: Record, errors: float) -> Iterator[Judgement]:
     """Whether a loss of the user's own fell below that of the untrained model."""
     values = np.asarray(record.loss.values, float)
     tenth = len(values) // 10
-    if tenth < FEWEST_LOSSES or record.learning_models > 1 or not np.isfinite(values).all():
+    if tenth < FEWEST_LOSSES or _of_several_losses(record) or not np.isfinite(values).all():
         yield skipped("no loss was learnt from whose constant answer is known, and none can be compared with its start")
         return
     first, last = values[:tenth], values[-tenth:]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.training._beside_the_loss import gains
 from firstfault.checks.training._performance_gap import BEHIND, BEHIND_IN_FIT, ERRORS, Shortfall, harmed, shortfall
 from firstfault.checks.training._record_summary import pushed, signs
 from firstfault.checks.training._suspects_of_estimator import memorised, suspects_of_estimator
@@ -160,7 +161,9 @@ def overshoots(subject: Subject, *, largest: float = 1.0, far: float = 5.0) -> I
         return
     unknown = subject.failed(Subject.recipe_and_classes) or subject.failed(Subject.trained)
     testable = subject.training.fit is None and not unknown
-    over = unknown and bool(record.moved) and value > far and not _fell(record)  # `moved` is known at the end
+    over = (
+        unknown and bool(record.moved) and value > far and not (_fell(record) or gains(record))
+    )  # `moved` is known at the end
     failed = testable or harmed(subject) or over
     yield Judgement(
         Status.FAIL if failed else Status.WARN,

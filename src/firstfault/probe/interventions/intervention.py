@@ -13,16 +13,32 @@ MOST_CHANGES = 3
 """Changes of one kind that are told by name; a loop with more optimizers or losses than these is told of by them."""
 
 
+Setting = float | str | bool
+
+
 class Done:
-    """What an intervention has changed so far, a sentence for each optimizer, loss or module that it met."""
+    """What an intervention has changed so far, a sentence for each optimizer, loss or module that it met.
+
+    `sets` are the settings that it gave one value throughout, as a user would write them in the call.
+    """
 
     def __init__(self) -> None:
         self.changes: dict[str, str] = {}
+        self._values: dict[str, set[Setting]] = {}
 
     def note(self, change: str, key: str = "") -> None:
         """Keep the first change of a key: the sentence itself, if left out."""
         if len(self.changes) < MOST_CHANGES:
             self.changes.setdefault(key or change, change)
+
+    def set(self, name: str, value: Setting) -> None:
+        """Note the value that a setting was given at the construction of something."""
+        self._values.setdefault(name, set()).add(value)
+
+    @property
+    def sets(self) -> dict[str, Setting]:
+        """The settings of which one value alone was noted."""
+        return {name: next(iter(values)) for name, values in self._values.items() if len(values) == 1}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def shuffled(done: Done) -> Iterator[None]:
         ordered = len(args) <= 3 and not any(kwargs.get(name) for name in ("shuffle", "sampler", "batch_sampler"))
         if ordered and not isinstance(data, IterableDataset):
             done.note("DataLoader(shuffle=True)", "loader")
+            done.set("shuffle", True)
             kwargs = {**kwargs, "shuffle": True}
         init(*args, **kwargs)
 

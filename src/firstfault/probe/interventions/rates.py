@@ -38,9 +38,14 @@ def _settings(name: str, change: Callable[[Any, Any], Any]) -> Iterator[None]:
 
 def _scaled(factor: float, done: Done) -> Iterator[None]:
     largest: dict[str, float] = {}  # a schedule begins with others
+    met: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def change(optimizer: Any, rate: Any) -> Any:
         kind = type(optimizer).__name__
+        if optimizer not in met:  # its first step has the rate of its construction, but for a schedule
+            met.add(optimizer)
+            for group in optimizer.param_groups:
+                done.set("lr", float(group["lr"]) * factor)
         if float(rate) > largest.get(kind, -1.0):
             largest[kind] = float(rate)
             done.changes[kind] = f"{kind}'s lr {float(rate):.3g} → {float(rate) * factor:.3g}"
@@ -96,6 +101,7 @@ def no_decay(done: Done) -> Iterator[None]:
     def change(optimizer: Any, decay: Any) -> Any:
         if decay:
             done.note(f"{type(optimizer).__name__}'s weight_decay {float(decay):.3g} → 0", type(optimizer).__name__)
+            done.set("weight_decay", 0.0)
         return 0.0 if decay else decay
 
     with _settings("weight_decay", change):
@@ -110,6 +116,8 @@ def adam(done: Done) -> Iterator[None]:
     def made(optimizer: Any) -> None:
         if not inside[0] and not isinstance(optimizer, ADAMS):
             done.note(f"Adam at {ADAMS_RATE} in place of {type(optimizer).__name__}", type(optimizer).__name__)
+            done.set("optimizer", "Adam")
+            done.set("lr", ADAMS_RATE)
             optimizer.step = functools.partial(_step_of_adam, optimizer, inside)
 
     with optimizers_made(made):

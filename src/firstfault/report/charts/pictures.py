@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TypeGuard
 
 from markupsafe import Markup, escape
@@ -100,15 +100,17 @@ def share_bar(shares: object) -> Markup:
     )
 
 
-def outcome_rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """The swaps that were run, as rows that `change_plot` draws."""
+def outcome_rows(outcomes: Sequence[Outcome], standing: Collection[str] = ()) -> list[Row]:
+    """The swaps that were run, as rows that `change_plot` draws; what is `standing` without its swap is proven."""
     judged = {True: "confirmed", False: "refuted", None: "not tested"}
     return [
         {
             "change": outcome.swap.change,
             "before": outcome.swap.before,
             "after": outcome.swap.after,
-            "judgement": judged[outcome.confirmed],
+            "judgement": "proven"
+            if outcome.confirmed is False and outcome.fault in standing
+            else judged[outcome.confirmed],
         }
         for outcome in outcomes
         if outcome.swap

@@ -43,7 +43,8 @@ class Ending:
 
     `raised` is the exception that ended it, `changes` what the intervention did, `cut` whether the seconds ended it.
     `denied` is what it was kept from, `learners` counts the optimizers that stepped at its
-    end after backward passes of their own.
+    end after backward passes of their own. `sets` are the settings that the intervention gave one value, `rewards` the
+    series of what the loop gained by acting.
     """
 
     steps: int = 0
@@ -56,6 +57,8 @@ class Ending:
     seconds: float = 0.0
     denied: tuple[str, ...] = ()
     learners: int = 1
+    sets: dict[str, float | str | bool] = field(default_factory=dict)
+    rewards: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Ending:

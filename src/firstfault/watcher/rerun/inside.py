@@ -94,6 +94,8 @@ class Life:
             time.process_time() - self._began,
             tuple(self.denied),
             sum(step > record.steps * (1 - 1 / LAST) for step in self._learners.values()),
+            self.done.sets,
+            _plain(record.rewards),
         )
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):

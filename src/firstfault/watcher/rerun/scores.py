@@ -23,6 +23,8 @@ PARTS, ALIKE = 10, 0.25
 LEAST_RANGE = 0.1
 """Of a curve that is flat, this share of its height counts as its range."""
 STEPS_ALIKE = 0.9
+FEWEST_RETURNS = 30
+RETURN = "return"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Measure:
-    """How the arms of one script are scored: by the sites of torch's losses, else by a loss."""
+    """How the arms of one script are scored: by what it gains, by the sites of torch's losses, else by a loss."""
 
     metric: str
     sites: Mapping[str, str]
@@ -55,16 +57,20 @@ class Measure:
                 sum(score.rows or 0 for score in scores),
                 float(np.mean([score.prior or 0.0 for score in scores])),
             )
-        series = ending.validation if self.metric == "validation loss" else ending.losses
+        series = {"validation loss": ending.validation, RETURN: ending.rewards}.get(self.metric, ending.losses)
         values = [value for _, value in until(series, steps)]
         if not values:
             return None
+        if self.metric == RETURN:
+            return Score(float(np.mean(values[-max(FEWEST_RETURNS // 3, len(values) // LAST) :])))
         last = values[-1:] if self.metric == "validation loss" else values[-max(1, len(values) // LAST) :]
         return Score(-float(np.mean(last)))
 
 
 def measure_of(ending: Ending, *, keeps_loss: bool, on_validation: bool = False) -> Measure | None:
     """How the arms of a script are scored, of which this is one unchanged; None where nothing can be compared."""
+    if tells_returns(ending):
+        return Measure(RETURN, {})
     sites = {
         name: "F1" if site["kind"] == "yes_no" and _share_of_yes(site) < RARE else site["kind"]
         for name, site in ending.sites.items()
@@ -78,6 +84,12 @@ def measure_of(ending: Ending, *, keeps_loss: bool, on_validation: bool = False)
     if ending.validation.get("values"):
         return Measure("validation loss", {})
     return Measure("training loss", {}) if keeps_loss and not on_validation and ending.losses.get("values") else None
+
+
+def tells_returns(ending: Ending) -> bool:
+    """Whether a script acts, and its rewards tell what it has learnt."""
+    values = ending.rewards.get("values", [])
+    return len(values) >= FEWEST_RETURNS and len(set(values)) > 1
 
 
 def comparable(values: Sequence[float]) -> list[float]:

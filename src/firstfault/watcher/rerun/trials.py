@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from firstfault.ablation.compare import SIGNIFICANT, Comparison, compare
+from firstfault.ablation.compare import Comparison, compare
 from firstfault.errors import Missing
 from firstfault.faults import SYMPTOMS
 from firstfault.finding import Layer
@@ -17,7 +17,7 @@ from firstfault.training.scores import least_effect
 from firstfault.verdict import Outcome, Swap
 from firstfault.watcher.rerun.arm import Arm, Ending
 from firstfault.watcher.rerun.owner import Stand
-from firstfault.watcher.rerun.scores import Measure, Score, comparable, measure_of, unlike
+from firstfault.watcher.rerun.scores import Measure, Score, comparable, measure_of, tells_returns, unlike
 
 SEEDS, MORE_SEEDS = 3, 2
 """Pairs of a comparison, and those that are added where it leaves a doubt."""
@@ -45,6 +45,7 @@ class Tested:
     result: Comparison
     repaired: bool
     open: str = ""
+    sets: Mapping[str, float | str | bool] = field(default_factory=dict)
 
     def swap(self) -> Swap:
         """The numbers for the verdict; a loss stands there as it is, and not with its sign turned."""
@@ -57,6 +58,7 @@ class Tested:
             sign * result.after,
             result.seeds,
             result.p_value,
+            self.sets,
         )
 
 
@@ -81,7 +83,7 @@ class Trials:
         if why_not:
             reason = f"run again, the script didn't repeat what was watched: {why_not}{self._denied()}"
             return [Outcome(fault, None, reason=reason) for fault in suspects]
-        if self._ending(None, 0).learners > 1:
+        if self._ending(None, 0).learners > 1 and not tells_returns(self._ending(None, 0)):
             return [Outcome(fault, None, reason=RIVALS) for fault in suspects]
         why: dict[str, str] = {}
         tested = [
@@ -130,11 +132,12 @@ class Trials:
         if measure is None and kind.on_validation:
             raise Missing(f"{kind.change}: only a validation by a loss function of torch could judge that")
         if measure is None:
-            raise Missing("its answers can't be scored: no loss function of torch was given outputs and targets")
+            raise Missing(
+                "it can't be scored: no loss function of torch was given outputs and targets, and no reward seen"
+            )
         result, doubt = self._compared(kind, measure, patient)
-        proven = result.p_value is not None and result.p_value <= SIGNIFICANT
         change = ", ".join(first.changes)
-        return Tested(fault, change, measure.metric, result, result.better and proven and not doubt, doubt)
+        return Tested(fault, change, measure.metric, result, result.better and not doubt, doubt, first.sets)
 
     def _compared(self, kind: Intervention, measure: Measure, patient: bool) -> tuple[Comparison, str]:
         """The arms over as many seeds as it takes, all cut to the steps of the shortest."""
@@ -178,8 +181,7 @@ class Trials:
             return True
         if result.seeds < SEEDS:
             return False
-        proven = result.better and result.p_value is not None and result.p_value <= SIGNIFICANT
-        return proven or result.seeds >= SEEDS + MORE_SEEDS
+        return result.better or result.seeds >= SEEDS + MORE_SEEDS
 
     def _ending(self, intervention: str | None, offset: int) -> Ending:
         key = (intervention, offset)

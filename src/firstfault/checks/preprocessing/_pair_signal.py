@@ -1,0 +1,177 @@
+"""What the inputs that a watched loop was given say of its targets, as they were paired and moved by some rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from firstfault.checks.data.signal import Ranking, best, by_class, by_column
+from firstfault.probe.capture import Capture
+from firstfault.subject.subject import Subject
+
+Array = np.ndarray[Any, Any]
+MOST_ROWS, MOST_FEATURES, MOST_TARGETS = 1_500, 512, 20
+COUNTED = 256  # tokens are counted by what is left of their number
+FEW_TOKENS = 4  # of a sample: the place of each is told
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Samples as a watched loop was given them: inputs `(N, F)`, targets `(N, K)`, and their places in its dataset.
+
+    Of `classes` targets are 1 in the column of the class; of two, there is one column.
+    """
+
+    x: Array
+    y: Array
+    places: Array
+    classes: bool
+
+    def moved(self, rows: int) -> Pairs:
+        """The inputs with the targets that lie so many rows later in the dataset."""
+        at = {int(place): row for row, place in enumerate(self.places)}
+        found = [(row, at[place + rows]) for place, row in at.items() if place + rows in at]
+        first, second = np.array(found, int).reshape(-1, 2).T
+        return Pairs(self.x[first], self.y[second], self.places[first], self.classes)
+
+    def thinned(self) -> Pairs:
+        """At most 1,500 of them, drawn at random."""
+        rows = np.random.default_rng(0).permutation(len(self.x))[:MOST_ROWS]
+        return Pairs(self.x[rows], self.y[rows], self.places[rows], self.classes)
+
+
+def pairs_of(subject: Subject, capture: Capture) -> Pairs | None:
+    """The pairs of a loop; None where its targets are not numbers or classes of samples."""
+    x, y = _features(capture), _targets(subject, capture)
+    if x is None or y is None or len(x) != len(y[0]):
+        return None
+    places: list[int] = []
+    for size, rows in zip(capture.sizes, capture.rows, strict=True):
+        if rows is None and any(known is not None for known in capture.rows):
+            return None
+        places += rows if rows is not None else range(len(places), len(places) + size)
+    first = np.unique(x, axis=0, return_index=True)[1]  # a second pass over the same rows
+    first.sort()
+    return Pairs(x[first], y[0][first], np.array(places)[first], y[1])
+
+
+def _targets(subject: Subject, capture: Capture) -> tuple[Array, bool] | None:
+    task = subject.recipe.task
+    y = torch.cat(capture.y).reshape(sum(capture.sizes), -1).double().numpy()
+    if task == "language_model" or len({tuple(part.shape[1:]) for part in capture.y}) != 1:
+        return None
+    if task == "classification" and y.shape[1] == 1:
+        values, counts = np.unique(y[:, 0], return_counts=True)
+        chosen = values[np.argsort(-counts)][:MOST_TARGETS] if len(values) > 2 else values[1:]
+        return (y == chosen[None]).astype(float), True
+    y = y[:, y.std(0) > 0][:, :MOST_TARGETS] if np.isfinite(y).all() else y[:, :0]
+    return (y, False) if y.shape[1] else None
+
+
+def _features(capture: Capture) -> Array | None:
+    parts: list[Array] = []
+    for slot in range(len(capture.calls[0].tensors)):
+        values = [call.tensors[slot] if slot < len(call.tensors) else None for call in capture.calls]
+        known = [value for value in values if value is not None and value.ndim > 0]
+        fits = len(known) == len(values) and len({value.shape[1:] for value in known}) == 1
+        if fits and [len(value) for value in known] == capture.sizes and not _are_targets(known, capture):
+            parts.append(_numbers(torch.cat(known)))
+    if not parts:
+        return None
+    joined = np.nan_to_num(np.concatenate(parts, 1), posinf=0.0, neginf=0.0)
+    return joined[:, joined.std(0) > 0]
+
+
+def _are_targets(values: Sequence[torch.Tensor], capture: Capture) -> bool:
+    """Whether a tensor of a call holds the labels, which some models are given for their loss."""
+    first, target = values[0].reshape(-1), capture.targets[0].reshape(-1)
+    return first.shape == target.shape and bool((first.double() == target.double()).all())
+
+
+def new_rows(known: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Which of some samples are none of those that are known."""
+    seen = {row.numpy().tobytes() for row in known.cpu()}
+    return torch.tensor([row.numpy().tobytes() not in seen for row in others.cpu()], dtype=torch.bool)
+
+
+def _numbers(x: torch.Tensor) -> Array:
+    """Samples as rows of numbers: some values, or how often each token occurs."""
+    if x.is_floating_point() or x.dtype == torch.bool:
+        flat = x.float().reshape(len(x), -1)
+        return flat[:, :: -(-flat.shape[1] // MOST_FEATURES)].double().numpy()
+    flat = x.long().reshape(len(x), -1) % COUNTED
+    counts = torch.zeros(len(x), COUNTED).scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float))
+    placed = [torch.nn.functional.one_hot(flat[:, place], COUNTED) for place in range(min(flat.shape[1], FEW_TOKENS))]
+    used = torch.cat([counts, *(placed if flat.shape[1] <= FEW_TOKENS else [])], 1)
+    return used.double().numpy()
+
+
+def ranking(pairs: Pairs, doubt: float) -> Ranking | None:
+    """How a linear model, neighbours or trees order rows that they were not fitted on by their targets.
+
+    The first that is no chance will do. None where nothing can be ranked.
+    """
+    pairs = pairs.thinned()
+    if not pairs.x.shape[1]:
+        return None
+    found: Ranking | None = None
+    for model in _models():
+        last = best(by_column(_answers(model, pairs), pairs.y))
+        if last is None:
+            return None
+        if not last.is_chance(doubt):
+            return last
+        found = last if found is None or last.value > found.value else found
+    return found
+
+
+def rank_outputs(outputs: Array, pairs_y: Array, classes: bool) -> Ranking | None:
+    """How far a network's outputs order rows as their targets do."""
+    if classes:
+        return best(by_class(outputs, pairs_y.argmax(1)))
+    return best(by_column(outputs, pairs_y)) if outputs.shape == pairs_y.shape else None
+
+
+def _models() -> list[Any]:
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.neighbors import KNeighborsRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return [
+        make_pipeline(StandardScaler(), Ridge(10.0)),
+        make_pipeline(StandardScaler(), KNeighborsRegressor(15)),
+        RandomForestRegressor(40, min_samples_leaf=5, max_features="sqrt", random_state=0),
+    ]
+
+
+def _answers(model: Any, pairs: Pairs) -> Array:
+    """Out-of-fold answers `(N, K)`; of numbers to their ranks, which no far value rules."""
+    from scipy.stats import rankdata
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    wanted = pairs.y if pairs.classes else rankdata(pairs.y, axis=0) / len(pairs.y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = cross_val_predict(model, pairs.x, wanted, cv=KFold(FOLDS, shuffle=True, random_state=0))
+    return np.asarray(found).reshape(pairs.y.shape)
+
+
+def is_given(pairs: Pairs, close: float) -> bool:
+    """Whether one of the inputs is the target: a series that is told from its own past."""
+    from scipy.stats import rankdata
+
+    pairs = pairs.thinned()
+    x, y = (rankdata(values, axis=0) - (len(pairs.x) + 1) / 2 for values in (pairs.x, pairs.y))
+    sizes = np.sqrt((x**2).sum(0))[:, None] * np.sqrt((y**2).sum(0))[None]
+    if pairs.classes or any(len(np.unique(column)) == 2 for column in pairs.y.T):
+        areas = [by_column(np.repeat(own[:, None], pairs.y.shape[1], 1), pairs.y) for own in pairs.x.T]
+        return any(abs(entry.value) > close for found in areas for entry in found)
+    return bool((np.abs(x.T @ y) / np.maximum(sizes, 1e-12)).max() > close)

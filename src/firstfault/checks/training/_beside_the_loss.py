@@ -1,0 +1,38 @@
+"""What a training came to where its loss does not tell: the returns of a loop that acts, the samples of a generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from firstfault.probe.record import Record
+
+OF_AN_ENVIRONMENT = ".step"
+FEWEST, ERRORS = 30, 4.0
+NEARER, CLOSE, VARIED = 0.5, 0.2, 0.3
+
+
+def rise_of(values: Sequence[float], fewest: int) -> tuple[float, float, float]:
+    """The means of the first and of the last tenth, and how many standard errors lie between them."""
+    tenth = max(fewest // 3, len(values) // 10)
+    first, last = np.asarray(values[:tenth], float), np.asarray(values[-tenth:], float)
+    error = float(np.hypot(first.std(ddof=1), last.std(ddof=1))) / tenth**0.5
+    least = 1e-9 * max(1.0, abs(float(first.mean())))
+    return float(first.mean()), float(last.mean()), float(last.mean() - first.mean()) / max(error, least)
+
+
+def are_rewards(record: Record) -> bool:
+    """Whether what was read are rewards: a variable that only grows is a sum over the whole training."""
+    apart = np.diff(np.asarray(record.rewards.values, float))
+    return record.reward_of.endswith(OF_AN_ENVIRONMENT) or bool((apart > 0).any() and (apart < 0).any())
+
+
+def gains(record: Record) -> bool:
+    """Whether a training has learnt by what counts for it, whatever became of its loss."""
+    values = record.rewards.values
+    if len(values) >= FEWEST and np.isfinite(values).all() and are_rewards(record):
+        return rise_of(values, FEWEST)[2] >= ERRORS
+    return bool(record.generated) and all(
+        seen.get("last", 1.0) <= NEARER * seen.get("first", 0.0) for seen in record.generated.values()
+    )

@@ -1,0 +1,282 @@
+"""What a loop that acts is rewarded with: by the `step` of its environment, else by what it calls its rewards."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import islice
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributions, nn
+from torch.optim import Optimizer
+
+from firstfault.probe.code_lines import user_frames
+from firstfault.probe.record import Record
+from firstfault.training.patching import replace
+
+LOOKS = 6
+"""First calls of models, and first backward passes, at which variables are looked through."""
+MOST_VARIABLES = 400
+MOST_ENVIRONMENTS = 3
+MOST_IN_A_LIST = 10_000
+NAMED = re.compile(r"(ep|episode|batch|step|total)?_?(rewards?|rews?|returns?|rets?)", re.IGNORECASE)
+"""What a loop calls its rewards; of running means and best ones nobody knows how much of them is new."""
+ACTS = (distributions.Categorical, distributions.Normal, distributions.Bernoulli, distributions.MultivariateNormal)
+
+
+class Rewards:
+    """Adds to the record the return of every episode, or the reward between two updates where there are no episodes.
+
+    An environment is an object in a variable of the user's, or in an attribute of its `self`, that has `reset` and
+    `step`, and whose `step` gives a reward as gymnasium's does. Its class is listened to, so that others of it count
+    too. Else the loop's own variable of that name is read before each backward pass. A loop acts where it draws from a
+    distribution, and learns from the probability of what it drew.
+    """
+
+    def __init__(self, record: Record, paused: Callable[[], bool]) -> None:
+        self._record, self._paused = record, paused
+        self._calls = self._passes = 0
+        self._undo: list[Callable[[], None]] = []
+        self._environments: dict[type, Environment] = {}
+        self._variable: tuple[CodeType, str] | None = None
+        self._history: tuple[int, int] | None = None  # the list of rewards that was read last, and its length
+        self._drawn: weakref.ref[Any] | None = None
+
+    def patches(self) -> list[Callable[[], None]]:
+        """Begin to listen; gives what ends it."""
+        actions = [(kind, "sample", self._around_sample) for kind in ACTS]
+        probabilities = [(kind, "log_prob", self._around_probability) for kind in ACTS]
+        return [replace(*each) for each in (*actions, *probabilities)] + [self._forget]
+
+    def called(self) -> None:
+        """A model is about to be called."""
+        if self._calls < LOOKS:
+            self._calls += 1
+            self._find(list(user_frames()))
+
+    def learns(self) -> None:
+        """A backward pass begins."""
+        if self._passes < LOOKS:
+            self._passes += 1
+            frames = list(user_frames())
+            self._find(frames)
+            self._variable = self._variable or _variable_in(frames)
+        if any(environment.steps for environment in self._environments.values()):
+            for environment in self._environments.values():
+                environment.updated()
+        elif self._variable is not None:
+            self._read(*self._variable)
+
+    def _forget(self) -> None:
+        for take_back in reversed(self._undo):
+            take_back()
+
+    def _around_sample(self, sample: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(sample)
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            drawn = sample(*args, **kwargs)
+            if not self._record.draws and isinstance(drawn, torch.Tensor):
+                self._drawn = weakref.ref(drawn)
+            return drawn
+
+        return observed
+
+    def _around_probability(self, log_prob: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(log_prob)
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            value = args[1] if len(args) > 1 else kwargs.get("value")
+            if value is not None and self._drawn is not None and self._drawn() is value and torch.is_grad_enabled():
+                self._record.draws = True
+            return log_prob(*args, **kwargs)
+
+        return observed
+
+    def _find(self, frames: list[FrameType]) -> None:
+        for _, value in _variables(frames):
+            kind = type(value)
+            known = kind in self._environments or len(self._environments) >= MOST_ENVIRONMENTS
+            if not known and _is_environment(value):
+                self._listen(kind)
+
+    def _listen(self, kind: type) -> None:
+        environment = self._environments[kind] = Environment(self._record, kind.__name__, self._paused)
+        try:
+            self._undo.append(replace(kind, "step", environment.around_step))
+            self._undo.append(replace(kind, "reset", environment.around_reset))
+        except (AttributeError, TypeError):  # a class that can't be changed
+            return
+
+    def _read(self, code: CodeType, name: str) -> None:
+        frame = next((frame for frame in user_frames() if frame.f_code is code), None)
+        value = _locals(frame).get(name) if frame is not None else None
+        length = len(value) if isinstance(value, list) else 0
+        known, self._history = self._history, (id(value), length)
+        if isinstance(value, list) and known is not None and known[0] == id(value) and 0 < known[1] < length:
+            value = value[known[1] :]  # a history, whose end is new
+        reward = total(value)
+        if reward is not None:
+            self._record.reward_of = name
+            self._record.rewards.add(self._record.steps, reward)
+
+
+class Environment:
+    """Listens to the `step` and `reset` of one class of environments, of one or of many at once."""
+
+    def __init__(self, record: Record, name: str, paused: Callable[[], bool]) -> None:
+        self._record, self._name, self._paused = record, name, paused
+        self._open = 0
+        self.steps = 0
+        self._total: Any = 0.0
+        self._since = 0
+        self._episodic = self._ends = False
+
+    def around_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Hear the reward of each step; one environment may call others of its class."""
+
+        @functools.wraps(step)
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            self._open += 1
+            try:
+                result = step(*args, **kwargs)
+            finally:
+                self._open -= 1
+            if not self._open and not self._paused():
+                self._stepped(result)
+            return result
+
+        return observed
+
+    def around_reset(self, reset: Callable[..., Any]) -> Callable[..., Any]:
+        """An episode ends where the next one begins."""
+
+        @functools.wraps(reset)
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            if self._open:
+                self._ends = True  # with the step that is being made
+            else:
+                self._end()
+            return reset(*args, **kwargs)
+
+        return observed
+
+    def updated(self) -> None:
+        """The loop learns: where no episode ever ends, what was gained since the last time counts, by step."""
+        if not self._episodic and self._since:
+            self._add(self._total / self._since)
+            self._total, self._since = 0.0, 0
+
+    def _stepped(self, result: Any) -> None:
+        found = _reward_and_rest(result)
+        if found is None:
+            return
+        reward, rest = found
+        self.steps += 1
+        self._since += 1
+        self._total = self._total + reward
+        over = _over(rest, np.shape(reward))
+        if over.any():
+            for value in np.broadcast_to(self._total, over.shape)[over]:
+                self._add(value)
+            self._total, self._episodic = np.where(over, 0.0, self._total), True
+            self._since *= not over.all()
+        if self._ends:
+            self._end()
+
+    def _end(self) -> None:
+        """An environment is reset: of many at once, only where none told the end of its own."""
+        if self._since and not (np.ndim(self._total) and self._episodic):
+            self._add(self._total)
+            self._episodic = True
+        self._total, self._since, self._ends = 0.0, 0, False
+
+    def _add(self, value: Any) -> None:
+        self._record.reward_of = f"{self._name}.step"
+        self._record.rewards.add(self._record.steps, float(np.mean(value)))
+
+
+def _reward_and_rest(result: Any) -> tuple[Any, tuple[Any, ...]] | None:
+    """The reward that a step gave, and what stands after it: the second of several, but where that says yes or no."""
+    if not isinstance(result, tuple):
+        reward = _number(getattr(result, "reward", result))
+        return None if reward is None else (reward, ())
+    for place in (1, 0):
+        if len(result) > place and (reward := _number(result[place])) is not None:
+            return reward, result[place + 1 :]
+    return None
+
+
+def _number(value: Any) -> Any:
+    """A number, or an array of such; None for anything else, and for yes and no."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy() if not value.requires_grad else None
+    if isinstance(value, bool | str) or value is None:
+        return None
+    try:
+        values = np.asarray(value)
+    except (ValueError, TypeError):
+        return None
+    return values.astype(float) if values.dtype.kind in "iuf" and values.ndim <= 2 and values.size else None
+
+
+def _over(rest: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
+    """Which of the environments are at an end, by what stands after the reward."""
+    over = np.zeros(shape, bool)
+    for value in rest:
+        flags = np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value)
+        if flags.dtype == bool and flags.shape == shape:
+            over = over | flags
+    return over
+
+
+def total(value: Any) -> float | None:
+    """The sum of what a loop calls its rewards: a number, a list of numbers or an array; None for anything else."""
+    if isinstance(value, list):
+        numbers = [_number(each) for each in value[-MOST_IN_A_LIST:]]
+        if not numbers or any(number is None or np.ndim(number) for number in numbers):
+            return None
+        return float(np.sum(numbers))
+    number = _number(value)
+    return float(np.sum(number)) if number is not None else None
+
+
+def _is_environment(value: Any) -> bool:
+    kind = type(value)
+    if isinstance(value, type | ModuleType | nn.Module | Optimizer) or kind.__module__.startswith("torch."):
+        return False
+    return all(inspect.isroutine(getattr(kind, name, None)) for name in ("step", "reset"))
+
+
+def _variable_in(frames: list[FrameType]) -> tuple[CodeType, str] | None:
+    """The variable that holds rewards, and the code that it is a variable of; those named after rewards come first."""
+    found = [
+        (frame.f_code, name)
+        for frame in frames
+        for name, value in islice(_locals(frame).items(), MOST_VARIABLES)
+        if NAMED.fullmatch(name) and total(value) is not None
+    ]
+    return min(found, key=lambda known: "rew" not in known[1].lower(), default=None)
+
+
+def _variables(frames: list[FrameType]) -> Iterator[tuple[str, Any]]:
+    """What is in reach of frames: their variables, and the attributes of what they call `self`."""
+    for frame in frames:
+        values = _locals(frame)
+        yield from islice(values.items(), MOST_VARIABLES)
+        yield from islice(getattr(values.get("self"), "__dict__", {}).items(), MOST_VARIABLES)
+    if frames:
+        yield from islice(frames[0].f_globals.items(), MOST_VARIABLES)
+
+
+def _locals(frame: FrameType) -> dict[str, Any]:
+    """The variables of a frame, of which it keeps no copy: that would hold the tensors of this step until its end."""
+    values = frame.f_locals
+    found = dict(values)
+    if isinstance(values, dict) and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        values.clear()
+    return found
