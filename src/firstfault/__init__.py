@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from firstfault.data.splits import Splits as Splits
     from firstfault.data.sql import Sql as Sql
     from firstfault.errors import TrainingStopped as TrainingStopped
+    from firstfault.monitor.decorator import monitored as monitored
     from firstfault.target.declaration import Data as Data
     from firstfault.target.declaration import Deployment as Deployment
     from firstfault.target.declaration import Safety as Safety
@@ -31,6 +32,7 @@ _HOME = {
     "Training": "target.declaration",
     "load_target": "target.loader",
     "TrainingStopped": "errors",
+    "monitored": "monitor.decorator",
     "watch": "watcher.watch",
 }
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Training",
     "TrainingStopped",
     "load_target",
+    "monitored",
     "watch",
 ]
 

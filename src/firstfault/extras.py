@@ -31,7 +31,9 @@ EXTRA_OF: Mapping[str, str] = {
 }
 """Each optional module with the smallest extra that brings it."""
 CORE: Mapping[str, str] = {
+    "fsspec": "fsspec",
     "jinja2": "jinja2",
+    "msgspec": "msgspec",
     "numpy": "numpy",
     "pandas": "pandas",
     "phonenumbers": "phonenumberslite",

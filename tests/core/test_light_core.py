@@ -107,3 +107,25 @@ def test_data_that_need_an_extra_are_a_bad_call(tmp_path):
     done = python(tmp_path, "-m", "pytest", "-q", "--firstfault", "target.py")
     assert done.returncode == 4
     assert "needs sqlalchemy, which is not installed: pip install 'firstfault[sql]'" in done.stderr + done.stdout
+
+
+SERVED = """
+import sys
+from firstfault.monitor import monitored
+from firstfault.monitor.recorder import recorder_of
+from firstfault.monitor.settings import settings_of
+from firstfault.monitor.store import Store
+
+heavy = {"numpy", "pandas", "torch", "sklearn", "pyarrow"} & set(sys.modules)
+predict = monitored(store="served", sample=1.0)(lambda row: 1)
+predict({"age": 3})
+settings = settings_of(store="served", sample=1.0)
+recorder_of(settings).close(60)
+print(sorted(heavy), [record.values["raw"] for record in Store(settings).records()])
+"""
+
+
+def test_what_is_served_is_recorded(tmp_path):
+    """The monitor needs nothing but the core, and imports nothing heavy into the process that serves."""
+    done = python(tmp_path, "-c", SERVED)
+    assert done.stdout == "[] [{'age': 3}]\n", done.stdout + done.stderr

@@ -33,6 +33,9 @@ from firstfault.data.splits import load_raw
 from firstfault.diagnosis import diagnose
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
+from firstfault.monitor.database import COUNT, GET_ON, HOLD, LABEL, LOSE, Database
+from firstfault.monitor.settings import settings_of
+from firstfault.monitor.store import Store
 from firstfault.subject.subject import Subject
 from firstfault.verdict import VerdictStatus
 
@@ -153,6 +156,22 @@ def url(server):
         )
     engine.dispose()
     return server.render_as_string(hide_password=False)
+
+
+def test_a_monitor_counts_in_postgresql(server, tmp_path):
+    """Counts of two writers add up, and labels and what incidents hold are there for every reader."""
+    settings = settings_of(store=tmp_path, database=server.render_as_string(hide_password=False))
+    row = {"minute": 60, "model": "churn", "version": "", "arm": "champion", "name": "requests", "n": 2}
+    progress = {"writer": "w", "position": 1 << 40, "time": 1.5}
+    label = {"request_id": "a", "label": "1", "time": 1.5}
+    for _ in range(2):
+        database = Database(settings)
+        database.write([(COUNT, [row]), (GET_ON, [progress]), (LABEL, [label]), (LOSE, []), (HOLD, [])])
+        database.close()
+    store = Store(settings)
+    assert (store.counted(), store.losses(), store.labels()) == ({"requests": 4}, {}, {"a": 1})
+    assert store.database.rows("SELECT position FROM progress WHERE writer = :writer", writer="w") == [(1 << 40,)]
+    store.database.close()
 
 
 def test_a_target_over_postgresql_is_debugged(url, tmp_path):

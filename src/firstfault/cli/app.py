@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from firstfault.cli.logs import logs
+from firstfault.cli.monitor import monitor
 from firstfault.cli.options import (
     EXIT_BAD_CALL,
     EXIT_FAILED,
@@ -242,6 +243,7 @@ def sweep(
 for command in (expect, up, down, status, init, checks, report, logs):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
+app.add_typer(monitor, name="monitor")
 
 
 def _take_any_text() -> None:

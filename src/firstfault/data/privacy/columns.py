@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from firstfault.data.privacy.names import VERSIONS, kind_by_name, tokens_of
 from firstfault.data.privacy.patterns import digits_of, is_card, pieces
 from firstfault.texts import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOOKED_AT = 200
 """How many values of a column are looked at, spread over its rows."""
@@ -68,7 +69,7 @@ def _by_values(values: Sequence[Any]) -> str | None:
     """The kind that most of the values are, whatever the column is called."""
     texts = [value.strip() for value in values if isinstance(value, str)]
     if not texts:
-        whole = [str(int(value)) for value in values if isinstance(value, int | np.integer) and value > 10**13]
+        whole = [str(int(value)) for value in values if isinstance(value, numbers.Integral) and int(value) > 10**13]
         return "card" if len(whole) >= 5 and len(whole) == len(values) and _share(whole, is_card) > 0.9 else None
     short = [text for text in texts if len(text) <= 120]
     kinds = [found[0][2] for text in short if (found := pieces(text)) and _covers(found, text)]
@@ -112,19 +113,24 @@ def _share(values: Sequence[Any], holds: Callable[[Any], bool]) -> float:
 
 def _digits(value: object) -> int:
     """How many digits a value has, when it can be a number that names somebody: not one with a fraction."""
-    fraction = isinstance(value, float | np.floating) and not value.is_integer()
+    fraction = _is_float(value) and not float(value).is_integer()
     return 0 if fraction else len(digits_of(plain_of(value)))
 
 
 def plain_of(value: object) -> str:
     """A value as text; a float that is whole, as pandas makes it of a number that can be missing, without its point."""
-    return (
-        str(int(value)) if isinstance(value, float | np.floating) and value.is_integer() else shown(value, str).strip()
-    )
+    return str(int(value)) if _is_float(value) and float(value).is_integer() else shown(value, str).strip()
+
+
+def _is_float(value: object) -> TypeGuard[float]:
+    """Whether a value is a number of Python's or numpy's that may have a fraction."""
+    return isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)
 
 
 def _looked_at(column: pd.Series) -> list[Any]:
     """Up to 200 values, spread over the rows, that are not missing."""
+    import pandas as pd
+
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = pd.Series(column.cat.categories)
     if column.dtype.kind in "bfcm" and column.dtype != object and kind_by_name(str(column.name)) is None:

@@ -1,0 +1,1 @@
+"""Servers of the benchmark of the monitor."""

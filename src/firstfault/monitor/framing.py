@@ -1,0 +1,212 @@
+"""Where HTTP/1.1 messages begin and end in a stream of bytes, none of which is changed or held back but for heads.
+
+A stream that can't be framed for certain (an upgrade, both a length and chunks, no HTTP at all) becomes opaque: its
+bytes are passed on, and nothing more is read out of them. What it means, its receiver alone decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+LONGEST_HEAD = 64 * 1024
+LONGEST_LINE = 4_096
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |$)")
+_REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.[01]")
+
+
+class Head(NamedTuple):
+    """The first line and the headers of a message; names in lower case."""
+
+    raw: bytes
+    line: bytes
+    headers: list[tuple[bytes, bytes]]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of a header, in order."""
+        return [value for key, value in self.headers if key == name]
+
+
+class Body(NamedTuple):
+    """Bytes of a message behind its head, and what they are without the framing of chunks."""
+
+    raw: bytes
+    content: bytes
+
+
+class End(NamedTuple):
+    """A message is over."""
+
+
+class Opaque(NamedTuple):
+    """Bytes of a stream that is not looked into."""
+
+    raw: bytes
+
+
+Event = Head | Body | End | Opaque
+
+
+class Framing:
+    """One direction of a connection."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._state = "head"
+        self._left = 0
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """What the next bytes are. After a `Head`, one of the `expect` methods says what follows it."""
+        if not self._buffer and self._state in ("length", "chunk") and len(data) < self._left:
+            self._left -= len(data)  # most of a large body: it is not even copied
+            yield Body(data, data)
+            return
+        self._buffer += data
+        while self._buffer:
+            event = getattr(self, f"_{self._state}")()
+            if event is None:
+                return
+            yield from event
+
+    @property
+    def pending(self) -> bytes:
+        """Bytes of a head that is not whole yet, or nothing."""
+        return self._buffer
+
+    @property
+    def until_close(self) -> bool:
+        """Whether a message goes on until its connection ends."""
+        return self._state == "rest"
+
+    def expect_opaque(self) -> None:
+        """What follows is no HTTP, or can't be framed."""
+        self._state = "opaque"
+
+    def expect_nothing(self) -> None:
+        """The message has no body: the next head follows."""
+        self._state = "head"
+
+    def expect_rest(self) -> None:
+        """The body goes on until the connection ends."""
+        self._state = "rest"
+
+    def expect_body(self, head: Head, *, otherwise: str) -> bool:
+        """What follows a head by its headers: chunks or a length, else what `otherwise` says; whether there is any."""
+        codings, lengths = head.values(b"transfer-encoding"), set(head.values(b"content-length"))
+        if codings:
+            chunked = not lengths and [coding.strip().lower() for coding in codings] == [b"chunked"]
+            self._state = "size" if chunked else "opaque"
+            return True
+        if not lengths:
+            self._state = otherwise
+            return otherwise != "head"
+        if len(lengths) > 1 or not (length := lengths.pop()).isdigit() or len(length) > 18:
+            self._state = "opaque"
+            return True
+        self._left = int(length)
+        self._state = "length" if self._left else "head"
+        return self._left > 0
+
+    def _taken(self, size: int) -> bytes:
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def _all(self) -> bytes:
+        return self._taken(len(self._buffer))
+
+    def _opaque(self) -> list[Event]:
+        return [Opaque(self._all())]
+
+    def _head(self) -> list[Event] | None:
+        if self._buffer.startswith(b"\r\n"):  # some clients end a body with it
+            return [Opaque(self._taken(2))]
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0 or end > LONGEST_HEAD:
+            if len(self._buffer) <= LONGEST_HEAD and b"\n\n" not in self._buffer:
+                return None
+            self._state = "opaque"
+            return self._opaque()
+        head = parsed(self._buffer[: end + 4])
+        if head is None:
+            self._state = "opaque"
+            return self._opaque()
+        self._taken(end + 4)
+        return [head]
+
+    def _length(self) -> list[Event]:
+        raw = self._taken(self._left)
+        self._left -= len(raw)
+        if self._left:
+            return [Body(raw, raw)]
+        self._state = "head"
+        return [Body(raw, raw), End()]
+
+    def _rest(self) -> list[Event]:
+        raw = self._all()
+        return [Body(raw, raw)]
+
+    def _size(self) -> list[Event] | None:
+        """The line before a chunk."""
+        match = _CHUNK.match(self._buffer)
+        if match is None:
+            return self._unfinished(b"\n" in self._buffer)
+        self._left = int(match[1], 16)
+        self._state = "chunk" if self._left else "trailer"
+        return [Body(self._taken(match.end()), b"")]
+
+    def _chunk(self) -> list[Event]:
+        raw = self._taken(self._left)
+        self._left -= len(raw)
+        if not self._left:
+            self._state = "chunk_end"
+        return [Body(raw, raw)]
+
+    def _chunk_end(self) -> list[Event] | None:
+        if self._buffer[:2] != b"\r\n":
+            return self._unfinished(self._buffer != b"\r")
+        self._state = "size"
+        return [Body(self._taken(2), b"")]
+
+    def _trailer(self) -> list[Event] | None:
+        end = self._buffer.find(b"\r\n")
+        if end < 0:
+            return self._unfinished(False)
+        raw = self._taken(end + 2)
+        if end:
+            return [Body(raw, b"")]
+        self._state = "head"
+        return [Body(raw, b""), End()]
+
+    def _unfinished(self, broken: bool) -> list[Event] | None:
+        """Framing that is not whole yet is passed on when it is; broken framing makes the stream opaque."""
+        if not broken and len(self._buffer) <= LONGEST_LINE:
+            return None
+        self._state = "opaque"
+        return self._opaque()
+
+
+def parsed(raw: bytes) -> Head | None:
+    """A head; None where it is no HTTP/1."""
+    lines = raw[:-4].split(b"\r\n")
+    headers = []
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name[:1] in b" \t" or name[-1:] in b" \t":
+            return None
+        headers.append((name.lower(), value.strip(b" \t")))
+    head = Head(raw, lines[0], headers)
+    return head if request_of(head) or status_of(head) else None
+
+
+def status_of(head: Head) -> int | None:
+    """The status of an answer."""
+    match = _STATUS.match(head.line)
+    return int(match[1]) if match else None
+
+
+def request_of(head: Head) -> tuple[str, str] | None:
+    """Method and target of a request."""
+    match = _REQUEST.fullmatch(head.line)
+    return (match[1].decode(), match[2].decode("latin-1")) if match else None

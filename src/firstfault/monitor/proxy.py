@@ -1,0 +1,300 @@
+"""A proxy that records: each connection of a client is one to the server behind it, and bytes pass as they come.
+
+No byte of an answer is changed, delayed or joined with another. Of a request, only `traceparent` is set, so that the
+server's own spans belong to the trace. A server that can't be reached is answered for with 502.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import urllib.parse
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from firstfault.errors import FirstfaultError
+from firstfault.monitor.exchange import Exchange
+from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, request_of, status_of
+from firstfault.monitor.recorder import Recorder
+
+PORTS = {"http": 80, "https": 443}
+LINGER_SECONDS = 5.0
+"""How long a client may keep a connection open whose server has ended it."""
+CONNECT_SECONDS = 10.0
+BUFFERED = 1 << 20  # bytes that may wait for a slow reader before the other side is read no further
+_BAD_GATEWAY = (
+    b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\n"
+    b"the model's server can't be reached"
+)
+
+
+class Upstream(NamedTuple):
+    """The server behind the proxy."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """What a connection by TLS needs."""
+        return ssl.create_default_context() if self.scheme == "https" else None
+
+
+def upstream_of(url: str) -> Upstream:
+    """The server that a URL names.
+
+    Raises:
+        FirstfaultError: when it names none, or has a path.
+    """
+    parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in PORTS or not parts.hostname or port == -1 or parts.path not in ("", "/") or parts.query:
+        raise FirstfaultError(f"--proxy must be the URL of a server, such as http://127.0.0.1:8000, but got {url!r}")
+    return Upstream(parts.scheme, parts.hostname, port or PORTS[parts.scheme])
+
+
+class Proxied(asyncio.Protocol):
+    """A client's connection, with that to the server."""
+
+    def __init__(self, recorder: Recorder, upstream: Upstream, connections: set[Proxied]) -> None:
+        self.recorder, self.upstream, self.connections = recorder, upstream, connections
+        self.requests, self.answers = Framing(), Framing()
+        self.open: deque[Exchange] = deque()
+        self.sending: Exchange | None = None
+        self.client: asyncio.Transport | None = None
+        self.server: asyncio.Transport | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self.waiting: list[bytes] = []
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come."""
+        assert isinstance(transport, asyncio.Transport)
+        self.client = transport
+        transport.set_write_buffer_limits(BUFFERED)
+        self.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass a client's bytes on, once the server is there."""
+        passing = []
+        for event in self.requests.feed(data):
+            if isinstance(event, Head):
+                passing.append(self._begin(event))
+            elif isinstance(event, Body):
+                if self.sending is not None:
+                    self.sending.add(event.content)
+                passing.append(event.raw)
+            elif isinstance(event, Opaque):
+                passing.append(event.raw)
+        if passing:
+            self._pass(passing[0] if len(passing) == 1 else b"".join(passing))
+        if self.server is None and self.connecting is None:
+            self.connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    def _begin(self, head: Head) -> bytes:
+        """A request begins: note it, and give its head with the trace that it belongs to."""
+        asked = request_of(head)
+        if asked is None or (self.open and self.open[-1].method == "CONNECT"):
+            self.requests.expect_opaque()
+            return head.raw
+        self.sending = Exchange(self.recorder, head, *asked)
+        self.open.append(self.sending)
+        self.requests.expect_body(head, otherwise="head")
+        if asked[0] == "CONNECT":
+            self.requests.expect_opaque()
+        return with_trace(head, self.sending.capture.trace.header().encode())
+
+    def _pass(self, raw: bytes) -> None:
+        if self.server is None:
+            self.waiting.append(raw)
+        else:
+            self.server.write(raw)
+
+    async def _connect(self) -> None:
+        assert self.client is not None
+        self.client.pause_reading()
+        upstream, loop = self.upstream, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                server, _ = await loop.create_connection(
+                    lambda: _Answering(self), upstream.host, upstream.port, ssl=upstream.context
+                )
+        except OSError as error:
+            self._unreached(error)
+            return
+        self.server = server
+        server.set_write_buffer_limits(BUFFERED)
+        if self.client.is_closing():
+            server.close()
+            return
+        server.writelines(self.waiting)
+        self.waiting.clear()
+        if self.ended and server.can_write_eof():
+            server.write_eof()
+        self.client.resume_reading()
+
+    def _unreached(self, error: OSError) -> None:
+        assert self.client is not None
+        for exchange in self.open:
+            exchange.error = f"{type(error).__name__}: {error}"
+            exchange.hand_over()
+        self.open.clear()
+        self.client.write(_BAD_GATEWAY)
+        self.client.close()
+
+    def eof_received(self) -> bool:
+        """A client will say no more; it may still wait for its answer."""
+        self.ended = True
+        if self.requests.pending:
+            self._pass(self.requests.pending)
+        if self.server is not None and self.server.can_write_eof():
+            self.server.write_eof()
+        elif self.connecting is None:
+            return False
+        return True
+
+    def pause_writing(self) -> None:
+        """A client reads slowly: so is the server read."""
+        if self.server is not None:
+            self.server.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self.server is not None:
+            self.server.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """A client is gone: what it asked for has no end."""
+        self.connections.discard(self)
+        if self.server is not None:
+            self.server.close()
+        for exchange in self.open:
+            exchange.gone = True
+            exchange.hand_over()
+        self.open.clear()
+
+    def answered(self, data: bytes) -> None:
+        """Pass the server's bytes on, then look at them."""
+        assert self.client is not None
+        self.client.write(data)
+        for event in self.answers.feed(data):
+            if isinstance(event, Head):
+                self._answer(event)
+            elif isinstance(event, Body) and self.open:
+                self.open[0].timeline.add(event.content)
+            elif isinstance(event, End):
+                self._over()
+
+    def _answer(self, head: Head) -> None:
+        """An answer begins."""
+        status = status_of(head)
+        if status is None or not self.open:
+            self.answers.expect_opaque()
+            return
+        exchange = self.open[0]
+        if 100 <= status < 200 and status != 101:
+            self.answers.expect_nothing()
+            return
+        exchange.status = status
+        exchange.response_type = next(iter(head.values(b"content-type")), b"")
+        if status == 101 or (exchange.method == "CONNECT" and status < 300):
+            self.answers.expect_opaque()
+            self.requests.expect_opaque()
+            self._over()
+        elif exchange.method == "HEAD" or status in (204, 304):
+            self.answers.expect_nothing()
+            self._over()
+        elif not self.answers.expect_body(head, otherwise="rest"):
+            self._over()
+
+    def _over(self) -> None:
+        if self.open:
+            self.open.popleft().hand_over()
+
+    def left(self) -> None:
+        """The server has ended the connection: the client is told so, and the last answer may be over by that."""
+        if self.open and self.answers.until_close:
+            self._over()
+        for exchange in self.open:
+            exchange.error = "the server ended the connection before it had answered"
+            exchange.hand_over()
+        self.open.clear()
+        if (client := self.client) is None or client.is_closing():
+            return
+        with contextlib.suppress(OSError, RuntimeError):
+            if client.can_write_eof():
+                client.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, client.close)
+
+
+class _Answering(asyncio.Protocol):
+    """The connection to the server."""
+
+    def __init__(self, proxied: Proxied) -> None:
+        self.proxied = proxied
+        self.told = False
+
+    def data_received(self, data: bytes) -> None:
+        self.proxied.answered(data)
+
+    def eof_received(self) -> bool:
+        self._leave()
+        return self.proxied.server is not None and self.proxied.server.can_write_eof()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._leave()
+        client = self.proxied.client
+        if error is not None and client is not None:
+            client.abort()  # as the server did
+
+    def _leave(self) -> None:
+        if not self.told:
+            self.told = True
+            self.proxied.left()
+
+    def pause_writing(self) -> None:
+        if self.proxied.client is not None:
+            self.proxied.client.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.proxied.client is not None:
+            self.proxied.client.resume_reading()
+
+
+def with_trace(head: Head, trace: bytes) -> bytes:
+    """The bytes of a request's head with this `traceparent` alone; all else as it is."""
+    lines = head.raw[:-4].split(b"\r\n")
+    kept = [line for line in lines[1:] if line[:12].lower() != b"traceparent:"]
+    return b"\r\n".join([lines[0], *kept, b"traceparent: " + trace, b"", b""])
+
+
+async def serve(
+    recorder: Recorder, upstream: Upstream, host: str, port: int, ready: Callable[[int], None], stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set, then let the requests that are under way end.
+
+    Raises:
+        OSError: when the port can't be had.
+    """
+    connections: set[Proxied] = set()
+    recorder.start()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Proxied(recorder, upstream, connections), host, port
+    )
+    async with server:
+        ready(server.sockets[0].getsockname()[1])
+        await stop.wait()
+        server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while any(each.open for each in connections):
+                    await asyncio.sleep(0.05)
+        for client in [each.client for each in connections if each.client is not None]:
+            client.close()
+        await asyncio.sleep(0)

@@ -1,0 +1,47 @@
+"""The parts of an answer as they pass: when each came, how large they are, and the beginning of what they hold."""
+
+from __future__ import annotations
+
+import time
+
+from firstfault.monitor.record import Stream
+
+
+class Timeline:
+    """What is seen of one answer's body."""
+
+    __slots__ = ("_began", "_chunks", "_first", "_gap_max", "_last", "_limit", "_parts", "size")
+
+    def __init__(self, began: float, limit: int) -> None:
+        self._began, self._limit = began, limit
+        self._chunks: list[bytes] = []
+        self._first = self._last = self._gap_max = 0.0
+        self._parts = self.size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Note a part that has passed; an empty one is none."""
+        if not chunk:
+            return
+        now = time.perf_counter()
+        if self._parts == 0:
+            self._first = now
+        elif now - self._last > self._gap_max:
+            self._gap_max = now - self._last
+        self._last = now
+        self._parts += 1
+        if self.size < self._limit:
+            self._chunks.append(chunk)
+        self.size += len(chunk)
+
+    def kept(self) -> bytes:
+        """The beginning of the body."""
+        if len(self._chunks) == 1 and self.size <= self._limit:
+            return bytes(self._chunks[0])
+        return b"".join(self._chunks)[: self._limit]
+
+    def stream(self) -> Stream | None:
+        """The times of an answer that came in several parts."""
+        if self._parts < 2:
+            return None
+        gaps = self._parts - 1
+        return Stream(self._first - self._began, self._parts, (self._last - self._first) / gaps, self._gap_max)

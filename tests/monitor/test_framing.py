@@ -1,0 +1,67 @@
+"""Where messages begin and end, however their bytes are cut."""
+
+import pytest
+
+from firstfault.monitor.framing import Body, Framing, Head, Opaque, request_of
+from firstfault.monitor.proxy import with_trace
+
+CHUNKED = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nX-Trailer: 1\r\n\r\n"
+SIZED = b"POST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
+PLAIN = b"GET /c HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def fed(pieces):
+    """What a framing says of requests: all bytes, the contents of their bodies, and their targets."""
+    framing, raw, contents, targets = Framing(), b"", [], []
+    for piece in pieces:
+        for event in framing.feed(piece):
+            raw += getattr(event, "raw", b"")
+            if isinstance(event, Head):
+                targets.append(request_of(event)[1])
+                contents.append(b"")
+                framing.expect_body(event, otherwise="head")
+            elif isinstance(event, Body):
+                contents[-1] += event.content
+            elif isinstance(event, Opaque):
+                targets.append(None)
+    return raw + framing.pending, contents, targets
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_messages_are_found_however_they_are_cut(size):
+    """Requests that follow each other on a connection are told apart, and no byte is lost."""
+    stream = CHUNKED + SIZED + PLAIN + CHUNKED
+    raw, contents, targets = fed(stream[at : at + size] for at in range(0, len(stream), size))
+    assert raw == stream
+    assert (contents, targets) == ([b"hello!", b"hello", b"", b"hello!"], ["/a", "/b", "/c", "/a"])
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"NONSENSE\r\n\r\nmore",
+        b"\x16\x03\x01\x02\x00\x01\x00" + b"\x00" * 70_000,
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
+        b"GET / HTTP/1.1\r\n folded: x\r\n\r\nabc",
+        b"GET /" + b"x" * 70_000,
+        b"GET / HTTP/1.1\n\nabc",
+    ],
+    ids=range(11),
+)
+def test_what_can_not_be_framed_becomes_opaque(stream):
+    """Its bytes pass as they are, and no second request is read out of them."""
+    raw, _, targets = fed(stream[at : at + 1000] for at in range(0, len(stream), 1000))
+    assert raw == stream
+    assert None in targets and len([target for target in targets if target]) <= 1
+
+
+def test_a_request_carries_one_trace():
+    """The caller's `traceparent` is followed by ours; every other byte of the head stays."""
+    framing = Framing()
+    (head, *_) = framing.feed(b"GET / HTTP/1.1\r\nTRACEPARENT: old\r\nX-Odd:  spaced \r\n\r\n")
+    assert with_trace(head, b"new") == b"GET / HTTP/1.1\r\nX-Odd:  spaced \r\ntraceparent: new\r\n\r\n"

@@ -1,0 +1,272 @@
+"""The proxy between real sockets: what passes, what is recorded, and what happens when either side goes."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import socket
+import struct
+import threading
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from servers import answered, asked, asked_json, uvicorn_of
+
+from firstfault.errors import FirstfaultError
+from firstfault.monitor.proxy import Upstream, serve, upstream_of
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SIZE = 100 << 20
+
+
+def application():
+    """A model server that speaks some dialects."""
+    app = FastAPI()
+
+    @app.post("/invocations")
+    async def invocations(request: Request):
+        await request.json()
+        return {"predictions": [[0.9, 0.1], [0.4, 0.6]]}
+
+    @app.post("/v2/models/iris/infer")
+    async def infer(request: Request):
+        return {"model_name": "iris", "model_version": "3", "outputs": [
+            {"name": "probabilities", "shape": [1, 2], "datatype": "FP32", "data": [0.2, 0.8]}]}  # fmt: skip
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request):
+        asked = await request.json()
+        if not asked.get("stream"):
+            tokens = [{"token": "Hi", "logprob": -0.1}, {"token": "!", "logprob": -0.3}]
+            message = {"role": "assistant", "content": "Hi!"}
+            return {"model": "tiny", "choices": [{"message": message, "logprobs": {"content": tokens}}]}
+
+        async def parts():
+            for text in ("Hel", "lo", " you"):
+                chunk = {"model": "tiny", "choices": [{"index": 0, "delta": {"content": text}}]}
+                yield f"data: {json.dumps(chunk)}\n\n"
+                await asyncio.sleep(0.002)
+            yield "data: [DONE]\n\n"
+
+        return StreamingResponse(parts(), media_type="text/event-stream")
+
+    @app.api_route("/text", methods=["GET", "HEAD"])
+    async def text():
+        return PlainTextResponse("t" * 5000)
+
+    @app.get("/trace")
+    async def trace(request: Request):
+        return request.headers.get("traceparent")
+
+    @app.get("/raises")
+    async def raises():
+        raise RuntimeError
+
+    @app.get("/endless")
+    async def endless():
+        async def parts():
+            while True:
+                yield b"x" * 65_536
+                await asyncio.sleep(0)
+
+        return StreamingResponse(parts())
+
+    @app.post("/digest")
+    async def digest(request: Request):
+        found = hashlib.sha256()
+        async for part in request.stream():
+            found.update(part)
+        return found.hexdigest()
+
+    return app
+
+
+@pytest.fixture(scope="module")
+def behind():
+    """The server itself."""
+    with uvicorn_of(application()) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def proxy_of(recorder, port):
+    """A proxy in front of a port of loopback, in a thread; gives its own port."""
+    started, ports = threading.Event(), []
+    loop, stop = asyncio.new_event_loop(), []
+
+    async def run():
+        stop.append(asyncio.Event())
+
+        def ready(taken):
+            ports.append(taken)
+            started.set()
+
+        await serve(recorder, Upstream("http", "127.0.0.1", port), "127.0.0.1", 0, ready, stop[0])
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
+    thread.start()
+    started.wait(20)
+    try:
+        yield ports[0]
+    finally:
+        loop.call_soon_threadsafe(stop[0].set)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def proxied(recorder, behind):
+    """The proxy in front of that server."""
+    with proxy_of(recorder, behind) as port:
+        yield port
+
+
+def one(recorder):
+    """The record of the one request, once its answer is out."""
+    while not recorder.counts["taken"]:
+        pass
+    (record,) = recorder.written()
+    return record
+
+
+REQUESTS = {
+    "invocations": asked_json("/invocations", {"dataframe_split": {"columns": ["a"], "data": [[1], [2]]}}),
+    "chat": asked_json("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": "hi"}]}),
+    "stream": asked_json("/v1/chat/completions", {"model": "m", "messages": [], "stream": True}),
+    "text": asked("/text"),
+    "head": asked("/text", "HEAD"),
+    "raises": asked("/raises"),
+    "absent": asked("/nowhere"),
+    "no_json": asked("/invocations", "POST", b"{no", content_type="application/json"),
+    "no_http": b"NONSENSE\r\n\r\n",
+    "http_1_0": b"GET /text HTTP/1.0\r\n\r\n",
+    "chunked": asked("/digest", "POST", transfer_encoding="chunked") + b"5\r\nhello\r\n0\r\n\r\n",
+    "two": b"GET /text HTTP/1.1\r\nhost: x\r\n\r\n" + asked("/nowhere"),
+    "expecting": asked("/digest", "POST", b"hello", expect="100-continue"),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_no_byte_of_an_answer_changes(behind, proxied, name):
+    """Streams, errors, HEAD, pipelined requests and what is no HTTP are answered as by the server alone."""
+    assert answered(proxied, REQUESTS[name]) == answered(behind, REQUESTS[name])
+
+
+def test_a_trace_passes_through(proxied, recorder):
+    """The server gets a span of the caller's trace, which is that of the record."""
+    answer = answered(proxied, asked("/trace", traceparent=f"00-{TRACE}-00f067aa0ba902b7-01", x_request_id="r1"))
+    record = one(recorder)
+    assert (record.trace_id, record.request_id, record.way) == (TRACE, "r1", "proxy")
+    assert f"00-{TRACE}-{record.span_id}-01".encode() in answer
+
+
+def test_a_table_is_read(proxied, recorder):
+    """MLflow's scoring: rows with their columns' names, predictions, and the lowest confidence of a batch."""
+    answered(proxied, REQUESTS["invocations"])
+    record = one(recorder)
+    assert (record.dialect, record.confidence, record.path) == ("mlflow", 0.6, "POST /invocations")
+    assert json.loads(record.request) == {"dataframe_split": {"columns": ["a"], "data": [[1], [2]]}}
+    assert record.cuts.raw and record.cuts.tensor and record.cuts.label
+
+
+def test_tensors_are_read(proxied, recorder):
+    """KServe's V2 in its shape; a version that the proxy was told wins over the answer's."""
+    tensors = [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]
+    answered(proxied, asked_json("/v2/models/iris/infer", {"inputs": tensors}))
+    record = one(recorder)
+    assert (record.dialect, record.version, record.confidence) == ("kserve_v2", "7", 0.8)
+
+
+@pytest.mark.parametrize(("name", "text"), [("chat", "Hi!"), ("stream", "Hello you")])
+def test_a_language_models_answer_is_read(proxied, recorder, name, text):
+    """OpenAI's chat, streamed or not; a stream has its first token's time and those between tokens."""
+    answered(proxied, REQUESTS[name])
+    record = one(recorder)
+    assert record.dialect == "openai" and text in record.response
+    if name == "stream":
+        assert record.stream.parts >= 3 and record.stream.first > 0 and record.stream.gap_mean > 0
+    else:
+        assert record.confidence == pytest.approx(0.8187, abs=1e-3)
+
+
+def test_a_client_that_hangs_up_is_recorded_as_such(proxied, recorder):
+    """Its answer has no end; the server's connection is ended too."""
+    with socket.create_connection(("127.0.0.1", proxied)) as connection:
+        connection.sendall(asked("/endless"))
+        connection.recv(1000)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    record = one(recorder)
+    assert (record.outcome, record.status) == ("disconnected", 200)
+
+
+def test_a_slow_client_holds_nobody_up_and_fills_no_memory(proxied, recorder):
+    """A client that does not read is waited for, while others are answered."""
+    with socket.create_connection(("127.0.0.1", proxied)) as slow:
+        slow.sendall(asked("/endless"))
+        slow.recv(10)
+        assert answered(proxied, REQUESTS["text"]).endswith(b"t" * 5000)
+
+
+def test_a_server_that_is_not_there_is_answered_for(recorder):
+    """The client gets a 502, and the record says why."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with proxy_of(recorder, port) as proxied:
+        answer = answered(proxied, REQUESTS["text"])
+    record = one(recorder)
+    assert answer.startswith(b"HTTP/1.1 502 Bad Gateway") and answer.endswith(b"can't be reached")
+    assert (record.status, record.outcome) == (502, "error") and "refused" in record.error.lower()
+
+
+def test_a_body_of_100_mb_passes(proxied, recorder):
+    """It arrives whole, and the record holds nothing of it but its size."""
+    part = b"\x00" * (1 << 20)
+    head = asked("/digest", "POST").replace(b"\r\n\r\n", f"\r\ncontent-length: {SIZE}\r\n\r\n".encode())
+    digest = hashlib.sha256()
+    with socket.create_connection(("127.0.0.1", proxied), timeout=60) as connection:
+        connection.sendall(head)
+        for _ in range(SIZE // len(part)):
+            connection.sendall(part)
+            digest.update(part)
+        answer = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+    assert digest.hexdigest().encode() in answer
+    record = one(recorder)
+    assert (record.request_bytes, record.request) == (SIZE, "")
+
+
+def echo_server():
+    """A server that reads to the end of the client's words, then answers and ends: it heeds half-closed sockets."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def run():
+        connection, _ = server.accept()
+        with connection:
+            said = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + str(len(said)).encode())
+
+    threading.Thread(target=run, daemon=True).start()
+    return server
+
+
+def test_a_half_closed_socket_is_half_closed_for_the_server(recorder):
+    """A client's last word reaches the server, and the answer that comes after it reaches the client."""
+    with echo_server() as server, proxy_of(recorder, server.getsockname()[1]) as proxied:
+        request = asked("/", "POST", b"x" * 10)
+        answer = answered(proxied, request, half_close=True)
+    size = int(answer.rpartition(b"\r\n")[2])
+    assert size == len(request) + len(f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01\r\n")
+    assert one(recorder).outcome == "ok"
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:y", "http://x/path", "http://x?query"])
+def test_a_bad_url_gets_a_sentence(url):
+    """What was expected and what came."""
+    with pytest.raises(FirstfaultError, match="must be the URL of a server"):
+        upstream_of(url)
+
+
+def test_a_url_may_be_short():
+    """Host and port are enough."""
+    assert upstream_of("localhost:8000") == Upstream("http", "localhost", 8000)
+    assert upstream_of("https://model.example/") == Upstream("https", "model.example", 443)
