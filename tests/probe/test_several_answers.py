@@ -43,6 +43,15 @@ class Towers(nn.Module):
         return {"match": (found["query"] * found["page"]).sum(1), **found}
 
 
+class Compared(Towers):
+    """How alike each query and each page of a batch are `(N, N)`, as CLIP gives it, and its loss."""
+
+    def forward(self, batch):
+        found = super().forward(batch)
+        alike = found["query"] @ found["page"].T / 0.1
+        return {"loss": functional.cross_entropy(alike, torch.arange(len(alike))), "alike": alike, **found}
+
+
 class TwoHeads(nn.Module):
     """Points `(N, 8)` to a class and a number; `spare` is a part that nothing calls."""
 
@@ -107,7 +116,13 @@ def test_a_decoder_that_sees_the_future_is_found_beside_its_source(tmp_path, cau
     assert "user_code_raises" not in {fault for each in found.values() for fault in each.faults}
 
 
-@pytest.mark.parametrize(("model", "loss_of"), [(Towers, matched), (TwoHeads, both)])
+def compared(model):
+    """The loss that the model gives."""
+    theme = torch.randn(32, 4)
+    return model({"query": theme @ torch.ones(4, 6).tril(), "page": theme @ torch.ones(4, 9).triu()})["loss"]
+
+
+@pytest.mark.parametrize(("model", "loss_of"), [(Towers, matched), (Compared, compared), (TwoHeads, both)])
 def test_every_answer_of_a_model_is_looked_at(tmp_path, model, loss_of):
     """A tower or head whose answer is not the first one is used; most checks of the model can look."""
     found = watched(tmp_path, model(), loss_of, 60)

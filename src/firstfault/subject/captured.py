@@ -18,7 +18,7 @@ from firstfault.probe.capture import Capture
 from firstfault.probe.captured_loss import task_of
 from firstfault.probe.record import Record
 from firstfault.probe.seen_models import SeenModel
-from firstfault.subject.call_inputs import one_tensor
+from firstfault.subject.call_inputs import answers_to_pairs, one_tensor
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target, Training
@@ -53,6 +53,8 @@ def subject_of(
         called = one_tensor(start, capture.calls, capture.targets, capture.sizes, capture.answer)
         if called is None:
             why_not = "the model can't be called again with what it was given"
+        elif answers_to_pairs(called, start):
+            why_not = "the model has an output for each pair of samples"
         else:
             x, start, model = called.x, called.of(start), called.of(model)
     subject = Subject(Target(name, task=task, training=training, root=root), folder)

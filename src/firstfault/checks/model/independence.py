@@ -58,7 +58,8 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6, moved: float = 1e
         passes, the other samples are replaced instead, and the move is taken over the spread of the outputs.
     Fails when: the influence is above `tolerance`; after replacing, above `moved` too. Softmax over the batch axis is
         told from other mixing by the calls that the forward pass makes.
-    Not a fault when: batch normalisation uses the batch's statistics, which is judged on its own.
+    Not a fault when: batch normalisation uses the batch's statistics, which is judged on its own; or there is an output
+        for each pair of samples, as where a contrastive model tells how alike they are.
     Source: Karpathy 2019, "use backprop to chart dependencies", as a metamorphic test. The bounds lie above the
         rounding of float32 numbers, which differs with the batch; tests/checks/model/test_every_fault.py holds cases on
         both sides.
@@ -73,7 +74,11 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6, moved: float = 1e
     if still_training(subject.model) or without_statistics(subject.model) or unregistered(subject).norms:
         yield skipped("batch normalisation uses the batch's statistics, which is judged on its own")
         return
-    value = _influence(subject.fresh_model().eval(), x, subject.seed, moved)
+    model = subject.fresh_model().eval()
+    if answer(model, x).shape[1:] != answer(model, x[:-1]).shape[1:]:
+        yield skipped("there is an output for each pair of samples, as of a contrastive loss")
+        return
+    value = _influence(model, x, subject.seed, moved)
     if value <= tolerance:
         yield passed("no sample influences another", value=value)
         return
