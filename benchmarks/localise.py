@@ -48,7 +48,8 @@ from firstfault.diagnosis import diagnose
 from firstfault.subject.subject import Subject
 
 LEAST_HARM = 0.03
-MARKS = {"layer": 0.92, "top1": 0.80, "recall": 0.90, "precision": 0.75, "false_alarms": 0.04, "seconds": 20.0}
+AT_LEAST = {"layer": 0.95, "top1": 0.88, "recall": 0.92, "precision": 0.85}
+AT_MOST = {"false_alarms": 0.02, "undecided_healthy": 0.05, "healthy_of_faulty": 0.03, "seconds": 8.0}
 
 
 @dataclass
@@ -92,7 +93,11 @@ def main() -> None:
         "seed": options.seed,
         "part": options.part,
         "slower": options.slower,
+        "marks": AT_LEAST | AT_MOST,
     }
+    result["met"] = all(result[name] >= mark for name, mark in AT_LEAST.items()) and all(
+        result[name] <= mark for name, mark in AT_MOST.items()
+    )
     if options.json:
         options.json.write_text(
             json.dumps({"outcomes": [asdict(entry) for entry in outcomes], "summary": result}, indent=1)
@@ -226,7 +231,9 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
         "top1": _share(entry.found[:1] == [entry.planted] for entry in faulty),
         "recall": round(hits / max(len(faulty), 1), 3),
         "precision": round(hits / max(listed, 1), 3),
-        "false_alarms": _share(entry.status != "healthy" for entry in healthy),
+        "false_alarms": _share(entry.status not in ("healthy", "undecided") for entry in healthy),
+        "undecided_healthy": _share(entry.status == "undecided" for entry in healthy),
+        "healthy_of_faulty": _share(entry.status == "healthy" for entry in faulty),
         "seconds": round(statistics.median([entry.seconds for entry in outcomes] or [0.0]), 2),
         "times_training": round(
             statistics.median([entry.seconds / max(entry.training_seconds, 1e-3) for entry in outcomes] or [0.0]), 2
@@ -257,8 +264,8 @@ def _print(outcomes: list[Outcome], result: dict[str, Any]) -> None:
     for entry in outcomes:
         if (entry.planted and entry.found[:1] != [entry.planted]) or (not entry.planted and entry.status != "healthy"):
             print(" ", _line(entry))
-    for name, mark in MARKS.items():
-        print(f"{name:<14} {result[name]:7.3f}   mark {mark}")
+    for name, mark in (AT_LEAST | AT_MOST).items():
+        print(f"{name:<18} {result[name]:7.3f}   mark {'≥' if name in AT_LEAST else '≤'} {mark}")
 
 
 if __name__ == "__main__":
