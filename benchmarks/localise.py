@@ -15,8 +15,9 @@ of programs (localising/without.py). `--faulty`, `--healthy` and `--seed` don't 
 
     python benchmarks/localise.py --scripts [--faulty 24] [--healthy 24] [--seed 0]
 
-Scripts in today's styles (localising/scripts.py: dicts and masks, graphs, adversaries, packed sequences …), drawn at
-random, given unmodified to `firstfault run` (localising/script_runs.py).
+Scripts in today's styles (localising/scripts.py: dicts and masks, graphs, adversaries, packed sequences …;
+localising/trainer_scripts.py: Trainer, Lightning, accelerate), drawn at random, given unmodified to `firstfault run`
+(localising/script_runs.py).
 """
 
 from __future__ import annotations

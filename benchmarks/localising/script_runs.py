@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localising.scripts import drawn
+import numpy as np
+from localising.scripts import STYLES as OF_LOOPS
+from localising.scripts import Style
+from localising.trainer_scripts import OF_TRAINERS
 
+STYLES = (*OF_LOOPS, *OF_TRAINERS)
 LEAST_HARM = 0.03
 LONGEST = 300  # seconds of one run
 MARKS = {
@@ -74,6 +78,13 @@ def run(faulty: int, healthy: int, seed: int) -> None:
     print("RESULT", json.dumps({**result, "marks": MARKS, "met": met}))
 
 
+def drawn(seed: int, *, healthy: bool) -> tuple[Style, str | None, str]:
+    """A style, the fault planted in it, and the script's source; every style and fault takes its turn with the seed."""
+    pairs = [(style, fault) for style in STYLES for fault in style.faults]
+    style, fault = (STYLES[seed % len(STYLES)], None) if healthy else pairs[seed % len(pairs)]
+    return style, fault, style.script(np.random.default_rng(seed), fault)
+
+
 def _one(number: int, sound: bool) -> ScriptRun | None:
     style, fault, source = drawn(number, healthy=sound)
     with tempfile.TemporaryDirectory() as folder:
@@ -101,8 +112,6 @@ def _one(number: int, sound: bool) -> ScriptRun | None:
 
 def _hurts(script: Path, style: Any, number: int, source: str) -> bool:
     """Whether the faulty script scores less than its healthy twin, or crashes."""
-    import numpy as np
-
     scores = []
     for text in (style.script(np.random.default_rng(number), None), source):
         script.write_text(text)

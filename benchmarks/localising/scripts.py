@@ -70,18 +70,18 @@ COMMON = {
 }
 
 
-def _turn(layer: str, *right: str, **knobs: str) -> Turn:
+def turn(layer: str, *right: str, **knobs: str) -> Turn:
     return Turn(layer, frozenset(right), knobs)
 
 
-RATE = _turn("training", "learning_rate_too_high", rate="3.0")
-SLOW = _turn("training", "learning_rate_too_low", "too_few_epochs", rate="1e-7")
-UNCLEARED = _turn("training", "missing_zero_grad", clear="pass", optimizer="SGD", rate="0.1")
-LEFT_OUT = _turn("training", "parameters_not_in_optimizer", held="model.head.parameters()")
-VALIDATED = _turn("training", "missing_eval_mode", eval_mode="pass")
+RATE = turn("training", "learning_rate_too_high", rate="3.0")
+SLOW = turn("training", "learning_rate_too_low", "too_few_epochs", rate="1e-7")
+UNCLEARED = turn("training", "missing_zero_grad", clear="pass", optimizer="SGD", rate="0.1")
+LEFT_OUT = turn("training", "parameters_not_in_optimizer", held="model.head.parameters()")
+VALIDATED = turn("training", "missing_eval_mode", eval_mode="pass")
 
 
-def _pick(rng: np.random.Generator, *values: object) -> str:
+def pick(rng: np.random.Generator, *values: object) -> str:
     return str(values[int(rng.integers(len(values)))])
 
 
@@ -116,10 +116,10 @@ score_of = lambda: (model(held[0], held[1])["logits"].argmax(1) == held[2]).floa
 """
     + LOOP,
     lambda rng: {
-        "width": _pick(rng, 24, 32),
-        "depth": _pick(rng, 1, 2),
-        "batch": _pick(rng, 32, 50),
-        "rate": _pick(rng, 2e-3, 3e-3),
+        "width": pick(rng, 24, 32),
+        "depth": pick(rng, 1, 2),
+        "batch": pick(rng, 32, 50),
+        "rate": pick(rng, 2e-3, 3e-3),
         "epochs": "6",
         "first": "True",
         "mask": ", src_key_padding_mask=attention_mask == 0",
@@ -130,8 +130,8 @@ score_of = lambda: (model(held[0], held[1])["logits"].argmax(1) == held[2]).floa
         "missing_zero_grad": UNCLEARED,
         "parameters_not_in_optimizer": LEFT_OUT,
         "missing_eval_mode": VALIDATED,
-        "batch_mixing": _turn("model", "batch_mixing", first="False", mask=""),
-        "redundant_softmax": _turn("model", "redundant_softmax", given="logits.softmax(1)"),
+        "batch_mixing": turn("model", "batch_mixing", first="False", mask=""),
+        "redundant_softmax": turn("model", "redundant_softmax", given="logits.softmax(1)"),
     },
 )
 CAUSAL = Style(
@@ -162,9 +162,9 @@ score_of = lambda: (model(held)[0][:, :-1].argmax(-1) == held[:, 1:]).float().me
 """
     + LOOP,
     lambda rng: {
-        "width": _pick(rng, 24, 32),
-        "batch": _pick(rng, 32, 40),
-        "rate": _pick(rng, 3e-3, 5e-3),
+        "width": pick(rng, 24, 32),
+        "batch": pick(rng, 32, 40),
+        "rate": pick(rng, 3e-3, 5e-3),
         "epochs": "6",
         "mask": ", src_mask=mask",
     },
@@ -172,7 +172,7 @@ score_of = lambda: (model(held)[0][:, :-1].argmax(-1) == held[:, 1:]).float().me
         "learning_rate_too_high": RATE,
         "missing_zero_grad": UNCLEARED,
         "parameters_not_in_optimizer": LEFT_OUT,
-        "missing_causal_mask": _turn("model", "missing_causal_mask", mask=""),
+        "missing_causal_mask": turn("model", "missing_causal_mask", mask=""),
     },
 )
 TOWERS = Style(
@@ -202,9 +202,9 @@ score_of = lambda: 1 - (model({"user": held[0], "item": held[1]}).reshape(-1) - 
 """
     + LOOP,
     lambda rng: {
-        "width": _pick(rng, 16, 24, 32),
-        "batch": _pick(rng, 40, 50),
-        "rate": _pick(rng, 3e-3, 5e-3),
+        "width": pick(rng, 16, 24, 32),
+        "batch": pick(rng, 40, 50),
+        "rate": pick(rng, 3e-3, 5e-3),
         "epochs": "10",
         "flat": "[:, 0]",
     },
@@ -212,7 +212,7 @@ score_of = lambda: 1 - (model({"user": held[0], "item": held[1]}).reshape(-1) - 
         "learning_rate_too_high": RATE,
         "learning_rate_too_low": SLOW,
         "missing_eval_mode": VALIDATED,
-        "output_shape_mismatch": _turn("model", "output_shape_mismatch", "wrong_loss", flat=""),
+        "output_shape_mismatch": turn("model", "output_shape_mismatch", "wrong_loss", flat=""),
     },
 )
 GRAPH = Style(
@@ -243,11 +243,11 @@ loss_of = lambda batch: F.mse_loss(model(*batch[:3]), batch[3])
 score_of = lambda: 1 - (model(*held[:3]).reshape(-1) - held[3]).square().mean() / held[3].var()
 """
     + LOOP,
-    lambda rng: {"width": _pick(rng, 16, 24), "rate": _pick(rng, 3e-3, 5e-3), "epochs": "10", "flat": ".view(-1)"},
+    lambda rng: {"width": pick(rng, 16, 24), "rate": pick(rng, 3e-3, 5e-3), "epochs": "10", "flat": ".view(-1)"},
     {
         "learning_rate_too_high": RATE,
         "learning_rate_too_low": SLOW,
-        "output_shape_mismatch": _turn("model", "output_shape_mismatch", "wrong_loss", flat=""),
+        "output_shape_mismatch": turn("model", "output_shape_mismatch", "wrong_loss", flat=""),
     },
 )
 PIXELS = Style(
@@ -276,16 +276,16 @@ score_of = lambda: (model(held[0]).argmax(1) == held[1]).float().mean()
 """
     + LOOP,
     lambda rng: {
-        "width": _pick(rng, 8, 12),
-        "batch": _pick(rng, 20, 32),
-        "rate": _pick(rng, 3e-3, 1e-2),
+        "width": pick(rng, 8, 12),
+        "batch": pick(rng, 20, 32),
+        "rate": pick(rng, 3e-3, 1e-2),
         "epochs": "5",
-        "shift": _pick(rng, 0, 1),
+        "shift": pick(rng, 0, 1),
     },
     {
         "learning_rate_too_low": SLOW,
         "missing_eval_mode": VALIDATED,
-        "learns_in_eval_mode": _turn(
+        "learns_in_eval_mode": turn(
             "training",
             "missing_eval_mode",
             "norm_statistics_wrong",
@@ -315,16 +315,16 @@ with torch.no_grad():
     print("METRIC", -float((generator(torch.randn(500, 8)).mean(0) - torch.tensor([2.0, -1.0])).norm()))
 """,
     lambda rng: {
-        "width": _pick(rng, 32, 48),
-        "rate": _pick(rng, 1e-3, 2e-3),
+        "width": pick(rng, 32, 48),
+        "rate": pick(rng, 1e-3, 2e-3),
         "clear_critic": "critic.zero_grad()",
         "second": "second",
     },
     {
-        "parameters_not_in_optimizer": _turn(
+        "parameters_not_in_optimizer": turn(
             "training", "parameters_not_in_optimizer", "frozen_parameters", second="first"
         ),
-        "missing_zero_grad": _turn("training", "missing_zero_grad", clear_critic="pass"),
+        "missing_zero_grad": turn("training", "missing_zero_grad", clear_critic="pass"),
     },
 )
 PACKED = Style(
@@ -356,7 +356,7 @@ for epoch in range(5):
 with torch.no_grad():
     print("METRIC", float((model(held[0]).argmax(1) == held[1]).float().mean()))
 """,
-    lambda rng: {"width": _pick(rng, 16, 24), "rate": _pick(rng, 5e-3, 1e-2)},
+    lambda rng: {"width": pick(rng, 16, 24), "rate": pick(rng, 5e-3, 1e-2)},
     {
         "learning_rate_too_high": RATE,
         "learning_rate_too_low": SLOW,
@@ -365,10 +365,3 @@ with torch.no_grad():
     },
 )
 STYLES = (ENCODER, CAUSAL, TOWERS, GRAPH, PIXELS, GAN, PACKED)
-
-
-def drawn(seed: int, *, healthy: bool) -> tuple[Style, str | None, str]:
-    """A style, the fault planted in it, and the script's source; every style and fault takes its turn with the seed."""
-    pairs = [(style, fault) for style in STYLES for fault in style.faults]
-    style, fault = (STYLES[seed % len(STYLES)], None) if healthy else pairs[seed % len(pairs)]
-    return style, fault, style.script(np.random.default_rng(seed), fault)
