@@ -22,7 +22,7 @@ demo: setup
 	@echo "The model was healthy but for one missing step. Stop the servers with: $(BIN)/firstfault down"
 
 test: setup browser
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # What works without extras, in an environment that has none of them.
 core:

@@ -239,7 +239,7 @@ def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(proje
         assert "HEALTHY" in ended.stdout and "Traceback" not in ended.stdout + ended.stderr
     client, parents = runs_of(project)
     assert [run.info.status for run in parents] == ["FINISHED", "FINISHED"]
-    assert "\n# starter: healthy" in parents[0].data.tags["mlflow.note.content"]
+    assert "\n**starter: healthy" in parents[0].data.tags["mlflow.note.content"]
     children = client.search_runs(
         [parents[0].info.experiment_id], f"tags.`mlflow.parentRunId` = '{parents[0].info.run_id}'"
     )

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "augmented_validation": "test_loader",
     "worker_seed_duplicated": "test_loader",
     "truncation": "test_truncation",
+    "labels_shifted_twice": "probe/test_pairs",
 }
 TABLE, IMAGES = "breast_cancer", "images"
 

@@ -29,6 +29,8 @@ def moved_alone(subject: Subject, after: list[Array], most: float) -> Alone | No
     """
     rows = {row: rows_of(subject.raw.validation.X, slice(row, row + 1)) for row in _chosen(subject)}
     for (name, step), together, stage in zip(subject.pipeline.steps, after, subject.pipeline.stages[1:], strict=True):
+        if len(together) != len(subject.raw.validation.X):  # rows were dropped: which of them is which is not known
+            return None
         rows = {row: made for row, X in rows.items() if (made := _prepared(step, X)) is not None}
         whole = stage.splits.validation.X
         if (other := next((X for X in rows.values() if _other_columns(X, whole)), None)) is not None:
