@@ -121,6 +121,8 @@ def _hear_guard(line: socket.socket, guard: int) -> None:
     while True:
         try:
             words = line.recv(1)
+        except ConnectionResetError:  # it died before it had read what was told last
+            break
         except OSError:
             return
         if not words:
