@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import islice
-from types import CodeType, FrameType, ModuleType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import distributions, nn
-from torch.optim import Optimizer
+from torch import distributions
 
 from firstfault.probe.code_lines import user_frames
+from firstfault.probe.environments import Environment, is_environment, number_of
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
 
@@ -98,19 +99,17 @@ class Rewards:
         return observed
 
     def _find(self, frames: list[FrameType]) -> None:
-        for _, value in _variables(frames):
+        for value in _variables(frames):
             kind = type(value)
             known = kind in self._environments or len(self._environments) >= MOST_ENVIRONMENTS
-            if not known and _is_environment(value):
+            if not known and is_environment(value):
                 self._listen(kind)
 
     def _listen(self, kind: type) -> None:
         environment = self._environments[kind] = Environment(self._record, kind.__name__, self._paused)
-        try:
+        with contextlib.suppress(AttributeError, TypeError):  # a class that can't be changed
             self._undo.append(replace(kind, "step", environment.around_step))
             self._undo.append(replace(kind, "reset", environment.around_reset))
-        except (AttributeError, TypeError):  # a class that can't be changed
-            return
 
     def _read(self, code: CodeType, name: str) -> None:
         frame = next((frame for frame in user_frames() if frame.f_code is code), None)
@@ -125,131 +124,15 @@ class Rewards:
             self._record.rewards.add(self._record.steps, reward)
 
 
-class Environment:
-    """Listens to the `step` and `reset` of one class of environments, of one or of many at once."""
-
-    def __init__(self, record: Record, name: str, paused: Callable[[], bool]) -> None:
-        self._record, self._name, self._paused = record, name, paused
-        self._open = 0
-        self.steps = 0
-        self._total: Any = 0.0
-        self._since = 0
-        self._episodic = self._ends = False
-
-    def around_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Hear the reward of each step; one environment may call others of its class."""
-
-        @functools.wraps(step)
-        def observed(*args: Any, **kwargs: Any) -> Any:
-            self._open += 1
-            try:
-                result = step(*args, **kwargs)
-            finally:
-                self._open -= 1
-            if not self._open and not self._paused():
-                self._stepped(result)
-            return result
-
-        return observed
-
-    def around_reset(self, reset: Callable[..., Any]) -> Callable[..., Any]:
-        """An episode ends where the next one begins."""
-
-        @functools.wraps(reset)
-        def observed(*args: Any, **kwargs: Any) -> Any:
-            if self._open:
-                self._ends = True  # with the step that is being made
-            else:
-                self._end()
-            return reset(*args, **kwargs)
-
-        return observed
-
-    def updated(self) -> None:
-        """The loop learns: where no episode ever ends, what was gained since the last time counts, by step."""
-        if not self._episodic and self._since:
-            self._add(self._total / self._since)
-            self._total, self._since = 0.0, 0
-
-    def _stepped(self, result: Any) -> None:
-        found = _reward_and_rest(result)
-        if found is None:
-            return
-        reward, rest = found
-        self.steps += 1
-        self._since += 1
-        self._total = self._total + reward
-        over = _over(rest, np.shape(reward))
-        if over.any():
-            for value in np.broadcast_to(self._total, over.shape)[over]:
-                self._add(value)
-            self._total, self._episodic = np.where(over, 0.0, self._total), True
-            self._since *= not over.all()
-        if self._ends:
-            self._end()
-
-    def _end(self) -> None:
-        """An environment is reset: of many at once, only where none told the end of its own."""
-        if self._since and not (np.ndim(self._total) and self._episodic):
-            self._add(self._total)
-            self._episodic = True
-        self._total, self._since, self._ends = 0.0, 0, False
-
-    def _add(self, value: Any) -> None:
-        self._record.reward_of = f"{self._name}.step"
-        self._record.rewards.add(self._record.steps, float(np.mean(value)))
-
-
-def _reward_and_rest(result: Any) -> tuple[Any, tuple[Any, ...]] | None:
-    """The reward that a step gave, and what stands after it: the second of several, but where that says yes or no."""
-    if not isinstance(result, tuple):
-        reward = _number(getattr(result, "reward", result))
-        return None if reward is None else (reward, ())
-    for place in (1, 0):
-        if len(result) > place and (reward := _number(result[place])) is not None:
-            return reward, result[place + 1 :]
-    return None
-
-
-def _number(value: Any) -> Any:
-    """A number, or an array of such; None for anything else, and for yes and no."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy() if not value.requires_grad else None
-    if isinstance(value, bool | str) or value is None:
-        return None
-    try:
-        values = np.asarray(value)
-    except (ValueError, TypeError):
-        return None
-    return values.astype(float) if values.dtype.kind in "iuf" and values.ndim <= 2 and values.size else None
-
-
-def _over(rest: tuple[Any, ...], shape: tuple[int, ...]) -> Any:
-    """Which of the environments are at an end, by what stands after the reward."""
-    over = np.zeros(shape, bool)
-    for value in rest:
-        flags = np.asarray(value.cpu() if isinstance(value, torch.Tensor) else value)
-        if flags.dtype == bool and flags.shape == shape:
-            over = over | flags
-    return over
-
-
 def total(value: Any) -> float | None:
     """The sum of what a loop calls its rewards: a number, a list of numbers or an array; None for anything else."""
     if isinstance(value, list):
-        numbers = [_number(each) for each in value[-MOST_IN_A_LIST:]]
+        numbers = [number_of(each) for each in value[-MOST_IN_A_LIST:]]
         if not numbers or any(number is None or np.ndim(number) for number in numbers):
             return None
         return float(np.sum(numbers))
-    number = _number(value)
+    number = number_of(value)
     return float(np.sum(number)) if number is not None else None
-
-
-def _is_environment(value: Any) -> bool:
-    kind = type(value)
-    if isinstance(value, type | ModuleType | nn.Module | Optimizer) or kind.__module__.startswith("torch."):
-        return False
-    return all(inspect.isroutine(getattr(kind, name, None)) for name in ("step", "reset"))
 
 
 def _variable_in(frames: list[FrameType]) -> tuple[CodeType, str] | None:
@@ -263,14 +146,14 @@ def _variable_in(frames: list[FrameType]) -> tuple[CodeType, str] | None:
     return min(found, key=lambda known: "rew" not in known[1].lower(), default=None)
 
 
-def _variables(frames: list[FrameType]) -> Iterator[tuple[str, Any]]:
+def _variables(frames: list[FrameType]) -> Iterator[Any]:
     """What is in reach of frames: their variables, and the attributes of what they call `self`."""
     for frame in frames:
         values = _locals(frame)
-        yield from islice(values.items(), MOST_VARIABLES)
-        yield from islice(getattr(values.get("self"), "__dict__", {}).items(), MOST_VARIABLES)
+        yield from islice(values.values(), MOST_VARIABLES)
+        yield from islice(getattr(values.get("self"), "__dict__", {}).values(), MOST_VARIABLES)
     if frames:
-        yield from islice(frames[0].f_globals.items(), MOST_VARIABLES)
+        yield from islice(frames[0].f_globals.values(), MOST_VARIABLES)
 
 
 def _locals(frame: FrameType) -> dict[str, Any]:
