@@ -54,15 +54,15 @@ class GeneratedSamples:
         if models > MOST_MODELS or (models < 2 and self._calls > UNPAIRED):
             self._made.clear()
             return
-        found = next((value for value in tensors_in(outputs) if value.is_floating_point() and value.ndim > 1), None)
-        if found is not None:  # held, so that its memory is not given to others
-            self._made[id(model)] = type(model).__name__, found.detach()
+        made = _samples_in(outputs)
+        if made is not None:  # held, so that its memory is not given to others
+            self._made[id(model)] = type(model).__name__, made.detach()
 
     def given(self, model: nn.Module, args: Any, *, sampled: bool) -> None:
         """A model is called with gradients on."""
         if not self._made or (len(self._made) == 1 and id(model) in self._made):
             return
-        x = next((value for value in tensors_in(args) if value.is_floating_point() and value.ndim > 1), None)
+        x = _samples_in(args)
         if x is None:
             return
         maker = next((key for key, (_, made) in self._made.items() if key != id(model) and _same(made, x)), None)
@@ -111,11 +111,11 @@ def _judged(pair: _Pair) -> dict[str, float]:
     if sum(map(len, same)) < FEWEST_ROWS or sum(map(len, made)) < FEWEST_ROWS:
         return {}
     real, last = torch.cat(same), torch.cat(made)
-    spread = torch.stack([_apart(rows, rows) for rows in made]).mean()
+    spread = torch.stack([_apart(rows) for rows in made]).mean()
     return {
         "first": distance(pair.first, real),
         "last": distance(last, real),
-        "spread": float(spread / _apart(real, real).clamp_min(1e-12)),
+        "spread": float(spread / _apart(real).clamp_min(1e-12)),
     }
 
 
@@ -127,12 +127,17 @@ def distance(first: torch.Tensor, second: torch.Tensor) -> float:
     between = float(torch.cdist(first, second).mean())
     if between == 0.0:
         return 0.0
-    return max(0.0, 1 - float(_apart(first, first) + _apart(second, second)) / (2 * between))
+    return max(0.0, 1 - float(_apart(first) + _apart(second)) / (2 * between))
 
 
-def _apart(rows: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
+def _apart(rows: torch.Tensor) -> torch.Tensor:
     """The mean distance of two different rows."""
-    return torch.cdist(rows, same).sum() / max(1, len(rows) * (len(rows) - 1))
+    return torch.cdist(rows, rows).sum() / max(1, len(rows) * (len(rows) - 1))
+
+
+def _samples_in(values: Any) -> torch.Tensor | None:
+    """The first tensor that may hold samples: numbers, of at least two axes."""
+    return next((value for value in tensors_in(values) if value.is_floating_point() and value.ndim > 1), None)
 
 
 def _same(made: torch.Tensor, x: torch.Tensor) -> bool:
