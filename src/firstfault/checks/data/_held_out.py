@@ -1,4 +1,4 @@
-"""What the trained network answers on the validation rows, asked about labels before its own layers are judged."""
+"""What the trained network answers to rows, asked about labels before its own layers are judged."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Tensors
 
 Array = np.ndarray[Any, Any]
 
 
-class HeldOut(NamedTuple):
-    """Outputs `(N, K)` and labels `(N, L)` of the validation rows."""
+class Answers(NamedTuple):
+    """Outputs `(N, K)` and labels `(N, L)` of some rows."""
 
     outputs: Array
     y: Array
 
 
-def held_out(subject: Subject) -> HeldOut | None:
+def held_out(subject: Subject) -> Answers | None:
     """The network's answers on validation; None where it can't be trained or asked, which its own layer will say."""
-    from firstfault.training.loop import predict
-
     try:
-        held = subject.recipe.validation
-        outputs = predict(subject.recipe, subject.trained.model, held.x).double().cpu().numpy()
-        y = held.y.cpu().numpy()
+        return answers_to(subject, subject.recipe.validation)
     except Exception:
         return None
+
+
+def answers_to(subject: Subject, rows: Tensors) -> Answers | None:
+    """The network's answers to rows; None where there are none, or not one for each row."""
+    from firstfault.training.loop import predict
+
+    outputs = predict(subject.recipe, subject.trained.model, rows.x).double().cpu().numpy()
+    y = rows.y.cpu().numpy()
     if not len(y) or len(outputs) != len(y):
         return None
-    return HeldOut(outputs.reshape(len(y), -1), y.reshape(len(y), -1))
+    return Answers(outputs.reshape(len(y), -1), y.reshape(len(y), -1))
 
 
 def most_wrong(subject: Subject) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._contents import most_rows
-from firstfault.checks.data._held_out import held_out
+from firstfault.checks.data._held_out import Answers, answers_to, held_out
 from firstfault.checks.data._out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
@@ -171,23 +171,18 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
 
 def _ranking_of_network(subject: Subject) -> Ranking | None:
     held = held_out(subject)
-    return None if held is None or len(held.y) < FEWEST_HELD else _by_outputs(subject, held.outputs, held.y)
+    return None if held is None or len(held.y) < FEWEST_HELD else _by_outputs(subject, held)
 
 
 def _knows_by_heart(subject: Subject) -> bool:
     """Whether the network orders the rows that it has learnt from by their labels."""
-    from firstfault.training.loop import predict
-
-    rows = subject.recipe.train.rows(slice(MOST_ROWS))
-    outputs, y = predict(subject.recipe, subject.trained.model, rows.x), rows.y
-    found = _by_outputs(
-        subject, outputs.double().reshape(len(y), -1).cpu().numpy(), y.double().reshape(len(y), -1).cpu().numpy()
-    )
+    learnt = answers_to(subject, subject.recipe.train.rows(slice(MOST_ROWS)))
+    found = None if learnt is None else _by_outputs(subject, learnt)
     return found is not None and found.value > BY_HEART
 
 
-def _by_outputs(subject: Subject, outputs: Array, y: Array) -> Ranking | None:
-    outputs, y = np.nan_to_num(outputs)[:MOST_ROWS], y[:MOST_ROWS]
+def _by_outputs(subject: Subject, answers: Answers) -> Ranking | None:
+    outputs, y = np.nan_to_num(answers.outputs)[:MOST_ROWS], answers.y[:MOST_ROWS]
     if subject.target.task != "classification":
         return best(by_column(outputs, y)) if outputs.shape == y.shape else None
     if y.shape[1] != 1:
