@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from firstfault.checks.data.signal import Ranking, best, by_class, by_column
+from firstfault.checks.data.signal import Ranking, best, by_column
 from firstfault.probe.capture import Capture
 from firstfault.subject.subject import Subject
 
@@ -129,13 +129,6 @@ def ranking(pairs: Pairs, doubt: float) -> Ranking | None:
             return last
         found = last if found is None or last.value > found.value else found
     return found
-
-
-def rank_outputs(outputs: Array, pairs_y: Array, classes: bool) -> Ranking | None:
-    """How far a network's outputs order rows as their targets do."""
-    if classes:
-        return best(by_class(outputs, pairs_y.argmax(1)))
-    return best(by_column(outputs, pairs_y)) if outputs.shape == pairs_y.shape else None
 
 
 def _models() -> list[Any]:

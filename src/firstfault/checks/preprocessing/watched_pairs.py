@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data.signal import Ranking
-from firstfault.checks.preprocessing._pair_signal import Pairs, is_given, new_rows, pairs_of, rank_outputs, ranking
+from firstfault.checks.data.signal import BY_HEART, FEWEST_HELD, Ranking, best, by_class, by_column
+from firstfault.checks.preprocessing._pair_signal import Pairs, is_given, new_rows, pairs_of, ranking
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.probe.capture import Capture
@@ -19,8 +19,6 @@ from firstfault.training.recipe import Tensors
 
 MOVES = (1, -1, 2, -2)
 GIVEN = 0.98  # of a perfect order: a series' own past among its inputs
-FEWEST_HELD = 30  # rows: an order of fewer errs by more than 0.2
-MEMORISED = 0.5  # of a perfect order of the rows that were learnt from
 
 
 @check(layer=Layer.PREPROCESSING, gradients=True, detects={"misaligned_labels": 0.95, "random_labels": 0.92})
@@ -98,7 +96,7 @@ def _independent(subject: Subject, pairs: Pairs, found: Ranking, weak: float, do
         yield passed("fast models find no order in the pairs, but the network does, or can't be asked")
         return
     learnt = _order(subject, subject.trained.model, recipe.train, pairs.classes)
-    memorised = learnt is not None and learnt.value > MEMORISED
+    memorised = learnt is not None and learnt.value > BY_HEART
     yield Judgement(
         Status.FAIL,
         f"neither fast models (by {max(found.value, 0):.2f} of 1) nor the network (by {max(network.value, 0):.2f}) "
@@ -118,10 +116,11 @@ def _order(subject: Subject, model: torch.nn.Module, rows: Tensors, classes: boo
     if not np.isfinite(outputs).all():
         return None
     if not classes:
-        return rank_outputs(outputs.reshape(len(y), -1), y.reshape(len(y), -1), classes=False)
+        outputs, y = outputs.reshape(len(y), -1), y.reshape(len(y), -1)
+        return best(by_column(outputs, y)) if outputs.shape == y.shape else None
     outputs = outputs.reshape(len(y), -1) if outputs.ndim == 1 else outputs
     if outputs.ndim != 2 or y.ndim != 1:
         return None
     if outputs.shape[1] == 1:
         outputs = np.column_stack([-outputs, outputs])
-    return rank_outputs(outputs, np.eye(max(outputs.shape[1], int(y.max()) + 1))[y.astype(int)], classes=True)
+    return best(by_class(outputs, y.astype(int)))
