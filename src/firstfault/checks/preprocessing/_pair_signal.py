@@ -63,9 +63,9 @@ def pairs_of(subject: Subject, capture: Capture) -> Pairs | None:
 
 def _targets(subject: Subject, capture: Capture) -> tuple[Array, bool] | None:
     task = subject.recipe.task
-    y = torch.cat(capture.y).reshape(sum(capture.sizes), -1).double().numpy()
     if task == "language_model" or len({tuple(part.shape[1:]) for part in capture.y}) != 1:
         return None
+    y = torch.cat(capture.y).reshape(sum(capture.sizes), -1).double().numpy()
     if task == "classification" and y.shape[1] == 1:
         values, counts = np.unique(y[:, 0], return_counts=True)
         chosen = values[np.argsort(-counts)][:MOST_TARGETS] if len(values) > 2 else values[1:]
@@ -162,9 +162,9 @@ def is_given(pairs: Pairs, close: float) -> bool:
     from scipy.stats import rankdata
 
     pairs = pairs.thinned()
-    x, y = (rankdata(values, axis=0) - (len(pairs.x) + 1) / 2 for values in (pairs.x, pairs.y))
-    sizes = np.sqrt((x**2).sum(0))[:, None] * np.sqrt((y**2).sum(0))[None]
     if pairs.classes or any(len(np.unique(column)) == 2 for column in pairs.y.T):
         areas = [by_column(np.repeat(own[:, None], pairs.y.shape[1], 1), pairs.y) for own in pairs.x.T]
         return any(abs(entry.value) > close for found in areas for entry in found)
+    x, y = (rankdata(values, axis=0) - (len(pairs.x) + 1) / 2 for values in (pairs.x, pairs.y))
+    sizes = np.sqrt((x**2).sum(0))[:, None] * np.sqrt((y**2).sum(0))[None]
     return bool((np.abs(x.T @ y) / np.maximum(sizes, 1e-12)).max() > close)
