@@ -121,6 +121,16 @@ def _probabilities(inputs: Array, coded: Array, y: Array, *, small: bool) -> tup
         )
 
 
+def answers_out_of_fold(model: Any, x: Array, wanted: Array, folds: int = FOLDS) -> Array:
+    """What a model of numbers `(N, K)` answers to the rows of each fold, fitted on the others."""
+    from sklearn.model_selection import KFold, cross_val_predict
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = cross_val_predict(model, x, wanted, cv=KFold(folds, shuffle=True, random_state=0))
+    return np.asarray(found).reshape(wanted.shape)
+
+
 def category_codes(X: Any, rows: Array) -> Array | None:
     """The given rows as numbers `(N, D)`, a category as the rank of its frequency; None for nothing numeric."""
     frame = _columns(X, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._contents import most_rows
 from firstfault.checks.data._held_out import Answers, answers_to, held_out
-from firstfault.checks.data._out_of_fold import FEWEST_ROWS, FOLDS, MOST_ROWS, out_of_fold, sampled, seen
+from firstfault.checks.data._out_of_fold import FEWEST_ROWS, MOST_ROWS, answers_out_of_fold, out_of_fold, sampled, seen
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -152,7 +151,6 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
     """Out-of-fold answers `(N, K)` of both models to ranks, which no far value rules."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.linear_model import Ridge
-    from sklearn.model_selection import KFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -161,12 +159,7 @@ def _answers(inputs: Array, coded: Array, y: Array) -> list[Array]:
         make_pipeline(StandardScaler(), Ridge(10.0)),
         RandomForestRegressor(40, min_samples_leaf=5, max_features=0.5, random_state=0),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return [
-            cross_val_predict(model, given, ranks, cv=KFold(FOLDS, shuffle=True, random_state=0)).reshape(y.shape)
-            for model, given in zip(models, (inputs, coded), strict=True)
-        ]
+    return [answers_out_of_fold(model, given, ranks) for model, given in zip(models, (inputs, coded), strict=True)]
 
 
 def _ranking_of_network(subject: Subject) -> Ranking | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from firstfault.checks.data._out_of_fold import answers_out_of_fold
 from firstfault.checks.data.signal import Ranking, best, by_column
 from firstfault.probe.capture import Capture
 from firstfault.subject.subject import Subject
@@ -148,13 +148,9 @@ def _models() -> list[Any]:
 def _answers(model: Any, pairs: Pairs) -> Array:
     """Out-of-fold answers `(N, K)`; of numbers to their ranks, which no far value rules."""
     from scipy.stats import rankdata
-    from sklearn.model_selection import KFold, cross_val_predict
 
     wanted = pairs.y if pairs.classes else rankdata(pairs.y, axis=0) / len(pairs.y)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = cross_val_predict(model, pairs.x, wanted, cv=KFold(FOLDS, shuffle=True, random_state=0))
-    return np.asarray(found).reshape(pairs.y.shape)
+    return answers_out_of_fold(model, pairs.x, wanted, FOLDS)
 
 
 def is_given(pairs: Pairs, close: float) -> bool:
