@@ -23,8 +23,13 @@ FEW_ONES = 0.005  # the share of rows at the maximum, or within rounding of it
 FEWEST_OUTPUTS = 3  # fewer are what two classes take
 
 
-def cut_in_preparation(subject: Subject) -> str:
-    """What `prepare` did to labels that it cut; empty where it did not."""
+def cut(subject: Subject) -> tuple[str, Place | None]:
+    """What became of labels that were cut in the preparation, or before it on which line; empty where none were."""
+    wrong = _cut_in_preparation(subject) if subject.target.prepare is not None else ""
+    return (wrong, None) if wrong else cut_when_read(subject)
+
+
+def _cut_in_preparation(subject: Subject) -> str:
     before, after = (_column(splits.train.y) for splits in (subject.raw, subject.prepared))
     if before is None or after is None or len(before) != len(after) or not _rises(before, after):
         return ""

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data._cut_labels import TOLD_AS_CUT, cut_in_preparation, cut_when_read
+from firstfault.checks.data._cut_labels import TOLD_AS_CUT, cut
 from firstfault.checks.data._label_numbers import continuous, numbers_of, truths
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
@@ -158,7 +158,7 @@ def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judge
     if train is None or len(train) < 2:
         yield skipped("only numbers and yes-or-no labels of several rows are looked at")
         return
-    if _is_cut(subject):
+    if cut(subject)[0]:
         yield skipped(TOLD_AS_CUT)
         return
     same = [at for at in range(train.shape[1]) if _is_constant(train[:, at])]
@@ -204,10 +204,6 @@ def constant_labels(subject: Subject, *, chance: float = 1e-6) -> Iterator[Judge
         )
         return
     yield passed("the labels vary", value=0)
-
-
-def _is_cut(subject: Subject) -> bool:
-    return bool((subject.target.prepare is not None and cut_in_preparation(subject)) or cut_when_read(subject)[0])
 
 
 def _columns(subject: Subject, name: str) -> Array | None:

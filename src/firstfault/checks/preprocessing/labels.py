@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.data._cut_labels import cut_in_preparation, cut_when_read
+from firstfault.checks.data._cut_labels import cut
 from firstfault.data.splits import to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -59,9 +59,7 @@ def _scaled_classes(subject: Subject) -> Judgement | None:
 
 
 def _cut(subject: Subject) -> Judgement | None:
-    wrong, line = cut_in_preparation(subject) if subject.target.prepare else "", None
-    if not wrong:
-        wrong, line = cut_when_read(subject)
+    wrong, line = cut(subject)
     if not wrong:
         return None
     return Judgement(
