@@ -133,12 +133,17 @@ def score_of(predicted: Array, sample: Sample) -> float:
     return float(1 - ((target - predicted) ** 2).sum() / ((target - target.mean()) ** 2).sum())
 
 
-def placed(sample: Sample, name: str) -> tuple[Array, Array, int]:
-    """All columns as numbers `(N, D)`, the label, and the place of one of the columns."""
-    values = np.column_stack([readings(sample.frame[other], sample)[0] for other in sample.frame.columns])
-    return values.clip(-1e37, 1e37), sample.target, [str(other) for other in sample.frame.columns].index(name)
+def numbers_of(sample: Sample) -> Array:
+    """All columns as numbers `(N, D)`, each in the first of the ways that could hold the label."""
+    values = [readings(sample.frame[name], sample)[0] for name in sample.frame.columns]
+    return np.column_stack(values).clip(-1e37, 1e37)
+
+
+def place_of(sample: Sample, name: str) -> int:
+    """The place of the column of that name."""
+    return [str(column) for column in sample.frame.columns].index(name)
 
 
 def column_of(sample: Sample, name: str) -> pd.Series:
     """The column of that name."""
-    return sample.frame.iloc[:, [str(column) for column in sample.frame.columns].index(name)]
+    return sample.frame.iloc[:, place_of(sample, name)]

@@ -28,9 +28,8 @@ def beside_label(values: Array, target: Array, classes: bool) -> Array:
     return np.asarray(ranks - curve @ np.linalg.lstsq(curve, ranks, rcond=None)[0])
 
 
-def stands_alone(values: Array, target: Array, column: int, classes: bool) -> bool:
-    """Whether one column depends on no other given the label, while others do on each other."""
-    left = beside_label(values, target, classes)
+def stands_alone(left: Array, column: int) -> bool:
+    """Whether one column depends on no other by what they hold beside the label, while others do on each other."""
     related = _related(left)
     others = np.delete(np.arange(left.shape[1]), column)
     if len(others) < 2 or related[column].any():
@@ -38,9 +37,8 @@ def stands_alone(values: Array, target: Array, column: int, classes: bool) -> bo
     return bool(related[np.ix_(others, others)].any(1).mean() >= RELATED)
 
 
-def is_summand(values: Array, target: Array, column: int) -> bool:
+def is_summand(left: Array, column: int) -> bool:
     """Whether what one column holds beside an amount is in the others: together they make it up."""
-    left = beside_label(values, target, classes=False)
     own, others = left[:, column], np.delete(left, column, axis=1)
     if not others.shape[1] or own.std() < TRACE:
         return False

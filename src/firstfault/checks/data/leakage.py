@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from firstfault.checks.data._leak_sample import (
     column_of,
     column_scores,
     leak_sample,
-    placed,
+    numbers_of,
+    place_of,
     readings,
     score_of,
     tree_score,
 )
-from firstfault.checks.data._made_from_label import is_summand, lies_apart, stands_alone
+from firstfault.checks.data._made_from_label import beside_label, is_summand, lies_apart, stands_alone
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
@@ -114,15 +115,21 @@ def leaking_columns(
     scores = column_scores(subject)
     ranked = sorted(scores, key=lambda name: -scores[name])
     leaks = [name for name in ranked if scores[name] >= gives_away]
-    leaks = [name for name in leaks if sample.classes or not is_summand(*placed(sample, name))]
+    if leaks and not sample.classes:
+        leaks = _without_summands(sample, leaks)
     if not leaks or len(leaks) > max(1, len(ranked) // 4):
         return []
     best_of_rest = max((scores[name] for name in ranked if name not in leaks), default=0.0)
     codes = [name for name in leaks if _is_code(sample, name, gives_away, narrow)]
-    codes = codes or [name for name in leaks if _is_label_under_noise(sample, name, scores[name], times_surer)]
+    codes = codes or _labels_under_noise(sample, leaks, scores, times_surer)
     if codes or best_of_rest >= ordinary:
         return codes
     return leaks if says_more(sample, leaks, scores[leaks[0]], left_open, times_surer) else []
+
+
+def _without_summands(sample: Sample, names: list[str]) -> list[str]:
+    left = beside_label(numbers_of(sample), sample.target, sample.classes)
+    return [name for name in names if not is_summand(left, place_of(sample, name))]
 
 
 def _is_code(sample: Sample, name: str, gives_away: float, narrow: float) -> bool:
@@ -167,11 +174,11 @@ def says_more(sample: Sample, leaks: list[str], score: float, left_open: float, 
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
     from sklearn.model_selection import cross_val_predict
 
-    rest = [name for name in sample.frame.columns if str(name) not in leaks]
+    rest = [place for place, name in enumerate(sample.frame.columns) if str(name) not in leaks]
     if not rest:
         return False
     rows = slice(None, MOST_FITTED)
-    X = np.column_stack([readings(sample.frame[name], sample)[0] for name in rest])[rows].clip(-1e37, 1e37)
+    X = numbers_of(sample)[rows, rest]
     part = Sample(sample.frame, sample.target[rows], sample.classes)
     if part.classes and np.bincount(part.target).min() < 3:
         return True
@@ -180,14 +187,18 @@ def says_more(sample: Sample, leaks: list[str], score: float, left_open: float, 
     return 1 - others > max(left_open, times_surer * (1 - score))
 
 
-def _is_label_under_noise(sample: Sample, name: str, score: float, times_surer: float) -> bool:
-    """Whether a column depends on no other given the label, and says it too well for one that was measured."""
-    columns = placed(sample, name)
-    if not stands_alone(*columns, sample.classes):
-        return False
-    if not sample.classes or lies_apart(*columns):
-        return True
-    return says_more(sample, [name], score, SLIGHT, times_surer)
+def _labels_under_noise(sample: Sample, names: list[str], scores: Mapping[str, float], times_surer: float) -> list[str]:
+    """The columns that depend on no other given the label, and say it too well for ones that were measured."""
+    values = numbers_of(sample)
+    left = beside_label(values, sample.target, sample.classes)
+    alone = [name for name in names if stands_alone(left, place_of(sample, name))]
+    return [
+        name
+        for name in alone
+        if not sample.classes
+        or lies_apart(values, sample.target, place_of(sample, name))
+        or says_more(sample, [name], scores[name], SLIGHT, times_surer)
+    ]
 
 
 def _missing_in_one_class(sample: Sample, fewest: int = 30, doubt: float = 1e-6) -> tuple[str, float] | None:
