@@ -13,7 +13,7 @@ FEWEST, ERRORS = 30, 4.0
 NEARER, CLOSE, VARIED = 0.5, 0.2, 0.3
 
 
-def rise_of(values: Sequence[float], fewest: int) -> tuple[float, float, float]:
+def rise_of(values: Sequence[float], fewest: int = 0) -> tuple[float, float, float]:
     """The means of the first and of the last tenth, and how many standard errors lie between them."""
     tenth = max(fewest // 3, len(values) // 10)
     first, last = np.asarray(values[:tenth], float), np.asarray(values[-tenth:], float)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.checks.training._beside_the_loss import rise_of
 from firstfault.finding import Layer
 from firstfault.place import Place
 from firstfault.probe.record import Record
@@ -78,14 +79,11 @@ def _of_several_losses(record: Record) -> bool:
 def _against_the_start(record: Record, errors: float) -> Iterator[Judgement]:
     """Whether a loss of the user's own fell below that of the untrained model."""
     values = np.asarray(record.loss.values, float)
-    tenth = len(values) // 10
-    if tenth < FEWEST_LOSSES or _of_several_losses(record) or not np.isfinite(values).all():
+    if len(values) < 10 * FEWEST_LOSSES or _of_several_losses(record) or not np.isfinite(values).all():
         yield skipped("no loss was learnt from whose constant answer is known, and none can be compared with its start")
         return
-    first, last = values[:tenth], values[-tenth:]
-    error = float(np.hypot(first.std(ddof=1), last.std(ddof=1))) / tenth**0.5
-    fall = float(first.mean() - last.mean()) / max(error, 1e-12)
+    last, first, fall = rise_of(record.loss.values[::-1])
     if fall < errors:
         yield skipped(f"the loss lies {fall:.1f} standard errors below its start, which tells nothing either way")
         return
-    yield passed(f"the loss fell from {first.mean():.4g} to {last.mean():.4g}", value=fall)
+    yield passed(f"the loss fell from {first:.4g} to {last:.4g}", value=fall)
