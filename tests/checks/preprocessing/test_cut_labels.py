@@ -16,9 +16,10 @@ def prepared(change):
     return lambda splits: Splits(*((split.X, change(split.y)) for _, split in splits.items()))
 
 
-def net(outputs):
-    """A network of that many outputs."""
-    return lambda: nn.LazyLinear(outputs)
+def target(make, source, outputs, **given):
+    """A target whose network has that many outputs: one is a regression."""
+    task = "regression" if outputs == 1 else "classification"
+    return make(source, model=lambda: nn.LazyLinear(outputs), task=task, **given)
 
 
 CUT = {
@@ -35,9 +36,7 @@ CUT = {
 def test_labels_cut_by_prepare_fail(make, only, name):
     """Fewer classes than the model has outputs for, or two of hundreds of amounts, are labels that were cut."""
     source, outputs, change = CUT[name]
-    task = "regression" if outputs == 1 else "classification"
-    subject = make(source, prepare=prepared(change), model=net(outputs), task=task)
-    finding = only("label_scaled", subject)
+    finding = only("label_scaled", target(make, source, outputs, prepare=prepared(change)))
     assert finding.status is Status.FAIL
     assert finding.faults == {"label_scaled": 0.95}
 
@@ -56,9 +55,7 @@ SOUND = {
 def test_labels_that_keep_what_is_asked_for_pass(make, only, name):
     """Classes may be made coarser for a model that asks no more, and amounts scaled."""
     source, outputs, change = SOUND[name]
-    task = "regression" if outputs == 1 else "classification"
-    subject = make(source, prepare=prepared(change), model=net(outputs), task=task)
-    assert only("label_scaled", subject).status is Status.PASS
+    assert only("label_scaled", target(make, source, outputs, prepare=prepared(change))).status is Status.PASS
 
 
 def digits_by_their_maximum():
@@ -86,8 +83,7 @@ def amounts_by_their_maximum():
 def test_labels_cut_where_they_are_read_fail_with_the_line(make, only, load, outputs, monkeypatch, request):
     """The data layer leaves them to this check, which names the line that divides and cuts them."""
     monkeypatch.chdir(request.config.rootpath)
-    task = "regression" if outputs == 1 else "classification"
-    subject = make(load, model=net(outputs), task=task)
+    subject = target(make, load, outputs)
     for name in ("class_imbalance", "missing_class", "constant_labels"):
         assert only(name, subject).status is not Status.FAIL
     finding = only("label_scaled", subject)
@@ -105,7 +101,7 @@ def binary_of_ten():
 @pytest.mark.parametrize("outputs", [2, 10])
 def test_two_classes_without_a_cut_pass(make, only, outputs):
     """Outputs that belong to no class are no proof where no line divides the labels."""
-    assert only("label_scaled", make(binary_of_ten, model=net(outputs))).status is Status.PASS
+    assert only("label_scaled", target(make, binary_of_ten, outputs)).status is Status.PASS
 
 
 def test_a_few_rare_events_as_amounts_fail_only_if_they_are_nearly_alone(make, only):

@@ -53,6 +53,12 @@ def towns():
     return frame.assign(kind=(frame["size"] > 0).astype(int))
 
 
+def target(make, source, step):
+    """A target of a named table, or of a frame whose label is `kind`, that a step prepares."""
+    named = isinstance(source, str)
+    return make(source if named else source(), preprocess=step, label=None if named else "kind")
+
+
 GIVEN = {
     "z-scores": ("breast_cancer", own_statistics),
     "z-scores of a small table": ("wine", own_statistics),
@@ -73,10 +79,7 @@ GIVEN = {
 @pytest.mark.parametrize("name", GIVEN)
 def test_statistics_of_the_rows_that_come_fail(make, only, name):
     """However large the splits are, and however well it trains: the step is named."""
-    source, step = GIVEN[name]
-    subject = make(
-        source() if callable(source) else source, preprocess=step, label="kind" if callable(source) else None
-    )
+    subject = target(make, *GIVEN[name])
     finding = only("batch_dependent_transform", subject)
     assert finding.status is Status.FAIL
     assert finding.faults == {"batch_dependent_transform": 0.92}
@@ -100,11 +103,7 @@ SOUND = {
 @pytest.mark.parametrize("name", SOUND)
 def test_steps_that_look_at_one_row_or_at_train_pass(make, only, name):
     """What was fitted on train, and what a row says of itself, is the same for a row alone."""
-    source, step = SOUND[name]
-    subject = make(
-        source() if callable(source) else source, preprocess=step, label="kind" if callable(source) else None
-    )
-    assert only("batch_dependent_transform", subject).status is Status.PASS
+    assert only("batch_dependent_transform", target(make, *SOUND[name])).status is Status.PASS
 
 
 def test_a_step_that_refuses_or_drops_a_single_row_is_left_alone(make):

@@ -113,39 +113,26 @@ def plain(chosen, gained):
     return -(chosen * gained).mean()
 
 
-@pytest.mark.parametrize(
-    ("loop", "status"),
-    [
-        (acts(), Status.PASS),
-        (acts(-1.0), Status.WARN),
-        (acts(reward_sign=-1.0), Status.WARN),
-        (acts(detached=True), Status.WARN),
-        (draws(plain), Status.PASS),
-        (draws(lambda chosen, gained: -plain(chosen, gained)), Status.FAIL),
-        (draws(lambda chosen, gained: plain(chosen, gained[torch.randperm(32)])), Status.WARN),
-        (plays(), Status.PASS),
-        (plays(joined=True), Status.PASS),
-        (plays(steps=220, sign=-1.0), Status.FAIL),
-        (plays(steps=8), Status.WARN),
-        (plays(spread=1e-3), Status.FAIL),
-    ],
-    ids=[
-        "policy",
-        "its sign",
-        "the reward's sign",
-        "nothing learnt",
-        "bandit",
-        "its sign",
-        "rewards of others",
-        "generator",
-        "one batch",
-        "away from the data",
-        "too short",
-        "all alike",
-    ],
-)
-def test_what_is_learnt_is_judged_beside_the_loss(loop, status, tmp_path):
+LEARNT = {
+    "policy": (acts(), Status.PASS),
+    "its sign": (acts(-1.0), Status.WARN),
+    "the reward's sign": (acts(reward_sign=-1.0), Status.WARN),
+    "nothing learnt": (acts(detached=True), Status.WARN),
+    "bandit": (draws(plain), Status.PASS),
+    "the bandit's sign": (draws(lambda chosen, gained: -plain(chosen, gained)), Status.FAIL),
+    "rewards of others": (draws(lambda chosen, gained: plain(chosen, gained[torch.randperm(32)])), Status.WARN),
+    "generator": (plays(), Status.PASS),
+    "one batch": (plays(joined=True), Status.PASS),
+    "away from the data": (plays(steps=220, sign=-1.0), Status.FAIL),
+    "too short": (plays(steps=8), Status.WARN),
+    "all alike": (plays(spread=1e-3), Status.FAIL),
+}
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_what_is_learnt_is_judged_beside_the_loss(name, tmp_path):
     """Sound loops are healthy; what learns nothing, or the wrong way round, never is."""
+    loop, status = LEARNT[name]
     finding, verdict, _ = judged(tmp_path, loop)
     assert finding.status is status, finding.message
     assert (verdict.status is VerdictStatus.HEALTHY) == (status is Status.PASS), verdict.not_cleared
