@@ -12,7 +12,7 @@ from firstfault.subject.model_inputs import finite_outputs, ordinary_inputs, sou
 from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import SATURATING, Call, flag, record
 
-FLAT = {"sigmoid": 5.0, "tanh": 2.5, "softsign": 5.0, "hardsigmoid": 3.0, "hardtanh": 1.0, "relu6": 6.0}
+FLAT = {"sigmoid": 5.0, "tanh": 2.5, "softsign": 5.0, "hardsigmoid": 3.0}
 """By function, the input beyond which its slope is less than 3 % of its largest."""
 FEWEST = 64  # values of a call
 
@@ -65,10 +65,10 @@ def _is(result: object, outputs: object) -> bool:
 
 def _flat(call: Call) -> float:
     x, name = call.args[0].float(), call.name
-    low, high = flag(call, "min_val", 1, -1.0), flag(call, "max_val", 2, 1.0)
-    if name == "relu6" or (name == "hardtanh" and low == 0):
+    if name in FLAT:
+        return float((x.abs() > FLAT[name]).float().mean())
+    low, high = (0.0, 6.0) if name == "relu6" else (flag(call, "min_val", 1, -1.0), flag(call, "max_val", 2, 1.0))
+    if low == 0:  # below it, it is a ReLU
         above = x[x > 0]
-        return float((above > (FLAT["relu6"] if name == "relu6" else high)).float().mean()) if len(above) else 0.0
-    if name == "hardtanh":
-        return float(((x < low) | (x > high)).float().mean())
-    return float((x.abs() > FLAT[name]).float().mean())
+        return float((above > high).float().mean()) if len(above) else 0.0
+    return float(((x < low) | (x > high)).float().mean())
