@@ -126,16 +126,16 @@ def raw_labels(subject: Subject) -> Recipe:
             )
         )
     train, validation, test = tensors
-    return _as_many_classes(
+    return _no_more_classes(
         recipe, replace(recipe, train=train, validation=validation, test=test, classes=len(labels.classes))
     )
 
 
-def _as_many_classes(recipe: Recipe, changed: Recipe) -> Recipe:
-    """The changed recipe, where its classes are as many as those of the recipe.
+def _no_more_classes(recipe: Recipe, changed: Recipe) -> Recipe:
+    """The changed recipe, where it has no more classes than the recipe.
 
     Raises:
-        Missing: where they are not, since the scores of both can't be compared.
+        Missing: where it has more, since the scores of both can't be compared.
     """
     if 1 < recipe.classes < changed.classes:
         raise Missing(f"the raw labels have {changed.classes} classes and not {recipe.classes}: scores don't compare")
@@ -202,7 +202,7 @@ def known_good_preparation(subject: Subject) -> Recipe:
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype != torch.int64:
         scale = standardiser(inputs["train"])
         inputs = {name: torch.nan_to_num(scale(x)) for name, x in inputs.items()}
-    return _as_many_classes(recipe, _from_raw(subject, inputs))
+    return _no_more_classes(recipe, _from_raw(subject, inputs))
 
 
 @swap(

@@ -11,6 +11,7 @@ from firstfault.data.times import Times, times_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
+FOLLOWING = 0.99  # of the rows: some come late
 NO_TIME = "the target declares no data.time, or its values are no times"
 
 
@@ -27,9 +28,6 @@ def declared_times(subject: Subject) -> dict[str, Times]:
         ):
             found[split] = times
     return found
-
-
-FOLLOWING = 0.99  # of the rows: some come late
 
 
 def follows_in_time(subject: Subject, split: Split) -> bool:
