@@ -9,8 +9,8 @@ import numpy as np
 from firstfault.probe.record import Record
 
 OF_AN_ENVIRONMENT = ".step"
-FEWEST, ERRORS = 30, 4.0
-NEARER, CLOSE, VARIED = 0.5, 0.2, 0.3
+FEWEST_RETURNS, ERRORS = 30, 4.0  # the bounds of return_does_not_rise
+NEARER, CLOSE, VARIED = 0.5, 0.2, 0.3  # the bounds of generator_far_from_data
 
 
 def rise_of(values: Sequence[float], fewest: int = 0) -> tuple[float, float, float]:
@@ -31,8 +31,8 @@ def are_rewards(record: Record) -> bool:
 def gains(record: Record) -> bool:
     """Whether a training has learnt by what counts for it, whatever became of its loss."""
     values = record.rewards.values
-    if len(values) >= FEWEST and np.isfinite(values).all() and are_rewards(record):
-        return rise_of(values, FEWEST)[2] >= ERRORS
+    if len(values) >= FEWEST_RETURNS and np.isfinite(values).all() and are_rewards(record):
+        return rise_of(values, FEWEST_RETURNS)[2] >= ERRORS
     return bool(record.generated) and all(
         seen.get("last", 1.0) <= NEARER * seen.get("first", 0.0) for seen in record.generated.values()
     )

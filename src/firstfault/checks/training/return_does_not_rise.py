@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from firstfault.check import Judgement, check, judge, passed, skipped
-from firstfault.checks.training._beside_the_loss import ERRORS, FEWEST, OF_AN_ENVIRONMENT, are_rewards, rise_of
+from firstfault.checks.training._beside_the_loss import ERRORS, FEWEST_RETURNS, OF_AN_ENVIRONMENT, are_rewards, rise_of
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.probe.record import Record
@@ -19,7 +19,9 @@ WHERE = Place.part("training loop")
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects=SUSPECTS)
-def return_does_not_rise(subject: Subject, *, errors: float = ERRORS, fewest: int = FEWEST) -> Iterator[Judgement]:
+def return_does_not_rise(
+    subject: Subject, *, errors: float = ERRORS, fewest: int = FEWEST_RETURNS
+) -> Iterator[Judgement]:
     """Find loops that act, and whose rewards are no higher at the end than at the start.
 
     Measures: by how many standard errors the mean return of the last tenth of the episodes lies above that of the

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from firstfault.checks.training._beside_the_loss import FEWEST_RETURNS
 from firstfault.probe.answers import VALIDATION
 from firstfault.probe.record import Record
 from firstfault.watcher.rerun.arm import Ending, until
@@ -23,7 +24,6 @@ PARTS, ALIKE = 10, 0.25
 LEAST_RANGE = 0.1
 """Of a curve that is flat, this share of its height counts as its range."""
 STEPS_ALIKE = 0.9
-FEWEST_RETURNS = 30
 RETURN = "return"
 
 
