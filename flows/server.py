@@ -10,12 +10,18 @@ from firstfault.runs.login import login_of
 from firstfault.runs.scripted_pages import ScriptedPages
 from firstfault.runs.state import State
 
-TO_THE_FORM = (
-    "if (!localStorage.getItem('prefect-password') && location.pathname !== '/login')"
-    " location.replace('/login?redirect=' + encodeURIComponent(location.pathname + location.search))"
-)
+AT_THE_FORM = """
+if (location.pathname !== '/login' && !localStorage.getItem('prefect-password'))
+  location.replace('/login?redirect=' + encodeURIComponent(location.pathname + location.search));
+new MutationObserver(() => {
+  if (location.pathname !== '/login') return;
+  for (const toast of document.querySelectorAll('.p-toast-container__toast'))
+    if (toast.textContent.includes('Something went wrong')) toast.querySelector('.p-toast__close-btn').click();
+}).observe(document, {childList: true, subtree: true});
+"""
 """Leads a browser without the login to Prefect's form, and from there to the page: Prefect itself answers a link to a
-run with "404".
+run with "404". At the form Prefect takes the login that is not there yet for an error, and says so for good: that word
+is closed.
 """
 
 
@@ -31,7 +37,7 @@ def prefect_server() -> AccessGuard:
     os.environ["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
     from prefect.server.api.server import create_app  # reads these at import
 
-    return AccessGuard(ScriptedPages(create_app(final=True), TO_THE_FORM, _of_ui))
+    return AccessGuard(ScriptedPages(create_app(final=True), AT_THE_FORM, _of_ui))
 
 
 def _of_ui(path: str) -> bool:

@@ -193,12 +193,18 @@ def test_the_owner_logs_in_at_prefects_form_and_at_mlflows_question(up, page):
 
 
 def test_a_link_to_a_page_of_prefect_leads_through_its_form(up, browser):
-    """A browser that doesn't know the login is asked for it, and then shows what the link named."""
+    """A browser that doesn't know the login is asked for it, accused of nothing, and then shows what the link named."""
     page = browser.new_context().new_page()
-    page.goto(f"{up.prefect}/work-pools")
+    with page.expect_response(lambda response: response.status == 401):
+        page.goto(f"{up.prefect}/work-pools")
+    page.locator("input[type=password]").fill("nobody:nothing")
+    page.get_by_role("button", name="Login").click()
+    page.get_by_text("Authentication failed").wait_for(timeout=30_000)
     page.locator("input[type=password]").fill(up.login)
     page.get_by_role("button", name="Login").click()
     page.wait_for_url(f"{up.prefect}/work-pools", timeout=30_000)
+    page.get_by_text("firstfault").first.wait_for(timeout=30_000)
+    assert page.get_by_text("Something went wrong").count() == 0
 
 
 def test_the_login_is_told_to_nobody(up):

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from firstfault.interrupts import pass_on
+from firstfault.subject.model_inputs import has_outputs_of_pairs
 from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import inputs_of
 from firstfault.training.one_tensor import Answer, Batches, EveryAnswer, Inputs, answers_in, called_with_one_tensor
-from firstfault.training.recipe import outputs_of
 
 MOST_TRIED = 8  # samples: whether a call raises shows on a few
 
@@ -64,14 +64,12 @@ def _samples_in_a_row(model: nn.Module, given: Sequence[torch.Tensor]) -> torch.
 
 
 def answers_to_pairs(called: OneTensor, model: nn.Module) -> bool:
-    """Whether a model has an output for each pair of samples, so that its answers grow with the company of a sample."""
+    """Whether a model has an output for each pair of samples; one that raises is judged by its checks."""
     whole = called.of(copy.deepcopy(model)).eval()
-    x = called.x[:MOST_TRIED].to(next((value.device for value in whole.parameters()), called.x.device))
+    device = next((value.device for value in whole.parameters()), called.x.device)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return outputs_of(whole(x)).shape[1:] != outputs_of(whole(x[:-1])).shape[1:]
-    except BaseException as error:  # a model that raises is judged by its checks
+        return has_outputs_of_pairs(whole, called.x[:MOST_TRIED].to(device))
+    except BaseException as error:
         pass_on(error)
         return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import every_answer, takes_whole_numbers
+from firstfault.training.one_tensor import call_of, every_answer, takes_whole_numbers
 from firstfault.training.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
@@ -58,11 +58,25 @@ def finite_outputs(subject: Subject) -> torch.Tensor:
     return outputs
 
 
-def answer(model: nn.Module, x: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def answer(model: Callable[[torch.Tensor], Any], x: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """Outputs `(N, …)` of a model in the mode it is in, without gradient; the random state stays as it was."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return outputs_of(model(x))
+
+
+def answer_to_others(model: nn.Module, x: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Outputs `(N, …)` for samples that are changed: they themselves, or the tensors that they are looked up in."""
+    call = call_of(model)
+    others = None if call is None else call.inputs.changed(change)
+    if call is None or others is None:
+        return answer(model, change(x))
+    return answer(lambda numbers: others.ask(call.forward, numbers, call.answer), x)
+
+
+def has_outputs_of_pairs(model: nn.Module, x: torch.Tensor) -> bool:
+    """Whether there is an output for each pair of samples, so that answers grow with the company of a sample."""
+    return answer(model, x).shape[1:] != answer(model, x[:-1]).shape[1:]
 
 
 def alike(outputs: torch.Tensor) -> bool:

@@ -85,6 +85,11 @@ class Inputs(ABC):
         """The samples as rows of numbers `(N, F)`; None where they are none."""
         return None
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Those that samples are looked up in, of the first call where there are several."""
+        return ()
+
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs | None:
         """The same with other tensors in place of those that samples are looked up in; None where there are none."""
         return None
@@ -142,7 +147,7 @@ class Rows(Inputs):
 
     def ask(self, forward: Forward, x: torch.Tensor, answer: Answer) -> torch.Tensor:
         """Call the model with the rows of those numbers."""
-        number = _numbers(x, len(self.x)).cpu()
+        number = self.numbers(x)
         tensors = [
             (self.rows[slot][number] if slot in self.rows else self.fixed[slot]).to(x.device)
             for slot in range(len(self.rows) + len(self.fixed))
@@ -150,15 +155,14 @@ class Rows(Inputs):
         args, kwargs = put_together(self.form, tensors)
         return answer.of(forward(*args, **kwargs))
 
-    def seen(self, slot: int, x: torch.Tensor) -> torch.Tensor:
-        """What was seen in a slot, of the samples of those numbers."""
-        return self.rows[slot][_numbers(x, len(self.x)).cpu()]
+    def numbers(self, x: torch.Tensor) -> torch.Tensor:
+        """The places `(N,)` of samples among the rows."""
+        return _numbers(x, len(self.x)).cpu()
 
-    def with_seen(self, slot: int, x: torch.Tensor, values: torch.Tensor) -> Rows:
-        """The same with other values in a slot, for the samples of those numbers."""
-        changed = self.rows[slot].clone()
-        changed[_numbers(x, len(self.x)).cpu()] = values
-        return Rows(self.form, {**self.rows, slot: changed}, self.fixed)
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """The rows."""
+        return tuple(self.rows.values())
 
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Rows:
         """The same with other rows."""
@@ -166,7 +170,7 @@ class Rows(Inputs):
 
     def features(self, x: torch.Tensor) -> torch.Tensor | None:
         """All numbers of the samples, side by side."""
-        number = _numbers(x, len(self.x)).cpu()
+        number = self.numbers(x)
         return torch.cat([value[number].reshape(len(number), -1).float() for value in self.rows.values()], 1)
 
 
@@ -198,6 +202,11 @@ class Batches(Inputs):
             places.append(chosen)
         order = torch.cat(places).argsort()
         return torch.cat(of_one_length(found, 0.0))[order.to(found[0].device)]
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Those of the first batch."""
+        return self.calls[0].tensors
 
     def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batches:
         """The same with other tensors in every call."""
@@ -241,14 +250,6 @@ def call_of(model: nn.Module) -> OneTensorCall | None:
     """How such a copy is called; None of any other model."""
     forward = vars(model).get("forward")
     return forward if isinstance(forward, OneTensorCall) else None
-
-
-def given_others(model: nn.Module, inputs: Inputs) -> nn.Module:
-    """A copy of such a copy that looks its samples up in other inputs."""
-    copied = copy.deepcopy(model)
-    call = vars(copied)["forward"]
-    copied.forward = OneTensorCall(call.forward, inputs, call.answer)  # type: ignore[method-assign]
-    return copied
 
 
 def every_answer(model: nn.Module, x: torch.Tensor) -> Any:

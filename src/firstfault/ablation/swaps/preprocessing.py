@@ -36,7 +36,7 @@ REPREPARED = ("misaligned_labels", "inconsistent_transform", "batch_dependent_tr
 def standardised_inputs(subject: Subject) -> Recipe:
     """Inputs with mean 0 and deviation 1 per column (per channel for images), fitted on train."""
     recipe, inputs = subject.recipe, inputs_of_call(subject.model)
-    if isinstance(inputs, Rows) and any(row.is_floating_point() for row in inputs.rows.values()):
+    if isinstance(inputs, Rows) and any(row.is_floating_point() for row in inputs.tensors):
         return _with_standardised_rows(recipe, inputs)
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype == torch.int64:
         raise Missing("token ids have no scale")
@@ -46,8 +46,8 @@ def standardised_inputs(subject: Subject) -> Recipe:
 
 def _with_standardised_rows(recipe: Recipe, inputs: Rows) -> Recipe:
     """The recipe of a model whose samples are looked up, in tensors that are standardised."""
-    rows = {slot: standardiser(row)(row) if row.is_floating_point() else row for slot, row in inputs.rows.items()}
-    scaled, make = Rows(inputs.form, rows, inputs.fixed), recipe.model
+    scaled = inputs.changed(lambda row: standardiser(row)(row) if row.is_floating_point() else row)
+    make = recipe.model
 
     def build() -> nn.Module:
         model = make()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -12,9 +10,9 @@ from torch import nn
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer
 from firstfault.place import Place
-from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
+from firstfault.subject.model_inputs import answer_to_others, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import Rows, given_others, inputs_of_call
+from firstfault.training.one_tensor import Rows, inputs_of_call
 from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 
@@ -43,20 +41,18 @@ def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterato
         rounding of float32 numbers; benchmarks/localise.py, fault missing_causal_mask.
     """
     subject.owner.get("labels")  # a part has none of its own
-    whole, outputs = sound_batch(subject.owner), finite_outputs(subject)
-    read = next((each for each in _tokens(subject) if predicts_next(each.owners, whole.y)), None)
-    if read is None or outputs.ndim < 2 or read.tokens.ndim < 2:
+    labels, outputs, x = sound_batch(subject.owner).y, finite_outputs(subject), sound_batch(subject).x
+    read = next((given for given, tokens in _given(subject) if predicts_next(tokens, labels)), None)
+    if read is None or outputs.ndim < 2 or read.ndim < 2:
         yield skipped("the labels are not the inputs moved by one position")
         return
-    length = read.tokens.shape[1]
+    length = read.shape[1]
     axis = next((axis for axis in range(1, outputs.ndim) if outputs.shape[axis] == length), None)
     if axis is None:
         yield skipped("there is no output per position")
         return
     cut = length // 2
-    changed = read.tokens.clone()
-    changed[:, cut:] = read.tokens[:, cut:].roll(1, 0).flip(1)
-    after = read.ask(changed)
+    after = answer_to_others(subject.model, x, lambda given: _later_changed(given, cut) if given is read else given)
     before, after = (value.movedim(axis, 1)[:, :cut] for value in (outputs, after))
     value = float((after - before).abs().max()) / (float(before.abs().max()) + 1e-12)
     yield judge(
@@ -68,28 +64,22 @@ def missing_causal_mask(subject: Subject, *, tolerance: float = 1e-4) -> Iterato
     )
 
 
-class _Read(NamedTuple):
-    """Tokens `(N, T)` that a model reads, those of the whole model, and how it answers to others in their place."""
-
-    tokens: torch.Tensor
-    owners: torch.Tensor
-    ask: Callable[[torch.Tensor], torch.Tensor]
-
-
-def _tokens(subject: Subject) -> Iterator[_Read]:
-    """What the model reads: its samples, or each of the tensors in which its samples are looked up."""
+def _given(subject: Subject) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """What the model is given, its samples or each tensor that they are looked up in, and the tokens `(N, T)` there."""
     x, inputs = sound_batch(subject).x, inputs_of_call(subject.model)
     if not isinstance(inputs, Rows):
-        yield _Read(x, sound_batch(subject.owner).x, partial(answer, subject.model))
+        yield x, sound_batch(subject.owner).x
         return
-    for slot, values in inputs.rows.items():
-        if values.ndim == 2 and not values.is_floating_point():
-            tokens = inputs.seen(slot, x)
-            yield _Read(tokens, tokens, partial(_with_others, subject.model, inputs, slot, x))
+    for rows in inputs.tensors:
+        if rows.ndim == 2 and not rows.is_floating_point():
+            yield rows, rows[inputs.numbers(x)]
 
 
-def _with_others(model: nn.Module, inputs: Rows, slot: int, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    return answer(given_others(model, inputs.with_seen(slot, x, tokens)), x)
+def _later_changed(tokens: torch.Tensor, cut: int) -> torch.Tensor:
+    """Tokens of which those from a position on are others."""
+    changed = tokens.clone()
+    changed[:, cut:] = tokens[:, cut:].roll(1, 0).flip(1)
+    return changed
 
 
 def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | None:

@@ -13,7 +13,15 @@ from firstfault.checks.model._unregistered import unregistered
 from firstfault.finding import Layer, Status
 from firstfault.place import FORWARD, Place, together
 from firstfault.subject.memo import memo
-from firstfault.subject.model_inputs import answer, embeds, finite_outputs, output_tensors, sound_batch, sound_outputs
+from firstfault.subject.model_inputs import (
+    answer,
+    embeds,
+    finite_outputs,
+    has_outputs_of_pairs,
+    output_tensors,
+    sound_batch,
+    sound_outputs,
+)
 from firstfault.subject.subject import Subject
 from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.recipe import outputs_of
@@ -75,7 +83,7 @@ def batch_mixing(subject: Subject, *, tolerance: float = 1e-6, moved: float = 1e
         yield skipped("batch normalisation uses the batch's statistics, which is judged on its own")
         return
     model = subject.fresh_model().eval()
-    if answer(model, x).shape[1:] != answer(model, x[:-1]).shape[1:]:
+    if has_outputs_of_pairs(model, x):
         yield skipped("there is an output for each pair of samples, as of a contrastive loss")
         return
     value = _influence(model, x, subject.seed, moved)

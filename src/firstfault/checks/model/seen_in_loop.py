@@ -115,44 +115,34 @@ def _logarithm(seen: dict[str, float]) -> Judgement | None:
     }
     for given, (text, fault) in bare.items():
         if seen.get(given) == seen["calls"]:
-            return Judgement(
-                Status.FAIL,
+            return _fails(
                 f"the loss that the loop writes out takes the logarithm of {text}, in every call that was looked at",
-                where=OUTPUT_LAYER,
-                faults={fault: 0.92},
-                fix="use cross_entropy on raw outputs, or log_softmax in place of the logarithm",
+                fault,
+                0.92,
+                "use cross_entropy on raw outputs, or log_softmax in place of the logarithm",
             )
     return None
 
 
 def _misgiven(name: str, given: str, fault: str, weight: float) -> Judgement:
-    return Judgement(
-        Status.FAIL,
-        f"{name} is given {given} in every call that was looked at, but {SPOKEN[name]}",
-        where=OUTPUT_LAYER,
-        faults={fault: weight},
-        fix="return logits",
-    )
+    text = f"{name} is given {given} in every call that was looked at, but {SPOKEN[name]}"
+    return _fails(text, fault, weight, "return logits")
 
 
 def _positive(name: str, calls: float) -> Judgement:
-    return Judgement(
-        Status.FAIL,
-        f"{name} expects log-probabilities, but in all of {calls:.0f} calls it is given numbers above 0",
-        where=OUTPUT_LAYER,
-        faults={"wrong_output_activation": 0.92},
-        fix="give it log_softmax of the raw outputs",
-    )
+    text = f"{name} expects log-probabilities, but in all of {calls:.0f} calls it is given numbers above 0"
+    return _fails(text, "wrong_output_activation", 0.92, "give it log_softmax of the raw outputs")
 
 
 def _not_normalised(calls: float) -> Judgement:
-    return Judgement(
-        Status.FAIL,
-        f"nll_loss expects log-probabilities, but in all of {calls:.0f} calls the exponentials of a row don't sum to 1",
-        where=OUTPUT_LAYER,
-        faults={"missing_output_activation": 0.95},
-        fix="add log_softmax, or use cross_entropy",
+    text = (
+        f"nll_loss expects log-probabilities, but in all of {calls:.0f} calls the exponentials of a row don't sum to 1"
     )
+    return _fails(text, "missing_output_activation", 0.95, "add log_softmax, or use cross_entropy")
+
+
+def _fails(text: str, fault: str, weight: float, fix: str) -> Judgement:
+    return Judgement(Status.FAIL, text, where=OUTPUT_LAYER, faults={fault: weight}, fix=fix)
 
 
 @check(layer=Layer.MODEL, detects={"norm_statistics_wrong": 0.92})

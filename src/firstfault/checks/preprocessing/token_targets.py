@@ -15,9 +15,9 @@ from firstfault.place import Place
 from firstfault.probe.record import Record
 from firstfault.probe.token_targets import is_tokens
 from firstfault.subject.captured import unlabelled
-from firstfault.subject.model_inputs import answer, sound_batch
+from firstfault.subject.model_inputs import answer, answer_to_others, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import call_of, inputs_of_call
+from firstfault.training.one_tensor import inputs_of_call
 
 ROWS = 8  # that are changed at one position: some tokens move an output more than others
 MOVED = 1e-5  # of the largest output: above the rounding of float32 numbers
@@ -101,7 +101,8 @@ def _first_moved(subject: Subject) -> int | None:
         return None
     found = set()
     for position in (length // 2, length // 2 + 1):
-        moves = (_changed(model, x, position) - before).abs().movedim(axis, 0).flatten(1).amax(1)
+        after = answer_to_others(model, x, partial(_other, position=position))
+        moves = (after - before).abs().movedim(axis, 0).flatten(1).amax(1)
         moved = (moves > MOVED * float(before.abs().max())).nonzero()
         found.add(position - int(moved[0]) if len(moved) else position)
     last = found.pop()
@@ -110,31 +111,14 @@ def _first_moved(subject: Subject) -> int | None:
 
 def _length(model: nn.Module, x: torch.Tensor) -> int:
     """How many tokens a sample has; 0 where the model is given none."""
-    lengths: list[int] = []
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        lengths.extend([tensor.shape[1]] if _is_read(tensor) else [])
-        return tensor
-
     inputs = inputs_of_call(model)
-    if inputs is None or inputs.changed(note) is None:
-        note(x)
-    return lengths[0] if lengths else 0
+    given = inputs.tensors if inputs is not None else ()
+    return next((tensor.shape[1] for tensor in given or (x,) if _is_read(tensor)), 0)
 
 
 def _is_read(tensor: torch.Tensor) -> bool:
     """Whether a tensor holds tokens; masks are none."""
     return is_tokens(tensor) and bool((tensor > 1).any())
-
-
-def _changed(model: nn.Module, x: torch.Tensor, position: int) -> torch.Tensor:
-    """What the model answers where one token of each sample is that of another."""
-    call = call_of(model)
-    inputs = None if call is None else call.inputs.changed(partial(_other, position=position))
-    if call is None or inputs is None:
-        return answer(model, _other(x, position))
-    with torch.no_grad():
-        return inputs.ask(call.forward, x, call.answer)
 
 
 def _other(tokens: torch.Tensor, position: int) -> torch.Tensor:
