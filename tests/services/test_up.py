@@ -199,7 +199,7 @@ def test_a_link_to_a_page_of_prefect_leads_through_its_form(up, browser):
         page.goto(f"{up.prefect}/work-pools")
     page.locator("input[type=password]").fill("nobody:nothing")
     page.get_by_role("button", name="Login").click()
-    page.get_by_text("Authentication failed").wait_for(timeout=30_000)
+    page.get_by_text("Authentication failed").first.wait_for(timeout=30_000)
     page.locator("input[type=password]").fill(up.login)
     page.get_by_role("button", name="Login").click()
     page.wait_for_url(f"{up.prefect}/work-pools", timeout=30_000)
