@@ -9,7 +9,19 @@ import msgspec
 from firstfault.monitor.confidence import confidence_of_scores
 from firstfault.monitor.dialects import NOTHING, Reading, read
 from firstfault.monitor.masking import Mask, Quoted
-from firstfault.monitor.record import CUTS, STAGES, Arm, Captured, Cuts, Outcome, Record, Resources, Stages, outcome_of
+from firstfault.monitor.record import (
+    CUTS,
+    STAGES,
+    Arm,
+    Captured,
+    Cuts,
+    Outcome,
+    Record,
+    Resources,
+    Stages,
+    outcome_of,
+    seconds_of,
+)
 from firstfault.monitor.sampling import Kept, Sampler
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import hash_of, readable
@@ -155,11 +167,8 @@ def _queued(captured: Captured) -> float | None:
     for name, value in captured.headers:
         if name == b"x-request-start":
             try:
-                began = float(value.lstrip(b"t="))
+                waited = captured.time - seconds_of(float(value.lstrip(b"t=")))
             except ValueError:
                 return None
-            while began > 1e11:
-                began /= 1000
-            waited = captured.time - began
             return waited if 0 <= waited < MOST_QUEUED else None
     return None

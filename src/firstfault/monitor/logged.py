@@ -14,7 +14,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.logs.trace_context import parse
 from firstfault.monitor.database import GET_ON, Database
 from firstfault.monitor.intake import Intake
-from firstfault.monitor.record import Arm, Captured
+from firstfault.monitor.record import Arm, Captured, seconds_of
 from firstfault.monitor.rows import Rows, is_rows
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import readable, snapshot
@@ -46,8 +46,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "label": ("label", "truth", "ground_truth", "target"),
 }
 """What a row may call each part of a request, the first that is there."""
-LATEST = 1e11
-"""A larger number of seconds is one of milliseconds, microseconds or nanoseconds."""
 
 
 def columns_of(pairs: list[str]) -> dict[str, str]:
@@ -123,15 +121,11 @@ class Reader:
     def _time(self, value: Any) -> float:
         if value is None:
             return self.now
+        if isinstance(value, str) and not _is_number(value):
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
         if isinstance(value, datetime):
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        if isinstance(value, str) and not _is_number(value):
-            read = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-        seconds = float(value)
-        while abs(seconds) > LATEST:
-            seconds /= 1000
-        return seconds
+        return seconds_of(float(value))
 
 
 def _is_number(text: str) -> bool:
