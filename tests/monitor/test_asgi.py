@@ -103,7 +103,7 @@ def monitored_app():
 @pytest.fixture
 def served(monitored_app, recorder):
     """The monitored application, with the records of this test alone."""
-    monitored_app.recorder, monitored_app.settings = recorder, recorder.settings
+    monitored_app.recorder = recorder
     return monitored_app.port
 
 

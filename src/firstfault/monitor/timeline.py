@@ -1,4 +1,4 @@
-"""The parts of an answer as they pass: when each came, how large they are, and the beginning of what they hold."""
+"""A body as it passes: the beginning of what it holds, its size, and when each part of an answer came."""
 
 from __future__ import annotations
 
@@ -7,28 +7,20 @@ import time
 from firstfault.monitor.record import Stream
 
 
-class Timeline:
-    """What is seen of one answer's body."""
+class Beginning:
+    """The beginning of a body, and the size of the whole."""
 
-    __slots__ = ("_began", "_chunks", "_first", "_gap_max", "_last", "_limit", "_parts", "size")
+    __slots__ = ("_chunks", "_limit", "size")
 
-    def __init__(self, began: float, limit: int) -> None:
-        self._began, self._limit = began, limit
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._chunks: list[bytes] = []
-        self._first = self._last = self._gap_max = 0.0
-        self._parts = self.size = 0
+        self.size = 0
 
     def add(self, chunk: bytes) -> None:
         """Note a part that has passed; an empty one is none."""
         if not chunk:
             return
-        now = time.perf_counter()
-        if self._parts == 0:
-            self._first = now
-        elif now - self._last > self._gap_max:
-            self._gap_max = now - self._last
-        self._last = now
-        self._parts += 1
         if self.size < self._limit:
             self._chunks.append(chunk)
         self.size += len(chunk)
@@ -38,6 +30,31 @@ class Timeline:
         if len(self._chunks) == 1 and self.size <= self._limit:
             return bytes(self._chunks[0])
         return b"".join(self._chunks)[: self._limit]
+
+
+class Timeline(Beginning):
+    """The same of an answer, with the times of its parts."""
+
+    __slots__ = ("_began", "_first", "_gap_max", "_last", "_parts")
+
+    def __init__(self, began: float, limit: int) -> None:
+        super().__init__(limit)
+        self._began = began
+        self._first = self._last = self._gap_max = 0.0
+        self._parts = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Note a part that has passed, and when; an empty one is none."""
+        if not chunk:
+            return
+        now = time.perf_counter()
+        if self._parts == 0:
+            self._first = now
+        elif now - self._last > self._gap_max:
+            self._gap_max = now - self._last
+        self._last = now
+        self._parts += 1
+        super().add(chunk)
 
     def stream(self) -> Stream | None:
         """The times of an answer that came in several parts."""
