@@ -72,7 +72,7 @@ class _Served(Exchange):
                 parent = pair[1]
             elif name == b"x-request-id":
                 request_id = pair[1].decode("latin-1")
-        super().__init__(recorder, parent, request_id)
+        Exchange.__init__(self, recorder, parent, request_id)
         self.scope, self._receive, self._send = scope, receive, send
 
     async def run(self, app: App) -> None:

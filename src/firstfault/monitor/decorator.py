@@ -89,12 +89,12 @@ class _Call:
             self.capture.__enter__()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
         """Note what was raised, of which a handler may still make an answer; hand over, unless a middleware does so."""
         if error is not None:
             self.capture.error = traceback_of(error)
         if not self.inner:
-            self.capture.__exit__()
+            self.capture.__exit__(kind, error, where)
             self.recorder.take(self.capture.handed_over("function", 500 if self.capture.error else 200))
 
     def returned(self, result: Any) -> Any:
