@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from firstfault.errors import FirstfaultError
 from firstfault.logs import trace_context
 from firstfault.logs.trace_context import TraceContext, parse
-from firstfault.monitor.record import CUTS, STAGES, Arm, Captured
+from firstfault.monitor.record import ARMS, CUTS, STAGES, Arm, Captured
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import snapshot
 from firstfault.texts import encodable
@@ -72,7 +72,7 @@ class Capture:
         """Let a block run within the request; one block after the other may."""
         self.tokens = current.set(self), trace_context.current.set(self.trace)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, where: object) -> None:
         request, trace = self.tokens
         current.reset(request)
         trace_context.current.reset(trace)
@@ -147,7 +147,7 @@ def describe(
     Raises:
         FirstfaultError: when there is no such arm.
     """
-    if arm is not None and arm not in set(Arm):
+    if arm is not None and arm not in ARMS:
         raise FirstfaultError(f"an arm must be one of {', '.join(Arm)}, but got {arm!r}")
     capture = current.get()
     if capture is None:

@@ -17,6 +17,9 @@ class Arm(StrEnum):
     SHADOW = "shadow"
 
 
+ARMS = frozenset(Arm)
+
+
 class Outcome(StrEnum):
     """How a request ended."""
 
