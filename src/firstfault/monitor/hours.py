@@ -53,6 +53,11 @@ def schema() -> pa.Schema:
     )
 
 
+def hour_in(path: str) -> str:
+    """The hour of a Parquet file, by its name."""
+    return path.rpartition("/")[2][:13]
+
+
 def archive_of(settings: Settings) -> str:
     """Where the hours of a store lie."""
     return settings.archive or str(settings.folder / "hours")
