@@ -24,7 +24,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from monitoring.clients import BODY, ROW, cpu_of, latencies, process, served, st
 
 from firstfault.monitor import MonitoredASGI
 from firstfault.monitor.analysis import Analyst
+from firstfault.monitor.asgi import App, Message, Receive, Send
 from firstfault.monitor.counts import Counts
 from firstfault.monitor.record import Captured
 from firstfault.monitor.settings import settings_of
@@ -50,21 +50,20 @@ HEADERS = [
     (b"content-type", b"application/json"),
     (b"content-length", str(len(BODY)).encode()),
 ]
-App = Callable[[dict[str, Any], Callable[[], Awaitable[dict[str, Any]]], Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]  # fmt: skip  # noqa: E501
 
 
-async def plain(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def plain(scope: Message, receive: Receive, send: Send) -> None:
     """A model server that costs nothing itself."""
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": b'{"label":1,"probabilities":[0.25,0.75]}'})
 
 
-async def _receive() -> dict[str, Any]:
+async def _receive() -> Message:
     return {"type": "http.request", "body": BODY, "more_body": False}
 
 
-async def _send(message: dict[str, Any]) -> None:
+async def _send(message: Message) -> None:
     return None
 
 
@@ -124,7 +123,7 @@ def opentelemetry_span() -> App:
     tracer = provider.get_tracer("benchmark")
     attributes = {f"feature_{number}": value for number, value in enumerate(list(ROW.values())[:10])}
 
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
         with tracer.start_as_current_span("predict", attributes=attributes):
             await plain(scope, receive, send)
 
@@ -141,7 +140,7 @@ def mlflow_trace(folder: Path) -> App:
     mlflow.set_experiment(experiment_id=place)
     mlflow.config.enable_async_logging(True)
 
-    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
         with mlflow.start_span("predict") as span:
             span.set_inputs(ROW)
             await plain(scope, receive, send)
@@ -152,11 +151,11 @@ def mlflow_trace(folder: Path) -> App:
 
 def request_path(requests: int, folder: Path) -> dict[str, Any]:
     """What each recorder adds to a request."""
-    monitored = MonitoredASGI(plain, store=folder / "path")  # type: ignore[arg-type]
+    monitored = MonitoredASGI(plain, store=folder / "path")
     monitored.recorder.start()
-    asyncio.run(timed(monitored, 500))  # type: ignore[arg-type]
+    asyncio.run(timed(monitored, 500))
     base = asyncio.run(timed(plain, requests))
-    found: dict[str, Any] = {"firstfault": quantiles(asyncio.run(timed(monitored, requests)), base)}  # type: ignore[arg-type]
+    found: dict[str, Any] = {"firstfault": quantiles(asyncio.run(timed(monitored, requests)), base)}
     found["firstfault"]["dropped"] = monitored.recorder.counts["dropped"]
     monitored.recorder.close(30)
     others = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from firstfault.monitor.logged import read_logs
-from firstfault.monitor.settings import kept_settings, settings_of
+from firstfault.monitor.settings import settings_over_kept
 from firstfault.runs.state import state_here
 
 
@@ -21,9 +21,6 @@ def monitor_window(source: str, store: str = "", model: str = "", sample: float 
     """
     plain = "://" not in source and not Path(source).is_absolute()
     place = str(state_here().home.parent / source) if plain else source
-    told = {"store": store, "model": model, "sample": sample}
-    given = {name: value for name, value in told.items() if value not in ("", None)}
-    folder = settings_of(store=store).folder
-    found = read_logs(settings_of(**{**kept_settings(folder), **given}), place, {}, expected=False)
+    found = read_logs(settings_over_kept(store, model=model, sample=sample), place, {}, expected=False)
     get_run_logger().info("%s", found)
     return found._asdict()

@@ -49,6 +49,13 @@ def recorder(settings, monkeypatch):
 
 
 @pytest.fixture
+def served(monitored_app, recorder):
+    """The port of a module's monitored application, with the records of this test alone."""
+    monitored_app.recorder = recorder
+    return monitored_app.port
+
+
+@pytest.fixture
 def options(settings):
     """The settings as keyword arguments."""
     return {"store": settings.store, "model": "churn", "version": "7", "sample": 1.0, "skip": ()}

@@ -1,12 +1,44 @@
 """Real servers on loopback, and requests to them byte by byte."""
 
+import asyncio
 import contextlib
+import hashlib
 import json
+import queue
 import socket
+import struct
 import threading
 import wsgiref.simple_server
 
 import uvicorn
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+SIZE = 100 << 20
+bodies = APIRouter()
+"""Paths of an application that answer without end, and tell what they were sent."""
+
+
+@bodies.get("/endless")
+async def endless():
+    """An answer without end."""
+
+    async def parts():
+        while True:
+            yield b"x" * 65_536
+            await asyncio.sleep(0)
+
+    return StreamingResponse(parts())
+
+
+@bodies.post("/digest")
+async def digest(request: Request):
+    """The hash and the size of what was sent."""
+    found, size = hashlib.sha256(), 0
+    async for part in request.stream():
+        found.update(part)
+        size += len(part)
+    return {"sha256": found.hexdigest(), "size": size}
 
 
 @contextlib.contextmanager
@@ -21,6 +53,25 @@ def uvicorn_of(app):
         yield listening.getsockname()[1]
     finally:
         server.should_exit = True
+        thread.join()
+
+
+@contextlib.contextmanager
+def listening(work):
+    """What listens until it is told to stop, as `work(ready, stop)`, in a thread; gives its port."""
+    found = queue.SimpleQueue()
+
+    async def run():
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        await work(lambda port: found.put((port, loop, stop)), stop)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),), daemon=True)
+    thread.start()
+    port, loop, stop = found.get(timeout=20)
+    try:
+        yield port
+    finally:
+        loop.call_soon_threadsafe(stop.set)
         thread.join()
 
 
@@ -72,6 +123,27 @@ def answered(port, data, *, half_close=False):
         with contextlib.suppress(ConnectionError):
             return b"".join(iter(lambda: connection.recv(1 << 20), b""))
         return b""
+
+
+def answered_large(port):
+    """The answer of /digest to `SIZE` bytes, and the hash that it has to tell."""
+    part = b"\x00" * (1 << 20)
+    head = asked("/digest", "POST").replace(b"\r\n\r\n", f"\r\ncontent-length: {SIZE}\r\n\r\n".encode())
+    sent = hashlib.sha256()
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(head)
+        for _ in range(SIZE // len(part)):
+            connection.sendall(part)
+            sent.update(part)
+        return b"".join(iter(lambda: connection.recv(1 << 20), b"")), sent.hexdigest().encode()
+
+
+def hang_up(port):
+    """Ask for what has no end, and reset the connection when the answer has begun."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(asked("/endless"))
+        connection.recv(1000)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def without_date(answer):

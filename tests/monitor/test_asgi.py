@@ -1,21 +1,17 @@
 """The ASGI middleware on a real server: no byte of an answer changes, and each request leaves its record."""
 
 import asyncio
-import hashlib
-import socket
-import struct
 
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from servers import answered, asked, asked_json, uvicorn_of
+from servers import SIZE, answered, answered_large, asked, asked_json, bodies, hang_up, uvicorn_of
 
 from firstfault.logs import trace_context
 from firstfault.monitor import MonitoredASGI, cut, monitored, request_id, stage
 from firstfault.monitor.recorder import Recorder
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-SIZE = 100 << 20
 
 
 def application():
@@ -64,23 +60,7 @@ def application():
 
         return StreamingResponse(parts())
 
-    @app.get("/endless")
-    async def endless():
-        async def parts():
-            while True:
-                yield b"x" * 65_536
-                await asyncio.sleep(0)
-
-        return StreamingResponse(parts())
-
-    @app.post("/digest")
-    async def digest(request: Request):
-        found, size = hashlib.sha256(), 0
-        async for part in request.stream():
-            found.update(part)
-            size += len(part)
-        return {"sha256": found.hexdigest(), "size": size}
-
+    app.include_router(bodies)
     return app
 
 
@@ -98,13 +78,6 @@ def monitored_app():
     with uvicorn_of(app) as port:
         app.port = port
         yield app
-
-
-@pytest.fixture
-def served(monitored_app, recorder):
-    """The monitored application, with the records of this test alone."""
-    monitored_app.recorder, monitored_app.settings = recorder, recorder.settings
-    return monitored_app.port
 
 
 REQUESTS = {
@@ -191,10 +164,7 @@ def test_a_stream_has_its_times(served, recorder):
 
 def test_a_client_that_hangs_up_is_recorded_as_such(served, recorder):
     """Its answer has no end, and that is nobody's error."""
-    with socket.create_connection(("127.0.0.1", served)) as connection:
-        connection.sendall(asked("/endless"))
-        connection.recv(1000)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    hang_up(served)
     while not recorder.counts["taken"]:
         answered(served, asked("/skipped"))
     found = [record for record in recorder.written() if record.path.endswith("/endless")]
@@ -203,17 +173,8 @@ def test_a_client_that_hangs_up_is_recorded_as_such(served, recorder):
 
 def test_a_body_of_100_mb_passes_and_is_not_kept(served, recorder):
     """It arrives whole; the record knows its size and its first bytes' hash, and holds nothing of it."""
-    part = b"\x00" * (1 << 20)
-    head = asked("/digest", "POST").replace(b"\r\n\r\n", f"\r\ncontent-length: {SIZE}\r\n\r\n".encode())
-    with socket.create_connection(("127.0.0.1", served), timeout=60) as connection:
-        connection.sendall(head)
-        for _ in range(SIZE // len(part)):
-            connection.sendall(part)
-        answer = b"".join(iter(lambda: connection.recv(1 << 20), b""))
-    digest = hashlib.sha256()
-    for _ in range(SIZE // len(part)):
-        digest.update(part)
-    assert digest.hexdigest().encode() in answer and str(SIZE).encode() in answer
+    answer, digest = answered_large(served)
+    assert digest in answer and str(SIZE).encode() in answer
     (record,) = recorder.written()
     assert (record.request_bytes, record.request) == (SIZE, "") and record.cuts.raw
 

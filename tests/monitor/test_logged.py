@@ -82,6 +82,14 @@ def test_a_large_file_passes_through_a_small_queue(settings, tmp_path):
     assert (Store(settings).counted()["requests"], Store(settings).losses()) == (600, {})
 
 
+def test_a_time_without_end_is_no_time(settings, tmp_path):
+    """A row whose time is no finite number is counted as broken, and holds nobody up."""
+    file = tmp_path / "log.parquet"
+    pd.DataFrame({"time": [1.7e9, float("inf"), float("-inf")], "x": [1, 2, 3]}).to_parquet(file)
+    found = read_logs(settings, str(file), {})
+    assert (found.requests, found.broken) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [

@@ -1,23 +1,20 @@
 """The proxy between real sockets: what passes, what is recorded, and what happens when either side goes."""
 
 import asyncio
-import contextlib
-import hashlib
 import json
 import socket
-import struct
 import threading
+from functools import partial
 
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, StreamingResponse
-from servers import answered, asked, asked_json, uvicorn_of
+from servers import SIZE, answered, answered_large, asked, asked_json, bodies, hang_up, listening, uvicorn_of
 
 from firstfault.errors import FirstfaultError
 from firstfault.monitor.proxy import Upstream, serve, upstream_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-SIZE = 100 << 20
 
 
 def application():
@@ -63,22 +60,7 @@ def application():
     async def raises():
         raise RuntimeError
 
-    @app.get("/endless")
-    async def endless():
-        async def parts():
-            while True:
-                yield b"x" * 65_536
-                await asyncio.sleep(0)
-
-        return StreamingResponse(parts())
-
-    @app.post("/digest")
-    async def digest(request: Request):
-        found = hashlib.sha256()
-        async for part in request.stream():
-            found.update(part)
-        return found.hexdigest()
-
+    app.include_router(bodies)
     return app
 
 
@@ -89,30 +71,9 @@ def behind():
         yield port
 
 
-@contextlib.contextmanager
 def proxy_of(recorder, port):
     """A proxy in front of a port of loopback, in a thread; gives its own port."""
-    started, ports = threading.Event(), []
-    loop, stop = asyncio.new_event_loop(), []
-
-    async def run():
-        stop.append(asyncio.Event())
-
-        def ready(taken):
-            ports.append(taken)
-            started.set()
-
-        await serve(recorder, Upstream("http", "127.0.0.1", port), "127.0.0.1", 0, ready, stop[0])
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
-    thread.start()
-    started.wait(20)
-    try:
-        yield ports[0]
-    finally:
-        loop.call_soon_threadsafe(stop[0].set)
-        thread.join()
-        loop.close()
+    return listening(partial(serve, recorder, Upstream("http", "127.0.0.1", port), "127.0.0.1", 0))
 
 
 @pytest.fixture
@@ -192,10 +153,7 @@ def test_a_language_models_answer_is_read(proxied, recorder, name, text):
 
 def test_a_client_that_hangs_up_is_recorded_as_such(proxied, recorder):
     """Its answer has no end; the server's connection is ended too."""
-    with socket.create_connection(("127.0.0.1", proxied)) as connection:
-        connection.sendall(asked("/endless"))
-        connection.recv(1000)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    hang_up(proxied)
     record = one(recorder)
     assert (record.outcome, record.status) == ("disconnected", 200)
 
@@ -221,16 +179,8 @@ def test_a_server_that_is_not_there_is_answered_for(recorder):
 
 def test_a_body_of_100_mb_passes(proxied, recorder):
     """It arrives whole, and the record holds nothing of it but its size."""
-    part = b"\x00" * (1 << 20)
-    head = asked("/digest", "POST").replace(b"\r\n\r\n", f"\r\ncontent-length: {SIZE}\r\n\r\n".encode())
-    digest = hashlib.sha256()
-    with socket.create_connection(("127.0.0.1", proxied), timeout=60) as connection:
-        connection.sendall(head)
-        for _ in range(SIZE // len(part)):
-            connection.sendall(part)
-            digest.update(part)
-        answer = b"".join(iter(lambda: connection.recv(1 << 20), b""))
-    assert digest.hexdigest().encode() in answer
+    answer, digest = answered_large(proxied)
+    assert digest in answer
     record = one(recorder)
     assert (record.request_bytes, record.request) == (SIZE, "")
 

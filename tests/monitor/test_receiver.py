@@ -1,14 +1,13 @@
 """What others send about requests: OpenTelemetry's spans and KServe's events."""
 
-import asyncio
 import base64
 import gzip
 import json
-import threading
+from functools import partial
 
 import msgspec
 import pytest
-from servers import answered
+from servers import answered, listening
 
 from firstfault.monitor.cloud_events import ANSWERED, ASKED, MOST_WAITING_BYTES, WAIT_SECONDS, Pairs, event_of
 from firstfault.monitor.receiver import Receiver, listen
@@ -193,20 +192,10 @@ def test_what_can_not_be_read_is_refused(receiver, recorder, method, path, heade
 
 def test_it_listens(recorder):
     """Over a socket: requests that follow each other are answered in turn, and what is no HTTP ends the connection."""
-    started, ports, stop = threading.Event(), [], []
-
-    async def run():
-        stop.append((asyncio.get_running_loop(), asyncio.Event()))
-        await listen(recorder, "127.0.0.1", 0, lambda port: (ports.append(port), started.set()), stop[0][1])
-
-    thread = threading.Thread(target=asyncio.run, args=(run(),), daemon=True)
-    thread.start()
-    assert started.wait(20)
     body = json.dumps(spans(SERVED)).encode()
     request = b"POST /v1/traces HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
     twice = request + b"\r\n" + body + request + b"connection: close\r\n\r\n" + body
-    assert answered(ports[0], twice).count(b"HTTP/1.1 200 OK") == 2
-    assert answered(ports[0], b"NONSENSE\r\n\r\n").startswith(b"HTTP/1.1 400")
-    stop[0][0].call_soon_threadsafe(stop[0][1].set)
-    thread.join()
+    with listening(partial(listen, recorder, "127.0.0.1", 0)) as port:
+        assert answered(port, twice).count(b"HTTP/1.1 200 OK") == 2
+        assert answered(port, b"NONSENSE\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert len(recorder.written()) == 2

@@ -178,6 +178,17 @@ def test_one_request_that_can_not_be_read_ends_nothing(recorder, captured, setti
     assert Store(settings).losses() == {"analysis": 1}
 
 
+@pytest.mark.parametrize(
+    ("header", "queue"),
+    [(b"t=1699999999.5", 0.5), (b"1699999999500", 0.5), (b"inf", None), (b"-inf", None), (b"nan", None), (b"t=", None)],
+)
+def test_a_front_servers_time_is_read_or_left_alone(recorder, captured, header, queue):
+    """In seconds or milliseconds it says how long a request has waited; what is no time holds no writer up."""
+    recorder.take(captured(headers=[(b"x-request-start", header)]))
+    (record,) = recorder.written()
+    assert record.stages.queue == queue
+
+
 @pytest.mark.parametrize("line", [b'{"request_id": "half', b"\x00\x00", b"{}", b""])
 def test_a_torn_line_is_no_record(recorder, captured, settings, line):
     """What a full disk or a power cut left of a line is passed over."""

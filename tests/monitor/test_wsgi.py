@@ -80,13 +80,6 @@ def monitored_app():
         yield app
 
 
-@pytest.fixture
-def served(monitored_app, recorder):
-    """The monitored application, with the records of this test alone."""
-    monitored_app.recorder, monitored_app.settings = recorder, recorder.settings
-    return monitored_app.port
-
-
 REQUESTS = {
     "alone": asked("/alone"),
     "head": asked("/alone", "HEAD"),
@@ -163,3 +156,17 @@ def test_an_answer_that_is_not_taken_to_its_end_had_no_client(recorder, options)
     parts.close()
     (record,) = recorder.written()
     assert closed == [True] and record.outcome == "disconnected"
+
+
+def test_an_answer_that_is_closed_before_it_began_had_no_client(recorder, options):
+    """Its status is that of a client that is gone, as behind the other ways in."""
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        yield b"never"
+
+    environ = {}
+    wsgiref.util.setup_testing_defaults(environ)
+    MonitoredWSGI(app, **options)(environ, lambda *_: None).close()
+    (record,) = recorder.written()
+    assert (record.status, record.outcome) == (499, "disconnected")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,14 +54,22 @@ SampleOption = Annotated[
 
 def settings_from(store: Path | None, database: str, archive: str, **options: Any) -> Settings:
     """The settings that the command line says, over those with which the store was written."""
-    from firstfault.monitor.settings import kept_settings, settings_of
+    from firstfault.monitor.settings import settings_over_kept
 
-    given = {"store": store.absolute() if store else "", "database": database, "archive": archive, **options}
-    return settings_of(**{**kept_settings(settings_of(store=given["store"]).folder), **_said(given)})
+    folder = str(store.absolute()) if store else ""
+    return settings_over_kept(folder, database=database, archive=archive, **options)
 
 
-def _said(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value not in (None, "")}
+@contextlib.contextmanager
+def _database_answers() -> Iterator[None]:
+    """End with 3 where the monitor's database does not."""
+    from firstfault.monitor.database import StoreError
+
+    try:
+        yield
+    except StoreError as error:
+        say(f"firstfault: the monitor's database must answer, but: {error}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
 
 
 @monitor.command()
@@ -72,14 +82,11 @@ def labels(
     archive: ArchiveOption = "",
 ) -> None:
     """Join labels that came later to their requests, by the requests' ids."""
-    from firstfault.monitor.database import StoreError
     from firstfault.monitor.labels import join
     from firstfault.monitor.store import Store
 
-    try:
+    with _database_answers():
         say(str(join(Store(settings_from(store, database, archive)), file, id_, label)))
-    except StoreError as error:
-        _dead(error)
 
 
 @monitor.command()
@@ -102,14 +109,11 @@ def logs(
     sample: SampleOption = None,
 ) -> None:
     """Record requests from logs that others wrote, a row each."""
-    from firstfault.monitor.database import StoreError
     from firstfault.monitor.logged import columns_of, read_logs
 
     settings = settings_from(store, database, archive, model=model, version=version, arm=arm.value, sample=sample)
-    try:
+    with _database_answers():
         say(str(read_logs(settings, path, columns_of(column or []), again=again)))
-    except StoreError as error:
-        _dead(error)
 
 
 @monitor.command()
@@ -117,15 +121,11 @@ def status(
     store: StoreOption = None, database: DatabaseOption = "", archive: ArchiveOption = "", json_file: JsonOption = None
 ) -> None:
     """Show how much was served, how much of it is kept, and what was lost."""
-    from firstfault.monitor.database import StoreError
     from firstfault.monitor.overview import overview
     from firstfault.monitor.store import Store
 
-    settings = settings_from(store, database, archive)
-    try:
-        found = overview(Store(settings))
-    except StoreError as error:
-        _dead(error)
+    with _database_answers():
+        found = overview(Store(settings_from(store, database, archive)))
     for line in found.lines():
         say(line)
     write_json(json_file, found.as_json())
@@ -145,11 +145,6 @@ def prune(store: StoreOption = None, database: DatabaseOption = "", archive: Arc
     say(f"{closed} hours became Parquet; {gone.files} files were removed ({gone.bytes} bytes)")
     if gone.held:
         say(f"{gone.held} records of these stay, since incidents hold them")
-
-
-def _dead(error: Exception) -> None:
-    say(f"firstfault: the monitor's database must answer, but: {error}", err=True)
-    raise typer.Exit(EXIT_FAILED)
 
 
 @monitor.callback(invoke_without_command=True)

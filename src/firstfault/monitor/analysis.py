@@ -9,16 +9,28 @@ import msgspec
 from firstfault.monitor.confidence import confidence_of_scores
 from firstfault.monitor.dialects import NOTHING, Reading, read
 from firstfault.monitor.masking import Mask, Quoted
-from firstfault.monitor.record import CUTS, STAGES, Arm, Captured, Cuts, Outcome, Record, Resources, Stages, outcome_of
+from firstfault.monitor.record import (
+    ARMS,
+    CUTS,
+    STAGES,
+    Arm,
+    Captured,
+    Cuts,
+    Outcome,
+    Record,
+    Resources,
+    Stages,
+    outcome_of,
+    seconds_of,
+)
 from firstfault.monitor.sampling import Kept, Sampler
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import hash_of, readable
 
-LONGEST_TEXT = 16_384
+LONGEST_BODY = 65_536
 LONGEST_NAME = 200
 MOST_QUEUED = 3_600.0
 """A front server's clock that is off by more says nothing of a queue."""
-_arms = frozenset(Arm)
 
 
 class Seen(msgspec.Struct):
@@ -63,7 +75,7 @@ class Analyst:
             way=captured.way,
             model=captured.model,
             version=captured.version,
-            arm=Arm(captured.arm) if captured.arm in _arms else Arm.CHAMPION,
+            arm=Arm(captured.arm) if captured.arm in ARMS else Arm.CHAMPION,
             status=captured.status,
             outcome=seen.outcome,
             stages=_stages(captured),
@@ -113,20 +125,26 @@ class Analyst:
             return ""
         masked = quoted.deeply(self.mask.tree(body))
         text = masked if isinstance(masked, str) else msgspec.json.encode(masked).decode()
-        return text if len(text) <= 4 * LONGEST_TEXT else ""
+        return text if len(text) <= LONGEST_BODY else ""
 
     def _values(self, captured: Captured, quoted: Quoted) -> dict[str, Any]:
         return {name: quoted.deeply(self.mask.tree(readable(value))) for name, value in captured.values.items()}
 
     def _cuts(self, captured: Captured, reading: Reading) -> Cuts:
-        hashes = {name: hash_of(value, self.key) for name, value in captured.values.items() if name in CUTS}
+        values = {name: value for name, value in captured.values.items() if name in CUTS}
         if captured.way != "function":
-            hashes.setdefault("raw", hash_of(captured.request, self.key)) if captured.request else None
-            if reading.inputs is not NOTHING:
-                hashes.setdefault("tensor", hash_of(reading.inputs, self.key))
-            if reading.outputs is not NOTHING and captured.status < 400:
-                hashes.setdefault("label", hash_of(reading.outputs, self.key))
-        return Cuts(**hashes)
+            values = {**_shown(captured, reading), **values}
+        return Cuts(**{name: hash_of(value, self.key) for name, value in values.items()})
+
+
+def _shown(captured: Captured, reading: Reading) -> dict[str, Any]:
+    """The values at the cuts that the bodies of a request and of its answer show."""
+    shown = {
+        "raw": captured.request or NOTHING,
+        "tensor": reading.inputs,
+        "label": reading.outputs if captured.status < 400 else NOTHING,
+    }
+    return {name: value for name, value in shown.items() if value is not NOTHING}
 
 
 def _first_row(inputs: Any) -> Any:
@@ -155,11 +173,8 @@ def _queued(captured: Captured) -> float | None:
     for name, value in captured.headers:
         if name == b"x-request-start":
             try:
-                began = float(value.lstrip(b"t="))
+                waited = captured.time - seconds_of(float(value.lstrip(b"t=")))
             except ValueError:
                 return None
-            while began > 1e11:
-                began /= 1000
-            waited = captured.time - began
             return waited if 0 <= waited < MOST_QUEUED else None
     return None

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from firstfault.logs import trace_context
-from firstfault.monitor.capture import Capture, current, traceback_of
-from firstfault.monitor.record import KEPT_HEADERS, Captured
+from firstfault.monitor.capture import traceback_of
+from firstfault.monitor.exchange import Asked, Exchange
+from firstfault.monitor.record import KEPT_HEADERS
 from firstfault.monitor.recorder import CLOSING_SECONDS, Recorder, recorder_of
-from firstfault.monitor.settings import Settings, settings_of
-from firstfault.monitor.timeline import Timeline
+from firstfault.monitor.settings import settings_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-UNANSWERED = 500
-"""What a server sends for an application that raised before it answered."""
-GONE = 499
-"""The status of a request whose client was gone before an answer began."""
 
 
 class MonitoredASGI:
@@ -37,14 +31,13 @@ class MonitoredASGI:
 
     def __init__(self, app: App, **options: Any) -> None:
         self.app = app
-        self.settings = settings_of(**options)
-        self.recorder = recorder_of(self.settings)
+        self.recorder = recorder_of(settings_of(**options))
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
         if kind == "http" and not self.recorder.skips(scope["path"]):
-            await _Exchange(self.settings, self.recorder, scope, receive, send).run(self.app)
+            await _Served(self.recorder, scope, receive, send).run(self.app)
         elif kind == "lifespan":
             self.recorder.start()
             await self.app(scope, receive, self._last_words(send))
@@ -62,29 +55,13 @@ class MonitoredASGI:
         return sent
 
 
-class _Exchange:
-    """One request and its answer."""
+class _Served(Exchange):
+    """One request and its answer, as messages of ASGI."""
 
-    __slots__ = (
-        "_receive",
-        "_send",
-        "asked",
-        "asked_bytes",
-        "capture",
-        "gone",
-        "headers",
-        "limit",
-        "recorder",
-        "response_type",
-        "scope",
-        "status",
-        "taken",
-        "timeline",
-    )
+    __slots__ = ("_receive", "_send", "headers", "scope")
+    way = "asgi"
 
-    def __init__(
-        self, settings: Settings, recorder: Recorder, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    def __init__(self, recorder: Recorder, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         parent, request_id = None, ""
         self.headers = []
         for pair in scope["headers"]:
@@ -95,30 +72,18 @@ class _Exchange:
                 parent = pair[1]
             elif name == b"x-request-id":
                 request_id = pair[1].decode("latin-1")
-        self.capture = Capture(settings, parent, request_id)
-        self.recorder, self.scope, self.limit = recorder, scope, settings.body
-        self._receive, self._send = receive, send
-        self.asked: list[bytes] = []
-        self.asked_bytes = self.status = 0
-        self.response_type = b""
-        self.timeline = Timeline(self.capture.began, settings.body)
-        self.gone = self.taken = False
+        Exchange.__init__(self, recorder, parent, request_id)
+        self.scope, self._receive, self._send = scope, receive, send
 
     async def run(self, app: App) -> None:
         """Let the application answer, and record how; what it raises is raised."""
-        request = current.set(self.capture)
-        trace = trace_context.current.set(self.capture.trace)
-        try:
-            await app(self.scope, self.receive, self.send)
-        except BaseException as error:
-            if not self.taken:
+        with self.capture:
+            try:
+                await app(self.scope, self.receive, self.send)
+            except BaseException as error:
                 self.hand_over(self._error_of(error))
-            raise
-        finally:
-            current.reset(request)
-            trace_context.current.reset(trace)
-            if not self.taken:
-                self.hand_over("")
+                raise
+        self.hand_over()
 
     def _error_of(self, error: BaseException) -> str:
         """What was raised, but for the cancelling of a request whose client is gone."""
@@ -131,12 +96,8 @@ class _Exchange:
         """Hand a message of the client on."""
         message = await self._receive()
         if message["type"] == "http.request":
-            body = message.get("body", b"")
-            if body:
-                if self.asked_bytes < self.limit:
-                    self.asked.append(body)
-                self.asked_bytes += len(body)
-        elif not self.taken:
+            self.body.add(message.get("body", b""))
+        else:
             self.gone = True
         return message
 
@@ -145,33 +106,16 @@ class _Exchange:
         await self._send(message)
         kind = message["type"]
         if kind == "http.response.body":
-            self.timeline.add(message.get("body", b""))
-            if not message.get("more_body", False) and not self.taken and self.status < UNANSWERED:
-                self.hand_over("")  # a framework answers 500 first, and raises then
+            self.answer.add(message.get("body", b""))
+            if not message.get("more_body", False) and self.status < self.unanswered:
+                self.hand_over()  # a framework answers 500 first, and raises then
         elif kind == "http.response.start":
             self.status = message["status"]
             for name, value in message.get("headers", ()):
                 if name.lower() == b"content-type":
                     self.response_type = value
 
-    def hand_over(self, error: str) -> None:
-        """Hand the record over, once: with the last part of the answer, or when there will be none."""
-        self.taken = True
-        status = self.status or (GONE if self.gone else UNANSWERED)
-        captured: Captured = self.capture.handed_over("asgi", status, time.perf_counter() - self.capture.began)
+    def asked(self) -> Asked:
+        """As the connection's scope says."""
         scope = self.scope
-        captured.method, captured.path, captured.query = scope["method"], scope["path"], scope["query_string"]
-        captured.headers = self.headers
-        captured.request, captured.request_bytes = _joined(self.asked, self.limit), self.asked_bytes
-        captured.response, captured.response_bytes = self.timeline.kept(), self.timeline.size
-        captured.response_type = self.response_type
-        captured.stream = self.timeline.stream()
-        captured.error = error or captured.error
-        captured.disconnected = self.gone
-        self.recorder.take(captured)
-
-
-def _joined(chunks: list[bytes], limit: int) -> bytes:
-    if len(chunks) == 1 and len(chunks[0]) <= limit:
-        return chunks[0]
-    return b"".join(chunks)[:limit]
+        return scope["method"], scope["path"], scope["query_string"], self.headers

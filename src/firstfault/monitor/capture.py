@@ -18,8 +18,9 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from firstfault.errors import FirstfaultError
+from firstfault.logs import trace_context
 from firstfault.logs.trace_context import TraceContext, parse
-from firstfault.monitor.record import CUTS, STAGES, Arm, Captured
+from firstfault.monitor.record import ARMS, CUTS, STAGES, Arm, Captured
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import snapshot
 from firstfault.texts import encodable
@@ -42,16 +43,15 @@ class Capture:
         "marks",
         "named",
         "request_id",
-        "settings",
         "stages",
         "time",
+        "tokens",
         "trace",
         "values",
     )
 
     def __init__(self, settings: Settings, parent: bytes | str | None = None, request_id: str = "") -> None:
         context = parse(parent) if parent else None
-        self.settings = settings
         ids = f"{_ids.getrandbits(192):048x}"  # a system call per id would be most of a request's cost
         self.trace = (
             TraceContext(ids[:32], ids[32:])
@@ -66,20 +66,28 @@ class Capture:
         self.marks: list[str] = []
         self.error = ""
         self.confidence: float | None = None
-        self.named: tuple[str, str, str] | None = None
+        self.named: tuple[str, str, str] = (settings.model, settings.version, settings.arm)
 
-    def handed_over(self, way: str, status: int, total: float | None = None) -> Captured:
+    def __enter__(self) -> None:
+        """Let a block run within the request; one block after the other may."""
+        self.tokens = current.set(self), trace_context.current.set(self.trace)
+
+    def __exit__(self, kind: object, error: object, where: object) -> None:
+        request, trace = self.tokens
+        current.reset(request)
+        trace_context.current.reset(trace)
+
+    def handed_over(self, way: str, status: int) -> Captured:
         """What goes to the writer, when the answer is out."""
-        named = self.named or (self.settings.model, self.settings.version, self.settings.arm)
         return Captured(
             way,
             self.request_id,
             self.trace.trace_id,
             self.trace.span_id,
             self.time,
-            time.perf_counter() - self.began if total is None else total,
+            time.perf_counter() - self.began,
             status,
-            *named,
+            *self.named,
             stages=self.stages,
             values=self.values,
             marks=self.marks,
@@ -139,12 +147,12 @@ def describe(
     Raises:
         FirstfaultError: when there is no such arm.
     """
-    if arm is not None and arm not in set(Arm):
+    if arm is not None and arm not in ARMS:
         raise FirstfaultError(f"an arm must be one of {', '.join(Arm)}, but got {arm!r}")
     capture = current.get()
     if capture is None:
         return
-    was = capture.named or (capture.settings.model, capture.settings.version, capture.settings.arm)
+    was = capture.named
     capture.named = (
         was[0] if model is None else str(model),
         was[1] if version is None else str(version),

@@ -72,9 +72,9 @@ def _logistic(value: float) -> float:
 
 def confidence_of_tokens(choices: Any) -> float | None:
     """The geometric mean of the probabilities of a text's tokens, where an answer has them."""
-    values = [value for choice in choices if isinstance(choice, dict) for value in _logprobs(choice)] if isinstance(
-        choices, list
-    ) else []  # fmt: skip
+    if not isinstance(choices, list):
+        return None
+    values = [value for choice in choices if isinstance(choice, dict) for value in _logprobs(choice)]
     return math.exp(min(0.0, sum(values) / len(values))) if values else None
 
 
@@ -83,9 +83,10 @@ def _logprobs(choice: dict[str, Any]) -> list[float]:
     if not isinstance(told, dict):
         return []
     content, plain = told.get("content"), told.get("token_logprobs")
-    values = [token.get("logprob") for token in content if isinstance(token, dict)] if isinstance(
-        content, list
-    ) else plain if isinstance(plain, list) else []  # fmt: skip
+    if isinstance(content, list):
+        values = [token.get("logprob") for token in content if isinstance(token, dict)]
+    else:
+        values = plain if isinstance(plain, list) else []
     return [float(value) for value in values if _is_number(value)]
 
 

@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from firstfault.errors import FirstfaultError
 from firstfault.extras import expect_installed
@@ -45,19 +45,13 @@ class StoreError(Exception):
     """The database doesn't answer, or takes nothing."""
 
 
-class _Connection(Protocol):
-    def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None: ...
-    def rows(self, statement: str, values: Values) -> list[tuple[Any, ...]]: ...
-    def close(self) -> None: ...
-
-
 class Database:
     """One store's database; it is connected when it is first used, and anew after a failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database
         self._file = settings.folder / "monitor.db"
-        self._connection: _Connection | None = None
+        self._connection: _Sqlite | _BySqlalchemy | None = None
 
     def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None:
         """Execute statements with their rows in one transaction.
@@ -78,10 +72,11 @@ class Database:
             return connection.rows(statement, values)
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[_Connection]:
+    def _guarded(self) -> Iterator[_Sqlite | _BySqlalchemy]:
         try:
             if self._connection is None:
                 self._connection = _by_url(self._url) if self._url else _Sqlite(self._file)
+                self._connection.write([(statement, [{}]) for statement in SCHEMA])
             yield self._connection
         except FirstfaultError:
             raise
@@ -104,7 +99,6 @@ class _Sqlite:
         file.chmod(0o600)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
-        self.write([(statement, [{}]) for statement in SCHEMA])
 
     def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -124,12 +118,11 @@ class _Sqlite:
         self._connection.close()
 
 
-class _ByUrl:
+class _BySqlalchemy:
     """A database behind SQLAlchemy."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
-        self.write([(statement, [{}]) for statement in SCHEMA])
 
     def write(self, steps: Iterable[tuple[str, Sequence[Values]]]) -> None:
         from sqlalchemy import text
@@ -149,13 +142,13 @@ class _ByUrl:
         self._engine.dispose()
 
 
-def _by_url(url: str) -> _Connection:
+def _by_url(url: str) -> _BySqlalchemy:
     expect_installed("sqlalchemy", "a monitor's database by URL")
     from sqlalchemy import create_engine
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return _ByUrl(create_engine(url, pool_pre_ping=True))
+        return _BySqlalchemy(create_engine(url, pool_pre_ping=True))
     except (ArgumentError, ModuleNotFoundError) as error:
         raise FirstfaultError(
             "a monitor's database must be the URL of one that SQLAlchemy knows and whose driver is installed, as "

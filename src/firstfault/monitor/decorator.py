@@ -57,14 +57,8 @@ def _own(function: Callable[..., Any]) -> int:
 def _plain(recorder: Recorder, function: Callable[..., Any], own: int) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
-        observed = _Call(recorder, arguments[own:], named)
-        try:
+        with _Call(recorder, arguments[own:], named) as observed:
             return observed.returned(function(*arguments, **named))
-        except BaseException as error:
-            observed.raised(error)
-            raise
-        finally:
-            observed.end()
 
     return call
 
@@ -72,14 +66,8 @@ def _plain(recorder: Recorder, function: Callable[..., Any], own: int) -> Callab
 def _async(recorder: Recorder, function: Callable[..., Any], own: int) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(*arguments: Any, **named: Any) -> Any:
-        observed = _Call(recorder, arguments[own:], named)
-        try:
+        with _Call(recorder, arguments[own:], named) as observed:
             return observed.returned(await function(*arguments, **named))
-        except BaseException as error:
-            observed.raised(error)
-            raise
-        finally:
-            observed.end()
 
     return call
 
@@ -87,33 +75,32 @@ def _async(recorder: Recorder, function: Callable[..., Any], own: int) -> Callab
 class _Call:
     """One call: a record of its own, or a part of the request around it."""
 
-    __slots__ = ("capture", "outer", "recorder", "tokens")
+    __slots__ = ("capture", "inner", "recorder")
 
     def __init__(self, recorder: Recorder, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         self.recorder = recorder
-        self.outer = current.get()
-        self.capture = self.outer or _begun(recorder.settings)
+        outer = current.get()
+        self.inner = outer is not None
+        self.capture = outer or _begun(recorder.settings)
         self.capture.values.setdefault("raw", _raw(arguments, named))
-        if self.outer is None:
-            self.tokens = current.set(self.capture), trace_context.current.set(self.capture.trace)
+
+    def __enter__(self) -> _Call:
+        if not self.inner:
+            self.capture.__enter__()
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
+        """Note what was raised, of which a handler may still make an answer; hand over, unless a middleware does so."""
+        if error is not None:
+            self.capture.error = traceback_of(error)
+        if not self.inner:
+            self.capture.__exit__(kind, error, where)
+            self.recorder.take(self.capture.handed_over("function", 500 if self.capture.error else 200))
 
     def returned(self, result: Any) -> Any:
         """Note what the function returned, and give it back."""
         self.capture.values.setdefault("label", snapshot(result))
         return result
-
-    def raised(self, error: BaseException) -> None:
-        """Note what it raised; a handler may still make an answer of it."""
-        self.capture.error = traceback_of(error)
-
-    def end(self) -> None:
-        """Hand the record over, unless a middleware does so."""
-        if self.outer is not None:
-            return
-        request, trace = self.tokens
-        current.reset(request)
-        trace_context.current.reset(trace)
-        self.recorder.take(self.capture.handed_over("function", 500 if self.capture.error else 200))
 
 
 def _begun(settings: Settings) -> Capture:

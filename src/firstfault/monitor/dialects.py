@@ -36,7 +36,6 @@ class Reading(NamedTuple):
     """The whole body of the request."""
     answered: Any = NOTHING
     confidence: float | None = None
-    tokens: int | None = None
 
 
 def read(captured: Captured) -> Reading:
@@ -50,11 +49,14 @@ def read(captured: Captured) -> Reading:
         return _openai(captured, asked, answered)
     if (match := _V1.search(path)) is not None or path.endswith("/invocations"):
         return _scoring(match, asked, answered)
-    outputs = answered
     return Reading(
-        "json" if isinstance(asked, dict | list) else "", "", "", asked, outputs, asked, answered,
-        confidence_of(outputs),
-    )  # fmt: skip
+        dialect="json" if isinstance(asked, dict | list) else "",
+        inputs=asked,
+        outputs=answered,
+        asked=asked,
+        answered=answered,
+        confidence=confidence_of(answered),
+    )
 
 
 def _type_of(captured: Captured) -> bytes:
@@ -155,7 +157,6 @@ def _openai(captured: Captured, asked: dict[str, Any], answered: Any) -> Reading
     inputs = {name: value for name, value in asked.items() if name in ("messages", "prompt", "tools", "system")}
     choices = _field(answered, "choices")
     model = _field(answered, "model")
-    usage = _field(_field(answered, "usage"), "completion_tokens")
     return Reading(
         "openai",
         str(asked.get("model", "")) if model is NOTHING else str(model),
@@ -165,7 +166,6 @@ def _openai(captured: Captured, asked: dict[str, Any], answered: Any) -> Reading
         asked,
         answered,
         confidence_of_tokens(choices),
-        usage if isinstance(usage, int) else _field(answered, "parts") if isinstance(answered, dict) else None,
     )
 
 

@@ -1,63 +1,52 @@
-"""One request and its answer, as they pass through a proxy."""
+"""One request and its answer, as every way in sees them: noted while they pass, and handed over once."""
 
 from __future__ import annotations
 
-import time
-import urllib.parse
+import abc
+from typing import ClassVar
 
 from firstfault.monitor.capture import Capture
-from firstfault.monitor.framing import Head
-from firstfault.monitor.record import KEPT_HEADERS, Captured
 from firstfault.monitor.recorder import Recorder
-from firstfault.monitor.timeline import Timeline
+from firstfault.monitor.timeline import Beginning, Timeline
 
-UNREACHED, GONE = 502, 499
-"""The status of a request whose server could not be reached, and of one whose client was gone before an answer."""
+GONE = 499
+"""The status of a request whose client was gone before an answer began."""
+Asked = tuple[str, str, bytes, list[tuple[bytes, bytes]]]
+"""Method, path, query, and the headers that are looked at."""
 
 
-class Exchange:
-    """What is seen of them."""
+class Exchange(abc.ABC):
+    """What is seen of them; each way in says how it asks."""
 
-    def __init__(self, recorder: Recorder, head: Head, method: str, target: str) -> None:
+    __slots__ = ("answer", "body", "capture", "gone", "recorder", "response_type", "status", "taken")
+    way: ClassVar[str]
+    unanswered: ClassVar[int] = 500
+    """The status of a request that was never answered: what a server sends for an application that raised."""
+
+    def __init__(self, recorder: Recorder, parent: bytes | str | None, request_id: str) -> None:
         settings = recorder.settings
-        parents, names = head.values(b"traceparent"), head.values(b"x-request-id")
-        self.capture = Capture(
-            settings, parents[0] if len(parents) == 1 else None, names[0].decode("latin-1") if names else ""
-        )
-        self.recorder, self.method = recorder, method
-        path, _, query = target.partition("?")
-        self.path, self.query = urllib.parse.unquote(path), query.encode("latin-1")
-        self.skipped = recorder.skips(self.path)
-        self.headers = [pair for pair in head.headers if pair[0] in KEPT_HEADERS]
-        self.asked: list[bytes] = []
-        self.asked_bytes = self.status = 0
-        self.response_type = b""
-        self.timeline = Timeline(self.capture.began, settings.body)
-        self.error = ""
-        self.gone = False
+        self.recorder = recorder
+        self.capture = Capture(settings, parent, request_id)
+        self.body = Beginning(settings.body)
+        self.answer = Timeline(self.capture.began, settings.body)
+        self.status, self.response_type = 0, b""
+        self.gone = self.taken = False
 
-    def add(self, content: bytes) -> None:
-        """Note a part of the request's body."""
-        if content:
-            if self.asked_bytes < self.recorder.settings.body:
-                self.asked.append(content)
-            self.asked_bytes += len(content)
+    @abc.abstractmethod
+    def asked(self) -> Asked:
+        """What was asked, as it is known when the answer is out."""
 
-    def hand_over(self) -> None:
-        """Hand the record over."""
-        if self.skipped:
+    def hand_over(self, error: str = "") -> None:
+        """Hand the record over, once: with the last part of the answer, or when there will be none."""
+        if self.taken:
             return
-        status = self.status or (GONE if self.gone else UNREACHED)
-        captured: Captured = self.capture.handed_over("proxy", status, time.perf_counter() - self.capture.began)
-        captured.method, captured.path, captured.query, captured.headers = (
-            self.method,
-            self.path,
-            self.query,
-            self.headers,
-        )
-        captured.request = b"".join(self.asked)[: self.recorder.settings.body]
-        captured.request_bytes = self.asked_bytes
-        captured.response, captured.response_bytes = self.timeline.kept(), self.timeline.size
-        captured.response_type, captured.stream = self.response_type, self.timeline.stream()
-        captured.error, captured.disconnected = self.error, self.gone
+        self.taken = True
+        body, answer = self.body, self.answer
+        captured = self.capture.handed_over(self.way, self.status or (GONE if self.gone else self.unanswered))
+        captured.method, captured.path, captured.query, captured.headers = self.asked()
+        captured.request, captured.request_bytes = body.kept(), body.size
+        captured.response, captured.response_bytes = answer.kept(), answer.size
+        captured.response_type, captured.stream = self.response_type, answer.stream()
+        captured.error = error or captured.error
+        captured.disconnected = self.gone
         self.recorder.take(captured)

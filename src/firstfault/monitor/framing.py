@@ -88,10 +88,6 @@ class Framing:
         """The message has no body: the next head follows."""
         self._state = "head"
 
-    def expect_rest(self) -> None:
-        """The body goes on until the connection ends."""
-        self._state = "rest"
-
     def expect_body(self, head: Head, *, otherwise: str) -> bool:
         """What follows a head by its headers: chunks or a length, else what `otherwise` says; whether there is any."""
         codings, lengths = head.values(b"transfer-encoding"), set(head.values(b"content-length"))

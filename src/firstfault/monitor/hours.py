@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from firstfault.monitor.record import Record
+from firstfault.monitor.record import CUTS, STAGES, Record
 from firstfault.monitor.segments import FOLDER, hour_of, nobody_writes, read_segment
 from firstfault.monitor.settings import Settings
 from firstfault.output.whole_files import DRAFT
@@ -27,7 +27,6 @@ def schema() -> pa.Schema:
     import pyarrow as pa
 
     text, number, whole = pa.string(), pa.float64(), pa.int64()
-    seconds = ("total", "queue", "validate", "preprocess", "model", "postprocess")
     return pa.schema(
         {
             **dict.fromkeys(("request_id", "trace_id", "span_id"), text),
@@ -35,8 +34,8 @@ def schema() -> pa.Schema:
             **dict.fromkeys(("way", "model", "version", "arm"), text),
             "status": whole,
             "outcome": text,
-            "stages": pa.struct(dict.fromkeys(seconds, number)),
-            "cuts": pa.struct(dict.fromkeys(("raw", "tensor", "logits", "label"), text)),
+            "stages": pa.struct(dict.fromkeys(("total", *STAGES), number)),
+            "cuts": pa.struct(dict.fromkeys(CUTS, text)),
             **dict.fromkeys(("raw", "path", "dialect", "request", "response"), text),
             **dict.fromkeys(("request_bytes", "response_bytes"), whole),
             **dict.fromkeys(("values", "headers", "error"), text),
@@ -52,6 +51,11 @@ def schema() -> pa.Schema:
             "label": text,
         }
     )
+
+
+def hour_in(path: str) -> str:
+    """The hour of a Parquet file, by its name."""
+    return path.rpartition("/")[2][:13]
 
 
 def archive_of(settings: Settings) -> str:

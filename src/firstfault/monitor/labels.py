@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.database import LABEL, StoreError
+from firstfault.monitor.database import LABEL
 from firstfault.monitor.masking import Mask, key_of
 from firstfault.monitor.rows import Rows
 from firstfault.monitor.sampling import draw
@@ -74,7 +74,7 @@ def join(store: Store, path: str, request_id: str = "request_id", label: str = "
         raise FirstfaultError(_nothing(path, (request_id, label), columns))
     mask = Mask(key_of(store.settings.folder))
     kept = {name: mask.identity(name) for name in found}
-    _write(store, [{"request_id": kept[name], "label": mask.tree(value, label)} for name, value in found.items()])
+    _write(store, {kept[name]: mask.tree(value, label) for name, value in found.items()})
     return _counted(store, kept, broken + rows.broken)
 
 
@@ -84,15 +84,11 @@ def _nothing(path: str, wanted: tuple[str, str], columns: set[str]) -> str:
     return f"{path} must have the columns {' and '.join(wanted)}, but {there}{nearest(lacking, columns)}"
 
 
-def _write(store: Store, labels: list[dict[str, Any]]) -> None:
+def _write(store: Store, labels: dict[str, Any]) -> None:
     now = time.time()
     rows = [
-        {
-            "request_id": row["request_id"],
-            "label": msgspec.json.encode(row["label"], enc_hook=str).decode(),
-            "time": now,
-        }
-        for row in labels
+        {"request_id": name, "label": msgspec.json.encode(label, enc_hook=str).decode(), "time": now}
+        for name, label in labels.items()
     ]
     for start in range(0, len(rows), AT_ONCE):
         store.database.write([(LABEL, rows[start : start + AT_ONCE])])
@@ -104,6 +100,3 @@ def _counted(store: Store, kept: dict[str, str], broken: int) -> Joined:
     unknown = [name for name in absent if draw(name) < store.settings.sample]
     examples = tuple(kept[name] for name in unknown[:MOST_SHOWN])
     return Joined(len(kept) - len(absent), len(absent) - len(unknown), len(unknown), broken, examples)
-
-
-__all__ = ["Joined", "StoreError", "join"]

@@ -8,16 +8,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import msgspec
-
 from firstfault.errors import FirstfaultError
 from firstfault.logs.trace_context import parse
 from firstfault.monitor.database import GET_ON, Database
 from firstfault.monitor.intake import Intake
-from firstfault.monitor.record import Arm, Captured
+from firstfault.monitor.record import ARMS, Captured, seconds_of
 from firstfault.monitor.rows import Rows, is_rows
 from firstfault.monitor.settings import Settings
-from firstfault.monitor.snapshot import readable, snapshot
+from firstfault.monitor.snapshot import decoded, snapshot
 from firstfault.texts import nearest
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -46,8 +44,6 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "label": ("label", "truth", "ground_truth", "target"),
 }
 """What a row may call each part of a request, the first that is there."""
-LATEST = 1e11
-"""A larger number of seconds is one of milliseconds, microseconds or nanoseconds."""
 
 
 def columns_of(pairs: list[str]) -> dict[str, str]:
@@ -88,7 +84,7 @@ class Reader:
         parts = {part: self._named(part, lower) for part in NAMES}
         used = {column for column in parts.values() if column is not None}
         found = {part: row[column] for part, column in parts.items() if column is not None and row[column] is not None}
-        raw = _decoded(found["input"]) if "input" in found else {k: v for k, v in row.items() if k not in used}
+        raw = decoded(found["input"]) if "input" in found else {k: v for k, v in row.items() if k not in used}
         trace_id, span_id = _trace(found.get("trace"))
         request_id = str(found.get("request_id", "")) or span_id or f"row-{number}"
         captured = Captured(
@@ -108,10 +104,10 @@ class Reader:
             label=found.get("label"),
         )
         if "output" in found:
-            captured.values["label"] = snapshot(_decoded(found["output"]))
+            captured.values["label"] = snapshot(decoded(found["output"]))
         if "confidence" in found:
             captured.confidence = float(found["confidence"])
-        if captured.arm not in set(Arm):
+        if captured.arm not in ARMS:
             raise ValueError(f"the arm {captured.arm!r} is none")
         return captured
 
@@ -123,15 +119,11 @@ class Reader:
     def _time(self, value: Any) -> float:
         if value is None:
             return self.now
+        if isinstance(value, str) and not _is_number(value):
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
         if isinstance(value, datetime):
             return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        if isinstance(value, str) and not _is_number(value):
-            read = datetime.fromisoformat(value.replace("Z", "+00:00"))
-            return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-        seconds = float(value)
-        while abs(seconds) > LATEST:
-            seconds /= 1000
-        return seconds
+        return seconds_of(float(value))
 
 
 def _is_number(text: str) -> bool:
@@ -155,16 +147,6 @@ def _status(found: Mapping[str, Any]) -> int:
     if isinstance(value, str) and not value.isdigit():
         return 200 if value.lower() in ("ok", "success", "unset") else 500
     return int(value)
-
-
-def _decoded(value: Any) -> Any:
-    """A value that is JSON within a text, as what it says."""
-    if isinstance(value, str) and value[:1] in ("{", "["):
-        try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            return value
-    return readable(snapshot(value)) if isinstance(value, bytes) else value
 
 
 class Reading(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from firstfault.errors import PrerequisiteError
-from firstfault.monitor.record import STAGES, Arm, Captured
+from firstfault.monitor.record import ARMS, STAGES, Captured
 from firstfault.monitor.settings import Settings
-from firstfault.monitor.snapshot import snapshot
+from firstfault.monitor.snapshot import decoded, snapshot
 
 SERVER, FAILED = 2, 2
 """SPAN_KIND_SERVER and STATUS_CODE_ERROR."""
@@ -122,7 +122,7 @@ def _captured(
     for cut, names in (("raw", INPUTS), ("label", OUTPUTS)):
         found = next((attributes[name] for name in names if name in attributes), None)
         if found is not None:
-            values[cut] = snapshot(_decoded(found))
+            values[cut] = snapshot(decoded(found))
     return Captured(
         "otlp",
         str(attributes.get("firstfault.request_id", span["spanId"])),
@@ -133,7 +133,7 @@ def _captured(
         int(status),
         str(next((attributes[name] for name in MODELS if name in attributes), settings.model)),
         str(attributes.get("firstfault.version", settings.version)),
-        arm if arm in set(Arm) else settings.arm,
+        arm if arm in ARMS else settings.arm,
         method=str(attributes.get("http.request.method", attributes.get("http.method", ""))),
         path=str(attributes.get("url.path", attributes.get("http.target", span.get("name", "")))),
         query=str(attributes.get("url.query", "")).encode(),
@@ -155,12 +155,3 @@ def _error(span: Mapping[str, Any]) -> str:
         if "exception.stacktrace" in attributes or "exception.message" in attributes:
             return str(attributes.get("exception.stacktrace", attributes.get("exception.message")))
     return str(span.get("status", {}).get("message", "")) or "the span failed"
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("{", "["):
-        try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            return value
-    return value

@@ -43,7 +43,7 @@ class Overview(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
-        return dict(self._asdict())
+        return self._asdict()
 
 
 def overview(store: Store) -> Overview:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.exchange import Exchange
 from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, request_of, status_of
+from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.recorder import Recorder
 
 PORTS = {"http": 80, "https": 443}
@@ -65,8 +65,8 @@ class Proxied(asyncio.Protocol):
     def __init__(self, recorder: Recorder, upstream: Upstream, connections: set[Proxied]) -> None:
         self.recorder, self.upstream, self.connections = recorder, upstream, connections
         self.requests, self.answers = Framing(), Framing()
-        self.open: deque[Exchange] = deque()
-        self.sending: Exchange | None = None
+        self.open: deque[ProxyExchange] = deque()
+        self.sending: ProxyExchange | None = None
         self.client: asyncio.Transport | None = None
         self.server: asyncio.Transport | None = None
         self.connecting: asyncio.Task[None] | None = None
@@ -88,7 +88,7 @@ class Proxied(asyncio.Protocol):
                 passing.append(self._begin(event))
             elif isinstance(event, Body):
                 if self.sending is not None:
-                    self.sending.add(event.content)
+                    self.sending.body.add(event.content)
                 passing.append(event.raw)
             elif isinstance(event, Opaque):
                 passing.append(event.raw)
@@ -103,7 +103,7 @@ class Proxied(asyncio.Protocol):
         if asked is None or (self.open and self.open[-1].method == "CONNECT"):
             self.requests.expect_opaque()
             return head.raw
-        self.sending = Exchange(self.recorder, head, *asked)
+        self.sending = ProxyExchange(self.recorder, head, *asked)
         self.open.append(self.sending)
         self.requests.expect_body(head, otherwise="head")
         if asked[0] == "CONNECT":
@@ -141,10 +141,7 @@ class Proxied(asyncio.Protocol):
 
     def _unreached(self, error: OSError) -> None:
         assert self.client is not None
-        for exchange in self.open:
-            exchange.error = f"{type(error).__name__}: {error}"
-            exchange.hand_over()
-        self.open.clear()
+        self._end_open(f"{type(error).__name__}: {error}")
         self.client.write(_BAD_GATEWAY)
         self.client.close()
 
@@ -174,9 +171,13 @@ class Proxied(asyncio.Protocol):
         self.connections.discard(self)
         if self.server is not None:
             self.server.close()
+        self._end_open()
+
+    def _end_open(self, error: str = "") -> None:
+        """Hand over what will have no end: by an error, or else since its client is gone."""
         for exchange in self.open:
-            exchange.gone = True
-            exchange.hand_over()
+            exchange.gone = not error
+            exchange.hand_over(error)
         self.open.clear()
 
     def answered(self, data: bytes) -> None:
@@ -187,7 +188,7 @@ class Proxied(asyncio.Protocol):
             if isinstance(event, Head):
                 self._answer(event)
             elif isinstance(event, Body) and self.open:
-                self.open[0].timeline.add(event.content)
+                self.open[0].answer.add(event.content)
             elif isinstance(event, End):
                 self._over()
 
@@ -221,10 +222,7 @@ class Proxied(asyncio.Protocol):
         """The server has ended the connection: the client is told so, and the last answer may be over by that."""
         if self.open and self.answers.until_close:
             self._over()
-        for exchange in self.open:
-            exchange.error = "the server ended the connection before it had answered"
-            exchange.hand_over()
-        self.open.clear()
+        self._end_open("the server ended the connection before it had answered")
         if (client := self.client) is None or client.is_closing():
             return
         with contextlib.suppress(OSError, RuntimeError):

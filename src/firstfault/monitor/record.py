@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +15,9 @@ class Arm(StrEnum):
     CHAMPION = "champion"
     CANARY = "canary"
     SHADOW = "shadow"
+
+
+ARMS = frozenset(Arm)
 
 
 class Outcome(StrEnum):
@@ -31,6 +35,8 @@ KEPT_HEADERS = frozenset(
     {b"accept", b"content-encoding", b"content-length", b"content-type", b"user-agent", b"x-request-start"}
 )
 """Headers whose values are looked at; of the others nothing is taken along."""
+LATEST = 1e11
+"""A larger number of seconds is one of milliseconds, microseconds or nanoseconds."""
 
 
 class Stages(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -164,3 +170,16 @@ def outcome_of(captured: Captured) -> Outcome:
     if captured.disconnected:
         return Outcome.DISCONNECTED
     return Outcome.REFUSED if captured.status >= 400 else Outcome.OK
+
+
+def seconds_of(time: float) -> float:
+    """A time since 1970 in seconds, milliseconds, microseconds or nanoseconds, as seconds.
+
+    Raises:
+        ValueError: when it is none, since it has no end.
+    """
+    if not math.isfinite(time):
+        raise ValueError(f"a time must be a finite number, but got {time}")
+    while abs(time) > LATEST:
+        time /= 1000
+    return time

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 
 import msgspec
@@ -186,26 +185,24 @@ def start_writer(settings: Settings, ring: Ring) -> subprocess.Popen[bytes]:
 
 
 _recorders: dict[Settings, Recorder] = {}
-_known: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def recorder_of(settings: Settings) -> Recorder:
     """The recorder of these settings in this process: the same for every function and application that has them."""
     if settings not in _recorders:
         _recorders[settings] = Recorder(settings)
-        _known.add(_recorders[settings])
     return _recorders[settings]
 
 
 def close_all(timeout: float = CLOSING_SECONDS) -> None:
     """Let every writer write what it was handed over."""
     deadline = time.monotonic() + timeout
-    for recorder in list(_known):
+    for recorder in list(_recorders.values()):
         recorder.close(max(0.0, deadline - time.monotonic()))
 
 
 def _forget_all() -> None:
-    for recorder in list(_known):
+    for recorder in list(_recorders.values()):
         if recorder._ring is not None:
             os.close(recorder._ring.descriptor)
         recorder._forget()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from firstfault.monitor.database import StoreError
-from firstfault.monitor.hours import archive_of, hours_of, read_hour, write_hour
+from firstfault.monitor.hours import archive_of, hour_in, hours_of, read_hour, write_hour
 from firstfault.monitor.segments import hour_of
 from firstfault.monitor.settings import DAY, Settings
 from firstfault.monitor.store import Store
 from firstfault.output.whole_files import DRAFT
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 logger = logging.getLogger(__name__)
 HELD = "held"
@@ -35,15 +38,16 @@ def prune(settings: Settings, now: float) -> Pruned:
     sizes = {path: int(files.size(path)) for path in hours}
     too_many = _beyond(hours, sizes, settings.keep_bytes)
     oldest = hour_of(now - settings.keep_days * DAY)
-    leaving = [path for path in hours if path.rpartition("/")[2][:13] < oldest or path in too_many]
+    leaving = [path for path in hours if hour_in(path) < oldest or path in too_many]
+    store = Store(settings)
     try:
-        held = Store(settings).held() if leaving else set()
+        held = store.held() if leaving else set()
     except StoreError as error:
         logger.warning("nothing is removed, since nobody knows what incidents hold: %s", error)
         return Pruned()
     kept = sum(_remove(path, held) for path in leaving)
     _remove_drafts(files, place, now)
-    _forget_counts(settings, now)
+    _forget_counts(store, now)
     return Pruned(len(leaving), sum(sizes[path] for path in leaving), kept)
 
 
@@ -69,10 +73,7 @@ def _remove(path: str, held: set[str]) -> int:
     return len(kept)
 
 
-def _remove_drafts(files: object, place: str, now: float) -> None:
-    import fsspec
-
-    assert isinstance(files, fsspec.AbstractFileSystem)
+def _remove_drafts(files: AbstractFileSystem, place: str, now: float) -> None:
     if not files.exists(place):
         return
     for name in files.ls(place, detail=False):
@@ -80,17 +81,16 @@ def _remove_drafts(files: object, place: str, now: float) -> None:
             files.rm(name)
 
 
-def _age(files: object, name: str, now: float) -> float:
-    modified = getattr(files, "modified", None)
+def _age(files: AbstractFileSystem, name: str, now: float) -> float:
     try:
-        return now - modified(name).timestamp() if modified is not None else 0.0
+        return now - files.modified(name).timestamp()
     except (NotImplementedError, OSError):
         return 0.0
 
 
-def _forget_counts(settings: Settings, now: float) -> None:
+def _forget_counts(store: Store, now: float) -> None:
     """Remove counts, labels and notes of writers that are as old."""
-    before = now - settings.keep_days * DAY
+    before = now - store.settings.keep_days * DAY
     steps: list[tuple[str, list[dict[str, float]]]] = [
         ("DELETE FROM counts WHERE minute < :before", [{"before": int(before)}]),
         ("DELETE FROM losses WHERE hour < :before", [{"before": int(before)}]),
@@ -98,6 +98,6 @@ def _forget_counts(settings: Settings, now: float) -> None:
         ("DELETE FROM labels WHERE time < :before", [{"before": before}]),
     ]
     try:
-        Store(settings).database.write(steps)
+        store.database.write(steps)
     except StoreError as error:
         logger.warning("old counts are not removed: %s", error)

@@ -117,3 +117,13 @@ def kept_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return {name: noted[name] for name in NOTED if name in noted} if isinstance(noted, dict) else {}
+
+
+def settings_over_kept(store: str = "", **options: Any) -> Settings:
+    """Settings from keyword arguments, over those with which the store was written; None and "" say nothing.
+
+    Raises:
+        FirstfaultError: as `settings_of` does.
+    """
+    told = {name: value for name, value in {"store": store, **options}.items() if value not in (None, "")}
+    return settings_of(**{**kept_settings(settings_of(store=store).folder), **told})

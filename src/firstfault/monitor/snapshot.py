@@ -136,3 +136,15 @@ def _listed(kind: str, shape: list[int], data: bytes) -> Any:
     if array.size > MOST_ITEMS or array.dtype.kind == "c":
         return {PART: [kind, shape]}
     return array.tolist()
+
+
+def decoded(value: Any) -> Any:
+    """A value of a log or a span that is JSON within a text, as what it says; any other as it is."""
+    if isinstance(value, bytes):
+        return readable(snapshot(value))
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return value
+    return value

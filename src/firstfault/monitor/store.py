@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from firstfault.monitor.database import HOLD, Database
-from firstfault.monitor.hours import drawn, hours_of, ids_of_hour, read_hour, unique
+from firstfault.monitor.hours import drawn, hour_in, hours_of, ids_of_hour, read_hour, unique
 from firstfault.monitor.record import Record
 from firstfault.monitor.segments import FOLDER, hour_of, read_segment
 from firstfault.monitor.settings import Settings
@@ -33,7 +33,7 @@ class Store:
                 segments = sorted(folder.glob("*.jsonl"))
                 yield from drawn((record for path in segments for record in read_segment(path)), self.settings.control)
         for path in hours_of(self.settings):
-            if _may_hold(path.rpartition("/")[2], since):
+            if _may_hold(hour_in(path), since):
                 yield from read_hour(path)
 
     def request_ids(self) -> set[str]:
@@ -71,9 +71,9 @@ class Store:
         return {raw for (raw,) in self.database.rows("SELECT raw FROM held")}
 
 
-def _may_hold(name: str, since: float) -> bool:
-    """Whether the hour of a file or folder may hold records since a time: an answer may take an hour or more."""
-    return not since or name[:13] >= hour_of(max(0.0, since))
+def _may_hold(hour: str, since: float) -> bool:
+    """Whether an hour may hold records since a time: an answer may take an hour or more."""
+    return not since or hour >= hour_of(max(0.0, since))
 
 
 def _labelled(record: Record, labels: dict[str, object]) -> Record:

@@ -1,4 +1,7 @@
-"""The parts of an answer as they pass: when each came, how large they are, and the beginning of what they hold."""
+"""A body as it passes: the beginning of what it holds, its size, and when each part of an answer came.
+
+Every request has one of each, so that what they extend is called by its name: three times `super()` cost it 0.4 µs.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,44 @@ import time
 from firstfault.monitor.record import Stream
 
 
-class Timeline:
-    """What is seen of one answer's body."""
+class Beginning:
+    """The beginning of a body, and the size of the whole."""
 
-    __slots__ = ("_began", "_chunks", "_first", "_gap_max", "_last", "_limit", "_parts", "size")
+    __slots__ = ("_chunks", "_limit", "size")
 
-    def __init__(self, began: float, limit: int) -> None:
-        self._began, self._limit = began, limit
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._chunks: list[bytes] = []
-        self._first = self._last = self._gap_max = 0.0
-        self._parts = self.size = 0
+        self.size = 0
 
     def add(self, chunk: bytes) -> None:
         """Note a part that has passed; an empty one is none."""
+        if not chunk:
+            return
+        if self.size < self._limit:
+            self._chunks.append(chunk)
+        self.size += len(chunk)
+
+    def kept(self) -> bytes:
+        """The beginning of the body."""
+        if len(self._chunks) == 1 and self.size <= self._limit:
+            return self._chunks[0]
+        return b"".join(self._chunks)[: self._limit]
+
+
+class Timeline(Beginning):
+    """The same of an answer, with the times of its parts."""
+
+    __slots__ = ("_began", "_first", "_gap_max", "_last", "_parts")
+
+    def __init__(self, began: float, limit: int) -> None:
+        Beginning.__init__(self, limit)
+        self._began = began
+        self._first = self._last = self._gap_max = 0.0
+        self._parts = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Note a part that has passed, and when; an empty one is none."""
         if not chunk:
             return
         now = time.perf_counter()
@@ -29,15 +57,7 @@ class Timeline:
             self._gap_max = now - self._last
         self._last = now
         self._parts += 1
-        if self.size < self._limit:
-            self._chunks.append(chunk)
-        self.size += len(chunk)
-
-    def kept(self) -> bytes:
-        """The beginning of the body."""
-        if len(self._chunks) == 1 and self.size <= self._limit:
-            return bytes(self._chunks[0])
-        return b"".join(self._chunks)[: self._limit]
+        Beginning.add(self, chunk)
 
     def stream(self) -> Stream | None:
         """The times of an answer that came in several parts."""

@@ -55,7 +55,7 @@ class Writer:
         self.records: list[Record] = []
         self.position = self._continued()
         self.unwritten, self.written_at = 0, time.monotonic()
-        self.lost_before = dict(ring.counts)
+        self.lost_before = ring.counts
         self.hour = hour_of(time.time())
         self.segment: Segment | None = None
         self.closing_hours: subprocess.Popen[bytes] | None = None
@@ -154,7 +154,7 @@ class Writer:
         for name in ("dropped", "damaged"):
             if (lost := now[name] - self.lost_before[name]) > 0:
                 self.losses["queue" if name == "dropped" else name] += lost
-        self.lost_before = dict(now)
+        self.lost_before = now
 
     def _write_counts(self) -> None:
         """Write the counts; where the database takes nothing, they wait for the next time."""

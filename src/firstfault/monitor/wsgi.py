@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from firstfault.logs import trace_context
-from firstfault.monitor.capture import Capture, current, traceback_of
-from firstfault.monitor.record import Captured
+from firstfault.monitor.capture import traceback_of
+from firstfault.monitor.exchange import Asked, Exchange
 from firstfault.monitor.recorder import Recorder, recorder_of
-from firstfault.monitor.settings import Settings, settings_of
-from firstfault.monitor.timeline import Timeline
+from firstfault.monitor.settings import settings_of
+from firstfault.monitor.timeline import Beginning
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -25,7 +23,6 @@ HEADERS = {
     "HTTP_X_REQUEST_START": b"x-request-start",
 }
 """Headers whose values are looked at, by their names in the environment."""
-UNANSWERED = 500
 
 
 class MonitoredWSGI:
@@ -41,31 +38,29 @@ class MonitoredWSGI:
 
     def __init__(self, app: App, **options: Any) -> None:
         self.app = app
-        self.settings = settings_of(**options)
-        self.recorder = recorder_of(self.settings)
+        self.recorder = recorder_of(settings_of(**options))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         if self.recorder.skips(environ.get("PATH_INFO", "")):
             return self.app(environ, start_response)
-        return _Exchange(self.settings, self.recorder, environ).answer(self.app, start_response)
+        return _Served(self.recorder, environ).run(self.app, start_response)
 
 
-class _Exchange:
-    """One request and its answer."""
+class _Served(Exchange):
+    """One request and its answer, as WSGI has them."""
 
-    def __init__(self, settings: Settings, recorder: Recorder, environ: Environ) -> None:
-        self.capture = Capture(settings, environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_X_REQUEST_ID", ""))
-        self.recorder, self.environ = recorder, environ
-        self.input = _Input(environ["wsgi.input"], settings.body)
-        self.timeline = Timeline(self.capture.began, settings.body)
-        self.status, self.response_type = 0, b""
-        self.taken = False
+    __slots__ = ("environ",)
+    way = "wsgi"
 
-    def answer(self, app: App, start_response: StartResponse) -> Iterable[bytes]:
+    def __init__(self, recorder: Recorder, environ: Environ) -> None:
+        super().__init__(recorder, environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_X_REQUEST_ID", ""))
+        self.environ = environ
+
+    def run(self, app: App, start_response: StartResponse) -> Iterable[bytes]:
         """Let the application answer, and give its answer on in an iterable like its own."""
-        self.environ["wsgi.input"] = self.input
-        with _Within(self.capture):
+        self.environ["wsgi.input"] = _Input(self.environ["wsgi.input"], self.body)
+        with self.capture:
             try:
                 parts = app(self.environ, self._started(start_response))
             except BaseException as error:
@@ -93,7 +88,7 @@ class _Exchange:
 
         def written(data: bytes) -> Any:
             result = write(data)
-            self.timeline.add(data)
+            self.answer.add(data)
             return result
 
         return written
@@ -107,70 +102,43 @@ class _Exchange:
                 if close is not None:
                     close()
             finally:
-                self.hand_over("")
+                self.hand_over()
 
         try:
             parts.close = closed
         except AttributeError:
-            self.hand_over("")
+            self.hand_over()
         return parts  # type: ignore[no-any-return]
 
-    def hand_over(self, error: str, *, gone: bool = False) -> None:
-        """Hand the record over, once."""
-        if self.taken:
-            return
-        self.taken = True
+    def asked(self) -> Asked:
+        """As the environment says."""
         environ = self.environ
-        captured: Captured = self.capture.handed_over(
-            "wsgi", self.status or UNANSWERED, time.perf_counter() - self.capture.began
-        )
-        captured.method, captured.path = environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", "")
-        captured.query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
-        captured.headers = [
+        headers = [
             (name, str(environ[key]).encode("latin-1", "replace")) for key, name in HEADERS.items() if environ.get(key)
         ]
-        captured.request, captured.request_bytes = self.input.kept(), self.input.size
-        captured.response, captured.response_bytes = self.timeline.kept(), self.timeline.size
-        captured.response_type = self.response_type
-        captured.stream = self.timeline.stream()
-        captured.error = error or captured.error
-        captured.disconnected = gone
-        self.recorder.take(captured)
-
-
-class _Within:
-    """Lets a block run within a request."""
-
-    def __init__(self, capture: Capture) -> None:
-        self.capture = capture
-
-    def __enter__(self) -> None:
-        self.tokens = current.set(self.capture), trace_context.current.set(self.capture.trace)
-
-    def __exit__(self, *_: object) -> None:
-        current.reset(self.tokens[0])
-        trace_context.current.reset(self.tokens[1])
+        query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
+        return environ.get("REQUEST_METHOD", ""), environ.get("PATH_INFO", ""), query, headers
 
 
 class _Parts:
     """The parts of an answer, as the application gives them."""
 
-    def __init__(self, exchange: _Exchange, parts: Iterable[bytes]) -> None:
+    def __init__(self, exchange: _Served, parts: Iterable[bytes]) -> None:
         self._exchange, self._parts = exchange, parts
         self._ended = False
 
     def __iter__(self) -> Iterator[bytes]:
         exchange = self._exchange
         try:
-            with _Within(exchange.capture):
+            with exchange.capture:
                 iterator = iter(self._parts)
             while True:
-                with _Within(exchange.capture):
+                with exchange.capture:
                     part = next(iterator, None)
                 if part is None:
                     break
                 yield part
-                exchange.timeline.add(part)
+                exchange.answer.add(part)
             self._ended = True
         except GeneratorExit:
             raise
@@ -182,12 +150,13 @@ class _Parts:
         """Close the application's own iterable; an answer that was not taken to its end had no client any more."""
         try:
             if hasattr(self._parts, "close"):
-                with _Within(self._exchange.capture):
+                with self._exchange.capture:
                     self._parts.close()
         except BaseException as error:
             self._exchange.hand_over(traceback_of(error))
             raise
-        self._exchange.hand_over("", gone=not self._ended)
+        self._exchange.gone = not self._ended
+        self._exchange.hand_over()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parts, name)
@@ -201,18 +170,13 @@ class _SizedParts(_Parts):
 
 
 class _Input:
-    """The body of a request, of which the beginning is kept as the application reads it."""
+    """The body of a request, whose beginning is noted as the application reads it."""
 
-    def __init__(self, stream: Any, limit: int) -> None:
-        self._stream, self._limit = stream, limit
-        self._chunks: list[bytes] = []
-        self.size = 0
+    def __init__(self, stream: Any, body: Beginning) -> None:
+        self._stream, self._body = stream, body
 
     def _note(self, data: bytes) -> bytes:
-        if data:
-            if self.size < self._limit:
-                self._chunks.append(data)
-            self.size += len(data)
+        self._body.add(data)
         return data
 
     def read(self, *size: Any) -> bytes:
@@ -239,7 +203,3 @@ class _Input:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-    def kept(self) -> bytes:
-        """The beginning of the body."""
-        return b"".join(self._chunks)[: self._limit]

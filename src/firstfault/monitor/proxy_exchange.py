@@ -1,0 +1,32 @@
+"""One request and its answer, as they pass through a proxy."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from firstfault.monitor.exchange import Asked, Exchange
+from firstfault.monitor.framing import Head
+from firstfault.monitor.record import KEPT_HEADERS
+from firstfault.monitor.recorder import Recorder
+
+
+class ProxyExchange(Exchange):
+    """What is seen of them."""
+
+    __slots__ = ("headers", "method", "path", "query")
+    way = "proxy"
+    unanswered = 502
+
+    def __init__(self, recorder: Recorder, head: Head, method: str, target: str) -> None:
+        parents, names = head.values(b"traceparent"), head.values(b"x-request-id")
+        super().__init__(
+            recorder, parents[0] if len(parents) == 1 else None, names[0].decode("latin-1") if names else ""
+        )
+        path, _, query = target.partition("?")
+        self.method, self.path, self.query = method, urllib.parse.unquote(path), query.encode("latin-1")
+        self.headers = [pair for pair in head.headers if pair[0] in KEPT_HEADERS]
+        self.taken = recorder.skips(self.path)  # there is no more to do for what is not recorded
+
+    def asked(self) -> Asked:
+        """As its head said."""
+        return self.method, self.path, self.query, self.headers
