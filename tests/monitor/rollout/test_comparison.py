@@ -77,6 +77,15 @@ def test_the_requests_that_show_it_are_named():
     assert max(place[name] for name in found.requests) < found.after
 
 
+@pytest.mark.parametrize("share", [0.2, None])
+def test_the_requests_of_one_arm_that_show_it_are_named(share):
+    """Where each request had one arm, ten of the challenger's that went badly."""
+    champion, challenger = arms(bad=(0.02, 0.06), share=0.2)
+    found = compare(champion, challenger, Plan(share=share))
+    bad = dict(zip(challenger.ids, challenger.bad, strict=True))
+    assert len(found.requests) == 10 and all(bad[name] for name in found.requests)
+
+
 def line(number, **more):
     return json.dumps({"id": number, "time": number / 10, **more})
 
