@@ -77,7 +77,7 @@ def compare(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Comparison:
     """
     paired = plan.mode is Mode.SHADOW
     stream = of_pairs(champion, challenger, plan) if paired else of_arms(champion, challenger, plan)
-    stream = stream.first(min(len(stream.ids), plan.at_most or len(stream.ids)))
+    stream = stream.first(plan.at_most or len(stream.ids))
     mismatch = [] if paired or plan.share is None else [_mismatch(stream.arm, plan.share, plan.alpha)]
     evidence = [*mismatch, *_tests(stream, plan)]
     end = _end(evidence, list(stream.bad), len(stream.ids), plan)
@@ -96,13 +96,12 @@ def _mismatch(arm: Array, share: float, alpha: float) -> Evidence:
 
 def _tests(stream: Stream, plan: Plan) -> list[Evidence]:
     """Each measure's tests: worse and better share alpha among the measures; no worse has to pass for all of them."""
-    shared = plan.alpha / len(stream.bad)
+    shared, share = plan.alpha / len(stream.bad), plan.fair_share
     found = []
     for name, (champion, challenger) in stream.bad.items():
-        if plan.mode is not Mode.SHADOW and plan.share is None:
+        if share is None:
             found += _by_blocks(name, (champion, challenger), stream.arm, shared)
             continue
-        share = 0.5 if plan.mode is Mode.SHADOW or plan.share is None else plan.share
         tosses = tosses_of(champion, challenger)
         within = coin(share, Side.BELOW, 1 + plan.margin, likely=1.0)
         for claim, test, alpha in (
@@ -177,7 +176,7 @@ SAYS = {
 
 
 def _why_open(plan: Plan) -> str:
-    if plan.mode is not Mode.SHADOW and plan.share is None:
+    if plan.fair_share is None:
         return "the evidence is not enough; without --share, it can't be shown that a measure is no worse"
     return "the evidence is not enough yet"
 
