@@ -1,9 +1,13 @@
-"""The command line as a process of its own, without what other tests have set."""
+"""The command line: as a process of its own, without what other tests have set, and in this process."""
 
 import os
 import signal
 import subprocess
 import sys
+
+import pytest
+
+from firstfault.cli import app as cli
 
 COMMAND = [sys.executable, "-m", "firstfault"]
 # what is started here heeds it, even if the suite runs in the background
@@ -29,6 +33,14 @@ def run_in(folder, *arguments, **more):
         timeout=300,
         check=False,
     )
+
+
+def call_here(monkeypatch, capsys, *arguments):
+    """Run the command line in this process: exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["firstfault", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0, *capsys.readouterr()
 
 
 def begin(folder, *arguments, **more):

@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
 import psutil
 import pytest
-from command_line import begin, environment, run_in
+from command_line import begin, call_here, environment, run_in
 from mlflow import MlflowClient
-
-from firstfault.cli import app as cli
 
 
 @pytest.fixture
@@ -23,15 +22,7 @@ def call(monkeypatch, capsys, tmp_path):
     """A function that runs the command line in this process: exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", dict(environment()))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["firstfault", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
+    return partial(call_here, monkeypatch, capsys)
 
 
 @pytest.fixture

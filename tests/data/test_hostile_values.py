@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from command_line import call_here
 from rich.console import Console
 from torch import nn
 
 from firstfault import Data, Safety, Target, Training, watch
 from firstfault.check import Depth, run_checks
-from firstfault.cli import app as cli
 from firstfault.data.digest import data_digest
 from firstfault.data.profile import _sample
 from firstfault.diagnosis import diagnose
@@ -329,14 +330,7 @@ def test_ctrl_c_at_the_import_of_a_target_ends_with_130(tmp_path, then):
 def call(monkeypatch, capsys, tmp_path):
     """A function that runs the command line in this process: exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["firstfault", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
+    return partial(call_here, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 import json
 import logging
 import sys
+from functools import partial
 
 import pytest
+from command_line import call_here
 
 from firstfault import logs, progress
-from firstfault.cli import app as cli
 from firstfault.finding import Finding, Layer, LayerReport, Status
 from firstfault.logs.run_log import RunLog
 from firstfault.logs.trace_context import begin
@@ -26,15 +27,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def call(home, monkeypatch, capsys):
     """A function that runs the command line in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["firstfault", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    return run
+    return partial(call_here, monkeypatch, capsys)
 
 
 def told(folder):

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firstfault.cli.options import JsonOption, refuse, say
-from firstfault.cli.options import write_json as write_file
+from firstfault.cli.options import JsonOption, refuse, say, write_json
 
 if TYPE_CHECKING:
     from firstfault.logs.reading import Found
@@ -44,7 +43,7 @@ def logs(
     if not found.lines:
         refuse(f"no line of {wanted} is in the {found.files} log files of {folder or state.home}")
     if json_file is not None:
-        write_file(json_file, {"wanted": str(wanted), "lines": found.lines, "broken": found.broken})
+        write_json(json_file, {"wanted": str(wanted), "lines": found.lines, "broken": found.broken})
         return
     for line in found.lines:
         _show(line)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from firstfault.cli.options import EXIT_FAULTY, EXIT_HEALTHY, EXIT_UNDECIDED, JsonOption, say
-from firstfault.cli.options import write_json as write_file
+from firstfault.cli.options import EXIT_FAULTY, EXIT_HEALTHY, EXIT_UNDECIDED, JsonOption, say, write_json
 
 if TYPE_CHECKING:
     from firstfault.monitor.rollout.comparison import Comparison
@@ -50,7 +49,7 @@ def compare(
     arms = read(champion), read(challenger)
     found = compared(*arms, plan)
     _show(found, sum(arm.torn for arm in arms))
-    write_file(json_file, found.to_json())
+    write_json(json_file, found.to_json())
     codes = {Conclusion.WORSE: EXIT_FAULTY, Conclusion.UNDECIDED: EXIT_UNDECIDED}
     raise typer.Exit(codes.get(found.conclusion, EXIT_HEALTHY))
 

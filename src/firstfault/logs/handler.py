@@ -56,10 +56,6 @@ class JsonHandler(logging.Handler):
             self.file.why = type(error).__name__
             self._warn()
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Count, where standard logging would print."""
-        self.file.lost += 1
-
     def close(self) -> None:
         """Tell of what was left out or lost since it was last told, and close the file."""
         with contextlib.suppress(Exception):
@@ -77,8 +73,7 @@ class JsonHandler(logging.Handler):
         share = self.limits.share.find(event, level)
         self._write(self.line_of(record).of(record, {"sample_share": share} if share is not None else None))
 
-    def _write(self, text: str) -> None:
-        line = text.encode("utf-8", "backslashreplace")
+    def _write(self, line: bytes) -> None:
         before = self.file.lost
         if not self.file.write(line):
             self._warn()
@@ -96,7 +91,7 @@ class JsonHandler(logging.Handler):
     def _note(self, text: str, level: int, event: str, labels: dict[str, object]) -> None:
         note = logging.LogRecord(OWN_NAME, level, __file__, 0, text, (), None)
         note.__dict__["event"] = event
-        self.file.write(self.line.of(note, labels).encode("utf-8", "backslashreplace"))
+        self.file.write(self.line.of(note, labels))
 
     def _in_this_process(self) -> None:
         """A forked process begins with counts of its own."""

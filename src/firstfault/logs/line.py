@@ -43,7 +43,7 @@ class Line:
     def __init__(self, service: str, mask: Mask, fixed: Mapping[str, str] | None = None) -> None:
         self.service, self.mask, self.fixed = service, mask, {} if fixed is None else fixed
 
-    def of(self, record: logging.LogRecord, more: Mapping[str, Any] | None = None) -> str:
+    def of(self, record: logging.LogRecord, more: Mapping[str, Any] | None = None) -> bytes:
         """The line of a record, without its end; `more` are further labels."""
         given = _given(record)
         here = {**self.fixed, **ids(), **{name: str(given.pop(name))[:MOST_NAME] for name in IDS if given.get(name)}}
@@ -69,7 +69,7 @@ class Line:
         }
         if labels := {**labels_of(given, self.mask), **named, **(more or {})}:
             line["labels"] = labels
-        return ENCODER.encode(line).translate(LINE_ENDS)
+        return ENCODER.encode(line).translate(LINE_ENDS).encode("utf-8", "backslashreplace")
 
     def _message(self, record: logging.LogRecord) -> str:
         try:

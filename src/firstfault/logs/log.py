@@ -12,7 +12,7 @@ from firstfault.data.privacy.pseudonyms import SALT
 from firstfault.logs.handler import JsonHandler
 from firstfault.logs.limits import Limits, Rules
 from firstfault.logs.line import Line
-from firstfault.logs.log_file import Keeping, LogFile
+from firstfault.logs.log_file import Keeping, LogFile, above_0
 from firstfault.logs.masking import Mask
 
 DAY, HOUR, MIB = 86_400.0, 3_600.0, 2**20
@@ -102,10 +102,10 @@ def setup(
     inf = float("inf")
     limits = Limits(Rules.of(rate, "rate", inf), Rules.of(sample, "sample", 1.0))
     keeping = Keeping(
-        int(_above_0("rotate_mib", rotate_mib) * MIB),
-        _above_0("rotate_hours", rotate_hours) * HOUR,
-        int(_above_0("keep_mib", keep_mib) * MIB),
-        _above_0("keep_days", keep_days) * DAY,
+        int(above_0("rotate_mib", rotate_mib) * MIB),
+        above_0("rotate_hours", rotate_hours) * HOUR,
+        int(above_0("keep_mib", keep_mib) * MIB),
+        above_0("keep_days", keep_days) * DAY,
     )
     file = LogFile(_folder(folder), service, keeping)
     handler = JsonHandler(file, Line(service, Mask(secret, mask)), limits, number)
@@ -135,9 +135,3 @@ def _level(given: int | str) -> int:
         known = ", ".join(logging.getLevelNamesMapping())
         raise ValueError(f"level must be a number or one of {known}, but got {given!r}")
     return number
-
-
-def _above_0(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be a number above 0, but got {value!r}")
-    return value

@@ -35,8 +35,18 @@ class Keeping:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"{name} must be a number above 0, but got {value!r}")
+            above_0(name, value)
+
+
+def above_0(name: str, value: float) -> float:
+    """A number that must be finite and above 0.
+
+    Raises:
+        ValueError: for any other.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a number above 0, but got {value!r}")
+    return value
 
 
 class LogFile:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from firstfault.data.privacy.names import kind_by_name, tokens_of
-from firstfault.data.privacy.patterns import MASK, pieces
+from firstfault.data.privacy.patterns import MASK, replaced
 from firstfault.data.privacy.pseudonyms import SALT, pseudonym
 from firstfault.texts import encodable
 
@@ -72,14 +72,8 @@ class Mask:
         left = len(text) - most
         if left > 0:  # what was shortened draws in the end of what was looked at, where a piece may be cut in two
             most = min(most, max(0, len(looked_at) - MARGIN // 2))
-        parts, last = [], 0
-        for start, end, kind in pieces(looked_at):
-            if start >= most:
-                break
-            parts += [looked_at[last:start], pseudonym(kind, looked_at[start:end], self.key)]
-            last = end
-        parts.append(looked_at[last : max(most, last)])
-        return "".join(parts) + (f"… ({left} letters more)" if left > 0 else "")
+        masked = replaced(looked_at, lambda kind, piece: pseudonym(kind, piece, self.key), most)
+        return f"{masked}… ({left} letters more)" if left > 0 else masked
 
     def named(self, name: str, value: object) -> str | None:
         """What stands for a value that its name says to be secret or personal; None for any other."""

@@ -36,12 +36,22 @@ class State:
     @property
     def mlflow_uri(self) -> str:
         """The MLflow tracking URI: `MLFLOW_TRACKING_URI`, or the SQLite store in this folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or self.own_store_uri
+
+    @property
+    def own_store(self) -> Path:
+        """The SQLite store in this folder."""
+        return self.home / "mlflow.db"
+
+    @property
+    def own_store_uri(self) -> str:
+        """The tracking URI of the store in this folder."""
+        return f"sqlite:///{self.own_store}"
 
     @property
     def keeps_own_store(self) -> bool:
         """Whether runs are recorded in this folder, not in a store that the user names."""
-        return self.mlflow_uri == f"sqlite:///{self.home / 'mlflow.db'}"
+        return self.mlflow_uri == self.own_store_uri
 
     @property
     def mlflow_artifacts(self) -> Path:
@@ -90,9 +100,8 @@ class State:
             gitignore = self.home / ".gitignore"
             if not gitignore.exists():
                 write_text(gitignore, "*\n")
-            store = self.home / "mlflow.db"
-            if self.mlflow_uri == f"sqlite:///{store}" and not store.exists():
-                store.touch(mode=0o600)  # what SQLite makes itself has the rights of the umask
+            if self.keeps_own_store and not self.own_store.exists():
+                self.own_store.touch(mode=0o600)  # what SQLite makes itself has the rights of the umask
         except OSError as error:
             raise FirstfaultError(f"the state folder {self.home} must be writable, but: {error.strerror}") from error
 

@@ -19,7 +19,7 @@ LOGIN = "FIRSTFAULT_SCORING_LOGIN"
 def tracking_server() -> AccessGuard:
     """The server and UI of the runs in the state folder that `FIRSTFAULT_HOME` names, as of `mlflow server`."""
     state = State(Path(os.environ["FIRSTFAULT_HOME"]))
-    store, artifacts = f"sqlite:///{state.home / 'mlflow.db'}", state.mlflow_artifacts.resolve().as_uri()
+    store, artifacts = state.own_store_uri, state.mlflow_artifacts.resolve().as_uri()
     os.environ.update(
         {
             "_MLFLOW_SERVER_FILE_STORE": store,

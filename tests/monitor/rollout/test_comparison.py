@@ -1,12 +1,11 @@
 """What is concluded of two arms' recorded outcomes, and what the command says of it."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
+from command_line import call_here
 
-from firstfault.cli import app as cli
 from firstfault.monitor.rollout.comparison import Conclusion, compare
 from firstfault.monitor.rollout.outcomes import Outcomes
 from firstfault.monitor.rollout.plan import Mode, Plan
@@ -78,6 +77,15 @@ def test_the_requests_that_show_it_are_named():
     assert max(place[name] for name in found.requests) < found.after
 
 
+@pytest.mark.parametrize("share", [0.2, None])
+def test_the_requests_of_one_arm_that_show_it_are_named(share):
+    """Where each request had one arm, ten of the challenger's that went badly."""
+    champion, challenger = arms(bad=(0.02, 0.06), share=0.2)
+    found = compare(champion, challenger, Plan(share=share))
+    bad = dict(zip(challenger.ids, challenger.bad, strict=True))
+    assert len(found.requests) == 10 and all(bad[name] for name in found.requests)
+
+
 def line(number, **more):
     return json.dumps({"id": number, "time": number / 10, **more})
 
@@ -90,12 +98,7 @@ def call(tmp_path, monkeypatch, capsys):
     def run(champion, challenger, *options, end="\n"):
         for name, lines in (("a.jsonl", champion), ("b.jsonl", challenger)):
             (tmp_path / name).write_text("\n".join(lines) + end)
-        arguments = ["firstfault", "rollout", "compare", "a.jsonl", "b.jsonl", *options]
-        monkeypatch.setattr(sys, "argv", arguments)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
+        return call_here(monkeypatch, capsys, "rollout", "compare", "a.jsonl", "b.jsonl", *options)
 
     return run
 
@@ -170,7 +173,5 @@ def test_a_bad_call_gets_one_sentence(call, lines, options, sentence):
 
 def test_a_file_that_is_missing_gets_one_sentence(call, monkeypatch, capsys):
     """So does one that can't be read."""
-    monkeypatch.setattr(sys, "argv", ["firstfault", "rollout", "compare", "gone.jsonl", "gone.jsonl"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2 and "gone.jsonl must be a file of JSON lines" in capsys.readouterr().err
+    code, _, err = call_here(monkeypatch, capsys, "rollout", "compare", "gone.jsonl", "gone.jsonl")
+    assert code == 2 and "gone.jsonl must be a file of JSON lines" in err

@@ -19,7 +19,7 @@ import pandas as pd
 
 from firstfault.data.privacy.columns import kind_of, kinds_of
 from firstfault.data.privacy.names import VERSIONS, tokens_of
-from firstfault.data.privacy.patterns import MASK, SUSPECT, pieces
+from firstfault.data.privacy.patterns import MASK, SUSPECT, replaced
 from firstfault.data.privacy.pseudonyms import pseudonym
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
@@ -34,14 +34,7 @@ def personal_columns(frame: pd.DataFrame) -> list[str]:
 
 def masked_text(text: str) -> str:
     """A text with its personal pieces replaced by their kind: `write to ada@mail.org` becomes `write to e-mail •••`."""
-    found = pieces(text)
-    if not found:
-        return text
-    parts, last = [], 0
-    for start, end, kind in found:
-        parts += [text[last:start], f"{kind} {MASK}"]
-        last = end
-    return "".join([*parts, text[last:]])
+    return replaced(text, lambda kind, piece: f"{kind} {MASK}")
 
 
 def masked(frame: pd.DataFrame) -> pd.DataFrame:

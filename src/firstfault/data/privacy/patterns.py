@@ -101,6 +101,20 @@ def pieces(text: str) -> list[Found]:
     return sorted(found)
 
 
+def replaced(text: str, instead: Callable[[str, str], str], most: int = sys.maxsize) -> str:
+    """A text with something `instead` of each piece, by its kind and text.
+
+    Of the text its first `most` letters: a piece that begins among them is replaced as a whole.
+    """
+    parts, last = [], 0
+    for start, end, kind in pieces(text):
+        if start >= most:
+            break
+        parts += [text[last:start], instead(kind, text[start:end])]
+        last = end
+    return "".join([*parts, text[last : max(most, last)]])
+
+
 def _candidates(text: str) -> Iterator[Found]:
     """Pieces of every kind, those first that win where two overlap.
 

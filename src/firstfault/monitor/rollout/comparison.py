@@ -15,7 +15,7 @@ from firstfault.monitor.rollout.outcomes import CUTS, Outcomes
 from firstfault.monitor.rollout.plan import Mode, Plan
 from firstfault.monitor.rollout.shares import log_e_of_shares
 from firstfault.monitor.rollout.streams import Stream, of_arms, of_pairs
-from firstfault.monitor.rollout.tosses import Tosses, tosses_of_arms, tosses_of_pairs
+from firstfault.monitor.rollout.tosses import Tosses, tosses_of
 
 SHOWN = 10
 NOT_PLANNED = "not as planned"
@@ -77,7 +77,7 @@ def compare(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Comparison:
     """
     paired = plan.mode is Mode.SHADOW
     stream = of_pairs(champion, challenger, plan) if paired else of_arms(champion, challenger, plan)
-    stream = stream.first(min(len(stream.ids), plan.at_most or len(stream.ids)))
+    stream = stream.first(plan.at_most or len(stream.ids))
     mismatch = [] if paired or plan.share is None else [_mismatch(stream.arm, plan.share, plan.alpha)]
     evidence = [*mismatch, *_tests(stream, plan)]
     end = _end(evidence, list(stream.bad), len(stream.ids), plan)
@@ -96,16 +96,13 @@ def _mismatch(arm: Array, share: float, alpha: float) -> Evidence:
 
 def _tests(stream: Stream, plan: Plan) -> list[Evidence]:
     """Each measure's tests: worse and better share alpha among the measures; no worse has to pass for all of them."""
-    shared = plan.alpha / len(stream.bad)
+    shared, share = plan.alpha / len(stream.bad), plan.fair_share
     found = []
     for name, (champion, challenger) in stream.bad.items():
-        if plan.mode is not Mode.SHADOW and plan.share is None:
-            found += _by_blocks(name, champion, stream.arm, shared)
+        if share is None:
+            found += _by_blocks(name, (champion, challenger), stream.arm, shared)
             continue
-        share = 0.5 if plan.mode is Mode.SHADOW or plan.share is None else plan.share
-        tosses = (
-            tosses_of_pairs(champion, challenger) if plan.mode is Mode.SHADOW else tosses_of_arms(champion, stream.arm)
-        )
+        tosses = tosses_of(champion, challenger)
         within = coin(share, Side.BELOW, 1 + plan.margin, likely=1.0)
         for claim, test, alpha in (
             ("worse", coin(share, Side.ABOVE), shared),
@@ -116,7 +113,7 @@ def _tests(stream: Stream, plan: Plan) -> list[Evidence]:
     return found
 
 
-def _by_blocks(name: str, bad: Array, arm: Array, alpha: float) -> list[Evidence]:
+def _by_blocks(name: str, bad: tuple[Array, Array], arm: Array, alpha: float) -> list[Evidence]:
     """Where nobody drew the arms: as many requests of each in a block as both have in all."""
     champion, challenger = np.flatnonzero(arm == 0), np.flatnonzero(arm == 1)
     sizes = (
@@ -127,7 +124,7 @@ def _by_blocks(name: str, bad: Array, arm: Array, alpha: float) -> list[Evidence
     sides = [
         side[: blocks * size].reshape(blocks, size) for side, size in zip((champion, challenger), sizes, strict=True)
     ]
-    counts = [bad[side].sum(1) for side in sides]
+    counts = [of_arm[side].sum(1) for of_arm, side in zip(bad, sides, strict=True)]
     ends = Tosses(np.maximum(sides[0].max(1, initial=0), sides[1].max(1, initial=0)) + 1, counts[1])
     return [
         _judged(name, claim, log_e_of_blocks(counts[0], counts[1], sizes, side), ends, alpha)
@@ -179,7 +176,7 @@ SAYS = {
 
 
 def _why_open(plan: Plan) -> str:
-    if plan.mode is not Mode.SHADOW and plan.share is None:
+    if plan.fair_share is None:
         return "the evidence is not enough; without --share, it can't be shown that a measure is no worse"
     return "the evidence is not enough yet"
 
@@ -199,8 +196,7 @@ def _share(bad: Array) -> float | None:
 def _shown(stream: Stream, end: _End) -> tuple[int, ...]:
     """The last requests before the end that went badly for the challenger, and not for the champion."""
     champion, challenger = stream.bad[end.measure]
-    show = challenger & ~champion if champion is not challenger else challenger & (stream.arm == 1)
-    return tuple(int(place) for place in np.flatnonzero(show[: end.after])[-SHOWN:])
+    return tuple(int(place) for place in np.flatnonzero((challenger & ~champion)[: end.after])[-SHOWN:])
 
 
 def _first_cut(stream: Stream, shown: tuple[int, ...]) -> str | None:

@@ -44,3 +44,8 @@ class Plan:
             raise FirstfaultError(f"margin must be above 0, but got {self.margin}")
         if self.at_most is not None and self.at_most < 1:
             raise FirstfaultError(f"at_most must be at least 1, but got {self.at_most}")
+
+    @property
+    def fair_share(self) -> float | None:
+        """The challenger's share of what goes badly on one side, where the arms are equal; None where nobody drew."""
+        return 0.5 if self.mode is Mode.SHADOW else self.share

@@ -19,7 +19,7 @@ from firstfault.monitor.rollout.tosses import beyond
 class Stream:
     """Requests in their order, with what is bad of each, by measure.
 
-    `champion` and `challenger` are pairs in shadow mode; else one array holds both arms, told apart by `arm`.
+    Where `arm` tells which one answered a request, it can be bad on that side alone; in shadow mode both answered.
     """
 
     ids: tuple[str, ...]
@@ -57,7 +57,7 @@ def of_arms(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Stream:
     bad = {}
     for name, judge in _measures(champion, challenger, plan).items():
         judged = judge(np.concatenate([getattr(champion, name), getattr(challenger, name)])[order])
-        bad[name] = judged, judged
+        bad[name] = judged & (arm == 0), judged & (arm == 1)
     ids = np.array([*champion.ids, *challenger.ids], dtype=object)[order]
     return Stream(tuple(ids), arm, bad)
 

@@ -35,14 +35,8 @@ class Tosses:
         return np.arange(1, len(self.at) + 1)
 
 
-def tosses_of_arms(bad: Array, challenger: Array) -> Tosses:
-    """Of requests that were given to one arm each `(N,)`: every bad one is a coin."""
-    at = np.flatnonzero(bad)
-    return Tosses(at + 1, challenger[at].astype(int))
-
-
-def tosses_of_pairs(champion_bad: Array, challenger_bad: Array) -> Tosses:
-    """Of requests that both arms answered `(N,)`: every one that went badly on one side alone is a coin."""
+def tosses_of(champion_bad: Array, challenger_bad: Array) -> Tosses:
+    """Of requests `(N,)`: every one that went badly on one side alone is a coin."""
     at = np.flatnonzero(champion_bad != challenger_bad)
     return Tosses(at + 1, challenger_bad[at].astype(int))
 
