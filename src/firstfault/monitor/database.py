@@ -27,6 +27,7 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS progress (writer TEXT PRIMARY KEY, position BIGINT, time DOUBLE PRECISION)",
     "CREATE TABLE IF NOT EXISTS labels (request_id TEXT PRIMARY KEY, label TEXT, time DOUBLE PRECISION)",
     "CREATE TABLE IF NOT EXISTS held (raw TEXT PRIMARY KEY, incident TEXT)",
+    "CREATE TABLE IF NOT EXISTS incidents (id TEXT PRIMARY KEY, model TEXT, opened DOUBLE PRECISION, document TEXT)",
 )
 COUNT = """INSERT INTO counts (minute, model, version, arm, name, n)
     VALUES (:minute, :model, :version, :arm, :name, :n)
