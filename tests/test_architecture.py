@@ -46,6 +46,7 @@ ROOMS = (
     "logs",
     "tracking",
     "probe",
+    "lm",
     "behaviour",
     "subject",
     "checks",

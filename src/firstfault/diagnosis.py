@@ -103,13 +103,22 @@ def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = No
     return report
 
 
+def kind_of(subject: Subject) -> SubjectKind:
+    """The kind of checks that a subject is examined by: a language model has its own, any other target the usual."""
+    return SubjectKind.TARGET if subject.target.lm is None else SubjectKind.LANGUAGE_MODEL
+
+
 def _checked(layer: Layer) -> Look:
     """By the checks of the layer alone."""
-    return lambda subject, depth, where: run_checks(layer, subject, depth, subject.target.thresholds)
+    return lambda subject, depth, where: run_checks(
+        layer, subject, depth, subject.target.thresholds, kind=kind_of(subject)
+    )
 
 
 def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """The profile is begun in a process of its own, so that it is done when its check asks for it."""
+    if kind_of(subject) is SubjectKind.LANGUAGE_MODEL:
+        return _checked(Layer.DATA)(subject, depth, where)
     if depth.includes(Depth.STANDARD):
         with contextlib.suppress(Missing, MissingExtra, UserCodeError):
             subject.get("profiling")
@@ -118,6 +127,8 @@ def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
 
 def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """A submodule alone, where one is asked for; at depth deep, failures name the smallest part that still fails."""
+    if kind_of(subject) is SubjectKind.LANGUAGE_MODEL:
+        return _checked(Layer.MODEL)(subject, depth, where)
     from firstfault.subject.isolation import placed
     from firstfault.subject.submodule import submodule_subject
 
@@ -130,6 +141,8 @@ def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
 
 def _deployment(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """MLflow's server is begun in a process of its own, so that it is ready when its check asks it."""
+    if kind_of(subject) is SubjectKind.LANGUAGE_MODEL:
+        return _checked(Layer.DEPLOYMENT)(subject, depth, where)
     from firstfault.subject.http_service import beginning_to_serve
 
     with beginning_to_serve(subject) if depth.includes(Depth.STANDARD) else contextlib.nullcontext():

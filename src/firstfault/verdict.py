@@ -28,9 +28,13 @@ class VerdictStatus(StrEnum):
 
 
 class SubjectKind(StrEnum):
-    """What a verdict is about: a target of the user's, a watched training loop, or an incident in production."""
+    """What a verdict is about: a target of the user's, a watched training loop, or an incident in production.
+
+    A language model is declared by a target, and its verdict says so; the checks of it are of a kind of their own.
+    """
 
     TARGET = "target"
+    LANGUAGE_MODEL = "language_model"
     WATCHED = "watched"
     INCIDENT = "incident"
 
@@ -40,7 +44,7 @@ class Swap:
     """What undoing a fault did to the metric, as means over paired seeds.
 
     `sets` are the settings that the change gives other values, as plain values: lr, weight_decay, optimizer, shuffle,
-    batch_size.
+    batch_size. `unit` says what `seeds` counts where nothing is trained anew: prompts.
     """
 
     change: str
@@ -50,6 +54,7 @@ class Swap:
     seeds: int
     p_value: float | None = None
     sets: Mapping[str, float | str | bool | None] = field(default_factory=dict)
+    unit: str = "seeds"
 
     def __post_init__(self) -> None:
         for name in ("before", "after", "p_value"):

@@ -65,6 +65,8 @@ def swap_numbers(swap: Swap) -> str:
 
 def swap_basis(swap: Swap) -> str:
     """`mean of 3 seeds, p = 0.01`."""
+    if swap.unit != "seeds":
+        return f"over {swap.seeds} {swap.unit}"
     basis = f"mean of {swap.seeds} paired seeds" if swap.seeds > 1 else "one seed"
     return basis if swap.p_value is None else f"{basis}, p = {number(swap.p_value)}"
 

@@ -1,0 +1,369 @@
+"""A language model as a subject: what is asked of it, what it is compared with, and its cuts, each made once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.errors import Missing
+from firstfault.finding import Layer
+from firstfault.lm.adapter import Adapter, Answer, Capability
+from firstfault.lm.cuts import Divergence, tolerance
+from firstfault.lm.endpoint import Endpoint
+from firstfault.lm.local import Local
+from firstfault.lm.modules import number_format
+from firstfault.lm.network import divergence
+from firstfault.lm.opening import opened, opened_reference
+from firstfault.lm.rendering import Template, controls_of, text_differences
+from firstfault.lm.rows import Prepared, Row, prepared, read_rows
+from firstfault.lm.token_ids import Tokens, id_differences
+from firstfault.subject.memo import memo, part
+from firstfault.subject.subject import Subject
+from firstfault.target.language_model import LM, FineTuning, Prompt
+
+PROBES = (
+    Prompt("Why is the sky blue?", id="probe question"),
+    Prompt("  Zoë paid 1,234.50 € for 7 crêpes – 12/2026 😀", id="probe unicode"),
+    Prompt(
+        (
+            {"role": "user", "content": "Name a colour."},
+            {"role": "assistant", "content": "Red."},
+            {"role": "user", "content": "Another one, please: which colour has the grass in spring?"},
+        ),
+        id="probe turns",
+    ),
+)
+"""What is asked beside the failing prompts: letters of several bytes, digits, leading spaces, more than one turn."""
+FORWARD_PROMPTS, FORWARD_TOKENS = 3, 256
+"""How many prompts are sent through a network, and how much of each: on 135 M parameters about a CPU second each."""
+ROWS = 64
+"""Rows of a fine-tuning that are prepared and looked into: a share of 5 % shows in them with 96 %."""
+ANSWER_TOKENS = 24
+
+
+@memo(of="raw")
+def declared_lm(subject: Subject) -> LM:
+    """The language model as it is declared; Missing where the target has none."""
+    if subject.target.lm is None:
+        raise Missing("the target declares no lm")
+    return subject.target.lm
+
+
+@memo(of="raw")
+def language_model(subject: Subject) -> Adapter:
+    """The language model under examination."""
+    return opened(declared_lm(subject))
+
+
+@memo(of="raw")
+def local(subject: Subject) -> Local:
+    """The language model in this process; Missing for a service."""
+    model = language_model(subject)
+    if not isinstance(model, Local):
+        model.need(Capability.LOG_PROBS)
+        raise Missing("needs a model in this process")
+    return model
+
+
+@memo(of="raw")
+def reference(subject: Subject) -> Adapter:
+    """What it is compared with: the declared reference, else the checkpoint's own template and tokenizer."""
+    declared = declared_lm(subject).reference
+    if declared is not None:
+        return opened_reference(declared)
+    model = language_model(subject)
+    if isinstance(model, Local):
+        return model.plain()
+    raise Missing("needs a reference: lm.reference")
+
+
+@part(Layer.MODEL, "lm.model", of="raw")
+def network(subject: Subject) -> nn.Module:
+    """The network under examination."""
+    return local(subject).model
+
+
+@part(Layer.MODEL, "lm.reference", of="raw")
+def reference_network(subject: Subject) -> nn.Module:
+    """The reference's network; Missing where it is the same one."""
+    other = reference(subject)
+    if declared_lm(subject).reference is None:
+        raise Missing("needs a reference: the model is compared with no other")
+    if not isinstance(other, Local):
+        other.need(Capability.LOG_PROBS)
+    assert isinstance(other, Local)
+    return other.model
+
+
+@memo(of="raw")
+def tuning(subject: Subject) -> FineTuning:
+    """How the model was tuned; Missing where that is not declared."""
+    found = declared_lm(subject).tuning
+    if found is None:
+        raise Missing("the target declares no lm.tuning")
+    return found
+
+
+@memo(of="raw")
+def tuning_rows(subject: Subject) -> tuple[Row, ...]:
+    """The rows of the fine-tuning."""
+    source = tuning(subject).rows
+    if source is None:
+        raise Missing("needs labels: no tuning.rows")
+    return tuple(read_rows(source, subject.target.root))
+
+
+@part(Layer.PREPROCESSING, "tuning.prepare", of="raw")
+def prepared_rows(subject: Subject) -> tuple[Prepared, ...]:
+    """The first rows as `prepare` makes them."""
+    prepare = tuning(subject).prepare
+    if prepare is None:
+        raise Missing("needs labels: no tuning.prepare")
+    return tuple(prepared(row, prepare(row.given)) for row in tuning_rows(subject)[:ROWS])
+
+
+@memo(of="raw")
+def prompts(subject: Subject) -> tuple[Prompt, ...]:
+    """The failing prompts, then those that are always asked."""
+    return (*declared_lm(subject).asked, *PROBES)
+
+
+@memo(of="raw")
+def template(subject: Subject) -> Template:
+    """How the reference writes messages."""
+    other = reference(subject)
+    other.need(Capability.RENDERED)
+    if isinstance(other, Local):
+        other.render([{"role": "user", "content": "a"}], generation=False)  # Missing where there is no template
+    tokenizer = tokenizer_of(subject)
+    return Template(other.render, controls_of(tokenizer), str(getattr(tokenizer, "bos_token", None) or ""))
+
+
+def tokenizer_of(subject: Subject) -> Any:
+    """The reference's tokenizer, else the model's own; None where there is none in this process."""
+    for each in (reference(subject), language_model(subject)):
+        if isinstance(each, Local):
+            return each.tokenizer
+    return None
+
+
+@memo(of="raw")
+def tokens(subject: Subject) -> Tokens:
+    """What is known of the reference's tokens."""
+    tokenizer = tokenizer_of(subject)
+    if tokenizer is None:
+        return Tokens()
+    controls = {text: tokenizer.convert_tokens_to_ids(text) for text in controls_of(tokenizer)}
+    bos, eos = (getattr(tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
+    return Tokens(bos, eos, controls, tokenizer.decode)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One prompt on its way to the network: its text and ids, and the reference's; None where they can't be seen."""
+
+    prompt: Prompt
+    text: str | None = None
+    expected_text: str | None = None
+    ids: tuple[int, ...] | None = None
+    expected_ids: tuple[int, ...] | None = None
+
+
+@part(Layer.PREPROCESSING, "lm.render or lm.encode", of="raw")
+def ways(subject: Subject) -> tuple[Way, ...]:
+    """Every prompt's text and ids, and those of the reference."""
+    return tuple(_way(subject, prompt) for prompt in prompts(subject))
+
+
+def _way(subject: Subject, prompt: Prompt) -> Way:
+    model, other = language_model(subject), reference(subject)
+    found = Way(prompt)
+    with suppress(Missing):
+        found = replace(found, text=model.text_of(prompt), expected_text=other.text_of(prompt))
+    with suppress(Missing):
+        text = found.text if _other_text(subject, found) else found.expected_text
+        expected = other.encode(text) if text is not None else other.ids_of(prompt)
+        found = replace(found, ids=tuple(model.ids_of(prompt)), expected_ids=tuple(expected))
+    return found
+
+
+def _other_text(subject: Subject, way: Way) -> bool:
+    if way.text is None or way.expected_text is None:
+        return False
+    bos = template(subject).bos if _has_template(subject) else ""
+    return way.text not in (way.expected_text, bos + way.expected_text) and bos + way.text != way.expected_text
+
+
+def _has_template(subject: Subject) -> bool:
+    try:
+        template(subject)
+    except Missing:
+        return False
+    return True
+
+
+@memo(of="raw")
+def text_faults(subject: Subject) -> tuple[Divergence, ...]:
+    """What differs in the rendered texts, prompt by prompt."""
+    known = template(subject)
+    seen = [way for way in ways(subject) if way.text is not None]
+    if not seen:
+        language_model(subject).need(Capability.RENDERED)
+    return tuple(
+        each for way in seen for each in text_differences(way.text or "", way.prompt.messages, known, way.prompt.id)
+    )
+
+
+@memo(of="raw")
+def id_faults(subject: Subject) -> tuple[Divergence, ...]:
+    """What differs in the ids of equal texts, prompt by prompt."""
+    seen = [way for way in ways(subject) if way.ids is not None and way.expected_ids is not None]
+    if not seen:
+        language_model(subject).need(Capability.IDS)
+        reference(subject).need(Capability.IDS)
+    known = tokens(subject)
+    return tuple(
+        each for way in seen for each in id_differences(way.ids or (), way.expected_ids or (), known, way.prompt.id)
+    )
+
+
+@memo(of="raw")
+def request_layer(subject: Subject) -> Layer:
+    """The layer of a request that is made wrongly: deployment where only serving does it, else preprocessing."""
+    if declared_lm(subject).served:
+        return Layer.DEPLOYMENT
+    try:
+        return Layer.PREPROCESSING if row_faults(subject) else Layer.DEPLOYMENT
+    except Missing:
+        return Layer.PREPROCESSING
+
+
+ROW_FAULTS = frozenset({"bos_doubled", "bos_missing", "special_token_split", "tokenizer_mismatch"})
+"""What ids of training rows are compared for: how far a row goes and how it ends is the training's own matter."""
+
+
+@memo(of="raw")
+def row_faults(subject: Subject) -> tuple[Divergence, ...]:
+    """What differs in the ids of training rows from those that the reference makes of the same conversations."""
+    other, known, found = reference(subject), tokens(subject), list[Divergence]()
+    for number, each in enumerate(prepared_rows(subject), 1):
+        if len(each.row.messages) < 2:
+            continue
+        expected = other.encode(other.render(each.row.messages, generation=False))
+        ids = each.ids[: len(expected) + 1]
+        found += [one for one in id_differences(ids, expected[: len(ids)], known, f"row {number}")]
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far log-probabilities are from the reference's: the mean divergence, and that of each position."""
+
+    prompt: str
+    ids: tuple[int, ...]
+    by_position: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the positions, in nat."""
+        return sum(self.by_position) / max(1, len(self.by_position))
+
+
+@memo(of="model")
+def forward_ids(subject: Subject) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The prompts that are sent through networks, as the reference's ids, with their names."""
+    limit = getattr(getattr(network(subject), "config", None), "max_position_embeddings", None) or FORWARD_TOKENS
+    vocabulary = vocabulary_of(network(subject))
+    other = reference(subject)
+    found = []
+    for prompt in prompts(subject)[: FORWARD_PROMPTS + len(declared_lm(subject).asked)]:
+        ids = tuple(other.ids_of(prompt))[: min(limit - 1, FORWARD_TOKENS)]
+        if ids and max(ids) < vocabulary:
+            found.append((prompt.id, ids))
+    return tuple(found[:FORWARD_PROMPTS])
+
+
+def vocabulary_of(model: nn.Module) -> int:
+    """How many ids a network knows: the rows of its embedding."""
+    find = getattr(model, "get_input_embeddings", None)
+    embedding = find() if callable(find) else None
+    embedding = embedding or next((each for each in model.modules() if isinstance(each, nn.Embedding)), None)
+    return int(embedding.num_embeddings) if embedding is not None else 2**31
+
+
+@part(Layer.MODEL, "lm.model", of="model")
+def gaps(subject: Subject) -> tuple[Gap, ...]:
+    """How far the network's log-probabilities are from those of the reference, on the reference's ids."""
+    model, other = local(subject), reference(subject)
+    reference_network(subject)
+    if tuned(subject):
+        raise Missing("the model was tuned since the reference")
+    return tuple(
+        Gap(name, ids, tuple(divergence(other.log_probs(ids), model.log_probs(ids)).tolist()))
+        for name, ids in forward_ids(subject)
+    )
+
+
+def tuned(subject: Subject) -> bool:
+    """Whether the weights are meant to be others than the reference's."""
+    return declared_lm(subject).tuning is not None
+
+
+@memo(of="model")
+def bound(subject: Subject) -> float:
+    """How far log-probabilities may be apart: by the declared precision, else by the number format of the weights."""
+    declared = declared_lm(subject).promises.precision
+    if declared is not None:
+        return tolerance(declared)
+    own = number_format(network(subject))
+    return tolerance(own if own in ("float16", "bfloat16") else "float32")
+
+
+@memo(of="model")
+def numerics(subject: Subject) -> float:
+    """How far two ways through one and the same network may be apart: by the number format that it computes in."""
+    return tolerance(number_format(network(subject)))
+
+
+@part(Layer.DEPLOYMENT, "the language model", of="trained")
+def answers(subject: Subject) -> tuple[tuple[Prompt, Answer], ...]:
+    """The greedy answers to the failing prompts, and to one that is always asked."""
+    asked = (*declared_lm(subject).asked[:FORWARD_PROMPTS], PROBES[0])
+    model = language_model(subject)
+    if isinstance(model, Local):
+        fits = [prompt for prompt in asked if _fits(model, prompt)]
+        return tuple((prompt, model.answer(prompt, ANSWER_TOKENS)) for prompt in fits)
+    return tuple((prompt, model.answer(prompt, ANSWER_TOKENS)) for prompt in asked)
+
+
+def _fits(model: Local, prompt: Prompt) -> bool:
+    ids = model.ids_of(prompt)
+    limit = getattr(getattr(model.model, "config", None), "max_position_embeddings", None) or 2**31
+    return bool(ids) and len(ids) + ANSWER_TOKENS <= limit and max(ids) < vocabulary_of(model.model)
+
+
+@part(Layer.MODEL, "lm.reference", of="trained")
+def reference_answers(subject: Subject) -> dict[str, Answer]:
+    """The reference's greedy answers to the same prompts, by their names."""
+    other = reference(subject)
+    return {prompt.id: other.answer(prompt, ANSWER_TOKENS) for prompt, _ in answers(subject)}
+
+
+def stop_ids(model: Adapter) -> frozenset[int]:
+    """The ids at which a model in this process ends an answer."""
+    return model.stop_ids if isinstance(model, Local) else frozenset()
+
+
+def is_endpoint(subject: Subject) -> bool:
+    """Whether the language model is asked over HTTP."""
+    return isinstance(language_model(subject), Endpoint)
+
+
+def behind(sequences: Sequence[Sequence[int]], model: Local) -> torch.Tensor:
+    """Log-probabilities `(N, V)` behind each of some sequences, one at a time."""
+    return torch.stack([model.log_probs(ids)[-1] for ids in sequences])
