@@ -14,7 +14,7 @@ from torch import nn
 from firstfault.errors import Missing, TargetError, told
 from firstfault.extras import missing_extra
 from firstfault.lm.adapter import Adapter, Answer, Capability
-from firstfault.lm.network import call, device_of, evaluated, log_probs, logits_of, positions_from
+from firstfault.lm.network import call, device_of, evaluated, log_probs, logits_of, positions_from, state_of
 from firstfault.target.language_model import LM, Message, Prompt
 from firstfault.texts import shown
 
@@ -217,12 +217,12 @@ def _said(
     whole = feed
     with evaluated(model):
         for _ in range(length):
-            output = call(model, {"input_ids": feed}, **({"past_key_values": state} if state is not None else {}))
+            output = call(model, {"input_ids": feed}, state=state)
             token = int(choose(logits_of(output)[0, -1].float()))
             said.append(token)
             if token in stop:
                 return said, "stop"
-            state = getattr(output, "past_key_values", None)
+            state = state_of(output)
             new = torch.tensor([[token]], device=feed.device)
             whole = torch.cat([whole, new], 1)
             feed = new if state is not None else whole

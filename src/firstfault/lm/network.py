@@ -27,15 +27,29 @@ def evaluated(model: nn.Module) -> Iterator[nn.Module]:
             module.training = modes.get(name, module.training)
 
 
-def call(model: nn.Module, inputs: Mapping[str, Any], **more: Any) -> Any:
-    """The model's output for inputs by name; a network that names none of them gets the ids alone."""
+CACHES = ("cache", "past_key_values")
+"""What transformers calls the cache, the newer name first."""
+
+
+def call(model: nn.Module, inputs: Mapping[str, Any], *, state: Any = None, **more: Any) -> Any:
+    """The model's output for inputs by name; a network that names none of them gets the ids alone.
+
+    `state` is the cache that an earlier call returned (`state_of`).
+    """
     names = inspect.signature(model.forward).parameters
+    if state is not None:
+        more[next((name for name in CACHES if name in names), CACHES[1])] = state
     several = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in names.values())
     given = {name: value for name, value in {**inputs, **more}.items() if name in names or several}
     if "input_ids" not in names and not (several and hasattr(model, "config")):
         given.pop("input_ids", None)
         return model(inputs["input_ids"], **{name: value for name, value in given.items() if name in names})
     return model(**given)
+
+
+def state_of(output: Any) -> Any:
+    """The cache in what a model returns; None where it keeps none."""
+    return next((found for name in CACHES if (found := getattr(output, name, None)) is not None), None)
 
 
 def logits_of(output: Any) -> torch.Tensor:

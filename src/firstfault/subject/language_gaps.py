@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from firstfault.lm.modules import (
     other_parameters,
     rotary_settings,
 )
-from firstfault.lm.network import divergence, positions_from
+from firstfault.lm.network import call, device_of, divergence, evaluated, log_probs, logits_of, positions_from, state_of
 from firstfault.subject.language_model import (
     Gap,
     behind,
@@ -41,6 +41,8 @@ from firstfault.subject.subject import Subject
 
 BATCHED = 4
 """Prompts that are answered together: enough to pad three of them."""
+CACHED = 32
+"""Tokens that are sent through a network with the cache, half of them one by one."""
 
 
 @memo(of="model")
@@ -197,24 +199,23 @@ def _repairs(seen: Batch) -> Sequence[tuple[str, dict[str, torch.Tensor], str]]:
 @part(Layer.MODEL, "lm.model", of="model")
 def cache_gap(subject: Subject) -> float:
     """The mean divergence of log-probabilities with the cache from those without it, on one prompt."""
-    from firstfault.lm.network import call, device_of, evaluated, log_probs, logits_of
-
     model = network(subject)
-    ids = next((ids for _, ids in forward_ids(subject) if len(ids) > 3), None)
+    ids = next((ids[:CACHED] for _, ids in forward_ids(subject) if len(ids) > 3), None)
     if ids is None:
         raise Missing("no prompt can be sent through the network")
-    ids = ids[:48]
-    whole, half = log_probs(model, ids), len(ids) // 2
-    tensor = torch.tensor([list(ids)], device=device_of(model))
+    cached = torch.cat(list(_with_cache(model, ids)), 1)[0].float().log_softmax(-1)
+    return float(divergence(log_probs(model, ids), cached).mean())
+
+
+def _with_cache(model: nn.Module, ids: Sequence[int]) -> Iterator[torch.Tensor]:
+    """The logits of half a text at once, and of each token behind it by the cache."""
+    tensor, half = torch.tensor([list(ids)], device=device_of(model)), len(ids) // 2
     with evaluated(model):
         output = call(model, {"input_ids": tensor[:, :half]}, use_cache=True)
-        state = getattr(output, "past_key_values", None)
-        if state is None:
-            raise Missing("the model keeps no cache")
-        pieces = [logits_of(output)]
+        yield logits_of(output)
         for place in range(half, len(ids)):
-            output = call(model, {"input_ids": tensor[:, place : place + 1]}, past_key_values=state, use_cache=True)
-            state = output.past_key_values
-            pieces.append(logits_of(output))
-    cached = torch.cat(pieces, 1)[0].float().log_softmax(-1)
-    return float(divergence(whole, cached).mean())
+            state = state_of(output)
+            if state is None:
+                raise Missing("the model keeps no cache")
+            output = call(model, {"input_ids": tensor[:, place : place + 1]}, state=state, use_cache=True)
+            yield logits_of(output)
