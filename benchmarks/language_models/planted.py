@@ -142,9 +142,11 @@ def _split(words: Any, text: str) -> list[int]:
 def _other_tokenizer(words: Any, text: str) -> list[int]:
     """Ids of a vocabulary in which every ordinary token has its neighbour's place."""
     special = {words.bos_token_id, words.eos_token_id, words.pad_token_id, *words.all_special_ids}
-    return [each if each in special or each < 300 else each - 7 for each in _plain_ids(words, text)] if (
-        len(words) > 5000
-    ) else [each if each in special else max(4, each - 3) for each in _plain_ids(words, text)]
+    return (
+        [each if each in special or each < 300 else each - 7 for each in _plain_ids(words, text)]
+        if (len(words) > 5000)
+        else [each if each in special else max(4, each - 3) for each in _plain_ids(words, text)]
+    )
 
 
 def _cut(words: Any, text: str) -> list[int]:
@@ -182,7 +184,9 @@ def _untied(kit: Kit, luck: random.Random) -> LM:
     weight = head.weight.detach().clone()
     head.weight = torch.nn.Parameter(weight + 0.3 * weight.std() * torch.randn_like(weight))
     with_reference = luck.random() < 0.5
-    return _lm(kit, luck, model=model, reference=LM(model=kit.model(), tokenizer=kit.words()) if with_reference else None)
+    return _lm(
+        kit, luck, model=model, reference=LM(model=kit.model(), tokenizer=kit.words()) if with_reference else None
+    )
 
 
 def _rope(kit: Kit, luck: random.Random) -> LM:
@@ -344,7 +348,9 @@ def _cache(kit: Kit, luck: random.Random) -> LM:
         length = state.get_seq_length() if state is not None else 0
         if length:
             width = input_ids.shape[1]
-            named["position_ids"] = torch.arange(length + ahead, length + ahead + width)[None].expand(len(input_ids), -1)
+            named["position_ids"] = torch.arange(length + ahead, length + ahead + width)[None].expand(
+                len(input_ids), -1
+            )
         return known(input_ids=input_ids, **named)
 
     return _lm(kit, luck, model=_patched(kit.model(), change))
@@ -362,8 +368,13 @@ def _mixing(kit: Kit, luck: random.Random) -> LM:
 def _stop(kit: Kit, luck: random.Random) -> LM:
     model, words = kit.model(), kit.words()
     if luck.random() < 0.5:
-        return _lm(kit, luck, model=model, tokenizer=words, stop=[words.pad_token or words.bos_token, 1][:1]
-                   if words.pad_token != words.eos_token else [0])
+        return _lm(
+            kit,
+            luck,
+            model=model,
+            tokenizer=words,
+            stop=[words.pad_token or words.bos_token, 1][:1] if words.pad_token != words.eos_token else [0],
+        )
     model.generation_config.eos_token_id = 0
     return _lm(kit, luck, model=model, tokenizer=words)
 
@@ -432,5 +443,3 @@ PLANTED: dict[str, Callable[[Kit, random.Random], LM]] = {
 def applies(fault: str, kit: Kit) -> bool:
     """Whether a fault can be planted: rotary positions are needed for one, absolute ones for another."""
     return {"rope_mismatch": kit.rope, "positions_not_from_mask": not kit.rope}.get(fault, True)
-
-

@@ -76,8 +76,8 @@ def head_apart_from_embedding(model: nn.Module) -> float | None:
         return None
     if head.weight.data_ptr() == embedding.weight.data_ptr():
         return 0.0
-    scale = max(float(embedding.weight.abs().max()), 1e-9)
-    return float((head.weight.detach() - embedding.weight.detach()).abs().max()) / scale
+    first, second = head.weight.detach(), embedding.weight.detach()
+    return float((first - second).abs().max()) / max(float(second.abs().max()), 1e-9)
 
 
 def rotary_settings(model: nn.Module) -> dict[str, Any]:

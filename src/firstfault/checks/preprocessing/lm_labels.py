@@ -204,7 +204,7 @@ def _asked_ahead(row: Prepared, loss: Callable[[Any, Any], Any]) -> int | None:
     ids = torch.tensor([row.ids])
     batch = {"input_ids": ids, "labels": torch.tensor([row.labels]), "attention_mask": torch.ones_like(ids)}
     try:
-        values = [float(loss(_Oracle(ahead, width), dict(batch))) for ahead in range(3)]
+        values = [torch.as_tensor(loss(_Oracle(ahead, width), dict(batch))).item() for ahead in range(3)]
     except BaseException as error:
         pass_on(error)
         return None
