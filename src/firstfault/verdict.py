@@ -44,7 +44,7 @@ class Swap:
     """What undoing a fault did to the metric, as means over paired seeds.
 
     `sets` are the settings that the change gives other values, as plain values: lr, weight_decay, optimizer, shuffle,
-    batch_size. `unit` says what `seeds` counts where nothing is trained anew: prompts.
+    batch_size.
     """
 
     change: str
@@ -54,7 +54,8 @@ class Swap:
     seeds: int
     p_value: float | None = None
     sets: Mapping[str, float | str | bool | None] = field(default_factory=dict)
-    unit: str = "seeds"
+    over: str = "seeds"
+    """What the pairs are: seeds of a training, or parts of an incident's requests."""
 
     def __post_init__(self) -> None:
         for name in ("before", "after", "p_value"):

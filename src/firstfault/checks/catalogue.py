@@ -5,11 +5,20 @@ from __future__ import annotations
 from firstfault.check import LABEL, REGISTRY, Check, checks_of, name_of_need
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
+from firstfault.verdict import SubjectKind
+
+ON = {SubjectKind.LANGUAGE_MODEL: "a language model", SubjectKind.INCIDENT: "an incident"}
+"""What checks are run on that are not run on any other target."""
 
 
 def all_checks() -> list[Check]:
     """Every check, in the order of the layers, those of safety last."""
-    return [entry for layer in Layer for entry in checks_of(layer)]
+    return [entry for layer in Layer for entry in of_every_kind(layer)]
+
+
+def of_every_kind(layer: Layer) -> list[Check]:
+    """The checks of a layer, whatever they are run on: those of targets first."""
+    return [entry for kind in SubjectKind for entry in checks_of(layer, kind)]
 
 
 def our_checks() -> list[Check]:
@@ -19,7 +28,7 @@ def our_checks() -> list[Check]:
 
 def _ours(layer: Layer) -> list[Check]:
     """The checks of a layer that come with firstfault: pages of this project tell of no others."""
-    return [entry for entry in checks_of(layer) if entry.ours]
+    return [entry for entry in of_every_kind(layer) if entry.ours]
 
 
 def listing() -> str:
@@ -29,13 +38,15 @@ def listing() -> str:
         lines.append(f"{layer.value}")
         lines += [
             f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}"
-            for entry in checks_of(layer)
+            for entry in of_every_kind(layer)
         ]
     return "\n".join(lines)
 
 
 def _whose(entry: Check) -> str:
-    return "" if entry.ours else f" ({entry.owner})"
+    """What it is run on, where that is no usual target, and by whom it is brought, if not by us."""
+    kind = "" if entry.kind is SubjectKind.TARGET else f" (of {ON[entry.kind]})"
+    return kind if entry.ours else f"{kind} ({entry.owner})"
 
 
 def explain(name: str) -> str | None:
@@ -84,8 +95,12 @@ def _in_full(entry: Check) -> list[str]:
     return [
         LABEL.sub(r"- **\1:** ", entry.doc),
         "",
-        f"Evidence for {faults or 'no fault on its own'}. Runs at depth {entry.depth.value}. Thresholds: {defaults}.",
+        f"Evidence for {faults or 'no fault on its own'}.{_run_on(entry)} Runs at depth {entry.depth.value}. Thresholds: {defaults}.",
     ]
+
+
+def _run_on(entry: Check) -> str:
+    return f" Of {ON[entry.kind]} alone." if entry.kind in ON else ""
 
 
 def _link(fault: str) -> str:

@@ -78,10 +78,10 @@ class _Requests:
         count = len(self._prompts())
         before, alone = self._agreement(frozenset()), self._agreement(frozenset({cut}))
         if alone > before:
-            return Outcome(fault, True, Swap(CHANGES[cut], metric, before, alone, count, unit="prompts"))
+            return Outcome(fault, True, Swap(CHANGES[cut], metric, before, alone, count, over="prompts"))
         every, others = self._agreement(self.suspected), self._agreement(self.suspected - {cut})
         if every > others:
-            return Outcome(fault, True, Swap(CHANGES[cut], metric, others, every, count, unit="prompts"))
+            return Outcome(fault, True, Swap(CHANGES[cut], metric, others, every, count, over="prompts"))
         return Outcome(fault, None, reason="its cut alone changes nothing that the next token shows")
 
     def _prompts(self) -> tuple[Prompt, ...]:
@@ -141,7 +141,7 @@ def _by_reference(subject: Subject) -> Swap:
     apart = [float(divergence(log_probs(other, ids), log_probs(model, ids)).mean()) for ids in known]
     before = sum(each <= bound(subject) for each in apart) / len(apart)
     metric = "agreement with the reference's log-probs"
-    return Swap("use the reference's network on the same ids", metric, before, 1.0, len(apart), unit="prompts")
+    return Swap("use the reference's network on the same ids", metric, before, 1.0, len(apart), over="prompts")
 
 
 def _padded_as_reference(subject: Subject) -> Swap:
@@ -157,7 +157,7 @@ def _padded_as_reference(subject: Subject) -> Swap:
         "agreement with the same prompt alone",
         *hits,
         seeds=len(seen.lengths),
-        unit="prompts",
+        over="prompts",
     )
 
 
@@ -165,17 +165,17 @@ def _alone(subject: Subject) -> Swap:
     seen = batched(subject)
     before = divergence(seen.alone, local(subject).last_log_probs(seen.inputs)) <= numerics(subject)
     metric = "agreement with the same prompt alone"
-    return Swap("answer each prompt alone", metric, float(before.float().mean()), 1.0, len(before), unit="prompts")
+    return Swap("answer each prompt alone", metric, float(before.float().mean()), 1.0, len(before), over="prompts")
 
 
 def _without_cache(subject: Subject) -> Swap:
     before = float(cache_gap(subject) <= numerics(subject))
-    return Swap("answer without the cache", "agreement with the uncached log-probs", before, 1.0, 1, unit="prompt")
+    return Swap("answer without the cache", "agreement with the uncached log-probs", before, 1.0, 1, over="prompt")
 
 
 def _unmerged(subject: Subject) -> Swap:
     before = float(merge_gap(subject) <= bound(subject))
-    return Swap("serve the adapter unmerged", "agreement with model and adapter", before, 1.0, 1, unit="prompt")
+    return Swap("serve the adapter unmerged", "agreement with model and adapter", before, 1.0, 1, over="prompt")
 
 
 def _with_the_stop(subject: Subject) -> Swap | None:
@@ -186,7 +186,7 @@ def _with_the_stop(subject: Subject) -> Swap | None:
         raise Missing("no answer came to the end of its turn")
     before = sum(ids[-1] == end for ids in seen) / len(seen)
     return Swap(
-        f"stop at {template(subject).turn_end}", "answers that end there", before, 1.0, len(seen), unit="prompts"
+        f"stop at {template(subject).turn_end}", "answers that end there", before, 1.0, len(seen), over="prompts"
     )
 
 
@@ -200,3 +200,14 @@ OTHERS: Mapping[str, Callable[[Subject], Swap | None]] = {
     "behaviour_in_data": without_the_rows,
 }
 """By fault, how it is undone where no text and no ids are swapped."""
+UNDONE: Mapping[str, str] = {
+    **{fault: CHANGES[cut] for fault, cut in CUT_OF.items()},
+    **dict.fromkeys(NETWORK, "use the reference's network on the same ids"),
+    **dict.fromkeys(("padding_side", "positions_not_from_mask"), "pad on the left, with mask and positions"),
+    "batch_dependence": "answer each prompt alone",
+    "cache_mismatch": "answer without the cache",
+    "merge_changed": "serve the adapter unmerged",
+    "stop_incomplete": "stop at the template's end of a turn",
+    "behaviour_in_data": "tune briefly without the rows that show it",
+}
+"""The same in words, for the fault reference."""

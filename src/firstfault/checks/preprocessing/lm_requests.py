@@ -85,6 +85,7 @@ def other_rendered_text(subject: Subject) -> Iterator[Judgement]:
 def no_chat_template(subject: Subject) -> Iterator[Judgement]:
     """Find messages for a model of which nobody says how they are written.
 
+    Measures: the prompts that are messages, where there is no template.
     Fails when: a prompt holds messages, the tokenizer has no chat template, and the target renders none itself.
     Not a fault when: every prompt is a text, which goes to the model as it is.
     Source: transformers, chat templates: there is no default template.
@@ -140,6 +141,7 @@ def other_token_ids(subject: Subject) -> Iterator[Judgement]:
 def ids_beyond_vocabulary(subject: Subject) -> Iterator[Judgement]:
     """Find ids that the model has no embedding for.
 
+    Measures: the highest id of a prompt.
     Fails when: an id of a prompt is not below the rows of the embedding.
     Source: structure: torch raises an IndexError there.
     """
