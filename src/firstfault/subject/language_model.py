@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -165,13 +164,17 @@ def tokens(subject: Subject) -> Tokens:
 
 @dataclass(frozen=True)
 class Way:
-    """One prompt on its way to the network: its text and ids, and the reference's; None where they can't be seen."""
+    """One prompt on its way to the network: its text and ids, and the reference's; None where they can't be seen.
+
+    `unseen` is why.
+    """
 
     prompt: Prompt
     text: str | None = None
     expected_text: str | None = None
     ids: tuple[int, ...] | None = None
     expected_ids: tuple[int, ...] | None = None
+    unseen: str = ""
 
 
 @part(Layer.PREPROCESSING, "lm.render or lm.encode", of="raw")
@@ -183,13 +186,26 @@ def ways(subject: Subject) -> tuple[Way, ...]:
 def _way(subject: Subject, prompt: Prompt) -> Way:
     model, other = language_model(subject), reference(subject)
     found = Way(prompt)
-    with suppress(Missing):
+    try:
         found = replace(found, text=model.text_of(prompt), expected_text=other.text_of(prompt))
-    with suppress(Missing):
+    except Missing as reason:
+        found = replace(found, unseen=str(reason))
+    try:
         text = found.text if _other_text(subject, found) else found.expected_text
         expected = other.encode(text) if text is not None else other.ids_of(prompt)
-        found = replace(found, ids=tuple(model.ids_of(prompt)), expected_ids=tuple(expected))
-    return found
+        return replace(found, ids=tuple(model.ids_of(prompt)), expected_ids=tuple(expected))
+    except Missing as reason:
+        return replace(found, unseen=str(reason))
+
+
+def seen_of(subject: Subject, name: str) -> str:
+    """How many prompts' text or ids were seen, and why not the others', as the beginning of a sentence."""
+    every = ways(subject)
+    seen = [way for way in every if getattr(way, name) is not None]
+    if len(seen) == len(every):
+        return f"{len(every)} prompts"
+    reason = next(way.unseen for way in every if getattr(way, name) is None)
+    return f"{len(seen)} of {len(every)} prompts (the others: {reason})"
 
 
 def _other_text(subject: Subject, way: Way) -> bool:

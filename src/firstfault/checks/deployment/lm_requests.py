@@ -8,7 +8,7 @@ from firstfault.check import Judgement, check
 from firstfault.checks.preprocessing.lm_requests import PROOF, told
 from firstfault.errors import Missing
 from firstfault.finding import Layer
-from firstfault.subject.language_model import id_faults, request_layer, text_faults, ways
+from firstfault.subject.language_model import id_faults, request_layer, seen_of, text_faults
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
@@ -41,7 +41,7 @@ def served_text(subject: Subject) -> Iterator[Judgement]:
     Fails when: a text differs by more than the first token.
     Source: vLLM and SGLang, `/tokenize` with messages.
     """
-    yield from told(text_faults(subject), f"{len(ways(subject))} prompts are served as the reference writes them")
+    yield from told(text_faults(subject), f"{seen_of(subject, 'text')} are served as the reference writes them")
 
 
 @check(
@@ -64,4 +64,6 @@ def served_ids(subject: Subject) -> Iterator[Judgement]:
     Fails when: there are more or fewer first tokens, special tokens come in pieces, ids are cut off, or others.
     Source: vLLM and SGLang, `/tokenize` with messages.
     """
-    yield from told(id_faults(subject), "the served ids are those of the reference's tokenizer")
+    yield from told(
+        id_faults(subject), f"{seen_of(subject, 'ids')} are served with the ids of the reference's tokenizer"
+    )

@@ -16,6 +16,7 @@ from firstfault.subject.language_model import (
     network,
     request_layer,
     row_faults,
+    seen_of,
     text_faults,
     vocabulary_of,
     ways,
@@ -73,7 +74,7 @@ def other_rendered_text(subject: Subject) -> Iterator[Judgement]:
     Not a fault when: the reference that is declared renders alike.
     Source: transformers, chat templates: a model is tuned on the exact text of its template.
     """
-    yield from told(text_faults(subject), f"{len(ways(subject))} prompts are written as the reference writes them")
+    yield from told(text_faults(subject), f"{seen_of(subject, 'text')} are written as the reference writes them")
 
 
 @check(
@@ -129,7 +130,7 @@ def other_token_ids(subject: Subject) -> Iterator[Judgement]:
         rows = row_faults(subject)
     except Missing:
         rows = ()
-    yield from told([*found, *rows], "the ids are those of the reference's tokenizer")
+    yield from told([*found, *rows], f"{seen_of(subject, 'ids')} have the ids of the reference's tokenizer")
 
 
 @check(
