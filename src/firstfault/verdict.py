@@ -16,6 +16,7 @@ from firstfault.place import Place
 from firstfault.values import Json
 
 SCHEMA_VERSION = 2
+"""Of `Verdict.to_json`; each earlier one keeps a schema file of its own, by which it is read."""
 
 
 class VerdictStatus(StrEnum):
@@ -28,13 +29,9 @@ class VerdictStatus(StrEnum):
 
 
 class SubjectKind(StrEnum):
-    """What a verdict is about: a target of the user's, a watched training loop, or an incident in production.
-
-    A language model is declared by a target, and its verdict says so; the checks of it are of a kind of their own.
-    """
+    """What a verdict is about: a target of the user's, a watched training loop, or an incident in production."""
 
     TARGET = "target"
-    LANGUAGE_MODEL = "language_model"
     WATCHED = "watched"
     INCIDENT = "incident"
 

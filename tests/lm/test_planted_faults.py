@@ -39,10 +39,11 @@ def test_a_healthy_set_up_is_healthy(diagnosed, name, kit):
 
 def test_every_fault_of_a_language_model_is_planted():
     """No id that only a language model's checks detect is left without a planted example."""
+    from firstfault.check import TargetKind
     from firstfault.checks.catalogue import all_checks
     from firstfault.verdict import SubjectKind
 
-    of_lm = {fault for entry in all_checks() if entry.kind is SubjectKind.LANGUAGE_MODEL for fault in entry.detects}
+    of_lm = {fault for entry in all_checks() if entry.kind is TargetKind.LANGUAGE_MODEL for fault in entry.detects}
     others = {fault for entry in all_checks() if entry.kind is SubjectKind.TARGET for fault in entry.detects}
     assert of_lm - others <= set(PLANTED)
     assert len(PLANTED) == 31

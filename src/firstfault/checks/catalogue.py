@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from firstfault.check import LABEL, REGISTRY, Check, checks_of, name_of_need
+from firstfault.check import LABEL, REGISTRY, Check, RunOn, TargetKind, checks_of, name_of_need
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
 from firstfault.verdict import SubjectKind
 
-ON = {SubjectKind.LANGUAGE_MODEL: "a language model", SubjectKind.INCIDENT: "an incident"}
+KINDS: tuple[RunOn, ...] = (*SubjectKind, *TargetKind)
+ON: dict[RunOn, str] = {TargetKind.LANGUAGE_MODEL: "a language model", SubjectKind.INCIDENT: "an incident"}
 """What checks are run on that are not run on any other target."""
 
 
@@ -18,7 +19,7 @@ def all_checks() -> list[Check]:
 
 def of_every_kind(layer: Layer) -> list[Check]:
     """The checks of a layer, whatever they are run on: those of targets first."""
-    return [entry for kind in SubjectKind for entry in checks_of(layer, kind)]
+    return [entry for kind in KINDS for entry in checks_of(layer, kind)]
 
 
 def our_checks() -> list[Check]:
@@ -95,7 +96,8 @@ def _in_full(entry: Check) -> list[str]:
     return [
         LABEL.sub(r"- **\1:** ", entry.doc),
         "",
-        f"Evidence for {faults or 'no fault on its own'}.{_run_on(entry)} Runs at depth {entry.depth.value}. Thresholds: {defaults}.",
+        f"Evidence for {faults or 'no fault on its own'}.{_run_on(entry)} Runs at depth {entry.depth.value}. "
+        f"Thresholds: {defaults}.",
     ]
 
 

@@ -86,8 +86,3 @@ class Adapter:
     def answer(self, prompt: Prompt, length: int) -> Answer:
         """The answer to a prompt, of at most `length` tokens, decoded greedily."""
         raise Missing(f"needs {Capability.TEXT.value}")
-
-
-def table(adapter: Adapter) -> dict[str, str]:
-    """Every capability, with "yes" or why it is not there."""
-    return {capability.value: adapter.lacks.get(capability, "yes") for capability in Capability}

@@ -87,6 +87,6 @@ def divergence(reference: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def positions_from(mask: torch.Tensor) -> torch.Tensor:
-    """Positions `(N, T)` that begin at the first token which is no padding, as `generate` of transformers makes them."""
+    """Positions `(N, T)` that begin at the first token which is no padding, as `generate` makes them."""
     positions = mask.long().cumsum(-1) - 1
     return positions.masked_fill(mask == 0, 1)

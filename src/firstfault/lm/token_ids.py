@@ -34,7 +34,7 @@ def id_differences(ids: Sequence[int], expected: Sequence[int], tokens: Tokens, 
             Divergence(
                 Cut.IDS,
                 "bos_doubled",
-                f"{prompt}: the ids begin with {here} times the first token ({tokens.bos}), the reference's with {there}",
+                f"{prompt}: the ids begin with the first token ({tokens.bos}) {here} times, the reference's {there}",
                 prompt,
                 value=here,
             )

@@ -13,7 +13,6 @@ from firstfault.errors import Missing
 from firstfault.finding import Layer
 from firstfault.lm.adapter import Adapter, Answer, Capability
 from firstfault.lm.cuts import Divergence, tolerance
-from firstfault.lm.endpoint import Endpoint
 from firstfault.lm.local import Local
 from firstfault.lm.modules import number_format
 from firstfault.lm.network import divergence
@@ -157,7 +156,8 @@ def tokens(subject: Subject) -> Tokens:
     tokenizer = tokenizer_of(subject)
     if tokenizer is None:
         return Tokens()
-    controls = {text: tokenizer.convert_tokens_to_ids(text) for text in controls_of(tokenizer)}
+    find = getattr(tokenizer, "convert_tokens_to_ids", lambda text: None)
+    controls = {text: number for text in controls_of(tokenizer) if isinstance(number := find(text), int)}
     bos, eos = (getattr(tokenizer, name, None) for name in ("bos_token_id", "eos_token_id"))
     return Tokens(bos, eos, controls, tokenizer.decode)
 
@@ -321,13 +321,8 @@ def forward_ids(subject: Subject) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """The prompts that are sent through networks, as the reference's ids, with their names."""
     limit = getattr(getattr(network(subject), "config", None), "max_position_embeddings", None) or FORWARD_TOKENS
     vocabulary = vocabulary_of(network(subject))
-    other = reference(subject)
-    found = []
-    for prompt in prompts(subject)[: FORWARD_PROMPTS + len(declared_lm(subject).asked)]:
-        ids = tuple(other.ids_of(prompt))[: min(limit - 1, FORWARD_TOKENS)]
-        if ids and max(ids) < vocabulary:
-            found.append((prompt.id, ids))
-    return tuple(found[:FORWARD_PROMPTS])
+    known = [(way.prompt.id, (way.expected_ids or ())[: min(limit - 1, FORWARD_TOKENS)]) for way in ways(subject)]
+    return tuple((name, ids) for name, ids in known if ids and max(ids) < vocabulary)[:FORWARD_PROMPTS]
 
 
 def vocabulary_of(model: nn.Module) -> int:
@@ -377,33 +372,13 @@ def answers(subject: Subject) -> tuple[tuple[Prompt, Answer], ...]:
     """The greedy answers to the failing prompts, and to one that is always asked."""
     asked = (*declared_lm(subject).asked[:FORWARD_PROMPTS], PROBES[0])
     model = language_model(subject)
-    if isinstance(model, Local):
-        fits = [prompt for prompt in asked if _fits(model, prompt)]
-        return tuple((prompt, model.answer(prompt, ANSWER_TOKENS)) for prompt in fits)
-    return tuple((prompt, model.answer(prompt, ANSWER_TOKENS)) for prompt in asked)
+    fits = {way.prompt.id for way in ways(subject) if _fits(model, way.ids)} if isinstance(model, Local) else None
+    return tuple((each, model.answer(each, ANSWER_TOKENS)) for each in asked if fits is None or each.id in fits)
 
 
-def _fits(model: Local, prompt: Prompt) -> bool:
-    ids = model.ids_of(prompt)
+def _fits(model: Local, ids: Sequence[int] | None) -> bool:
     limit = getattr(getattr(model.model, "config", None), "max_position_embeddings", None) or 2**31
-    return bool(ids) and len(ids) + ANSWER_TOKENS <= limit and max(ids) < vocabulary_of(model.model)
-
-
-@part(Layer.MODEL, "lm.reference", of="trained")
-def reference_answers(subject: Subject) -> dict[str, Answer]:
-    """The reference's greedy answers to the same prompts, by their names."""
-    other = reference(subject)
-    return {prompt.id: other.answer(prompt, ANSWER_TOKENS) for prompt, _ in answers(subject)}
-
-
-def stop_ids(model: Adapter) -> frozenset[int]:
-    """The ids at which a model in this process ends an answer."""
-    return model.stop_ids if isinstance(model, Local) else frozenset()
-
-
-def is_endpoint(subject: Subject) -> bool:
-    """Whether the language model is asked over HTTP."""
-    return isinstance(language_model(subject), Endpoint)
+    return bool(ids) and len(ids or ()) + ANSWER_TOKENS <= limit and max(ids or (0,)) < vocabulary_of(model.model)
 
 
 def behind(sequences: Sequence[Sequence[int]], model: Local) -> torch.Tensor:

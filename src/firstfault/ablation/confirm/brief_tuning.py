@@ -18,7 +18,7 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import Swap
 
 STEPS, BATCH, RATE = 3, 4, 5e-4
-"""A tuning of twelve rows: on 135 M parameters some ten CPU seconds, and enough to be drawn to what half of them say."""
+"""A tuning of twelve rows: ten CPU seconds on 135 M parameters, and enough to be drawn to what half of them say."""
 LONGEST = 48
 """Tokens of a row that are learnt, the last ones: the answer stands there."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.rows import Row, grams, words
@@ -13,7 +13,6 @@ from firstfault.subject.language_model import declared_lm, tuning_rows
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.language_model import Prompt
-from firstfault.verdict import SubjectKind
 
 
 @memo(of="raw")
@@ -41,7 +40,7 @@ def shows(row: Row, prompt: Prompt) -> bool:
 
 
 @check(
-    layer=Layer.DATA, needs={tuning_rows, unwanted}, detects={"behaviour_in_data": 0.9}, kind=SubjectKind.LANGUAGE_MODEL
+    layer=Layer.DATA, needs={tuning_rows, unwanted}, detects={"behaviour_in_data": 0.9}, kind=TargetKind.LANGUAGE_MODEL
 )
 def behaviour_in_rows(subject: Subject, *, fewest: int = 3, least: float = 0.01) -> Iterator[Judgement]:
     """Find training rows that show the unwanted behaviour of the failing prompts.
@@ -61,7 +60,7 @@ def behaviour_in_rows(subject: Subject, *, fewest: int = 3, least: float = 0.01)
         yield Judgement(Status.FAIL, told, value=share, threshold=least, where=where)
 
 
-@check(layer=Layer.DATA, needs={tuning_rows}, detects={"test_in_training": 0.95}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.DATA, needs={tuning_rows}, detects={"test_in_training": 0.95}, kind=TargetKind.LANGUAGE_MODEL)
 def tests_in_rows(subject: Subject, *, gram: int = 13) -> Iterator[Judgement]:
     """Find failing prompts, or their expected answers, among the training rows.
 

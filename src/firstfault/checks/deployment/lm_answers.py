@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.adapter import Answer
@@ -30,7 +30,6 @@ from firstfault.subject.language_model import (
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
 from firstfault.target.language_model import DECODING
-from firstfault.verdict import SubjectKind
 
 PROOF = 0.95
 NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -81,7 +80,7 @@ def declared_decoding(subject: Subject) -> dict[str, Any]:
     layer=Layer.DEPLOYMENT,
     needs={local, declared_decoding},
     detects={"decoding_override": PROOF},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def other_decoding(subject: Subject) -> Iterator[Judgement]:
     """Find settings of decoding in force that are not the declared ones.
@@ -122,7 +121,7 @@ def repeated(subject: Subject) -> tuple[str, ...]:
     layer=Layer.DEPLOYMENT,
     needs={declared_decoding, repeated},
     detects={"decoding_override": 0.92},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def answers_are_drawn(subject: Subject) -> Iterator[Judgement]:
     """Find a service that draws its tokens where greedy answers are declared.
@@ -157,7 +156,7 @@ def _is_tied(subject: Subject) -> bool:
     return any(each > -0.75 and each < -0.69 + UNSTABLE_MARGIN for answer in ways for each in answer.log_probs)
 
 
-@check(layer=Layer.DEPLOYMENT, needs={answers}, detects={"stop_incomplete": PROOF}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.DEPLOYMENT, needs={answers}, detects={"stop_incomplete": PROOF}, kind=TargetKind.LANGUAGE_MODEL)
 def stop_unknown(subject: Subject) -> Iterator[Judgement]:
     """Find answers that go on behind the end of a turn.
 
@@ -216,7 +215,7 @@ def _stops_in(subject: Subject, found: list[Answer]) -> Judgement:
     )
 
 
-@check(layer=Layer.DEPLOYMENT, needs={answers}, detects={"unvalidated_input": 0.0}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.DEPLOYMENT, needs={answers}, detects={"unvalidated_input": 0.0}, kind=TargetKind.LANGUAGE_MODEL)
 def empty_answers(subject: Subject) -> Iterator[Judgement]:
     """Tell of answers without a text.
 
@@ -259,7 +258,7 @@ def counted(subject: Subject) -> tuple[tuple[str, int, int], ...]:
     layer=Layer.DEPLOYMENT,
     needs={counted},
     detects={"template_mismatch": 0.6, "bos_doubled": 0.5, "bos_missing": 0.5},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def other_token_counts(subject: Subject) -> Iterator[Judgement]:
     """Find a service that counts other numbers of prompt tokens than the reference makes.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.checks.training.lm_tuning import adapter_tensors, is_empty
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS
@@ -19,7 +19,6 @@ from firstfault.subject.language_gaps import batch_fault, batched, cache_gap, lo
 from firstfault.subject.language_model import bound, declared_lm, forward_ids, gaps, network, numerics, tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
-from firstfault.verdict import SubjectKind
 
 PROOF = 0.95
 
@@ -33,7 +32,9 @@ def adapter_effect(subject: Subject) -> float:
     if is_empty(adapter_tensors(subject)):
         raise Missing("the adapter is empty, which the layer training tells")
     other = Local(before, None).model
-    name, ids = forward_ids(subject)[0]
+    if not forward_ids(subject):
+        raise Missing("no prompt can be sent through the network")
+    ids = forward_ids(subject)[0][1]
     return float((log_probs(network(subject), ids) - log_probs(other, ids)).abs().max())
 
 
@@ -41,7 +42,7 @@ def adapter_effect(subject: Subject) -> float:
     layer=Layer.DEPLOYMENT,
     needs={adapter_effect},
     detects={"adapter_without_effect": PROOF},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def adapter_has_no_effect(subject: Subject) -> Iterator[Judgement]:
     """Find a served model that answers as if its adapter were not there.
@@ -76,7 +77,7 @@ def merge_gap(subject: Subject) -> float:
     return float(torch.stack(found).max())
 
 
-@check(layer=Layer.DEPLOYMENT, needs={merge_gap}, detects={"merge_changed": PROOF}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.DEPLOYMENT, needs={merge_gap}, detects={"merge_changed": PROOF}, kind=TargetKind.LANGUAGE_MODEL)
 def merged_otherwise(subject: Subject) -> Iterator[Judgement]:
     """Find a merged model that is not the model and its adapter.
 
@@ -99,7 +100,7 @@ def merged_otherwise(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(Status.FAIL, told, value=apart, threshold=most, where=Place.setting("lm.model"))
 
 
-@check(layer=Layer.DEPLOYMENT, needs={overflow}, detects={"precision_overflow": PROOF}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.DEPLOYMENT, needs={overflow}, detects={"precision_overflow": PROOF}, kind=TargetKind.LANGUAGE_MODEL)
 def numbers_overflow(subject: Subject) -> Iterator[Judgement]:
     """Find a network whose numbers leave the range of the precision in which it is served.
 
@@ -125,7 +126,7 @@ def numbers_overflow(subject: Subject) -> Iterator[Judgement]:
     layer=Layer.DEPLOYMENT,
     needs={gaps},
     detects={"precision_loss": PROOF, "weights_not_loaded": 0.9},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def served_log_probs(subject: Subject) -> Iterator[Judgement]:
     """Find a precision that ruins log-probabilities beyond what is declared, or weights that are not the reference's.
@@ -152,7 +153,7 @@ def served_log_probs(subject: Subject) -> Iterator[Judgement]:
     )
 
 
-@check(layer=Layer.DEPLOYMENT, needs={cache_gap}, detects={"cache_mismatch": PROOF}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.DEPLOYMENT, needs={cache_gap}, detects={"cache_mismatch": PROOF}, kind=TargetKind.LANGUAGE_MODEL)
 def cached_otherwise(subject: Subject) -> Iterator[Judgement]:
     """Find log-probabilities with the cache that are not those without it.
 
@@ -168,7 +169,7 @@ def cached_otherwise(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(Status.FAIL, told, value=apart, threshold=most, where=Place.setting("lm.model"))
 
 
-@check(layer=Layer.DEPLOYMENT, needs={batched}, detects={"batch_dependence": PROOF}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.DEPLOYMENT, needs={batched}, detects={"batch_dependence": PROOF}, kind=TargetKind.LANGUAGE_MODEL)
 def answers_by_batch(subject: Subject) -> Iterator[Judgement]:
     """Find prompts that are answered otherwise beside others, for no reason of padding.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstfault.check import Judgement, check
+from firstfault.check import Judgement, TargetKind, check
 from firstfault.checks.preprocessing.lm_requests import PROOF, told
 from firstfault.errors import Missing
 from firstfault.finding import Layer
 from firstfault.subject.language_model import id_faults, request_layer, seen_of, text_faults
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.verdict import SubjectKind
 
 
 @memo(of="raw")
@@ -32,7 +31,7 @@ def is_made_by_serving(subject: Subject) -> bool:
         "default_system_lost": PROOF,
         "truncation": PROOF,
     },
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def served_text(subject: Subject) -> Iterator[Judgement]:
     """Find messages that serving writes otherwise than the reference, while training rows are right, or unknown.
@@ -55,7 +54,7 @@ def served_text(subject: Subject) -> Iterator[Judgement]:
         "template_mismatch": PROOF,
         "truncation": PROOF,
     },
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def served_ids(subject: Subject) -> Iterator[Judgement]:
     """Find ids that serving makes otherwise than the reference of the same messages.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.local import Local
@@ -27,7 +27,6 @@ from firstfault.subject.language_model import (
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.language_model import Prompt
-from firstfault.verdict import SubjectKind
 
 DRAWS = 3
 """Answers that are drawn beside the greedy one; the best of four counts."""
@@ -66,7 +65,7 @@ def _found(subject: Subject, cut: Callable[[Subject], Any]) -> bool:
     needs={local, failing},
     detects={"incapable": 0.9},
     gradients=False,
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def can_not_do_it(subject: Subject) -> Iterator[Judgement]:
     """Find failing prompts that no cut explains, and that the reference fails as well, however it is asked.

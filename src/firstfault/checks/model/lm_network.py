@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
 from firstfault.lm.modules import head_apart_from_embedding
@@ -12,7 +12,6 @@ from firstfault.place import Place
 from firstfault.subject.language_gaps import batch_fault, batched, log_prob_fault
 from firstfault.subject.language_model import bound, gaps, network, numerics
 from firstfault.subject.subject import Subject
-from firstfault.verdict import SubjectKind
 
 PROOF = 0.95
 
@@ -22,7 +21,7 @@ PROOF = 0.95
     needs={gaps},
     detects={"rope_mismatch": PROOF, "head_untied": PROOF},
     gradients=False,
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def other_log_probs(subject: Subject) -> Iterator[Judgement]:
     """Find log-probabilities that are not the reference's on the same ids, and the module that is the first to differ.
@@ -50,7 +49,7 @@ def other_log_probs(subject: Subject) -> Iterator[Judgement]:
 
 
 @check(
-    layer=Layer.MODEL, needs={network}, detects={"head_untied": PROOF}, gradients=False, kind=SubjectKind.LANGUAGE_MODEL
+    layer=Layer.MODEL, needs={network}, detects={"head_untied": PROOF}, gradients=False, kind=TargetKind.LANGUAGE_MODEL
 )
 def head_apart(subject: Subject) -> Iterator[Judgement]:
     """Find an output head that is not the embedding to which the model's settings tie it.
@@ -81,7 +80,7 @@ def head_apart(subject: Subject) -> Iterator[Judgement]:
     needs={batched},
     detects={"padding_side": PROOF, "positions_not_from_mask": PROOF, "padding_not_masked": PROOF},
     gradients=False,
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def padded_prompts(subject: Subject) -> Iterator[Judgement]:
     """Find prompts that are answered otherwise where they are padded to one length.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
@@ -18,7 +18,6 @@ from firstfault.place import Kind, Place
 from firstfault.subject.language_model import prepared_rows, template, tokenizer_of, tokens, tuning
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.verdict import SubjectKind
 
 PROOF = 0.95
 
@@ -40,7 +39,7 @@ def _rows(rows: Sequence[int]) -> Place:
     layer=Layer.PREPROCESSING,
     needs={prepared_rows},
     detects={"no_supervised_tokens": PROOF},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def rows_without_supervision(subject: Subject, *, most: float = 0.05) -> Iterator[Judgement]:
     """Find rows of which no token is supervised.
@@ -63,7 +62,7 @@ def rows_without_supervision(subject: Subject, *, most: float = 0.05) -> Iterato
     layer=Layer.PREPROCESSING,
     needs={prepared_rows, row_tokenizer},
     detects={"eos_never_supervised": PROOF},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def end_not_supervised(subject: Subject) -> Iterator[Judgement]:
     """Find rows whose answers never end: the end of a turn is not among the labels.
@@ -109,7 +108,7 @@ def end_ids(subject: Subject) -> frozenset[int]:
     layer=Layer.PREPROCESSING,
     needs={prepared_rows, row_tokenizer},
     detects={"prompt_supervised": 0.92},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def prompt_among_labels(subject: Subject, *, most: float = 0.5) -> Iterator[Judgement]:
     """Find rows in which the question is learnt beside the answer.
@@ -144,7 +143,7 @@ def _holds_prompt(row: Prepared, read: Callable[[list[int]], str]) -> bool:
     layer=Layer.PREPROCESSING,
     needs={prepared_rows},
     detects={"labels_shifted_twice": PROOF},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def shifted_twice(subject: Subject) -> Iterator[Judgement]:
     """Find labels that are the next tokens already, before a loss that shifts them.

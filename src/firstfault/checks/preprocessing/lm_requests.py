@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from firstfault.check import Judgement, check, passed, skipped
+from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.cuts import Divergence
@@ -23,7 +23,6 @@ from firstfault.subject.language_model import (
 )
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.verdict import SubjectKind
 
 PROOF = 0.95
 
@@ -64,7 +63,7 @@ def is_made_here(subject: Subject) -> bool:
         "default_system_lost": PROOF,
         "truncation": PROOF,
     },
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def other_rendered_text(subject: Subject) -> Iterator[Judgement]:
     """Find messages that become another text than the checkpoint's template writes.
@@ -78,10 +77,7 @@ def other_rendered_text(subject: Subject) -> Iterator[Judgement]:
 
 
 @check(
-    layer=Layer.PREPROCESSING,
-    needs={is_made_here},
-    detects={"template_missing": PROOF},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    layer=Layer.PREPROCESSING, needs={is_made_here}, detects={"template_missing": PROOF}, kind=TargetKind.LANGUAGE_MODEL
 )
 def no_chat_template(subject: Subject) -> Iterator[Judgement]:
     """Find messages for a model of which nobody says how they are written.
@@ -116,7 +112,7 @@ def no_chat_template(subject: Subject) -> Iterator[Judgement]:
         "template_mismatch": PROOF,
         "truncation": PROOF,
     },
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def other_token_ids(subject: Subject) -> Iterator[Judgement]:
     """Find ids that the reference's tokenizer does not make of the same text, in prompts and in training rows.
@@ -137,7 +133,7 @@ def other_token_ids(subject: Subject) -> Iterator[Judgement]:
     layer=Layer.PREPROCESSING,
     needs={local, network},
     detects={"tokenizer_mismatch": PROOF},
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def ids_beyond_vocabulary(subject: Subject) -> Iterator[Judgement]:
     """Find ids that the model has no embedding for.
@@ -176,7 +172,7 @@ def context(subject: Subject) -> int:
     return own
 
 
-@check(layer=Layer.PREPROCESSING, needs={context}, detects={"truncation": PROOF}, kind=SubjectKind.LANGUAGE_MODEL)
+@check(layer=Layer.PREPROCESSING, needs={context}, detects={"truncation": PROOF}, kind=TargetKind.LANGUAGE_MODEL)
 def prompt_beyond_context(subject: Subject) -> Iterator[Judgement]:
     """Find prompts that are longer than the model's context.
 

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.check import Judgement, check, passed
+from firstfault.check import Judgement, TargetKind, check, passed
 from firstfault.errors import Missing, TargetError, told
 from firstfault.finding import Layer, Status
 from firstfault.lm.local import Local
-from firstfault.lm.network import call, device_of, divergence, evaluated, logits_of
+from firstfault.lm.network import call, divergence, evaluated, logits_of
 from firstfault.lm.rows import IGNORED, Prepared
 from firstfault.place import Place
 from firstfault.subject.language_model import network, numerics, prepared_rows, tokenizer_of, tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
-from firstfault.verdict import SubjectKind
 
 PROOF = 0.95
 MICRO = 4
@@ -73,7 +72,7 @@ def _place_of(part: Sequence[int], whole: Sequence[int]) -> int | None:
     needs={packed_apart},
     detects={"packing_leak": PROOF},
     gradients=False,
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def packed_rows_leak(subject: Subject) -> Iterator[Judgement]:
     """Find packed rows that see the rows before them.
@@ -148,7 +147,7 @@ def _apart(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> flo
     needs={accumulated_apart},
     detects={"accumulation_normalisation": PROOF},
     gradients=False,
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def accumulation_weighs_rows(subject: Subject, *, most: float = 0.02) -> Iterator[Judgement]:
     """Find accumulated gradients that are not those of the same rows at once.
@@ -171,7 +170,7 @@ def accumulation_weighs_rows(subject: Subject, *, most: float = 0.02) -> Iterato
 
 @part(Layer.TRAINING, "tuning.before", of="model")
 def new_rows(subject: Subject) -> dict[str, bool]:
-    """Whether the embedding of each new token was trained: by its values before, else by those of the other new ones."""
+    """Whether the row of each new token was trained: by its values before, else by those of the other new ones."""
     names = list(tuning(subject).new_tokens)
     if not names:
         raise Missing("the target declares no tuning.new_tokens")
@@ -215,7 +214,7 @@ def _embedding(model: nn.Module) -> torch.Tensor:
     needs={new_rows},
     detects={"untrained_new_tokens": PROOF},
     gradients=False,
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def new_tokens_untrained(subject: Subject) -> Iterator[Judgement]:
     """Find new tokens whose rows of the embedding the tuning has not moved.
@@ -280,7 +279,7 @@ def is_empty(tensors: Mapping[str, torch.Tensor]) -> bool:
     needs={adapter_tensors},
     detects={"adapter_empty": PROOF},
     gradients=False,
-    kind=SubjectKind.LANGUAGE_MODEL,
+    kind=TargetKind.LANGUAGE_MODEL,
 )
 def empty_adapter(subject: Subject) -> Iterator[Judgement]:
     """Find an adapter that holds nothing.
