@@ -12,7 +12,7 @@ from firstfault import plugins, progress
 from firstfault.check import Depth, RunOn, TargetKind, run_checks
 from firstfault.checks.safety import evaluate_safety
 from firstfault.errors import Missing, MissingExtra, UserCodeError
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.ladder import Confirm, Step, walk
 from firstfault.output.whole_files import write_json
 from firstfault.standing import conclude
@@ -96,7 +96,8 @@ def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = No
         TargetError: when there is no such submodule, or a behaviour suite can't be read.
     """
     progress.emit(progress.LayerStarted(layer))
-    report = LOOKS[layer](subject, depth, where)
+    own = kind_of(subject) is TargetKind.LANGUAGE_MODEL and layer in LADDER
+    report = (_checked(layer) if own else LOOKS[layer])(subject, depth, where)
     if report is not None:
         write_json(subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json", report.to_json())
         progress.emit(progress.LayerEnded(report))
@@ -117,8 +118,6 @@ def _checked(layer: Layer) -> Look:
 
 def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """The profile is begun in a process of its own, so that it is done when its check asks for it."""
-    if kind_of(subject) is TargetKind.LANGUAGE_MODEL:
-        return _checked(Layer.DATA)(subject, depth, where)
     if depth.includes(Depth.STANDARD):
         with contextlib.suppress(Missing, MissingExtra, UserCodeError):
             subject.get("profiling")
@@ -127,8 +126,6 @@ def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
 
 def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """A submodule alone, where one is asked for; at depth deep, failures name the smallest part that still fails."""
-    if kind_of(subject) is TargetKind.LANGUAGE_MODEL:
-        return _checked(Layer.MODEL)(subject, depth, where)
     from firstfault.subject.isolation import placed
     from firstfault.subject.submodule import submodule_subject
 
@@ -141,8 +138,6 @@ def _model(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
 
 def _deployment(subject: Subject, depth: Depth, where: str | None) -> LayerReport:
     """MLflow's server is begun in a process of its own, so that it is ready when its check asks it."""
-    if kind_of(subject) is TargetKind.LANGUAGE_MODEL:
-        return _checked(Layer.DEPLOYMENT)(subject, depth, where)
     from firstfault.subject.http_service import beginning_to_serve
 
     with beginning_to_serve(subject) if depth.includes(Depth.STANDARD) else contextlib.nullcontext():

@@ -112,7 +112,7 @@ def _decoded(url: str, whole: bytes) -> Any:
 
 def streamed(url: str, text: str) -> dict[str, Any]:
     """The one answer that a stream of server-sent events adds up to, which some servers send whatever is asked for."""
-    said, finish, usage, log_probs = [], None, None, []
+    said, log_probs, finish, usage = list[str](), list[Any](), None, None
     for line in text.splitlines():
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or data == "[DONE]":

@@ -129,7 +129,7 @@ class Local(Adapter):
     @functools.cached_property
     def effective_decoding(self) -> dict[str, Any]:
         """The settings of decoding that are in force: those of the request over those of the checkpoint's file."""
-        own = getattr(getattr(self.model, "generation_config", None), "to_dict", dict)()
+        own: dict[str, Any] = getattr(getattr(self.model, "generation_config", None), "to_dict", dict)()
         return {**own, **self.decoding}
 
     @functools.cached_property

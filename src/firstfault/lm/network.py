@@ -90,3 +90,11 @@ def positions_from(mask: torch.Tensor) -> torch.Tensor:
     """Positions `(N, T)` that begin at the first token which is no padding, as `generate` makes them."""
     positions = mask.long().cumsum(-1) - 1
     return positions.masked_fill(mask == 0, 1)
+
+
+def vocabulary_of(model: nn.Module) -> int:
+    """How many ids a network knows: the rows of its embedding."""
+    find = getattr(model, "get_input_embeddings", None)
+    embedding = find() if callable(find) else None
+    embedding = embedding or next((each for each in model.modules() if isinstance(each, nn.Embedding)), None)
+    return int(embedding.num_embeddings) if embedding is not None else 2**31

@@ -6,23 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from firstfault.errors import Missing
 from firstfault.finding import Layer
 from firstfault.lm.adapter import Adapter, Answer, Capability
-from firstfault.lm.cuts import Divergence, tolerance
+from firstfault.lm.cuts import Divergence
 from firstfault.lm.local import Local
-from firstfault.lm.modules import number_format
-from firstfault.lm.network import divergence
+from firstfault.lm.network import vocabulary_of
 from firstfault.lm.opening import opened, opened_reference
-from firstfault.lm.rendering import Template, common_start, controls_of, text_differences
-from firstfault.lm.rows import Prepared, Row, prepared, read_rows
+from firstfault.lm.rendering import Template, controls_of, text_differences
 from firstfault.lm.token_ids import Tokens, id_differences
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
-from firstfault.target.language_model import LM, FineTuning, Prompt
+from firstfault.target.language_model import LM, Prompt
 
 PROBES = (
     Prompt("Why is the sky blue?", id="probe question"),
@@ -37,11 +34,10 @@ PROBES = (
     ),
 )
 """What is asked beside the failing prompts: letters of several bytes, digits, leading spaces, more than one turn."""
-FORWARD_PROMPTS, FORWARD_TOKENS = 3, 256
-"""How many prompts are sent through a network, and how much of each: on 135 M parameters about a CPU second each."""
-ROWS = 64
-"""Rows of a fine-tuning that are prepared and looked into: a share of 5 % shows in them with 96 %."""
-ANSWER_TOKENS = 24
+
+
+ANSWERED, ANSWER_TOKENS = 3, 24
+"""How many failing prompts are answered, and with how many tokens: on 135 M parameters some ten CPU seconds."""
 
 
 @memo(of="raw")
@@ -96,33 +92,6 @@ def reference_network(subject: Subject) -> nn.Module:
         other.need(Capability.LOG_PROBS)
     assert isinstance(other, Local)
     return other.model
-
-
-@memo(of="raw")
-def tuning(subject: Subject) -> FineTuning:
-    """How the model was tuned; Missing where that is not declared."""
-    found = declared_lm(subject).tuning
-    if found is None:
-        raise Missing("the target declares no lm.tuning")
-    return found
-
-
-@memo(of="raw")
-def tuning_rows(subject: Subject) -> tuple[Row, ...]:
-    """The rows of the fine-tuning."""
-    source = tuning(subject).rows
-    if source is None:
-        raise Missing("needs labels: no tuning.rows")
-    return tuple(read_rows(source, subject.target.root))
-
-
-@part(Layer.PREPROCESSING, "tuning.prepare", of="raw")
-def prepared_rows(subject: Subject) -> tuple[Prepared, ...]:
-    """The first rows as `prepare` makes them."""
-    prepare = tuning(subject).prepare
-    if prepare is None:
-        raise Missing("needs labels: no tuning.prepare")
-    return tuple(prepared(row, prepare(row.given)) for row in tuning_rows(subject)[:ROWS])
 
 
 @memo(of="raw")
@@ -248,129 +217,10 @@ def id_faults(subject: Subject) -> tuple[Divergence, ...]:
     )
 
 
-@memo(of="raw")
-def request_layer(subject: Subject) -> Layer:
-    """The layer of a request that is made wrongly: deployment where only serving does it, else preprocessing."""
-    if declared_lm(subject).served:
-        return Layer.DEPLOYMENT
-    try:
-        return Layer.DEPLOYMENT if rows_as_reference(subject) else Layer.PREPROCESSING
-    except Missing:
-        return Layer.PREPROCESSING
-
-
-ROW_FAULTS = frozenset({"bos_doubled", "bos_missing", "special_token_split", "tokenizer_mismatch"})
-"""What ids of training rows are compared for: how far a row goes and how it ends is the training's own matter."""
-TAIL = 3
-"""Ids at the end of a row in which it may differ from its text: an end token, a line's end, or none."""
-
-
-@memo(of="raw")
-def row_ids(subject: Subject) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
-    """The ids of training rows without padding, and those that the reference makes of the same conversations."""
-    other, found = reference(subject), []
-    pad = getattr(tokenizer_of(subject), "pad_token_id", None)
-    for each in prepared_rows(subject):
-        if len(each.row.messages) < 2:
-            continue
-        ids = list(each.ids)
-        while len(ids) > 1 and ids[0] == pad == ids[1]:
-            ids = ids[1:]
-        ids = ids[1:] if ids and ids[0] == pad != tokens(subject).bos else ids
-        expected = other.encode(other.render(each.row.messages, generation=False))
-        found.append((tuple(ids), tuple(expected)))
-    if not found:
-        raise Missing("no training row is a conversation")
-    return tuple(found)
-
-
-@memo(of="raw")
-def rows_as_reference(subject: Subject) -> bool:
-    """Whether training rows are written and encoded as the reference does it."""
-    return all(common_start(ids, expected) >= min(len(ids), len(expected)) - TAIL for ids, expected in row_ids(subject))
-
-
-@memo(of="raw")
-def row_faults(subject: Subject) -> tuple[Divergence, ...]:
-    """What differs in the ids of training rows of the same text from those of the reference."""
-    known, found = tokens(subject), list[Divergence]()
-    for number, (ids, expected) in enumerate(row_ids(subject), 1):
-        size = min(len(ids), len(expected))
-        differs = id_differences(ids[:size], expected[:size], known, f"row {number}")
-        same_text = known.decode(list(ids[: size - TAIL]))[:24] in known.decode(list(expected))
-        found += [each for each in differs if each.fault in ROW_FAULTS and (each.value is not None or same_text)]
-    return tuple(found) if not rows_as_reference(subject) else ()
-
-
-@dataclass(frozen=True)
-class Gap:
-    """How far log-probabilities are from the reference's: the mean divergence, and that of each position."""
-
-    prompt: str
-    ids: tuple[int, ...]
-    by_position: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """The mean over the positions, in nat."""
-        return sum(self.by_position) / max(1, len(self.by_position))
-
-
-@memo(of="model")
-def forward_ids(subject: Subject) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The prompts that are sent through networks, as the reference's ids, with their names."""
-    limit = getattr(getattr(network(subject), "config", None), "max_position_embeddings", None) or FORWARD_TOKENS
-    vocabulary = vocabulary_of(network(subject))
-    known = [(way.prompt.id, (way.expected_ids or ())[: min(limit - 1, FORWARD_TOKENS)]) for way in ways(subject)]
-    return tuple((name, ids) for name, ids in known if ids and max(ids) < vocabulary)[:FORWARD_PROMPTS]
-
-
-def vocabulary_of(model: nn.Module) -> int:
-    """How many ids a network knows: the rows of its embedding."""
-    find = getattr(model, "get_input_embeddings", None)
-    embedding = find() if callable(find) else None
-    embedding = embedding or next((each for each in model.modules() if isinstance(each, nn.Embedding)), None)
-    return int(embedding.num_embeddings) if embedding is not None else 2**31
-
-
-@part(Layer.MODEL, "lm.model", of="model")
-def gaps(subject: Subject) -> tuple[Gap, ...]:
-    """How far the network's log-probabilities are from those of the reference, on the reference's ids."""
-    model, other = local(subject), reference(subject)
-    reference_network(subject)
-    if tuned(subject):
-        raise Missing("the model was tuned since the reference")
-    return tuple(
-        Gap(name, ids, tuple(divergence(other.log_probs(ids), model.log_probs(ids)).tolist()))
-        for name, ids in forward_ids(subject)
-    )
-
-
-def tuned(subject: Subject) -> bool:
-    """Whether the weights are meant to be others than the reference's."""
-    return declared_lm(subject).tuning is not None
-
-
-@memo(of="model")
-def bound(subject: Subject) -> float:
-    """How far log-probabilities may be apart: by the declared precision, else by the number format of the weights."""
-    declared = declared_lm(subject).promises.precision
-    if declared is not None:
-        return tolerance(declared)
-    own = number_format(network(subject))
-    return tolerance(own if own in ("float16", "bfloat16") else "float32")
-
-
-@memo(of="model")
-def numerics(subject: Subject) -> float:
-    """How far two ways through one and the same network may be apart: by the number format that it computes in."""
-    return tolerance(number_format(network(subject)))
-
-
 @part(Layer.DEPLOYMENT, "the language model", of="trained")
 def answers(subject: Subject) -> tuple[tuple[Prompt, Answer], ...]:
     """The greedy answers to the failing prompts, and to one that is always asked."""
-    asked = (*declared_lm(subject).asked[:FORWARD_PROMPTS], PROBES[0])
+    asked = (*declared_lm(subject).asked[:ANSWERED], PROBES[0])
     model = language_model(subject)
     fits = {way.prompt.id for way in ways(subject) if _fits(model, way.ids)} if isinstance(model, Local) else None
     return tuple((each, model.answer(each, ANSWER_TOKENS)) for each in asked if fits is None or each.id in fits)
@@ -379,8 +229,3 @@ def answers(subject: Subject) -> tuple[tuple[Prompt, Answer], ...]:
 def _fits(model: Local, ids: Sequence[int] | None) -> bool:
     limit = getattr(getattr(model.model, "config", None), "max_position_embeddings", None) or 2**31
     return bool(ids) and len(ids or ()) + ANSWER_TOKENS <= limit and max(ids or (0,)) < vocabulary_of(model.model)
-
-
-def behind(sequences: Sequence[Sequence[int]], model: Local) -> torch.Tensor:
-    """Log-probabilities `(N, V)` behind each of some sequences, one at a time."""
-    return torch.stack([model.log_probs(ids)[-1] for ids in sequences])

@@ -13,7 +13,8 @@ from firstfault.errors import Missing
 from firstfault.lm.local import Local
 from firstfault.lm.network import call, device_of, evaluated, logits_of
 from firstfault.lm.rows import Prepared, prepared
-from firstfault.subject.language_model import local, tuning, tuning_rows
+from firstfault.subject.language_model import local
+from firstfault.subject.language_rows import tuning, tuning_rows
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Swap
 
@@ -63,7 +64,8 @@ def _tuned(model: nn.Module, rows: Sequence[Prepared]) -> nn.Module:
     for step in range(STEPS):
         optimizer.zero_grad()
         batch = [rows[place] for place in order[step * BATCH : (step + 1) * BATCH]]
-        sum((_loss(model, row) for row in batch if row.supervised), torch.zeros(())).backward()
+        loss = sum((_loss(model, row) for row in batch if row.supervised), torch.zeros((), requires_grad=True))
+        torch.autograd.backward(loss)
         optimizer.step()
     return model
 

@@ -13,22 +13,20 @@ from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.finding import LayerReport
 from firstfault.lm.cuts import Cut
 from firstfault.lm.local import Local, padded
-from firstfault.lm.network import divergence, log_probs
+from firstfault.lm.network import divergence, log_probs, vocabulary_of
 from firstfault.standing import suspected
-from firstfault.subject.language_gaps import batched, cache_gap, sequences
+from firstfault.subject.language_causes import batched, cache_gap, sequences
+from firstfault.subject.language_distances import bound, numerics
 from firstfault.subject.language_model import (
     answers,
-    bound,
     language_model,
     local,
     network,
-    numerics,
     prompts,
     reference,
     reference_network,
     template,
     tokens,
-    vocabulary_of,
 )
 from firstfault.subject.subject import Subject
 from firstfault.target.language_model import Prompt
@@ -148,15 +146,16 @@ def _padded_as_reference(subject: Subject) -> Swap:
     """Agreement of prompts in a batch with themselves alone: as the target pads, and on the left with positions."""
     seen, model = batched(subject), local(subject)
     inputs = padded(model.tokenizer, sequences(subject), "left")
-    hits = [
+    before, after = (
         float((divergence(seen.alone, model.last_log_probs(made)) <= numerics(subject)).float().mean())
         for made in (seen.inputs, inputs)
-    ]
+    )
     return Swap(
         "pad on the left, with mask and positions",
         "agreement with the same prompt alone",
-        *hits,
-        seeds=len(seen.lengths),
+        before,
+        after,
+        len(seen.lengths),
         over="prompts",
     )
 

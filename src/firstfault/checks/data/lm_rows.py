@@ -9,7 +9,8 @@ from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.rows import Row, grams, words
 from firstfault.place import Kind, Place
-from firstfault.subject.language_model import declared_lm, tuning_rows
+from firstfault.subject.language_model import declared_lm
+from firstfault.subject.language_rows import tuning_rows
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.language_model import Prompt

@@ -15,8 +15,10 @@ from firstfault.lm.local import Local
 from firstfault.lm.modules import HALF_RANGE, number_format
 from firstfault.lm.network import divergence, log_probs
 from firstfault.place import Place
-from firstfault.subject.language_gaps import batch_fault, batched, cache_gap, log_prob_fault, overflow
-from firstfault.subject.language_model import bound, declared_lm, forward_ids, gaps, network, numerics, tuning
+from firstfault.subject.language_causes import batch_fault, batched, cache_gap, log_prob_fault, overflow
+from firstfault.subject.language_distances import bound, forward_ids, gaps, numerics
+from firstfault.subject.language_model import declared_lm, network
+from firstfault.subject.language_rows import tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
 

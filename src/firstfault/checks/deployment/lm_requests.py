@@ -8,7 +8,8 @@ from firstfault.check import Judgement, TargetKind, check
 from firstfault.checks.preprocessing.lm_requests import PROOF, told
 from firstfault.errors import Missing
 from firstfault.finding import Layer
-from firstfault.subject.language_model import id_faults, request_layer, seen_of, text_faults
+from firstfault.subject.language_model import id_faults, seen_of, text_faults
+from firstfault.subject.language_rows import request_layer
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 

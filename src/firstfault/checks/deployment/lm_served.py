@@ -14,7 +14,8 @@ from firstfault.lm.adapter import Answer
 from firstfault.lm.cuts import UNSTABLE_MARGIN
 from firstfault.lm.local import Local
 from firstfault.place import Place
-from firstfault.subject.language_model import answers, declared_lm, id_faults, reference, text_faults, tuned
+from firstfault.subject.language_distances import tuned
+from firstfault.subject.language_model import answers, declared_lm, id_faults, reference, text_faults
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
 from firstfault.target.language_model import Prompt

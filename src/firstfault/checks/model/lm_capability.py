@@ -13,14 +13,14 @@ from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.local import Local
 from firstfault.place import Place
-from firstfault.subject.language_gaps import batch_fault, cache_gap, log_prob_fault
+from firstfault.subject.language_causes import batch_fault, cache_gap, log_prob_fault
+from firstfault.subject.language_distances import numerics
 from firstfault.subject.language_model import (
     ANSWER_TOKENS,
     answers,
     declared_lm,
     id_faults,
     local,
-    numerics,
     reference,
     text_faults,
 )

@@ -9,8 +9,9 @@ from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
 from firstfault.lm.modules import head_apart_from_embedding
 from firstfault.place import Place
-from firstfault.subject.language_gaps import batch_fault, batched, log_prob_fault
-from firstfault.subject.language_model import bound, gaps, network, numerics
+from firstfault.subject.language_causes import batch_fault, batched, log_prob_fault
+from firstfault.subject.language_distances import bound, gaps, numerics
+from firstfault.subject.language_model import network
 from firstfault.subject.subject import Subject
 
 PROOF = 0.95

@@ -15,7 +15,8 @@ from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
 from firstfault.lm.rows import IGNORED, Prepared, shift_of, words
 from firstfault.place import Kind, Place
-from firstfault.subject.language_model import prepared_rows, template, tokenizer_of, tokens, tuning
+from firstfault.subject.language_model import template, tokenizer_of, tokens
+from firstfault.subject.language_rows import prepared_rows, tuning
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 

@@ -16,7 +16,9 @@ from firstfault.lm.local import Local
 from firstfault.lm.network import call, divergence, evaluated, logits_of
 from firstfault.lm.rows import IGNORED, Prepared
 from firstfault.place import Place
-from firstfault.subject.language_model import network, numerics, prepared_rows, tokenizer_of, tuning
+from firstfault.subject.language_distances import numerics
+from firstfault.subject.language_model import network, tokenizer_of
+from firstfault.subject.language_rows import prepared_rows, tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
 

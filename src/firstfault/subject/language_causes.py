@@ -21,21 +21,19 @@ from firstfault.lm.modules import (
     other_parameters,
     rotary_settings,
 )
-from firstfault.lm.network import call, device_of, divergence, evaluated, log_probs, logits_of, positions_from, state_of
-from firstfault.subject.language_model import (
-    Gap,
-    behind,
-    bound,
-    declared_lm,
-    forward_ids,
-    gaps,
-    local,
-    network,
-    numerics,
-    reference_network,
+from firstfault.lm.network import (
+    call,
+    device_of,
+    divergence,
+    evaluated,
+    log_probs,
+    logits_of,
+    positions_from,
+    state_of,
     vocabulary_of,
-    ways,
 )
+from firstfault.subject.language_distances import Gap, behind, bound, forward_ids, gaps, numerics
+from firstfault.subject.language_model import declared_lm, local, network, reference_network, ways
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
 
