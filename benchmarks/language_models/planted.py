@@ -367,15 +367,8 @@ def _mixing(kit: Kit, luck: random.Random) -> LM:
 
 def _stop(kit: Kit, luck: random.Random) -> LM:
     model, words = kit.model(), kit.words()
-    if luck.random() < 0.5:
-        return _lm(
-            kit,
-            luck,
-            model=model,
-            tokenizer=words,
-            stop=[words.pad_token or words.bos_token, 1][:1] if words.pad_token != words.eos_token else [0],
-        )
-    model.generation_config.eos_token_id = 0
+    others = [each for each in range(5) if each != words.eos_token_id]
+    model.generation_config.eos_token_id = luck.choice([others[0], others[:2]])
     return _lm(kit, luck, model=model, tokenizer=words)
 
 

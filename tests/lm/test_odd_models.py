@@ -3,6 +3,7 @@
 import own_model
 import pytest
 import torch
+from model_server import serving
 from torch import nn
 
 from firstfault import LM, FineTuning, Prompt
@@ -122,7 +123,7 @@ def test_code_of_the_users_that_raises_is_a_finding(diagnosed):
     [
         ({"render": lambda messages: 7}, "lm.render must return a text, but returned 7"),
         ({"encode": lambda text: "abc"}, "lm.encode must return the ids of one text, but returned 'abc'"),
-        ({"model": "nowhere"}, "lm.model must be a checkpoint's folder, but there is no folder nowhere"),
+        ({"model": "nowhere"}, "lm.model must be a checkpoint's folder, but there is no folder"),
         (
             {"tuning": FineTuning(rows=[{"a": 1}], prepare=dict)},
             "tuning.rows: row 1 must be messages, prompt and completion, or a text, but got {'a': 1}",
@@ -135,3 +136,48 @@ def test_what_can_not_be_used_ends_with_one_sentence(diagnosed, parts, told):
     with pytest.raises(TargetError) as raised:
         diagnosed(LM(**{"model": own_model.trained(), "tokenizer": own_model.tokenizer(), **parts}))
     assert told in str(raised.value)
+
+
+def test_quantised_layers_are_examined(diagnosed):
+    """Packed weights have no parameters: their precision is told by what it does, unless it is declared and mild."""
+    quantised = torch.ao.quantization.quantize_dynamic(own_model.model(), {nn.Linear}, dtype=torch.qint8)
+    lm = {
+        "tokenizer": own_model.tokenizer(),
+        "reference": LM(model=own_model.trained(), tokenizer=own_model.tokenizer()),
+    }
+    verdict = diagnosed(LM(model=quantised, **lm))
+    assert [fault.fault for fault in verdict.faults] == ["precision_loss"]
+    assert verdict.first_faulty_layer.value == "deployment"
+
+
+def test_a_network_in_train_mode_that_drops_out_is_told(diagnosed):
+    """It is served as it is handed in, and stays in its mode."""
+    model = own_model.model("absolute")
+    model.transformer.drop.p = 0.1
+    lm = LM(model=model.train(), tokenizer=own_model.tokenizer())
+    assert [fault.fault for fault in diagnosed(lm).faults] == ["train_mode_serving"]
+    assert model.training
+
+
+def test_a_declared_context_that_the_model_lacks_is_told(diagnosed):
+    """Positions beyond those of the model were never trained."""
+    lm = LM(model=own_model.trained(), tokenizer=own_model.tokenizer(), declared={"context": 4096})
+    [fault] = diagnosed(lm).faults
+    assert fault.evidence[0] == "the declared context is 4096 tokens, and the model has 256 positions"
+
+
+def test_an_endpoint_may_be_the_reference(diagnosed):
+    """Text and ids of a model in this process are compared with those of a server."""
+    words = own_model.tokenizer()
+    with serving() as (url, _):
+        lm = {"model": own_model.trained(), "tokenizer": words, "reference": url}
+        assert diagnosed(LM(**lm)).status.value == "healthy"
+        verdict = diagnosed(LM(**lm, encode=words))
+    assert [fault.fault for fault in verdict.faults] == ["bos_doubled"]
+
+
+def test_a_checkpoint_lies_beside_the_target_s_file(tmp_path, diagnosed):
+    """Folders of model and reference are looked for at the target's root."""
+    own_model.model().save_pretrained(tmp_path / "mine")
+    own_model.tokenizer().save_pretrained(tmp_path / "mine")
+    assert diagnosed(LM(model="mine", reference="mine")).status.value == "healthy"

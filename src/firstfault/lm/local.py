@@ -37,12 +37,12 @@ class Local(Adapter):
     lacks: Mapping[Capability, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lm: LM) -> Local:
-        """The model that a declaration describes."""
+    def of(cls, lm: LM, root: Path) -> Local:
+        """The model that a declaration describes; its folders are beside the target's file."""
         lacks = {} if lm.tuning is not None and lm.tuning.prepare is not None else {Capability.LABELS: "no tuning rows"}
-        return cls(
-            lm.model, lm.tokenizer, lm.render, lm.encode, lm.collate, lm.batch, lm.decoding, tuple(lm.stop), lacks
-        )
+        model, tokenizer = beside(root, lm.model), beside(root, lm.tokenizer)
+        own = (lm.render, lm.encode, lm.collate)
+        return cls(model, tokenizer, *own, lm.batch, lm.decoding, tuple(lm.stop), lacks)
 
     def plain(self) -> Local:
         """The same checkpoint with its own template and tokenizer, one prompt at a time."""
@@ -134,15 +134,11 @@ class Local(Adapter):
 
     @functools.cached_property
     def stop_ids(self) -> frozenset[int]:
-        """The ids at which an answer ends: those declared, else the checkpoint's."""
-        given = {self.id_of(item) for item in self.stop} - {None}
-        if self.stop:
-            return frozenset(each for each in given if each is not None)
+        """The ids at which an answer ends: the checkpoint's, else the tokenizer's, and those that are declared."""
         own = self.effective_decoding.get("eos_token_id")
-        found = own if isinstance(own, list | tuple) else [own]
-        ids = {each for each in found if each is not None}
-        eos = getattr(self.tokenizer, "eos_token_id", None)
-        return frozenset(ids or ({eos} if eos is not None else set()))
+        own = own if own is not None else getattr(self.tokenizer, "eos_token_id", None)
+        found = [*(own if isinstance(own, list | tuple) else [own]), *map(self.id_of, self.stop)]
+        return frozenset(each for each in found if each is not None)
 
     def id_of(self, token: str | int) -> int | None:
         """The id of a token's text; None where it is no single token."""
@@ -162,6 +158,11 @@ class Local(Adapter):
         """What the model says behind some ids; `choose` takes the logits `(V,)` of one token."""
         said, finish = _said(self.model, ids, length, self.stop_ids, choose)
         return Answer(str(self.tokenizer.decode(said)), tuple(said), finish, prompt_tokens=len(ids))
+
+
+def beside(root: Path, source: Any) -> Any:
+    """A folder's path as it is from the root; anything else as it is."""
+    return root / Path(source).expanduser() if isinstance(source, str | Path) else source
 
 
 def _from_folder(kind: str, place: str | Path) -> Any:

@@ -72,11 +72,12 @@ def head_apart_from_embedding(model: nn.Module) -> float | None:
     head, embedding = (
         getattr(model, name, lambda: None)() for name in ("get_output_embeddings", "get_input_embeddings")
     )
-    if head is None or embedding is None or head.weight.shape != embedding.weight.shape:
-        return None
-    if head.weight.data_ptr() == embedding.weight.data_ptr():
+    pair = [getattr(each, "weight", None) for each in (head, embedding)]
+    if not all(isinstance(each, torch.Tensor) for each in pair) or pair[0].shape != pair[1].shape:
+        return None  # quantised layers hold packed weights
+    first, second = (each.detach() for each in pair)
+    if first.data_ptr() == second.data_ptr():
         return 0.0
-    first, second = head.weight.detach(), embedding.weight.detach()
     return float((first - second).abs().max()) / max(float(second.abs().max()), 1e-9)
 
 

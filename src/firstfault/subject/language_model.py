@@ -51,7 +51,7 @@ def declared_lm(subject: Subject) -> LM:
 @memo(of="raw")
 def language_model(subject: Subject) -> Adapter:
     """The language model under examination."""
-    return opened(declared_lm(subject))
+    return opened(declared_lm(subject), subject.target.root)
 
 
 @memo(of="raw")
@@ -69,7 +69,7 @@ def reference(subject: Subject) -> Adapter:
     """What it is compared with: the declared reference, else the checkpoint's own template and tokenizer."""
     declared = declared_lm(subject).reference
     if declared is not None:
-        return opened_reference(declared)
+        return opened_reference(declared, subject.target.root)
     model = language_model(subject)
     if isinstance(model, Local):
         return model.plain()

@@ -180,7 +180,8 @@ def _known_stops(subject: Subject, model: Local) -> Judgement:
         wanted |= {turn: tokens(subject).controls.get(turn)} if turn else {}
     except Missing:
         pass
-    lost = [text for text, number in wanted.items() if number is not None and number not in model.stop_ids]
+    texts = {each for each in model.stop if isinstance(each, str)}
+    lost = [text for text, number in wanted.items() if number not in model.stop_ids and text not in texts]
     if not lost:
         return passed(f"answers end at {', '.join(wanted) or 'the end token'}")
     beyond = next((answer for _, answer in answers(subject) if wanted[lost[0]] in answer.ids[:-1]), None)

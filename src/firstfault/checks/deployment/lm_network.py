@@ -186,3 +186,29 @@ def answers_by_batch(subject: Subject) -> Iterator[Judgement]:
     yield Judgement(
         Status.FAIL, found.message, value=found.value, threshold=numerics(subject), where=Place.setting("lm.batch")
     )
+
+
+@check(layer=Layer.DEPLOYMENT, needs={network}, detects={"train_mode_serving": 0.92}, kind=TargetKind.LANGUAGE_MODEL)
+def dropout_while_serving(subject: Subject) -> Iterator[Judgement]:
+    """Find a served network that is in train mode, and drops out.
+
+    Measures: the modules in train mode that draw at random: dropout with a rate above 0, as a module or an adapter's.
+    Fails when: there is one.
+    Not a fault when: the model has no dropout, or its own `generate` switches to eval mode; declare it in eval mode.
+    Source: PyTorch, Module.eval.
+    """
+    drawing = [
+        name
+        for name, module in network(subject).named_modules()
+        if isinstance(module, torch.nn.Dropout) and module.training and module.p > 0
+    ]
+    if not drawing:
+        yield passed("no module drops out", value=0)
+        return
+    yield Judgement(
+        Status.FAIL,
+        f"{len(drawing)} modules drop out, {drawing[0]} for one: the model is in train mode",
+        value=len(drawing),
+        threshold=0,
+        where=Place.modules(*drawing),
+    )

@@ -157,21 +157,41 @@ def context(subject: Subject) -> int:
     declared = declared_lm(subject).promises.context
     if declared is not None:
         return declared
-    own = getattr(getattr(network(subject), "config", None), "max_position_embeddings", None)
-    if not isinstance(own, int):
+    own = own_context(subject)
+    if own is None:
         raise Missing("needs the context's length: lm.declared context")
     return own
+
+
+def own_context(subject: Subject) -> int | None:
+    """How many positions the model has, as its settings say; None where they say nothing, or nobody can ask."""
+    try:
+        own = getattr(getattr(network(subject), "config", None), "max_position_embeddings", None)
+    except Missing:
+        return None
+    return own if isinstance(own, int) else None
 
 
 @check(layer=Layer.PREPROCESSING, needs={context}, detects={"truncation": PROOF}, kind=TargetKind.LANGUAGE_MODEL)
 def prompt_beyond_context(subject: Subject) -> Iterator[Judgement]:
     """Find prompts that are longer than the model's context.
 
-    Measures: the ids of each prompt.
-    Fails when: they are as many as the context holds, so that nothing is left for an answer.
+    Measures: the ids of each prompt, and the positions that the model has.
+    Fails when: they are as many as the context holds, so that nothing is left for an answer; or the declared context
+        has more positions than the model.
     Source: structure: what lies beyond is cut off, or has positions that were never trained.
     """
-    limit = context(subject)
+    limit, positions = context(subject), own_context(subject)
+    if positions is not None and limit > positions:
+        yield Judgement(
+            Status.FAIL,
+            f"the declared context is {limit} tokens, and the model has {positions} positions",
+            value=limit,
+            threshold=positions,
+            where=Place.setting("lm.declared.context"),
+            fix="declare the model's own context, or use a model with a longer one",
+        )
+        return
     lengths = {way.prompt.id: len(way.expected_ids or way.ids or ()) for way in ways(subject)}
     longest = max(lengths, key=lambda name: lengths[name])
     beyond = [name for name, length in lengths.items() if length >= limit]
