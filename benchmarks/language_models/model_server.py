@@ -55,6 +55,8 @@ def handler_of(served):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             served.requests.append((self.path, body))
+            if "key" in served.faults and self.headers.get("Authorization") != "Bearer secret":
+                return self._json({"error": "no key"}, 401)
             if self.path == "/tokenize" and "no tokenize" not in served.faults:
                 return self._json({"tokens": self._tokens(body)})
             if self.path == "/detokenize" and "no tokenize" not in served.faults:

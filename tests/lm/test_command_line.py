@@ -7,7 +7,7 @@ from command_line import run_in
 
 from firstfault.verdict import Verdict, schema
 
-TARGET = '''
+TARGET = """
 import own_model
 from firstfault import LM, Target
 
@@ -16,7 +16,7 @@ prompts = [("Name a colour.", "Red")]
 target = Target("doubled", task="language_model", lm=LM(model=own_model.trained, tokenizer=words, encode=words,
                 prompts=prompts))
 unknown = Target("unknown", task="language_model", lm=LM(model="nowhere"))
-'''
+"""
 
 
 def test_a_language_model_is_debugged_by_one_command(tmp_path):

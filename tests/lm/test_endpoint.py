@@ -5,6 +5,7 @@ import pytest
 from model_server import serving
 
 from firstfault import LM
+from firstfault.errors import TargetError
 from firstfault.finding import Status
 
 
@@ -93,3 +94,16 @@ def test_an_endpoint_that_is_not_there_is_a_finding(diagnosed):
     """The address that nobody listens at is named."""
     verdict = diagnosed(lm_at("http://127.0.0.1:9/v1"))
     assert "http://127.0.0.1:9" in " ".join(messages_of(verdict, Status.FAIL))
+
+
+def test_a_key_comes_from_the_environment(diagnosed, monkeypatch):
+    """The target names the variable alone; one that is not set is a bad call, and no key is shown."""
+    with serving("key") as (url, _):
+        verdict = diagnosed(lm_at(url))
+        assert "answered HTTP 401" in " ".join(messages_of(verdict, Status.FAIL))
+        with pytest.raises(TargetError, match="lm.key must name an environment variable that is set, but 'MY_KEY' is"):
+            diagnosed(lm_at(url, key="MY_KEY"))
+        monkeypatch.setenv("MY_KEY", "secret")
+        verdict = diagnosed(lm_at(url, key="MY_KEY"))
+    assert verdict.status.value == "healthy"
+    assert "secret" not in str(verdict.to_json())

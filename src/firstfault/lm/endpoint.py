@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from firstfault.errors import Missing
+from firstfault.errors import Missing, TargetError
 from firstfault.lm.adapter import Adapter, Answer, Capability
 from firstfault.lm.http_json import Budget, EndpointError, ask
 from firstfault.target.language_model import LM, Message, Prompt
@@ -29,12 +30,15 @@ class Endpoint(Adapter):
     stop: tuple[str | int, ...] = ()
     seconds: float = 30.0
     budget: Budget = field(default_factory=lambda: Budget(200, 20_000))
+    key: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, lm: LM) -> Endpoint:
         """The server that a declaration names."""
-        base = str(lm.endpoint).rstrip("/")
-        return cls(base, lm.name, lm.decoding, tuple(lm.stop), lm.seconds, Budget(lm.requests, lm.tokens))
+        base, budget = str(lm.endpoint).rstrip("/"), Budget(lm.requests, lm.tokens)
+        if lm.key and lm.key not in os.environ:
+            raise TargetError(f"lm.key must name an environment variable that is set, but {lm.key!r} is not")
+        return cls(base, lm.name, lm.decoding, tuple(lm.stop), lm.seconds, budget, os.environ.get(lm.key, ""))
 
     @functools.cached_property
     def lacks(self) -> Mapping[Capability, str]:  # type: ignore[override]
@@ -58,15 +62,15 @@ class Endpoint(Adapter):
         return None
 
     def _ids(self, url: str, what: Mapping[str, Any]) -> list[int]:
-        answer = ask(url, {**self._model, **what}, self.seconds, self.budget)
+        answer = self._ask(url, what)
         ids = answer.get("tokens") if isinstance(answer, dict) else None
         if not isinstance(ids, list) or not all(isinstance(each, int) for each in ids):
             raise EndpointError(f"{url} must answer with a list of tokens, but got {str(answer)[:60]}")
         return ids
 
-    @property
-    def _model(self) -> dict[str, str]:
-        return {"model": self.name} if self.name else {}
+    def _ask(self, url: str, what: Mapping[str, Any]) -> Any:
+        model = {"model": self.name} if self.name else {}
+        return ask(url, {**model, **what}, self.seconds, self.budget, self.key)
 
     def ids_of(self, prompt: Prompt) -> list[int]:
         """The ids that the server makes of messages."""
@@ -83,7 +87,7 @@ class Endpoint(Adapter):
         self.need(Capability.RENDERED)
         asked = {"messages": [dict(message) for message in messages], "add_generation_prompt": generation}
         ids = self._ids(f"{self._tokenizer}/tokenize", asked)
-        answer = ask(f"{self._tokenizer}/detokenize", {**self._model, "tokens": ids}, self.seconds, self.budget)
+        answer = self._ask(f"{self._tokenizer}/detokenize", {"tokens": ids})
         text = answer.get("prompt") if isinstance(answer, dict) else None
         if not isinstance(text, str):
             raise EndpointError(f"{self._tokenizer}/detokenize must answer with a prompt, but got {str(answer)[:60]}")
@@ -95,14 +99,12 @@ class Endpoint(Adapter):
         Raises:
             EndpointError: where the server does not answer as its API promises.
         """
-        body = {**self._model, "messages": prompt.messages, **greedy(length), "logprobs": True, "top_logprobs": TOP}
+        body = {"messages": prompt.messages, **greedy(length), "logprobs": True, "top_logprobs": TOP}
         return self._completed({**body, **self._stops()})
 
     def answer_as_served(self, prompt: Prompt, length: int) -> Answer:
         """One answer with the request's own settings alone: what is left out is the server's default."""
-        return self._completed(
-            {**self._model, "messages": prompt.messages, "max_tokens": length, **self.decoding, **self._stops()}
-        )
+        return self._completed({"messages": prompt.messages, "max_tokens": length, **self.decoding, **self._stops()})
 
     def _stops(self) -> dict[str, Any]:
         texts = [each for each in self.stop if isinstance(each, str)]
@@ -110,7 +112,7 @@ class Endpoint(Adapter):
 
     def _completed(self, body: dict[str, Any]) -> Answer:
         url = f"{self.base}/chat/completions"
-        answer = ask(url, body, self.seconds, self.budget)
+        answer = self._ask(url, body)
         try:
             choice = answer["choices"][0]
             text = choice["message"]["content"]

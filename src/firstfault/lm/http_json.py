@@ -56,7 +56,7 @@ class Budget:
         self.spent_tokens += max(0, tokens)
 
 
-def ask(url: str, body: dict[str, Any], seconds: float, budget: Budget) -> Any:
+def ask(url: str, body: dict[str, Any], seconds: float, budget: Budget, key: str = "") -> Any:
     """The JSON that a server answers to a POST of JSON; what it puts off is asked again a little later.
 
     Raises:
@@ -67,7 +67,7 @@ def ask(url: str, body: dict[str, Any], seconds: float, budget: Budget) -> Any:
     for left in reversed(range(TRIES)):
         budget.take()
         try:
-            return _decoded(url, _posted(url, body, seconds))
+            return _decoded(url, _posted(url, body, seconds, key))
         except urllib.error.HTTPError as error:
             if error.code in (404, 405, 501) or (error.code in (400, 422) and "echo" in body):
                 raise NotServed(f"{url} is not served (HTTP {error.code})") from error
@@ -84,10 +84,10 @@ def ask(url: str, body: dict[str, Any], seconds: float, budget: Budget) -> Any:
     raise AssertionError("every try returns or raises")
 
 
-def _posted(url: str, body: dict[str, Any], seconds: float) -> bytes:
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json", "Accept": "application/json"}
-    )
+def _posted(url: str, body: dict[str, Any], seconds: float, key: str) -> bytes:
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    headers |= {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=seconds) as answer:
         whole: bytes = answer.read(LARGEST + 1)
     if len(whole) > LARGEST:

@@ -118,15 +118,17 @@ def _piece_missing(text: str, whole: str) -> str:
 
 
 def _other_text(text: str, whole: str, template: Template, messages: Sequence[Message], prompt: str) -> Divergence:
-    own = [token for token in template.controls if token in whole and token != template.bos] or [
-        token for token in template.controls if token in whole
-    ]
-    if (own and not any(token in text for token in own)) or _bare(text) == _bare(_contents(messages)):
-        names = ", ".join(own[:3]) or "the template's words"
-        return Divergence(Cut.TEXT, "template_missing", f"{prompt}: the text has none of {names}", prompt)
+    own = [token for token in template.controls if token in whole and token != template.bos]
+    missing = Divergence(
+        Cut.TEXT, "template_missing", f"{prompt}: the text has none of {', '.join(own[:3]) or 'its words'}", prompt
+    )
+    if _bare(text) == _bare(_contents(messages)):
+        return missing
     if len(text) < len(whole) and (whole.endswith(text) or whole.startswith(text)):
         lost = len(whole) - len(text)
         return Divergence(Cut.TEXT, "truncation", f"{prompt}: {lost} of {len(whole)} characters are cut off", prompt)
+    if own and not any(token in text for token in own):
+        return missing
     place = common_start(text, whole)
     here, there = (shown(value[place : place + 24]) for value in (text, whole))
     message = f"{prompt}: the text differs from the template's at character {place}: {here} in place of {there}"

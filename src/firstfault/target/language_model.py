@@ -127,13 +127,13 @@ class LM:
     """A language model under debugging; one of `model` with `tokenizer`, `endpoint` and `generate` must be given.
 
     `model` and `tokenizer` are those of transformers, a folder with both, or functions that load them; any network that
-    maps ids `(N, T)` to logits `(N, T, V)` will do. `endpoint` is the base of an OpenAI-compatible API, and `name` what
-    it calls the model. `generate(text or messages)` gives the answer's text. `render(messages)` gives the text that is
-    sent and `encode(text)` its ids, where they are made by code of the user's own; `collate(lists of ids)` gives the
-    inputs of a batch. `batch` is how many prompts are answered together. `prompts` are failing requests: texts,
-    messages, pairs (prompt, expected), or `Prompt`. `reference` is what it is compared with: another `LM`, a folder
-    or an endpoint; left out, what the checkpoint's own template and tokenizer say. `requests` and `tokens` bound what
-    an endpoint is asked for.
+    maps ids `(N, T)` to logits `(N, T, V)` will do. `endpoint` is the base of an OpenAI-compatible API, `name` what it
+    calls the model, `key` the environment variable with the key that it asks for. `generate(text or messages)` gives
+    the answer's text. `render(messages)` gives the text that is sent and `encode(text)` its ids, where they are made by
+    code of the user's own; `collate(lists of ids)` gives the inputs of a batch. `batch` is how many prompts are
+    answered together. `prompts` are failing requests: texts, messages, pairs (prompt, expected), or `Prompt`.
+    `reference` is what it is compared with: another `LM`, a folder or an endpoint; left out, what the checkpoint's own
+    template and tokenizer say. `requests` and `tokens` bound what an endpoint is asked for, `seconds` each wait.
 
     Raises:
         TargetError: naming the field, the value, and what was expected.
@@ -144,6 +144,7 @@ class LM:
     endpoint: str | None = None
     generate: Callable[..., str] | None = None
     name: str = ""
+    key: str = ""
     render: Callable[..., str] | None = None
     encode: Callable[..., Any] | None = None
     collate: Callable[..., Mapping[str, Any]] | None = None
@@ -162,6 +163,8 @@ class LM:
         self._expect_one_way()
         for name in ("generate", "render", "encode", "collate"):
             expect_callable(f"lm.{name}", getattr(self, name))
+        for name in ("name", "key"):
+            expect(isinstance(getattr(self, name), str), f"lm.{name}", getattr(self, name), "a text")
         for name in ("batch", "requests", "tokens"):
             expect_whole(f"lm.{name}", getattr(self, name))
         expect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -69,6 +69,7 @@ class _Requests:
 
     subject: Subject
     suspected: frozenset[Cut]
+    known: dict[tuple[int, ...], torch.Tensor] = field(default_factory=dict)
 
     def test(self, fault: str) -> Outcome:
         """The swap of a fault's cut alone; where another cut is wrong too, beside the swap of that one."""
@@ -120,6 +121,13 @@ class _Requests:
         return ids
 
     def _next(self, ids: Sequence[int]) -> torch.Tensor:
+        """Log-probabilities `(V,)` behind some ids, each sequence sent once."""
+        key = tuple(ids)
+        if key not in self.known:
+            self.known[key] = self._asked(key)
+        return self.known[key]
+
+    def _asked(self, ids: tuple[int, ...]) -> torch.Tensor:
         model = self._network()
         rows = vocabulary_of(model)
         if not ids or max(ids) >= rows:  # it raises there, and says nothing
