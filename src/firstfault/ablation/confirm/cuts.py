@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -16,7 +18,7 @@ from firstfault.lm.local import Local, padded
 from firstfault.lm.network import divergence, log_probs, vocabulary_of
 from firstfault.standing import suspected
 from firstfault.subject.language_causes import batched, cache_gap, sequences
-from firstfault.subject.language_distances import bound, numerics
+from firstfault.subject.language_distances import bound, forward_ids, numerics
 from firstfault.subject.language_model import (
     answers,
     language_model,
@@ -38,7 +40,6 @@ SAME = 1e-4
 """Nat, within which one network says the same behind two ways of a prompt: another id changes it by far more."""
 TEXT = "template_missing", "template_mismatch", "generation_prompt_missing", "default_system_lost"
 IDS = "bos_doubled", "bos_missing", "special_token_split", "tokenizer_mismatch", "truncation"
-NETWORK = "rope_mismatch", "head_untied", "precision_overflow", "precision_loss", "weights_not_loaded"
 CUT_OF: Mapping[str, Cut] = {**dict.fromkeys(TEXT, Cut.TEXT), **dict.fromkeys(IDS, Cut.IDS)}
 CHANGES = {Cut.TEXT: "write the prompts as the reference does", Cut.IDS: "use the ids of the reference's tokenizer"}
 
@@ -141,13 +142,46 @@ class _Requests:
 
 
 def _by_reference(subject: Subject) -> Swap:
-    """Agreement of the next token with the reference's network, before and with that network itself."""
-    known = [tuple(reference(subject).ids_of(prompt)) for prompt in prompts(subject)[:MOST_PROMPTS]]
-    other, model = reference_network(subject), network(subject)
+    """Agreement with the reference's network, before and with that network itself."""
+    return _with_network(subject, "use the reference's network on the same ids", reference_network(subject))
+
+
+def _with_its_positions(subject: Subject) -> Swap:
+    """The same with the reference's rotary frequencies in the network, and nothing else of it."""
+    model, known = copy.deepcopy(network(subject)), dict(reference_network(subject).named_buffers())
+    with torch.no_grad():
+        for name, value in model.named_buffers():
+            if name in known and known[name].shape == value.shape:
+                value.copy_(known[name])
+    return _with_network(subject, "use the reference's rotary frequencies", model)
+
+
+def _with_tied_head(subject: Subject) -> Swap:
+    """The same with the network's own embedding as its head."""
+    model: Any = copy.deepcopy(network(subject))
+    model.get_output_embeddings().weight = model.get_input_embeddings().weight
+    return _with_network(subject, "tie the head to the embedding", model)
+
+
+def _in_float32(subject: Subject) -> Swap:
+    """The same with the network in float32; where its weights have overflown too, with the reference's."""
+    found = _with_network(subject, "compute in float32", copy.deepcopy(network(subject)).float())
+    return found if (found.after or 0.0) > (found.before or 0.0) else _by_reference(subject)
+
+
+def _with_network(subject: Subject, change: str, repaired: torch.nn.Module) -> Swap:
+    """Agreement of log-probs with those of the reference, of the network as it is and of a repaired one."""
+    known = [ids for _, ids in forward_ids(subject)]
+    if not known:
+        raise Missing("no prompt can be sent through the network")
+    before, after = (_agreement(subject, model, known) for model in (network(subject), repaired))
+    return Swap(change, "agreement with the reference's log-probs", before, after, len(known), over="prompts")
+
+
+def _agreement(subject: Subject, model: torch.nn.Module, known: Sequence[tuple[int, ...]]) -> float:
+    other = reference_network(subject)
     apart = [float(divergence(log_probs(other, ids), log_probs(model, ids)).mean()) for ids in known]
-    before = sum(each <= bound(subject) for each in apart) / len(apart)
-    metric = "agreement with the reference's log-probs"
-    return Swap("use the reference's network on the same ids", metric, before, 1.0, len(apart), over="prompts")
+    return sum(each <= bound(subject) for each in apart) / len(apart)
 
 
 def _padded_as_reference(subject: Subject) -> Swap:
@@ -198,7 +232,11 @@ def _with_the_stop(subject: Subject) -> Swap | None:
 
 
 OTHERS: Mapping[str, Callable[[Subject], Swap | None]] = {
-    **dict.fromkeys(NETWORK, _by_reference),
+    "rope_mismatch": _with_its_positions,
+    "head_untied": _with_tied_head,
+    "precision_overflow": _in_float32,
+    "precision_loss": _by_reference,
+    "weights_not_loaded": _by_reference,
     **dict.fromkeys(("padding_side", "positions_not_from_mask", "padding_not_masked"), _padded_as_reference),
     "batch_dependence": _alone,
     "cache_mismatch": _without_cache,
@@ -209,7 +247,10 @@ OTHERS: Mapping[str, Callable[[Subject], Swap | None]] = {
 """By fault, how it is undone where no text and no ids are swapped."""
 UNDONE: Mapping[str, str] = {
     **{fault: CHANGES[cut] for fault, cut in CUT_OF.items()},
-    **dict.fromkeys(NETWORK, "use the reference's network on the same ids"),
+    "rope_mismatch": "use the reference's rotary frequencies",
+    "head_untied": "tie the head to the embedding",
+    "precision_overflow": "compute in float32",
+    **dict.fromkeys(("precision_loss", "weights_not_loaded"), "use the reference's network on the same ids"),
     **dict.fromkeys(("padding_side", "positions_not_from_mask"), "pad on the left, with mask and positions"),
     "batch_dependence": "answer each prompt alone",
     "cache_mismatch": "answer without the cache",
