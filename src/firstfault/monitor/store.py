@@ -26,6 +26,10 @@ class Store:
         labels = self.labels()
         return sorted((_labelled(record, labels) for record in found), key=lambda record: (record.time, record.raw))
 
+    def written(self, since: float) -> Iterator[Record]:
+        """The records that were written since the hour of a time, each once, without labels."""
+        return unique(self._all(since, float("inf")))
+
     def _all(self, since: float, until: float) -> Iterator[Record]:
         folders = sorted((self.settings.folder / FOLDER).glob("*/"))
         for folder in folders:  # before the Parquet files: what moves from one to the other is read twice, not never
