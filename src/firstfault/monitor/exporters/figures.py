@@ -23,6 +23,8 @@ TOTALS = f"""SELECT model, version, arm, name, n, last FROM totals WHERE (model,
     ORDER BY since, model, version, arm LIMIT {MOST_MODELS})"""
 MISSING_SECONDS = 3_600.0
 """A writer that has been silent for so long is no longer missed: its machine is gone."""
+REASONS = ("sample", "control", "error", "refused", "disconnected", "slow", "unsure", "novel", "marked")
+"""Why requests are kept; what never came about is there with 0, as with losses."""
 DELIVERED = ("alerts", "logs", "spans")
 SECONDS, CONFIDENCE = "seconds", "confidence"
 Served = tuple[str, str, str]
@@ -145,10 +147,9 @@ def _seeing(database: Database, totals: Totals) -> Iterator[Family]:
         Kind.COUNTER,
         labels=(*MODELS, "reason"),
         points=tuple(
-            Point((*served, name.removeprefix("kept:")), n)
+            Point((*served, reason), counts.get(f"kept:{reason}", 0))
             for served, counts in totals.counts.items()
-            for name, n in sorted(counts.items())
-            if name.startswith("kept:")
+            for reason in REASONS
         ),
     )
     yield _lost(database)
