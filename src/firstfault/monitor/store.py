@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -26,8 +27,9 @@ class Store:
         labels = self.labels()
         return sorted((_labelled(record, labels) for record in found), key=lambda record: (record.time, record.raw))
 
-    def written(self, since: float) -> Iterator[Record]:
-        """The records that were written since the hour of a time, each once, without labels."""
+    def written(self, hour: str) -> Iterator[Record]:
+        """The records that were written in an hour or later, each once, without labels that came later."""
+        since = 0.0 if not hour else datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
         return unique(self._all(since, float("inf")))
 
     def _all(self, since: float, until: float) -> Iterator[Record]:

@@ -24,6 +24,7 @@ from firstfault.monitor.exporters.outbox import UNDELIVERED, Letter, Outbox
 from firstfault.monitor.exporters.receivers import CLOSED, OPENED
 from firstfault.monitor.incidents import Incidents
 from firstfault.monitor.record import Record
+from firstfault.monitor.segments import hour_of
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.store import Store
 
@@ -88,7 +89,7 @@ class OtlpSender:
     def _send_spans(self, receiver: str) -> None:
         begun = time.time()
         since, sent = self._progress(receiver)
-        new = _by_writer(record for record in self._store.written(since) if record.way != "otlp")  # nor in a circle
+        new = _by_writer(record for record in self._store.written(hour_of(since)) if record.way != "otlp")  # nor in a circle
         new = [(writer, position, record) for writer, position, record in new if position > sent.get(writer, -1)]
         for start in range(0, len(new), AT_ONCE):
             part = new[start : start + AT_ONCE]
