@@ -98,7 +98,7 @@ class _Tracer(Follower):
         self._names: dict[int, str] = {}
 
     @contextlib.contextmanager
-    def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
+    def observe(self, model: nn.Module, recipe: Recipe | None = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
         self._model = model
         self._names = {id(module): name for name, module in model.named_modules()}
