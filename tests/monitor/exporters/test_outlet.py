@@ -50,6 +50,7 @@ def test_one_process_tells_all(settings, recorder, captured, collector, opened, 
         (("--otlp",), "OTEL_EXPORTER_OTLP_ENDPOINT must name the receiver"),
         (("--metrics", "--port", "1", "--host", "203.0.113.1"), "must be an address to listen at"),
         (("--metrics", "--alert", "mailto:me"), "alerts must be URLs of"),
+        (("--metrics", "--database", "nonsense"), "database must be the URL of one that SQLAlchemy knows"),
     ],
 )
 def test_a_bad_call_is_told(settings, arguments, said):

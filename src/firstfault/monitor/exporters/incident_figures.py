@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 
@@ -10,6 +11,7 @@ import msgspec
 from firstfault.monitor.database import Database
 from firstfault.monitor.exporters.families import Family, Kind, Point
 
+logger = logging.getLogger(__name__)
 LATELY_SECONDS = 3_600.0
 """How long a closed incident is shown with its times."""
 MOST_SHOWN = 100
@@ -57,12 +59,18 @@ _decode = msgspec.json.Decoder(Shown).decode
 
 
 def shown_incidents(database: Database) -> list[Shown]:
-    """Every incident, the oldest first.
+    """Every incident, the oldest first; one that can't be read, as of another version, hides no other.
 
     Raises:
         StoreError: when the database does not answer.
     """
-    return [_decode(document) for (document,) in database.rows("SELECT document FROM incidents ORDER BY opened, id")]
+    found = []
+    for id_, document in database.rows("SELECT id, document FROM incidents ORDER BY opened, id"):
+        try:
+            found.append(_decode(document))
+        except msgspec.DecodeError as error:
+            logger.warning("the incident %s can't be read: %s", id_, error)
+    return found
 
 
 def incident_families(database: Database, now: float) -> list[Family]:
