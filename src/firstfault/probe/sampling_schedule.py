@@ -5,6 +5,8 @@ from __future__ import annotations
 DENSE = 5
 FIRST, LAST = 10, 50
 SPARSER = 50
+NEVER = 1_000_000_000
+"""An `every` beyond the steps of any training: the first steps alone are sampled."""
 
 
 class Pace:

@@ -6,12 +6,12 @@ from firstfault.clock import Deadline
 from firstfault.errors import FirstfaultError, UserCodeError
 from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
+from firstfault.probe.sampling_schedule import NEVER
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.training.loop import train
 from firstfault.watcher.rerun.scores import ALIKE, curves_apart
 
-NEVER = 1_000_000_000
 MOST_SECONDS = 20.0
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data._hashing import among, scans
-from firstfault.checks.data._pictures import images_of
+from firstfault.checks.data._pictures import SMALLEST_SIDE, images_of
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
@@ -27,7 +27,7 @@ MOST_TEXTS = 50_000
 FEWEST = 40  # samples from which the dimension can be estimated
 FEWEST_COLUMNS = 3  # in one or two dimensions near neighbours are no news
 NEIGHBOURS = 10
-SMALLEST_SIDE, THUMBNAIL = 8, 16  # pixels: re-encoding and a shift by one leave 16 × 16 alike
+THUMBNAIL = 16  # pixels: re-encoding and a shift by one leave 16 × 16 alike
 LONG_TEXT = 20  # letters: shorter texts are equal by chance
 CHUNK = 250  # rows of a distance matrix of 40 MB
 
