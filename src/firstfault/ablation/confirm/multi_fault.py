@@ -12,6 +12,7 @@ from firstfault.subject.subject import Subject
 from firstfault.training.scores import least_effect
 
 MOST_PARTS = 3
+"""Parts of a set: each further one costs a trial of every candidate that is left."""
 SURPLUS = 2.0
 """How many times the noise a gain must be that was searched for among many."""
 Blame = Callable[[SwapKind], str | None]

@@ -16,7 +16,7 @@ from firstfault.subject.serving import Golden, agreement, apart, golden_rows, ru
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Swap
 
-FOLDS = 3
+FOLDS = 3  # the fewest parts of the samples at which arms wholly apart are significant
 RESTORED = 0.99  # of the samples, from which on a service answers as the trained model
 CLOSE = 0.01  # of the largest score
 Answer = Callable[[Golden], Array]

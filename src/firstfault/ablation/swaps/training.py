@@ -31,6 +31,7 @@ USUAL_RATES = {
 
 ADAMS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
 FEW_EPOCHS = 2
+"""Epochs of which four times as many, the other swap's, are no more than eight."""
 FAR = 3.0
 """How many times another rate must be off the target's own to be worth a training."""
 ABSURD = 100.0

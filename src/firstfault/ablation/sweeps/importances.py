@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SEED = "seed"
 LEAST_TRIALS = 4
+"""Three trials may be the seeds of one arm, whose scores vary by nothing else."""
 
 
 def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, BaseDistribution]) -> Study:

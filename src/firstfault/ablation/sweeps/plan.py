@@ -29,7 +29,9 @@ FACTORS = (
     "shuffled",
 )
 SEEDS = 3
+"""The fewest at which one arm wholly above the other is significant."""
 SEARCHED = 20
+"""Trials of a search that names no number: 5 random ones, and 15 that TPE proposes."""
 
 
 @dataclass(frozen=True)
