@@ -27,6 +27,7 @@ from firstfault.runs.state import State, configure_environment, state_here
 from firstfault.texts import encodable
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
+"""Room on the disk below which no run begins, and below which a write failed for want of it."""
 UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, and PREFECT_API_URL names another"
 
 

@@ -18,8 +18,8 @@ from firstfault.subject.subject import Subject
 Array = np.ndarray[Any, Any]
 
 # All bound the time and memory of the two fast models that read them.
-MOST_WORDS, MOST_LETTERS, FEWEST_TEXTS = 400, 5_000, 3
-MOST_TOKENS = 512
+MOST_WORDS, MOST_LETTERS, FEWEST_TEXTS = 400, 5_000, 3  # words, letters of a text, and texts of each word
+MOST_TOKENS = 512  # ids that are counted: larger ones share a place with smaller ones
 MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100  # 240 MB of floats at most, a hundred images at a time
 
 

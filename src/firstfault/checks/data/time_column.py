@@ -18,7 +18,7 @@ from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import hashable
 
-YEAR = 31_556_952.0
+YEAR = 31_556_952.0  # seconds
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"type_change": 0.92})

@@ -26,7 +26,7 @@ from firstfault.subject.subject import Subject
 SAMPLES = 16  # this and the next four: what stays legible in one picture
 PICTURE = "batch.svg"
 LEFT, TALL = 30, 6  # the room of a label, and the height of a cell
-MOST_ROWS, MOST_COLUMNS, MOST_NAMES = 64, 80, 40
+MOST_ROWS, MOST_COLUMNS, MOST_NAMES = 64, 80, 40  # of a table: samples, columns, and columns that are named
 REACH = 3.0  # deviations at the ends of the colours
 ENDS = 8  # token ids shown of either end
 FITTED_ROWS = 5_000  # a mean of so many errs by 0.014 deviations
