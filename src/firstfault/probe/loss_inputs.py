@@ -16,6 +16,7 @@ from firstfault.probe.record import Record, Spread
 from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
+"""Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
 WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
 UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
 PASSING = (

@@ -13,6 +13,7 @@ from firstfault.training.loop import train
 from firstfault.watcher.rerun.scores import ALIKE, curves_apart
 
 MOST_SECONDS = 20.0
+"""CPU seconds for the replay; what it has made of its curve by then is compared."""
 
 
 @memo(of="trained")

@@ -15,6 +15,7 @@ from firstfault.probe.interventions.intervention import Done, intervention
 from firstfault.probe.record import Record
 
 ADAMS_RATE = 1e-3
+"""Adam's own default (Kingma & Ba 2015)."""
 ADAMS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
 
 

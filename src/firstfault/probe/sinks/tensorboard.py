@@ -13,6 +13,7 @@ from firstfault.probe.samples import BUCKETS
 from firstfault.probe.series import Series
 
 FLUSH_SECONDS = 10
+"""Between two writings to the file."""
 
 
 class TensorBoard:

@@ -16,6 +16,7 @@ from firstfault.probe.sinks.base import SECONDS_TO_END
 
 logger = logging.getLogger(__name__)
 WAITING = 64
+"""Events and checkpoints that may wait: bounds the memory, and what is lost beyond it is said."""
 
 
 class Beside:
