@@ -64,7 +64,7 @@ class Health:
         return floor(recipe, run.score) < (prior_score(recipe, recipe.validation) + self.mark) / 2
 
     def cannot_tell(self, entry: Tested) -> str:
-        """Why a change that brought nothing acquits its fault of nothing; empty where it does.
+        """Why a change without gain does not acquit its fault; empty where it does.
 
         It acquits where the target is sound. Else a training that learns next to nothing with and without it is held
         down by something else, or too short to show anything.

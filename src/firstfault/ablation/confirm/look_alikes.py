@@ -1,4 +1,4 @@
-"""Which of two repairs undoes the cause, argued from what can be measured on the target (FAULTS.md, look-alikes).
+"""Which of two repairs undoes the cause, argued from what can be measured on the target (docs/faults.md, look-alikes).
 
 question                                        decided by
 inputs on a wild scale, or a step size?         the scales of the prepared inputs

@@ -99,7 +99,7 @@ class Sets:
         return (
             entry.repaired
             and self.health.restored(entry, unknown=False)
-            and not self.rules.decides("surplus", entry.result.gain < SURPLUS * entry.result.noise)
+            and not self.rules.decides("surplus", short_of_surplus(entry))
         )
 
     def _smallest(self, entry: Tested) -> list[Tested]:
@@ -135,6 +135,11 @@ def partial(entries: Iterable[Tested]) -> Tested | None:
         and entry.result.gain > max(entry.result.noise, least_effect(entry.metric, [entry.result.before]))
     ]
     return max(helping, key=lambda entry: entry.result.gain, default=None)
+
+
+def short_of_surplus(entry: Tested) -> bool:
+    """Whether a gain is less than what a search must find."""
+    return entry.result.gain < SURPLUS * entry.result.noise
 
 
 def combines(kind: SwapKind) -> bool:

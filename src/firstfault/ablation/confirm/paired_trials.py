@@ -36,7 +36,7 @@ UNLIKE = 2.0
 class Tested:
     """One swap that was tried for one fault. `open` says why the trial can't judge, if it can't.
 
-    `blind` says why it would not have shown a repair: then it acquits the fault of nothing.
+    `blind` says why it would not have shown a repair: then it does not acquit the fault.
     """
 
     fault: str

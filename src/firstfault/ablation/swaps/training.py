@@ -65,11 +65,8 @@ def _own_and_usual(subject: Subject, recipe: Recipe) -> tuple[Optimizer, float, 
     return optimizer, float(optimizer.param_groups[0]["lr"]), usual
 
 
-def of_the_rate(subject: Subject) -> str:
-    """Why Adam at its usual rate would repair the learning rate, and be no evidence against the optimizer.
-
-    Empty where it would be evidence.
-    """
+def rate_to_blame(subject: Subject) -> str:
+    """Why Adam would only repair the learning rate; empty where it would be evidence against the optimizer."""
     optimizer, rate, usual = _own_and_usual(subject, looped(subject))
     if isinstance(optimizer, ADAMS):
         return f"{type(optimizer).__name__} is of Adam's kind: only its rate differs"

@@ -1,7 +1,4 @@
-"""What a sweep is asked to do: one-factor-off ablations, a grid, or a tuned search.
-
-How many seeds and trials; anew or resumed.
-"""
+"""What a sweep is asked to do: one-factor-off ablations, a grid or a tuned search, with how many seeds and trials."""
 
 from __future__ import annotations
 

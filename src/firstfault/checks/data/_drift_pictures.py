@@ -1,4 +1,4 @@
-"""Pictures of drift: the columns that moved the most, and the two that part train from the rest together."""
+"""Pictures of drift: the columns that moved the most, and the two that together tell train from the rest."""
 
 from __future__ import annotations
 
