@@ -13,7 +13,7 @@ from firstfault.training.batches import batches_of
 from firstfault.training.recipe import Recipe, outputs_of
 
 LOWEST, HIGHEST = 1e-6, 10.0
-"""Seven decades around the usual rates, which are 0.001 for Adam and 0.1 for SGD."""
+"""Seven decades around the usual rates, which are 0.001 for Adam and 0.05 for SGD."""
 STEPS = 100
 """Batches, as many as fastai's range test takes: 14 to a factor of ten."""
 SMOOTH = 0.8
