@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 FEWEST_ROWS = 80  # twenty to answer in each fold
 MOST_ROWS = 3_000  # the next three bound the time of the fits; a share of so many rows errs by 0.4 % at 5 %
-MOST_CLASSES = 50  # a forest has a tree's answer for each of them, and 3,000 rows 60 of each
+MOST_CLASSES = 50  # 3,000 rows have 60 of each in the mean, of which each fold answers 15
 FEWEST_OF_A_CLASS = 5  # one at least in each fold, and one more
 INDICATED = 12  # categories of a column with an indicator of their own
 FOLDS = 4  # each model learns from three quarters of the rows, and each fold costs a fit of both
