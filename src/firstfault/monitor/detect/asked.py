@@ -1,4 +1,4 @@
-"""What a record says was asked and answered, as plain values: the first row of a request, and what the model made of it."""
+"""What a record says was asked and answered, as plain values: the first row of a request, and what was made of it."""
 
 from __future__ import annotations
 

@@ -33,6 +33,8 @@ SAFE = 0.02
 """The share of a stake that is not bet: no single request ruins it."""
 RATIOS, SHARES = (1.45, 2.5), (0.03, 0.3)
 """Alternatives of a rate: so many times the usual one, and so much above it."""
+NEARLY_ALWAYS = 0.85
+"""What happens more often than that can't happen much more often: nothing is bet."""
 STAKES = (0.25, 1.0, 3.0)
 """Of a bet on the mean of a value in 0–1, in units of its inverse variance and the drop."""
 
@@ -155,9 +157,10 @@ def coin_bets(events: float, size: float, ratios: Sequence[float] = RATIOS, leas
     """
     rate = (events + 0.5) / (size + 1)
     usual = max(least, rate + UNSURE_OF_A_RATE * np.sqrt(rate * (1 - rate) / size) + 0.5 / size)
-    bound = min(0.9, usual)
-    wanted = [ratio * max(rate, least) for ratio in ratios] + [bound + share * (1 - bound) for share in SHARES]
-    return CoinBets(bound, tuple(min(0.99, value) for value in wanted if value > bound * 1.1))
+    if usual > NEARLY_ALWAYS:
+        return CoinBets(min(usual, 0.98), (min(usual, 0.98),))
+    wanted = [ratio * max(rate, least) for ratio in ratios] + [usual + share * (1 - usual) for share in SHARES]
+    return CoinBets(usual, tuple(min(0.99, value) for value in wanted if value > usual * 1.1))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ models may come mixed. `Detector.state()` and `Detector.restored()` carry it ove
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from firstfault.monitor.detect.assertions import Assertion
+from firstfault.monitor.assertions import Assertion
 from firstfault.monitor.detect.reference import Reference, learn
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.watch import Watch
@@ -45,6 +46,8 @@ class Detector:
         self.waiting: dict[str, list[Record]] = {}
         """Requests of models of which not enough is known yet."""
         self.learned_from: dict[str, list[Record]] = {}
+        self.labels_from: dict[str, list[Record]] = {}
+        """The requests whose labels say how often a model is usually wrong, where its reference does not."""
         self.labelled: dict[str, list[Record]] = {}
         """Labelled requests of models whose reference had too few."""
         for model, records in _by_model(baseline).items():
@@ -87,7 +90,8 @@ class Detector:
         reference = learn(records, self.settings, source.format(n=len(records)), self.assertions)
         self.learned_from[model] = records
         self.watches[model] = Watch(model, self.settings, reference)
-        self._watch_labels(model, reference, records)
+        if self._watch_labels(model, reference, records):
+            del self.labels_from[model]
 
     def _watch_labels(self, model: str, reference: Reference, records: Sequence[Record]) -> bool:
         monitors = reference.labelled(records)
@@ -95,6 +99,7 @@ class Detector:
             self.watches[model].extend(monitor)
         if monitors:
             self.labelled.pop(model, None)
+            self.labels_from[model] = list(records)
         else:
             self.labelled.setdefault(model, [])
         return bool(monitors)
@@ -135,9 +140,22 @@ class Detector:
             "waiting": msgspec.to_builtins(self.waiting),
             "learned_from": msgspec.to_builtins(self.learned_from),
             "labelled": msgspec.to_builtins(self.labelled),
+            "labels_from": msgspec.to_builtins(self.labels_from),
             "sources": {name: watch.reference.source for name, watch in self.watches.items()},
             "watches": {name: watch.state() for name, watch in self.watches.items()},
         }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what was known; what is usual is learned anew from the same requests."""
+        decode = partial(msgspec.convert, type=dict[str, list[Record]])
+        self.waiting, labelled, labels_from = (decode(state[name]) for name in ("waiting", "labelled", "labels_from"))
+        for model, records in decode(state["learned_from"]).items():
+            self._learn(model, records, state["sources"][model])
+            if model in labelled:
+                self.labelled[model] = labelled[model]
+            if model in labels_from:
+                self._watch_labels(model, self.watches[model].reference, labels_from[model])
+            self.watches[model].restore(state["watches"][model])
 
 
 def _by_model(records: Iterable[Record]) -> dict[str, list[Record]]:

@@ -73,6 +73,9 @@ def estimated_accuracy(reference: Batch, learned: Calibration | None, margin: fl
     return MeanMonitor("estimated_accuracy", 2.0, ("accuracy",), seen, bets, float(usual.mean()), words)
 
 
+OFF = MeanBets(0.5 - TRANSFERS / 2, (0.2, 0.6))
+
+
 @dataclass(frozen=True)
 class TransferMonitor:
     """Bets that the estimate is off, when labels come: it opens nothing, and silences the estimate."""
@@ -81,7 +84,7 @@ class TransferMonitor:
     name: str = "calibration"
     weight: float = 0.0
     places: tuple[str, ...] = ("calibration",)
-    bets: MeanBets = MeanBets(0.5 - TRANSFERS / 2, (0.2, 0.6))
+    bets: MeanBets = OFF
 
     @property
     def counts(self) -> list[int]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from firstfault.monitor.detect.answers import Scores, scores_of
-from firstfault.monitor.detect.assertions import Assertion, assertions
+from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.detect.assertions import assertions
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.dependence import Dependence, dependence
 from firstfault.monitor.detect.estimated_accuracy import (

@@ -1,4 +1,4 @@
-"""Answers to equal inputs that differ, and equal outputs of different inputs. Needs the sample, and its hashes.
+"""Equal inputs: do they get equal answers, does their answer go to others, do they come too often? Needs the hashes.
 
 What was seen is remembered for as many requests as there is room for; it is not kept over a restart.
 """
@@ -18,7 +18,10 @@ from firstfault.monitor.record import Record
 MOST_REMEMBERED = 20_000
 LEAST = 0.02
 FEWEST = 20
-PLACES = ("other answers to equal inputs", "equal outputs of different inputs")
+NEAR = 500
+"""An input that came within so many requests before comes again."""
+OFTEN = 0.1
+PLACES = ("other answers to equal inputs", "equal outputs of different inputs", "inputs that came just before")
 
 
 class _Memory:
@@ -27,18 +30,29 @@ class _Memory:
     def __init__(self) -> None:
         self.outputs: OrderedDict[tuple[str, str], str] = OrderedDict()
         self.inputs: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self.last: OrderedDict[str, int] = OrderedDict()
+        self.count = 0
 
-    def add(self, record: Record) -> tuple[float, float]:
-        """Whether a request's answer differs from that to an equal one, and whether it is another's; NaN: no pair."""
+    def add(self, record: Record) -> tuple[float, float, float]:
+        """Whether a request's answer differs from that to an equal one, is another's, and whether it came just before."""
         key, output = record.cuts.tensor or record.cuts.raw, record.cuts.logits or record.cuts.label
         if not key or not output or "~" in key + output:
-            return np.nan, np.nan
+            return np.nan, np.nan, np.nan
+        again = self._came_before(key)
         before = _swapped(self.outputs, (record.version, key), output)
         differs = np.nan if before is None else float(before != output)
         if not record.cuts.logits:
-            return differs, np.nan
+            return differs, np.nan, again
         owner = _swapped(self.inputs, (record.version, output), key)
-        return differs, float(owner is not None and owner != key)
+        return differs, float(owner is not None and owner != key), again
+
+    def _came_before(self, key: str) -> float:
+        self.count += 1
+        before = self.last.pop(key, None)
+        self.last[key] = self.count
+        if len(self.last) > MOST_REMEMBERED:
+            self.last.popitem(last=False)
+        return float(before is not None and self.count - before <= NEAR)
 
 
 def _swapped(memory: OrderedDict[tuple[str, str], str], key: tuple[str, str], value: str) -> str | None:
@@ -55,13 +69,13 @@ def repeats(reference: Batch) -> CoinMonitor:
     memory = _Memory()
 
     def seen(batch: Batch) -> Array:
-        return np.array([memory.add(record) for record in batch.records]).reshape(len(batch), 2)
+        return np.array([memory.add(record) for record in batch.records]).reshape(len(batch), len(PLACES))
 
     happened = seen(reference)
     sizes = (~np.isnan(happened)).sum(0)
     bets = tuple(
-        coin_bets(float(np.nansum(column)), max(FEWEST, int(size)), least=LEAST)
-        for column, size in zip(happened.T, sizes, strict=True)
+        coin_bets(float(np.nansum(column)), max(FEWEST, int(size)), least=least)
+        for column, size, least in zip(happened.T, sizes, (LEAST, LEAST, OFTEN), strict=True)
     )
-    words = "{place}: {now:.1%} of the pairs where {usual:.1%} may be"
+    words = "{place}: {now:.1%} of the requests where {usual:.1%} may be"
     return CoinMonitor("repeats", 1.0, PLACES, seen, bets, words=words)
