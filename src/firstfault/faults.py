@@ -169,10 +169,7 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "memory_growth": ("memory grows with requests", "use inference_mode, and keep no tensors"),
         "baked_shape": ("a shape is fixed at export", "export with dynamic shapes"),
         "wrong_version_routed": ("requests go to another version", "route them to the released version"),
-        "cache_corruption": (
-            "a cache answers with what is another's",
-            "empty it, and key it by the whole input",
-        ),
+        "cache_corruption": ("a cache answers with what is another's", "empty it, and key it by the whole input"),
         "cpu_throttled": ("the container's CPU is throttled", "raise its CPU limit, or use fewer threads"),
         "queue_saturation": ("requests wait for a free worker", "add replicas, or shed load"),
         "cold_start": ("the first requests of a process wait for it", "warm it up before it takes traffic"),

@@ -85,7 +85,7 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
     evidence = [finding.message for finding in [*about, *_symptoms(report, name)]]
     if confirmed and swap:
         evidence.append(
-            f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} seeds"
+            f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} {swap.over}"
         )
     return Fault(
         fault=name,

@@ -20,10 +20,10 @@ from firstfault.target.declaration import Target
 from firstfault.verdict import SubjectKind, Verdict
 
 
-def subject_of(evidence: Evidence, base: Subject | None, folder: Path) -> Subject:
+def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str = "") -> Subject:
     """The subject of an incident, over the one of its target, whose data and model stay made; or without any."""
     if base is None:
-        subject = Subject(Target(evidence.id), folder)
+        subject = Subject(Target(name or evidence.id), folder)
     else:
         subject = base.up_to("trained")
         subject.folder = folder

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from firstfault.ablation.compare import Comparison, compare
-from firstfault.ablation.replay.folds import METRIC, over_parts, parts_of, unproven
+from firstfault.ablation.replay.folds import METRIC, PARTS, over_parts, parts_of, unproven
 from firstfault.errors import Missing
 from firstfault.finding import Layer, LayerReport
 from firstfault.metrics import Array
@@ -43,7 +43,7 @@ def _judged(both: Replays, fault: str, change: str) -> Outcome:
         if found is None:
             continue
         name, result = found
-        swap = Swap(change, name, result.before, result.after, result.seeds, result.p_value)
+        swap = Swap(change, name, result.before, result.after, result.seeds, result.p_value, over=PARTS)
         if result.better:
             return Outcome(fault, True, swap)
         if measure is _by_labels and _worse(result):

@@ -10,6 +10,7 @@ from firstfault.ablation.compare import Comparison, compare
 from firstfault.metrics import Array
 from firstfault.verdict import Outcome, Swap
 
+PARTS = "parts of the requests"
 MOST_PARTS, LEAST_ROWS = 8, 25
 RETURNS = 0.25
 """How much of what was lost an undone fault must bring back; a second one may have the rest."""
@@ -36,7 +37,7 @@ def outcome(fault: str, change: str, found: Comparison | None, metric: str, heal
     """What undoing a fault did; `healthy` is the score of the control, of which a quarter must come back."""
     if found is None:
         return Outcome(fault, None, reason="unproven: too few of the requests can be replayed", undecided=True)
-    swap = Swap(change, metric, found.before, found.after, found.seeds, found.p_value)
+    swap = Swap(change, metric, found.before, found.after, found.seeds, found.p_value, over=PARTS)
     lost = (healthy - found.before) if healthy is not None else found.gain
     returned = found.gain >= RETURNS * lost
     if found.better and returned:

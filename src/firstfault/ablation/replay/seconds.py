@@ -40,7 +40,7 @@ def _judged(found: Latency, fault: str, change: str, without: Array) -> Outcome:
     before, after = found.seconds <= limit, without[known] <= limit
     table = [[after.sum(), (~after).sum()], [before.sum(), (~before).sum()]]
     p = float(fisher_exact(table, alternative="greater").pvalue)
-    swap = Swap(change, METRIC, float(before.mean()), float(after.mean()), 1, p)
+    swap = Swap(change, METRIC, float(before.mean()), float(after.mean()), int(known.sum()), p, over="requests")
     explained = found.explained(without)
     if p <= 0.05 and explained >= EXPLAINS:
         return Outcome(fault, True, swap, f"{explained:.0%} of the added seconds are gone")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 from firstfault.ablation.compare import compare
-from firstfault.ablation.replay.folds import parts_of, unproven
+from firstfault.ablation.replay.folds import PARTS, parts_of, unproven
 from firstfault.checks.training._recent_window import window_of
 from firstfault.errors import Missing
 from firstfault.finding import LayerReport
@@ -31,6 +31,7 @@ def undo_training(subject: Subject, report: LayerReport, faults: Sequence[str]) 
         found.after,
         found.seeds,
         found.p_value,
+        over=PARTS,
     )
     if found.better:
         return [Outcome(fault, True, swap) for fault in faults]
