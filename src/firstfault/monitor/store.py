@@ -32,6 +32,13 @@ class Store:
         since = 0.0 if not hour else datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
         return unique(self._all(since, float("inf")))
 
+    def of_requests(self, ids: Iterable[str]) -> list[Record]:
+        """The records of some requests."""
+        wanted = set(ids)
+        return (
+            [record for record in unique(self._all(0.0, float("inf"))) if record.request_id in wanted] if wanted else []
+        )
+
     def _all(self, since: float, until: float) -> Iterator[Record]:
         folders = sorted((self.settings.folder / FOLDER).glob("*/"))
         for folder in folders:  # before the Parquet files: what moves from one to the other is read twice, not never

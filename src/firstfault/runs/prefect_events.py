@@ -19,6 +19,7 @@ from firstfault.runs.state import state_here
 from firstfault.values import Json
 
 SECONDS = 10.0
+"""How long the API may take for an event."""
 
 
 def emit(event: str, name: str, payload: Json) -> None:

@@ -7,6 +7,7 @@ import torch
 from firstfault.training.recipe import Recipe
 
 WITHIN = 0.5
+"""Ten classes: 16 rows at random hold 0.86, those of two sorted classes 0.3. Of 100 classes, 8 rows hold but 0.44."""
 
 
 def variety_within(batches: list[torch.Tensor], recipe: Recipe) -> float | None:
