@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.database import Database
+from firstfault.monitor.database import Database, StoreError
 from firstfault.monitor.exporters import alerts, outbox
 from firstfault.monitor.exporters.outbox import Letter, Outbox
 from firstfault.monitor.exporters.receivers import key_of_receiver
@@ -138,6 +138,26 @@ def test_what_a_killed_process_left_is_told_by_the_next(told_by, collector, open
     alerts.go_on(settings)
     assert alerts.wait(20)
     assert len(collector.came) == 1 and states(settings) == [("opened", "told", 2)]
+
+
+def test_what_nobody_noted_is_told_too(told_by, collector, opened):
+    """An incident of the last hour that was kept by a process killed before it could tell; older ones are none."""
+    settings, now = told_by(collector.url), time.time()
+    incidents = Incidents(Database(settings))
+    incidents.keep(opened)
+    incidents.keep(msgspec.structs.replace(opened, id="i-2", opened=now - 60, closed=now - 1))
+    for _ in range(2):
+        alerts.go_on(settings)
+        assert alerts.wait(20)
+    assert [headers["Idempotency-Key"] for _, headers, _ in collector.came] == ["i-2:opened", "i-2:closed"]
+
+
+def test_a_dead_database_is_asked_again(tmp_path, opened):
+    """What goes on by itself says nothing; who tells of an incident hears of it."""
+    settings = settings_of(store=tmp_path, database=f"sqlite:///{tmp_path}/no/such/folder.db")
+    alerts.go_on(settings)
+    with pytest.raises(StoreError):
+        alerts.tell(opened, settings)
 
 
 def test_a_process_that_ends_tells_first(told_by, collector, opened):

@@ -16,13 +16,12 @@ from collections.abc import Iterator, Mapping
 
 from firstfault.monitor.database import Database, StoreError
 from firstfault.monitor.exporters.figures import families
-from firstfault.monitor.exporters.incident_figures import shown_incidents
+from firstfault.monitor.exporters.incident_figures import words_since
 from firstfault.monitor.exporters.otlp_logs import log_record
 from firstfault.monitor.exporters.otlp_metrics import metrics_data
 from firstfault.monitor.exporters.otlp_receiver import LOGS, METRICS, TRACES, Exporters, keys_of_receivers
 from firstfault.monitor.exporters.otlp_spans import spans
 from firstfault.monitor.exporters.outbox import UNDELIVERED, Letter, Outbox
-from firstfault.monitor.exporters.receivers import CLOSED, OPENED
 from firstfault.monitor.exporters.unsent import Unsent
 from firstfault.monitor.incidents import Incidents
 from firstfault.monitor.masking import key_of
@@ -143,13 +142,8 @@ class OtlpSender:
     def _send_logs(self, receiver: str) -> None:
         since = self._since(f"{receiver}:logs")
         now, outbox = time.time(), Outbox(self._database)
-        letters = [
-            Letter(incident.id, word, receiver)
-            for incident in shown_incidents(self._database)
-            for word, at in ((OPENED, incident.opened), (CLOSED, incident.closed))
-            if at is not None and at >= since
-        ]
-        outbox.add(letters, now)
+        words = words_since(self._database, since)
+        outbox.add([Letter(incident, word, receiver) for incident, word in words], now)
         while letter := outbox.claim(receiver, now):
             incident = Incidents(self._database).get(letter.incident)
             if incident is None or self._said(LOGS, self._exporters.logs([log_record(incident, letter.word)])):
