@@ -89,7 +89,9 @@ class OtlpSender:
     def _send_spans(self, receiver: str) -> None:
         begun = time.time()
         since, sent = self._progress(receiver)
-        new = _by_writer(record for record in self._store.written(hour_of(since)) if record.way != "otlp")  # nor in a circle
+        new = _by_writer(
+            record for record in self._store.written(hour_of(since)) if record.way != "otlp"
+        )  # nor in a circle
         new = [(writer, position, record) for writer, position, record in new if position > sent.get(writer, -1)]
         for start in range(0, len(new), AT_ONCE):
             part = new[start : start + AT_ONCE]
