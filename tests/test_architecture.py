@@ -25,6 +25,7 @@ HALL = (
     "muting",
     "place",
     "plugins",
+    "production",
     "progress",
     "seeds",
     "sinks",
@@ -33,8 +34,8 @@ HALL = (
     "values",
     "verdict",
 )
-"""Words that every room may use, and the public faces `firstfault`, `firstfault.actions` and `firstfault.sinks`."""
-FACES = {"firstfault", "firstfault.actions", "firstfault.sinks"}
+"""Words that every room may use, and the public faces."""
+FACES = {"firstfault", "firstfault.actions", "firstfault.production", "firstfault.sinks"}
 ROOMS = (
     "output",
     "hall",
@@ -70,7 +71,7 @@ ONE_ROOM = {
     "reportlab": {"report"},
     "matplotlib": set(),
 }
-REGISTRIES = {"firstfault", "firstfault.actions", "firstfault.sinks", "firstfault.check", "firstfault.ablation.swap"}
+REGISTRIES = {*FACES, "firstfault.check", "firstfault.ablation.swap"}
 """The only modules that import others of ours by a name made at run time."""
 
 
