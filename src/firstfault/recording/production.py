@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 500
 """Requests between two looks of the detection."""
 MOST_SIMILAR = 5
+"""Incidents like one that are shown beside it, the latest first."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from firstfault.verdict import Outcome, Swap
 
 PARTS = "parts of the requests"
 MOST_PARTS, LEAST_ROWS = 8, 25
+"""Parts stand for seeds: from 75 requests on they are three, the fewest by which a gain can be significant."""
 RETURNS = 0.25
 """How much of what was lost an undone fault must bring back; a second one may have the rest."""
 METRIC = "likeness to the control"
