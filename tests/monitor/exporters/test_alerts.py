@@ -15,7 +15,7 @@ from firstfault.monitor.exporters import alerts, outbox
 from firstfault.monitor.exporters.outbox import Letter, Outbox
 from firstfault.monitor.exporters.receivers import key_of_receiver
 from firstfault.monitor.incidents import Incidents
-from firstfault.monitor.settings import settings_of
+from firstfault.monitor.settings import note_settings, settings_of
 
 SECRET = "T0K3N-of-the-team"
 
@@ -106,7 +106,7 @@ def test_what_is_refused_is_tried_again(told_by, collector, opened, quick, until
 
 
 def test_a_receiver_that_takes_nothing_is_given_up(told_by, collector, opened, quick, until, caplog):
-    """After five tries; that is counted, and no line of a log has anything of its URL but the host."""
+    """After five tries; that is counted, and neither log nor disk has anything of its URL but the host."""
     collector.statuses = [500] * 20
     settings = told_by(collector.url.replace("//", f"//user:{SECRET}@") + f"/{SECRET}?key={SECRET}")
     alerts.tell(opened, settings)
@@ -116,7 +116,9 @@ def test_a_receiver_that_takes_nothing_is_given_up(told_by, collector, opened, q
     login = collector.came[0][1]["Authorization"].removeprefix("Basic ")
     assert base64.b64decode(login).decode() == f"user:{SECRET}"
     assert "127.0.0.1 was not told of incident i-1, and is given up: it answered 500" in caplog.text
-    assert SECRET not in caplog.text and SECRET not in repr(Database(settings).rows("SELECT * FROM alerts"))
+    note_settings(settings)
+    written = b"".join(path.read_bytes() for path in settings.folder.iterdir())
+    assert SECRET not in caplog.text and SECRET.encode() not in written
 
 
 def test_nobody_listens(told_by, opened, until, caplog, quick):
@@ -166,7 +168,7 @@ def test_a_process_that_ends_tells_first(told_by, collector, opened):
 import msgspec, sys
 from firstfault.monitor.exporters.alerts import tell
 from firstfault.monitor.incidents import Incident
-from firstfault.monitor.settings import settings_of
+from firstfault.monitor.settings import note_settings, settings_of
 tell(msgspec.json.decode(sys.argv[2], type=Incident), settings_of(store=sys.argv[1], alerts=(sys.argv[3],)))
 """
     store = told_by().store
