@@ -57,8 +57,8 @@ AlertOption = Annotated[
         metavar="URL",
         envvar="FIRSTFAULT_MONITOR_ALERTS",
         show_envvar=False,
-        help="with --metrics, --otlp and detect: tell this address of incidents, as JSON; slack+https://… as Slack takes "
-        "it. Several may be told; FIRSTFAULT_MONITOR_ALERTS keeps their secrets off the command line",
+        help="with --metrics, --otlp and detect: tell this address of incidents, as JSON; slack+https://… as Slack "
+        "takes it. Several may be told; FIRSTFAULT_MONITOR_ALERTS keeps their secrets off the command line",
     ),
 ]
 
