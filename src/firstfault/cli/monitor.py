@@ -194,6 +194,8 @@ def monitor_(
             "monitor must be told one thing to do: --proxy URL, --receive, --metrics and/or --otlp, or a command; "
             "`firstfault monitor --help` shows them"
         )
+    if alert and (proxy or receive):
+        refuse("--alert must stand beside --metrics, --otlp or `monitor detect`: what records finds no incidents")
     told = {"model": model, "version": version, "arm": arm.value, "sample": sample, "alerts": alert}
     settings = settings_from(store, database, archive, **told)
     try:
