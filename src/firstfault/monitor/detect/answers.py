@@ -16,11 +16,13 @@ from firstfault.monitor.record import Outcome
 MOST_CLASSES = 20
 """Answers of more different values are numbers, or texts, and no classes."""
 MOST_SHOWN = 8
-RAREST = 0.02
+RAREST, STOCK = 0.02, 0.02
 """Share of a class that is looked at by itself."""
 FARTHEST = 8.0
 """Log-odds beyond this are one."""
 KNOWN = 0.5
+ANSWER = "answer "
+"""Begins the name of a score that is whether an answer is of a class."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,11 @@ def scores_of(reference: Batch) -> Scores:
     if answers and sum(bool(answer.scores) for answer in answers) >= KNOWN * len(answers) and _width(answers) <= 2:
         parts.append(("score", _log_odds))
     else:
-        parts += [(f"answer {name}", _is_class(name)) for name in _shown(answers, classes)]
+        parts += [(f"{ANSWER}{name}", _is_class(name)) for name in _shown(answers, classes)]
     if not classes and answers and sum(_is_number(answer.label) for answer in answers) >= KNOWN * len(answers):
         parts.append(("value", _values))
+    if not classes and sum(bool(answer.text) for answer in answers) >= KNOWN * max(1, len(answers)):
+        parts += [("length of the answer", _length), ("stock answer", _is_stock(answers))]
     if len(reference) and (~np.isnan(reference.confidence[usual])).mean() >= KNOWN and not _has_log_odds(parts):
         parts.append(("confidence", _sureness))
 
@@ -93,10 +97,9 @@ def _classes(answers: Sequence[Answer]) -> list[str]:
 
 
 def _shown(answers: Sequence[Answer], classes: Sequence[str]) -> list[str]:
-    """The classes whose share is looked at; of two, one."""
+    """The classes that come often enough."""
     counts = Counter(class_of(answer) for answer in answers)
-    common = [name for name, n in counts.most_common(MOST_SHOWN) if name in classes and n >= RAREST * len(answers)]
-    return sorted(common)[:1] if len(classes) == 2 else common
+    return [name for name, n in counts.most_common(MOST_SHOWN) if name in classes and n >= RAREST * len(answers)]
 
 
 def _is_class(name: str) -> Callable[[Batch], Array]:
@@ -126,6 +129,21 @@ def _odds(scores: tuple[float, ...]) -> float:
 
 def _values(batch: Batch) -> Array:
     return np.array([float(answer.label) if _is_number(answer.label) else np.nan for answer in batch.answers])
+
+
+def _length(batch: Batch) -> Array:
+    return np.array([float(np.log1p(len(answer.text))) if answer.text else np.nan for answer in batch.answers])
+
+
+def _is_stock(answers: Sequence[Answer]) -> Callable[[Batch], Array]:
+    """Whether an answer is one of those that are given again and again, as refusals are."""
+    counts = Counter(answer.text for answer in answers if answer.text)
+    stock = {text for text, n in counts.items() if n >= STOCK * len(answers)}
+
+    def look(batch: Batch) -> Array:
+        return np.array([float(answer.text in stock) if answer.text else np.nan for answer in batch.answers])
+
+    return look
 
 
 def _sureness(batch: Batch) -> Array:

@@ -73,6 +73,8 @@ class Batch:
         if stage == "rest":
             stages = np.stack([self.seconds(name) for name in STAGES])
             return np.asarray(self.seconds("total") - np.nansum(stages, axis=0))
+        if stage == "total":  # of an answer in parts, what comes after the first is the client's time too
+            return _floats([one.stages.total if one.stream is None else one.stream.first for one in self.records])
         return _floats([getattr(record.stages, stage) for record in self.records])
 
     @functools.cached_property
