@@ -26,6 +26,8 @@ INSIDE = "nannyml/datasets/data/"
 IGNORED = ("spare_number", "spare_kind")
 """Columns that every request has, and no model is given."""
 BASELINE, ROWS = 2_000, 1_000
+LONG = 4
+"""The harm of an episode is that of so many times its rows: in a thousand alone, chance would be most of it."""
 Array = np.ndarray[Any, Any]
 
 
@@ -136,8 +138,9 @@ class World:
         rows = self.past.iloc[:BASELINE]
         return rows, self.chances(rows), self.past_truth[:BASELINE]
 
-    def healthy(self, n: int) -> tuple[pd.DataFrame, Array]:
+    def healthy(self, n: int = 0) -> tuple[pd.DataFrame, Array]:
         """Other rows of the same past, drawn anew."""
+        n = n or min(LONG * ROWS, len(self.past) - BASELINE)
         at = self.rng.choice(np.arange(BASELINE, len(self.past)), n, replace=False)
         return self.past.iloc[at].reset_index(drop=True), self.past_truth[at]
 
@@ -145,7 +148,7 @@ class World:
         """Episodes of every kind: as it really went on, nothing, drift that is ignored, and faults."""
         for _ in range(each):
             yield self._later()
-            yield self._episode("nothing", *self.healthy(ROWS))
+            yield self._episode("nothing", *self.healthy())
             yield self._ignored()
             yield self._mix()
             yield self._broken("unit", lambda column: column * self.rng.choice([0.01, 100.0, 2.2, 0.45]))
@@ -155,11 +158,11 @@ class World:
 
     def _later(self) -> Episode:
         start = int(self.rng.integers(0, len(self.stream) - ROWS))
-        rows = self.stream.iloc[start : start + ROWS].reset_index(drop=True)
-        return self._episode("later", rows, self.stream_truth[start : start + ROWS])
+        part = slice(start, start + LONG * ROWS)
+        return self._episode("later", self.stream.iloc[part].reset_index(drop=True), self.stream_truth[part])
 
     def _ignored(self) -> Episode:
-        rows, truth = self.healthy(ROWS)
+        rows, truth = self.healthy()
         how = int(self.rng.integers(3))
         if how == 0:
             rows[IGNORED[0]] = rows[IGNORED[0]] * 100
@@ -171,17 +174,17 @@ class World:
 
     def _mix(self) -> Episode:
         """More of those at one end of a column, as a promotion brings them."""
-        rows, truth = self.healthy(min(5 * ROWS, len(self.past) - BASELINE))
+        rows, truth = self.healthy()
         values = rows[str(self.rng.choice(self.matter[:3]))].rank(pct=True).fillna(0.5).to_numpy()
         chance = 0.15 + 0.85 * (values if self.rng.random() < 0.5 else 1 - values)
-        at = self.rng.choice(len(rows), min(ROWS, len(rows) // 2), replace=False, p=chance / chance.sum())
+        at = self.rng.choice(len(rows), len(rows) // 2, replace=False, p=chance / chance.sum())
         return self._episode("mix", rows.iloc[at].reset_index(drop=True), truth[at])
 
     def _broken(self, kind: str, change: Any) -> Episode:
         """A column comes otherwise for some or all requests, and the model is asked with it."""
-        rows, truth = self.healthy(ROWS)
+        rows, truth = self.healthy()
         name, part = str(self.rng.choice(self.matter[:4])), float(self.rng.choice([0.5, 1.0]))
-        hit = self.rng.random(ROWS) < part
+        hit = self.rng.random(len(rows)) < part
         column = rows[name].astype(float)
         changed = change(column)
         rows[name] = np.where(hit, changed, column)
@@ -189,16 +192,16 @@ class World:
 
     def _concept(self) -> Episode:
         """The same rows have other right answers, among some."""
-        rows, truth = self.healthy(ROWS)
+        rows, truth = self.healthy()
         values = rows[str(self.rng.choice(self.matter[:3]))].rank(pct=True).fillna(0.5).to_numpy()
-        hit = (values > self.rng.uniform(0.5, 0.85)) & (self.rng.random(ROWS) < self.rng.uniform(0.3, 1.0))
+        hit = (values > self.rng.uniform(0.5, 0.85)) & (self.rng.random(len(rows)) < self.rng.uniform(0.3, 1.0))
         other = self.rng.permutation(truth)
         return self._episode("concept", rows, np.where(hit, other, truth))
 
     def _episode(self, kind: str, rows: pd.DataFrame, truth: Array) -> Episode:
         chances = self.chances(rows)
         lost = self.accuracy - float((self.classes[chances.argmax(1)] == truth).mean())
-        return Episode(kind, rows, chances, truth, lost)
+        return Episode(kind, rows[:ROWS], chances[:ROWS], truth[:ROWS], lost)
 
 
 def _read(path: Path) -> pd.DataFrame:

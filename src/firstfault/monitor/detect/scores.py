@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import ANSWER, Scores, class_of
+from firstfault.monitor.detect.answers import ANSWER, Scores
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import rank_bets
 from firstfault.monitor.detect.dependence import EXPLAINS, Dependence
@@ -103,9 +103,8 @@ class _Eye:
         """How little a class was to be expected of its input, in nats."""
         at = {self.looked_at.names[place].removeprefix(ANSWER): place for place in self.classes}
         found = np.full(len(batch), np.nan)
-        for row, answer in enumerate(batch.answers):
-            name = class_of(answer)
-            if name in at:
+        for row, name in enumerate(batch.classes):
+            if name is not None and name in at:
                 found[row] = -np.log(np.clip(expected[row, at[name]], LEAST_CHANCE, 1.0))
         return found
 
@@ -132,7 +131,7 @@ class _Ranks:
 
 
 def _classes(batch: Batch) -> Array:
-    return np.array([class_of(answer) or "" for answer in batch.answers], dtype=object)
+    return np.array([name or "" for name in batch.classes], dtype=object)
 
 
 def _usually(sample: Batch, looked_at: Scores, known: Dependence) -> Array | None:

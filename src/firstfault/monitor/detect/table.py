@@ -101,6 +101,8 @@ class Schema:
         """One column `(N, C)` of 0 and 1 for each known category and common word; and the items of small arrays."""
         parts = [np.zeros((len(rows), 0))]
         for column in self.columns:
+            if column.kind == "number":
+                continue
             values = [row.get(column.name) for row in rows]
             if column.kind == "category":
                 texts = np.array([str(value) for value in values], dtype=object)
