@@ -144,7 +144,7 @@ def test_first_labels_say_how_often_it_is_usually_wrong():
 
 
 def test_rates_are_unbiased_under_tail_sampling(learned):
-    """With all failures kept, and one in twenty of the others, the rate that is usual opens nothing; a higher one does."""
+    """With all failures kept, and a twentieth of the others, the usual rate opens nothing, and a higher one does."""
     service = Service(5)
 
     def kept(records):
