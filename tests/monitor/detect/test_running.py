@@ -116,7 +116,7 @@ def test_lost_requests_open_an_incident(store):
 
 
 def test_a_process_beside_the_writer_looks_by_itself(store):
-    """With `detect` in the settings, a process looks every so many seconds; killed, it leaves what the next goes on from."""
+    """With `detect` in the settings, a process looks every so often; killed, it leaves what the next goes on from."""
     service = Service()
     write(store, [*service.requests(2_100), *broken(service)])
     settings = msgspec.structs.replace(store.settings, detect=0.2)
