@@ -94,6 +94,11 @@ def coin(share: float, side: Side, ratio: float = 1.0, likely: float | None = No
     return Coin(share_at(ratio, share), side, PRIOR_EVENTS * mean, PRIOR_EVENTS * (1 - mean))
 
 
+def rate_below(rate: float) -> Coin:
+    """The test of whether a rate of bad events is below `rate`, by a Beta(½, ½) mixture over the rates below."""
+    return Coin(rate, Side.BELOW, 0.5, 0.5)
+
+
 def first_passing(log_e: Array, alpha: float) -> int | None:
     """The place in `(N,)` at which an e-process first reaches 1/alpha."""
     passed = log_e >= -np.log(alpha)
