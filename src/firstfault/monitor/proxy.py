@@ -43,8 +43,8 @@ class Upstream(NamedTuple):
         return ssl.create_default_context() if self.scheme == "https" else None
 
 
-def upstream_of(url: str) -> Upstream:
-    """The server that a URL names.
+def upstream_of(url: str, option: str = "--proxy") -> Upstream:
+    """The server that a URL names, which came as this option.
 
     Raises:
         FirstfaultError: when it names none, or has a path.
@@ -55,7 +55,7 @@ def upstream_of(url: str) -> Upstream:
     except ValueError:
         port = -1
     if parts.scheme not in PORTS or not parts.hostname or port == -1 or parts.path not in ("", "/") or parts.query:
-        raise FirstfaultError(f"--proxy must be the URL of a server, such as http://127.0.0.1:8000, but got {url!r}")
+        raise FirstfaultError(f"{option} must be the URL of a server, such as http://127.0.0.1:8000, but got {url!r}")
     return Upstream(parts.scheme, parts.hostname, port or PORTS[parts.scheme])
 
 
@@ -84,6 +84,7 @@ class Proxied(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Pass a client's bytes on, once the server is there."""
         self.pass_on(self.requests.feed(data))
+        self.connect()
 
     def pass_on(self, events: Iterable[Event]) -> None:
         """Pass on what a client's bytes were read as."""
@@ -99,6 +100,9 @@ class Proxied(asyncio.Protocol):
                 passing.append(event.raw)
         if passing:
             self._pass(passing[0] if len(passing) == 1 else b"".join(passing))
+
+    def connect(self) -> None:
+        """Have a connection to the server made, where there is none."""
         if self.server is None and self.connecting is None:
             self.connecting = asyncio.get_running_loop().create_task(self._connect())
 

@@ -1,4 +1,4 @@
-"""Whether two answers to one request say the same: a challenger's numbers are never the champion's to the last digit."""
+"""Whether two answers to one request say the same: a challenger's numbers are not the champion's to the last digit."""
 
 from __future__ import annotations
 

@@ -69,6 +69,7 @@ class Split(Proxied):
         while True:
             if head is not None:
                 self.pass_on([head])
+                self.connect()
             head = None
             self.pass_on(self._until_head())
             if self.held is None:

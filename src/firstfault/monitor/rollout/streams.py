@@ -94,7 +94,11 @@ def _measures(champion: Outcomes, challenger: Outcomes, plan: Plan) -> dict[str,
         "seconds": lambda values: beyond(values, plan.quantile, above=True),
         "score": lambda values: beyond(values, 0.5, above=False),
     }
-    found = {name: judge for name, judge in judges.items() if champion.measured(name) and challenger.measured(name)}
+    found = {
+        name: judge
+        for name, judge in judges.items()
+        if (champion.measured(name) or not len(champion)) and (challenger.measured(name) or not len(challenger))
+    }
     if not found:
         raise FirstfaultError("both arms must have bad, seconds or score, but none is in both")
     return found
