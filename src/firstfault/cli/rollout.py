@@ -62,7 +62,9 @@ def live(
     port: Annotated[int, typer.Option(min=0, max=LAST_PORT, help="the port to listen at; 0 takes a free one")] = 8800,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="of copying in shadow mode: concurrency, queue, seconds, retries …"),
+        typer.Option(
+            metavar="NAME=VALUE", help="of copying in shadow mode: concurrency, queue_bytes, seconds, retries …"
+        ),
     ] = None,
     serve: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="answer /metric, /promote, /rollback and /metrics there, and stay")
@@ -220,9 +222,9 @@ def _end(standing: Standing, front: Front | None, json_file: Path | None) -> Non
 
     _show(standing.comparison, 0)
     say(f"  ended    {standing.ended}")
-    if front is not None and front.dropped:
-        say("  copies   " + ", ".join(f"{n} {what}" for what, n in sorted(front.dropped.items())))
-    told = {"ended": standing.ended, "copies": dict(front.dropped) if front is not None else {}}
+    if front is not None and front.counts:
+        say("  copies   " + ", ".join(f"{n} {what}" for what, n in sorted(front.counts.items())))
+    told = {"ended": standing.ended, "copies": dict(front.counts) if front is not None else {}}
     counts = {name: getattr(standing, name) for name in ("champion", "challenger", "disagreed")}
     write_json(json_file, {**msgspec.to_builtins(standing.comparison), **counts, **told})
 

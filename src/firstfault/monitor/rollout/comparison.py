@@ -119,17 +119,12 @@ def _tests(stream: Stream, plan: Plan) -> list[Evidence]:
         for claim, test, alpha in (
             ("worse", coin(share, Side.ABOVE), shared),
             ("better", coin(share, Side.BELOW), shared),
-            ("no worse", within, plan.alpha / 2 if _may_be_negligible(name, plan) else plan.alpha),
+            ("no worse", within, plan.alpha / 2 if plan.negligible else plan.alpha),
         ):
             found.append(_judged(name, claim, test.log_e(tosses.heads, tosses.count), tosses, alpha))
-        if _may_be_negligible(name, plan):
+        if plan.negligible:
             found.append(_negligible(name, stream, plan))
     return found
-
-
-def _may_be_negligible(name: str, plan: Plan) -> bool:
-    """Slow answers and low scores are quantiles, whose rate says nothing by itself."""
-    return name == "bad" and plan.negligible > 0
 
 
 def _negligible(name: str, stream: Stream, plan: Plan) -> Evidence:
@@ -195,7 +190,7 @@ def _end(evidence: list[Evidence], measures: list[str], n: int, plan: Plan) -> _
         why = f"{SAYS[gained]} less often than the champion's, and no measure is worse"
         return _End(Conclusion.BETTER, better, why)
     why = f"no rate of what is bad is above {1 + plan.margin:g} times the champion's"
-    if passed.get(("bad", "negligible"), never) < passed["bad", "no worse"]:
+    if any(passed.get((name, "negligible"), never) < passed[name, "no worse"] for name in measures):
         why += f", or it is below {plan.negligible:g}"
     return _End(Conclusion.NO_WORSE, first, why)
 

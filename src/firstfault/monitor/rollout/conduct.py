@@ -7,36 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from firstfault.monitor.masking import key_of
-from firstfault.monitor.proxy import Proxied, Upstream, serve
+from firstfault.monitor.proxy import Upstream, serve
 from firstfault.monitor.recorder import Recorder, recorder_of
+from firstfault.monitor.ring import Ring
 from firstfault.monitor.rollout.analysis import Task
+from firstfault.monitor.rollout.mirror import MirrorTask
 from firstfault.monitor.rollout.plan import Mode
-from firstfault.monitor.rollout.shadowing import Limits, Mirror, Shadowed
+from firstfault.monitor.rollout.shadowing import Copies, Limits, Shadowed
 from firstfault.monitor.rollout.splitting import Route, Split
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
-from firstfault.monitor.settings import Settings
 from firstfault.runs.ownership import ends_with_us
 
+logger = logging.getLogger(__name__)
 LINE_BYTES = 16 << 20
-ENDING_SECONDS, CLOSING_SECONDS = 20.0, 10.0
-"""How long an analysis may take for its last look, and the writer for what is left."""
+ENDING_SECONDS, CLOSING_SECONDS, KILL_SECONDS = 20.0, 10.0, 2.0
+"""How long an analysis may take for its last look, writers for what is left, and a process to heed a signal."""
 Tell = Callable[[Standing], None]
 
 
 @dataclass
 class Front:
-    """The proxy of a rollout."""
+    """The proxy of a rollout, with its mirror in shadow mode."""
 
     champion: Upstream
     challenger: Upstream
@@ -45,38 +47,52 @@ class Front:
     share: float = 1.0
     header: bytes = b""
     limits: Limits = field(default_factory=Limits)
-    dropped: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     """What became of the copies."""
+    leave_out: Callable[[], None] = lambda: None
+    """Gives the challenger nothing from now on."""
 
-    def open(
-        self, settings: Settings, mode: Mode, ready: Callable[[int], None], stop: asyncio.Event
-    ) -> tuple[Coroutine[Any, Any, None], Callable[[], None]]:
-        """What serves until it is told to stop, and what leaves the challenger out from now on."""
-        recorder = recorder_of(settings)
-        if mode is Mode.SHADOW:
-            mirror = Mirror(recorder, self.challenger, self.limits, self.share)
-            self.dropped = mirror.counts
-            return self._mirrored(recorder, mirror, ready, stop), partial(setattr, mirror, "share", 0.0)
-        route = Route(self.challenger, self.share, self.header, key_of(settings.folder))
-        split = partial(Split, route=route)
-        return self._serve(recorder, split, ready, stop), partial(setattr, route, "share", 0.0)
+    async def serve(self, task: Task, ready: Callable[[int], None], stop: asyncio.Event) -> None:
+        """Serve until it is told to stop.
 
-    async def _mirrored(
-        self, recorder: Recorder, mirror: Mirror, ready: Callable[[int], None], stop: asyncio.Event
-    ) -> None:
+        Raises:
+            OSError: when the port can't be had.
+        """
+        recorder = recorder_of(task.settings)
+        if task.plan.mode is Mode.SHADOW:
+            await self._shadow(recorder, ready, stop)
+            return
+        route = Route(self.challenger, self.share, self.header, key_of(task.settings.folder))
+        self.leave_out = partial(setattr, route, "share", 0.0)
+        await serve(recorder, self.champion, self.host, self.port, ready, stop, partial(Split, route=route))
+
+    async def _shadow(self, recorder: Recorder, ready: Callable[[int], None], stop: asyncio.Event) -> None:
+        ring = Ring.of(self.limits.queue_bytes)
+        copies = Copies(ring, self.limits, self.share)
+        self.leave_out = partial(setattr, copies, "share", 0.0)
+        task = MirrorTask(recorder.settings, self.challenger, self.limits)
+        mirror = await started("firstfault.monitor.rollout.mirror", task, ring.descriptor)
+        heard = asyncio.create_task(self._hear(mirror, stop))
         try:
-            await self._serve(recorder, partial(Shadowed, mirror=mirror), ready, stop)
+            proxied = partial(Shadowed, copies=copies)
+            await serve(recorder, self.champion, self.host, self.port, ready, stop, proxied)
         finally:
-            await mirror.close()
+            ring.begin_closing()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(heard, CLOSING_SECONDS)
+            kill(mirror)
+            await mirror.wait()
+            self.counts.update(copies.counts)
+            ring.close()
 
-    def _serve(
-        self,
-        recorder: Recorder,
-        proxied: Callable[[Recorder, Upstream, set[Proxied]], Proxied],
-        ready: Callable[[int], None],
-        stop: asyncio.Event,
-    ) -> Coroutine[Any, Any, None]:
-        return serve(recorder, self.champion, self.host, self.port, ready, stop, proxied)
+    async def _hear(self, mirror: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+        """Hear what becomes of the copies; when the mirror dies, copies are made no more."""
+        assert mirror.stdout is not None
+        while line := await mirror.stdout.readline():
+            self.counts = Counter(msgspec.json.decode(line, type=dict[str, int]))
+        if not stop.is_set():
+            self.leave_out()
+            logger.warning("the mirror died: nothing is copied any more")
 
 
 def conduct(task: Task, tell: Tell, front: Front | None, ready: Callable[[int], None], *, stay: bool) -> Standing:
@@ -112,43 +128,42 @@ class _Rollout:
         stop, over = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        serving, leave_out = await self._open(over)
-        process = await _started(self.task)
+        serving = await self._open(over)
+        process = await started("firstfault.monitor.rollout.analysis", self.task)
         listening = asyncio.create_task(self._listen(process))
         stopped = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({listening, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            leave_out()
+            if self.front is not None:
+                self.front.leave_out()
             if listening.done() and self.stay:
                 await stop.wait()
             await self._end(process, listening)
         finally:
             stopped.cancel()
             over.set()
-            _kill(process)
+            kill(process)
             await process.wait()
             await serving
         return self.last
 
-    async def _open(self, over: asyncio.Event) -> tuple[asyncio.Future[None], Callable[[], None]]:
+    async def _open(self, over: asyncio.Event) -> asyncio.Future[None]:
         """Have the proxy listen, before anything else begins."""
         if self.front is None:
-            nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            nothing.set_result(None)
-            return nothing, lambda: None
-        open_ = asyncio.Event()
+            return asyncio.ensure_future(over.wait())
+        opened = asyncio.Event()
 
         def ready(port: int) -> None:
             self.ready(port)
-            open_.set()
+            opened.set()
 
-        work, leave_out = self.front.open(self.task.settings, self.task.plan.mode, ready, over)
-        serving, opening = asyncio.ensure_future(work), asyncio.create_task(open_.wait())
+        serving = asyncio.ensure_future(self.front.serve(self.task, ready, over))
+        opening = asyncio.create_task(opened.wait())
         await asyncio.wait({serving, opening}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             opening.cancel()
             await serving
-        return serving, leave_out
+        return serving
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         """Hear what the analysis says, until it says that it has ended, or dies."""
@@ -184,12 +199,14 @@ def _died(last: Standing, code: int | None) -> Standing:
     )
 
 
-async def _started(task: Task) -> asyncio.subprocess.Process:
+async def started(module: str, task: object, *descriptors: int) -> asyncio.subprocess.Process:
+    """Start a process that ends with this one: its task is its input, and its words are lines."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "firstfault.monitor.rollout.analysis"),
+        *(sys.executable, "-P", "-m", module, *map(str, descriptors)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=LINE_BYTES,
+        pass_fds=descriptors,
         start_new_session=True,  # a Ctrl-C is told to it when the requests under way are over
         preexec_fn=ends_with_us(),
     )
@@ -201,12 +218,13 @@ async def _started(task: Task) -> asyncio.subprocess.Process:
     return process
 
 
+def kill(process: asyncio.subprocess.Process) -> None:
+    """Ask a process to end, and end it where it does not."""
+    _signal(process, signal.SIGTERM)
+    asyncio.get_running_loop().call_later(KILL_SECONDS, _signal, process, signal.SIGKILL)
+
+
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
-        _signal(process, signal.SIGTERM)
-        asyncio.get_running_loop().call_later(2.0, _signal, process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)

@@ -89,12 +89,13 @@ class Gathered:
 
     def _row(self, record: Record) -> Row:
         sampled = "sample" in record.reasons
+        timed = sampled and not (self.mode is Mode.SHADOW and record.way == "proxy")
         score = record.confidence if sampled and record.confidence is not None else np.nan
         return Row(
             pair_of(record) if self.mode is Mode.SHADOW else record.request_id,
             str(record.values.get(UNIT, record.request_id)),
             float(record.outcome in BAD),
-            record.stages.total if sampled else np.nan,
+            record.stages.total if timed else np.nan,  # a copy has another way and another load than its original
             score,
             record.weight,
             sampled,
