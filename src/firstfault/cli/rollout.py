@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,7 +162,12 @@ def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or not 0 < int(port) <= LAST_PORT:
         refuse(f"--serve must be HOST:PORT, such as 0.0.0.0:9100, but got {text!r}")
-    return host.strip("[]") or "127.0.0.1", int(port)
+    address = host.strip("[]") or "127.0.0.1", int(port)
+    try:
+        socket.create_server(address).close()
+    except OSError as error:
+        refuse(f"--serve must be an address to listen at, but {text}: {error.strerror or error}")
+    return address
 
 
 def _plan(mode: str, share: float | None, alpha: float, margin: float, quantile: float) -> Plan:

@@ -8,7 +8,6 @@ after every look. It ends when something is concluded, when its requests or its 
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from firstfault.monitor.record import Record
+from firstfault.monitor.rollout.child import heed_sigterm
 from firstfault.monitor.rollout.comparison import compare
 from firstfault.monitor.rollout.endpoint import Endpoint
 from firstfault.monitor.rollout.evidence_shown import with_requests
@@ -148,7 +148,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    heed_sigterm(stop.set)
     encode = msgspec.json.Encoder().encode
 
     def say(standing: Standing) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,17 +21,16 @@ from firstfault.monitor.proxy import Upstream, serve
 from firstfault.monitor.recorder import Recorder, recorder_of
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.rollout.analysis import Task
+from firstfault.monitor.rollout.child import kill, started, tell
 from firstfault.monitor.rollout.mirror import MirrorTask
 from firstfault.monitor.rollout.plan import Mode
 from firstfault.monitor.rollout.shadowing import Copies, Limits, Shadowed
 from firstfault.monitor.rollout.splitting import Route, Split
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
-from firstfault.runs.ownership import ends_with_us
 
 logger = logging.getLogger(__name__)
-LINE_BYTES = 16 << 20
-ENDING_SECONDS, CLOSING_SECONDS, KILL_SECONDS = 20.0, 10.0, 2.0
-"""How long an analysis may take for its last look, writers for what is left, and a process to heed a signal."""
+ENDING_SECONDS, CLOSING_SECONDS = 60.0, 10.0
+"""How long an analysis may take for its last look, and writers for what is left."""
 Tell = Callable[[Standing], None]
 
 
@@ -180,7 +178,7 @@ class _Rollout:
     async def _end(self, process: asyncio.subprocess.Process, listening: asyncio.Task[None]) -> None:
         """Ask the analysis for its last look."""
         if not listening.done():
-            _signal(process, signal.SIGTERM)
+            tell(process, signal.SIGTERM)
             await asyncio.wait({listening}, timeout=ENDING_SECONDS)
         if not listening.done():
             listening.cancel()
@@ -197,34 +195,3 @@ def _died(last: Standing, code: int | None) -> Standing:
     return msgspec.structs.replace(
         lost, champion=last.champion, challenger=last.challenger, disagreed=last.disagreed, time=last.time, ended=why
     )
-
-
-async def started(module: str, task: object, *descriptors: int) -> asyncio.subprocess.Process:
-    """Start a process that ends with this one: its task is its input, and its words are lines."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", module, *map(str, descriptors)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=LINE_BYTES,
-        pass_fds=descriptors,
-        start_new_session=True,  # a Ctrl-C is told to it when the requests under way are over
-        preexec_fn=ends_with_us(),
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(ConnectionError):  # it is dead, which is seen when it says nothing
-        process.stdin.write(msgspec.json.encode(task))
-        await process.stdin.drain()
-        process.stdin.close()
-    return process
-
-
-def kill(process: asyncio.subprocess.Process) -> None:
-    """Ask a process to end, and end it where it does not."""
-    _signal(process, signal.SIGTERM)
-    asyncio.get_running_loop().call_later(KILL_SECONDS, _signal, process, signal.SIGKILL)
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
+
 from firstfault.monitor.rollout.comparison import Conclusion
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
 
@@ -32,7 +34,8 @@ class Endpoint:
     """The last standing, as others ask for it."""
 
     def __init__(self) -> None:
-        self.standing: Standing = nothing_yet("nothing is known yet")
+        self.standing: Standing = msgspec.structs.replace(nothing_yet("nothing is known yet"), time=time.time())
+        self.port = 0
 
     def answer(self, path: str, now: float) -> Answer:
         """The answer to a request for a path."""
@@ -62,6 +65,7 @@ class Endpoint:
             return
         endpoint = Endpoint()
         server = _Server((host, port), _Handler, endpoint)
+        endpoint.port = server.server_port
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield endpoint

@@ -25,6 +25,7 @@ from firstfault.monitor.record import Arm
 from firstfault.monitor.recorder import Recorder, recorder_of
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.rollout.agreement import agree
+from firstfault.monitor.rollout.child import heed_sigterm
 from firstfault.monitor.rollout.gathering import DISAGREED
 from firstfault.monitor.rollout.shadowing import Copy, Limits
 from firstfault.monitor.settings import Settings
@@ -196,6 +197,7 @@ def main(queue: int) -> None:
     """Be the process."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.nice(NICE)
+    heed_sigterm()
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=MirrorTask)
     recorder = recorder_of(task.settings)
     recorder.start()
