@@ -128,8 +128,8 @@ def live(
 def _front(
     champion: str, challenger: str, mode: str, share: float | None, by: str, host: str, port: int, limit: list[str]
 ) -> Front | None:
-    from firstfault.monitor.proxy import upstream_of
     from firstfault.monitor.rollout.conduct import Front
+    from firstfault.monitor.upstream import upstream_of
 
     if not champion and not challenger:
         return None

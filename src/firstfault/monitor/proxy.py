@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-import urllib.parse
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
-from firstfault.errors import FirstfaultError
 from firstfault.monitor.framing import Body, End, Event, Framing, Head, Opaque, request_of, status_of
 from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.recorder import Recorder
+from firstfault.monitor.upstream import Upstream
 
-PORTS = {"http": 80, "https": 443}
 LINGER_SECONDS = 5.0
 """How long a client may keep a connection open whose server has ended it."""
 CONNECT_SECONDS = 10.0
@@ -28,35 +24,6 @@ _BAD_GATEWAY = (
     b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\n"
     b"the model's server can't be reached"
 )
-
-
-class Upstream(NamedTuple):
-    """The server behind the proxy."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def context(self) -> ssl.SSLContext | None:
-        """What a connection by TLS needs."""
-        return ssl.create_default_context() if self.scheme == "https" else None
-
-
-def upstream_of(url: str, option: str = "--proxy") -> Upstream:
-    """The server that a URL names, which came as this option.
-
-    Raises:
-        FirstfaultError: when it names none, or has a path.
-    """
-    parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in PORTS or not parts.hostname or port == -1 or parts.path not in ("", "/") or parts.query:
-        raise FirstfaultError(f"{option} must be the URL of a server, such as http://127.0.0.1:8000, but got {url!r}")
-    return Upstream(parts.scheme, parts.hostname, port or PORTS[parts.scheme])
 
 
 class Proxied(asyncio.Protocol):

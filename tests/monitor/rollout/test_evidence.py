@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import beta, binom, dirichlet_multinomial, multinomial
 
 from firstfault.monitor.rollout.blocks import PRIOR, log_e_of_blocks
-from firstfault.monitor.rollout.evidence import Side, coin, first_passing, share_at
+from firstfault.monitor.rollout.evidence import Side, coin, first_passing, rate_below, share_at
 from firstfault.monitor.rollout.shares import log_e_of_shares
 from firstfault.monitor.rollout.tosses import FIRST, beyond, thresholds
 
@@ -42,6 +42,15 @@ def test_a_coins_evidence_is_a_test_martingale(share, side, ratio):
     assert binom.pmf(heads, 12, test.null) @ won == pytest.approx(1.0)
     beyond_it = test.null * (0.7 if side is Side.ABOVE else 1.2)
     assert binom.pmf(heads, 12, beyond_it) @ won < 1.0
+
+
+def test_the_evidence_for_a_negligible_rate_is_a_test_martingale():
+    """Its expectation is 1 at that rate, and less above it; without a bad event it passes in the end."""
+    heads, test = np.arange(201), rate_below(0.05)
+    won = np.exp(test.log_e(heads, np.full(201, 200)))
+    assert binom.pmf(heads, 200, 0.05) @ won == pytest.approx(1.0)
+    assert binom.pmf(heads, 200, 0.08) @ won < 1.0
+    assert test.log_e(np.array([0]), np.array([200]))[0] > np.log(200)
 
 
 def test_a_fair_coin_rarely_passes_however_often_it_is_looked_at():

@@ -12,7 +12,7 @@ import pytest
 from arms import both, dead, endless, hanging, predicting
 from servers import answered, asked, asked_json, listening, uvicorn_of
 
-from firstfault.monitor.proxy import Upstream, serve
+from firstfault.monitor.proxy import serve
 from firstfault.monitor.record import Arm, Captured
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.rollout.agreement import agree, same
@@ -20,6 +20,7 @@ from firstfault.monitor.rollout.gathering import DISAGREED, UNIT
 from firstfault.monitor.rollout.mirror import Mirror
 from firstfault.monitor.rollout.shadowing import Copies, Limits, Shadowed
 from firstfault.monitor.rollout.splitting import Route, Split
+from firstfault.monitor.upstream import Upstream
 
 MIB = 1 << 20
 

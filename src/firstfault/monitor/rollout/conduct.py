@@ -17,7 +17,7 @@ from functools import partial
 import msgspec
 
 from firstfault.monitor.masking import key_of
-from firstfault.monitor.proxy import Upstream, serve
+from firstfault.monitor.proxy import serve
 from firstfault.monitor.recorder import Recorder, recorder_of
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.rollout.analysis import Task
@@ -27,6 +27,7 @@ from firstfault.monitor.rollout.plan import Mode
 from firstfault.monitor.rollout.shadowing import Copies, Limits, Shadowed
 from firstfault.monitor.rollout.splitting import Route, Split
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
+from firstfault.monitor.upstream import Upstream
 
 logger = logging.getLogger(__name__)
 ENDING_SECONDS, CLOSING_SECONDS = 60.0, 10.0
@@ -148,7 +149,7 @@ class _Rollout:
     async def _open(self, over: asyncio.Event) -> asyncio.Future[None]:
         """Have the proxy listen, before anything else begins."""
         if self.front is None:
-            return asyncio.ensure_future(over.wait())
+            return asyncio.ensure_future(_until(over))
         opened = asyncio.Event()
 
         def ready(port: int) -> None:
@@ -186,6 +187,10 @@ class _Rollout:
             self.tell(self.last)
         elif (error := listening.exception()) is not None:
             raise error
+
+
+async def _until(over: asyncio.Event) -> None:
+    await over.wait()
 
 
 def _died(last: Standing, code: int | None) -> Standing:

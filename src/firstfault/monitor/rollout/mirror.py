@@ -19,7 +19,7 @@ import msgspec
 
 from firstfault.logs.trace_context import TraceContext
 from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, parsed, request_of, status_of
-from firstfault.monitor.proxy import Upstream, with_trace
+from firstfault.monitor.proxy import with_trace
 from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.record import Arm
 from firstfault.monitor.recorder import Recorder, recorder_of
@@ -29,6 +29,7 @@ from firstfault.monitor.rollout.child import heed_sigterm
 from firstfault.monitor.rollout.gathering import DISAGREED
 from firstfault.monitor.rollout.shadowing import Copy, Limits
 from firstfault.monitor.settings import Settings
+from firstfault.monitor.upstream import Upstream
 
 NICE = 5
 """Serving comes first where a processor is short."""

@@ -12,7 +12,7 @@ from collections import Counter
 import msgspec
 
 from firstfault.monitor.framing import Head
-from firstfault.monitor.proxy import Proxied, Upstream
+from firstfault.monitor.proxy import Proxied
 from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.record import Captured
 from firstfault.monitor.recorder import Recorder
@@ -21,6 +21,7 @@ from firstfault.monitor.rollout.splitting import SALT
 from firstfault.monitor.sampling import draw
 from firstfault.monitor.settings import MEBIBYTE
 from firstfault.monitor.timeline import Beginning
+from firstfault.monitor.upstream import Upstream
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from firstfault.monitor.framing import Event, Framing, Head
-from firstfault.monitor.proxy import Proxied, Upstream
+from firstfault.monitor.proxy import Proxied
 from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.record import Arm
 from firstfault.monitor.recorder import Recorder
 from firstfault.monitor.rollout.gathering import UNIT
 from firstfault.monitor.sampling import draw
+from firstfault.monitor.upstream import Upstream
 
 SALT = b"arm"
 """Another than that of the sample, which would else be of one arm alone."""
