@@ -42,11 +42,11 @@ class Live:
             for x in range(n)
         ]
 
-    def analysis(self):
-        """The process that analyses, once it is there."""
+    def child(self, name):
+        """The process that analyses, or mirrors, once it is there."""
         while True:
             for child in psutil.Process(self.process.pid).children():
-                if any("rollout.analysis" in word for word in child.cmdline()):
+                if any(f"rollout.{name}" in word for word in child.cmdline()):
                     return child
 
     def end(self, number=None):
@@ -80,20 +80,24 @@ def test_a_worse_challenger_is_left_out_at_once_and_told_with_1(servers, tmp_pat
     assert told["conclusion"] == "worse" and len(told["shown"]) == 10 and told["challenger"] >= 10
 
 
-def test_a_dead_analysis_is_undecided(servers, tmp_path):
+@pytest.mark.parametrize(
+    ("mode", "name", "ended"),
+    [("canary", "analysis", "the analysis died (exit status -9)"), ("shadow", "mirror", "the mirror died")],
+)
+def test_what_dies_leaves_it_undecided(servers, tmp_path, mode, name, ended):
     """However bad the challenger looked."""
-    live = Live(tmp_path, servers, "--share", "0.5", "--alpha", "1e-9")
+    live = Live(tmp_path, servers, "--mode", mode, "--share", "0.5", "--alpha", "1e-99")
     live.ask(20)
-    live.analysis().kill()
+    live.child(name).kill()
     code, output = live.end()
-    assert code == 4 and "the analysis died (exit status -9)" in output and live.told()["conclusion"] == "undecided"
+    assert code == 4 and f"ended    {ended}" in output and live.told()["conclusion"] == "undecided"
 
 
 def test_a_rollout_that_was_killed_goes_on_from_its_store(servers, tmp_path):
     """kill -9, then the same call: its analysis is gone with it, what was recorded counts, and Ctrl-C is undecided."""
     first = Live(tmp_path, servers, "--share", "0.5", "--alpha", "1e-9")
     first.ask(40)
-    analysis = first.analysis()
+    analysis = first.child("analysis")
     first.process.kill()
     assert first.end()[0] == -signal.SIGKILL
     analysis.wait(60)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -29,7 +28,6 @@ from firstfault.monitor.rollout.splitting import Route, Split
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
 from firstfault.monitor.upstream import Upstream
 
-logger = logging.getLogger(__name__)
 ENDING_SECONDS, CLOSING_SECONDS = 60.0, 10.0
 """How long an analysis may take for its last look, and writers for what is left."""
 Tell = Callable[[Standing], None]
@@ -50,6 +48,8 @@ class Front:
     """What became of the copies."""
     leave_out: Callable[[], None] = lambda: None
     """Gives the challenger nothing from now on."""
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the mirror has died."""
 
     async def serve(self, task: Task, ready: Callable[[int], None], stop: asyncio.Event) -> None:
         """Serve until it is told to stop.
@@ -85,13 +85,12 @@ class Front:
             ring.close()
 
     async def _hear(self, mirror: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
-        """Hear what becomes of the copies; when the mirror dies, copies are made no more."""
+        """Hear what becomes of the copies, until the mirror ends, or dies."""
         assert mirror.stdout is not None
         while line := await mirror.stdout.readline():
             self.counts = Counter(msgspec.json.decode(line, type=dict[str, int]))
         if not stop.is_set():
-            self.leave_out()
-            logger.warning("the mirror died: nothing is copied any more")
+            self.lost.set()
 
 
 def conduct(task: Task, tell: Tell, front: Front | None, ready: Callable[[int], None], *, stay: bool) -> Standing:
@@ -130,16 +129,21 @@ class _Rollout:
         serving = await self._open(over)
         process = await started("firstfault.monitor.rollout.analysis", self.task)
         listening = asyncio.create_task(self._listen(process))
-        stopped = asyncio.create_task(stop.wait())
+        lost = self.front.lost if self.front is not None else asyncio.Event()
+        ends = [asyncio.create_task(event.wait()) for event in (stop, lost)]
         try:
-            await asyncio.wait({listening, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({listening, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if self.front is not None:
                 self.front.leave_out()
-            if listening.done() and self.stay:
+            if lost.is_set():
+                await self._end(process, listening)
+                self.last = _without_copies(self.last)
+            if self.stay:
                 await stop.wait()
             await self._end(process, listening)
         finally:
-            stopped.cancel()
+            for end in ends:
+                end.cancel()
             over.set()
             kill(process)
             await process.wait()
@@ -191,6 +195,11 @@ class _Rollout:
 
 async def _until(over: asyncio.Event) -> None:
     await over.wait()
+
+
+def _without_copies(last: Standing) -> Standing:
+    """What stands when no more copies could be made; what was concluded by then is."""
+    return last if last.decided else msgspec.structs.replace(last, ended="the mirror died")
 
 
 def _died(last: Standing, code: int | None) -> Standing:

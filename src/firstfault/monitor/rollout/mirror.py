@@ -31,6 +31,7 @@ from firstfault.monitor.rollout.shadowing import Copy, Limits
 from firstfault.monitor.settings import Settings
 from firstfault.monitor.upstream import Upstream
 
+logger = logging.getLogger(__name__)
 NICE = 5
 """Serving comes first where a processor is short."""
 READ_AT_ONCE = 1 << 16
@@ -87,7 +88,7 @@ class Mirror:
             if time.monotonic() - copy.offered > self.limits.seconds:
                 self.counts["too late"] += 1
                 continue
-            task = asyncio.get_running_loop().create_task(self.copy(copy))
+            task = asyncio.get_running_loop().create_task(self._copy(copy))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return bool(found)
@@ -96,6 +97,16 @@ class Mirror:
         """Say what became of the copies."""
         sys.stdout.buffer.write(msgspec.json.encode(self.counts) + b"\n")
         sys.stdout.buffer.flush()
+
+    async def _copy(self, copy: Copy) -> None:
+        """Copy a request. One that can't be copied is counted, and ends nothing."""
+        try:
+            await self.copy(copy)
+        except Exception:
+            logger.exception("a request could not be copied")
+            self.counts["failed"] += 1
+        else:
+            self.counts["copied"] += 1
 
     async def copy(self, copy: Copy) -> None:
         """Ask, and record the answer, or why there is none."""
@@ -111,7 +122,6 @@ class Mirror:
         if error or not agree(champion, exchange.captured()):
             capture.marks.append(DISAGREED)
         exchange.hand_over(error)
-        self.counts["copied"] += 1
 
     async def _answer(self, copy: Copy, head: Head, exchange: ProxyExchange) -> str:
         """Ask; why there is no answer."""
