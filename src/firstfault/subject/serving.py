@@ -28,6 +28,7 @@ from firstfault.training.preprocessing import to_inputs
 from firstfault.training.recipe import outputs_of
 
 GOLDEN_ROWS = 64
+"""A service is asked with them in one call or one by one; one wrong answer of them is 1.6 %."""
 
 
 @dataclass(frozen=True)

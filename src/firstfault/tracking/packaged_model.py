@@ -17,6 +17,7 @@ from firstfault.training.recipe import outputs_of
 from firstfault.training.stages import numbers
 
 BEYOND = 100
+"""Times the largest number in training, beyond which a number is taken for a slip of units, and is refused."""
 
 
 class PackagedModel(PythonModel):  # type: ignore[misc]

@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
-from firstfault.training.losses import ELEMENTWISE, LOSSES
+from firstfault.training.losses import ELEMENTWISE, LOSSES, NEAR_ONE
 
 Given = dict[str, Any]
-SUM_IS_ONE = 1e-3
 
 
 @contextlib.contextmanager
@@ -117,7 +116,7 @@ def _are_distributions(outputs: torch.Tensor) -> bool:
     if outputs.ndim < 2 or outputs.shape[1] < 2 or not outputs.is_floating_point():
         return False
     values = outputs.detach().float()
-    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < SUM_IS_ONE).all())
+    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < NEAR_ONE).all())
 
 
 def _are_shares(outputs: torch.Tensor) -> bool:
