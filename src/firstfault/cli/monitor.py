@@ -208,8 +208,8 @@ def monitor_(
 
 
 def _listen(settings: Settings, proxy: str, host: str, port: int) -> None:
-    from firstfault.monitor.proxy import upstream_of
     from firstfault.monitor.serving import run_proxy, run_receiver
+    from firstfault.monitor.upstream import upstream_of
 
     what = f"passes on to {proxy}" if proxy else "receives spans at /v1/traces, and CloudEvents"
 
