@@ -14,9 +14,11 @@ from firstfault.data.splits import Split, Splits, to_array
 from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import first_batch
+from firstfault.training.input_tree import InputTree
 from firstfault.training.one_tensor import OneTensorCall, Rows, call_of, inputs_of_call
+from firstfault.training.prepared_recipe import make_recipe
 from firstfault.training.preprocessing import Labels, to_inputs
-from firstfault.training.recipe import Recipe, Tensors, make_recipe
+from firstfault.training.recipe import Recipe, Tensors
 
 STANDARDISED = ("missing_normalisation", "double_normalisation")
 LOADED = (
@@ -178,9 +180,8 @@ def one_path(subject: Subject) -> Recipe:
         raise Missing("the preparation of train does not keep the rows")
     bounds = np.cumsum([0, *(len(split.y) for _, split in raw.items())])
     prepared = again.prepared.train
-    parts = [
-        Split(to_inputs(prepared.X)[a:b], to_array(prepared.y)[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
+    rows = prepared.X if isinstance(prepared.X, InputTree) else to_inputs(prepared.X)
+    parts = [Split(rows[a:b], to_array(prepared.y)[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
     made, recipe = _recipe_of(subject, Splits(*parts)), subject.recipe
     same = made.validation.x.shape == recipe.validation.x.shape and torch.allclose(
         made.validation.x, recipe.validation.x, atol=1e-3

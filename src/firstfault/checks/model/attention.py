@@ -75,6 +75,11 @@ def _given(subject: Subject) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
             yield rows, rows[inputs.numbers(x)]
 
 
+def _tokens(subject: Subject) -> Iterator[torch.Tensor]:
+    """The samples `(N, …)` as the model is given them: of several inputs each that may be tokens."""
+    return (tokens for _, tokens in _given(subject))
+
+
 def _later_changed(tokens: torch.Tensor, cut: int) -> torch.Tensor:
     """Tokens of which those from a position on are others."""
     changed = tokens.clone()
@@ -145,8 +150,10 @@ def padding_not_masked(subject: Subject, *, share: float = 0.1) -> Iterator[Judg
     Source: Vaswani et al. 2017; torch.nn.MultiheadAttention, key_padding_mask. The bound is a choice of ours: less
         padding moves an output little. tests/checks/model/test_every_fault.py holds masked and unmasked twins.
     """
-    x = sound_batch(subject).x
-    token = padding_of(x, subject.model)
+    x, token = next(
+        ((x, token) for x in _tokens(subject) if (token := padding_of(x, subject.model)) is not None),
+        (sound_batch(subject).x, None),
+    )
     calls = attending(subject) if token is not None else []
     if not calls:
         yield skipped("there is no padding, or no attention")
