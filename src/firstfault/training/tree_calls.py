@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,7 +25,7 @@ from firstfault.training.call_tree import Arguments
 from firstfault.training.input_forms import inputs_of
 from firstfault.training.input_tree import InputTree
 from firstfault.training.one_tensor import Answer, Batches, Inputs, OneTensorCall, call_of
-from firstfault.training.recipe import outputs_of
+from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 MOST_TRIED = 8  # samples: whether a call raises shows on a few
 Forward = Callable[..., Any]
@@ -178,6 +179,14 @@ def as_declared(model: nn.Module) -> nn.Module:
 def trees_of(model: Any) -> TreeModel | None:
     """The factory of a recipe, where its inputs are a tree."""
     return model if isinstance(model, TreeModel) else None
+
+
+def inputs_in(recipe: Recipe, tensors: Tensors) -> torch.Tensor:
+    """The inputs `(N, …)` of a recipe's rows: of a tree all its numbers, side by side."""
+    trees = trees_of(recipe.model)
+    if trees is None:
+        return tensors.x
+    return torch.as_tensor(np.asarray(InputTree(trees.tree(tensors.x), len(tensors)), dtype=np.float32))
 
 
 def as_own(training: Training) -> Training:

@@ -36,7 +36,8 @@ from firstfault.subject.served_answers import agreement, apart
 from firstfault.subject.serving import golden_of, run_module, served_of, serving_inputs
 from firstfault.subject.subject import Subject
 from firstfault.training.input_tree import InputTree
-from firstfault.training.tree_calls import trees_of
+from firstfault.training.recipe import Tensors
+from firstfault.training.tree_calls import inputs_in
 
 
 @check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"train_mode_serving": 0.95})
@@ -161,10 +162,9 @@ def train_serve_skew(
 
 def _numbers(subject: Subject, x: torch.Tensor | InputTree) -> torch.Tensor:
     """Inputs as one tensor; of a tree all its numbers, side by side."""
-    trees = trees_of(subject.recipe.model)
-    if isinstance(x, torch.Tensor) and trees is not None:
-        x = InputTree(trees.tree(x), len(x))
-    return torch.as_tensor(np.asarray(x)).float() if isinstance(x, InputTree) else x
+    if isinstance(x, InputTree):
+        return torch.as_tensor(np.asarray(x, dtype=np.float32))
+    return inputs_in(subject.recipe, Tensors(x, x))
 
 
 def _reordered(x: torch.Tensor, expected: torch.Tensor, alike: float) -> bool:

@@ -71,7 +71,7 @@ def _given(subject: Subject) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield x, sound_batch(subject.owner).x
         return
     for rows in inputs.tensors:
-        if rows.ndim == 2 and not rows.is_floating_point():
+        if rows.ndim == 2 and not rows.is_floating_point() and rows.dtype != torch.bool:
             yield rows, rows[inputs.numbers(x)]
 
 
