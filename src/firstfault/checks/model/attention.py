@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer
@@ -13,6 +12,7 @@ from firstfault.place import Place
 from firstfault.subject.model_inputs import answer_to_others, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
 from firstfault.training.one_tensor import Rows, inputs_of_call
+from firstfault.training.padding import padding_token
 from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 
@@ -87,22 +87,6 @@ def _later_changed(tokens: torch.Tensor, cut: int) -> torch.Tensor:
     return changed
 
 
-def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | None:
-    """The token that fills rows `(N, T)` of different lengths up at their end, if there is one."""
-    if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 3:
-        return None
-    declared = [
-        module.padding_idx
-        for module in model.modules()
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None
-    ]
-    token = declared[0] if declared else int(x[:, -1].mode().values)
-    ends = (x == token).flip(1).long().cumprod(1).sum(1)
-    inner = ((x == token).sum(1) - ends).sum()
-    varied = len(torch.unique(ends)) > 2 and float((ends > 0).float().mean()) > share
-    return token if varied and int(inner) <= 0.01 * x.numel() else None
-
-
 def attending(subject: Subject) -> list[Call]:
     """The calls that attend, with their masks; the fast path of torch's encoder is avoided by asking for gradients."""
     model = subject.fresh_model().eval()
@@ -151,7 +135,7 @@ def padding_not_masked(subject: Subject, *, share: float = 0.1) -> Iterator[Judg
         padding moves an output little. tests/checks/model/test_every_fault.py holds masked and unmasked twins.
     """
     x, token = next(
-        ((x, token) for x in _tokens(subject) if (token := padding_of(x, subject.model)) is not None),
+        ((x, token) for x in _tokens(subject) if (token := padding_token(x, subject.model)) is not None),
         (sound_batch(subject).x, None),
     )
     calls = attending(subject) if token is not None else []
