@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from firstfault.ablation.compare import Comparison, compare
+from firstfault.ablation.compare import Comparison
 from firstfault.errors import Missing
 from firstfault.faults import SYMPTOMS
 from firstfault.finding import Layer
@@ -16,8 +15,9 @@ from firstfault.probe.record import Record
 from firstfault.training.scores import least_effect
 from firstfault.verdict import Outcome, Swap
 from firstfault.watcher.rerun.arm import Arm, Ending
+from firstfault.watcher.rerun.comparing import compared, learnt_by_heart
 from firstfault.watcher.rerun.owner import Stand
-from firstfault.watcher.rerun.scores import Measure, Score, comparable, measure_of, tells_returns, unlike
+from firstfault.watcher.rerun.scores import Measure, measure_of, tells_returns, unlike
 
 SEEDS, MORE_SEEDS = 3, 2
 """Pairs of a comparison, and those that are added where it leaves a doubt."""
@@ -146,10 +146,10 @@ class Trials:
             offset = len(pairs)
             pairs.append((self._ending(None, offset), self._ending(kind.name, offset)))
             steps = self._common(pairs)
-            result = self._comparison(measure, pairs, steps)
+            result = compared(measure, pairs, steps)
             if self._decided(result, measure, patient):
                 break
-        if result.better and kind.undoes & OF_THE_PACE and (held := self._held_back(measure, pairs, steps)):
+        if result.better and kind.undoes & OF_THE_PACE and (held := learnt_by_heart(measure, pairs, steps)):
             return result, held
         if steps >= self.record.steps * 0.9 or not result.gain > 0:
             return result, ""
@@ -161,37 +161,11 @@ class Trials:
             f"after {steps:,} of {self.record.steps:,} steps a healthy script would gain too" if hasty else "",
         )
 
-    def _held_back(self, measure: Measure, pairs: Sequence[tuple[Ending, Ending]], steps: int) -> str:
-        """Why what is learnt faster is no repair: the script's own validation says that it is learnt by heart.
-
-        Permuted labels gain 0.08 of accuracy by ten times the rate, their validation nothing, and its loss rises.
-        """
-        unchanged = self._ending(None, 0)
-        answers = measure_of(unchanged, keeps_loss=False, on_validation=True)
-        if not measure.sites or answers is None or not answers.sites or not unchanged.validation.get("values"):
-            return ""
-        held = self._comparison(answers, pairs, steps)
-        loss = self._comparison(Measure("validation loss", {}), pairs, steps)
-        if held.better or loss.gain > 0:
-            return ""
-        return f"it learns its rows faster, but answers its validation no better ({held.before:.2f} → {held.after:.2f})"
-
     def _common(self, pairs: Sequence[tuple[Ending, Ending]]) -> int:
         """The steps that all have made; one that broke off by itself is judged at the steps that it lacks."""
         every = [ending for pair in pairs for ending in pair]
         cut = [ending.steps for ending in every if ending.cut]
         return max(1, min([*cut, self._ending(None, 0).steps]))
-
-    def _comparison(self, measure: Measure, pairs: Sequence[tuple[Ending, Ending]], steps: int) -> Comparison:
-        before = [measure.score(unchanged, steps) for unchanged, _ in pairs]
-        after = [measure.score(changed, steps) for _, changed in pairs]
-        known = [score for score in (*before, *after) if score is not None]
-        rows = min((score.rows for score in known if score.rows), default=None)
-        first, second = _values(before, measure), _values(after, measure)
-        if not measure.sites:
-            both = comparable([*first, *second])
-            first, second = both[: len(first)], both[len(first) :]
-        return compare(first, second, measure.family, rows)
 
     def _decided(self, result: Comparison, measure: Measure, patient: bool) -> bool:
         if result.gain <= least_effect(measure.family, [result.before]) and result.seeds > patient:
@@ -243,11 +217,6 @@ class Trials:
         if score is None or score.prior is None:
             return True
         return value < score.prior + LOST * (1 - score.prior)
-
-
-def _values(scores: Sequence[Score | None], measure: Measure) -> list[float]:
-    missing = 0.0 if measure.sites else math.nan
-    return [score.value if score is not None else missing for score in scores]
 
 
 def _standing(tested: Sequence[Tested], weights: Mapping[str, float]) -> list[Tested]:
