@@ -10,6 +10,7 @@ import numpy as np
 
 from firstfault.metrics import Array
 from firstfault.monitor.detect.batch import Batch
+from firstfault.monitor.detect.inputs import InputMonitor
 from firstfault.monitor.detect.ledger import BLOCK, Ledger
 from firstfault.monitor.detect.memory import Memory
 from firstfault.monitor.detect.monitor import Monitor
@@ -108,12 +109,27 @@ class Watch:
             self.peaks = np.maximum(self.peaks, self.ledger.sums)
             self._join()
             return self._closed(now)
-        if self.ledger.evidence() < 1 / self.settings.alpha:
+        if self.ledger.evidence() < 1 / self.settings.alpha or self._is_another_population(now):
             return []
         self.passed, self.peaks = self._passing(), self.ledger.sums.copy()
         self.ledger.back[:] = 0.0
         self.open = self._incident(now)
         return [self.open]
+
+    def _is_another_population(self, now: float) -> bool:
+        """Whether what passed are columns that moved with all the others: their evidence is let go of."""
+        for at, monitor in enumerate(self.monitors):
+            if isinstance(monitor, InputMonitor):
+                self._let_go(at, monitor, now)
+        return self.ledger.evidence() < 1 / self.settings.alpha
+
+    def _let_go(self, at: int, monitor: InputMonitor, now: float) -> None:
+        shares = self.ledger.weights * self.ledger.sums
+        for bet in range(self.places[at].start, self.places[at].stop):
+            if shares[bet] >= SECOND / self.settings.alpha:
+                column, began = self.bets[bet][1], float(self.ledger.since[bet])
+                if monitor.moves_with_population(column, began, now):
+                    self.ledger.forget(np.array([key == (at, column) for key in self.bets]))
 
     def _listen_to_calibration(self) -> None:
         place = next((at for at, monitor in enumerate(self.monitors) if monitor.name == "calibration"), None)
