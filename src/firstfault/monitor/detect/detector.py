@@ -139,7 +139,7 @@ class Detector:
             for each, judge in sorted(watch.reference.judges.items()):
                 if judge.said is not None and judge.said is not Decision.ACCEPT:
                     found.append(f"{name}: SafeML says of the inputs of class {each}: {judge.said}")
-            if not any(monitor.name == "calibration" for monitor in watch.monitors):
+            if not any(monitor.name == "label_errors" for monitor in watch.monitors):
                 found.append(
                     f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
                 )

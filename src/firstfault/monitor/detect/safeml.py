@@ -24,9 +24,9 @@ from firstfault.monitor.detect.bets import CoinBets
 from firstfault.monitor.detect.dependence import Dependence
 from firstfault.monitor.detect.monitor import CoinMonitor
 
-WINDOW = 50
+WINDOW = 100
 """Requests of a class that are compared at once."""
-FEWEST = 150
+FEWEST = 200
 DRAWN = 200
 ASKS, HANDS_OVER = 0.95, 0.995
 """Quantiles of the distance between the reference and samples of itself."""
