@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from firstfault.monitor.rollout.standing import Standing
     from firstfault.monitor.settings import Settings
 
-rollout = typer.Typer(help="Compare a champion and its challenger.", rich_markup_mode=None)
+rollout = typer.Typer(rich_markup_mode=None)
 TOLD_EVERY = 10.0
 """Seconds between two lines that say the same."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
 import urllib.parse
 from typing import NamedTuple
@@ -9,6 +10,12 @@ from typing import NamedTuple
 from firstfault.errors import FirstfaultError
 
 PORTS = {"http": 80, "https": 443}
+
+
+@functools.cache
+def _trusting() -> ssl.SSLContext:
+    """Read once: the system's certificates take some ten milliseconds."""
+    return ssl.create_default_context()
 
 
 class Upstream(NamedTuple):
@@ -21,7 +28,7 @@ class Upstream(NamedTuple):
     @property
     def context(self) -> ssl.SSLContext | None:
         """What a connection by TLS needs."""
-        return ssl.create_default_context() if self.scheme == "https" else None
+        return _trusting() if self.scheme == "https" else None
 
 
 def upstream_of(url: str, option: str = "--proxy") -> Upstream:

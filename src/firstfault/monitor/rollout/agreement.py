@@ -10,7 +10,7 @@ from firstfault.monitor.dialects import NOTHING, read
 from firstfault.monitor.record import Captured
 
 RELATIVE = 1e-3
-"""Numbers that are nearer are the same."""
+"""Numbers that are nearer are the same: what float32 and another order of sums make of one model."""
 
 
 def agree(champion: Captured, challenger: Captured) -> bool:

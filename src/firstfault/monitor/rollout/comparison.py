@@ -18,6 +18,7 @@ from firstfault.monitor.rollout.streams import Stream, of_arms, of_pairs
 from firstfault.monitor.rollout.tosses import Tosses, tosses_of
 
 SHOWN = 10
+"""Requests that show a conclusion: as many as a person reads."""
 NOT_PLANNED = "not as planned"
 MISMATCH = "sample_ratio_mismatch"
 IN_A_BLOCK = 8

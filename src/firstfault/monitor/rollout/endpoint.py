@@ -24,7 +24,9 @@ from firstfault.monitor.rollout.comparison import Conclusion
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
 
 STALE_SECONDS = 120.0
+"""Without a look for so long, an analysis hangs: one over a million requests takes some ten seconds."""
 SOCKET_SECONDS = 10.0
+"""How long a controller may take to ask: as long as Argo's waits for an answer by default."""
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 Answer = tuple[int, str, str]
 """Status, media type, body."""

@@ -28,6 +28,7 @@ Chosen in benchmarks/rollouts.py, of twelve that were tried: the one that is nev
 test between 1.25 and 10 times the rate. The first alone takes 1.5 times as long as that at ten times the rate.
 """
 PRIOR_EVENTS = 20.0
+"""The same of a mixture whose densest ratio is told."""
 
 
 class Side(StrEnum):

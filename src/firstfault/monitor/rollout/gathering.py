@@ -20,6 +20,7 @@ from firstfault.monitor.rollout.plan import Mode
 SETTLING_SECONDS = 2.0
 """How long a record may be on its way from the end of its request into the store."""
 MOST_UNPAIRED = 100_000
+"""Records whose other half has not come: some hundred megabytes."""
 DISAGREED = "shadow_disagreed"
 """The mark of a shadow's answer that is another than the champion's."""
 UNIT = "unit"

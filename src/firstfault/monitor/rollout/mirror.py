@@ -35,8 +35,11 @@ logger = logging.getLogger(__name__)
 NICE = 5
 """Serving comes first where a processor is short."""
 READ_AT_ONCE = 1 << 16
+"""Bytes of an answer, between two looks at how long it has become."""
 PAUSE_SECONDS, SAID_EVERY, CLOSING_SECONDS = 0.02, 1.0, 10.0
+"""Between two looks at an empty queue, between two words about the copies, and for what is left to be written."""
 GATEWAY_TIMEOUT = 504
+"""As a gateway says that a server took too long."""
 NOT_COPIED = (b"connection", b"content-length", b"expect", b"transfer-encoding")
 """Headers of the way, not of what is asked."""
 _decode = msgspec.msgpack.Decoder(Copy).decode
