@@ -32,6 +32,8 @@ class Divergence:
     value: float | None = None
 
 
+PROOF = 0.95
+"""The weight of what structure shows of a language model; a swap, where there is one, makes it certain."""
 SAME_NUMERICS = 1e-5
 """Mean divergence per position, in nat, of the same numerics: batches, caches and kernels stay below 3e-7."""
 PRECISION: dict[str, float] = {"float32": SAME_NUMERICS, "float16": 1e-4, "bfloat16": 4e-3, "int8": 1e-2, "int4": 1e-1}

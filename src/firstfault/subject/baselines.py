@@ -20,10 +20,15 @@ from firstfault.training.recipe import Recipe
 from firstfault.training.scores import standard_error
 
 MOST_ROWS = 4_000
+"""Bounds the time of a linear model's fit."""
 MOST_COLUMNS = 1_024
+"""Bounds the time and memory of simple models: an image of 32 × 32, or the pixels of a larger one on a grid."""
 MOST_WORDS = 2_000
+"""Kinds of tokens that are counted: 64 MB of counts with 4,000 rows; of more kinds there is no simple model."""
 LEAST_SPAN = 0.2
+"""Where a constant answer scores above 0.8, the rest is too little to measure shortfalls by: a choice of ours."""
 TINY = 1e-7
+"""Probabilities are cut here, so that their logarithms are finite: the rounding of float32."""
 Array = np.ndarray[Any, Any]
 
 

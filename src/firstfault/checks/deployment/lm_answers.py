@@ -9,7 +9,7 @@ from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.adapter import Answer
-from firstfault.lm.cuts import UNSTABLE_MARGIN
+from firstfault.lm.cuts import PROOF, UNSTABLE_MARGIN
 from firstfault.lm.endpoint import Endpoint
 from firstfault.lm.function import Function
 from firstfault.lm.local import Local
@@ -31,7 +31,6 @@ from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
 from firstfault.target.language_model import DECODING
 
-PROOF = 0.95
 NEUTRAL: dict[str, tuple[object, ...]] = {
     "do_sample": (None, False),
     "temperature": (None, 1.0),

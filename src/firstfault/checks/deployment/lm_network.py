@@ -11,6 +11,7 @@ from firstfault.checks.training.lm_tuning import adapter_tensors, is_empty
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
+from firstfault.lm.cuts import PROOF
 from firstfault.lm.local import Local
 from firstfault.lm.modules import HALF_RANGE, number_format
 from firstfault.lm.network import divergence, log_probs
@@ -21,8 +22,6 @@ from firstfault.subject.language_model import declared_lm, network
 from firstfault.subject.language_rows import tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
-
-PROOF = 0.95
 
 
 @part(Layer.DEPLOYMENT, "tuning.before", of="trained")

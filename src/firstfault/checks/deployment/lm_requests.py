@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from firstfault.check import Judgement, TargetKind, check
-from firstfault.checks.preprocessing.lm_requests import PROOF, told
+from firstfault.checks.preprocessing.lm_requests import told
 from firstfault.errors import Missing
 from firstfault.finding import Layer
+from firstfault.lm.cuts import PROOF
 from firstfault.subject.language_model import id_faults, seen_of, text_faults
 from firstfault.subject.language_rows import request_layer
 from firstfault.subject.memo import memo

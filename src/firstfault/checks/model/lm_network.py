@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
+from firstfault.lm.cuts import PROOF
 from firstfault.lm.modules import head_apart_from_embedding
 from firstfault.place import Place
 from firstfault.subject.language_causes import batch_fault, batched, log_prob_fault
 from firstfault.subject.language_distances import bound, gaps, numerics
 from firstfault.subject.language_model import network
 from firstfault.subject.subject import Subject
-
-PROOF = 0.95
 
 
 @check(

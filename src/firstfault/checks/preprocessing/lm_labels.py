@@ -13,14 +13,13 @@ from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
+from firstfault.lm.cuts import PROOF
 from firstfault.lm.rows import IGNORED, Prepared, shift_of, words
 from firstfault.place import Kind, Place
 from firstfault.subject.language_model import template, tokenizer_of, tokens
 from firstfault.subject.language_rows import prepared_rows, tuning
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-
-PROOF = 0.95
 
 
 @memo(of="raw")

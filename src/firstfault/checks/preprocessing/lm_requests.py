@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
-from firstfault.lm.cuts import Divergence
+from firstfault.lm.cuts import PROOF, Divergence
 from firstfault.lm.network import vocabulary_of
 from firstfault.place import Place
 from firstfault.subject.language_model import declared_lm, id_faults, local, network, seen_of, text_faults, ways
 from firstfault.subject.language_rows import request_layer, row_faults
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-
-PROOF = 0.95
 
 
 def told(found: Sequence[Divergence], clean: str, weight: float = PROOF) -> Iterator[Judgement]:

@@ -1,4 +1,4 @@
-"""The first steps of a training with a fixed seed, as prints of every tensor on the way: two runs compare bit by bit.
+"""The first steps of a training with a fixed seed, as fingerprints of every tensor: two runs compare bit by bit.
 
 traced(recipe, seed, steps)       one run, in this process
 traced_anew(target, seed, steps)  one run of the target's file, in a process of its own

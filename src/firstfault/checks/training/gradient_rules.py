@@ -12,11 +12,10 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training._beside_the_loss import gains
 from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
-SHOWN = 5  # names in a place: more are no longer read
 WARM_UP = 5  # sampled steps that say more of the initialisation than of the training
 NOT_FINITE = "the training did not stay finite, see nonfinite_loss"
 

@@ -12,6 +12,7 @@ from torch import nn
 from firstfault.check import Judgement, TargetKind, check, passed
 from firstfault.errors import Missing, TargetError, told
 from firstfault.finding import Layer, Status
+from firstfault.lm.cuts import PROOF
 from firstfault.lm.local import Local
 from firstfault.lm.network import call, divergence, evaluated, logits_of
 from firstfault.lm.rows import IGNORED, Prepared
@@ -22,7 +23,6 @@ from firstfault.subject.language_rows import prepared_rows, tuning
 from firstfault.subject.memo import part
 from firstfault.subject.subject import Subject
 
-PROOF = 0.95
 MICRO = 4
 """Rows whose gradients are accumulated: two lengths would do, and four make the weights of short ones plain."""
 LONGEST = 96

@@ -23,6 +23,7 @@ BIRTHPLACES = {
     "input": {"missing_values": 0.9, "nonfinite_loss": 0.95},
     "weight": {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.95},
 }
+"""What a birth there is evidence for; the rate is but a suspicion until a smaller one stays finite."""
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"nonfinite_loss": 0.95})
