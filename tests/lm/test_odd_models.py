@@ -181,3 +181,21 @@ def test_a_checkpoint_lies_beside_the_target_s_file(tmp_path, diagnosed):
     own_model.model().save_pretrained(tmp_path / "mine")
     own_model.tokenizer().save_pretrained(tmp_path / "mine")
     assert diagnosed(LM(model="mine", reference="mine")).status.value == "healthy"
+
+
+def test_a_network_that_gives_no_numbers_is_told(diagnosed):
+    """In float32 it is the model's own fault, with the first module that gives it; nothing crashes on the way."""
+    model = own_model.model()
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
+    verdict = diagnosed(LM(model=model, tokenizer=own_model.tokenizer(), prompts=[("Name a colour.", "Red")]))
+    assert verdict.faults[0].fault == "numerically_unstable"
+    assert verdict.faults[0].place == "model.layers.1.mlp.down_proj"
+    assert verdict.first_faulty_layer.value == "model"
+
+
+def test_rows_that_are_none_are_skipped(diagnosed):
+    """Of no row nothing is said."""
+    tuning = FineTuning(rows=[], prepare=own_model.prepare)
+    verdict = diagnosed(LM(model=own_model.trained(), tokenizer=own_model.tokenizer(), tuning=tuning))
+    assert "needs labels: tuning.rows holds no row" in skipped(verdict)

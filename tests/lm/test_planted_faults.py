@@ -1,5 +1,6 @@
 """Each fault of a language model is named first, in its layer; healthy set-ups that look like one are healthy."""
 
+import dataclasses
 import random
 
 import own_model
@@ -35,6 +36,16 @@ def test_a_healthy_set_up_is_healthy(diagnosed, name, kit):
     verdict = diagnosed(HEALTHY[name](kit, random.Random(f"{name} {kit.name}")))
     assert verdict.status.value == "healthy"
     assert verdict.faults == ()
+
+
+@pytest.mark.parametrize(
+    "fault", ["adapter_without_effect", "merge_changed", "cache_mismatch", "packing_leak", "head_untied"]
+)
+def test_prompts_that_fail_for_a_reason_are_no_incapable_model(diagnosed, fault):
+    """What a later layer does wrongly is not told as what the model can't do."""
+    lm = PLANTED[fault](ROPE, random.Random(5))
+    verdict = diagnosed(dataclasses.replace(lm, prompts=[("What is 7331 times 412?", "3020372")]))
+    assert verdict.faults[0].fault == fault
 
 
 def test_every_fault_of_a_language_model_is_planted():

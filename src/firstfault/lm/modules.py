@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -72,13 +72,19 @@ def head_apart_from_embedding(model: nn.Module) -> float | None:
     head, embedding = (
         getattr(model, name, lambda: None)() for name in ("get_output_embeddings", "get_input_embeddings")
     )
-    pair = [getattr(each, "weight", None) for each in (head, embedding)]
-    if not all(isinstance(each, torch.Tensor) for each in pair) or pair[0].shape != pair[1].shape:
+    pair = [
+        each.detach() for each in (getattr(head, "weight", None), getattr(embedding, "weight", None)) if _held(each)
+    ]
+    if len(pair) < 2 or pair[0].shape != pair[1].shape:
         return None  # quantised layers hold packed weights
-    first, second = (each.detach() for each in pair)
+    first, second = pair
     if first.data_ptr() == second.data_ptr():
         return 0.0
     return float((first - second).abs().max()) / max(float(second.abs().max()), 1e-9)
+
+
+def _held(value: Any) -> TypeGuard[torch.Tensor]:
+    return isinstance(value, torch.Tensor)
 
 
 def rotary_settings(model: nn.Module) -> dict[str, Any]:

@@ -32,7 +32,10 @@ def tuning_rows(subject: Subject) -> tuple[Row, ...]:
     source = tuning(subject).rows
     if source is None:
         raise Missing("needs labels: no tuning.rows")
-    return tuple(read_rows(source, subject.target.root))
+    rows = tuple(read_rows(source, subject.target.root))
+    if not rows:
+        raise Missing("needs labels: tuning.rows holds no row")
+    return rows
 
 
 @part(Layer.PREPROCESSING, "tuning.prepare", of="raw")

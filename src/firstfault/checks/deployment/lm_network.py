@@ -106,18 +106,21 @@ def numbers_overflow(subject: Subject) -> Iterator[Judgement]:
     """Find a network whose numbers leave the range of the precision in which it is served.
 
     Measures: the largest magnitude that a module gives, on one prompt.
-    Fails when: it is beyond 65,504 in float16, by the weights' format or as declared, or is no number.
+    Fails when: it is beyond 65,504 in float16, by the weights' format or as declared; or is no number in any other.
     Source: IEEE 754 binary16; T5 and Gemma in float16.
     """
     largest, where = overflow(subject)
     half = "float16" in (number_format(network(subject)), declared_lm(subject).promises.precision)
-    if largest == float("inf") or (half and largest > HALF_RANGE):
+    endless = largest == float("inf")
+    if endless or (half and largest > HALF_RANGE):
+        given = "what is no number" if endless else f"{largest:.3g}"
         yield Judgement(
             Status.FAIL,
-            f"{where} gives {largest:.3g}, and float16 ends at 65,504",
+            f"{where} gives {given}" + ", and float16 ends at 65,504" * half,
             value=largest,
             threshold=HALF_RANGE,
             where=Place.modules(where),
+            faults={"precision_overflow" if half else "numerically_unstable": PROOF},
         )
         return
     yield passed(f"the largest magnitude is {largest:.3g}, of {where}", value=largest)

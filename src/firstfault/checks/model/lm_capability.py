@@ -12,9 +12,10 @@ from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.lm.local import Local
+from firstfault.lm.modules import HALF_RANGE
 from firstfault.place import Place
-from firstfault.subject.language_causes import batch_fault, cache_gap, log_prob_fault
-from firstfault.subject.language_distances import numerics
+from firstfault.subject.language_causes import batch_fault, cache_gap, log_prob_fault, overflow
+from firstfault.subject.language_distances import numerics, tuned
 from firstfault.subject.language_model import (
     ANSWER_TOKENS,
     answers,
@@ -52,6 +53,9 @@ def clean(subject: Subject) -> bool:
             if _found(subject, cut):
                 return False
     with suppress(Missing):
+        if overflow(subject)[0] > HALF_RANGE:
+            return False
+    with suppress(Missing):
         return cache_gap(subject) <= numerics(subject)
     return True
 
@@ -73,12 +77,16 @@ def can_not_do_it(subject: Subject) -> Iterator[Judgement]:
     Measures: the greedy answer, one after the other prompts with their right answers as examples, and the best of
         three drawn ones, of the model and of the reference.
     Fails when: every cut that can be seen is clean, and none of these holds what is expected.
-    Not a fault when: a difference at a cut explains it; that is told instead.
+    Not a fault when: a difference at a cut explains it, which is told instead; or the model was tuned, since its
+        training is looked at later.
     Source: pass@k, Chen et al. 2021: what a model never says, in no way it is asked, it can't do.
     """
     failed = failing(subject)
     if not failed:
         yield passed("every expected text is in its answer", value=0)
+        return
+    if tuned(subject):
+        yield skipped("the model was tuned, and its training is looked at later")
         return
     if not clean(subject):
         yield skipped("a difference at a cut comes first")
@@ -132,6 +140,6 @@ def drawn(model: Local, prompt: Prompt, seed: int) -> str:
     generator = torch.Generator().manual_seed(seed)
 
     def choose(logits: torch.Tensor) -> torch.Tensor:
-        return torch.multinomial(logits.softmax(-1).cpu(), 1, generator=generator)
+        return torch.multinomial(logits.nan_to_num().softmax(-1).cpu(), 1, generator=generator)
 
     return model.continued(model.ids_of(prompt), ANSWER_TOKENS, choose).text
