@@ -9,6 +9,7 @@ import numpy as np
 
 from firstfault.ablation.compare import Comparison
 from firstfault.ablation.replay.folds import METRIC, outcome, over_parts, unproven
+from firstfault.ablation.replay.rows import undo_rows
 from firstfault.checks.data._served_marks import Mark, marks_of
 from firstfault.errors import Missing
 from firstfault.finding import LayerReport
@@ -35,6 +36,8 @@ def undo_columns(subject: Subject, report: LayerReport, faults: Sequence[str]) -
     if both.why_not:
         return [_open(subject, fault, both.why_not) for fault in faults]
     leading = {mark.fault for mark in marks_of(subject)}
+    if not leading:
+        return undo_rows(subject, report, faults)
     return [
         _undone(subject, both, fault, _about(subject, fault))
         if fault in leading
@@ -50,7 +53,8 @@ def _about(subject: Subject, fault: str) -> list[Mark]:
 
 def _open(subject: Subject, fault: str, why: str) -> Outcome:
     """Untested: what no healthy traffic leaves behind stands unproven; the rest stays open."""
-    certain = any(mark.certain and mark.faults[fault] >= 0.8 for mark in _about(subject, fault))
+    about = _about(subject, fault)
+    certain = not about or any(mark.certain and mark.faults[fault] >= 0.8 for mark in about)
     return unproven(fault, why, undecided=not certain)
 
 
