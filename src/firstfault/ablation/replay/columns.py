@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,17 @@ def undo_columns(subject: Subject, report: LayerReport, faults: Sequence[str]) -
     leading = {mark.fault for mark in marks_of(subject)}
     if not leading:
         return undo_rows(subject, report, faults)
-    return [
-        _undone(subject, both, fault, _about(subject, fault))
-        if fault in leading
-        else unproven(fault, f"its columns bear the marks of {', '.join(sorted(leading & set(faults)))}")
-        for fault in faults
-    ]
+    tested = {fault: _undone(subject, both, fault, _about(subject, fault)) for fault in faults if fault in leading}
+    return [tested[fault] if fault in tested else _second(subject, fault, tested) for fault in faults]
+
+
+def _second(subject: Subject, fault: str, tested: Mapping[str, Outcome]) -> Outcome:
+    """A fault that only explains the marks of another one too: it falls with it, and is not told beside it."""
+    others = {mark.fault for mark in marks_of(subject) if fault in mark.faults} & set(tested)
+    if others and all(tested[other].confirmed is False for other in others):
+        first = tested[min(others)]
+        return Outcome(fault, False, first.swap, first.reason)
+    return unproven(fault, f"its columns bear the marks of {', '.join(sorted(others))}")
 
 
 def _about(subject: Subject, fault: str) -> list[Mark]:
