@@ -89,7 +89,7 @@ def _answer(subject: Subject, case: Case) -> Result:
     assert subject.target.safety is not None and subject.target.safety.generate is not None
     generate = subject.target.safety.generate
     try:
-        answer = str(generate(case.prompt, *_model(subject, generate)))
+        answer = str(generate(case.prompt, *model_for(generate, lambda: subject.trained.model)))
     except Missing:
         raise
     except BaseException as error:
@@ -98,8 +98,8 @@ def _answer(subject: Subject, case: Case) -> Result:
     return SCORERS[case.scorer](answer, case.expect), f"{len(answer)} characters answered"
 
 
-def _model(subject: Subject, generate: Callable[..., Any]) -> tuple[Any, ...]:
-    """The trained model, in eval mode, for a `generate(prompt, model)`; nothing for a `generate(prompt)`."""
+def model_for(generate: Callable[..., Any], model: Callable[[], Any]) -> tuple[Any, ...]:
+    """The model, in eval mode, for a `generate(prompt, model)`; nothing for a `generate(prompt)`."""
     try:
         required = [
             entry
@@ -108,4 +108,4 @@ def _model(subject: Subject, generate: Callable[..., Any]) -> tuple[Any, ...]:
         ]
     except (TypeError, ValueError):
         return ()
-    return (subject.trained.model.eval(),) if len(required) > 1 else ()
+    return (model().eval(),) if len(required) > 1 else ()
