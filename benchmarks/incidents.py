@@ -30,11 +30,12 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
-from monitoring.served.catalogue import KINDS, LOOK_ALIKES, base
+from monitoring.served.catalogue import KINDS, base
 from monitoring.served.delays import delay, more_errors, shifted
 from monitoring.served.drawing import Job, case_of
 from monitoring.served.figures import AT_LEAST, DELAY, FALSE_PER_100_000, LABELS, line, summary
 from monitoring.served.judging import Diagnosis, Judged, given, judged_of, note_verdict, watched
+from monitoring.served.look_alikes import LOOK_ALIKES
 
 
 def main() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from monitoring.served.bases import Base
-from monitoring.served.catalogue import Kind, LookAlike, base
+from monitoring.served.catalogue import base
+from monitoring.served.look_alikes import LookAlike
+from monitoring.served.plan import Kind
 from monitoring.served.populations import Rng
 from monitoring.served.stream import Maker, Shape, Stream
 

@@ -1,4 +1,4 @@
-"""The example's assistant as it is served (its file is copied here as assistant_example.py), behind a list of blocked words."""
+"""The example's assistant, whose file is copied here as assistant_example.py, behind a list of blocked words."""
 
 from dataclasses import replace
 from pathlib import Path
