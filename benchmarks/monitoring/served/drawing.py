@@ -107,4 +107,5 @@ def _healthy(kind: LookAlike, rng: Rng) -> Shape:
         way=_way(rng),
         sample=float(rng.choice([1.0, 1.0, 0.5])),
         labelled=float(rng.choice([1.0, 0.3, 0.0])),
+        streamed=kind.streamed,
     )

@@ -45,7 +45,7 @@ def line(judged: Judged) -> str:
     return (
         f"{mark:<6}{judged.seconds:6.1f} s  {judged.name:<38} {opened:<28} {judged.status or '–'} "
         f"{judged.layer or '–'}: {', '.join(judged.found[:3]) or '–'} {proof} "
-        f"{'; '.join(judged.false)} {judged.note}".rstrip()
+        f"[{judged.told}] {'; '.join(judged.false)} {judged.note}".rstrip()
     )
 
 

@@ -45,6 +45,7 @@ class Judged:
     reason: str = ""
     seconds: float = 0.0
     note: str = ""
+    told: str = ""
 
     @property
     def planted(self) -> bool:
@@ -56,7 +57,7 @@ def judged_of(case: Case) -> Judged:
     """What is known of a stream before it is looked at."""
     kind = case.planted
     if kind is None:
-        return Judged(case.name, "healthy", "", [], [], case.stream.harm)
+        return Judged(case.name, "healthy", "", [], [], case.stream.harm, told=case.stream.told)
     return Judged(
         case.name,
         kind.step,
@@ -64,6 +65,7 @@ def judged_of(case: Case) -> Judged:
         sorted(kind.layers),
         [kind.id, *sorted(kind.faults - {kind.id})],
         case.stream.harm,
+        told=case.stream.told,
     )
 
 

@@ -58,6 +58,8 @@ class Times:
     total: Array
     resources: list[Resources]
     replica: Array
+    waited: Array
+    """Seconds for which the client let the answer wait."""
 
 
 def arrivals(rng: Rng, began: float, n: int, rate: float) -> Array:
@@ -100,7 +102,7 @@ class Service:
             total[row] += waited[row]
             stages.append(measured)
             resources.append(self._resources(replica[row]))
-        return Times(stages, total, resources, replica)
+        return Times(stages, total, resources, replica, waited)
 
     def _slower(self, replica: int, stopped: bool) -> Any:
         factor = 1 + self.load.leak_slows * self.grown[replica] / 1024 / MEBIBYTE

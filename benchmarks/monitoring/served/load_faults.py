@@ -34,7 +34,7 @@ def queue_saturation(base: Base, rng: Rng) -> Change:
     if rng.random() < 0.5:
         factor = float(rng.uniform(2.6, 3.6))
         return Change(load=lambda load: replace(load, rate=load.rate * factor))
-    return Change(load=lambda load: replace(load, replicas=1))
+    return Change(load=lambda load: replace(load, replicas=1), told="one replica is left")
 
 
 def cold_start(base: Base, rng: Rng) -> Change:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,8 @@ class LookAlike:
     plan: Callable[[Base, Rng], Change]
     weeks: int = 0
     """Of which it consists, with shares that follow the hour of the week."""
-    canary: bool = False
+    streamed: bool = False
+    """Whether answers go out in parts, so that a client can be slow to take them."""
 
 
 def promotion(base: Base, rng: Rng) -> Change:
@@ -53,12 +53,17 @@ def ignored_drift(base: Base, rng: Rng) -> Change:
     values = base.train[name]
     if name == "race":
         only = str(rng.choice(values.unique()))
-        return Change(raw=lambda raw, rng: [{**row, name: only} for row in raw], part=float(rng.uniform(0.5, 1.0)))
+        return Change(
+            raw=lambda raw, rng: [{**row, name: only} for row in raw],
+            part=float(rng.uniform(0.5, 1.0)),
+            told=f"race = {only}",
+        )
     factor, constant = float(rng.choice([0.01, 3.0, 100.0])), bool(rng.random() < 0.3)
     return Change(
         raw=lambda raw, rng: [
             {**row, name: 0 if constant else round(row[name] * factor + float(values.std()), 3)} for row in raw
-        ]
+        ],
+        told=name,
     )
 
 
@@ -96,7 +101,6 @@ LOOK_ALIKES: tuple[LookAlike, ...] = (
     LookAlike("ignored_drift", TABLES_WITH_MORE, ignored_drift),
     LookAlike("new_category", ("adult", "demand"), new_category),
     LookAlike("better_challenger", ALL, better_challenger),
-    LookAlike("slow_client", ALL, slow_client),
+    LookAlike("slow_client", ALL, slow_client, streamed=True),
     LookAlike("nothing", ALL, nothing),
 )
-Raw = list[Any]

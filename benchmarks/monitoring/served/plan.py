@@ -51,6 +51,8 @@ class Change:
     """Share of the requests that are sent again and again."""
     lost: float = 0.0
     """Share of the time in which nobody empties the queue of the records."""
+    told: str = ""
+    """What was drawn, in a few words."""
     canary: float | None = None
     """Share of the requests that the canary gets."""
     canary_server: Answering | None = None

@@ -16,7 +16,7 @@ from firstfault.monitor.analysis import Analyst
 from firstfault.monitor.counts import Counts
 from firstfault.monitor.database import COUNT, LABEL, LOSE
 from firstfault.monitor.masking import key_of
-from firstfault.monitor.record import Captured, Record, Resources
+from firstfault.monitor.record import Captured, Record, Resources, Stream
 from firstfault.monitor.segments import Segment, hour_of
 from firstfault.monitor.settings import Settings, note_settings, settings_of
 from firstfault.monitor.snapshot import snapshot
@@ -43,6 +43,10 @@ class Request:
     arm: str = "champion"
     gone: bool = False
     truth: Any = None
+    parts: int = 0
+    """In which the answer went out; 0 where it went at once."""
+    waited: float = 0.0
+    """Seconds for which the client let it wait."""
 
 
 class Recording:
@@ -103,6 +107,7 @@ class Recording:
             marks=answer.marks,
             error=answer.error,
             disconnected=request.gone,
+            stream=_parts(request) if request.parts else None,
         )
         if self.way == "function":
             captured.values["raw"] = snapshot(request.raw)
@@ -146,6 +151,12 @@ class Recording:
         if rows:
             store.database.write([(LABEL, rows)])
         return store
+
+
+def _parts(request: Request) -> Stream:
+    """Its first part leaves when the answer is there, the others as the client takes them."""
+    gap = request.waited / (request.parts - 1)
+    return Stream(request.total - request.waited, request.parts, gap, min(2 * gap, request.waited))
 
 
 def _by_place(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:

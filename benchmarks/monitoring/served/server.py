@@ -56,7 +56,7 @@ class Server:
 
     def answer(self, raw: list[Any]) -> list[Answer]:
         """The answers to some requests, in batches as they come."""
-        answers = [self._refusal(one) for one in raw]
+        answers = [self._refusal(one) or self._kept(one) for one in raw]
         asked = [place for place, answer in enumerate(answers) if answer is None]
         for start in range(0, len(asked), self.batch):
             places = asked[start : start + self.batch]
@@ -71,8 +71,15 @@ class Server:
             return Answer(status=422, shown={"detail": str(error)})
         return None
 
+    def _kept(self, raw: Any) -> Answer | None:
+        """What the cache says: an answer for which nothing was prepared, and no model asked."""
+        found = None if self.key is None else self.held.get(self.key(raw))
+        return None if found is None else Answer(label=found.label, shown=found.shown)
+
     def _cached(self, raw: Any, answer: Answer) -> Answer:
-        return answer if self.key is None else self.held.setdefault(self.key(raw), answer)
+        if self.key is not None:
+            self.held.setdefault(self.key(raw), answer)
+        return answer
 
     def _batch(self, raw: list[Any]) -> list[Answer]:
         try:

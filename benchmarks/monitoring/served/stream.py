@@ -21,7 +21,7 @@ from monitoring.served.server import Answer, healthy
 
 MONDAY = 1_793_577_600.0
 """2026-11-02, midnight UTC."""
-WEEK_HOURS = 168
+WEEK_HOURS, PARTS = 168, 8
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Shape:
     sample: float = 1.0
     labelled: float = 1.0
     """Share of the requests whose label comes."""
+    streamed: bool = False
+    """Whether answers go out in parts."""
     busy: bool = False
     weeks: int = 0
     canary: float = 0.0
@@ -51,6 +53,8 @@ class Stream:
     """Shares after the onset: of answers that the healthy service would have given otherwise, of errors; and before."""
     times: Array
     records: list[Record] = field(default_factory=list)
+    told: str = ""
+    """What was drawn, in a few words."""
 
     def after(self, time: float) -> int:
         """How many requests had come between the onset and a time."""
@@ -87,7 +91,7 @@ class Maker:
             return None
         self._record(recording, before, after, change)
         records = recording.labelled()
-        return Stream(recording, float(onset), float(at[-1]), len(at), harm, at, records)
+        return Stream(recording, float(onset), float(at[-1]), len(at), harm, at, records, change.told)
 
     def _times(self, change: Change) -> tuple[Array, Array]:
         shape, rng = self.shape, self.rng
@@ -138,6 +142,8 @@ class Maker:
                 "canary" if arms[row] else "champion",
                 bool(gone[row]),
                 truth[row],
+                PARTS if self.shape.streamed else 0,
+                float(times.waited[row]),
             )
             for row in range(n)
         ]

@@ -34,7 +34,7 @@ def schema_change(base: Base, rng: Rng) -> Change:
     def renamed(raw: list[Any], rng: Rng) -> list[Any]:
         return [{new if key == name else key: value for key, value in row.items() if new or key != name} for row in raw]
 
-    return Change(raw=renamed, part=_part(rng, 0.5))
+    return Change(raw=renamed, part=_part(rng, 0.5), told=f"{name} → {new or 'gone'}")
 
 
 def type_change(base: Base, rng: Rng) -> Change:
@@ -42,10 +42,12 @@ def type_change(base: Base, rng: Rng) -> Change:
     if base.texts() and rng.random() < 0.5:
         name = str(rng.choice(base.texts()))
         codes = {value: place for place, value in enumerate(sorted(map(str, base.train[name].unique())))}
-        return Change(raw=_column(name, lambda value: codes.get(str(value), -1)), part=_part(rng))
+        return Change(
+            raw=_column(name, lambda value: codes.get(str(value), -1)), part=_part(rng), told=f"{name} as codes"
+        )
     name = str(rng.choice(base.numbers()))
     sign = str(rng.choice(["{} €", "{},0", "n={}"]))
-    return Change(raw=_column(name, lambda value: sign.format(value)), part=_part(rng))
+    return Change(raw=_column(name, lambda value: sign.format(value)), part=_part(rng), told=f"{name} as {sign}")
 
 
 def unit_change(base: Base, rng: Rng) -> Change:
@@ -56,7 +58,9 @@ def unit_change(base: Base, rng: Rng) -> Change:
             raw=lambda raw, rng: [np.round(np.array(image) * factor, 3).tolist() for image in raw], part=_part(rng)
         )
     name, factor = str(rng.choice(base.numbers())), float(rng.choice(FACTORS))
-    return Change(raw=_column(name, lambda value: round(value * factor, 4)), part=_part(rng))
+    return Change(
+        raw=_column(name, lambda value: round(value * factor, 4)), part=_part(rng), told=f"{name} × {factor:g}"
+    )
 
 
 def upstream_default(base: Base, rng: Rng) -> Change:
@@ -70,7 +74,7 @@ def upstream_default(base: Base, rng: Rng) -> Change:
     values = base.train[name]
     usual = values.mode()[0] if name in base.texts() or rng.random() < 0.5 else values.quantile(float(rng.random()))
     default = usual.item() if hasattr(usual, "item") else usual
-    return Change(raw=_column(name, lambda value: default), part=_part(rng, 0.6))
+    return Change(raw=_column(name, lambda value: default), part=_part(rng, 0.6), told=f"{name} = {default}")
 
 
 def _without(image: Any, rows: Any) -> Any:
@@ -83,7 +87,7 @@ def sentinel_value(base: Base, rng: Rng) -> Change:
     low, high = base.train[name].min(), base.train[name].max()
     if low <= code <= high:
         code = -9999
-    return Change(raw=_column(name, lambda value: code), part=float(rng.uniform(0.2, 0.7)))
+    return Change(raw=_column(name, lambda value: code), part=float(rng.uniform(0.2, 0.7)), told=f"{name} = {code}")
 
 
 def stale_feature(base: Base, rng: Rng) -> Change:
@@ -99,7 +103,7 @@ def stale_feature(base: Base, rng: Rng) -> Change:
             rows.append({**row, name: held[0]})
         return rows
 
-    return Change(raw=stale)
+    return Change(raw=stale, told=name)
 
 
 def out_of_range(base: Base, rng: Rng) -> Change:
@@ -111,6 +115,7 @@ def out_of_range(base: Base, rng: Rng) -> Change:
     return Change(
         raw=lambda raw, rng: [{**row, name: round(edge + sign * spread * rng.uniform(0.5, 4), 3)} for row in raw],
         part=float(rng.uniform(0.3, 0.9)),
+        told=f"{name} beyond {edge:g}",
     )
 
 
@@ -123,7 +128,7 @@ def unseen_category(base: Base, rng: Rng) -> Change | None:
     new = {
         value: f"{value} (2027)" if rng.random() < 0.5 else value.lower().replace("-", "_") + "_x" for value in common
     }
-    return Change(raw=_column(name, lambda value: new.get(value, value)))
+    return Change(raw=_column(name, lambda value: new.get(value, value)), told=f"{name}: {new}")
 
 
 def gibberish_input(base: Base, rng: Rng) -> Change:
