@@ -37,6 +37,9 @@ from monitoring.served.figures import AT_LEAST, DELAY, FALSE_PER_100_000, LABELS
 from monitoring.served.judging import Diagnosis, Judged, given, judged_of, note_verdict, watched
 from monitoring.served.look_alikes import LOOK_ALIKES
 
+LABELS_COME = 600.0
+"""Seconds after their requests."""
+
 
 def main() -> None:
     """Run the chosen part, tell each stream, and print the marks."""
@@ -96,10 +99,10 @@ def _one(job: Job, options: argparse.Namespace, diagnosis: Diagnosis) -> Judged 
             return None
         judged, began = judged_of(case), time.perf_counter()
         try:
-            incident = given(case) if options.given else watched(case, judged)
+            store = case.stream.recording.write(LABELS_COME)
+            incident = given(case, store) if options.given else watched(case, judged, store)
             if incident is not None:
-                verdict = diagnosis.verdict(case.base, incident, case.stream.records, Path(folder) / "diagnosed")
-                note_verdict(judged, verdict)
+                note_verdict(judged, diagnosis.verdict(case.base, incident, store, Path(folder) / "diagnosed"))
         except Exception as error:
             judged.note = f"{type(error).__name__}: {error}"
         judged.seconds = time.perf_counter() - began

@@ -10,11 +10,12 @@ import numpy as np
 
 from firstfault.monitor.incidents import Incident
 from monitoring.served.bases import Base
-from monitoring.served.judging import AT_ONCE
 from monitoring.served.plan import Change
 from monitoring.served.populations import Drawn, Rng
 from monitoring.served.stream import Maker, Shape
 
+AT_ONCE = 50
+"""Requests that detection is given at a time."""
 ERRORS = 0.15
 SHIFT = 0.5
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from firstfault.monitor.incidents import Incident
-from firstfault.monitor.record import Record
+from firstfault.monitor.incidents import Incident, Incidents
+from firstfault.monitor.store import Store
 from firstfault.subject.subject import Subject
 from firstfault.target.loader import load_target
 from monitoring.served.bases import Base
 from monitoring.served.drawing import Case
 
-AT_ONCE = 50
-"""Requests that detection is given at a time."""
 MOST_GIVEN = 1_500
 """Requests of a given window that are diagnosed, from its beginning; as many before it are its control."""
 REFERENCE = 2_000
@@ -69,36 +66,28 @@ def judged_of(case: Case) -> Judged:
     )
 
 
-def watched(case: Case, judged: Judged) -> Incident | None:
-    """The incident that detection opens after the onset, with its requests; false ones are noted on the way."""
-    from firstfault.monitor.detect.detector import Detector
+def watched(case: Case, judged: Judged, store: Store) -> Incident | None:
+    """The first incident that detection opens after the onset; false ones are noted."""
+    from firstfault.monitor.detect.running import Run
+    from firstfault.monitor.detect.settings import Detection
 
-    detector, records = Detector(), case.stream.records
-    healthy = [record for record in records if case.planted is None or record.time < case.stream.onset]
+    Run(store, Detection()).once()
+    healthy = [record for record in case.stream.records if case.planted is None or record.time < case.stream.onset]
     judged.watched = max(0, len(healthy) - REFERENCE)
-    found: Incident | None = None
-    for start in range(0, len(records), AT_ONCE):
-        for incident in detector.feed(records[start : start + AT_ONCE]):
-            if incident.closed is None:
-                found = _opened(case, judged, incident) or found
-            elif found is not None and incident.id == found.id:
-                found = incident
-    last = [incident for incident in detector.open if found is not None and incident.id == found.id]
-    return last[0] if last else found
+    true: list[Incident] = []
+    for incident in Incidents(store.database).all():
+        if case.planted is None or incident.opened < case.stream.onset:
+            begun = incident.opened - case.stream.times[0]
+            judged.false.append(f"{incident.monitor} at {begun:.0f} s: {incident.message}")
+            true += [incident] * (case.planted is None)
+        else:
+            true.append(incident)
+    if true and case.planted is not None:
+        judged.opened, judged.monitor = case.stream.after(true[0].opened), true[0].monitor
+    return true[0] if true else None
 
 
-def _opened(case: Case, judged: Judged, incident: Incident) -> Incident | None:
-    """A true incident, the first time; a false one is noted."""
-    if case.planted is None or incident.opened < case.stream.onset:
-        judged.false.append(f"{incident.monitor} at {incident.opened - case.stream.times[0]:.0f} s: {incident.message}")
-        return incident if case.planted is None else None
-    if judged.opened is not None:
-        return None
-    judged.opened, judged.monitor = case.stream.after(incident.opened), incident.monitor
-    return incident
-
-
-def given(case: Case) -> Incident:
+def given(case: Case, store: Store) -> Incident:
     """The true window as an incident."""
     stream = case.stream
     middle = (
@@ -109,7 +98,7 @@ def given(case: Case) -> Incident:
     after = [record for record in stream.records if record.time >= middle][:MOST_GIVEN]
     before = [record for record in stream.records if record.time < middle][-MOST_GIVEN:]
     shown = case.planted.shown if case.planted is not None else "answers"
-    return Incident(
+    incident = Incident(
         id="given",
         model=case.base.name,
         monitor=_monitor(shown),
@@ -120,6 +109,8 @@ def given(case: Case) -> Incident:
         requests=tuple(record.raw for record in after),
         control=tuple(record.raw for record in before),
     )
+    Incidents(store.database).keep(incident)
+    return incident
 
 
 def _monitor(shown: str) -> str:
@@ -134,17 +125,14 @@ class Diagnosis:
     def __init__(self) -> None:
         self._subjects: dict[str, Subject] = {}
 
-    def verdict(self, base: Base, incident: Incident, records: Sequence[Record], folder: Path) -> Any:
-        """The verdict over an incident, from its records and those of its control."""
+    def verdict(self, base: Base, incident: Incident, store: Store, folder: Path) -> Any:
+        """The verdict over an incident of a store."""
         from firstfault.monitor.diagnosing import judge, subject_of
-        from firstfault.monitor.requests import evidence_of
+        from firstfault.monitor.found import find
 
         if base.name not in self._subjects:
             self._subjects[base.name] = Subject(load_target(str(base.file)), base.folder / "diagnosed")
-        by_reference = {record.raw: record for record in records}
-        bad = [by_reference[raw] for raw in incident.requests if raw in by_reference]
-        good = [by_reference[raw] for raw in incident.control if raw in by_reference]
-        return judge(subject_of(evidence_of(incident, bad, good), self._subjects[base.name], folder))
+        return judge(subject_of(find(store, incident.id).evidence, self._subjects[base.name], folder))
 
 
 def note_verdict(judged: Judged, verdict: Any) -> None:
