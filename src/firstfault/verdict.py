@@ -50,6 +50,8 @@ class Swap:
     seeds: int
     p_value: float | None = None
     sets: Mapping[str, float | str | bool | None] = field(default_factory=dict)
+    over: str = "seeds"
+    """What the pairs are: seeds of a training, or parts of an incident's requests."""
 
     def __post_init__(self) -> None:
         for name in ("before", "after", "p_value"):

@@ -61,7 +61,7 @@ def settings_from(store: Path | None, database: str, archive: str, **options: An
 
 
 @contextlib.contextmanager
-def _database_answers() -> Iterator[None]:
+def database_answers() -> Iterator[None]:
     """End with 3 where the monitor's database does not."""
     from firstfault.monitor.database import StoreError
 
@@ -85,7 +85,7 @@ def labels(
     from firstfault.monitor.labels import join
     from firstfault.monitor.store import Store
 
-    with _database_answers():
+    with database_answers():
         say(str(join(Store(settings_from(store, database, archive)), file, id_, label)))
 
 
@@ -112,7 +112,7 @@ def logs(
     from firstfault.monitor.logged import columns_of, read_logs
 
     settings = settings_from(store, database, archive, model=model, version=version, arm=arm.value, sample=sample)
-    with _database_answers():
+    with database_answers():
         say(str(read_logs(settings, path, columns_of(column or []), again=again)))
 
 
@@ -124,7 +124,7 @@ def status(
     from firstfault.monitor.overview import overview
     from firstfault.monitor.store import Store
 
-    with _database_answers():
+    with database_answers():
         found = overview(Store(settings_from(store, database, archive)))
     for line in found.lines():
         say(line)
