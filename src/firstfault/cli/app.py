@@ -14,6 +14,7 @@ import typer
 
 from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
+from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
 from firstfault.cli.monitor import monitor
 from firstfault.cli.options import (
     EXIT_BAD_CALL,
