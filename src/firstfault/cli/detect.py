@@ -12,7 +12,7 @@ from firstfault.cli.monitor import ArchiveOption, DatabaseOption, StoreOption, d
 from firstfault.cli.options import EXIT_FAULTY, EXIT_HEALTHY, EXIT_UNDECIDED, JsonOption, refuse, say, write_json
 
 if TYPE_CHECKING:
-    from firstfault.monitor.detect.running import Found
+    from firstfault.monitor.detect.running import Found, Run
     from firstfault.monitor.incidents import Incident
 
 UNITS = {"m": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
@@ -58,21 +58,33 @@ def detect(
             if not we_are:
                 refuse(f"one process at a time must detect over {kept.settings.folder}, but another one does")
             run = Run(kept, settings, own, begins, period)
-            found = _watched(run, every) if watch else run.once()
+            found = _watched(run, every, target) if watch else _kept(run, run.once(), target)
     _show(found)
     write_json(json_file, _as_json(found))
     raise typer.Exit(EXIT_FAULTY if found.open else EXIT_HEALTHY if found.enough else EXIT_UNDECIDED)
 
 
-def _watched(run: Any, every: float) -> Found:
+def _kept(run: Run, found: Found, target: str) -> Found:
+    """What a look found, when what has closed became cases, where a folder is set for them."""
+    from pathlib import Path
+
+    from firstfault.monitor.keeping import keep_closed
+
+    if found.closed and (folder := run.store.settings.cases):
+        for case in keep_closed(run.store, found.closed, target, Path(folder)):
+            say(f"kept {Path(folder) / case.id}: {case.name}")
+    return found
+
+
+def _watched(run: Run, every: float, target: str) -> Found:
     """Look again and again, until Ctrl-C; what the last look found."""
-    found: Found = run.once()
+    found = _kept(run, run.once(), target)
     try:
         while True:
             for line in _lines(found):
                 say(line)
             time.sleep(every)
-            found = run.once()
+            found = _kept(run, run.once(), target)
     except KeyboardInterrupt:
         return found._replace(opened=[], closed=[])
 
