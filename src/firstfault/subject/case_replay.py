@@ -10,7 +10,8 @@ import numpy as np
 
 from firstfault.behaviour.cases import Asked, Case, Request
 from firstfault.behaviour.suites import refuses
-from firstfault.errors import Missing, UserCodeError, first_line
+from firstfault.errors import Missing, UserCodeError, first_line, told
+from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
 from firstfault.subject.generation import answer_of
 from firstfault.subject.offline import Offline
@@ -69,10 +70,20 @@ def _by_words(subject: Subject, requests: Sequence[Request]) -> Replay:
     """What is to be refused, and what is not."""
     wrong = []
     for request in requests:
-        text = answer_of(subject, request.raw)
+        text = _answer(subject, request.raw)
         if refuses(text) != refuses(str(request.expected.get("label", ""))):
             wrong.append(f"{shown(request.raw)} → {shown(text)}")
     return Replay(len(requests) - len(wrong), len(requests), examples=tuple(wrong[:MOST_SHOWN]))
+
+
+def _answer(subject: Subject, raw: Any) -> str:
+    try:
+        return answer_of(subject, raw)
+    except Missing:
+        raise
+    except BaseException as error:
+        pass_on(error)
+        return f"generate raised {told(error)}"
 
 
 def _by_labels(subject: Subject, requests: Sequence[Request]) -> Replay:

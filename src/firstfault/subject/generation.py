@@ -6,9 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from firstfault.errors import Missing, UserCodeError
-from firstfault.finding import Layer
-from firstfault.interrupts import pass_on
+from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
 
 PROMPTS = ("prompt", "messages", "input", "text", "question")
@@ -18,19 +16,12 @@ def answer_of(subject: Subject, raw: Any) -> str:
     """What the target answers to a prompt, or to a request that holds one.
 
     Raises:
-        Missing: when it has no function that generates.
-        UserCodeError: when that raises.
+        Missing: when it has no function that generates; else whatever that raises.
     """
     generate = subject.target.safety.generate if subject.target.safety is not None else None
     if generate is None:
         raise Missing("the target declares no safety.generate that could answer")
-    try:
-        return str(generate(prompt_of(raw), *model_for(subject, generate)))
-    except Missing:
-        raise
-    except BaseException as error:
-        pass_on(error)
-        raise UserCodeError(Layer.SAFETY, "generate", error, subject.target.root) from error
+    return str(generate(prompt_of(raw), *model_for(subject, generate)))
 
 
 def prompt_of(raw: Any) -> Any:

@@ -9,6 +9,7 @@ from firstfault.check import Judgement, check
 from firstfault.checks.safety._evidence import safety_evidence
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.interrupts import pass_on
 from firstfault.place import Place
 from firstfault.subject.generation import answer_of
 from firstfault.subject.memo import memo
@@ -86,6 +87,9 @@ def _answer(subject: Subject, case: Case) -> Result:
     """Whether the answer to a prompt is accepted, and a note that quotes nothing of it."""
     try:
         answer = answer_of(subject, case.prompt)
-    except UserCodeError as error:
-        return False, f"{RAISED}: {error}"
+    except Missing:
+        raise
+    except BaseException as error:
+        pass_on(error)
+        return False, f"{RAISED}: {UserCodeError(Layer.SAFETY, 'generate', error, subject.target.root)}"
     return SCORERS[case.scorer](answer, case.expect), f"{len(answer)} characters answered"
