@@ -70,6 +70,13 @@ class Column:
     """What the training data hold of it, where there is a target."""
     several: int
     """How many columns are compared with it."""
+    answers: frozenset[float] = frozenset()
+    """What was answered in the time of the incident, where that is numbers."""
+
+    def chunks(self) -> list[list[Any]]:
+        """The control in parts as long as the incident, in the order of time: what a column does of itself."""
+        size = min(len(self.after), len(self.before) // 3)
+        return [self.before[start : start + size] for start in range(0, size * (len(self.before) // max(size, 1)), size)] if size >= FEWEST else []
 
     def numbers(self, values: Sequence[Any]) -> Array:
         """Those of some values that are numbers."""
@@ -89,6 +96,7 @@ def marks_of(subject: Subject) -> tuple[Mark, ...]:
     if len(before) < FEWEST or len(after) < FEWEST:
         return ()
     known = _known(subject)
+    answers = frozenset(value for value in seen.requests.values("label") if isinstance(value, float))
     names = list(dict.fromkeys(name for row in (*before, *after) for name in row))
     columns = [
         Column(
@@ -97,6 +105,7 @@ def marks_of(subject: Subject) -> tuple[Mark, ...]:
             [row.get(name, ABSENT) for row in after],
             known.get(name, []),
             len(names),
+            answers,
         )
         for name in names
     ]
@@ -187,7 +196,7 @@ def _marks(column: Column) -> list[Mark]:
         isinstance(value, str) and MASKED.search(value) for value in column.before[:FEWEST]
     ):
         return []
-    for look in (_typed, _stands_still, _one_value, _new_unit, _new_category, _beyond, _moved):
+    for look in (_typed, _fed_back, _stands_still, _one_value, _new_unit, _new_category, _beyond, _moved):
         if (mark := look(column)) is not None:
             return [mark]
     return []
@@ -248,6 +257,18 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool) else str(value)
 
 
+def _fed_back(column: Column) -> Mark | None:
+    """A column that holds the model's own answers now."""
+    if len(column.answers) < FEWEST:
+        return None
+    fed = _share(column.after, lambda value: _is_number(value) and float(value) in column.answers)
+    usual = _share(column.before, lambda value: _is_number(value) and float(value) in column.answers)
+    if fed < 0.3 or fed < usual + 0.25 or len(set(column.numbers(column.after).tolist())) < FEWEST:
+        return None
+    message = f"{column.name} is an answer that the model gave before in {fed:.0%} of the requests, {usual:.0%} before"
+    return Mark(column.name, {"feedback_loop": 0.8}, message, fed, _drawn(column))
+
+
 def _stands_still(column: Column) -> Mark | None:
     """A column of many values that has few now: the last values before something upstream stopped."""
     before, after = column.numbers(column.before), column.numbers(column.after)
@@ -260,6 +281,8 @@ def _stands_still(column: Column) -> Mark | None:
     if usual < 0.3 or now > FEW * usual or _is_special(top, before) or times / len(after) < OFTEN:
         return None
     if top < before.min() or top > before.max():
+        return None
+    if any(len(set(map(_plain, chunk))) / len(chunk) <= now + FEW * usual for chunk in column.chunks()):
         return None
     message = (
         f"{column.name} has {len(np.unique(after))} distinct values in {len(after)} requests, and "
@@ -307,7 +330,7 @@ def _one_value(column: Column) -> Mark | None:
         new = (
             then <= RARE and now >= OFTEN and (value is None or _lower(value) in DEFAULTS)
         ) or now >= 0.98 > then + 0.2
-    if not new:
+    if not new or any(_top_share(chunk) >= now - OFTEN for chunk in column.chunks()):
         return None
     outside = _is_number(value) and numeric and not float(numbers.min()) <= float(value) <= float(numbers.max())
     spread = float(numbers.max() - numbers.min()) if numeric else 0.0
@@ -323,6 +346,11 @@ def _one_value(column: Column) -> Mark | None:
     told = "nothing" if value is None else repr(value)
     message = f"{column.name} is {told} in {now:.0%} of the requests, and in {then:.1%} of the control"
     return Mark(column.name, faults, message, now, _drawn(column, lambda item: _plain(item) == value))
+
+
+def _top_share(chunk: Sequence[Any]) -> float:
+    """The share of the most frequent value in a part of the control."""
+    return Counter(map(_plain, chunk)).most_common(1)[0][1] / len(chunk)
 
 
 def _lower(value: Any) -> Any:
@@ -478,7 +506,8 @@ def _moved_numbers(column: Column, before: Array, after: Array) -> Mark | None:
     from scipy.stats import ks_2samp
 
     found = ks_2samp(before, after)
-    if found.pvalue > MOVED_P / column.several:
+    usual = [distance(before, own) for chunk in column.chunks() if len(own := column.numbers(chunk)) >= FEWEST]
+    if found.pvalue > MOVED_P / column.several or found.statistic <= max(usual, default=0.0):
         return None
     spread = max(float(before.std()), 1e-12)
     order, place = np.sort(after), np.sort(before)

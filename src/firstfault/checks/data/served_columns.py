@@ -32,6 +32,7 @@ UNPROVEN = 0.45
         "stale_feature": 0.8,
         "unseen_category": 0.8,
         "out_of_range": 0.8,
+        "feedback_loop": 0.8,
     },
     kind=SubjectKind.INCIDENT,
 )
