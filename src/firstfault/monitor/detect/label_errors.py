@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import class_of, plain
+from firstfault.monitor.detect.asked import plain
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
@@ -19,8 +19,8 @@ LEAST = 0.005
 def wrong(batch: Batch) -> Array:
     """Which answers differ from their labels `(N,)`, as 0.0 and 1.0; NaN where there is no label, or no answer."""
     found = np.full(len(batch), np.nan)
-    for at, (record, answer) in enumerate(zip(batch.records, batch.answers, strict=True)):
-        if record.label is not None and (name := class_of(answer)) is not None:
+    for at, record in enumerate(batch.records):
+        if record.label is not None and (name := batch.classes[at]) is not None:
             found[at] = name != plain(record.label)
     return found
 

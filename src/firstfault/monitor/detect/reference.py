@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from firstfault.monitor.detect.answers import Scores, scores_of
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.detect.answers import Scores, scores_of
 from firstfault.monitor.detect.assertions import assertions
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.dependence import Dependence, dependence
-from firstfault.monitor.detect.estimated_accuracy import (
-    IDENTITY,
-    Calibration,
-    TransferMonitor,
-    calibration,
-    estimated_accuracy,
-)
+from firstfault.monitor.detect.estimated_accuracy import Calibration, TransferMonitor, calibration, estimated_accuracy
 from firstfault.monitor.detect.inputs import inputs
 from firstfault.monitor.detect.label_errors import label_errors
 from firstfault.monitor.detect.latency import latencies
 from firstfault.monitor.detect.monitor import Monitor
 from firstfault.monitor.detect.novelty import new_categories, novelty
 from firstfault.monitor.detect.oddity import oddity
-from firstfault.monitor.detect.rates import bad_events
+from firstfault.monitor.detect.rates import bad_events, marks
 from firstfault.monitor.detect.repeats import repeats
 from firstfault.monitor.detect.safeml import safeml
 from firstfault.monitor.detect.scores import scores
@@ -48,6 +42,7 @@ class Reference:
         learned: how sure is how right; None where no label says so.
         seasonal: whether what is usual follows the hour of the week.
         source: where it comes from, in words.
+        margin: by which the estimated accuracy may be lower.
         monitors: of requests as they come.
     """
 
@@ -57,6 +52,7 @@ class Reference:
     learned: Calibration | None
     seasonal: bool
     source: str
+    margin: float
     monitors: tuple[Monitor, ...]
 
     def labelled(self, records: Sequence[Record]) -> list[Monitor]:
@@ -65,7 +61,15 @@ class Reference:
         errors = label_errors(batch, self.looked_at.are_classes)
         if errors is None:
             return []
-        return [errors, TransferMonitor(self.learned or IDENTITY)] if self.looked_at.are_classes else [errors]
+        if not self.looked_at.are_classes:
+            return [errors]
+        learned = self.learned or calibration(batch)
+        found: list[Monitor] = [errors]
+        if learned is not None:
+            found.append(TransferMonitor(learned))
+            estimate = None if self.learned else estimated_accuracy(batch, learned, self.margin)
+            found += [] if estimate is None else [estimate]
+        return found
 
     def not_seen(self) -> list[str]:
         """What can't be seen, and why."""
@@ -76,8 +80,6 @@ class Reference:
             told.append("inputs explain too little of the answers: their columns are not watched, the answers decide")
         if not self.looked_at.names:
             told.append("answers can't be read: their distribution is not watched")
-        if self.learned is None:
-            told.append("too few labels to calibrate the confidence: the accuracy is not estimated")
         return told
 
 
@@ -92,6 +94,7 @@ def learn(records: Sequence[Record], settings: Detection, source: str, own: Sequ
     learned = calibration(batch)
     made: list[Callable[[], Monitor | None]] = [
         lambda: bad_events(batch, seasonal),
+        lambda: marks(batch),
         lambda: scores(batch, looked_at, known, settings.shift, seasonal),
         lambda: inputs(batch, known, settings.shift),
         lambda: novelty(batch, known, looked_at),
@@ -107,4 +110,4 @@ def learn(records: Sequence[Record], settings: Detection, source: str, own: Sequ
     ]
     monitors = [monitor for make in made if (monitor := make()) is not None]
     monitors += latencies(batch, settings.slower, settings.shift, seasonal)
-    return Reference(batch.schema, looked_at, known, learned, seasonal, source, tuple(monitors))
+    return Reference(batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, tuple(monitors))

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.database import HOLD
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.database import HOLD
 from firstfault.monitor.detect.detector import Detector
 from firstfault.monitor.detect.losses import Losses
 from firstfault.monitor.detect.settings import Detection
@@ -32,6 +32,8 @@ STATE, LEARNED = "state", "learned:"
 LOCK = "detect.lock"
 MOST_PENDING = 20_000
 """Labels that wait for their requests."""
+LABELS_BACK = 60.0
+"""Seconds within which labels of several processes may be written in another order than their times."""
 HOURS_BACK = 3
 """Hours that are looked at again: another machine's come when they are over."""
 
@@ -44,6 +46,8 @@ class Progress(msgspec.Struct):
     positions: dict[str, int] = {}
     """Of each writer's records in an hour, `hour/writer`, the last one that was looked at."""
     label_time: float = 0.0
+    read_labels: set[str] = set()
+    """Requests whose labels, of the last times before it, were read."""
     pending: dict[str, Any] = {}
     """Labels whose requests have not come yet."""
 
@@ -146,11 +150,7 @@ class Run:
 
     def _labelled(self, new: Sequence[Record]) -> list[Record]:
         """The requests whose labels have come since the last time."""
-        query = "SELECT request_id, label, time FROM labels WHERE time > :since ORDER BY time"
-        rows = self.store.database.rows(query, since=self.progress.label_time)
-        fresh = {name: msgspec.json.decode(label) for name, label, _ in rows}
-        if rows:
-            self.progress.label_time = float(rows[-1][2])
+        fresh = self._new_labels()
         wanted = {**self.progress.pending, **fresh}
         if not wanted:
             return []
@@ -169,6 +169,17 @@ class Run:
             msgspec.structs.replace(each, label=wanted[each.request_id]) for each in found if each.label is None
         ]
         return sorted(labelled, key=lambda record: (record.time, record.raw))
+
+    def _new_labels(self) -> dict[str, Any]:
+        """The labels that were not read yet; those that others wrote meanwhile, with an earlier time, too."""
+        progress = self.progress
+        query = "SELECT request_id, label, time FROM labels WHERE time >= :since ORDER BY time"
+        rows = self.store.database.rows(query, since=progress.label_time - LABELS_BACK)
+        fresh = {name: msgspec.json.decode(label) for name, label, _ in rows if name not in progress.read_labels}
+        if rows:
+            progress.label_time = float(rows[-1][2])
+            progress.read_labels = {name for name, _, time in rows if time >= progress.label_time - LABELS_BACK}
+        return fresh
 
     def _write(self, changed: Sequence[Incident], moved: bool) -> None:
         if not moved and not changed:

@@ -18,7 +18,7 @@ from enum import StrEnum
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import Scores, class_of
+from firstfault.monitor.detect.answers import Scores
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import CoinBets
 from firstfault.monitor.detect.dependence import Dependence
@@ -84,7 +84,7 @@ def judges(reference: Batch, looked_at: Scores, known: Dependence) -> dict[str, 
     """A judge for each class that the reference has often enough."""
     sample = reference.part(reference.uniform)
     matter = _mattering(sample, known)
-    classes = np.array([class_of(answer) or "" for answer in sample.answers], dtype=object)
+    classes = np.array([name or "" for name in sample.classes], dtype=object)
     rng, found = np.random.default_rng(0), {}
     for name in looked_at.classes:
         rows = sample.numbers[classes == name][:, matter]
@@ -119,8 +119,12 @@ def safeml(reference: Batch, looked_at: Scores, known: Dependence) -> CoinMonito
 
 def _decided(batch: Batch, each: Mapping[str, Judge], names: tuple[str, ...], rows: Array) -> Array:
     found = np.full((len(batch), len(names)), np.nan)
-    for at, answer in enumerate(batch.answers):
-        name = class_of(answer) or ""
-        if batch.uniform[at] and name in each and (decision := each[name].add(rows[at])) is not None:
+    for at, name in enumerate(batch.classes):
+        if (
+            name is not None
+            and batch.uniform[at]
+            and name in each
+            and (decision := each[name].add(rows[at])) is not None
+        ):
             found[at, names.index(name)] = float(decision is Decision.HAND_OVER)
     return found

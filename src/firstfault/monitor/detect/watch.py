@@ -23,6 +23,7 @@ WEIGHT_OF_LABELS = 5.0
 REMEMBERED = 3_000
 """Requests whose references are remembered, for an incident and its control."""
 MOST_REQUESTS, MOST_CONTROL = 400, 200
+ESTIMATE = "estimated_accuracy"
 SECOND = 1e-2
 """A monitor with so much of the evidence that opens an incident belongs to the same one."""
 SILENCED = 1e3
@@ -91,14 +92,20 @@ class Watch:
             self._remember(records[part], looks, part, log[part], late)
             self.ledger.add(log[part], batch.times[part])
             found += self._judge(float(batch.times[part][-1]))
+        if self.open is not None:
+            self.open = msgspec.structs.replace(self.open, requests=self._requests(self.open.began))
         return found
 
     def _look(self, monitor: Monitor, batch: Batch, late: bool) -> Array | None:
         if late and monitor.name not in LABEL_DRIVEN:
             return None
-        if monitor.name == "estimated_accuracy" and self.silent:
+        if monitor.name == ESTIMATE and (self.silent or monitor is not self._estimate()):
             return None
         return monitor.look(batch)
+
+    def _estimate(self) -> Monitor | None:
+        """The latest monitor of the estimated accuracy: labels that come late make another one."""
+        return next((monitor for monitor in reversed(self.monitors) if monitor.name == ESTIMATE), None)
 
     def _remember(
         self, records: Sequence[Record], looks: Sequence[Array | None], part: slice, log: Array, late: bool
@@ -136,7 +143,7 @@ class Watch:
             seen = np.stack(self.seen[place])[-200:, 0]
             self.silent = self.monitors[place].says(0, seen)
             for at, monitor in enumerate(self.monitors):
-                if monitor.name == "estimated_accuracy":
+                if monitor.name == ESTIMATE:
                     self.ledger.forget(self._bets_of(at))
 
     def _bets_of(self, monitor: int) -> Array:
