@@ -19,7 +19,8 @@ def cases_folder(store: Store, target: str) -> Path:
 
     if store.settings.cases:
         return Path(store.settings.cases)
-    return Path(split_spec(locate(target))[0]).parent / FOLDER if target else Path(FOLDER)
+    place = Path(split_spec(locate(target))[0]) if target else Path("-")
+    return (place if place.is_dir() else place.parent) / FOLDER
 
 
 def tell_similar(store: Store, id_: str, verdict: dict[str, Any], target: str) -> None:

@@ -27,7 +27,7 @@ from firstfault.runs.state import state_here
 from firstfault.subject.fit import expect_fit
 from firstfault.subject.opening import subject_with_model
 from firstfault.subject.subject import Subject
-from firstfault.target.loader import split_spec
+from firstfault.target.loader import is_path, split_spec
 from firstfault.target.locate import locate
 
 logger = logging.getLogger(__name__)
@@ -90,10 +90,8 @@ def keep_closed(store: Store, closed: Iterable[Incident], target: str, folder: P
 
 def _seen_from(folder: Path, target: str) -> str:
     """Where a target is declared, as the folder of the cases sees it, so that both can be moved together."""
-    if not target:
-        return ""
-    file, name = split_spec(locate(target))
-    return f"{os.path.relpath(Path(file).absolute(), folder.absolute())}:{name}"
+    place, name = split_spec(locate(target)) if target else ("", "")
+    return f"{os.path.relpath(place, folder.absolute())}:{name}" if is_path(place) else target
 
 
 def case_of(found: Found, subject: Subject | None) -> tuple[Case, list[Request]]:

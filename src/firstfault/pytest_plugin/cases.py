@@ -52,8 +52,10 @@ class CaseTests(pytest.Collector):
         """
         from firstfault.runs.state import state_here
         from firstfault.subject.opening import subject_with_model
+        from firstfault.target.loader import split_spec
 
-        spec = str((place.parent / case.target).resolve()) if case.target else ""
+        where, name = split_spec(case.target)
+        spec = f"{(place.parent / where).resolve()}:{name}" if "/" in where or where.startswith(".") else case.target
         if spec not in self.subjects:
             folder = tempfile.TemporaryDirectory(prefix="firstfault-")
             self.config.add_cleanup(folder.cleanup)
