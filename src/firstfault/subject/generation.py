@@ -9,7 +9,7 @@ from typing import Any
 from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
 
-PROMPTS = ("prompt", "messages", "input", "text", "question")
+FIELDS = ("prompt", "messages", "input", "question", "text", "content")
 
 
 def answer_of(subject: Subject, raw: Any) -> str:
@@ -21,21 +21,22 @@ def answer_of(subject: Subject, raw: Any) -> str:
     generate = subject.target.safety.generate if subject.target.safety is not None else None
     if generate is None:
         raise Missing("the target declares no safety.generate that could answer")
-    return str(generate(prompt_of(raw), *model_for(subject, generate)))
+    return str(generate(prompt_in(raw), *model_for(generate, lambda: subject.trained.model)))
 
 
-def prompt_of(raw: Any) -> Any:
-    """The prompt in a request: itself, or the field that is called so; of a chat, what was said last."""
-    if isinstance(raw, dict):
-        found = next((raw[name] for name in PROMPTS if name in raw), None)
-        return prompt_of(next(iter(raw.values())) if found is None and len(raw) == 1 else found)
-    if isinstance(raw, list) and raw and isinstance(raw[-1], dict):
-        return raw[-1].get("content", "")
-    return raw
+def prompt_in(raw: Any) -> str:
+    """The prompt in a raw request: a text, one of the usual fields, or the last message of a chat."""
+    if isinstance(raw, str):
+        return raw
+    if isinstance(raw, list) and raw:
+        return prompt_in(raw[-1])
+    if not isinstance(raw, dict):
+        return ""
+    return next((found for name in FIELDS if (found := prompt_in(raw.get(name)))), "")
 
 
-def model_for(subject: Subject, generate: Callable[..., Any]) -> tuple[Any, ...]:
-    """The trained model, in eval mode, for a `generate(prompt, model)`; nothing for a `generate(prompt)`."""
+def model_for(generate: Callable[..., Any], model: Callable[[], Any]) -> tuple[Any, ...]:
+    """The model, in eval mode, for a `generate(prompt, model)`; nothing for a `generate(prompt)`."""
     try:
         required = [
             entry
@@ -44,4 +45,4 @@ def model_for(subject: Subject, generate: Callable[..., Any]) -> tuple[Any, ...]
         ]
     except (TypeError, ValueError):
         return ()
-    return (subject.trained.model.eval(),) if len(required) > 1 else ()
+    return (model().eval(),) if len(required) > 1 else ()

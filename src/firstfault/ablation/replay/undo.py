@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from firstfault.ablation.replay.answers import undo_answers
 from firstfault.ablation.replay.columns import undo_columns
 from firstfault.ablation.replay.folds import unproven
+from firstfault.ablation.replay.prompts import undo_prompts
 from firstfault.ablation.replay.rows import undo_rows
 from firstfault.ablation.replay.seconds import undo_seconds
 from firstfault.ablation.replay.window import undo_training
@@ -64,6 +65,7 @@ UNDOES: Mapping[str, Undo] = {
     **dict.fromkeys(("gibberish_input", "duplicate_rows"), undo_rows),
     **dict.fromkeys(ANSWERS, undo_answers),
     **dict.fromkeys(SECONDS, undo_seconds),
+    **dict.fromkeys(("harmful_output", "over_refusal"), undo_prompts),
     **dict.fromkeys(("concept_drift", "label_drift", "model_decay"), undo_training),
 }
 

@@ -31,6 +31,8 @@ FITS = 0.5
 """How much of the distance of a column a change of unit must take away."""
 FEW = 0.1
 """Distinct values per row, of those that the control has, below which a column stands still."""
+MOST_HELD = 8
+"""Values that a column of many can be held at, one after the other."""
 MOST_CATEGORIES = 200
 DEFAULTS = frozenset({0, 1, -1, "", "unknown", "other", "none", "n/a", "na", "null", "default", "missing", "?"})
 SENTINELS = frozenset({-1, -9, -99, -999, -9999, -99999, 99, 999, 9999, 99999, 999999, -1e6, 1e6, 1e9, -1e9})
@@ -76,7 +78,11 @@ class Column:
     def chunks(self) -> list[list[Any]]:
         """The control in parts as long as the incident, in the order of time: what a column does of itself."""
         size = min(len(self.after), len(self.before) // 3)
-        return [self.before[start : start + size] for start in range(0, size * (len(self.before) // max(size, 1)), size)] if size >= FEWEST else []
+        return (
+            [self.before[start : start + size] for start in range(0, size * (len(self.before) // max(size, 1)), size)]
+            if size >= FEWEST
+            else []
+        )
 
     def numbers(self, values: Sequence[Any]) -> Array:
         """Those of some values that are numbers."""
@@ -278,11 +284,13 @@ def _stands_still(column: Column) -> Mark | None:
     now = len(np.unique(after)) / len(after)
     top, times = Counter(after.tolist()).most_common(1)[0]
     # few values that come in turn, or one that is no default
-    if usual < 0.3 or now > FEW * usual or _is_special(top, before) or times / len(after) < OFTEN:
+    held = len(set(after.tolist())) <= MOST_HELD < len(set(before.tolist())) / 2
+    few = usual >= 0.3 and now <= FEW * usual
+    if not (held or few) or _is_special(top, before) or times / len(after) < OFTEN:
         return None
     if top < before.min() or top > before.max():
         return None
-    if any(len(set(map(_plain, chunk))) / len(chunk) <= now + FEW * usual for chunk in column.chunks()):
+    if any(len(set(map(_plain, chunk))) <= max(MOST_HELD, 2 * len(set(after.tolist()))) for chunk in column.chunks()):
         return None
     message = (
         f"{column.name} has {len(np.unique(after))} distinct values in {len(after)} requests, and "

@@ -14,7 +14,7 @@ from firstfault.judgement import Judgement, passed, skipped
 from firstfault.metrics import Array
 from firstfault.subject.ignored import ignored_columns
 from firstfault.subject.incident import Requests, incident
-from firstfault.subject.replays import Replays, Side, known_in_both, replays
+from firstfault.subject.replays import Replays, Side, flips, known_in_both, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
@@ -24,7 +24,7 @@ FEWEST = 10
 @check(
     layer=Layer.DEPLOYMENT,
     needs={incident, replays},
-    detects={"label_map_mismatch": 0.8, "train_serve_skew": 0.45},
+    detects={"label_map_mismatch": 0.8, "cache_corruption": 0.8, "train_serve_skew": 0.45},
     kind=SubjectKind.INCIDENT,
 )
 def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgement]:
@@ -54,7 +54,10 @@ def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgemen
     swapped = _permutation(said[known].argmax(1), expected[known].argmax(1), both)
     of = "the served scores" if by_logits else "the offline model"
     told = f"{wrong:.0%} of the labels are not what {of} say ({before:.0%} before)"
-    if swapped:
+    if (unasked := _without_model(both, said, expected)) > 0.8:
+        message = f"{told}; {unasked:.0%} of these were given without asking the model"
+        faults = {"cache_corruption": 0.8}
+    elif swapped:
         message, faults = f"{told}: {swapped}", {"label_map_mismatch": 0.8}
     elif by_logits:
         message, faults = f"{told}, and no one map gives them", {"label_map_mismatch": 0.6}
@@ -64,13 +67,29 @@ def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgemen
 
 
 def _labels(side: Side) -> tuple[Array, Array, bool]:
-    """The labels as they were served, and as the scores say that were served with them, or offline."""
-    if np.isfinite(side.outputs).any():
-        return side.said, side.served, True
+    """The labels as they were served, and as the scores say that were served with them, else offline."""
     try:
-        return side.said, side.replayed, False
+        replayed = side.replayed
     except Missing:
-        return side.said, np.full_like(side.said, np.nan), False
+        replayed = np.full_like(side.said, np.nan)
+    if not np.isfinite(side.outputs).any():
+        return side.said, replayed, False
+    seen = np.isfinite(side.served).all(1, keepdims=True)
+    same = side.served.shape == replayed.shape
+    return side.said, np.where(seen, side.served, replayed) if same else side.served, True
+
+
+def _without_model(both: Replays, said: Array, expected: Array) -> float:
+    """Of the wrong labels, the share that came without a tensor and without scores, as out of a cache.
+
+    0 where most answers come so, or none of the right ones with them.
+    """
+    side = both.incident
+    asked = np.isfinite(side.outputs).all(1)
+    wrong = flips(said, expected)
+    if not wrong.any() or not asked.any() or not (~asked).any():
+        return 0.0
+    return float((~asked[wrong]).mean())
 
 
 def _wrong_share(said: Array, expected: Array) -> float:

@@ -192,15 +192,15 @@ class Answers:
             return None
         apart = np.abs(served - base).max(1)
         inside = apart[wrong] <= 1.5 * np.quantile(spread[:, wrong], 0.95)
-        ratio = float(np.median(apart) / max(np.median(spread), 1e-9))
-        alike = _correlation(served, base) > 0.3
+        ratio = float(np.median(apart[wrong]) / max(np.median(spread[:, wrong]), 1e-9))
+        alike = _correlation(served[wrong], base[wrong]) > 0.3
         if inside.mean() < 0.85 or not 0.3 < ratio < 3 or not alike:
             return None
         return Explanation(
             "train_mode_serving",
             0.8,
             f"the served answers lie as far from the offline ones as those of the model in train mode "
-            f"({np.median(apart):.3f} against {np.median(spread):.3f} at the median)",
+            f"({np.median(apart[wrong]):.3f} against {np.median(spread[:, wrong]):.3f} at the median)",
         )
 
     def _varies(self) -> bool:
