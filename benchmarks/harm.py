@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from monitoring.drift_tests import TESTS
+from monitoring.harm_streams import ROWS, SOURCES, Episode, World, fetched
 
 from firstfault.monitor.detect.detector import Detector
 from firstfault.monitor.record import Arm, Cuts, Outcome, Record, Stages
-from monitoring.drift_tests import TESTS
-from monitoring.harm_streams import ROWS, SOURCES, Episode, World, fetched
 
 HARM = 0.03
 FALSE_ALARMS, WINDOWS = 0.05, 20

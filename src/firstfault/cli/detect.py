@@ -45,7 +45,8 @@ def detect(
 ) -> None:
     """Look for incidents; exit 0 when none is open, 1 when one is, 4 when too little was seen to say anything."""
     from firstfault.monitor.assertions import assertions_of
-    from firstfault.monitor.detect.running import Run, alone
+    from firstfault.monitor.detect.locking import alone
+    from firstfault.monitor.detect.running import Run
     from firstfault.monitor.detect.settings import detection_of
     from firstfault.monitor.store import Store
 

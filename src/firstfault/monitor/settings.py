@@ -47,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The folder in which each incident becomes a case when it closes; none does where it is empty."""
     keep_days: float = 30.0
     keep_bytes: int = 10 * 1024 * MEBIBYTE
+    detect: float = 0.0
+    """Seconds between two looks for incidents, by a process beside the writer; 0 leaves that to `monitor detect`."""
     skip: tuple[str, ...] = NOT_SERVING
     """Requests of these paths, and of those below them, are not recorded."""
 
@@ -87,6 +89,7 @@ RANGES = {
     "body": (0, 8 * MEBIBYTE),
     "queue": (MEBIBYTE, 4096 * MEBIBYTE),
     "keep_days": (0.0, 36_500.0),
+    "detect": (0.0, 86_400.0),
     "keep_bytes": (0, 1 << 60),
 }
 

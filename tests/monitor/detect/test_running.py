@@ -3,8 +3,8 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import threading
+import time
 
 import msgspec
 import pytest
@@ -13,12 +13,15 @@ from typer.testing import CliRunner
 
 from firstfault.cli.app import app
 from firstfault.monitor.database import LABEL, LOSE
-from firstfault.monitor.detect.running import Run, alone
+from firstfault.monitor.detect.locking import alone
+from firstfault.monitor.detect.running import Run
 from firstfault.monitor.detect.settings import detection_of
 from firstfault.monitor.incidents import Incidents
+from firstfault.monitor.ring import Ring
 from firstfault.monitor.segments import Segment
 from firstfault.monitor.settings import settings_of
 from firstfault.monitor.store import Store
+from firstfault.monitor.writer import Writer
 
 FEW = detection_of(reference=600)
 
@@ -112,24 +115,24 @@ def test_lost_requests_open_an_incident(store):
     assert (incident.monitor, incident.message.split(" were")[0]) == ("telemetry", "300 of 300 requests")
 
 
-def test_a_killed_run_counts_nothing_twice(store):
-    """A process that is killed while it watches leaves what the next one goes on from."""
+def test_a_process_beside_the_writer_looks_by_itself(store):
+    """With `detect` in the settings, a process looks every so often; killed, it leaves what the next goes on from."""
     service = Service()
-    write(store, [*service.requests(700), *broken(service)])
-    command = [sys.executable, "-m", "firstfault", "monitor", "detect", "--store", store.settings.store]
-    watching = subprocess.Popen(
-        [*command, "--watch", "--every", "0.1", "--reference", "600"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert watching.stdout.readline().startswith("opened credit-")
-    with alone(store) as we_are:
-        assert not we_are
-    watching.send_signal(signal.SIGKILL)
-    watching.wait()
-    watching.stdout.close()
-    found = Run(store, FEW).once()
+    write(store, [*service.requests(2_100), *broken(service)])
+    settings = msgspec.structs.replace(store.settings, detect=0.2)
+    ring = Ring.of(settings.queue)
+    writer = Writer(settings, ring, os.getppid())
+    working = threading.Thread(target=writer.run)
+    working.start()
+    try:
+        while not Incidents(store.database).all():
+            assert working.is_alive()
+            time.sleep(0.1)
+    finally:
+        ring.begin_closing()
+        working.join()
+    assert writer.detecting.returncode == -signal.SIGKILL
+    found = Run(store, detection_of()).once()
     assert (found.requests, found.opened, len(found.open)) == (0, [], 1)
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from firstfault.monitor.assertions import Assertion
 from firstfault.monitor.detect.reference import Reference, learn
+from firstfault.monitor.detect.safeml import Decision
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.watch import Watch
 from firstfault.monitor.incidents import Incident
@@ -127,7 +128,10 @@ class Detector:
             follows = ", by the hour of the week" if watch.reference.seasonal else ""
             found.append(f"{name} is compared with {watch.reference.source}{follows}")
             found += [f"{name}: {sentence}" for sentence in watch.reference.not_seen()]
-            if not any(monitor.name == "calibration" for monitor in watch.monitors):
+            for each, judge in sorted(watch.reference.judges.items()):
+                if judge.said is not None and judge.said is not Decision.ACCEPT:
+                    found.append(f"{name}: SafeML says of the inputs of class {each}: {judge.said}")
+            if not any(monitor.name == "label_errors" for monitor in watch.monitors):
                 found.append(
                     f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
                 )

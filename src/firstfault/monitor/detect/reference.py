@@ -19,7 +19,7 @@ from firstfault.monitor.detect.novelty import new_categories, novelty
 from firstfault.monitor.detect.oddity import oddity
 from firstfault.monitor.detect.rates import bad_events, marks
 from firstfault.monitor.detect.repeats import repeats
-from firstfault.monitor.detect.safeml import safeml
+from firstfault.monitor.detect.safeml import Judge, judges, safeml
 from firstfault.monitor.detect.scores import scores
 from firstfault.monitor.detect.season import covers
 from firstfault.monitor.detect.settings import Detection
@@ -43,6 +43,7 @@ class Reference:
         seasonal: whether what is usual follows the hour of the week.
         source: where it comes from, in words.
         margin: by which the estimated accuracy may be lower.
+        judges: SafeML's, by class.
         monitors: of requests as they come.
     """
 
@@ -53,6 +54,7 @@ class Reference:
     seasonal: bool
     source: str
     margin: float
+    judges: dict[str, Judge]
     monitors: tuple[Monitor, ...]
 
     def labelled(self, records: Sequence[Record]) -> list[Monitor]:
@@ -91,7 +93,7 @@ def learn(records: Sequence[Record], settings: Detection, source: str, own: Sequ
     sample = batch.part(batch.uniform)
     known = dependence(sample.features, sample.schema.feature_fields, looked_at.look(sample))
     seasonal = covers(batch.times, settings.weeks)
-    learned = calibration(batch)
+    learned, judged = calibration(batch), judges(batch, looked_at, known)
     made: list[Callable[[], Monitor | None]] = [
         lambda: bad_events(batch, seasonal),
         lambda: marks(batch),
@@ -106,8 +108,10 @@ def learn(records: Sequence[Record], settings: Detection, source: str, own: Sequ
         lambda: clocks(batch),
         lambda: resources(batch),
         lambda: assertions(batch, own),
-        lambda: safeml(batch, looked_at, known) if settings.safeml else None,
+        lambda: safeml(batch, judged, known, opens=settings.safeml),
     ]
     monitors = [monitor for make in made if (monitor := make()) is not None]
     monitors += latencies(batch, settings.slower, settings.shift, seasonal)
-    return Reference(batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, tuple(monitors))
+    return Reference(
+        batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, tuple(monitors)
+    )

@@ -20,7 +20,8 @@ LEAST = 0.02
 FEWEST = 20
 NEAR = 500
 """What came within so many requests before came just before; until so many were seen, nobody can say."""
-OFTEN = 0.1
+OFTEN, OFTENER = 0.25, 1.5
+"""A quarter may come again, and half again as many as usual: clients retry, and some kinds of input are few."""
 PLACES = ("other answers to equal inputs", "equal outputs of different inputs", "inputs that came just before")
 
 
@@ -83,9 +84,10 @@ def repeats(reference: Batch) -> CoinMonitor:
 
     happened = seen(reference)
     sizes = (~np.isnan(happened)).sum(0)
+    often = OFTENER * float(np.nansum(happened[:, -1]) / max(1, sizes[-1]))
     bets = tuple(
         coin_bets(float(np.nansum(column)), max(FEWEST, int(size)), least=least)
-        for column, size, least in zip(happened.T, sizes, (LEAST, LEAST, OFTEN), strict=True)
+        for column, size, least in zip(happened.T, sizes, (LEAST, LEAST, max(OFTEN, often)), strict=True)
     )
     words = "{place}: {now:.1%} of the requests where {usual:.1%} may be"
     return CoinMonitor("repeats", 1.0, PLACES, seen, bets, words=words)

@@ -6,8 +6,6 @@ What is known, how far it has come, and the incidents are written in one transac
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,7 +27,6 @@ TABLE = "CREATE TABLE IF NOT EXISTS detection (name TEXT PRIMARY KEY, document T
 PUT = """INSERT INTO detection (name, document) VALUES (:name, :document)
     ON CONFLICT (name) DO UPDATE SET document = excluded.document"""
 STATE, LEARNED = "state", "learned:"
-LOCK = "detect.lock"
 MOST_PENDING = 20_000
 """Labels that wait for their requests."""
 LABELS_BACK = 60.0
@@ -237,16 +234,3 @@ def _packed(value: Any) -> str:
 
 def _unpacked(text: str) -> Any:
     return msgspec.json.decode(zlib.decompress(base64.b85decode(text)))
-
-
-@contextlib.contextmanager
-def alone(store: Store) -> Iterator[bool]:
-    """Whether no other process of this machine detects over the store; none begins to within the block."""
-    store.settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (store.settings.folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

@@ -24,9 +24,9 @@ from firstfault.monitor.detect.bets import CoinBets
 from firstfault.monitor.detect.dependence import Dependence
 from firstfault.monitor.detect.monitor import CoinMonitor
 
-WINDOW = 50
+WINDOW = 100
 """Requests of a class that are compared at once."""
-FEWEST = 150
+FEWEST = 200
 DRAWN = 200
 ASKS, HANDS_OVER = 0.95, 0.995
 """Quantiles of the distance between the reference and samples of itself."""
@@ -52,6 +52,8 @@ class Judge:
     hands_over: float
     recent: deque[Array] = field(default_factory=lambda: deque(maxlen=WINDOW))
     since: int = 0
+    said: Decision | None = None
+    """The last decision."""
 
     def add(self, row: Array) -> Decision | None:
         """Take one request; a decision after each `WINDOW` of them."""
@@ -59,8 +61,8 @@ class Judge:
         self.since += 1
         if self.since < WINDOW:
             return None
-        self.since = 0
-        return self.decide(distance(self.columns, np.stack(self.recent)))
+        self.since, self.said = 0, self.decide(distance(self.columns, np.stack(self.recent)))
+        return self.said
 
     def decide(self, far: float) -> Decision:
         """What a distance says."""
@@ -101,9 +103,8 @@ def _mattering(sample: Batch, known: Dependence) -> Array:
     return np.flatnonzero(known.columns[: sample.numbers.shape[1]])
 
 
-def safeml(reference: Batch, looked_at: Scores, known: Dependence) -> CoinMonitor | None:
-    """The monitor of windows that hand over; None where no class is known well enough."""
-    each = judges(reference, looked_at, known)
+def safeml(reference: Batch, each: dict[str, Judge], known: Dependence, *, opens: bool) -> CoinMonitor | None:
+    """The monitor of windows that hand over; without `opens`, it only says so. None where no class is known enough."""
     if not each:
         return None
     names = tuple(each)
@@ -114,7 +115,7 @@ def safeml(reference: Batch, looked_at: Scores, known: Dependence) -> CoinMonito
 
     words = "SafeML hands over {now:.0%} of the windows of class {place}, where {usual:.0%} may be"
     bets = tuple(CoinBets(USUAL, OFTEN) for _ in names)
-    return CoinMonitor("safeml", 1.0, names, seen, bets, words=words)
+    return CoinMonitor("safeml", 1.0 if opens else 0.0, names, seen, bets, words=words)
 
 
 def _decided(batch: Batch, each: Mapping[str, Judge], names: tuple[str, ...], rows: Array) -> Array:

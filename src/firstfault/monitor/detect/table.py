@@ -29,6 +29,8 @@ LONG_TEXT = 20
 def fields_of(row: Any) -> dict[str, Any]:
     """A request's input as named values; nested mappings by their path, a text or an array under one name."""
     if isinstance(row, dict):
+        if dict not in map(type, row.values()):
+            return row
         found: dict[str, Any] = {}
         for name, value in row.items():
             if isinstance(value, dict):
