@@ -26,7 +26,9 @@ class Population:
         self._middle = np.nan_to_num(np.nanmean(features, axis=0))
         self._spread = np.nan_to_num(np.nanstd(features, axis=0)) + 1e-9
         x = self._scaled(features)
-        self._together = np.nan_to_num(np.corrcoef(x, rowvar=False).reshape(x.shape[1], -1))
+        x = x - x.mean(0)
+        x = x / np.maximum(np.sqrt((x**2).sum(0)), 1e-9)
+        self._together = x.T @ x
         self._times, self._rows = np.zeros(0), np.zeros((0, x.shape[1]))
 
     def _scaled(self, features: Array) -> Array:

@@ -57,7 +57,9 @@ def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float,
     bets = tuple(rank_bets(len(o), a, side) for o, a, side in zip(ordered, allowed, sides, strict=True))
     seasons = tuple(season_of(_normal(column, o), sample.hours) for column, o in zip(usual.T, ordered, strict=True))
     names = tuple(eye.names[place] for place in places)
-    return RankMonitor("scores", 3.0, names, seen, ordered, bets, seasons if seasonal else (), _words(known))
+    return RankMonitor(
+        "scores", 3.0, names, seen, ordered, bets, seasons if seasonal else (), _words(known), WITHIN_CLASS
+    )
 
 
 @dataclass(frozen=True)
