@@ -56,13 +56,24 @@ class Server:
 
     def answer(self, raw: list[Any]) -> list[Answer]:
         """The answers to some requests, in batches as they come."""
-        answers = [self._refusal(one) or self._kept(one) for one in raw]
+        answers = [self._refusal(one) for one in raw]
         asked = [place for place, answer in enumerate(answers) if answer is None]
         for start in range(0, len(asked), self.batch):
-            places = asked[start : start + self.batch]
-            for place, answer in zip(places, self._batch([raw[place] for place in places]), strict=True):
-                answers[place] = self._cached(raw[place], answer)
+            self._some(raw, asked[start : start + self.batch], answers)
         return answers  # type: ignore[return-value]
+
+    def _some(self, raw: list[Any], places: list[int], answers: list[Answer | None]) -> None:
+        """Answer those at some places together; where answers are kept, only the first of each key is computed."""
+        keys = {place: place if self.key is None else self.key(raw[place]) for place in places}
+        first = {key: place for place, key in reversed(keys.items()) if self.key is None or key not in self.held}
+        new = sorted(first.values())
+        for place, answer in zip(new, self._batch([raw[place] for place in new]), strict=True):
+            answers[place] = answer
+            if self.key is not None:
+                self.held[keys[place]] = answer
+        for place in set(places) - set(new):  # nothing was prepared for these, and no model asked
+            kept = self.held[keys[place]]
+            answers[place] = Answer(label=kept.label, shown=kept.shown)
 
     def _refusal(self, raw: Any) -> Answer | None:
         try:
@@ -70,16 +81,6 @@ class Server:
         except Refused as error:
             return Answer(status=422, shown={"detail": str(error)})
         return None
-
-    def _kept(self, raw: Any) -> Answer | None:
-        """What the cache says: an answer for which nothing was prepared, and no model asked."""
-        found = None if self.key is None else self.held.get(self.key(raw))
-        return None if found is None else Answer(label=found.label, shown=found.shown)
-
-    def _cached(self, raw: Any, answer: Answer) -> Answer:
-        if self.key is not None:
-            self.held.setdefault(self.key(raw), answer)
-        return answer
 
     def _batch(self, raw: list[Any]) -> list[Answer]:
         try:
