@@ -37,7 +37,12 @@ def judge(subject: Subject) -> Verdict:
     """The verdict over an incident: the ladder walked on its requests, each suspicion undone by a replay of them."""
     steps = [Step(layer, partial(examine, layer, subject), tested=True) for layer in Layer]
     return diagnose(
-        subject, Depth.STANDARD, steps=steps, confirm_report=partial(undo, subject), kind=SubjectKind.INCIDENT
+        subject,
+        Depth.STANDARD,
+        steps=steps,
+        confirm_report=partial(undo, subject),
+        kind=SubjectKind.INCIDENT,
+        left_open=partial(left_open, subject),
     )
 
 

@@ -121,7 +121,12 @@ class IncidentRun(DebugRun):
         recorded = [replace(step, examine=partial(self._examine, step)) for step in steps]
         with progress.listening(self._keep):
             return diagnose(
-                self.subject, Depth.STANDARD, steps=recorded, confirm_report=self._confirm, kind=SubjectKind.INCIDENT
+                self.subject,
+                Depth.STANDARD,
+                steps=recorded,
+                confirm_report=self._confirm,
+                kind=SubjectKind.INCIDENT,
+                left_open=partial(left_open, self.subject),
             )
 
     def _confirm(self, report: LayerReport) -> list[Outcome]:

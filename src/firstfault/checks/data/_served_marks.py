@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ FITS = 0.5
 """How much of the distance of a column a change of unit must take away."""
 FEW = 0.1
 """Distinct values per row, of those that the control has, below which a column stands still."""
+RUNS = 0.95
+"""How many requests share a column's value with the one before them where it is held."""
+FILLS = 0.25
+"""By how much a usual value must become more frequent."""
 MOST_HELD = 8
 """Values that a column of many can be held at, one after the other."""
 MOST_CATEGORIES = 200
@@ -54,6 +58,8 @@ class Mark:
     undo: Undo
     certain: bool = True
     tolerated: bool = False
+    alone: bool = False
+    """Whether it is one only where other columns stay as they were: a promotion moves several."""
 
     @property
     def fault(self) -> str:
@@ -117,7 +123,13 @@ def marks_of(subject: Subject) -> tuple[Mark, ...]:
     ]
     renamed = _renamed(columns)
     marks = [mark for column in columns if column.name not in _names_of(renamed) for mark in _marks(column)]
-    return (*renamed, *marks)
+    moved = {mark.column for mark in marks if mark.fault == "covariate_drift" or mark.alone}
+    return (*renamed, *(_drifted(mark) if mark.alone and len(moved) > 1 else mark for mark in marks))
+
+
+def _drifted(mark: Mark) -> Mark:
+    """A value that stands in for others, where other columns moved too: other traffic."""
+    return replace(mark, faults={"covariate_drift": 0.6}, certain=False)
 
 
 def _known(subject: Subject) -> dict[str, list[Any]]:
@@ -202,7 +214,18 @@ def _marks(column: Column) -> list[Mark]:
         isinstance(value, str) and MASKED.search(value) for value in column.before[:FEWEST]
     ):
         return []
-    for look in (_typed, _fed_back, _stands_still, _one_value, _new_unit, _new_category, _beyond, _moved):
+    for look in (
+        _typed,
+        _fed_back,
+        _stands_still,
+        _one_value,
+        _in_runs,
+        _filled,
+        _new_unit,
+        _new_category,
+        _beyond,
+        _moved,
+    ):
         if (mark := look(column)) is not None:
             return [mark]
     return []
@@ -354,6 +377,51 @@ def _one_value(column: Column) -> Mark | None:
     told = "nothing" if value is None else repr(value)
     message = f"{column.name} is {told} in {now:.0%} of the requests, and in {then:.1%} of the control"
     return Mark(column.name, faults, message, now, _drawn(column, lambda item: _plain(item) == value))
+
+
+def _in_runs(column: Column) -> Mark | None:
+    """Requests in a row that share a value, where before each had its own: what was looked up last stays."""
+    before, after = _same_as_last(column.before), _same_as_last(column.after)
+    if after < RUNS or before > RUNS - 0.2 or any(_same_as_last(chunk) > RUNS - 0.1 for chunk in column.chunks()):
+        return None
+    message = (
+        f"{after:.0%} of the requests have the {column.name} of the one before them, and {before:.0%} of the control"
+    )
+    return Mark(column.name, {"stale_feature": 0.8, "upstream_default": 0.2}, message, after, _drawn(column))
+
+
+def _same_as_last(values: Sequence[Any]) -> float:
+    plain = [_plain(value) for value in values]
+    same = [one == two for one, two in zip(plain, plain[1:], strict=False)]
+    return sum(same) / len(same) if same else 0.0
+
+
+def _filled(column: Column) -> Mark | None:
+    """A usual value that stands in for others in equal measure: what is left of these is as it was."""
+    before, after = [_plain(v) for v in _present(column.before)], [_plain(v) for v in _present(column.after)]
+    if len(before) < FEWEST or len(after) < FEWEST:
+        return None
+    was, now = Counter(before), Counter(after)
+    value = max(now, key=lambda each: now[each] / len(after) - was[each] / len(before))
+    more = now[value] / len(after) - was[value] / len(before)
+    rest = len(after) - now[value], len(before) - was[value]
+    if more < FILLS or len(was) < 3 or min(rest) < FEWEST:
+        return None
+    names = {*was, *now} - {value}
+    apart = 0.5 * sum(abs(now[each] / rest[0] - was[each] / rest[1]) for each in names)
+    many = len(names) > MOST_CATEGORIES
+    if many or apart > 0.08 + 0.8 * math.sqrt(len(names) / min(rest)):
+        return None
+    if any(
+        Counter(map(_plain, chunk))[value] / len(chunk) >= now[value] / len(after) - OFTEN for chunk in column.chunks()
+    ):
+        return None
+    message = (
+        f"{column.name} is {value!r} in {now[value] / len(after):.0%} of the requests, {was[value] / len(before):.0%} "
+        "before, at the cost of all its other values alike"
+    )
+    faults = {"upstream_default": 0.8, "stale_feature": 0.2}
+    return Mark(column.name, faults, message, more, _drawn(column, lambda item: _plain(item) == value), alone=True)
 
 
 def _top_share(chunk: Sequence[Any]) -> float:
