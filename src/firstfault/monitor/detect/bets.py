@@ -27,7 +27,7 @@ UNSURE, UNSURE_OF_A_RATE = 2.0, 0.5
 
 Of those tried in benchmarks/detection.py, the least that keep false incidents below alpha.
 """
-SHIFTS, SPREADS, TAIL = (0.4, 0.8, 1.6), (1.6, 0.5), 0.15
+SHIFTS, SPREADS, TAIL = (0.4, 0.8, 1.6), (1.3, 2.0, 0.5), 0.15
 """Alternatives: moved by so many deviations, so many times as wide, and so many requests out at one end."""
 SAFE = 0.02
 """The share of a stake that is not bet: no single request ruins it."""
@@ -35,7 +35,7 @@ RATIOS, SHARES = (1.45, 2.5), (0.03, 0.3)
 """Alternatives of a rate: so many times the usual one, and so much above it."""
 MORE_OFTEN = 1.05
 """A twentieth more often is nobody's incident."""
-MOST_WIDER = 0.15
+MOST_WIDER = 0.08
 """Where a value may be moved, its spread may be wider by half of that, and by this at most."""
 NEARLY_ALWAYS = 0.85
 """What happens more often than that can't happen much more often: nothing is bet."""

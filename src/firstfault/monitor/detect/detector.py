@@ -91,6 +91,7 @@ class Detector:
         reference = learn(records, self.settings, source.format(n=len(records)), self.assertions)
         self.learned_from[model] = records
         self.watches[model] = Watch(model, self.settings, reference)
+        self.watches[model].memory.know(records)
         if self._watch_labels(model, reference, records):
             del self.labels_from[model]
 

@@ -36,6 +36,11 @@ class Memory:
         self._ahead: dict[int, int] = {}
         """How many values of a monitor are of requests that come after the present one."""
 
+    def know(self, records: Sequence[Record]) -> None:
+        """Take the requests of the reference: they are controls where few came after them."""
+        for record in records[-MOST_CONTROL:]:
+            self.requests.append(Seen(record.raw, record.time, record.outcome is Outcome.OK, record.version))
+
     def add_values(self, looks: Sequence[Array | None]) -> None:
         """Take what each monitor sees of the requests that come now."""
         self._ahead = {}
@@ -87,4 +92,5 @@ class Memory:
 
     def restore(self, state: Any) -> None:
         """Go on from what was known."""
+        self.requests.clear()
         self.requests.extend(msgspec.convert(state, list[Seen]))

@@ -39,12 +39,12 @@ class _Memory:
         key, output = record.cuts.tensor or record.cuts.raw, record.cuts.logits or record.cuts.label
         if not key or not output or "~" in key + output:
             return np.nan, np.nan, np.nan
-        again = self._came_before(key)
-        before = _swapped(self.outputs, (record.version, key), output)
+        again, side = self._came_before(key), f"{record.version} {record.arm}"
+        before = _swapped(self.outputs, (side, key), output)
         differs = np.nan if before is None else float(before != output)
         if not record.cuts.logits:
             return differs, np.nan, again
-        return differs, self._belongs_to_another((record.version, output), key), again
+        return differs, self._belongs_to_another((side, output), key), again
 
     def _belongs_to_another(self, output: tuple[str, str], key: str) -> float:
         owner = self.inputs.pop(output, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,6 +14,8 @@ from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.record import Record
 
+RUNNING = 0.05
+"""An arm with a smaller share is one of a rollout that begins."""
 LEAST_OFF = 0.05
 MOST_OFF = 2 * 3_600.0
 """A record is written in the hour of its request, or soon after."""
@@ -22,8 +25,9 @@ LEAST = 0.02
 
 
 def arms(reference: Batch) -> CoinMonitor | None:
-    """The monitor of the arms' shares; None where there is one arm."""
-    names = sorted({str(record.arm) for record in reference.records})
+    """The monitor of the arms' shares; None where no rollout runs: one that begins is no incident."""
+    counts = Counter(str(record.arm) for record in reference.records)
+    names = sorted(name for name, n in counts.items() if n >= RUNNING * len(reference))
     if len(names) < 2:
         return None
 
