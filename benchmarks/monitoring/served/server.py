@@ -83,6 +83,8 @@ class Server:
         return None
 
     def _batch(self, raw: list[Any]) -> list[Answer]:
+        if not raw:
+            return []
         try:
             x = self.prepare(self.parse(raw))
             with torch.no_grad():
