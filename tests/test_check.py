@@ -34,7 +34,7 @@ def run(function, subject, monkeypatch, *, needs=(), depth=Depth.QUICK, threshol
     """Run one function as the only check of the model layer."""
     parameters = {"bound": 1.0}
     entry = Check(function.__name__, Layer.MODEL, function, frozenset(needs), {"dead_relu": 0.8}, depth, parameters)
-    monkeypatch.setattr(checks, "checks_of", lambda layer: (entry,))
+    monkeypatch.setattr(checks, "checks_of", lambda layer, kind: (entry,))
     return run_checks(Layer.MODEL, subject, at, thresholds)
 
 

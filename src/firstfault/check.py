@@ -1,7 +1,7 @@
 """Checks: functions that measure one thing on a subject and judge it, and the way they are run.
 
 @check(layer, needs, detects, depth)  registers a function that yields judgements (`judgement.judge`)
-checks_of(layer)                      the checks of a layer, those of other distributions last
+checks_of(layer)                      the checks of a layer on a target, or on an incident; others' come last
 run_checks(layer, subject, depth)     runs every check of a layer, whatever happens in it
 """
 
@@ -32,9 +32,11 @@ from firstfault.judgement import judge as judge
 from firstfault.judgement import passed as passed
 from firstfault.judgement import skipped as skipped
 from firstfault.place import Place
+from firstfault.verdict import SubjectKind
 
 logger = logging.getLogger(__name__)
 MOST_FRAMES = 12
+"""Frames of a traceback that are logged, its last ones."""
 NO_STEPS = "an estimator is not trained by gradient steps"
 """Why a check of gradient steps looks at no estimator."""
 LABELS = ("Measures", "Fails when", "Warns when", "Not a fault when", "Source")
@@ -99,6 +101,8 @@ class Check:
     parameters: Mapping[str, object] = field(default_factory=dict)
     owner: str = plugins.OURS
     gradients: bool = False
+    kind: SubjectKind = SubjectKind.TARGET
+    """What it is run on: a target or a watched loop, or an incident; never on the other."""
 
     @property
     def ours(self) -> bool:
@@ -161,6 +165,7 @@ def check(
     detects: Mapping[str, float],
     depth: Depth = Depth.QUICK,
     gradients: bool | None = None,
+    kind: SubjectKind = SubjectKind.TARGET,
 ) -> Callable[[Callable[..., Iterator[Judgement]]], Callable[..., Iterator[Judgement]]]:
     """Register a generator function `f(subject, *, threshold=…)` as a check named after it.
 
@@ -170,7 +175,8 @@ def check(
         detects: fault ids with the weight of this evidence, 0–1 (0.9 and more is proof).
         depth: the lowest depth at which it runs.
         gradients: whether it concerns models that are trained by gradient steps alone; if left out, it does in the
-            layers of model and training.
+            layers of model and training, on a target.
+        kind: what it is run on: a target (and a watched loop), or an incident.
 
     Raises:
         ValueError: for a name that another check has, or a fault that nobody knows.
@@ -183,7 +189,8 @@ def check(
             for key, parameter in inspect.signature(function).parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        by_gradients = layer in (Layer.MODEL, Layer.TRAINING) if gradients is None else gradients
+        of_steps = layer in (Layer.MODEL, Layer.TRAINING) and kind is SubjectKind.TARGET
+        by_gradients = of_steps if gradients is None else gradients
         entry = Check(
             name,
             layer,
@@ -194,6 +201,7 @@ def check(
             parameters,
             plugins.owner(module),
             by_gradients,
+            kind,
         )
         if not entry.ours:
             for each in Layer:  # so that it can't take a name of ours
@@ -217,14 +225,14 @@ def _import_ours(layer: Layer) -> None:
 
 
 @functools.cache
-def checks_of(layer: Layer) -> tuple[Check, ...]:
+def checks_of(layer: Layer, kind: SubjectKind = SubjectKind.TARGET) -> tuple[Check, ...]:
     """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first.
 
-    Those of other distributions come after ours.
+    Those of other distributions come after ours. What is run on an incident is run on nothing else.
     """
     _import_ours(layer)
     plugins.load(plugins.CHECKS)
-    own = [entry for entry in REGISTRY.values() if entry.layer is layer]
+    own = [entry for entry in REGISTRY.values() if entry.layer is layer and entry.kind is kind]
     return tuple(sorted(own, key=_order))
 
 
@@ -237,6 +245,8 @@ def run_checks(
     subject: Examined,
     depth: Depth = Depth.STANDARD,
     thresholds: Mapping[str, Mapping[str, object]] | None = None,
+    *,
+    kind: SubjectKind = SubjectKind.TARGET,
 ) -> LayerReport:
     """Run the checks of `layer` on `subject`, and go on whatever one of them does.
 
@@ -245,7 +255,7 @@ def run_checks(
     """
     started = time.perf_counter()
     findings: list[Finding] = []
-    chosen = [entry for entry in checks_of(layer) if depth.includes(entry.depth)]
+    chosen = [entry for entry in checks_of(layer, kind) if depth.includes(entry.depth)]
     for done, entry in enumerate(chosen):
         progress.emit(progress.CheckStarted(layer, entry.name, done, len(chosen)))
         found = run_check(entry, subject, (thresholds or {}).get(entry.name, {}))

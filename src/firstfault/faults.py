@@ -43,6 +43,18 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "covariate_drift": ("the inputs moved from the reference", "retrain on recent data, or repair the source"),
         "label_drift": ("the labels moved from the reference", "check the labelling, then retrain"),
         "spurious_shortcut": ("a marker correlates with the label", "remove the marker, or balance it over labels"),
+        "telemetry_loss": (
+            "part of what was served was not seen",
+            "widen the queue, mend the clock or the join of labels, and look again",
+        ),
+        "sample_ratio_mismatch": (
+            "an arm gets another share of the requests than was set",
+            "mend the assignment of requests to arms before comparing them",
+        ),
+        "unit_change": ("a column comes in another unit", "convert it where it enters, and agree on a unit upstream"),
+        "upstream_default": ("a default stands where a value should", "repair the source, and refuse its defaults"),
+        "stale_feature": ("a column stands still", "repair the job that refreshes it, and watch its age"),
+        "gibberish_input": ("inputs are no language, or no picture", "refuse them, and mend the client's encoding"),
     },
     Layer.PREPROCESSING: {
         "missing_normalisation": ("inputs are on wild scales", "standardise the inputs, fitted on train"),
@@ -74,6 +86,7 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "wrong_dtype": ("inputs have the wrong dtype", "convert to float32"),
         "nonfinite_output": ("preprocessing produces NaN or infinity", "guard the logarithm or division"),
         "label_encoding_order": ("class ids differ between splits", "fit one label encoding and keep it"),
+        "tokenizer_mismatch": ("serving cuts texts into other tokens", "serve with the training's own tokenizer"),
     },
     Layer.MODEL: {
         "single_unit_softmax": ("softmax over one unit is constant", "use sigmoid, or one unit per class"),
@@ -136,6 +149,9 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "nonfinite_loss": ("the loss is not finite", "look for the first non-finite tensor"),
         "nonreproducible": ("the same seed gives another result", "seed everything"),
         "input_bottleneck": ("the loader starves the model", "load in parallel, or cache"),
+        "concept_drift": ("the same inputs have other labels now", "retrain on the recent window"),
+        "model_decay": ("the model gets worse from week to week", "retrain on a schedule, and watch its age"),
+        "feedback_loop": ("labels follow the model's own answers", "collect labels that the model didn't choose"),
     },
     Layer.DEPLOYMENT: {
         "weights_not_loaded": ("the served model lacks the trained weights", "load with strict=True"),
@@ -152,6 +168,14 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "latency_regression": ("answers are too slow", "profile the request path; use inference_mode"),
         "memory_growth": ("memory grows with requests", "use inference_mode, and keep no tensors"),
         "baked_shape": ("a shape is fixed at export", "export with dynamic shapes"),
+        "wrong_version_routed": ("requests go to another version", "route them to the released version"),
+        "cache_corruption": ("a cache answers with what is another's", "empty it, and key it by the whole input"),
+        "cpu_throttled": ("the container's CPU is throttled", "raise its CPU limit, or use fewer threads"),
+        "queue_saturation": ("requests wait for a free worker", "add replicas, or shed load"),
+        "cold_start": ("the first requests of a process wait for it", "warm it up before it takes traffic"),
+        "payload_growth": ("requests have grown", "bound their size, or split them"),
+        "thread_oversubscription": ("more threads than cores wait for each other", "set one thread per worker"),
+        "blocking_telemetry": ("logging or metrics hold answers up", "hand them to a queue off the request path"),
     },
     Layer.SAFETY: {
         "harmful_output": ("the model complies with harmful requests", "align or filter the model"),
@@ -239,8 +263,22 @@ EXPLAINS: dict[str, frozenset[str]] = {
     # a served network of fresh weights is wrong in every other way as well
     "weights_not_loaded": frozenset({"label_map_mismatch", "precision_loss", "state_not_saved"}),
     "train_mode_serving": frozenset({"nondeterministic_serving", "batch_dependence"}),
+    # what is throttled or has too many threads answers late, and lets others wait
+    "cpu_throttled": frozenset({"queue_saturation", "latency_regression"}),
+    "thread_oversubscription": frozenset({"queue_saturation", "latency_regression"}),
+    "payload_growth": frozenset({"queue_saturation", "latency_regression"}),
+    "queue_saturation": frozenset({"latency_regression"}),
+    "cold_start": frozenset({"latency_regression"}),
+    "blocking_telemetry": frozenset({"latency_regression"}),
+    # a column in another unit, or filled with one value, moved as well
+    "unit_change": frozenset({"covariate_drift", "out_of_range"}),
+    "upstream_default": frozenset({"covariate_drift", "missing_values"}),
+    "stale_feature": frozenset({"covariate_drift", "duplicate_rows"}),
 }
 """By cause, the faults of the same layer that it brings about: they are folded under it."""
+
+SERVED: dict[str, Layer] = {"train_serve_skew": Layer.PREPROCESSING, "label_drift": Layer.TRAINING}
+"""Faults that belong to another layer in an incident: it is told by the cut at which it shows."""
 
 SYMPTOMS = frozenset(
     {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from firstfault.coverage import not_cleared
-from firstfault.faults import EXPLAINS, SYMPTOMS, layer_of, remedy_of
+from firstfault.faults import EXPLAINS, SERVED, SYMPTOMS, layer_of, remedy_of
 from firstfault.finding import Finding, LayerReport, Status
 from firstfault.place import Place
 from firstfault.values import Json
@@ -85,7 +85,7 @@ def _fault(report: LayerReport, name: str, weight: float, outcome: Outcome | Non
     evidence = [finding.message for finding in [*about, *_symptoms(report, name)]]
     if confirmed and swap:
         evidence.append(
-            f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} seeds"
+            f"{swap.change}: {swap.metric} {_number(swap.before)} → {_number(swap.after)} over {swap.seeds} {swap.over}"
         )
     return Fault(
         fault=name,
@@ -172,6 +172,8 @@ def conclude(
 
     It is undecided when a check failed, or when what was looked at is too little to clear a layer.
     """
+    if subject is SubjectKind.INCIDENT:
+        faults = [replace(fault, layer=SERVED.get(fault.fault, fault.layer)) for fault in faults]
     status = _status(reports, faults)
     open_ones = not_cleared(reports, watched=subject is SubjectKind.WATCHED) if status is VerdictStatus.HEALTHY else ()
     return Verdict(

@@ -16,6 +16,7 @@ from firstfault.place import Place
 from firstfault.values import Json
 
 SCHEMA_VERSION = 2
+"""Of `Verdict.to_json`; each earlier one keeps a schema file of its own, by which it is read."""
 
 
 class VerdictStatus(StrEnum):
@@ -50,6 +51,8 @@ class Swap:
     seeds: int
     p_value: float | None = None
     sets: Mapping[str, float | str | bool | None] = field(default_factory=dict)
+    over: str = "seeds"
+    """What the pairs are: seeds of a training, or parts of an incident's requests."""
 
     def __post_init__(self) -> None:
         for name in ("before", "after", "p_value"):

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
+from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
 from firstfault.cli.monitor import monitor
 from firstfault.cli.options import (
@@ -244,6 +246,7 @@ for command in (expect, up, down, status, init, checks, report, logs):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")
+app.add_typer(incident, name="incident")
 
 
 def _take_any_text() -> None:

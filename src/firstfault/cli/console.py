@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firstfault import progress
 from firstfault.cli.live_view import View
@@ -26,7 +26,11 @@ from firstfault.runs.processes import private_files
 from firstfault.runs.state import State, configure_environment, state_here
 from firstfault.texts import encodable
 
+if TYPE_CHECKING:
+    from firstfault.recording.incident_run import IncidentSettings
+
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
+"""Room on the disk below which no run begins, and below which a write failed for want of it."""
 UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, and PREFECT_API_URL names another"
 
 
@@ -114,6 +118,37 @@ def watch_sweep(plan: SweepPlan, *, bare: bool = False) -> dict[str, Any]:
     return dict(swept.result)
 
 
+@private_files()
+def watch_incident(settings: IncidentSettings, *, bare: bool = False, console: Terminal | None = None) -> Ended:
+    """Diagnose an incident in this process, show it, and return how it ended.
+
+    With a Prefect server, and unless it is `bare`, a flow run records it.
+
+    Raises:
+        FirstfaultError: for an incident, a target or a store that is not what it must be.
+        StoreError: when the monitor's database does not answer.
+    """
+    from firstfault.target.locate import locate
+
+    console = console or Terminal()
+    settings = replace(settings, target=locate(settings.target) if settings.target else "")
+    with _quiet(console), progress.in_run():
+        state = _enter(settings.target)
+        with uncollected():
+            from firstfault.recording.incident_run import diagnose_incident
+        view = View(console, settings.incident or "the requests of a time")
+        with (
+            _told_when_interrupted(view),
+            _steps("incident", settings.to_json(), state, bare) as steps,
+            progress.listening(view),
+            view,
+            _told_when_full(state),
+        ):
+            ended = diagnose_incident(settings, steps)
+    _show_end(console, ended, recorded=not bare)
+    return ended
+
+
 def _steps(flow: str, parameters: Mapping[str, Any], state: State, bare: bool) -> Any:
     """How the steps of a run are carried out: recorded by a flow run, where a server is known."""
     from firstfault.recording.flow_run import Recorded, api_for_a_run
@@ -147,7 +182,8 @@ def _enter(place: str) -> State:
             "free some, or set FIRSTFAULT_HOME to a folder on another disk"
         )
     configure_environment(state)
-    note_target(state, place)
+    if place:
+        note_target(state, place)
     log_in(state)
     expect_store(state)
     return state

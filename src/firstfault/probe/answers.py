@@ -12,6 +12,7 @@ from firstfault.probe.loss_hooks import hear_losses
 from firstfault.training.losses import IGNORED, OF_CLASSES, OF_NUMBERS, is_one_hot
 
 MOST_CLASSES = 4096
+"""Classes that are counted each by itself; those with larger ids are counted as one."""
 VALIDATION = ", without gradients"
 """How the name of a site ends that was called without gradients."""
 

@@ -65,7 +65,8 @@ def swap_numbers(swap: Swap) -> str:
 
 def swap_basis(swap: Swap) -> str:
     """`mean of 3 seeds, p = 0.01`."""
-    basis = f"mean of {swap.seeds} paired seeds" if swap.seeds > 1 else "one seed"
+    one = swap.over.removesuffix("s") if swap.over == "seeds" else "pair"
+    basis = f"mean of {swap.seeds} paired {swap.over}" if swap.seeds > 1 else f"one {one}"
     return basis if swap.p_value is None else f"{basis}, p = {number(swap.p_value)}"
 
 

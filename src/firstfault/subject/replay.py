@@ -15,6 +15,7 @@ from torch import nn
 
 from firstfault.errors import Missing
 from firstfault.probe.capture import Capture
+from firstfault.probe.record import Record
 from firstfault.subject.captured import FEWEST, recipe_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
@@ -26,7 +27,9 @@ from firstfault.training.recipe import Recipe
 from firstfault.training.tree_calls import TreeModel, trees_of
 
 LOOKED_UP = 8
+"""Captured rows that are looked for among the prepared ones: a single other one says that they were changed."""
 STEADY = 0.01
+"""Of the highest rate: what varies by less is no schedule."""
 
 
 @memo(of="trained")
@@ -86,7 +89,7 @@ def _observed(subject: Subject) -> Trained:
     return trained
 
 
-def _settings(recipe: Recipe, capture: Capture, record: Any) -> Training:
+def _settings(recipe: Recipe, capture: Capture, record: Record) -> Training:
     declared = recipe.training
     loss = _on_labels(capture.loss, capture.y[0]) if capture.loss is not None and capture.y else declared.loss
     if loss is None:
@@ -125,7 +128,7 @@ def _on_labels(loss: Callable[..., Any], example: torch.Tensor) -> Callable[...,
     return on_labels
 
 
-def _schedule(record: Any, epochs: int) -> Callable[[Any], Any] | None:
+def _schedule(record: Record, epochs: int) -> Callable[[Any], Any] | None:
     """The learning rates that were seen, the mean of each epoch; None where there was one only."""
     rates = record.lr.values
     if not rates or max(rates) - min(rates) <= STEADY * max(rates) or rates[0] <= 0:

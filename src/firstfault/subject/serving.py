@@ -30,6 +30,7 @@ from firstfault.training.recipe import outputs_of
 from firstfault.training.tree_calls import TreeModel, as_declared, trees_of
 
 GOLDEN_ROWS = 64
+"""A service is asked with them in one call or one by one; one wrong answer of them is 1.6 %."""
 
 
 @dataclass(frozen=True)

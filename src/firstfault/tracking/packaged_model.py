@@ -19,6 +19,7 @@ from firstfault.training.stages import numbers
 from firstfault.training.tree_calls import Spelled
 
 BEYOND = 100
+"""Times the largest number in training, beyond which a number is taken for a slip of units, and is refused."""
 
 
 class PackagedModel(PythonModel):  # type: ignore[misc]

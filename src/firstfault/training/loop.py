@@ -24,6 +24,7 @@ from firstfault.training.estimators import EstimatorModel
 from firstfault.training.recipe import Recipe, Tensors, inputs_made, outputs_of
 
 EVALUATION_BATCH = 512
+"""Rows that are predicted at once: bounds the memory."""
 KEPT = 0.9
 """The share of the training rows that another seed than the target's own draws for an estimator."""
 

@@ -17,7 +17,8 @@ from firstfault.subject.serving import Golden, golden_rows, run_module, served_o
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Swap
 
-FOLDS = 3
+FOLDS = 3  # the fewest parts of the samples at which arms wholly apart are significant
+ROWS = 384  # 128 in each part, of which a wrong answer is 0.8 %
 RESTORED = 0.99  # of the samples, from which on a service answers as the trained model
 CLOSE = 0.01  # of the largest score
 Answer = Callable[[Golden], Array]
@@ -35,7 +36,7 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
     change, apply = repair
     try:
         repaired = apply(subject)
-        golden = golden_rows(subject, 384)
+        golden = golden_rows(subject, ROWS)
         before = served_of(subject).call(golden.raw)
         after = repaired(golden)
     except (Missing, UserCodeError, FirstfaultError) as reason:

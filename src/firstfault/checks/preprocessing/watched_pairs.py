@@ -17,7 +17,7 @@ from firstfault.subject.subject import Subject
 from firstfault.training.loop import predict, train
 from firstfault.training.recipe import Tensors
 
-MOVES = (1, -1, 2, -2)
+MOVES = (1, -1, 2, -2)  # rows by which labels may have slipped, to either side
 GIVEN = 0.98  # of a perfect order: a series' own past among its inputs
 
 

@@ -22,8 +22,11 @@ from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.recipe import Recipe, outputs_of
 
 MOST_ROWS = 1_000
+"""Bounds the time of the attacks; an accuracy on so many rows errs by 0.016 at most."""
 NOISE = (0.05, 0.1, 0.2, 0.4)
+"""Deviations of each input, of which `noise` is judged: the others draw the curve."""
 STEPS = (0.02, 0.05, 0.1)
+"""Deviations of each input that FGSM and PGD may move it by; told, and never judged."""
 TOLD_STEP = STEPS[1]
 LEARNT = 0.05  # what a model is better than the most common class by, before it has an accuracy to lose
 Rows = list[dict[str, Any]]

@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
-from firstfault.training.losses import ELEMENTWISE, LOSSES, OF_NUMBERS, OF_SHARES, is_one_hot
+from firstfault.training.losses import ELEMENTWISE, LOSSES, NEAR_ONE, OF_NUMBERS, OF_SHARES, is_one_hot
 
 Given = dict[str, Any]
-SUM_IS_ONE = 1e-3
 STEEP = 4.0
 """The slope by which a number about 0.5 is a score: that of the logistic function there is a quarter."""
 
@@ -168,7 +167,7 @@ def _are_distributions(outputs: torch.Tensor) -> bool:
     if outputs.ndim < 2 or outputs.shape[1] < 2 or not outputs.is_floating_point():
         return False
     values = outputs.detach().float()
-    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < SUM_IS_ONE).all())
+    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < NEAR_ONE).all())
 
 
 def _are_shares(outputs: torch.Tensor) -> bool:

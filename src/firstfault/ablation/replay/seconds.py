@@ -1,0 +1,49 @@
+"""A cause of slow answers taken away: the seconds of the requests that it did not touch, or without its own share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from firstfault.ablation.replay.folds import unproven
+from firstfault.checks.deployment._latency import EXPLAINS, Latency, latency_of
+from firstfault.finding import LayerReport
+from firstfault.metrics import Array
+from firstfault.subject.subject import Subject
+from firstfault.verdict import Outcome, Swap
+
+METRIC = "share of answers in the control's time"
+USUAL = 0.95
+"""Of the control's answers that are in time, by their own seconds."""
+FEWEST = 10
+"""Requests free of the cause: ten that are all in time are significant where every third was late (p = 0.02)."""
+
+
+def undo_seconds(subject: Subject, report: LayerReport, faults: Sequence[str]) -> list[Outcome]:
+    """What made answers slow, taken away by what was recorded of the same requests."""
+    found = latency_of(subject)
+    causes = {cause.fault: cause for cause in found.causes()}
+    return [
+        _judged(found, fault, causes[fault].change, causes[fault].without)
+        if fault in causes
+        else unproven(fault, "the slow requests would have to run again on the same machine", undecided=False)
+        for fault in faults
+    ]
+
+
+def _judged(found: Latency, fault: str, change: str, without: Array) -> Outcome:
+    from scipy.stats import fisher_exact
+
+    known = np.isfinite(without)
+    if known.sum() < FEWEST:
+        return unproven(fault, "no request of this time was free of it", undecided=False)
+    limit = float(np.quantile(found.usual, USUAL))
+    before, after = found.seconds <= limit, without[known] <= limit
+    table = [[after.sum(), (~after).sum()], [before.sum(), (~before).sum()]]
+    p = float(fisher_exact(table, alternative="greater").pvalue)
+    swap = Swap(change, METRIC, float(before.mean()), float(after.mean()), int(known.sum()), p, over="requests")
+    explained = found.explained(without)
+    if p <= 0.05 and explained >= EXPLAINS:
+        return Outcome(fault, True, swap, f"{explained:.0%} of the added seconds are gone")
+    return Outcome(fault, False, swap, f"without it, {max(0.0, 1 - explained):.0%} of the added seconds stay")

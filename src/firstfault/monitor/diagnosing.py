@@ -1,0 +1,49 @@
+"""An incident judged: its records and its control as a subject, layer by layer, each suspicion undone on them.
+
+verdict = judge(evidence_of(incident, records, control), Base.of(target), folder)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from firstfault.ablation.replay.undo import undo
+from firstfault.check import Depth, run_checks
+from firstfault.diagnosis import diagnose
+from firstfault.finding import Layer, LayerReport
+from firstfault.ladder import Step
+from firstfault.output.whole_files import write_json
+from firstfault.subject.incident import Evidence, incident
+from firstfault.subject.subject import Subject
+from firstfault.target.declaration import Target
+from firstfault.verdict import SubjectKind, Verdict
+
+
+def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str = "") -> Subject:
+    """The subject of an incident, over the one of its target, whose data and model stay made; or without any."""
+    if base is None:
+        subject = Subject(Target(name or evidence.id), folder)
+    else:
+        subject = base.up_to("trained")
+        subject.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+    subject.supply(incident, evidence)
+    return subject
+
+
+def judge(subject: Subject) -> Verdict:
+    """The verdict over an incident: the ladder walked on its requests, each suspicion undone by a replay of them."""
+    steps = [Step(layer, partial(examine, layer, subject)) for layer in Layer]
+    return diagnose(
+        subject, Depth.STANDARD, steps=steps, confirm_report=partial(undo, subject), kind=SubjectKind.INCIDENT
+    )
+
+
+def examine(layer: Layer, subject: Subject) -> LayerReport | None:
+    """The checks of incidents of one layer; None where it has none."""
+    report = run_checks(layer, subject, Depth.STANDARD, subject.target.thresholds, kind=SubjectKind.INCIDENT)
+    if not report.findings:
+        return None
+    write_json(subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json", report.to_json())
+    return report
