@@ -135,7 +135,7 @@ def test_shadows_are_made_by_a_process_that_ends_with_the_rollout(begun):
     assert code == 1 and "copied" in output, output
     told = live.told()
     assert (
-        30 < told["copies"]["copied"] <= 60
+        20 < told["copies"]["copied"] <= 60
         and told["first_cut"] is None
         and told["shown"][0]["champion"]["status"] == 200
     )
