@@ -46,6 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How much may wait for the writer, in memory."""
     keep_days: float = 30.0
     keep_bytes: int = 10 * 1024 * MEBIBYTE
+    detect: float = 0.0
+    """Seconds between two looks for incidents, by a process beside the writer; 0 leaves that to `monitor detect`."""
     skip: tuple[str, ...] = NOT_SERVING
     """Requests of these paths, and of those below them, are not recorded."""
     alerts: tuple[str, ...] = ()
@@ -88,6 +90,7 @@ RANGES = {
     "body": (0, 8 * MEBIBYTE),
     "queue": (MEBIBYTE, 4096 * MEBIBYTE),
     "keep_days": (0.0, 36_500.0),
+    "detect": (0.0, 86_400.0),
     "keep_bytes": (0, 1 << 60),
 }
 

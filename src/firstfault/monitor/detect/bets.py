@@ -33,6 +33,10 @@ SAFE = 0.02
 """The share of a stake that is not bet: no single request ruins it."""
 RATIOS, SHARES = (1.45, 2.5), (0.03, 0.3)
 """Alternatives of a rate: so many times the usual one, and so much above it."""
+MORE_OFTEN = 1.05
+"""A twentieth more often is nobody's incident."""
+MOST_WIDER = 0.15
+"""Where a value may be moved, its spread may be wider by half of that, and by this at most."""
 NEARLY_ALWAYS = 0.85
 """What happens more often than that can't happen much more often: nothing is bet."""
 STAKES = (0.25, 1.0, 3.0)
@@ -75,7 +79,7 @@ def rank_bets(size: int, shift: float, sides: str = "both") -> RankBets:
     """
     edges = np.array([edge for edge in EDGES if min(edge, 1 - edge) * size >= FEWEST_IN_A_BIN])
     near = shift + UNSURE / np.sqrt(size)
-    width = UNSURE / np.sqrt(2 * size) + shift / 2
+    width = UNSURE / np.sqrt(2 * size) + min(MOST_WIDER, shift / 2)
     usual = [_chances(edges, d, s) for d in (-near, 0.0, near) for s in (1 - width, 1.0, 1 + width)]
     if sides == "up":  # any lower value is as usual
         usual += [_chances(edges, d, s) for d in (-0.5, -1.0, -2.0, -4.0) for s in (0.7, 1.0, 1.3)]
@@ -156,7 +160,8 @@ def coin_bets(events: float, size: float, ratios: Sequence[float] = RATIOS, leas
         least: a rate that is nobody's incident.
     """
     rate = (events + 0.5) / (size + 1)
-    usual = max(least, rate + UNSURE_OF_A_RATE * np.sqrt(rate * (1 - rate) / size) + 0.5 / size)
+    unsure = UNSURE_OF_A_RATE * np.sqrt(rate * (1 - rate) / size) + 0.5 / size
+    usual = max(least, rate * MORE_OFTEN, rate + unsure)
     if usual > NEARLY_ALWAYS:
         return CoinBets(min(usual, 0.98), (min(usual, 0.98),))
     wanted = [ratio * max(rate, least) for ratio in ratios] + [usual + share * (1 - usual) for share in SHARES]

@@ -18,6 +18,7 @@ import msgspec
 
 from firstfault.monitor.assertions import Assertion
 from firstfault.monitor.detect.reference import Reference, learn
+from firstfault.monitor.detect.safeml import Decision
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.watch import Watch
 from firstfault.monitor.incidents import Incident
@@ -118,8 +119,9 @@ class Detector:
             return [] if seen else self.watches[model].feed(records, late=True)
         kept = self.labelled[model]
         kept += [record for record in records if record.label is not None]
-        if len(kept) >= self.settings.labels:
-            self._watch_labels(model, self.watches[model].reference, kept[: self.settings.labels])
+        most = self.settings.labels
+        if len(kept) >= most and self._watch_labels(model, self.watches[model].reference, kept[:most]):
+            return self.watches[model].feed(kept[most:], late=True) if kept[most:] else []
         return []
 
     @property
@@ -134,6 +136,13 @@ class Detector:
             follows = ", by the hour of the week" if watch.reference.seasonal else ""
             found.append(f"{name} is compared with {watch.reference.source}{follows}")
             found += [f"{name}: {sentence}" for sentence in watch.reference.not_seen()]
+            for each, judge in sorted(watch.reference.judges.items()):
+                if judge.said is not None and judge.said is not Decision.ACCEPT:
+                    found.append(f"{name}: SafeML says of the inputs of class {each}: {judge.said}")
+            if not any(monitor.name == "label_errors" for monitor in watch.monitors):
+                found.append(
+                    f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
+                )
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")
         for each in self.assertions:

@@ -45,7 +45,7 @@ def _of_stages(sample: Batch, stages: list[str], slower: float, shift: float) ->
 
     reference = tuple(sorted_known(sample.seconds(stage)) * slower + SHORTEST for stage in stages)
     bets = tuple(rank_bets(len(values), shift + SEVERAL_AT_ONCE, "up") for values in reference)
-    words = "{place} takes {now:.3g} s in the median where at most {usual:.3g} s are usual"
+    words = "{place} takes {now:.3g} s where at most {usual:.3g} s are usual"
     return RankMonitor("latency", 2.0, tuple(stages), seen, reference, bets, words=words)
 
 

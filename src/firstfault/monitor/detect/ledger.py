@@ -59,8 +59,8 @@ class Ledger:
         """The evidence of all bets together."""
         return float(self.weights @ self.sums)
 
-    def forget(self, bets: Array) -> None:
-        """Begin some bets anew `(M,)`."""
+    def forget(self, bets: Array | slice) -> None:
+        """Begin some bets anew."""
         for values in (self.sums, self.best, self.back, self.since):
             values[bets] = 0.0
 

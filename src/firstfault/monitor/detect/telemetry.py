@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 import numpy as np
@@ -53,11 +54,17 @@ def _is_off(record: Record) -> float:
     """Whether a request's time is far from the hour in which it was written; NaN where nobody can say."""
     if record.way == "logs":
         return float("nan")
+    hour = _begins(record.raw[:13])
+    return float("nan") if hour is None else float(not hour - MOST_OFF <= record.time <= hour + 3_600 + MOST_OFF)
+
+
+@functools.lru_cache(maxsize=64)
+def _begins(hour: str) -> float | None:
+    """When an hour begins, as a record's reference names it; None where it names none."""
     try:
-        hour = datetime.strptime(record.raw[:13], "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
+        return datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        return float("nan")
-    return float(not hour - MOST_OFF <= record.time <= hour + 3_600 + MOST_OFF)
+        return None
 
 
 def resources(reference: Batch) -> CoinMonitor | None:
