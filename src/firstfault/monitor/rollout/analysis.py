@@ -111,9 +111,9 @@ def run(task: Task, say: Callable[[Standing], None], stop: threading.Event, endp
             ended = _why_it_ends(standing, task.plan, stopped=stop.is_set(), late=last)
             if ended:
                 standing = with_requests(msgspec.structs.replace(standing, ended=ended), task.settings, task.since)
+            say(standing)
             if endpoint is not None:
                 endpoint.standing = standing
-            say(standing)
             if ended:
                 return
         elif last:
