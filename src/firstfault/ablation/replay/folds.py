@@ -11,14 +11,14 @@ from firstfault.metrics import Array
 from firstfault.verdict import Outcome, Swap
 
 PARTS = "parts of the requests"
-MOST_PARTS, LEAST_ROWS = 8, 25
+MOST_PARTS, LEAST_ROWS = 8, 75
 RETURNS = 0.25
 """How much of what was lost an undone fault must bring back; a second one may have the rest."""
 METRIC = "likeness to the control"
 
 
 def parts_of(rows: int) -> list[Array]:
-    """The rows in up to eight parts of at least 25, each spread over the whole time."""
+    """The rows in up to eight parts of at least 75, each spread over the whole time."""
     parts = max(2, min(MOST_PARTS, rows // LEAST_ROWS))
     return [np.arange(start, rows, parts) for start in range(parts)]
 
