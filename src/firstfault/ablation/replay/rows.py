@@ -100,7 +100,7 @@ def _undone(side: Side, fault: str, odd: Array, before: Array, healthy: Array, o
 
     def score(part: Array) -> tuple[float, float]:
         kept = part[~odd[part]]
-        as_many = part[np.linspace(0, len(part) - 1, max(len(kept), 1)).astype(int)]  # fewer are less alike by chance
+        as_many = np.random.default_rng(1).permutation(part)[: len(kept)]  # fewer are less alike by chance
         return likeness(before[as_many], healthy), likeness(before[kept], healthy)
 
     found = outcome(fault, change, over_parts(len(side), score, METRIC), METRIC, own)
