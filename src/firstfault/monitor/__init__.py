@@ -6,8 +6,9 @@ app.wsgi_app = firstfault.monitor.MonitoredWSGI(app.wsgi_app)            # Flask
 """
 
 from firstfault.monitor.asgi import MonitoredASGI
+from firstfault.monitor.assertions import assertion
 from firstfault.monitor.capture import cut, describe, mark, request_id, stage
 from firstfault.monitor.decorator import monitored
 from firstfault.monitor.wsgi import MonitoredWSGI
 
-__all__ = ["MonitoredASGI", "MonitoredWSGI", "cut", "describe", "mark", "monitored", "request_id", "stage"]
+__all__ = ["MonitoredASGI", "MonitoredWSGI", "assertion", "cut", "describe", "mark", "monitored", "request_id", "stage"]

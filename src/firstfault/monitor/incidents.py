@@ -12,6 +12,17 @@ KEEP = """INSERT INTO incidents (id, model, opened, document) VALUES (:id, :mode
     ON CONFLICT (id) DO UPDATE SET document = excluded.document"""
 
 
+class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one monitor saw of an incident."""
+
+    monitor: str
+    place: str
+    """What it is about: a field, a stage, a kind of event, a class."""
+    log_e: float
+    began: float
+    message: str
+
+
 class Incident(msgspec.Struct, frozen=True, omit_defaults=True):
     """A period in which serving is worse than its control. Times are seconds since 1970."""
 
@@ -33,8 +44,10 @@ class Incident(msgspec.Struct, frozen=True, omit_defaults=True):
     """References (`Record.raw`) of requests that show it."""
     control: tuple[str, ...] = ()
     """References of healthy requests of the same hours, or of the same hours of the week before."""
-    verdict: Any = None
+    verdict: dict[str, Any] | None = None
     """The verdict's JSON, once it was diagnosed."""
+    evidence: tuple[Evidence, ...] = ()
+    """Of every monitor that passed about the same requests, the strongest first."""
 
 
 class Incidents:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -43,10 +44,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a request's and of an answer's body is looked at."""
     queue: int = 16 * MEBIBYTE
     """How much may wait for the writer, in memory."""
+    cases: str = ""
+    """The folder in which each incident becomes a case when it closes; none does where it is empty."""
     keep_days: float = 30.0
     keep_bytes: int = 10 * 1024 * MEBIBYTE
+    detect: float = 0.0
+    """Seconds between two looks for incidents, by a process beside the writer; 0 leaves that to `monitor detect`."""
     skip: tuple[str, ...] = NOT_SERVING
     """Requests of these paths, and of those below them, are not recorded."""
+    alerts: tuple[str, ...] = ()
+    """Who is told of incidents: https:// takes JSON, slack+https:// what Slack does. A URL may hold a secret."""
 
     @property
     def folder(self) -> Path:
@@ -85,6 +92,7 @@ RANGES = {
     "body": (0, 8 * MEBIBYTE),
     "queue": (MEBIBYTE, 4096 * MEBIBYTE),
     "keep_days": (0.0, 36_500.0),
+    "detect": (0.0, 86_400.0),
     "keep_bytes": (0, 1 << 60),
 }
 
@@ -94,14 +102,33 @@ def _expect_ranges(settings: Settings) -> None:
         value = getattr(settings, name)
         if not lowest <= value <= highest:
             raise FirstfaultError(f"a monitor's {name} must lie between {lowest} and {highest}, but got {value}")
+    for receiver in settings.alerts:
+        _expect_receiver(receiver)
     if 4 * settings.body > settings.queue:
         raise FirstfaultError(
             f"a monitor's queue must hold four bodies, but got {settings.queue} bytes for bodies of {settings.body}"
         )
 
 
+RECEIVERS = ("http", "https", "slack+http", "slack+https")
+
+
+def _expect_receiver(receiver: str) -> None:
+    """Expect the URL of a receiver; the rest of it may be a secret, so that nothing but its scheme is told."""
+    try:
+        place = urlsplit(receiver)
+        known = place.scheme in RECEIVERS and bool(place.hostname) and place.port != 0
+    except ValueError:
+        known, place = False, urlsplit("")
+    if not known:
+        raise FirstfaultError(
+            f"a monitor's alerts must be URLs of {', '.join(RECEIVERS)} with a host, but one begins with "
+            f"{place.scheme or receiver[:4]!r}"
+        )
+
+
 NOTE = "settings.json"
-NOTED = ("archive", "sample", "control", "keep_days", "keep_bytes", "model", "version")
+NOTED = ("archive", "sample", "control", "keep_days", "keep_bytes", "model", "version", "cases")
 """What a store's readers have to know; not its database, whose URL may hold a password."""
 
 

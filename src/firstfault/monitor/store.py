@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -25,6 +26,18 @@ class Store:
         found = [record for record in unique(self._all(since, until)) if since <= record.time < until]
         labels = self.labels()
         return sorted((_labelled(record, labels) for record in found), key=lambda record: (record.time, record.raw))
+
+    def written(self, hour: str) -> Iterator[Record]:
+        """The records that were written in an hour or later, each once, without labels that came later."""
+        since = 0.0 if not hour else datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
+        return unique(self._all(since, float("inf")))
+
+    def of_requests(self, ids: Iterable[str]) -> list[Record]:
+        """The records of some requests."""
+        wanted = set(ids)
+        return (
+            [record for record in unique(self._all(0.0, float("inf"))) if record.request_id in wanted] if wanted else []
+        )
 
     def _all(self, since: float, until: float) -> Iterator[Record]:
         folders = sorted((self.settings.folder / FOLDER).glob("*/"))

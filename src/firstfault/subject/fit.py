@@ -11,6 +11,7 @@ from firstfault.subject.incident import incident
 from firstfault.subject.subject import Subject
 
 FEWEST = 5
+"""Samples: in fewer, a column may be lacking by accident."""
 
 
 def expect_fit(subject: Subject) -> None:

@@ -23,6 +23,7 @@ CLOSE = 0.01
 """Scores that differ by less are the same answer: float16 moves probabilities by some .001."""
 Row = dict[str, Any]
 WIDEST = 200
+"""Items of a list that stand for columns; a longer one is a picture, a text or a vector."""
 MASKED = re.compile(r"•[0-9a-f]{10}$")
 ALIKE = 0.9
 """A target that gives fewer of its healthy answers again is not what served."""

@@ -62,12 +62,21 @@ def load_safety(spec: str) -> Safety:
 
 def _declared(spec: str) -> tuple[object, Path]:
     place, name = split_spec(spec)
-    module, file = _import_file(place) if is_path(place) else _import_module(place)
+    module, file = import_place(place)
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if isinstance(value, Target | Safety)]
         hint = f"; it has {', '.join(known)}" if known else ""
         raise TargetError(f"{place} has no `{name}`{hint}")
     return getattr(module, name), file
+
+
+def import_place(place: str) -> tuple[ModuleType, Path]:
+    """The module that a file or a name is, and its file.
+
+    Raises:
+        TargetError: when there is none, or it doesn't import.
+    """
+    return _import_file(place) if is_path(place) else _import_module(place)
 
 
 def is_path(place: str) -> bool:

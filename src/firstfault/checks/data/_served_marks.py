@@ -38,9 +38,11 @@ FILLS = 0.25
 MOST_HELD = 8
 """Values that a column of many can be held at, one after the other."""
 MOST_CATEGORIES = 200
+"""Texts of more kinds are ids or free text, of which new ones come every day."""
 DEFAULTS = frozenset({0, 1, -1, "", "unknown", "other", "none", "n/a", "na", "null", "default", "missing", "?"})
 SENTINELS = frozenset({-1, -9, -99, -999, -9999, -99999, 99, 999, 9999, 99999, 999999, -1e6, 1e6, 1e9, -1e9})
 UNITS = (10.0, 12.0, 24.0, 60.0, 100.0, 365.25, 1000.0, 3600.0, 1e6, 2.20462, 1.60934, 2.54, 0.3048, 28.3495, 4.184)
+"""Powers of ten, units of time, and pounds, miles, inches, feet, ounces and calories in metric ones."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
 MANY = 4
+"""Columns that a message tells of."""
 UNPROVEN = 0.45
 """What a mark that healthy traffic can leave weighs where nothing says that it did harm: a suspicion."""
 

@@ -16,8 +16,10 @@ from firstfault.subject.subject import Subject
 SLOWER = 1.25
 """Times of the control's seconds; less is no incident."""
 SLOW_P = 1e-3
+"""Of the smaller of two tests: by chance, the answers of one healthy incident in 500 are slower."""
 REST = "outside of every stage"
 FEWEST = 20
+"""Requests on each side, below which nothing is said of their seconds: a choice of ours."""
 EXPLAINS = 0.5
 """Of the seconds that were added."""
 

@@ -19,6 +19,7 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
 FEWEST = 10
+"""Rows of the control: a type that every fourth has is lacking among ten once in 18 times."""
 
 
 @check(

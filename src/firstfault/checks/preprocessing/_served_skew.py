@@ -17,6 +17,7 @@ from firstfault.subject.subject import Subject
 EXACT = 0.98
 """Of the variance of a served column that a map of the right one must explain."""
 MOST_COLUMNS = 400
+"""Each is compared with each over 200 rows: 256 MB of float64."""
 MOVING = 10
 """Columns of most variety, by which it is told whether a column's own value decides what it becomes."""
 ROUGH = 0.05

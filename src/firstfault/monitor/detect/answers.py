@@ -1,0 +1,136 @@
+"""Answers as numbers: log-odds, classes, values and confidence, whichever of them the reference shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from firstfault.metrics import Array
+from firstfault.monitor.detect.asked import Answer
+from firstfault.monitor.detect.batch import Batch
+from firstfault.monitor.record import Outcome
+
+MOST_CLASSES = 20
+"""Answers of more different values are numbers, or texts, and no classes."""
+MOST_SHOWN = 8
+RAREST, STOCK = 0.02, 0.02
+"""Share of a class that is looked at by itself."""
+FARTHEST = 8.0
+"""Log-odds beyond this are one."""
+KNOWN = 0.5
+ANSWER = "answer "
+"""Begins the name of a score that is whether an answer is of a class."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What of the answers is looked at: T numbers of each."""
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    look: Callable[[Batch], Array]
+
+    @property
+    def are_classes(self) -> bool:
+        """Whether answers are classes."""
+        return bool(self.classes)
+
+
+def scores_of(reference: Batch) -> Scores:
+    """What can be looked at in the answers of a reference."""
+    usual = reference.ended(Outcome.OK) > 0
+    answers = [answer for answer, counts in zip(reference.answers, usual, strict=True) if counts]
+    named = [name for name, counts in zip(reference.classes, usual, strict=True) if counts]
+    classes = _classes(named)
+    parts: list[tuple[str, Callable[[Batch], Array]]] = []
+    if answers and sum(bool(answer.scores) for answer in answers) >= KNOWN * len(answers) and _width(answers) <= 2:
+        parts.append(("score", _log_odds))
+    else:
+        parts += [(f"{ANSWER}{name}", _is_class(name)) for name in _shown(named, classes)]
+    if not classes and answers and sum(_is_number(answer.label) for answer in answers) >= KNOWN * len(answers):
+        parts.append(("value", _values))
+    if not classes and sum(bool(answer.text) for answer in answers) >= KNOWN * max(1, len(answers)):
+        parts += [("length of the answer", _length), ("stock answer", _is_stock(answers))]
+    if len(reference) and (~np.isnan(reference.confidence[usual])).mean() >= KNOWN and not _has_log_odds(parts):
+        parts.append(("confidence", _sureness))
+
+    def look(batch: Batch) -> Array:
+        found = np.stack([part(batch) for _, part in parts], axis=1) if parts else np.zeros((len(batch), 0))
+        found[batch.ended(Outcome.OK) == 0] = np.nan
+        return found
+
+    return Scores(tuple(name for name, _ in parts), tuple(classes), look)
+
+
+def _has_log_odds(parts: Sequence[tuple[str, object]]) -> bool:
+    return any(name == "score" for name, _ in parts)
+
+
+def _width(answers: Sequence[Answer]) -> int:
+    return max((len(answer.scores) for answer in answers), default=0)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _classes(named: Sequence[str | None]) -> list[str]:
+    counts = Counter(name for name in named if name is not None)
+    return sorted(counts) if 0 < len(counts) <= min(MOST_CLASSES, max(2, len(named) / 10)) else []
+
+
+def _shown(named: Sequence[str | None], classes: Sequence[str]) -> list[str]:
+    """The classes that come often enough."""
+    counts = Counter(name for name in named if name in classes)
+    return [name for name, n in counts.most_common(MOST_SHOWN) if name and n >= RAREST * len(named)]
+
+
+def _is_class(name: str) -> Callable[[Batch], Array]:
+    def look(batch: Batch) -> Array:
+        return np.array([np.nan if each is None else float(each == name) for each in batch.classes])
+
+    return look
+
+
+def _log_odds(batch: Batch) -> Array:
+    """Log-odds of the second class, or of the only one."""
+    found = np.array([_odds(answer.scores) for answer in batch.answers])
+    return np.clip(found, -FARTHEST, FARTHEST)
+
+
+def _odds(scores: tuple[float, ...]) -> float:
+    if len(scores) == 2:
+        if all(0 <= score <= 1 for score in scores) and abs(sum(scores) - 1) < 1e-3:
+            return float(np.log(max(scores[1], 1e-12)) - np.log(max(scores[0], 1e-12)))
+        return scores[1] - scores[0]
+    if len(scores) == 1:
+        score = scores[0]
+        return float(np.log(max(score, 1e-12)) - np.log(max(1 - score, 1e-12))) if 0 <= score <= 1 else score
+    return float("nan")
+
+
+def _values(batch: Batch) -> Array:
+    return np.array([float(answer.label) if _is_number(answer.label) else np.nan for answer in batch.answers])
+
+
+def _length(batch: Batch) -> Array:
+    return np.array([float(np.log1p(len(answer.text))) if answer.text else np.nan for answer in batch.answers])
+
+
+def _is_stock(answers: Sequence[Answer]) -> Callable[[Batch], Array]:
+    """Whether an answer is one of those that are given again and again, as refusals are."""
+    counts = Counter(answer.text for answer in answers if answer.text)
+    stock = {text for text, n in counts.items() if n >= STOCK * len(answers)}
+
+    def look(batch: Batch) -> Array:
+        return np.array([float(answer.text in stock) if answer.text else np.nan for answer in batch.answers])
+
+    return look
+
+
+def _sureness(batch: Batch) -> Array:
+    chance = np.clip(batch.confidence, 1e-6, 1 - 1e-6)
+    return np.clip(np.log(chance / (1 - chance)), -FARTHEST, FARTHEST)

@@ -1,0 +1,256 @@
+"""One model under watch: the evidence of all its monitors, the incident that is open, and the requests that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from firstfault.metrics import Array
+from firstfault.monitor.detect.batch import Batch
+from firstfault.monitor.detect.inputs import InputMonitor
+from firstfault.monitor.detect.ledger import BLOCK, Ledger
+from firstfault.monitor.detect.memory import Memory
+from firstfault.monitor.detect.monitor import Monitor
+from firstfault.monitor.detect.reference import LABEL_DRIVEN, Reference
+from firstfault.monitor.detect.settings import Detection
+from firstfault.monitor.incidents import Evidence, Incident
+from firstfault.monitor.record import Record
+
+WEIGHT_OF_LABELS = 5.0
+"""Kept for the monitor of labels, which may come later than the others."""
+ESTIMATE = "estimated_accuracy"
+SECOND = 1e-2
+"""A monitor with so much of the evidence that opens an incident belongs to the same one."""
+LATEST_LABELS = 200
+"""Labels that say how often it is wrong now."""
+SHORT_SECONDS = 30.0
+"""What is slow for seconds and comes back is no incident."""
+ALSO_BACK = 2.0
+"""The logarithm of the evidence that what passed beside is as usual again."""
+SILENCED = 1e3
+"""Evidence that a calibration doesn't transfer, from which on the estimate is silent."""
+
+
+class Watch:
+    """The state of one model's detection."""
+
+    def __init__(self, model: str, settings: Detection, reference: Reference) -> None:
+        self.model, self.settings, self.reference = model, settings, reference
+        self.monitors: list[Monitor] = []
+        self.ledger = Ledger(np.zeros(0), np.zeros(0))
+        self.all_weights = WEIGHT_OF_LABELS + sum(monitor.weight for monitor in reference.monitors)
+        self.bets: list[tuple[int, int]] = []
+        """The monitor and the column of each bet."""
+        self.open: Incident | None = None
+        self.passed, self.peaks = np.zeros(0, dtype=bool), np.zeros(0)
+        self.opener = (0, 0)
+        """The monitor and the column that opened the incident."""
+        self.places: list[slice] = []
+        """Where the bets of each monitor lie."""
+        self.memory = Memory()
+        self.silent = ""
+        for monitor in reference.monitors:
+            self.extend(monitor)
+
+    def extend(self, monitor: Monitor) -> None:
+        """Add a monitor, whose bets begin now."""
+        at = len(self.monitors)
+        self.monitors.append(monitor)
+        total = sum(monitor.counts)
+        new = Ledger(np.full(total, monitor.weight / self.all_weights / total), monitor.slack)
+        for name in ("weights", "slack", "sums", "best", "back", "since"):
+            setattr(self.ledger, name, np.concatenate([getattr(self.ledger, name), getattr(new, name)]))
+        self.passed = np.concatenate([self.passed, np.zeros(total, dtype=bool)])
+        self.peaks = np.concatenate([self.peaks, np.zeros(total)])
+        self.bets += [(at, column) for column, count in enumerate(monitor.counts) for _ in range(count)]
+        self.places.append(slice(len(self.bets) - total, len(self.bets)))
+
+    def feed(self, records: Sequence[Record], *, late: bool = False) -> list[Incident]:
+        """Look at requests in their order; incidents that opened or closed, in the order in which they did.
+
+        Args:
+            records: of this model.
+            late: whether they were seen before, and have got their labels now.
+        """
+        batch = Batch(records, self.reference.schema)
+        looks = [self._look(monitor, batch, late) for monitor in self.monitors]
+        logs = [
+            np.full((len(batch), sum(monitor.counts)), np.nan) if seen is None else monitor.bet(batch, seen)
+            for monitor, seen in zip(self.monitors, looks, strict=True)
+        ]
+        log = np.concatenate(logs, axis=1) if logs else np.zeros((len(batch), 0))
+        found: list[Incident] = []
+        self.memory.add_values(looks)
+        for start in range(0, len(batch), BLOCK):
+            part = slice(start, start + BLOCK)
+            self.memory.go_on(records[part], self._shows(log[part]), late=late)
+            self.ledger.add(log[part], batch.times[part])
+            found += self._judge(float(batch.times[part][-1]))
+        if self.open is not None:
+            self.open = msgspec.structs.replace(self.open, requests=self.memory.since(self.open.began))
+        return found
+
+    def _look(self, monitor: Monitor, batch: Batch, late: bool) -> Array | None:
+        if late and monitor.name not in LABEL_DRIVEN:
+            return None
+        if monitor.name == ESTIMATE and (self.silent or monitor is not self._estimate()):
+            return None
+        return monitor.look(batch)
+
+    def _estimate(self) -> Monitor | None:
+        """The latest monitor of the estimated accuracy: labels that come late make another one."""
+        return next((monitor for monitor in reversed(self.monitors) if monitor.name == ESTIMATE), None)
+
+    def _shows(self, log: Array) -> Array:
+        """How much each request shows what the strongest bet says `(n,)`."""
+        strongest = int(np.argmax(self.ledger.sums * self.ledger.weights))
+        return np.nan_to_num(log[:, strongest])
+
+    def _judge(self, now: float) -> list[Incident]:
+        self._listen_to_calibration()
+        if self.open is not None:
+            self.peaks = np.maximum(self.peaks, self.ledger.sums)
+            self._join()
+            return self._closed(now)
+        if self._evidence_now(now) < 1 / self.settings.alpha or self._is_another_population(now):
+            return []
+        self.passed, self.peaks = self._passing(), self.ledger.sums.copy()
+        self.ledger.back[:] = 0.0
+        self.opener = self.bets[int(np.argmax(self.ledger.weights * self.ledger.sums))]
+        self.open = self._incident(now)
+        return [self.open]
+
+    def _is_another_population(self, now: float) -> bool:
+        """Whether what passed are columns that moved with all the others: their evidence is let go of."""
+        for at, monitor in enumerate(self.monitors):
+            if isinstance(monitor, InputMonitor):
+                self._let_go(at, monitor, now)
+        return self._evidence_now(now) < 1 / self.settings.alpha
+
+    def _evidence_now(self, now: float) -> float:
+        """The evidence of all bets together, but for latencies that have been off for seconds alone."""
+        shares = self.ledger.weights * self.ledger.sums
+        for at, monitor in enumerate(self.monitors):
+            if monitor.name == "latency":
+                part = self.places[at]
+                shares[part] = np.where(now - self.ledger.since[part] < SHORT_SECONDS, 0.0, shares[part])
+        return float(shares.sum())
+
+    def _let_go(self, at: int, monitor: InputMonitor, now: float) -> None:
+        shares = self.ledger.weights * self.ledger.sums
+        for bet in range(self.places[at].start, self.places[at].stop):
+            if shares[bet] >= SECOND / self.settings.alpha:
+                column, began = self.bets[bet][1], float(self.ledger.since[bet])
+                if monitor.moves_with_population(column, began, now):
+                    self.ledger.forget(np.array([key == (at, column) for key in self.bets]))
+
+    def _listen_to_calibration(self) -> None:
+        place = next((at for at, monitor in enumerate(self.monitors) if monitor.name == "calibration"), None)
+        if place is None or self.silent:
+            return
+        if self.ledger.sums[self.places[place]].max() >= SILENCED / self.settings.alpha * SECOND:
+            self.silent = self.monitors[place].says(0, self.memory.values(place, 0, LATEST_LABELS))
+            for at, monitor in enumerate(self.monitors):
+                if monitor.name == ESTIMATE:
+                    self.ledger.forget(self.places[at])
+
+    def _passing(self) -> Array:
+        """The bets that hold enough of the evidence that opened the incident, or have enough by themselves."""
+        shares = self.ledger.weights * self.ledger.sums
+        return np.asarray(shares >= SECOND / self.settings.alpha)
+
+    def _join(self) -> None:
+        """Add what has passed since the incident opened: the same requests, the same cause."""
+        assert self.open is not None
+        new = (self.ledger.weights * self.ledger.sums >= 1 / self.settings.alpha) & ~self.passed
+        if not new.any():
+            return
+        self.ledger.back[new] = 0.0
+        before = {self.bets[bet] for bet in np.flatnonzero(self.passed)}
+        self.passed |= new
+        if {self.bets[bet] for bet in np.flatnonzero(new)} - before:
+            self.open = msgspec.structs.replace(self.open, evidence=self._evidence())
+
+    def _closed(self, now: float) -> list[Incident]:
+        assert self.open is not None
+        if not self._is_usual_again():
+            return []
+        closed = msgspec.structs.replace(self.open, closed=now, requests=self.memory.since(self.open.began))
+        self.ledger.forget(np.ones(len(self.bets), dtype=bool))
+        self.open, self.passed = None, np.zeros(len(self.bets), dtype=bool)
+        return [closed]
+
+    def _is_usual_again(self) -> bool:
+        """Whether the requests speak against what opened it, and not for what passed beside."""
+        first, *others = self._best_bets()
+        opener = self.ledger.back[first] >= -np.log(self.settings.closes)
+        return bool(opener and all(self.ledger.back[bet] >= ALSO_BACK for bet in others))
+
+    def _best_bets(self) -> list[int]:
+        """Of each column that passed, the bet with most evidence since; that of what opened it first."""
+        best: dict[tuple[int, int], int] = {}
+        for bet in np.flatnonzero(self.passed):
+            key = self.bets[bet]
+            if key not in best or self.peaks[bet] > self.peaks[best[key]]:
+                best[key] = int(bet)
+        key = self.opener if self.opener in best else next(iter(best))
+        return [best[key], *(bet for other, bet in best.items() if other != key)]
+
+    def _evidence(self) -> tuple[Evidence, ...]:
+        """What passed, the strongest first: one entry for each monitor and column."""
+        found: dict[tuple[int, int], Evidence] = {}
+        order = np.argsort(-self.ledger.weights * self.ledger.sums)
+        for bet in order:
+            if self.passed[bet] and (key := self.bets[bet]) not in found:
+                found[key] = self._told(int(bet), *key)
+        return tuple(found.values())
+
+    def _told(self, bet: int, at: int, column: int) -> Evidence:
+        monitor = self.monitors[at]
+        log_e = float(np.log(max(self.ledger.sums[bet] * self.ledger.weights[bet], 1e-300)))
+        began = float(self.ledger.since[bet])
+        late = monitor.name in LABEL_DRIVEN
+        values = self.memory.values(at, column, LATEST_LABELS if late else max(BLOCK, self.memory.count_since(began)))
+        return Evidence(monitor.name, monitor.places[column], log_e, began, monitor.says(column, values))
+
+    def _incident(self, now: float) -> Incident:
+        evidence = self._evidence()
+        first = evidence[0]
+        began = min(first.began, now)
+        name = first.monitor if first.monitor != "latency" else f"latency:{first.place}"
+        return Incident(
+            id=f"{self.model}-{int(now * 1000):x}"[:80],
+            model=self.model,
+            monitor=name,
+            began=began,
+            opened=now,
+            log_e=first.log_e,
+            message=first.message,
+            version=self.memory.version(began),
+            requests=self.memory.since(began),
+            control=self.memory.before(began),
+            evidence=evidence,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What is known so far, as JSON values."""
+        return {
+            "ledger": self.ledger.state(),
+            "passed": self.passed.tolist(),
+            "peaks": self.peaks.tolist(),
+            "open": None if self.open is None else msgspec.to_builtins(self.open),
+            "memory": self.memory.state(),
+            "silent": self.silent,
+            "opener": list(self.opener),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what was known."""
+        self.ledger.restore(state["ledger"])
+        self.passed, self.peaks = np.asarray(state["passed"], dtype=bool), np.asarray(state["peaks"])
+        self.open = None if state["open"] is None else msgspec.convert(state["open"], Incident)
+        self.memory.restore(state["memory"])
+        self.silent, self.opener = state["silent"], tuple(state["opener"])
