@@ -34,8 +34,7 @@ def listing() -> str:
     for layer in Layer:
         lines.append(f"{layer.value}")
         lines += [
-            f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}"
-            for entry in _of(layer)
+            f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}" for entry in _of(layer)
         ]
     return "\n".join(lines)
 

@@ -69,7 +69,11 @@ class Server:
             x, logits, label = (None, None, None) if failed else next(answers)
             values = {"raw": snapshot(one)}
             if not failed:
-                values |= {"tensor": snapshot(x.tolist()), "logits": snapshot(logits.tolist()), "label": snapshot(label)}
+                values |= {
+                    "tensor": snapshot(x.tolist()),
+                    "logits": snapshot(logits.tolist()),
+                    "label": snapshot(label),
+                }
             error = "Traceback\nTypeError: unsupported operand" if failed else ""
             records.append(self._record(values, None, at + every * place, error))
         return records

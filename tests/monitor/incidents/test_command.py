@@ -74,7 +74,9 @@ def store(base, tmp_path):
 def test_an_incident_is_judged_reported_recorded_and_kept(command, store, tmp_path):
     """All requests of its time are looked at; the verdict is in the file, the report, MLflow and the store."""
     code, said = command("i-7", "--store", store, "--target", TARGET, "--bare", "--json", tmp_path / "v.json")
-    assert code == 1 and "unit_change" in said and "amount put back, and 200 samples replayed" in said.replace("\n", " ")
+    assert (
+        code == 1 and "unit_change" in said and "amount put back, and 200 samples replayed" in said.replace("\n", " ")
+    )
     verdict = json.loads((tmp_path / "v.json").read_text())
     assert (verdict["subject"], verdict["target"], verdict["first_faulty_layer"]) == ("incident", "plans", "data")
     kept = Incidents(Store(settings_of(store=str(store))).database).get("i-7")
@@ -93,7 +95,9 @@ def _mlflow_run(run_id, folder):
     client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'home' / 'mlflow.db'}")
     files = {item.path for item in client.list_artifacts(run_id)}
     run = client.get_run(run_id)
-    kind = "incident" if "incident" in run.data.params["target"] or run.data.params["target"].endswith(":target") else ""
+    kind = (
+        "incident" if "incident" in run.data.params["target"] or run.data.params["target"].endswith(":target") else ""
+    )
     return {kind, *(files & {"report.html", "verdict.json"}), run.data.tags["firstfault.status"]}
 
 

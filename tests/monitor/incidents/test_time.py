@@ -113,4 +113,3 @@ def test_bad_input_that_a_server_fails_on_should_have_been_refused(base, setting
     server = Server(offline(base), settings, seconds=usual, fails=lambda row: isinstance(row["age"], dict))
     verdict = judged(base, server.serve(raw, at=START + 700), good, monitor="bad_events")
     assert verdict.faults[0].fault == "unvalidated_input" and "age is a dict" in verdict.faults[0].evidence[0]
-
