@@ -34,11 +34,13 @@ def diagnose(
     keep_going: bool = False,
     only: Layer | None = None,
     kind: SubjectKind = SubjectKind.TARGET,
+    left_open: Callable[[Sequence[LayerReport]], Sequence[str]] | None = None,
 ) -> Verdict:
     """Walk the ladder on a subject, and conclude.
 
     `steps` are those of a debug run if left out; a watched loop hands in its own, and a flow those that it records.
-    `confirm_report` tests what a report is suspected of; left out, by swaps.
+    `confirm_report` tests what a report is suspected of; left out, by swaps. `left_open` says why layers without a
+    fault can't be called healthy, beside what is known of every subject.
     """
     from firstfault.ablation.confirm.confirm import confirm
 
@@ -62,6 +64,7 @@ def diagnose(
         safety=judged.to_json() if judged is not None else None,
         outcomes=found.outcomes,
         subject=kind,
+        left_open=left_open(found.reports) if left_open is not None else (),
     )
     verdict = replace(verdict, not_loaded=plugins.refusals())
     progress.emit(progress.Concluded(verdict))

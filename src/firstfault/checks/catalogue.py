@@ -96,13 +96,16 @@ def _in_full(entry: Check) -> list[str]:
     return [
         LABEL.sub(r"- **\1:** ", entry.doc),
         "",
-        f"Evidence for {faults or 'no fault on its own'}.{_run_on(entry)} Runs at depth {entry.depth.value}. "
-        f"Thresholds: {defaults}.",
+        f"Evidence for {faults or 'no fault on its own'}. {_when(entry)}. Thresholds: {defaults}.",
     ]
 
 
-def _run_on(entry: Check) -> str:
-    return f" Of {ON[entry.kind]} alone." if entry.kind in ON else ""
+def _when(entry: Check) -> str:
+    """When it is run: at a depth, on a language model alone, or on an incident in production, which has no depths."""
+    if entry.kind is SubjectKind.INCIDENT:
+        return "Runs on incidents"
+    on = f" on {ON[entry.kind]} alone" if entry.kind in ON else ""
+    return f"Runs{on} at depth {entry.depth.value}"
 
 
 def _link(fault: str) -> str:

@@ -22,12 +22,13 @@ from firstfault.metrics import Array
 EDGES = (0.002, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.94, 0.97, 0.99, 0.998)
 """Ranks in 0–1 at which a bin ends."""
 FEWEST_IN_A_BIN = 10
+"""Values of the reference in a bin at its ends: of fewer, its probability is unknown by a third."""
 UNSURE, UNSURE_OF_A_RATE = 2.0, 0.5
 """Standard errors of the reference that are allowed for, of ranks and of rates.
 
 Of those tried in benchmarks/detection.py, the least that keep false incidents below alpha.
 """
-SHIFTS, SPREADS, TAIL = (0.4, 0.8, 1.6), (1.6, 0.5), 0.15
+SHIFTS, SPREADS, TAIL = (0.4, 0.8, 1.6), (1.3, 2.0, 0.5), 0.15
 """Alternatives: moved by so many deviations, so many times as wide, and so many requests out at one end."""
 SAFE = 0.02
 """The share of a stake that is not bet: no single request ruins it."""
@@ -35,7 +36,7 @@ RATIOS, SHARES = (1.45, 2.5), (0.03, 0.3)
 """Alternatives of a rate: so many times the usual one, and so much above it."""
 MORE_OFTEN = 1.05
 """A twentieth more often is nobody's incident."""
-MOST_WIDER = 0.15
+MOST_WIDER = 0.08
 """Where a value may be moved, its spread may be wider by half of that, and by this at most."""
 NEARLY_ALWAYS = 0.85
 """What happens more often than that can't happen much more often: nothing is bet."""

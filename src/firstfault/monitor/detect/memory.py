@@ -13,7 +13,9 @@ from firstfault.metrics import Array
 from firstfault.monitor.record import Outcome, Record
 
 REMEMBERED = 3_000
+"""Requests; an incident is found within hundreds."""
 MOST_REQUESTS, MOST_CONTROL = 400, 200
+"""Enough for a paired test of a tenth of a deviation, and few enough to be replayed."""
 
 
 class Seen(msgspec.Struct, array_like=True):
@@ -35,6 +37,11 @@ class Memory:
         self._values: dict[int, deque[Array]] = {}
         self._ahead: dict[int, int] = {}
         """How many values of a monitor are of requests that come after the present one."""
+
+    def know(self, records: Sequence[Record]) -> None:
+        """Take the requests of the reference: they are controls where few came after them."""
+        for record in records[-MOST_CONTROL:]:
+            self.requests.append(Seen(record.raw, record.time, record.outcome is Outcome.OK, record.version))
 
     def add_values(self, looks: Sequence[Array | None]) -> None:
         """Take what each monitor sees of the requests that come now."""
@@ -87,4 +94,5 @@ class Memory:
 
     def restore(self, state: Any) -> None:
         """Go on from what was known."""
+        self.requests.clear()
         self.requests.extend(msgspec.convert(state, list[Seen]))

@@ -21,6 +21,7 @@ from firstfault.monitor.record import Outcome
 FAR = 1.0
 """A number is far out when it lies beyond the reference's range by so many times its width."""
 LEAST = 0.005
+"""One request in 200 may be odd."""
 ANSWER = "the answer"
 UNSURE_QUARTER, AS_USUAL, WORSE = 0.25, 0.4, (0.65, 0.9)
 """Of usual requests, a quarter are in the least sure quarter; of a new category, 40 % may be."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.detect.answer_map import answer_map
 from firstfault.monitor.detect.answers import Scores, scores_of
 from firstfault.monitor.detect.assertions import assertions
 from firstfault.monitor.detect.batch import Batch
@@ -107,6 +108,7 @@ def learn(
         lambda: inputs(batch, known, settings.shift),
         lambda: novelty(batch, known, looked_at),
         lambda: new_categories(batch, known),
+        lambda: answer_map(batch) if looked_at.are_classes else None,
         lambda: oddity(batch),
         lambda: estimated_accuracy(batch, learned, settings.accuracy) if looked_at.are_classes else None,
         lambda: repeats(batch),

@@ -16,8 +16,11 @@ from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.record import Record
 
 MOST_REMEMBERED = 20_000
+"""Hashes: some 4 MB."""
 LEAST = 0.02
+"""One pair in fifty may differ: clocks and floats."""
 FEWEST = 20
+"""A reference with fewer pairs counts as so many."""
 NEAR = 500
 """What came within so many requests before came just before; until so many were seen, nobody can say."""
 OFTEN, OFTENER = 0.25, 1.5
@@ -39,12 +42,12 @@ class _Memory:
         key, output = record.cuts.tensor or record.cuts.raw, record.cuts.logits or record.cuts.label
         if not key or not output or "~" in key + output:
             return np.nan, np.nan, np.nan
-        again = self._came_before(key)
-        before = _swapped(self.outputs, (record.version, key), output)
+        again, side = self._came_before(key), f"{record.version} {record.arm}"
+        before = _swapped(self.outputs, (side, key), output)
         differs = np.nan if before is None else float(before != output)
         if not record.cuts.logits:
             return differs, np.nan, again
-        return differs, self._belongs_to_another((record.version, output), key), again
+        return differs, self._belongs_to_another((side, output), key), again
 
     def _belongs_to_another(self, output: tuple[str, str], key: str) -> float:
         owner = self.inputs.pop(output, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
@@ -13,17 +14,22 @@ from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.record import Record
 
+RUNNING = 0.05
+"""An arm with a smaller share is one of a rollout that begins."""
 LEAST_OFF = 0.05
+"""One clock in twenty may be off: a replica among many."""
 MOST_OFF = 2 * 3_600.0
 """A record is written in the hour of its request, or soon after."""
 GROWN, THROTTLED = 1.5, 0.2
 """Memory beyond so many times the most that was usual, and so much more of a second throttled."""
 LEAST = 0.02
+"""One second in fifty may be beyond."""
 
 
 def arms(reference: Batch) -> CoinMonitor | None:
-    """The monitor of the arms' shares; None where there is one arm."""
-    names = sorted({str(record.arm) for record in reference.records})
+    """The monitor of the arms' shares; None where no rollout runs: one that begins is no incident."""
+    counts = Counter(str(record.arm) for record in reference.records)
+    names = sorted(name for name, n in counts.items() if n >= RUNNING * len(reference))
     if len(names) < 2:
         return None
 

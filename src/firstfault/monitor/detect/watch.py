@@ -26,6 +26,10 @@ SECOND = 1e-2
 """A monitor with so much of the evidence that opens an incident belongs to the same one."""
 LATEST_LABELS = 200
 """Labels that say how often it is wrong now."""
+SHORT_SECONDS = 30.0
+"""What is slow for seconds and comes back is no incident."""
+ALSO_BACK = 2.0
+"""The logarithm of the evidence that what passed beside is as usual again."""
 SILENCED = 1e3
 """Evidence that a calibration doesn't transfer, from which on the estimate is silent."""
 
@@ -42,6 +46,8 @@ class Watch:
         """The monitor and the column of each bet."""
         self.open: Incident | None = None
         self.passed, self.peaks = np.zeros(0, dtype=bool), np.zeros(0)
+        self.opener = (0, 0)
+        """The monitor and the column that opened the incident."""
         self.places: list[slice] = []
         """Where the bets of each monitor lie."""
         self.memory = Memory()
@@ -109,10 +115,11 @@ class Watch:
             self.peaks = np.maximum(self.peaks, self.ledger.sums)
             self._join()
             return self._closed(now)
-        if self.ledger.evidence() < 1 / self.settings.alpha or self._is_another_population(now):
+        if self._evidence_now(now) < 1 / self.settings.alpha or self._is_another_population(now):
             return []
         self.passed, self.peaks = self._passing(), self.ledger.sums.copy()
         self.ledger.back[:] = 0.0
+        self.opener = self.bets[int(np.argmax(self.ledger.weights * self.ledger.sums))]
         self.open = self._incident(now)
         return [self.open]
 
@@ -121,7 +128,16 @@ class Watch:
         for at, monitor in enumerate(self.monitors):
             if isinstance(monitor, InputMonitor):
                 self._let_go(at, monitor, now)
-        return self.ledger.evidence() < 1 / self.settings.alpha
+        return self._evidence_now(now) < 1 / self.settings.alpha
+
+    def _evidence_now(self, now: float) -> float:
+        """The evidence of all bets together, but for latencies that have been off for seconds alone."""
+        shares = self.ledger.weights * self.ledger.sums
+        for at, monitor in enumerate(self.monitors):
+            if monitor.name == "latency":
+                part = self.places[at]
+                shares[part] = np.where(now - self.ledger.since[part] < SHORT_SECONDS, 0.0, shares[part])
+        return float(shares.sum())
 
     def _let_go(self, at: int, monitor: InputMonitor, now: float) -> None:
         shares = self.ledger.weights * self.ledger.sums
@@ -168,18 +184,20 @@ class Watch:
         return [closed]
 
     def _is_usual_again(self) -> bool:
-        """Whether, of each column that passed, the requests speak against the bet that fits the incident best."""
-        needed = -np.log(self.settings.closes)
-        return all(self.ledger.back[bet] >= needed for bet in self._best_bets())
+        """Whether the requests speak against what opened it, and not for what passed beside."""
+        first, *others = self._best_bets()
+        opener = self.ledger.back[first] >= -np.log(self.settings.closes)
+        return bool(opener and all(self.ledger.back[bet] >= ALSO_BACK for bet in others))
 
     def _best_bets(self) -> list[int]:
-        """Of each column that passed, the bet with most evidence when it did."""
+        """Of each column that passed, the bet with most evidence since; that of what opened it first."""
         best: dict[tuple[int, int], int] = {}
         for bet in np.flatnonzero(self.passed):
             key = self.bets[bet]
             if key not in best or self.peaks[bet] > self.peaks[best[key]]:
                 best[key] = int(bet)
-        return list(best.values())
+        key = self.opener if self.opener in best else next(iter(best))
+        return [best[key], *(bet for other, bet in best.items() if other != key)]
 
     def _evidence(self) -> tuple[Evidence, ...]:
         """What passed, the strongest first: one entry for each monitor and column."""
@@ -226,6 +244,7 @@ class Watch:
             "open": None if self.open is None else msgspec.to_builtins(self.open),
             "memory": self.memory.state(),
             "silent": self.silent,
+            "opener": list(self.opener),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -234,4 +253,4 @@ class Watch:
         self.passed, self.peaks = np.asarray(state["passed"], dtype=bool), np.asarray(state["peaks"])
         self.open = None if state["open"] is None else msgspec.convert(state["open"], Incident)
         self.memory.restore(state["memory"])
-        self.silent = state["silent"]
+        self.silent, self.opener = state["silent"], tuple(state["opener"])
