@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from firstfault import Data, Target, Training
+from firstfault import Training
 from firstfault.ablation.swaps.preprocessing import one_path, standardised_inputs
 from firstfault.check import checks_of
-from firstfault.errors import UserCodeError
+from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.subject.replay import replayed
 from firstfault.subject.serving import golden_of, run_module, served_of, serving_inputs
@@ -295,7 +295,8 @@ def test_what_is_no_tree_of_samples_is_said_in_a_sentence(make, step, said):
         _ = make(numbers(), preprocess=step, model=ByName).recipe
 
 
-def test_a_target_of_trees_is_declared_as_any(tmp_path):
-    """Nothing beside `preprocess` and a model that takes what it leaves."""
-    target = Target(name="t", data=Data(train=numbers()), preprocess=as_dict, model=ByName, training=Training())
-    assert target.by_gradients
+def test_raw_data_that_are_a_tree_are_refused_with_what_to_do(make):
+    """Raw samples are one frame or array; `preprocess` makes several inputs of them."""
+    X, y = numbers()
+    with pytest.raises(TargetError, match="data.train must have one frame, array or tensor.*`preprocess`"):
+        _ = make((as_dict(X), y), model=ByName).raw

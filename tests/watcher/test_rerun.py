@@ -289,8 +289,9 @@ def test_labels_losses_and_masks_are_proven_on_the_script_itself(tried, fault, s
 
 
 def test_the_labels_of_other_rows_convict_no_healthy_script(tried):
-    """They bring nothing where each row has its own."""
-    assert tried("misaligned_labels", LABELS, "right").confirmed is False
+    """They bring nothing where each row has its own; other rows than the next may be the right ones."""
+    outcome = tried("misaligned_labels", LABELS, "right")
+    assert outcome.confirmed is None and outcome.swap.after < outcome.swap.before and "does not clear" in outcome.reason
 
 
 RIVALS = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,32 +69,36 @@ def detect(
             if not we_are:
                 refuse(f"one process at a time must detect over {kept.settings.folder}, but another one does")
             run = Run(kept, settings, own, begins, period)
-            found = _watched(run, every) if watch else _looked(run)
+            found = _watched(run, every, target) if watch else _looked(run, target)
     _show(found)
     write_json(json_file, _as_json(found))
     raise typer.Exit(EXIT_FAULTY if found.open else EXIT_HEALTHY if found.enough else EXIT_UNDECIDED)
 
 
-def _watched(run: Run, every: float) -> Found:
+def _watched(run: Run, every: float, target: str) -> Found:
     """Look again and again, until Ctrl-C; what the last look found."""
-    found = _looked(run)
+    found = _looked(run, target)
     try:
         while True:
             for line in _lines(found):
                 say(line)
             time.sleep(every)
-            found = _looked(run)
+            found = _looked(run, target)
     except KeyboardInterrupt:
         return found._replace(opened=[], closed=[])
 
 
-def _looked(run: Run) -> Found:
-    """Look once, and have whoever is to be told of incidents told."""
+def _looked(run: Run, target: str) -> Found:
+    """Look once, have whoever is to be told of incidents told, and keep what has closed as cases where that is set."""
     from firstfault.monitor.exporters.alerts import tell
+    from firstfault.monitor.keeping import keep_closed
 
     found = run.once()
     for incident in (*found.opened, *found.closed):
         tell(incident, run.store.settings)
+    if found.closed and (folder := run.store.settings.cases):
+        for case in keep_closed(run.store, found.closed, target, Path(folder)):
+            say(f"kept {Path(folder) / case.id}: {case.name}")
     return found
 
 

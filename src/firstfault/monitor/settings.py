@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a request's and of an answer's body is looked at."""
     queue: int = 16 * MEBIBYTE
     """How much may wait for the writer, in memory."""
+    cases: str = ""
+    """The folder in which each incident becomes a case when it closes; none does where it is empty."""
     keep_days: float = 30.0
     keep_bytes: int = 10 * 1024 * MEBIBYTE
     detect: float = 0.0
@@ -126,7 +128,7 @@ def _expect_receiver(receiver: str) -> None:
 
 
 NOTE = "settings.json"
-NOTED = ("archive", "sample", "control", "keep_days", "keep_bytes", "model", "version")
+NOTED = ("archive", "sample", "control", "keep_days", "keep_bytes", "model", "version", "cases")
 """What a store's readers have to know; not its database, whose URL may hold a password."""
 
 

@@ -184,17 +184,26 @@ def test_bodies_are_copied_whole(recorder):
 
 
 def test_the_primary_waits_for_no_challenger_that_hangs(servers, recorder):
-    """All are answered while not one copy is; those are errors of the shadow then, or came too late and are counted."""
+    """All are answered while not one copy is; those under way are ended with the proxy, and the others counted."""
     with hanging() as port:
-        shadowing = Shadowing(recorder, (servers[0], port), seconds=0.3, concurrency=2)
+        shadowing = Shadowing(recorder, (servers[0], port), seconds=600, concurrency=2)
         with listening(shadowing.work) as proxied, connected(proxied) as connection:
-            codes = [ask(connection, x)[0] for x in range(20)]
-            copied = shadowing.mirror.counts["copied"]
-            shadowing.await_copies(20)
+            assert [ask(connection, x)[0] for x in range(20)] == [200] * 20
+    assert [record.arm for record in recorder.written()] == [Arm.CHAMPION] * 20
+    assert shadowing.mirror.counts["copied"] == 0 and shadowing.mirror.counts["not begun"] >= 18
+
+
+def test_a_copy_that_takes_too_long_is_the_challengers_error(servers, recorder):
+    """One that had to wait too long before it began is none, and counted."""
+    with hanging() as port:
+        shadowing = Shadowing(recorder, (servers[0], port), seconds=0.2, concurrency=1)
+        with listening(shadowing.work) as proxied, connected(proxied) as connection:
+            for x in range(6):
+                ask(connection, x)
+            shadowing.await_copies(6)
     shadows = [record for record in recorder.written() if record.arm is Arm.SHADOW]
-    assert codes == [200] * 20 and copied < 20
     assert {(record.status, record.outcome) for record in shadows} == {(504, "error")}
-    assert len(shadows) + shadowing.mirror.counts["too late"] == 20
+    assert len(shadows) + shadowing.mirror.counts["too late"] == 6
 
 
 def test_a_challenger_that_is_dead_is_asked_again_and_recorded(servers, recorder):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from firstfault.behaviour.suites import refuses
-from firstfault.checks.safety.behaviour import model_for
 from firstfault.errors import Missing
 from firstfault.interrupts import pass_on
+from firstfault.subject.generation import model_for, prompt_in
 from firstfault.subject.incident import Requests, incident
 from firstfault.subject.memo import memo
 from firstfault.subject.offline import offline
@@ -18,7 +18,6 @@ from firstfault.subject.subject import Subject
 FEWEST, MOST = 20, 150
 SHORTEST = 3
 """Words of an answer that is more than the name of a class."""
-FIELDS = ("prompt", "messages", "input", "question", "text", "content")
 
 
 @dataclass(frozen=True)
@@ -91,17 +90,6 @@ def _said(requests: Requests) -> list[Said]:
         if prompt and text and len(text.split()) >= SHORTEST:
             found.append(Said(prompt, refuses(text)))
     return found
-
-
-def prompt_in(raw: Any) -> str:
-    """The prompt in a raw request: a text, one of the usual fields, or the last message of a chat."""
-    if isinstance(raw, str):
-        return raw
-    if isinstance(raw, list) and raw:
-        return prompt_in(raw[-1])
-    if not isinstance(raw, dict):
-        return ""
-    return next((found for name in FIELDS if (found := prompt_in(raw.get(name)))), "")
 
 
 def _text(label: Any) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from firstfault.behaviour.suites import REFUSAL_AGREEMENT, SCORERS, Case, Suite, expect_suites
 from firstfault.check import Judgement, check
@@ -13,6 +11,7 @@ from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.interrupts import pass_on
 from firstfault.place import Place
+from firstfault.subject.generation import answer_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -86,26 +85,11 @@ def _told(suite: Suite, results: list[Result], passes: int) -> str:
 
 def _answer(subject: Subject, case: Case) -> Result:
     """Whether the answer to a prompt is accepted, and a note that quotes nothing of it."""
-    assert subject.target.safety is not None and subject.target.safety.generate is not None
-    generate = subject.target.safety.generate
     try:
-        answer = str(generate(case.prompt, *model_for(generate, lambda: subject.trained.model)))
+        answer = answer_of(subject, case.prompt)
     except Missing:
         raise
     except BaseException as error:
         pass_on(error)
         return False, f"{RAISED}: {UserCodeError(Layer.SAFETY, 'generate', error, subject.target.root)}"
     return SCORERS[case.scorer](answer, case.expect), f"{len(answer)} characters answered"
-
-
-def model_for(generate: Callable[..., Any], model: Callable[[], Any]) -> tuple[Any, ...]:
-    """The model, in eval mode, for a `generate(prompt, model)`; nothing for a `generate(prompt)`."""
-    try:
-        required = [
-            entry
-            for entry in inspect.signature(generate).parameters.values()
-            if entry.default is entry.empty and entry.kind in (entry.POSITIONAL_ONLY, entry.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        return ()
-    return (model().eval(),) if len(required) > 1 else ()

@@ -76,6 +76,6 @@ for _name, _rows, _change in (
     ("labels_of_the_next_row", 1, "each row with the labels of the next one"),
     ("labels_of_the_row_before", -1, "each row with the labels of the one before"),
 ):
-    intervention(name=_name, change=_change, undoes=("misaligned_labels",), keeps_loss=False)(
+    intervention(name=_name, change=_change, undoes=("misaligned_labels",), keeps_loss=False, acquits=False)(
         functools.partial(_rows_moved, _rows)
     )

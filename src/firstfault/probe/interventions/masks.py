@@ -76,7 +76,7 @@ def _free(model: nn.Module, args: Any, kwargs: Any) -> str | None:
     return next((name for name in TAKEN if name in parameters and bound.get(name) is None), None)
 
 
-@intervention(change="padding masked in attention", undoes=("padding_not_masked",), keeps_loss=False)
+@intervention(change="padding masked in attention", undoes=("padding_not_masked",), keeps_loss=False, acquits=False)
 def padding_masked(done: Done) -> Iterator[None]:
     """Attention gives padding no weight: by the model's own argument, and in every call that has no mask of keys."""
     padding = _Padding(done)

@@ -46,6 +46,7 @@ class Tested:
     repaired: bool
     open: str = ""
     sets: Mapping[str, float | str | bool] = field(default_factory=dict)
+    acquits: bool = True
 
     def swap(self) -> Swap:
         """The numbers for the verdict; a loss stands there as it is, and not with its sign turned."""
@@ -137,7 +138,9 @@ class Trials:
             )
         result, doubt = self._compared(kind, measure, patient)
         change = ", ".join(first.changes)
-        return Tested(fault, change, measure.metric, result, result.better and not doubt, doubt, first.sets)
+        return Tested(
+            fault, change, measure.metric, result, result.better and not doubt, doubt, first.sets, kind.acquits
+        )
 
     def _compared(self, kind: Intervention, measure: Measure, patient: bool) -> tuple[Comparison, str]:
         """The arms over as many seeds as it takes, all cut to the steps of the shortest."""
@@ -194,7 +197,7 @@ class Trials:
         if own in standing:
             others = dict.fromkeys(entry.change for entry in tested if entry.repaired and entry is not own)
             return Outcome(fault, True, own.swap(), f"also restored by: {', '.join(others)}" if others else "")
-        if standing:
+        if standing and (own.acquits or own.repaired):
             better = ", ".join(dict.fromkeys(entry.change for entry in standing))
             helps = f"it helps too; the better explanation: {better}" if own.repaired else ""
             return Outcome(fault, False, own.swap(), helps)
@@ -202,6 +205,8 @@ class Trials:
 
     def _acquitted(self, own: Tested, layer: Layer) -> Outcome:
         """What brought nothing: it acquits in a script that learns, and tells nothing in one that does not."""
+        if not own.acquits:
+            return Outcome(own.fault, None, own.swap(), "this change gains nothing, which does not clear it")
         if own.result.seeds >= SEEDS:  # one that brings nothing is given up before
             reason = f"the gain is not clear over {own.result.seeds} seeds"
             return Outcome(own.fault, None, own.swap(), reason, undecided=True)
