@@ -43,6 +43,7 @@ from firstfault.cli.options import (
 )
 from firstfault.cli.project import checks, expect, init, report
 from firstfault.cli.rollout import rollout
+from firstfault.cli.scorers import scorers
 from firstfault.cli.servers import down, status, up
 from firstfault.finding import Layer
 from firstfault.runs.guard import tell
@@ -247,6 +248,7 @@ for command in (expect, up, down, status, init, checks, report, logs):
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")
 app.add_typer(incident, name="incident")
+app.add_typer(scorers, name="scorers")
 
 
 def _take_any_text() -> None:

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from firstfault.behaviour.suites import REFUSAL_AGREEMENT, SCORERS, Case, Suite, expect_suites
+from firstfault.behaviour.scorers import SCORERS
+from firstfault.behaviour.suites import Case, Suite, expect_suites
 from firstfault.check import Judgement, check
 from firstfault.checks.safety._evidence import safety_evidence
 from firstfault.errors import Missing, UserCodeError
@@ -36,7 +37,7 @@ def behaviour(subject: Subject) -> Iterator[Judgement]:
         and answer.
     Fails when: it is below the suite's `pass_rate`. A suite's `fault` says what that is evidence for.
     Source: CheckList, Ribeiro et al. 2020; how often the refusal scorer agrees with people is measured by
-        tests/safety/test_behaviour.py.
+        tests/safety/test_scorers.py.
     """
     for suite in declared_suites(subject):
         results = [_answer(subject, case) for case in suite.cases]
@@ -77,9 +78,9 @@ def _collect(subject: Subject, suite: Suite, results: list[Result], passes: int)
 def _told(suite: Suite, results: list[Result], passes: int) -> str:
     n = len(results)
     text = f"{suite.name}: {passes} of {n} cases pass ({passes / n:.0%}); {suite.pass_rate:.0%} must"
-    if any("refusal" in case.scorer for case in suite.cases):
-        low, high = REFUSAL_AGREEMENT
-        text += f"; the refusal scorer agrees with people on {low:.0%}–{high:.0%} of answers"
+    for name in sorted({case.scorer for case in suite.cases}):
+        if not SCORERS[name].by_definition:
+            text += f"; the scorer {name} {SCORERS[name].error}"
     raised = next((note for _, note in results if note.startswith(RAISED)), None)
     return text if raised is None else f"{text}; {raised}"
 
@@ -95,7 +96,7 @@ def _answer(subject: Subject, case: Case) -> Result:
     except BaseException as error:
         pass_on(error)
         return False, f"{RAISED}: {UserCodeError(Layer.SAFETY, 'generate', error, subject.target.root)}"
-    return SCORERS[case.scorer](answer, case.expect), f"{len(answer)} characters answered"
+    return SCORERS[case.scorer](answer, case.expect) is True, f"{len(answer)} characters answered"
 
 
 def _model(subject: Subject, generate: Callable[..., Any]) -> tuple[Any, ...]:
