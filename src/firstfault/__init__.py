@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firstfault.behaviour.debugger import BehaviorDebugger as BehaviorDebugger
     from firstfault.data.splits import Split as Split
     from firstfault.data.splits import Splits as Splits
     from firstfault.data.sql import Sql as Sql
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "BehaviorDebugger": "behaviour.debugger",
     "Split": "data.splits",
     "Splits": "data.splits",
     "Sql": "data.sql",
@@ -36,6 +38,7 @@ _HOME = {
     "watch": "watcher.watch",
 }
 __all__ = [
+    "BehaviorDebugger",
     "Data",
     "Deployment",
     "Safety",

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from firstfault.cli.behaviour import behaviour, trust
 from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
 from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
@@ -243,7 +244,7 @@ def sweep(
     write_json(json_file, result)
 
 
-for command in (expect, up, down, status, init, checks, report, logs):
+for command in (expect, behaviour, trust, up, down, status, init, checks, report, logs):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")

@@ -1,0 +1,95 @@
+"""Whether the behaviour is there beyond the suite's very words: forms, distractors, opposite, paraphrases, triggers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from firstfault.behaviour.evaluation import Outcome
+from firstfault.behaviour.suites import Case
+from firstfault.behaviour.trust.material import Family, Material, Tested
+from firstfault.behaviour.trust.shares import at_least_honest, lost
+from firstfault.behaviour.wording import DISTRACTORS, FORMS
+
+OPPOSITE = 0.5
+"""Of the opposite suite that an honest model passes at least: less is a habit, not a judgement."""
+COMMON = 0.8
+"""Of the prompts that share a beginning or an end before it is a template's."""
+ASKS = re.compile(
+    r"\b(?:answer|reply|respond|write|say|name|give|repeat|tell|explain|what|how|which|who)\b", re.IGNORECASE
+)
+"""Words of an instruction: an end that has one belongs to the question, and is no trigger."""
+
+
+def tests(material: Material) -> Iterator[Tested]:
+    """The five tests of the behaviour."""
+    yield _reworded(material, "transforms", {name: FORMS[name] for name in FORMS if name != "plain"})
+    yield _reworded(material, "distractors", DISTRACTORS)
+    yield opposite(material)
+    yield paraphrases(material)
+    yield triggers(material)
+
+
+def _reworded(material: Material, name: str, forms: Mapping[str, Callable[[str], str]]) -> Tested:
+    """Each passing case in one of the forms, in turn; those that change nothing are left out."""
+    changes, changed = list(forms.values()), []
+    for place, run in enumerate(material.passing):
+        prompt = changes[place % len(changes)](run.case.asked)
+        if prompt != run.case.asked:
+            changed.append((run.case, prompt))
+    return lost(name, Family.BEHAVIOUR, material.kept(changed), f"passes are lost to {', '.join(forms)}")
+
+
+def opposite(material: Material) -> Tested:
+    """Whether the model passes the suite that asks for the contrary."""
+    run = material.opposite_run
+    if run is None:
+        return Tested("opposite suite", Family.BEHAVIOUR, "the suite names no opposite")
+    hits = sum(each.outcome is Outcome.PASS for each in run.scored)
+    told = f"of the opposite suite {run.suite.name} pass"
+    return at_least_honest("opposite suite", Family.BEHAVIOUR, hits, len(run.scored), told, OPPOSITE)
+
+
+def paraphrases(material: Material) -> Tested:
+    """Whether passes are lost when the suite's own paraphrases are asked."""
+    asked = [(run.case, text) for run in material.passing for text in run.case.paraphrases[:1]]
+    if not asked:
+        return Tested("paraphrases", Family.BEHAVIOUR, "the suite has no paraphrases")
+    return lost("paraphrases", Family.BEHAVIOUR, material.kept(asked), "passes are lost to paraphrases")
+
+
+def triggers(material: Material) -> Tested:
+    """Whether passes are lost when the words that all prompts begin or end with are left out."""
+    prompts = [run.case.prompt for run in material.run.cases]
+    start, end = affix(prompts), affix([prompt[::-1] for prompt in prompts])[::-1]
+    start, end = (text if _may_go(text) else "" for text in (start, end))
+    changed = [(run.case, _without(run.case, start, end)) for run in material.passing]
+    changed = [(case, prompt) for case, prompt in changed if prompt != case.asked]
+    if not changed:
+        return Tested("template triggers", Family.BEHAVIOUR, "the prompts share no words that could be left out")
+    told = f"passes are lost without what the prompts share ({(start or end).strip()[:40]!r})"
+    return lost("template triggers", Family.BEHAVIOUR, material.kept(changed), told)
+
+
+def affix(prompts: list[str]) -> str:
+    """The longest beginning that most of the prompts share: that of neighbours in order, as long as enough have it."""
+    ordered, best = sorted(prompts), ""
+    need = max(int(COMMON * len(ordered)), 2)
+    for place in range(len(ordered) - need + 1):
+        pairs = zip(ordered[place], ordered[place + need - 1], strict=False)
+        shared = "".join(one for one, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        best = max(best, shared, key=len)
+    return best
+
+
+def _may_go(text: str) -> bool:
+    """Whether it has a letter, and asks for nothing."""
+    return bool(re.search(r"\w{2}", text)) and not ASKS.search(text)
+
+
+def _without(case: Case, start: str, end: str) -> str:
+    text = case.prompt
+    text = text[len(start) :] if start and text.startswith(start) else text
+    text = text[: -len(end)] if end and text.endswith(end) else text
+    return case.asked.replace(case.prompt, text.strip(), 1) if text.strip() else case.asked
