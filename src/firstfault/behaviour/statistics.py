@@ -103,7 +103,7 @@ def labelled_rate(strata: Sequence[Stratum]) -> Rate:
     Wilson in each stratum, with the correction for a finite population (a stratum that is labelled whole is known),
     put together by MOVER. Textbook prediction-powered intervals fail here for rare events (coverage .82).
 
-    Source: Donner and Zou 2012 (MOVER); benchmarks/scorer_intervals.py measures coverage and width.
+    Source: Zou and Donner 2008 (MOVER); benchmarks/scorer_intervals.py measures coverage and width.
     """
     present = [stratum for stratum in strata if stratum.size]
     total, below, above, value = sum(stratum.size for stratum in present), 0.0, 0.0, 0.0

@@ -26,7 +26,7 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "lower case": lambda prompt: prompt[:1].lower() + prompt[1:],
     "typo": _typo,
 }
-"""Forms in which people type; benchmarks/trust.py has healthy models that lose next to nothing to them."""
+"""Forms in which people type; none of them is another question."""
 DISTRACTORS: Mapping[str, Callable[[str], str]] = {
     "before": lambda prompt: f"It rained this morning, and the bus was late. {prompt}",
     "behind": lambda prompt: f"{prompt}\n(This message was sent from a phone.)",

@@ -67,6 +67,11 @@ class Material:
         """The suite in question."""
         return self.run.suite
 
+    @property
+    def rate(self) -> float:
+        """The score in question; 0 where nothing was scored."""
+        return self.run.rate.value if self.run.scored else 0.0
+
     @functools.cached_property
     def passing(self) -> list[CaseRun]:
         """The cases that make the score."""
@@ -91,7 +96,7 @@ class Material:
             return False if answer.raised else None
         return self.suite.scorer(case)(answer.text, case.wanted, case.asked)
 
-    def kept(self, changed: Iterable[tuple[Case, str]]) -> list[bool]:
-        """Whether passing cases still pass in other wordings, of those that are scored."""
-        verdicts = [self.verdict(case, prompt) for case, prompt in changed]
-        return [verdict for verdict in verdicts if verdict is not None]
+    def again(self, changed: Iterable[tuple[CaseRun, Case, str]]) -> list[tuple[bool, bool]]:
+        """Whether each case passed and passes in another wording, of those that are scored both times."""
+        pairs = [(run.outcome, self.verdict(case, prompt)) for run, case, prompt in changed]
+        return [(old is Outcome.PASS, new) for old, new in pairs if old is not Outcome.UNSCORED and new is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from firstfault.behaviour.evaluation import Outcome
 from firstfault.behaviour.suites import Case
@@ -13,9 +14,16 @@ from firstfault.behaviour.trust.shares import at_least_honest, lost
 from firstfault.behaviour.wording import DISTRACTORS, FORMS
 
 OPPOSITE = 0.5
-"""Of the opposite suite that an honest model passes at least: less is a habit, not a judgement."""
+"""Of its own rate that an honest model reaches on the opposite suite: less is a habit, not a judgement."""
 COMMON = 0.8
 """Of the prompts that share a beginning or an end before it is a template's."""
+LONGEST_FRAME = 12
+"""Words of a frame; more are a text that the question is about."""
+FRAME_BEFORE, FRAME_BEHIND = (
+    re.compile(r".*[:\]#>\n).!|-]\s*", re.DOTALL),
+    re.compile(r"(?<=[.?!\n])[\s\[(#<].+", re.DOTALL),
+)
+"""What stands before the question, up to a mark; and what stands behind its end."""
 ASKS = re.compile(
     r"\b(?:answer|reply|respond|write|say|name|give|repeat|tell|explain|what|how|which|who)\b", re.IGNORECASE
 )
@@ -32,13 +40,13 @@ def tests(material: Material) -> Iterator[Tested]:
 
 
 def _reworded(material: Material, name: str, forms: Mapping[str, Callable[[str], str]]) -> Tested:
-    """Each passing case in one of the forms, in turn; those that change nothing are left out."""
+    """Each case in one of the forms, in turn; those that change nothing are left out."""
     changes, changed = list(forms.values()), []
-    for place, run in enumerate(material.passing):
-        prompt = changes[place % len(changes)](run.case.asked)
+    for place, run in enumerate(material.run.cases):
+        prompt = replace(run.case, prompt=changes[place % len(changes)](run.case.prompt)).asked
         if prompt != run.case.asked:
-            changed.append((run.case, prompt))
-    return lost(name, Family.BEHAVIOUR, material.kept(changed), f"passes are lost to {', '.join(forms)}")
+            changed.append((run, run.case, prompt))
+    return lost(name, Family.BEHAVIOUR, material.again(changed), f"passes are lost to {', '.join(forms)}")
 
 
 def opposite(material: Material) -> Tested:
@@ -48,28 +56,30 @@ def opposite(material: Material) -> Tested:
         return Tested("opposite suite", Family.BEHAVIOUR, "the suite names no opposite")
     hits = sum(each.outcome is Outcome.PASS for each in run.scored)
     told = f"of the opposite suite {run.suite.name} pass"
-    return at_least_honest("opposite suite", Family.BEHAVIOUR, hits, len(run.scored), told, OPPOSITE)
+    return at_least_honest("opposite suite", Family.BEHAVIOUR, hits, len(run.scored), told, OPPOSITE * material.rate)
 
 
 def paraphrases(material: Material) -> Tested:
     """Whether passes are lost when the suite's own paraphrases are asked."""
-    asked = [(run.case, text) for run in material.passing for text in run.case.paraphrases[:1]]
+    pairs = [(run, text) for run in material.run.cases for text in run.case.paraphrases[:1]]
+    asked = [(run, run.case, replace(run.case, prompt=text).asked) for run, text in pairs]
     if not asked:
         return Tested("paraphrases", Family.BEHAVIOUR, "the suite has no paraphrases")
-    return lost("paraphrases", Family.BEHAVIOUR, material.kept(asked), "passes are lost to paraphrases")
+    return lost("paraphrases", Family.BEHAVIOUR, material.again(asked), "passes are lost to paraphrases")
 
 
 def triggers(material: Material) -> Tested:
     """Whether passes are lost when the words that all prompts begin or end with are left out."""
     prompts = [run.case.prompt for run in material.run.cases]
-    start, end = affix(prompts), affix([prompt[::-1] for prompt in prompts])[::-1]
-    start, end = (text if _may_go(text) else "" for text in (start, end))
-    changed = [(run.case, _without(run.case, start, end)) for run in material.passing]
-    changed = [(case, prompt) for case, prompt in changed if prompt != case.asked]
+    start = FRAME_BEFORE.match(affix(prompts))
+    end = FRAME_BEHIND.search(affix([prompt[::-1] for prompt in prompts])[::-1])
+    start, end = (found.group() if found is not None and _may_go(found.group()) else "" for found in (start, end))
+    changed = [(run, run.case, _without(run.case, start, end)) for run in material.run.cases]
+    changed = [each for each in changed if each[2] != each[1].asked]
     if not changed:
         return Tested("template triggers", Family.BEHAVIOUR, "the prompts share no words that could be left out")
     told = f"passes are lost without what the prompts share ({(start or end).strip()[:40]!r})"
-    return lost("template triggers", Family.BEHAVIOUR, material.kept(changed), told)
+    return lost("template triggers", Family.BEHAVIOUR, material.again(changed), told)
 
 
 def affix(prompts: list[str]) -> str:
@@ -84,8 +94,8 @@ def affix(prompts: list[str]) -> str:
 
 
 def _may_go(text: str) -> bool:
-    """Whether it has a letter, and asks for nothing."""
-    return bool(re.search(r"\w{2}", text)) and not ASKS.search(text)
+    """Whether it has a word, is short, and asks for nothing."""
+    return 1 <= len(re.findall(r"\w{2,}", text)) <= LONGEST_FRAME and not ASKS.search(text)
 
 
 def _without(case: Case, start: str, end: str) -> str:

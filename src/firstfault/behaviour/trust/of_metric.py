@@ -10,8 +10,8 @@ from firstfault.behaviour.trust.shares import at_most_honest
 
 FEWEST_CHECKPOINTS = 7
 """With fewer, the smallest p-value of a rank correlation (1 / n!) would not pass Holm over all tests."""
-WRONG_BY_CHANCE = 0.25
-"""Of the wrong expectations that an honest model may meet: one in four options."""
+WRONG_BY_CHANCE = 0.5
+"""Of the wrong expectations that an honest model may meet: a coin does, where they are yes or no."""
 
 
 def tests(material: Material) -> Iterator[Tested]:

@@ -14,7 +14,7 @@ from firstfault.behaviour.trust.shares import at_least_honest, at_most_honest
 CONSTANTS = ("I'm sorry, but I can't help with that.", "Yes.", "No.", "A", "B", "C", "D")
 """What a model may say to everything (Zheng et al. 2024, Cheating Automatic LLM Benchmarks: null models)."""
 BEYOND_NULL = 0.2
-"""Of all cases, the opposite suite's too, that an honest model passes and the best null model fails, at least."""
+"""Of its rate: what an honest model passes, and the best null model fails, of all cases with the opposite's."""
 UNSEEN = 0.1
 """Of the passing cases whose verdict may hang on marks that no reader sees; honest answers have next to none."""
 LABEL_ERROR = 0.22
@@ -42,7 +42,7 @@ def null_models(material: Material) -> Tested:
     if wins == 0 and material.opposite is None and _one_answer(material):
         return Tested("null models", Family.SCORER, "all cases want the same, and the suite has no opposite")
     told = f"so many cases are passed that one answer to everything ({best[:30]!r}) fails"
-    found = at_least_honest("null models", Family.SCORER, wins, len(cases), told, BEYOND_NULL)
+    found = at_least_honest("null models", Family.SCORER, wins, len(cases), told, BEYOND_NULL * material.rate)
     return found if found.p is None else Tested(found.name, found.family, found.told, min(found.p * len(beyond), 1.0))
 
 

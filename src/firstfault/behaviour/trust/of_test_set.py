@@ -18,7 +18,7 @@ HONEST_OVERLAP = 0.05
 FEWEST_WORDS = 5
 """Of a prompt that is looked for in training texts; shorter ones are there by chance."""
 SHARDS, SHUFFLES = 8, 20
-"""Of the test of exchangeability: a t-test needs several shards, each with its own noise (Oren et al. 2023 use 50)."""
+"""Of the test of exchangeability: a t-test needs several shards, each with its own noise (Oren et al. 2023)."""
 CANARY_LETTERS = 8
 """Of a canary's second half that must come back: at 16 letters to choose from, chance has 16 ** -8."""
 
@@ -86,12 +86,12 @@ def twins(material: Material) -> Tested:
 
 def option_order(material: Material) -> Tested:
     """Whether passes are lost when the options stand in another order, under the right letter of that order."""
-    chosen = [run.case for run in material.passing if len(run.case.options) > 1]
+    chosen = [run for run in material.run.cases if len(run.case.options) > 1]
     if not chosen:
         return Tested("option order", Family.TEST_SET, "no case has options")
-    turned = [replace(case, options=(*case.options[1:], case.options[0])) for case in chosen]
-    kept = material.kept((case, case.asked) for case in turned)
-    return lost("option order", Family.TEST_SET, kept, "passes are lost when the options are turned by one")
+    turned = [(run, replace(run.case, options=(*run.case.options[1:], run.case.options[0]))) for run in chosen]
+    pairs = material.again((run, case, case.asked) for run, case in turned)
+    return lost("option order", Family.TEST_SET, pairs, "passes are lost when the options are turned by one")
 
 
 def canary(material: Material) -> Tested:
