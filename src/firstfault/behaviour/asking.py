@@ -40,6 +40,11 @@ class Budget:
         )
 
 
+def words_of(text: str) -> int:
+    """How many words a text has: the count of tokens where no tokenizer is known."""
+    return len(text.split())
+
+
 class Asker:
     """Asks `generate`, counts what was asked, and takes None, NaN, bytes that are no UTF-8 and the like for no answer.
 
@@ -51,7 +56,7 @@ class Asker:
         generate: Generate,
         budget: Budget | None = None,
         *,
-        count: Callable[[str], int] = lambda text: len(text.split()),
+        count: Callable[[str], int] = words_of,
         told_as: Callable[[BaseException], str] = told,
     ) -> None:
         self.generate, self.budget = generate, budget or Budget()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.behaviour.analysis import analysis_of, gaps_of, symptom
-from firstfault.behaviour.asking import Asker, Budget, Generate
+from firstfault.behaviour.asking import Asker, Budget, Generate, words_of
 from firstfault.behaviour.evaluation import Outcome, SuiteRun, evaluate
 from firstfault.behaviour.formats import load_any
 from firstfault.behaviour.generation import count_with, generate_with
@@ -129,8 +129,8 @@ class BehaviorDebugger:
         self.root = root or Path.cwd()
         self.suites = [self.suite_of(each) for each in suites]
         self.runs, self.labels, self.history, self.show_texts = runs, labels or {}, history, show_texts
-        more = {"count": count_with(tokenizer)} if tokenizer is not None else {}
-        self.ask = Asker(self.generate, Budget(requests, tokens), **more)
+        count = words_of if tokenizer is None else count_with(tokenizer)
+        self.ask = Asker(self.generate, Budget(requests, tokens), count=count)
         self._expect_distinct()
 
     def suite_of(self, each: str | Path | Suite) -> Suite:

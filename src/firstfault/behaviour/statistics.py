@@ -149,8 +149,8 @@ def corrected_by_error(rate: float, recall: Rate, specificity: Rate) -> Rate:
     if not informative:
         return Rate(math.nan, 0.0, 1.0, recall.n + specificity.n, "the scorer may be no better than chance")
     value = (rate + specificity.value - 1) / (recall.value + specificity.value - 1)
-    bounds = [min(max(number, 0.0), 1.0) for number in (value, min(corners), max(corners))]
-    return Rate(*bounds, recall.n + specificity.n, "Rogan-Gladen")
+    value, low, high = (min(max(number, 0.0), 1.0) for number in (value, min(corners), max(corners)))
+    return Rate(value, low, high, recall.n + specificity.n, "Rogan-Gladen")
 
 
 def at_least(hits: int, n: int, level: float = LEVEL) -> float:

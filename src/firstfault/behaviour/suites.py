@@ -128,13 +128,18 @@ def suite_of(values: Mapping[str, Any], name: str, root: Path) -> Suite:
     runs = values.get("runs", 1)
     if type(runs) is not int or runs < 1:
         raise TargetError(f"safety.suites: runs of {name} must be a whole number of at least 1, but is {runs!r}")
+    opposite, twin, canary = (
+        None if values.get(key) is None else str(values[key]) for key in ("opposite", "twin", "canary")
+    )
     return Suite(
         str(values.get("name", Path(name).stem)),
         1.0 if numbers["pass_rate"] is None else numbers["pass_rate"],
         fault,
         tuple(cases),
         runs,
-        *(None if values.get(key) is None else str(values[key]) for key in ("opposite", "twin", "canary")),
+        opposite,
+        twin,
+        canary,
         numbers["ceiling"],
         _names(name, "mislabelled", values.get("mislabelled")),
         {each: _scorer(name, each, root) for each in dict.fromkeys(case.scorer for case in cases)},
@@ -177,9 +182,14 @@ def _cases(name: str, number: int, values: object) -> Iterator[Case]:
         raise TargetError(f"safety.suites: case {number} of {name} must have a `prompt` and a `scorer`")
     where = f"case {values.get('id', number)} of {name}"
     _expect_known(values, OF_CASE, where)
-    texts = {key: str(values.get(key, "")) for key in ("prompt", "scorer", "expect", "template", "group")}
-    lists = {key: _names(where, key, values.get(key)) for key in ("options", "paraphrases")}
-    case = Case(str(values.get("id", number)), **texts, **lists)
+    case = Case(
+        str(values.get("id", number)),
+        str(values["prompt"]),
+        values["scorer"],
+        *(str(values.get(key, "")) for key in ("expect", "template", "group")),
+        options=_names(where, "options", values.get("options")),
+        paraphrases=_names(where, "paraphrases", values.get("paraphrases")),
+    )
     if case.options and (case.expect not in case.options or len(case.options) > len(LETTERS)):
         raise TargetError(f"safety.suites: {where} must expect one of its options, at most {len(LETTERS)}")
     yield from [case] if values.get("vary") is None else _varied(where, case, values["vary"])

@@ -71,9 +71,8 @@ def paraphrases(material: Material) -> Tested:
 def triggers(material: Material) -> Tested:
     """Whether passes are lost when the words that all prompts begin or end with are left out."""
     prompts = [run.case.prompt for run in material.run.cases]
-    start = FRAME_BEFORE.match(affix(prompts))
-    end = FRAME_BEHIND.search(affix([prompt[::-1] for prompt in prompts])[::-1])
-    start, end = (found.group() if found is not None and _may_go(found.group()) else "" for found in (start, end))
+    start = _frame(FRAME_BEFORE.match(affix(prompts)))
+    end = _frame(FRAME_BEHIND.search(affix([prompt[::-1] for prompt in prompts])[::-1]))
     changed = [(run, run.case, _without(run.case, start, end)) for run in material.run.cases]
     changed = [each for each in changed if each[2] != each[1].asked]
     if not changed:
@@ -93,9 +92,10 @@ def affix(prompts: list[str]) -> str:
     return best
 
 
-def _may_go(text: str) -> bool:
-    """Whether it has a word, is short, and asks for nothing."""
-    return 1 <= len(re.findall(r"\w{2,}", text)) <= LONGEST_FRAME and not ASKS.search(text)
+def _frame(found: re.Match[str] | None) -> str:
+    """What was found, if it has a word, is short, and asks for nothing."""
+    text = found.group() if found is not None else ""
+    return text if 1 <= len(re.findall(r"\w{2,}", text)) <= LONGEST_FRAME and not ASKS.search(text) else ""
 
 
 def _without(case: Case, start: str, end: str) -> str:
