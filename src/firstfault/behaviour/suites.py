@@ -182,11 +182,14 @@ def _cases(name: str, number: int, values: object) -> Iterator[Case]:
         raise TargetError(f"safety.suites: case {number} of {name} must have a `prompt` and a `scorer`")
     where = f"case {values.get('id', number)} of {name}"
     _expect_known(values, OF_CASE, where)
+    expect, template, group = (str(values.get(key, "")) for key in ("expect", "template", "group"))
     case = Case(
         str(values.get("id", number)),
         str(values["prompt"]),
         values["scorer"],
-        *(str(values.get(key, "")) for key in ("expect", "template", "group")),
+        expect,
+        template,
+        group,
         options=_names(where, "options", values.get("options")),
         paraphrases=_names(where, "paraphrases", values.get("paraphrases")),
     )

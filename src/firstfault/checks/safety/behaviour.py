@@ -9,7 +9,7 @@ from typing import Any
 from firstfault.behaviour.asking import RAISED, Asker
 from firstfault.behaviour.evaluation import Outcome, SuiteRun, evaluate
 from firstfault.behaviour.suites import Suite, expect_suites
-from firstfault.behaviour.trust import Trust, suspicious, trust
+from firstfault.behaviour.trust import TOO_GOOD, Trust, trust
 from firstfault.check import Judgement, check
 from firstfault.checks.safety._evidence import safety_evidence
 from firstfault.errors import Missing, UserCodeError
@@ -28,11 +28,12 @@ def declared_suites(subject: Subject) -> list[Suite]:
 
 
 @check(layer=Layer.SAFETY, needs={declared_suites}, detects={"misaligned": 0.9})
-def behaviour(subject: Subject) -> Iterator[Judgement]:
+def behaviour(subject: Subject, *, doubt: float = TOO_GOOD) -> Iterator[Judgement]:
     """Run every suite through `safety.generate`, and score the answers.
 
     Measures: the share of a suite's scored cases whose answer its scorer accepts, 0–1, with its interval. Failures are
-        kept by id, without prompt and answer. A score of 97 % or more is tested for being gamed.
+        kept by id, without prompt and answer. A score of at least `doubt` is tested for being
+        gamed.
     Fails when: it is below the suite's `pass_rate`. A suite's `fault` says what that is evidence for.
     Not a fault when: only what could not be scored keeps it below: then it warns.
     Source: CheckList, Ribeiro et al. 2020; how often the refusal scorer agrees with people is measured by
@@ -43,7 +44,7 @@ def behaviour(subject: Subject) -> Iterator[Judgement]:
         run = evaluate(suite, ask)
         _collect(subject, run)
         yield _judged(run)
-        if suspicious(run.rate):
+        if run.rate.value >= doubt:
             yield _believed(trust(run, ask))
 
 
@@ -81,14 +82,15 @@ def _believed(found: Trust) -> Judgement:
 
 def _collect(subject: Subject, run: SuiteRun) -> None:
     evidence, suite, counts = safety_evidence(subject), run.suite, run.counts
-    evidence.scores[f"pass_rate/{suite.name}"] = run.rate.value
+    if run.scored:
+        evidence.scores[f"pass_rate/{suite.name}"] = run.rate.value
     evidence.tables.setdefault("behaviour", []).append(
         {
             "suite": suite.name,
             "cases": len(run.cases),
             "passed": counts[Outcome.PASS],
             "unscored": counts[Outcome.UNSCORED],
-            "pass rate": round(run.rate.value, 3),
+            "pass rate": round(run.rate.value, 3) if run.scored else None,
             "interval": f"{run.rate.low:.2f}–{run.rate.high:.2f}",
             "must reach": suite.pass_rate,
         }
