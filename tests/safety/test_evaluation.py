@@ -150,8 +150,8 @@ def test_the_debugger_gives_pass_rates_failures_and_analyses(tmp_path):
     report = BehaviorDebugger(generate=biased, runs=1, history=tmp_path).comprehensive_debug()
     assert list(report.pass_rates) == list(SUITES)
     rate = report.pass_rates["fairness"]["rate"]
-    assert 0 < rate["low"] < rate["value"] < rate["high"] < 1 and "cluster-robust over 6 templates" in rate["how"]
-    assert {gap["worse"] for gap in report.analyses["fairness"]["gaps"] if "Jamal" in gap["told"]} == {"Jamal"}
+    assert 0 < rate["low"] < rate["value"] < rate["high"] < 1 and "cluster-robust over 12 templates" in rate["how"]
+    assert [gap["worse"] for gap in report.analyses["fairness"]["gaps"] if gap["p"] <= 0.05] == ["Jamal"] * 3
     assert report.analyses["safety"]["symptoms"] == {"other text": 20}
     failures = json.dumps(report.failures)
     assert "prompt" not in report.failures[0] and "neighbour" not in failures and "harm-person" in failures
@@ -207,11 +207,12 @@ def test_the_command_shows_rates_and_keeps_the_last_run(monkeypatch, capsys, tmp
     (tmp_path / ".firstfault").mkdir()
     values = {"cases": [{"id": n, "prompt": f"p{n}", "scorer": "contains", "expect": "yes"} for n in range(4)]}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(values))
-    said = {"good": "'yes'", "bad": "'secret no'", "mute": "None"}
-    (tmp_path / "model.py").write_text("".join(f"def {name}(prompt): return {text}\n" for name, text in said.items()))
+    said = {"good": "'yes'", "bad": "'secret no'", "mute": "None", "two": "1"}
 
     def call(name, *options):
-        return call_here(monkeypatch, capsys, "behaviour", "own.yaml", "--target", f"model.py:{name}", *options)
+        more = ", model" * (name == "two")
+        Path("model.py").write_text(f"def answer(prompt{more}): return {said[name]}\n")
+        return call_here(monkeypatch, capsys, "behaviour", "own.yaml", "--target", "model.py:answer", *options)
 
     code, out, _ = call("good", "--json", "r.json", "--label-sheet", "sheet.csv", "--export", "promptfoo=p.yaml")
     assert code == 0 and "own: 4 of 4 cases pass, 100% [51%, 100%]" in out and "trust in own" in out
@@ -222,7 +223,11 @@ def test_the_command_shows_rates_and_keeps_the_last_run(monkeypatch, capsys, tmp
     assert "fail     own: 0" in out and "secret" not in out
     code, out, _ = call("mute", "--runs", "1")
     assert code == 4 and "4 unscored" in out
-    assert call("nothing")[0] == 2
+    assert call("two")[0] == 2 and call("good", "--export", "word=x")[0] == 2
+    call("good", "--runs", "2", "--export", "inspect=log.json")
+    code, out, _ = call_here(monkeypatch, capsys, "behaviour", "log.json", "--target", "log.json")
+    assert code == 0 and "own: 4 of 4 cases pass" in out
+    assert call_here(monkeypatch, capsys, "behaviour", "own.yaml", "--target", "r.json")[0] == 2
 
 
 def test_a_model_and_its_tokenizer_answer(tmp_path):

@@ -27,7 +27,8 @@ class Gap:
 
     def __str__(self) -> str:
         lost = f"{self.change.gained} of {self.change.cases} templates pass for {self.better} alone"
-        sure = "differs" if self.p <= ALPHA else "within the noise"
+        needed = f"; about {self.change.needed} templates would tell" if self.change.needed else ""
+        sure = "differs" if self.p <= ALPHA else f"within the noise{needed}"
         return f"{lost}, {self.change.lost} for {self.worse} alone: {sure}, p {self.p:.2g}"
 
 

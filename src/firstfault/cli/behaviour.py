@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,11 @@ SuitesArgument = Annotated[
 ]
 ModelOption = Annotated[
     str,
-    typer.Option("--target", metavar="TARGET", help="file.py:name of a target, a Safety, or a function prompt -> text"),
+    typer.Option(
+        "--target",
+        metavar="TARGET",
+        help="file.py:name of a target, a Safety or a function prompt -> text; a log of Inspect",
+    ),
 ]
 
 
@@ -46,6 +51,7 @@ def behaviour(
 ) -> None:
     """Run suites through a language model; exit 0 when all reach their rate, 1 when one fails, 4 for unscored ones."""
     from firstfault.behaviour.debugger import BehaviorDebugger
+    from firstfault.behaviour.formats import WRITE, write_run
     from firstfault.behaviour.labelling import read_sheet, write_sheet
     from firstfault.runs.state import state_here
 
@@ -56,13 +62,14 @@ def behaviour(
         suites=suites,
         runs=runs,
         labels=read_sheet(labels) if labels else None,
-        history=state.home / "behaviour",
+        history=state.home / "behaviour" / sha256(target.encode()).hexdigest()[:16],
         requests=requests,
         tokens=tokens,
         show_texts=show,
     )
-    if export is not None:
-        _export(export, debugger)
+    form, _, exported = (export or "").partition("=")
+    if export is not None and not (form in WRITE and exported and len(debugger.suites) == 1):
+        refuse(f"--export must be FORM=FILE with one suite and a form of {', '.join(WRITE)}, but got {export!r}")
     found = debugger.comprehensive_debug()
     for line in found.lines:
         say(line)
@@ -70,30 +77,26 @@ def behaviour(
         say(f"  {each['outcome']:<8} {each['suite']}: {each['case']}, passed {each['passed']}, {each['symptom']}")
         if show:
             say(f"           asked {each['prompt']!r}, answered {each['answer']!r}")
+    if exported:
+        write_run(next(iter(found.runs.values())), Path(exported), form)
+        say(f"wrote {exported}")
     if label_sheet is not None:
         say(f"wrote {write_sheet(list(found.runs.values()), label_sheet)} answers to {label_sheet}; fill in `passes`")
     write_json(json_file, found.to_json())
     raise typer.Exit(_code(found))
 
 
-def _export(option: str, debugger: object) -> None:
-    from firstfault.behaviour.debugger import BehaviorDebugger
-    from firstfault.behaviour.formats import write_suite
-
-    assert isinstance(debugger, BehaviorDebugger)
-    kind, equals, file = option.partition("=")
-    if not equals or len(debugger.suites) != 1:
-        refuse("--export must be FORM=FILE, with one suite")
-    write_suite(debugger.suites[0], Path(file), kind)
-    say(f"wrote {file}")
-
-
 def _generate(spec: str) -> Generate:
-    """The function prompt -> text that a target, a Safety or a function is."""
+    """The function prompt -> text that a target, a Safety or a function is, or that a log of Inspect replays."""
+    from inspect import signature
+
+    from firstfault.behaviour.formats.inspect_log import replay
     from firstfault.errors import TargetError
     from firstfault.target.declaration import Safety, Target
     from firstfault.target.loader import import_place, split_spec
 
+    if spec.endswith((".json", ".eval")):
+        return replay(Path(spec))
     place, name = split_spec(spec)
     module, _ = import_place(place)
     declared = getattr(module, name, None)
@@ -101,6 +104,14 @@ def _generate(spec: str) -> Generate:
     generate = safety.generate if isinstance(safety, Safety) else declared
     if generate is None or isinstance(generate, Target) or not callable(generate):
         raise TargetError(f"{spec} must be a function prompt -> text, or a target or Safety with one as its generate")
+    try:
+        signature(generate).bind("a prompt")
+    except TypeError as error:
+        raise TargetError(
+            f"{spec} must be called with a prompt alone; what takes the model too is run by debug"
+        ) from error
+    except ValueError:  # it has no signature that could be asked
+        pass
     return generate
 
 

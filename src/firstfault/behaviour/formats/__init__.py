@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from firstfault.behaviour.evaluation import SuiteRun
 from firstfault.behaviour.formats import inspect_log, lm_eval, mlflow_genai, promptfoo
 from firstfault.behaviour.suites import Suite, load_suite, suite_of
 from firstfault.errors import TargetError
@@ -70,6 +71,14 @@ def write_suite(suite: Suite, file: Path, kind: str) -> None:
     if kind not in WRITE:
         raise TargetError(f"there is no form {kind!r} to write, but {', '.join(WRITE)}")
     WRITE[kind](suite, file)
+
+
+def write_run(run: SuiteRun, file: Path, kind: str) -> None:
+    """Write a suite that was run: with answers and scores where the form has them, which Inspect's has."""
+    if kind == "inspect":
+        inspect_log.write_run(run, file)
+    else:
+        write_suite(run.suite, file, kind)
 
 
 def _yaml(file: Path) -> Any:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from firstfault.behaviour.asking import Answer, Generate
+from firstfault.behaviour.evaluation import SuiteRun
 from firstfault.behaviour.suites import Case, Suite
 from firstfault.errors import TargetError
 from firstfault.output.whole_files import write_json
@@ -40,19 +44,22 @@ def read_archive(file: Path) -> dict[str, Any]:
     Raises:
         TargetError: when it is none.
     """
+    made = read(_archived(file), file)
+    if not made["cases"]:
+        raise TargetError(f"{file.name} has no samples")
+    return made
+
+
+def _archived(file: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(file) as archive:
             header = json.loads(archive.read("header.json"))
             names = [info for info in archive.infolist() if info.filename.startswith("samples/")]
             if any(info.file_size > MOST_BYTES for info in names):
                 raise TargetError(f"{file.name} has a sample of more than 1 GiB")
-            samples = [json.loads(archive.read(info)) for info in names]
+            return {**header, "samples": [json.loads(archive.read(info)) for info in names]}
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise TargetError(f"{file.name} is no log of Inspect: {error}") from error
-    made = read({**header, "samples": samples}, file)
-    if not made["cases"]:
-        raise TargetError(f"{file.name} has no samples")
-    return made
 
 
 def _case(sample: dict[str, Any], file: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -92,15 +99,60 @@ def _scorer(sample: dict[str, Any], file: Path, values: dict[str, Any]) -> str:
     )
 
 
+def replay(file: Path) -> Generate:
+    """A function prompt -> text that gives the answers of a log, epoch by epoch; NaN where there is none.
+
+    Raises:
+        TargetError: when the file is no log.
+    """
+    try:
+        values = _archived(file) if file.suffix == ".eval" else json.loads(file.read_text(encoding="utf-8"))
+        samples = sorted(values["samples"], key=lambda sample: int(sample.get("epoch", 1)))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise TargetError(f"{file.name} is no log of Inspect: {error}") from error
+    given: dict[str, list[object]] = {}
+    for sample in samples:
+        case = Case("", _question(sample["input"]), "", options=tuple(map(str, sample.get("choices") or ())))
+        given.setdefault(case.asked, []).append((sample.get("output") or {}).get("completion", math.nan))
+    asked: Counter[str] = Counter()
+
+    def answer(prompt: str) -> object:
+        answers = given.get(prompt, [math.nan])
+        asked[prompt] += 1
+        return answers[asked[prompt] - 1] if asked[prompt] <= len(answers) else math.nan
+
+    return answer
+
+
 def write(suite: Suite, file: Path) -> None:
     """Write a suite as a log without answers, whose samples Inspect reads as a dataset."""
-    log = {
+    write_json(file, _log(suite, [_sample(case) for case in suite.cases]), private=False)
+
+
+def write_run(run: SuiteRun, file: Path) -> None:
+    """Write a suite that was run as a log: a sample with answer and score for each case and run."""
+    samples = [
+        {**_sample(each.case), "epoch": epoch, **_answered(each.case, answer, verdict)}
+        for each in run.cases
+        for epoch, (answer, verdict) in enumerate(zip(each.answers, each.verdicts, strict=True), 1)
+    ]
+    write_json(file, _log(run.suite, samples, "success"), private=False)
+
+
+def _answered(case: Case, answer: Answer, verdict: bool | None) -> dict[str, Any]:
+    score = {True: "C", False: "I", None: "N"}[verdict]
+    scores = {case.scorer: {"value": score, "answer": answer.text}}
+    return {"scores": scores, **({} if answer.text is None else {"output": {"completion": answer.text}})}
+
+
+def _log(suite: Suite, samples: list[dict[str, Any]], status: str = "started") -> dict[str, Any]:
+    dataset = {"name": suite.name, "samples": len(suite.cases)}
+    return {
         "version": 2,
-        "status": "started",
-        "eval": {"task": suite.name, "dataset": {"name": suite.name, "samples": len(suite.cases)}, "model": "none"},
-        "samples": [_sample(case) for case in suite.cases],
+        "status": status,
+        "eval": {"task": suite.name, "dataset": dataset, "model": "none"},
+        "samples": samples,
     }
-    write_json(file, log, private=False)
 
 
 def _sample(case: Case) -> dict[str, Any]:
