@@ -90,8 +90,8 @@ def refuses(text: str) -> bool:
 
 
 def _choice(answer: str, expect: str, prompt: str) -> bool | None:
-    """The letter that an answer chooses; None where it names none, or several."""
-    alone = re.findall(r"(?<![\w'])\(?([A-H])(?=[).:,\s]|$)", answer.strip())
+    """The letter that an answer chooses; None where it names none, or several. "A mouse" names none."""
+    alone = re.findall(r"(?<![\w'])\(?([A-H])(?=[).:,]|\s*(?:\n|$))", answer.strip())
     named = set(re.findall(r"(?:answer|option|choice)(?: is)?:? *\(?([A-H])\b", answer, re.IGNORECASE)) or set(alone)
     return named == {expect.strip()} if len(named) == 1 else None
 
