@@ -42,16 +42,17 @@ def debug(
     """
     steps, told = TaskSteps(), TOLD.get()
     if told is None:
-        return _final_state(
+        return final_state(
             debug_run.debug(RunSettings(target, depth, keep_going, only, dataset, overrides or {}, where), steps)
         )
     try:
-        return _final_state(told.debugged(steps))
+        return final_state(told.debugged(steps))
     except Interrupted as error:
         return Cancelled(message=f"interrupted: {error}")
 
 
-def _final_state(ended: Ended) -> State[Any]:
+def final_state(ended: Ended) -> State[Any]:
+    """The state in which a flow run ends whose verdict is known."""
     verdict, values = ended.verdict, visible_in(ended.to_json())
     if verdict.status is VerdictStatus.FAULTY:
         names = ", ".join(fault.fault for fault in verdict.faults)

@@ -10,10 +10,11 @@ import os
 import sys
 
 from firstfault.flows.debug import debug
+from firstfault.flows.incident import incident
 from firstfault.flows.sweep import sweep
 from firstfault.tasks.told import TOLD, Told
 
-FLOWS = {"debug": debug, "sweep": sweep}
+FLOWS = {"debug": debug, "sweep": sweep, "incident": incident}
 
 
 def main() -> None:

@@ -18,6 +18,8 @@ class Step:
 
     layer: Layer
     examine: Callable[[], LayerReport | None]
+    tested: bool = False
+    """Whether what it suspects is tested though it lies outside of the order, as where an incident is replayed."""
 
     @property
     def in_order(self) -> bool:
@@ -46,9 +48,16 @@ def walk(steps: Sequence[Step], confirm: Confirm, *, keep_going: bool = False) -
     found = _walk_order([step for step in steps if step.in_order], confirm, keep_going)
     if found.faults and not keep_going:
         return found
-    beside = [report for step in steps if not step.in_order and (report := step.examine()) is not None]
-    faults = [*found.faults, *(fault for report in beside for fault in standing_faults(report, []))]
-    return replace(found, reports=(*found.reports, *beside), faults=tuple(faults))
+    beside, outcomes, faults = list[LayerReport](), list(found.outcomes), list(found.faults)
+    for step in steps:
+        if step.in_order or (report := step.examine()) is None:
+            continue
+        tested = list(confirm(report)) if step.tested and report.failures else []
+        standing = standing_faults(report, tested)
+        beside.append(report if standing or not tested else settle(report, tested))
+        outcomes += tested
+        faults += standing
+    return Walk((*found.reports, *beside), tuple(outcomes), tuple(faults))
 
 
 def _walk_order(steps: Sequence[Step], confirm: Confirm, keep_going: bool) -> Walk:

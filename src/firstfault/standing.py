@@ -167,15 +167,18 @@ def conclude(
     mlflow_run_id: str | None = None,
     prefect_flow_run_id: str | None = None,
     subject: SubjectKind = SubjectKind.TARGET,
+    left_open: Sequence[str] = (),
 ) -> Verdict:
     """The verdict over all layers: faulty when a fault stands; else error when a check crashed.
 
-    It is undecided when a check failed, or when what was looked at is too little to clear a layer.
+    It is undecided when a check failed, or when what was looked at is too little to clear a layer; `left_open` are
+    further reasons for that.
     """
     if subject is SubjectKind.INCIDENT:
         faults = [replace(fault, layer=SERVED.get(fault.fault, fault.layer)) for fault in faults]
     status = _status(reports, faults)
     open_ones = not_cleared(reports, watched=subject is SubjectKind.WATCHED) if status is VerdictStatus.HEALTHY else ()
+    open_ones = (*open_ones, *left_open) if status is VerdictStatus.HEALTHY else ()
     return Verdict(
         target,
         VerdictStatus.UNDECIDED if open_ones else status,

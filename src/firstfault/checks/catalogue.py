@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from firstfault.check import LABEL, REGISTRY, Check, checks_of, name_of_need
+from firstfault.check import LABEL, REGISTRY, Check, RunOn, TargetKind, checks_of, name_of_need
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
+from firstfault.verdict import SubjectKind
+
+KINDS: tuple[RunOn, ...] = (*SubjectKind, *TargetKind)
+ON: dict[RunOn, str] = {TargetKind.LANGUAGE_MODEL: "a language model", SubjectKind.INCIDENT: "an incident"}
+"""What checks are run on that are not run on any other target."""
 
 
 def all_checks() -> list[Check]:
     """Every check, in the order of the layers, those of safety last."""
-    return [entry for layer in Layer for entry in checks_of(layer)]
+    return [entry for layer in Layer for entry in of_every_kind(layer)]
+
+
+def of_every_kind(layer: Layer) -> list[Check]:
+    """The checks of a layer, whatever they are run on: those of targets first."""
+    return [entry for kind in KINDS for entry in checks_of(layer, kind)]
 
 
 def our_checks() -> list[Check]:
@@ -19,7 +29,7 @@ def our_checks() -> list[Check]:
 
 def _ours(layer: Layer) -> list[Check]:
     """The checks of a layer that come with firstfault: pages of this project tell of no others."""
-    return [entry for entry in checks_of(layer) if entry.ours]
+    return [entry for entry in of_every_kind(layer) if entry.ours]
 
 
 def listing() -> str:
@@ -29,13 +39,15 @@ def listing() -> str:
         lines.append(f"{layer.value}")
         lines += [
             f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}"
-            for entry in checks_of(layer)
+            for entry in of_every_kind(layer)
         ]
     return "\n".join(lines)
 
 
 def _whose(entry: Check) -> str:
-    return "" if entry.ours else f" ({entry.owner})"
+    """What it is run on, where that is no usual target, and by whom it is brought, if not by us."""
+    kind = "" if entry.kind is SubjectKind.TARGET else f" (of {ON[entry.kind]})"
+    return kind if entry.ours else f"{kind} ({entry.owner})"
 
 
 def explain(name: str) -> str | None:
@@ -84,8 +96,16 @@ def _in_full(entry: Check) -> list[str]:
     return [
         LABEL.sub(r"- **\1:** ", entry.doc),
         "",
-        f"Evidence for {faults or 'no fault on its own'}. Runs at depth {entry.depth.value}. Thresholds: {defaults}.",
+        f"Evidence for {faults or 'no fault on its own'}. {_when(entry)}. Thresholds: {defaults}.",
     ]
+
+
+def _when(entry: Check) -> str:
+    """When it is run: at a depth, on a language model alone, or on an incident in production, which has no depths."""
+    if entry.kind is SubjectKind.INCIDENT:
+        return "Runs on incidents"
+    on = f" on {ON[entry.kind]} alone" if entry.kind in ON else ""
+    return f"Runs{on} at depth {entry.depth.value}"
 
 
 def _link(fault: str) -> str:

@@ -12,10 +12,12 @@ from typing import Annotated
 
 import typer
 
+from firstfault.cli import cases as _cases  # noqa: F401  # adds its command to the incident's
+from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
+from firstfault.cli import labelling as _labelling  # noqa: F401  # adds its command to the monitor's
 from firstfault.cli.behaviour import behaviour, trust
 from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
-from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
 from firstfault.cli.monitor import monitor
 from firstfault.cli.options import (
     EXIT_BAD_CALL,

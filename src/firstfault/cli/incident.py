@@ -66,6 +66,8 @@ def diagnose(
 ) -> None:
     """Diagnose an incident; exit 0 when no fault is found, 1 when one is, 4 when too little could be examined."""
     from firstfault.cli.console import watch_incident
+    from firstfault.cli.earlier import tell_similar
+    from firstfault.monitor.store import Store
     from firstfault.recording.incident_run import IncidentSettings
 
     if bool(id_) == bool(since or until):
@@ -83,6 +85,8 @@ def diagnose(
     )
     with database_answers():
         ended = watch_incident(settings, bare=bare)
+        if id_:
+            tell_similar(Store(settings_from(store, database, archive)), id_, ended.verdict.to_json(), target)
     write_json(json_file, ended.verdict.to_json())
     if report and ended.report:
         typer.launch(ended.report)

@@ -57,8 +57,8 @@ AlertOption = Annotated[
         metavar="URL",
         envvar="FIRSTFAULT_MONITOR_ALERTS",
         show_envvar=False,
-        help="tell this address of incidents, as JSON; slack+https://… as Slack takes it. Several may be told; "
-        "FIRSTFAULT_MONITOR_ALERTS keeps their secrets off the command line",
+        help="with --metrics, --otlp and detect: tell this address of incidents, as JSON; slack+https://… as Slack "
+        "takes it. Several may be told; FIRSTFAULT_MONITOR_ALERTS keeps their secrets off the command line",
     ),
 ]
 
@@ -194,6 +194,8 @@ def monitor_(
             "monitor must be told one thing to do: --proxy URL, --receive, --metrics and/or --otlp, or a command; "
             "`firstfault monitor --help` shows them"
         )
+    if alert and (proxy or receive):
+        refuse("--alert must stand beside --metrics, --otlp or `monitor detect`: what records finds no incidents")
     told = {"model": model, "version": version, "arm": arm.value, "sample": sample, "alerts": alert}
     settings = settings_from(store, database, archive, **told)
     try:
@@ -206,8 +208,8 @@ def monitor_(
 
 
 def _listen(settings: Settings, proxy: str, host: str, port: int) -> None:
-    from firstfault.monitor.proxy import upstream_of
     from firstfault.monitor.serving import run_proxy, run_receiver
+    from firstfault.monitor.upstream import upstream_of
 
     what = f"passes on to {proxy}" if proxy else "receives spans at /v1/traces, and CloudEvents"
 

@@ -5,13 +5,14 @@ verdict = judge(evidence_of(incident, records, control), Base.of(target), folder
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from firstfault.ablation.replay.undo import undo
 from firstfault.check import Depth, run_checks
 from firstfault.diagnosis import diagnose
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import Layer, LayerReport, Status
 from firstfault.ladder import Step
 from firstfault.output.whole_files import write_json
 from firstfault.subject.incident import Evidence, incident
@@ -34,9 +35,14 @@ def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str
 
 def judge(subject: Subject) -> Verdict:
     """The verdict over an incident: the ladder walked on its requests, each suspicion undone by a replay of them."""
-    steps = [Step(layer, partial(examine, layer, subject)) for layer in Layer]
+    steps = [Step(layer, partial(examine, layer, subject), tested=True) for layer in Layer]
     return diagnose(
-        subject, Depth.STANDARD, steps=steps, confirm_report=partial(undo, subject), kind=SubjectKind.INCIDENT
+        subject,
+        Depth.STANDARD,
+        steps=steps,
+        confirm_report=partial(undo, subject),
+        kind=SubjectKind.INCIDENT,
+        left_open=partial(left_open, subject),
     )
 
 
@@ -47,3 +53,31 @@ def examine(layer: Layer, subject: Subject) -> LayerReport | None:
         return None
     write_json(subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json", report.to_json())
     return report
+
+
+REPLAYED = frozenset({"served_tensors", "served_logits", "served_labels", "served_truth", "served_behaviour"})
+"""The checks of which one must have compared answers with the offline truth."""
+OF_TIME = ("latency", "resources")
+"""Monitors whose incidents are of time and memory: that the answers are right does not clear them."""
+FEWEST = 100
+"""Requests of which fewer clear nothing: a fault in one of twenty of them shows five times."""
+
+
+def left_open(subject: Subject, reports: Sequence[LayerReport]) -> list[str]:
+    """Why an incident in which no fault was found can't be called healthy."""
+    seen = incident(subject)
+    looked = {
+        finding.check: finding.status
+        for report in reports
+        for finding in report.findings
+        if finding.status is not Status.SKIPPED
+    }
+    explained = looked.get("served_latency") is Status.WARN
+    reasons = []
+    if len(seen.requests) < FEWEST:
+        reasons.append(f"{len(seen.requests)} requests are too few to clear anything, of which {FEWEST} are needed")
+    if seen.monitor.startswith(OF_TIME) and not explained:
+        reasons.append(f"the monitor {seen.monitor} opened it, and nothing that was looked at explains that")
+    if not explained and not REPLAYED & set(looked):
+        reasons.append("no answer could be compared with an offline one: a target that can be asked is needed for that")
+    return reasons

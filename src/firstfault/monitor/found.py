@@ -108,7 +108,10 @@ def _found(store: Store, incident: Incident) -> Found:
     until = incident.closed or max(incident.opened, time.time())
     around = store.records(_earliest(incident) - AROUND, until + AROUND)
     around = [record for record in around if record.model == incident.model]
-    chosen = _referred(store, around, incident.requests) or _between(around, incident.began, until)
+    named = _referred(store, around, incident.requests)
+    known = {record.raw for record in named}
+    # detection opens after few requests: the others of its time show the same, or that it was nothing
+    chosen = [*named, *(each for each in _between(around, incident.began, until) if each.raw not in known)]
     control = _referred(store, around, incident.control) or _healthy(store, incident, around)
     if not chosen:
         raise FirstfaultError(
@@ -116,7 +119,8 @@ def _found(store: Store, incident: Incident) -> Found:
         )
     taken = {record.raw for record in chosen}
     control = [record for record in control if record.raw not in taken]
-    return Found(incident, chosen[:MOST], control[-MOST:], around, _lost(store, incident.began, until))
+    chosen = sorted(chosen[:MOST], key=lambda record: record.time)
+    return Found(incident, chosen, control[-MOST:], around, _lost(store, incident.began, until))
 
 
 def _earliest(incident: Incident) -> float:

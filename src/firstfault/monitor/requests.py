@@ -93,6 +93,8 @@ def request_of(record: Record) -> Request:
         replica=record.raw.rpartition(":")[0].rpartition("/")[2],
         error=record.error,
         resources=_resources(record),
+        client=_client(record),
+        marks=record.marks,
         uniform=not record.reasons or any(reason in DRAWN for reason in record.reasons),
     )
 
@@ -101,6 +103,14 @@ def _resources(record: Record) -> dict[str, float]:
     used = record.resources
     names = ("cpu", "rss", "throttled")
     return {} if used is None else {name: float(v) for name in names if (v := getattr(used, name)) is not None}
+
+
+def _client(record: Record) -> float:
+    """How long an answer that was ready waited for its client, part by part."""
+    if record.stream is None:
+        return 0.0
+    stages = sum(value for name in STAGES if (value := getattr(record.stages, name)) is not None)
+    return record.stages.total - record.stream.first if 0 < stages <= 1.1 * record.stream.first else 0.0
 
 
 def _asked(record: Record) -> Any:

@@ -44,8 +44,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a request's and of an answer's body is looked at."""
     queue: int = 16 * MEBIBYTE
     """How much may wait for the writer, in memory."""
+    cases: str = ""
+    """The folder in which each incident becomes a case when it closes; none does where it is empty."""
     keep_days: float = 30.0
     keep_bytes: int = 10 * 1024 * MEBIBYTE
+    detect: float = 0.0
+    """Seconds between two looks for incidents, by a process beside the writer; 0 leaves that to `monitor detect`."""
     skip: tuple[str, ...] = NOT_SERVING
     """Requests of these paths, and of those below them, are not recorded."""
     alerts: tuple[str, ...] = ()
@@ -88,6 +92,7 @@ RANGES = {
     "body": (0, 8 * MEBIBYTE),
     "queue": (MEBIBYTE, 4096 * MEBIBYTE),
     "keep_days": (0.0, 36_500.0),
+    "detect": (0.0, 86_400.0),
     "keep_bytes": (0, 1 << 60),
 }
 
@@ -123,7 +128,7 @@ def _expect_receiver(receiver: str) -> None:
 
 
 NOTE = "settings.json"
-NOTED = ("archive", "sample", "control", "keep_days", "keep_bytes", "model", "version")
+NOTED = ("archive", "sample", "control", "keep_days", "keep_bytes", "model", "version", "cases")
 """What a store's readers have to know; not its database, whose URL may hold a password."""
 
 

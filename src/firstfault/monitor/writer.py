@@ -64,6 +64,7 @@ class Writer:
         self.hour = hour_of(time.time())
         self.segment: Segment | None = None
         self.closing_hours: subprocess.Popen[bytes] | None = None
+        self.detecting: subprocess.Popen[bytes] | None = None
 
     def _continued(self) -> int:
         """The position from which to go on: behind what a predecessor has counted."""
@@ -83,6 +84,8 @@ class Writer:
         with contextlib.suppress(OSError):
             note_settings(self.settings)
         self.close_past_hours()
+        if self.settings.detect:
+            self.detecting = self._beside("firstfault.monitor.detect.process")
         while True:
             self.ring.beat()
             self.watched.now()
@@ -102,6 +105,9 @@ class Writer:
             if not patient:
                 self.closing_hours.kill()
             self.closing_hours.wait()
+        if self.detecting is not None:
+            self.detecting.kill()
+            self.detecting.wait()
 
     def take(self) -> int:
         """Look at what waits in the queue; how much that was."""
@@ -209,18 +215,21 @@ class Writer:
         running = self.closing_hours is not None and self.closing_hours.poll() is None
         if running or all(folder.name == self.hour for folder in (self.settings.folder / FOLDER).glob("*/")):
             return
+        self.closing_hours = self._beside("firstfault.monitor.tidying")
+
+    def _beside(self, module: str) -> subprocess.Popen[bytes] | None:
+        """A process of a module of ours, with the settings on its input, that ends with this one."""
         try:
-            self.closing_hours = subprocess.Popen(
-                [sys.executable, "-P", "-m", "firstfault.monitor.tidying"],
-                stdin=subprocess.PIPE,
-                preexec_fn=ends_with_us(),
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, preexec_fn=ends_with_us()
             )
         except OSError as error:
-            logger.warning("the hours that are over stay JSON lines: %s", error)
-            return
-        assert self.closing_hours.stdin is not None
-        with self.closing_hours.stdin as words:
+            logger.warning("%s can't be begun: %s", module, error)
+            return None
+        assert process.stdin is not None
+        with process.stdin as words:
             words.write(msgspec.json.encode(self.settings))
+        return process
 
 
 def _lost_ever(losses: Counter[str], now: int) -> list[Values]:

@@ -21,7 +21,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
 from firstfault.logs.run_log import RunLog
-from firstfault.monitor.diagnosing import examine, subject_of
+from firstfault.monitor.diagnosing import examine, left_open, subject_of
 from firstfault.monitor.found import WINDOW, Found, find, window
 from firstfault.monitor.incidents import Incidents
 from firstfault.monitor.settings import settings_over_kept
@@ -117,11 +117,16 @@ class IncidentRun(DebugRun):
 
     def walk(self) -> Verdict:
         """Examine the layers in their order, and conclude."""
-        steps = [Step(layer, partial(examine, layer, self.subject)) for layer in Layer]
+        steps = [Step(layer, partial(examine, layer, self.subject), tested=True) for layer in Layer]
         recorded = [replace(step, examine=partial(self._examine, step)) for step in steps]
         with progress.listening(self._keep):
             return diagnose(
-                self.subject, Depth.STANDARD, steps=recorded, confirm_report=self._confirm, kind=SubjectKind.INCIDENT
+                self.subject,
+                Depth.STANDARD,
+                steps=recorded,
+                confirm_report=self._confirm,
+                kind=SubjectKind.INCIDENT,
+                left_open=partial(left_open, self.subject),
             )
 
     def _confirm(self, report: LayerReport) -> list[Outcome]:

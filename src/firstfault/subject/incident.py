@@ -44,6 +44,9 @@ class Request:
     replica: str = ""
     error: str = ""
     resources: Mapping[str, float] = field(default_factory=dict)
+    client: float = 0.0
+    """Seconds between the first part of a streamed answer and its last, where every stage was over by the first."""
+    marks: Sequence[str] = ()
     uniform: bool = True
     """Whether it was drawn by lot: what was kept for being slow, unsure or wrong is no fair sample of its time."""
 

@@ -73,7 +73,10 @@ class Offline:
             return texts if isinstance(self.example, list) else np.array(texts, dtype=object)
         array = np.asarray([np.asarray(_only(value)) for value in raw])
         example = to_array(self.example)
-        array = array.reshape(len(raw), *example.shape[1:]).astype(example.dtype)
+        array = array.reshape(len(raw), *example.shape[1:])
+        whole = array.dtype.kind in "iub" or bool((array == np.round(array)).all())
+        if example.dtype.kind == "f" or whole:  # fractions are not cut off
+            array = array.astype(example.dtype)
         return torch.as_tensor(array) if isinstance(self.example, torch.Tensor) else array
 
     def _table(self, raw: Sequence[Any]) -> pd.DataFrame:

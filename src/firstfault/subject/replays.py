@@ -90,8 +90,12 @@ class Side:
 
     @functools.cached_property
     def outputs(self) -> Array:
-        """The logits that were served, as they were recorded."""
-        return _table(self.values("logits"))
+        """The logits that were served, as they were recorded; of numbers, the answer where no logits were seen."""
+        seen = _table(self.values("logits"))
+        if self.truth.task != "regression":
+            return seen
+        said = _table(self.values("label"))
+        return np.where(np.isfinite(seen[:, :1]), seen[:, :1], said[:, :1])
 
     @functools.cached_property
     def served(self) -> Array:

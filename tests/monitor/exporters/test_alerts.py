@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.database import Database
+from firstfault.monitor.database import Database, StoreError
 from firstfault.monitor.exporters import alerts, outbox
 from firstfault.monitor.exporters.outbox import Letter, Outbox
 from firstfault.monitor.exporters.receivers import key_of_receiver
 from firstfault.monitor.incidents import Incidents
-from firstfault.monitor.settings import settings_of
+from firstfault.monitor.settings import note_settings, settings_of
 
 SECRET = "T0K3N-of-the-team"
 
@@ -106,7 +106,7 @@ def test_what_is_refused_is_tried_again(told_by, collector, opened, quick, until
 
 
 def test_a_receiver_that_takes_nothing_is_given_up(told_by, collector, opened, quick, until, caplog):
-    """After five tries; that is counted, and no line of a log has anything of its URL but the host."""
+    """After five tries; that is counted, and neither log nor disk has anything of its URL but the host."""
     collector.statuses = [500] * 20
     settings = told_by(collector.url.replace("//", f"//user:{SECRET}@") + f"/{SECRET}?key={SECRET}")
     alerts.tell(opened, settings)
@@ -116,7 +116,9 @@ def test_a_receiver_that_takes_nothing_is_given_up(told_by, collector, opened, q
     login = collector.came[0][1]["Authorization"].removeprefix("Basic ")
     assert base64.b64decode(login).decode() == f"user:{SECRET}"
     assert "127.0.0.1 was not told of incident i-1, and is given up: it answered 500" in caplog.text
-    assert SECRET not in caplog.text and SECRET not in repr(Database(settings).rows("SELECT * FROM alerts"))
+    note_settings(settings)
+    written = b"".join(path.read_bytes() for path in settings.folder.iterdir())
+    assert SECRET not in caplog.text and SECRET.encode() not in written
 
 
 def test_nobody_listens(told_by, opened, until, caplog, quick):
@@ -140,13 +142,33 @@ def test_what_a_killed_process_left_is_told_by_the_next(told_by, collector, open
     assert len(collector.came) == 1 and states(settings) == [("opened", "told", 2)]
 
 
+def test_what_nobody_noted_is_told_too(told_by, collector, opened):
+    """An incident of the last hour that was kept by a process killed before it could tell; older ones are none."""
+    settings, now = told_by(collector.url), time.time()
+    incidents = Incidents(Database(settings))
+    incidents.keep(opened)
+    incidents.keep(msgspec.structs.replace(opened, id="i-2", opened=now - 60, closed=now - 1))
+    for _ in range(2):
+        alerts.go_on(settings)
+        assert alerts.wait(20)
+    assert [headers["Idempotency-Key"] for _, headers, _ in collector.came] == ["i-2:opened", "i-2:closed"]
+
+
+def test_a_dead_database_is_asked_again(tmp_path, opened):
+    """What goes on by itself says nothing; who tells of an incident hears of it."""
+    settings = settings_of(store=tmp_path, database=f"sqlite:///{tmp_path}/no/such/folder.db")
+    alerts.go_on(settings)
+    with pytest.raises(StoreError):
+        alerts.tell(opened, settings)
+
+
 def test_a_process_that_ends_tells_first(told_by, collector, opened):
     """What is to be told is told, though nothing waits for it."""
     program = """
 import msgspec, sys
 from firstfault.monitor.exporters.alerts import tell
 from firstfault.monitor.incidents import Incident
-from firstfault.monitor.settings import settings_of
+from firstfault.monitor.settings import note_settings, settings_of
 tell(msgspec.json.decode(sys.argv[2], type=Incident), settings_of(store=sys.argv[1], alerts=(sys.argv[3],)))
 """
     store = told_by().store

@@ -14,7 +14,7 @@ from firstfault.monitor.database import TOTAL, Database
 from firstfault.monitor.exporters import figures
 from firstfault.monitor.exporters.metrics_server import metrics_served
 from firstfault.monitor.exporters.prometheus import exposition
-from firstfault.monitor.incidents import Incidents
+from firstfault.monitor.incidents import KEEP, Incidents
 from firstfault.monitor.retention import prune
 from firstfault.monitor.ring import Ring
 from firstfault.monitor.settings import settings_of
@@ -151,6 +151,15 @@ def test_incidents_are_told_by_layer(read, settings, opened):
     assert [key[2] for key in found if key[0] == "firstfault_incident_closed_timestamp_seconds"] == ["i-3"]
     incidents.keep(msgspec.structs.replace(over, closed=1_700_000_100.0))
     assert "firstfault_incident_closed_timestamp_seconds" not in {key[0] for key in read()}
+
+
+def test_an_incident_that_can_not_be_read_hides_no_other(read, settings, opened, caplog):
+    """As one that another version wrote: it is said, and the rest is shown."""
+    Incidents(Database(settings)).keep(opened)
+    strange = {"id": "i-9", "model": "churn", "opened": 1.0, "document": '{"id": "i-9", "verdict": [1]}'}
+    Database(settings).write([(KEEP, [strange])])
+    assert read()["firstfault_incidents_open", "undiagnosed", "churn"] == 1
+    assert "the incident i-9 can't be read" in caplog.text
 
 
 def test_names_that_requests_bring_along_do_not_flood_it(read, settings):

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,6 +15,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.monitor.database import Database
 from firstfault.monitor.exporters import otlp_sender
 from firstfault.monitor.exporters.otlp_sender import OtlpSender
+from firstfault.monitor.hours import close_hours, hours_of
 from firstfault.monitor.incidents import Incidents
 from firstfault.monitor.receiver import listen
 from firstfault.monitor.ring import Ring
@@ -110,6 +112,24 @@ def test_each_request_is_sent_once(sender, serve, captured, collector):
     second.send()
     sent = [attributes(span)["firstfault.request_id"] for _, span in spans_in(collector)]
     assert len(sent) == 4 and len(set(sent)) == 4
+
+
+def test_an_hour_that_became_parquet_is_sent_once(sender, serve, captured, collector, settings):
+    """What was sent as lines is not sent again, and what was not, is; an hour that is long over stays where it is."""
+    serve(captured("a"))
+    one = sender()
+    one.send()
+    serve(captured("b"))
+    close_hours(settings, time.time() + 3_600.0)
+    one.send()
+    sender().send()
+    assert [attributes(span)["firstfault.request_id"] for _, span in spans_in(collector)] == ["a", "b"]
+    collector.came = []
+    Database(settings).write([("DELETE FROM exported", [{}])])
+    path = Path(hours_of(settings)[0].removeprefix("file://"))
+    path.rename(path.with_name(f"2023-11-14T22{path.name[13:]}"))
+    sender().send()
+    assert spans_in(collector) == []
 
 
 def test_a_receiver_that_comes_back_gets_all(sender, serve, captured, collector, caplog):

@@ -12,7 +12,8 @@ from firstfault.ablation.compare import compare
 from firstfault.checks.deployment._train_mode import answers_as_in_train_mode
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.metrics import Array
-from firstfault.subject.serving import Golden, agreement, apart, golden_rows, run_module, served_of
+from firstfault.subject.served_answers import agreement, apart
+from firstfault.subject.serving import Golden, golden_rows, run_module, served_of
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Swap
 

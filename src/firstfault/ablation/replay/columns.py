@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from firstfault.ablation.compare import Comparison
 from firstfault.ablation.replay.folds import METRIC, outcome, over_parts, unproven
+from firstfault.ablation.replay.rows import undo_rows
 from firstfault.checks.data._served_marks import Mark, marks_of
 from firstfault.errors import Missing
 from firstfault.finding import LayerReport
@@ -35,12 +36,19 @@ def undo_columns(subject: Subject, report: LayerReport, faults: Sequence[str]) -
     if both.why_not:
         return [_open(subject, fault, both.why_not) for fault in faults]
     leading = {mark.fault for mark in marks_of(subject)}
-    return [
-        _undone(subject, both, fault, _about(subject, fault))
-        if fault in leading
-        else unproven(fault, f"its columns bear the marks of {', '.join(sorted(leading & set(faults)))}")
-        for fault in faults
-    ]
+    if not leading:
+        return undo_rows(subject, report, faults)
+    tested = {fault: _undone(subject, both, fault, _about(subject, fault)) for fault in faults if fault in leading}
+    return [tested[fault] if fault in tested else _second(subject, fault, tested) for fault in faults]
+
+
+def _second(subject: Subject, fault: str, tested: Mapping[str, Outcome]) -> Outcome:
+    """A fault that only explains the marks of another one too: it falls with it, and is not told beside it."""
+    others = {mark.fault for mark in marks_of(subject) if fault in mark.faults} & set(tested)
+    if others and all(tested[other].confirmed is False for other in others):
+        first = tested[min(others)]
+        return Outcome(fault, False, first.swap, first.reason)
+    return unproven(fault, f"its columns bear the marks of {', '.join(sorted(others))}")
 
 
 def _about(subject: Subject, fault: str) -> list[Mark]:
@@ -50,7 +58,8 @@ def _about(subject: Subject, fault: str) -> list[Mark]:
 
 def _open(subject: Subject, fault: str, why: str) -> Outcome:
     """Untested: what no healthy traffic leaves behind stands unproven; the rest stays open."""
-    certain = any(mark.certain and mark.faults[fault] >= 0.8 for mark in _about(subject, fault))
+    about = _about(subject, fault)
+    certain = not about or any(mark.certain and mark.faults[fault] >= 0.8 for mark in about)
     return unproven(fault, why, undecided=not certain)
 
 

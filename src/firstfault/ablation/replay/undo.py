@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from firstfault.ablation.replay.answers import undo_answers
 from firstfault.ablation.replay.columns import undo_columns
 from firstfault.ablation.replay.folds import unproven
+from firstfault.ablation.replay.prompts import undo_prompts
 from firstfault.ablation.replay.rows import undo_rows
 from firstfault.ablation.replay.seconds import undo_seconds
 from firstfault.ablation.replay.window import undo_training
-from firstfault.finding import LayerReport
+from firstfault.finding import Layer, LayerReport
 from firstfault.standing import suspected
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome
@@ -64,8 +65,15 @@ UNDOES: Mapping[str, Undo] = {
     **dict.fromkeys(("gibberish_input", "duplicate_rows"), undo_rows),
     **dict.fromkeys(ANSWERS, undo_answers),
     **dict.fromkeys(SECONDS, undo_seconds),
-    **dict.fromkeys(("concept_drift", "label_drift", "model_decay", "feedback_loop"), undo_training),
+    **dict.fromkeys(("harmful_output", "over_refusal"), undo_prompts),
+    **dict.fromkeys(("concept_drift", "label_drift", "model_decay"), undo_training),
 }
+
+
+def _loop(subject: Subject, report: LayerReport, faults: Sequence[str]) -> list[Outcome]:
+    """Answers that are fed back as inputs are undone as columns, labels that follow them as the training."""
+    by_data = report.layer is Layer.DATA
+    return undo_columns(subject, report, faults) if by_data else undo_training(subject, report, faults)
 
 
 def undo(subject: Subject, report: LayerReport) -> list[Outcome]:
@@ -73,7 +81,7 @@ def undo(subject: Subject, report: LayerReport) -> list[Outcome]:
     faults = list(suspected(report))
     by: dict[Undo, list[str]] = {}
     for fault in faults:
-        by.setdefault(UNDOES.get(fault, _seen_wrong), []).append(fault)
+        by.setdefault(_loop if fault == "feedback_loop" else UNDOES.get(fault, _seen_wrong), []).append(fault)
     found = [
         outcome for function, names in by.items() for outcome in functools.partial(function, subject)(report, names)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,12 @@ FITS = 0.5
 """How much of the distance of a column a change of unit must take away."""
 FEW = 0.1
 """Distinct values per row, of those that the control has, below which a column stands still."""
+RUNS = 0.95
+"""How many requests share a column's value with the one before them where it is held."""
+FILLS = 0.25
+"""By how much a usual value must become more frequent."""
+MOST_HELD = 8
+"""Values that a column of many can be held at, one after the other."""
 MOST_CATEGORIES = 200
 """Texts of more kinds are ids or free text, of which new ones come every day."""
 DEFAULTS = frozenset({0, 1, -1, "", "unknown", "other", "none", "n/a", "na", "null", "default", "missing", "?"})
@@ -54,6 +60,8 @@ class Mark:
     undo: Undo
     certain: bool = True
     tolerated: bool = False
+    alone: bool = False
+    """Whether it is one only where other columns stay as they were: a promotion moves several."""
 
     @property
     def fault(self) -> str:
@@ -72,6 +80,17 @@ class Column:
     """What the training data hold of it, where there is a target."""
     several: int
     """How many columns are compared with it."""
+    answers: frozenset[float] = frozenset()
+    """What was answered in the time of the incident, where that is numbers."""
+
+    def chunks(self) -> list[list[Any]]:
+        """The control in parts as long as the incident, in the order of time: what a column does of itself."""
+        size = min(len(self.after), len(self.before) // 3)
+        return (
+            [self.before[start : start + size] for start in range(0, size * (len(self.before) // max(size, 1)), size)]
+            if size >= FEWEST
+            else []
+        )
 
     def numbers(self, values: Sequence[Any]) -> Array:
         """Those of some values that are numbers."""
@@ -91,6 +110,7 @@ def marks_of(subject: Subject) -> tuple[Mark, ...]:
     if len(before) < FEWEST or len(after) < FEWEST:
         return ()
     known = _known(subject)
+    answers = frozenset(value for value in seen.requests.values("label") if isinstance(value, float))
     names = list(dict.fromkeys(name for row in (*before, *after) for name in row))
     columns = [
         Column(
@@ -99,12 +119,19 @@ def marks_of(subject: Subject) -> tuple[Mark, ...]:
             [row.get(name, ABSENT) for row in after],
             known.get(name, []),
             len(names),
+            answers,
         )
         for name in names
     ]
     renamed = _renamed(columns)
     marks = [mark for column in columns if column.name not in _names_of(renamed) for mark in _marks(column)]
-    return (*renamed, *marks)
+    moved = {mark.column for mark in marks if mark.fault == "covariate_drift" or mark.alone}
+    return (*renamed, *(_drifted(mark) if mark.alone and len(moved) > 1 else mark for mark in marks))
+
+
+def _drifted(mark: Mark) -> Mark:
+    """A value that stands in for others, where other columns moved too: other traffic."""
+    return replace(mark, faults={"covariate_drift": 0.6}, certain=False)
 
 
 def _known(subject: Subject) -> dict[str, list[Any]]:
@@ -189,7 +216,18 @@ def _marks(column: Column) -> list[Mark]:
         isinstance(value, str) and MASKED.search(value) for value in column.before[:FEWEST]
     ):
         return []
-    for look in (_typed, _stands_still, _one_value, _new_unit, _new_category, _beyond, _moved):
+    for look in (
+        _typed,
+        _fed_back,
+        _stands_still,
+        _one_value,
+        _in_runs,
+        _filled,
+        _new_unit,
+        _new_category,
+        _beyond,
+        _moved,
+    ):
         if (mark := look(column)) is not None:
             return [mark]
     return []
@@ -250,6 +288,18 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | bool) else str(value)
 
 
+def _fed_back(column: Column) -> Mark | None:
+    """A column that holds the model's own answers now."""
+    if len(column.answers) < FEWEST:
+        return None
+    fed = _share(column.after, lambda value: _is_number(value) and float(value) in column.answers)
+    usual = _share(column.before, lambda value: _is_number(value) and float(value) in column.answers)
+    if fed < 0.3 or fed < usual + 0.25 or len(set(column.numbers(column.after).tolist())) < FEWEST:
+        return None
+    message = f"{column.name} is an answer that the model gave before in {fed:.0%} of the requests, {usual:.0%} before"
+    return Mark(column.name, {"feedback_loop": 0.8}, message, fed, _drawn(column))
+
+
 def _stands_still(column: Column) -> Mark | None:
     """A column of many values that has few now: the last values before something upstream stopped."""
     before, after = column.numbers(column.before), column.numbers(column.after)
@@ -259,9 +309,13 @@ def _stands_still(column: Column) -> Mark | None:
     now = len(np.unique(after)) / len(after)
     top, times = Counter(after.tolist()).most_common(1)[0]
     # few values that come in turn, or one that is no default
-    if usual < 0.3 or now > FEW * usual or _is_special(top, before) or times / len(after) < OFTEN:
+    held = len(set(after.tolist())) <= MOST_HELD < len(set(before.tolist())) / 2
+    few = usual >= 0.3 and now <= FEW * usual
+    if not (held or few) or _is_special(top, before) or times / len(after) < OFTEN:
         return None
     if top < before.min() or top > before.max():
+        return None
+    if any(len(set(map(_plain, chunk))) <= max(MOST_HELD, 2 * len(set(after.tolist()))) for chunk in column.chunks()):
         return None
     message = (
         f"{column.name} has {len(np.unique(after))} distinct values in {len(after)} requests, and "
@@ -309,7 +363,7 @@ def _one_value(column: Column) -> Mark | None:
         new = (
             then <= RARE and now >= OFTEN and (value is None or _lower(value) in DEFAULTS)
         ) or now >= 0.98 > then + 0.2
-    if not new:
+    if not new or any(_top_share(chunk) >= now - OFTEN for chunk in column.chunks()):
         return None
     outside = _is_number(value) and numeric and not float(numbers.min()) <= float(value) <= float(numbers.max())
     spread = float(numbers.max() - numbers.min()) if numeric else 0.0
@@ -325,6 +379,56 @@ def _one_value(column: Column) -> Mark | None:
     told = "nothing" if value is None else repr(value)
     message = f"{column.name} is {told} in {now:.0%} of the requests, and in {then:.1%} of the control"
     return Mark(column.name, faults, message, now, _drawn(column, lambda item: _plain(item) == value))
+
+
+def _in_runs(column: Column) -> Mark | None:
+    """Requests in a row that share a value, where before each had its own: what was looked up last stays."""
+    before, after = _same_as_last(column.before), _same_as_last(column.after)
+    if after < RUNS or before > RUNS - 0.2 or any(_same_as_last(chunk) > RUNS - 0.1 for chunk in column.chunks()):
+        return None
+    message = (
+        f"{after:.0%} of the requests have the {column.name} of the one before them, and {before:.0%} of the control"
+    )
+    return Mark(column.name, {"stale_feature": 0.8, "upstream_default": 0.2}, message, after, _drawn(column))
+
+
+def _same_as_last(values: Sequence[Any]) -> float:
+    plain = [_plain(value) for value in values]
+    same = [one == two for one, two in zip(plain, plain[1:], strict=False)]
+    return sum(same) / len(same) if same else 0.0
+
+
+def _filled(column: Column) -> Mark | None:
+    """A usual value that stands in for others in equal measure: what is left of these is as it was."""
+    before, after = [_plain(v) for v in _present(column.before)], [_plain(v) for v in _present(column.after)]
+    if len(before) < FEWEST or len(after) < FEWEST:
+        return None
+    was, now = Counter(before), Counter(after)
+    value = max(now, key=lambda each: now[each] / len(after) - was[each] / len(before))
+    more = now[value] / len(after) - was[value] / len(before)
+    rest = len(after) - now[value], len(before) - was[value]
+    if more < FILLS or len(was) < 3 or min(rest) < FEWEST:
+        return None
+    names = {*was, *now} - {value}
+    apart = 0.5 * sum(abs(now[each] / rest[0] - was[each] / rest[1]) for each in names)
+    many = len(names) > MOST_CATEGORIES
+    if many or apart > 0.08 + 0.8 * math.sqrt(len(names) / min(rest)):
+        return None
+    if any(
+        Counter(map(_plain, chunk))[value] / len(chunk) >= now[value] / len(after) - OFTEN for chunk in column.chunks()
+    ):
+        return None
+    message = (
+        f"{column.name} is {value!r} in {now[value] / len(after):.0%} of the requests, {was[value] / len(before):.0%} "
+        "before, at the cost of all its other values alike"
+    )
+    faults = {"upstream_default": 0.8, "stale_feature": 0.2}
+    return Mark(column.name, faults, message, more, _drawn(column, lambda item: _plain(item) == value), alone=True)
+
+
+def _top_share(chunk: Sequence[Any]) -> float:
+    """The share of the most frequent value in a part of the control."""
+    return Counter(map(_plain, chunk)).most_common(1)[0][1] / len(chunk)
 
 
 def _lower(value: Any) -> Any:
@@ -480,7 +584,8 @@ def _moved_numbers(column: Column, before: Array, after: Array) -> Mark | None:
     from scipy.stats import ks_2samp
 
     found = ks_2samp(before, after)
-    if found.pvalue > MOVED_P / column.several:
+    usual = [distance(before, own) for chunk in column.chunks() if len(own := column.numbers(chunk)) >= FEWEST]
+    if found.pvalue > MOVED_P / column.several or found.statistic <= max(usual, default=0.0):
         return None
     spread = max(float(before.std()), 1e-12)
     order, place = np.sort(after), np.sort(before)

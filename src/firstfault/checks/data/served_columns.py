@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from firstfault.check import check
+from firstfault.checks.data._class_mix import by_classes
 from firstfault.checks.data._served_marks import Mark, marks_of
 from firstfault.finding import Layer, Status
 from firstfault.judgement import Judgement, passed, skipped
@@ -33,6 +34,7 @@ UNPROVEN = 0.45
         "stale_feature": 0.8,
         "unseen_category": 0.8,
         "out_of_range": 0.8,
+        "feedback_loop": 0.8,
     },
     kind=SubjectKind.INCIDENT,
 )
@@ -85,6 +87,11 @@ def served_drift(subject: Subject) -> Iterator[Judgement]:
         return
     seen = harm(subject)
     where = Place.columns(*(mark.column for mark in moved))
+    if (mix := by_classes(subject, [mark.column for mark in moved])) is not None:
+        yield Judgement(
+            Status.WARN, f"{len(moved)} columns moved with the mix of classes alone: {mix}", where=where, faults={}
+        )
+        return
     more = f", and {len(moved) - MANY} columns more" if len(moved) > MANY else ""
     message = "; ".join(mark.message for mark in moved[:MANY]) + f"{more}; {seen.message}"
     if seen.worse is False:

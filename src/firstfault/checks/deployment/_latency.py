@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.subject.incident import STAGES, Evidence, Request, incident
+from firstfault.subject.incident import STAGES, Evidence, Request, Requests, incident
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -22,8 +22,6 @@ FEWEST = 20
 """Requests on each side, below which nothing is said of their seconds: a choice of ours."""
 EXPLAINS = 0.5
 """Of the seconds that were added."""
-FIRST = 20
-"""How many of a process's first requests may wait for its start."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ class Latency:
 
     def __init__(self, evidence: Evidence) -> None:
         self.now, self.before = evidence.requests.fair, evidence.control.fair
-        self.seconds, self.usual = self.now.numbers("total"), self.before.numbers("total")
+        self.seconds, self.usual = _own(self.now), _own(self.before)
+        self.whole = self.now.numbers("total"), self.before.numbers("total")
 
     @property
     def slower(self) -> float:
@@ -65,6 +64,11 @@ class Latency:
         return min(ranks, float(fisher_exact(tail, alternative="greater").pvalue))
 
     @property
+    def clients(self) -> float:
+        """The mean seconds by which clients let ready answers wait longer than before."""
+        return float(self.whole[0].mean() - self.seconds.mean() - self.whole[1].mean() + self.usual.mean())
+
+    @property
     def is_slow(self) -> bool:
         """Whether the incident's answers took longer."""
         return self.enough and self.slower >= SLOWER and self.p_value < SLOW_P
@@ -76,7 +80,7 @@ class Latency:
         stages = np.stack([requests.numbers(each) for each in STAGES])
         if np.isnan(stages).all():
             return np.full(len(requests), np.nan)
-        return np.asarray(requests.numbers("total") - np.nansum(stages, axis=0))
+        return np.asarray(_own(requests) - np.nansum(stages, axis=0))
 
     def added(self) -> dict[str, float]:
         """The mean seconds that each stage took more, the most first."""
@@ -155,21 +159,16 @@ class Latency:
         return sizes if len(sizes) >= FEWEST and sizes.max() > 0 else None
 
     def _first_ones(self) -> Cause | None:
-        """Slow answers that are the first of a process, which is new."""
-        known = {request.replica for request in self.before.all}
-        rank: dict[str, int] = {}
-        first = []
-        for request in self.now.all:
-            rank[request.replica] = rank.get(request.replica, 0) + 1
-            first.append(request.replica not in known and rank[request.replica] <= FIRST)
-        early = np.array(first, dtype=bool)
-        slow = self.seconds > np.quantile(self.usual, 0.99)
-        if early.sum() < 3 or not slow.any() or slow[early].mean() < 0.5 or early[slow].mean() < 0.6:
+        """Slow answers that are the first of a process: each run of them begins at once, and decays."""
+        limit = float(np.quantile(self.usual, 0.99))
+        early = _decaying(self.now.all, self.seconds, limit)
+        slow = self.seconds > 2 * limit
+        if early.sum() < 3 or slow.sum() < 3 or early[slow].mean() < 0.6 or early.mean() > 0.5:
             return None
-        fresh = sorted({request.replica for request, is_first in zip(self.now.all, early, strict=True) if is_first})
         return Cause(
             "cold_start",
-            f"{early[slow].mean():.0%} of the slow requests are among the first of {len(fresh)} new processes",
+            f"{early[slow].mean():.0%} of the slow requests are the first of a process, or follow one, each faster than "
+            "the one before",
             "the later requests of the same processes alone",
             np.where(early, np.nan, self.seconds),
         )
@@ -194,11 +193,11 @@ class Latency:
             return None
         more = float(np.nanmean(now)) / max(float(np.nanmean(before)), 0.05)
         rate = _rate(self.now.all) / max(_rate(self.before.all), 1e-9)
-        if more < 1.5 or np.nanmean(now) < 1.2 or rate > 0.7 * more or self.where in ("queue", REST):
+        if more < 1.5 or rate > 0.7 * more or self.where in ("queue", REST):
             return None
         return Cause(
             "thread_oversubscription",
-            f"the process used {np.nanmean(now):.1f} cores, {np.nanmean(before):.1f} before, for no more requests",
+            f"the process used {np.nanmean(now):.2f} cores, {np.nanmean(before):.2f} before, at {rate:.1f} times the rate",
             "the requests of seconds with the usual use of the CPU alone",
             np.where(now <= np.nanquantile(before, 0.9), self.seconds, np.nan),
         )
@@ -249,6 +248,30 @@ class Latency:
             "the same requests with their stages alone",
             self.seconds - now + float(np.nanmean(before)),
         )
+
+
+def _own(requests: Requests) -> Array:
+    """Seconds that the server took: without those for which its client let a ready answer wait."""
+    return requests.numbers("total") - requests.numbers("client")
+
+
+def _decaying(requests: Sequence[Request], seconds: Array, limit: float) -> Array:
+    """Which requests belong to a run of slow ones in one process that begins with its slowest, and gets faster."""
+    by: dict[str, list[int]] = {}
+    for place, request in enumerate(requests):
+        by.setdefault(request.replica, []).append(place)
+    found = np.zeros(len(requests), dtype=bool)
+    for places in by.values():
+        run: list[int] = []
+        for place in [*places, None]:
+            if place is not None and seconds[place] > limit:
+                run.append(place)
+                continue
+            faster = [seconds[two] < seconds[one] for one, two in zip(run, run[1:], strict=False)]
+            if len(run) >= 3 and np.mean(faster) >= 0.75:
+                found[run] = True
+            run = []
+    return found
 
 
 def growing(rss: Array, times: Array, usual: float) -> bool:

@@ -11,7 +11,8 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.memo import memo
-from firstfault.subject.serving import agreement, apart, golden_of, labels_of, served_of
+from firstfault.subject.served_answers import agreement, apart, labels_of
+from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
 from firstfault.training.losses import NEAR_ONE
 

@@ -12,8 +12,9 @@ from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.judgement import Judgement, passed, skipped
 from firstfault.metrics import Array
+from firstfault.subject.ignored import ignored_columns
 from firstfault.subject.incident import Requests, incident
-from firstfault.subject.replays import Replays, Side, known_in_both, replays
+from firstfault.subject.replays import Replays, Side, flips, known_in_both, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
@@ -24,7 +25,7 @@ FEWEST = 10
 @check(
     layer=Layer.DEPLOYMENT,
     needs={incident, replays},
-    detects={"label_map_mismatch": 0.8, "train_serve_skew": 0.45},
+    detects={"label_map_mismatch": 0.8, "cache_corruption": 0.8, "train_serve_skew": 0.45},
     kind=SubjectKind.INCIDENT,
 )
 def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgement]:
@@ -54,7 +55,10 @@ def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgemen
     swapped = _permutation(said[known].argmax(1), expected[known].argmax(1), both)
     of = "the served scores" if by_logits else "the offline model"
     told = f"{wrong:.0%} of the labels are not what {of} say ({before:.0%} before)"
-    if swapped:
+    if (unasked := _without_model(both, said, expected)) > 0.8:
+        message = f"{told}; {unasked:.0%} of these were given without asking the model"
+        faults = {"cache_corruption": 0.8}
+    elif swapped:
         message, faults = f"{told}: {swapped}", {"label_map_mismatch": 0.8}
     elif by_logits:
         message, faults = f"{told}, and no one map gives them", {"label_map_mismatch": 0.6}
@@ -64,13 +68,29 @@ def served_labels(subject: Subject, *, share: float = 0.03) -> Iterator[Judgemen
 
 
 def _labels(side: Side) -> tuple[Array, Array, bool]:
-    """The labels as they were served, and as the scores say that were served with them, or offline."""
-    if np.isfinite(side.outputs).any():
-        return side.said, side.served, True
+    """The labels as they were served, and as the scores say that were served with them, else offline."""
     try:
-        return side.said, side.replayed, False
+        replayed = side.replayed
     except Missing:
-        return side.said, np.full_like(side.said, np.nan), False
+        replayed = np.full_like(side.said, np.nan)
+    if not np.isfinite(side.outputs).any():
+        return side.said, replayed, False
+    seen = np.isfinite(side.served).all(1, keepdims=True)
+    same = side.served.shape == replayed.shape
+    return side.said, np.where(seen, side.served, replayed) if same else side.served, True
+
+
+def _without_model(both: Replays, said: Array, expected: Array) -> float:
+    """Of the wrong labels, the share that came without a tensor and without scores, as out of a cache.
+
+    0 where most answers come so, or none of the right ones with them.
+    """
+    side = both.incident
+    asked = np.isfinite(side.outputs).all(1)
+    wrong = flips(said, expected)
+    if not wrong.any() or not asked.any() or not (~asked).any():
+        return 0.0
+    return float((~asked[wrong]).mean())
 
 
 def _wrong_share(said: Array, expected: Array) -> float:
@@ -130,7 +150,7 @@ def served_errors(subject: Subject, *, share: float = 0.02) -> Iterator[Judgemen
     seen = incident(subject)
     now, before = _errors(seen.requests), _errors(seen.control)
     if now - before <= share:
-        yield from _quiet(seen.requests, seen.control, share)
+        yield from _quiet(subject, seen.requests, seen.control, share)
         return
     failed = seen.requests.only(lambda request: request.outcome == "error")
     types = _types(seen.control)
@@ -152,12 +172,14 @@ def served_errors(subject: Subject, *, share: float = 0.02) -> Iterator[Judgemen
     yield Judgement(Status.FAIL, told + raised, now, share, faults={"user_code_raises": 0.9})
 
 
-def _quiet(requests: Requests, control: Requests, share: float) -> Iterator[Judgement]:
-    """Bad input that was answered as if it were good."""
-    answered, types = requests.answered.values("raw"), _types(control)
+def _quiet(subject: Subject, requests: Requests, control: Requests, share: float) -> Iterator[Judgement]:
+    """Bad input that was answered as if it were good, in fields that the model looks at."""
+    types = _types(control)
+    types = {name: kinds for name, kinds in types.items() if name not in _ignored(subject)}
+    answered, before = requests.answered.values("raw"), control.answered.values("raw")
     bad = [reason for value in answered if (reason := _oddity(value, types))]
-    usual = [value for value in control.answered.values("raw") if _oddity(value, types)]
-    more = len(bad) / max(len(answered), 1) - len(usual) / max(len(control), 1)
+    usual = sum(bool(_oddity(value, types)) for value in before)
+    more = len(bad) / max(len(answered), 1) - usual / max(len(before), 1)
     # a column that is other in most requests changed upstream, which is the data's
     if share < more < 0.5:
         told = f"{len(bad)} of {len(answered)} answered requests hold what should have been refused"
@@ -165,6 +187,14 @@ def _quiet(requests: Requests, control: Requests, share: float) -> Iterator[Judg
         yield Judgement(Status.FAIL, f"{told}: {why}", more, share, faults={"unvalidated_input": 0.8})
         return
     yield passed(f"{_errors(requests):.1%} of the requests ended in an error of the server")
+
+
+def _ignored(subject: Subject) -> frozenset[str]:
+    """The fields that change no answer of the offline model, whatever is in them."""
+    try:
+        return ignored_columns(subject)
+    except Missing:
+        return frozenset()
 
 
 def _errors(requests: Requests) -> float:
@@ -180,19 +210,23 @@ def _oddity(value: object, types: dict[str, set[str]]) -> str:
     """What is wrong with a raw sample, by the fields and types of the control's; empty where nothing is."""
     if not types:
         return ""
-    if not isinstance(value, dict):
-        return "no fields" if value is not None else ""
+    row = _fields(value)
     for name, kinds in types.items():
-        if name not in value:
-            return f"no {name}"
-        if (kind := _type(value[name])) not in kinds:
-            return f"{name} is {'empty' if kind == 'nothing' else f'a {kind}'}"
+        if name not in row:
+            return f"no {name}" if name else "no fields"
+        if (kind := _type(row[name])) not in kinds:
+            return f"{name or 'the request'} is {'empty' if kind == 'nothing' else f'a {kind}'}"
     return ""
+
+
+def _fields(value: object) -> dict[str, object]:
+    """A raw sample as named fields; one that is no mapping is a field without a name."""
+    return {str(name): item for name, item in value.items()} if isinstance(value, dict) else {"": value}
 
 
 def _types(control: Requests) -> dict[str, set[str]]:
     """The types of every field that all of the control's samples have."""
-    rows = [value for value in control.answered.values("raw")[:500] if isinstance(value, dict)]
+    rows = [_fields(value) for value in control.answered.values("raw")[:500] if value is not None]
     if len(rows) < FEWEST:
         return {}
     names = set(rows[0]).intersection(*map(set, rows))
@@ -206,4 +240,15 @@ def _type(value: object) -> str:
         return "truth value"
     if isinstance(value, int | float):
         return "number" if np.isfinite(value) else "number without end"
+    if isinstance(value, list | tuple):
+        return _shape(value)
     return "text" if isinstance(value, str) else type(value).__name__
+
+
+def _shape(value: object) -> str:
+    """The shape of nested lists of numbers; uneven ones have none."""
+    try:
+        array = np.asarray(value, dtype=float)
+    except (ValueError, TypeError):
+        return "list of other things"
+    return f"list of the shape {' × '.join(map(str, array.shape))}"

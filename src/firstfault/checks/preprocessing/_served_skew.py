@@ -18,6 +18,10 @@ EXACT = 0.98
 """Of the variance of a served column that a map of the right one must explain."""
 MOST_COLUMNS = 400
 """Each is compared with each over 200 rows: 256 MB of float64."""
+MOVING = 10
+"""Columns of most variety, by which it is told whether a column's own value decides what it becomes."""
+ROUGH = 0.05
+"""Neighbours in a column lie less far apart, in distances of any two samples, where the column alone decides."""
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Skew:
             or self._order(ours[bad], served[bad])
             or self._by_batch(rows)
             or self._raw(np.flatnonzero(rows)[bad][:200], wrong)
+            or self._with_others(ours[bad], served[bad], wrong)
             or self._map(ours[bad], served[bad], wrong)
         )
         return found or ("train_serve_skew", f"the columns {self._told(wrong)} differ")
@@ -147,6 +152,8 @@ class Skew:
         moved = int((close & (twin != np.arange(width)) & (apart[np.arange(width), np.arange(width)] > 0.05)).sum())
         if close.mean() < 0.95 or moved < 2 or len(set(twin[close])) < close.sum() - 1:
             return None
+        if self.subject.recipe.train.x.ndim != 2:
+            return "train_serve_skew", f"{moved} values of each sample stand in another place"
         return "schema_mismatch", f"{moved} columns stand in another order"
 
     def _by_batch(self, rows: Array) -> tuple[str, str] | None:
@@ -166,6 +173,21 @@ class Skew:
         if total < 3 or right < 0.5 * total:
             return None
         return "batch_dependence", "each request was scaled by the mean and deviation of its own batch"
+
+    def _with_others(self, ours: Array, served: Array, wrong: Sequence[int]) -> tuple[str, str] | None:
+        """Whether equal values of a column came out different: what they become depends on who came with them."""
+        if len(ours) < 40:
+            return None
+        moving = sorted(wrong, key=lambda place: -_variety(ours[:, place]))[:MOVING]
+        moving = [place for place in moving if ours[:, place].std() > 1e-6 and served[:, place].std() > 1e-6]
+        rough = [_roughness(ours[:, place], served[:, place]) for place in moving]
+        if (
+            not rough
+            or np.median(rough) < max(ROUGH, 8 / len(ours))
+            or _from_its_own_sample(ours, served[:, moving]) > EXACT
+        ):
+            return None
+        return "batch_dependence", "the same value of a column comes out different each time, as by its batch"
 
     def _map(self, ours: Array, served: Array, wrong: Sequence[int]) -> tuple[str, str] | None:
         """Whether each column is the right one, scaled and shifted: a step that was fitted on other data."""
@@ -187,6 +209,32 @@ class Skew:
         if len(maps) > 1 and np.ptp(slopes) < 0.02 * abs(slopes.mean()) and not 0.5 < slopes.mean() < 2:
             return "missing_normalisation", f"every column is {slopes.mean():.4g} times what it should be"
         return "train_serve_skew", f"a step was fitted on other data, since {told}"
+
+
+def _variety(values: Array) -> float:
+    """How many samples don't have the most frequent value of a column."""
+    _, counts = np.unique(values, return_counts=True)
+    return float(len(values) - counts.max())
+
+
+def _roughness(ours: Array, served: Array) -> float:
+    """How far samples with neighbouring values lie apart once served, against any two of them; 0 for a map."""
+    order = np.argsort(ours, kind="stable")
+    steps = np.abs(np.diff(served[order]))
+    shuffled = np.abs(np.diff(np.random.default_rng(0).permutation(served)))
+    return float(np.mean(steps) / max(float(np.mean(shuffled)), 1e-9))
+
+
+def _from_its_own_sample(ours: Array, served: Array) -> float:
+    """How much of served columns a linear map of the whole right sample explains: pixels moved, columns mixed."""
+    from sklearn.linear_model import Ridge
+
+    half = len(ours) // 2
+    if half < 1.2 * ours.shape[1]:
+        return 0.0
+    model = Ridge(1e-3).fit(ours[:half], served[:half])
+    left = ((model.predict(ours[half:]) - served[half:]) ** 2).mean(0) / np.maximum(served[half:].var(0), 1e-12)
+    return float(1 - np.median(left))
 
 
 def _is_number(value: Any) -> bool:

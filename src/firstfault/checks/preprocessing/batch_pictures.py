@@ -22,6 +22,7 @@ from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_rows
 from firstfault.subject.rerun import Array, fixed_seeds
 from firstfault.subject.subject import Subject
+from firstfault.training.tree_calls import trees_of
 
 SAMPLES = 16  # this and the next four: what stays legible in one picture
 PICTURE = "batch.svg"
@@ -81,7 +82,8 @@ def _first(subject: Subject) -> Batch:
     recipe = subject.recipe
     x, y, rows = _loaded(subject) if recipe.training.loader is not None else _own(subject)
     x = recipe.inputs_for(subject.model, x)
-    if recipe.training.augment is not None and recipe.training.fit is None:
+    trees = trees_of(recipe.model) is not None  # which augmentation leaves as trees
+    if recipe.training.augment is not None and recipe.training.fit is None and not trees:
         with fixed_seeds(), torch.no_grad():
             x = recipe.training.augment(x.clone())
     return Batch(x, [_label(subject, value) for value in y[:MOST_ROWS]], rows)

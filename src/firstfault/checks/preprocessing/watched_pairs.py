@@ -106,7 +106,8 @@ def _independent(subject: Subject, pairs: Pairs, found: Ranking, weak: float, do
         threshold=weak,
         where=Place.labels(),
         faults={"random_labels": 0.92 if memorised else 0.55},
-        fix="check how labels were joined to inputs: shuffle, sort and filter both together",
+        fix="check how labels were joined to inputs: shuffle, sort and filter both together; "
+        "where they are right, these inputs do not tell them",
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from firstfault.behaviour.asking import RAISED, Asker
 from firstfault.behaviour.evaluation import Outcome, SuiteRun, evaluate
@@ -15,6 +13,7 @@ from firstfault.checks.safety._evidence import safety_evidence
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
+from firstfault.subject.generation import model_for
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
@@ -112,24 +111,12 @@ def _told(run: SuiteRun) -> str:
 
 
 def _asker(subject: Subject) -> Asker:
-    """Asks `safety.generate`; what it raises is told by the line of the user's file."""
-    assert subject.target.safety is not None and subject.target.safety.generate is not None
-    generate = subject.target.safety.generate
+    """Asks the target's model; what it raises is told by the line of the user's file."""
+    generate = subject.target.safety.generate if subject.target.safety is not None else None
+    if generate is None:
+        raise Missing("the target declares no safety.generate that could answer")
 
     def told_as(error: BaseException) -> str:
         return str(UserCodeError(Layer.SAFETY, "generate", error, subject.target.root))
 
-    return Asker(lambda prompt: generate(prompt, *_model(subject, generate)), told_as=told_as)
-
-
-def _model(subject: Subject, generate: Callable[..., Any]) -> tuple[Any, ...]:
-    """The trained model, in eval mode, for a `generate(prompt, model)`; nothing for a `generate(prompt)`."""
-    try:
-        required = [
-            entry
-            for entry in inspect.signature(generate).parameters.values()
-            if entry.default is entry.empty and entry.kind in (entry.POSITIONAL_ONLY, entry.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        return ()
-    return (subject.trained.model.eval(),) if len(required) > 1 else ()
+    return Asker(lambda prompt: generate(prompt, *model_for(generate, lambda: subject.trained.model)), told_as=told_as)

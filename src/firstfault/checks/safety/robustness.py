@@ -17,6 +17,8 @@ from firstfault.finding import Layer, Status
 from firstfault.metrics import classes_of
 from firstfault.subject.subject import Subject
 from firstfault.training.loop import predict
+from firstfault.training.one_tensor import Rows as LookedUp
+from firstfault.training.one_tensor import inputs_of_call
 from firstfault.training.recipe import Recipe, outputs_of
 
 MOST_ROWS = 1_000
@@ -70,7 +72,8 @@ def _measured(subject: Subject, model: nn.Module, sizes: list[float]) -> Rows:
     recipe = subject.recipe
     test = recipe.test.rows(slice(MOST_ROWS))
     if not recipe.inputs_for(model, test.x[:1]).is_floating_point():
-        raise Missing("token ids take no noise")
+        several = isinstance(inputs_of_call(model), LookedUp)
+        raise Missing("noise is put on inputs of one tensor only" if several else "token ids take no noise")
     x, y = test.x.float(), test.y
     scale = recipe.train.x.float().std(0, keepdim=True)
     scale = torch.where(scale > 1e-6, scale, torch.zeros_like(scale))

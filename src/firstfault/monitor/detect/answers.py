@@ -16,11 +16,15 @@ from firstfault.monitor.record import Outcome
 MOST_CLASSES = 20
 """Answers of more different values are numbers, or texts, and no classes."""
 MOST_SHOWN = 8
-RAREST = 0.02
+"""Classes of which a surrogate is asked; each is a tree more."""
+RAREST, STOCK = 0.02, 0.02
 """Share of a class that is looked at by itself."""
 FARTHEST = 8.0
 """Log-odds beyond this are one."""
 KNOWN = 0.5
+"""Half of the answers must show something before it is looked at."""
+ANSWER = "answer "
+"""Begins the name of a score that is whether an answer is of a class."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,17 @@ def scores_of(reference: Batch) -> Scores:
     """What can be looked at in the answers of a reference."""
     usual = reference.ended(Outcome.OK) > 0
     answers = [answer for answer, counts in zip(reference.answers, usual, strict=True) if counts]
-    classes = _classes(answers)
+    named = [name for name, counts in zip(reference.classes, usual, strict=True) if counts]
+    classes = _classes(named)
     parts: list[tuple[str, Callable[[Batch], Array]]] = []
     if answers and sum(bool(answer.scores) for answer in answers) >= KNOWN * len(answers) and _width(answers) <= 2:
         parts.append(("score", _log_odds))
     else:
-        parts += [(f"answer {name}", _is_class(name)) for name in _shown(answers, classes)]
+        parts += [(f"{ANSWER}{name}", _is_class(name)) for name in _shown(named, classes)]
     if not classes and answers and sum(_is_number(answer.label) for answer in answers) >= KNOWN * len(answers):
         parts.append(("value", _values))
+    if not classes and sum(bool(answer.text) for answer in answers) >= KNOWN * max(1, len(answers)):
+        parts += [("length of the answer", _length), ("stock answer", _is_stock(answers))]
     if len(reference) and (~np.isnan(reference.confidence[usual])).mean() >= KNOWN and not _has_log_odds(parts):
         parts.append(("confidence", _sureness))
 
@@ -68,41 +75,24 @@ def _width(answers: Sequence[Answer]) -> int:
     return max((len(answer.scores) for answer in answers), default=0)
 
 
-def class_of(answer: Answer) -> str | None:
-    """An answer's class as text: 1, 1.0, True and "1" are the same one."""
-    return None if answer.label is None else plain(answer.label)
-
-
-def plain(value: object) -> str:
-    """A label as text that is the same however it is written."""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    text = str(value)
-    return {"True": "1", "true": "1", "False": "0", "false": "0"}.get(text, text[:-2] if text.endswith(".0") else text)
-
-
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _classes(answers: Sequence[Answer]) -> list[str]:
-    counts = Counter(name for answer in answers if (name := class_of(answer)) is not None)
-    return sorted(counts) if 0 < len(counts) <= min(MOST_CLASSES, max(2, len(answers) / 10)) else []
+def _classes(named: Sequence[str | None]) -> list[str]:
+    counts = Counter(name for name in named if name is not None)
+    return sorted(counts) if 0 < len(counts) <= min(MOST_CLASSES, max(2, len(named) / 10)) else []
 
 
-def _shown(answers: Sequence[Answer], classes: Sequence[str]) -> list[str]:
-    """The classes whose share is looked at; of two, one."""
-    counts = Counter(class_of(answer) for answer in answers)
-    common = [name for name, n in counts.most_common(MOST_SHOWN) if name in classes and n >= RAREST * len(answers)]
-    return sorted(common)[:1] if len(classes) == 2 else common
+def _shown(named: Sequence[str | None], classes: Sequence[str]) -> list[str]:
+    """The classes that come often enough."""
+    counts = Counter(name for name in named if name in classes)
+    return [name for name, n in counts.most_common(MOST_SHOWN) if name and n >= RAREST * len(named)]
 
 
 def _is_class(name: str) -> Callable[[Batch], Array]:
     def look(batch: Batch) -> Array:
-        found = [class_of(answer) for answer in batch.answers]
-        return np.array([np.nan if each is None else float(each == name) for each in found])
+        return np.array([np.nan if each is None else float(each == name) for each in batch.classes])
 
     return look
 
@@ -126,6 +116,21 @@ def _odds(scores: tuple[float, ...]) -> float:
 
 def _values(batch: Batch) -> Array:
     return np.array([float(answer.label) if _is_number(answer.label) else np.nan for answer in batch.answers])
+
+
+def _length(batch: Batch) -> Array:
+    return np.array([float(np.log1p(len(answer.text))) if answer.text else np.nan for answer in batch.answers])
+
+
+def _is_stock(answers: Sequence[Answer]) -> Callable[[Batch], Array]:
+    """Whether an answer is one of those that are given again and again, as refusals are."""
+    counts = Counter(answer.text for answer in answers if answer.text)
+    stock = {text for text, n in counts.items() if n >= STOCK * len(answers)}
+
+    def look(batch: Batch) -> Array:
+        return np.array([float(answer.text in stock) if answer.text else np.nan for answer in batch.answers])
+
+    return look
 
 
 def _sureness(batch: Batch) -> Array:

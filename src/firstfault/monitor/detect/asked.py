@@ -140,3 +140,13 @@ def decoded(body: str) -> Any:
         return _decode(body)
     except msgspec.DecodeError:
         return body
+
+
+def plain(value: object) -> str:
+    """A label as text that is the same however it is written."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value)
+    return {"True": "1", "true": "1", "False": "0", "false": "0"}.get(text, text[:-2] if text.endswith(".0") else text)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.asked import Answer, answered, asked
+from firstfault.monitor.detect.asked import Answer, answered, asked, plain
 from firstfault.monitor.detect.table import Schema, fields_of
 from firstfault.monitor.record import STAGES, Arm, Outcome, Record
 from firstfault.monitor.sampling import draw
@@ -73,6 +73,8 @@ class Batch:
         if stage == "rest":
             stages = np.stack([self.seconds(name) for name in STAGES])
             return np.asarray(self.seconds("total") - np.nansum(stages, axis=0))
+        if stage == "total":  # of an answer in parts, what comes after the first is the client's time too
+            return _floats([one.stages.total if one.stream is None else one.stream.first for one in self.records])
         return _floats([getattr(record.stages, stage) for record in self.records])
 
     @functools.cached_property
@@ -104,6 +106,11 @@ class Batch:
     def answers(self) -> list[Answer]:
         """The answer to each."""
         return [answered(record) for record in self.records]
+
+    @functools.cached_property
+    def classes(self) -> list[str | None]:
+        """The class of each answer as text, None where it has none: 1, 1.0, True and "1" are the same one."""
+        return [None if answer.label is None else plain(answer.label) for answer in self.answers]
 
     def part(self, which: Array) -> Batch:
         """Some of the requests, by their places or by truth values."""

@@ -22,17 +22,22 @@ from firstfault.metrics import Array
 EDGES = (0.002, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.94, 0.97, 0.99, 0.998)
 """Ranks in 0–1 at which a bin ends."""
 FEWEST_IN_A_BIN = 10
+"""Values of the reference in a bin at its ends: of fewer, its probability is unknown by a third."""
 UNSURE, UNSURE_OF_A_RATE = 2.0, 0.5
 """Standard errors of the reference that are allowed for, of ranks and of rates.
 
 Of those tried in benchmarks/detection.py, the least that keep false incidents below alpha.
 """
-SHIFTS, SPREADS, TAIL = (0.4, 0.8, 1.6), (1.6, 0.5), 0.15
+SHIFTS, SPREADS, TAIL = (0.4, 0.8, 1.6), (1.3, 2.0, 0.5), 0.15
 """Alternatives: moved by so many deviations, so many times as wide, and so many requests out at one end."""
 SAFE = 0.02
 """The share of a stake that is not bet: no single request ruins it."""
 RATIOS, SHARES = (1.45, 2.5), (0.03, 0.3)
 """Alternatives of a rate: so many times the usual one, and so much above it."""
+MORE_OFTEN = 1.05
+"""A twentieth more often is nobody's incident."""
+MOST_WIDER = 0.08
+"""Where a value may be moved, its spread may be wider by half of that, and by this at most."""
 NEARLY_ALWAYS = 0.85
 """What happens more often than that can't happen much more often: nothing is bet."""
 STAKES = (0.25, 1.0, 3.0)
@@ -75,7 +80,7 @@ def rank_bets(size: int, shift: float, sides: str = "both") -> RankBets:
     """
     edges = np.array([edge for edge in EDGES if min(edge, 1 - edge) * size >= FEWEST_IN_A_BIN])
     near = shift + UNSURE / np.sqrt(size)
-    width = UNSURE / np.sqrt(2 * size) + shift / 2
+    width = UNSURE / np.sqrt(2 * size) + min(MOST_WIDER, shift / 2)
     usual = [_chances(edges, d, s) for d in (-near, 0.0, near) for s in (1 - width, 1.0, 1 + width)]
     if sides == "up":  # any lower value is as usual
         usual += [_chances(edges, d, s) for d in (-0.5, -1.0, -2.0, -4.0) for s in (0.7, 1.0, 1.3)]
@@ -156,7 +161,8 @@ def coin_bets(events: float, size: float, ratios: Sequence[float] = RATIOS, leas
         least: a rate that is nobody's incident.
     """
     rate = (events + 0.5) / (size + 1)
-    usual = max(least, rate + UNSURE_OF_A_RATE * np.sqrt(rate * (1 - rate) / size) + 0.5 / size)
+    unsure = UNSURE_OF_A_RATE * np.sqrt(rate * (1 - rate) / size) + 0.5 / size
+    usual = max(least, rate * MORE_OFTEN, rate + unsure)
     if usual > NEARLY_ALWAYS:
         return CoinBets(min(usual, 0.98), (min(usual, 0.98),))
     wanted = [ratio * max(rate, least) for ratio in ratios] + [usual + share * (1 - usual) for share in SHARES]

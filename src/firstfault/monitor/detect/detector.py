@@ -18,13 +18,16 @@ import msgspec
 
 from firstfault.monitor.assertions import Assertion
 from firstfault.monitor.detect.reference import Reference, learn
+from firstfault.monitor.detect.safeml import Decision
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.watch import Watch
 from firstfault.monitor.incidents import Incident
 from firstfault.monitor.record import Arm, Record
 
 AT_ONCE = 2_000
+"""Requests in one batch: some 60 MB of logarithms."""
 FEWEST_IN_A_BASELINE = 200
+"""Below it, a rate of 1 % is two requests."""
 FIRST, DECLARED = "the first {n} requests", "the {n} requests of the declared period"
 
 
@@ -96,6 +99,7 @@ class Detector:
         reference = learn(records, self.settings, source.format(n=len(records)), self.assertions, self._only)
         self.learned_from[model] = records
         self.watches[model] = Watch(model, self.settings, reference)
+        self.watches[model].memory.know(records)
         if self._watch_labels(model, reference, records):
             del self.labels_from[model]
 
@@ -118,8 +122,9 @@ class Detector:
             return [] if seen else self.watches[model].feed(records, late=True)
         kept = self.labelled[model]
         kept += [record for record in records if record.label is not None]
-        if len(kept) >= self.settings.labels:
-            self._watch_labels(model, self.watches[model].reference, kept[: self.settings.labels])
+        most = self.settings.labels
+        if len(kept) >= most and self._watch_labels(model, self.watches[model].reference, kept[:most]):
+            return self.watches[model].feed(kept[most:], late=True) if kept[most:] else []
         return []
 
     @property
@@ -134,12 +139,19 @@ class Detector:
             follows = ", by the hour of the week" if watch.reference.seasonal else ""
             found.append(f"{name} is compared with {watch.reference.source}{follows}")
             found += [f"{name}: {sentence}" for sentence in watch.reference.not_seen()]
+            for each, judge in sorted(watch.reference.judges.items()):
+                if judge.said is not None and judge.said is not Decision.ACCEPT:
+                    found.append(f"{name}: SafeML says of the inputs of class {each}: {judge.said}")
+            if not any(monitor.name == "label_errors" for monitor in watch.monitors):
+                found.append(
+                    f"{name}: too few labels to say how often it is usually wrong, and to calibrate confidence"
+                )
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")
-        for each in self.assertions:
-            if each.raised:
-                error, _ = each.raised.most_common(1)[0]
-                found.append(f"the assertion {each.name} raised {each.raised.total()} times: {error}")
+        for own in self.assertions:
+            if own.raised:
+                error, _ = own.raised.most_common(1)[0]
+                found.append(f"the assertion {own.name} raised {own.raised.total()} times: {error}")
         return found
 
     def state(self) -> dict[str, Any]:

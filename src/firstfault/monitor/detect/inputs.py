@@ -6,6 +6,8 @@ model ignores is nobody's incident. What categories come how often is not looked
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from firstfault.metrics import Array
@@ -13,12 +15,25 @@ from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import rank_bets
 from firstfault.monitor.detect.dependence import Dependence, residuals
 from firstfault.monitor.detect.monitor import RankMonitor, enough, sorted_known
+from firstfault.monitor.detect.population import Population
 
 FEWEST = 200
+"""Values of a column, for ten in each bin at its ends."""
 MOVES = 1e-9
 
 
-def inputs(reference: Batch, known: Dependence, shift: float) -> RankMonitor | None:
+@dataclass(frozen=True)
+class InputMonitor(RankMonitor):
+    """The monitor of the columns, which knows whether one moves with its population."""
+
+    population: Population | None = None
+
+    def moves_with_population(self, column: int, began: float, now: float) -> bool:
+        """Whether the other columns moved as they do when requests are selected by that one."""
+        return self.population is not None and self.population.moves_with(column, began, now)
+
+
+def inputs(reference: Batch, known: Dependence, shift: float) -> InputMonitor | None:
     """The monitor of the columns; None where no column is known to matter."""
     if known.surrogate is None:
         return None
@@ -38,12 +53,17 @@ def inputs(reference: Batch, known: Dependence, shift: float) -> RankMonitor | N
     own, left = residuals(sample.features[:, order])
     count = len(watched)
 
+    population = Population(sample.features[:, order])
+
     def seen(batch: Batch) -> Array:
-        found = left(batch.features[:, order])[:, :count]
+        features = batch.features[:, order]
+        population.add(batch.times, features)
+        found = left(features)[:, :count]
         return np.asarray(np.where(np.isnan(batch.numbers[:, watched]), np.nan, found))
 
     columns = [own[~np.isnan(sample.numbers[:, place]), at] for at, place in enumerate(watched)]
     ordered = tuple(sorted_known(column) for column in columns)
     bets = tuple(rank_bets(len(column), shift) for column in ordered)
     words = "{place} is {now:+.2f} deviations from what the other columns say of it, where {usual:+.2f} is usual"
-    return RankMonitor("inputs", 3.0, tuple(names[place] for place in watched), seen, ordered, bets, words=words)
+    places = tuple(names[place] for place in watched)
+    return InputMonitor("inputs", 3.0, places, seen, ordered, bets, words=words, population=population)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import class_of, plain
+from firstfault.monitor.detect.asked import plain
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
@@ -13,14 +13,16 @@ from firstfault.monitor.detect.monitor import CoinMonitor
 LARGE = 0.9
 """Of a number, an error beyond this quantile of the usual ones is large."""
 FEWEST = 50
-LEAST = 0.005
+"""Labels, for a rate that is known to a few points."""
+LEAST, MATERIAL = 0.005, 0.01
+"""One wrong answer in two hundred is nobody's incident, nor is one more in a hundred."""
 
 
 def wrong(batch: Batch) -> Array:
     """Which answers differ from their labels `(N,)`, as 0.0 and 1.0; NaN where there is no label, or no answer."""
     found = np.full(len(batch), np.nan)
-    for at, (record, answer) in enumerate(zip(batch.records, batch.answers, strict=True)):
-        if record.label is not None and (name := class_of(answer)) is not None:
+    for at, record in enumerate(batch.records):
+        if record.label is not None and (name := batch.classes[at]) is not None:
             found[at] = name != plain(record.label)
     return found
 
@@ -47,7 +49,8 @@ def label_errors(reference: Batch, are_classes: bool) -> CoinMonitor | None:
         values = wrong(batch) if are_classes else distances(batch)
         return np.where(np.isnan(values), np.nan, values > limit)[:, None]
 
-    bets = coin_bets(float((known > limit).sum()), len(known), least=LEAST)
+    often = float((known > limit).mean())
+    bets = coin_bets(often * len(known), len(known), least=max(LEAST, often + MATERIAL))
     what = "wrong" if are_classes else f"off by more than {limit:.3g}"
     words = f"{{now:.1%}} of the labelled answers are {what}, where at most {{usual:.1%}} are usual"
     return CoinMonitor("label_errors", 5.0, ("labels",), seen, (bets,), words=words)

@@ -16,12 +16,15 @@ from firstfault.monitor.detect.season import season_of_rate
 from firstfault.monitor.record import STAGES
 
 FEWEST = 100
+"""Times of a stage, for its 99th percentile."""
 SHORTEST = 0.0005
 """Half a millisecond more is nobody's incident."""
 SEVERAL_AT_ONCE = 0.25
 """Deviations that latencies may be off by: they come in bursts, as a machine is busy or not."""
 FAR, FAR_LEAST = 3.0, 0.005
 """A stage is far too slow beyond so many times the 99th percentile that is usual, which one in 200 may be."""
+MATERIAL = 0.1
+"""Of the whole, so much more outside of the stages is nobody's incident."""
 MOST_ABOVE = 0.65
 """Of what no stage explains, so many may be above the usual median."""
 
@@ -45,7 +48,7 @@ def _of_stages(sample: Batch, stages: list[str], slower: float, shift: float) ->
 
     reference = tuple(sorted_known(sample.seconds(stage)) * slower + SHORTEST for stage in stages)
     bets = tuple(rank_bets(len(values), shift + SEVERAL_AT_ONCE, "up") for values in reference)
-    words = "{place} takes {now:.3g} s in the median where at most {usual:.3g} s are usual"
+    words = "{place} takes {now:.3g} s where at most {usual:.3g} s are usual"
     return RankMonitor("latency", 2.0, tuple(stages), seen, reference, bets, words=words)
 
 
@@ -66,7 +69,8 @@ def _of_ends(sample: Batch, stages: list[str]) -> CoinMonitor:
 
 
 def _of_rest(sample: Batch, stage: str, slower: float, seasonal: bool) -> CoinMonitor:
-    limit = float(np.nanmedian(sample.seconds(stage))) * slower + SHORTEST
+    material = MATERIAL * float(np.nanmedian(sample.seconds("total"))) if stage == "rest" else 0.0
+    limit = float(np.nanmedian(sample.seconds(stage))) * slower + max(SHORTEST, material)
 
     def seen(batch: Batch) -> Array:
         values = batch.seconds(stage)

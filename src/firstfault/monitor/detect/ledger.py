@@ -19,6 +19,7 @@ from firstfault.metrics import Array
 BLOCK = 8
 """Requests whose factors are multiplied before they are added: bets begin at the first of a block."""
 LARGEST = 1e200
+"""Far beyond any bound, and far from the end of the numbers."""
 
 
 @dataclass
@@ -59,8 +60,8 @@ class Ledger:
         """The evidence of all bets together."""
         return float(self.weights @ self.sums)
 
-    def forget(self, bets: Array) -> None:
-        """Begin some bets anew `(M,)`."""
+    def forget(self, bets: Array | slice) -> None:
+        """Begin some bets anew."""
         for values in (self.sums, self.best, self.back, self.since):
             values[bets] = 0.0
 

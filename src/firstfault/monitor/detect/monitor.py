@@ -18,14 +18,23 @@ Look = Callable[[Batch], Array]
 """What a monitor sees of N requests: `(N, C)`, NaN where it says nothing."""
 
 
+RANKED = "{place} ranks at {now:.0%} among the usual ones of its class, where {usual:.0%} is usual"
+
+
 class Monitor(Protocol):
     """A few numbers of each request, C columns of them, and bets on each."""
 
-    name: str
-    weight: float
-    """Its part of the evidence of all, before these are scaled to 1."""
-    places: tuple[str, ...]
-    """What each column is about: a field, a stage, a kind of event."""
+    @property
+    def name(self) -> str:
+        """What it is called; several may have one name."""
+
+    @property
+    def weight(self) -> float:
+        """Its part of the evidence of all, before these are scaled to 1."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What each column is about: a field, a stage, a kind of event."""
 
     @property
     def counts(self) -> list[int]:
@@ -58,6 +67,8 @@ class RankMonitor:
     bets: tuple[RankBets, ...]
     seasons: tuple[Season, ...] = ()
     words: str = "{place} is {now:.4g} where {usual:.4g} is usual"
+    ranked: tuple[str, ...] = ()
+    """Columns that are ranks within a class already."""
 
     @property
     def counts(self) -> list[int]:
@@ -86,9 +97,12 @@ class RankMonitor:
         return self.bets[column].of(ranks)
 
     def says(self, column: int, seen: Array) -> str:
-        """The median now and usually."""
-        now, usual = float(np.nanmedian(seen)), float(np.median(self.reference[column]))
-        return self.words.format(place=self.places[column], now=now, usual=usual)
+        """The median now and usually, or the mean where that differs more."""
+        reference = self.reference[column]
+        pairs = [(float(middle(seen)), float(middle(reference))) for middle in (np.median, np.mean)]
+        now, usual = max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
+        words = RANKED if self.places[column] in self.ranked else self.words
+        return words.format(place=self.places[column], now=now, usual=usual)
 
 
 def ranks_in(reference: Array, values: Array, draws: Array) -> Array:

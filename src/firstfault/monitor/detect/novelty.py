@@ -6,13 +6,10 @@ it is one when requests that have it are answered worse than usual.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import Scores, class_of
+from firstfault.monitor.detect.answers import Scores
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import CoinBets, coin_bets
 from firstfault.monitor.detect.dependence import Dependence
@@ -24,6 +21,7 @@ from firstfault.monitor.record import Outcome
 FAR = 1.0
 """A number is far out when it lies beyond the reference's range by so many times its width."""
 LEAST = 0.005
+"""One request in 200 may be odd."""
 ANSWER = "the answer"
 UNSURE_QUARTER, AS_USUAL, WORSE = 0.25, 0.4, (0.65, 0.9)
 """Of usual requests, a quarter are in the least sure quarter; of a new category, 40 % may be."""
@@ -37,15 +35,10 @@ def novelty(reference: Batch, known: Dependence, looked_at: Scores) -> CoinMonit
     if not fields:
         return None
     ranges = _ranges(sample)
-    columns = {column.name: column for column in schema.columns}
 
     def seen(batch: Batch) -> Array:
-        found = np.zeros((len(batch), len(fields) + 1))
-        for at, row in enumerate(batch.rows):
-            for place, name in enumerate(fields):
-                found[at, place] = row.get(name, _LACKS) is _LACKS or _is_new(row[name], name, schema, ranges, columns)
-        found[:, -1] = _strange_answers(batch, looked_at)
-        return found
+        found = [_new_values(batch, name, schema, ranges.get(name)) for name in fields]
+        return np.stack([*found, _strange_answers(batch, looked_at)], axis=1)
 
     happened = seen(sample)
     bets = tuple(coin_bets(float(np.nansum(column)), len(sample), least=LEAST) for column in happened.T)
@@ -53,30 +46,31 @@ def novelty(reference: Batch, known: Dependence, looked_at: Scores) -> CoinMonit
     return CoinMonitor("novelty", 2.0, (*fields, ANSWER), seen, bets, words=words)
 
 
-_LACKS = object()
-
-
-def _ranges(sample: Batch) -> dict[str, tuple[float, float]]:
+def _ranges(sample: Batch) -> dict[str, tuple[int, float, float]]:
+    """Of each number: where it lies in the table, and the ends of what is not far out."""
     found = {}
-    for place, column in enumerate(name for name in sample.schema.numbers):
+    for place, name in enumerate(sample.schema.numbers):
         values = sample.numbers[:, place]
         if (~np.isnan(values)).any():
             low, high = float(np.nanmin(values)), float(np.nanmax(values))
             width = max(high - low, 1e-9)
-            found[column] = low - FAR * width, high + FAR * width
+            found[name] = place, low - FAR * width, high + FAR * width
     return found
 
 
-def _is_new(
-    value: Any, name: str, schema: Schema, ranges: Mapping[str, tuple[float, float]], columns: Mapping[str, Column]
-) -> bool:
-    kind = kind_of(value)
-    if kind not in schema.kinds[name]:
-        return True
-    if kind == "number" and name in ranges:
-        low, high = ranges[name]
-        return not low <= value <= high
-    return False
+def _new_values(batch: Batch, name: str, schema: Schema, range_: tuple[int, float, float] | None) -> Array:
+    """Which requests lack a field, or have it with another type or far out."""
+    kinds = schema.kinds[name]
+    if range_ is None:
+        return np.array([name not in row or kind_of(row[name]) not in kinds for row in batch.rows], dtype=float)
+    place, low, high = range_
+    values = batch.numbers[:, place]
+    with np.errstate(invalid="ignore"):
+        found = ((values < low) | (values > high)).astype(float)
+    for at in np.flatnonzero(np.isnan(values)):
+        row = batch.rows[at]
+        found[at] = name not in row or kind_of(row[name]) not in kinds
+    return found
 
 
 def _strange_answers(batch: Batch, looked_at: Scores) -> Array:
@@ -84,7 +78,7 @@ def _strange_answers(batch: Batch, looked_at: Scores) -> Array:
     if not looked_at.names:
         return np.full(len(batch), np.nan)
     if looked_at.are_classes:
-        found = np.array([class_of(answer) not in looked_at.classes for answer in batch.answers], dtype=float)
+        found = np.array([name not in looked_at.classes for name in batch.classes], dtype=float)
     else:
         found = np.isnan(looked_at.look(batch)).all(1).astype(float)
     found[batch.ended(Outcome.OK) == 0] = np.nan

@@ -12,7 +12,7 @@ from firstfault.monitor.detect.season import season_of_rate
 from firstfault.monitor.record import Outcome
 
 EVENTS = {"errors": Outcome.ERROR, "refusals": Outcome.REFUSED}
-LEAST = 0.001
+LEAST, LEAST_MARKED = 0.001, 0.005
 """One failure in a thousand is nobody's incident."""
 
 
@@ -26,6 +26,19 @@ def bad_events(reference: Batch, seasonal: bool) -> CoinMonitor:
     seasons = tuple(season_of_rate(column, reference.hours) for column in seen.T) if seasonal else ()
     bets = tuple(coin_bets(float(column.sum()), size, least=LEAST) for column in seen.T)
     return CoinMonitor("bad_events", 3.0, tuple(EVENTS), _seen, bets, kept=True, seasons=seasons)
+
+
+def marks(reference: Batch) -> CoinMonitor:
+    """The monitor of requests that the user's own code has marked."""
+
+    def seen(batch: Batch) -> Array:
+        return np.array([[float(bool(record.marks))] for record in batch.records]).reshape(len(batch), 1)
+
+    happened = seen(reference)[:, 0]
+    usual = int((reference.uniform & (happened == 0)).sum())
+    bets = coin_bets(float(happened.sum()), float(happened.sum()) + usual / reference.share, least=LEAST_MARKED)
+    words = "your code has marked {now:.1%} of the requests, where {usual:.1%} are usual"
+    return CoinMonitor("marks", 1.0, ("marks",), seen, (bets,), kept=True, words=words)
 
 
 def _size(reference: Batch) -> float:

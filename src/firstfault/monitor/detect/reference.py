@@ -5,27 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
-from firstfault.monitor.detect.answers import Scores, scores_of
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.detect.answer_map import answer_map
+from firstfault.monitor.detect.answers import Scores, scores_of
 from firstfault.monitor.detect.assertions import assertions
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.dependence import Dependence, dependence
-from firstfault.monitor.detect.estimated_accuracy import (
-    IDENTITY,
-    Calibration,
-    TransferMonitor,
-    calibration,
-    estimated_accuracy,
-)
+from firstfault.monitor.detect.estimated_accuracy import Calibration, TransferMonitor, calibration, estimated_accuracy
 from firstfault.monitor.detect.inputs import inputs
 from firstfault.monitor.detect.label_errors import label_errors
 from firstfault.monitor.detect.latency import latencies
 from firstfault.monitor.detect.monitor import Monitor
 from firstfault.monitor.detect.novelty import new_categories, novelty
 from firstfault.monitor.detect.oddity import oddity
-from firstfault.monitor.detect.rates import bad_events
+from firstfault.monitor.detect.rates import bad_events, marks
 from firstfault.monitor.detect.repeats import repeats
-from firstfault.monitor.detect.safeml import safeml
+from firstfault.monitor.detect.safeml import Judge, judges, safeml
 from firstfault.monitor.detect.scores import scores
 from firstfault.monitor.detect.season import covers
 from firstfault.monitor.detect.settings import Detection
@@ -48,6 +43,8 @@ class Reference:
         learned: how sure is how right; None where no label says so.
         seasonal: whether what is usual follows the hour of the week.
         source: where it comes from, in words.
+        margin: by which the estimated accuracy may be lower.
+        judges: SafeML's, by class.
         monitors: of requests as they come.
     """
 
@@ -57,6 +54,8 @@ class Reference:
     learned: Calibration | None
     seasonal: bool
     source: str
+    margin: float
+    judges: dict[str, Judge]
     monitors: tuple[Monitor, ...]
 
     def labelled(self, records: Sequence[Record]) -> list[Monitor]:
@@ -65,7 +64,15 @@ class Reference:
         errors = label_errors(batch, self.looked_at.are_classes)
         if errors is None:
             return []
-        return [errors, TransferMonitor(self.learned or IDENTITY)] if self.looked_at.are_classes else [errors]
+        if not self.looked_at.are_classes:
+            return [errors]
+        learned = self.learned or calibration(batch)
+        found: list[Monitor] = [errors]
+        if learned is not None:
+            found.append(TransferMonitor(learned))
+            estimate = None if self.learned else estimated_accuracy(batch, learned, self.margin)
+            found += [] if estimate is None else [estimate]
+        return found
 
     def not_seen(self) -> list[str]:
         """What can't be seen, and why."""
@@ -76,8 +83,6 @@ class Reference:
             told.append("inputs explain too little of the answers: their columns are not watched, the answers decide")
         if not self.looked_at.names:
             told.append("answers can't be read: their distribution is not watched")
-        if self.learned is None:
-            told.append("too few labels to calibrate the confidence: the accuracy is not estimated")
         return told
 
 
@@ -95,13 +100,15 @@ def learn(
     sample = batch.part(batch.uniform)
     known = dependence(sample.features, sample.schema.feature_fields, looked_at.look(sample))
     seasonal = covers(batch.times, settings.weeks)
-    learned = calibration(batch)
+    learned, judged = calibration(batch), judges(batch, looked_at, known)
     made: list[Callable[[], Monitor | None]] = [
         lambda: bad_events(batch, seasonal),
+        lambda: marks(batch),
         lambda: scores(batch, looked_at, known, settings.shift, seasonal),
         lambda: inputs(batch, known, settings.shift),
         lambda: novelty(batch, known, looked_at),
         lambda: new_categories(batch, known),
+        lambda: answer_map(batch) if looked_at.are_classes else None,
         lambda: oddity(batch),
         lambda: estimated_accuracy(batch, learned, settings.accuracy) if looked_at.are_classes else None,
         lambda: repeats(batch),
@@ -109,9 +116,9 @@ def learn(
         lambda: clocks(batch),
         lambda: resources(batch),
         lambda: assertions(batch, own),
-        lambda: safeml(batch, looked_at, known) if settings.safeml else None,
+        lambda: safeml(batch, judged, known, opens=settings.safeml),
     ]
     monitors = [monitor for make in made if (monitor := make()) is not None]
     monitors += latencies(batch, settings.slower, settings.shift, seasonal)
     chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
-    return Reference(batch.schema, looked_at, known, learned, seasonal, source, chosen)
+    return Reference(batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, chosen)

@@ -6,8 +6,6 @@ What is known, how far it has come, and the incidents are written in one transac
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.database import HOLD
 from firstfault.monitor.assertions import Assertion
+from firstfault.monitor.database import HOLD
 from firstfault.monitor.detect.detector import Detector
 from firstfault.monitor.detect.losses import Losses
 from firstfault.monitor.detect.settings import Detection
@@ -29,9 +27,10 @@ TABLE = "CREATE TABLE IF NOT EXISTS detection (name TEXT PRIMARY KEY, document T
 PUT = """INSERT INTO detection (name, document) VALUES (:name, :document)
     ON CONFLICT (name) DO UPDATE SET document = excluded.document"""
 STATE, LEARNED = "state", "learned:"
-LOCK = "detect.lock"
 MOST_PENDING = 20_000
 """Labels that wait for their requests."""
+LABELS_BACK = 60.0
+"""Seconds within which labels of several processes may be written in another order than their times."""
 HOURS_BACK = 3
 """Hours that are looked at again: another machine's come when they are over."""
 
@@ -44,6 +43,8 @@ class Progress(msgspec.Struct):
     positions: dict[str, int] = {}
     """Of each writer's records in an hour, `hour/writer`, the last one that was looked at."""
     label_time: float = 0.0
+    read_labels: set[str] = set()
+    """Requests whose labels, of the last times before it, were read."""
     pending: dict[str, Any] = {}
     """Labels whose requests have not come yet."""
 
@@ -146,11 +147,7 @@ class Run:
 
     def _labelled(self, new: Sequence[Record]) -> list[Record]:
         """The requests whose labels have come since the last time."""
-        query = "SELECT request_id, label, time FROM labels WHERE time > :since ORDER BY time"
-        rows = self.store.database.rows(query, since=self.progress.label_time)
-        fresh = {name: msgspec.json.decode(label) for name, label, _ in rows}
-        if rows:
-            self.progress.label_time = float(rows[-1][2])
+        fresh = self._new_labels()
         wanted = {**self.progress.pending, **fresh}
         if not wanted:
             return []
@@ -169,6 +166,17 @@ class Run:
             msgspec.structs.replace(each, label=wanted[each.request_id]) for each in found if each.label is None
         ]
         return sorted(labelled, key=lambda record: (record.time, record.raw))
+
+    def _new_labels(self) -> dict[str, Any]:
+        """The labels that were not read yet; those that others wrote meanwhile, with an earlier time, too."""
+        progress = self.progress
+        query = "SELECT request_id, label, time FROM labels WHERE time >= :since ORDER BY time"
+        rows = self.store.database.rows(query, since=progress.label_time - LABELS_BACK)
+        fresh = {name: msgspec.json.decode(label) for name, label, _ in rows if name not in progress.read_labels}
+        if rows:
+            progress.label_time = float(rows[-1][2])
+            progress.read_labels = {name for name, _, time in rows if time >= progress.label_time - LABELS_BACK}
+        return fresh
 
     def _write(self, changed: Sequence[Incident], moved: bool) -> None:
         if not moved and not changed:
@@ -226,16 +234,3 @@ def _packed(value: Any) -> str:
 
 def _unpacked(text: str) -> Any:
     return msgspec.json.decode(zlib.decompress(base64.b85decode(text)))
-
-
-@contextlib.contextmanager
-def alone(store: Store) -> Iterator[bool]:
-    """Whether no other process of this machine detects over the store; none begins to within the block."""
-    store.settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (store.settings.folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True

@@ -18,16 +18,18 @@ from enum import StrEnum
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import Scores, class_of
+from firstfault.monitor.detect.answers import Scores
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import CoinBets
 from firstfault.monitor.detect.dependence import Dependence
 from firstfault.monitor.detect.monitor import CoinMonitor
 
-WINDOW = 50
+WINDOW = 100
 """Requests of a class that are compared at once."""
-FEWEST = 150
+FEWEST = 200
+"""Requests of a class: two windows."""
 DRAWN = 200
+"""Windows of the reference, for its 99.5th percentile."""
 ASKS, HANDS_OVER = 0.95, 0.995
 """Quantiles of the distance between the reference and samples of itself."""
 USUAL, OFTEN = 0.02, (0.3, 0.8)
@@ -52,6 +54,8 @@ class Judge:
     hands_over: float
     recent: deque[Array] = field(default_factory=lambda: deque(maxlen=WINDOW))
     since: int = 0
+    said: Decision | None = None
+    """The last decision."""
 
     def add(self, row: Array) -> Decision | None:
         """Take one request; a decision after each `WINDOW` of them."""
@@ -59,8 +63,8 @@ class Judge:
         self.since += 1
         if self.since < WINDOW:
             return None
-        self.since = 0
-        return self.decide(distance(self.columns, np.stack(self.recent)))
+        self.since, self.said = 0, self.decide(distance(self.columns, np.stack(self.recent)))
+        return self.said
 
     def decide(self, far: float) -> Decision:
         """What a distance says."""
@@ -84,7 +88,7 @@ def judges(reference: Batch, looked_at: Scores, known: Dependence) -> dict[str, 
     """A judge for each class that the reference has often enough."""
     sample = reference.part(reference.uniform)
     matter = _mattering(sample, known)
-    classes = np.array([class_of(answer) or "" for answer in sample.answers], dtype=object)
+    classes = np.array([name or "" for name in sample.classes], dtype=object)
     rng, found = np.random.default_rng(0), {}
     for name in looked_at.classes:
         rows = sample.numbers[classes == name][:, matter]
@@ -101,9 +105,8 @@ def _mattering(sample: Batch, known: Dependence) -> Array:
     return np.flatnonzero(known.columns[: sample.numbers.shape[1]])
 
 
-def safeml(reference: Batch, looked_at: Scores, known: Dependence) -> CoinMonitor | None:
-    """The monitor of windows that hand over; None where no class is known well enough."""
-    each = judges(reference, looked_at, known)
+def safeml(reference: Batch, each: dict[str, Judge], known: Dependence, *, opens: bool) -> CoinMonitor | None:
+    """The monitor of windows that hand over; without `opens`, it only says so. None where no class is known enough."""
     if not each:
         return None
     names = tuple(each)
@@ -114,13 +117,17 @@ def safeml(reference: Batch, looked_at: Scores, known: Dependence) -> CoinMonito
 
     words = "SafeML hands over {now:.0%} of the windows of class {place}, where {usual:.0%} may be"
     bets = tuple(CoinBets(USUAL, OFTEN) for _ in names)
-    return CoinMonitor("safeml", 1.0, names, seen, bets, words=words)
+    return CoinMonitor("safeml", 1.0 if opens else 0.0, names, seen, bets, words=words)
 
 
 def _decided(batch: Batch, each: Mapping[str, Judge], names: tuple[str, ...], rows: Array) -> Array:
     found = np.full((len(batch), len(names)), np.nan)
-    for at, answer in enumerate(batch.answers):
-        name = class_of(answer) or ""
-        if batch.uniform[at] and name in each and (decision := each[name].add(rows[at])) is not None:
+    for at, name in enumerate(batch.classes):
+        if (
+            name is not None
+            and batch.uniform[at]
+            and name in each
+            and (decision := each[name].add(rows[at])) is not None
+        ):
             found[at, names.index(name)] = float(decision is Decision.HAND_OVER)
     return found

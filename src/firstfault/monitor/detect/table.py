@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,17 @@ from firstfault.metrics import Array
 from firstfault.monitor.detect.marks import ARRAY_MARKS, TEXT_MARKS, Letters, of_array, of_text, script_of
 
 MOST_COLUMNS = 120
+"""More would cost each request more than 50 µs."""
 MOST_CATEGORIES = 60
+"""More values are names, or free text."""
 ITEMS_AS_COLUMNS = 100
 """A flat list of at most so many numbers is as many columns; a longer one is an array."""
 COMMON = 0.9
 """A field belongs to the table where so many requests of the reference have it."""
 ONE_KIND = 0.9
+"""A field of several types is no column."""
+RAREST_WORD, COMMONEST_WORD, MOST_WORDS = 0.02, 0.6, 100
+"""Rarer words are in too few texts to learn from, commoner ones say nothing."""
 LONG_TEXT = 20
 """The mean length of a column's texts from which on they are language, where few of them are equal."""
 
@@ -27,6 +33,8 @@ LONG_TEXT = 20
 def fields_of(row: Any) -> dict[str, Any]:
     """A request's input as named values; nested mappings by their path, a text or an array under one name."""
     if isinstance(row, dict):
+        if dict not in map(type, row.values()):
+            return row
         found: dict[str, Any] = {}
         for name, value in row.items():
             if isinstance(value, dict):
@@ -67,6 +75,8 @@ class Column:
     known: frozenset[str] = frozenset()
     """Its categories; the scripts of a text, the shapes of an array."""
     letters: Letters | None = None
+    words: tuple[str, ...] = ()
+    """The words of a text that say most of it; the places of an array that is small enough to be looked at whole."""
 
 
 class Schema:
@@ -94,18 +104,28 @@ class Schema:
         return np.concatenate(kept, axis=1) if kept else np.zeros((len(rows), 0))
 
     def indicators(self, rows: Sequence[Mapping[str, Any]]) -> Array:
-        """One column `(N, C)` of 0 and 1 for each known category."""
-        found = []
-        for column in self.categories:
-            texts = np.array([str(row.get(column.name)) for row in rows], dtype=object)
-            found += [(texts == known).astype(float) for known in sorted(column.known)]
-        return np.stack(found, axis=1) if found else np.zeros((len(rows), 0))
+        """One column `(N, C)` of 0 and 1 for each known category and common word; and the items of small arrays."""
+        parts = [np.zeros((len(rows), 0))]
+        for column in self.columns:
+            if column.kind == "number":
+                continue
+            values = [row.get(column.name) for row in rows]
+            if column.kind == "category":
+                texts = np.array([str(value) for value in values], dtype=object)
+                parts += [(texts == known).astype(float)[:, None] for known in sorted(column.known)]
+            elif column.words:
+                parts.append((_said if column.kind == "text" else _items)(values, column.words))
+        return np.concatenate(parts, axis=1)
 
     @property
     def feature_fields(self) -> list[str]:
         """The field of each column of `table`, then of `indicators`."""
         numbers = [column.name for column in self.columns for _ in _numbers_of(column)]
-        return numbers + [column.name for column in self.categories for _ in column.known]
+        return numbers + [
+            column.name
+            for column in self.columns
+            for _ in (column.known if column.kind == "category" else column.words)
+        ]
 
 
 def _column(name: str, values: list[Any], share: float) -> Column | None:
@@ -120,7 +140,10 @@ def _column(name: str, values: list[Any], share: float) -> Column | None:
     if kind == "number":
         return Column(name, "number", share)
     if kind == "array":
-        return Column(name, "array", share, frozenset(map(_shape, known)))
+        shapes = frozenset(map(_shape, known))
+        size = math.prod(map(int, next(iter(shapes)).split("×"))) if len(shapes) == 1 and "" not in shapes else 0
+        places = tuple(map(str, range(size if size <= ITEMS_AS_COLUMNS else 0)))
+        return Column(name, "array", share, shapes, words=places)
     if kind in ("text", "truth"):
         return _texts(name, [str(value) for value in known], share)
     return None
@@ -132,7 +155,34 @@ def _texts(name: str, texts: list[str], share: float) -> Column | None:
         return Column(name, "category", share, frozenset(different))
     if sum(map(len, texts)) < LONG_TEXT * len(texts):
         return None  # names and ids: each is new
-    return Column(name, "text", share, frozenset(map(script_of, texts)), Letters(texts))
+    return Column(name, "text", share, frozenset(map(script_of, texts)), Letters(texts), _common_words(texts))
+
+
+def _common_words(texts: list[str]) -> tuple[str, ...]:
+    """Words that some texts have, and others not, the commonest first."""
+    counts = Counter(word for text in texts for word in set(text.lower().split()))
+    low, high = RAREST_WORD * len(texts), COMMONEST_WORD * len(texts)
+    return tuple(word for word, n in counts.most_common() if low <= n <= high)[:MOST_WORDS]
+
+
+def _said(values: list[Any], words: tuple[str, ...]) -> Array:
+    places = {word: place for place, word in enumerate(words)}
+    found = np.zeros((len(values), len(words)))
+    for at, value in enumerate(values):
+        if isinstance(value, str):
+            found[at, [places[word] for word in set(value.lower().split()) if word in places]] = 1.0
+    return found
+
+
+def _items(values: list[Any], places: tuple[str, ...]) -> Array:
+    """The items of arrays `(N, P)`; NaN of one that has another shape."""
+    found = np.full((len(values), len(places)), math.nan)
+    for at, value in enumerate(values):
+        with contextlib.suppress(TypeError, ValueError):
+            items = np.asarray(value, dtype=float).ravel()
+            if len(items) == len(places):
+                found[at] = items
+    return found
 
 
 def _shape(array: Any) -> str:

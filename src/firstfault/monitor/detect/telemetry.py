@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,17 +14,22 @@ from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.record import Record
 
+RUNNING = 0.05
+"""An arm with a smaller share is one of a rollout that begins."""
 LEAST_OFF = 0.05
+"""One clock in twenty may be off: a replica among many."""
 MOST_OFF = 2 * 3_600.0
 """A record is written in the hour of its request, or soon after."""
 GROWN, THROTTLED = 1.5, 0.2
 """Memory beyond so many times the most that was usual, and so much more of a second throttled."""
 LEAST = 0.02
+"""One second in fifty may be beyond."""
 
 
 def arms(reference: Batch) -> CoinMonitor | None:
-    """The monitor of the arms' shares; None where there is one arm."""
-    names = sorted({str(record.arm) for record in reference.records})
+    """The monitor of the arms' shares; None where no rollout runs: one that begins is no incident."""
+    counts = Counter(str(record.arm) for record in reference.records)
+    names = sorted(name for name, n in counts.items() if n >= RUNNING * len(reference))
     if len(names) < 2:
         return None
 
@@ -53,11 +60,17 @@ def _is_off(record: Record) -> float:
     """Whether a request's time is far from the hour in which it was written; NaN where nobody can say."""
     if record.way == "logs":
         return float("nan")
+    hour = _begins(record.raw[:13])
+    return float("nan") if hour is None else float(not hour - MOST_OFF <= record.time <= hour + 3_600 + MOST_OFF)
+
+
+@functools.lru_cache(maxsize=64)
+def _begins(hour: str) -> float | None:
+    """When an hour begins, as a record's reference names it; None where it names none."""
     try:
-        hour = datetime.strptime(record.raw[:13], "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
+        return datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        return float("nan")
-    return float(not hour - MOST_OFF <= record.time <= hour + 3_600 + MOST_OFF)
+        return None
 
 
 def resources(reference: Batch) -> CoinMonitor | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,33 +10,28 @@ import numpy as np
 
 from firstfault.metrics import Array
 from firstfault.monitor.detect.batch import Batch
+from firstfault.monitor.detect.inputs import InputMonitor
 from firstfault.monitor.detect.ledger import BLOCK, Ledger
+from firstfault.monitor.detect.memory import Memory
 from firstfault.monitor.detect.monitor import Monitor
 from firstfault.monitor.detect.reference import LABEL_DRIVEN, Reference
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.incidents import Evidence, Incident
-from firstfault.monitor.record import Outcome, Record
+from firstfault.monitor.record import Record
 
 WEIGHT_OF_LABELS = 5.0
 """Kept for the monitor of labels, which may come later than the others."""
-REMEMBERED = 3_000
-"""Requests whose references are remembered, for an incident and its control."""
-MOST_REQUESTS, MOST_CONTROL = 400, 200
+ESTIMATE = "estimated_accuracy"
 SECOND = 1e-2
 """A monitor with so much of the evidence that opens an incident belongs to the same one."""
+LATEST_LABELS = 200
+"""Labels that say how often it is wrong now."""
+SHORT_SECONDS = 30.0
+"""What is slow for seconds and comes back is no incident."""
+ALSO_BACK = 2.0
+"""The logarithm of the evidence that what passed beside is as usual again."""
 SILENCED = 1e3
 """Evidence that a calibration doesn't transfer, from which on the estimate is silent."""
-
-
-class Seen(msgspec.Struct):
-    """What is remembered of a request."""
-
-    raw: str
-    time: float
-    healthy: bool
-    version: str
-    shows: float = 0.0
-    """How much more likely it is under the strongest bet."""
 
 
 class Watch:
@@ -52,8 +46,11 @@ class Watch:
         """The monitor and the column of each bet."""
         self.open: Incident | None = None
         self.passed, self.peaks = np.zeros(0, dtype=bool), np.zeros(0)
-        self.recent: deque[Seen] = deque(maxlen=REMEMBERED)
-        self.seen: dict[int, deque[Array]] = {}
+        self.opener = (0, 0)
+        """The monitor and the column that opened the incident."""
+        self.places: list[slice] = []
+        """Where the bets of each monitor lie."""
+        self.memory = Memory()
         self.silent = ""
         for monitor in reference.monitors:
             self.extend(monitor)
@@ -69,7 +66,7 @@ class Watch:
         self.passed = np.concatenate([self.passed, np.zeros(total, dtype=bool)])
         self.peaks = np.concatenate([self.peaks, np.zeros(total)])
         self.bets += [(at, column) for column, count in enumerate(monitor.counts) for _ in range(count)]
-        self.seen[at] = deque(maxlen=REMEMBERED)
+        self.places.append(slice(len(self.bets) - total, len(self.bets)))
 
     def feed(self, records: Sequence[Record], *, late: bool = False) -> list[Incident]:
         """Look at requests in their order; incidents that opened or closed, in the order in which they did.
@@ -86,33 +83,31 @@ class Watch:
         ]
         log = np.concatenate(logs, axis=1) if logs else np.zeros((len(batch), 0))
         found: list[Incident] = []
+        self.memory.add_values(looks)
         for start in range(0, len(batch), BLOCK):
             part = slice(start, start + BLOCK)
-            self._remember(records[part], looks, part, log[part], late)
+            self.memory.go_on(records[part], self._shows(log[part]), late=late)
             self.ledger.add(log[part], batch.times[part])
             found += self._judge(float(batch.times[part][-1]))
+        if self.open is not None:
+            self.open = msgspec.structs.replace(self.open, requests=self.memory.since(self.open.began))
         return found
 
     def _look(self, monitor: Monitor, batch: Batch, late: bool) -> Array | None:
         if late and monitor.name not in LABEL_DRIVEN:
             return None
-        if monitor.name == "estimated_accuracy" and self.silent:
+        if monitor.name == ESTIMATE and (self.silent or monitor is not self._estimate()):
             return None
         return monitor.look(batch)
 
-    def _remember(
-        self, records: Sequence[Record], looks: Sequence[Array | None], part: slice, log: Array, late: bool
-    ) -> None:
-        for at, seen in enumerate(looks):
-            if seen is not None:
-                self.seen[at].extend(seen[part])
-        if late:
-            return
-        strongest = int(np.argmax(self.ledger.sums * self.ledger.weights)) if len(self.ledger.sums) else 0
-        shows = np.nan_to_num(log[:, strongest]) if log.shape[1] else np.zeros(len(records))
-        for record, value in zip(records, shows, strict=True):
-            healthy = record.outcome is Outcome.OK
-            self.recent.append(Seen(record.raw, record.time, healthy, record.version, float(value)))
+    def _estimate(self) -> Monitor | None:
+        """The latest monitor of the estimated accuracy: labels that come late make another one."""
+        return next((monitor for monitor in reversed(self.monitors) if monitor.name == ESTIMATE), None)
+
+    def _shows(self, log: Array) -> Array:
+        """How much each request shows what the strongest bet says `(n,)`."""
+        strongest = int(np.argmax(self.ledger.sums * self.ledger.weights))
+        return np.nan_to_num(log[:, strongest])
 
     def _judge(self, now: float) -> list[Incident]:
         self._listen_to_calibration()
@@ -120,27 +115,47 @@ class Watch:
             self.peaks = np.maximum(self.peaks, self.ledger.sums)
             self._join()
             return self._closed(now)
-        if self.ledger.evidence() < 1 / self.settings.alpha:
+        if self._evidence_now(now) < 1 / self.settings.alpha or self._is_another_population(now):
             return []
         self.passed, self.peaks = self._passing(), self.ledger.sums.copy()
         self.ledger.back[:] = 0.0
+        self.opener = self.bets[int(np.argmax(self.ledger.weights * self.ledger.sums))]
         self.open = self._incident(now)
         return [self.open]
+
+    def _is_another_population(self, now: float) -> bool:
+        """Whether what passed are columns that moved with all the others: their evidence is let go of."""
+        for at, monitor in enumerate(self.monitors):
+            if isinstance(monitor, InputMonitor):
+                self._let_go(at, monitor, now)
+        return self._evidence_now(now) < 1 / self.settings.alpha
+
+    def _evidence_now(self, now: float) -> float:
+        """The evidence of all bets together, but for latencies that have been off for seconds alone."""
+        shares = self.ledger.weights * self.ledger.sums
+        for at, monitor in enumerate(self.monitors):
+            if monitor.name == "latency":
+                part = self.places[at]
+                shares[part] = np.where(now - self.ledger.since[part] < SHORT_SECONDS, 0.0, shares[part])
+        return float(shares.sum())
+
+    def _let_go(self, at: int, monitor: InputMonitor, now: float) -> None:
+        shares = self.ledger.weights * self.ledger.sums
+        for bet in range(self.places[at].start, self.places[at].stop):
+            if shares[bet] >= SECOND / self.settings.alpha:
+                column, began = self.bets[bet][1], float(self.ledger.since[bet])
+                if monitor.moves_with_population(column, began, now):
+                    self.ledger.forget(np.array([key == (at, column) for key in self.bets]))
 
     def _listen_to_calibration(self) -> None:
         place = next((at for at, monitor in enumerate(self.monitors) if monitor.name == "calibration"), None)
         if place is None or self.silent:
             return
-        bets = self._bets_of(place)
-        if self.ledger.sums[bets].max() >= SILENCED / self.settings.alpha * SECOND:
-            seen = np.stack(self.seen[place])[-200:, 0]
-            self.silent = self.monitors[place].says(0, seen)
+        if self.ledger.sums[self.places[place]].max() >= SILENCED / self.settings.alpha * SECOND:
+            self.silent = self.monitors[place].says(0, self.memory.values(place, 0, LATEST_LABELS))
             for at, monitor in enumerate(self.monitors):
-                if monitor.name == "estimated_accuracy":
-                    self.ledger.forget(self._bets_of(at))
-
-    def _bets_of(self, monitor: int) -> Array:
-        return np.array([at == monitor for at, _ in self.bets])
+                if monitor.name == ESTIMATE:
+                    self.ledger.forget(self.places[at])
 
     def _passing(self) -> Array:
         """The bets that hold enough of the evidence that opened the incident, or have enough by themselves."""
@@ -163,24 +178,26 @@ class Watch:
         assert self.open is not None
         if not self._is_usual_again():
             return []
-        closed = msgspec.structs.replace(self.open, closed=now, requests=self._requests(self.open.began))
+        closed = msgspec.structs.replace(self.open, closed=now, requests=self.memory.since(self.open.began))
         self.ledger.forget(np.ones(len(self.bets), dtype=bool))
         self.open, self.passed = None, np.zeros(len(self.bets), dtype=bool)
         return [closed]
 
     def _is_usual_again(self) -> bool:
-        """Whether, of each column that passed, the requests speak against the bet that fits the incident best."""
-        needed = -np.log(self.settings.closes)
-        return all(self.ledger.back[bet] >= needed for bet in self._best_bets())
+        """Whether the requests speak against what opened it, and not for what passed beside."""
+        first, *others = self._best_bets()
+        opener = self.ledger.back[first] >= -np.log(self.settings.closes)
+        return bool(opener and all(self.ledger.back[bet] >= ALSO_BACK for bet in others))
 
     def _best_bets(self) -> list[int]:
-        """Of each column that passed, the bet with most evidence when it did."""
+        """Of each column that passed, the bet with most evidence since; that of what opened it first."""
         best: dict[tuple[int, int], int] = {}
         for bet in np.flatnonzero(self.passed):
             key = self.bets[bet]
             if key not in best or self.peaks[bet] > self.peaks[best[key]]:
                 best[key] = int(bet)
-        return list(best.values())
+        key = self.opener if self.opener in best else next(iter(best))
+        return [best[key], *(bet for other, bet in best.items() if other != key)]
 
     def _evidence(self) -> tuple[Evidence, ...]:
         """What passed, the strongest first: one entry for each monitor and column."""
@@ -195,18 +212,14 @@ class Watch:
         monitor = self.monitors[at]
         log_e = float(np.log(max(self.ledger.sums[bet] * self.ledger.weights[bet], 1e-300)))
         began = float(self.ledger.since[bet])
-        window = [seen.time >= began for seen in self.recent]
-        values = np.stack(self.seen[at])[:, column]
-        recent = values[-max(1, sum(window)) :] if monitor.name not in LABEL_DRIVEN else values[-200:]
-        known = recent[~np.isnan(recent)]
-        return Evidence(monitor.name, monitor.places[column], log_e, began, monitor.says(column, known))
+        late = monitor.name in LABEL_DRIVEN
+        values = self.memory.values(at, column, LATEST_LABELS if late else max(BLOCK, self.memory.count_since(began)))
+        return Evidence(monitor.name, monitor.places[column], log_e, began, monitor.says(column, values))
 
     def _incident(self, now: float) -> Incident:
         evidence = self._evidence()
         first = evidence[0]
         began = min(first.began, now)
-        requests, control = self._requests(began), self._control(began)
-        versions = [seen.version for seen in self.recent if seen.time >= began]
         name = first.monitor if first.monitor != "latency" else f"latency:{first.place}"
         return Incident(
             id=f"{self.model}-{int(now * 1000):x}"[:80],
@@ -216,23 +229,11 @@ class Watch:
             opened=now,
             log_e=first.log_e,
             message=first.message,
-            version=max(set(versions), key=versions.count) if versions else "",
-            requests=requests,
-            control=control,
+            version=self.memory.version(began),
+            requests=self.memory.since(began),
+            control=self.memory.before(began),
             evidence=evidence,
         )
-
-    def _requests(self, began: float) -> tuple[str, ...]:
-        """Those since the beginning; where there are too many, those that show it most."""
-        found = [seen for seen in self.recent if seen.time >= began]
-        if len(found) > MOST_REQUESTS:
-            found = sorted(found, key=lambda seen: -seen.shows)[:MOST_REQUESTS]
-        return tuple(seen.raw for seen in found)
-
-    def _control(self, began: float) -> tuple[str, ...]:
-        """Healthy ones of before, the last ones."""
-        found = [seen.raw for seen in self.recent if seen.time < began and seen.healthy]
-        return tuple(found[-MOST_CONTROL:])
 
     def state(self) -> dict[str, Any]:
         """What is known so far, as JSON values."""
@@ -241,8 +242,9 @@ class Watch:
             "passed": self.passed.tolist(),
             "peaks": self.peaks.tolist(),
             "open": None if self.open is None else msgspec.to_builtins(self.open),
-            "recent": msgspec.to_builtins(list(self.recent)),
+            "memory": self.memory.state(),
             "silent": self.silent,
+            "opener": list(self.opener),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -250,5 +252,5 @@ class Watch:
         self.ledger.restore(state["ledger"])
         self.passed, self.peaks = np.asarray(state["passed"], dtype=bool), np.asarray(state["peaks"])
         self.open = None if state["open"] is None else msgspec.convert(state["open"], Incident)
-        self.recent.extend(msgspec.convert(state["recent"], list[Seen]))
-        self.silent = state["silent"]
+        self.memory.restore(state["memory"])
+        self.silent, self.opener = state["silent"], tuple(state["opener"])

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
 import time
+from collections.abc import Iterable
 
 from firstfault.monitor.database import Database, StoreError
+from firstfault.monitor.exporters.incident_figures import LATELY_SECONDS, words_since
 from firstfault.monitor.exporters.outbox import Letter, Outbox
 from firstfault.monitor.exporters.receivers import PREFECT, Refused, key_of_receiver, send, shown, word_of
 from firstfault.monitor.incidents import Incident, Incidents
@@ -38,8 +41,12 @@ def tell(incident: Incident, settings: Settings) -> None:
 
 
 def go_on(settings: Settings) -> None:
-    """Have told what another process left untold."""
-    _teller_of(settings).go_on()
+    """Have told what other processes left untold, and the last hour's incidents that they had no time to note.
+
+    A database that doesn't answer is asked again the next time.
+    """
+    with contextlib.suppress(StoreError):
+        _teller_of(settings).catch_up()
 
 
 def wait(seconds: float = CLOSING_SECONDS) -> bool:
@@ -61,13 +68,20 @@ class Teller:
     def tell(self, incident: Incident) -> None:
         """Note what has to be told, and begin."""
         self._given[incident.id] = incident
-        letters = [Letter(incident.id, word_of(incident), receiver) for receiver in self._receivers]
-        database = Database(self._settings)
-        try:
-            Outbox(database).add(letters, time.time())
-        finally:
-            database.close()
+        with contextlib.closing(Database(self._settings)) as database:
+            self._add(database, [(incident.id, word_of(incident))])
         self.go_on()
+
+    def catch_up(self) -> None:
+        """Note what nobody noted of the last hour, as a process that was killed, and begin."""
+        since = time.time() - LATELY_SECONDS
+        with contextlib.closing(Database(self._settings)) as database:
+            self._add(database, words_since(database, since))
+        self.go_on()
+
+    def _add(self, database: Database, words: Iterable[tuple[str, str]]) -> None:
+        letters = [Letter(incident, word, receiver) for incident, word in words for receiver in self._receivers]
+        Outbox(database).add(letters, time.time())
 
     def go_on(self) -> None:
         """Have a thread for each receiver, which ends when there is nothing left to tell."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from firstfault.monitor.database import Database
 from firstfault.monitor.exporters.families import Family, Kind, Point
 
+logger = logging.getLogger(__name__)
 LATELY_SECONDS = 3_600.0
 """How long a closed incident is shown with its times."""
 MOST_SHOWN = 100
 UNDIAGNOSED, NO_LAYER = "undiagnosed", "none"
+OPENED, CLOSED = "opened", "closed"
 
 
 class Fault(msgspec.Struct):
@@ -57,12 +60,32 @@ _decode = msgspec.json.Decoder(Shown).decode
 
 
 def shown_incidents(database: Database) -> list[Shown]:
-    """Every incident, the oldest first.
+    """Every incident, the oldest first; one that can't be read, as of another version, hides no other.
 
     Raises:
         StoreError: when the database does not answer.
     """
-    return [_decode(document) for (document,) in database.rows("SELECT document FROM incidents ORDER BY opened, id")]
+    found = []
+    for id_, document in database.rows("SELECT id, document FROM incidents ORDER BY opened, id"):
+        try:
+            found.append(_decode(document))
+        except msgspec.DecodeError as error:
+            logger.warning("the incident %s can't be read: %s", id_, error)
+    return found
+
+
+def words_since(database: Database, since: float) -> list[tuple[str, str]]:
+    """Which incidents were opened and closed since a time, each with what happened.
+
+    Raises:
+        StoreError: when the database does not answer.
+    """
+    return [
+        (incident.id, word)
+        for incident in shown_incidents(database)
+        for word, at in ((OPENED, incident.opened), (CLOSED, incident.closed))
+        if at is not None and at >= since
+    ]
 
 
 def incident_families(database: Database, now: float) -> list[Family]:
@@ -72,39 +95,38 @@ def incident_families(database: Database, now: float) -> list[Family]:
         StoreError: when it does not answer.
     """
     incidents = shown_incidents(database)
-    running = [incident for incident in incidents if incident.closed is None]
-    diagnosed = [incident for incident in incidents if incident.verdict is not None]
+    return [*_numbers(incidents), *_moments(incidents, now)]
+
+
+def _numbers(incidents: list[Shown]) -> Iterator[Family]:
+    yield Family(
+        "firstfault_incidents_opened",
+        "Incidents that were ever opened, by the monitor that did",
+        Kind.COUNTER,
+        labels=("model", "monitor"),
+        points=_counted((each.model, each.monitor) for each in incidents),
+    )
+    yield Family(
+        "firstfault_incidents",
+        "Incidents that were diagnosed, by their first faulty layer",
+        Kind.COUNTER,
+        labels=("model", "layer"),
+        points=_counted((each.model, each.layer) for each in incidents if each.verdict is not None),
+    )
+    yield Family(
+        "firstfault_incidents_open",
+        "Incidents that are open now, by their first faulty layer",
+        labels=("model", "layer"),
+        points=_counted((each.model, each.layer) for each in incidents if each.closed is None) or _none(incidents),
+    )
+
+
+def _moments(incidents: list[Shown], now: float) -> Iterator[Family]:
     lately = [each for each in incidents if each.closed is None or each.closed > now - LATELY_SECONDS][-MOST_SHOWN:]
-    return [
-        Family(
-            "firstfault_incidents_opened",
-            "Incidents that were ever opened, by the monitor that did",
-            Kind.COUNTER,
-            labels=("model", "monitor"),
-            points=_counted((each.model, each.monitor) for each in incidents),
-        ),
-        Family(
-            "firstfault_incidents",
-            "Incidents that were diagnosed, by their first faulty layer",
-            Kind.COUNTER,
-            labels=("model", "layer"),
-            points=_counted((each.model, each.layer) for each in diagnosed),
-        ),
-        Family(
-            "firstfault_incidents_open",
-            "Incidents that are open now, by their first faulty layer",
-            labels=("model", "layer"),
-            points=_counted((each.model, each.layer) for each in running) or _none(incidents),
-        ),
-        _times("began", "When an incident is believed to have begun", lately, [each.began for each in lately]),
-        _times("opened", "When an incident was opened", lately, [each.opened for each in lately]),
-        _times(
-            "closed",
-            "When an incident was over",
-            closed := [each for each in lately if each.closed is not None],
-            [each.closed or 0.0 for each in closed],
-        ),
-    ]
+    yield _times("began", "When an incident is believed to have begun", [(each, each.began) for each in lately])
+    yield _times(OPENED, "When an incident was opened", [(each, each.opened) for each in lately])
+    over = [(each, each.closed) for each in lately if each.closed is not None]
+    yield _times(CLOSED, "When an incident was over", over)
 
 
 def _counted(labels: Iterable[tuple[str, ...]]) -> tuple[Point, ...]:
@@ -116,14 +138,13 @@ def _none(incidents: Iterable[Shown]) -> tuple[Point, ...]:
     return tuple(Point((model, UNDIAGNOSED), 0) for model in sorted({incident.model for incident in incidents}))
 
 
-def _times(what: str, text: str, incidents: list[Shown], times: list[float]) -> Family:
+def _times(what: str, text: str, times: list[tuple[Shown, float]]) -> Family:
     return Family(
         f"firstfault_incident_{what}_timestamp",
         f"{text}, since 1970; of those that are open or were an hour ago",
         unit="seconds",
         labels=("incident", "model", "monitor", "layer", "fault"),
         points=tuple(
-            Point((each.id, each.model, each.monitor, each.layer, each.fault), value)
-            for each, value in zip(incidents, times, strict=True)
+            Point((each.id, each.model, each.monitor, each.layer, each.fault), value) for each, value in times
         ),
     )

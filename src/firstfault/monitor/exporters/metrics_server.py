@@ -77,7 +77,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path not in ("/metrics", "/health"):
             self._answer(404, PLAIN, b"there are /metrics and /health\n")
             return
-        alive, found = self.server.figures.now()
+        try:
+            alive, found = self.server.figures.now()
+        except Exception:
+            logger.exception("the figures of the store could not be read")
+            self._answer(500, PLAIN, b"the figures could not be read; the log says why\n")
+            return
         if path == "/health":
             self._answer(200 if alive else 503, PLAIN, b"ok\n" if alive else b"the database does not answer\n")
             return
@@ -103,11 +108,13 @@ def metrics_served(settings: Settings, host: str, port: int) -> Iterator[int]:
     """Serve the figures of a store within the block; gives the port.
 
     Raises:
-        MissingExtra: when Prometheus' library is not installed.
+        FirstfaultError: when Prometheus' library is not installed, or the database's URL is none.
         OSError: when the port can't be had.
     """
     expect_prometheus()
-    server = Server(Figures(settings), host, port)
+    figures = Figures(settings)
+    figures.now()  # a URL that leads to no database is told before anybody asks
+    server = Server(figures, host, port)
     thread = threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="firstfault-metrics", daemon=True)
     thread.start()
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firstfault.monitor.exporters.receivers import CLOSED, sentence, summary
+from firstfault.monitor.exporters.incident_figures import CLOSED
+from firstfault.monitor.exporters.receivers import sentence, summary
 from firstfault.monitor.incidents import Incident
 
 if TYPE_CHECKING:

@@ -1,13 +1,14 @@
 """Sends what a store holds over OTLP/HTTP: kept requests as spans, metrics, and incidents as log records.
 
-How far it has come is kept in the store's database, so that each request is sent once; of writers, whose positions
-only grow, the last one that was sent. What a receiver doesn't take waits in the store, for a time.
+How far it has come is kept in the store's database, so that each request is sent once: of each writer in an hour,
+whose positions only grow, the last one that was sent. What a receiver doesn't take waits in the store, for a time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import logging
 import os
 import time
@@ -15,18 +16,18 @@ from collections.abc import Iterator, Mapping
 
 from firstfault.monitor.database import Database, StoreError
 from firstfault.monitor.exporters.figures import families
-from firstfault.monitor.exporters.incident_figures import shown_incidents
+from firstfault.monitor.exporters.incident_figures import words_since
 from firstfault.monitor.exporters.otlp_logs import log_record
 from firstfault.monitor.exporters.otlp_metrics import metrics_data
 from firstfault.monitor.exporters.otlp_receiver import LOGS, METRICS, TRACES, Exporters, keys_of_receivers
 from firstfault.monitor.exporters.otlp_spans import spans
 from firstfault.monitor.exporters.outbox import UNDELIVERED, Letter, Outbox
-from firstfault.monitor.exporters.receivers import CLOSED, OPENED
+from firstfault.monitor.exporters.unsent import Unsent
 from firstfault.monitor.incidents import Incidents
+from firstfault.monitor.masking import key_of
 from firstfault.monitor.record import Record
 from firstfault.monitor.segments import hour_of
 from firstfault.monitor.settings import Settings
-from firstfault.monitor.store import Store
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 500
@@ -45,7 +46,9 @@ WAITING = {
 SENT = """INSERT INTO exported (receiver, writer, position, time) VALUES (:receiver, :writer, :position, :time)
     ON CONFLICT (receiver, writer) DO UPDATE SET position = excluded.position, time = excluded.time"""
 ROUND = ""
-"""The writer of the row that says since when a receiver is sent to, and when a round was last whole."""
+"""The place of the row that says from when on there may be something to send."""
+OTLP = "otlp"
+"""The way of records that came as spans: sent back, they would go in a circle."""
 
 
 class OtlpSender:
@@ -60,7 +63,9 @@ class OtlpSender:
         self._receivers = keys_of_receivers(os.environ)
         self._exporters = Exporters()
         self._database = Database(settings)
-        self._store = Store(settings)
+        self._unsent = Unsent(settings)
+        self._store = hashlib.sha256(key_of(settings.folder)).hexdigest()[:8]
+        """Each machine sends what lies on its own disk, whoever shares the database."""
         self._failing_since: float | None = None
         self._refused: set[str] = set()
 
@@ -84,27 +89,34 @@ class OtlpSender:
         """Let go of receivers and database."""
         self._exporters.close()
         self._database.close()
-        self._store.database.close()
 
     def _send_spans(self, receiver: str) -> None:
-        begun = time.time()
+        begun, receiver = time.time(), f"{receiver}:{self._store}"
         since, sent = self._progress(receiver)
-        new = _by_writer(
-            record for record in self._store.written(hour_of(since)) if record.way != "otlp"
-        )  # nor in a circle
-        new = [(writer, position, record) for writer, position, record in new if position > sent.get(writer, -1)]
-        for start in range(0, len(new), AT_ONCE):
-            part = new[start : start + AT_ONCE]
-            if not self._taken([record for _, _, record in part]):
-                return
-            self._note(receiver, {writer: position for writer, position, _ in part})
-        self._note(receiver, {ROUND: int(begun)})
+        for source in self._unsent.sources(since):
+            new = [each for each in self._unsent.records(source) if each.position > sent.get(each.place, -1)]
+            for start in range(0, len(new), AT_ONCE):
+                part = new[start : start + AT_ONCE]
+                if not self._taken([each.record for each in part]):
+                    return
+                last = {each.place: each.position for each in part}
+                self._note(receiver, last)
+                sent.update(last)
+            self._unsent.done(source)
+        self._finish(receiver, begun - LATE_SECONDS)
 
-    def _progress(self, receiver: str) -> tuple[float, dict[str, int]]:
-        """Since when records are read, and the last position that was sent of each writer."""
+    def _progress(self, receiver: str) -> tuple[str, dict[str, int]]:
+        """The hour from which on there may be something to send, and the last position that was sent of each place."""
         query = "SELECT writer, position FROM exported WHERE receiver = :receiver"
-        sent = {str(writer): int(position) for writer, position in self._database.rows(query, receiver=receiver)}
-        return sent.pop(ROUND, time.time()) - LATE_SECONDS, sent
+        sent = {str(place): int(position) for place, position in self._database.rows(query, receiver=receiver)}
+        return hour_of(sent.pop(ROUND, time.time() - LATE_SECONDS)), sent
+
+    def _finish(self, receiver: str, since: float) -> None:
+        """Note that all before an hour was sent, and forget its places."""
+        self._note(receiver, {ROUND: int(since)})
+        before = {"receiver": receiver, "hour": hour_of(since), "round": ROUND}
+        forget = "DELETE FROM exported WHERE receiver = :receiver AND writer < :hour AND writer <> :round"
+        self._database.write([(forget, [before])])
 
     def _note(self, receiver: str, positions: Mapping[str, int]) -> None:
         rows = [
@@ -115,7 +127,8 @@ class OtlpSender:
 
     def _taken(self, records: list[Record]) -> bool:
         """Whether the receiver took these records, or never will."""
-        if self._said(TRACES, self._exporters.spans(list(spans(records)))):
+        ours = [record for record in records if record.way != OTLP]  # the others' senders have sent theirs
+        if self._said(TRACES, not ours or self._exporters.spans(list(spans(ours)))):
             self._failing_since = None
             return True
         now = time.monotonic()
@@ -129,13 +142,8 @@ class OtlpSender:
     def _send_logs(self, receiver: str) -> None:
         since = self._since(f"{receiver}:logs")
         now, outbox = time.time(), Outbox(self._database)
-        letters = [
-            Letter(incident.id, word, receiver)
-            for incident in shown_incidents(self._database)
-            for word, at in ((OPENED, incident.opened), (CLOSED, incident.closed))
-            if at is not None and at >= since
-        ]
-        outbox.add(letters, now)
+        words = words_since(self._database, since)
+        outbox.add([Letter(incident, word, receiver) for incident, word in words], now)
         while letter := outbox.claim(receiver, now):
             incident = Incidents(self._database).get(letter.incident)
             if incident is None or self._said(LOGS, self._exporters.logs([log_record(incident, letter.word)])):
@@ -163,15 +171,6 @@ class OtlpSender:
             logger.warning("the receiver of %s takes nothing; %s", signal, WAITING[signal])
         (self._refused.discard if taken else self._refused.add)(signal)
         return taken
-
-
-def _by_writer(records: Iterator[Record]) -> list[tuple[str, int, Record]]:
-    """Records by writer and position, which both stand in `raw`."""
-    found = []
-    for record in records:
-        writer, _, position = record.raw.rpartition("/")[2].partition(":")
-        found.append((writer, int(position), record))
-    return sorted(found, key=lambda each: each[:2])
 
 
 @contextlib.contextmanager

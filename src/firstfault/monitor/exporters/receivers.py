@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from firstfault.errors import FirstfaultError, PrerequisiteError
+from firstfault.monitor.exporters.incident_figures import CLOSED, OPENED
 from firstfault.monitor.incidents import Incident
 from firstfault.output.escaping import visible, visible_in
 from firstfault.runs.login import header
@@ -22,7 +23,6 @@ PREFECT = "prefect"
 """The server of `PREFECT_API_URL` or of `firstfault up`, which is told wherever one is known."""
 SLACK = "slack+"
 SLACK_HOST = "hooks.slack.com"
-OPENED, CLOSED = "opened", "closed"
 ANSWER_SECONDS = 5.0
 
 

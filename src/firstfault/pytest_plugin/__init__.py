@@ -1,5 +1,7 @@
 """Model unit tests in the user's own CI: `pytest --firstfault target.py` gives one test per check of the model layer.
 
+A folder of cases in place of a target gives one test per case of production.
+
 Loaded with every pytest of an environment that has firstfault, so nothing heavy is imported before `--firstfault` asks
 for it.
 """
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from firstfault.output.escaping import visible
+from firstfault.pytest_plugin.cases import CaseTests
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -35,7 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="TARGET",
-        help="test the model of file.py[:name] or module:name, one test per check; may be given several times",
+        help="test the model of file.py[:name] or module:name, one test per check, or the cases of a folder, one test "
+        "per case; may be given several times",
     )
     group.addoption(
         "--firstfault-depth",
@@ -90,10 +94,14 @@ def _label(place: str, config: pytest.Config) -> str:
     return f"{file.relative_to(config.rootpath).as_posix() if inside else path}{colon}{name}"
 
 
-def _collector(session: pytest.Session, spec: str) -> TargetTests:
+def _collector(session: pytest.Session, spec: str) -> TargetTests | CaseTests:
+    from firstfault.behaviour.cases import holds_cases
     from firstfault.errors import FirstfaultError, Missing, UserCodeError
 
+    folder = session.config.invocation_params.dir / spec
     try:
+        if holds_cases(folder):
+            return CaseTests.of(session, folder, _label(spec, session.config))
         return TargetTests.of(session, spec)
     except (FirstfaultError, Missing) as error:
         raise pytest.UsageError(f"--firstfault {spec}: {error}") from error

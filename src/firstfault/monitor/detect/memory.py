@@ -1,0 +1,98 @@
+"""What is remembered of the last requests: their references, and what each monitor saw of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from firstfault.metrics import Array
+from firstfault.monitor.record import Outcome, Record
+
+REMEMBERED = 3_000
+"""Requests; an incident is found within hundreds."""
+MOST_REQUESTS, MOST_CONTROL = 400, 200
+"""Enough for a paired test of a tenth of a deviation, and few enough to be replayed."""
+
+
+class Seen(msgspec.Struct, array_like=True):
+    """What is remembered of a request."""
+
+    raw: str
+    time: float
+    healthy: bool
+    version: str
+    shows: float = 0.0
+    """The logarithm of how much more likely it is under the strongest bet."""
+
+
+class Memory:
+    """The last requests of one model."""
+
+    def __init__(self) -> None:
+        self.requests: deque[Seen] = deque(maxlen=REMEMBERED)
+        self._values: dict[int, deque[Array]] = {}
+        self._ahead: dict[int, int] = {}
+        """How many values of a monitor are of requests that come after the present one."""
+
+    def know(self, records: Sequence[Record]) -> None:
+        """Take the requests of the reference: they are controls where few came after them."""
+        for record in records[-MOST_CONTROL:]:
+            self.requests.append(Seen(record.raw, record.time, record.outcome is Outcome.OK, record.version))
+
+    def add_values(self, looks: Sequence[Array | None]) -> None:
+        """Take what each monitor sees of the requests that come now."""
+        self._ahead = {}
+        for at, seen in enumerate(looks):
+            if seen is not None:
+                self._values.setdefault(at, deque(maxlen=REMEMBERED)).extend(seen)
+                self._ahead[at] = len(seen)
+
+    def go_on(self, records: Sequence[Record], shows: Array, *, late: bool) -> None:
+        """Come to the next requests; those that are `late` came before."""
+        self._ahead = {at: ahead - len(records) for at, ahead in self._ahead.items()}
+        if late:
+            return
+        for record, value in zip(records, shows.tolist(), strict=True):
+            self.requests.append(Seen(record.raw, record.time, record.outcome is Outcome.OK, record.version, value))
+
+    def values(self, monitor: int, column: int, n: int) -> Array:
+        """The last values, of `n` requests at most, that a monitor saw in a column."""
+        kept = self._values.get(monitor, deque())
+        until = len(kept) - self._ahead.get(monitor, 0)
+        rows = [kept[at][column] for at in range(max(0, until - n), until)]
+        found = np.array(rows, dtype=float)
+        return found[~np.isnan(found)]
+
+    def count_since(self, time: float) -> int:
+        """How many requests came since."""
+        return sum(seen.time >= time for seen in self.requests)
+
+    def since(self, began: float) -> tuple[str, ...]:
+        """The requests since then; where there are too many, those that show it most."""
+        found = [seen for seen in self.requests if seen.time >= began]
+        if len(found) > MOST_REQUESTS:
+            found = sorted(found, key=lambda seen: -seen.shows)[:MOST_REQUESTS]
+        return tuple(seen.raw for seen in found)
+
+    def before(self, began: float) -> tuple[str, ...]:
+        """The last healthy requests before then."""
+        found = [seen.raw for seen in self.requests if seen.time < began and seen.healthy]
+        return tuple(found[-MOST_CONTROL:])
+
+    def version(self, began: float) -> str:
+        """The version of most requests since then."""
+        found = [seen.version for seen in self.requests if seen.time >= began]
+        return max(set(found), key=found.count) if found else ""
+
+    def state(self) -> Any:
+        """The requests as JSON values; what the monitors saw of them is not kept."""
+        return msgspec.to_builtins(list(self.requests))
+
+    def restore(self, state: Any) -> None:
+        """Go on from what was known."""
+        self.requests.clear()
+        self.requests.extend(msgspec.convert(state, list[Seen]))

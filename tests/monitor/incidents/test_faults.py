@@ -1,0 +1,263 @@
+"""Planted incidents and their healthy twins: each is served by real code with one thing broken."""
+
+import copy
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from served import START, Server
+from target import rows
+
+from firstfault.finding import Layer
+from firstfault.subject.offline import offline
+from firstfault.verdict import VerdictStatus
+
+ONSET = START + 700
+
+
+@pytest.fixture(scope="module")
+def good(base, settings):
+    """The control: healthy answers, labelled."""
+    frame, truth = rows(600, 11)
+    return Server(offline(base), settings).serve(frame.to_dict("records"), truth)
+
+
+@pytest.fixture
+def bad(base, settings):
+    """The records of an incident: `change(row, place)` upstream, and parts of the server replaced."""
+
+    def serve(change=None, *, n=400, seed=12, labelled=True, batch=1, cuts=True, truths=None, **parts):
+        frame, truth = rows(n, seed)
+        raw = [dict(row) for row in frame.to_dict("records")]
+        raw = [change(row, place) for place, row in enumerate(raw)] if change else raw
+        truth = truths(frame, truth) if truths else truth
+        server = Server(offline(base), settings, **parts)
+        return server.serve(raw, truth if labelled else None, batch=batch, at=ONSET, cuts=cuts)
+
+    return serve
+
+
+def column(name, value, share=1.0):
+    """A change of one column, in a share of the rows."""
+
+    def change(row, place):
+        if (place * 7919 % 1000) / 1000 < share:
+            row[name] = value(row[name]) if callable(value) else value
+        return row
+
+    return change
+
+
+def renamed(row, place):
+    row["years"] = row.pop("age")
+    return row
+
+
+def usual_age(raw):
+    """Rows as a server takes them that knows no other field, and puts in what is usual."""
+    return [{**row, "age": row["age"] if isinstance(row.get("age"), float) else 45.0} for row in raw]
+
+
+DATA = {
+    "unit_change": column("amount", lambda value: value * 100),
+    "unit_change, in some": column("age", lambda value: value * 12, 0.4),
+    "upstream_default": column("age", 0.0, 0.5),
+    "upstream_default, of a category": column("city", "south", 0.7),
+    "sentinel_value": column("amount", -999, 0.3),
+    "missing_values": column("age", None, 0.5),
+    "stale_feature": column("age", 51.3),
+    "out_of_range": column("amount", lambda value: value + 900, 0.3),
+    "unseen_category": column("city", str.upper, 0.6),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_column_that_came_otherwise_is_the_cause(base, good, bad, judged, name, labelled):
+    """The data are named, and putting the column back on the incident's own requests brings the answers back."""
+    verdict = judged(base, bad(DATA[name], labelled=labelled), good)
+    fault = verdict.faults[0]
+    assert (verdict.first_faulty_layer, fault.fault) == (Layer.DATA, name.partition(",")[0])
+    assert fault.confirmed and fault.swap.before < fault.swap.after and fault.swap.p_value < 0.05
+
+
+@pytest.mark.parametrize(("change", "fault"), [(renamed, "schema_change"), (column("age", str), "type_change")])
+def test_a_field_that_a_server_no_longer_takes_is_the_cause(base, good, bad, judged, change, fault):
+    """The server takes what is usual in its place, which the training's steps would not have to."""
+    truth = offline(base)
+    verdict = judged(base, bad(change, prepare=lambda raw: truth.prepared(usual_age(raw))), good)
+    assert [(found.fault, found.confirmed) for found in verdict.faults] == [(fault, True)]
+
+
+HEALTHY = {
+    "nothing": None,
+    "another unit of a column that the model ignores": column("noise", lambda value: value * 100),
+    "drift of a column that the model ignores": column("noise", lambda value: value + 8),
+    "another type of a column that the model ignores": column("noise", lambda value: f"B-{value:.0f}", 0.3),
+    "a default in a column that the model ignores": column("noise", 0.0),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_what_changes_no_answer_is_no_fault(base, good, bad, judged, name):
+    """Drift that the model doesn't look at is noise."""
+    assert judged(base, bad(HEALTHY[name]), good).status is VerdictStatus.HEALTHY
+
+
+def test_a_promotion_is_no_fault(base, settings, good, judged):
+    """Younger people than before, answered as well: by labels it is healthy, without them nobody can tell."""
+    frame, truth = rows(3000, 77)
+    young = frame.age < 40
+    server = Server(offline(base), settings)
+    asked = frame[young].head(400).to_dict("records")
+    for truths, status in ((truth[young][:400], VerdictStatus.HEALTHY), (None, VerdictStatus.UNDECIDED)):
+        verdict = judged(base, server.serve(asked, truths, at=ONSET), good)
+        assert verdict.status is status and not verdict.faults
+
+
+def scaled(truth):
+    return lambda raw: truth.prepared(raw) * np.array([1.6, 0.7, 1, 1, 1]) + np.array([0.5, 0.9, 0, 0, 0])
+
+
+def unscaled(truth):
+    def prepare(raw):
+        numbers = [[row["amount"], row["age"]] for row in raw]
+        return np.hstack([np.array(numbers), truth.prepared(raw)[:, 2:]])
+
+    return prepare
+
+
+def by_fours(truth):
+    def prepare(raw):
+        x = truth.prepared(raw)
+        parts = [x[start : start + 4] for start in range(0, len(x), 4)]
+        return np.vstack([(part - part.mean(0)) / (part.std(0) + 0.05) for part in parts])
+
+    return prepare
+
+
+PREPARED = {
+    "train_serve_skew": (scaled, Layer.PREPROCESSING),
+    "missing_normalisation": (unscaled, Layer.PREPROCESSING),
+    "schema_mismatch": (lambda truth: lambda raw: truth.prepared(raw)[:, [1, 0, 2, 3, 4]], Layer.DEPLOYMENT),
+    "batch_dependence": (by_fours, Layer.DEPLOYMENT),
+}
+
+
+@pytest.mark.parametrize("fault", PREPARED)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_another_preparation_is_found_at_its_columns(base, good, bad, judged, fault, labelled):
+    """The same raw requests through the training's fitted steps give other tensors, and the control's answers."""
+    make, layer = PREPARED[fault]
+    verdict = judged(base, bad(prepare=make(offline(base)), labelled=labelled), good)
+    assert [(found.fault, found.layer, found.confirmed) for found in verdict.faults] == [(fault, layer, True)]
+    assert verdict.faults[0].where
+
+
+def in_train_mode(truth):
+    def answer(x):
+        torch.manual_seed(5)
+        with torch.no_grad():
+            return copy.deepcopy(truth.model).train()(torch.as_tensor(x).float()).numpy()
+
+    return answer
+
+
+def three_bits(truth):
+    model = copy.deepcopy(truth.model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            step = weight.abs().max() / 3
+            weight.copy_((weight / step).round() * step)
+    return lambda x: truth.outputs(x, model)
+
+
+def of_others(truth):
+    def answer(x):
+        outputs, draw = truth.outputs(x), np.random.default_rng(3)
+        wrong = draw.random(len(outputs)) < 0.3
+        return np.where(wrong[:, None], outputs[draw.integers(0, len(outputs), len(outputs))], outputs)
+
+    return answer
+
+
+MODEL = {
+    "weights_not_loaded": lambda truth: lambda x: truth.outputs(x, truth.recipe.build(99)),
+    "train_mode_serving": in_train_mode,
+    "precision_loss": three_bits,
+    "cache_corruption": of_others,
+}
+
+
+@pytest.mark.parametrize("fault", MODEL)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_answers_that_the_offline_model_does_not_give_are_given_again(base, good, bad, judged, fault, labelled):
+    """What explains them is named, and the offline model's answers are the control's."""
+    verdict = judged(base, bad(model=MODEL[fault](offline(base)), labelled=labelled), good)
+    assert [(found.fault, found.confirmed) for found in verdict.faults] == [(fault, True)]
+
+
+def test_half_precision_that_changes_no_answer_is_no_fault(base, good, bad, judged):
+    """Answers may differ in the fourth digit."""
+    truth = offline(base)
+    model = copy.deepcopy(truth.model).half().float()
+    assert judged(base, bad(model=lambda x: truth.outputs(x, model)), good).status is VerdictStatus.HEALTHY
+
+
+@pytest.mark.parametrize(("version", "fault"), [("6", "wrong_version_routed"), ("8", "")])
+def test_an_older_version_is_wrong_and_a_better_one_is_not(base, good, bad, judged, version, fault):
+    """Answers of another version alone differ: an older one was routed to, a newer one answers as well by labels."""
+    truth = offline(base)
+    model = copy.deepcopy(truth.model)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(0.4 if fault else 1.3)
+            if fault:
+                weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(4)))
+    verdict = judged(base, bad(model=lambda x: truth.outputs(x, model), version=version), good)
+    assert [found.fault for found in verdict.faults] == ([fault] if fault else [])
+
+
+def test_swapped_names_of_classes_are_found_behind_right_scores(base, good, bad, judged):
+    """The scores are the offline model's, and the labels are not what they say."""
+    truth = offline(base)
+    verdict = judged(base, bad(label=lambda logits: [1 - one for one in truth.labels(truth.scores(logits))]), good)
+    fault = verdict.faults[0]
+    assert (fault.fault, fault.layer, fault.confirmed) == ("label_map_mismatch", Layer.DEPLOYMENT, True)
+    assert "swapped" in fault.evidence[0]
+
+
+def test_other_labels_of_the_same_requests_are_a_drift_of_the_concept(base, good, bad, judged):
+    """Every cut is right; a model refitted on the window is right where the champion is not."""
+    verdict = judged(base, bad(truths=lambda frame, _: (frame.age > 45).to_numpy(int)), good)
+    fault = verdict.faults[0]
+    assert (fault.fault, fault.layer, fault.confirmed) == ("concept_drift", Layer.TRAINING, True)
+    assert fault.swap.after > fault.swap.before
+
+
+def test_without_a_target_marks_stand_unproven_and_drift_is_open(good, bad, judged):
+    """A unit is told by its factor alone; a column that moved may be sound traffic."""
+    unit = judged(None, bad(DATA["unit_change"]), good)
+    assert [(found.fault, found.confirmed) for found in unit.faults] == [("unit_change", None)]
+    assert "unproven" in unit.outcomes[0].reason
+    assert judged(None, bad(column("age", lambda value: value + 6)), good).status is VerdictStatus.UNDECIDED
+    assert judged(None, bad(), good).status is VerdictStatus.UNDECIDED
+
+
+def test_a_masked_column_that_the_model_needs_leaves_it_unproven(base, good, bad, judged):
+    """What was masked can't be replayed, and the verdict says which column that is."""
+
+    def masked(records):
+        hidden = [{**record.values, "raw": {**record.values["raw"], "age": "name •00ff00ff00"}} for record in records]
+        return [msgspec.structs.replace(record, values=own) for record, own in zip(records, hidden, strict=True)]
+
+    verdict = judged(base, masked(bad(DATA["unit_change"])), masked(good))
+    assert verdict.faults[0].confirmed is None
+    assert "unproven: the column age is masked" in {outcome.reason for outcome in verdict.outcomes}
+
+
+def test_few_requests_clear_nothing(base, good, bad, judged):
+    """Forty healthy requests are no proof of health."""
+    verdict = judged(base, bad(n=40), good)
+    assert verdict.status is VerdictStatus.UNDECIDED and "too few" in verdict.not_cleared[0]
