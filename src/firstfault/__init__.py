@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firstfault.behaviour.debugger import BehaviorDebugger as BehaviorDebugger
     from firstfault.data.splits import Split as Split
     from firstfault.data.splits import Splits as Splits
     from firstfault.data.sql import Sql as Sql
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "BehaviorDebugger": "behaviour.debugger",
     "Split": "data.splits",
     "Splits": "data.splits",
     "Sql": "data.sql",
@@ -43,6 +45,7 @@ _HOME = {
 }
 __all__ = [
     "LM",
+    "BehaviorDebugger",
     "Data",
     "Deployment",
     "FineTuning",

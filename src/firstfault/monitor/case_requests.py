@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.behaviour.cases import Asked, Request
-from firstfault.behaviour.suites import refuses
+from firstfault.behaviour.scorers import refuses
 from firstfault.checks.data._served_marks import Mark, marks_of
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS

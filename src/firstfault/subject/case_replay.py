@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.behaviour.cases import Asked, Case, Request
-from firstfault.behaviour.suites import refuses
+from firstfault.behaviour.scorers import refuses
 from firstfault.errors import Missing, UserCodeError, first_line, told
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
