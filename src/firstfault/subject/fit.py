@@ -34,8 +34,8 @@ def expect_fit(subject: Subject) -> None:
     lacking = [str(name) for name in X.columns if str(name) not in known]
     if lacking:
         raise TargetError(
-            f"the requests of {seen.id} must have the columns of the target {subject.target.name}, but none of them has "
-            f"{', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}; they have {', '.join(sorted(known)[:8])}"
+            f"the requests of {seen.id} must have the columns of the target {subject.target.name}, but none of them "
+            f"has {', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}; they have {', '.join(sorted(known)[:8])}"
         )
 
 

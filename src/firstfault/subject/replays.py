@@ -198,7 +198,7 @@ def differ(first: Array, second: Array) -> Array:
 
 def known_in_both(first: Array, second: Array) -> Array:
     """Which rows are known in both."""
-    return np.isfinite(first).all(1) & np.isfinite(second).all(1)
+    return np.asarray(np.isfinite(first).all(1) & np.isfinite(second).all(1))
 
 
 def flips(first: Array, second: Array) -> Array:

@@ -13,7 +13,9 @@ from firstfault.subject.replays import distance, rows_of
 from firstfault.subject.subject import Subject
 
 FEWEST = 25
+"""Labelled rows of a class on each side, below which its distribution is not compared."""
 SHARES_P = 1e-4
+"""Shares of classes that moved by chance once in 10,000 times explain nothing."""
 GONE = 0.6
 """How much of a column's distance must be gone once classes are compared with themselves."""
 

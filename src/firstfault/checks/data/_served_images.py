@@ -16,7 +16,9 @@ from firstfault.subject.replays import distance
 from firstfault.subject.subject import Subject
 
 FEWEST = 20
+"""Pictures on each side, below which nothing is said of them."""
 SMALLEST = 4
+"""Pixels a side; a smaller array is a table."""
 LINES = 2
 """Lines of pixels that must be empty where they never were."""
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from firstfault.check import check
 from firstfault.checks.data._class_mix import by_classes
-from firstfault.checks.data._served_marks import Mark, marks_of
+from firstfault.checks.data._column_marks import Mark
+from firstfault.checks.data._served_marks import marks_of
 from firstfault.finding import Layer, Status
 from firstfault.judgement import Judgement, passed, skipped
 from firstfault.place import Place

@@ -16,6 +16,7 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
 UNPROVEN = 0.45
+"""A suspicion, which does not stand by itself: nobody knows whether it did harm."""
 
 
 @check(

@@ -138,7 +138,7 @@ class Answers:
         return Explanation(
             "cache_corruption",
             0.8,
-            f"{wrong:.0%} of the requests that came before are answered otherwise, and {right:.0%} of those that did not",
+            f"{wrong:.0%} of the requests that came before are answered otherwise, and {right:.0%} of the others",
         )
 
     def _lower_precision(self) -> Explanation | None:

@@ -16,6 +16,7 @@ from firstfault.subject.offline import offline
 from firstfault.subject.subject import Subject
 
 FEWEST, MOST = 20, 150
+"""Answers in words that are needed on each side, and prompts that are asked again, half of them refused ones."""
 SHORTEST = 3
 """Words of an answer that is more than the name of a class."""
 

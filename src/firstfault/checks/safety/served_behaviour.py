@@ -13,6 +13,7 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
 UNPROVEN = 0.6
+"""It stands by itself, untested: more refusals or marked answers are harm, whatever the cause."""
 
 
 @check(

@@ -151,8 +151,8 @@ def _labelled(side: Side) -> Array:
 
 def _by_answer(side: Side) -> float:
     """How much more of the samples with one answer have a label than of those with another."""
-    said, labelled = side.served, np.isfinite(side.true).all(1)
-    known = np.isfinite(said).all(1)
+    said, labelled = side.served, np.asarray(np.isfinite(side.true).all(1))
+    known = np.asarray(np.isfinite(said).all(1))
     answers = np.nan_to_num(said).argmax(1)
     groups = [known & (answers == place) for place in range(said.shape[1])]
     shares = [labelled[group].mean() for group in groups if group.sum() >= 20]
