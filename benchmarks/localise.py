@@ -2,11 +2,12 @@
 
     python benchmarks/localise.py [--faulty 80] [--healthy 60] [--seed 0] [--part k/n] [--slower MS] [--json FILE]
 
-Every faulty target is one of ten base programs (localising/programs.py) with one fault (localising/faults.py); sizes,
-widths, rates, loops and seeds are drawn at random. A fault that must hurt is left out, with a note, where two trainings
-of the healthy twin are not each better than both of the faulty target by 0.03 (accuracy, R²). The programs train in
-seconds, so that what a diagnosis does once (it profiles the data, serves the model) outweighs a training: `--slower`
-lets every training step wait, as a larger model would. Last line: `RESULT {json}`.
+Every faulty target is one of ten networks (localising/programs.py) or two estimators (localising/estimators.py) with
+one of their faults; sizes, widths, rates, loops and seeds are drawn at random. `--bases` draws from one kind alone. A
+fault that must hurt is left out, with a note, where two trainings of the healthy twin are not each better than both of
+the faulty target by 0.03 (accuracy, R²). The programs train in seconds, so that what a diagnosis does once (it profiles
+the data, serves the model) outweighs a training: `--slower` lets every training step wait, as a larger model would.
+Last line: `RESULT {json}`.
 
     python benchmarks/localise.py --without RULE[,RULE] | each [--part k/n]
 
@@ -38,6 +39,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
+from localising.estimators import ESTIMATOR_FAULTS, ESTIMATORS, Fitted
 from localising.faults import FAULTS, FaultKind
 from localising.programs import PROGRAMS, Program
 from localising.script_runs import run as run_scripts
@@ -84,7 +86,7 @@ def main() -> None:
     jobs = _jobs(options)[part - 1 :: parts]
     outcomes, left_out = [], []
     for kind, seed in jobs:
-        outcome = _one(kind, seed, options.slower / 1000)
+        outcome = _one(kind, seed, options.slower / 1000, options.bases)
         if outcome is None:
             continue
         (left_out if outcome.note else outcomes).append(outcome)
@@ -117,6 +119,9 @@ def _options() -> argparse.Namespace:
         "--without", type=_rules, metavar="RULE[,RULE]", help="what these rules of a confirmation earn; or `each`"
     )
     parser.add_argument("--scripts", action="store_true", help="scripts in today's styles, by `firstfault run`")
+    parser.add_argument(
+        "--bases", choices=("all", "networks", "estimators"), default="all", help="the programs that are drawn"
+    )
     parser.add_argument("--only", help="only this fault")
     parser.add_argument("--slower", type=float, default=0.0, help="milliseconds that every training step takes longer")
     parser.add_argument("--json", type=Path)
@@ -132,7 +137,7 @@ def _rules(text: str) -> list[str]:
 
 def _jobs(options: argparse.Namespace) -> list[tuple[FaultKind | None, int]]:
     """The targets in an order in which every part holds all kinds."""
-    kinds = [kind for kind in FAULTS if options.only in (None, kind.id)]
+    kinds = [kind for kind in _faults(options.bases) if options.only in (None, kind.id)]
     faulty: list[tuple[FaultKind | None, int]] = [
         (kinds[number % len(kinds)], options.seed * 100_003 + number) for number in range(options.faulty)
     ]
@@ -143,13 +148,18 @@ def _jobs(options: argparse.Namespace) -> list[tuple[FaultKind | None, int]]:
     return [(faulty + healthy)[index] for index in order]
 
 
-def _one(kind: FaultKind | None, seed: int, wait: float) -> Outcome | None:
+def _faults(bases: str) -> list[FaultKind]:
+    return [*(FAULTS if bases != "estimators" else []), *(ESTIMATOR_FAULTS if bases != "networks" else [])]
+
+
+def _one(kind: FaultKind | None, seed: int, wait: float, bases: str) -> Outcome | None:
     rng = np.random.default_rng(seed)
     if kind is None:
-        program = _slower(PROGRAMS[seed % len(PROGRAMS)](rng), wait)
+        known = {"networks": PROGRAMS, "estimators": ESTIMATORS}.get(bases, PROGRAMS + ESTIMATORS)
+        program = _slower(known[seed % len(known)](rng), wait)
         return _diagnosed(program, None, f"healthy {program.kind} {seed}", _score(program)[1])
     for _ in range(40):
-        program = _slower(PROGRAMS[int(rng.integers(len(PROGRAMS)))](rng), wait)
+        program = _slower(kind.bases[int(rng.integers(len(kind.bases)))](rng), wait)
         broken = kind.plant(copy.deepcopy(program), rng)
         if broken is not None:
             name = f"{kind.id} {program.kind} {seed}"
@@ -168,7 +178,7 @@ def _slower(program: Program, wait: float) -> Program:
         model.register_forward_pre_hook(lambda module, inputs: time.sleep(wait) if module.training else None)
         return model
 
-    return replace(program, build=build) if wait else program
+    return replace(program, build=build) if wait and not isinstance(program, Fitted) else program
 
 
 def _harmless(kind: FaultKind, program: Program, broken: Program) -> tuple[str, float]:

@@ -38,6 +38,8 @@ EFFECTS = (
     (0.1, 0.02, 0.06),
     (0.5, 0.02, 0.025),
     (0.1, 0.01, 0.05),
+    (0.1, 0.01, 0.1),
+    (0.5, 0.01, 0.1),
 )
 """The challenger's share, the champion's rate of bad events, and the challenger's."""
 MINUTES, SHARE = 24 * 60, 0.1

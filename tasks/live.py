@@ -15,6 +15,7 @@ from firstfault.report.markdown import escape
 
 KEY = "progress"
 EVERY_SECONDS = 1.0
+"""At least between two updates of the progress, each of which is a call of Prefect's API."""
 
 
 class RunProgress:

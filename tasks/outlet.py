@@ -14,6 +14,7 @@ from firstfault.runs.limits import within
 T = TypeVar("T")
 logger = logging.getLogger("firstfault.tasks")
 SECONDS = 20.0
+"""How long one call may take."""
 
 
 class Outlet:

@@ -12,6 +12,7 @@ from firstfault.checks.catalogue import all_checks, explain, listing, reference,
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
 from firstfault.report.fault_reference import fault_reference
+from firstfault.verdict import SubjectKind
 
 
 def test_the_reference_in_docs_is_what_the_code_says():
@@ -77,10 +78,11 @@ def test_the_listing_and_the_reference_give_labelled_parts_their_places():
     assert "\nFails when: the share is above `share`" in explain("sentinel_value")
 
 
+@pytest.mark.parametrize("kind", [SubjectKind.TARGET, SubjectKind.INCIDENT])
 @pytest.mark.parametrize("layer", list(Layer))
-def test_a_check_says_what_it_measures_when_it_fails_and_why(layer):
+def test_a_check_says_what_it_measures_when_it_fails_and_why(layer, kind):
     """Its labelled parts name every threshold, and a source that others can read."""
-    for entry in checks_of(layer):
+    for entry in checks_of(layer, kind):
         parts = entry.parts
         assert {"Measures", "Source"} <= set(parts) and {"Fails when", "Warns when"} & set(parts), entry.name
         assert [key for key in entry.parameters if f"`{key}`" not in entry.doc] == [], entry.name
@@ -90,7 +92,7 @@ def test_a_check_says_what_it_measures_when_it_fails_and_why(layer):
 
 def test_checks_of_safety_are_listed_explained_and_have_thresholds():
     """As those of every other layer."""
-    names = ["behaviour", "confident_errors", "group_metrics", "robustness"]
+    names = ["behaviour", "confident_errors", "group_metrics", "robustness", "served_behaviour"]
     listed = [line.split()[0] for line in listing().partition("\nsafety\n")[2].splitlines()]
     assert listed == names and all("· safety ·" in explain(name) and f"### {name}\n" in reference() for name in names)
     assert tomllib.loads(thresholds())["robustness"] == {"noise": 0.1, "keeps": 0.5, "wears": 0.9}

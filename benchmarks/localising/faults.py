@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from localising.programs import Program, Rng, loop
+from localising.programs import PROGRAMS, Program, Rng, loop
 from torch import nn
 
 from firstfault import Deployment, Splits
@@ -19,12 +19,13 @@ Plant = Callable[[Program, Rng], Program | None]
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A fault id, its layer, how it is planted, and whether it must lower the validation score."""
+    """A fault id, its layer, how it is planted, whether it must lower the validation score, and into which programs."""
 
     id: str
     layer: str
     plant: Plant
     hurts: bool = True
+    bases: tuple[Callable[[Rng], Program], ...] = PROGRAMS
 
 
 FAULTS: list[FaultKind] = []

@@ -1,6 +1,6 @@
 """People who ask whether they earn more than 50K: sends rows of the example to the server of serve.py.
 
-    python examples/adult/traffic.py --requests 2500 [--months]
+python examples/adult/traffic.py --requests 2500 [--months]
 """
 
 import argparse

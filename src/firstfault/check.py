@@ -36,6 +36,7 @@ from firstfault.verdict import SubjectKind
 
 logger = logging.getLogger(__name__)
 MOST_FRAMES = 12
+"""Frames of a traceback that are logged, its last ones."""
 NO_STEPS = "an estimator is not trained by gradient steps"
 """Why a check of gradient steps looks at no estimator."""
 LABELS = ("Measures", "Fails when", "Warns when", "Not a fault when", "Source")

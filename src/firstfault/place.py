@@ -10,6 +10,9 @@ from firstfault.texts import encodable, shown
 from firstfault.values import Json
 
 MOST_NAMED = 8
+"""Names that the text of a place shows."""
+SHOWN = 5
+"""Names or lines that a message or its place is given: of more, the first tell what is meant."""
 
 
 class Kind(StrEnum):

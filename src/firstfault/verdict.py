@@ -16,6 +16,7 @@ from firstfault.place import Place
 from firstfault.values import Json
 
 SCHEMA_VERSION = 2
+"""Of `Verdict.to_json`; each earlier one keeps a schema file of its own, by which it is read."""
 
 
 class VerdictStatus(StrEnum):

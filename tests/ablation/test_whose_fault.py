@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from firstfault.ablation.confirm.confirm import confirm
 from firstfault.ablation.swap import swaps
-from firstfault.ablation.swaps.training import of_the_rate
+from firstfault.ablation.swaps.training import rate_to_blame
 from firstfault.errors import Missing
 from firstfault.subject.replay import replayed
 
@@ -44,7 +44,7 @@ def loop(loss, epochs=6):
 )
 def test_adam_at_its_usual_rate_speaks_against_the_rate_where_that_is_absurd(subject_of, optimizer, rate):
     """Of one of Adam's kind only the rate differs; another optimizer can be blamed where its rate is possible."""
-    assert bool(of_the_rate(subject_of(optimizer=optimizer))) is rate
+    assert bool(rate_to_blame(subject_of(optimizer=optimizer))) is rate
 
 
 def test_a_high_rate_of_adam_is_no_wrong_optimizer(subject_of, suspect):

@@ -47,6 +47,7 @@ def test_labels_and_logs_and_prune(monitor, tmp_path):
     [
         ((), "must be told one thing to do"),
         (("--proxy", "http://x", "--receive"), "must be told one thing to do"),
+        (("--receive", "--alert", "https://x"), "what records finds no incidents"),
         (("--receive", "--port", "1", "--host", "203.0.113.1"), "must be an address to listen at"),
     ],
 )

@@ -12,7 +12,8 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from servers import SIZE, answered, answered_large, asked, asked_json, bodies, hang_up, listening, uvicorn_of
 
 from firstfault.errors import FirstfaultError
-from firstfault.monitor.proxy import Upstream, serve, upstream_of
+from firstfault.monitor.proxy import serve
+from firstfault.monitor.upstream import Upstream, upstream_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 

@@ -263,3 +263,105 @@ def test_parameters_that_nobody_holds_are_given_to_an_optimizer():
     held = {id(value) for group in loop.optimizer.param_groups for value in group["params"]}
     assert {id(value) for value in model[1].parameters()} <= held and id(model[2].weight) not in held
     assert changes == ["18 parameters that no optimizer held given to SGD"]
+
+
+class Attends(nn.Module):
+    """Tokens that attend to each other, by torch's layer, by its function, or written out; what they give is summed."""
+
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.embed, self.kind = nn.Embedding(9, 8, padding_idx=0), kind
+        self.layer = nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True)
+
+    def forward(self, ids, attention_mask=None):
+        h = self.embed(ids)
+        if self.kind == "layer":
+            return self.layer(h)[:, 0]
+        if self.kind == "function":
+            return functional.scaled_dot_product_attention(h[:, None], h[:, None], h[:, None], is_causal=False)[:, 0, 0]
+        if self.kind == "argument":
+            h = h if attention_mask is None else h * attention_mask[..., None]
+            return h.sum(1)
+        scores = h @ h.transpose(1, 2)
+        return (scores.softmax(-1) @ h)[:, 0]
+
+
+def padded_tokens():
+    ids = torch.randint(1, 9, (12, 7), generator=torch.Generator().manual_seed(0))
+    return ids * (torch.arange(7) < torch.arange(12)[:, None] % 5 + 3)
+
+
+@pytest.mark.parametrize("kind", ["layer", "function", "written"])
+def test_padding_gets_no_weight_in_attention(kind):
+    """A row answers as it does without its padding, in train mode and in eval mode."""
+    model, ids = Attends(kind), padded_tokens()
+    alone = torch.cat([model(row[row != 0][None]) for row in ids])
+    assert not torch.allclose(model(ids), alone, atol=1e-4)
+    with intervention("padding_masked").install() as done:
+        assert torch.allclose(model(ids), alone, atol=1e-5)
+        with torch.no_grad():
+            assert torch.allclose(model.eval()(ids), alone, atol=1e-5)
+        assert torch.allclose(model(ids[:1]), alone[:1], atol=1e-5)  # of a row alone nobody would tell
+    assert any("padding masked" in change for change in done.changes.values())
+
+
+def test_a_mask_that_a_model_takes_is_given_to_it():
+    """Under its own name, where the loop gives none; one that it gives stays, and so do rows without padding."""
+    model, ids = Attends("argument"), padded_tokens()
+    with intervention("padding_masked").install() as done:
+        model(ids, attention_mask=(ids != 0).long())
+        assert not done.changes
+        model(torch.randint(1, 9, (12, 7)))
+        assert torch.equal(model(ids), model(ids, attention_mask=(ids != 0).long()))
+    assert list(done.changes.values()) == ["Attends is given attention_mask"]
+
+
+def test_attention_that_is_masked_already_is_left_alone():
+    """A mask of keys, and scores that hide the padding: there is nothing to change."""
+    ids, layer = padded_tokens(), nn.TransformerEncoderLayer(8, 2, 8, dropout=0.0, batch_first=True)
+
+    class Masked(Attends):
+        def forward(self, ids):
+            h = self.embed(ids)
+            scores = (h @ h.transpose(1, 2)).masked_fill((ids == 0)[:, None], -1e9)
+            return layer(scores.softmax(-1) @ h, src_key_padding_mask=ids == 0)
+
+    with intervention("padding_masked").install() as done:
+        Masked("")(ids)
+    assert not done.changes
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_rows_get_the_labels_of_their_neighbours(as_dict):
+    """Those of the next row or of the row before, in pairs and in dicts; at an end its own."""
+    rows = [{"x": i, "labels": 10 * i} if as_dict else (i, 10 * i) for i in range(4)]
+    for name, expected in (("labels_of_the_next_row", [10, 20, 30, 30]), ("labels_of_the_row_before", [0, 0, 10, 20])):
+        with intervention(name).install() as done:
+            batch = next(iter(DataLoader(rows, batch_size=4)))
+            DataLoader([1, 2, 3])  # rows without labels
+        x, y = (batch["x"], batch["labels"]) if as_dict else batch
+        assert x.tolist() == [0, 1, 2, 3] and y.tolist() == expected and len(done.changes) == 1
+
+
+def test_a_distance_to_labels_is_made_a_cross_entropy():
+    """Of scores, of probabilities, and of one number; numbers and weights of a distance stay what they are."""
+    scores, y = torch.randn(6, 3), torch.arange(6) % 3
+    wanted, yes = functional.one_hot(y).float(), (torch.arange(6) % 2).float()
+    plain = functional.cross_entropy(scores, y)
+    with intervention("class_loss").install() as done:
+        assert torch.allclose(functional.mse_loss(scores, wanted), plain)
+        assert torch.allclose(functional.l1_loss(scores.softmax(1), wanted), plain, atol=1e-6)
+        one = functional.mse_loss(scores[:, 0].sigmoid(), yes)
+        assert torch.allclose(one, functional.binary_cross_entropy_with_logits(scores[:, 0], yes), atol=1e-5)
+        assert functional.mse_loss(scores, scores + 1) == 1.0
+    assert set(done.changes) == {"mse_loss", "l1_loss"}
+
+
+def test_a_cross_entropy_of_numbers_is_made_a_distance():
+    """Of targets beyond 0–1 alone: those of labels are left alone."""
+    outputs, numbers = torch.randn(6, 1), torch.randn(6, 1) * 4
+    with intervention("number_loss").install() as done:
+        found = functional.binary_cross_entropy_with_logits(outputs, numbers)
+        assert torch.allclose(found, (outputs - numbers).square().mean())
+        functional.binary_cross_entropy_with_logits(outputs, (numbers > 0).float())
+    assert list(done.changes.values()) == ["mse_loss in place of binary_cross_entropy_with_logits"]

@@ -33,7 +33,9 @@ from firstfault.data.splits import load_raw
 from firstfault.diagnosis import diagnose
 from firstfault.errors import TargetError
 from firstfault.finding import Layer, Status
-from firstfault.monitor.database import COUNT, GET_ON, HOLD, LABEL, LOSE, Database
+from firstfault.monitor.database import BEAT, COUNT, GET_ON, HOLD, LABEL, LOSE, TOTAL, Database
+from firstfault.monitor.exporters.figures import families
+from firstfault.monitor.exporters.outbox import Letter, Outbox
 from firstfault.monitor.settings import settings_of
 from firstfault.monitor.store import Store
 from firstfault.subject.subject import Subject
@@ -172,6 +174,32 @@ def test_a_monitor_counts_in_postgresql(server, tmp_path):
     assert (store.counted(), store.losses(), store.labels()) == ({"requests": 4}, {}, {"a": 1})
     assert store.database.rows("SELECT position FROM progress WHERE writer = :writer", writer="w") == [(1 << 40,)]
     store.database.close()
+
+
+def test_a_monitor_tells_from_postgresql(server, tmp_path):
+    """What it has to tell is there for all machines: totals add up, and each letter is one process's at a time."""
+    settings = settings_of(store=tmp_path, database=server.render_as_string(hide_password=False))
+    one, other = Database(settings), Database(settings)
+    row = {"model": "told", "version": "", "arm": "champion", "name": "requests", "n": 2, "since": 60, "last": 60}
+    lost = {"model": "", "version": "", "arm": "", "name": "lost:disk", "n": 3, "since": 60, "last": 60}
+    beat = {"writer": "w", "time": time.time(), "lag": 0.5}
+    one.write([(TOTAL, [row, lost]), (BEAT, [beat])])
+    other.write([(TOTAL, [{**row, "last": 120}])])
+    points = {(family.name, *point.labels): point.value for family in families(other) for point in family.points}
+    assert points["firstfault_requests", "told", "", "champion", "ok"] == 4
+    assert points["firstfault_model_last_request_timestamp", "told", "", "champion"] == 120
+    assert points["firstfault_requests_lost", "disk"] == 3 and points["firstfault_writer_lag",] == 0.5
+    letter = Letter("i-1", "opened", "them")
+    for database in (one, other):
+        Outbox(database).add([letter], 10.0)
+    claimed = Outbox(one).claim("them", 20.0)
+    assert claimed is not None and Outbox(other).claim("them", 20.0) is None
+    assert Outbox(one).refused(claimed, 20.0) and Outbox(other).next_due("them") > 20.0
+    again = Outbox(other).claim("them", 1_000.0)
+    Outbox(other).told(again)
+    assert again.tries == 2 and Outbox(one).next_due("them") is None
+    one.close()
+    other.close()
 
 
 def test_a_target_over_postgresql_is_debugged(url, tmp_path):

@@ -225,6 +225,75 @@ def test_outputs_that_broadcast_against_targets_are_proven(tried):
     assert "(32,) → (32, 1)" in outcome.swap.change
 
 
+LABELS = """
+    import sys, torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+    torch.manual_seed(0)
+    kind = sys.argv[1]
+    x = torch.randn(240, 8)
+    y = (3 * x[:, :5]).argmax(1)
+    if kind == "moved":
+        x, y = x[1:], y[:-1]
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 5))
+    optimizer = torch.optim.SGD(model.parameters(), 0.2)
+    for epoch in range(15):
+        for rows, labels in DataLoader(TensorDataset(x, y), 20, shuffle=True):
+            optimizer.zero_grad()
+            outputs = model(rows)
+            if kind == "distance":
+                loss = nn.functional.mse_loss(outputs.softmax(1), nn.functional.one_hot(labels, 5).float())
+            else:
+                loss = nn.functional.cross_entropy(outputs, labels)
+            loss.backward()
+            optimizer.step()
+"""
+UNMASKED = """
+    import torch
+    from torch import nn
+    torch.manual_seed(0)
+    ids = torch.randint(1, 21, (160, 10)) * (torch.arange(10) < torch.randint(2, 11, (160, 1)))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.out = nn.Embedding(21, 24, padding_idx=0), nn.Linear(24, 21)
+            self.attend = nn.MultiheadAttention(24, 1, batch_first=True)
+
+        def forward(self, ids):
+            h = self.embed(ids)
+            return self.out(self.attend(h[:, :1], h, h)[0])[:, 0]
+
+    model = Model()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for epoch in range(12):
+        for part in torch.randperm(160).split(20):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(ids[part]), ids[part].amax(1)).backward()
+            optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "source", "kind", "said"),
+    [
+        ("misaligned_labels", LABELS, "moved", "labels of the next row"),
+        ("wrong_loss", LABELS, "distance", "cross_entropy in place of mse_loss"),
+        ("padding_not_masked", UNMASKED, "", "MultiheadAttention: padding masked"),
+    ],
+)
+def test_labels_losses_and_masks_are_proven_on_the_script_itself(tried, fault, source, kind, said):
+    """Labels of other rows, a distance to labels, attention to padding: mended, the script answers right."""
+    outcome = tried(fault, source, kind)
+    assert outcome.confirmed and outcome.swap.metric == "accuracy" and said in outcome.swap.change, outcome
+
+
+def test_the_labels_of_other_rows_convict_no_healthy_script(tried):
+    """They bring nothing where each row has its own; other rows than the next may be the right ones."""
+    outcome = tried("misaligned_labels", LABELS, "right")
+    assert outcome.confirmed is None and outcome.swap.after < outcome.swap.before and "does not clear" in outcome.reason
+
+
 RIVALS = """
     import torch
     from torch import nn

@@ -11,6 +11,7 @@ from firstfault.probe.answers import VALIDATION
 from firstfault.probe.interventions.catalogue import intervention
 from firstfault.probe.record import Record
 from firstfault.watcher.rerun.arm import Ending
+from firstfault.watcher.rerun.comparing import compared, learnt_by_heart
 from firstfault.watcher.rerun.scores import ALIKE, comparable, curves_apart, measure_of, unlike
 
 STEPS = 100
@@ -67,6 +68,21 @@ def test_a_change_that_eases_learning_is_scored_on_the_validation_alone():
     measure = measure_of(run, keeps_loss=True, on_validation=True)
     assert measure.metric == "validation accuracy" and measure.score(run, STEPS).value == 0.5
     assert measure_of(ending(trained), keeps_loss=True, on_validation=True) is None
+
+
+@pytest.mark.parametrize(("right", "loss", "by_heart"), [(4.0, 0.9, True), (8.0, 0.9, False), (4.0, 0.5, False)])
+def test_what_is_learnt_by_heart_is_no_repair(right, loss, by_heart):
+    """Where the script's own validation gains neither right answers nor a lower loss; one of both clears the gain."""
+
+    def run(right, held, loss):
+        trained, judged = (site("classes", [share, 8.0], {"0": 1, "1": 1}) for share in (right, held))
+        sites = {"loss at 1": trained, f"loss at 2{VALIDATION}": judged}
+        return Ending(STEPS, sites=sites, validation=curve([0.7] * (STEPS - 1) + [loss]))
+
+    pairs = [(run(5.0, 4.0, 0.7), run(8.0, right, loss)) for _ in range(3)]
+    measure = measure_of(pairs[0][0], keeps_loss=True)
+    assert compared(measure, pairs, STEPS).better
+    assert bool(learnt_by_heart(measure, pairs, STEPS)) is by_heart
 
 
 def test_without_sites_a_loss_is_the_score():

@@ -13,9 +13,13 @@ from firstfault.metrics import Array
 from firstfault.training.scores import least_effect, standard_error
 
 SIGNIFICANT = 0.05
+"""The usual bound of a one-sided p-value; three seeds wholly apart just reach it (one order in 20)."""
 SURE = 1.64
+"""Standard errors that chance exceeds once in 20 scores: the one-sided bound of a normal distribution."""
 FEWEST_SEEDS = 2
+"""Of one pair nobody knows how much of its gain is the seed's."""
 SEEDS_APART = 3
+"""The fewest at which chance puts one arm wholly above the other in no more than 1 of 20 orders; of two, in 1 of 6."""
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from firstfault.check import LABEL, REGISTRY, Check, checks_of, name_of_need
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
+from firstfault.verdict import SubjectKind
 
 
 def all_checks() -> list[Check]:
     """Every check, in the order of the layers, those of safety last."""
-    return [entry for layer in Layer for entry in checks_of(layer)]
+    return [entry for layer in Layer for entry in _of(layer)]
+
+
+def _of(layer: Layer) -> list[Check]:
+    """The checks of a layer: first those that are run on a target, then those that are run on an incident."""
+    return [entry for kind in (SubjectKind.TARGET, SubjectKind.INCIDENT) for entry in checks_of(layer, kind)]
 
 
 def our_checks() -> list[Check]:
@@ -19,7 +25,7 @@ def our_checks() -> list[Check]:
 
 def _ours(layer: Layer) -> list[Check]:
     """The checks of a layer that come with firstfault: pages of this project tell of no others."""
-    return [entry for entry in checks_of(layer) if entry.ours]
+    return [entry for entry in _of(layer) if entry.ours]
 
 
 def listing() -> str:
@@ -28,14 +34,14 @@ def listing() -> str:
     for layer in Layer:
         lines.append(f"{layer.value}")
         lines += [
-            f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}"
-            for entry in checks_of(layer)
+            f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}" for entry in _of(layer)
         ]
     return "\n".join(lines)
 
 
 def _whose(entry: Check) -> str:
-    return "" if entry.ours else f" ({entry.owner})"
+    on = " on incidents" if entry.kind is SubjectKind.INCIDENT else ""
+    return on if entry.ours else f"{on} ({entry.owner})"
 
 
 def explain(name: str) -> str | None:
@@ -84,8 +90,13 @@ def _in_full(entry: Check) -> list[str]:
     return [
         LABEL.sub(r"- **\1:** ", entry.doc),
         "",
-        f"Evidence for {faults or 'no fault on its own'}. Runs at depth {entry.depth.value}. Thresholds: {defaults}.",
+        f"Evidence for {faults or 'no fault on its own'}. {_when(entry)}. Thresholds: {defaults}.",
     ]
+
+
+def _when(entry: Check) -> str:
+    """When it is run: at a depth, or on an incident in production."""
+    return "Runs on incidents" if entry.kind is SubjectKind.INCIDENT else f"Runs at depth {entry.depth.value}"
 
 
 def _link(fault: str) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from firstfault.recording.incident_run import IncidentSettings
 
 LEAST_BYTES, FULL_BYTES = 50 * 2**20, 2**20
+"""Room on the disk below which no run begins, and below which a write failed for want of it."""
 UNRECORDED = "no Prefect server records this run; `firstfault up` starts one, and PREFECT_API_URL names another"
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from firstfault.cli.monitor import ArchiveOption, DatabaseOption, StoreOption, database_answers, monitor, settings_from
+from firstfault.cli.monitor import (
+    AlertOption,
+    ArchiveOption,
+    DatabaseOption,
+    StoreOption,
+    database_answers,
+    monitor,
+    settings_from,
+)
 from firstfault.cli.options import EXIT_FAULTY, EXIT_HEALTHY, EXIT_UNDECIDED, JsonOption, refuse, say, write_json
 
 if TYPE_CHECKING:
@@ -41,6 +50,7 @@ def detect(
     store: StoreOption = None,
     database: DatabaseOption = "",
     archive: ArchiveOption = "",
+    alert: AlertOption = None,
     json_file: JsonOption = None,
 ) -> None:
     """Look for incidents; exit 0 when none is open, 1 when one is, 4 when too little was seen to say anything."""
@@ -54,40 +64,42 @@ def detect(
     own = assertions_of(target, assertions)
     period, begins = _period(usual), _time(since) if since else 0.0
     with database_answers():
-        kept = Store(settings_from(store, database, archive))
+        kept = Store(settings_from(store, database, archive, alerts=alert))
         with alone(kept) as we_are:
             if not we_are:
                 refuse(f"one process at a time must detect over {kept.settings.folder}, but another one does")
             run = Run(kept, settings, own, begins, period)
-            found = _watched(run, every, target) if watch else _kept(run, run.once(), target)
+            found = _watched(run, every, target) if watch else _looked(run, target)
     _show(found)
     write_json(json_file, _as_json(found))
     raise typer.Exit(EXIT_FAULTY if found.open else EXIT_HEALTHY if found.enough else EXIT_UNDECIDED)
 
 
-def _kept(run: Run, found: Found, target: str) -> Found:
-    """What a look found, when what has closed became cases, where a folder is set for them."""
-    from pathlib import Path
-
-    from firstfault.monitor.keeping import keep_closed
-
-    if found.closed and (folder := run.store.settings.cases):
-        for case in keep_closed(run.store, found.closed, target, Path(folder)):
-            say(f"kept {Path(folder) / case.id}: {case.name}")
-    return found
-
-
 def _watched(run: Run, every: float, target: str) -> Found:
     """Look again and again, until Ctrl-C; what the last look found."""
-    found = _kept(run, run.once(), target)
+    found = _looked(run, target)
     try:
         while True:
             for line in _lines(found):
                 say(line)
             time.sleep(every)
-            found = _kept(run, run.once(), target)
+            found = _looked(run, target)
     except KeyboardInterrupt:
         return found._replace(opened=[], closed=[])
+
+
+def _looked(run: Run, target: str) -> Found:
+    """Look once, have whoever is to be told of incidents told, and keep what has closed as cases where that is set."""
+    from firstfault.monitor.exporters.alerts import tell
+    from firstfault.monitor.keeping import keep_closed
+
+    found = run.once()
+    for incident in (*found.opened, *found.closed):
+        tell(incident, run.store.settings)
+    if found.closed and (folder := run.store.settings.cases):
+        for case in keep_closed(run.store, found.closed, target, Path(folder)):
+            say(f"kept {Path(folder) / case.id}: {case.name}")
+    return found
 
 
 def _show(found: Found) -> None:

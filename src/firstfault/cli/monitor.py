@@ -50,6 +50,17 @@ ArmOption = Annotated[ArmName, typer.Option(help="which side of a rollout it is"
 SampleOption = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="share of the usual requests that is kept, .05 by default")
 ]
+AlertOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--alert",
+        metavar="URL",
+        envvar="FIRSTFAULT_MONITOR_ALERTS",
+        show_envvar=False,
+        help="with --metrics, --otlp and detect: tell this address of incidents, as JSON; slack+https://… as Slack "
+        "takes it. Several may be told; FIRSTFAULT_MONITOR_ALERTS keeps their secrets off the command line",
+    ),
+]
 
 
 def settings_from(store: Path | None, database: str, archive: str, **options: Any) -> Settings:
@@ -57,6 +68,8 @@ def settings_from(store: Path | None, database: str, archive: str, **options: An
     from firstfault.monitor.settings import settings_over_kept
 
     folder = str(store.absolute()) if store else ""
+    if "alerts" in options:
+        options["alerts"] = tuple(options["alerts"] or ())
     return settings_over_kept(folder, database=database, archive=archive, **options)
 
 
@@ -156,6 +169,12 @@ def monitor_(
     receive: Annotated[
         bool, typer.Option("--receive", help="listen for spans (OTLP/HTTP) and for KServe's CloudEvents")
     ] = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="serve the store's figures at /metrics, as Prometheus reads them")
+    ] = False,
+    otlp: Annotated[
+        bool, typer.Option("--otlp", help="send kept requests, figures and incidents to OTEL_EXPORTER_OTLP_ENDPOINT")
+    ] = False,
     host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=LAST_PORT, help="the port to listen at; 0 takes a free one")] = 8800,
     store: StoreOption = None,
@@ -165,25 +184,32 @@ def monitor_(
     version: VersionOption = "",
     arm: ArmOption = ArmName.CHAMPION,
     sample: SampleOption = None,
+    alert: AlertOption = None,
 ) -> None:
-    """Record what is served: by a proxy in front of a server, from its logs, or from within your own."""
+    """Record what is served, by a proxy in front of a server or from what others send; or tell others what there is."""
     if context.invoked_subcommand is not None:
         return
-    if bool(proxy) == receive:
+    if bool(proxy) + receive + (metrics or otlp) != 1:
         refuse(
-            "monitor must be told one thing to do: --proxy URL, --receive, or a command; "
+            "monitor must be told one thing to do: --proxy URL, --receive, --metrics and/or --otlp, or a command; "
             "`firstfault monitor --help` shows them"
         )
-    settings = settings_from(store, database, archive, model=model, version=version, arm=arm.value, sample=sample)
+    if alert and (proxy or receive):
+        refuse("--alert must stand beside --metrics, --otlp or `monitor detect`: what records finds no incidents")
+    told = {"model": model, "version": version, "arm": arm.value, "sample": sample, "alerts": alert}
+    settings = settings_from(store, database, archive, **told)
     try:
-        _listen(settings, proxy, host, port)
+        if metrics or otlp:
+            _tell(settings, (host, port) if metrics else None, otlp=otlp)
+        else:
+            _listen(settings, proxy, host, port)
     except OSError as error:
         refuse(f"{host}:{port} must be an address to listen at, but: {error.strerror or error}; choose another --port")
 
 
 def _listen(settings: Settings, proxy: str, host: str, port: int) -> None:
-    from firstfault.monitor.proxy import upstream_of
     from firstfault.monitor.serving import run_proxy, run_receiver
+    from firstfault.monitor.upstream import upstream_of
 
     what = f"passes on to {proxy}" if proxy else "receives spans at /v1/traces, and CloudEvents"
 
@@ -194,3 +220,15 @@ def _listen(settings: Settings, proxy: str, host: str, port: int) -> None:
         run_proxy(settings, upstream_of(proxy), host, port, ready)
     else:
         run_receiver(settings, host, port, ready)
+
+
+def _tell(settings: Settings, metrics: tuple[str, int] | None, *, otlp: bool) -> None:
+    from firstfault.monitor.exporters.outlet import run_outlet
+
+    def ready(port: int | None) -> None:
+        if metrics is not None:
+            say(f"http://{metrics[0]}:{port}/metrics has the figures of {settings.folder}")
+        if otlp:
+            say(f"what is kept in {settings.folder} is sent to OpenTelemetry's receiver")
+
+    run_outlet(settings, metrics, ready, otlp=otlp)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from firstfault.verdict import Verdict
 
 EXIT_HEALTHY, EXIT_FAULTY, EXIT_BAD_CALL, EXIT_FAILED, EXIT_UNDECIDED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""What CI tells apart (docs/ci.md); the last is what shells give for SIGINT."""
 LAST_PORT = 65535
+"""The highest that TCP has."""
 
 
 class DepthName(StrEnum):

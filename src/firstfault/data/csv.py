@@ -22,10 +22,15 @@ from firstfault.errors import TargetError
 
 SEPARATORS = (",", ";", "\t", "|")
 BLOCK = 1 << 24
+"""Bytes that are read at once: bounds the memory."""
 LONGEST_RECORD = 10_000
+"""Lines that an open quote is waited for to close: each unclosed one costs reading so many again."""
 FIRST_LINES = 200
+"""Lines from which separator and header are told."""
 LONGEST_FIELD = 1 << 27
+"""Bytes of a field, 128 MB: Python's own limit of 128 kB is less than a long document has."""
 MOST_HEADER_LINES = 50
+"""Lines of a header whose names go over several: of more, its quote is one that nothing closes."""
 MARKS = (
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),

@@ -16,10 +16,10 @@ from firstfault.data.csv import Survey, as_utf8, mended, survey
 from firstfault.data.parquet import read_parquet
 from firstfault.data.reading import Defect, Read
 from firstfault.errors import FirstfaultError, TargetError
+from firstfault.place import SHOWN
 from firstfault.values import Json
 
 KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-NOTED = 5
 
 
 def kind_of_file(path: Path) -> str | None:
@@ -106,7 +106,7 @@ def _defects(found: Survey, file: str, rows: int) -> list[Defect]:
         defects.append(
             Defect(
                 file,
-                f"the header of {file} repeats {', '.join(repeated[:NOTED])}; "
+                f"the header of {file} repeats {', '.join(repeated[:SHOWN])}; "
                 f"pandas reads the repeats as {repeated[0]}.1 and so on",
                 len(repeated),
                 None,
@@ -118,8 +118,8 @@ def _defects(found: Survey, file: str, rows: int) -> list[Defect]:
 
 def broken_lines(file: str, broken: dict[int, str], rows: int) -> Defect:
     """The defect of a file with broken lines, by line number and reason."""
-    told = "; ".join(f"line {line} has {reason}" for line, reason in list(broken.items())[:NOTED])
-    more = f"; and {len(broken) - NOTED} more" if len(broken) > NOTED else ""
+    told = "; ".join(f"line {line} has {reason}" for line, reason in list(broken.items())[:SHOWN])
+    more = f"; and {len(broken) - SHOWN} more" if len(broken) > SHOWN else ""
     return Defect(
         file,
         f"{len(broken)} lines of {file} are broken and left out, {rows} rows are read: {told}{more}",
@@ -130,7 +130,7 @@ def broken_lines(file: str, broken: dict[int, str], rows: int) -> Defect:
 
 
 def _numbers(lines: list[int]) -> str:
-    shown = ", ".join(map(str, lines[:NOTED])) + (f" and {len(lines) - NOTED} more" if len(lines) > NOTED else "")
+    shown = ", ".join(map(str, lines[:SHOWN])) + (f" and {len(lines) - SHOWN} more" if len(lines) > SHOWN else "")
     return f"line {shown} is" if len(lines) == 1 else f"lines {shown} are"
 
 

@@ -12,8 +12,7 @@ from firstfault.data.images import read_images
 from firstfault.data.reading import Defect, Read, Reading
 from firstfault.errors import TargetError
 from firstfault.metrics import Array
-
-SHOWN = 5
+from firstfault.place import SHOWN
 
 
 def read_folder(folder: Path, name: str, read: Read) -> tuple[pd.DataFrame | tuple[Array, Array], Reading]:

@@ -9,6 +9,7 @@ import pandas as pd
 from firstfault.data.splits import to_array
 
 MOST_COLUMNS = 300
+"""Wider inputs are samples such as images or spectra: no column of theirs means anything by itself."""
 
 
 def table(X: Any) -> pd.DataFrame | None:

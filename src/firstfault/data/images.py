@@ -36,8 +36,11 @@ SPOKEN = {
     "PA": "palette with alpha",
 }
 USUAL_SHARE, FEW = 0.9, 3
+"""Where nine tenths have one size, or all but three, the others are slips and left out; else all are scaled."""
 LARGEST_SIDE = 256
+"""Pixels to which images of many sizes are scaled: bounds the memory at 0.8 MB for each in colours."""
 ORIENTATION = 0x0112
+"""The EXIF tag of it."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ Of 1,500 translated messages each of 30 languages less than 1 % are then told as
 Indonesian and Bokmål.
 """
 MOST_LETTERS = 1_000
+"""Letters of a text that are read: bounds the time."""
 
 _NAMES = {
     "af": "Afrikaans",

@@ -14,6 +14,7 @@ from firstfault.errors import TargetError
 from firstfault.output.whole_files import write_json
 
 CHUNK = 1 << 20
+"""Bytes that are read at once."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 ROWS, COLUMNS, SECONDS = 1_000, 30, 45.0
+"""Bound the time of a profile, which stands beside a verdict and decides none."""
 SECONDS_MORE = 60.0
 """The pages keep nobody waiting but the end of the run: so much longer they may take."""
 SAMPLE, PAGE, ALERTS = "profile_sample.parquet", "profile.html", "profile_alerts.json"

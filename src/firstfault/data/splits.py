@@ -196,6 +196,11 @@ def _from_pair(value: Any, name: str) -> Split:
             f"data.{name} must be a path, a DataFrame, (X, y), a callable or Sql, but got {_spoken(value)}"
         )
     X, y = value
+    if isinstance(X, Mapping):
+        raise TargetError(
+            f"data.{name} must have one frame, array or tensor of samples, but got a {type(X).__name__}; "
+            "make several inputs of it in `preprocess`"
+        )
     if isinstance(X, pd.DataFrame):
         expect_plain_columns(X, name)
         X = X.copy(deep=False)

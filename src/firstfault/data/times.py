@@ -43,7 +43,11 @@ FORMATS = (
 ISO = "ISO 8601"
 _YEAR = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 _EPOCH = {"s": (3e8, 4e9), "ms": (3e11, 4e12), "us": (3e14, 4e15), "ns": (3e17, 4e18)}
+"""Between 1979 and 2096, numbers may be times since 1970 in that unit."""
+DAY = 86_400.0
+"""Seconds."""
 LOOKED_AT = 500
+"""Texts by which the formats are put into an order; all of them are read after it."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ from firstfault.monitor.settings import Settings
 from firstfault.monitor.snapshot import hash_of, readable
 
 LONGEST_BODY = 65_536
+"""Letters of a body that is kept: of a longer one nothing is, since a part of it is no JSON."""
 LONGEST_NAME = 200
+"""Letters of a model's name and version."""
 MOST_QUEUED = 3_600.0
 """A front server's clock that is off by more says nothing of a queue."""
 

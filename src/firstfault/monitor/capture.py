@@ -27,8 +27,11 @@ from firstfault.texts import encodable
 
 V = TypeVar("V")
 LONGEST_TRACEBACK = 16_384
+"""Letters, the last ones."""
 LONGEST_ID = 200
+"""Letters of an id, and of a mark."""
 MOST_MARKS = 16
+"""Marks of one request."""
 _ids = random.Random()
 """Seeded by the system, and by nobody's `random.seed(0)`."""
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from firstfault.behaviour.cases import Asked, Request
 from firstfault.behaviour.suites import refuses
-from firstfault.checks.data._served_marks import Mark, marks_of
+from firstfault.checks.data._column_marks import Mark
+from firstfault.checks.data._served_marks import marks_of
 from firstfault.errors import Missing
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer

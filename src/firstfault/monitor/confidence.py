@@ -6,10 +6,12 @@ import math
 from typing import Any, TypeGuard
 
 SUMS_TO_ONE = 1e-3
+"""How far printed probabilities may be from 1 in all: with four decimals, those of up to 20 classes are nearer."""
 SINGLE = ("confidence", "probability", "proba", "score", "p")
 SEVERAL = ("probabilities", "probas", "scores", "proba", "confidences")
 WRAPPED = ("predictions", "prediction", "outputs", "output", "result", "results")
 MOST_ROWS = 1_000
+"""Answers of a batch that are looked at: bounds the time."""
 
 
 def confidence_of(answer: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""Counts, losses, labels and what incidents hold, in SQLite or in another database by its URL.
+"""Counts, losses, labels and incidents, and what others were told of them, in SQLite or in another database by its URL.
 
 Counts are of all requests, kept or not. They only add up, so that any number of writers share one database; how far a
 writer has come is noted in the same transaction, so that none is counted twice.
@@ -28,14 +28,30 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS labels (request_id TEXT PRIMARY KEY, label TEXT, time DOUBLE PRECISION)",
     "CREATE TABLE IF NOT EXISTS held (raw TEXT PRIMARY KEY, incident TEXT)",
     "CREATE TABLE IF NOT EXISTS incidents (id TEXT PRIMARY KEY, model TEXT, opened DOUBLE PRECISION, document TEXT)",
+    """CREATE TABLE IF NOT EXISTS totals (
+        model TEXT, version TEXT, arm TEXT, name TEXT, n BIGINT, since BIGINT, last BIGINT,
+        PRIMARY KEY (model, version, arm, name))""",
+    "CREATE TABLE IF NOT EXISTS beats (writer TEXT PRIMARY KEY, time DOUBLE PRECISION, lag DOUBLE PRECISION)",
+    """CREATE TABLE IF NOT EXISTS exported (receiver TEXT, writer TEXT, position BIGINT, time DOUBLE PRECISION,
+        PRIMARY KEY (receiver, writer))""",
+    """CREATE TABLE IF NOT EXISTS alerts (incident TEXT, word TEXT, receiver TEXT, tries BIGINT, due DOUBLE PRECISION,
+        claim TEXT, state TEXT, PRIMARY KEY (incident, word, receiver))""",
+    "CREATE TABLE IF NOT EXISTS undelivered (what TEXT PRIMARY KEY, n BIGINT)",
 )
 COUNT = """INSERT INTO counts (minute, model, version, arm, name, n)
     VALUES (:minute, :model, :version, :arm, :name, :n)
     ON CONFLICT (minute, model, version, arm, name) DO UPDATE SET n = counts.n + excluded.n"""
+TOTAL = """INSERT INTO totals (model, version, arm, name, n, since, last)
+    VALUES (:model, :version, :arm, :name, :n, :since, :last)
+    ON CONFLICT (model, version, arm, name) DO UPDATE SET n = totals.n + excluded.n,
+        last = CASE WHEN excluded.last > totals.last THEN excluded.last ELSE totals.last END"""
+"""What was counted ever: it only grows, also when counts are removed that are too old."""
 LOSE = """INSERT INTO losses (hour, writer, cause, n) VALUES (:hour, :writer, :cause, :n)
     ON CONFLICT (hour, writer, cause) DO UPDATE SET n = losses.n + excluded.n"""
 GET_ON = """INSERT INTO progress (writer, position, time) VALUES (:writer, :position, :time)
     ON CONFLICT (writer) DO UPDATE SET position = excluded.position, time = excluded.time"""
+BEAT = """INSERT INTO beats (writer, time, lag) VALUES (:writer, :time, :lag)
+    ON CONFLICT (writer) DO UPDATE SET time = excluded.time, lag = excluded.lag"""
 LABEL = """INSERT INTO labels (request_id, label, time) VALUES (:request_id, :label, :time)
     ON CONFLICT (request_id) DO UPDATE SET label = excluded.label, time = excluded.time"""
 HOLD = """INSERT INTO held (raw, incident) VALUES (:raw, :incident)

@@ -6,6 +6,7 @@ import abc
 from typing import ClassVar
 
 from firstfault.monitor.capture import Capture
+from firstfault.monitor.record import Captured
 from firstfault.monitor.recorder import Recorder
 from firstfault.monitor.timeline import Beginning, Timeline
 
@@ -41,6 +42,10 @@ class Exchange(abc.ABC):
         if self.taken:
             return
         self.taken = True
+        self.recorder.take(self.captured(error))
+
+    def captured(self, error: str = "") -> Captured:
+        """What is handed over, as it is known by now."""
         body, answer = self.body, self.answer
         captured = self.capture.handed_over(self.way, self.status or (GONE if self.gone else self.unanswered))
         captured.method, captured.path, captured.query, captured.headers = self.asked()
@@ -49,4 +54,4 @@ class Exchange(abc.ABC):
         captured.response_type, captured.stream = self.response_type, answer.stream()
         captured.error = error or captured.error
         captured.disconnected = self.gone
-        self.recorder.take(captured)
+        return captured

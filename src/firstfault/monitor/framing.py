@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 LONGEST_HEAD = 64 * 1024
+"""Bytes: servers refuse longer heads (8 to 64 KiB), and a stream with one is passed on unread."""
 LONGEST_LINE = 4_096
+"""Bytes of a chunk's size, its extensions, or a trailer."""
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: |$)")
 _REQUEST = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.[01]")

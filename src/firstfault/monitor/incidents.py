@@ -44,7 +44,7 @@ class Incident(msgspec.Struct, frozen=True, omit_defaults=True):
     """References (`Record.raw`) of requests that show it."""
     control: tuple[str, ...] = ()
     """References of healthy requests of the same hours, or of the same hours of the week before."""
-    verdict: Any = None
+    verdict: dict[str, Any] | None = None
     """The verdict's JSON, once it was diagnosed."""
     evidence: tuple[Evidence, ...] = ()
     """Of every monitor that passed about the same requests, the strongest first."""

@@ -32,10 +32,13 @@ _PAIR = re.compile(r"""(["'])([\w .-]{1,64})\1(\s*[:=]\s*)(?:(["'])((?:(?!\4)[^\
 _BEARER = re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}|\b(sk-)[\w-]{8,}", re.I)
 _SUSPECT = re.compile(SUSPECT)
 SHORTEST_QUOTED = 3
+"""Letters: shorter personal values, such as initials, would be masked in every word."""
 MOST_FIELDS = 2_000
+"""Names whose kind is remembered: bounds the memory."""
 SHORT, MOST_CACHED = 64, 8_192
 """Short texts, such as categories and names of fields, come again and again."""
 KEY_BYTES = 32
+"""More than anyone can guess; a file of another length is a key half written."""
 Named = str | tuple[str, ...]
 """What names a value: its field, or the columns of the table that it is."""
 

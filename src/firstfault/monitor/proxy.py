@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-import urllib.parse
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
-from firstfault.errors import FirstfaultError
-from firstfault.monitor.framing import Body, End, Framing, Head, Opaque, request_of, status_of
+from firstfault.monitor.framing import Body, End, Event, Framing, Head, Opaque, request_of, status_of
 from firstfault.monitor.proxy_exchange import ProxyExchange
 from firstfault.monitor.recorder import Recorder
+from firstfault.monitor.upstream import Upstream
 
-PORTS = {"http": 80, "https": 443}
 LINGER_SECONDS = 5.0
 """How long a client may keep a connection open whose server has ended it."""
 CONNECT_SECONDS = 10.0
@@ -28,35 +24,6 @@ _BAD_GATEWAY = (
     b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\n"
     b"the model's server can't be reached"
 )
-
-
-class Upstream(NamedTuple):
-    """The server behind the proxy."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def context(self) -> ssl.SSLContext | None:
-        """What a connection by TLS needs."""
-        return ssl.create_default_context() if self.scheme == "https" else None
-
-
-def upstream_of(url: str) -> Upstream:
-    """The server that a URL names.
-
-    Raises:
-        FirstfaultError: when it names none, or has a path.
-    """
-    parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
-    if parts.scheme not in PORTS or not parts.hostname or port == -1 or parts.path not in ("", "/") or parts.query:
-        raise FirstfaultError(f"--proxy must be the URL of a server, such as http://127.0.0.1:8000, but got {url!r}")
-    return Upstream(parts.scheme, parts.hostname, port or PORTS[parts.scheme])
 
 
 class Proxied(asyncio.Protocol):
@@ -69,6 +36,7 @@ class Proxied(asyncio.Protocol):
         self.sending: ProxyExchange | None = None
         self.client: asyncio.Transport | None = None
         self.server: asyncio.Transport | None = None
+        self.answering: _Answering | None = None
         self.connecting: asyncio.Task[None] | None = None
         self.waiting: list[bytes] = []
         self.ended = False
@@ -82,8 +50,13 @@ class Proxied(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass a client's bytes on, once the server is there."""
+        self.pass_on(self.requests.feed(data))
+        self.connect()
+
+    def pass_on(self, events: Iterable[Event]) -> None:
+        """Pass on what a client's bytes were read as."""
         passing = []
-        for event in self.requests.feed(data):
+        for event in events:
             if isinstance(event, Head):
                 passing.append(self._begin(event))
             elif isinstance(event, Body):
@@ -94,6 +67,9 @@ class Proxied(asyncio.Protocol):
                 passing.append(event.raw)
         if passing:
             self._pass(passing[0] if len(passing) == 1 else b"".join(passing))
+
+    def connect(self) -> None:
+        """Have a connection to the server made, where there is none."""
         if self.server is None and self.connecting is None:
             self.connecting = asyncio.get_running_loop().create_task(self._connect())
 
@@ -103,12 +79,16 @@ class Proxied(asyncio.Protocol):
         if asked is None or (self.open and self.open[-1].method == "CONNECT"):
             self.requests.expect_opaque()
             return head.raw
-        self.sending = ProxyExchange(self.recorder, head, *asked)
+        self.sending = self.exchange_of(head, *asked)
         self.open.append(self.sending)
         self.requests.expect_body(head, otherwise="head")
         if asked[0] == "CONNECT":
             self.requests.expect_opaque()
         return with_trace(head, self.sending.capture.trace.header().encode())
+
+    def exchange_of(self, head: Head, method: str, target: str) -> ProxyExchange:
+        """What will be recorded of a request that begins."""
+        return ProxyExchange(self.recorder, head, method, target)
 
     def _pass(self, raw: bytes) -> None:
         if self.server is None:
@@ -120,10 +100,11 @@ class Proxied(asyncio.Protocol):
         assert self.client is not None
         self.client.pause_reading()
         upstream, loop = self.upstream, asyncio.get_running_loop()
+        answering = self.answering = _Answering(self)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 server, _ = await loop.create_connection(
-                    lambda: _Answering(self), upstream.host, upstream.port, ssl=upstream.context
+                    lambda: answering, upstream.host, upstream.port, ssl=upstream.context
                 )
         except OSError as error:
             self._unreached(error)
@@ -190,7 +171,7 @@ class Proxied(asyncio.Protocol):
             elif isinstance(event, Body) and self.open:
                 self.open[0].answer.add(event.content)
             elif isinstance(event, End):
-                self._over()
+                self.over()
 
     def _answer(self, head: Head) -> None:
         """An answer begins."""
@@ -207,21 +188,22 @@ class Proxied(asyncio.Protocol):
         if status == 101 or (exchange.method == "CONNECT" and status < 300):
             self.answers.expect_opaque()
             self.requests.expect_opaque()
-            self._over()
+            self.over()
         elif exchange.method == "HEAD" or status in (204, 304):
             self.answers.expect_nothing()
-            self._over()
+            self.over()
         elif not self.answers.expect_body(head, otherwise="rest"):
-            self._over()
+            self.over()
 
-    def _over(self) -> None:
+    def over(self) -> None:
+        """An answer is over."""
         if self.open:
             self.open.popleft().hand_over()
 
     def left(self) -> None:
         """The server has ended the connection: the client is told so, and the last answer may be over by that."""
         if self.open and self.answers.until_close:
-            self._over()
+            self.over()
         self._end_open("the server ended the connection before it had answered")
         if (client := self.client) is None or client.is_closing():
             return
@@ -232,27 +214,33 @@ class Proxied(asyncio.Protocol):
 
 
 class _Answering(asyncio.Protocol):
-    """The connection to the server."""
+    """A connection to the server; what one says that the client has been turned away from goes nowhere."""
 
     def __init__(self, proxied: Proxied) -> None:
         self.proxied = proxied
         self.told = False
 
+    @property
+    def heard(self) -> bool:
+        """Whether it is the one whose answers the client gets."""
+        return self.proxied.answering is self
+
     def data_received(self, data: bytes) -> None:
-        self.proxied.answered(data)
+        if self.heard:
+            self.proxied.answered(data)
 
     def eof_received(self) -> bool:
         self._leave()
-        return self.proxied.server is not None and self.proxied.server.can_write_eof()
+        return self.heard and self.proxied.server is not None and self.proxied.server.can_write_eof()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._leave()
         client = self.proxied.client
-        if error is not None and client is not None:
+        if error is not None and client is not None and self.heard:
             client.abort()  # as the server did
 
     def _leave(self) -> None:
-        if not self.told:
+        if not self.told and self.heard:
             self.told = True
             self.proxied.left()
 
@@ -273,9 +261,15 @@ def with_trace(head: Head, trace: bytes) -> bytes:
 
 
 async def serve(
-    recorder: Recorder, upstream: Upstream, host: str, port: int, ready: Callable[[int], None], stop: asyncio.Event
+    recorder: Recorder,
+    upstream: Upstream,
+    host: str,
+    port: int,
+    ready: Callable[[int], None],
+    stop: asyncio.Event,
+    proxied: Callable[[Recorder, Upstream, set[Proxied]], Proxied] = Proxied,
 ) -> None:
-    """Serve until `stop` is set, then let the requests that are under way end.
+    """Serve until `stop` is set, then let the requests that are under way end; `proxied` makes each connection.
 
     Raises:
         OSError: when the port can't be had.
@@ -283,7 +277,7 @@ async def serve(
     connections: set[Proxied] = set()
     recorder.start()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Proxied(recorder, upstream, connections), host, port
+        lambda: proxied(recorder, upstream, connections), host, port
     )
     async with server:
         ready(server.sockets[0].getsockname()[1])

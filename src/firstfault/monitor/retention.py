@@ -96,6 +96,8 @@ def _forget_counts(store: Store, now: float) -> None:
         ("DELETE FROM losses WHERE hour < :before", [{"before": int(before)}]),
         ("DELETE FROM progress WHERE time < :before", [{"before": before}]),
         ("DELETE FROM labels WHERE time < :before", [{"before": before}]),
+        ("DELETE FROM beats WHERE time < :before", [{"before": before}]),
+        ("DELETE FROM exported WHERE time < :before", [{"before": before}]),
     ]
     try:
         store.database.write(steps)

@@ -21,12 +21,15 @@ REMEMBERED = 1_000
 AT_LEAST = 200
 """Before so many are known, nothing is slow or unsure by comparison."""
 RENEWED_EVERY = 100
+"""Requests after which the quantile is taken anew: sorting at each would cost more than the request."""
 RARE = 0.01
+"""Of the last latencies and confidences: the slowest and the least sure 1 % are all kept."""
 MOST_KINDS = 64
 """Models and arms with quantiles of their own."""
 MOST_FIELDS, MOST_VALUES = 1_000, 200
 """A field with more values than that is a free text, and a new one is nothing novel."""
 LONGEST_VALUE = 64
+"""Letters of a text that may be a category; a field with a longer one is free text."""
 _LOTTERY = b"control"
 
 

@@ -7,10 +7,11 @@ import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from firstfault.monitor.proxy import Upstream, serve
+from firstfault.monitor.proxy import serve
 from firstfault.monitor.receiver import listen
 from firstfault.monitor.recorder import recorder_of
 from firstfault.monitor.settings import Settings
+from firstfault.monitor.upstream import Upstream
 
 CLOSING_SECONDS = 10.0
 Ready = Callable[[int], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds between two looks for incidents, by a process beside the writer; 0 leaves that to `monitor detect`."""
     skip: tuple[str, ...] = NOT_SERVING
     """Requests of these paths, and of those below them, are not recorded."""
+    alerts: tuple[str, ...] = ()
+    """Who is told of incidents: https:// takes JSON, slack+https:// what Slack does. A URL may hold a secret."""
 
     @property
     def folder(self) -> Path:
@@ -99,9 +102,28 @@ def _expect_ranges(settings: Settings) -> None:
         value = getattr(settings, name)
         if not lowest <= value <= highest:
             raise FirstfaultError(f"a monitor's {name} must lie between {lowest} and {highest}, but got {value}")
+    for receiver in settings.alerts:
+        _expect_receiver(receiver)
     if 4 * settings.body > settings.queue:
         raise FirstfaultError(
             f"a monitor's queue must hold four bodies, but got {settings.queue} bytes for bodies of {settings.body}"
+        )
+
+
+RECEIVERS = ("http", "https", "slack+http", "slack+https")
+
+
+def _expect_receiver(receiver: str) -> None:
+    """Expect the URL of a receiver; the rest of it may be a secret, so that nothing but its scheme is told."""
+    try:
+        place = urlsplit(receiver)
+        known = place.scheme in RECEIVERS and bool(place.hostname) and place.port != 0
+    except ValueError:
+        known, place = False, urlsplit("")
+    if not known:
+        raise FirstfaultError(
+            f"a monitor's alerts must be URLs of {', '.join(RECEIVERS)} with a host, but one begins with "
+            f"{place.scheme or receiver[:4]!r}"
         )
 
 

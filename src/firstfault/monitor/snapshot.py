@@ -18,6 +18,7 @@ MOST_ITEMS = 1_000
 MOST_BYTES = 64 * 1024
 """Of a text or an array."""
 DEEPEST = 8
+"""Levels of a tree: what lies deeper is told by its type."""
 SAMPLED = 4_096
 """Numbers of an array that is too large, evenly spaced."""
 ARRAY, PART = "~array", "~part"

@@ -14,13 +14,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
 from firstfault.monitor.analysis import Analyst, Seen
 from firstfault.monitor.counts import Counts
-from firstfault.monitor.database import COUNT, GET_ON, LOSE, Database, StoreError
+from firstfault.monitor.database import BEAT, COUNT, GET_ON, LOSE, TOTAL, Database, StoreError, Values
 from firstfault.monitor.masking import key_of
 from firstfault.monitor.record import Captured, Record
 from firstfault.monitor.resources import Watched
@@ -35,6 +35,10 @@ AT_ONCE = 500
 WRITTEN_EVERY = 0.5
 """Seconds after which what was taken is written."""
 MOST_UNWRITTEN = 2_000
+BEAT_SECONDS = 5.0
+"""After which the writer says in the database that it lives, also where there is nothing to write."""
+LIVE = frozenset({"asgi", "wsgi", "function", "proxy"})
+"""Ways in on which a request is handed over when it is over; others tell of it later."""
 PAUSE_SECONDS = 0.05
 """Between two looks at the queue: a writer that wakes up more often takes the processor's caches from the server."""
 NICE = 5
@@ -55,6 +59,7 @@ class Writer:
         self.records: list[Record] = []
         self.position = self._continued()
         self.unwritten, self.written_at = 0, time.monotonic()
+        self.beat_at, self.oldest = -BEAT_SECONDS, float("inf")
         self.lost_before = ring.counts
         self.hour = hour_of(time.time())
         self.segment: Segment | None = None
@@ -93,6 +98,7 @@ class Writer:
             if not over and taken < AT_ONCE:
                 time.sleep(PAUSE_SECONDS)
         self.write()
+        self._leave()
         if self.segment is not None:
             self.segment.close()
         if self.closing_hours is not None:
@@ -116,6 +122,8 @@ class Writer:
         try:
             seen = self.analyst.see(_decode(payload))
             self.counts.add(seen)
+            if seen.captured.way in LIVE:
+                self.oldest = min(self.oldest, seen.captured.time + seen.captured.total)
             if seen.kept is not None:
                 self.records.append(self._record(seen, position))
         except Exception:
@@ -130,7 +138,7 @@ class Writer:
         self.written_at = time.monotonic()
         self._write_records()
         self._note_losses()
-        if self.unwritten or self.losses:
+        if self.unwritten or self.losses or time.monotonic() - self.beat_at > BEAT_SECONDS:
             self._write_counts()
         self.ring.release(self.position)
         self.unwritten = 0
@@ -169,10 +177,12 @@ class Writer:
         losses = [
             {**where, "hour": int(now // HOUR) * HOUR, "cause": cause, "n": n} for cause, n in self.losses.items()
         ]
-        steps: list[tuple[str, list[dict[str, Any]]]] = [
+        steps: list[tuple[str, Sequence[Values]]] = [
             (COUNT, list(self.counts.rows())),
             (LOSE, losses),
+            (TOTAL, [*self.counts.totals(), *_lost_ever(self.losses, int(now))]),
             (GET_ON, [{**where, "position": self.position, "time": now}]),
+            (BEAT, [{**where, "time": now, "lag": self._lag(now)}]),
         ]
         try:
             self.database.write(steps)
@@ -181,6 +191,16 @@ class Writer:
             return
         self.counts.clear()
         self.losses.clear()
+        self.beat_at, self.oldest = time.monotonic(), float("inf")
+
+    def _lag(self, now: float) -> float:
+        """Seconds from the end of the oldest request that is being written until now."""
+        return max(0.0, now - self.oldest) if self.oldest < float("inf") else 0.0
+
+    def _leave(self) -> None:
+        """Say that this writer is not missing: it has ended."""
+        with contextlib.suppress(StoreError):
+            self.database.write([("DELETE FROM beats WHERE writer = :writer", [{"writer": self.ring.name}])])
 
     def _turn_hour(self) -> None:
         hour = hour_of(time.time())
@@ -210,6 +230,12 @@ class Writer:
         with process.stdin as words:
             words.write(msgspec.json.encode(self.settings))
         return process
+
+
+def _lost_ever(losses: Counter[str], now: int) -> list[Values]:
+    """Losses as rows of the totals."""
+    nobody = {"model": "", "version": "", "arm": "", "since": now, "last": now}
+    return [{**nobody, "name": f"lost:{cause}", "n": n} for cause, n in sorted(losses.items())]
 
 
 def main(queue: int, owner: int) -> None:

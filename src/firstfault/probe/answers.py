@@ -9,9 +9,10 @@ import torch
 
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.loss_hooks import hear_losses
-from firstfault.training.losses import IGNORED, OF_CLASSES, OF_NUMBERS
+from firstfault.training.losses import IGNORED, OF_CLASSES, OF_NUMBERS, is_one_hot
 
 MOST_CLASSES = 4096
+"""Classes that are counted each by itself; those with larger ids are counted as one."""
 VALIDATION = ", without gradients"
 """How the name of a site ends that was called without gradients."""
 
@@ -43,10 +44,16 @@ class Answers:
             kind, row, labels = "classes", *_classes(outputs, target, ignored)
         elif target.numel() != outputs.numel():
             return
+        elif name in OF_NUMBERS and is_one_hot(target, outputs):
+            if target.ndim == 2 and target.shape[1] > 1:
+                kind, row, labels = "classes", *_classes(outputs, target.float(), ignored)
+            else:
+                kind, row, labels = "yes_no", *_yes_no(name, outputs, target)
         elif name not in OF_NUMBERS and bool(((target == 0) | (target == 1)).all()):
             kind, row, labels = "yes_no", *_yes_no(name, outputs, target)
         else:
-            row, labels = _numbers(outputs.sigmoid() if name.endswith("logits") else outputs, target), {}
+            shares = name.endswith("logits") and bool(((target >= 0) & (target <= 1)).all())
+            row, labels = _numbers(outputs.sigmoid() if shares else outputs, target), {}
         place = f"{name} at {_place()}{'' if torch.is_grad_enabled() else VALIDATION}"
         site = self.sites.setdefault(place, {"kind": kind, "steps": {}, "labels": {}})
         if site["kind"] != kind:

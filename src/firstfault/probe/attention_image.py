@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 SIDE = 256
+"""Pixels of a side, about."""
 DARK, MIDDLE, BRIGHT = "#440154", "#21918c", "#fde725"
 """The ends and the middle of viridis."""
 

@@ -16,6 +16,7 @@ from firstfault.training.losses import ELEMENTWISE, IGNORED, OF_CLASSES, OF_NUMB
 from firstfault.training.one_tensor import Answer
 
 SAME_FACTOR = 1e-4
+"""Relative: sums of float32 are nearer than that; with a further term or another weight they seldom are."""
 BETWEEN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "": lambda outputs: outputs,
     "log_softmax": lambda outputs: outputs.log_softmax(-1),

@@ -17,6 +17,7 @@ from firstfault.training.losses import IGNORED
 KEPT_CALLS = 40  # of the sampled steps, the last: some 2,000 steps of a long training
 KEPT_VALUES = 4_096  # of a call's targets
 FEWEST_CALLS, FEWEST_TARGETS, ENOUGH_TARGETS = 3, 64, 200
+"""A share errs by 0.06 of the fewest targets, and by 0.035 of enough, for which more calls are looked back on."""
 FEWEST_PER_CLASS = 10  # targets for each class that was seen: the entropy of fewer is not known
 
 

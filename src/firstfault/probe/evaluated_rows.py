@@ -16,15 +16,17 @@ from firstfault.probe.code_lines import user_line
 from firstfault.probe.record import Record
 from firstfault.training.tensors import tensors_in
 
-LEARNT_BATCHES, EVALUATED_BATCHES = 400, 100
+LEARNT_BATCHES, EVALUATED_BATCHES = 400, 100  # bound the memory, with 64 values of each row
 VALUES = 64  # of a row
 FEWEST_ROWS, LEAST_DISTINCT = 32, 0.5  # different ones of all evaluated rows, and of those of a batch
 HELD_OUT = frozenset({"val", "vals", "valid", "validation", "validate", "test", "heldout", "holdout"})
 TRAINING = frozenset({"train", "training", "tr"})
 OF_TRAINERS = ("evaluation_loop", "validation_step", "test_step")
 WEIGHTS = torch.randint(-(2**62), 2**62, (VALUES,), generator=torch.Generator().manual_seed(0)) | 1
+"""Odd, and the same in every run: the hash of a row is the sum of its values by them."""
 WORD = re.compile(r"[A-Za-z_]\w*")
 LINES, FOREIGN = 2, "site-packages"
+"""The user's innermost lines, which may name the split; and where code of others lies."""
 LOOP = re.compile(r"\s*(async\s+)?for\b")
 
 

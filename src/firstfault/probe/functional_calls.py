@@ -41,6 +41,7 @@ ATTENTION = F.scaled_dot_product_attention
 FAST_IN_EVAL = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 """Modules that take another path in eval mode, unless somebody listens: nobody may then."""
 MOST_OF_A_MODULE = 8
+"""Calls after one module that are told apart: a loop over time steps would name hundreds."""
 ENOUGH = 5
 """Calls of models after which one that calls no such function is left in peace."""
 

@@ -28,11 +28,13 @@ SHAPES = (
     "UnsqueezeBackward0",
 )
 MOST = 8
+"""Nodes in a row that may weigh or reshape one thing: a written-out loss has two or three."""
 OF_DIFFERENCES = ("MseLossBackward0", "SmoothL1LossBackward0", "HuberLossBackward0")
 """Losses of torch, also where a loop knows them by a name that it took before it was watched."""
 AROUND = (*SCALES, "SqrtBackward0", "AddBackward0", "SqueezeBackward0")
 """What may lie between differences and a loss that they are a part of."""
 MOST_AROUND = 24
+"""Nodes looked at around a loss: bounds the time of a step in a loss of many terms."""
 OF_LIKELIHOODS = (
     *AROUND,
     *SHAPES,

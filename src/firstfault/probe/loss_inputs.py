@@ -13,10 +13,10 @@ import torch
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
 from firstfault.probe.record import Record, Spread
-from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES
+from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
-SAME = 1e-3
+"""Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
 WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
 UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
 PASSING = (
@@ -71,7 +71,7 @@ class LossInputs:
             if name in OF_CLASSES:
                 _look_at_classes(seen, outputs.detach())
             elif name in OF_LOG_SHARES:
-                seen["positive"] = seen.get("positive", 0) + bool((outputs > SAME).any())
+                seen["positive"] = seen.get("positive", 0) + bool((outputs > NEAR_ONE).any())
             elif isinstance(target, torch.Tensor) and target.numel():
                 _look_at_shares(seen, target.detach().reshape(-1), value)
 
@@ -101,7 +101,7 @@ def _look_at_classes(seen: dict[str, float], outputs: torch.Tensor) -> None:
     if rows is None:
         return
     sums = rows.sum(-1)
-    seen["probabilities"] += bool((rows >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=SAME)
+    seen["probabilities"] += bool((rows >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=NEAR_ONE)
     seen["unnormalised"] += bool(rows.logsumexp(-1).abs().mean() > UNNORMALISED)
 
 

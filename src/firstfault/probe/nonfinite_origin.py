@@ -22,7 +22,9 @@ from firstfault.probe.replica import hooked, replica
 from firstfault.training.tensors import named_tensors, tensors_in
 
 FINITE, INFINITE, NAN = 0, 1, 2
+"""What a tensor holds at worst."""
 SHOWN_OPERATIONS = 3
+"""Operations before the loss that its place names."""
 SET_BY_HAND = "written by something else than an optimizer"
 BY_UPDATE = "by the update"
 BACKWARD = "in the backward pass"

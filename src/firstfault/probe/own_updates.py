@@ -12,6 +12,7 @@ from firstfault.probe.record import Record
 from firstfault.probe.zero_grad import Clearing
 
 MOST_NODES = 10_000
+"""Nodes of a loss's graph that are walked through: bounds the time."""
 
 
 class OwnUpdates:

@@ -37,6 +37,7 @@ from firstfault.probe.tripwire import Tripwire
 from firstfault.probe.validation import Validation
 from firstfault.probe.zero_grad import Clearing
 from firstfault.training.patching import replace
+from firstfault.training.recipe import Recipe
 
 MOST_PASSES = 8  # backward passes of a step: the others of an accumulation are like them
 
@@ -96,7 +97,7 @@ class Probe:
         self._rounds = self._passes = 0
 
     @contextlib.contextmanager
-    def observe(self, model: nn.Module | None = None, recipe: Any = None) -> Iterator[None]:
+    def observe(self, model: nn.Module | None = None, recipe: Recipe | None = None) -> Iterator[None]:
         """Watch every optimizer step and forward pass inside the block.
 
         Models that are not given are found by their calls.

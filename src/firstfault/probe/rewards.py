@@ -24,8 +24,11 @@ from firstfault.training.patching import replace
 LOOKS = 6
 """First calls of models, and first backward passes, at which variables are looked through."""
 MOST_VARIABLES = 400
+"""Variables of a frame or an object: bounds the time of a look."""
 MOST_ENVIRONMENTS = 3
+"""Classes that are listened to: an environment and its wrappers."""
 MOST_IN_A_LIST = 10_000
+"""Rewards that are summed up: bounds the time where a loop keeps all that it ever had."""
 NAMED = re.compile(r"(ep|episode|batch|step|total)?_?(rewards?|rews?|returns?|rets?)", re.IGNORECASE)
 """What a loop calls its rewards; of running means and best ones nobody knows how much of them is new."""
 ACTS = (distributions.Categorical, distributions.Normal, distributions.Bernoulli, distributions.MultivariateNormal)

@@ -12,6 +12,9 @@ import torch
 from firstfault.errors import told
 
 MOST = 512
+"""Values of a tensor: some 17 to each part of a histogram."""
+BUCKETS = 30
+"""Parts of a histogram: TensorBoard's own default."""
 GROWTH = 1.1
 """What is large is taken when the steps have grown by a tenth: some 90 times in 10,000 steps, 140 in a million."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MOST = 2048
+"""Points: bounds the memory, and is more than a screen is wide."""
 
 
 @dataclass

@@ -19,8 +19,11 @@ from firstfault.probe.record import Record
 from firstfault.probe.updates import Updates
 
 SMALL = 1024
+"""Values of a gradient that is looked at whole: its edges would take as many calls."""
 MOST_CALLS = 8
+"""Calls of models that are kept for a search: bounds the memory of their inputs."""
 MOST_SEARCHES = 5
+"""Searches of a training: each costs a step, and a gradient scaler may skip losses for ever."""
 Found = tuple[int, str, Place]
 
 

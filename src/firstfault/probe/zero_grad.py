@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 FEWEST = 3
+"""Of an optimizer: two steps are one pair, of which a share is all or nothing."""
 
 
 class Clearing:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 SERIES = ("loss", "grad_norm", "update_ratio", "lr")
 MOST_DIGESTED = 200_000
+"""Rows whose digest tells two runs' data apart: bounds the time beside a report."""
 
 
 def context_of(

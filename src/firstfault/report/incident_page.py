@@ -1,4 +1,4 @@
-"""The report of an incident: timeline, control beside incident, the cuts with the first red one, requests, the proof."""
+"""The report of an incident: timeline, control beside incident, cuts with the first red one, requests, the proof."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def _class_shares(scores: Array, width: int) -> list[float]:
 def _requests(subject: Subject, seen: Evidence) -> list[Row]:
     """A few of the requests that show it, as they were kept: those that are answered otherwise offline come first."""
     offline = _offline(subject)
-    rows = []
+    rows: list[Row] = []
     for request, place in seen.requests.samples:
         raw = request.raw[place] if request.raw is not None and place < len(request.raw) else None
         served = request.label[place] if request.label is not None and place < len(request.label) else None
@@ -211,7 +211,7 @@ def _offline(subject: Subject) -> dict[tuple[str, int], object]:
         scores = side.replayed
     except Missing:
         return {}
-    known = np.isfinite(scores).all(1)
+    known = np.asarray(np.isfinite(scores).all(1))
     labels = iter(side.truth.labels(scores[known]))
     return {
         (request.id, place): next(labels)

@@ -31,7 +31,9 @@ FROM_KERNEL = 128
 CHILD_SUBREAPER = 36
 """Option of prctl(2): orphans below become children of this process."""
 LOOK_SECONDS = 0.1
+"""How often the child is looked at between signals."""
 GRACE_SECONDS = {"run": 3.2}
+"""By command, where it is longer: a script that is run ends itself first, and its report is written after it."""
 USUAL_GRACE_SECONDS = 2.5
 """How long the child may take to end after a signal, so that everything has ended within 5 s."""
 LEAVING_SECONDS = 5.0

@@ -6,6 +6,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -18,10 +19,25 @@ from firstfault.runs.state import state_here
 from firstfault.values import Json
 
 SECONDS = 10.0
+"""How long the API may take for an event."""
 
 
 def emit(event: str, name: str, payload: Json) -> None:
-    """Post an event about the training `name` to the API of `PREFECT_API_URL`, else to that of `firstfault up`.
+    """Post an event about the training `name`, as `post` does.
+
+    Raises:
+        PrerequisiteError: when no server is known.
+        FirstfaultError: when it does not take the event.
+    """
+    resource = {
+        "prefect.resource.id": f"firstfault.target.declaration.{key_of(name)}",
+        "firstfault.layer": str(payload.get("layer", "training")),
+    }
+    post(event, resource, payload)
+
+
+def post(event: str, resource: Mapping[str, str], payload: Json) -> None:
+    """Post an event about a resource to the API of `PREFECT_API_URL`, else to that of `firstfault up`.
 
     `PREFECT_API_AUTH_STRING` or `PREFECT_API_KEY` lets in at a server of the user's own.
 
@@ -30,15 +46,11 @@ def emit(event: str, name: str, payload: Json) -> None:
         FirstfaultError: when it does not take the event.
     """
     api, authorization = _server()
-    resource = {
-        "prefect.resource.id": f"firstfault.target.declaration.{key_of(name)}",
-        "firstfault.layer": str(payload.get("layer", "training")),
-    }
     happened = {
         "id": str(uuid4()),
         "occurred": datetime.now(UTC).isoformat(),
         "event": event,
-        "resource": resource,
+        "resource": visible_in(dict(resource)),
         "payload": visible_in(payload),
     }
     headers = {"Content-Type": "application/json", **({"Authorization": authorization} if authorization else {})}

@@ -40,6 +40,7 @@ from firstfault.runs.state import State
 
 POOL = "firstfault"
 START_SECONDS = 120.0
+"""How long a server may take to answer: a first start makes its database, in 15 s where nothing else runs."""
 
 
 def healthy(service: Service) -> bool:

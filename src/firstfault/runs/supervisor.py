@@ -18,6 +18,7 @@ from firstfault.runs.services import start_all
 from firstfault.runs.state import State
 
 LOOK_SECONDS = 0.5
+"""How often the state folder is looked at: so long after it went, the servers go."""
 
 
 def own(state: State, prefect_port: int, mlflow_port: int) -> None:

@@ -16,13 +16,19 @@ from firstfault.subject.subject import Subject
 from firstfault.subject.width import narrowest, stochastic
 from firstfault.training.chance import prior_score
 from firstfault.training.one_tensor import Samples, inputs_of_call
+from firstfault.training.recipe import Recipe
 from firstfault.training.scores import standard_error
 
 MOST_ROWS = 4_000
+"""Bounds the time of a linear model's fit."""
 MOST_COLUMNS = 1_024
+"""Bounds the time and memory of simple models: an image of 32 × 32, or the pixels of a larger one on a grid."""
 MOST_WORDS = 2_000
+"""Kinds of tokens that are counted: 64 MB of counts with 4,000 rows; of more kinds there is no simple model."""
 LEAST_SPAN = 0.2
+"""Where a constant answer scores above 0.8, the rest is too little to measure shortfalls by: a choice of ours."""
 TINY = 1e-7
+"""Probabilities are cut here, so that their logarithms are finite: the rounding of float32."""
 Array = np.ndarray[Any, Any]
 
 
@@ -73,7 +79,7 @@ def _measure(subject: Subject) -> Baselines:
     return Baselines(name, best, prior, error, span, constant=not scores)
 
 
-def error_of(recipe: Any, score: float) -> float:
+def error_of(recipe: Recipe, score: float) -> float:
     """The standard error of a score on the validation split, where each of several labels counts."""
     metric = metric_of(recipe.task, recipe.training.metric)[0]
     y = recipe.validation.y
@@ -129,7 +135,7 @@ def _linear(subject: Subject) -> Any:
     return _Through(linear, narrowest(subject, columns)) if narrow else linear
 
 
-def _evening_weights(recipe: Any) -> dict[int, float] | None:
+def _evening_weights(recipe: Recipe) -> dict[int, float] | None:
     """The class weights of the target's loss, where they make the classes count more alike.
 
     Then its errors are meant to be those of such a loss.
@@ -207,7 +213,7 @@ def _matrix(subject: Subject, x: Any, most_columns: int) -> Array | None:
     return counts
 
 
-def _successors(recipe: Any) -> list[tuple[str, float]]:
+def _successors(recipe: Recipe) -> list[tuple[str, float]]:
     """The accuracy of answering each token with its most frequent successor in train."""
     name, _ = metric_of(recipe.task, recipe.training.metric)
     x, y = recipe.train.x.numpy(), recipe.train.y.numpy()

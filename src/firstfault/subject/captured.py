@@ -28,7 +28,9 @@ from firstfault.training.one_tensor import Batches, EveryAnswer, inputs_of_call
 from firstfault.training.recipe import Recipe, Tensors, outputs_of
 
 FEWEST = 32
+"""Samples: of fewer, the fifth that is held out would be less than six."""
 MOST_STEPS = 300
+"""Bounds the time of a replay, which repeats the captured batches over and over."""
 HELD_OUT = 5
 """Every fifth captured sample is held out of the replay."""
 
@@ -44,7 +46,7 @@ def subject_of(
 ) -> Subject:
     """A subject whose training is the one that was watched; what was not captured is missing, with the reason."""
     training = _training(capture, record)
-    why_not = capture.why_not or ("fewer than 32 samples were seen" if capture.samples < FEWEST else "")
+    why_not = capture.why_not or (f"fewer than {FEWEST} samples were seen" if capture.samples < FEWEST else "")
     told = None if why_not else task_of(capture.loss_name, capture.y)
     task: Any = told or "classification"
     why_not = why_not or ("" if told else "its labels are neither numbers, nor classes of samples or tokens")

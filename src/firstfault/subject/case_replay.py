@@ -16,7 +16,8 @@ from firstfault.metrics import Array
 from firstfault.subject.generation import answer_of
 from firstfault.subject.offline import Offline
 from firstfault.subject.replays import place_of
-from firstfault.subject.serving import labels_of, served_of, serving_inputs, sound_training
+from firstfault.subject.served_answers import labels_of
+from firstfault.subject.serving import served_of, serving_inputs, sound_training
 from firstfault.subject.subject import Subject
 from firstfault.texts import shown
 

@@ -11,6 +11,7 @@ from firstfault.subject.incident import incident
 from firstfault.subject.subject import Subject
 
 FEWEST = 5
+"""Samples: in fewer, a column may be lacking by accident."""
 
 
 def expect_fit(subject: Subject) -> None:
@@ -33,8 +34,8 @@ def expect_fit(subject: Subject) -> None:
     lacking = [str(name) for name in X.columns if str(name) not in known]
     if lacking:
         raise TargetError(
-            f"the requests of {seen.id} must have the columns of the target {subject.target.name}, but none of them has "
-            f"{', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}; they have {', '.join(sorted(known)[:8])}"
+            f"the requests of {seen.id} must have the columns of the target {subject.target.name}, but none of them "
+            f"has {', '.join(lacking[:5])}{' …' if len(lacking) > 5 else ''}; they have {', '.join(sorted(known)[:8])}"
         )
 
 

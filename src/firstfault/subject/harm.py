@@ -17,7 +17,9 @@ from firstfault.subject.subject import Subject
 FEWEST_LABELS = 40
 """Labels on each side, below which they say nothing."""
 WORSE_P = 0.01
+"""With labels: by chance, one healthy incident in a hundred is worse."""
 SURE_P = 1e-4
+"""Without labels, confidence only estimates what was right: chance alone must be rarer than 1 in 10,000."""
 LEAST_DROP = 0.02
 """A share of right answers that falls by less is no harm; our own `least_effect`."""
 

@@ -15,7 +15,7 @@ from firstfault.runs.ref import RunRef
 from firstfault.subject.kept_model import is_kept, kept
 from firstfault.subject.subject import Subject, Trainer, plainly
 from firstfault.target.declaration import Target
-from firstfault.target.loader import load_target
+from firstfault.target.loader import load_target, split_spec
 from firstfault.target.locate import locate
 from firstfault.training.loop import Trained
 
@@ -108,7 +108,7 @@ def _last_kept(runs: Path, place: str) -> Path | None:
         if is_kept(folder):
             with contextlib.suppress(FirstfaultError):
                 run = RunRef.of(folder)
-                if run.target == place and not run.overrides and run.dataset is None:
+                if split_spec(run.target) == split_spec(place) and not run.overrides and run.dataset is None:
                     return folder
     return None
 

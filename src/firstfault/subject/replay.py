@@ -15,16 +15,21 @@ from torch import nn
 
 from firstfault.errors import Missing
 from firstfault.probe.capture import Capture
+from firstfault.probe.record import Record
 from firstfault.subject.captured import FEWEST, recipe_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Training
 from firstfault.training.batches import batches_of
+from firstfault.training.input_tree import InputTree
 from firstfault.training.loop import Trained
 from firstfault.training.recipe import Recipe
+from firstfault.training.tree_calls import TreeModel, trees_of
 
 LOOKED_UP = 8
+"""Captured rows that are looked for among the prepared ones: a single other one says that they were changed."""
 STEADY = 0.01
+"""Of the highest rate: what varies by less is no schedule."""
 
 
 @memo(of="trained")
@@ -44,9 +49,11 @@ def replayed(subject: Subject) -> Recipe:
     if not isinstance(capture, Capture):
         raise Missing("the user's fit was not observed")
     settings = _settings(recipe, capture, trained.record)
-    if capture.samples and not capture.plain:
+    trees = trees_of(recipe.model)
+    if capture.samples and not capture.plain and not (trees is not None and _fed_as_trees(trees, recipe, capture)):
         raise Missing("the user's fit can't be replayed: the model takes something else than one tensor")
-    if capture.samples == 0 or recipe.training.loader is not None or _fed_as_prepared(recipe, capture):
+    as_prepared = trees is not None or recipe.training.loader is not None
+    if capture.samples == 0 or as_prepared or _fed_as_prepared(recipe, capture):
         return replace(recipe, training=settings)
     if recipe.task != "language_model" and _other_labels(recipe, capture):
         raise Missing(
@@ -82,7 +89,7 @@ def _observed(subject: Subject) -> Trained:
     return trained
 
 
-def _settings(recipe: Recipe, capture: Capture, record: Any) -> Training:
+def _settings(recipe: Recipe, capture: Capture, record: Record) -> Training:
     declared = recipe.training
     loss = _on_labels(capture.loss, capture.y[0]) if capture.loss is not None and capture.y else declared.loss
     if loss is None:
@@ -121,7 +128,7 @@ def _on_labels(loss: Callable[..., Any], example: torch.Tensor) -> Callable[...,
     return on_labels
 
 
-def _schedule(record: Any, epochs: int) -> Callable[[Any], Any] | None:
+def _schedule(record: Record, epochs: int) -> Callable[[Any], Any] | None:
     """The learning rates that were seen, the mean of each epoch; None where there was one only."""
     rates = record.lr.values
     if not rates or max(rates) - min(rates) <= STEADY * max(rates) or rates[0] <= 0:
@@ -142,6 +149,21 @@ def _fed_as_prepared(recipe: Recipe, capture: Capture) -> bool:
             return False
         same = (x.to(row.dtype) == row).flatten(1).all(1) if x.ndim > 1 else x.to(row.dtype) == row
         if not any(_same_label(known, label) for known in y[same]):
+            return False
+    return True
+
+
+def _fed_as_trees(trees: TreeModel, recipe: Recipe, capture: Capture) -> bool:
+    """Whether the first captured samples are the prepared ones, each tensor of them, with their labels."""
+    tree, y = InputTree(trees.tree(recipe.train.x), len(recipe.train)), recipe.train.y
+    known, seen = tree.arguments.tensors, capture.calls[0].tensors
+    if [value.shape[1:] for value in known] != [value.shape[1:] for value in seen]:
+        return False
+    for row, label in enumerate(capture.y[0][:LOOKED_UP]):
+        same = torch.ones(len(recipe.train), dtype=torch.bool)
+        for value, part in zip(known, seen, strict=True):
+            same &= (value == part[row]).flatten(1).all(1) if value.ndim > 1 else value == part[row]
+        if not any(_same_label(each, label) for each in y[same]):
             return False
     return True
 

@@ -23,6 +23,7 @@ CLOSE = 0.01
 """Scores that differ by less are the same answer: float16 moves probabilities by some .001."""
 Row = dict[str, Any]
 WIDEST = 200
+"""Items of a list that stand for columns; a longer one is a picture, a text or a vector."""
 MASKED = re.compile(r"•[0-9a-f]{10}$")
 ALIKE = 0.9
 """A target that gives fewer of its healthy answers again is not what served."""
@@ -197,7 +198,7 @@ def differ(first: Array, second: Array) -> Array:
 
 def known_in_both(first: Array, second: Array) -> Array:
     """Which rows are known in both."""
-    return np.isfinite(first).all(1) & np.isfinite(second).all(1)
+    return np.asarray(np.isfinite(first).all(1) & np.isfinite(second).all(1))
 
 
 def flips(first: Array, second: Array) -> Array:

@@ -15,7 +15,7 @@ from torch import nn
 
 from firstfault.data.splits import Split, take, to_array
 from firstfault.depth import Depth
-from firstfault.errors import Missing, UserCodeError
+from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.extras import installed
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
@@ -23,11 +23,14 @@ from firstfault.subject.fitted_estimator import answering, parts_to_package, who
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
 from firstfault.target.estimators import is_estimator
+from firstfault.training.input_tree import InputTree, samples
 from firstfault.training.loop import predict
 from firstfault.training.preprocessing import to_inputs
 from firstfault.training.recipe import outputs_of
+from firstfault.training.tree_calls import TreeModel, as_declared, trees_of
 
 GOLDEN_ROWS = 64
+"""A service is asked with them in one call or one by one; one wrong answer of them is 1.6 %."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Golden:
     """Samples with known answers: raw inputs as a client sends them, prepared inputs, labels, and offline outputs."""
 
     raw: Any
-    x: torch.Tensor
+    x: torch.Tensor | InputTree
     y: torch.Tensor
     outputs: np.ndarray[Any, Any]
 
@@ -73,13 +76,27 @@ def golden_rows(subject: Subject, rows: int) -> Golden:
     if declared is not None and subject.target.prepare is None:
         split = Split(*declared)
         raw = split.X.head(rows) if isinstance(split.X, pd.DataFrame) else split.X[:rows]
-        x = to_inputs(subject.pipeline.apply(raw))
+        x = _as_inputs(subject.pipeline.apply(raw), "preprocess")
         y = recipe.test.y[: len(x)]
     else:
         chosen = np.arange(min(rows, len(recipe.test)))
         x, y = recipe.test.x[: len(chosen)], recipe.test.y[: len(chosen)]
-        raw = x.numpy() if subject.target.prepare is not None else take(subject.raw.test, chosen).X
-    return Golden(raw, x, y, predict(recipe, trained.model, x).float().cpu().numpy())
+        raw = _sent(subject, x) if subject.target.prepare is not None else take(subject.raw.test, chosen).X
+    outputs = run_module(subject, trained.model.eval(), x) if isinstance(x, InputTree) else None
+    return Golden(raw, x, y, predict(recipe, trained.model, x).float().cpu().numpy() if outputs is None else outputs)
+
+
+def _sent(subject: Subject, x: torch.Tensor) -> Any:
+    """Prepared samples as a client sends them, where nothing prepares them on the way."""
+    trees = trees_of(subject.recipe.model)
+    return x.numpy() if trees is None else InputTree(trees.tree(x), len(x))
+
+
+def _as_inputs(prepared: Any, part: str) -> torch.Tensor | InputTree:
+    if isinstance(prepared, InputTree):
+        prepared.expect_tensors(part)
+        return prepared
+    return to_inputs(prepared, part)
 
 
 def sound_training(subject: Subject) -> Any:
@@ -90,7 +107,7 @@ def sound_training(subject: Subject) -> Any:
     return trained
 
 
-def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor:
+def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor | InputTree:
     """Raw samples through the serving path's preprocessing, or through the training's when it has none of its own."""
     own = subject.deployment.preprocess
     if own is None:
@@ -98,7 +115,7 @@ def serving_inputs(subject: Subject, raw: Any) -> torch.Tensor:
     else:
         step = own.transform if hasattr(own, "transform") else own
         prepared = _guard(subject, "deployment.preprocess", lambda: step(raw.copy() if hasattr(raw, "copy") else raw))
-    return to_inputs(prepared, "deployment.preprocess")
+    return _as_inputs(samples(prepared, len(raw)), "deployment.preprocess")
 
 
 @part(Layer.DEPLOYMENT, "loading the served model", of="trained")
@@ -143,6 +160,8 @@ def served_of(subject: Subject) -> Served:
 
 def _is_packaged(subject: Subject, model: nn.Module) -> bool:
     """Whether a model that nothing of the user's serves is packaged: from depth standard on, as `Depth` says."""
+    if subject.target.prepare is not None and trees_of(subject.recipe.model) is not None:
+        return False  # a client of the package sends one array
     return subject.depth.includes(Depth.STANDARD) and _packable(model) and installed("mlflow")
 
 
@@ -172,8 +191,9 @@ def packaged(subject: Subject) -> Path:
         return path
     example, model, recipe = golden_of(subject).raw, subject.trained.model.cpu().eval(), subject.recipe
     embeds = not recipe.inputs_for(model, recipe.train.x[:1]).is_floating_point()
-    steps = [step for _, step in subject.pipeline.steps]
-    package = PackagedModel.of(model, steps, subject.raw.train.X, whole=embeds)
+    steps, trees = [step for _, step in subject.pipeline.steps], trees_of(recipe.model)
+    style = None if trees is None else trees.style_for(model)
+    package = PackagedModel.of(as_declared(model), steps, subject.raw.train.X, whole=embeds, style=style)
     save_package(package, example, path, root=subject.target.root)
     return path
 
@@ -183,7 +203,7 @@ def _saved(subject: Subject, model: nn.Module) -> Any:
     if (save := subject.deployment.save) is None:
         return subject.target.root / declared if isinstance(declared, str | Path) else subject.folder / "trained.pt"
     path = subject.folder / "served_model"
-    given = model if subject.target.by_gradients else whole_estimator(subject)
+    given = as_declared(model) if subject.target.by_gradients else whole_estimator(subject)
     _guard(subject, "deployment.save", lambda: save(given, path))
     found = sorted(subject.folder.glob("served_model*"))
     return path if path.exists() or not found else found[0]
@@ -214,8 +234,10 @@ def _estimator_inputs(subject: Subject, raw: Any) -> Any:
     return _guard(subject, "deployment.preprocess", lambda: (own.transform if hasattr(own, "transform") else own)(raw))
 
 
-def run_module(subject: Subject, module: nn.Module, x: torch.Tensor) -> np.ndarray[Any, Any]:
+def run_module(subject: Subject, module: nn.Module, x: torch.Tensor | InputTree) -> np.ndarray[Any, Any]:
     """Outputs of a network exactly as it was loaded: mode and dtype are its own."""
+    if (trees := trees_of(subject.recipe.model)) is not None or isinstance(x, InputTree):
+        return _run_with_trees(subject, trees, module, x)
     with torch.no_grad():
         x = subject.recipe.inputs_for(module, x)
         first = next(module.parameters(), None)
@@ -229,18 +251,33 @@ def run_module(subject: Subject, module: nn.Module, x: torch.Tensor) -> np.ndarr
     return result.float().cpu().numpy()  # type: ignore[no-any-return]
 
 
+def _run_with_trees(
+    subject: Subject, trees: TreeModel | None, module: nn.Module, x: torch.Tensor | InputTree
+) -> np.ndarray[Any, Any]:
+    if trees is None:
+        raise TargetError("deployment.preprocess must leave one array of samples as training does, but left a tree")
+    with torch.no_grad():
+        result = _guard(subject, "the served model", lambda: trees.answer(module, x))
+    return result.float().cpu().numpy()  # type: ignore[no-any-return]
+
+
 def _from_callable(subject: Subject, function: Callable[[Any], Any], kind: str) -> Served:
     prepares = subject.deployment.preprocess is not None
 
     def call(raw: Any) -> np.ndarray[Any, Any]:
         if prepares:
-            return _as_array(_guard(subject, kind, lambda: function(serving_inputs(subject, raw))))
+            return _as_array(_guard(subject, kind, lambda: function(_own(serving_inputs(subject, raw)))))
         with contextlib.suppress(Exception):
-            return _as_array(function(raw))
-        x = serving_inputs(subject, raw)
+            return _as_array(function(_own(raw)))
+        x = _own(serving_inputs(subject, raw))
         return _as_array(_guard(subject, kind, lambda: function(x)))
 
     return Served(kind, call, function=function)
+
+
+def _own(inputs: Any) -> Any:
+    """Inputs as code of the user's is given them."""
+    return inputs.tree if isinstance(inputs, InputTree) else inputs
 
 
 def _guard(subject: Subject, part: str, call: Callable[[], Any]) -> Any:
@@ -257,44 +294,3 @@ def _as_array(value: Any) -> np.ndarray[Any, Any]:
     if isinstance(value, pd.DataFrame):
         value = value.to_numpy()
     return to_array(value)
-
-
-def labels_of(subject: Subject, outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Class ids of outputs, which may be scores `(N, K)`, ids `(N,)` or class values `(N,)`."""
-    from firstfault.metrics import classes_of
-
-    if outputs.ndim == 1 and outputs.dtype.kind in "OUS":
-        index = {str(value): number for number, value in enumerate(subject.classes)}
-        return np.array([index.get(str(value), -1) for value in outputs])
-    if outputs.ndim == 1 and outputs.dtype.kind in "iu":
-        return outputs
-    return classes_of(outputs)
-
-
-def agreement(subject: Subject, offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
-    """The share of samples answered alike, 0–1: same class, or the same number within 1 % of the deviation."""
-    if len(offline) != len(served):
-        return 0.0
-    if subject.target.task == "classification":
-        return float(np.mean(labels_of(subject, offline) == labels_of(subject, served)))
-    if offline.size != served.size:
-        return 0.0
-    scale = max(float(offline.std()), 1e-6)
-    return float(np.mean(np.abs(offline - served.reshape(offline.shape)) <= 0.01 * scale))
-
-
-def apart(offline: np.ndarray[Any, Any], served: np.ndarray[Any, Any]) -> float:
-    """The largest difference of scores relative to their scale; probabilities are compared with softmax of logits.
-
-    Outputs of other shapes (labels against scores) count as 0: agreement judges them.
-    """
-    if offline.shape != served.shape:
-        return 0.0
-    candidates = [offline]
-    if offline.ndim == 2 and offline.shape[1] > 1:
-        shifted = np.exp(offline - offline.max(1, keepdims=True))
-        candidates.append(shifted / shifted.sum(1, keepdims=True))
-    else:
-        candidates.append(1 / (1 + np.exp(-np.clip(offline, -50, 50))))
-    served = served.astype(float)
-    return min(float(np.abs(one - served).max() / max(float(np.abs(one).max()), 1e-9)) for one in candidates)

@@ -26,8 +26,9 @@ from firstfault.target.estimators import parted
 from firstfault.training.batches import first_batch
 from firstfault.training.loop import Trained, train
 from firstfault.training.one_tensor import inputs_of_call
+from firstfault.training.prepared_recipe import make_recipe
 from firstfault.training.preprocessing import Pipeline, prepare
-from firstfault.training.recipe import Recipe, Tensors, make_recipe, outputs_of
+from firstfault.training.recipe import Recipe, Tensors, outputs_of
 from firstfault.training.uncompiled import spare_compiler
 
 T = TypeVar("T")

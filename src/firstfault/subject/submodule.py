@@ -17,6 +17,7 @@ from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Tensors, outputs_of
 
 LISTED = 20
+"""Names of submodules that a message lists."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from firstfault.training.recipe import outputs_of
 from firstfault.training.tensors import tensors_in
 
 ROWS = 32
+"""Rows that the model is asked with: its numbers per sample are the same with any."""
 
 
 def narrowest(subject: Subject, most: int) -> int:

@@ -213,7 +213,9 @@ class Target:
     are examined as preprocessing, after those of `preprocess`; behind `prepare`, a pipeline stays whole.
 
     `preprocess` is an object with fit and transform, a list of (name, step), or a function X -> X; `prepare` is a
-    function Splits -> Splits, for code that owns the splits itself. `thresholds` overrides a check's defaults:
+    function Splits -> Splits, for code that owns the splits itself. What they leave is an array of samples, or a dict,
+    encoding, tuple or dataclass of several, which the model, `training.fit` and `training.loader` get as it is.
+    `thresholds` overrides a check's defaults:
     `{"dead_relu": {"inactive_share": 0.8}}`. `mute` names checks that are not to be judged, or what they find at one
     place, with the reason: `{"missing_values:age": "optional in the form"}`. `root` is the folder to which relative
     paths refer; `load_target` sets it to the folder of the target's file.

@@ -12,11 +12,14 @@ from mlflow.pyfunc import PythonModel
 from torch import nn
 
 from firstfault.metrics import Array
+from firstfault.training.input_tree import InputTree, samples
 from firstfault.training.preprocessing import to_inputs
 from firstfault.training.recipe import outputs_of
 from firstfault.training.stages import numbers
+from firstfault.training.tree_calls import Spelled
 
 BEYOND = 100
+"""Times the largest number in training, beyond which a number is taken for a slip of units, and is refused."""
 
 
 class PackagedModel(PythonModel):  # type: ignore[misc]
@@ -35,17 +38,23 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
         tolerant: bool,
         dtypes: dict[Hashable, Any],
         largest: float,
+        style: str | None = None,
     ) -> None:
         self.steps, self.model, self.whole, self.tolerant, self.dtypes = steps, model, whole, tolerant, dtypes
-        self.largest = largest
+        self.largest, self.style = largest, style
 
     @classmethod
-    def of(cls, model: nn.Module, steps: list[Callable[[Any], Any]], raw: Any, *, whole: bool) -> PackagedModel:
-        """The package of a model behind fitted steps, for inputs like `raw`; `whole` if it takes whole numbers."""
+    def of(
+        cls, model: nn.Module, steps: list[Callable[[Any], Any]], raw: Any, *, whole: bool, style: str | None = None
+    ) -> PackagedModel:
+        """The package of a model behind fitted steps, for inputs like `raw`; `whole` if it takes whole numbers.
+
+        `style` says how it is called, if its inputs are a tree.
+        """
         frame = raw if isinstance(raw, pd.DataFrame) else None
         tolerant = frame is not None and bool(frame.isna().any().any())
         dtypes = {} if frame is None else dict(frame.dtypes)
-        return cls(steps, model, whole, tolerant, dtypes, BEYOND * _largest(raw))
+        return cls(steps, model, whole, tolerant, dtypes, BEYOND * _largest(raw), style)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Outputs `(N, …)` for raw samples."""
@@ -68,12 +77,18 @@ class PackagedModel(PythonModel):  # type: ignore[misc]
             raw = raw.astype(
                 {name: kind for name, kind in self.dtypes.items() if name in raw.columns and _changed_on_the_way(kind)}
             )
+        rows = len(raw)
         for step in self.steps:
             raw = step(raw)
-        x = to_inputs(raw)
         with torch.inference_mode():
-            outputs = outputs_of(self.model(x if self.whole else x.float()))
+            outputs = outputs_of(self._asked(samples(raw, rows)))
         return outputs.float().numpy()
+
+    def _asked(self, prepared: Any) -> Any:
+        if isinstance(prepared, InputTree):
+            return Spelled(self.model, self.style or "whole")(prepared.tree)
+        x = to_inputs(prepared)
+        return self.model(x if self.whole else x.float())
 
 
 def _changed_on_the_way(kind: Any) -> bool:

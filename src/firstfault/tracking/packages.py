@@ -157,7 +157,7 @@ def _own_modules(root: Path) -> list[str]:
         and name != "__main__"
         and Path(str(module.__file__)).resolve().is_relative_to(root)
         and "site-packages" not in Path(str(module.__file__)).parts
-        and not name.startswith("firstfault.")
+        and name.partition(".")[0] != "firstfault"
     ]
 
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 BATCH = 900
+"""Values in a call: MLflow takes 1,000 at most."""
 CALL_SECONDS, FILES_SECONDS = 20.0, 120.0
 """How long the store may take for an entry, and for the files of a run."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OPEN_SECONDS = 60.0
 """How long the store may take to be opened, when it may have to be made."""
 LOCK_SECONDS = PATIENCE_SECONDS = 5.0
+"""How long another may hold the file of the store, and a server may think, before a run is refused for it."""
 OF_FILE = "sqlite:///"
 NOISY = {
     "alembic": logging.WARNING,

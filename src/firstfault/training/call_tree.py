@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ class Arguments:
     @property
     def slots(self) -> tuple[Slot, ...]:
         """A slot for each tensor."""
-        return tuple(_slots(self.form))
+        return tuple(slots_of(self.form))
 
     @property
     def is_one_tensor(self) -> bool:
@@ -105,32 +105,45 @@ def put_together(form: Any, tensors: Sequence[torch.Tensor]) -> tuple[tuple[Any,
 
 
 def _filled(value: Any, tensors: Sequence[torch.Tensor]) -> Any:
-    if isinstance(value, Slot):
-        return tensors[value.index]
-    if isinstance(value, PackedSequence | torch.Tensor):
-        return value
+    return mapped(value, lambda part: tensors[part.index] if isinstance(part, Slot) else part)
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A tree of the same kind with other parts: what `change` gives for a part, else the same of what is within it."""
+    changed = change(value)
+    if changed is not value or isinstance(value, PackedSequence | torch.Tensor):
+        return changed
     if isinstance(value, Mapping):
-        return _same_mapping(value, {key: _filled(item, tensors) for key, item in value.items()})
+        return _same_mapping(value, {key: mapped(item, change) for key, item in value.items()})
     if isinstance(value, tuple | list):
-        return _same_sequence(value, [_filled(item, tensors) for item in value])
+        return _same_sequence(value, [mapped(item, change) for item in value])
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.init}
-        return dataclasses.replace(value, **{key: _filled(item, tensors) for key, item in fields.items()})
+        return dataclasses.replace(value, **{key: mapped(item, change) for key, item in fields.items()})
     return value
 
 
-def _slots(value: Any) -> list[Slot]:
+def slots_of(value: Any) -> list[Slot]:
+    """The slots within a form, in their order."""
     if isinstance(value, Slot):
         return [value]
     if isinstance(value, PackedSequence | torch.Tensor):
         return []
     if isinstance(value, Mapping):
-        return [slot for item in value.values() for slot in _slots(item)]
+        return [slot for item in value.values() for slot in slots_of(item)]
     if isinstance(value, tuple | list):
-        return [slot for item in value for slot in _slots(item)]
+        return [slot for item in value for slot in slots_of(item)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [slot for each in dataclasses.fields(value) if each.init for slot in _slots(getattr(value, each.name))]
+        return [slot for each in dataclasses.fields(value) if each.init for slot in slots_of(getattr(value, each.name))]
     return []
+
+
+def names_of(slots: Sequence[Slot]) -> list[str]:
+    """The names of slots, with a number behind those that others have too."""
+    names = [slot.name for slot in slots]
+    return [
+        f"{name} {names[:place].count(name)}" if names.count(name) > 1 else name for place, name in enumerate(names)
+    ]
 
 
 def _same_mapping(value: Mapping[Any, Any], items: dict[Any, Any]) -> Any:

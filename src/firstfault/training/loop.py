@@ -21,9 +21,10 @@ from firstfault.metrics import metric_of
 from firstfault.training.batches import batches_of, through_loader
 from firstfault.training.boosting import by_rounds
 from firstfault.training.estimators import EstimatorModel
-from firstfault.training.recipe import Recipe, Tensors, outputs_of, tensor_of
+from firstfault.training.recipe import Recipe, Tensors, inputs_made, outputs_of
 
 EVALUATION_BATCH = 512
+"""Rows that are predicted at once: bounds the memory."""
 KEPT = 0.9
 """The share of the training rows that another seed than the target's own draws for an estimator."""
 
@@ -191,7 +192,7 @@ def _step(recipe: Recipe, model: nn.Module, optimizer: Any, x: torch.Tensor, y: 
     settings = recipe.training
     x = recipe.inputs_for(model, x)
     if settings.augment is not None:
-        x = tensor_of("training.augment", settings.augment(x))
+        x = inputs_made("training.augment", settings.augment(x))
     optimizer.zero_grad()
     loss = recipe.loss(outputs_of(model(x)), y)
     if settings.penalty is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.training.call_tree import Arguments, put_together
+from firstfault.training.call_tree import Arguments, names_of, put_together, slots_of
 
 Forward = Callable[..., Any]
 
@@ -81,6 +81,14 @@ class Inputs(ABC):
     def ask(self, forward: Forward, x: torch.Tensor, answer: Answer) -> torch.Tensor:
         """The answers `(N, …)` to samples."""
 
+    def given(self, x: torch.Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments that a model is called with for samples.
+
+        Raises:
+            NotImplementedError: where samples are given in whole batches.
+        """
+        raise NotImplementedError
+
     def features(self, x: torch.Tensor) -> torch.Tensor | None:
         """The samples as rows of numbers `(N, F)`; None where they are none."""
         return None
@@ -119,14 +127,18 @@ class Samples(Inputs):
 
     def ask(self, forward: Forward, x: torch.Tensor, answer: Answer) -> torch.Tensor:
         """Call the model with samples, and with what follows from them."""
+        args, kwargs = self.given(x)
+        return answer.of(forward(*args, **kwargs))
+
+    def given(self, x: torch.Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Samples, and what follows from them."""
         if x.is_floating_point() and not self.x.is_floating_point():
             x = x.round()
         x = x.to(self.x.dtype)
         given = {self.main: x, **{slot: value.to(x.device) for slot, value in self.fixed.items()}}
         given |= {slot: (x != token).to(dtype) for slot, (token, dtype) in self.masks.items()}
         given |= {slot: self._for_each(row.to(x.device), x) for slot, row in self.alike.items()}
-        args, kwargs = put_together(self.form, [given[slot] for slot in range(len(given))])
-        return answer.of(forward(*args, **kwargs))
+        return put_together(self.form, [given[slot] for slot in range(len(given))])
 
     def _for_each(self, row: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """A row for every sample, as long as the samples are."""
@@ -147,17 +159,28 @@ class Rows(Inputs):
 
     def ask(self, forward: Forward, x: torch.Tensor, answer: Answer) -> torch.Tensor:
         """Call the model with the rows of those numbers."""
+        args, kwargs = self.given(x)
+        return answer.of(forward(*args, **kwargs))
+
+    def given(self, x: torch.Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The rows of those numbers."""
         number = self.numbers(x)
         tensors = [
             (self.rows[slot][number] if slot in self.rows else self.fixed[slot]).to(x.device)
             for slot in range(len(self.rows) + len(self.fixed))
         ]
-        args, kwargs = put_together(self.form, tensors)
-        return answer.of(forward(*args, **kwargs))
+        return put_together(self.form, tensors)
 
     def numbers(self, x: torch.Tensor) -> torch.Tensor:
         """The places `(N,)` of samples among the rows."""
         return _numbers(x, len(self.x)).cpu()
+
+    @property
+    def named(self) -> dict[str, torch.Tensor]:
+        """The rows by the names of their arguments or keys."""
+        slots = slots_of(self.form)
+        named = zip(names_of(slots), slots, strict=True)
+        return {name: self.rows[slot.index] for name, slot in named if slot.index in self.rows}
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -230,12 +253,14 @@ def _numbers(x: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class OneTensorCall:
-    """The forward function of a model that is called with one tensor."""
+    """The forward function of a model that is called with one tensor; a tree of them it takes as it is."""
 
     def __init__(self, forward: Forward, inputs: Inputs, answer: Answer) -> None:
         self.forward, self.inputs, self.answer = forward, inputs, answer
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: Any) -> torch.Tensor:
+        if not isinstance(x, torch.Tensor):
+            return self.answer.of(self.forward(x))
         return self.inputs.ask(self.forward, x, self.answer)
 
 

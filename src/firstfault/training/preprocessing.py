@@ -19,6 +19,7 @@ from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
 from firstfault.target.declaration import Target
 from firstfault.target.estimators import parted, working
+from firstfault.training.input_tree import InputTree, as_returned, samples
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,10 @@ class Pipeline:
 
     def apply(self, X: Any) -> Any:
         """Raw inputs `(N, …)` through every fitted step."""
+        rows = len(X)
         for _, step in self.steps:
             X = step(X)
-        return X
+        return samples(X, rows)
 
     def before_model(self, X: Any) -> Any:
         """Raw inputs `(N, …)` through the steps that do not belong to the model."""
@@ -102,8 +104,9 @@ def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:
     assert target.prepare is not None
     try:
         splits = _dense(as_splits(target.prepare(copy.deepcopy(raw))))
-        for name, split in splits.items():
-            _expect_samples(split.X, f"prepare, {name}")
+        splits = Splits(
+            *(Split(_samples(split.X, split.y, f"prepare, {name}"), split.y) for name, split in splits.items())
+        )
     except BaseException as error:
         pass_on(error)
         raise UserCodeError(Layer.PREPROCESSING, "prepare", error, target.root) from error
@@ -122,13 +125,15 @@ def _fit(step: Any, train: Split) -> Callable[[Any], Any]:
 
 
 def _apply(step: Callable[[Any], Any], splits: Splits, name: str) -> Splits:
-    return Splits(*(Split(_expect_samples(step(_copy(split.X)), name), split.y) for _, split in splits.items()))
+    return Splits(*(Split(_samples(step(_copy(split.X)), split.y, name), split.y) for _, split in splits.items()))
 
 
-def _expect_samples(X: Any, name: str) -> Any:
+def _samples(X: Any, y: Any, name: str) -> Any:
+    X = samples(X, len(y))
     if not isinstance(X, list) and not getattr(X, "shape", ()):
         raise TargetError(
-            f"{name} must return samples (a frame, an array or a tensor), but returned {type(X).__name__}"
+            f"{name} must return samples (a frame, an array, a tensor or a tree of them), "
+            f"but returned {type(X).__name__}"
         )
     return X
 
@@ -141,6 +146,8 @@ def _dense(splits: Splits) -> Splits:
 
 
 def _copy(X: Any) -> Any:
+    if isinstance(X, InputTree):
+        return as_returned(X)
     return X.copy() if hasattr(X, "copy") else X.clone() if hasattr(X, "clone") else X
 
 

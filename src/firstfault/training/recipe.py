@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from firstfault.data.splits import Splits
 from firstfault.errors import TargetError, UserCodeError
 from firstfault.finding import Layer
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
 from firstfault.target.declaration import Training
-from firstfault.target.estimators import is_estimator
-from firstfault.training.estimators import EstimatorModel, Form, fresh
+from firstfault.training.call_tree import mapped
+from firstfault.training.estimators import EstimatorModel
+from firstfault.training.input_tree import is_tree
 from firstfault.training.losses import ELEMENTWISE
 from firstfault.training.one_tensor import takes_whole_numbers
 
@@ -95,6 +95,8 @@ class Recipe:
 
     def inputs_for(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """`x` in the dtype the model takes: whole numbers stay int64 only for models that embed them."""
+        if not isinstance(x, torch.Tensor):  # the user's own tree
+            return mapped(x, lambda part: part.to(device_of(self.training)) if isinstance(part, torch.Tensor) else part)
         x = x.to(device_of(self.training))
         return x if x.is_floating_point() or takes_whole_numbers(model) else x.to(torch.float32)
 
@@ -106,6 +108,15 @@ class Recipe:
                 return loss(outputs, y.to(outputs.device))
         outputs, y = fit_labels(loss, self.task, outputs, y)
         return tensor_of("training.loss", loss(outputs, y))
+
+
+def inputs_made(name: str, value: Any) -> Any:
+    """The inputs that a user's function `name` returned: a tensor, or a tree where its model takes one.
+
+    Raises:
+        TypeError: where it is neither.
+    """
+    return value if is_tree(value) else tensor_of(name, value)
 
 
 def tensor_of(name: str, value: Any) -> torch.Tensor:
@@ -173,37 +184,3 @@ def device_of(training: Training) -> torch.device:
     if training.device != "auto":
         return torch.device(training.device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def make_recipe(
-    task: str, prepared: Splits, model: Any, training: Training, root: Path
-) -> tuple[Recipe, tuple[Any, ...]]:
-    """The recipe of prepared splits, and the classes in the order of their ids.
-
-    `model` builds a network, or is an estimator.
-
-    Raises:
-        UserCodeError: when a split's inputs or labels don't become tensors.
-    """
-    from firstfault.training.preprocessing import Labels, to_inputs
-
-    labels, form = Labels.of(task, prepared.train.y), Form.of(prepared.train.X)
-    by_gradients = not is_estimator(model)
-    tensors = []
-    for name, split in prepared.items():
-        try:
-            X = split.X if by_gradients else form.numbers(split.X)
-            pair = Tensors(to_inputs(X), labels.encode(split.y))
-            if len(pair.x) != len(pair.y):
-                raise TargetError(
-                    f"preprocess must keep one input per label, but leaves {len(pair.x)} inputs for {len(pair.y)} "
-                    f"labels of {name}"
-                )
-        except BaseException as error:
-            pass_on(error)
-            known = "preprocess" if isinstance(error, TargetError) else f"the prepared {name} split"
-            raise UserCodeError(Layer.PREPROCESSING, known, error, root) from error
-        tensors.append(pair)
-    train, validation, test = tensors
-    build = model if by_gradients else lambda: EstimatorModel(fresh(model), task, labels.classes, form)
-    return Recipe(task, train, validation, test, build, training, len(labels.classes), root), labels.classes

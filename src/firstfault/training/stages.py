@@ -15,6 +15,7 @@ from firstfault.training.preprocessing import Pipeline
 from firstfault.values import Json
 
 MOST_CLASSES = 20
+"""Classes whose shares the table of stages shows."""
 NUMBERS = ("rows", "mean", "variance", "min", "max", "missing")
 
 

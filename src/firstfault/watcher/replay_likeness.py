@@ -6,13 +6,14 @@ from firstfault.clock import Deadline
 from firstfault.errors import FirstfaultError, UserCodeError
 from firstfault.probe.probe import Probe
 from firstfault.probe.record import Record
+from firstfault.probe.sampling_schedule import NEVER
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.training.loop import train
 from firstfault.watcher.rerun.scores import ALIKE, curves_apart
 
-NEVER = 1_000_000_000
 MOST_SECONDS = 20.0
+"""CPU seconds for the replay; what it has made of its curve by then is compared."""
 
 
 @memo(of="trained")

@@ -134,3 +134,17 @@ def test_a_loader_of_sorted_batches_is_found(make, only, source, shuffle, ordere
     splits = {"validation": (X, y), "test": (X, y)}
     subject = make((X[order], y[order]), model=network, data=splits, training=Training(loader=batches_of_24(shuffle)))
     assert (only("no_shuffle", subject).status is Status.FAIL) is (ordered and not shuffle)
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["sorted", "as it is"])
+def test_small_batches_of_many_classes_are_compared_with_as_small_ones(make, only, ordered):
+    """Eight rows hold little of a hundred classes in any order: only sorted ones hold less than others."""
+    generator = np.random.default_rng(5)
+    y = generator.integers(0, 100, 1600)
+    X = generator.normal(size=(1600, 4)).astype(np.float32)
+    subject = make(
+        (X, np.sort(y) if ordered else y),
+        model=lambda: nn.Linear(4, 100),
+        training=Training(shuffle=False, batch_size=8, epochs=1),
+    )
+    assert (only("no_shuffle", subject).status is Status.FAIL) is ordered

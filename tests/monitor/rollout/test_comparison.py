@@ -157,7 +157,7 @@ def test_a_torn_last_line_is_left_out(call):
         ([line(1, seconds="3")], [], "`seconds` must be a finite number, and is '3'"),
         (['{"id": 1, "bad": true}'], [], "each line must have a `time`"),
         ([line(1, bad=True), '{"id": 1, "bad": true}'], [], "or none, but some have one"),
-        ([line(1, seconds=1.0)], [], "must have bad, seconds or score on every line, but none is on all"),
+        ([line(1, seconds=1.0)], [], "both arms must have bad, seconds or score, but none is in both"),
         ([line(9, bad=True)], ["--mode", "shadow"], "no id is in both"),
         ([line(1, bad=True)], ["--mode", "blue"], "mode must be shadow, canary or ab, but got 'blue'"),
         ([line(1, bad=True)], ["--share", "1.5"], "share must be between 0 and 1, but got 1.5"),

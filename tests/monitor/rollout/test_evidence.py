@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import beta, binom, dirichlet_multinomial, multinomial
 
 from firstfault.monitor.rollout.blocks import PRIOR, log_e_of_blocks
-from firstfault.monitor.rollout.evidence import Side, coin, first_passing, share_at
+from firstfault.monitor.rollout.evidence import Side, coin, first_passing, rate_below, share_at
 from firstfault.monitor.rollout.shares import log_e_of_shares
 from firstfault.monitor.rollout.tosses import FIRST, beyond, thresholds
 
@@ -20,13 +20,14 @@ def test_a_coins_evidence_is_the_integral_of_its_mixture(share, side, ratio):
     """The closed form equals the integral over the cut Beta, computed by quadrature."""
     test = coin(share, side, ratio)
     low, high = (test.null, 1) if side is Side.ABOVE else (0, test.null)
-    mixture = beta(test.a, test.b)
-    mass = mixture.cdf(high) - mixture.cdf(low)
+    parts = [(part, beta(a, b)) for part, a, b in test.bets]
+    masses = [mixture.cdf(high) - mixture.cdf(low) for _, mixture in parts]
     for heads, tosses in ((0, 4), (3, 7), (20, 30)):
 
         def bet(p, heads=heads, tosses=tosses):
             won = (p / test.null) ** heads * ((1 - p) / (1 - test.null)) ** (tosses - heads)
-            return won * mixture.pdf(p) / mass
+            density = sum(part * each.pdf(p) / mass for (part, each), mass in zip(parts, masses, strict=True))
+            return won * density
 
         expected = quad(bet, low, high, epsabs=0, limit=200)[0]
         assert np.exp(test.log_e(np.array([heads]), np.array([tosses])))[0] == pytest.approx(expected, rel=1e-6)
@@ -43,6 +44,15 @@ def test_a_coins_evidence_is_a_test_martingale(share, side, ratio):
     assert binom.pmf(heads, 12, beyond_it) @ won < 1.0
 
 
+def test_the_evidence_for_a_negligible_rate_is_a_test_martingale():
+    """Its expectation is 1 at that rate, and less above it; without a bad event it passes in the end."""
+    heads, test = np.arange(201), rate_below(0.05)
+    won = np.exp(test.log_e(heads, np.full(201, 200)))
+    assert binom.pmf(heads, 200, 0.05) @ won == pytest.approx(1.0)
+    assert binom.pmf(heads, 200, 0.08) @ won < 1.0
+    assert test.log_e(np.array([0]), np.array([200]))[0] > np.log(200)
+
+
 def test_a_fair_coin_rarely_passes_however_often_it_is_looked_at():
     """Of 400 runs of equal arms with a look at each of 200 bad events, few pass 1/0.05, though 5 % may."""
     rng = np.random.default_rng(0)
@@ -51,13 +61,14 @@ def test_a_fair_coin_rarely_passes_however_often_it_is_looked_at():
     assert 0 < np.mean(passed) <= 0.05
 
 
-def test_a_worse_challenger_is_found_about_as_soon_as_by_a_test_that_knew():
-    """At twice the rate, in fewer than 1.3 times the bad events that a fixed test of 80 % power needs."""
+@pytest.mark.parametrize(("ratio", "share"), [(2.0, 0.5), (10.0, 0.5), (10.0, 0.1)])
+def test_a_worse_challenger_is_found_about_as_soon_as_by_a_test_that_knew(ratio, share):
+    """At twice and at ten times the rate, in fewer than 1.3 times the bad events that a fixed test needs."""
     rng = np.random.default_rng(1)
-    test, count, truth = coin(0.5, Side.ABOVE), np.arange(1, 501), share_at(2.0, 0.5)
+    test, count, truth = coin(share, Side.ABOVE), np.arange(1, 501), share_at(ratio, share)
     ends = [first_passing(test.log_e(np.cumsum(rng.random(500) < truth), count), 0.01) for _ in range(200)]
-    sizes = np.arange(20, 300)
-    fixed = sizes[(binom.sf(binom.isf(0.01, sizes, 0.5), sizes, truth) >= 0.8).argmax()]
+    sizes = np.arange(5, 300)
+    fixed = sizes[(binom.sf(binom.isf(0.01, sizes, share), sizes, truth) >= 0.8).argmax()]
     assert None not in ends and np.mean(ends) + 1 <= 1.3 * fixed
 
 

@@ -1,4 +1,4 @@
-"""Which fault a swap speaks for, and the order in which swaps are tried that no finding calls for."""
+"""Which fault a swap is evidence for, and in which order swaps are tried where no finding calls for one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Blame:
         )
 
     def _order(self, fault: str, rules: Rules) -> tuple[float, bool, int, bool, str]:
-        """Of faults that one swap undoes, the first by this is blamed."""
+        """What the faults that one swap undoes are ordered by: the first is blamed."""
         layer = layer_of(fault, self.report.layer)
         near = 0 if layer is self.report.layer else len(Layer) - layer.rank
         return (

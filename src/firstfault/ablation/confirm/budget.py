@@ -8,11 +8,17 @@ from firstfault.clock import GUARD, Deadline
 from firstfault.subject.subject import Subject
 
 TRAININGS = {Depth.QUICK: 1.0, Depth.STANDARD: 3.0, Depth.DEEP: 20.0}
+"""How many trainings the tests of suspicions may cost: a choice of ours, by what a person waits for at each depth."""
 LEAST_SECONDS = {Depth.QUICK: 5.0, Depth.STANDARD: 15.0, Depth.DEEP: 60.0}
+"""CPU seconds at least: at standard they train a target of 1 s whole over three seeds in four arms, which are 12 s."""
 MOST_QUICK = 10.0
+"""CPU seconds for which a quick look may go on, however long a training takes: someone waits for it."""
 PILOT_SECONDS = 8.0
+"""CPU seconds after which the first training is cut, and the rest of its time reckoned from what it got done."""
 GRACE = 1.5
+"""A comparison that has begun may overrun the budget by half: cut, all that it has cost would tell nothing."""
 MOST_ARMS = 3
+"""Arms that the scale is planned for: planned for all, each would be cut down for swaps that may never be tried."""
 
 
 class Budget:

@@ -1,4 +1,4 @@
-"""Which settings of a training a swap gives other values, as plain values."""
+"""The settings of a training that a swap changes, with their new values as plain ones."""
 
 from __future__ import annotations
 

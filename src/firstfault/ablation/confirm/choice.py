@@ -1,4 +1,4 @@
-"""Which of the repairs stand: those as good as the best, of the most suspected fault, that are no look-alike's."""
+"""Which repairs stand: as good as the best, of the fault suspected most, and of no fault that but looks like it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from firstfault.ablation.confirm.health import Health
 from firstfault.ablation.confirm.look_alikes import ruled_out
-from firstfault.ablation.confirm.optimizer import explained
+from firstfault.ablation.confirm.optimizer import refuted_optimizer
 from firstfault.ablation.confirm.paired_trials import Tested
 from firstfault.ablation.confirm.rules import Rules
 
@@ -23,13 +23,13 @@ class Choice:
 
     def standing(self, tested: Sequence[Tested]) -> list[Tested]:
         """The repairs that stand."""
-        refuted = self._look_alikes(tested) | explained(tested, self.suspects, self.health, self.rules)
+        refuted = self._look_alikes(tested) | refuted_optimizer(tested, self.suspects, self.health, self.rules)
         left = [entry for entry in tested if entry.fault not in refuted]
         equal = self._most_suspected(best_of(left, self.rules))
         return [entry for entry in left if entry.repaired and (entry in equal or self._proven(entry.fault))]
 
     def _look_alikes(self, tested: Sequence[Tested]) -> frozenset[str]:
-        """Of the equally good repairs those that, as the evidence says, undo no cause."""
+        """The faults of equally good repairs that the evidence rules out as the cause."""
         found = ruled_out(self.health.subject, {entry.fault for entry in best_of(tested, self.rules)}, self.rules)
         return frozenset(fault for fault in found if not self._proven(fault))
 

@@ -11,7 +11,7 @@ from firstfault.ablation.confirm.blame import Blame
 from firstfault.ablation.confirm.budget import Budget, default_seconds, scale_for, training_seconds
 from firstfault.ablation.confirm.choice import Choice
 from firstfault.ablation.confirm.health import Health
-from firstfault.ablation.confirm.optimizer import spared
+from firstfault.ablation.confirm.optimizer import spared_optimizer
 from firstfault.ablation.confirm.paired_trials import Tested, Tester
 from firstfault.ablation.confirm.rules import Rules
 from firstfault.ablation.confirm.search import Search
@@ -119,7 +119,7 @@ class _Trials:
         # of a `fit` that was not observed yet no replay can be asked for
         looped = subject.recipe.training.fit is not None
         once = training_seconds(subject, bench) if looped else None
-        self.spared = spared(subject, rules)
+        self.spared = spared_optimizer(subject, rules)
         self.blame = Blame(subject, report, suspects, dict(_suspicions(subject)), frozenset(self.spared), rules)
         _suspicions(subject).update(suspects)
         once = once or training_seconds(subject, bench)

@@ -1,4 +1,4 @@
-"""What each rule of a confirmation earned in the benchmark, which tests hold it, and both as a page."""
+"""What each rule of a confirmation earned in the benchmark, which test holds it, and docs/confirmation.md of both."""
 
 from __future__ import annotations
 

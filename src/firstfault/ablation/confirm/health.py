@@ -11,8 +11,11 @@ from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
 
 CLEAR = 3.0
+"""Standard errors above a constant answer: chance alone gets there about once in 740 targets."""
 SLACK = 0.1
+"""Of what boosted trees gain over a constant answer, a sound network may lack a tenth: a choice of ours."""
 MOST_ROWS, MOST_COLUMNS = 2_000, 256
+"""Bound the time of 50 boosted trees, which are fitted in the middle of a confirmation."""
 
 
 class Health:
@@ -61,7 +64,7 @@ class Health:
         return floor(recipe, run.score) < (prior_score(recipe, recipe.validation) + self.mark) / 2
 
     def cannot_tell(self, entry: Tested) -> str:
-        """Why a change that brought nothing acquits its fault of nothing; empty where it does.
+        """Why a change without gain does not acquit its fault; empty where it does.
 
         It acquits where the target is sound. Else a training that learns next to nothing with and without it is held
         down by something else, or too short to show anything.

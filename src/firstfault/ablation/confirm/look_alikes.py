@@ -1,4 +1,4 @@
-"""Which of two repairs undoes the cause, argued from what can be measured on the target (FAULTS.md, look-alikes).
+"""Which of two repairs undoes the cause, argued from what can be measured on the target (docs/faults.md, look-alikes).
 
 question                                        decided by
 inputs on a wild scale, or a step size?         the scales of the prepared inputs
@@ -19,7 +19,9 @@ from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
 
 WILD_RATIO, WILD_SIZE, TINY_SIZE = 100.0, 10.0, 0.01
+"""A choice of ours: standardised inputs stay below 3 and alike, those of 0–255 or scaled twice do not."""
 ROWS = 2_000
+"""Bounds the time; of a single column, 20 values then lie above the size that 99 % stay below."""
 PACE = frozenset(  # what makes a training as slow, or as wild, as a wrong step size
     {
         "learning_rate_too_high",

@@ -12,6 +12,7 @@ from firstfault.subject.subject import Subject
 from firstfault.training.scores import least_effect
 
 MOST_PARTS = 3
+"""Parts of a set: each further one costs a trial of every candidate that is left."""
 SURPLUS = 2.0
 """How many times the noise a gain must be that was searched for among many."""
 Blame = Callable[[SwapKind], str | None]
@@ -98,7 +99,7 @@ class Sets:
         return (
             entry.repaired
             and self.health.restored(entry, unknown=False)
-            and not self.rules.decides("surplus", entry.result.gain < SURPLUS * entry.result.noise)
+            and not self.rules.decides("surplus", short_of_surplus(entry))
         )
 
     def _smallest(self, entry: Tested) -> list[Tested]:
@@ -134,6 +135,11 @@ def partial(entries: Iterable[Tested]) -> Tested | None:
         and entry.result.gain > max(entry.result.noise, least_effect(entry.metric, [entry.result.before]))
     ]
     return max(helping, key=lambda entry: entry.result.gain, default=None)
+
+
+def short_of_surplus(entry: Tested) -> bool:
+    """Whether a gain is less than what a search must find."""
+    return entry.result.gain < SURPLUS * entry.result.noise
 
 
 def combines(kind: SwapKind) -> bool:

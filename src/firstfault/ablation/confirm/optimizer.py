@@ -15,19 +15,21 @@ FIRST_STEP_SIZES = ("usual_rate_from_below", "usual_rate_from_above", "adam")
 """The swaps that a set takes for the step size where none was found to help, the first of them that can be made."""
 
 
-def spared(subject: Subject, rules: Rules) -> dict[str, str]:
-    """The optimizer, where its repair would be one of its rate, and why."""
-    from firstfault.ablation.swaps.training import of_the_rate
+def spared_optimizer(subject: Subject, rules: Rules) -> dict[str, str]:
+    """The optimizer with the reason, where Adam would only repair its learning rate; else nothing."""
+    from firstfault.ablation.swaps.training import rate_to_blame
 
     try:
-        reason = of_the_rate(subject)
+        reason = rate_to_blame(subject)
     except BaseException as error:  # a `fit` that can't be replayed, an optimizer that wants other parameters
         pass_on(error)
         return {}
     return {OPTIMIZER: reason} if rules.decides("rate_before_optimizer", bool(reason)) else {}
 
 
-def explained(tested: Iterable[Tested], suspects: Mapping[str, float], health: Health, rules: Rules) -> frozenset[str]:
+def refuted_optimizer(
+    tested: Iterable[Tested], suspects: Mapping[str, float], health: Health, rules: Rules
+) -> frozenset[str]:
     """The optimizer, where the repair of a stronger suspect restores health."""
     least = suspects.get(OPTIMIZER, 0.0)
     cured = any(

@@ -27,6 +27,7 @@ from firstfault.verdict import Swap
 logger = logging.getLogger(__name__)
 
 MORE_SEEDS = 2
+"""With five seeds, and not with four, a gain of the size of its own deviation is significant in a paired t-test."""
 UNLIKE = 2.0
 """How many of the least effects a replay may lie from the `fit` that it repeats."""
 
@@ -35,7 +36,7 @@ UNLIKE = 2.0
 class Tested:
     """One swap that was tried for one fault. `open` says why the trial can't judge, if it can't.
 
-    `blind` says why it would not have shown a repair: then it acquits the fault of nothing.
+    `blind` says why it would not have shown a repair: then it does not acquit the fault.
     """
 
     fault: str

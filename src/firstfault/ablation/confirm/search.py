@@ -1,4 +1,4 @@
-"""What is looked for where no suspect alone restores health: a set of swaps, a single one, a repair that grows."""
+"""The search where no suspect's repair restores health: for a set of swaps, a single one, a partial one that grows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from firstfault.ablation.confirm.blame import Blame
 from firstfault.ablation.confirm.choice import best_of
 from firstfault.ablation.confirm.health import Health
-from firstfault.ablation.confirm.multi_fault import SURPLUS, Sets, one_of_each, partial
+from firstfault.ablation.confirm.multi_fault import Sets, one_of_each, partial, short_of_surplus
 from firstfault.ablation.confirm.optimizer import FIRST_STEP_SIZES
 from firstfault.ablation.confirm.paired_trials import Tested, Tester
 from firstfault.ablation.swap import Size, SwapKind
@@ -29,7 +29,7 @@ class Search:
         self.tested: list[Tested] = []
 
     def beyond(self, tested: Sequence[Tested], standing: list[Tested]) -> list[Tested]:
-        """What stands after the search, where `standing` of what was `tested` did before."""
+        """The repairs that stand after the search; before it, of all that was `tested`, those in `standing` did."""
         self.tested = list(tested)
         kinds = self._all_at_once()
         if self.proven and self.rules.decides("proof_explains_all", lambda: self._without_proof(kinds)):
@@ -68,7 +68,7 @@ class Search:
         return fault not in self.suspects and (kind.size >= Size.PART or kind.name in DEAR)
 
     def _promise(self, kind: SwapKind) -> tuple[float, int]:
-        """Of the swaps of one slot or fault, the first by this is taken."""
+        """What the swaps of one slot or fault are ordered by: a set takes the first."""
         gain = max((entry.result.gain for entry in self.tester.known if entry.kind.name == kind.name), default=0.0)
         usual = kind.name in FIRST_STEP_SIZES and self.rules.decides("usual_rate")
         return (
@@ -101,8 +101,3 @@ class Search:
 
     def _keeps_back(self) -> bool:
         return self.tester.budget.spent > KEPT_BACK and partial(self.tester.known) is not None
-
-
-def short_of_surplus(entry: Tested) -> bool:
-    """Whether a gain is less than what a search must find."""
-    return entry.result.gain < SURPLUS * entry.result.noise

@@ -12,11 +12,13 @@ from firstfault.ablation.compare import compare
 from firstfault.checks.deployment._train_mode import answers_as_in_train_mode
 from firstfault.errors import FirstfaultError, Missing, UserCodeError
 from firstfault.metrics import Array
-from firstfault.subject.serving import Golden, agreement, apart, golden_rows, run_module, served_of
+from firstfault.subject.served_answers import agreement, apart
+from firstfault.subject.serving import Golden, golden_rows, run_module, served_of
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome, Swap
 
-FOLDS = 3
+FOLDS = 3  # the fewest parts of the samples at which arms wholly apart are significant
+ROWS = 384  # 128 in each part, of which a wrong answer is 0.8 %
 RESTORED = 0.99  # of the samples, from which on a service answers as the trained model
 CLOSE = 0.01  # of the largest score
 Answer = Callable[[Golden], Array]
@@ -34,7 +36,7 @@ def confirm_serving(subject: Subject, fault: str) -> Outcome | None:
     change, apply = repair
     try:
         repaired = apply(subject)
-        golden = golden_rows(subject, 384)
+        golden = golden_rows(subject, ROWS)
         before = served_of(subject).call(golden.raw)
         after = repaired(golden)
     except (Missing, UserCodeError, FirstfaultError) as reason:

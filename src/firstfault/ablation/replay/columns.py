@@ -10,7 +10,8 @@ import numpy as np
 from firstfault.ablation.compare import Comparison
 from firstfault.ablation.replay.folds import METRIC, outcome, over_parts, unproven
 from firstfault.ablation.replay.rows import undo_rows
-from firstfault.checks.data._served_marks import Mark, marks_of
+from firstfault.checks.data._column_marks import Mark
+from firstfault.checks.data._served_marks import marks_of
 from firstfault.errors import Missing
 from firstfault.finding import LayerReport
 from firstfault.metrics import Array

@@ -11,16 +11,19 @@ from firstfault.metrics import Array
 from firstfault.verdict import Outcome, Swap
 
 PARTS = "parts of the requests"
-MOST_PARTS, LEAST_ROWS = 8, 25
+MOST_PARTS, LEAST_ROWS = 8, 75
+FEWEST_PARTS, FEW_ROWS = 3, 75
+"""Parts stand for seeds: from 75 requests on they are three, the fewest by which a gain can be significant."""
 RETURNS = 0.25
 """How much of what was lost an undone fault must bring back; a second one may have the rest."""
 METRIC = "likeness to the control"
 
 
 def parts_of(rows: int) -> list[Array]:
-    """The rows in up to eight parts of at least 25, each spread over the whole time."""
-    parts = max(2, min(MOST_PARTS, rows // LEAST_ROWS))
-    return [np.arange(start, rows, parts) for start in range(parts)]
+    """The rows in up to eight parts of 75 and more, dealt at random, always the same way; in three of 25 where few."""
+    least = FEWEST_PARTS if rows >= FEW_ROWS else 2
+    parts = max(least, min(MOST_PARTS, rows // LEAST_ROWS))
+    return [np.sort(part) for part in np.array_split(np.random.default_rng(0).permutation(rows), parts)]
 
 
 def over_parts(rows: int, score: Callable[[Array], tuple[float, float]], metric: str = METRIC) -> Comparison | None:

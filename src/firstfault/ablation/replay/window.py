@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from firstfault.ablation.compare import compare
 from firstfault.ablation.replay.folds import PARTS, parts_of, unproven
 from firstfault.checks.training._recent_window import window_of

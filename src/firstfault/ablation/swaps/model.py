@@ -12,6 +12,7 @@ from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.subject.replay import looped
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import NEAR_ONE
 from firstfault.training.recipe import Recipe, default_loss, outputs_of
 
 OF_RAW = (
@@ -72,7 +73,7 @@ def softmax_once(subject: Subject) -> Recipe:
     if (
         outputs.ndim < 2
         or bool((outputs < 0).any())
-        or not torch.allclose(outputs.sum(-1), torch.ones(outputs.shape[:-1]), atol=1e-3)
+        or not torch.allclose(outputs.sum(-1), torch.ones(outputs.shape[:-1]), atol=NEAR_ONE)
     ):
         raise Missing("the outputs are no probabilities")
     recipe = _rebuilt(recipe, lambda model: _Then(model, lambda outputs: outputs.clamp_min(1e-12).log()))

@@ -14,9 +14,12 @@ from firstfault.data.splits import Split, Splits, to_array
 from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import first_batch
+from firstfault.training.input_tree import InputTree
 from firstfault.training.one_tensor import OneTensorCall, Rows, call_of, inputs_of_call
+from firstfault.training.prepared_recipe import make_recipe
 from firstfault.training.preprocessing import Labels, to_inputs
-from firstfault.training.recipe import Recipe, Tensors, make_recipe
+from firstfault.training.recipe import Recipe, Tensors
+from firstfault.training.tree_calls import inputs_in, trees_of
 
 STANDARDISED = ("missing_normalisation", "double_normalisation")
 LOADED = (
@@ -156,7 +159,8 @@ def train_on_validation_path(subject: Subject) -> Recipe:
     if again is None or len(again.prepared.validation.X) != len(raw.train.y):
         raise Missing("the preparation has no path of its own for validation")
     made = _recipe_of(subject, Splits(again.prepared.validation, subject.prepared.validation, subject.prepared.test))
-    if made.train.x.shape == subject.recipe.train.x.shape and torch.equal(made.train.x, subject.recipe.train.x):
+    first, second = (inputs_in(recipe, recipe.train) for recipe in (made, subject.recipe))
+    if first.shape == second.shape and torch.equal(first, second):
         raise Missing("both paths give the same inputs")
     return made
 
@@ -178,13 +182,11 @@ def one_path(subject: Subject) -> Recipe:
         raise Missing("the preparation of train does not keep the rows")
     bounds = np.cumsum([0, *(len(split.y) for _, split in raw.items())])
     prepared = again.prepared.train
-    parts = [
-        Split(to_inputs(prepared.X)[a:b], to_array(prepared.y)[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)
-    ]
+    rows = prepared.X if isinstance(prepared.X, InputTree) else to_inputs(prepared.X)
+    parts = [Split(rows[a:b], to_array(prepared.y)[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
     made, recipe = _recipe_of(subject, Splits(*parts)), subject.recipe
-    same = made.validation.x.shape == recipe.validation.x.shape and torch.allclose(
-        made.validation.x, recipe.validation.x, atol=1e-3
-    )
+    first, second = (inputs_in(each, each.validation) for each in (made, recipe))
+    same = first.shape == second.shape and torch.allclose(first, second, atol=1e-3)
     if same and torch.equal(made.validation.y, recipe.validation.y):
         raise Missing("validation comes out of both paths alike")
     return made
@@ -218,6 +220,8 @@ def raw_inputs(subject: Subject) -> Recipe:
 
 def _raw_inputs(subject: Subject) -> dict[str, torch.Tensor]:
     """The raw inputs in the shape of the prepared ones, unless they are the prepared ones."""
+    if trees_of(subject.recipe.model) is not None:
+        raise Missing("the model takes several inputs, of which the raw data do not tell which is which")
     prepared = dict(zip(("train", "validation", "test"), _tensors(subject.recipe), strict=True))
     wanted = tuple(prepared["train"].x.shape[1:])
     inputs = {name: _shaped(values, wanted) for name, values in _plain_inputs(subject.raw).items()}

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from firstfault.ablation.swap import Size, swap
 from firstfault.ablation.sweeps.lr_finder import suggested_rate
 from firstfault.errors import Missing
+from firstfault.probe.interventions.rates import ADAMS, ADAMS_RATE
 from firstfault.subject.replay import looped, replayed
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe, default_loss
@@ -21,16 +22,12 @@ from firstfault.training.recipe import Recipe, default_loss
 USUAL_RATES = {
     torch.optim.SGD: 0.05,
     torch.optim.Adagrad: 0.01,
-    torch.optim.Adam: 1e-3,
-    torch.optim.AdamW: 1e-3,
-    torch.optim.NAdam: 1e-3,
-    torch.optim.RAdam: 1e-3,
     torch.optim.RMSprop: 1e-3,
+    **dict.fromkeys(ADAMS, ADAMS_RATE),
 }
-"""Rates at which small networks on standardised inputs train; Adam's and its kin's are PyTorch's defaults."""
-
-ADAMS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
+"""Rates at which small networks on standardised inputs train: a choice of ours but for Adam and its kin."""
 FEW_EPOCHS = 2
+"""Epochs of which four times as many, the other swap's, are no more than eight."""
 FAR = 3.0
 """How many times another rate must be off the target's own to be worth a training."""
 ABSURD = 100.0
@@ -64,11 +61,8 @@ def _own_and_usual(subject: Subject, recipe: Recipe) -> tuple[Optimizer, float, 
     return optimizer, float(optimizer.param_groups[0]["lr"]), usual
 
 
-def of_the_rate(subject: Subject) -> str:
-    """Why Adam at its usual rate would repair the learning rate, and be no evidence against the optimizer.
-
-    Empty where it would be evidence.
-    """
+def rate_to_blame(subject: Subject) -> str:
+    """Why Adam would only repair the learning rate; empty where it would be evidence against the optimizer."""
     optimizer, rate, usual = _own_and_usual(subject, looped(subject))
     if isinstance(optimizer, ADAMS):
         return f"{type(optimizer).__name__} is of Adam's kind: only its rate differs"
@@ -141,10 +135,10 @@ def much_longer(subject: Subject) -> Recipe:
     return recipe.with_training(epochs=16 * recipe.training.epochs)
 
 
-@swap(change="Adam at 0.001", undoes=("wrong_optimizer",), size=Size.SETTING, slot="optimizer")
+@swap(change=f"Adam at {ADAMS_RATE}", undoes=("wrong_optimizer",), size=Size.SETTING, slot="optimizer")
 def adam(subject: Subject) -> Recipe:
     """Adam with its default learning rate."""
-    return looped(subject).with_training(optimizer=partial(torch.optim.Adam, lr=1e-3))
+    return looped(subject).with_training(optimizer=partial(torch.optim.Adam, lr=ADAMS_RATE))
 
 
 @swap(change="batches of 32", undoes=("batch_size_too_large", "batch_size_too_small"), size=Size.SETTING)
@@ -247,7 +241,7 @@ def known_good_loop(subject: Subject) -> Recipe:
     settings = replace(
         recipe.training,
         fit=None,
-        optimizer=partial(torch.optim.Adam, lr=1e-3),
+        optimizer=partial(torch.optim.Adam, lr=ADAMS_RATE),
         loss=recipe.training.loss or default_loss(recipe.task),
     )
     return replace(recipe, training=settings)

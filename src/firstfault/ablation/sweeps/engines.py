@@ -2,7 +2,7 @@
 
 Engine ── Threads     share the subject, and torch's random generator
        ├─ Processes   (workers.py) each loads the target anew
-       └─ OnRay       (on_ray.py) the same, on any machine of a Ray cluster
+       └─ OnRay       (ray_engine.py) the same, on any machine of a Ray cluster
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much of what the scores of a sweep vary by is due to each varied thing; the seed's share is the noise."""
+"""How much of the variance of a sweep's scores each varied setting explains; the share of the seed is the noise."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SEED = "seed"
 LEAST_TRIALS = 4
+"""Three trials may be the seeds of one arm, whose scores vary by nothing else."""
 
 
 def analysed(trials: Sequence[SweepTrial], distributions: Mapping[str, BaseDistribution]) -> Study:

@@ -13,11 +13,17 @@ from firstfault.training.batches import batches_of
 from firstfault.training.recipe import Recipe, outputs_of
 
 LOWEST, HIGHEST = 1e-6, 10.0
+"""Seven decades around the usual rates, which are 0.001 for Adam and 0.05 for SGD."""
 STEPS = 100
+"""Batches, as many as fastai's range test takes: 14 to a factor of ten."""
 SMOOTH = 0.8
+"""Of the running mean: it looks back on some 5 batches, in which the rate about doubles."""
 BEYOND = 4.0
+"""Times the first loss, at which the test ends since it diverges; fastai takes 4 times the lowest one."""
 LEAST_FALL = 0.02
+"""Of the first loss: a smaller fall may be the batches' own noise. A choice of ours."""
 BELOW_THE_BEST = 10.0
+"""Times that the suggestion lies below the rate of the lowest loss, at which the loss is about to rise: fastai's."""
 
 
 def suggested_rate(recipe: Recipe) -> tuple[float, float]:

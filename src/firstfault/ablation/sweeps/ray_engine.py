@@ -15,6 +15,7 @@ from firstfault.errors import FirstfaultError, TargetError
 from firstfault.extras import needs_extra
 
 STORE_BYTES = 100 * 2**20
+"""Memory for what actors share, jobs and scores: Ray's least is 75 MiB, its default 30 % of the machine's memory."""
 
 
 def expect_ray() -> ModuleType:

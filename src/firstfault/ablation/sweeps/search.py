@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 LEAST_RANDOM, MOST_RANDOM = 4, 10
+"""Of the random trials before TPE proposes any; the most is Optuna's own default."""
 UNPRUNED, UNPRUNED_EPOCHS = 4, 3
+"""Trainings that are never given up, so that a median is of four; and the epoch at which pruning begins."""
 
 
 def sampler(trials: int, seed: int, ended: int = 0) -> BaseSampler:

@@ -33,7 +33,9 @@ OF_THE_LOOP = ("epochs", "clip_norm")
 OF_THE_LOADER = ("batch_size", "shuffle")
 SWITCHES = ("nesterov", "amsgrad")
 WIDE = 10
+"""Ends of a range that are this many times apart are searched on a log scale."""
 MOST_POINTS = 1000
+"""Points of a grid, over three seeds 3,000 trainings: whoever wants more wants a search."""
 Value = bool | int | float | str | None
 """A value as it is written in a grid or a search."""
 Values = Mapping[str, object]

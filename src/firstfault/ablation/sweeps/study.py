@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 MOST_SEEDS = 32
+"""The mean of so many seeds errs by less than a fifth of their deviation; more buy little."""
 STORAGE = "FIRSTFAULT_OPTUNA_STORAGE"
 Pair = tuple[str, int]
 Place: TypeAlias = "Path | str | BaseStorage | None"

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: each loads the target anew, a died one is replaced, and all end with their
+"""Trainings in processes of their own: each loads the target anew, one that dies is replaced, and all end with their
 parent.
 """
 

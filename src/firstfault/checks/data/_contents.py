@@ -12,14 +12,14 @@ from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data._pictures import images_of
 from firstfault.checks.data._sample_features import thumbnails
 from firstfault.data.splits import to_array
+from firstfault.subject.baselines import MOST_COLUMNS
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
 # All bound the time and memory of the two fast models that read them.
-MOST_COLUMNS = 1_024
-MOST_WORDS, MOST_LETTERS, FEWEST_TEXTS = 400, 5_000, 3
-MOST_TOKENS = 512
+MOST_WORDS, MOST_LETTERS, FEWEST_TEXTS = 400, 5_000, 3  # words, letters of a text, and texts of each word
+MOST_TOKENS = 512  # ids that are counted: larger ones share a place with smaller ones
 MOST_PIXELS, FEWEST_IMAGES, AT_ONCE = 30_000_000, 300, 100  # 240 MB of floats at most, a hundred images at a time
 
 

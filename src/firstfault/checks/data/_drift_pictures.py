@@ -1,4 +1,4 @@
-"""Pictures of drift: the columns that moved the most, and the two that part train from the rest together."""
+"""Pictures of drift: the columns that moved the most, and the two that together tell train from the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 DRIFT, JOINT = "drift.svg", "joint_drift.svg"
 MOST_COLUMNS, ACROSS, BINS, CATEGORIES, POINTS = 6, 3, 30, 8, 1_200  # what stays legible in one picture
 BEFORE, AFTER = "other", "validation"  # classes of colour
-PANEL = (300.0, 190.0)
+PANEL = (300.0, 190.0)  # pixels of one column's picture
 
 
 def draw_drift(folder: Path, beside: Compared, moved: Mapping[str, Distance]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 TABLE = "drift.csv"
-QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}
+QUANTILES = {"5%": 0.05, "median": 0.5, "95%": 0.95}  # of a column, as the table shows them
 COMMONEST = 3  # values shown of a column: a cell of the table stays readable
 COLUMNS = [
     "column",

@@ -15,9 +15,9 @@ from firstfault.data.splits import to_array
 
 Array = np.ndarray[Any, Any]
 
-COLOURED = (3, 4)
+COLOURED = (3, 4)  # channels of RGB, and of RGB with transparency
 SMALLEST_SIDE = 8  # pixels: smaller arrays are windows or patches, no images
-ACROSS = 8
+ACROSS = 8  # images in a row of a picture
 
 
 def images_of(X: Any, rows: Any) -> Array | None:

@@ -21,7 +21,7 @@ from firstfault.subject.subject import Subject
 Array = np.ndarray[Any, Any]
 
 MOST_ROWS = 100_000  # 5 · 10⁹ pairs, which bound a probability by 10⁻¹⁰; with the next, bounds the time
-MOST_VALUES = 1 << 23
+MOST_VALUES = 1 << 23  # of the compared rows, 64 MB of float64
 DRAWS = 3  # random halves of the columns
 CERTAIN = 5  # repeats among rows that stand alone: fewer may be chance
 FEWEST_ALONE = 30  # rows that stand alone: fewer give no share

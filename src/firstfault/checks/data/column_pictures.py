@@ -30,7 +30,7 @@ MOST_CLASSES, MOST_MISSING = 20, 20  # bars that a picture of a page's height sh
 MOST_ROWS = 50_000  # described rows: their means err by 0.5 % of a deviation
 COMMONEST, IDENTIFYING = 3, 0.5  # values shown of a column; none where more than half are distinct
 SPLITS = ("train", "validation", "test")
-LONGEST, CELL, WIDEST = 24, 18, 900
+LONGEST, CELL = 24, 18  # letters of a name, pixels of a cell
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)

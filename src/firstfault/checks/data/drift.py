@@ -18,14 +18,13 @@ from firstfault.checks.data.non_iid import is_sorted
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import as_text
 
 __all__ = ["column_distance", "covariate_drift", "label_drift", "sentinel_value"]
 
 SENTINELS = (-9.0, -99.0, -999.0, -9999.0, -99999.0)  # the codes of surveys and instruments for "no answer"
-SHOWN = 5
 MOST_LABELS = 100  # columns of labels: bounds the time
 _NOTHING_TO_COMPARE = "there is no reference, and firstfault drew the splits itself"
 

@@ -27,7 +27,7 @@ PICTURE = "embedding_map.svg"
 FEWEST = 30  # with fewer points a map shows nothing that a table doesn't
 DRAWN = 1_500  # points that can still be told apart
 NAMED = 10  # as many as there are colours
-SIZE = (600.0, 440.0)
+SIZE = (600.0, 440.0)  # pixels of the picture
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={}, depth=Depth.STANDARD)

@@ -17,7 +17,7 @@ from firstfault.subject.subject import Subject
 
 RESULT, PAGE = "gx_result.json", "gx_result.html"
 QUARANTINE = "quarantine.csv"
-SHOWN = 3
+SHOWN = 3  # broken expectations told in a message
 FIXES = {
     "schema_change": "restore the columns, or update the expectations",
     "type_change": "parse the column as the expected type",

@@ -9,10 +9,9 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.data.images import ImageFile
 from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_rows
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.subject.subject import Subject
 
-SHOWN = 5  # files named in a message
 LISTED = 1_000  # files in a table that a person looks through
 
 

@@ -22,10 +22,10 @@ from firstfault.subject.subject import Subject
 Array = np.ndarray[Any, Any]
 
 LARGEST = float(np.finfo(np.float32).max)
-MOST_LABELS = 20
-CLASSES, CLASS_ROWS = 50, 5
-FEWEST_ROWS = 10
-WEIGHT = 0.92
+MOST_LABELS = 20  # in a row: of more than that, some may be rare enough to be empty
+CLASSES, CLASS_ROWS = 50, 5  # texts of so few kinds, or of so many rows each, are names of classes
+FEWEST_ROWS = 10  # of a split: equal labels of fewer say nothing of how it was drawn
+WEIGHT = 0.92  # beyond `PROOF`: what labels are is read off them, and no swap need tell
 
 
 class Defect(NamedTuple):

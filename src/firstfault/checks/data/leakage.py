@@ -1,4 +1,4 @@
-"""Columns that give the label away alone."""
+"""Single columns that give the label away."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pandas as pd
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data._hashing import among, scans
-from firstfault.checks.data._pictures import images_of
+from firstfault.checks.data._pictures import SMALLEST_SIDE, images_of
 from firstfault.data.frames import table
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
@@ -22,12 +22,12 @@ from firstfault.texts import as_text
 Array = np.ndarray[Any, Any]
 
 MOST_ASKED, MOST_KNOWN = 3_000, 20_000  # these three bound the time of all distances
-MOST_IMAGES_ASKED, MOST_IMAGES_KNOWN = 1_000, 8_000
-MOST_TEXTS = 50_000
+MOST_IMAGES_ASKED, MOST_IMAGES_KNOWN = 1_000, 8_000  # bound the time: five shifts of each
+MOST_TEXTS = 50_000  # bounds the time and memory
 FEWEST = 40  # samples from which the dimension can be estimated
 FEWEST_COLUMNS = 3  # in one or two dimensions near neighbours are no news
-NEIGHBOURS = 10
-SMALLEST_SIDE, THUMBNAIL = 8, 16  # pixels: re-encoding and a shift by one leave 16 × 16 alike
+NEIGHBOURS = 10  # the fifth to ninth tell the dimension by their distance to the tenth
+THUMBNAIL = 16  # pixels: re-encoding and a shift by one leave 16 × 16 alike
 LONG_TEXT = 20  # letters: shorter texts are equal by chance
 CHUNK = 250  # rows of a distance matrix of 40 MB
 

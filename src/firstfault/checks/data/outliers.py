@@ -29,9 +29,9 @@ FEWEST_VALUES = 10  # distinct values below which a column is a code
 NEIGHBOURS = 5  # a few copies of a row don't hide it
 PROJECTED = 64  # directions that keep distances to about a tenth, and bound the search
 LISTED = 200  # rows that a person looks through
-DRAWN = 16
+DRAWN = 16  # images in the picture
 MOST_IMAGES, FEWEST_IMAGES = 1_000, 50  # with the next, bound the memory to 80 MB, unless fifty images take more
-MOST_PIXELS = 10_000_000
+MOST_PIXELS = 10_000_000  # of all images together
 
 
 class Apart(NamedTuple):

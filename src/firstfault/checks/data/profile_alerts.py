@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from firstfault.check import Depth, Judgement, check, skipped
 from firstfault.data.profile import ALERTS, COMPARED, LEFT_OUT, PAGE, SECONDS, Profiling
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.subject.subject import Subject
 
-MOST_NAMED = 5  # columns named in a message
 ALIKE = ({"Categorical", "Text"}, {"Categorical", "Numeric"}, {"Categorical", "Boolean"}, {"Numeric", "Boolean"})
 """Types that ydata-profiling tells apart by the number of distinct values: two samples of a column may differ."""
 WORRYING = {"missing", "constant", "infinite", "duplicates", "empty", "unsupported", "non_stationary"}
@@ -61,14 +60,14 @@ def _beside_reference(profiling: Profiling, left_out: Mapping[str, tuple[str | N
         return Judgement(Status.PASS, sample, artifacts=files)
     told = "; ".join(
         f"{name}: {before or 'absent'} in the reference, {after or 'absent'} here"
-        for name, (before, after) in list(left_out.items())[:MOST_NAMED]
+        for name, (before, after) in list(left_out.items())[:SHOWN]
     )
     worrying = [name for name, kinds in left_out.items() if set(kinds) not in ALIKE]
     return Judgement(
         Status.WARN if worrying else Status.PASS,
         f"{sample}, without {len(left_out)} columns of another type ({told})",
         value=len(left_out),
-        where=Place.columns(*list(left_out)[:MOST_NAMED]),
+        where=Place.columns(*list(left_out)[:SHOWN]),
         faults={},
         artifacts=files,
         fix="see whether they are read as the same type" if worrying else None,

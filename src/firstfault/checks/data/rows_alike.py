@@ -14,7 +14,7 @@ from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 FEWEST_COLUMNS = 3  # fewer are rare events, perhaps
-FEWEST_ROWS = 20
+FEWEST_ROWS = 20  # of fewer, equal rows may well be one case told again
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"noisy_features": 0.92})

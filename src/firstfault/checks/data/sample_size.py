@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from firstfault.check import Depth, Judgement, check, passed, skipped
-from firstfault.checks.data._out_of_fold import indicators
+from firstfault.checks.data._out_of_fold import MOST_ROWS, indicators
 from firstfault.data.splits import Split, to_array
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
+from firstfault.subject.baselines import MOST_COLUMNS
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
 
-MOST_ROWS = 3_000  # with the next, bounds the time of the fits
-MOST_COLUMNS = 1_024
 FEWEST_ROWS = 16  # four to hold out, and three in the smallest part
 PARTS = (0.25, 0.5, 1.0)  # two doublings: the last must gain as the one before did
 REPEATS, REPEATS_OF_FEW, FEW = 4, 10, 300  # draws of the held-out rows: of few rows they differ more

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from firstfault.check import check
 from firstfault.checks.data._class_mix import by_classes
-from firstfault.checks.data._served_marks import Mark, marks_of
+from firstfault.checks.data._column_marks import Mark
+from firstfault.checks.data._served_marks import marks_of
 from firstfault.finding import Layer, Status
 from firstfault.judgement import Judgement, passed, skipped
 from firstfault.place import Place
@@ -16,6 +17,7 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
 MANY = 4
+"""Columns that a message tells of."""
 UNPROVEN = 0.45
 """What a mark that healthy traffic can leave weighs where nothing says that it did harm: a suspicion."""
 

@@ -12,7 +12,6 @@ from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
 WORDS = {"queue": "dropped by a full queue", "disk": "refused by the disk", "analysis": "unreadable"}
-SEEN_P = 1e-4
 
 
 @check(layer=Layer.DATA, needs={incident}, detects={"telemetry_loss": 0.9}, kind=SubjectKind.INCIDENT)
@@ -53,7 +52,7 @@ def _without_labels(seen: Telemetry, more: float) -> str:
 
 
 @check(layer=Layer.DATA, needs={incident}, detects={"sample_ratio_mismatch": 0.9}, kind=SubjectKind.INCIDENT)
-def served_shares(subject: Subject, *, p_value: float = SEEN_P, least: float = 0.05) -> Iterator[Judgement]:
+def served_shares(subject: Subject, *, p_value: float = 1e-4, least: float = 0.05) -> Iterator[Judgement]:
     """Find arms of a rollout that get another share of the requests than before.
 
     Measures: the numbers of requests of each arm against the control's, by chi square.

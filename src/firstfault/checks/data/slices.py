@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 FILE = "slices.csv"
 MOST_COLUMNS = 60  # with the next, 1,200 slices at most: more would leave nothing significant
-MOST_VALUES = 20
+MOST_VALUES = 20  # the commonest; numbers of more than half as many are cut into ranges
 RANGES = 4  # quarters of a column of numbers
 
 

@@ -12,13 +12,13 @@ import pandas as pd
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._times import NO_TIME, declared_times
 from firstfault.data.privacy.masking import kinds_of, masked_text
-from firstfault.data.times import Times, times_of
+from firstfault.data.times import DAY, Times, times_of
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import hashable
 
-DAY, YEAR = 86_400.0, 31_556_952.0
+YEAR = 31_556_952.0  # seconds
 
 
 @check(layer=Layer.DATA, needs={"raw"}, detects={"type_change": 0.92})

@@ -10,13 +10,12 @@ import pandas as pd
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.data._times import NO_TIME, declared_times
-from firstfault.data.times import Times
+from firstfault.data.times import DAY, Times
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 from firstfault.texts import hashable
 
-DAY = 86_400.0
 FEWEST = 20  # different times: the tenth longest spacing is then about the median
 
 

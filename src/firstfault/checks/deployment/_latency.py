@@ -16,8 +16,10 @@ from firstfault.subject.subject import Subject
 SLOWER = 1.25
 """Times of the control's seconds; less is no incident."""
 SLOW_P = 1e-3
+"""Of the smaller of two tests: by chance, the answers of one healthy incident in 500 are slower."""
 REST = "outside of every stage"
 FEWEST = 20
+"""Requests on each side, below which nothing is said of their seconds: a choice of ours."""
 EXPLAINS = 0.5
 """Of the seconds that were added."""
 
@@ -146,8 +148,8 @@ class Latency:
             return None
         return Cause(
             "payload_growth",
-            f"requests are {np.median(now) / max(np.median(before), 1):.1f} times as large ({np.median(now):.0f} bytes "
-            f"at the median, {np.median(before):.0f} before)",
+            f"requests are {np.median(now) / max(float(np.median(before)), 1.0):.1f} times as large "
+            f"({np.median(now):.0f} bytes at the median, {np.median(before):.0f} before)",
             "each request as large as the control's, at the same seconds per byte",
             np.maximum(without, self.usual.min()),
         )
@@ -165,8 +167,8 @@ class Latency:
             return None
         return Cause(
             "cold_start",
-            f"{early[slow].mean():.0%} of the slow requests are the first of a process, or follow one, each faster than "
-            "the one before",
+            f"{early[slow].mean():.0%} of the slow requests are the first of a process, or follow one, each faster "
+            "than the one before",
             "the later requests of the same processes alone",
             np.where(early, np.nan, self.seconds),
         )
@@ -195,7 +197,8 @@ class Latency:
             return None
         return Cause(
             "thread_oversubscription",
-            f"the process used {np.nanmean(now):.2f} cores, {np.nanmean(before):.2f} before, at {rate:.1f} times the rate",
+            f"the process used {np.nanmean(now):.2f} cores, {np.nanmean(before):.2f} before, at "
+            f"{rate:.1f} times the rate",
             "the requests of seconds with the usual use of the CPU alone",
             np.where(now <= np.nanquantile(before, 0.9), self.seconds, np.nan),
         )
@@ -227,8 +230,8 @@ class Latency:
             return None
         return Cause(
             "",
-            f"the seconds were added outside of every stage, for {slow.mean():.0%} of the requests alone: their clients "
-            "are slow",
+            f"the seconds were added outside of every stage, for {slow.mean():.0%} of the requests alone: their "
+            "clients are slow",
             "the other requests alone",
             np.where(slow, np.nan, self.seconds),
         )
@@ -241,8 +244,8 @@ class Latency:
             return None
         return Cause(
             "blocking_telemetry",
-            f"{1e3 * np.nanmedian(now):.3g} ms of each answer lie outside of every stage, {1e3 * np.nanmedian(before):.3g}"
-            " ms before: logging, metrics or another middleware holds it up",
+            f"{1e3 * np.nanmedian(now):.3g} ms of each answer lie outside of every stage, "
+            f"{1e3 * np.nanmedian(before):.3g} ms before: logging, metrics or another middleware holds it up",
             "the same requests with their stages alone",
             self.seconds - now + float(np.nanmean(before)),
         )
@@ -261,9 +264,10 @@ def _decaying(requests: Sequence[Request], seconds: Array, limit: float) -> Arra
     found = np.zeros(len(requests), dtype=bool)
     for places in by.values():
         run: list[int] = []
-        for place in [*places, None]:
-            if place is not None and seconds[place] > limit:
-                run.append(place)
+        ends: list[int | None] = [*places, None]
+        for end in ends:
+            if end is not None and seconds[end] > limit:
+                run.append(end)
                 continue
             faster = [seconds[two] < seconds[one] for one, two in zip(run, run[1:], strict=False)]
             if len(run) >= 3 and np.mean(faster) >= 0.75:

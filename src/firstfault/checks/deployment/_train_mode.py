@@ -17,7 +17,8 @@ from firstfault.checks.deployment._network import in_train_mode, network_of
 from firstfault.checks.deployment.answers import ROUNDING, same_answers
 from firstfault.seeds import same_random_state
 from firstfault.subject.memo import memo
-from firstfault.subject.serving import apart, golden_of, run_module, served_of
+from firstfault.subject.served_answers import apart
+from firstfault.subject.serving import golden_of, run_module, served_of
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]

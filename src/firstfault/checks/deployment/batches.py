@@ -13,7 +13,8 @@ from firstfault.checks.deployment._train_mode import served_in_train_mode
 from firstfault.checks.deployment.answers import same_answers
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
-from firstfault.subject.serving import apart, golden_of, served_of
+from firstfault.subject.served_answers import apart
+from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]

@@ -32,8 +32,12 @@ from firstfault.checks.deployment.answers import (
 from firstfault.finding import Layer, Status
 from firstfault.place import Kind, Place
 from firstfault.probe.models import MODES_MATTER
-from firstfault.subject.serving import agreement, apart, golden_of, run_module, served_of, serving_inputs
+from firstfault.subject.served_answers import agreement, apart
+from firstfault.subject.serving import golden_of, run_module, served_of, serving_inputs
 from firstfault.subject.subject import Subject
+from firstfault.training.input_tree import InputTree
+from firstfault.training.recipe import Tensors
+from firstfault.training.tree_calls import inputs_in
 
 
 @check(layer=Layer.DEPLOYMENT, needs={served_of, golden_of}, detects={"train_mode_serving": 0.95})
@@ -124,8 +128,10 @@ def train_serve_skew(
     if same_answers(subject) or permuted_answers(subject):
         yield passed("serving has a path of its own, and gives the scores of the trained model")
         return
-    x = serving_inputs(subject, golden_of(subject).raw)
-    expected = golden_of(subject).x
+    x, expected = (
+        _numbers(subject, serving_inputs(subject, golden_of(subject).raw)),
+        _numbers(subject, golden_of(subject).x),
+    )
     if x.shape != expected.shape:
         yield Judgement(
             Status.FAIL,
@@ -152,6 +158,13 @@ def train_serve_skew(
         if reordered
         else "serve with the training's fitted preprocessing",
     )
+
+
+def _numbers(subject: Subject, x: torch.Tensor | InputTree) -> torch.Tensor:
+    """Inputs as one tensor; of a tree all its numbers, side by side."""
+    if isinstance(x, InputTree):
+        return torch.as_tensor(np.asarray(x, dtype=np.float32))
+    return inputs_in(subject.recipe, Tensors(x, x))
 
 
 def _reordered(x: torch.Tensor, expected: torch.Tensor, alike: float) -> bool:

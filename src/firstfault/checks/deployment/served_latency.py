@@ -45,7 +45,10 @@ def served_latency(subject: Subject) -> Iterator[Judgement]:
         yield skipped("there are too few requests on one side to compare their seconds")
         return
     if not found.is_slow and found.clients > 0.5 * float(found.usual.mean()):
-        told = f"clients let ready answers wait {found.clients:.2g} s longer; the server took {found.slower:.2f} times as long"
+        told = (
+            f"clients let ready answers wait {found.clients:.2g} s longer; the server took {found.slower:.2f} times as "
+            "long as before"
+        )
         yield Judgement(Status.WARN, told, found.slower, faults={})
         return
     if not found.is_slow:

@@ -10,7 +10,7 @@ import torch
 
 Array = np.ndarray[Any, Any]
 ROWS = 1500  # this and the next bound the time of 13 counts
-MOST_POSITIONS = 64
+MOST_POSITIONS = 64  # the first of a sample
 ENOUGH_TOKENS = 1000  # rows of tokens: of fewer, pairs are too rare to tell order from chance, and it is assumed
 MOST_KINDS = 48  # tokens counted each by itself: pairs of them are 48² counts
 CHANNELS = 6  # of a vector, which bounds the counts of pairs to 36²

@@ -16,7 +16,7 @@ from firstfault.subject.loss_call import loss_call, loss_on
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import answer, ordinary_inputs, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import OF_CLASSES
+from firstfault.training.losses import NEAR_ONE, OF_CLASSES
 
 ROWS = 64  # bounds the time of 16 forward passes
 SCALES = (1.0, 10.0, 100.0, 1000.0)  # widths of the last layer: a bound shows as outputs that no longer grow
@@ -152,4 +152,4 @@ def is_simplex(rows: torch.Tensor) -> bool:
     if rows.ndim < 2 or rows.shape[-1] < 2:
         return False
     sums = rows.sum(-1)
-    return bool((rows >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-3))
+    return bool((rows >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=NEAR_ONE))

@@ -22,12 +22,15 @@ from firstfault.subject.replays import CLOSE, Side, differ, known_in_both, repla
 from firstfault.subject.subject import Subject
 
 PASSES = 8
+"""In train mode: the spread of a score over eight errs by a quarter."""
 EXPLAINS = 0.7
 """Of the wrong answers that a fault must give again."""
 SAME = 1e-5
 """Scores that are one answer told twice."""
 FEW = 0.02
+"""The share of equal tensors that may be answered differently, by rounding or in another order of sums."""
 UNCORRELATED, WEAKLY = 0.5, 0.95
+"""Scores of other weights have nothing in common; above the second, only a part of the answers is others'."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Answers:
         return Explanation(
             "cache_corruption",
             0.8,
-            f"{wrong:.0%} of the requests that came before are answered otherwise, and {right:.0%} of those that did not",
+            f"{wrong:.0%} of the requests that came before are answered otherwise, and {right:.0%} of the others",
         )
 
     def _lower_precision(self) -> Explanation | None:

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.recipe import outputs_of
+from firstfault.training.recipe import Recipe, outputs_of
 from firstfault.training.torch_calls import Call, followed, name_of, softmax_axis
 
 SOFTMAX = ("softmax", "log_softmax")
@@ -131,7 +131,7 @@ def softmaxes(subject: Subject) -> list[Softmax]:
     return _followed(model, batch.x, batch.y, subject.recipe)
 
 
-def _followed(model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Any) -> list[Softmax]:
+def _followed(model: nn.Module, x: torch.Tensor, y: torch.Tensor, recipe: Recipe) -> list[Softmax]:
     flow = _Flow()
     with followed(model, flow.inside), torch.random.fork_rng(devices=[]), torch.no_grad(), flow:
         outputs = outputs_of(model(x))

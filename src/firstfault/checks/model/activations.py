@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.subject.model_inputs import (
     all_outputs,
     answer,
@@ -29,7 +29,6 @@ from firstfault.training.torch_calls import SATURATING, Call, name_of, record, s
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 FEW = 8  # rows: a healthy unit is silent on all of them once in 2⁸
-SHOWN = 5  # names in a message
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"dead_relu": 0.8})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.finding import Layer
@@ -13,6 +12,7 @@ from firstfault.place import Place
 from firstfault.subject.model_inputs import answer_to_others, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
 from firstfault.training.one_tensor import Rows, inputs_of_call
+from firstfault.training.padding import padding_token
 from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 
@@ -71,8 +71,13 @@ def _given(subject: Subject) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         yield x, sound_batch(subject.owner).x
         return
     for rows in inputs.tensors:
-        if rows.ndim == 2 and not rows.is_floating_point():
+        if rows.ndim == 2 and not rows.is_floating_point() and rows.dtype != torch.bool:
             yield rows, rows[inputs.numbers(x)]
+
+
+def _tokens(subject: Subject) -> Iterator[torch.Tensor]:
+    """The samples `(N, …)` as the model is given them: of several inputs each that may be tokens."""
+    return (tokens for _, tokens in _given(subject))
 
 
 def _later_changed(tokens: torch.Tensor, cut: int) -> torch.Tensor:
@@ -80,22 +85,6 @@ def _later_changed(tokens: torch.Tensor, cut: int) -> torch.Tensor:
     changed = tokens.clone()
     changed[:, cut:] = tokens[:, cut:].roll(1, 0).flip(1)
     return changed
-
-
-def padding_of(x: torch.Tensor, model: nn.Module, share: float = 0.3) -> int | None:
-    """The token that fills rows `(N, T)` of different lengths up at their end, if there is one."""
-    if x.is_floating_point() or x.ndim != 2 or x.shape[1] < 3:
-        return None
-    declared = [
-        module.padding_idx
-        for module in model.modules()
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None
-    ]
-    token = declared[0] if declared else int(x[:, -1].mode().values)
-    ends = (x == token).flip(1).long().cumprod(1).sum(1)
-    inner = ((x == token).sum(1) - ends).sum()
-    varied = len(torch.unique(ends)) > 2 and float((ends > 0).float().mean()) > share
-    return token if varied and int(inner) <= 0.01 * x.numel() else None
 
 
 def attending(subject: Subject) -> list[Call]:
@@ -145,8 +134,10 @@ def padding_not_masked(subject: Subject, *, share: float = 0.1) -> Iterator[Judg
     Source: Vaswani et al. 2017; torch.nn.MultiheadAttention, key_padding_mask. The bound is a choice of ours: less
         padding moves an output little. tests/checks/model/test_every_fault.py holds masked and unmasked twins.
     """
-    x = sound_batch(subject).x
-    token = padding_of(x, subject.model)
+    x, token = next(
+        ((x, token) for x in _tokens(subject) if (token := padding_token(x, subject.model)) is not None),
+        (sound_batch(subject).x, None),
+    )
     calls = attending(subject) if token is not None else []
     if not calls:
         yield skipped("there is no padding, or no attention")

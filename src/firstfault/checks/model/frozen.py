@@ -11,11 +11,9 @@ from firstfault.check import Judgement, check, passed
 from firstfault.checks.model._backward import stray_tensors
 from firstfault.checks.model._unregistered import unregistered
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.subject.model_inputs import is_fresh
 from firstfault.subject.subject import Subject
-
-SHOWN = 5  # names in a message
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"frozen_parameters": 0.8})

@@ -10,11 +10,10 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.model._backward import backward
 from firstfault.checks.model._first_step import reached_in_a_step
 from firstfault.finding import Layer, Status
-from firstfault.place import FORWARD, Place
+from firstfault.place import FORWARD, SHOWN, Place
 from firstfault.subject.model_inputs import alike, all_outputs, answer, is_fresh, redrawn, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
 
-SHOWN = 5  # names in a message
 NOISE = 0.3  # added to a weight to see whether the outputs move: well above rounding, and too little to overflow
 MOST_MOVED = 40  # weights without a gradient that are looked at: each is moved, which costs up to four forward passes
 DRAWS = (3, 4, 5, 6)  # seeds: one that gives silent layers is made up for by the others

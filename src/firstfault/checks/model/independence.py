@@ -11,7 +11,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model._backward import stray_tensors
 from firstfault.checks.model._unregistered import unregistered
 from firstfault.finding import Layer, Status
-from firstfault.place import FORWARD, Place, together
+from firstfault.place import FORWARD, SHOWN, Place, together
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import (
     answer,
@@ -29,7 +29,6 @@ from firstfault.training.torch_calls import Call, flag, record, softmax_axis
 
 MODAL = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 SAMPLES = 32  # of which three are looked at: enough to meet another sample, and cheap
-SHOWN = 5  # names in a message
 MOST_OUTPUTS = 2  # tensors: a model that returns more, as a variational autoencoder, may draw on purpose
 
 

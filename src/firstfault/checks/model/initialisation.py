@@ -12,7 +12,7 @@ from torch import nn
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model._weights_used import weights_used
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.subject.loss_call import loss_call, loss_on
 from firstfault.subject.model_inputs import (
     all_outputs,
@@ -27,7 +27,6 @@ from firstfault.subject.subject import Subject
 from firstfault.training.losses import OF_CLASSES, OF_SHARES
 
 ON_CLASSES = OF_CLASSES + OF_SHARES
-SHOWN = 5  # names in a message
 FEWEST_WEIGHTS = 8  # of fewer numbers the width is an accident
 
 

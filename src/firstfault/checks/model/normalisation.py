@@ -12,14 +12,13 @@ from torch import nn
 from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.model.seen_in_loop import record_of
 from firstfault.finding import Layer, Status
-from firstfault.place import Kind, Place
+from firstfault.place import SHOWN, Kind, Place
 from firstfault.subject.model_inputs import answer, sound_batch
 from firstfault.subject.subject import Subject
 from firstfault.training.torch_calls import flag
 from firstfault.training.torch_calls import record as calls_of
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
-SHOWN = 5  # names in a message
 
 
 @check(layer=Layer.MODEL, needs={"batch", "outputs"}, detects={"norm_statistics_wrong": 0.9})

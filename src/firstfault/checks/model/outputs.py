@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from firstfault.subject.loss_call import LossCall, loss_call
 from firstfault.subject.model_inputs import finite_outputs, sound_batch, sound_outputs
 from firstfault.subject.subject import Subject
 from firstfault.training.losses import ELEMENTWISE
+from firstfault.training.recipe import Recipe
 
 ABOUT_SHAPE = ("size", "shape", "dimension", "out of bounds", "must match", "out of range", "expected input batch_size")
 
@@ -70,7 +70,7 @@ def _about_range(error: Exception | None) -> bool:
     return error is not None and ("between 0 and 1" in str(error) or "elements of input" in str(error))
 
 
-def _misfit(recipe: Any, outputs: torch.Tensor, y: torch.Tensor, call: LossCall) -> str | None:
+def _misfit(recipe: Recipe, outputs: torch.Tensor, y: torch.Tensor, call: LossCall) -> str | None:
     if outputs.ndim == 0 or (len(outputs) != len(y) and recipe.task != "language_model"):
         return f"{len(y)} samples give outputs of shape {tuple(outputs.shape)}"
     if _own_shapes(recipe, call):
@@ -84,7 +84,7 @@ def _misfit(recipe: Any, outputs: torch.Tensor, y: torch.Tensor, call: LossCall)
     return None
 
 
-def _own_shapes(recipe: Any, call: LossCall) -> bool:
+def _own_shapes(recipe: Recipe, call: LossCall) -> bool:
     """Whether the user's own loss makes outputs and labels fit.
 
     Examples are thresholds of an ordinal label, quantiles, and a mean with its variance. A loss of torch that is called
@@ -103,7 +103,7 @@ def _own_shapes(recipe: Any, call: LossCall) -> bool:
     return call.name in ELEMENTWISE and call.input.shape == call.target.shape
 
 
-def _surplus(recipe: Any, outputs: torch.Tensor) -> int:
+def _surplus(recipe: Recipe, outputs: torch.Tensor) -> int:
     if recipe.task != "classification" or outputs.ndim != 2 or recipe.classes < 2:
         return 0
     return max(0, int(outputs.shape[1]) - recipe.classes)

@@ -8,11 +8,12 @@ import torch
 
 from firstfault.check import Judgement, check, judge, skipped
 from firstfault.checks.model._order_matters import ROWS, order_matters
-from firstfault.checks.model.attention import attending, padding_of
+from firstfault.checks.model.attention import attending
 from firstfault.finding import Layer, Status
 from firstfault.place import FORWARD
 from firstfault.subject.model_inputs import answer, finite_outputs, sound_batch
 from firstfault.subject.subject import Subject
+from firstfault.training.padding import padding_token
 from firstfault.training.torch_calls import Call
 
 EXTRA_TOKENS = 2  # beside the patches: a class token, and one of distillation
@@ -79,7 +80,7 @@ def _per_position(outputs: torch.Tensor, x: torch.Tensor) -> bool:
 
 def _order_matters(subject: Subject, deviations: float) -> bool:
     rows = subject.recipe.train.rows(slice(ROWS))
-    token = padding_of(rows.x, subject.model)
+    token = padding_token(rows.x, subject.model)
     padding = None if token is None else rows.x == token
     return order_matters(rows.x, rows.y, subject.seed, beyond=deviations, padding=padding)
 
@@ -89,7 +90,7 @@ def _of_positions(subject: Subject, x: torch.Tensor) -> Move | None:
     sequence = x.ndim == 3 if x.is_floating_point() else x.ndim == 2
     if not sequence or x.shape[1] < 3 or not attending(subject):
         return None
-    token = padding_of(x, subject.model)
+    token = padding_token(x, subject.model)
     keys = torch.rand(x.shape[1], generator=_generator(subject)).expand(x.shape[:2])
     order = (keys if token is None else keys + (x == token).cpu()).argsort(1).to(x.device)
 

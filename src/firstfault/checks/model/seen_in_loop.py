@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
-from firstfault.place import OUTPUT_LAYER, Place
+from firstfault.place import OUTPUT_LAYER, SHOWN, Place
 from firstfault.probe.loss_inputs import WRITTEN_OUT
 from firstfault.probe.record import Record, Spread
 from firstfault.subject.subject import Subject
@@ -16,7 +16,6 @@ SPOKEN = {
     "cross_entropy": "cross_entropy applies softmax itself",
     "binary_cross_entropy_with_logits": "binary_cross_entropy_with_logits applies sigmoid itself",
 }
-SHOWN = 5  # names in a message
 UNSEEN = "no training was watched before the model was looked at"
 
 

@@ -18,8 +18,8 @@ from firstfault.training.recipe import Tensors
 
 PLACE = "training.loader"
 MOST_ROWS = 3_000  # these three bound the time and memory of a pass
-MOST_VALUES = 16_000_000
-MOST_COLUMNS = 4_096
+MOST_VALUES = 16_000_000  # 64 MB of float32
+MOST_COLUMNS = 4_096  # of a row: of wider ones a regular selection tells copies apart as well
 FEWEST_COPIES = 64  # draws of one row: what augmentation makes of it is known
 FEWEST_BATCHES = 2  # of each worker, so that two can be compared
 PAIRS_TRIED = 64  # rows among which one far from the first is looked for

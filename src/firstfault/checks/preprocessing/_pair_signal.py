@@ -15,10 +15,10 @@ from firstfault.probe.capture import Capture
 from firstfault.subject.subject import Subject
 
 Array = np.ndarray[Any, Any]
-MOST_ROWS, MOST_FEATURES, MOST_TARGETS = 1_500, 512, 20
+MOST_ROWS, MOST_FEATURES, MOST_TARGETS = 1_500, 512, 20  # bound the time of the fits, of which each target costs one
 COUNTED = 256  # tokens are counted by what is left of their number
 FEW_TOKENS = 4  # of a sample: the place of each is told
-FOLDS = 5
+FOLDS = 5  # four fifths learn: a loop's captured pairs are few
 
 
 @dataclass(frozen=True)

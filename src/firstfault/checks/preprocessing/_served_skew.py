@@ -17,6 +17,7 @@ from firstfault.subject.subject import Subject
 EXACT = 0.98
 """Of the variance of a served column that a map of the right one must explain."""
 MOST_COLUMNS = 400
+"""Each is compared with each over 200 rows: 256 MB of float64."""
 MOVING = 10
 """Columns of most variety, by which it is told whether a column's own value decides what it becomes."""
 ROUGH = 0.05
@@ -63,9 +64,9 @@ class Skew:
 
     def explained(self, wrong: Sequence[int]) -> tuple[str, str]:
         """The fault, and a sentence: which skipped step, order, batch or map the served tensors are."""
-        rows = np.isfinite(self.served).all(1) & np.isfinite(self.ours).all(1)
+        rows = np.asarray(np.isfinite(self.served).all(1) & np.isfinite(self.ours).all(1))
         ours, served = self.ours[rows], self.served[rows]
-        bad = self._differ(ours, served, 0.01).any(1)
+        bad = np.asarray(self._differ(ours, served, 0.01).any(1))
         found = (
             self._tokens(ours)
             or self._stage(rows, bad)
@@ -123,7 +124,7 @@ class Skew:
 
     def _raw(self, chosen: Array, wrong: Sequence[int]) -> tuple[str, str] | None:
         """Whether the wrong columns are numbers of the raw request as they came."""
-        rows = [row for row in rows_of([self.side.raw[place] for place in chosen])]
+        rows = rows_of([self.side.raw[place] for place in chosen])
         if len(rows) != len(chosen) or len(rows) < 10:
             return None
         names = [name for name in rows[0] if all(_is_number(row.get(name)) for row in rows)]

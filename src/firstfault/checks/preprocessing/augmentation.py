@@ -16,6 +16,7 @@ from firstfault.subject.rerun import fixed_seeds, flat, unmatched
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import UserBatches, is_pair
 from firstfault.training.recipe import Recipe, Tensors
+from firstfault.training.tree_calls import trees_of
 
 MOST_ROWS = 1_500  # bounds the time of the fits: a score of so many rows errs by about 1 %
 PASSES = 2  # as an epoch and the next: the models see more than one draw of a row
@@ -41,6 +42,9 @@ def destructive_augmentation(
         return
     if recipe.task not in ("classification", "regression") or recipe.train.y.ndim != 1:
         yield skipped("only one label per sample is judged")
+        return
+    if trees_of(recipe.model) is not None:
+        yield skipped("only inputs of one tensor are judged, and these are a tree of them")
         return
     train, held = (
         loaded(recipe, part.rows(slice(MOST_ROWS)), "validation") for part in (recipe.train, recipe.validation)

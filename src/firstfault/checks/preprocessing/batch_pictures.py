@@ -13,7 +13,7 @@ from firstfault.charts.heat import Shading, cells, legend
 from firstfault.charts.svg import CHARACTER, Part, whole, words
 from firstfault.charts.tiles import Tile, in_rows, tiles
 from firstfault.check import Depth, Judgement, check, skipped
-from firstfault.checks.data._pictures import images_of
+from firstfault.checks.data._pictures import ACROSS, images_of
 from firstfault.checks.preprocessing._loader_passes import first_made, first_numbered
 from firstfault.checks.preprocessing.scales import column_names
 from firstfault.data.privacy.masking import masked_text
@@ -22,12 +22,12 @@ from firstfault.finding import Layer, Status
 from firstfault.output.spreadsheets import write_rows
 from firstfault.subject.rerun import Array, fixed_seeds
 from firstfault.subject.subject import Subject
+from firstfault.training.tree_calls import trees_of
 
 SAMPLES = 16  # this and the next four: what stays legible in one picture
-ACROSS = 8
 PICTURE = "batch.svg"
 LEFT, TALL = 30, 6  # the room of a label, and the height of a cell
-MOST_ROWS, MOST_COLUMNS, MOST_NAMES = 64, 80, 40
+MOST_ROWS, MOST_COLUMNS, MOST_NAMES = 64, 80, 40  # of a table: samples, columns, and columns that are named
 REACH = 3.0  # deviations at the ends of the colours
 ENDS = 8  # token ids shown of either end
 FITTED_ROWS = 5_000  # a mean of so many errs by 0.014 deviations
@@ -82,7 +82,8 @@ def _first(subject: Subject) -> Batch:
     recipe = subject.recipe
     x, y, rows = _loaded(subject) if recipe.training.loader is not None else _own(subject)
     x = recipe.inputs_for(subject.model, x)
-    if recipe.training.augment is not None and recipe.training.fit is None:
+    trees = trees_of(recipe.model) is not None  # which augmentation leaves as trees
+    if recipe.training.augment is not None and recipe.training.fit is None and not trees:
         with fixed_seeds(), torch.no_grad():
             x = recipe.training.augment(x.clone())
     return Batch(x, [_label(subject, value) for value in y[:MOST_ROWS]], rows)

@@ -5,93 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from firstfault.check import Judgement, check, passed, skipped
+from firstfault.checks.preprocessing._received import SEEN_ROWS, received
 from firstfault.checks.preprocessing._scale_free import scale_free
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
-from firstfault.training.batches import through_loader
-from firstfault.training.one_tensor import Rows, inputs_of_call
-
-NORMALISING = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-    nn.LocalResponseNorm,
-    nn.Embedding,
-    nn.EmbeddingBag,
-)
-FIRST_CALLS = 8  # of modules: embeddings may come before the layer that takes numbers
-SEEN_ROWS = 5_000  # a root mean square of so many errs by about 1 %
-
-
-class Received(NamedTuple):
-    """What the first layer with parameters receives for raw rows: `(N, …)`, or None if it normalises or embeds."""
-
-    values: torch.Tensor | None
-    reason: str
-
-
-def received(subject: Subject) -> Received:
-    """The training inputs as the first layer with parameters gets them: a model may rescale by itself."""
-    recipe = subject.recipe
-    x = recipe.inputs_for(
-        subject.model, torch.cat([part.x for part in through_loader(recipe, recipe.train.rows(slice(SEEN_ROWS)))])
-    )
-    several = isinstance(inputs_of_call(subject.model), Rows)
-    if not x.is_floating_point() and not several:
-        return Received(None, "the inputs are token ids")
-    calls = _first_calls(subject, x)
-    if several:
-        return _of_several(calls)
-    if calls and isinstance(calls[0][0], NORMALISING):
-        return Received(None, f"the model begins with {type(calls[0][0]).__name__}")
-    if calls and calls[0][1].is_floating_point() and calls[0][1].numel() == x.numel():
-        return Received(calls[0][1].reshape(x.shape), "")
-    return Received(x, "")
-
-
-def _first_calls(subject: Subject, x: torch.Tensor) -> list[tuple[nn.Module, torch.Tensor]]:
-    """The first calls of modules with parameters, and what they are given; none where the model raises."""
-    calls: list[tuple[nn.Module, torch.Tensor]] = []
-
-    def note(module: nn.Module, inputs: Any) -> None:
-        if len(calls) < FIRST_CALLS and inputs and isinstance(inputs[0], torch.Tensor):
-            calls.append((module, inputs[0].detach()))
-
-    hooks = [module.register_forward_pre_hook(note) for module in subject.model.modules() if _has_own_weights(module)]
-    try:
-        with torch.no_grad():
-            subject.model(x)
-    except Exception:  # a model that raises is the model layer's business
-        calls.clear()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return calls
-
-
-def _of_several(calls: list[tuple[nn.Module, torch.Tensor]]) -> Received:
-    """Of several inputs, what the first layer that takes numbers gets: no result of another one but an embedding."""
-    for module, value in calls:
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            continue
-        if isinstance(module, NORMALISING) or not value.is_floating_point() or value.ndim != 2:
-            return Received(None, f"the first layer that takes numbers is {type(module).__name__}")
-        return Received(value, "")
-    return Received(None, "no layer takes numbers")
-
-
-def _has_own_weights(module: nn.Module) -> bool:
-    return isinstance(module, NORMALISING) or next(module.parameters(recurse=False), None) is not None
+from firstfault.training.one_tensor import inputs_of_call
 
 
 def columns_of(x: torch.Tensor) -> torch.Tensor:
@@ -144,7 +69,7 @@ def missing_normalisation(
         f"inputs have a root mean square of up to {top:,.4g} per column, and columns differ by a factor of {times}",
         value=top,
         threshold=largest,
-        where=_widest(subject, sizes) if status is not Status.PASS else None,
+        where=_widest(subject, sizes, seen.names) if status is not Status.PASS else None,
         fix="standardise the inputs, fitted on train" if status is not Status.PASS else None,
     )
 
@@ -153,14 +78,16 @@ def _takes_many_values(column: torch.Tensor) -> bool:
     return len(torch.unique(column[:1000])) > 2
 
 
-def _widest(subject: Subject, sizes: torch.Tensor) -> Place | None:
+def _widest(subject: Subject, sizes: torch.Tensor, of_several: tuple[str, ...]) -> Place | None:
+    order = sizes.argsort(descending=True)[:3].tolist()
+    if of_several:
+        return Place.columns(*(of_several[column] for column in order if sizes[column] > 3))
     try:
         names = column_names(subject, len(sizes))
     except Missing:  # a watched loop's inputs come as tensors
         names = [str(column) for column in range(len(sizes))]
     if subject.recipe.train.x.ndim != 2 or names is None or inputs_of_call(subject.model) is not None:
         return Place.part("all inputs")
-    order = sizes.argsort(descending=True)[:3].tolist()
     return Place.columns(*(names[column] for column in order if sizes[column] > 3))
 
 

@@ -33,7 +33,7 @@ def targets_ahead(subject: Subject, *, share: float = 0.9) -> Iterator[Judgement
     Fails when: it is 0, or 2 and more, in at least `share` of the calls that were looked at.
     Not a fault when: the model or the loss moves the labels itself; outputs depend on later tokens, as those of a model
         that fills gaps; or other calls ask for the next token, as where several are predicted at once.
-    Source: the model documentation of transformers: "labels are shifted inside the model"; FAULTS.md,
+    Source: the model documentation of transformers: "labels are shifted inside the model"; docs/faults.md,
         labels_shifted_twice. The share is a choice of ours: a loop asks always alike.
     """
     record = _record(subject)

@@ -17,7 +17,7 @@ from firstfault.subject.subject import Subject
 from firstfault.training.loop import predict, train
 from firstfault.training.recipe import Tensors
 
-MOVES = (1, -1, 2, -2)
+MOVES = (1, -1, 2, -2)  # rows by which labels may have slipped, to either side
 GIVEN = 0.98  # of a perfect order: a series' own past among its inputs
 
 
@@ -106,7 +106,8 @@ def _independent(subject: Subject, pairs: Pairs, found: Ranking, weak: float, do
         threshold=weak,
         where=Place.labels(),
         faults={"random_labels": 0.92 if memorised else 0.55},
-        fix="check how labels were joined to inputs: shuffle, sort and filter both together",
+        fix="check how labels were joined to inputs: shuffle, sort and filter both together; "
+        "where they are right, these inputs do not tell them",
     )
 
 

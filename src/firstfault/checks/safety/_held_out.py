@@ -12,6 +12,7 @@ from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target
 from firstfault.training.loop import Trained, predict
+from firstfault.training.losses import NEAR_ONE
 
 
 @memo(of="raw")
@@ -49,5 +50,5 @@ def probabilities_of(outputs: torch.Tensor) -> torch.Tensor:
         positive = flat if inside else flat.sigmoid()
         return torch.stack([1 - positive, positive], 1)
     sums = outputs.sum(1)
-    is_distribution = bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones(len(outputs)), atol=1e-3)
+    is_distribution = bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones(len(outputs)), atol=NEAR_ONE)
     return outputs if is_distribution else outputs.softmax(1)

@@ -17,6 +17,7 @@ from firstfault.subject.subject import Subject
 from firstfault.texts import hashable
 
 MOST_CASES = 50
+"""Failure cases that are kept, the surest first: a person looks through them."""
 
 
 @check(layer=Layer.SAFETY, needs={classifier, held_out_probabilities}, detects={})

@@ -1,4 +1,4 @@
-"""The first steps of a training with a fixed seed, as prints of every tensor on the way: two runs compare bit by bit.
+"""The first steps of a training with a fixed seed, as fingerprints of every tensor: two runs compare bit by bit.
 
 traced(recipe, seed, steps)       one run, in this process
 traced_anew(target, seed, steps)  one run of the target's file, in a process of its own
@@ -98,7 +98,7 @@ class _Tracer(Follower):
         self._names: dict[int, str] = {}
 
     @contextlib.contextmanager
-    def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
+    def observe(self, model: nn.Module, recipe: Recipe | None = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
         self._model = model
         self._names = {id(module): name for name, module in model.named_modules()}

@@ -90,7 +90,7 @@ class _Follower(Follower):
         self._loss = self._raw = float("nan")
 
     @contextlib.contextmanager
-    def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
+    def observe(self, model: nn.Module, recipe: Recipe | None = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
         handles = [
             optimizers.register_optimizer_step_pre_hook(self._given),

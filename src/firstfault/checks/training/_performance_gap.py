@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from firstfault.checks.training._record_summary import learns
 from firstfault.errors import Missing, UserCodeError
+from firstfault.probe.record import Record
 from firstfault.subject.baselines import Baselines, baselines, error_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
@@ -71,7 +71,7 @@ def shortfall(
     return Shortfall(trained.score if math.isfinite(trained.score) else math.nan, bound, simple, text)
 
 
-def _stepped_to_its_end(record: Any) -> bool:
+def _stepped_to_its_end(record: Record) -> bool:
     return record is not None and record.steps >= 1 and record.first_nonfinite is None
 
 

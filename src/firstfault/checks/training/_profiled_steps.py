@@ -91,7 +91,7 @@ class _Stopwatch(Follower):
         self._label: Any = None
 
     @contextlib.contextmanager
-    def observe(self, model: nn.Module, recipe: Any = None) -> Iterator[None]:
+    def observe(self, model: nn.Module, recipe: Recipe | None = None) -> Iterator[None]:
         """Follow a fresh model through its training."""
         handles = [
             optimizers.register_optimizer_step_pre_hook(lambda *_: self.enter("optimizer")),

@@ -19,8 +19,11 @@ from firstfault.subject.replays import Replays, Side, known_in_both, replays
 from firstfault.subject.subject import Subject
 
 FEWEST = 60
+"""Labelled samples: their share of right answers errs by 0.06 at most."""
 PARTS = 5
+"""A refitted model learns from four fifths, as the labels are few."""
 MOST_COLUMNS = 200
+"""More than the few labels can weigh: of wider inputs a refit has the champion's scores alone."""
 
 
 class Window:
@@ -148,8 +151,8 @@ def _labelled(side: Side) -> Array:
 
 def _by_answer(side: Side) -> float:
     """How much more of the samples with one answer have a label than of those with another."""
-    said, labelled = side.served, np.isfinite(side.true).all(1)
-    known = np.isfinite(said).all(1)
+    said, labelled = side.served, np.asarray(np.isfinite(side.true).all(1))
+    known = np.asarray(np.isfinite(said).all(1))
     answers = np.nan_to_num(said).argmax(1)
     groups = [known & (answers == place) for place in range(said.shape[1])]
     shares = [labelled[group].mean() for group in groups if group.sum() >= 20]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.checks.training._beside_the_loss import gains
+from firstfault.probe.record import Record
 
 # Measured on 40 sound programs of benchmarks/localise.py, and on 20 each of too low and too high a rate.
 SMALL_STEP = 3e-4  # of the weights: the median update is 2e-3 to 3e-2, at too low a rate 7e-7 to 3e-5
@@ -40,7 +41,7 @@ class Signs:
         return self.ratio > LARGE_STEP or self.ratio_first > LARGE_FIRST or self.worst > LEAP
 
 
-def signs(record: Any) -> Signs:
+def signs(record: Record) -> Signs:
     """Read the signs from a record with at least 4 steps.
 
     ratio: median update ratio; ratio_first: the largest of the first 5; drop: relative fall of the loss from the first
@@ -70,12 +71,12 @@ def _of_known(statistic: Callable[[Any], Any], values: Any) -> float:
     return float(statistic(known)) if len(known) else math.nan
 
 
-def learns(record: Any, fall: float = 0.02) -> bool:
+def learns(record: Record, fall: float = 0.02) -> bool:
     """Whether the loss of a record fell by 2 % or more, or what counts in its place; fewer than 10 steps can't tell."""
     fell = record.steps < 10 or record.first_nonfinite is not None or not signs(record).drop < fall
     return fell or gains(record)
 
 
-def pushed(record: Any) -> bool:
+def pushed(record: Record) -> bool:
     """Whether any sampled gradient was not zero; True where none was sampled."""
     return not len(record.grad_norm) or any(norm != 0 for norm in record.grad_norm.values)

@@ -9,14 +9,13 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.checks.training.gradient_rules import NOT_FINITE, middle, settled
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
 from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
 RELU = ("ReLU", "ReLU6")
 BOUNDED = ("Sigmoid", "Tanh", "Softsign", "Hardsigmoid", "Hardtanh")
 WEIGHTED = ("Linear", "LazyLinear", "Conv1d", "Conv2d", "Conv3d", "NonDynamicallyQuantizableLinear")
-SHOWN = 5  # names in a place: more are no longer read
 
 
 def _unseen(record: Record, text: str) -> str:

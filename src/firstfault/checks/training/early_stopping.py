@@ -16,6 +16,7 @@ from firstfault.checks.training._record_summary import signs
 from firstfault.clock import Deadline
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
+from firstfault.probe.record import Record
 from firstfault.subject.rerun import fixed_seeds
 from firstfault.subject.subject import Subject
 from firstfault.training.loop import train
@@ -62,7 +63,7 @@ def stops_too_soon(subject: Subject, *, closed: float = 0.5, least: float = 0.1)
         yield _judged(subject, passes, closed, least)
 
 
-def _sound_steps(record: Any) -> bool:
+def _sound_steps(record: Record) -> bool:
     """Whether the steps were neither too small nor too large, and not made so by a schedule."""
     if record.steps < FEWEST:
         return True

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from firstfault.check import Judgement, check, judge, passed, skipped
+from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training._beside_the_loss import CLOSE, NEARER, VARIED
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
@@ -54,9 +54,8 @@ def _judged(
     )
     where = Place.part(name)
     if seen["batches"] >= fewest and (last >= first or not NEXT_TO_NOTHING < spread < 1 / NEXT_TO_NOTHING):
-        bound = nearer * first
         fix = "look at the steps of both, and whether one of them has won: the generator learns nothing more"
-        return judge(max(last, bound + 1e-9), above=bound, where=where, message=text, fix=fix)
+        return Judgement(Status.FAIL, text, value=last, threshold=nearer * first, where=where, fix=fix)
     if last <= nearer * first and last <= close and varied <= spread <= 1 / varied:
         return passed(text, value=last, where=where)
     return Judgement(Status.WARN, text, value=last, threshold=nearer * first, where=where, faults={})

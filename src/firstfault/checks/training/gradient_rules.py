@@ -12,10 +12,10 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training._beside_the_loss import gains
 from firstfault.checks.training._record_summary import learns, pushed
 from firstfault.finding import Layer, Status
-from firstfault.place import Place
+from firstfault.place import SHOWN, Place
+from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
-SHOWN = 5  # names in a place: more are no longer read
 WARM_UP = 5  # sampled steps that say more of the initialisation than of the training
 NOT_FINITE = "the training did not stay finite, see nonfinite_loss"
 
@@ -196,13 +196,13 @@ def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) ->
     )
 
 
-def _cut_off(record: Any, held: list[str], still: list[str]) -> list[str]:
+def _cut_off(record: Record, held: list[str], still: list[str]) -> list[str]:
     """The parameters of one of several models, where none of them moved, or was seen with a gradient, be it zero."""
     kept = {record.model_of(name) for name in held if name not in still or name in record.parameters}
     return [name for name in still if record.model_of(name) not in kept]
 
 
-def _why_nothing_moved(record: Any) -> dict[str, float]:
+def _why_nothing_moved(record: Record) -> dict[str, float]:
     learnt = [name for name, had in record.had_gradient.items() if had]
     if learnt and not any(
         record.in_optimizer.get(name) for name in learnt

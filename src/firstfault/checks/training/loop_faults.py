@@ -12,7 +12,9 @@ from firstfault.checks.training._synthetic_outputs import Answers, answers
 from firstfault.finding import Layer, Status
 from firstfault.metrics import METRICS, metric_of
 from firstfault.place import Place
+from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Recipe
 
 COUNTING = ("accuracy", "balanced_accuracy", "f1", "auc", "label_accuracy")
 SHARPNESS = 8.0  # turns 0.05 and 0.95 into logits of ±3.6, which sigmoid turns back into 0.03 and 0.97
@@ -184,7 +186,7 @@ def metric_mismatch(subject: Subject, *, least: float = 1e-9) -> Iterator[Judgem
     )
 
 
-def _costs_less(recipe: Any, made: Answers) -> bool:
+def _costs_less(recipe: Recipe, made: Answers) -> bool:
     """Whether outputs that equal the labels cost less than a constant answer; also where the loss takes neither."""
     try:
         with torch.no_grad():
@@ -254,7 +256,7 @@ def parameters_not_in_optimizer(subject: Subject) -> Iterator[Judgement]:
     )
 
 
-def _held(record: Any) -> set[str]:
+def _held(record: Record) -> set[str]:
     """The models of which an optimizer holds something."""
     return {record.model_of(name) for name, held in record.in_optimizer.items() if held}
 

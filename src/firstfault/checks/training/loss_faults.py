@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.baselines import baselines
 from firstfault.subject.subject import Subject
+from firstfault.training.recipe import Recipe
 
 DISTANCES = frozenset(
     {"MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
@@ -76,7 +76,7 @@ def _names(subject: Subject) -> frozenset[str]:
     return frozenset({getattr(loss, "__name__", type(loss).__name__)}) if loss is not None else frozenset()
 
 
-def _misfit(names: frozenset[str], recipe: Any) -> tuple[str, float] | None:
+def _misfit(names: frozenset[str], recipe: Recipe) -> tuple[str, float] | None:
     task, shown = recipe.task, ", ".join(sorted(names))
     if task == "regression":
         if names & ONE_OF and not names & (DISTANCES | SHARES):
@@ -139,7 +139,7 @@ def _seeing(subject: Subject, same: float, several: int) -> Judgement:
     return passed(f"right outputs cost {right:.3g}, wrong ones {wrong:.3g}", value=right)
 
 
-def _losses(recipe: Any, made: Answers) -> tuple[float, float, float] | None:
+def _losses(recipe: Recipe, made: Answers) -> tuple[float, float, float] | None:
     """The loss of right, scattered and wrong outputs; None where the loss takes none of them."""
     try:
         with torch.no_grad():
@@ -151,7 +151,7 @@ def _losses(recipe: Any, made: Answers) -> tuple[float, float, float] | None:
     return (right, scattered, wrong) if all(value == value for value in (right, scattered, wrong)) else None
 
 
-def _slope(recipe: Any, made: Answers) -> torch.Tensor | None:
+def _slope(recipe: Recipe, made: Answers) -> torch.Tensor | None:
     """The gradient of the loss at wrong outputs; None where it can't be taken."""
     outputs = made.wrong.clone().requires_grad_()
     try:

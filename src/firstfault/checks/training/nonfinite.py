@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from firstfault.checks.training._first_steps import follow
 from firstfault.checks.training._record_summary import LARGE_FIRST, LARGE_STEP, LEAP
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
-from firstfault.place import Kind
+from firstfault.place import Kind, Place
 from firstfault.probe.nonfinite_origin import LOSS, SET_BY_HAND
+from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
 MOST_STEPS, MARGIN = 200, 10  # bounds the reruns to 4 of 410 steps; the margin is for a birth in the first steps
@@ -23,6 +23,7 @@ BIRTHPLACES = {
     "input": {"missing_values": 0.9, "nonfinite_loss": 0.95},
     "weight": {"learning_rate_too_high": 0.6, "nonfinite_loss": 0.95},
 }
+"""What a birth there is evidence for; the rate is but a suspicion until a smaller one stays finite."""
 
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"nonfinite_loss": 0.95})
@@ -47,7 +48,8 @@ def nonfinite_loss(subject: Subject) -> Iterator[Judgement]:
         if kind == "activation" and place.kind is Kind.MODULE and place.note is None
         else place
     )
-    faults, text = _suspects_of_birth(record), f"the first non-finite tensor is {tensor} ({kind}), at step {step}"
+    faults = _suspects_of_birth(record, step, kind, place)
+    text = f"the first non-finite tensor is {tensor} ({kind}), at step {step}"
     factor = _rate_that_stays_finite(subject, step) if "learning_rate_too_high" in faults else None
     if factor is not None:
         faults, text = (
@@ -85,9 +87,8 @@ def _rate_that_stays_finite(subject: Subject, step: int) -> float | None:
     return None
 
 
-def _suspects_of_birth(record: Any) -> dict[str, float]:
+def _suspects_of_birth(record: Record, step: int, kind: str, place: Place) -> dict[str, float]:
     """What the place of a birth, and the steps before it, are evidence for."""
-    step, kind, place = record.first_nonfinite
     if place.note == SET_BY_HAND:
         return {"nonfinite_loss": 0.95}
     if kind in ("input", "weight"):
@@ -98,7 +99,7 @@ def _suspects_of_birth(record: Any) -> dict[str, float]:
     return {"numerically_unstable": 0.6 if in_model else 0.4, "nonfinite_loss": 0.95}
 
 
-def _strode(record: Any, step: int) -> bool:
+def _strode(record: Record, step: int) -> bool:
     """Whether the steps before this one were far too large, or the loss leapt above its start."""
     ratios = [
         value for at, value in zip(record.update_ratio.steps, record.update_ratio.values, strict=True) if at < step

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training._performance_gap import harmed
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
+from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import outputs_of
 
@@ -74,7 +74,7 @@ def _norm(loss: torch.Tensor, values: Sequence[torch.Tensor]) -> float:
     return float(torch.stack([grad.norm() for grad in grads if grad is not None]).norm())
 
 
-def _decay(record: Any) -> float | None:
+def _decay(record: Record) -> float | None:
     first = [(entry.weight.values[0], entry.size) for entry in record.parameters.values() if len(entry.weight)]
     if not record.weight_decay or not first or not len(record.grad_norm) or not record.grad_norm[0] > 0:
         return None

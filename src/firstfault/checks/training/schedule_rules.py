@@ -11,6 +11,7 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.training._performance_gap import harmed
 from firstfault.finding import Layer, Status
 from firstfault.place import Place
+from firstfault.probe.record import Record
 from firstfault.subject.subject import Subject
 
 BY_EPOCH = (
@@ -88,7 +89,7 @@ def scheduler_misuse(
         yield passed(text, value=value)
 
 
-def _names(record: Any) -> str:
+def _names(record: Record) -> str:
     return ", ".join(record.schedulers) or "a schedule"
 
 

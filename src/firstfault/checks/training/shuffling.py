@@ -23,8 +23,9 @@ MOST_BATCHES = 500  # bounds the time of a loader; sorted labels show in far few
 def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgement]:
     """Find unshuffled batches of sorted labels.
 
-    Measures: what a batch holds of the labels' variety, relative to the whole split, 0–1: the mean entropy of classes,
-        or the mean variance of numbers; of several labels, that of the one with the least.
+    Measures: what a batch holds of the labels' variety, relative to what as many rows at random hold, about 1 where the
+        rows are in no order: the mean entropy of classes, or the mean variance of numbers; of several labels, that of
+        the one with the least.
     Fails when: it is below `within`.
     Not a fault when: the data are unsorted: without shuffling, too, a batch then holds nearly all of the variety.
     Source: benchmarks/localise.py, fault no_shuffle, sorts the rows by class. The bound is a choice of ours;
@@ -49,7 +50,7 @@ def no_shuffle(subject: Subject, *, within: float = WITHIN) -> Iterator[Judgemen
         below=within,
         where=Place.setting("training.loader" if own else "training.shuffle"),
         message=f"{'in the order of the loader' if own else 'without shuffling'}, "
-        f"a batch holds {ratio:.0%} of the label {measure} of the whole split",
+        f"a batch holds {ratio:.0%} of the label {measure} that as many rows at random hold",
         fix="shuffle the training split",
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from firstfault.checks.training._record_summary import pushed, signs
 from firstfault.checks.training._suspects_of_estimator import memorised, suspects_of_estimator
 from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, Status
+from firstfault.probe.record import Record
 from firstfault.subject.replay import replayed
 from firstfault.subject.subject import Subject
 
@@ -174,6 +174,6 @@ def overshoots(subject: Subject, *, largest: float = 1.0, far: float = 5.0) -> I
     )
 
 
-def _fell(record: Any) -> bool:
+def _fell(record: Record) -> bool:
     """Whether the loss ends below half of what it was in the first step."""
     return len(record.loss) > 0 and 0 <= record.loss_ends()[1] < record.loss[0] / 2

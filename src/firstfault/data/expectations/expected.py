@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from firstfault.data.frames import MOST_COLUMNS
 from firstfault.data.splits import Split, Splits, declared, take, to_array
 from firstfault.errors import TargetError
 from firstfault.target.declaration import Data, Target
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from firstfault.data.expectations.table import Table
     from firstfault.data.expectations.validation import Broken, Validation
 
-MOST_COLUMNS = 300
 ROW_FAULTS = frozenset({"missing_values", "out_of_range", "unseen_category", "duplicate_rows"})
 """Faults of single rows; a column that is absent or of another type is no fault of a row."""
 

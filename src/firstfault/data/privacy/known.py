@@ -17,6 +17,7 @@ from firstfault.metrics import Array
 from firstfault.texts import hash_values
 
 MOST_WORDS, MOST_LETTERS, MOST_NAMES = 8, 4_000, 100_000
+"""Words of a value, letters of a text that are read, values whose words are known: bound the time."""
 
 
 class Known:

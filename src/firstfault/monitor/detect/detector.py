@@ -10,7 +10,7 @@ models may come mixed. `Detector.state()` and `Detector.restored()` carry it ove
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,12 +36,18 @@ class Detector:
         settings: how seldom it may be wrong, and what is too small to matter.
         baseline: healthy requests that say what is usual; left out, the first `settings.reference` of each model do.
         assertions: the user's own functions of (input, output).
+        only: the monitors that look, by their names; all, if left out.
     """
 
     def __init__(
-        self, settings: Detection | None = None, baseline: Iterable[Record] = (), assertions: Sequence[Assertion] = ()
+        self,
+        settings: Detection | None = None,
+        baseline: Iterable[Record] = (),
+        assertions: Sequence[Assertion] = (),
+        *,
+        only: Container[str] | None = None,
     ) -> None:
-        self.settings = settings or Detection()
+        self.settings, self._only = settings or Detection(), only
         self.assertions = tuple(assertions)
         self.watches: dict[str, Watch] = {}
         self.waiting: dict[str, list[Record]] = {}
@@ -88,7 +94,7 @@ class Detector:
         return waiting[most:]
 
     def _learn(self, model: str, records: list[Record], source: str) -> None:
-        reference = learn(records, self.settings, source.format(n=len(records)), self.assertions)
+        reference = learn(records, self.settings, source.format(n=len(records)), self.assertions, self._only)
         self.learned_from[model] = records
         self.watches[model] = Watch(model, self.settings, reference)
         self.watches[model].memory.know(records)
@@ -96,6 +102,8 @@ class Detector:
             del self.labels_from[model]
 
     def _watch_labels(self, model: str, reference: Reference, records: Sequence[Record]) -> bool:
+        if self._only is not None and "label_errors" not in self._only:
+            return False
         monitors = reference.labelled(records)
         for monitor in monitors:
             self.watches[model].extend(monitor)

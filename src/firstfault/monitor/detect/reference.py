@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from firstfault.monitor.assertions import Assertion
@@ -86,8 +86,14 @@ class Reference:
         return told
 
 
-def learn(records: Sequence[Record], settings: Detection, source: str, own: Sequence[Assertion] = ()) -> Reference:
-    """Learn what is usual from requests, in the order of time."""
+def learn(
+    records: Sequence[Record],
+    settings: Detection,
+    source: str,
+    own: Sequence[Assertion] = (),
+    only: Container[str] | None = None,
+) -> Reference:
+    """Learn what is usual from requests, in the order of time; `only` names the monitors that are to look."""
     batch = Batch(records)
     batch = Batch(records, batch.schema)
     looked_at = scores_of(batch)
@@ -114,6 +120,5 @@ def learn(records: Sequence[Record], settings: Detection, source: str, own: Sequ
     ]
     monitors = [monitor for make in made if (monitor := make()) is not None]
     monitors += latencies(batch, settings.slower, settings.shift, seasonal)
-    return Reference(
-        batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, tuple(monitors)
-    )
+    chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
+    return Reference(batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, chosen)

@@ -10,7 +10,7 @@ import numpy as np
 
 from firstfault.metrics import Array
 from firstfault.monitor.rollout.blocks import log_e_of_blocks
-from firstfault.monitor.rollout.evidence import Side, coin, first_passing
+from firstfault.monitor.rollout.evidence import Side, coin, first_passing, rate_below
 from firstfault.monitor.rollout.outcomes import CUTS, Outcomes
 from firstfault.monitor.rollout.plan import Mode, Plan
 from firstfault.monitor.rollout.shares import log_e_of_shares
@@ -18,7 +18,11 @@ from firstfault.monitor.rollout.streams import Stream, of_arms, of_pairs
 from firstfault.monitor.rollout.tosses import Tosses, tosses_of
 
 SHOWN = 10
+"""Requests that show a conclusion: as many as a person reads."""
 NOT_PLANNED = "not as planned"
+MISMATCH = "sample_ratio_mismatch"
+IN_A_BLOCK = 8
+"""The sizes of blocks follow from the shares at the moment when both arms have so many requests."""
 
 
 class Conclusion(StrEnum):
@@ -55,6 +59,10 @@ class Comparison:
     """Up to ten of the challenger's that show it."""
     first_cut: str | None = None
     """In shadow mode: the first cut at which the arms differ on these requests."""
+    fault: str | None = None
+    """Why nothing could be concluded, where that is a fault: `sample_ratio_mismatch`."""
+    shown: tuple[dict[str, Any], ...] = ()
+    """What was recorded of these requests, where there are records."""
 
     def to_json(self) -> dict[str, Any]:
         """This as JSON values."""
@@ -67,6 +75,7 @@ class _End:
     after: int
     why: str
     measure: str = ""
+    fault: str | None = None
 
 
 def compare(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Comparison:
@@ -78,20 +87,24 @@ def compare(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Comparison:
     paired = plan.mode is Mode.SHADOW
     stream = of_pairs(champion, challenger, plan) if paired else of_arms(champion, challenger, plan)
     stream = stream.first(plan.at_most or len(stream.ids))
-    mismatch = [] if paired or plan.share is None else [_mismatch(stream.arm, plan.share, plan.alpha)]
+    mismatch = [] if paired or plan.share is None else [_mismatch(stream, plan.share, plan.alpha)]
     evidence = [*mismatch, *_tests(stream, plan)]
     end = _end(evidence, list(stream.bad), len(stream.ids), plan)
     shown = _shown(stream, end) if end.conclusion is Conclusion.WORSE else ()
     names = tuple(stream.ids[place] for place in shown)
     cut = _first_cut(stream, shown)
-    return Comparison(end.conclusion, end.after, end.why, tuple(evidence), _rates(stream, paired), names, cut)
+    rates = _rates(stream, paired)
+    return Comparison(end.conclusion, end.after, end.why, tuple(evidence), rates, names, cut, end.fault)
 
 
-def _mismatch(arm: Array, share: float, alpha: float) -> Evidence:
+def _mismatch(stream: Stream, share: float, alpha: float) -> Evidence:
     """Whether the arms got other shares than planned."""
+    places = stream.drawn
+    arm = stream.arm[places]
     ours = np.cumsum(arm)
     counts = np.stack([np.arange(1, len(arm) + 1) - ours, ours], axis=1)
-    return _judged("shares", NOT_PLANNED, log_e_of_shares(counts, [1 - share, share]), None, alpha)
+    draws = Tosses(places + 1, arm)
+    return _judged("shares", NOT_PLANNED, log_e_of_shares(counts, [1 - share, share]), draws, alpha)
 
 
 def _tests(stream: Stream, plan: Plan) -> list[Evidence]:
@@ -102,24 +115,33 @@ def _tests(stream: Stream, plan: Plan) -> list[Evidence]:
         if share is None:
             found += _by_blocks(name, (champion, challenger), stream.arm, shared)
             continue
-        tosses = tosses_of(champion, challenger)
+        tosses = tosses_of(champion, challenger, stream.units)
         within = coin(share, Side.BELOW, 1 + plan.margin, likely=1.0)
         for claim, test, alpha in (
             ("worse", coin(share, Side.ABOVE), shared),
             ("better", coin(share, Side.BELOW), shared),
-            ("no worse", within, plan.alpha),
+            ("no worse", within, plan.alpha / 2 if plan.negligible else plan.alpha),
         ):
             found.append(_judged(name, claim, test.log_e(tosses.heads, tosses.count), tosses, alpha))
+        if plan.negligible:
+            found.append(_negligible(name, stream, plan))
     return found
 
 
+def _negligible(name: str, stream: Stream, plan: Plan) -> Evidence:
+    """Whether the challenger's rate is so low that no ratio counts."""
+    places = stream.drawn
+    if plan.mode is not Mode.SHADOW:
+        places = places[stream.arm[places] == 1]
+    draws = Tosses(places + 1, stream.bad[name][1][places].astype(int))
+    log_e = rate_below(plan.negligible).log_e(draws.heads, draws.count)
+    return _judged(name, "negligible", log_e, draws, plan.alpha / 2)
+
+
 def _by_blocks(name: str, bad: tuple[Array, Array], arm: Array, alpha: float) -> list[Evidence]:
-    """Where nobody drew the arms: as many requests of each in a block as both have in all."""
+    """Where nobody drew the arms: requests of each in blocks, by what both had when it began."""
     champion, challenger = np.flatnonzero(arm == 0), np.flatnonzero(arm == 1)
-    sizes = (
-        max(1, round(len(champion) / max(1, len(challenger)))),
-        max(1, round(len(challenger) / max(1, len(champion)))),
-    )
+    sizes = _block(champion, challenger)
     blocks = min(len(champion) // sizes[0], len(challenger) // sizes[1])
     sides = [
         side[: blocks * size].reshape(blocks, size) for side, size in zip((champion, challenger), sizes, strict=True)
@@ -130,6 +152,16 @@ def _by_blocks(name: str, bad: tuple[Array, Array], arm: Array, alpha: float) ->
         _judged(name, claim, log_e_of_blocks(counts[0], counts[1], sizes, side), ends, alpha)
         for claim, side in (("worse", Side.ABOVE), ("better", Side.BELOW))
     ]
+
+
+def _block(champion: Array, challenger: Array) -> tuple[int, int]:
+    """How many requests of each are in a block: one of the rarer arm. It must not change from look to look."""
+    known = min(len(champion), len(challenger), IN_A_BLOCK)
+    if not known:
+        return 1, 1
+    end = max(champion[known - 1], challenger[known - 1])
+    ours, theirs = int((champion <= end).sum()), int((challenger <= end).sum())
+    return max(1, round(ours / theirs)), max(1, round(theirs / ours))
 
 
 def _judged(measure: str, claim: str, log_e: Array, tosses: Tosses | None, alpha: float) -> Evidence:
@@ -143,7 +175,7 @@ def _end(evidence: list[Evidence], measures: list[str], n: int, plan: Plan) -> _
     """What can be concluded first; what is no worse may turn out better. Shares that are not as planned end it all."""
     never = n + 1
     passed = {(each.measure, each.claim): each.passed_after or never for each in evidence}
-    held = {name: passed.get((name, "no worse"), never) for name in measures}
+    held = {name: min(passed.get((name, claim), never) for claim in ("no worse", "negligible")) for name in measures}
     worse, measure = min((passed[name, "worse"], name) for name in measures)
     better, gained = min((_gained(name, passed[name, "better"], held), name) for name in measures)
     broken, no_worse = passed.get(("shares", NOT_PLANNED), never), max(held.values())
@@ -151,14 +183,16 @@ def _end(evidence: list[Evidence], measures: list[str], n: int, plan: Plan) -> _
     if first == never:
         return _End(Conclusion.UNDECIDED, n, _why_open(plan))
     if first == broken:
-        why = "the arms' shares are not as planned, so that nothing else can be concluded"
-        return _End(Conclusion.UNDECIDED, first, why)
+        why = f"{MISMATCH}: the arms' shares are not as planned, so that nothing else can be concluded"
+        return _End(Conclusion.UNDECIDED, first, why, fault=MISMATCH)
     if first == worse:
         return _End(Conclusion.WORSE, first, f"{SAYS[measure]} more often than the champion's", measure)
     if better < broken and better < never:  # no worse is known before better, where it is much better
         why = f"{SAYS[gained]} less often than the champion's, and no measure is worse"
         return _End(Conclusion.BETTER, better, why)
     why = f"no rate of what is bad is above {1 + plan.margin:g} times the champion's"
+    if any(passed.get((name, "negligible"), never) < passed[name, "no worse"] for name in measures):
+        why += f", or it is below {plan.negligible:g}"
     return _End(Conclusion.NO_WORSE, first, why)
 
 
@@ -184,13 +218,15 @@ def _why_open(plan: Plan) -> str:
 def _rates(stream: Stream, paired: bool) -> dict[str, tuple[float | None, float | None]]:
     rates = {}
     for name, (champion, challenger) in stream.bad.items():
-        sides = (champion, challenger) if paired else (champion[stream.arm == 0], challenger[stream.arm == 1])
-        rates[name] = _share(sides[0]), _share(sides[1])
+        weight = stream.weight if name == "bad" else stream.sampled.astype(float)  # what is bad is known of all
+        sides = (weight, weight) if paired else (weight * (stream.arm == 0), weight * (stream.arm == 1))
+        rates[name] = _share(champion, sides[0]), _share(challenger, sides[1])
     return rates
 
 
-def _share(bad: Array) -> float | None:
-    return float(bad.mean()) if len(bad) else None
+def _share(bad: Array, weight: Array) -> float | None:
+    """An unbiased share of all requests, from those that are kept."""
+    return float(np.average(bad, weights=weight)) if weight.any() else None
 
 
 def _shown(stream: Stream, end: _End) -> tuple[int, ...]:

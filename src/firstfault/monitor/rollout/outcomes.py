@@ -1,7 +1,7 @@
 """The recorded outcomes of one arm, read from lines of JSON: the monitor's records, or lines of anybody's own.
 
 A line has an id (`request_id` or `id`), a `time` in seconds, and at least one of:
-bad        whether it went badly; else `outcome` ("error" is bad) or `status` (500 and above is bad)
+bad        whether it went badly; else `outcome` ("error" and "refused" are bad) or `status` (400 and above is bad)
 seconds    how long it took; else `total` of `stages`
 score      how good the answer was, more is better; else `confidence`
 cuts       a hash per cut, by which the first that differs is found
@@ -22,13 +22,20 @@ from firstfault.errors import FirstfaultError
 from firstfault.metrics import Array
 
 MEASURES = ("bad", "seconds", "score")
-ERROR, SERVER_ERROR = "error", 500
+BAD_OUTCOMES, BAD_STATUS = ("error", "refused"), 400
+"""A challenger that refuses what the champion answers is no success."""
 CUTS = ("raw", "tensor", "logits", "label")
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """The requests of one arm in the order of time: ids, times, and what was measured of each, NaN where it was not."""
+    """The requests of one arm in the order of time: ids, times, and what was measured of each, NaN where it was not.
+
+    Attributes:
+        units: by what each request's arm was drawn, where several may have the same; by default each by itself.
+        weight: for how many requests each stands; by default for itself.
+        sampled: whether each belongs to a uniform sample of all; by default all do.
+    """
 
     ids: tuple[str, ...]
     time: Array
@@ -37,13 +44,26 @@ class Outcomes:
     score: Array
     cuts: tuple[Mapping[str, str], ...] = ()
     torn: int = 0
+    units: tuple[str, ...] = ()
+    weight: Array | None = None
+    sampled: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def measured(self, name: str) -> bool:
-        """Whether every request has that measure."""
-        return len(self) > 0 and not bool(np.isnan(getattr(self, name)).any())
+        """Whether any request has that measure: an answer that failed has no score."""
+        return bool((~np.isnan(getattr(self, name))).any())
+
+    @property
+    def weights(self) -> Array:
+        """For how many requests each stands."""
+        return np.ones(len(self)) if self.weight is None else self.weight
+
+    @property
+    def in_sample(self) -> Array:
+        """Whether each belongs to a uniform sample."""
+        return np.ones(len(self), dtype=bool) if self.sampled is None else self.sampled
 
 
 def read(path: Path) -> Outcomes:
@@ -93,9 +113,9 @@ def _bad(line: Mapping[str, Any]) -> float:
     if bad is not None:
         raise TypeError(f"`bad` must be true or false, and is {bad!r}")
     if isinstance(outcome := line.get("outcome"), str):
-        return float(outcome == ERROR)
+        return float(outcome in BAD_OUTCOMES)
     status = _number("status", line.get("status"))
-    return math.nan if math.isnan(status) else float(status >= SERVER_ERROR)
+    return math.nan if math.isnan(status) else float(status >= BAD_STATUS)
 
 
 def _number(name: str, value: Any) -> float:

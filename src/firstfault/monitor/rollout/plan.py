@@ -27,6 +27,7 @@ class Plan:
         margin: Δ: the rate of bad events, of slow answers or of low scores may be so much higher, as a share of it.
         quantile: of the seconds, beyond which an answer is slow.
         at_most: how many requests are looked at.
+        negligible: a rate of bad events below it is no worse, whatever the champion's; 0 where none is.
     """
 
     mode: Mode = Mode.CANARY
@@ -35,6 +36,7 @@ class Plan:
     margin: float = 0.25
     quantile: float = 0.95
     at_most: int | None = None
+    negligible: float = 0.001
 
     def __post_init__(self) -> None:
         for name in ("alpha", "quantile", *(("share",) if self.share is not None else ())):
@@ -42,6 +44,8 @@ class Plan:
                 raise FirstfaultError(f"{name} must be between 0 and 1, but got {getattr(self, name)}")
         if not 0 < self.margin < float("inf"):
             raise FirstfaultError(f"margin must be above 0, but got {self.margin}")
+        if not 0 <= self.negligible < 1:
+            raise FirstfaultError(f"negligible must be at least 0 and below 1, but got {self.negligible}")
         if self.at_most is not None and self.at_most < 1:
             raise FirstfaultError(f"at_most must be at least 1, but got {self.at_most}")
 

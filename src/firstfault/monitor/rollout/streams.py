@@ -12,7 +12,7 @@ from firstfault.errors import FirstfaultError
 from firstfault.metrics import Array
 from firstfault.monitor.rollout.outcomes import Outcomes
 from firstfault.monitor.rollout.plan import Plan
-from firstfault.monitor.rollout.tosses import beyond
+from firstfault.monitor.rollout.tosses import beyond, firsts
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,22 @@ class Stream:
     ids: tuple[str, ...]
     arm: Array
     bad: dict[str, tuple[Array, Array]]
+    weight: Array
+    sampled: Array
+    units: Array | None = None
     cuts: tuple[tuple[Any, Any], ...] = ()
 
     def first(self, n: int) -> Stream:
         """The first `n` requests."""
         bad = {name: (champion[:n], challenger[:n]) for name, (champion, challenger) in self.bad.items()}
-        return Stream(self.ids[:n], self.arm[:n], bad, self.cuts[:n])
+        units = None if self.units is None else self.units[:n]
+        return Stream(self.ids[:n], self.arm[:n], bad, self.weight[:n], self.sampled[:n], units, self.cuts[:n])
+
+    @property
+    def drawn(self) -> Array:
+        """The places at which an arm was drawn: of each unit the first, of those in the sample."""
+        places = np.flatnonzero(self.sampled)
+        return places if self.units is None else places[firsts(self.units[places])]
 
 
 def of_pairs(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Stream:
@@ -43,9 +53,12 @@ def of_pairs(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Stream:
     for name, judge in _measures(champion, challenger, plan).items():
         ours, theirs = getattr(champion, name)[a], getattr(challenger, name)[b]
         judged = judge(np.stack([ours, theirs], axis=1).ravel()).reshape(-1, 2)
-        bad[name] = judged[:, 0], judged[:, 1]
+        both_known = ~(np.isnan(ours) | np.isnan(theirs))
+        bad[name] = judged[:, 0] & both_known, judged[:, 1] & both_known
     cuts = tuple((champion.cuts[x], challenger.cuts[y]) for x, y in both) if champion.cuts and challenger.cuts else ()
-    return Stream(tuple(champion.ids[place] for place in a), np.zeros(len(a)), bad, cuts)
+    ids = tuple(champion.ids[place] for place in a)
+    sampled = champion.in_sample[a] & challenger.in_sample[b]
+    return Stream(ids, np.zeros(len(a)), bad, champion.weights[a], sampled, cuts=cuts)
 
 
 def of_arms(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Stream:
@@ -59,17 +72,33 @@ def of_arms(champion: Outcomes, challenger: Outcomes, plan: Plan) -> Stream:
         judged = judge(np.concatenate([getattr(champion, name), getattr(challenger, name)])[order])
         bad[name] = judged & (arm == 0), judged & (arm == 1)
     ids = np.array([*champion.ids, *challenger.ids], dtype=object)[order]
-    return Stream(tuple(ids), arm, bad)
+    weight = np.concatenate([champion.weights, challenger.weights])[order]
+    sampled = np.concatenate([champion.in_sample, challenger.in_sample])[order]
+    return Stream(tuple(ids), arm, bad, weight, sampled, _units(champion, challenger, order))
+
+
+def _units(champion: Outcomes, challenger: Outcomes, order: Array) -> Array | None:
+    """A number for each unit; None where each request is one."""
+    if not (champion.units and challenger.units):
+        return None
+    names = [*champion.units, *challenger.units]
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(name, len(numbers)) for name in names]
+    return None if len(numbers) == len(names) else np.asarray(found)[order]
 
 
 def _measures(champion: Outcomes, challenger: Outcomes, plan: Plan) -> dict[str, Callable[[Array], Array]]:
-    """What both arms have measured of every request, with what is bad of it."""
+    """What both arms have measured, with what is bad of it."""
     judges: dict[str, Callable[[Array], Array]] = {
         "bad": lambda values: values > 0,
         "seconds": lambda values: beyond(values, plan.quantile, above=True),
         "score": lambda values: beyond(values, 0.5, above=False),
     }
-    found = {name: judge for name, judge in judges.items() if champion.measured(name) and challenger.measured(name)}
+    found = {
+        name: judge
+        for name, judge in judges.items()
+        if (champion.measured(name) or not len(champion)) and (challenger.measured(name) or not len(challenger))
+    }
     if not found:
-        raise FirstfaultError("both files must have bad, seconds or score on every line, but none is on all of both")
+        raise FirstfaultError("both arms must have bad, seconds or score, but none is in both")
     return found

@@ -35,10 +35,21 @@ class Tosses:
         return np.arange(1, len(self.at) + 1)
 
 
-def tosses_of(champion_bad: Array, challenger_bad: Array) -> Tosses:
-    """Of requests `(N,)`: every one that went badly on one side alone is a coin."""
+def tosses_of(champion_bad: Array, challenger_bad: Array, units: Array | None = None) -> Tosses:
+    """Of requests `(N,)`: every one that went badly on one side alone is a coin.
+
+    Where an arm was drawn for several requests at once, by a user or for all attempts of a client, the first that went
+    badly of each of these `units` `(N,)` is the coin: the others fall as it did.
+    """
     at = np.flatnonzero(champion_bad != challenger_bad)
+    if units is not None:
+        at = at[firsts(units[at])]
     return Tosses(at + 1, challenger_bad[at].astype(int))
+
+
+def firsts(units: Array) -> Array:
+    """The places at which each unit comes first."""
+    return np.sort(np.unique(units, return_index=True)[1])
 
 
 def thresholds(values: Array, quantile: float) -> Array:
@@ -55,7 +66,9 @@ def thresholds(values: Array, quantile: float) -> Array:
 
 
 def beyond(values: Array, quantile: float, *, above: bool) -> Array:
-    """Which values `(N,)` lie beyond the quantile of those before them; none of the first do."""
-    limit = thresholds(values, quantile)
+    """Which values `(N,)` lie beyond the quantile of those before them; none of the first do, and none that is NaN."""
+    known = ~np.isnan(values)
+    limit = np.full(len(values), np.nan)
+    limit[known] = thresholds(values[known], quantile)
     with np.errstate(invalid="ignore"):
         return values > limit if above else values < limit

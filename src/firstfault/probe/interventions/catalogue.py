@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from firstfault.faults import SYMPTOMS
-from firstfault.probe.interventions import gradients, loaders, losses, models, rates
+from firstfault.probe.interventions import gradients, labels, loaders, losses, masks, models, rates
 from firstfault.probe.interventions.intervention import REGISTRY, Intervention
 
-ROOMS = (rates, gradients, losses, models, loaders)
+ROOMS = (rates, gradients, losses, masks, labels, models, loaders)
 """The modules that fill the registry."""
 
 NONE_POSSIBLE = {
+    "missing_causal_mask": "without the mask a loop is told its answers, so that its scores fall where it is mended",
+    "labels_shifted_twice": "asked for the next token, a loop answers another question: no score compares both",
     "too_few_epochs": "how long a script trains is in its own code: more epochs can't be made from outside",
     "batch_size_too_large": "the size of its batches is in the script's own code",
     "batch_size_too_small": "the size of its batches is in the script's own code",

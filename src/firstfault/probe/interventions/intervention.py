@@ -47,7 +47,9 @@ class Intervention:
 
     With `on_validation`, what is answered while it learns is no measure of the change: without dropout, any is better.
     `planned` says the same with the numbers of a watched training, such as the rate. With `keeps_loss` off, the values
-    of the loss are others by the change alone, so that nothing is to be learnt from comparing them.
+    of the loss are others by the change alone, so that nothing is to be learnt from comparing them. Without `acquits`,
+    a change that gains nothing refutes nothing: it is one of many repairs, or the fault harms other answers than those
+    that are scored.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Intervention:
     keeps_loss: bool = True
     on_validation: bool = False
     planned: Callable[[Record], str] | None = None
+    acquits: bool = True
 
     @contextlib.contextmanager
     def install(self) -> Iterator[Done]:
@@ -81,13 +84,15 @@ def intervention(
     on_validation: bool = False,
     planned: Callable[[Record], str] | None = None,
     name: str = "",
+    acquits: bool = True,
 ) -> Callable[[Callable[[Done], Iterator[None]]], Callable[[Done], Iterator[None]]]:
     """Register a generator `f(done)` that changes something, yields once, and takes the change back."""
 
     def register(function: Callable[[Done], Iterator[None]]) -> Callable[[Done], Iterator[None]]:
         known = name or function.__name__
         begin = contextlib.contextmanager(function)
-        REGISTRY[known] = Intervention(known, change, frozenset(undoes), begin, keeps_loss, on_validation, planned)
+        faults = frozenset(undoes)
+        REGISTRY[known] = Intervention(known, change, faults, begin, keeps_loss, on_validation, planned, acquits)
         return function
 
     return register

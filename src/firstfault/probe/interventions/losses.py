@@ -11,22 +11,27 @@ from torch.nn import functional
 
 from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
-from firstfault.training.losses import ELEMENTWISE, LOSSES
+from firstfault.training.losses import ELEMENTWISE, LOSSES, NEAR_ONE, OF_NUMBERS, OF_SHARES, is_one_hot
 
 Given = dict[str, Any]
-SUM_IS_ONE = 1e-3
+STEEP = 4.0
+"""The slope by which a number about 0.5 is a score: that of the logistic function there is a quarter."""
 
 
 @contextlib.contextmanager
-def _calls(names: tuple[str, ...], change: Callable[[str, Given], Given]) -> Iterator[None]:
-    """Calls of these loss functions with the arguments that `change` makes of theirs, by name."""
+def calls_of(names: tuple[str, ...], change: Callable[[str, Given], Given | torch.Tensor]) -> Iterator[None]:
+    """Calls of these loss functions with the arguments that `change` makes of theirs, by name.
+
+    Where it gives a tensor, that is the loss.
+    """
 
     def called(name: str) -> Callable[[Any, tuple[Any, ...], Given], Any]:
         def call(loss: Any, args: tuple[Any, ...], kwargs: Given) -> Any:
             given = dict(zip(("input", "target"), args, strict=False)) | kwargs
             if len(args) > 2 or torch.compiler.is_compiling() or not _are_tensors(given):
                 return loss(*args, **kwargs)
-            return loss(**change(name, given))
+            changed = change(name, given)
+            return changed if isinstance(changed, torch.Tensor) else loss(**changed)
 
         return call
 
@@ -50,7 +55,7 @@ def mean_reduction(done: Done) -> Iterator[None]:
         done.note(f"{name}: reduction='sum' → 'mean'")
         return {**given, "reduction": "mean"}
 
-    with _calls(LOSSES, change):
+    with calls_of(LOSSES, change):
         yield
 
 
@@ -67,7 +72,7 @@ def equal_shapes(done: Done) -> Iterator[None]:
         done.note(f"{name}: targets {tuple(target.shape)} → {tuple(outputs.shape)}, the shape of the outputs", name)
         return {**given, "target": target.reshape(outputs.shape)}
 
-    with _calls(ELEMENTWISE, change):
+    with calls_of(ELEMENTWISE, change):
         yield
 
 
@@ -89,7 +94,7 @@ def softmax_off(done: Done) -> Iterator[None]:
             return {**given, "input": torch.logit(outputs, eps=1e-6)}
         return given
 
-    with _calls(("cross_entropy", "binary_cross_entropy_with_logits"), change):
+    with calls_of(("cross_entropy", "binary_cross_entropy_with_logits"), change):
         yield
 
 
@@ -108,8 +113,53 @@ def softmax_on(done: Done) -> Iterator[None]:
         done.note("nll_loss: log_softmax put on its input", name)
         return {**given, "input": outputs.log_softmax(1)}
 
-    with _calls(("nll_loss",), change):
+    with calls_of(("nll_loss",), change):
         yield
+
+
+@intervention(change="cross-entropy in place of a distance to the labels", undoes=("wrong_loss",), keeps_loss=False)
+def class_loss(done: Done) -> Iterator[None]:
+    """Outputs that are compared with the numbers of labels, 0 and 1, are taken for scores or probabilities of them."""
+
+    def change(name: str, given: Given) -> Given | torch.Tensor:
+        outputs, target = given["input"], given["target"]
+        if given.get("reduction", "mean") not in ("mean", "sum") or not is_one_hot(target, outputs):
+            return given
+        if target.ndim == 2 and target.shape[1] > 1:
+            done.note(f"cross_entropy in place of {name}", name)
+            logs = _logs(outputs) if _are_distributions(outputs) else outputs.log_softmax(1)
+            return _reduced(-(logs * target).sum(1), given)
+        done.note(f"binary_cross_entropy in place of {name}", name)
+        scores = torch.logit(outputs, eps=1e-6) if _are_shares(outputs) else STEEP * (outputs - 0.5)
+        return _reduced(functional.softplus(scores) - scores * target, given)
+
+    with calls_of(OF_NUMBERS, change):
+        yield
+
+
+@intervention(change="squared errors in place of cross-entropy of numbers", undoes=("wrong_loss",), keeps_loss=False)
+def number_loss(done: Done) -> Iterator[None]:
+    """Binary cross-entropy of targets beyond 0–1 is the squared error of the outputs without their sigmoid."""
+
+    def change(name: str, given: Given) -> Given | torch.Tensor:
+        outputs, target = given["input"], given["target"]
+        inside = bool(((target >= 0) & (target <= 1)).all())
+        if inside or outputs.shape != target.shape or given.get("reduction", "mean") not in ("mean", "sum"):
+            return given
+        done.note(f"mse_loss in place of {name}", name)
+        values = outputs if name.endswith("logits") else torch.logit(outputs, eps=1e-6)
+        return _reduced((values - target).square(), given)
+
+    with calls_of(OF_SHARES, change):
+        yield
+
+
+def _reduced(losses: torch.Tensor, given: Given) -> torch.Tensor:
+    return losses.sum() if given.get("reduction") == "sum" else losses.mean()
+
+
+def _logs(shares: torch.Tensor) -> torch.Tensor:
+    return shares.clamp_min(torch.finfo(shares.dtype).tiny).log()
 
 
 def _are_distributions(outputs: torch.Tensor) -> bool:
@@ -117,7 +167,7 @@ def _are_distributions(outputs: torch.Tensor) -> bool:
     if outputs.ndim < 2 or outputs.shape[1] < 2 or not outputs.is_floating_point():
         return False
     values = outputs.detach().float()
-    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < SUM_IS_ONE).all())
+    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < NEAR_ONE).all())
 
 
 def _are_shares(outputs: torch.Tensor) -> bool:

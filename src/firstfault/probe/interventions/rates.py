@@ -15,7 +15,9 @@ from firstfault.probe.interventions.intervention import Done, intervention
 from firstfault.probe.record import Record
 
 ADAMS_RATE = 1e-3
+"""Adam's own default (Kingma & Ba 2015)."""
 ADAMS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam)
+"""The optimizers of Adam's kind: they differ in how they begin and decay, not in the size of a step."""
 
 
 @contextlib.contextmanager
@@ -108,7 +110,7 @@ def no_decay(done: Done) -> Iterator[None]:
         yield
 
 
-@intervention(change="Adam at 0.001", undoes=("wrong_optimizer",))
+@intervention(change=f"Adam at {ADAMS_RATE}", undoes=("wrong_optimizer",))
 def adam(done: Done) -> Iterator[None]:
     """Adam with its default rate makes the steps of every optimizer that is not of its kind."""
     inside = [False]

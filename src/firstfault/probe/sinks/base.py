@@ -28,6 +28,7 @@ from firstfault.probe.samples import Samples, Spacing
 
 logger = logging.getLogger(__name__)
 WAITING = 1_000
+"""Sampled steps that may wait for a slow sink: bounds the memory."""
 SECONDS_IDLE = 8.0
 """At the end of the training a sink is waited for this long without a write of it that ends,"""
 SECONDS_TO_END = 30.0

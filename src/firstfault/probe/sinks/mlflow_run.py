@@ -15,6 +15,7 @@ from firstfault.tracking.runs import BATCH
 from firstfault.tracking.store import open_tracker, prepare_store
 
 SECONDS = 5.0
+"""At most between two sendings, where fewer than a full batch waits."""
 OVERALL = ("loss", "lr", "grad_norm", "update_ratio", "safety_score", "capability_score", "alignment_tax")
 
 

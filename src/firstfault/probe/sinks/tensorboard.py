@@ -9,10 +9,11 @@ import numpy as np
 
 from firstfault.extras import expect_installed, installed
 from firstfault.probe.record import Record
+from firstfault.probe.samples import BUCKETS
 from firstfault.probe.series import Series
 
-BUCKETS = 30
 FLUSH_SECONDS = 10
+"""Between two writings to the file."""
 
 
 class TensorBoard:

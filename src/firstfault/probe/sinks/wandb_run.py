@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from firstfault.extras import expect_installed
+from firstfault.probe.samples import BUCKETS
 
 logger = logging.getLogger(__name__)
-BUCKETS = 30
 
 
 class WeightsAndBiases:

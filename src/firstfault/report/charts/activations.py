@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 LARGE = 0.5
+"""The share from which a bar is drawn as an alarm; what is a fault, the checks say."""
 
 
 def activation_health(activations: Mapping[str, Activations], sick: Collection[str] = ()) -> Markup | None:

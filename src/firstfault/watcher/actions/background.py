@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from firstfault.errors import told
+from firstfault.probe.sinks.base import SECONDS_TO_END
 
 logger = logging.getLogger(__name__)
 WAITING = 64
-SECONDS_TO_END = 30.0
+"""Events and checkpoints that may wait: bounds the memory, and what is lost beyond it is said."""
 
 
 class Beside:

@@ -12,6 +12,7 @@ from firstfault.finding import Layer, Status
 from firstfault.subject.subject import Subject
 
 WEIGHT = 0.6
+"""Between `STANDS` and `PROOF`: listed untested, and refuted where another rate changes nothing."""
 
 
 def no_progress(

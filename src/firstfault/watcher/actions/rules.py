@@ -15,6 +15,7 @@ from firstfault.standing import PROOF, STANDS
 from firstfault.watcher.actions.no_progress import NO_PROGRESS
 
 FIRST, SHARE, FARTHEST = 50, 0.25, 1_000
+"""Steps to the next look: a quarter of those that were made, 50 at least and 1,000 at most."""
 OF_THE_END = frozenset(
     {
         "similar_across_runs",

@@ -27,6 +27,7 @@ from firstfault.probe.answers import Answers
 from firstfault.probe.interventions.catalogue import intervention
 from firstfault.probe.interventions.intervention import Done
 from firstfault.probe.probe import Probe
+from firstfault.probe.sampling_schedule import NEVER
 from firstfault.runs.ownership import ends_with_us
 from firstfault.training.patching import replace
 from firstfault.watcher.rerun.arm import Arm, Ending, Script
@@ -36,7 +37,6 @@ from firstfault.watcher.rerun.scores import LAST
 from firstfault.watcher.rerun.trackers import switched_off
 from firstfault.watcher.rerun.walls import enclose, no_network, no_programs
 
-NEVER = 1_000_000_000
 LONGER_ON_CPU = 5
 """Seconds after which the kernel ends what has not ended by itself."""
 LEAST_LEFT, SHARE_LEFT = 5.0, 0.25

@@ -21,6 +21,7 @@ from firstfault.runs.ownership import below, end_family, ends_with_us
 from firstfault.watcher.rerun.arm import Arm, Ending, Script
 
 COMING_UP_SECONDS = 120.0
+"""The stand's own start, which imports torch on what may be a cold disk."""
 LONGER_ON_CLOCK = 10.0
 """Seconds after an arm's own end at which it is killed."""
 RESULT = "ending.json"

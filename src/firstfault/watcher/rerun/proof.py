@@ -23,6 +23,7 @@ MOST_SECONDS = 900.0
 LONGER = 1.5
 """How much longer than the watched run an arm may take."""
 LEAST_SECONDS = 10.0
+"""CPU seconds for an arm at least, and on top of any: to start takes some of them."""
 ON_THE_CLOCK = 4.0
 """How much longer an arm may take on the clock than on the processor: the machine may be busy."""
 A_BLOCK = "a with-block can't be run again; `firstfault run` tests suspicions by running the script again"

@@ -19,11 +19,13 @@ LAST = 10
 RARE = 0.2
 """Below this share of yeses, F1 is the score of yes and no: accuracy would be high for those who never say yes."""
 WORST_R2 = -1.0
+"""As low as an R² counts: one that exploded would hide every other difference."""
 PARTS, ALIKE = 10, 0.25
 """A curve is compared part by part; two are alike if their parts lie a quarter of the curve's own range apart."""
 LEAST_RANGE = 0.1
 """Of a curve that is flat, this share of its height counts as its range."""
 STEPS_ALIKE = 0.9
+"""The share of the steps that a repetition makes at least: data that vary may end an epoch a little sooner."""
 RETURN = "return"
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from firstfault.ablation.compare import Comparison, compare
+from firstfault.ablation.compare import Comparison
 from firstfault.errors import Missing
 from firstfault.faults import SYMPTOMS
 from firstfault.finding import Layer
@@ -16,8 +15,9 @@ from firstfault.probe.record import Record
 from firstfault.training.scores import least_effect
 from firstfault.verdict import Outcome, Swap
 from firstfault.watcher.rerun.arm import Arm, Ending
+from firstfault.watcher.rerun.comparing import compared, learnt_by_heart
 from firstfault.watcher.rerun.owner import Stand
-from firstfault.watcher.rerun.scores import Measure, Score, comparable, measure_of, tells_returns, unlike
+from firstfault.watcher.rerun.scores import Measure, measure_of, tells_returns, unlike
 
 SEEDS, MORE_SEEDS = 3, 2
 """Pairs of a comparison, and those that are added where it leaves a doubt."""
@@ -46,6 +46,7 @@ class Tested:
     repaired: bool
     open: str = ""
     sets: Mapping[str, float | str | bool] = field(default_factory=dict)
+    acquits: bool = True
 
     def swap(self) -> Swap:
         """The numbers for the verdict; a loss stands there as it is, and not with its sign turned."""
@@ -137,7 +138,9 @@ class Trials:
             )
         result, doubt = self._compared(kind, measure, patient)
         change = ", ".join(first.changes)
-        return Tested(fault, change, measure.metric, result, result.better and not doubt, doubt, first.sets)
+        return Tested(
+            fault, change, measure.metric, result, result.better and not doubt, doubt, first.sets, kind.acquits
+        )
 
     def _compared(self, kind: Intervention, measure: Measure, patient: bool) -> tuple[Comparison, str]:
         """The arms over as many seeds as it takes, all cut to the steps of the shortest."""
@@ -146,9 +149,11 @@ class Trials:
             offset = len(pairs)
             pairs.append((self._ending(None, offset), self._ending(kind.name, offset)))
             steps = self._common(pairs)
-            result = self._comparison(measure, pairs, steps)
+            result = compared(measure, pairs, steps)
             if self._decided(result, measure, patient):
                 break
+        if result.better and kind.undoes & OF_THE_PACE and (held := learnt_by_heart(measure, pairs, steps)):
+            return result, held
         if steps >= self.record.steps * 0.9 or not result.gain > 0:
             return result, ""
         if steps < FEWEST_STEPS * self.record.steps:
@@ -164,17 +169,6 @@ class Trials:
         every = [ending for pair in pairs for ending in pair]
         cut = [ending.steps for ending in every if ending.cut]
         return max(1, min([*cut, self._ending(None, 0).steps]))
-
-    def _comparison(self, measure: Measure, pairs: Sequence[tuple[Ending, Ending]], steps: int) -> Comparison:
-        before = [measure.score(unchanged, steps) for unchanged, _ in pairs]
-        after = [measure.score(changed, steps) for _, changed in pairs]
-        known = [score for score in (*before, *after) if score is not None]
-        rows = min((score.rows for score in known if score.rows), default=None)
-        first, second = _values(before, measure), _values(after, measure)
-        if not measure.sites:
-            both = comparable([*first, *second])
-            first, second = both[: len(first)], both[len(first) :]
-        return compare(first, second, measure.family, rows)
 
     def _decided(self, result: Comparison, measure: Measure, patient: bool) -> bool:
         if result.gain <= least_effect(measure.family, [result.before]) and result.seeds > patient:
@@ -203,7 +197,7 @@ class Trials:
         if own in standing:
             others = dict.fromkeys(entry.change for entry in tested if entry.repaired and entry is not own)
             return Outcome(fault, True, own.swap(), f"also restored by: {', '.join(others)}" if others else "")
-        if standing:
+        if standing and (own.acquits or own.repaired):
             better = ", ".join(dict.fromkeys(entry.change for entry in standing))
             helps = f"it helps too; the better explanation: {better}" if own.repaired else ""
             return Outcome(fault, False, own.swap(), helps)
@@ -211,6 +205,8 @@ class Trials:
 
     def _acquitted(self, own: Tested, layer: Layer) -> Outcome:
         """What brought nothing: it acquits in a script that learns, and tells nothing in one that does not."""
+        if not own.acquits:
+            return Outcome(own.fault, None, own.swap(), "this change gains nothing, which does not clear it")
         if own.result.seeds >= SEEDS:  # one that brings nothing is given up before
             reason = f"the gain is not clear over {own.result.seeds} seeds"
             return Outcome(own.fault, None, own.swap(), reason, undecided=True)
@@ -226,11 +222,6 @@ class Trials:
         if score is None or score.prior is None:
             return True
         return value < score.prior + LOST * (1 - score.prior)
-
-
-def _values(scores: Sequence[Score | None], measure: Measure) -> list[float]:
-    missing = 0.0 if measure.sites else math.nan
-    return [score.value if score is not None else missing for score in scores]
 
 
 def _standing(tested: Sequence[Tested], weights: Mapping[str, float]) -> list[Tested]:

@@ -17,9 +17,13 @@ from typing import Any
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 """System calls of landlock(7); the numbers are the same on every architecture."""
 NO_NEW_PRIVILEGES = 38
+"""Option of prctl(2): nobody below gains rights by a program, which landlock asks for."""
 WRITE_FILE, REMOVE_DIR, REMOVE_FILE = 1 << 1, 1 << 4, 1 << 5
+"""Rights of landlock(7)."""
 MAKE = sum(1 << bit for bit in range(6, 13))
+"""All the rights to make something: files, folders, links, sockets."""
 REFER, TRUNCATE = 1 << 13, 1 << 14
+"""Rights of later versions of it."""
 BY_VERSION = {1: WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE, 2: REFER, 3: TRUNCATE}
 """The rights to change files, by the version of Landlock that knew them first."""
 DEVICES = (

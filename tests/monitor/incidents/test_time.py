@@ -1,0 +1,115 @@
+"""Slow answers: the stage that took longer, and what explains its seconds."""
+
+import msgspec
+import numpy as np
+import pytest
+from served import START, Server
+from target import rows
+
+from firstfault.finding import Layer
+from firstfault.monitor.record import Resources, Stream
+from firstfault.subject.offline import offline
+from firstfault.verdict import VerdictStatus
+
+MB = 1 << 20
+N = 200
+
+
+def usual(place):
+    draw = np.random.default_rng(place)
+    return {"queue": 0.0002, "preprocess": 0.002 * draw.gamma(9, 1 / 9), "model": 0.008 * draw.gamma(9, 1 / 9)}
+
+
+def slower(stage, seconds):
+    """The usual seconds, and more in one stage."""
+    return lambda place: {**usual(place), stage: usual(place)[stage] + seconds(place)}
+
+
+def throttled(place):
+    return place % 2
+
+
+@pytest.fixture(scope="module")
+def good(base, settings):
+    frame, _ = rows(N, 11)
+    return Server(offline(base), settings, seconds=usual).serve(frame.to_dict("records"))
+
+
+@pytest.fixture
+def slow(base, settings, good, judged):
+    """The verdict over requests of a server whose time or resources are other."""
+
+    def verdict(every=1.0, change=None, monitor="latency:total", server=Server, **parts):
+        frame, _ = rows(N, 12)
+        records = server(offline(base), settings, **{"seconds": usual, **parts}).serve(
+            frame.to_dict("records"), at=START + 700, every=every
+        )
+        return judged(base, [change(record) for record in records] if change else records, good, monitor=monitor)
+
+    return verdict
+
+
+class WaitingForALogger(Server):
+    def rest(self, place):
+        return 0.02
+
+
+CASES = {
+    "latency_regression": {"seconds": slower("model", lambda place: 0.02), "version": "8"},
+    "cpu_throttled": {
+        "seconds": slower("model", lambda place: 0.04 * throttled(place)),
+        "resources": lambda place: Resources(cpu=0.3, rss=400 * MB, throttled=0.8 * throttled(place)),
+    },
+    "queue_saturation": {"seconds": slower("queue", lambda place: 0.05), "every": 0.2},
+    "cold_start": {"seconds": slower("model", lambda place: 0.6 * 0.6 ** (place % 40))},
+    "payload_growth": {
+        "seconds": slower("model", lambda place: 4e-6 * (3000 + 40 * place)),
+        "size": lambda place: 3300 + 40 * place,
+    },
+    "thread_oversubscription": {
+        "seconds": slower("model", lambda place: 0.02),
+        "resources": lambda place: Resources(cpu=1.5, rss=400 * MB, throttled=0.0),
+    },
+    "blocking_telemetry": {"server": WaitingForALogger},
+    "memory_growth": {
+        "seconds": slower("model", lambda place: 0.0003 * place),
+        "resources": lambda place: Resources(cpu=0.3, rss=(400 + 4 * place) * MB, throttled=0.0),
+    },
+}
+
+
+@pytest.mark.parametrize("fault", CASES)
+def test_what_makes_answers_slow_is_named_with_its_stage(slow, fault):
+    """By the stages' times against size, wait, throttling, age and memory of the process."""
+    verdict = slow(**CASES[fault])
+    assert [(found.fault, found.layer) for found in verdict.faults][:1] == [(fault, Layer.DEPLOYMENT)]
+    [outcome] = [outcome for outcome in verdict.outcomes if outcome.fault == fault]
+    assert outcome.confirmed or outcome.reason.startswith("unproven")
+
+
+def test_clients_that_take_their_answers_slowly_are_no_fault(slow):
+    """The first part left as soon as ever; the seconds after it are the clients'."""
+
+    def waits(record):
+        total = record.stages.total + 2.0
+        stages = msgspec.structs.replace(record.stages, total=total)
+        return msgspec.structs.replace(record, stages=stages, stream=Stream(record.stages.total, 8, 2 / 7, 0.4))
+
+    assert slow(change=waits).status is VerdictStatus.HEALTHY
+
+
+def test_an_incident_of_time_is_not_cleared_by_right_answers(slow):
+    """Nothing is slow, and the answers are right; what opened it stays unexplained."""
+    verdict = slow()
+    assert verdict.status is VerdictStatus.UNDECIDED and "latency:total" in verdict.not_cleared[0]
+
+
+def test_bad_input_that_a_server_fails_on_should_have_been_refused(base, settings, good, judged):
+    """One in four requests has nothing in a field, and ends in a TypeError."""
+    frame, _ = rows(N, 13)
+    raw = frame.to_dict("records")
+    for row in raw[::4]:
+        row["age"] = {"value": 1}
+    server = Server(offline(base), settings, seconds=usual, fails=lambda row: isinstance(row["age"], dict))
+    verdict = judged(base, server.serve(raw, at=START + 700), good, monitor="bad_events")
+    assert verdict.faults[0].fault == "unvalidated_input" and "age is a dict" in verdict.faults[0].evidence[0]
