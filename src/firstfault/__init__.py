@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from firstfault.target.declaration import Safety as Safety
     from firstfault.target.declaration import Target as Target
     from firstfault.target.declaration import Training as Training
+    from firstfault.target.language_model import LM as LM
+    from firstfault.target.language_model import FineTuning as FineTuning
+    from firstfault.target.language_model import Prompt as Prompt
     from firstfault.target.loader import load_target as load_target
     from firstfault.watcher.watch import watch as watch
 
@@ -25,6 +28,9 @@ _HOME = {
     "Split": "data.splits",
     "Splits": "data.splits",
     "Sql": "data.sql",
+    "LM": "target.language_model",
+    "FineTuning": "target.language_model",
+    "Prompt": "target.language_model",
     "Data": "target.declaration",
     "Deployment": "target.declaration",
     "Safety": "target.declaration",
@@ -36,8 +42,11 @@ _HOME = {
     "watch": "watcher.watch",
 }
 __all__ = [
+    "LM",
     "Data",
     "Deployment",
+    "FineTuning",
+    "Prompt",
     "Safety",
     "Split",
     "Splits",
