@@ -26,6 +26,7 @@ CLOSE = 0.02
 NUMBER = 0.01
 """A predicted number is right within this share of the deviation of the training's labels."""
 MOST_SHOWN = 3
+"""Wrong answers that a message quotes: one line of a test's report."""
 
 
 @dataclass(frozen=True)
