@@ -49,7 +49,7 @@ def behaviour(
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Run suites through a language model; exit 0 when all reach their rate, 1 when one fails, 4 for unscored ones."""
+    """Run suites through a language model; exit 0 when all reach their rate, 1 when one fails, 4 when it is open."""
     from firstfault.behaviour.debugger import BehaviorDebugger
     from firstfault.behaviour.formats import WRITE, write_run
     from firstfault.behaviour.labelling import read_sheet, write_sheet
@@ -119,7 +119,10 @@ def _code(found: BehaviorReport) -> int:
     runs = found.runs.values()
     if any(run.scored and run.rate.value < run.suite.pass_rate for run in runs):
         return EXIT_FAULTY
-    return EXIT_UNDECIDED if any(len(run.scored) < len(run.cases) for run in runs) else 0
+    open_ = any(len(run.scored) < len(run.cases) for run in runs) or any(
+        each.gaming_suspected for each in found.trusts.values()
+    )
+    return EXIT_UNDECIDED if open_ else 0
 
 
 def trust(
