@@ -26,7 +26,7 @@ ModelOption = Annotated[
     typer.Option(
         "--target",
         metavar="TARGET",
-        help="file.py:name of a target, a Safety or a function prompt -> text; a log of Inspect",
+        help="file.py:name of a target, a Safety, an LM or a function prompt -> text; a log of Inspect",
     ),
 ]
 
@@ -91,15 +91,22 @@ def _generate(spec: str) -> Generate:
     from inspect import signature
 
     from firstfault.behaviour.formats.inspect_log import replay
+    from firstfault.behaviour.generation import generate_of
     from firstfault.errors import TargetError
     from firstfault.target.declaration import Safety, Target
+    from firstfault.target.language_model import LM
     from firstfault.target.loader import import_place, split_spec
 
     if spec.endswith((".json", ".eval")):
         return replay(Path(spec))
     place, name = split_spec(spec)
-    module, _ = import_place(place)
+    module, file = import_place(place)
     declared = getattr(module, name, None)
+    lm = declared
+    if isinstance(declared, Target) and (declared.safety is None or declared.safety.generate is None):
+        lm = declared.lm
+    if isinstance(lm, LM):
+        return generate_of(lm, file.parent)
     safety = declared.safety if isinstance(declared, Target) else declared
     generate = safety.generate if isinstance(safety, Safety) else declared
     if generate is None or isinstance(generate, Target) or not callable(generate):
