@@ -276,6 +276,18 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "split_overlap": frozenset({"duplicate_rows"}),
     # labels that belong to other rows conflict with those of equal rows, and look like noise
     "random_labels": frozenset({"label_noise", "conflicting_labels"}),
+    # another model's tokenizer brings its own template, and no token of this one
+    "tokenizer_mismatch": frozenset(
+        {
+            "template_missing",
+            "template_mismatch",
+            "generation_prompt_missing",
+            "default_system_lost",
+            "bos_doubled",
+            "bos_missing",
+            "special_token_split",
+        }
+    ),
     # without a value there is nothing to compute with
     "missing_values": frozenset({"nonfinite_output", "numerically_unstable"}),
     # equal units are as good as one: nothing bends, and they may be silent together

@@ -42,6 +42,7 @@ def test_what_an_endpoint_does_wrongly_is_a_fault_of_deployment(diagnosed, fault
     with serving(fault) as (url, _):
         verdict = diagnosed(lm_at(url, declared={"decoding": {"temperature": 0}}))
     assert (verdict.faults[0].fault, verdict.faults[0].layer.value) == (named, "deployment")
+    assert verdict.faults[0].confirmed or fault in ("draws", "no stop")
 
 
 def test_usage_tells_a_doubled_first_token_where_there_is_no_tokenize(diagnosed):

@@ -2,6 +2,7 @@
 
 import own_model
 import pytest
+import tokenizers
 import torch
 from model_server import serving
 from torch import nn
@@ -199,3 +200,46 @@ def test_rows_that_are_none_are_skipped(diagnosed):
     tuning = FineTuning(rows=[], prepare=own_model.prepare)
     verdict = diagnosed(LM(model=own_model.trained(), tokenizer=own_model.tokenizer(), tuning=tuning))
     assert "needs labels: tuning.rows holds no row" in skipped(verdict)
+
+
+def reference_of(kind="rope"):
+    """The model and tokenizer as they should be."""
+    return LM(model=own_model.trained(kind), tokenizer=own_model.tokenizer())
+
+
+def test_a_tokenizer_of_another_model_explains_its_template(diagnosed):
+    """Its vocabulary is told, and not that it writes messages otherwise."""
+    other = own_model.tokenizer()
+    letters = {chr(letter): letter - 32 for letter in range(32, 127)}
+    raw = type(other)(
+        tokenizer_object=tokenizers.Tokenizer(tokenizers.models.BPE(letters, [], unk_token="?")), eos_token="~"
+    )
+    raw.chat_template = "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+    verdict = diagnosed(LM(model=own_model.trained(), tokenizer=raw, reference=reference_of()))
+    assert [fault.fault for fault in verdict.faults] == ["tokenizer_mismatch"]
+    assert "tokens have other ids" in " ".join(verdict.faults[0].evidence)
+
+
+def test_a_head_that_no_setting_ties_is_compared_with_the_reference(diagnosed):
+    """A head that was drawn anew, with the setting off, is told where the reference has it tied."""
+    model = own_model.model()
+    model.config.tie_word_embeddings = False
+    head = nn.Linear(64, model.config.vocab_size, bias=False)
+    model.lm_head = head
+    verdict = diagnosed(LM(model=model, tokenizer=own_model.tokenizer(), reference=reference_of()))
+    assert [fault.fault for fault in verdict.faults] == ["head_untied"]
+    assert verdict.faults[0].confirmed
+
+
+def test_a_network_that_takes_no_positions_is_told_of_them(diagnosed):
+    """It counts the padding whatever it is given; the padding's ids change nothing, so it is masked."""
+    model = own_model.model("absolute")
+    known = model.forward
+
+    def forward(input_ids=None, attention_mask=None, **others):
+        others.pop("position_ids", None)
+        return known(input_ids=input_ids, attention_mask=attention_mask, **others)
+
+    model.forward = forward
+    verdict = diagnosed(LM(model=model, tokenizer=own_model.tokenizer(), batch=3))
+    assert [fault.fault for fault in verdict.faults] == ["positions_not_from_mask"]

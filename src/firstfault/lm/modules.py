@@ -16,6 +16,8 @@ HALF_RANGE = 65_504.0
 """The largest number of float16."""
 ROTARY = ("rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor", "rotary_emb_base")
 """The settings of rotary positions, by the names of transformers."""
+ROUNDED = 1e-2
+"""Of a frequency: bfloat16 rounds it by 4e-3, and another base or scale changes most of them by far more."""
 
 
 def outputs_by_module(model: nn.Module, ids: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -64,11 +66,13 @@ def largest_activation(model: nn.Module, ids: Sequence[int]) -> tuple[float, str
     return worst, where
 
 
+def tied(model: nn.Module) -> bool:
+    """Whether a model's settings tie its head to its embedding."""
+    return bool(getattr(getattr(model, "config", None), "tie_word_embeddings", False))
+
+
 def head_apart_from_embedding(model: nn.Module) -> float | None:
-    """How far head and embedding are apart, of the largest weight, where the settings tie them; None otherwise."""
-    config = getattr(model, "config", None)
-    if not getattr(config, "tie_word_embeddings", False):
-        return None
+    """How far head and embedding are apart, of the largest weight; None where they can't be compared."""
     head, embedding = (
         getattr(model, name, lambda: None)() for name in ("get_output_embeddings", "get_input_embeddings")
     )
@@ -87,15 +91,22 @@ def _held(value: Any) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor)
 
 
-def rotary_settings(model: nn.Module) -> dict[str, Any]:
-    """What a model's settings and modules say of its rotary positions; empty where it has none."""
-    config = getattr(model, "config", None)
-    said = {name: getattr(config, name) for name in ROTARY if getattr(config, name, None) is not None}
-    for name, values in model.named_buffers():
-        if name.rpartition(".")[2] == "inv_freq":
-            said["inv_freq"] = [round(float(each), 6) for each in values[:8]]
-            break
-    return said
+def other_rotary_settings(model: nn.Module, other: nn.Module) -> list[str]:
+    """The names of the settings of rotary positions that two models do not share; none where one has no such."""
+    here, there = _frequencies(model), _frequencies(other)
+    if here is None or there is None:
+        return []
+    settings = [getattr(each, "config", None) for each in (model, other)]
+    names = [name for name in ROTARY if len({str(getattr(config, name, None)) for config in settings}) > 1]
+    same = here.shape == there.shape and torch.allclose(here, there, rtol=ROUNDED)
+    return names if same else [*names, "inv_freq"]
+
+
+def _frequencies(model: nn.Module) -> torch.Tensor | None:
+    """The rotary frequencies in the buffers of a model."""
+    names = (value for name, value in model.named_buffers() if name.rpartition(".")[2] == "inv_freq")
+    found = next(names, None)
+    return found.detach().float() if found is not None else None
 
 
 def other_parameters(model: nn.Module, other: nn.Module) -> list[str]:

@@ -19,7 +19,7 @@ from firstfault.lm.modules import (
     largest_activation,
     number_format,
     other_parameters,
-    rotary_settings,
+    other_rotary_settings,
 )
 from firstfault.lm.network import (
     call,
@@ -37,6 +37,8 @@ from firstfault.subject.language_model import declared_lm, local, network, refer
 from firstfault.subject.memo import memo, part
 from firstfault.subject.subject import Subject
 
+BY_ROUNDING = 0.02
+"""Of the largest weight: a head that is rounded to int8 apart from its embedding is 0.004 from it."""
 BATCHED = 4
 """Prompts that are answered together: enough to pad three of them."""
 LONGEST = 128
@@ -70,14 +72,10 @@ def _explained(subject: Subject, gap: Gap) -> Divergence:
     if largest > HALF_RANGE and number_format(model) == "float16":
         return _found("precision_overflow", f"{told}; {where} gives {largest:.3g}, beyond float16", gap, where)
     apart = head_apart_from_embedding(model)
-    if apart is not None and apart > 0.0 and not head_apart_from_embedding(other):
-        return _found(
-            "head_untied", f"{told}; the head is {apart:.2g} from the embedding it is tied to", gap, "lm_head"
-        )
-    here, there = rotary_settings(model), rotary_settings(other)
-    if here != there and here:
-        names = ", ".join(name for name in sorted({*here, *there}) if here.get(name) != there.get(name))
-        return _found("rope_mismatch", f"{told}; the rotary settings differ: {names}", gap, "")
+    if apart is not None and apart > BY_ROUNDING and head_apart_from_embedding(other) == 0.0:
+        return _found("head_untied", f"{told}; the head is {apart:.2g} from the embedding", gap, "lm_head")
+    if names := other_rotary_settings(model, other):
+        return _found("rope_mismatch", f"{told}; the rotary settings differ: {', '.join(names)}", gap, "")
     module = first_difference(model, other, gap.ids)
     coarse = number_format(model)
     changed = other_parameters(model, other)
@@ -161,10 +159,20 @@ def batch_fault(subject: Subject) -> Divergence | None:
         if _apart(seen.alone, local(subject), inputs) <= max(numerics(subject), seen.apart / 100):
             return Divergence(Cut.IDS, fault, f"{told}; {why} alone mends it", value=seen.apart)
     if _by_padding_alone(seen, local(subject), numerics(subject)):
-        return Divergence(
-            Cut.IDS, "padding_not_masked", f"{told}, and so is each padded prompt alone", value=seen.apart
-        )
+        told = f"{told}, and so is each padded prompt alone"
+        if _reads_padding(seen, local(subject), numerics(subject)):
+            return Divergence(Cut.IDS, "padding_not_masked", told, value=seen.apart)
+        told = f"{told}, whatever ids the padding has"
+        return Divergence(Cut.IDS, "positions_not_from_mask", told, value=seen.apart)
     return Divergence(Cut.LOG_PROBS, "batch_dependence", told, value=seen.apart)
+
+
+def _reads_padding(seen: Batch, model: Local, most: float) -> bool:
+    """Whether other ids in the padding change what comes next."""
+    ids, mask = seen.inputs["input_ids"], mask_of(seen)
+    other = torch.where(mask == 0, (ids + 1) % min(vocabulary_of(model.model), 100), ids)
+    changed = model.last_log_probs({**seen.inputs, "input_ids": other})
+    return float(divergence(model.last_log_probs(seen.inputs), changed).max()) > most
 
 
 def _by_padding_alone(seen: Batch, model: Local, most: float) -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.finding import Layer
 from firstfault.lm.adapter import Adapter, Answer, Capability
-from firstfault.lm.cuts import Divergence
+from firstfault.lm.cuts import Cut, Divergence
 from firstfault.lm.local import Local
 from firstfault.lm.network import vocabulary_of
 from firstfault.lm.opening import opened, opened_reference
@@ -36,6 +36,8 @@ PROBES = (
 """What is asked beside the failing prompts: letters of several bytes, digits, leading spaces, more than one turn."""
 
 
+OTHER_IDS = 0.05
+"""Of a vocabulary: a tokenizer to which tokens were added shares all others, one of another model hardly any."""
 ANSWERED, ANSWER_TOKENS = 3, 24
 """How many failing prompts are answered, and with how many tokens: on 135 M parameters some ten CPU seconds."""
 
@@ -212,9 +214,20 @@ def id_faults(subject: Subject) -> tuple[Divergence, ...]:
         language_model(subject).need(Capability.IDS)
         reference(subject).need(Capability.IDS)
     known = tokens(subject)
-    return tuple(
-        each for way in seen for each in id_differences(way.ids or (), way.expected_ids or (), known, way.prompt.id)
-    )
+    found = [id_differences(way.ids or (), way.expected_ids or (), known, way.prompt.id) for way in seen]
+    return (*_other_vocabulary(subject), *(each for differences in found for each in differences))
+
+
+def _other_vocabulary(subject: Subject) -> list[Divergence]:
+    """Tokens that have another id, or none, in the tokenizer than in the reference's."""
+    both = [each.tokenizer for each in (language_model(subject), reference(subject)) if isinstance(each, Local)]
+    if len(both) < 2 or not all(callable(getattr(each, "get_vocab", None)) for each in both):
+        return []
+    own, known = (each.get_vocab() for each in both)
+    other = sum(own.get(token) != number for token, number in known.items())
+    if other <= OTHER_IDS * len(known):
+        return []
+    return [Divergence(Cut.IDS, "tokenizer_mismatch", f"{other} of the reference's {len(known)} tokens have other ids")]
 
 
 @part(Layer.DEPLOYMENT, "the language model", of="trained")

@@ -108,11 +108,10 @@ class _Requests:
         return self._encoded(other.text_of(prompt))
 
     def _only_bos(self, prompt: Prompt) -> bool:
-        """Whether both texts are the same but for the first token, which the ids then bring."""
+        """Whether both texts are the same but for first tokens, which the ids then bring."""
         bos = template(self.subject).bos
-        return language_model(self.subject).text_of(prompt).removeprefix(bos) == reference(self.subject).text_of(
-            prompt
-        ).removeprefix(bos)
+        texts = [each.text_of(prompt) for each in (language_model(self.subject), reference(self.subject))]
+        return len({_behind(text, bos) for text in texts}) == 1
 
     def _encoded(self, text: str) -> list[int]:
         """The target's ids of the reference's text, without a first token that both of them write."""
@@ -140,6 +139,13 @@ class _Requests:
         if isinstance(language_model(self.subject), Local):
             return network(self.subject)
         return reference_network(self.subject)
+
+
+def _behind(text: str, bos: str) -> str:
+    """A text without the first tokens that it begins with."""
+    while bos and text.startswith(bos):
+        text = text.removeprefix(bos)
+    return text
 
 
 def _by_reference(subject: Subject) -> Swap:

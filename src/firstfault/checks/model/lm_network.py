@@ -8,7 +8,7 @@ from firstfault.check import Judgement, TargetKind, check, passed, skipped
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer, Status
 from firstfault.lm.cuts import PROOF
-from firstfault.lm.modules import head_apart_from_embedding
+from firstfault.lm.modules import head_apart_from_embedding, tied
 from firstfault.place import Place
 from firstfault.subject.language_causes import batch_fault, batched, log_prob_fault
 from firstfault.subject.language_distances import bound, gaps, numerics
@@ -59,7 +59,7 @@ def head_apart(subject: Subject) -> Iterator[Judgement]:
     Not a fault when: `tie_word_embeddings` is off.
     Source: transformers, tie_weights: a head that was saved apart, or drawn anew, is loaded without a word.
     """
-    apart = head_apart_from_embedding(network(subject))
+    apart = head_apart_from_embedding(network(subject)) if tied(network(subject)) else None
     if apart is None:
         yield skipped("the model's settings tie no head to the embedding")
         return

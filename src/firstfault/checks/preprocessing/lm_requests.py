@@ -23,7 +23,7 @@ def told(found: Sequence[Divergence], clean: str, weight: float = PROOF) -> Iter
         return
     for fault in dict.fromkeys(each.fault for each in found):
         shown = [each for each in found if each.fault == fault]
-        names = list(dict.fromkeys(each.prompt for each in shown))
+        names = list(dict.fromkeys(each.prompt for each in shown if each.prompt))
         more = f" (so in {len(names)} prompts)" if len(names) > 1 else ""
         yield Judgement(
             Status.FAIL,
