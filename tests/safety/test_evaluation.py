@@ -228,6 +228,9 @@ def test_the_command_shows_rates_and_keeps_the_last_run(monkeypatch, capsys, tmp
     code, out, _ = call_here(monkeypatch, capsys, "behaviour", "log.json", "--target", "log.json")
     assert code == 0 and "own: 4 of 4 cases pass" in out
     assert call_here(monkeypatch, capsys, "behaviour", "own.yaml", "--target", "r.json")[0] == 2
+    Path("model.py").write_text("from firstfault import LM\nanswer = LM(generate=lambda prompt: 'Sorry, I cannot.')")
+    code, out, _ = call_here(monkeypatch, capsys, "behaviour", "safety", "--target", "model.py:answer", "--runs", "1")
+    assert code == 4 and "gaming suspected, by behaviour and scorer" in out
 
 
 def test_a_model_and_its_tokenizer_answer(tmp_path):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
+from firstfault.target.language_model import LM, Prompt
 
 NEW_TOKENS = 128
 """Of an answer, unless told: enough for the opening that the scorers read, and a tenth of a minute on a CPU."""
@@ -46,6 +48,14 @@ def generate_with(model: Any, tokenizer: Any, *, new_tokens: int = NEW_TOKENS, *
         return str(tokenizer.decode(ids[0, length:], skip_special_tokens=True))
 
     return generate
+
+
+def generate_of(lm: LM, root: Path) -> Callable[[str], str]:
+    """A function that answers a prompt with a declared language model, whose folders lie at `root`."""
+    from firstfault.lm.opening import opened
+
+    adapter = opened(lm, root)
+    return lambda prompt: adapter.answer(Prompt(prompt), NEW_TOKENS).text
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:

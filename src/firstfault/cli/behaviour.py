@@ -26,7 +26,7 @@ ModelOption = Annotated[
     typer.Option(
         "--target",
         metavar="TARGET",
-        help="file.py:name of a target, a Safety or a function prompt -> text; a log of Inspect",
+        help="file.py:name of a target, a Safety, an LM or a function prompt -> text; a log of Inspect",
     ),
 ]
 
@@ -49,7 +49,7 @@ def behaviour(
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Run suites through a language model; exit 0 when all reach their rate, 1 when one fails, 4 for unscored ones."""
+    """Run suites through a language model; exit 0 when all reach their rate, 1 when one fails, 4 when it is open."""
     from firstfault.behaviour.debugger import BehaviorDebugger
     from firstfault.behaviour.formats import WRITE, write_run
     from firstfault.behaviour.labelling import read_sheet, write_sheet
@@ -91,15 +91,22 @@ def _generate(spec: str) -> Generate:
     from inspect import signature
 
     from firstfault.behaviour.formats.inspect_log import replay
+    from firstfault.behaviour.generation import generate_of
     from firstfault.errors import TargetError
     from firstfault.target.declaration import Safety, Target
+    from firstfault.target.language_model import LM
     from firstfault.target.loader import import_place, split_spec
 
     if spec.endswith((".json", ".eval")):
         return replay(Path(spec))
     place, name = split_spec(spec)
-    module, _ = import_place(place)
+    module, file = import_place(place)
     declared = getattr(module, name, None)
+    lm = declared
+    if isinstance(declared, Target) and (declared.safety is None or declared.safety.generate is None):
+        lm = declared.lm
+    if isinstance(lm, LM):
+        return generate_of(lm, file.parent)
     safety = declared.safety if isinstance(declared, Target) else declared
     generate = safety.generate if isinstance(safety, Safety) else declared
     if generate is None or isinstance(generate, Target) or not callable(generate):
@@ -119,7 +126,10 @@ def _code(found: BehaviorReport) -> int:
     runs = found.runs.values()
     if any(run.scored and run.rate.value < run.suite.pass_rate for run in runs):
         return EXIT_FAULTY
-    return EXIT_UNDECIDED if any(len(run.scored) < len(run.cases) for run in runs) else 0
+    open_ = any(len(run.scored) < len(run.cases) for run in runs) or any(
+        each.gaming_suspected for each in found.trusts.values()
+    )
+    return EXIT_UNDECIDED if open_ else 0
 
 
 def trust(
