@@ -36,7 +36,7 @@ def nearest(incident: Incident, verdict: dict[str, Any] | None, cases: Iterable[
 
 
 def _told(incident: Incident, verdict: dict[str, Any]) -> dict[str, str]:
-    fault = next(iter(verdict.get("faults") or []), {})
+    fault: dict[str, Any] = next(iter(verdict.get("faults") or []), {})
     return {
         "fault": str(fault.get("fault", "")),
         "place": ", ".join(str(Place.from_json(place)) for place in fault.get("where") or ()),

@@ -146,7 +146,7 @@ def _first_cut(subject: Subject, truth: Offline, wrong: Sequence[Request]) -> st
     """The first of the cuts tensor, logits and label at which a wrongly answered request differs from what is right."""
     raw = truth.framed([request.raw for request in wrong])
     try:
-        tensor = np.asarray(serving_inputs(subject, raw).numpy(), dtype=float)
+        tensor = np.asarray(serving_inputs(subject, raw), dtype=float)
         if _differs(tensor, [request.expected.get("tensor") for request in wrong], CLOSE):
             return "tensor"
         outputs = served_of(subject).call(raw)

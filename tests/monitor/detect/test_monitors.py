@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from credit import START, Service
 
+from firstfault.monitor.detect.dependence import dependence
 from firstfault.monitor.detect.detector import Detector
 from firstfault.monitor.detect.population import Population
 from firstfault.monitor.detect.settings import detection_of
@@ -190,3 +191,14 @@ def test_a_column_that_moves_alone_is_told_from_a_population_that_moves():
         population = Population(x[:3_000])
         population.add(np.arange(300.0), rows)
         assert population.moves_with(0, 0.0, 300.0) is together
+
+
+def test_a_column_that_came_only_with_requests_without_an_answer_is_learned_without():
+    """What the answers depend on is learned of the other columns."""
+    generator = np.random.default_rng(4)
+    features = generator.normal(size=(1_000, 3))
+    scores = 2 * features[:, :1]
+    features[:500, 2], scores[500:] = np.nan, np.nan
+    found = dependence(features, ["age", "income", "debug"], scores)
+    assert found.fields == {"age"}
+    assert np.isfinite(found.expected(features)).all()

@@ -7,9 +7,10 @@ those that their inputs would have got: other customers get other answers, and n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,16 +32,38 @@ MOST_ROWS = 4_000
 """Of more, learning takes longer and is no better."""
 
 
+class Usual(NamedTuple):
+    """What is usual of each column `(D,)`, 0 where none of its values is known."""
+
+    middle: Array
+    spread: Array
+    low: Array
+    high: Array
+
+    def scaled(self, values: Array) -> Array:
+        """Values `(N, D)` within what is usual, in deviations from the middle; 0 where they are not known."""
+        within = np.clip(np.where(np.isnan(values), self.middle, values), self.low, self.high)
+        return np.asarray((within - self.middle) / self.spread)
+
+
+def usual_of(features: Array) -> Usual:
+    """What is usual of the columns of `(N, D)`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of columns of which nothing is known
+        middle, spread = np.nanmedian(features, axis=0), np.nanstd(features, axis=0)
+        low, high = np.nanquantile(features, [OUTERMOST, 1 - OUTERMOST], axis=0)
+    known = [np.nan_to_num(each) for each in (middle, spread, low, high)]
+    return Usual(known[0], known[1] + 1e-9, known[2], known[3])
+
+
 class Surrogate:
     """Learns scores `(N, T)` from features `(N, D)`; `left` is what it leaves of them, on rows that it has not seen."""
 
     def __init__(self, features: Array, scores: Array) -> None:
         from sklearn.ensemble import RandomForestRegressor
 
-        self.low, self.high = np.nanquantile(features, [OUTERMOST, 1 - OUTERMOST], axis=0)
-        self.middle = np.nan_to_num(np.nanmedian(features, axis=0))
-        self.spread = np.nan_to_num(np.nanstd(features, axis=0)) + 1e-9
-        x = self._scaled(features)
+        self.usual = usual_of(features)
+        x = self.usual.scaled(features)
         self.mean = scores.mean(0)
         self.slopes = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (scores - self.mean))
         linear = scores - self.mean - x @ self.slopes
@@ -52,13 +75,9 @@ class Surrogate:
         self.left = left
         self.explains = 1 - left.var(0) / np.maximum(scores.var(0), 1e-12)
 
-    def _scaled(self, features: Array) -> Array:
-        clipped = np.clip(np.where(np.isnan(features), self.middle, features), self.low, self.high)
-        return np.asarray((clipped - self.middle) / self.spread)
-
     def expected(self, features: Array) -> Array:
         """The scores `(N, T)` that inputs would usually get."""
-        x = self._scaled(features)
+        x = self.usual.scaled(features)
         return np.asarray(self.mean + x @ self.slopes + self.forest.predict(x).reshape(len(x), -1))
 
 
@@ -133,12 +152,7 @@ def residuals(features: Array) -> tuple[Array, Any]:
 
     A column that moves alone, against those that it usually moves with, is another matter than a population that moves.
     """
-    middle = np.nan_to_num(np.nanmedian(features, axis=0))
-    spread = np.nan_to_num(np.nanstd(features, axis=0)) + 1e-9
-    low, high = np.nanquantile(features, [OUTERMOST, 1 - OUTERMOST], axis=0)
-
-    def scaled(values: Array) -> Array:
-        return np.asarray((np.clip(np.where(np.isnan(values), middle, values), low, high) - middle) / spread)
+    usual = usual_of(features)
 
     def slopes(x: Array) -> Array:
         """Of each column on all others, from the inverse of their covariance."""
@@ -146,13 +160,13 @@ def residuals(features: Array) -> tuple[Array, Any]:
         return np.asarray(np.eye(len(inverse)) - inverse / np.diag(inverse))
 
     def left(values: Array, b: Array) -> Array:
-        x = scaled(values)
-        plain = (values - middle) / spread  # of the column itself, the whole is looked at
+        x = usual.scaled(values)
+        plain = (values - usual.middle) / usual.spread  # of the column itself, the whole is looked at
         return np.asarray(plain - x @ b)
 
-    b = slopes(scaled(features))
+    b = slopes(usual.scaled(features))
     folds = np.arange(len(features)) % 5
     own = np.empty_like(features)
     for fold in range(5):
-        own[folds == fold] = left(features[folds == fold], slopes(scaled(features[folds != fold])))
+        own[folds == fold] = left(features[folds == fold], slopes(usual.scaled(features[folds != fold])))
     return own, lambda values: left(values, b)
