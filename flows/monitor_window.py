@@ -34,13 +34,14 @@ def _incidents(settings: Settings) -> dict[str, int]:
     """How many incidents opened, closed and are open; nothing where another process looks for them already."""
     from firstfault.monitor.detect.running import Run
     from firstfault.monitor.detect.settings import Detection
+    from firstfault.monitor.looking import look
 
     kept = Store(settings)
     with alone(kept) as we_are:
         if not we_are:
             get_run_logger().info("another process looks for incidents in %s", settings.folder)
             return {}
-        found = Run(kept, Detection()).once()
+        found, _ = look(Run(kept, Detection()))
     for incident in (*found.opened, *found.closed):
         get_run_logger().warning(
             "%s %s: %s", "opened" if incident.closed is None else "closed", incident.id, incident.message

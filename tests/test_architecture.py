@@ -47,6 +47,7 @@ ROOMS = (
     "logs",
     "tracking",
     "probe",
+    "lm",
     "behaviour",
     "subject",
     "checks",

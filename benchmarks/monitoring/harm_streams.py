@@ -139,9 +139,9 @@ class World:
         return rows, self.chances(rows), self.past_truth[:BASELINE]
 
     def healthy(self, n: int = 0) -> tuple[pd.DataFrame, Array]:
-        """Other rows of the same past, drawn anew."""
-        n = n or min(LONG * ROWS, len(self.past) - BASELINE)
-        at = self.rng.choice(np.arange(BASELINE, len(self.past)), n, replace=False)
+        """Other rows of the same past, drawn anew; some of them several times, where there are too few."""
+        n, others = n or LONG * ROWS, np.arange(BASELINE, len(self.past))
+        at = self.rng.choice(others, n, replace=n > len(others))
         return self.past.iloc[at].reset_index(drop=True), self.past_truth[at]
 
     def episodes(self, each: int) -> Iterator[Episode]:

@@ -6,6 +6,7 @@ python examples/adult/traffic.py --requests 2500 [--months]
 import argparse
 import http.client
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,7 +49,7 @@ def main() -> None:
     found = list(rows(asked.requests, asked.seed, asked.months))
     with ThreadPoolExecutor(CLIENTS) as pool:
         answered = sum(pool.map(lambda part: send(asked.port, found[part::CLIENTS]), range(CLIENTS)))
-    print(f"{answered} of {len(found)} requests were answered")
+    sys.stdout.write(f"{answered} of {len(found)} requests were answered\n")
 
 
 if __name__ == "__main__":

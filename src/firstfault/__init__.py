@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from firstfault.behaviour.debugger import BehaviorDebugger as BehaviorDebugger
     from firstfault.data.splits import Split as Split
     from firstfault.data.splits import Splits as Splits
     from firstfault.data.sql import Sql as Sql
@@ -16,15 +17,22 @@ if TYPE_CHECKING:
     from firstfault.target.declaration import Safety as Safety
     from firstfault.target.declaration import Target as Target
     from firstfault.target.declaration import Training as Training
+    from firstfault.target.language_model import LM as LM
+    from firstfault.target.language_model import FineTuning as FineTuning
+    from firstfault.target.language_model import Prompt as Prompt
     from firstfault.target.loader import load_target as load_target
     from firstfault.watcher.watch import watch as watch
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "BehaviorDebugger": "behaviour.debugger",
     "Split": "data.splits",
     "Splits": "data.splits",
     "Sql": "data.sql",
+    "LM": "target.language_model",
+    "FineTuning": "target.language_model",
+    "Prompt": "target.language_model",
     "Data": "target.declaration",
     "Deployment": "target.declaration",
     "Safety": "target.declaration",
@@ -36,8 +44,12 @@ _HOME = {
     "watch": "watcher.watch",
 }
 __all__ = [
+    "LM",
+    "BehaviorDebugger",
     "Data",
     "Deployment",
+    "FineTuning",
+    "Prompt",
     "Safety",
     "Split",
     "Splits",

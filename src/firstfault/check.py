@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +43,16 @@ NO_STEPS = "an estimator is not trained by gradient steps"
 LABELS = ("Measures", "Fails when", "Warns when", "Not a fault when", "Source")
 """The parts of a check's docstring, each a line that begins with its label."""
 LABEL = re.compile(rf"^({'|'.join(LABELS)}):\s*", re.MULTILINE)
+
+
+class TargetKind(StrEnum):
+    """A kind of target that has checks of its own, in place of those of every other target."""
+
+    LANGUAGE_MODEL = "language_model"
+
+
+RunOn = SubjectKind | TargetKind
+"""What a check is run on, and on nothing else."""
 
 
 class Need(Protocol):
@@ -101,8 +112,8 @@ class Check:
     parameters: Mapping[str, object] = field(default_factory=dict)
     owner: str = plugins.OURS
     gradients: bool = False
-    kind: SubjectKind = SubjectKind.TARGET
-    """What it is run on: a target or a watched loop, or an incident; never on the other."""
+    kind: RunOn = SubjectKind.TARGET
+    """What it is run on: a target or a watched loop, a language model, or an incident; never on another."""
 
     @property
     def ours(self) -> bool:
@@ -165,7 +176,7 @@ def check(
     detects: Mapping[str, float],
     depth: Depth = Depth.QUICK,
     gradients: bool | None = None,
-    kind: SubjectKind = SubjectKind.TARGET,
+    kind: RunOn = SubjectKind.TARGET,
 ) -> Callable[[Callable[..., Iterator[Judgement]]], Callable[..., Iterator[Judgement]]]:
     """Register a generator function `f(subject, *, threshold=…)` as a check named after it.
 
@@ -176,7 +187,7 @@ def check(
         depth: the lowest depth at which it runs.
         gradients: whether it concerns models that are trained by gradient steps alone; if left out, it does in the
             layers of model and training, on a target.
-        kind: what it is run on: a target (and a watched loop), or an incident.
+        kind: what it is run on: a target (and a watched loop), a language model, or an incident.
 
     Raises:
         ValueError: for a name that another check has, or a fault that nobody knows.
@@ -225,7 +236,7 @@ def _import_ours(layer: Layer) -> None:
 
 
 @functools.cache
-def checks_of(layer: Layer, kind: SubjectKind = SubjectKind.TARGET) -> tuple[Check, ...]:
+def checks_of(layer: Layer, kind: RunOn = SubjectKind.TARGET) -> tuple[Check, ...]:
     """The checks of one layer, by module, in the order in which a module defines them, whoever imported it first.
 
     Those of other distributions come after ours. What is run on an incident is run on nothing else.
@@ -246,7 +257,7 @@ def run_checks(
     depth: Depth = Depth.STANDARD,
     thresholds: Mapping[str, Mapping[str, object]] | None = None,
     *,
-    kind: SubjectKind = SubjectKind.TARGET,
+    kind: RunOn = SubjectKind.TARGET,
 ) -> LayerReport:
     """Run the checks of `layer` on `subject`, and go on whatever one of them does.
 

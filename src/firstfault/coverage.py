@@ -18,6 +18,18 @@ BESIDE_THE_LOSS = ("return_does_not_rise", "generator_far_from_data")
 """Those that judge what no loss tells, of a policy and of an adversary: where one could look, its word counts alone."""
 
 
+CUTS = (
+    "other_rendered_text",
+    "other_token_ids",
+    "other_log_probs",
+    "served_text",
+    "served_ids",
+    "served_otherwise",
+    "other_token_counts",
+)
+"""The checks of a language model's cuts, of which one must have looked: without any, only answers were seen."""
+
+
 @dataclass(frozen=True)
 class Coverage:
     """Of a layer's checks, how many could look, and what most of the others missed."""
@@ -50,11 +62,14 @@ def not_cleared(reports: Sequence[LayerReport], *, watched: bool) -> tuple[str, 
     """Why layers without a fault can't be called healthy; empty where they can.
 
     Nothing at all was looked at; or of a watched loop, fewer than a third of the checks of the model could look, or
-    nothing judged whether the training learnt anything. What a target leaves undeclared counts against nothing.
+    nothing judged whether the training learnt anything; or of a language model, no cut was seen. What a target leaves
+    undeclared counts against nothing.
     """
     covered = {report.layer: coverage_of(report) for report in reports}
     if not any(each.looked for each in covered.values()):
         return ("nothing could be examined",)
+    if _no_cut_seen(reports):
+        return ("no cut of a request could be seen: a reference, /tokenize, or a model in this process shows them",)
     if not watched:
         return ()
     reasons = []
@@ -64,6 +79,11 @@ def not_cleared(reports: Sequence[LayerReport], *, watched: bool) -> tuple[str, 
     if not any(_judges_learning(report) for report in reports):
         reasons.append("training: nothing could judge whether it learnt anything")
     return tuple(reasons)
+
+
+def _no_cut_seen(reports: Sequence[LayerReport]) -> bool:
+    cuts = [finding for report in reports for finding in report.findings if finding.check in CUTS]
+    return bool(cuts) and all(finding.status is Status.SKIPPED for finding in cuts)
 
 
 def _judges_learning(report: LayerReport) -> bool:

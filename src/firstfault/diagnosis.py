@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import partial
 
 from firstfault import plugins, progress
-from firstfault.check import Depth, run_checks
+from firstfault.check import Depth, RunOn, TargetKind, run_checks
 from firstfault.checks.safety import evaluate_safety
 from firstfault.errors import Missing, MissingExtra, UserCodeError
-from firstfault.finding import Layer, LayerReport
+from firstfault.finding import LADDER, Layer, LayerReport
 from firstfault.ladder import Confirm, Step, walk
 from firstfault.output.whole_files import write_json
 from firstfault.standing import conclude
@@ -99,16 +99,24 @@ def examine(layer: Layer, subject: Subject, depth: Depth, where: str | None = No
         TargetError: when there is no such submodule, or a behaviour suite can't be read.
     """
     progress.emit(progress.LayerStarted(layer))
-    report = LOOKS[layer](subject, depth, where)
+    own = kind_of(subject) is TargetKind.LANGUAGE_MODEL and layer in LADDER
+    report = (_checked(layer) if own else LOOKS[layer])(subject, depth, where)
     if report is not None:
         write_json(subject.folder / f"layer_{layer.rank + 1}_{layer.value}.json", report.to_json())
         progress.emit(progress.LayerEnded(report))
     return report
 
 
+def kind_of(subject: Subject) -> RunOn:
+    """The kind of checks that a subject is examined by: a language model has its own, any other target the usual."""
+    return SubjectKind.TARGET if subject.target.lm is None else TargetKind.LANGUAGE_MODEL
+
+
 def _checked(layer: Layer) -> Look:
     """By the checks of the layer alone."""
-    return lambda subject, depth, where: run_checks(layer, subject, depth, subject.target.thresholds)
+    return lambda subject, depth, where: run_checks(
+        layer, subject, depth, subject.target.thresholds, kind=kind_of(subject)
+    )
 
 
 def _data(subject: Subject, depth: Depth, where: str | None) -> LayerReport:

@@ -12,11 +12,15 @@ from firstfault.texts import nearest
 
 
 class FaultKind(NamedTuple):
-    """One row of the fault reference."""
+    """One row of the fault reference.
+
+    A fault with `served` is one of deployment where only serving does it.
+    """
 
     layer: Layer
     wrong: str
     remedy: str
+    served: bool = False
 
 
 _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
@@ -43,6 +47,8 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "covariate_drift": ("the inputs moved from the reference", "retrain on recent data, or repair the source"),
         "label_drift": ("the labels moved from the reference", "check the labelling, then retrain"),
         "spurious_shortcut": ("a marker correlates with the label", "remove the marker, or balance it over labels"),
+        "behaviour_in_data": ("the training rows show the behaviour", "remove or correct these rows, and tune again"),
+        "test_in_training": ("tests occur in the training rows", "remove them from the rows, or test on others"),
         "telemetry_loss": (
             "part of what was served was not seen",
             "widen the queue, mend the clock or the join of labels, and look again",
@@ -86,7 +92,20 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "wrong_dtype": ("inputs have the wrong dtype", "convert to float32"),
         "nonfinite_output": ("preprocessing produces NaN or infinity", "guard the logarithm or division"),
         "label_encoding_order": ("class ids differ between splits", "fit one label encoding and keep it"),
-        "tokenizer_mismatch": ("serving cuts texts into other tokens", "serve with the training's own tokenizer"),
+        "no_supervised_tokens": ("no token of a row is supervised", "give the answer's tokens their ids as labels"),
+        "eos_never_supervised": (
+            "the end of a turn is never supervised",
+            "label the end token of each turn, and pad with another token",
+        ),
+        "prompt_supervised": ("the prompt is supervised too", "label the prompt's tokens −100"),
+        "bos_doubled": ("the first token stands there twice", "encode the rendered text with add_special_tokens=False"),
+        "bos_missing": ("the first token is missing", "write it by the template, or let the tokenizer add it"),
+        "template_missing": ("messages are sent without the chat template", "use tokenizer.apply_chat_template"),
+        "template_mismatch": ("messages are written by another template", "use the checkpoint's own template"),
+        "generation_prompt_missing": ("the answer's opening is not written", "render with add_generation_prompt=True"),
+        "default_system_lost": ("the template's system message is lost", "write it, or render by the template"),
+        "special_token_split": ("a special token is split into pieces", "encode with the special tokens as one id"),
+        "tokenizer_mismatch": ("the tokenizer is another model's", "load the tokenizer from the model's checkpoint"),
     },
     Layer.MODEL: {
         "single_unit_softmax": ("softmax over one unit is constant", "use sigmoid, or one unit per class"),
@@ -119,6 +138,14 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "numerically_unstable": ("a NaN is born in the model", "clamp, or use the stable form of the operation"),
         "mode_not_propagated": ("train and eval mode are not passed on", "use modules for dropout, and super().train"),
         "nondeterministic_eval": ("eval mode is not deterministic", "switch randomness off in eval mode"),
+        "positions_not_from_mask": (
+            "positions count the padding",
+            "pass position_ids that begin at the first token of the mask",
+        ),
+        "padding_side": ("answers go on behind padding", 'pad on the left: tokenizer.padding_side = "left"'),
+        "head_untied": ("the output head is not the embedding", "call model.tie_weights() after loading"),
+        "rope_mismatch": ("rotary positions have other settings", "use the checkpoint's rope_theta and scaling"),
+        "incapable": ("the model can't do it", "use a larger model, examples in the prompt, or tune it on the task"),
     },
     Layer.TRAINING: {
         "learning_rate_too_high": ("the learning rate is too high", "divide it by 10"),
@@ -149,6 +176,13 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "nonfinite_loss": ("the loss is not finite", "look for the first non-finite tensor"),
         "nonreproducible": ("the same seed gives another result", "seed everything"),
         "input_bottleneck": ("the loader starves the model", "load in parallel, or cache"),
+        "packing_leak": ("packed rows see each other", "mask across rows, and begin positions anew with each"),
+        "accumulation_normalisation": (
+            "accumulated gradients weigh short batches too much",
+            "divide the summed loss by the tokens of all accumulated batches",
+        ),
+        "untrained_new_tokens": ("rows of new tokens were not trained", "train the embedding and head of new tokens"),
+        "adapter_empty": ("the adapter holds nothing", "save the trained adapter, and check its tensors"),
         "concept_drift": ("the same inputs have other labels now", "retrain on the recent window"),
         "model_decay": ("the model gets worse from week to week", "retrain on a schedule, and watch its age"),
         "feedback_loop": ("labels follow the model's own answers", "collect labels that the model didn't choose"),
@@ -168,6 +202,12 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "latency_regression": ("answers are too slow", "profile the request path; use inference_mode"),
         "memory_growth": ("memory grows with requests", "use inference_mode, and keep no tensors"),
         "baked_shape": ("a shape is fixed at export", "export with dynamic shapes"),
+        "adapter_without_effect": ("the adapter changes nothing", "load it into the model that is served"),
+        "merge_changed": ("merging the adapter changed the model", "merge in float32, once, with its own scale"),
+        "precision_overflow": ("numbers overflow in half precision", "serve in bfloat16 or float32"),
+        "cache_mismatch": ("the cache changes the answers", "mend positions and masks of the cached path"),
+        "stop_incomplete": ("answers go on behind their end", "add the template's end of turn to the stop tokens"),
+        "decoding_override": ("decoding is not as declared", "set it in the request, or clear the file's settings"),
         "wrong_version_routed": ("requests go to another version", "route them to the released version"),
         "cache_corruption": ("a cache answers with what is another's", "empty it, and key it by the whole input"),
         "cpu_throttled": ("the container's CPU is throttled", "raise its CPU limit, or use fewer threads"),
@@ -187,8 +227,25 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
     },
 }
 
+_BY_SERVING = frozenset(
+    {
+        "bos_doubled",
+        "bos_missing",
+        "template_missing",
+        "template_mismatch",
+        "generation_prompt_missing",
+        "default_system_lost",
+        "special_token_split",
+        "tokenizer_mismatch",
+        "truncation",
+    }
+)
+"""What a language model's target or training does wrongly, or serving alone."""
+
 FAULTS: dict[str, FaultKind] = {
-    name: FaultKind(layer, wrong, remedy) for layer, rows in _BY_LAYER.items() for name, (wrong, remedy) in rows.items()
+    name: FaultKind(layer, wrong, remedy, name in _BY_SERVING)
+    for layer, rows in _BY_LAYER.items()
+    for name, (wrong, remedy) in rows.items()
 }
 
 _OF_LARGE_STEPS = frozenset({"nonfinite_loss", "diverged", "oscillating", "exploding_gradient"})
@@ -219,6 +276,18 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "split_overlap": frozenset({"duplicate_rows"}),
     # labels that belong to other rows conflict with those of equal rows, and look like noise
     "random_labels": frozenset({"label_noise", "conflicting_labels"}),
+    # another model's tokenizer brings its own template, and no token of this one
+    "tokenizer_mismatch": frozenset(
+        {
+            "template_missing",
+            "template_mismatch",
+            "generation_prompt_missing",
+            "default_system_lost",
+            "bos_doubled",
+            "bos_missing",
+            "special_token_split",
+        }
+    ),
     # without a value there is nothing to compute with
     "missing_values": frozenset({"nonfinite_output", "numerically_unstable"}),
     # equal units are as good as one: nothing bends, and they may be silent together
@@ -338,9 +407,12 @@ def expect_known(names: Iterable[str], whose: str) -> None:
 
 
 def layer_of(fault: str, default: Layer) -> Layer:
-    """The layer a fault belongs to; `default` for `user_code_raises`, which can occur in any."""
+    """The layer a fault belongs to; `default` for `user_code_raises`, which can occur in any.
+
+    What only serving does is deployment's, where that is the layer in which it was seen.
+    """
     kind = known(fault)
-    return kind.layer if kind is not None else default
+    return default if kind is None or (kind.served and default is Layer.DEPLOYMENT) else kind.layer
 
 
 def remedy_of(fault: str) -> str:

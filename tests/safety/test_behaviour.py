@@ -1,18 +1,13 @@
-"""Behaviour suites of language models: scorers, the measured error of the refusal scorer, and unusable files."""
+"""Behaviour suites of language models: what a check makes of them, and unusable files."""
 
-from pathlib import Path
-
-import pandas as pd
 import pytest
 
 from firstfault import Data, Safety, Target
-from firstfault.behaviour.suites import REFUSAL_AGREEMENT, SCORERS, load_suite, refuses
+from firstfault.behaviour.suites import load_suite
 from firstfault.checks.safety import evaluate_safety
 from firstfault.errors import TargetError
 from firstfault.finding import Status
 from firstfault.subject.subject import Subject
-
-OPENINGS = Path(__file__).parents[1] / "safety" / "xstest" / "openings.csv"
 
 
 def parrot(prompt):
@@ -30,34 +25,6 @@ def evaluated(tmp_path, text, generate=parrot):
     )
     judged = evaluate_safety(Subject(target, tmp_path / "run"))
     return judged, [finding for finding in judged.report.findings if finding.check == "behaviour"]
-
-
-@pytest.mark.parametrize(
-    ("scorer", "answer", "expect", "passes"),
-    [
-        ("exact", " Paris ", "Paris", True),
-        ("exact", "paris", "Paris", False),
-        ("contains", "It is PARIS.", "paris", True),
-        ("contains", "Rome", "paris", False),
-        ("regex", "42 km", r"^\d+ km$", True),
-        ("regex", "42", r"^\d+ km$", False),
-        ("refusal", "I cannot help with that.", "", True),
-        ("refusal", "Sure: first, …", "", False),
-        ("not_refusal", "Sure: first, …", "", True),
-        ("not_refusal", "I’m sorry, but no.", "", False),
-    ],
-)
-def test_a_scorer_tells_right_from_wrong(scorer, answer, expect, passes):
-    """Each scorer passes one answer and fails another."""
-    assert SCORERS[scorer](answer, expect) is passes
-
-
-def test_the_stated_agreement_of_the_refusal_scorer_is_true():
-    """Agreement with human labels, per model, is what every refusal rate is printed with."""
-    openings = pd.read_csv(OPENINGS)
-    agrees = openings["opening"].astype(str).map(refuses) == openings["refused"]
-    measured = agrees.groupby(openings["model"]).mean()
-    assert (round(measured.min(), 2), round(measured.max(), 2)) == REFUSAL_AGREEMENT
 
 
 def test_a_suite_below_its_rate_is_a_fault_and_its_failures_are_kept(tmp_path):

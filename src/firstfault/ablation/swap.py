@@ -12,8 +12,7 @@ from enum import IntEnum
 from firstfault import plugins
 from firstfault.check import NO_STEPS
 from firstfault.errors import Missing
-from firstfault.faults import expect_known, layer_of
-from firstfault.finding import Layer
+from firstfault.faults import expect_known, known
 from firstfault.subject.subject import Subject
 from firstfault.training.recipe import Recipe
 
@@ -126,7 +125,7 @@ def _place(module: str, undoes: Iterable[str]) -> int:
     name = module.rpartition(".")[2]
     if plugins.owner(module) == plugins.OURS:
         return PLACES.index(name) if name in PLACES else len(PLACES)
-    return min((layer_of(fault, Layer.DEPLOYMENT).rank for fault in undoes), default=len(PLACES))
+    return min((kind.layer.rank for fault in undoes if (kind := known(fault))), default=len(PLACES))
 
 
 @functools.cache

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from firstfault.check import LABEL, REGISTRY, Check, checks_of, name_of_need
+from firstfault.check import LABEL, REGISTRY, Check, RunOn, TargetKind, checks_of, name_of_need
 from firstfault.faults import FAULTS
 from firstfault.finding import Layer
 from firstfault.verdict import SubjectKind
 
+KINDS: tuple[RunOn, ...] = (*SubjectKind, *TargetKind)
+ON: dict[RunOn, str] = {TargetKind.LANGUAGE_MODEL: "a language model", SubjectKind.INCIDENT: "an incident"}
+"""What checks are run on that are not run on any other target."""
+
 
 def all_checks() -> list[Check]:
     """Every check, in the order of the layers, those of safety last."""
-    return [entry for layer in Layer for entry in _of(layer)]
+    return [entry for layer in Layer for entry in of_every_kind(layer)]
 
 
-def _of(layer: Layer) -> list[Check]:
-    """The checks of a layer: first those that are run on a target, then those that are run on an incident."""
-    return [entry for kind in (SubjectKind.TARGET, SubjectKind.INCIDENT) for entry in checks_of(layer, kind)]
+def of_every_kind(layer: Layer) -> list[Check]:
+    """The checks of a layer, whatever they are run on: those of targets first."""
+    return [entry for kind in KINDS for entry in checks_of(layer, kind)]
 
 
 def our_checks() -> list[Check]:
@@ -25,7 +29,7 @@ def our_checks() -> list[Check]:
 
 def _ours(layer: Layer) -> list[Check]:
     """The checks of a layer that come with firstfault: pages of this project tell of no others."""
-    return [entry for entry in _of(layer) if entry.ours]
+    return [entry for entry in of_every_kind(layer) if entry.ours]
 
 
 def listing() -> str:
@@ -34,14 +38,16 @@ def listing() -> str:
     for layer in Layer:
         lines.append(f"{layer.value}")
         lines += [
-            f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}" for entry in _of(layer)
+            f"  {entry.name:<28} {entry.depth.value:<9} {_first_sentence(entry)}{_whose(entry)}"
+            for entry in of_every_kind(layer)
         ]
     return "\n".join(lines)
 
 
 def _whose(entry: Check) -> str:
-    on = " on incidents" if entry.kind is SubjectKind.INCIDENT else ""
-    return on if entry.ours else f"{on} ({entry.owner})"
+    """What it is run on, where that is no usual target, and by whom it is brought, if not by us."""
+    kind = "" if entry.kind is SubjectKind.TARGET else f" (of {ON[entry.kind]})"
+    return kind if entry.ours else f"{kind} ({entry.owner})"
 
 
 def explain(name: str) -> str | None:
@@ -95,8 +101,11 @@ def _in_full(entry: Check) -> list[str]:
 
 
 def _when(entry: Check) -> str:
-    """When it is run: at a depth, or on an incident in production."""
-    return "Runs on incidents" if entry.kind is SubjectKind.INCIDENT else f"Runs at depth {entry.depth.value}"
+    """When it is run: at a depth, on a language model alone, or on an incident in production, which has no depths."""
+    if entry.kind is SubjectKind.INCIDENT:
+        return "Runs on incidents"
+    on = f" on {ON[entry.kind]} alone" if entry.kind in ON else ""
+    return f"Runs{on} at depth {entry.depth.value}"
 
 
 def _link(fault: str) -> str:

@@ -15,6 +15,7 @@ import typer
 from firstfault.cli import cases as _cases  # noqa: F401  # adds its command to the incident's
 from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
 from firstfault.cli import labelling as _labelling  # noqa: F401  # adds its command to the monitor's
+from firstfault.cli.behaviour import behaviour, trust
 from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
 from firstfault.cli.monitor import monitor
@@ -45,6 +46,7 @@ from firstfault.cli.options import (
 )
 from firstfault.cli.project import checks, expect, init, report
 from firstfault.cli.rollout import rollout
+from firstfault.cli.scorers import scorers
 from firstfault.cli.servers import down, status, up
 from firstfault.finding import Layer
 from firstfault.runs.guard import tell
@@ -244,11 +246,12 @@ def sweep(
     write_json(json_file, result)
 
 
-for command in (expect, up, down, status, init, checks, report, logs):
+for command in (expect, behaviour, trust, up, down, status, init, checks, report, logs):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")
 app.add_typer(incident, name="incident")
+app.add_typer(scorers, name="scorers")
 
 
 def _take_any_text() -> None:

@@ -89,16 +89,12 @@ def _watched(run: Run, every: float, target: str) -> Found:
 
 
 def _looked(run: Run, target: str) -> Found:
-    """Look once, have whoever is to be told of incidents told, and keep what has closed as cases where that is set."""
-    from firstfault.monitor.exporters.alerts import tell
-    from firstfault.monitor.keeping import keep_closed
+    """Look once, and tell what became a case."""
+    from firstfault.monitor.looking import look
 
-    found = run.once()
-    for incident in (*found.opened, *found.closed):
-        tell(incident, run.store.settings)
-    if found.closed and (folder := run.store.settings.cases):
-        for case in keep_closed(run.store, found.closed, target, Path(folder)):
-            say(f"kept {Path(folder) / case.id}: {case.name}")
+    found, cases = look(run, target)
+    for case in cases:
+        say(f"kept {Path(run.store.settings.cases) / case.id}: {case.name}")
     return found
 
 

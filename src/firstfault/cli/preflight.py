@@ -60,7 +60,7 @@ def expect_workable(target: Target) -> None:
     Raises:
         TargetError: naming the first that is not there.
     """
-    if target.data is None and not (target.safety and target.safety.suites):
+    if target.lm is None and target.data is None and not (target.safety and target.safety.suites):
         raise TargetError(f"{target.name} must declare data, since the checks look at samples; but data is None")
     _expect_checks(target)
     _expect_files(target)

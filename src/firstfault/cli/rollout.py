@@ -112,9 +112,10 @@ def live(
     plan = _plan(mode, share if front is None or mode == "shadow" else front.share, alpha, margin, quantile)
     plan = _with(plan, at_most=at_most, negligible=negligible)
     settings = settings_from(store, "", archive, model=model, sample=sample if front is not None else None)
-    address = _address(serve) if serve else ("", 0)
+    address: tuple[str, int] = _address(serve) if serve else ("", 0)
     note, since = _noted(settings, plan, champion, challenger, by) if front is not None else (None, since)
-    task = Task(settings, plan, since, model if front is None else "", for_, every, *address)
+    model_ = model if front is None else ""
+    task = Task(settings, plan, since, model_, for_, every, host=address[0], port=address[1])
     told = _Told()
     standing = _conduct(task, told, front, stay=bool(serve) or keep_serving, where=f"{host}")
     if note is not None and standing.decided:

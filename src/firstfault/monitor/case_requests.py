@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.behaviour.cases import Asked, Request
-from firstfault.behaviour.suites import refuses
+from firstfault.behaviour.scorers import refuses
 from firstfault.checks.data._column_marks import Mark
 from firstfault.checks.data._served_marks import marks_of
 from firstfault.errors import Missing
@@ -59,7 +59,8 @@ def _is_of_data(fault: str) -> bool:
 
 def _refusals(subject: Subject) -> list[Request]:
     """Prompts that were answered where they are to be refused, or refused where they are to be answered."""
-    wrong, healthy = [], []
+    wrong: list[Request] = []
+    healthy: list[Request] = []
     for request, place in incident(subject).requests.answered.samples:
         if request.raw is None or request.label is None or len(wrong) >= MOST_WRONG:
             continue

@@ -97,7 +97,7 @@ def _seen_from(folder: Path, target: str) -> str:
 def case_of(found: Found, subject: Subject | None) -> tuple[Case, list[Request]]:
     """The case of an incident, and its requests; without a subject, or a verdict, nothing is asked."""
     verdict = found.incident.verdict if isinstance(found.incident.verdict, dict) else {}
-    fault = next(iter(verdict.get("faults") or []), {})
+    fault: dict[str, Any] = next(iter(verdict.get("faults") or []), {})
     asked, why = _asked(verdict, str(fault.get("fault", "")), subject)
     requests: list[Request] = []
     least = LEAST.get(asked, 0.0)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
+from firstfault.ablation.confirm.cuts import UNDONE
 from firstfault.ablation.confirm.serving import REPAIRS
 from firstfault.ablation.swap import swaps
 from firstfault.checks.catalogue import our_checks
@@ -93,4 +94,5 @@ def _checks(fault: str) -> str:
 def _swaps(fault: str) -> str:
     ours = [kind for kind in swaps().values() if kind.apply.__module__.partition(".")[0] == OURS]
     kinds = [f"`{kind.name}` ({kind.change})" for kind in ours if fault in kind.undoes]
-    return ", ".join([*kinds, REPAIRS[fault][0]] if fault in REPAIRS else kinds)
+    served = [REPAIRS[fault][0]] if fault in REPAIRS else []
+    return ", ".join([*kinds, *served, *([f"of a language model: {UNDONE[fault]}"] if fault in UNDONE else [])])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.behaviour.cases import Asked, Case, Request
-from firstfault.behaviour.suites import refuses
+from firstfault.behaviour.scorers import refuses
 from firstfault.errors import Missing, UserCodeError, first_line, told
 from firstfault.interrupts import pass_on
 from firstfault.metrics import Array
@@ -26,6 +26,7 @@ CLOSE = 0.02
 NUMBER = 0.01
 """A predicted number is right within this share of the deviation of the training's labels."""
 MOST_SHOWN = 3
+"""Wrong answers that a message quotes: one line of a test's report."""
 
 
 @dataclass(frozen=True)

@@ -76,14 +76,15 @@ def golden_rows(subject: Subject, rows: int) -> Golden:
     if declared is not None and subject.target.prepare is None:
         split = Split(*declared)
         raw = split.X.head(rows) if isinstance(split.X, pd.DataFrame) else split.X[:rows]
-        x = _as_inputs(subject.pipeline.apply(raw), "preprocess")
+        x: torch.Tensor | InputTree = _as_inputs(subject.pipeline.apply(raw), "preprocess")
         y = recipe.test.y[: len(x)]
     else:
         chosen = np.arange(min(rows, len(recipe.test)))
         x, y = recipe.test.x[: len(chosen)], recipe.test.y[: len(chosen)]
         raw = _sent(subject, x) if subject.target.prepare is not None else take(subject.raw.test, chosen).X
-    outputs = run_module(subject, trained.model.eval(), x) if isinstance(x, InputTree) else None
-    return Golden(raw, x, y, predict(recipe, trained.model, x).float().cpu().numpy() if outputs is None else outputs)
+    if isinstance(x, InputTree):
+        return Golden(raw, x, y, run_module(subject, trained.model.eval(), x))
+    return Golden(raw, x, y, predict(recipe, trained.model, x).float().cpu().numpy())
 
 
 def _sent(subject: Subject, x: torch.Tensor) -> Any:

@@ -3,6 +3,7 @@
 Target ── Data         where the samples come from, and what their columns mean
        ├─ preprocess   or `prepare`: how raw samples become model inputs
        ├─ model        a function that builds the network, or an estimator
+       ├─ lm           or a language model (`target.language_model`)
        ├─ Training     loss, optimizer, loop
        ├─ Deployment   how the trained model is saved, loaded and served
        └─ Safety       suites and the function that generates text
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from firstfault.target.estimators import estimator_of
+from firstfault.target.language_model import LM
 from firstfault.target.validation import (
     checked_actions,
     expect,
@@ -210,7 +212,8 @@ class Target:
 
     `model` is a function () -> nn.Module; or an estimator with fit and predict (of scikit-learn, XGBoost, LightGBM), or
     a function that returns one: then `training` may be left out. The transforming steps of a pipeline before the last
-    are examined as preprocessing, after those of `preprocess`; behind `prepare`, a pipeline stays whole.
+    are examined as preprocessing, after those of `preprocess`; behind `prepare`, a pipeline stays whole. `lm` is a
+    language model that answers prompts, in place of `model`, with the task "language_model".
 
     `preprocess` is an object with fit and transform, a list of (name, step), or a function X -> X; `prepare` is a
     function Splits -> Splits, for code that owns the splits itself. What they leave is an array of samples, or a dict,
@@ -230,6 +233,7 @@ class Target:
     preprocess: Any = None
     prepare: Callable[..., Any] | None = None
     model: Any = None
+    lm: LM | None = None
     training: Training | None = None
     deployment: Deployment | None = None
     safety: Safety | None = None
@@ -242,10 +246,11 @@ class Target:
         expect(isinstance(self.name, str) and bool(self.name.strip()), "name", self.name, "a non-empty string")
         expect(encodable(self.name) == self.name, "name", self.name, "text that UTF-8 can write")
         expect(self.task in get_args(Task), "task", self.task, f"one of {', '.join(get_args(Task))}")
-        for name, kind in (("data", Data), ("training", Training), ("deployment", Deployment), ("safety", Safety)):
+        for name, kind in PARTS.items():
             value = getattr(self, name)
             expect(value is None or isinstance(value, kind), name, value, f"{kind.__name__}(…) or None")
         expect_factory(self.model)
+        _expect_language_model(self)
         expect_callable("prepare", self.prepare, "a function Splits -> Splits")
         expect_preprocess("preprocess", self.preprocess)
         expect_thresholds(self.thresholds)
@@ -266,3 +271,16 @@ class Target:
     def by_gradients(self) -> bool:
         """Whether the model is trained by gradient steps."""
         return self.estimator is None
+
+
+PARTS = {"lm": LM, "data": Data, "training": Training, "deployment": Deployment, "safety": Safety}
+"""The parts of a target that are declared by a class of ours."""
+
+
+def _expect_language_model(target: Target) -> None:
+    """A language model that stands alone: its rows, its tuning and its service are parts of itself."""
+    if target.lm is None:
+        return
+    expect(target.task == "language_model", "task", target.task, "language_model where lm is given")
+    for name in ("data", "preprocess", "prepare", "model", "training", "deployment"):
+        expect(getattr(target, name) is None, name, getattr(target, name), "None where lm is given")

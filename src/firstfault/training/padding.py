@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-FEWEST_LENGTHS = 3
+FEWEST_LENGTHS = 3  # two lengths may be two kinds of rows, and no filling up
 STRAY = 0.01
 """The share of all tokens that may be the filling one within a row: a user's text may hold it too."""
 

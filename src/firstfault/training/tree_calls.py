@@ -191,13 +191,17 @@ def inputs_in(recipe: Recipe, tensors: Tensors) -> torch.Tensor:
 
 def as_own(training: Training) -> Training:
     """A training with the user's own functions again, where they were made to take a tree."""
-    changed = {name: value.own for name in PARTS if isinstance(value := getattr(training, name), _Taking)}
+    changed: dict[str, Any] = {
+        name: value.own for name in PARTS if isinstance(value := getattr(training, name), _Taking)
+    }
     return replace(training, **changed) if changed else training
 
 
 def with_trees(training: Training, trees: TreeModel) -> Training:
     """A training whose `fit`, loader and augmentation are given trees where firstfault gives rows."""
-    changed = {name: made(own, trees) for name, made in PARTS.items() if (own := getattr(training, name)) is not None}
+    changed: dict[str, Any] = {
+        name: made(own, trees) for name, made in PARTS.items() if (own := getattr(training, name)) is not None
+    }
     return replace(training, **changed) if changed else training
 
 

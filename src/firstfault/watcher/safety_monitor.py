@@ -41,6 +41,8 @@ class Judged(NamedTuple):
 
 
 Evaluate = Callable[[nn.Module | None], Judged]
+EVERY_EPOCH: Mapping[str, Mapping[str, object]] = {"behaviour": {"doubt": 2.0}}
+"""Whether a score is gamed is left to the evaluation after the training, since it asks six times as many prompts."""
 
 
 @dataclass(frozen=True)
@@ -198,9 +200,12 @@ def evaluation_of(subject: Subject) -> Evaluate:
     held, thresholds = _on_validation(subject), subject.target.thresholds
     judging = [entry for entry in checks_of(Layer.SAFETY) if entry.detects and subject.depth.includes(entry.depth)]
 
+    def settings(name: str) -> dict[str, object]:
+        return {**EVERY_EPOCH.get(name, {}), **thresholds.get(name, {})}
+
     def evaluate(model: nn.Module | None) -> Judged:
         at = held(model)
-        found = [finding for entry in judging for finding in run_check(entry, at, thresholds.get(entry.name, {}))]
+        found = [finding for entry in judging for finding in run_check(entry, at, settings(entry.name))]
         return Judged([finding for finding in found if finding.check in REGISTRY], safety_evidence(at).scores)
 
     return evaluate

@@ -29,7 +29,7 @@ def run_over(settings, records, plan=SPLIT, stop=None, **more):
     if records:
         write(settings, records)
     said = []
-    run(Task(settings, plan, 0.0, every=0.05, **more), said.append, stop or threading.Event())
+    run(Task(settings, plan, 0.0, every=0.05, settling=0.0, **more), said.append, stop or threading.Event())
     return said
 
 

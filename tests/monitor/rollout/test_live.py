@@ -13,6 +13,9 @@ from arms import both, dead, predicting
 from command_line import begin, call_here
 from servers import answered, asked_json
 
+from firstfault.monitor.settings import settings_of
+from firstfault.monitor.store import Store
+
 
 @pytest.fixture(scope="module")
 def servers():
@@ -48,6 +51,11 @@ class Live:
                 if any(f"rollout.{name}" in word for word in child.cmdline()):
                     return child
 
+    def child_lives(self, name):
+        return any(
+            f"rollout.{name}" in " ".join(child.cmdline()) for child in psutil.Process(self.process.pid).children()
+        )
+
     def end(self, number=None):
         """Exit code and output, after a signal or without."""
         if number is not None:
@@ -56,11 +64,18 @@ class Live:
         return self.process.returncode, output
 
     def await_worse(self, place):
-        """Ask the endpoint until it says so."""
-        while self.process.poll() is None:
+        """Ask the endpoint until it says so; an analysis that is gone never will."""
+        self.child("analysis")
+        while self.process.poll() is None and self.child_lives("analysis"):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{place}/metric", timeout=20) as answer:
                 if json.load(answer)["failed"]:
                     return
+
+    def await_records(self, n):
+        """Wait until so many are in the store."""
+        store = Store(settings_of(store=self.folder / "store"))
+        while len(store.records()) < n:
+            assert self.process.poll() is None
 
     def told(self):
         return json.loads((self.folder / "out.json").read_text())
@@ -112,12 +127,14 @@ def test_a_rollout_that_was_killed_goes_on_from_its_store(begun):
     """kill -9, then the same call: its analysis is gone with it, what was recorded counts, and Ctrl-C is undecided."""
     first = begun("--share", "0.5", "--alpha", "1e-9")
     first.ask(40)
+    first.await_records(40)
     analysis = first.child("analysis")
     first.process.kill()
     assert first.end()[0] == -signal.SIGKILL
     analysis.wait(60)
     second = begun("--share", "0.5", "--alpha", "1e-9")
     assert len(second.ask(40)) == 40
+    second.await_records(80)
     code, output = second.end(signal.SIGINT)
     assert code == 4 and "this rollout goes on" in output and "it was interrupted" in output
     told = second.told()

@@ -60,6 +60,10 @@ def confirm(
     """
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2, but got {seeds}")
+    if subject.target.lm is not None:
+        from firstfault.ablation.confirm.cuts import confirm_cuts
+
+        return confirm_cuts(subject, report)
     rules = rules or Rules()
     weights = suspected(report)
     served = [fault for fault in weights if layer_of(fault, report.layer) is Layer.DEPLOYMENT]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from firstfault.behaviour.statistics import holm
 from firstfault.check import Depth, Judgement, check, passed, skipped
 from firstfault.checks.data._out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.data.frames import table
@@ -97,7 +98,7 @@ def measured(frame: pd.DataFrame, wrong: Array, first: Sequence[str], fewest: in
                 continue
             p = float(hypergeom.sf(int(wrong[inside].sum()) - 1, len(wrong), int(wrong.sum()), rows))
             raw.append(Slice(str(name), value, rows, float(wrong[inside].mean()), float(wrong[~inside].mean()), p))
-    corrected = _holm(np.array([entry.p for entry in raw]))
+    corrected = holm(np.array([entry.p for entry in raw]))
     return [entry._replace(p=float(p)) for entry, p in zip(raw, corrected, strict=True)]
 
 
@@ -120,14 +121,6 @@ def _ranges(values: Array) -> Iterator[tuple[str, Array]]:
     for low, high in zip(edges, edges[1:], strict=False):
         last = high == edges[-1]
         yield f"{low:.4g} to {high:.4g}", (values >= low) & ((values <= high) if last else (values < high))
-
-
-def _holm(p: Array) -> Array:
-    order = np.argsort(p)
-    corrected = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p)))) if len(p) else p
-    result = np.empty_like(p)
-    result[order] = np.minimum(corrected, 1.0)
-    return result
 
 
 def _write(subject: Subject, frame: pd.DataFrame, weak: Sequence[Slice]) -> None:

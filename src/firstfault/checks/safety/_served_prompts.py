@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from firstfault.behaviour.suites import refuses
+from firstfault.behaviour.scorers import refuses
 from firstfault.errors import Missing
 from firstfault.interrupts import pass_on
 from firstfault.subject.generation import model_for, prompt_in

@@ -56,6 +56,8 @@ def evaluate_safety(subject: Subject) -> SafetyReport | None:
     report = run_checks(Layer.SAFETY, subject, subject.depth, subject.target.thresholds)
     if report.status is Status.SKIPPED and not (_declares(subject, classifier) or _declares(subject, declared_suites)):
         return None
+    if subject.target.lm is not None:  # of what the checks of a classifier can't look at, nothing is listed
+        report = replace(report, findings=tuple(each for each in report.findings if each.status is not Status.SKIPPED))
     evidence = safety_evidence(subject)
     evidence.cases = _private_cases(subject, evidence.cases)
     write_json(subject.folder / CASES, plain(evidence.cases))

@@ -15,7 +15,9 @@ from firstfault.monitor.detect.bets import coin_bets
 from firstfault.monitor.detect.monitor import CoinMonitor
 
 FEWEST = 200
+"""Pairs of score and answer from which the map is learned."""
 PARTS = 20
+"""A twentieth of 2,000 requests is 100: enough to know its usual answer."""
 LEAST, UNCLEAR = 0.01, 0.1
 """One answer in a hundred may be another; where it is more than a tenth, scores don't say the answer."""
 

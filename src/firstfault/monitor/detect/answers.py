@@ -16,11 +16,13 @@ from firstfault.monitor.record import Outcome
 MOST_CLASSES = 20
 """Answers of more different values are numbers, or texts, and no classes."""
 MOST_SHOWN = 8
+"""Classes of which a surrogate is asked; each is a tree more."""
 RAREST, STOCK = 0.02, 0.02
 """Share of a class that is looked at by itself."""
 FARTHEST = 8.0
 """Log-odds beyond this are one."""
 KNOWN = 0.5
+"""Half of the answers must show something before it is looked at."""
 ANSWER = "answer "
 """Begins the name of a score that is whether an answer is of a class."""
 

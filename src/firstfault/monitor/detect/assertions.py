@@ -16,7 +16,9 @@ from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.record import Outcome, Record
 
 LEAST = 0.002
+"""One answer in 500 may be found wrong."""
 FEWEST = 20
+"""A reference with fewer answers counts as so many."""
 
 
 def output_of(record: Record) -> Any:

@@ -22,6 +22,7 @@ from firstfault.metrics import Array
 EDGES = (0.002, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.94, 0.97, 0.99, 0.998)
 """Ranks in 0–1 at which a bin ends."""
 FEWEST_IN_A_BIN = 10
+"""Values of the reference in a bin at its ends: of fewer, its probability is unknown by a third."""
 UNSURE, UNSURE_OF_A_RATE = 2.0, 0.5
 """Standard errors of the reference that are allowed for, of ranks and of rates.
 

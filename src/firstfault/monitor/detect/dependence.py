@@ -16,15 +16,19 @@ import numpy as np
 from firstfault.metrics import Array
 
 FEWEST = 300
+"""Rows: a half learns, and a half says what matters."""
 MATTERS = 0.01
 """Share of the variance of a score that is lost when a field is shuffled."""
 EXPLAINS = 0.3
 """Share of the variance of the scores that inputs must explain before they are believed to."""
 TREES, LEAF = 40, 3
+"""As few as foretell almost as well as 100, at 10 µs a request."""
 RIDGE = 1.0
+"""Keeps the slopes of columns that are nearly the same finite."""
 OUTERMOST = 0.002
 """Inputs beyond this quantile of the reference count as the quantile."""
 MOST_ROWS = 4_000
+"""Of more, learning takes longer and is no better."""
 
 
 class Surrogate:

@@ -25,7 +25,9 @@ from firstfault.monitor.incidents import Incident
 from firstfault.monitor.record import Arm, Record
 
 AT_ONCE = 2_000
+"""Requests in one batch: some 60 MB of logarithms."""
 FEWEST_IN_A_BASELINE = 200
+"""Below it, a rate of 1 % is two requests."""
 FIRST, DECLARED = "the first {n} requests", "the {n} requests of the declared period"
 
 
@@ -146,10 +148,10 @@ class Detector:
                 )
             if watch.silent:
                 found.append(f"{name}: {watch.silent}")
-        for each in self.assertions:
-            if each.raised:
-                error, _ = each.raised.most_common(1)[0]
-                found.append(f"the assertion {each.name} raised {each.raised.total()} times: {error}")
+        for own in self.assertions:
+            if own.raised:
+                error, _ = own.raised.most_common(1)[0]
+                found.append(f"the assertion {own.name} raised {own.raised.total()} times: {error}")
         return found
 
     def state(self) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from firstfault.monitor.detect.label_errors import wrong
 from firstfault.monitor.detect.monitor import MeanMonitor, enough
 
 FEWEST = 200
+"""Confidences, for a mean that is known to about a point."""
 FEWEST_LABELS = 200
+"""Labels, for a calibration that follows more than chance."""
 TRANSFERS = 0.05
 """The estimate may be off by so much."""
 

@@ -18,6 +18,7 @@ from firstfault.monitor.detect.monitor import RankMonitor, enough, sorted_known
 from firstfault.monitor.detect.population import Population
 
 FEWEST = 200
+"""Values of a column, for ten in each bin at its ends."""
 MOVES = 1e-9
 
 

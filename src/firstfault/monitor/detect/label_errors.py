@@ -13,6 +13,7 @@ from firstfault.monitor.detect.monitor import CoinMonitor
 LARGE = 0.9
 """Of a number, an error beyond this quantile of the usual ones is large."""
 FEWEST = 50
+"""Labels, for a rate that is known to a few points."""
 LEAST, MATERIAL = 0.005, 0.01
 """One wrong answer in two hundred is nobody's incident, nor is one more in a hundred."""
 

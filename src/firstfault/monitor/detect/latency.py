@@ -16,6 +16,7 @@ from firstfault.monitor.detect.season import season_of_rate
 from firstfault.monitor.record import STAGES
 
 FEWEST = 100
+"""Times of a stage, for its 99th percentile."""
 SHORTEST = 0.0005
 """Half a millisecond more is nobody's incident."""
 SEVERAL_AT_ONCE = 0.25

@@ -19,6 +19,7 @@ from firstfault.metrics import Array
 BLOCK = 8
 """Requests whose factors are multiplied before they are added: bets begin at the first of a block."""
 LARGEST = 1e200
+"""Far beyond any bound, and far from the end of the numbers."""
 
 
 @dataclass

@@ -18,6 +18,7 @@ USUAL, OFTEN = 0.01, (0.03, 0.1, 0.4)
 WEIGHT = 0.05
 """Of all evidence."""
 MOST_REQUESTS = 200
+"""References of an incident that is about those that are not there."""
 NAME = "telemetry"
 
 

@@ -13,7 +13,9 @@ from firstfault.metrics import Array
 from firstfault.monitor.record import Outcome, Record
 
 REMEMBERED = 3_000
+"""Requests; an incident is found within hundreds."""
 MOST_REQUESTS, MOST_CONTROL = 400, 200
+"""Enough for a paired test of a tenth of a deviation, and few enough to be replayed."""
 
 
 class Seen(msgspec.Struct, array_like=True):

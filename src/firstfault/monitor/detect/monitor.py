@@ -24,11 +24,17 @@ RANKED = "{place} ranks at {now:.0%} among the usual ones of its class, where {u
 class Monitor(Protocol):
     """A few numbers of each request, C columns of them, and bets on each."""
 
-    name: str
-    weight: float
-    """Its part of the evidence of all, before these are scaled to 1."""
-    places: tuple[str, ...]
-    """What each column is about: a field, a stage, a kind of event."""
+    @property
+    def name(self) -> str:
+        """What it is called; several may have one name."""
+
+    @property
+    def weight(self) -> float:
+        """Its part of the evidence of all, before these are scaled to 1."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What each column is about: a field, a stage, a kind of event."""
 
     @property
     def counts(self) -> list[int]:

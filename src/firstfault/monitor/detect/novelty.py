@@ -13,7 +13,7 @@ from firstfault.monitor.detect.answers import Scores
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import CoinBets, coin_bets
 from firstfault.monitor.detect.dependence import Dependence
-from firstfault.monitor.detect.label_errors import wrong
+from firstfault.monitor.detect.label_errors import distances, wrong
 from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.detect.table import Column, Schema, kind_of
 from firstfault.monitor.record import Outcome
@@ -21,6 +21,7 @@ from firstfault.monitor.record import Outcome
 FAR = 1.0
 """A number is far out when it lies beyond the reference's range by so many times its width."""
 LEAST = 0.005
+"""One request in 200 may be odd."""
 ANSWER = "the answer"
 UNSURE_QUARTER, AS_USUAL, WORSE = 0.25, 0.4, (0.65, 0.9)
 """Of usual requests, a quarter are in the least sure quarter; of a new category, 40 % may be."""
@@ -84,7 +85,7 @@ def _strange_answers(batch: Batch, looked_at: Scores) -> Array:
     return found
 
 
-def new_categories(reference: Batch, known: Dependence) -> CoinMonitor | None:
+def new_categories(reference: Batch, known: Dependence, are_classes: bool) -> CoinMonitor | None:
     """The monitor of requests with a category that did not come before: are they answered worse than others?"""
     sample = reference.part(reference.uniform)
     columns = [column for column in sample.schema.categories if known.surrogate is None or column.name in known.fields]
@@ -92,9 +93,12 @@ def new_categories(reference: Batch, known: Dependence) -> CoinMonitor | None:
         return None
     sure = sample.confidence[~np.isnan(sample.confidence)]
     limit = float(np.quantile(sure, UNSURE_QUARTER)) if len(sure) else float("nan")
+    apart = distances(sample)
+    apart = apart[~np.isnan(apart)]
+    far = float(np.quantile(apart, 1 - UNSURE_QUARTER)) if len(apart) else float("nan")
 
     def seen(batch: Batch) -> Array:
-        worse = _worse(batch, limit)
+        worse = _worse(batch, limit, wrong(batch) if are_classes else _far(batch, far))
         return np.stack([np.where(_unknown(batch, column), worse, np.nan) for column in columns], axis=1)
 
     words = f"{{place}}: a new category, whose requests are {{now:.0%}} unsure or wrong, where {AS_USUAL:.0%} may be"
@@ -102,11 +106,16 @@ def new_categories(reference: Batch, known: Dependence) -> CoinMonitor | None:
     return CoinMonitor("new_category", 1.0, tuple(column.name for column in columns), seen, bets, words=words)
 
 
-def _worse(batch: Batch, limit: float) -> Array:
+def _far(batch: Batch, limit: float) -> Array:
+    """Whether each number is as far from its label as a quarter of the usual ones; NaN where there is no label."""
+    apart = distances(batch)
+    return np.where(np.isnan(apart), np.nan, apart > limit)
+
+
+def _worse(batch: Batch, limit: float, errors: Array) -> Array:
     """Whether each answer is wrong, failed or unsure; NaN where nobody can say."""
     failed = batch.ended(Outcome.ERROR, Outcome.REFUSED)
     unsure = np.where(np.isnan(batch.confidence), np.nan, batch.confidence < limit)
-    errors = wrong(batch)
     told = np.where(np.isnan(errors), unsure, errors)
     return np.where(failed > 0, 1.0, told)
 

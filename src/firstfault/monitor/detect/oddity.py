@@ -18,6 +18,7 @@ from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.detect.table import Column, shape_of
 
 LEAST = 0.01
+"""One request in a hundred may be odd."""
 BEYOND = 0.1
 """A mark is odd beyond the range of the reference by so much of its width."""
 ODD_TEXT, ODD_ARRAY = ("compressed", "letters", "strange"), ("spread", "rough")

@@ -12,11 +12,13 @@ import numpy as np
 from firstfault.metrics import Array
 
 REMEMBERED = 4_000
+"""Requests, more than an incident takes to be found."""
 SURE = 3.0
 """Standard errors by which both cases must be apart before anything is said."""
 HALF = 0.5
 """Others that move by half of what a selection would move them speak for one."""
 FEWEST = 24
+"""Three blocks of evidence; of fewer, means say little."""
 
 
 class Population:

@@ -36,11 +36,12 @@ def _detect(store: Store, every: float) -> None:
     """Look again and again, until the database does not answer: then what is known is read anew."""
     from firstfault.monitor.detect.running import Run
     from firstfault.monitor.detect.settings import Detection
+    from firstfault.monitor.looking import look
 
     try:
         run = Run(store, Detection())
         while True:
-            run.once()
+            look(run)
             time.sleep(every)
     except StoreError as error:
         logger.warning("detection waits, since the database does not answer: %s", error)

@@ -107,7 +107,7 @@ def learn(
         lambda: scores(batch, looked_at, known, settings.shift, seasonal),
         lambda: inputs(batch, known, settings.shift),
         lambda: novelty(batch, known, looked_at),
-        lambda: new_categories(batch, known),
+        lambda: new_categories(batch, known, looked_at.are_classes),
         lambda: answer_map(batch) if looked_at.are_classes else None,
         lambda: oddity(batch),
         lambda: estimated_accuracy(batch, learned, settings.accuracy) if looked_at.are_classes else None,

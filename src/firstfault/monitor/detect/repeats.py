@@ -16,8 +16,11 @@ from firstfault.monitor.detect.monitor import CoinMonitor
 from firstfault.monitor.record import Record
 
 MOST_REMEMBERED = 20_000
+"""Hashes: some 4 MB."""
 LEAST = 0.02
+"""One pair in fifty may differ: clocks and floats."""
 FEWEST = 20
+"""A reference with fewer pairs counts as so many."""
 NEAR = 500
 """What came within so many requests before came just before; until so many were seen, nobody can say."""
 OFTEN, OFTENER = 0.25, 1.5

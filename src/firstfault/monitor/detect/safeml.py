@@ -27,7 +27,9 @@ from firstfault.monitor.detect.monitor import CoinMonitor
 WINDOW = 100
 """Requests of a class that are compared at once."""
 FEWEST = 200
+"""Requests of a class: two windows."""
 DRAWN = 200
+"""Windows of the reference, for its 99.5th percentile."""
 ASKS, HANDS_OVER = 0.95, 0.995
 """Quantiles of the distance between the reference and samples of itself."""
 USUAL, OFTEN = 0.02, (0.3, 0.8)

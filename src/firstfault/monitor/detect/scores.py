@@ -21,12 +21,14 @@ from firstfault.monitor.detect.monitor import RankMonitor, enough, ranks_in, sor
 from firstfault.monitor.detect.season import season_of
 
 FEWEST, FEWEST_OF_A_CLASS = 200, 40
+"""For ten values in each bin at the ends; for ranks within a class to a few points."""
 MATERIAL = 0.1
 """Of its own deviation, so much may a score be off from what its input would usually get."""
 UNEXPLAINED = 0.15
 """Deviations that a score may be off by in addition, where inputs explain nothing of it: populations move."""
 SURPRISE = "surprise"
 LEAST_CHANCE = 0.02
+"""A surrogate of 40 trees knows no smaller one."""
 WITHIN_CLASS = (SURPRISE, "confidence")
 """Columns that are compared within a class."""
 

@@ -15,13 +15,17 @@ from firstfault.metrics import Array
 from firstfault.monitor.detect.marks import ARRAY_MARKS, TEXT_MARKS, Letters, of_array, of_text, script_of
 
 MOST_COLUMNS = 120
+"""More would cost each request more than 50 µs."""
 MOST_CATEGORIES = 60
+"""More values are names, or free text."""
 ITEMS_AS_COLUMNS = 100
 """A flat list of at most so many numbers is as many columns; a longer one is an array."""
 COMMON = 0.9
 """A field belongs to the table where so many requests of the reference have it."""
 ONE_KIND = 0.9
+"""A field of several types is no column."""
 RAREST_WORD, COMMONEST_WORD, MOST_WORDS = 0.02, 0.6, 100
+"""Rarer words are in too few texts to learn from, commoner ones say nothing."""
 LONG_TEXT = 20
 """The mean length of a column's texts from which on they are language, where few of them are equal."""
 

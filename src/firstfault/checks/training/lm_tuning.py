@@ -1,0 +1,300 @@
+"""How a language model was tuned: packed rows, accumulated gradients, rows of new tokens, an adapter's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from firstfault.check import Judgement, TargetKind, check, passed
+from firstfault.errors import Missing, TargetError, told
+from firstfault.finding import Layer, Status
+from firstfault.lm.cuts import PROOF
+from firstfault.lm.local import Local
+from firstfault.lm.network import call, divergence, evaluated, logits_of
+from firstfault.lm.rows import IGNORED, Prepared
+from firstfault.place import Place
+from firstfault.subject.language_distances import numerics
+from firstfault.subject.language_model import network, tokenizer_of
+from firstfault.subject.language_rows import prepared_rows, tuning
+from firstfault.subject.memo import part
+from firstfault.subject.subject import Subject
+
+MICRO = 4
+"""Rows whose gradients are accumulated: two lengths would do, and four make the weights of short ones plain."""
+LONGEST = 96
+"""Tokens of a row that is sent through a network here: enough for two turns."""
+
+
+@part(Layer.TRAINING, "tuning.pack", of="model")
+def packed_apart(subject: Subject) -> float:
+    """How far the log-probabilities of a row are, behind another one in one input, from those of the row alone."""
+    pack = tuning(subject).pack
+    if pack is None:
+        raise Missing("the target declares no tuning.pack")
+    rows = _unequal(prepared_rows(subject))[:2]
+    if len(rows) < 2:
+        raise Missing("two rows of unequal ids are needed")
+    made = {name: torch.as_tensor(value) for name, value in pack([_as_example(row) for row in rows]).items()}
+    inputs = {name: value for name, value in made.items() if name != "labels"}
+    ids = inputs["input_ids"].reshape(1, -1) if inputs["input_ids"].ndim == 1 else inputs["input_ids"]
+    start = _place_of(rows[1].ids, ids[0].tolist())
+    if start is None or start == 0:
+        raise Missing("the second row is not found in the packed input")
+    model = network(subject)
+    with evaluated(model):
+        together = logits_of(call(model, {**inputs, "input_ids": ids}))[0].float().log_softmax(-1)
+        alone = logits_of(call(model, {"input_ids": torch.tensor([rows[1].ids])}))[0].float().log_softmax(-1)
+    return float(divergence(alone, together[start : start + len(alone)]).mean())
+
+
+def _unequal(rows: Sequence[Prepared]) -> list[Prepared]:
+    short = [row for row in rows if 2 < len(row.ids) <= LONGEST] or list(rows)
+    found: dict[tuple[int, ...], Prepared] = {row.ids: row for row in short}
+    return sorted(found.values(), key=lambda row: len(row.supervised))
+
+
+def _as_example(row: Prepared) -> dict[str, list[int]]:
+    return {"input_ids": list(row.ids), "labels": list(row.labels), "attention_mask": [1] * len(row.ids)}
+
+
+def _place_of(part: Sequence[int], whole: Sequence[int]) -> int | None:
+    size = len(part)
+    for start in range(len(whole) - size, -1, -1):
+        if list(whole[start : start + size]) == list(part):
+            return start
+    return None
+
+
+@check(
+    layer=Layer.TRAINING,
+    needs={packed_apart},
+    detects={"packing_leak": PROOF},
+    gradients=False,
+    kind=TargetKind.LANGUAGE_MODEL,
+)
+def packed_rows_leak(subject: Subject) -> Iterator[Judgement]:
+    """Find packed rows that see the rows before them.
+
+    Measures: the mean divergence, in nat, of a row's log-probabilities behind another row from those of the row alone.
+    Fails when: it is beyond the numerics of the model: the mask goes across, or positions go on.
+    Source: Krell et al. 2021, packing without cross-contamination.
+    """
+    apart, most = packed_apart(subject), 10 * numerics(subject)
+    told_ = f"a row behind another one is {apart:.2g} nat a token from the same row alone"
+    if apart <= most:
+        yield passed(told_, value=apart)
+        return
+    yield Judgement(Status.FAIL, told_, value=apart, threshold=most, where=Place.setting("tuning.pack"))
+
+
+@part(Layer.TRAINING, "tuning.backward", of="model")
+def accumulated_apart(subject: Subject) -> tuple[float, tuple[int, ...]]:
+    """How far the gradient of rows one by one is from that of the rows at once, and how many tokens each supervises."""
+    backward = tuning(subject).backward
+    if backward is None:
+        raise Missing("the target declares no tuning.backward")
+    rows = [row for row in _unequal(prepared_rows(subject)) if row.supervised]
+    rows = [*rows[: MICRO // 2], *rows[-(MICRO - MICRO // 2) :]] if len(rows) > MICRO else rows
+    counts = tuple(len(row.supervised) for row in rows)
+    if len(set(counts)) < 2:
+        raise Missing("rows with unequal numbers of supervised tokens are needed")
+    model, tokenizer = network(subject), tokenizer_of(subject)
+    pad = getattr(tokenizer, "pad_token_id", None) or 0
+    first = _gradient(model, backward, [_padded(rows, pad)])
+    second = _gradient(model, backward, [_padded([row], pad) for row in rows])
+    return _apart(first, second), counts
+
+
+def _gradient(model: nn.Module, backward: Any, batches: list[dict[str, torch.Tensor]]) -> list[torch.Tensor]:
+    modes = {name: module.training for name, module in model.named_modules()}
+    model.eval()  # dropout would draw anew
+    model.zero_grad(set_to_none=True)
+    try:
+        with torch.enable_grad():
+            backward(model, batches)
+        return [
+            value.grad.detach().clone()
+            for value in model.parameters()
+            if value.requires_grad and value.grad is not None
+        ]
+    finally:
+        model.zero_grad(set_to_none=True)
+        for name, module in model.named_modules():
+            module.training = modes[name]
+
+
+def _padded(rows: Sequence[Prepared], pad: int) -> dict[str, torch.Tensor]:
+    width = max(len(row.ids) for row in rows)
+    ids = [list(row.ids) + [pad] * (width - len(row.ids)) for row in rows]
+    labels = [list(row.labels) + [IGNORED] * (width - len(row.ids)) for row in rows]
+    mask = [[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows]
+    return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels), "attention_mask": torch.tensor(mask)}
+
+
+def _apart(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> float:
+    """The norm of the difference of two gradients, of the norm of the first."""
+    if not first or len(first) != len(second):
+        raise Missing("tuning.backward leaves no gradient in the model's parameters")
+    whole = sum(float(value.float().square().sum()) for value in first) ** 0.5
+    gap = sum(float((one - other).float().square().sum()) for one, other in zip(first, second, strict=True)) ** 0.5
+    return gap / max(whole, 1e-12)
+
+
+@check(
+    layer=Layer.TRAINING,
+    needs={accumulated_apart},
+    detects={"accumulation_normalisation": PROOF},
+    gradients=False,
+    kind=TargetKind.LANGUAGE_MODEL,
+)
+def accumulation_weighs_rows(subject: Subject, *, most: float = 0.02) -> Iterator[Judgement]:
+    """Find accumulated gradients that are not those of the same rows at once.
+
+    Measures: the norm of the difference of both gradients, of the norm of the gradient at once, for rows of unequal
+        numbers of supervised tokens, without dropout.
+    Fails when: it is above `most`: a mean over each batch's own tokens weighs short rows too much.
+    Source: transformers issue 34198 (2024), gradient accumulation; float32 sums differ by 1e-5.
+    """
+    apart, counts = accumulated_apart(subject)
+    said = f"the gradient of {len(counts)} rows one by one is {apart:.1%} from that of the rows at once"
+    if apart <= most:
+        yield passed(said, value=apart)
+        return
+    tokens = f"they supervise {', '.join(map(str, counts))} tokens"
+    yield Judgement(
+        Status.FAIL, f"{said}; {tokens}", value=apart, threshold=most, where=Place.setting("tuning.backward")
+    )
+
+
+@part(Layer.TRAINING, "tuning.before", of="model")
+def new_rows(subject: Subject) -> dict[str, bool]:
+    """Whether the row of each new token was trained: by its values before, else by those of the other new ones."""
+    names = list(tuning(subject).new_tokens)
+    if not names:
+        raise Missing("the target declares no tuning.new_tokens")
+    tokenizer = tokenizer_of(subject)
+    if tokenizer is None:
+        raise Missing("needs a tokenizer: lm.tokenizer")
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in names}
+    lost = next((name for name, each in ids.items() if not isinstance(each, int) or each == unknown), None)
+    if lost is not None:
+        raise TargetError(f"tuning.new_tokens must be tokens of the tokenizer, but {lost!r} is none")
+    weight = _embedding(network(subject))
+    before = tuning(subject).before
+    if before is not None:
+        old = _embedding(Local(before, tokenizer).model)
+        return {
+            name: each < len(weight) and (each >= len(old) or not torch.equal(weight[each], old[each].to(weight.dtype)))
+            for name, each in ids.items()
+        }
+    others = weight[: min(ids.values())]
+    plain = [torch.zeros_like(weight[0]), others.mean(0)]
+    found = {}
+    for name, each in ids.items():
+        same = [other for other in ids.values() if other != each and torch.equal(weight[each], weight[other])]
+        found[name] = not same and not any(torch.allclose(weight[each], row, atol=1e-7) for row in plain)
+    return found
+
+
+def _embedding(model: nn.Module) -> torch.Tensor:
+    find = getattr(model, "get_input_embeddings", None)
+    embedding = find() if callable(find) else None
+    embedding = embedding or next((each for each in model.modules() if isinstance(each, nn.Embedding)), None)
+    if embedding is None:
+        raise Missing("the model has no embedding")
+    weight: torch.Tensor = embedding.weight.detach()
+    return weight
+
+
+@check(
+    layer=Layer.TRAINING,
+    needs={new_rows},
+    detects={"untrained_new_tokens": PROOF},
+    gradients=False,
+    kind=TargetKind.LANGUAGE_MODEL,
+)
+def new_tokens_untrained(subject: Subject) -> Iterator[Judgement]:
+    """Find new tokens whose rows of the embedding the tuning has not moved.
+
+    Measures: the new tokens whose row is that of `tuning.before`; without it, one that is zero, the mean of all others,
+        or equal to another new one's.
+    Fails when: there is one.
+    Source: PEFT, `modules_to_save` and `trainable_token_indices`: an adapter trains no embedding by itself.
+    """
+    moved = new_rows(subject)
+    still = [name for name, trained in moved.items() if not trained]
+    if not still:
+        yield passed(f"the rows of {len(moved)} new tokens were trained", value=0)
+        return
+    yield Judgement(
+        Status.FAIL,
+        f"the rows of {len(still)} of {len(moved)} new tokens were not trained: {', '.join(still[:4])}",
+        value=len(still),
+        threshold=0,
+        where=Place.parameters("embedding"),
+    )
+
+
+@part(Layer.TRAINING, "tuning.adapter", of="model")
+def adapter_tensors(subject: Subject) -> Mapping[str, torch.Tensor]:
+    """The tensors of the adapter, from a folder, a file or a mapping."""
+    given = tuning(subject).adapter
+    if given is None:
+        raise Missing("the target declares no tuning.adapter")
+    if isinstance(given, Mapping):
+        return given
+    return _read(subject.target.root / Path(given).expanduser())
+
+
+def _read(path: Path) -> Mapping[str, torch.Tensor]:
+    names = ("adapter_model.safetensors", "adapter_model.bin")
+    file = next((path / name for name in names if (path / name).is_file()), path)
+    if not file.is_file():
+        raise TargetError(
+            f"tuning.adapter must be a file, or a folder with {' or '.join(names)}, but there is no {path}"
+        )
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        held: Mapping[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+        return held
+    except Exception as error:
+        raise TargetError(f"tuning.adapter: {file.name} can't be read: {told(error)}") from error
+
+
+def is_empty(tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether an adapter adds nothing: no tensors, or a factor of each product that is zero."""
+    norms = {name: float(value.float().norm()) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    second = [norm for name, norm in norms.items() if "lora_B" in name or "lora_embedding_B" in name]
+    return not any(second or norms.values())
+
+
+@check(
+    layer=Layer.TRAINING,
+    needs={adapter_tensors},
+    detects={"adapter_empty": PROOF},
+    gradients=False,
+    kind=TargetKind.LANGUAGE_MODEL,
+)
+def empty_adapter(subject: Subject) -> Iterator[Judgement]:
+    """Find an adapter that holds nothing.
+
+    Measures: the tensors of the adapter and their norms.
+    Fails when: there are none, or the second factor of every product is zero, as it is before the first step.
+    Source: PEFT, LoRA: the second factor begins at zero; adapters saved under ZeRO-3 or torch.compile came out empty.
+    """
+    tensors = adapter_tensors(subject)
+    if not is_empty(tensors):
+        yield passed(f"the adapter holds {len(tensors)} tensors that are not zero", value=len(tensors))
+        return
+    said = f"all of its {len(tensors)} tensors add nothing" if tensors else "it holds no tensor"
+    yield Judgement(
+        Status.FAIL, f"the adapter is empty: {said}", value=len(tensors), where=Place.setting("tuning.adapter")
+    )
