@@ -9,10 +9,11 @@ import numpy as np
 
 from firstfault.ablation.replay.folds import METRIC, outcome, over_parts, unproven
 from firstfault.checks.data._served_images import Images, images_of, picture_of
-from firstfault.checks.data.served_texts import odd_texts, texts_of
+from firstfault.checks.data.served_texts import field_of, odd_texts, texts_of
 from firstfault.errors import Missing
 from firstfault.finding import LayerReport
 from firstfault.metrics import Array
+from firstfault.subject.incident import incident
 from firstfault.subject.replays import Side, likeness, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome
@@ -69,7 +70,8 @@ def _odd(subject: Subject, side: Side, fault: str) -> Array:
     if any(image is not None for image in pictures):
         return _odd_pictures(subject, pictures, fault)
     _, _, odd = odd_texts(subject)
-    return np.array([any(text in odd for text in texts_of([value])) for value in side.raw], dtype=bool)
+    field = field_of(incident(subject).control.fair.values("raw"))
+    return np.array([any(text in odd for text in texts_of([value], field)) for value in side.raw], dtype=bool)
 
 
 def _odd_pictures(subject: Subject, pictures: Sequence[Array | None], fault: str) -> Array:

@@ -77,12 +77,15 @@ def typed(column: Column) -> Mark | None:
         return None
     named = Counter(new).most_common(1)[0][0]
 
+    known = {value for value in (*column.before, *column.known) if isinstance(value, str)}
+
     def undo(row: Row, generator: np.random.Generator) -> Row:
         value = row.get(column.name, ABSENT)
         if _kind(value) in ("", usual):
             return row
         parsed = _parsed(value, usual)
-        return {**row, column.name: column.draw(generator) if parsed is None else parsed}
+        strange = parsed is None or (usual == "text" and parsed not in known)
+        return {**row, column.name: column.draw(generator) if strange else parsed}
 
     message = f"{column.name} is a {named} in {share:.0%} of the requests, and a {usual} in the control"
     return Mark(column.name, {"type_change": 0.8}, message, share, undo, tolerated=True)

@@ -27,7 +27,8 @@ FEWEST = 20
 def odd_texts(subject: Subject) -> tuple[float, float, frozenset[str]]:
     """The shares of texts that are unlike the control's, in the control and now, and those of the incident."""
     seen = incident(subject)
-    before, now = texts_of(seen.control.fair.values("raw")), texts_of(seen.requests.fair.values("raw"))
+    field = field_of(seen.control.fair.values("raw"))
+    before, now = (texts_of(each.fair.values("raw"), field) for each in (seen.control, seen.requests))
     if min(len(before), len(now)) < FEWEST:
         return 0.0, 0.0, frozenset()
     language = _Language(before)
@@ -37,15 +38,19 @@ def odd_texts(subject: Subject) -> tuple[float, float, frozenset[str]]:
     return usual, len(odd) / len(now), frozenset(odd)
 
 
-def texts_of(values: Sequence[Any]) -> list[str]:
-    """The texts among raw samples: themselves, or the longest field of a row."""
-    found = []
+def field_of(values: Sequence[Any]) -> str:
+    """The field of the control's rows that holds the longest texts; a new field is none of these."""
+    lengths: Counter[str] = Counter()
     for value in values:
-        fields = [value] if isinstance(value, str) else list(value.values()) if isinstance(value, dict) else []
-        texts = [field for field in fields if isinstance(field, str)]
-        if texts and len(longest := max(texts, key=len)) >= SHORTEST:
-            found.append(longest)
-    return found
+        if isinstance(value, dict):
+            lengths.update({str(name): len(text) for name, text in value.items() if isinstance(text, str)})
+    return lengths.most_common(1)[0][0] if lengths else ""
+
+
+def texts_of(values: Sequence[Any], field: str) -> list[str]:
+    """The texts among raw samples: themselves, or a field of a row."""
+    texts = [value.get(field) if isinstance(value, dict) else value for value in values]
+    return [text for text in texts if isinstance(text, str) and len(text) >= SHORTEST]
 
 
 class _Language:
@@ -96,7 +101,7 @@ def served_gibberish(subject: Subject, *, share: float = 0.05) -> Iterator[Judge
     usual, now, odd = odd_texts(subject)
     if not odd and not now:
         seen = incident(subject)
-        if len(texts_of(seen.requests.fair.values("raw"))) < FEWEST:
+        if len(texts_of(seen.requests.fair.values("raw"), field_of(seen.control.fair.values("raw")))) < FEWEST:
             yield skipped("there are no texts in the requests")
             return
     message = f"{now:.0%} of the texts have letters as no text of the control has ({usual:.0%} of these)"

@@ -15,7 +15,10 @@ from firstfault.subject.subject import Subject
 
 SLOWER = 1.25
 """Times of the control's seconds; less is no incident."""
+STAGE_SLOWER = 1.8
+"""The same of one stage, which the others may hide."""
 SLOW_P = 1e-3
+"""Once in a thousand comparisons of equal seconds."""
 """Of the smaller of two tests: by chance, the answers of one healthy incident in 500 are slower."""
 REST = "outside of every stage"
 FEWEST = 20
@@ -71,7 +74,19 @@ class Latency:
     @property
     def is_slow(self) -> bool:
         """Whether the incident's answers took longer."""
-        return self.enough and self.slower >= SLOWER and self.p_value < SLOW_P
+        return self.enough and ((self.slower >= SLOWER and self.p_value < SLOW_P) or bool(self.slow_stage))
+
+    @property
+    def slow_stage(self) -> str:
+        """A stage that takes twice as long or more, and by that a twentieth of the whole; empty where there is none."""
+        from scipy.stats import mannwhitneyu
+
+        for name, more in self.added().items():
+            now, before = self.stage(self.now, name), self.stage(self.before, name)
+            twice = np.nanmean(now) >= STAGE_SLOWER * np.nanmean(before) and more > 0.05 * self.usual.mean()
+            if name != REST and twice and mannwhitneyu(now, before, alternative="greater").pvalue < SLOW_P:
+                return name
+        return ""
 
     def stage(self, requests: Any, name: str) -> Array:
         """Seconds of a stage; of what lies outside of every stage, the rest of the total."""

@@ -85,6 +85,10 @@ class Skew:
         x = self.subject.recipe.train.x
         if x.is_floating_point() or x.ndim != 2 or not any(isinstance(value, str) for value in _texts(self.side)):
             return None
+        rows = np.asarray(np.isfinite(self.served).all(1) & np.isfinite(self.ours).all(1))
+        other = self.served[rows][self.served[rows] != ours]
+        if len(other) and len(np.unique(other)) == 1:
+            return "train_serve_skew", "the same texts end sooner: they are cut, and padded"
         return "tokenizer_mismatch", "the same texts became other tokens"
 
     def _stage(self, rows: Array, bad: Array) -> tuple[str, str] | None:
