@@ -9,7 +9,7 @@ import torch
 from served import START, Server
 from target import rows
 
-from firstfault.finding import Layer
+from firstfault.finding import Layer, Status
 from firstfault.subject.offline import offline
 from firstfault.verdict import VerdictStatus
 
@@ -261,3 +261,17 @@ def test_few_requests_clear_nothing(base, good, bad, judged):
     """Forty healthy requests are no proof of health."""
     verdict = judged(base, bad(n=40), good)
     assert verdict.status is VerdictStatus.UNDECIDED and "too few" in verdict.not_cleared[0]
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["sent again", "a closed set of people"])
+def test_repeats_are_compared_among_as_many_requests(base, settings, judged, again):
+    """Requests that are sent again are told; of few people, more requests hold more repeats, and nothing is told."""
+    people = rows(3_000 if again else 120, 81)[0].to_dict("records")
+    draw = np.random.default_rng(82)
+    server = Server(offline(base), settings)
+    control = server.serve([people[place] for place in draw.integers(0, len(people), 100)])
+    places = draw.integers(0, len(people), 600)
+    asked = [people[place] for place in (np.where(np.arange(600) % 2, places % 7, places) if again else places)]
+    verdict = judged(base, server.serve(asked, at=ONSET), control, monitor="repeats")
+    (found,) = [each for layer in verdict.layers for each in layer.findings if each.check == "served_repeats"]
+    assert (found.status is not Status.PASS) is again

@@ -12,7 +12,7 @@ from firstfault.finding import Layer, Status
 from firstfault.judgement import Judgement, passed, skipped
 from firstfault.place import Place
 from firstfault.subject.harm import harm
-from firstfault.subject.incident import incident
+from firstfault.subject.incident import Requests, incident
 from firstfault.subject.subject import Subject
 from firstfault.verdict import SubjectKind
 
@@ -106,17 +106,19 @@ def served_drift(subject: Subject) -> Iterator[Judgement]:
 def served_repeats(subject: Subject, *, share: float = 0.2) -> Iterator[Judgement]:
     """Find requests that came several times, as a client sends them that retries, or a replayed queue.
 
-    Measures: the share of the incident's requests whose raw input, by its hash, came before in it, less that of the
-        control.
+    Measures: the share of requests whose raw input, by its hash, came before among as many on end as both sides have;
+        that of the incident less that of the control.
     Fails when: it is above `share`.
     Not a fault when: the control repeats as much, as where samples have few columns.
     Source: Polyzotis et al. 2017, Data Management Challenges in Production Machine Learning.
     """
     seen = incident(subject)
-    now, before = _repeated(seen.requests), _repeated(seen.control)
-    if now is None or before is None:
+    sides = [_raw_hashes(seen.requests), _raw_hashes(seen.control)]
+    size = min(map(len, sides))
+    if not size:
         yield skipped("the raw requests have no hashes")
         return
+    now, before = (_repeated(side, size) for side in sides)
     message = f"{now:.0%} of the requests came before, and {before:.0%} of the control"
     if now - before <= share:
         yield passed(message, value=now)
@@ -124,9 +126,12 @@ def served_repeats(subject: Subject, *, share: float = 0.2) -> Iterator[Judgemen
     yield Judgement(Status.FAIL, message, now, share, fix="answer a request that came before by its id, once")
 
 
-def _repeated(requests: object) -> float | None:
-    from firstfault.subject.incident import Requests
+def _raw_hashes(requests: Requests) -> list[str]:
+    """The hashes of the raw inputs, in the order of time."""
+    return [request.hashes["raw"] for request in requests.all if "raw" in request.hashes]
 
-    assert isinstance(requests, Requests)
-    hashes = [request.hashes["raw"] for request in requests.all if "raw" in request.hashes]
-    return 1 - len(set(hashes)) / len(hashes) if hashes else None
+
+def _repeated(hashes: list[str], size: int) -> float:
+    """The mean share of repeats among so many requests on end: of more of the same people, more come again."""
+    parts = [hashes[start : start + size] for start in range(0, len(hashes) - size + 1, size)]
+    return sum(1 - len(set(part)) / size for part in parts) / len(parts)
