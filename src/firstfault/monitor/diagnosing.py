@@ -5,24 +5,42 @@ verdict = judge(evidence_of(incident, records, control), Base.of(target), folder
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from firstfault.ablation.replay.undo import undo
-from firstfault.check import Depth, run_checks
+from firstfault.check import Depth, checks_of, run_check, run_checks
 from firstfault.diagnosis import diagnose
+from firstfault.errors import Missing, UserCodeError
 from firstfault.finding import Layer, LayerReport, Status
 from firstfault.ladder import Step
 from firstfault.output.whole_files import write_json
 from firstfault.subject.incident import Evidence, incident
+from firstfault.subject.offline import offline
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target
 from firstfault.verdict import SubjectKind, Verdict
 
 
 def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str = "") -> Subject:
-    """The subject of an incident, over the one of its target, whose data and model stay made; or without any."""
+    """The subject of an incident, over the one of its target, whose data and model stay made; or without any.
+
+    Where nothing fails beside the healthy requests just before it, these may hold what was noticed late: then the
+    requests that said what is usual take their place.
+    """
+    if base is not None:
+        with contextlib.suppress(Missing, UserCodeError):
+            offline(base)  # once, for both
+    subject = _subject_of(evidence, base, folder, name)
+    if not evidence.usual.all or not _nothing_fails(subject):
+        return subject
+    return _subject_of(replace(evidence, control=evidence.usual), base, folder, name)
+
+
+def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str) -> Subject:
     if base is None:
         subject = Subject(Target(name or evidence.id), folder)
     else:
@@ -31,6 +49,16 @@ def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str
         folder.mkdir(parents=True, exist_ok=True)
     subject.supply(incident, evidence)
     return subject
+
+
+def _nothing_fails(subject: Subject) -> bool:
+    """Whether no check of incidents fails, of any layer; what they measure stays made."""
+    entries = (entry for layer in Layer for entry in checks_of(layer, SubjectKind.INCIDENT))
+    return not any(
+        finding.status is Status.FAIL
+        for entry in entries
+        for finding in run_check(entry, subject, subject.target.thresholds.get(entry.name, {}))
+    )
 
 
 def judge(subject: Subject) -> Verdict:
@@ -59,6 +87,8 @@ REPLAYED = frozenset({"served_tensors", "served_logits", "served_labels", "serve
 """The checks of which one must have compared answers with the offline truth."""
 OF_TIME = ("latency", "resources")
 """Monitors whose incidents are of time and memory: that the answers are right does not clear them."""
+OF_HARM = ("estimated_accuracy", "label_errors", "bad_events")
+"""Monitors that saw that answers are worse: as long as labels don't say otherwise, that stays to be explained."""
 FEWEST = 100
 """Requests of which fewer clear nothing: a fault in one of twenty of them shows five times."""
 
@@ -76,7 +106,8 @@ def left_open(subject: Subject, reports: Sequence[LayerReport]) -> list[str]:
     reasons = []
     if len(seen.requests) < FEWEST:
         reasons.append(f"{len(seen.requests)} requests are too few to clear anything, of which {FEWEST} are needed")
-    if seen.monitor.startswith(OF_TIME) and not explained:
+    right = looked.get("served_truth") is Status.PASS
+    if (seen.monitor.startswith(OF_TIME) and not explained) or (seen.monitor in OF_HARM and not right):
         reasons.append(f"the monitor {seen.monitor} opened it, and nothing that was looked at explains that")
     if not explained and not REPLAYED & set(looked):
         reasons.append("no answer could be compared with an offline one: a target that can be asked is needed for that")

@@ -31,11 +31,12 @@ class Found(NamedTuple):
     control: list[Record]
     around: list[Record]
     lost: dict[str, int]
+    usual: Sequence[Record] = ()
 
     @property
     def evidence(self) -> Evidence:
         """What it is judged by."""
-        return evidence_of(self.incident, self.records, self.control, Telemetry(lost=self.lost))
+        return evidence_of(self.incident, self.records, self.control, Telemetry(lost=self.lost), self.usual)
 
 
 def find(store: Store, id_: str) -> Found:
@@ -120,7 +121,8 @@ def _found(store: Store, incident: Incident) -> Found:
     taken = {record.raw for record in chosen}
     control = [record for record in control if record.raw not in taken]
     chosen = sorted(chosen[:MOST], key=lambda record: record.time)
-    return Found(incident, chosen, control[-MOST:], around, _lost(store, incident.began, until))
+    usual = [record for record in _referred(store, around, incident.usual) if record.raw not in taken]
+    return Found(incident, chosen, control[-MOST:], around, _lost(store, incident.began, until), usual)
 
 
 def _earliest(incident: Incident) -> float:

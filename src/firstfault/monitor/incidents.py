@@ -44,6 +44,8 @@ class Incident(msgspec.Struct, frozen=True, omit_defaults=True):
     """References (`Record.raw`) of requests that show it."""
     control: tuple[str, ...] = ()
     """References of healthy requests of the same hours, or of the same hours of the week before."""
+    usual: tuple[str, ...] = ()
+    """References of healthy requests of those that said what is usual: before any change that was noticed late."""
     verdict: dict[str, Any] | None = None
     """The verdict's JSON, once it was diagnosed."""
     evidence: tuple[Evidence, ...] = ()

@@ -22,9 +22,13 @@ JUMP_SECONDS = 1.0
 
 
 def evidence_of(
-    incident: Incident, records: Iterable[Record], control: Iterable[Record], telemetry: Telemetry | None = None
+    incident: Incident,
+    records: Iterable[Record],
+    control: Iterable[Record],
+    telemetry: Telemetry | None = None,
+    usual: Iterable[Record] = (),
 ) -> Evidence:
-    """The evidence of an incident: its records beside those of its control."""
+    """The evidence of an incident: its records beside those of its control, and those that said what is usual."""
     bad, good = _sorted(records), _sorted(control)
     seen = telemetry or Telemetry()
     arms = {"arms": _arms(bad), "control_arms": _arms(good)} if not seen.arms else {}
@@ -35,6 +39,7 @@ def evidence_of(
         Requests(tuple(map(request_of, bad))),
         Requests(tuple(map(request_of, good))),
         replace(seen, **arms, counted=seen.counted or len(bad), jumps=_jumps(bad), unlabelled=_unlabelled(good, bad)),
+        Requests(tuple(map(request_of, _sorted(usual)))),
     )
 
 

@@ -130,7 +130,11 @@ class Telemetry:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an incident is judged by: what opened it, its requests, and healthy ones of the same hours."""
+    """What an incident is judged by: what opened it, its requests, and healthy ones of the same hours.
+
+    `usual` are healthy ones of long before, by which detection knew what is usual: a change that was noticed late had
+    begun before the last healthy requests of the same hours.
+    """
 
     id: str
     monitor: str
@@ -138,6 +142,7 @@ class Evidence:
     requests: Requests
     control: Requests
     telemetry: Telemetry = field(default_factory=Telemetry)
+    usual: Requests = field(default_factory=Requests)
 
 
 @memo(of="raw")

@@ -44,9 +44,9 @@ def settings(tmp_path_factory):
 def judged(tmp_path):
     """The verdict over some records beside those of a control; without a target, where `subject` is None."""
 
-    def verdict(subject, records, control, *, monitor="scores", telemetry=None):
+    def verdict(subject, records, control, *, monitor="scores", telemetry=None, usual=()):
         incident = Incident("i-1", "plans", monitor, records[0].time, records[-1].time, 9.0, "answers changed")
-        evidence = evidence_of(incident, records, control, telemetry or Telemetry())
+        evidence = evidence_of(incident, records, control, telemetry or Telemetry(), usual)
         return judge(subject_of(evidence, subject, tmp_path / "run", "plans"))
 
     return verdict

@@ -275,3 +275,17 @@ def test_repeats_are_compared_among_as_many_requests(base, settings, judged, aga
     verdict = judged(base, server.serve(asked, at=ONSET), control, monitor="repeats")
     (found,) = [each for layer in verdict.layers for each in layer.findings if each.check == "served_repeats"]
     assert (found.status is not Status.PASS) is again
+
+
+def test_a_change_that_was_noticed_late_is_seen_beside_what_was_usual(base, good, bad, judged):
+    """The last requests before the alarm show it, too: those by which detection knew what is usual don't."""
+    wrong = bad(column("amount", lambda value: value * 100))
+    late = judged(base, wrong[200:], wrong[:200], usual=good)
+    assert [(fault.fault, fault.confirmed) for fault in late.faults] == [("unit_change", True)]
+    assert judged(base, wrong[200:], wrong[:200]).status is VerdictStatus.HEALTHY
+
+
+def test_a_lower_accuracy_that_nothing_explains_is_not_cleared(base, bad, good, judged):
+    """All that was looked at is as it was, and no label says that the answers are right."""
+    verdict = judged(base, bad(labelled=False), good, monitor="estimated_accuracy")
+    assert verdict.status is VerdictStatus.UNDECIDED and "estimated_accuracy" in verdict.not_cleared[0]

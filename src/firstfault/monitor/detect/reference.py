@@ -26,8 +26,10 @@ from firstfault.monitor.detect.season import covers
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.table import Schema
 from firstfault.monitor.detect.telemetry import arms, clocks, resources
-from firstfault.monitor.record import Record
+from firstfault.monitor.record import Outcome, Record
 
+MOST_HEALTHY = 400
+"""Requests that an incident is compared with: for shares within five in a hundred, in three hundred."""
 LABEL_DRIVEN = ("label_errors", "calibration")
 """Monitors that look at labels alone: what they see may come late."""
 
@@ -46,6 +48,7 @@ class Reference:
         margin: by which the estimated accuracy may be lower.
         judges: SafeML's, by class.
         monitors: of requests as they come.
+        healthy: references of the last healthy requests that it was learned from.
     """
 
     schema: Schema
@@ -57,6 +60,7 @@ class Reference:
     margin: float
     judges: dict[str, Judge]
     monitors: tuple[Monitor, ...]
+    healthy: tuple[str, ...]
 
     def labelled(self, records: Sequence[Record]) -> list[Monitor]:
         """The monitors of labels, where these records have enough of them."""
@@ -121,4 +125,7 @@ def learn(
     monitors = [monitor for make in made if (monitor := make()) is not None]
     monitors += latencies(batch, settings.slower, settings.shift, seasonal)
     chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
-    return Reference(batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, chosen)
+    healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[-MOST_HEALTHY:]
+    return Reference(
+        batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, chosen, healthy
+    )

@@ -205,7 +205,7 @@ class Run:
         held = [
             {"raw": raw, "incident": incident.id}
             for incident in latest.values()
-            for raw in (*incident.requests, *incident.control)
+            for raw in (*incident.requests, *incident.control, *incident.usual)
         ]
         self.store.database.write([(PUT, [*rows, {"name": STATE, "document": packed}]), (KEEP, kept), (HOLD, held)])
         self._kept |= {row["name"] for row in rows}

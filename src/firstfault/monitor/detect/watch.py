@@ -232,6 +232,7 @@ class Watch:
             version=self.memory.version(began),
             requests=self.memory.since(began),
             control=self.memory.before(began),
+            usual=self.reference.healthy,
             evidence=evidence,
         )
 
