@@ -12,8 +12,10 @@ from torch import nn
 
 from firstfault import Data, Target, Training
 from firstfault.check import checks_of
+from firstfault.checks.catalogue import all_checks
 from firstfault.finding import Layer, Status
 from firstfault.subject.subject import Subject
+from firstfault.verdict import SubjectKind
 
 
 def table(n=600, seed=0):
@@ -139,3 +141,14 @@ def drawn():
         return texts, (subject.folder / name).stat().st_size
 
     return read
+
+
+@pytest.fixture(scope="session")
+def planted_apart():
+    """Faults of language models or of incidents alone, which tests/lm and tests/monitor plant."""
+
+    def detected(on_targets):
+        entries = [entry for entry in all_checks() if (entry.kind is SubjectKind.TARGET) is on_targets]
+        return {fault for entry in entries for fault in entry.detects}
+
+    return detected(False) - detected(True)

@@ -17,6 +17,7 @@ WRITERS = {"write_text", "write_bytes", "to_csv", "to_parquet", "to_file", "save
 DRAFTS = {"draft", "target", "buffer"}
 """What a writer may be given: the file beside the place, or bytes in memory."""
 STREAMS = {
+    "src/firstfault/monitor/detect/locking.py": "a lock: nothing is written into it",
     "src/firstfault/probe/sinks/base.py": "one line a step, read while the loop runs",
     "src/firstfault/probe/sinks/tensorboard.py": "events of a loop, read while it runs",
     "src/firstfault/runs/processes.py": "the log of a process, written by it",

@@ -234,10 +234,11 @@ def test_a_port_in_use_is_refused_in_one_sentence(up, new_project):
     assert ended.returncode == 2 and str(up.port) in ended.stderr and len(ended.stderr.strip().splitlines()) == 1
 
 
-def test_four_deployments_are_registered_with_their_schedules(up, await_that):
+def test_the_deployments_are_registered_with_their_schedules(up, await_that):
     """Nightly by cron, the watch by interval, the sweep by hand, and the trigger on dataset.new."""
     found = {entry["name"]: entry for entry in up.ask("deployments/filter", {})}
-    assert set(found) == {"nightly", "on-new-dataset", "ablation-sweep", "dataset-watch", "monitor-window", "rollout"}
+    by_hand, looking = {"ablation-sweep", "rollout"}, {"dataset-watch", "monitor-window"}
+    assert set(found) == {"nightly", "on-new-dataset", "on-incident", *by_hand, *looking}
     assert found["nightly"]["schedules"][0]["schedule"]["cron"] == "0 2 * * *"
     assert found["dataset-watch"]["schedules"][0]["schedule"]["interval"] == 60
     automation = next(entry for entry in up.ask("automations/filter", {}) if "on-new-dataset" in entry["name"])

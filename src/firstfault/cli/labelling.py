@@ -52,7 +52,10 @@ def to_label(
 
 def _show(chosen: list[Choice], to: Path | None) -> None:
     import csv
+    import io
     from collections import Counter
+
+    from firstfault.output.whole_files import write_text
 
     for arm, n in Counter(choice.arm for choice in chosen).most_common():
         say(f"{n} by {arm}")
@@ -60,10 +63,11 @@ def _show(chosen: list[Choice], to: Path | None) -> None:
         for choice in chosen:
             say(f"  {choice.record.request_id}  {choice.arm}  {choice.severity:.3g}")
         return
-    with to.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["request_id", "label", "chosen_by", "severity", "request"])
-        rows.writerows([c.record.request_id, "", c.arm, f"{c.severity:.4g}", _asked(c)] for c in chosen)
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["request_id", "label", "chosen_by", "severity", "request"])
+    rows.writerows([c.record.request_id, "", c.arm, f"{c.severity:.4g}", _asked(c)] for c in chosen)
+    write_text(to, text.getvalue())
     say(f"{to}: fill in the column `label`, then `firstfault monitor labels {to}`")
 
 

@@ -193,7 +193,8 @@ def test_images_of_colour_pass(make, failures):
     assert failures(subject) == set()
 
 
-def test_every_fault_of_the_layer_is_planted_somewhere():
+def test_every_fault_of_the_layer_is_planted_somewhere(planted_apart):
     """No id of the layer is without a planted fault."""
     here = {*STEPS, *PREPARED, "double_normalisation", "scrambled_axes", "missing_normalisation"}
-    assert {fault for fault, kind in FAULTS.items() if kind.layer is Layer.PREPROCESSING} == here | set(ELSEWHERE)
+    every = {fault for fault, kind in FAULTS.items() if kind.layer is Layer.PREPROCESSING} - planted_apart
+    assert every == here | set(ELSEWHERE)
