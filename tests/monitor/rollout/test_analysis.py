@@ -90,6 +90,23 @@ def test_nothing_recorded_is_undecided(settings):
     assert run_over(settings, [record(0, Arm.CHAMPION)], Plan(), stop=stopped())[-1].conclusion is Conclusion.UNDECIDED
 
 
+def test_what_was_recorded_before_an_interruption_counts(settings):
+    """It comes within a look: what that look has not seen, a last one does."""
+
+    class WithinALook(threading.Event):
+        asked = 0
+
+        def is_set(self):
+            self.asked += 1
+            if self.asked == 2:
+                write(settings, records[40:])
+            return self.asked > 1
+
+    records = split(80, (0.0, 0.0))
+    last = run_over(settings, records[:40], stop=WithinALook())[-1]
+    assert (last.champion + last.challenger, last.ended) == (80, "it was interrupted")
+
+
 def test_looks_add_up(settings):
     """What is concluded after many looks is what is concluded after one."""
     records, analysis = split(600, (0.05, 0.4)), Analysis(Task(settings, SPLIT, 0.0))

@@ -106,13 +106,13 @@ def run(task: Task, say: Callable[[Standing], None], stop: threading.Event, endp
     analysis = Analysis(task)
     deadline = time.monotonic() + (float("inf") if task.seconds is None else task.seconds)
     while True:
-        began = time.monotonic()
-        last = stop.is_set() or began >= deadline
+        began, stopped = time.monotonic(), stop.is_set()  # what comes from now on is for the next look
+        last = stopped or began >= deadline
         if last:
             time.sleep(task.settling)
         standing = _looked(analysis, last=last)
         if standing is not None:
-            ended = _why_it_ends(standing, task.plan, stopped=stop.is_set(), late=last)
+            ended = _why_it_ends(standing, task.plan, stopped=stopped, late=last)
             if ended:
                 standing = with_requests(msgspec.structs.replace(standing, ended=ended), task.settings, task.since)
             say(standing)
