@@ -47,10 +47,11 @@ def debug(settings: RunSettings, steps: Steps | None = None, loaded: Loaded | No
         FirstfaultError: for a bad target, or a store that does not answer at the start.
     """
     with progress.in_run():
-        return _debug(DebugRun(settings, steps or Steps(), loaded))
+        return carried_out(DebugRun(settings, steps or Steps(), loaded))
 
 
-def _debug(run: DebugRun) -> Ended:
+def carried_out(run: DebugRun) -> Ended:
+    """Open a run, walk and conclude; what ends it before that is said to its steps, and ends its MLflow run."""
     try:
         run.steps.open(run.open)
         with run.log.following():
@@ -93,12 +94,14 @@ class DebugRun:
         asked = self.settings
         self.ref = open_run(asked.target, asked.overrides, depth=asked.depth, dataset=asked.dataset, where=asked.where)
         self.subject = open_subject(self.ref, self.loaded, trainer=train_acting)
+        return self._opened("debug")
+
+    def _opened(self, kind: str) -> Opened:
+        """Begin the record of the run: its run in MLflow, its log, and what its guard is told."""
         name = self.subject.target.name
         progress.emit(progress.Phase("opening the run"))
         guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
-        self.recording = Recording(
-            self.ref, self.subject, "debug", self.steps.flow_run, later=not self.steps.shows_pages
-        )
+        self.recording = Recording(self.ref, self.subject, kind, self.steps.flow_run, later=not self.steps.shows_pages)
         self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
         self.ref.keep()
         self.log = RunLog(Path(self.ref.folder), self.subject.masked)
@@ -184,13 +187,8 @@ class DebugRun:
             self.recording.shelves.put(EVENTS, Layer.TRAINING)
 
     def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
-        from firstfault.report import context_of, write_report
-        from firstfault.report.safety_pdf import NAME as SAFETY_PDF
-
-        links = links_of(self.recording, flow_run)
-        self.recording.shelves.put(SAFETY_PDF, Layer.SAFETY)
         try:
-            return str(write_report(verdict, folder, context=context_of(self.subject, links=links)))
+            return str(self._write_report(verdict, folder, links_of(self.recording, flow_run)))
         except Exception as error:
             logger.warning(
                 "the HTML report could not be written (%s: %s); verdict.json holds everything",
@@ -198,6 +196,13 @@ class DebugRun:
                 error,
             )
             return None
+
+    def _write_report(self, verdict: Verdict, folder: Path, links: Mapping[str, str]) -> Path:
+        from firstfault.report import context_of, write_report
+        from firstfault.report.safety_pdf import NAME as SAFETY_PDF
+
+        self.recording.shelves.put(SAFETY_PDF, Layer.SAFETY)
+        return write_report(verdict, folder, context=context_of(self.subject, links=links))
 
     def abandon(self, error: BaseException) -> None:
         """End the MLflow run of a run that was interrupted or crashed."""

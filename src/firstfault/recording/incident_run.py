@@ -5,7 +5,6 @@ It knows no orchestrator: a flow hands in its steps, as it does for a debug run.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -20,24 +19,19 @@ from firstfault.diagnosis import diagnose
 from firstfault.errors import FirstfaultError
 from firstfault.finding import Layer, LayerReport
 from firstfault.ladder import Step
-from firstfault.logs.run_log import RunLog
 from firstfault.monitor.diagnosing import examine, left_open, subject_of
 from firstfault.monitor.found import WINDOW, Found, find, window
 from firstfault.monitor.incidents import Incidents
 from firstfault.monitor.settings import settings_over_kept
 from firstfault.monitor.store import Store
-from firstfault.recording.debug_run import DebugRun, links_of
-from firstfault.recording.recording import Recording
-from firstfault.recording.steps import Ended, FlowRun, Opened, Steps
-from firstfault.runs import guard
+from firstfault.recording.debug_run import DebugRun, carried_out
+from firstfault.recording.steps import Ended, Opened, Steps
 from firstfault.runs.ref import RunRef
 from firstfault.runs.state import state_here
 from firstfault.subject.fit import expect_fit
 from firstfault.subject.opening import subject_with_model
 from firstfault.target.locate import locate
 from firstfault.verdict import Outcome, SubjectKind, Verdict
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,17 +62,7 @@ def diagnose_incident(settings: IncidentSettings, steps: Steps | None = None) ->
         StoreError: when the monitor's database doesn't answer.
     """
     with progress.in_run():
-        run = IncidentRun(settings, steps or Steps())
-        try:
-            run.steps.open(run.open)
-            with run.log.following():
-                verdict = run.walk()
-                run.log.concluded(verdict)
-                return run.steps.conclude(lambda: run.conclude(verdict))
-        except BaseException as error:
-            run.abandon(error)
-            run.steps.abandoned(error)
-            raise
+        return carried_out(IncidentRun(settings, steps or Steps()))
 
 
 class IncidentRun(DebugRun):
@@ -102,18 +86,7 @@ class IncidentRun(DebugRun):
         if base is not None:
             expect_fit(self.subject)
         self.ref = RunRef(place, str(folder), str(state.home), Depth.STANDARD, asked.overrides)
-        name = self.subject.target.name
-        progress.emit(progress.Phase("opening the run"))
-        guard.tell(folder=self.ref.folder, home=self.ref.home, target=name)
-        self.recording = Recording(
-            self.ref, self.subject, "incident", self.steps.flow_run, later=not self.steps.shows_pages
-        )
-        self.ref = replace(self.ref, mlflow_run_id=self.recording.id)
-        self.ref.keep()
-        self.log = RunLog(folder, self.subject.masked)
-        self.log.opened(name, self.recording.id)
-        progress.emit(progress.RunOpened(name, self.ref.folder, self.recording.id))
-        return Opened(name, self.ref.folder, self.recording.url())
+        return self._opened("incident")
 
     def walk(self) -> Verdict:
         """Examine the layers in their order, and conclude."""
@@ -147,22 +120,10 @@ class IncidentRun(DebugRun):
     def _write_events(self, folder: Path) -> None:
         """An incident trained nothing."""
 
-    def _report(self, verdict: Verdict, folder: Path, flow_run: FlowRun | None) -> str | None:
+    def _write_report(self, verdict: Verdict, folder: Path, links: Mapping[str, str]) -> Path:
         from firstfault.report.incident_page import write_incident_report
 
-        try:
-            return str(
-                write_incident_report(
-                    verdict, self.subject, folder, self._timeline(), links_of(self.recording, flow_run)
-                )
-            )
-        except Exception as error:
-            logger.warning(
-                "the HTML report could not be written (%s: %s); verdict.json holds everything",
-                type(error).__name__,
-                error,
-            )
-            return None
+        return write_incident_report(verdict, self.subject, folder, self._timeline(), links)
 
     def _timeline(self) -> list[dict[str, float | None]]:
         """What happened around the incident, a row for each request."""
