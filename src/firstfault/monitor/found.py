@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -109,11 +109,12 @@ def _found(store: Store, incident: Incident) -> Found:
     until = incident.closed or max(incident.opened, time.time())
     around = store.records(_earliest(incident) - AROUND, until + AROUND)
     around = [record for record in around if record.model == incident.model]
-    named = _referred(store, around, incident.requests)
+    referred = _referred(store, around, {*incident.requests, *incident.control, *incident.usual})
+    named = _of(referred, incident.requests)
     known = {record.raw for record in named}
     # detection opens after few requests: the others of its time show the same, or that it was nothing
     chosen = [*named, *(each for each in _between(around, incident.began, until) if each.raw not in known)]
-    control = _referred(store, around, incident.control) or _healthy(store, incident, around)
+    control = _of(referred, incident.control) or _healthy(store, incident, around)
     if not chosen:
         raise FirstfaultError(
             f"the requests of {incident.id} must still be in {store.settings.folder}, but none of them is"
@@ -121,7 +122,7 @@ def _found(store: Store, incident: Incident) -> Found:
     taken = {record.raw for record in chosen}
     control = [record for record in control if record.raw not in taken]
     chosen = sorted(chosen[:MOST], key=lambda record: record.time)
-    usual = [record for record in _referred(store, around, incident.usual) if record.raw not in taken]
+    usual = [record for record in _of(referred, incident.usual) if record.raw not in taken]
     return Found(incident, chosen, control[-MOST:], around, _lost(store, incident.began, until), usual)
 
 
@@ -139,11 +140,15 @@ def _hour(name: str) -> float | None:
         return None
 
 
-def _referred(store: Store, records: Iterable[Record], references: Sequence[str]) -> list[Record]:
+def _referred(store: Store, records: Iterable[Record], wanted: Set[str]) -> list[Record]:
     """The records of some references; those of logs may lie in hours long after their time."""
-    wanted = set(references)
     found = [record for record in records if record.raw in wanted]
     return found if len(found) == len(wanted) else [record for record in store.records() if record.raw in wanted]
+
+
+def _of(records: Iterable[Record], references: Sequence[str]) -> list[Record]:
+    wanted = set(references)
+    return [record for record in records if record.raw in wanted]
 
 
 def _between(records: Iterable[Record], since: float, until: float) -> list[Record]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from firstfault.ablation.replay.undo import SECONDS
 from firstfault.behaviour.cases import Asked, Case, Request, keep
 from firstfault.errors import FirstfaultError, Missing
 from firstfault.monitor.case_requests import requests_for
@@ -35,21 +36,7 @@ LEAST: dict[Asked, float] = {Asked.ANSWERS: 0.95, Asked.REFUSALS: 0.95, Asked.NO
 """The share of right answers that a case asks for: requests at the edge of two classes may go either way."""
 LABELS_ALONE = frozenset({"concept_drift", "label_drift", "model_decay", "feedback_loop"})
 IN_REFUSALS = frozenset({"harmful_output", "over_refusal"})
-NOT_IN_REQUESTS = frozenset(
-    {
-        "telemetry_loss",
-        "sample_ratio_mismatch",
-        "duplicate_rows",
-        "latency_regression",
-        "cpu_throttled",
-        "queue_saturation",
-        "cold_start",
-        "payload_growth",
-        "thread_oversubscription",
-        "blocking_telemetry",
-        "memory_growth",
-    }
-)
+NOT_IN_REQUESTS = frozenset({"telemetry_loss", "sample_ratio_mismatch", "duplicate_rows", *SECONDS})
 
 
 def keep_incident(store: Store, id_: str, target: str, folder: Path) -> tuple[Path, Case]:
