@@ -26,6 +26,7 @@ from firstfault.monitor.exporters.alerts import tell
 from firstfault.monitor.incidents import Incident, Incidents
 from firstfault.monitor.intake import Intake
 from firstfault.monitor.logged import Reader
+from firstfault.monitor.looking import look
 from firstfault.monitor.settings import settings_over_kept
 from firstfault.monitor.store import Store
 from firstfault.recording.incident_run import IncidentSettings, diagnose_incident
@@ -143,7 +144,8 @@ class ProductionDebugger:
         requests = iter(stream)
         while part := list(islice(requests, AT_ONCE)):
             self._record(part)
-            for incident in self._run.once().opened:
+            found, _ = look(self._run, self.config.target)
+            for incident in found.opened:
                 issue = self._issue(incident)
                 self.handle_issues([issue])
                 yield issue
@@ -165,17 +167,10 @@ class ProductionDebugger:
         return self._debugged(IssueKind.SAFETY_VIOLATION, incident)
 
     def handle_issues(self, issues: Iterable[Issue]) -> None:
-        """Have the receivers of alerts told, once each, and keep the requests of the issues, whatever their age."""
+        """Have the receivers of alerts told, once each."""
         for issue in issues:
             logger.warning("%s", issue)
             tell(issue.incident, self.settings)
-            wanted = {*issue.incident.requests, *issue.incident.control}
-            self.store.hold(
-                issue.incident.id, [each for each in self.store.records(self._earliest(issue)) if each.raw in wanted]
-            )
-
-    def _earliest(self, issue: Issue) -> float:
-        return 0.0 if issue.incident.control else issue.incident.began
 
     def _record(self, rows: Iterable[Any]) -> None:
         intake, reader = Intake(self.settings), Reader(self.settings, {}, time.time())
