@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from firstfault.check import Judgement, TargetKind, check
-from firstfault.checks.preprocessing.lm_requests import told
+from firstfault.checks.preprocessing.lm_requests import OF_IDS, OF_TEXT, told
 from firstfault.errors import Missing
 from firstfault.finding import Layer
-from firstfault.lm.cuts import PROOF
 from firstfault.subject.language_model import id_faults, seen_of, text_faults
 from firstfault.subject.language_rows import request_layer
 from firstfault.subject.memo import memo
@@ -23,18 +22,7 @@ def is_made_by_serving(subject: Subject) -> bool:
     return True
 
 
-@check(
-    layer=Layer.DEPLOYMENT,
-    needs={is_made_by_serving, text_faults},
-    detects={
-        "template_missing": PROOF,
-        "template_mismatch": PROOF,
-        "generation_prompt_missing": PROOF,
-        "default_system_lost": PROOF,
-        "truncation": PROOF,
-    },
-    kind=TargetKind.LANGUAGE_MODEL,
-)
+@check(layer=Layer.DEPLOYMENT, needs={is_made_by_serving, text_faults}, detects=OF_TEXT, kind=TargetKind.LANGUAGE_MODEL)
 def served_text(subject: Subject) -> Iterator[Judgement]:
     """Find messages that serving writes otherwise than the reference, while training rows are right, or unknown.
 
@@ -45,19 +33,7 @@ def served_text(subject: Subject) -> Iterator[Judgement]:
     yield from told(text_faults(subject), f"{seen_of(subject, 'text')} are served as the reference writes them")
 
 
-@check(
-    layer=Layer.DEPLOYMENT,
-    needs={is_made_by_serving, id_faults},
-    detects={
-        "bos_doubled": PROOF,
-        "bos_missing": PROOF,
-        "special_token_split": PROOF,
-        "tokenizer_mismatch": PROOF,
-        "template_mismatch": PROOF,
-        "truncation": PROOF,
-    },
-    kind=TargetKind.LANGUAGE_MODEL,
-)
+@check(layer=Layer.DEPLOYMENT, needs={is_made_by_serving, id_faults}, detects=OF_IDS, kind=TargetKind.LANGUAGE_MODEL)
 def served_ids(subject: Subject) -> Iterator[Judgement]:
     """Find ids that serving makes otherwise than the reference of the same messages.
 

@@ -15,6 +15,16 @@ from firstfault.subject.language_rows import request_layer, row_faults
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 
+OF_TEXT = dict.fromkeys(
+    ("template_missing", "template_mismatch", "generation_prompt_missing", "default_system_lost", "truncation"), PROOF
+)
+"""What another text than the reference's is proof of."""
+OF_IDS = dict.fromkeys(
+    ("bos_doubled", "bos_missing", "special_token_split", "tokenizer_mismatch", "template_mismatch", "truncation"),
+    PROOF,
+)
+"""What other ids than those of the reference's tokenizer are proof of."""
+
 
 def told(found: Sequence[Divergence], clean: str, weight: float = PROOF) -> Iterator[Judgement]:
     """One failed judgement per fault, with the prompts that show it; a passed one where there is none."""
@@ -42,18 +52,7 @@ def is_made_here(subject: Subject) -> bool:
     return True
 
 
-@check(
-    layer=Layer.PREPROCESSING,
-    needs={is_made_here, text_faults},
-    detects={
-        "template_missing": PROOF,
-        "template_mismatch": PROOF,
-        "generation_prompt_missing": PROOF,
-        "default_system_lost": PROOF,
-        "truncation": PROOF,
-    },
-    kind=TargetKind.LANGUAGE_MODEL,
-)
+@check(layer=Layer.PREPROCESSING, needs={is_made_here, text_faults}, detects=OF_TEXT, kind=TargetKind.LANGUAGE_MODEL)
 def other_rendered_text(subject: Subject) -> Iterator[Judgement]:
     """Find messages that become another text than the checkpoint's template writes.
 
@@ -90,19 +89,7 @@ def no_chat_template(subject: Subject) -> Iterator[Judgement]:
     )
 
 
-@check(
-    layer=Layer.PREPROCESSING,
-    needs={is_made_here},
-    detects={
-        "bos_doubled": PROOF,
-        "bos_missing": PROOF,
-        "special_token_split": PROOF,
-        "tokenizer_mismatch": PROOF,
-        "template_mismatch": PROOF,
-        "truncation": PROOF,
-    },
-    kind=TargetKind.LANGUAGE_MODEL,
-)
+@check(layer=Layer.PREPROCESSING, needs={is_made_here}, detects=OF_IDS, kind=TargetKind.LANGUAGE_MODEL)
 def other_token_ids(subject: Subject) -> Iterator[Judgement]:
     """Find ids that the reference's tokenizer does not make of the same text, in prompts and in training rows.
 
