@@ -54,8 +54,36 @@ class Monitor(Protocol):
         """What was seen in a column, of the requests `(n,)` that show it."""
 
 
+class Bets(Protocol):
+    """Several bets on one column."""
+
+    @property
+    def count(self) -> int:
+        """The number of bets."""
+
+    @property
+    def slack(self) -> Array:
+        """What each bet's factors were divided by."""
+
+
+class _ByColumn:
+    """A monitor with bets of their own on each column."""
+
+    bets: Sequence[Bets]
+
+    @property
+    def counts(self) -> list[int]:
+        """The number of bets on each column."""
+        return [bets.count for bets in self.bets]
+
+    @property
+    def slack(self) -> Array:
+        """What each bet's factors were divided by."""
+        return np.concatenate([bets.slack for bets in self.bets])
+
+
 @dataclass(frozen=True)
-class RankMonitor:
+class RankMonitor(_ByColumn):
     """Bets on the ranks of numbers in the reference."""
 
     name: str
@@ -69,16 +97,6 @@ class RankMonitor:
     words: str = "{place} is {now:.4g} where {usual:.4g} is usual"
     ranked: tuple[str, ...] = ()
     """Columns that are ranks within a class already."""
-
-    @property
-    def counts(self) -> list[int]:
-        """The number of bets on each column."""
-        return [bets.count for bets in self.bets]
-
-    @property
-    def slack(self) -> Array:
-        """What each bet's factors were divided by."""
-        return np.concatenate([bets.slack for bets in self.bets])
 
     def look(self, batch: Batch) -> Array:
         """What it sees; nothing of requests outside of the uniform sample."""
@@ -115,7 +133,7 @@ def ranks_in(reference: Array, values: Array, draws: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class CoinMonitor:
+class CoinMonitor(_ByColumn):
     """Bets on how often something happens."""
 
     name: str
@@ -127,16 +145,6 @@ class CoinMonitor:
     """Whether every request to which it happens is kept; else the uniform sample alone counts."""
     seasons: tuple[Season, ...] = ()
     words: str = "{place}: {now:.1%} of the requests where {usual:.1%} are usual"
-
-    @property
-    def counts(self) -> list[int]:
-        """The number of bets on each column."""
-        return [bets.count for bets in self.bets]
-
-    @property
-    def slack(self) -> Array:
-        """What each bet's factors were divided by."""
-        return np.concatenate([bets.slack for bets in self.bets])
 
     def look(self, batch: Batch) -> Array:
         """What happened; nothing of requests that are kept for other reasons."""
