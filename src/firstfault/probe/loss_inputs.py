@@ -13,7 +13,7 @@ import torch
 from firstfault.probe.code_lines import user_line
 from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
 from firstfault.probe.record import Record, Spread
-from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES
+from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 """Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
@@ -100,8 +100,7 @@ def _look_at_classes(seen: dict[str, float], outputs: torch.Tensor) -> None:
     rows = _rows(outputs)
     if rows is None:
         return
-    sums = rows.sum(-1)
-    seen["probabilities"] += bool((rows >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=NEAR_ONE)
+    seen["probabilities"] += are_distributions(rows, outputs.dtype)
     seen["unnormalised"] += bool(rows.logsumexp(-1).abs().mean() > UNNORMALISED)
 
 

@@ -15,7 +15,22 @@ OF_LOG_SHARES = ("ctc_loss", "kl_div")
 IGNORED = -100
 """The label that those of classes leave out unless they are told another."""
 NEAR_ONE = 1e-3
-"""How far shares may be from 1 in all: ten of float16 are off by 0.0003, of bfloat16 by 0.002 and no longer taken."""
+"""How far shares may be from 1 in all: ten of float16 are off by 0.0003. Those of bfloat16 may be off by half of its
+epsilon, 0.004, by which each of them is rounded.
+"""
+
+
+def are_distributions(rows: torch.Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether every row `(…, K)` of several numbers is of shares that are 1 in all, up to the rounding of `dtype`.
+
+    Args:
+        rows: floats.
+        dtype: what they were computed in; None for that of `rows`.
+    """
+    if rows.ndim < 2 or rows.shape[-1] < 2 or not rows.is_floating_point():
+        return False
+    off = max(NEAR_ONE, torch.finfo(dtype or rows.dtype).eps / 2)
+    return bool((rows >= 0).all()) and bool(((rows.float().sum(-1) - 1).abs() <= off).all())
 
 
 def is_one_hot(target: torch.Tensor, outputs: torch.Tensor) -> bool:

@@ -115,8 +115,8 @@ def plain(chosen, gained):
 
 LEARNT = {
     "policy": (acts(), Status.PASS),
-    "its sign": (acts(-1.0), Status.WARN),
-    "the reward's sign": (acts(reward_sign=-1.0), Status.WARN),
+    "its sign": (acts(-1.0), Status.FAIL),
+    "the reward's sign": (acts(reward_sign=-1.0), Status.FAIL),
     "nothing learnt": (acts(detached=True), Status.WARN),
     "bandit": (draws(plain), Status.PASS),
     "the bandit's sign": (draws(lambda chosen, gained: -plain(chosen, gained)), Status.FAIL),
