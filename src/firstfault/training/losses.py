@@ -33,8 +33,17 @@ def are_distributions(rows: torch.Tensor, dtype: torch.dtype | None = None) -> b
     return bool((rows >= 0).all()) and bool(((rows.float().sum(-1) - 1).abs() <= off).all())
 
 
+def are_one_hot(y: torch.Tensor) -> bool:
+    """Whether rows `(N, K)` of several numbers are labels: 0 and 1, one 1 in each."""
+    if y.ndim != 2 or y.shape[1] < 2:
+        return False
+    return bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all())
+
+
 def is_one_hot(target: torch.Tensor, outputs: torch.Tensor) -> bool:
     """Whether targets of the shape of outputs are labels: 0 and 1, one 1 for each sample where there are several."""
-    if target.shape != outputs.shape or target.ndim not in (1, 2) or not bool(((target == 0) | (target == 1)).all()):
+    if target.shape != outputs.shape or target.ndim not in (1, 2):
         return False
-    return target.ndim == 1 or target.shape[1] == 1 or bool((target.sum(1) == 1).all())
+    if target.ndim == 2 and target.shape[1] > 1:
+        return are_one_hot(target)
+    return bool(((target == 0) | (target == 1)).all())

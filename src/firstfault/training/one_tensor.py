@@ -62,12 +62,12 @@ def answers_in(value: Any) -> Iterator[torch.Tensor]:
         if value.is_floating_point() and value.ndim > 0:
             yield value
     else:
-        for item in _parts_of(value):
+        for item in parts_of(value):
             yield from answers_in(item)
 
 
-def _parts_of(value: Any) -> Iterable[Any]:
-    """What lies within what a model returned: the values of a mapping, of a dataclass, of a policy's distribution."""
+def parts_of(value: Any) -> Iterable[Any]:
+    """What lies within what a model returned: the values of a mapping or a dataclass, the numbers of a distribution."""
     if isinstance(value, Distribution):
         return _parameters_of(value)
     if hasattr(value, "values") and callable(value.values):
@@ -75,7 +75,9 @@ def _parts_of(value: Any) -> Iterable[Any]:
         return parts
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, each.name) for each in dataclasses.fields(value)]
-    return value if isinstance(value, tuple | list) else ()
+    if isinstance(value, tuple | list):
+        return value
+    return [value.logits] if hasattr(value, "logits") else []
 
 
 def _parameters_of(value: Distribution) -> list[Any]:
