@@ -419,3 +419,19 @@ def test_a_logarithm_beside_other_terms_is_no_cross_entropy(loss, tmp_path):
         return loss(model(x), y)
 
     assert "logarithm" not in watched(tmp_path, step, model).record.loss_inputs
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.05], ids=["stuck", "learnt"])
+def test_squared_errors_of_a_softmax_are_a_wrong_loss_where_nothing_is_learnt(rate, tmp_path):
+    """What learns by them all the same is healthy; what does not is told by its loss, and not by its rate alone."""
+    torch.manual_seed(0)
+    x = torch.randn(640, 6)
+    y = F.one_hot(x[:, :4].argmax(1), 4).float()
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4), nn.Softmax(1))
+
+    def step(number):
+        part = slice(32 * number % 640, 32 * number % 640 + 32)
+        return F.mse_loss(model(x[part]), y[part])
+
+    found = faults(watched(tmp_path, step, model, rate=rate, steps=160))
+    assert found[:1] == (["wrong_loss"] if rate < 0.01 else [])

@@ -80,9 +80,10 @@ class Record:
     loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name. `stale_steps` counts optimizer
     steps whose gradients still held those of the step before. `steps_on_validation` counts optimizer steps whose
     gradients came from a batch of the validation loader. `validated_in_train_mode` counts validation batches seen with
-    the model in train mode; `validation_size` is the largest of them over the largest batch that was learnt from,
-    `learning_models` the number of models called with gradients on. `misdirected` counts the optimizers that were given
-    nothing but what another one holds too, or that stepped while nothing of theirs had a gradient. `constants` has, by
+    the model in train mode, `others_in_train_mode` those that a model was given that never learns by itself;
+    `validation_size` is the largest of them over the largest batch that was learnt from, `learning_models` the number
+    of models called with gradients on. `misdirected` counts the optimizers that were given nothing but what another one
+    holds too, or that stepped while nothing of theirs had a gradient. `constants` has, by
     loss function of torch that was learnt from, what the last calls on sampled steps came to and what the best
     constant answer to their targets costs: see `probe.constant_answers`. `never_stepped` has a row for each optimizer
     that was made and never stepped: its kind, the line of the user's code, and its parameters. `left_in_eval` is, by
@@ -156,6 +157,7 @@ class Record:
     steps_on_validation: int = 0
     validation_batches: int = 0
     validated_in_train_mode: int = 0
+    others_in_train_mode: int = 0
     validation_size: float = 0.0
     learning_models: int = 0
     stale_share: float = 0.0
