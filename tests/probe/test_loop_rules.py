@@ -94,6 +94,51 @@ def test_differences_that_are_put_side_by_side_on_purpose_are_no_fault(tmp_path)
     assert seen.record.spread == {} and faults(seen) == []
 
 
+def focal(outputs, y):
+    """Hard examples count more, and one class more than the other."""
+    chosen = torch.where(y == 1, outputs.sigmoid(), 1 - outputs.sigmoid()).clamp(1e-6, 1 - 1e-6)
+    return (-torch.where(y == 1, 0.75, 0.25) * (1 - chosen) ** 2 * chosen.log()).mean()
+
+
+def cross_entropies(outputs, y):
+    """Binary cross-entropy, written out, beside a penalty."""
+    shares = outputs.sigmoid().clamp(1e-6, 1 - 1e-6)
+    return -(y * shares.log() + (1 - y) * (1 - shares).log()).mean() + 1e-4 * outputs.square().mean()
+
+
+def beside_others(outputs, y):
+    """A written-out error among the terms of an actor and critic."""
+    entropy = -(outputs.sigmoid() * outputs.sigmoid().log()).sum(-1).mean()
+    actor = -torch.min(outputs.exp() * 0.1, outputs.exp().clamp(0.8, 1.2)).mean()
+    return 0.001 * actor + 0.5 * (outputs - y).pow(2).mean() - 0.001 * entropy
+
+
+@pytest.mark.parametrize("loss", [focal, cross_entropies, beside_others])
+@pytest.mark.parametrize("flat", [True, False], ids=["healthy", "broadcast"])
+def test_outputs_that_are_weighed_or_chosen_by_labels_of_another_shape(flat, loss, tmp_path):
+    """A loss of products and choices broadcasts as silently as one of differences."""
+    torch.manual_seed(0)
+    x = torch.randn(30, 4)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
+    seen = watched(
+        tmp_path, lambda _: loss(model(x)[:, 0] if flat else model(x), (x[:, 0] > 0).float()), model, steps=4
+    )
+    assert bool(seen.record.spread) is not flat
+
+
+def test_a_mask_of_pairs_is_no_broadcast(tmp_path):
+    """Cox's likelihood adds outputs `(N, 1)` up over those still at risk, a mask of N × N on purpose."""
+    torch.manual_seed(0)
+    x, risk = torch.randn(30, 4), torch.ones(30, 30).triu()
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def step(number):
+        hazard = model(x)
+        return -(hazard - (hazard.exp() * risk).sum(0)[:, None].log()).mean()
+
+    assert watched(tmp_path, step, model, steps=4).record.spread == {}
+
+
 def points(number, classes=4, count=32):
     """Points in classes that straight lines tell apart, another batch for each number."""
     x = torch.randn(count, 6, generator=torch.Generator().manual_seed(number))

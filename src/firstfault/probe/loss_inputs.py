@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from firstfault.probe.code_lines import user_line
-from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
+from firstfault.probe.handwritten_losses import logarithm_of, spread_operands
 from firstfault.probe.record import Record, Spread
 from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
 
@@ -49,7 +49,7 @@ class LossInputs:
 
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins on a sampled step: a loss may be written out, or be known by another name."""
-        found = None if self._record.spread else spread_differences(loss)
+        found = None if self._record.spread else spread_operands(loss)
         if found is not None:
             self._record.spread[""] = Spread(*found, user_line())
         given = logarithm_of(loss)

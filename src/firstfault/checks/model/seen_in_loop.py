@@ -30,7 +30,7 @@ def broadcast_loss(subject: Subject) -> Iterator[Judgement]:
     """Find a watched loss in which outputs `(N, 1)` meet labels `(N,)`, which gives N × N differences without an error.
 
     Measures: the shapes that torch's losses of differences are called with; where squared or absolute differences are
-        written out in the loop, the shapes that autograd knows of them.
+        written out in the loop, or outputs are weighed or chosen by labels, the shapes that autograd knows of them.
     Fails when: both sides have as many numbers, and their differences are more.
     Not a fault when: both sides have as many axes, as the quantiles of two distributions, or an axis is added with
         `[:, None]` where the difference is written.
