@@ -52,6 +52,7 @@ WRITTEN = (
     "WhereBackward0",
 )
 """What a written-out loss is made of, number by number."""
+SOFTMAX = ("SoftmaxBackward0", "LogSoftmaxBackward0")
 KEPT = {"MulBackward0": ("_saved_self", "_saved_other"), "WhereBackward0": ("_saved_condition",)}
 """What autograd keeps of the numbers that outputs are weighed or chosen by."""
 MOST_AROUND = 48
@@ -183,6 +184,27 @@ def _kept_shape(node: Any, name: str) -> tuple[int, ...] | None:
     except RuntimeError:  # it was changed in place since
         return None
     return tuple(value.shape) if isinstance(value, torch.Tensor) else None
+
+
+def softmax_over_samples(loss: torch.Tensor) -> bool | None:
+    """Whether a loss is made of a softmax of outputs `(N, K)` that runs over the samples, and of none over the classes.
+
+    None where it is made of neither. Similarities of all pairs `(N, N)` have both on purpose.
+    """
+    waiting, seen = collections.deque([loss.grad_fn]), 0
+    axes = set()
+    while waiting and seen < MOST_AROUND:
+        node: Any = waiting.popleft()
+        seen += 1
+        if node is None:
+            continue
+        size = _shape(node, 0)
+        if node.name() in SOFTMAX and len(size) == 2 and size[0] != size[1] and min(size) > 1:
+            axes.add(node._saved_dim in (0, 2**64 - 2))  # autograd keeps axes without a sign
+        waiting += (
+            [function for function, _ in node.next_functions] if node.name() in (*WRITTEN, *OF_LIKELIHOODS) else []
+        )
+    return axes == {True} if axes else None
 
 
 def logarithm_of(loss: torch.Tensor) -> str | None:

@@ -51,7 +51,7 @@ class LossCalls:
         self._inputs.called(name, outputs, target)
         if self.sampling:
             self._constants.saw(name, target, value, given)
-            self._inputs.sampled(name, outputs, target, value)
+            self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
 
     def given(self, args: Any) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from firstfault.probe.code_lines import user_line
-from firstfault.probe.handwritten_losses import logarithm_of, spread_operands
+from firstfault.probe.handwritten_losses import logarithm_of, softmax_over_samples, spread_operands
 from firstfault.probe.record import Record, Spread
 from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 """Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
 WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
+SOFTMAX = "softmax"  # that a written-out loss is of
 UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
 PASSING = (
     "ToCopyBackward0",
@@ -52,13 +53,18 @@ class LossInputs:
         found = None if self._record.spread else spread_operands(loss)
         if found is not None:
             self._record.spread[""] = Spread(*found, user_line())
+        over_samples = softmax_over_samples(loss)
+        if over_samples is not None:
+            seen = self._record.loss_inputs.setdefault(SOFTMAX, {"calls": 0, "samples": 0})
+            seen["calls"] += 1
+            seen["samples"] += over_samples
         given = logarithm_of(loss)
         if given is not None:
             seen = self._record.loss_inputs.setdefault(WRITTEN_OUT, {"calls": 0})
             seen["calls"] += 1
             seen[given] = seen.get(given, 0) + 1
 
-    def sampled(self, name: str, outputs: Any, target: Any, value: Any) -> None:
+    def sampled(self, name: str, outputs: Any, target: Any, value: Any, *, log_target: bool = False) -> None:
         """A loss function was called with gradients on, on a sampled step."""
         looked_at = name in OF_CLASSES + OF_SHARES + OF_LOG_SHARES
         if not looked_at or not isinstance(outputs, torch.Tensor) or outputs.numel() < 2:
@@ -72,6 +78,8 @@ class LossInputs:
                 _look_at_classes(seen, outputs.detach())
             elif name in OF_LOG_SHARES:
                 seen["positive"] = seen.get("positive", 0) + bool((outputs > NEAR_ONE).any())
+                if name == "kl_div" and not log_target and isinstance(target, torch.Tensor) and target.numel():
+                    _look_at_shares(seen, target.detach().reshape(-1), value)
             elif isinstance(target, torch.Tensor) and target.numel():
                 _look_at_shares(seen, target.detach().reshape(-1), value)
 

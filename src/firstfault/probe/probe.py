@@ -240,6 +240,7 @@ class Probe:
             self._looker.end()
             self._finder.end()
         self._own.after_backward(sampled=self._sampling)
+        self._clearing.after_backward()
 
     # ------------------------------------------------------------------ steps
 
@@ -344,7 +345,7 @@ class Probe:
         self._losses.note_constants()
         self._generated.note(self.record)
         self._validation.close()
-        self.record.stale_share = self._clearing.worst()
+        self.record.stale_share, self.record.emptied_steps = self._clearing.worst(), self._clearing.emptied
         self.record.moved = self.models.moved()
         if self.folder is not None:
             write_json(self.folder / "record.json", self.record.to_json(), indent=None)

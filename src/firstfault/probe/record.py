@@ -78,7 +78,8 @@ class Record:
     `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind input, activation,
     loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name. `stale_steps` counts optimizer
-    steps whose gradients still held those of the step before. `steps_on_validation` counts optimizer steps whose
+    steps whose gradients still held those of the step before, `emptied_steps` those of the first whose gradients were
+    cleared after the backward pass that gave them. `steps_on_validation` counts optimizer steps whose
     gradients came from a batch of the validation loader. `validated_in_train_mode` counts validation batches seen with
     the model in train mode, `others_in_train_mode` those that a model was given that never learns by itself;
     `validation_size` is the largest of them over the largest batch that was learnt from, `learning_models` the number
@@ -154,6 +155,7 @@ class Record:
     steps: int = 0
     backwards: int = 0
     stale_steps: int = 0
+    emptied_steps: int = 0
     steps_on_validation: int = 0
     validation_batches: int = 0
     validated_in_train_mode: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.place import OUTPUT_LAYER, SHOWN, Place
-from firstfault.probe.loss_inputs import WRITTEN_OUT
+from firstfault.probe.loss_inputs import SOFTMAX, WRITTEN_OUT
 from firstfault.probe.record import Record, Spread
 from firstfault.subject.subject import Subject
 from firstfault.training.losses import OF_LOG_SHARES
@@ -62,15 +62,20 @@ def _differences(spread: Spread) -> str:
 
 @check(
     layer=Layer.MODEL,
-    detects={"redundant_softmax": 0.95, "missing_output_activation": 0.95, "wrong_output_activation": 0.92},
+    detects={
+        "redundant_softmax": 0.95,
+        "missing_output_activation": 0.95,
+        "wrong_output_activation": 0.92,
+        "softmax_wrong_axis": 0.92,
+    },
 )
 def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[Judgement]:
     """Find watched losses that apply an activation themselves and are given its result, or that lack it.
 
     Measures: on the sampled steps, in how many calls cross-entropy is given probabilities, or a loss on logits the
         result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1; CTC and
-        Kullback-Leibler losses numbers above 0, which no log-probability is; and a written-out cross-entropy the
-        logarithm of a layer's or a ReLU's outputs.
+        Kullback-Leibler losses numbers above 0, which no log-probability is; a written-out cross-entropy the logarithm
+        of a layer's or a ReLU's outputs; and a written-out loss a softmax over the samples of a batch.
     Fails when: it is so in every sampled call, of `fewest` and more.
     Not a fault when: cross-entropy is given log-probabilities: log-softmax of them is themselves; or a loss has other
         terms than logarithms, as that of counts.
@@ -93,6 +98,8 @@ def _misfit(name: str, seen: dict[str, float]) -> Judgement | None:
     calls = seen["calls"]
     if name == WRITTEN_OUT:
         return _logarithm(seen)
+    if name == SOFTMAX:
+        return _over_samples(calls) if seen["samples"] == calls else None
     if name == "nll_loss":
         return _not_normalised(calls) if seen["unnormalised"] == calls else None
     if name in OF_LOG_SHARES:
@@ -121,6 +128,13 @@ def _logarithm(seen: dict[str, float]) -> Judgement | None:
                 "use cross_entropy on raw outputs, or log_softmax in place of the logarithm",
             )
     return None
+
+
+def _over_samples(calls: float) -> Judgement:
+    text = (
+        f"the softmax of outputs (N, K) that the loss is made of runs over the N samples, in all of {calls:.0f} calls"
+    )
+    return _fails(text, "softmax_wrong_axis", 0.92, "let it run over the classes: dim=1")
 
 
 def _misgiven(name: str, given: str, fault: str, weight: float) -> Judgement:
