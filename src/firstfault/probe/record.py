@@ -107,9 +107,10 @@ class Record:
     `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
     names; `draws` tells that the loop learns from the probability of what it drew, and `credit` is, by update, how
     minus the slope of the loss in the log-probabilities of actions correlates with what came of them: see
-    `probe.credit`. `generated` has, by generator whose outputs a critic is given, how many `batches` of them, and where
-    real samples were seen too, how far from these the `first` and the `last` ones lie, and their `spread` relative to
-    theirs: see `probe.generated_samples`.
+    `probe.credit`. `pull` is, by sampled step, how it correlates in the outputs with their labels: see
+    `probe.label_pull`. `generated` has, by generator whose outputs a critic is given, how many `batches` of them, and
+    where real samples were seen too, how far from these the `first` and the `last` ones lie, and their `spread`
+    relative to theirs: see `probe.generated_samples`.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
@@ -178,6 +179,7 @@ class Record:
     reward_of: str = ""
     draws: bool = False
     credit: Series = field(default_factory=Series)
+    pull: Series = field(default_factory=Series)
     generated: dict[str, dict[str, float]] = field(default_factory=dict)
     targets_ahead: dict[str, int] = field(default_factory=dict)
 

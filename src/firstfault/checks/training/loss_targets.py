@@ -48,3 +48,34 @@ def targets_outside_shares(subject: Subject, *, beyond: float = 0.3) -> Iterator
             )
             return
     yield passed(f"the targets of {', '.join(seen)} lie between 0 and 1")
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"flipped_loss_sign": 0.92})
+def pushed_from_labels(subject: Subject, *, against: float = -0.3, fewest: int = 5) -> Iterator[Judgement]:
+    """Find losses that move outputs away from their labels, whatever they are made of.
+
+    Measures: on the sampled steps, how minus the slope of the loss in an output correlates with its labels, −1 to 1: a
+        class for each row, or yes or no for each value. Labels are tensors of the loader's batch but for the inputs, or
+        targets of torch's losses; of several that fit, the one that the output moves towards the most counts.
+    Fails when: it is below 0 in each of at least `fewest` sampled steps, and below `against` as a mean.
+    Not a fault when: no such labels are seen, or the loss has no slope.
+    Source: Humbatova et al. 2020, wrong sign of the loss. Of cross-entropy, and of squared errors, the correlation is
+        that of labels with labels less outputs; the bounds are a choice of ours: of labels of something else it is
+        about 0, and of either sign.
+    """
+    values = subject.record.pull.values
+    if len(values) < fewest:
+        yield skipped("no outputs were seen beside labels of theirs, with a slope of the loss in them")
+        return
+    mean = sum(values) / len(values)
+    if max(values) < 0 and mean < against:
+        yield Judgement(
+            Status.FAIL,
+            f"the loss moves outputs away from their labels: minus its slope correlates by {mean:.2f} with them",
+            value=mean,
+            threshold=against,
+            where=Place.part("the loss"),
+            fix="minimise what is large where outputs are wrong: look at signs, and at which of two cases is which",
+        )
+        return
+    yield passed("the loss does not move outputs away from their labels", value=mean)
