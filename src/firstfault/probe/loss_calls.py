@@ -58,6 +58,10 @@ class LossCalls:
         """A model is called with gradients on, on a sampled step."""
         self._tokens.given(args)
 
+    def answered(self, outputs: Any) -> None:
+        """A model answered, with gradients on, on a sampled step."""
+        self._inputs.answered(outputs)
+
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins with this loss."""
         if self.sampling:

@@ -14,6 +14,7 @@ from firstfault.probe.code_lines import user_line
 from firstfault.probe.handwritten_losses import logarithm_of, softmax_over_samples, spread_operands
 from firstfault.probe.record import Record, Spread
 from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
+from firstfault.training.one_tensor import answers_in
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 """Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
@@ -40,6 +41,11 @@ class LossInputs:
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        self._answers: list[torch.Tensor] = []
+
+    def answered(self, outputs: Any) -> None:
+        """A model answered, with gradients on, on a sampled step."""
+        self._answers = [value.detach() for value in answers_in(outputs)]
 
     def called(self, name: str, outputs: Any, target: Any) -> None:
         """A loss function was called with gradients on."""
@@ -76,12 +82,29 @@ class LossInputs:
         with torch.no_grad():
             if name in OF_CLASSES:
                 _look_at_classes(seen, outputs.detach())
+                seen["scrambled"] = seen.get("scrambled", 0) + any(
+                    is_scrambled(outputs.detach(), answer) for answer in self._answers
+                )
             elif name in OF_LOG_SHARES:
                 seen["positive"] = seen.get("positive", 0) + bool((outputs > NEAR_ONE).any())
                 if name == "kl_div" and not log_target and isinstance(target, torch.Tensor) and target.numel():
                     _look_at_shares(seen, target.detach().reshape(-1), value)
             elif isinstance(target, torch.Tensor) and target.numel():
                 _look_at_shares(seen, target.detach().reshape(-1), value)
+
+
+def is_scrambled(rows: torch.Tensor, answer: torch.Tensor) -> bool:
+    """Whether rows `(M, K)` over classes are a model's answer with an axis for the classes and some for positions, laid
+    out so that a row holds numbers of several positions.
+    """
+    if rows.ndim != 2 or answer.ndim < 3 or rows.numel() != answer.numel() or not len(rows):
+        return False
+    classes = rows.shape[1]
+    ahead, last = answer.shape[1] == classes, answer.shape[-1] == classes
+    if ahead == last or answer.shape[-1] == 1:
+        return False
+    laid_out = answer if ahead else answer.transpose(1, -1)
+    return torch.equal(laid_out.reshape(-1, classes)[:MOST_ROWS], rows[:MOST_ROWS])
 
 
 def _spreads(outputs: torch.Tensor, target: torch.Tensor) -> bool:

@@ -206,6 +206,7 @@ class Probe:
         if torch.is_grad_enabled():
             if self._sampling:
                 self._pull.answered(outputs)
+                self._losses.answered(outputs)
             if self.capture is not None and self.capture.wants(model):
                 self.capture.answered(model, outputs)
         else:

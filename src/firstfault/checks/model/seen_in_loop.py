@@ -10,7 +10,7 @@ from firstfault.place import OUTPUT_LAYER, SHOWN, Place
 from firstfault.probe.loss_inputs import SOFTMAX, WRITTEN_OUT
 from firstfault.probe.record import Record, Spread
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import OF_LOG_SHARES
+from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES
 
 SPOKEN = {
     "cross_entropy": "cross_entropy applies softmax itself",
@@ -67,6 +67,7 @@ def _differences(spread: Spread) -> str:
         "missing_output_activation": 0.95,
         "wrong_output_activation": 0.92,
         "softmax_wrong_axis": 0.92,
+        "output_shape_mismatch": 0.95,
     },
 )
 def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[Judgement]:
@@ -75,7 +76,8 @@ def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[J
     Measures: on the sampled steps, in how many calls cross-entropy is given probabilities, or a loss on logits the
         result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1; CTC and
         Kullback-Leibler losses numbers above 0, which no log-probability is; a written-out cross-entropy the logarithm
-        of a layer's or a ReLU's outputs; and a written-out loss a softmax over the samples of a batch.
+        of a layer's or a ReLU's outputs; a written-out loss a softmax over the samples of a batch; and a loss of
+        classes outputs `(N, K, …)` that were flattened with the classes ahead of the positions.
     Fails when: it is so in every sampled call, of `fewest` and more.
     Not a fault when: cross-entropy is given log-probabilities: log-softmax of them is themselves; or a loss has other
         terms than logarithms, as that of counts.
@@ -100,6 +102,8 @@ def _misfit(name: str, seen: dict[str, float]) -> Judgement | None:
         return _logarithm(seen)
     if name == SOFTMAX:
         return _over_samples(calls) if seen["samples"] == calls else None
+    if name in OF_CLASSES and seen.get("scrambled") == calls:
+        return _scrambled(name, calls)
     if name == "nll_loss":
         return _not_normalised(calls) if seen["unnormalised"] == calls else None
     if name in OF_LOG_SHARES:
@@ -135,6 +139,11 @@ def _over_samples(calls: float) -> Judgement:
         f"the softmax of outputs (N, K) that the loss is made of runs over the N samples, in all of {calls:.0f} calls"
     )
     return _fails(text, "softmax_wrong_axis", 0.92, "let it run over the classes: dim=1")
+
+
+def _scrambled(name: str, calls: float) -> Judgement:
+    text = f"a row of what {name} is given mixes classes and positions of the outputs, in all of {calls:.0f} calls"
+    return _fails(text, "output_shape_mismatch", 0.95, "move the classes to the end before the positions are flattened")
 
 
 def _misgiven(name: str, given: str, fault: str, weight: float) -> Judgement:
