@@ -480,3 +480,107 @@ def test_squared_errors_of_a_softmax_are_a_wrong_loss_where_nothing_is_learnt(ra
 
     found = faults(watched(tmp_path, step, model, rate=rate, steps=160))
     assert found[:1] == (["wrong_loss"] if rate < 0.01 else [])
+
+
+def batch(number, classes=4):
+    x = torch.randn(24, 6, generator=torch.Generator().manual_seed(number))
+    return x, x[:, :classes].argmax(1)
+
+
+def soft(dim):
+    """A written-out cross-entropy of shares of classes."""
+
+    def step(model, number):
+        x, y = batch(number)
+        return -(F.one_hot(y, 4) * F.log_softmax(model(x), dim)).sum(1).mean()
+
+    return step
+
+
+def divergence(targets):
+    """The Kullback-Leibler divergence from what a teacher says."""
+
+    def step(model, number):
+        x, y = batch(number)
+        return F.kl_div(F.log_softmax(model(x), 1), targets(4.0 * F.one_hot(y, 4) - 1), reduction="batchmean")
+
+    return step
+
+
+def rows(lay_out):
+    """A cross-entropy of three positions, whose classes are a sample's sums with others."""
+
+    def step(model, number):
+        x, y = batch(number)
+        outputs = model(x[:, None] + torch.zeros(24, 3, 6))
+        return F.cross_entropy(lay_out(outputs).reshape(-1, 4), y[:, None].expand(24, 3).reshape(-1))
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (soft(1), None),
+        (soft(0), "softmax_wrong_axis"),
+        (divergence(lambda scores: scores.softmax(1)), None),
+        (divergence(lambda scores: scores), "wrong_loss"),
+        (rows(lambda outputs: outputs), None),
+        (rows(lambda outputs: outputs.permute(0, 2, 1)), "output_shape_mismatch"),
+    ],
+    ids=["over classes", "over samples", "shares", "scores", "rows of a position", "rows of several"],
+)
+def test_what_a_loss_is_made_of_tells_its_fault(step, fault, tmp_path):
+    """Softmax over samples, targets that are no shares, and rows that mix positions are seen, and no sound twin is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    seen = watched(tmp_path, lambda number: step(model, number), model, steps=30)
+    assert faults(seen)[:1] == ([fault] if fault else [])
+
+
+def test_similarities_of_all_pairs_have_a_softmax_over_both_axes(tmp_path):
+    """As a contrastive loss does it, row by row and column by column."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    def step(number):
+        x, _ = batch(number)
+        alike = model(x) @ model(x + 0.1).T
+        return -(F.log_softmax(alike, 0) + F.log_softmax(alike, 1)).diag().mean()
+
+    assert "softmax_wrong_axis" not in faults(watched(tmp_path, step, model, steps=12))
+
+
+@pytest.mark.parametrize(("order", "fault"), [("before", None), ("between", "gradient_clipped_away")])
+def test_gradients_that_are_cleared_before_their_step_are_told(order, fault, tmp_path):
+    """Between the backward pass and the step, zero_grad leaves nothing to step with."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with firstfault.watch(folder=tmp_path) as seen:
+        for number in range(20):
+            x, y = batch(number)
+            loss = F.cross_entropy(model(x), y)
+            if order == "before":
+                optimizer.zero_grad()
+            loss.backward()
+            if order == "between":
+                optimizer.zero_grad()
+            optimizer.step()
+    assert (fault in faults(seen)) is (fault is not None)
+    assert (seen.record.emptied_steps > 0) is (fault is not None)
+
+
+@pytest.mark.parametrize(("sign", "fault"), [(1.0, None), (-1.0, "flipped_loss_sign")])
+def test_a_loss_that_falls_without_end_has_a_term_of_the_wrong_sign(sign, fault, tmp_path):
+    """A penalty that is rewarded for growing takes the loss below 0 by a million times its start."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    def step(number):
+        x, _ = batch(number)
+        outputs = model(x)
+        return (outputs - x[:, :4]).square().mean() + sign * 1e-2 * outputs.pow(6).mean()
+
+    found = faults(watched(tmp_path, step, model, rate=0.5 if sign < 0 else 0.01, steps=120))
+    assert (fault in found) is (fault is not None)
