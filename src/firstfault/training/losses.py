@@ -14,8 +14,6 @@ OF_LOG_SHARES = ("ctc_loss", "kl_div")
 """Those that compare log-probabilities with a text, or with probabilities."""
 IGNORED = -100
 """The label that those of classes leave out unless they are told another."""
-NEAR_ONE = 1e-3
-"""How far shares may be from 1 in all: ten of float16 are off by 0.0003, of bfloat16 by 0.002 and no longer taken."""
 
 
 def is_one_hot(target: torch.Tensor, outputs: torch.Tensor) -> bool:

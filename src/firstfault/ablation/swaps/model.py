@@ -10,9 +10,9 @@ from torch import nn
 
 from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
+from firstfault.metrics import NEAR_ONE
 from firstfault.subject.replay import looped
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import NEAR_ONE
 from firstfault.training.recipe import Recipe, default_loss, outputs_of
 
 OF_RAW = (

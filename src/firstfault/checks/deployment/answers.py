@@ -9,12 +9,12 @@ import numpy as np
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
+from firstfault.metrics import NEAR_ONE
 from firstfault.place import Place
 from firstfault.subject.memo import memo
 from firstfault.subject.served_answers import agreement, apart, labels_of
 from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import NEAR_ONE
 
 Array = np.ndarray[Any, Any]
 ROUNDING = 1e-3  # relative: float32 in another order of sums, layer after layer

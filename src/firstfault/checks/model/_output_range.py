@@ -12,11 +12,12 @@ from torch import nn
 
 from firstfault.checks.model._weights_used import weights_used
 from firstfault.errors import Missing
+from firstfault.metrics import NEAR_ONE
 from firstfault.subject.loss_call import loss_call, loss_on
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import answer, ordinary_inputs, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import NEAR_ONE, OF_CLASSES
+from firstfault.training.losses import OF_CLASSES
 
 ROWS = 64  # bounds the time of 16 forward passes
 SCALES = (1.0, 10.0, 100.0, 1000.0)  # widths of the last layer: a bound shows as outputs that no longer grow

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from firstfault.metrics import NEAR_ONE
 from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
-from firstfault.training.losses import ELEMENTWISE, LOSSES, NEAR_ONE, OF_NUMBERS, OF_SHARES, is_one_hot
+from firstfault.training.losses import ELEMENTWISE, LOSSES, OF_NUMBERS, OF_SHARES, is_one_hot
 
 Given = dict[str, Any]
 STEEP = 4.0
