@@ -24,7 +24,7 @@ CHANNELS = (2, 3, 4)  # more are no channels of an image; one can't be moved wro
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"scrambled_axes": 0.95})
 def scrambled_axes(
-    subject: Subject, *, alike: float = 0.9, margin: float = 0.15, torn: float = 1.5
+    subject: Subject, *, alike: float = 0.9, margin: float = 0.15, torn: float = 1.25
 ) -> Iterator[Judgement]:
     """Find images whose channel axis was moved by reshaping instead of permuting.
 
