@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from firstfault.imports import uncollected
 from firstfault.runs.access import AccessGuard
 from firstfault.runs.login import login_of
 from firstfault.runs.scripted_pages import ScriptedPages
@@ -42,9 +43,10 @@ def scoring_server() -> AccessGuard:
     What takes long is imported before that is there.
     """
     login = os.environ.pop(LOGIN)
-    from mlflow.pyfunc import load_model, scoring_server
+    with uncollected():
+        from mlflow.pyfunc import load_model, scoring_server
 
-    import firstfault.tracking.packaged_model  # noqa: F401
+        import firstfault.tracking.packaged_model  # noqa: F401
 
     package = sys.stdin.readline().strip()
     if not package:  # who started it has ended, or needs it no more
