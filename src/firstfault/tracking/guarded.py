@@ -11,6 +11,7 @@ from firstfault.runs.access import AccessGuard
 from firstfault.runs.login import login_of
 from firstfault.runs.scripted_pages import ScriptedPages
 from firstfault.runs.state import State
+from firstfault.tracking.new_store import make_store
 from firstfault.tracking.training_pages import PAGES, SCRIPT
 
 LOGIN = "FIRSTFAULT_SCORING_LOGIN"
@@ -33,6 +34,7 @@ def tracking_server() -> AccessGuard:
     from mlflow.server.fastapi_app import app  # reads these at import
     from mlflow.server.handlers import initialize_backend_stores
 
+    make_store(store)
     initialize_backend_stores(store, store, artifacts)
     return AccessGuard(ScriptedPages(app, SCRIPT, PAGES.__contains__), login_of(state))
 
