@@ -27,6 +27,8 @@ SHARES = frozenset({"BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "bin
 SAME = 1e-6  # of a loss, in float32: its rounding (1.2e-7) with a margin for sums
 OF_SHARES = 0.92
 """The weight where a training learnt nothing from squared errors of a softmax: what it learns from is known then."""
+LEVEL = 1.2  # squared errors grow by 1.02 there, absolute ones by 1.01, and cross-entropy by 2
+SEEN = 64  # rows that a loss is asked about
 TINY = 1e-12  # a loss of which no ratio can be taken
 
 
@@ -38,7 +40,9 @@ def wrong_loss(subject: Subject, *, same: float = SAME, several: int = 3) -> Ite
         slope at wrong ones. Of a loop of the user's own, the kinds of the losses of torch that it calls.
     Fails when: the loss measures a distance where the task is to choose; chooses one class where the task is a number
         or several labels; is binary cross-entropy of numbers outside 0–1; is within `same` of equal for right and wrong
-        outputs; or has no slope at wrong outputs, or none for a class of at least `several` of the rows asked about.
+        outputs; or has no slope at wrong outputs, or none for a class of at least `several` of the rows asked about; or
+        is bounded where probabilities are wrong, as squared errors written by hand, and the training ends worse than a
+        simple model.
     Warns when: a loop of the user's own, or a watched one, calls a loss of an unfit kind, and neither breaks nor ends
         worse than a simple model.
     Source: Humbatova et al. 2020, wrong loss function; TheDeepChecker; benchmarks/localise.py, fault wrong_loss. `same`
@@ -61,6 +65,15 @@ def wrong_loss(subject: Subject, *, same: float = SAME, several: int = 3) -> Ite
             faults={"wrong_loss": weight},
             fix=f"use {_fitting(recipe.task)}",
         )
+    elif _levels_off(subject) and harmed(subject):
+        yield Judgement(
+            Status.FAIL,
+            "the loss is as high for a share of 1 % as for one of 0.01 % of the true class: it has next to no slope "
+            "where probabilities are wrong",
+            where=Place.setting("training.loss"),
+            faults={"wrong_loss": OF_SHARES},
+            fix=f"use {_fitting(recipe.task)}, on outputs without the softmax",
+        )
     elif recipe.training.fit is not None:
         yield (
             passed(f"the losses of the loop fit the task: {', '.join(sorted(names))}")
@@ -69,6 +82,26 @@ def wrong_loss(subject: Subject, *, same: float = SAME, several: int = 3) -> Ite
         )
     else:
         yield _seeing(subject, same, several)
+
+
+def _levels_off(subject: Subject) -> bool:
+    """Whether a loss of the user's own, given probabilities of classes, is bounded where they are wrong.
+
+    Cross-entropy doubles from a share of 1 % of the true class to one of 0.01 %; squared errors stay.
+    """
+    recipe = subject.recipe
+    if recipe.task != "classification" or recipe.training.fit is not None or recipe.training.loss is None:
+        return False
+    try:
+        outputs, y = subject.outputs, recipe.train.y[:SEEN]
+        if outputs.ndim != 2 or outputs.shape[1] < 2 or y.ndim != 1 or not are_distributions(outputs):
+            return False
+        wrong = nn.functional.one_hot((y + 1) % outputs.shape[1], outputs.shape[1]).float()
+        true = nn.functional.one_hot(y, outputs.shape[1]).float()
+        slight, least = (float(recipe.loss((1 - share) * wrong + share * true, y)) for share in (1e-2, 1e-4))
+    except Exception:  # a model or a loss that raises is told where it is examined
+        return False
+    return 0 < least < LEVEL * slight
 
 
 def _gives_shares(subject: Subject) -> bool:
