@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from firstfault.errors import TargetError
+from firstfault.lm.adapter import Adapter
 from firstfault.target.language_model import LM, Prompt
 
 NEW_TOKENS = 128
@@ -54,8 +55,18 @@ def generate_of(lm: LM, root: Path) -> Callable[[str], str]:
     """A function that answers a prompt with a declared language model, whose folders lie at `root`."""
     from firstfault.lm.opening import opened
 
-    adapter = opened(lm, root)
-    return lambda prompt: adapter.answer(Prompt(prompt), NEW_TOKENS).text
+    return generate_by(opened(lm, root))
+
+
+def generate_by(adapter: Adapter) -> Callable[[str], str]:
+    """A function that answers a prompt with a language model, without the control tokens that end an answer."""
+    from firstfault.lm.local import Local
+
+    def generate(prompt: str) -> str:
+        answer = adapter.answer(Prompt(prompt), NEW_TOKENS)
+        return adapter.spoken(answer) if isinstance(adapter, Local) else answer.text
+
+    return generate
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:

@@ -115,13 +115,7 @@ def trace(model: Adapter, prompt: Prompt, reference: Adapter | None = None) -> t
     """Every cut of a prompt beside the reference's, the checkpoint's own template and tokenizer where none is given."""
     other = reference or (model.plain() if isinstance(model, Local) else None)
     asked = _Asked(model, prompt, other)
-    steps = (
-        (Cut.TEXT, _text),
-        (Cut.IDS, _ids),
-        (Cut.LOG_PROBS, _log_probs),
-        (Cut.CHOICE, _choice),
-        (Cut.STOP, _stop),
-    )
+    steps = ((Cut.TEXT, _text), (Cut.IDS, _ids), (Cut.LOG_PROBS, _log_probs), (Cut.CHOICE, _choice), (Cut.STOP, _stop))
     return tuple(_rung(cut, step, asked) for cut, step in steps)
 
 

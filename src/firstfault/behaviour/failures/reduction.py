@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from firstfault.behaviour.failures.spans import joined, pieces
+
 Part = TypeVar("Part")
 OFTEN, OF = 3, 5
 """What holds in 3 of 5 askings is reproduced: one of two would be a coin, five of five never a flaky one."""
@@ -130,7 +132,7 @@ def minimal(text: str, holds: Repeated) -> Minimal:
     A text of which it holds in each of five askings is asked once a step, a flaky one 2 of 3. What is found is asked
     3 of 5; where it does not hold, the step before it is, and so on.
     """
-    words, began = text.split(), holds.asked
+    words, began = pieces(text), holds.asked
     try:
         whole = holds.count(text)
     except Spent:
@@ -141,9 +143,9 @@ def minimal(text: str, holds: Repeated) -> Minimal:
     found = [words]
     holds.calls -= AT_THE_END
     with contextlib.suppress(Spent):
-        found += smaller(words, lambda kept: holds(" ".join(kept), *step))
+        found += smaller(words, lambda kept: holds(joined(kept), *step))
     holds.calls += AT_THE_END
-    return _reproduced(text, [" ".join(each) for each in found], whole, holds, began)
+    return _reproduced(text, [joined(each) for each in found], whole, holds, began)
 
 
 def _reproduced(text: str, found: list[str], whole: int, holds: Repeated, began: int) -> Minimal:
