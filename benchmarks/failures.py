@@ -3,8 +3,8 @@
     python benchmarks/failures.py [--seeds 3] [--reducers]
 
 Patterns: 2,000 prompts, of which 500 fail: 80 by each of five planted reasons (a word, a phrase, a word with a number,
-a negation with a word, a group with a word), each of which a fifth of the prompts that have it survive; 100 by none. A pattern's purity is the share of its failures that have one
-reason. Then the same failures are shuffled over the prompts, 20 times: each pattern found is a false one.
+a negation with a word, a group with a word), 100 by none; a fifth of the prompts with a reason do not fail. A pattern's
+purity is the share of its failures that have one reason. Then the same failures are shuffled over the prompts, 20 times: each pattern found is a false one.
 
 Minimal prompts: 500 prompts of 20 to 120 words with a trigger of one to three words, together or apart; a fifth of them
 fail 85 % of the time alone. Shrunk is what still has the trigger, in at most twice its words and 200 calls.
@@ -19,6 +19,7 @@ The models are functions, not networks: what is measured is the error of the sea
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -201,10 +202,8 @@ def another(
             best[0] = places
         return held
 
-    try:
+    with contextlib.suppress(Ended):
         reduce(best[0], holds)
-    except Ended:
-        pass
     return " ".join(words[place] for place in best[0]), asked.asked
 
 
@@ -264,7 +263,7 @@ MARGINS: dict[str, Callable[[int, Sequence[str], Sequence[str]], float]] = {
 
 
 def attributions(seed: int, count: int = 100) -> dict[str, float]:
-    """How often the top spans are said to explain a margin, by what it hangs on; for words, only where they are right."""
+    """How often the top spans are said to explain a margin, by what it hangs on; if of words, of the right ones."""
     found = {}
     for kind, value in MARGINS.items():
         hits = 0

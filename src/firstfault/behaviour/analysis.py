@@ -70,13 +70,18 @@ def symptom(run: CaseRun) -> str:
     text = answer.text
     if text is None:
         return "raised" if answer.raised else answer.problem
+    return symptom_of(text, run.case.asked) or ("flaky" if run.outcome is Outcome.FLAKY else "other text")
+
+
+def symptom_of(text: str, asked: str) -> str:
+    """What a text looks like, in a word or two; empty where it looks like any other."""
     if not text.strip():
         return "empty"
     if loops(text):
         return "loops"
-    if run.case.asked.strip() and run.case.asked.strip() in text:
+    if asked.strip() and asked.strip() in text:
         return "repeats the prompt"
-    return "refuses" if refuses(text) else "flaky" if run.outcome is Outcome.FLAKY else "other text"
+    return "refuses" if refuses(text) else ""
 
 
 def analysis_of(run: SuiteRun) -> dict[str, object]:

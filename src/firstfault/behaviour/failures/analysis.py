@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from firstfault.behaviour.analysis import symptom
-from firstfault.behaviour.asking import Asker
+from firstfault.behaviour.analysis import symptom, symptom_of
 from firstfault.behaviour.asking import Answer as Told
+from firstfault.behaviour.asking import Asker
 from firstfault.behaviour.evaluation import CaseRun, SuiteRun
 from firstfault.behaviour.failures.attribution import Attribution, attribution
 from firstfault.behaviour.failures.features import Features, output_features, prompt_features
@@ -26,6 +27,10 @@ REFUSED = "I'm sorry, but I can't help with that."
 """What is expected of a request that is to be refused, where its margin is measured."""
 ANSWER_TOKENS = 128
 """Of an answer with another cut: as many as any answer has, so that scorers read the same."""
+NEUTRAL = "Hello."
+"""What fails with this too fails with nearly every prompt; a smaller one has to fail in the same way then."""
+ALIKE = 0.5
+"""Of the words of two answers in their order: half of them are no other answer."""
 PATTERNS_OF_TEXT = frozenset({"regex"})
 """Scorers whose expectation is no text that could be answered."""
 
@@ -55,7 +60,7 @@ class FailureAnalysis:
     @property
     def answer(self) -> str:
         """The first answer that failed."""
-        return _failing_answer(self.run)
+        return failed_of(self.run).text or ""
 
     @property
     def lines(self) -> list[str]:
@@ -115,7 +120,7 @@ def analyze(
     """
     case, sure = failing.case, isinstance(model, Local)
     verdict = _Verdict(run, failing, ask)
-    smallest = minimal(case.asked, Repeated(verdict.fails, calls, sure))
+    smallest = minimal(case.asked, Repeated(verdict.alike if verdict.fails(NEUTRAL) else verdict.fails, calls, sure))
     twins = twins_of(failing, run.cases)
     passes = Repeated(verdict.passes, calls, sure)
     edit = smallest_edit(case, smallest, twins, passes)
@@ -126,7 +131,7 @@ def analyze(
         run.suite.name,
         failing,
         prompt_features(case.asked),
-        output_features(_failing_answer(failing), case.asked),
+        output_features(failed_of(failing).text, case.asked),
         cuts,
         weights,
         smallest,
@@ -160,11 +165,29 @@ class _Verdict:
         """Whether it fails; what can't be scored does not."""
         return self.of(self.ask(prompt), prompt) is False
 
+    def alike(self, prompt: str) -> bool:
+        """Whether it fails as the whole prompt did: with the same symptom, or with mostly the same words."""
+        answer, known = self.ask(prompt), self.failed
+        if self.of(answer, prompt) is not False:
+            return False
+        if answer.text is None or known.text is None:
+            return answer.raised and known.raised
+        one, other = symptom_of(answer.text, prompt), symptom_of(known.text, self.failing.case.asked)
+        if one or other:
+            return one == other
+        likeness = difflib.SequenceMatcher(None, answer.text.split(), known.text.split(), autojunk=False).ratio()
+        return likeness >= ALIKE
 
-def _failing_answer(run: CaseRun) -> str:
+    @property
+    def failed(self) -> Told:
+        """The first answer that failed, else the first one."""
+        return failed_of(self.failing)
+
+
+def failed_of(run: CaseRun) -> Told:
     """The first answer that failed, else the first one."""
-    failed = (each.text for each, verdict in zip(run.answers, run.verdicts, strict=True) if verdict is False)
-    return next(failed, run.answers[0].text) or ""
+    pairs = zip(run.answers, run.verdicts, strict=True)
+    return next((each for each, verdict in pairs if verdict is False), run.answers[0])
 
 
 def _weights(failing: CaseRun, run: SuiteRun, model: Adapter | None, twins: Sequence[Twin]) -> Attribution:
@@ -172,7 +195,7 @@ def _weights(failing: CaseRun, run: SuiteRun, model: Adapter | None, twins: Sequ
         return Attribution(why="no span was weighed: needs log-probs, which a model in this process gives")
     try:
         return attribution(
-            failing.case.asked, Margin(model, expected_of(failing, run, twins), _failing_answer(failing))
+            failing.case.asked, Margin(model, expected_of(failing, run, twins), (failed_of(failing).text or ""))
         )
     except Exception as error:  # a network of the user's own, which may not take these inputs
         pass_on(error)

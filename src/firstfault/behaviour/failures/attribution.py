@@ -27,8 +27,8 @@ TOP = 0.1
 """Of the spans, at most, are top ones, or two where that is more: "half of the prompt" explains nothing."""
 LEADING = 0.5
 """Of the largest move, which another span must reach to be a top one too."""
-FEWEST = 6
-"""Spans below which there are too few others to be removed in their place."""
+FEWEST, TWO = 4, 8
+"""Spans below which there are too few others to be removed in the place of one, and of two."""
 Margins = Callable[[Sequence[str]], list[float]]
 
 
@@ -104,7 +104,7 @@ def by_leaving_out(prompt: str, margin: Margins, seed: int = 0) -> Attribution:
 def _top(weights: Sequence[Weight]) -> tuple[int, ...]:
     """The spans that move the margin most, up to a tenth of all or two, none by less than half of the first."""
     order = sorted(range(len(weights)), key=lambda place: -weights[place].moves)
-    most = max(round(TOP * len(weights)), 2)
+    most = max(round(TOP * len(weights)), 1 + (len(weights) >= TWO))
     least = LEADING * weights[order[0]].moves
     return tuple(sorted(place for place in order[:most] if weights[place].moves >= least))
 

@@ -1,4 +1,4 @@
-"""Delta debugging: the fewest parts of a prompt with which something still holds, each asked often enough to be sure."""
+"""Delta debugging: the fewest parts of a prompt with which something still holds, each asked often enough."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Table:
-    """Which case has which literal, `(N, L)`, without literals that are too rare, in all cases, or the same as others."""
+    """Which case has which literal, `(N, L)`, without what is too rare, in all cases, or the same as another."""
 
     names: tuple[str, ...]
     has: Array

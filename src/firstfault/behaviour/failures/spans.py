@@ -31,7 +31,7 @@ class Span:
 
 
 def spans_of(prompt: str, most: int = MOST) -> tuple[Span, ...]:
-    """The words of a prompt, joined to runs of equal length where there are more than `most`; blanks before are kept."""
+    """The words of a prompt, joined to runs of equal length where there are more than `most`."""
     found = [(each.start(), each.end()) for each in PIECE.finditer(prompt)]
     run = -(-len(found) // most) if found else 1
     joined = [(found[at][0], found[min(at + run, len(found)) - 1][1]) for at in range(0, len(found), run)]

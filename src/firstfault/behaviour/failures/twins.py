@@ -48,7 +48,7 @@ class Hunk:
 
 @dataclass(frozen=True)
 class Edit:
-    """A change of a failing prompt with which it passes, in `held` of `of` askings; `like` is the twin that it is of."""
+    """A change of a failing prompt with which it passes, in `held` of `of` askings; `like` is the twin it is of."""
 
     text: str
     hunks: tuple[Hunk, ...]
