@@ -15,6 +15,7 @@ import typer
 from firstfault.cli import cases as _cases  # noqa: F401  # adds its command to the incident's
 from firstfault.cli import detect as _detect  # noqa: F401  # adds its command to the monitor's
 from firstfault.cli import labelling as _labelling  # noqa: F401  # adds its command to the monitor's
+from firstfault.cli.alignment import align
 from firstfault.cli.behaviour import behaviour, trust
 from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
@@ -246,7 +247,7 @@ def sweep(
     write_json(json_file, result)
 
 
-for command in (expect, behaviour, trust, up, down, status, init, checks, report, logs):
+for command in (expect, behaviour, align, trust, up, down, status, init, checks, report, logs):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")
