@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from firstfault.cli.behaviour import ModelOption
-from firstfault.cli.options import EXIT_FAULTY, EXIT_UNDECIDED, JsonOption, say, write_json, writable_file
+from firstfault.cli.options import EXIT_FAULTY, EXIT_UNDECIDED, JsonOption, say, writable_file, write_json
 
 
 def align(
