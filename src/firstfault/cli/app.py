@@ -125,7 +125,7 @@ def run(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="send the numbers there while it runs: json, tensorboard, mlflow, wandb, or an installed one"
+            help="send the numbers there while it runs: json, tensorboard, mlflow, wandb, aim, clearml, or an installed one; several times"
         ),
     ] = None,
     on_finding: Annotated[
