@@ -45,7 +45,7 @@ from firstfault.cli.options import (
     tell_step,
     write_json,
 )
-from firstfault.cli.project import checks, expect, init, report
+from firstfault.cli.project import checks, compare, expect, init, report
 from firstfault.cli.rollout import rollout
 from firstfault.cli.scorers import scorers
 from firstfault.cli.servers import down, status, up
@@ -125,7 +125,7 @@ def run(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="send the numbers there while it runs: json, tensorboard, mlflow, wandb, aim, clearml, or an installed one; several times"
+            help="where its numbers go while it runs, as often as needed: json, tensorboard, mlflow, wandb, aim, clearml"
         ),
     ] = None,
     on_finding: Annotated[
@@ -247,7 +247,7 @@ def sweep(
     write_json(json_file, result)
 
 
-for command in (expect, behaviour, align, trust, up, down, status, init, checks, report, logs):
+for command in (expect, behaviour, align, trust, up, down, status, init, checks, report, compare, logs):
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")

@@ -95,7 +95,7 @@ def _generate(spec: str) -> Generate:
 
 def _code(found: BehaviorReport) -> int:
     runs = found.runs.values()
-    if any(run.scored and run.rate.value < run.suite.pass_rate for run in runs):
+    if any(run.below for run in runs):
         return EXIT_FAULTY
     open_ = any(len(run.scored) < len(run.cases) for run in runs) or any(
         each.gaming_suspected for each in found.trusts.values()

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 SERVER = ("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_CONFIG_FILE", "TRAINS_API_HOST")
 """Variables of which one names a server; else `clearml.conf` in the home folder does."""
 FRAMEWORKS = (
-    "matplotlib", "tensorflow", "tensorboard", "pytorch", "xgboost", "scikit", "fastai", "lightgbm", "hydra", "catboost",
-    "joblib", "megengine", "jsonargparse", "gradio", "fire", "detect_repository",
+    "matplotlib", "tensorflow", "tensorboard", "pytorch", "xgboost", "scikit", "fastai", "lightgbm", "hydra",
+    "catboost", "joblib", "megengine", "jsonargparse", "gradio", "fire", "detect_repository",
 )  # fmt: skip
 """What ClearML would patch, or search the disk for; the training is left alone."""
 
