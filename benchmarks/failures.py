@@ -4,7 +4,8 @@
 
 Patterns: 2,000 prompts, of which 500 fail: 80 by each of five planted reasons (a word, a phrase, a word with a number,
 a negation with a word, a group with a word), 100 by none; a fifth of the prompts with a reason do not fail. A pattern's
-purity is the share of its failures that have one reason. Then the same failures are shuffled over the prompts, 20 times: each pattern found is a false one.
+purity is the share of its failures that have one reason. Then the same failures are shuffled over the prompts, 20
+times: each pattern found is a false one.
 
 Minimal prompts: 500 prompts of 20 to 120 words with a trigger of one to three words, together or apart; a fifth of them
 fail 85 % of the time alone. Shrunk is what still has the trigger, in at most twice its words and 200 calls.

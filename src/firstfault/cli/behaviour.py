@@ -88,43 +88,14 @@ def behaviour(
 
 def _generate(spec: str) -> Generate:
     """The function prompt -> text that a target, a Safety or a function is, or that a log of Inspect replays."""
-    from inspect import signature
+    from firstfault.recording.asked_model import asked_model
 
-    from firstfault.behaviour.formats.inspect_log import replay
-    from firstfault.behaviour.generation import generate_of
-    from firstfault.errors import TargetError
-    from firstfault.target.declaration import Safety, Target
-    from firstfault.target.language_model import LM
-    from firstfault.target.loader import import_place, split_spec
-
-    if spec.endswith((".json", ".eval")):
-        return replay(Path(spec))
-    place, name = split_spec(spec)
-    module, file = import_place(place)
-    declared = getattr(module, name, None)
-    lm = declared
-    if isinstance(declared, Target) and (declared.safety is None or declared.safety.generate is None):
-        lm = declared.lm
-    if isinstance(lm, LM):
-        return generate_of(lm, file.parent)
-    safety = declared.safety if isinstance(declared, Target) else declared
-    generate = safety.generate if isinstance(safety, Safety) else declared
-    if generate is None or isinstance(generate, Target) or not callable(generate):
-        raise TargetError(f"{spec} must be a function prompt -> text, or a target or Safety with one as its generate")
-    try:
-        signature(generate).bind("a prompt")
-    except TypeError as error:
-        raise TargetError(
-            f"{spec} must be called with a prompt alone; what takes the model too is run by debug"
-        ) from error
-    except ValueError:  # it has no signature that could be asked
-        pass
-    return generate
+    return asked_model(spec).generate
 
 
 def _code(found: BehaviorReport) -> int:
     runs = found.runs.values()
-    if any(run.scored and run.rate.value < run.suite.pass_rate for run in runs):
+    if any(run.below for run in runs):
         return EXIT_FAULTY
     open_ = any(len(run.scored) < len(run.cases) for run in runs) or any(
         each.gaming_suspected for each in found.trusts.values()
