@@ -18,7 +18,7 @@ from firstfault.behaviour.failures.analysis import FailureAnalysis, analyze
 from firstfault.behaviour.failures.patterns import Looked, Pattern, failure_patterns
 from firstfault.behaviour.failures.reduction import CALLS
 from firstfault.behaviour.formats import load_any
-from firstfault.behaviour.generation import count_with, generate_with
+from firstfault.behaviour.generation import Spoken, count_with, generate_with
 from firstfault.behaviour.history import Since, changes, keep, last_run
 from firstfault.behaviour.statistics import ALPHA
 from firstfault.behaviour.suites import Suite
@@ -112,6 +112,13 @@ class BehaviorReport:
         return {"pass_rates": self.pass_rates, "failures": self.failures, "analyses": self.analyses}
 
 
+def _behind(generate: Generate, model: Any, tokenizer: Any) -> Adapter | None:
+    """The language model whose answers `generate` gives; None for a function of the user's own."""
+    if isinstance(generate, Spoken):
+        return generate.lm
+    return Local(model, tokenizer) if isinstance(model, nn.Module) else None
+
+
 def failures_of(run: SuiteRun) -> list[CaseRun]:
     """The cases that fail, then the flaky ones; what can't be scored is no failure."""
     order = (Outcome.FAIL, Outcome.FLAKY)
@@ -173,7 +180,8 @@ class BehaviorDebugger:
         if (generate is None) is (model is None):
             raise TargetError("BehaviorDebugger must have either a model with its tokenizer, or generate=")
         self.generate: Generate = generate_with(model, tokenizer) if generate is None else generate
-        self.lm = Local(model, tokenizer) if lm is None and generate is None and isinstance(model, nn.Module) else lm
+        own = _behind(self.generate, model, tokenizer)
+        self.lm, self.greedy = lm or own, isinstance(own, Local)
         self.reference, self.root = reference, root or Path.cwd()
         self.suites = [self.suite_of(each) for each in suites]
         self.runs, self.labels, self.history, self.show_texts = runs, labels or {}, history, show_texts
@@ -226,7 +234,7 @@ class BehaviorDebugger:
             if found is None:
                 raise ValueError(f"failing must be the id of a case of {run.suite.name}, but got {failing!r}")
             failing = found
-        return analyze(failing, run, self.ask, self.lm, self.reference, calls)
+        return analyze(failing, run, self.ask, self.lm, self.reference, calls, self.greedy)
 
     def run_suite(self, suite: Suite) -> SuiteRun:
         """Run one suite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +52,25 @@ def generate_with(model: Any, tokenizer: Any, *, new_tokens: int = NEW_TOKENS, *
     return generate
 
 
-def generate_of(lm: LM, root: Path) -> Callable[[str], str]:
+def generate_of(lm: LM, root: Path) -> Spoken:
     """A function that answers a prompt with a declared language model, whose folders lie at `root`."""
     from firstfault.lm.opening import opened
 
-    return generate_by(opened(lm, root))
+    return Spoken(opened(lm, root))
 
 
-def generate_by(adapter: Adapter) -> Callable[[str], str]:
-    """A function that answers a prompt with a language model, without the control tokens that end an answer."""
-    from firstfault.lm.local import Local
+@dataclass(frozen=True)
+class Spoken:
+    """Answers prompts with a language model, without the control tokens that end an answer."""
 
-    def generate(prompt: str) -> str:
-        answer = adapter.answer(Prompt(prompt), NEW_TOKENS)
-        return adapter.spoken(answer) if isinstance(adapter, Local) else answer.text
+    lm: Adapter
 
-    return generate
+    def __call__(self, prompt: str) -> str:
+        """The answer to a prompt."""
+        from firstfault.lm.local import Local
+
+        answer = self.lm.answer(Prompt(prompt), NEW_TOKENS)
+        return self.lm.spoken(answer) if isinstance(self.lm, Local) else answer.text
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:

@@ -50,6 +50,13 @@ class FailureAnalysis:
     edit: Edit | None
     hypotheses: tuple[Hypothesis, ...]
     calls: int
+    asked_again: str
+    """What is to pass: the smallest prompt that fails, or the whole one where nearly every prompt fails."""
+
+    @property
+    def symptom(self) -> str:
+        """What the failing answer looks like, in a word or two."""
+        return symptom(self.run)
 
     @property
     def first_cut(self) -> str:
@@ -68,7 +75,7 @@ class FailureAnalysis:
         held = [each for each in self.hypotheses if each.holds]
         words = len(self.run.case.asked.split())
         return [
-            f"{self.suite}: {self.run.case.id}, {symptom(self.run)}",
+            f"{self.suite}: {self.run.case.id}, {self.symptom}",
             f"  first cut that differs: {self.first_cut or 'none of those that can be seen'}",
             f"  {self.weights}",
             f"  smallest prompt that fails: {len(self.smallest.text.split())} of {words} words "
@@ -84,7 +91,7 @@ class FailureAnalysis:
         plain: dict[str, object] = {
             "suite": self.suite,
             "case": self.run.case.id,
-            "symptom": symptom(self.run),
+            "symptom": self.symptom,
             "first_cut": self.first_cut,
             "cuts": [{"cut": each.cut.value, "state": each.state.value, "fault": each.fault} for each in self.cuts],
             "prompt_features": dict(self.prompt),
@@ -112,17 +119,17 @@ def analyze(
     model: Adapter | None = None,
     reference: Adapter | None = None,
     calls: int = CALLS,
+    greedy: bool = False,
 ) -> FailureAnalysis:
     """Examine one failure of a suite: up to `calls` to shrink it, and as many for edits and hypotheses.
 
-    A model in this process answers greedily, so that no text is asked twice; what can't be seen of the others, cuts,
-    log-probs and gradients, says so.
+    Of a model that answers greedily no text is asked twice. What can't be seen, as log-probs of a service, says so.
     """
-    case, sure = failing.case, isinstance(model, Local)
-    verdict = _Verdict(run, failing, ask)
-    smallest = minimal(case.asked, Repeated(verdict.alike if verdict.fails(NEUTRAL) else verdict.fails, calls, sure))
+    case, verdict = failing.case, _Verdict(run, failing, ask)
+    always = verdict.fails(NEUTRAL)
+    smallest = minimal(case.asked, Repeated(verdict.alike if always else verdict.fails, calls, greedy))
     twins = twins_of(failing, run.cases)
-    passes = Repeated(verdict.passes, calls, sure)
+    passes = Repeated(verdict.passes, calls, greedy)
     edit = smallest_edit(case, smallest, twins, passes)
     weights = _weights(failing, run, model, twins)
     cuts = () if model is None else trace(model, Prompt(case.asked, id=case.id), reference)
@@ -139,6 +146,7 @@ def analyze(
         edit,
         tuple(hypotheses),
         smallest.calls + passes.asked,
+        case.asked if always else smallest.text,
     )
 
 

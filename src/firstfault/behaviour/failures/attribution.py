@@ -104,6 +104,8 @@ def by_leaving_out(prompt: str, margin: Margins, seed: int = 0) -> Attribution:
 def _top(weights: Sequence[Weight]) -> tuple[int, ...]:
     """The spans that move the margin most, up to a tenth of all or two, none by less than half of the first."""
     order = sorted(range(len(weights)), key=lambda place: -weights[place].moves)
+    if weights[order[0]].moves <= 0:
+        return (order[0],)
     most = max(round(TOP * len(weights)), 1 + (len(weights) >= TWO))
     least = LEADING * weights[order[0]].moves
     return tuple(sorted(place for place in order[:most] if weights[place].moves >= least))
