@@ -113,10 +113,12 @@ def replay(
 ) -> None:
     """Ask the kept failures of the present version of their models; exit 1 when one came back."""
     from firstfault.recording.kept_failures import replay_kept, targets_of
+    from firstfault.recording.kept_incidents import replay_incidents
     from firstfault.target.locate import locate
 
     store = _store()
-    found = [
+    found = [] if target else replay_incidents(store, again)
+    found += [
         each
         for name in ([locate(target)] if target else targets_of(store))
         for each in replay_kept(store, name, again=again, requests=requests)
