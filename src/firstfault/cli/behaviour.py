@@ -104,7 +104,8 @@ def behaviour(
     if label_sheet is not None:
         say(f"wrote {write_sheet(list(found.runs.values()), label_sheet)} answers to {label_sheet}; fill in `passes`")
     write_json(json_file, found.to_json())
-    raise typer.Exit(EXIT_FAULTY if any(each.came_back for each in (*replayed, *kept)) else _code(found))
+    back = any(each.came_back for each in replayed) or any(each.came_back for each in kept)
+    raise typer.Exit(EXIT_FAULTY if back else _code(found))
 
 
 def _generate(spec: str) -> Generate:

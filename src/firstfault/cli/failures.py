@@ -62,7 +62,7 @@ def list_(standing: StandingOption = None, json_file: JsonOption = None) -> None
         )
     if not found:
         say("no failure is kept: firstfault behaviour SUITE --target TARGET --examine 5 keeps what it examines")
-    write_json(json_file, [msgspec.to_builtins(each) for each in found])
+    write_json(json_file, {"failures": [msgspec.to_builtins(each) for each in found]})
 
 
 @failures.command()
@@ -137,7 +137,7 @@ def replay(
         }
         for each in found
     ]
-    write_json(json_file, plain)
+    write_json(json_file, {"replayed": plain})
     raise typer.Exit(EXIT_FAULTY if any(each.came_back for each in found) else 0)
 
 

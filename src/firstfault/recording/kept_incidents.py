@@ -12,6 +12,7 @@ from firstfault.behaviour.store.record import Failure, Kind, Standing
 from firstfault.behaviour.store.replay import Asked as Replies
 from firstfault.behaviour.store.replay import Replayed, noted
 from firstfault.checks.deployment.kept_cases import judged_case
+from firstfault.errors import Missing
 from firstfault.finding import Status
 from firstfault.lm.identity import digest, weights_digest
 from firstfault.runs.state import state_here
@@ -51,7 +52,10 @@ def _asked(
     if spec not in subjects:
         folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="firstfault-"))
         subjects[spec] = subject_with_model(spec, {}, Path(folder), state_here().runs)
-    version = digest(weights_digest(sound_training(subjects[spec]).model), _source(spec))
+    try:
+        version = digest(weights_digest(sound_training(subjects[spec]).model), _source(spec))
+    except Missing:
+        return None
     if version in store.asked_of(failure) and not again:
         return None
     status = judged_case(subjects[spec], place, case).status
