@@ -67,7 +67,8 @@ def main():
         optimizer.step()
     model.save_pretrained(FOLDER)
     tokenizer.save_pretrained(FOLDER)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, loss {loss.item():.4f}, saved to {FOLDER.name}")
+    size = sum(p.numel() for p in model.parameters())
+    print(f"{size:,} parameters, loss {loss.item():.4f}, saved to {FOLDER.name}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def generate_of(lm: LM, root: Path) -> Callable[[str], str]:
     from firstfault.lm.opening import opened
 
     adapter = opened(lm, root)
-    return lambda prompt: adapter.answer(Prompt(prompt), NEW_TOKENS).text
+    return lambda prompt: adapter.said(adapter.answer(Prompt(prompt), NEW_TOKENS))
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:
