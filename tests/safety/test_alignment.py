@@ -11,8 +11,11 @@ from command_line import call_here
 from firstfault import LM, AlignmentDebugger
 from firstfault.behaviour.alignment.judgement import Alignment
 from firstfault.behaviour.alignment.reading import specification_of
+from firstfault.behaviour.asking import Asker
+from firstfault.behaviour.evaluation import evaluate
 from firstfault.behaviour.generation import generate_of
 from firstfault.behaviour.statistics import needed_for, wilson
+from firstfault.behaviour.suites import suite_of
 from firstfault.errors import TargetError
 
 OPPOSITE = yaml.safe_dump(
@@ -144,6 +147,9 @@ def test_a_judge_that_answers_nothing_is_a_finding(debugged, tmp_path):
     [run] = debugged(lambda prompt: WRONG, values).runs
     assert run.status is Alignment.UNSCORED
     assert "judge.py:mute of leak gave no verdict: OSError: no judge today" in run.told
+    values = {"cases": [{"prompt": "a", "scorer": "judge.py:mute"}]}
+    told = evaluate(suite_of(values, "s.yaml", tmp_path), Asker(lambda prompt: "b")).headline
+    assert told.endswith("; 1 unscored (judge.py:mute gave no verdict: OSError: no judge today)")
     spent = debugged(of_number, spec(), requests=20)
     assert len(spent.runs[0].scored) == 4 and len(spent.runs[0].said) == 12
     assert debugged(lambda prompt: None, spec()).runs[0].told == "unscored: no text was answered, but None"
