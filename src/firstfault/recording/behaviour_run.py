@@ -49,6 +49,12 @@ class Evaluation:
         return [*suites, *([self.alignment.specification.name] if wrong and self.alignment is not None else [])]
 
     @property
+    def why(self) -> list[str]:
+        """What failed, in a sentence each."""
+        told = [run.headline for run in self.behaviour.runs.values() if run.below]
+        return [*told, *([self.alignment.headline] if self.alignment is not None else [])]
+
+    @property
     def open(self) -> list[str]:
         """What could not be told."""
         suites = [name for name, run in self.behaviour.runs.items() if len(run.scored) < len(run.cases)]
