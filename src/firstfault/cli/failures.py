@@ -112,15 +112,15 @@ def replay(
     json_file: JsonOption = None,
 ) -> None:
     """Ask the kept failures of the present version of their models; exit 1 when one came back."""
-    from firstfault.recording.kept_failures import replay_kept, targets_of
+    from firstfault.recording.kept_failures import REGISTERED, replay_kept, targets_of
     from firstfault.recording.kept_incidents import replay_incidents
-    from firstfault.target.locate import locate
 
     store = _store()
     found = [] if target else replay_incidents(store, again)
     found += [
         each
-        for name in ([locate(target)] if target else targets_of(store))
+        for name in ([target] if target else targets_of(store))
+        if target or not name.startswith(REGISTERED)
         for each in replay_kept(store, name, again=again, requests=requests)
     ]
     for each in found:
@@ -150,11 +150,10 @@ def export(
     """Write kept failures as tests: red while the model fails one, green once it is repaired."""
     from firstfault.behaviour.store.export import export as written
     from firstfault.behaviour.store.record import Kind, Standing
-    from firstfault.recording.kept_failures import targets_of
-    from firstfault.target.locate import locate
+    from firstfault.recording.kept_failures import kept_under, targets_of
 
     store = _store()
-    targets = [locate(target)] if target else targets_of(store)
+    targets = [kept_under(target)] if target else targets_of(store)
     if len(targets) != 1:
         refuse(f"--target must name one model, but failures are kept of {', '.join(targets) or 'none'}")
     left_out = (Standing.CANDIDATE, Standing.DISMISSED)
