@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str
     subject = _subject_of(evidence, base, folder, name)
     if not evidence.usual.all or not _nothing_fails(subject):
         return subject
-    return _subject_of(replace(evidence, control=evidence.usual), base, folder, name)
+    return _subject_of(evidence.beside_usual(), base, folder, name)
 
 
 def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str) -> Subject:

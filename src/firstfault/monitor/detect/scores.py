@@ -1,8 +1,9 @@
 """Whether inputs get the answers that they usually get. Needs the sample.
 
-Where inputs explain the answers, a score is looked at beside what its input would usually get, and a class by how
-surprising it is for its input; else a score is looked at by itself. Confidence and surprise are compared with those of
-the same class: a promotion brings more of one class, and that is nobody's incident.
+Where inputs explain the answers, a score is looked at beside what its input would usually get, several scores by how
+far they are from that together, and a class by how surprising it is for its input; else a score is looked at by itself.
+Distance, surprise and confidence are compared with those of the same class: a promotion brings more of one class, and
+that is nobody's incident.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.answers import ANSWER, Scores
+from firstfault.monitor.detect.answers import ANSWER, SCORE, Scores
 from firstfault.monitor.detect.batch import Batch
 from firstfault.monitor.detect.bets import rank_bets
 from firstfault.monitor.detect.dependence import EXPLAINS, Dependence
@@ -26,11 +27,11 @@ MATERIAL = 0.1
 """Of its own deviation, so much may a score be off from what its input would usually get."""
 UNEXPLAINED = 0.15
 """Deviations that a score may be off by in addition, where inputs explain nothing of it: populations move."""
-SURPRISE = "surprise"
+SURPRISE, DISTANCE = "surprise", "distance"
 LEAST_CHANCE = 0.02
 """A surrogate of 40 trees knows no smaller one."""
-WITHIN_CLASS = (SURPRISE, "confidence")
-"""Columns that are compared within a class."""
+WITHIN_CLASS, UP = (SURPRISE, DISTANCE, "confidence"), (SURPRISE, DISTANCE)
+"""Columns that are compared within a class, and those of which only more is worse."""
 
 
 def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float, seasonal: bool) -> RankMonitor | None:
@@ -54,7 +55,7 @@ def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float,
 
     usual = within(sample, values)
     ordered = tuple(sorted_known(column) for column in usual.T)
-    sides = ["up" if eye.names[place] == SURPRISE else "both" for place in places]
+    sides = ["up" if eye.names[place] in UP else "both" for place in places]
     allowed = [shift + eye.allowed(place) for place in places]
     bets = tuple(rank_bets(len(o), a, side) for o, a, side in zip(ordered, allowed, sides, strict=True))
     seasons = tuple(season_of(_normal(column, o), sample.hours) for column, o in zip(usual.T, ordered, strict=True))
@@ -66,26 +67,35 @@ def scores(reference: Batch, looked_at: Scores, known: Dependence, shift: float,
 
 @dataclass(frozen=True)
 class _Eye:
-    """What is looked at in an answer: each score that is no class, and the surprise of the class."""
+    """What is looked at in an answer: a score, the distance of several from what is usual, the surprise of a class."""
 
     looked_at: Scores
     known: Dependence
 
     @property
     def plain(self) -> list[int]:
-        """The scores that are no classes."""
-        return [place for place, name in enumerate(self.looked_at.names) if not name.startswith(ANSWER)]
+        """The scores that are looked at by themselves."""
+        return [place for place, name in enumerate(self.looked_at.names) if not name.startswith((ANSWER, SCORE))]
+
+    @property
+    def several(self) -> list[int]:
+        """The scores that are looked at together, where inputs explain them."""
+        return self._explained(SCORE)
 
     @property
     def classes(self) -> list[int]:
         """The scores that are classes, where inputs explain them."""
-        found = [place for place, name in enumerate(self.looked_at.names) if name.startswith(ANSWER)]
+        return self._explained(ANSWER)
+
+    def _explained(self, kind: str) -> list[int]:
+        found = [place for place, name in enumerate(self.looked_at.names) if name.startswith(kind)]
         return found if found and np.mean([self.known.explains(place) for place in found]) >= EXPLAINS else []
 
     @property
     def names(self) -> list[str]:
         """Of the columns that are looked at."""
-        return [self.looked_at.names[place] for place in self.plain] + [SURPRISE] * bool(self.classes)
+        plain = [self.looked_at.names[place] for place in self.plain]
+        return plain + [DISTANCE] * bool(self.several) + [SURPRISE] * bool(self.classes)
 
     def allowed(self, column: int) -> float:
         """By how many deviations of what is left a column may be off."""
@@ -99,9 +109,17 @@ class _Eye:
         scores = self.looked_at.look(batch)
         left = scores if expected is None else scores - expected
         columns = [left[:, place] for place in self.plain]
+        if self.several and expected is not None:
+            columns.append(self._distance(left))
         if self.classes and expected is not None:
             columns.append(self._surprise(batch, expected))
         return np.stack(columns, axis=1) if columns else np.zeros((len(batch), 0))
+
+    def _distance(self, left: Array) -> Array:
+        """How far all scores are from what the input would usually get, in deviations of what is left of each."""
+        assert self.known.surrogate is not None
+        spread = self.known.surrogate.left[:, self.several].std(0) + 1e-9
+        return np.asarray(((left[:, self.several] / spread) ** 2).mean(1) ** 0.5)
 
     def _surprise(self, batch: Batch, expected: Array) -> Array:
         """How little a class was to be expected of its input, in nats."""
