@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -78,7 +77,12 @@ def _renamed(value: str, new: Counter[str], gone: Mapping[str, float], column: C
     """The category in whose place a new one comes: it stays away, and came as often; of several, the likest name."""
     share = new[value] / len(column.after)
     alike = [name for name, was in gone.items() if was / AS_OFTEN <= share <= was * AS_OFTEN]
-    return max(alike, key=lambda name: len(commonprefix([_spelt(name), _spelt(value)])), default=None)
+    return max(alike, key=lambda name: _shared(_spelt(name), _spelt(value)), default=None)
+
+
+def _shared(first: str, second: str) -> int:
+    """How many letters two names begin with alike."""
+    return next((at for at, (one, two) in enumerate(zip(first, second, strict=False)) if one != two), len(first))
 
 
 def _spelt(text: str) -> str:

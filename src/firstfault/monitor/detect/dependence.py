@@ -1,7 +1,8 @@
 """What the answers depend on: which fields matter, and what answer an input would usually get.
 
-A surrogate of the model is learned from the reference's inputs and answers. A field that the answers don't depend on is not looked at, however far it drifts. Answers are compared with
-those that their inputs would have got: other customers get other answers, and nothing is wrong with that.
+A surrogate of the model is learned from the reference's inputs and answers. A field that the answers don't depend on is
+not looked at, however far it drifts. Answers are compared with those that their inputs would have got: other customers
+get other answers, and nothing is wrong with that.
 """
 
 from __future__ import annotations

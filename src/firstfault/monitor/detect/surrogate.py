@@ -16,12 +16,12 @@ TREES, LEAF = 40, 3
 """As few as foretell almost as well as 100, at 10 µs a request."""
 RIDGE = 1.0
 """Keeps the slopes of columns that are nearly the same finite."""
-WIDTH, LINEAR = 0.3, 10.0
+WIDTH, LINEAR = 1.0, 10.0
 """Of the kernel, and what is linear in it: of those tried on the five models of benchmarks/incidents.py, the best."""
 NOISES = (0.01, 0.1, 1.0, 10.0)
 """Parts of a score that no input explains, in units of the kernel."""
-TRIED_ON = 500
-"""Rows on which the noise is chosen: enough to tell tenfold apart."""
+TRIED_ON = 700
+"""Rows by which noise and steepness are learned: enough to tell tenfold apart."""
 OUTERMOST = 0.002
 """Inputs beyond this quantile of the reference count as the quantile."""
 
@@ -61,32 +61,56 @@ class Learner(Protocol):
 
 
 class Smooth:
-    """A ridge regression with a Gaussian kernel and a linear one; what it leaves is in closed form.
+    """A ridge regression with a Gaussian kernel and a linear one, in which a column counts by how steep the scores are.
 
-    Source: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.2.
+    What it leaves of rows that it has not seen is in closed form.
+    Source: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.2; Radhakrishnan et al. 2024,
+    Mechanism for feature learning in neural networks and backpropagation-free machine learning models.
     """
 
     def __init__(self, x: Array, y: Array) -> None:
-        part = slice(None, None, max(1, len(x) // TRIED_ON))
-        kernel = _kernel(x[part], x[part])
-        scale = np.maximum(y.var(0), 1e-12)
-        errors = [float((_solved(kernel, y[part], noise)[1] ** 2 / scale).mean()) for noise in NOISES]
-        weights, self.left = _solved(_kernel(x, x), y, NOISES[int(np.argmin(errors))])
+        part = slice(None, None, -(-len(x) // TRIED_ON))
+        noise, weights = _least_noise(x[part], y[part])
+        steep = _steepness(x[part], weights / np.maximum(y.std(0), 1e-9))
+        self._scale = steep / max(float((steep**2).mean()) ** 0.5, 1e-12)
+        x = x * self._scale
+        noise, _ = _least_noise(x[part], y[part])
+        weights, self.left = _solved(_kernel(x, x), y, noise)
         self._x, self._weights = x.astype(np.float32), weights.astype(np.float32)
 
     def predict(self, x: Array) -> Array:
         """What rows usually get."""
-        return np.asarray(_kernel(x.astype(np.float32), self._x) @ self._weights, dtype=float)
+        return np.asarray(_kernel((x * self._scale).astype(np.float32), self._x) @ self._weights, dtype=float)
 
 
 def _kernel(rows: Array, others: Array) -> Array:
     """How alike two rows are `(n, N)`."""
-    together = rows @ others.T
-    apart = (rows**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * together
+    return _near(rows, others) + rows @ others.T * (LINEAR / rows.shape[1])  # type: ignore[no-any-return]
+
+
+def _near(rows: Array, others: Array) -> Array:
+    """The Gaussian part of the kernel `(n, N)`."""
+    apart = (rows**2).sum(1)[:, None] + (others**2).sum(1)[None] - 2 * rows @ others.T
     apart *= -WIDTH / rows.shape[1]
-    np.exp(np.minimum(apart, 0.0, out=apart), out=apart)
-    apart += together * (LINEAR / rows.shape[1])
-    return np.asarray(apart)
+    return np.asarray(np.exp(np.minimum(apart, 0.0, out=apart), out=apart))
+
+
+def _least_noise(x: Array, y: Array) -> tuple[float, Array]:
+    """The noise with which rows foretell each other best, and the weights with it."""
+    kernel, scale = _kernel(x, x), np.maximum(y.var(0), 1e-12)
+    tried = [(noise, *_solved(kernel, y, noise)) for noise in NOISES]
+    noise, weights, _ = min(tried, key=lambda each: float((each[2] ** 2 / scale).mean()))
+    return noise, weights
+
+
+def _steepness(x: Array, weights: Array) -> Array:
+    """How steep the scores `(N, T)` with these weights are in each column `(D,)`, as the root of a mean square."""
+    near, width = _near(x, x), x.shape[1]
+    total = np.zeros(width)
+    for own in weights.T:
+        slope = (near @ (own[:, None] * x) - x * (near @ own)[:, None]) * (2 * WIDTH / width)
+        total += ((slope + LINEAR / width * (own @ x)) ** 2).mean(0)
+    return np.asarray(total**0.5)
 
 
 def _solved(kernel: Array, y: Array, noise: float) -> tuple[Array, Array]:
