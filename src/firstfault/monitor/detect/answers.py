@@ -26,6 +26,7 @@ LEAST_CHANCE = 1e-6
 """Probabilities are told with six digits at least."""
 KNOWN = 0.5
 """Half of the answers must show something before it is looked at."""
+CONFIDENCE = "confidence"
 ANSWER, SCORE = "answer ", "score "
 """Begin the names of a score that is whether an answer is of a class, and of one of several scores of an answer."""
 
@@ -62,8 +63,8 @@ def scores_of(reference: Batch) -> Scores:
         parts += [(f"{SCORE}{place}", _beside_others(place, width)) for place in range(width) if width <= MOST_CLASSES]
     if not classes and sum(bool(answer.text) for answer in answers) >= KNOWN * max(1, len(answers)):
         parts += [("length of the answer", _length), ("stock answer", _is_stock(answers))]
-    if len(reference) and (~np.isnan(reference.confidence[usual])).mean() >= KNOWN and not _has_log_odds(parts):
-        parts.append(("confidence", _sureness))
+    if len(reference) and (~np.isnan(reference.confidence[usual])).mean() >= KNOWN and not _are_enough(parts):
+        parts.append((CONFIDENCE, _sureness))
 
     def look(batch: Batch) -> Array:
         found = np.stack([part(batch) for _, part in parts], axis=1) if parts else np.zeros((len(batch), 0))
@@ -73,8 +74,9 @@ def scores_of(reference: Batch) -> Scores:
     return Scores(tuple(name for name, _ in parts), tuple(classes), look)
 
 
-def _has_log_odds(parts: Sequence[tuple[str, object]]) -> bool:
-    return any(name == "score" for name, _ in parts)
+def _are_enough(parts: Sequence[tuple[str, object]]) -> bool:
+    """Whether there are log-odds, which say how sure an answer is, or numbers, of which nothing does."""
+    return any(name in ("score", "value") for name, _ in parts)
 
 
 def _width(answers: Sequence[Answer]) -> int:

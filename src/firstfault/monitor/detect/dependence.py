@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.monitor.detect.surrogate import LEARNERS, Surrogate, usual_of
+from firstfault.monitor.detect.surrogate import LEARNERS, Surrogate, Usually, usual_of
 
 FEWEST = 300
 """Rows: a half learns, and a half says what matters."""
@@ -44,9 +44,9 @@ class Dependence:
         """How much of a score's variance the inputs explain."""
         return 0.0 if self.surrogate is None else max(0.0, float(self.surrogate.explains[score]))
 
-    def expected(self, features: Array) -> Array | None:
-        """The scores that inputs would usually get; None where inputs explain too little."""
-        return None if self.surrogate is None else self.surrogate.expected(features[:, self.columns])
+    def usually(self, features: Array) -> Usually | None:
+        """What inputs would usually get; None where they explain too little."""
+        return None if self.surrogate is None else self.surrogate.usually(features[:, self.columns])
 
 
 def dependence(features: Array, of_field: Sequence[str], scores: Array) -> Dependence:
@@ -101,7 +101,7 @@ def _is_worse(worse: Array) -> Array:
 
 def _off(surrogate: Surrogate, x: Array, y: Array) -> Array:
     """By how much each row's scores are foretold wrongly, squared `(n, T)`."""
-    return np.asarray((surrogate.expected(x) - y) ** 2)
+    return np.asarray((surrogate.usually(x).expected - y) ** 2)
 
 
 def residuals(features: Array) -> tuple[Array, Any]:

@@ -22,6 +22,8 @@ NOISES = (0.01, 0.1, 1.0, 10.0)
 """Parts of a score that no input explains, in units of the kernel."""
 TRIED_ON = 700
 """Rows by which noise and steepness are learned: enough to tell tenfold apart."""
+NARROWER, LEAST_SPREAD = 4, 0.1
+"""Rows are like each other for what is left of them where the kernel's fourth power says so; a tenth is always left."""
 OUTERMOST = 0.002
 """Inputs beyond this quantile of the reference count as the quantile."""
 
@@ -50,22 +52,31 @@ def usual_of(features: Array) -> Usual:
     return Usual(known[0], known[1] + 1e-9, known[2], known[3])
 
 
+class Usually(NamedTuple):
+    """What inputs usually get `(N, T)`, and by how much their scores are usually off from that."""
+
+    expected: Array
+    spread: Array
+
+
 class Learner(Protocol):
     """Learns `y (N, T)`, with mean 0, from `x (N, D)` in deviations."""
 
     left: Array
     """What it leaves of each row `(N, T)`, had it not seen that one."""
+    spread: Array
+    """How much it usually leaves of rows like each one `(N, T)`."""
 
-    def predict(self, x: Array) -> Array:
-        """What rows `(n, D)` usually get `(n, T)`."""
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """What rows `(n, D)` usually get `(n, T)`, and how much of it is usually left."""
 
 
 class Smooth:
     """A ridge regression with a Gaussian kernel and a linear one, in which a column counts by how steep the scores are.
 
     What it leaves of rows that it has not seen is in closed form.
-    Source: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.2; Radhakrishnan et al. 2024,
-    Mechanism for feature learning in neural networks and backpropagation-free machine learning models.
+    Source: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.2; Radhakrishnan, Beaglehole,
+    Pandit & Belkin 2024, Mechanism for feature learning in neural networks.
     """
 
     def __init__(self, x: Array, y: Array) -> None:
@@ -77,15 +88,33 @@ class Smooth:
         noise, _ = _least_noise(x[part], y[part])
         weights, self.left = _solved(_kernel(x, x), y, noise)
         self._x, self._weights = x.astype(np.float32), weights.astype(np.float32)
+        self._least = LEAST_SPREAD * np.abs(self.left).mean(0)
+        near = _near(x, x)
+        np.fill_diagonal(near, 0.0)
+        self.spread = self._around(near, np.abs(self.left))
 
-    def predict(self, x: Array) -> Array:
-        """What rows usually get."""
-        return np.asarray(_kernel((x * self._scale).astype(np.float32), self._x) @ self._weights, dtype=float)
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """What rows usually get, and how much of it is usually left: what was of the rows that are like it."""
+        x = (x * self._scale).astype(np.float32)
+        near = _near(x, self._x)
+        spread = self._around(near, np.abs(self.left).astype(np.float32))
+        near += _linear(x, self._x)
+        return np.asarray(near @ self._weights, dtype=float), spread
+
+    def _around(self, near: Array, left: Array) -> Array:
+        close = near**NARROWER
+        close /= close.sum(1, keepdims=True) + 1e-30
+        return np.asarray(close @ left + self._least, dtype=float)
 
 
 def _kernel(rows: Array, others: Array) -> Array:
     """How alike two rows are `(n, N)`."""
-    return _near(rows, others) + rows @ others.T * (LINEAR / rows.shape[1])  # type: ignore[no-any-return]
+    return np.asarray(_near(rows, others) + _linear(rows, others))
+
+
+def _linear(rows: Array, others: Array) -> Array:
+    """The linear part of the kernel `(n, N)`."""
+    return np.asarray(rows @ others.T * (LINEAR / rows.shape[1]))
 
 
 def _near(rows: Array, others: Array) -> Array:
@@ -136,24 +165,30 @@ class Trees:
         )
         self._forest.fit(x, linear if linear.shape[1] > 1 else linear[:, 0])
         self.left = np.asarray(linear - np.nan_to_num(self._forest.oob_prediction_.reshape(linear.shape)))
+        self.spread = np.broadcast_to(np.abs(self.left).mean(0) + 1e-12, self.left.shape)
 
-    def predict(self, x: Array) -> Array:
-        """What rows usually get."""
-        return np.asarray(x @ self._slopes + self._forest.predict(x).reshape(len(x), -1))
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """What rows usually get, and how much of it is left of all."""
+        found = np.asarray(x @ self._slopes + self._forest.predict(x).reshape(len(x), -1))
+        return found, np.broadcast_to(self.spread[0], found.shape)
 
 
 LEARNERS: tuple[type[Smooth | Trees], ...] = (Smooth, Trees)
 
 
 class Surrogate:
-    """Learns scores `(N, T)` from features `(N, D)`; `left` is what it leaves of them, on rows that it has not seen."""
+    """Learns scores `(N, T)` from features `(N, D)`.
+
+    `left` is what it leaves of them, on rows that it has not seen, and `spread` how much it leaves of rows like these.
+    """
 
     def __init__(self, features: Array, scores: Array, learner: type[Smooth | Trees]) -> None:
         self.usual, self.mean = usual_of(features), scores.mean(0)
         self.learned: Learner = learner(self.usual.scaled(features), scores - self.mean)
-        self.left = self.learned.left
+        self.left, self.spread = self.learned.left, self.learned.spread
         self.explains = 1 - self.left.var(0) / np.maximum(scores.var(0), 1e-12)
 
-    def expected(self, features: Array) -> Array:
-        """The scores `(N, T)` that inputs would usually get."""
-        return np.asarray(self.mean + self.learned.predict(self.usual.scaled(features)))
+    def usually(self, features: Array) -> Usually:
+        """The scores `(N, T)` that inputs would usually get, and how much is usually left of them."""
+        expected, spread = self.learned.predict(self.usual.scaled(features))
+        return Usually(self.mean + expected, spread)
