@@ -108,7 +108,7 @@ def new_categories(reference: Batch, known: Dependence, are_classes: bool) -> Co
 
     def seen(batch: Batch) -> Array:
         worse = _worse(batch, limit, wrong(batch) if are_classes else _far(batch, far))
-        return np.stack([np.where(_unknown(batch, column), worse, np.nan) for column in columns], axis=1)
+        return np.stack([np.where(batch.unknown(column), worse, np.nan) for column in columns], axis=1)
 
     words = f"{{place}}: a new category, whose requests are {{now:.0%}} unsure or wrong, where {AS_USUAL:.0%} may be"
     bets = tuple(CoinBets(AS_USUAL, WORSE) for _ in columns)
@@ -149,7 +149,7 @@ def _commonest(sample: Batch, column: Column) -> list[tuple[str, float]]:
 def _in_place_of(batch: Batch, column: Column, name: str) -> Array:
     """1 of a request with an unknown category, 0 of one with a known one, NaN of all others."""
     has = np.array([str(row.get(column.name)) == name for row in batch.rows])
-    return np.where(_unknown(batch, column), 1.0, np.where(has, 0.0, np.nan))
+    return np.where(batch.unknown(column), 1.0, np.where(has, 0.0, np.nan))
 
 
 def _far(batch: Batch, limit: float) -> Array:
@@ -164,12 +164,3 @@ def _worse(batch: Batch, limit: float, errors: Array) -> Array:
     unsure = np.where(np.isnan(batch.confidence), np.nan, batch.confidence < limit)
     told = np.where(np.isnan(errors), unsure, errors)
     return np.where(failed > 0, 1.0, told)
-
-
-def _unknown(batch: Batch, column: Column) -> Array:
-    return np.array(
-        [
-            kind_of(value := row.get(column.name)) in ("text", "truth") and str(value) not in column.known
-            for row in batch.rows
-        ]
-    )

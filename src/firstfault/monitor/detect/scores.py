@@ -1,9 +1,9 @@
 """Whether inputs get the answers that they usually get. Needs the sample.
 
-Where inputs explain the answers, a score is looked at beside what its input would usually get, by its distance from
-that too, several scores by their distance alone, and a class by how surprising it is for its input; else a score is
-looked at by itself. Distance, surprise and confidence are compared with those of the same class: a promotion brings more of one class, and
-that is nobody's incident.
+Where inputs explain the answers, a score is looked at beside what its input would usually get, and by its distance from
+that; several scores by their distance alone, and a class by how surprising it is for its input; else a score is looked
+at by itself. Distance, surprise and confidence are compared with those of the same class: a promotion brings more of
+one class, and that is nobody's incident.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MATERIAL = 0.1
 """Of its own deviation, so much may a score be off from what its input would usually get."""
 UNEXPLAINED = 0.15
 """Deviations that a score may be off by in addition, where inputs explain nothing of it: populations move."""
+FARTHER = 0.05
+"""The same of a distance, which is measured by how far such inputs usually are."""
 SURPRISE, DISTANCE = "surprise", "distance"
 LEAST_CHANCE = 0.02
 """A surrogate knows no smaller one."""
@@ -102,8 +104,8 @@ class _Eye:
 
     def allowed(self, column: int) -> float:
         """By how many deviations of what is left a column may be off."""
-        if column >= len(self.plain):
-            return UNEXPLAINED
+        if self.names[column] in UP:
+            return FARTHER if self.names[column] == DISTANCE else UNEXPLAINED
         left = 1 - self.known.explains(self.plain[column])
         return UNEXPLAINED * left + (MATERIAL / max(left, 0.01) ** 0.5 if left < 1 else 0.0)
 
@@ -113,10 +115,18 @@ class _Eye:
         left = scores if usually is None else scores - usually.expected
         columns = [left[:, place] for place in self.plain]
         if self.together and usually is not None:
-            columns.append(((left / usually.spread)[:, self.together] ** 2).mean(1) ** 0.5)
+            columns.append(self._distance(batch, left / usually.spread))
         if self.classes and usually is not None:
             columns.append(self._surprise(batch, usually.expected))
         return np.stack(columns, axis=1) if columns else np.zeros((len(batch), 0))
+
+    def _distance(self, batch: Batch, left: Array) -> Array:
+        """How far scores are from what is usual; NaN for a category of which nobody knows what is."""
+        found = np.asarray((left[:, self.together] ** 2).mean(1) ** 0.5)
+        for column in batch.schema.categories:
+            if column.name in self.known.fields:
+                found[batch.unknown(column)] = np.nan
+        return found
 
     def _surprise(self, batch: Batch, expected: Array) -> Array:
         """How little a class was to be expected of its input, in nats."""

@@ -75,8 +75,8 @@ class Smooth:
     """A ridge regression with a Gaussian kernel and a linear one, in which a column counts by how steep the scores are.
 
     What it leaves of rows that it has not seen is in closed form.
-    Source: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.2; Radhakrishnan, Beaglehole,
-    Pandit & Belkin 2024, Mechanism for feature learning in neural networks.
+    Source: Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 5.4.2; Radhakrishnan,
+    Beaglehole, Pandit & Belkin 2024, Mechanism for feature learning in neural networks.
     """
 
     def __init__(self, x: Array, y: Array) -> None:
