@@ -22,8 +22,8 @@ NOISES = (0.01, 0.1, 1.0, 10.0)
 """Parts of a score that no input explains, in units of the kernel."""
 TRIED_ON = 700
 """Rows by which noise and steepness are learned: enough to tell tenfold apart."""
-NARROWER, LEAST_SPREAD = 4, 0.1
-"""Rows are like each other for what is left of them where the kernel's fourth power says so; a tenth is always left."""
+LEAST_SPREAD = 0.1
+"""Of what is left on the average, so much is left everywhere."""
 OUTERMOST = 0.002
 """Inputs beyond this quantile of the reference count as the quantile."""
 
@@ -102,9 +102,10 @@ class Smooth:
         return np.asarray(near @ self._weights, dtype=float), spread
 
     def _around(self, near: Array, left: Array) -> Array:
-        close = near**NARROWER
-        close /= close.sum(1, keepdims=True) + 1e-30
-        return np.asarray(close @ left + self._least, dtype=float)
+        """How much is left of the rows that are like each other by the kernel's fourth power."""
+        close = near * near
+        close *= close
+        return np.asarray(close @ left / (close.sum(1, keepdims=True) + 1e-30) + self._least, dtype=float)
 
 
 def _kernel(rows: Array, others: Array) -> Array:
