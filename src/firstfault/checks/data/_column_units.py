@@ -79,7 +79,7 @@ def _factor(before: Array, after: Array) -> tuple[float, float, float] | None:
 
 
 def _candidates(before: Array, after: Array) -> list[tuple[float, float]]:
-    found = [(1.8, 32.0), (1 / 1.8, -32 / 1.8), (1.0, 273.15), (1.0, -273.15)]
+    found = [(1.8, 32.0), (1 / 1.8, -32 / 1.8), (1.0, 273.15), (1.0, -273.15), (-1.0, 0.0)]
     middle, spread = _ratio(float(np.median(after)), float(np.median(before))), _ratio(_range(after), _range(before))
     ratios = [ratio for ratio in (middle, spread) if ratio is not None and (ratio < 0 or not _near(ratio))]
     known = [unit for each in UNITS for unit in (each, 1 / each)]

@@ -29,6 +29,8 @@ SAME = 1e-5
 """Scores that are one answer told twice."""
 FEW = 0.02
 """The share of equal tensors that may be answered differently, by rounding or in another order of sums."""
+NEW = 0.5
+"""Of its share now, a version that is new had less in the control."""
 UNCORRELATED, WEAKLY = 0.5, 0.95
 """Scores of other weights have nothing in common; above the second, only a part of the answers is others'."""
 
@@ -91,10 +93,14 @@ class Answers:
 
     def _another_version(self) -> Explanation | None:
         requests = self._requests()
-        usual = {request.version for request in self.control.requests.all}
         wrong = Counter(request.version for request, bad in zip(requests, self.wrong, strict=True) if bad)
         version, times = wrong.most_common(1)[0]
-        if version in usual or times < 0.9 * self.wrong.sum() or not usual:
+        before = Counter(request.version for request in self.control.requests.all)
+        now = sum(request.version == version for request in requests) / len(requests)
+        usual = set(before) - {version}
+        # it had begun to answer before this was noticed
+        new = before[version] < NEW * now * before.total()
+        if not new or times < 0.9 * self.wrong.sum() or not usual:
             return None
         rolled_out = any(request.arm != "champion" for request in requests if request.version == version)
         told = f"the answers of version {version or '(none)'} alone differ; the control has {', '.join(sorted(usual))}"

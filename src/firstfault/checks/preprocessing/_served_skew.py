@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from firstfault.checks.preprocessing._swapped_columns import swapped
 from firstfault.errors import Missing
 from firstfault.metrics import Array
 from firstfault.subject.memo import memo
@@ -71,6 +72,7 @@ class Skew:
             self._tokens(ours)
             or self._stage(rows, bad)
             or self._order(ours[bad], served[bad])
+            or self._swapped(np.flatnonzero(rows)[bad])
             or self._by_batch(rows)
             or self._raw(np.flatnonzero(rows)[bad][:200], wrong)
             or self._with_others(ours[bad], served[bad], wrong)
@@ -159,6 +161,16 @@ class Skew:
         if self.subject.recipe.train.x.ndim != 2:
             return "train_serve_skew", f"{moved} values of each sample stand in another place"
         return "schema_mismatch", f"{moved} columns stand in another order"
+
+    def _swapped(self, chosen: Array) -> tuple[str, str] | None:
+        """Whether columns of the request stood in for one another before the first step."""
+        raw = [self.side.raw[place] for place in chosen]
+        found = swapped(self.side.truth, raw, self.served[chosen], 0.01 * self.spread)
+        if not found:
+            return None
+        told = ", ".join(f"{name} holds {other}" for name, other in list(found.items())[:3])
+        more = " …" if len(found) > 3 else ""
+        return "schema_mismatch", f"columns of the request stand in each other's place: {told}{more}"
 
     def _by_batch(self, rows: Array) -> tuple[str, str] | None:
         """Whether they were scaled by the statistics of their own request, instead of the training's."""
