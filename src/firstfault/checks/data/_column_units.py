@@ -23,6 +23,10 @@ UNITS = (10.0, 12.0, 24.0, 60.0, 100.0, 365.25, 1000.0, 3600.0, 1e6, 2.20462, 1.
 """Powers of ten, units of time, and pounds, miles, inches, feet, ounces and calories in metric ones."""
 
 
+SCALES = ((1.8, 32.0), (1 / 1.8, -32 / 1.8), (1.0, 273.15), (1.0, -273.15), (-1.0, 0.0))
+"""Scale and shift of degrees Fahrenheit, Celsius and Kelvin in each other, and the other sign."""
+
+
 def new_unit(column: Column) -> Mark | None:
     """Values that are the control's again once they are divided by one factor, or turned from one scale to another."""
     before, after = column.numbers(column.before), column.numbers(column.after)
@@ -68,23 +72,24 @@ def _noise(first: int, second: int) -> float:
 
 def _factor(before: Array, after: Array) -> tuple[float, float, float] | None:
     """The scale and the shift that turn the control's values to these, and the distance that is left; None for none."""
-    allowed = max(0.1, 1.2 * _noise(len(before), len(after)))
+    noise = _noise(len(before), len(after))
     apart = distance(before, after)
     best: tuple[float, float, float] | None = None
-    for scale, shift in _candidates(before, after):
+    for (scale, shift), allowed in _candidates(before, after, noise).items():
         left = distance(before, (after - shift) / scale)
         if left <= min(allowed, FITS * apart) and (best is None or left < best[2] - 1e-9):
             best = (scale, shift, left)
     return best
 
 
-def _candidates(before: Array, after: Array) -> list[tuple[float, float]]:
-    found = [(1.8, 32.0), (1 / 1.8, -32 / 1.8), (1.0, 273.15), (1.0, -273.15), (-1.0, 0.0)]
+def _candidates(before: Array, after: Array, noise: float) -> dict[tuple[float, float], float]:
+    """Scales and shifts, and the distance that each may leave: what is no known unit has to fit by itself."""
     middle, spread = _ratio(float(np.median(after)), float(np.median(before))), _ratio(_range(after), _range(before))
-    ratios = [ratio for ratio in (middle, spread) if ratio is not None and (ratio < 0 or not _near(ratio))]
+    ratios = [ratio for ratio in (middle, spread) if ratio is not None and ratio > 0 and not _near(ratio)]
     known = [unit for each in UNITS for unit in (each, 1 / each)]
-    close = [unit for unit in known for ratio in ratios if ratio > 0 and abs(math.log(unit / ratio)) < 0.15]
-    return found + [(ratio, 0.0) for ratio in (*close, *ratios)]
+    close = [unit for unit in known for ratio in ratios if abs(math.log(unit / ratio)) < 0.15]
+    found = dict.fromkeys(((ratio, 0.0) for ratio in ratios), noise)
+    return found | dict.fromkeys((*SCALES, *((unit, 0.0) for unit in close)), max(0.1, 1.2 * noise))
 
 
 def _near(ratio: float) -> bool:

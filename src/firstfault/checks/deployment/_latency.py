@@ -23,6 +23,10 @@ SLOW_P = 1e-3
 REST = "outside of every stage"
 FEWEST = 20
 """Requests on each side, below which nothing is said of their seconds: a choice of ours."""
+FIRST = 0.5
+"""Of the slow requests, those in such runs: by chance it is a fifth, and of a run that was not kept whole the rest."""
+FASTER = 0.75
+"""Of the steps within a run of slow requests, those that must be to a faster one where a process warms up."""
 EXPLAINS = 0.5
 """Of the seconds that were added."""
 
@@ -114,7 +118,7 @@ class Latency:
         return first if first and added[first] > 0 else ""
 
     def causes(self) -> list[Cause]:
-        """The causes of which evidence was found, the one that explains the most first."""
+        """The causes of which evidence was found, those that explain most of the seconds first."""
         looks = (
             self._throttled,
             self._larger,
@@ -125,7 +129,8 @@ class Latency:
             self._slow_client,
             self._telemetry,
         )
-        return [cause for look in looks if (cause := look()) is not None]
+        found = [cause for look in looks if (cause := look()) is not None]
+        return sorted(found, key=lambda cause: bool(cause.fault) and self.explained(cause.without) < EXPLAINS)
 
     def explained(self, without: Array) -> float:
         """The share of the added seconds that is gone with a cause."""
@@ -175,18 +180,25 @@ class Latency:
 
     def _first_ones(self) -> Cause | None:
         """Slow answers that are the first of a process: each run of them begins at once, and decays."""
-        limit = float(np.quantile(self.usual, 0.99))
-        early = _decaying(self.now.all, self.seconds, limit)
-        slow = self.seconds > 2 * limit
-        if early.sum() < 3 or slow.sum() < 3 or early[slow].mean() < 0.6 or early.mean() > 0.5:
+        waits, usual_waits = self._waits(self.now), self._waits(self.before)
+        own, usual = self.seconds - waits, self.usual - usual_waits
+        limit = float(np.quantile(usual, 0.99))
+        early = _decaying(self.now.all, own, limit)
+        slow = own > 2 * limit
+        if early.sum() < 3 or slow.sum() < 3 or early[slow].mean() < FIRST or early.mean() > 0.5:
             return None
+        behind = waits > 2 * float(np.quantile(usual_waits, 0.99)) + limit
         return Cause(
             "cold_start",
             f"{early[slow].mean():.0%} of the slow requests are the first of a process, or follow one, each faster "
             "than the one before",
-            "the later requests of the same processes alone",
-            np.where(early, np.nan, self.seconds),
+            "the later requests of the same processes alone, and none that waited for the first ones",
+            np.where(early | behind, np.nan, self.seconds),
         )
+
+    def _waits(self, requests: Requests) -> Array:
+        """Seconds for which each waited for a worker; 0 where that was not measured."""
+        return np.asarray(np.nan_to_num(self.stage(requests, "queue")))
 
     def _queued(self) -> Cause | None:
         queue, before = self.stage(self.now, "queue"), self.stage(self.before, "queue")
@@ -285,7 +297,7 @@ def _decaying(requests: Sequence[Request], seconds: Array, limit: float) -> Arra
                 run.append(end)
                 continue
             faster = [seconds[two] < seconds[one] for one, two in zip(run, run[1:], strict=False)]
-            if len(run) >= 3 and np.mean(faster) >= 0.75:
+            if faster and np.mean(faster) >= FASTER:  # by chance, a third of them is
                 found[run] = True
             run = []
     return found

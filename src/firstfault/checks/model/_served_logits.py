@@ -27,6 +27,8 @@ EXPLAINS = 0.7
 """Of the wrong answers that a fault must give again."""
 SAME = 1e-5
 """Scores that are one answer told twice."""
+RIGHT = 0.1
+"""A process that answers fewer wrongly is sound beside one that does not."""
 FEW = 0.02
 """The share of equal tensors that may be answered differently, by rounding or in another order of sums."""
 NEW = 0.5
@@ -72,6 +74,17 @@ class Answers:
             return float("nan")
         known = known_in_both(base, served) if base.shape == served.shape else np.zeros(len(served), bool)
         return float(differ(base, served)[known].mean()) if known.any() else float("nan")
+
+    @functools.cached_property
+    def replicas(self) -> list[str]:
+        """The processes that alone answer wrongly, where there are others that don't."""
+        by: dict[str, list[bool]] = {}
+        for (request, _), wrong, known in zip(self.side.samples, self.wrong, self.known, strict=True):
+            if known:
+                by.setdefault(request.replica, []).append(bool(wrong))
+        shares = {name: sum(rows) / len(rows) for name, rows in by.items()}
+        bad = [name for name, share in shares.items() if share > 3 * min(shares.values()) + FEW]
+        return bad if 0 < len(bad) < len(shares) and min(shares.values()) < RIGHT else []
 
     def explanations(self) -> Iterator[Explanation]:
         """What gives the wrong answers again, the most certain first."""
@@ -282,8 +295,10 @@ class Answers:
         return Explanation("batch_dependence", 0.7, f"{told}, as by what else was in their batch")
 
     def _other_weights(self) -> Explanation | None:
-        found = _correlation(self.served[self.known], self.base[self.known])
-        if found > WEAKLY and self.share < 0.5:
+        own = [request.replica in self.replicas or not self.replicas for request in self._requests()]
+        rows = self.known & np.array(own)
+        found = _correlation(self.served[rows], self.base[rows])
+        if found > WEAKLY and self.wrong[rows].mean() < 0.5:
             return Explanation("weights_not_loaded", 0.4, f"a part of the answers differs (correlation {found:.2f})")
         weight = 0.8 if found < UNCORRELATED else 0.7
         return Explanation(
@@ -352,12 +367,16 @@ def _correlation(served: Array, base: Array) -> float:
 
 
 def _pairs(side: Side) -> float | None:
-    """Of the tensors that came several times, the share that was answered differently; None where fewer than five."""
-    by_tensor: dict[str, set[str]] = {}
-    again: Counter[str] = Counter()
+    """Of the tensors that one process was asked several times, the share that it answered differently.
+
+    None where fewer than five came several times.
+    """
+    by_tensor: dict[tuple[str, str], set[str]] = {}
+    again: Counter[tuple[str, str]] = Counter()
     for request, _ in side.samples:
-        key, answer = request.hashes.get("tensor") or request.hashes.get("raw"), request.hashes.get("logits")
-        if key and answer and not key.startswith("~"):
+        value, answer = request.hashes.get("tensor") or request.hashes.get("raw"), request.hashes.get("logits")
+        if value and answer and not value.startswith("~"):
+            key = (request.replica, value)
             again[key] += 1
             by_tensor.setdefault(key, set()).add(answer)
     several = [key for key, times in again.items() if times > 1]
