@@ -71,7 +71,7 @@ def _marks(column: Column) -> list[Mark]:
         isinstance(value, str) and MASKED.search(value) for value in column.before[:FEWEST]
     ):
         return []
-    for look in (typed, fed_back, stands_still, one_value, in_runs, filled, new_unit, new_category, beyond, moved):
+    for look in (typed, fed_back, new_unit, stands_still, one_value, in_runs, filled, new_category, beyond, moved):
         if (mark := look(column)) is not None:
             return [mark]
     return []
