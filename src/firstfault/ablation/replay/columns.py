@@ -16,7 +16,8 @@ from firstfault.errors import Missing
 from firstfault.finding import LayerReport
 from firstfault.metrics import Array
 from firstfault.subject.harm import FEWEST_LABELS, harm, rightness
-from firstfault.subject.replays import Replays, Side, likeness, replays
+from firstfault.subject.likeness import likeness
+from firstfault.subject.replays import Replays, Side, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome
 

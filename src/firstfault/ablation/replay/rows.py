@@ -14,7 +14,8 @@ from firstfault.errors import Missing
 from firstfault.finding import LayerReport
 from firstfault.metrics import Array
 from firstfault.subject.incident import incident
-from firstfault.subject.replays import Side, likeness, replays
+from firstfault.subject.likeness import likeness
+from firstfault.subject.replays import Side, replays
 from firstfault.subject.subject import Subject
 from firstfault.verdict import Outcome
 

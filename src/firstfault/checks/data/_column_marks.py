@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firstfault.metrics import Array
-from firstfault.subject.replays import Row, changed
+from firstfault.subject.raw_rows import Row, changed
 
 Undo = Callable[[Row, np.random.Generator], Row]
 

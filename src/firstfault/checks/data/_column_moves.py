@@ -20,7 +20,8 @@ from firstfault.checks.data._column_marks import (
     present,
 )
 from firstfault.metrics import Array
-from firstfault.subject.replays import Row, distance
+from firstfault.subject.likeness import distance
+from firstfault.subject.raw_rows import Row
 
 MOVED_P = 1e-3
 """The level at which a column has moved, divided by the number of columns."""

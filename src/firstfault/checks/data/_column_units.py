@@ -8,7 +8,8 @@ import numpy as np
 
 from firstfault.checks.data._column_marks import FEWEST, OFTEN, RARE, Column, Mark, Undo, is_number
 from firstfault.metrics import Array
-from firstfault.subject.replays import Row, distance
+from firstfault.subject.likeness import distance
+from firstfault.subject.raw_rows import Row
 
 FACTOR = 1.45
 """Scales that differ by less are a drift."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from firstfault.subject.incident import Requests, incident
 from firstfault.subject.memo import memo
-from firstfault.subject.replays import rows_of
+from firstfault.subject.raw_rows import rows_of
 from firstfault.subject.subject import Subject
 
 MORE = 0.2

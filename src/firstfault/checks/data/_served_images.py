@@ -11,8 +11,8 @@ import numpy as np
 from firstfault.errors import Missing
 from firstfault.metrics import Array
 from firstfault.subject.incident import incident
+from firstfault.subject.likeness import distance
 from firstfault.subject.memo import memo
-from firstfault.subject.replays import distance
 from firstfault.subject.subject import Subject
 
 FEWEST = 20

@@ -15,7 +15,7 @@ from firstfault.checks.data._sent_again import distinct_rows
 from firstfault.subject.incident import incident
 from firstfault.subject.memo import memo
 from firstfault.subject.offline import offline
-from firstfault.subject.replays import MASKED
+from firstfault.subject.raw_rows import MASKED
 from firstfault.subject.subject import Subject
 
 

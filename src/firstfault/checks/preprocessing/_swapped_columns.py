@@ -13,9 +13,9 @@ from firstfault.metrics import Array
 from firstfault.subject.offline import Offline
 
 ROWS = 100
-"""Samples that are prepared anew for each try: a column that is not the served one differs in more than five of them."""
+"""Samples that are prepared anew for each try: another column differs in more than five of them."""
 MOST_COLUMNS = 80
-"""Columns of one kind: each is tried in each place, in as many calls of the training's steps as there are columns."""
+"""Columns of one kind: each is tried in each place, in as many calls of the training's steps as there are."""
 SAME = 0.95
 """The share of samples in which a stand-in gives the served values: the others are rounded, or empty."""
 WHOLE = 0.9
