@@ -27,17 +27,22 @@ from firstfault.verdict import SubjectKind, Verdict
 def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str = "") -> Subject:
     """The subject of an incident, over the one of its target, whose data and model stay made; or without any.
 
-    Where nothing or a mere suspicion fails beside the healthy requests before it, these may hold what was noticed late:
-    then the requests that said what is usual take their place, unless they tell less.
+    The healthy requests just before it may hold what was noticed late. The requests that said what is usual take their
+    place where nothing fails beside these, or where an earlier layer fails beside those, or the same one for certain.
     """
     if base is not None:
         with contextlib.suppress(Missing, UserCodeError):
             offline(base)  # once, for both
     subject = _subject_of(evidence, base, folder, name)
-    if not evidence.usual.all or (told := _strongest(subject)) > SUSPICION:
+    if not evidence.usual.all:
         return subject
     other = _subject_of(evidence.beside_usual(), base, folder, name)
-    return other if told == 0.0 or _strongest(other) > told else subject
+    failing = _first_failing(subject, tuple(Layer))
+    if failing is None:
+        return other
+    suspected = _first_failing(subject, [failing], CERTAIN) is None
+    upto = tuple(Layer)[: failing.rank + suspected]
+    return subject if _first_failing(other, upto, CERTAIN) is None else other
 
 
 def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str) -> Subject:
@@ -51,12 +56,22 @@ def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: st
     return subject
 
 
-def _strongest(subject: Subject) -> float:
-    """What the strongest failure of all layers weighs, 0 where nothing fails; what is measured for it stays made."""
-    entries = (entry for layer in Layer for entry in checks_of(layer, SubjectKind.INCIDENT))
-    found = (run_check(entry, subject, subject.target.thresholds.get(entry.name, {})) for entry in entries)
-    failed = (finding for findings in found for finding in findings if finding.status is Status.FAIL)
-    return max((max(finding.faults.values(), default=1.0) for finding in failed), default=0.0)
+CERTAIN = 0.75
+"""The weight from which on a failure is no suspicion that other traffic may raise, as a season does."""
+
+
+def _first_failing(subject: Subject, layers: Sequence[Layer], weight: float = 0.0) -> Layer | None:
+    """The first of some layers in which a check of incidents fails, with a fault of that weight; None where none does.
+
+    What the checks measure stays made.
+    """
+    for layer in layers:
+        for entry in checks_of(layer, SubjectKind.INCIDENT):
+            found = run_check(entry, subject, subject.target.thresholds.get(entry.name, {}))
+            fails = [finding for finding in found if finding.status is Status.FAIL]
+            if any(max(finding.faults.values(), default=0.0) >= weight for finding in fails):
+                return layer
+    return None
 
 
 def judge(subject: Subject) -> Verdict:
@@ -102,7 +117,12 @@ def left_open(subject: Subject, reports: Sequence[LayerReport]) -> list[str]:
         for finding in report.findings
         if finding.status is not Status.SKIPPED
     }
-    explained = looked.get("served_latency") is Status.WARN
+    # one that names no fault explains it; one whose fault was refuted does not
+    explained = any(
+        finding.check == "served_latency" and finding.status is Status.WARN and not finding.faults
+        for report in reports
+        for finding in report.findings
+    )
     reasons = []
     if len(seen.requests) < FEWEST:
         reasons.append(f"{len(seen.requests)} requests are too few to clear anything, of which {FEWEST} are needed")

@@ -21,7 +21,8 @@ from firstfault.checks.data._column_marks import (
     present,
 )
 from firstfault.metrics import Array
-from firstfault.subject.replays import Row, distance
+from firstfault.subject.likeness import distance
+from firstfault.subject.raw_rows import Row
 
 STAYS, AS_OFTEN = 0.1, 2.0
 """A category stays away that comes a tenth as often; another takes its place that comes half to twice as often."""

@@ -49,7 +49,8 @@ class Reference:
         margin: by which the estimated accuracy may be lower.
         judges: SafeML's, by class.
         monitors: of requests as they come.
-        healthy: references of the last healthy requests that it was learned from.
+        healthy: references of the first healthy requests that it was learned from: the last ones may show what was
+            noticed late.
     """
 
     schema: Schema
@@ -128,7 +129,7 @@ def learn(
     monitors = [monitor for make in made if (monitor := make()) is not None]
     monitors += latencies(batch, settings.slower, settings.shift, seasonal)
     chosen = tuple(monitor for monitor in monitors if only is None or monitor.name in only)
-    healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[-MOST_HEALTHY:]
+    healthy = tuple(record.raw for record in records if record.outcome is Outcome.OK)[:MOST_HEALTHY]
     return Reference(
         batch.schema, looked_at, known, learned, seasonal, source, settings.accuracy, judged, chosen, healthy
     )
