@@ -42,8 +42,8 @@ class Clearing:
         if self._passes <= MOST_PASSES:
             self._filled |= {key for key, values in self._values.items() if any(map(_has_gradient, values))}
 
-    def stepped(self, key: int, values: Sequence[torch.Tensor]) -> bool:
-        """Note a step with these parameters, small ones first.
+    def stepped(self, key: int, values: Sequence[torch.Tensor], *, seen_late: bool = False) -> bool:
+        """Note a step with these parameters, small ones first; `seen_late` one that may have cleared them since.
 
         Whether it used the gradients of the step before once more.
         """
@@ -51,7 +51,8 @@ class Clearing:
         self._added.discard(key)
         steps, before = self._counts.get(key, (0, 0))
         self._counts[key] = steps + 1, before + stale
-        self._values[key] = values
+        if not seen_late:
+            self._values[key] = values
         held = self._held.get(key)
         if held is None or held.grad is None:
             held = next((value for value in values if _has_gradient(value)), None)
