@@ -65,7 +65,7 @@ class OwnUpdates:
         if sampled:
             self._norms.pull(id(self), record.steps)
         record.stale_steps += self._clearing.stepped(
-            id(self), sorted(self._models.parameters.values(), key=lambda value: value.numel()), seen_late=True
+            id(self), sorted(self._models.parameters.values(), key=lambda value: value.numel())
         )
         record.loss.add(record.steps, loss)
         return True
