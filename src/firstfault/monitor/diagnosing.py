@@ -96,8 +96,6 @@ def examine(layer: Layer, subject: Subject) -> LayerReport | None:
     return report
 
 
-SUSPICION = 0.5
-"""A failure that weighs less is a suspicion."""
 REPLAYED = frozenset({"served_tensors", "served_logits", "served_labels", "served_truth", "served_behaviour"})
 """The checks of which one must have compared answers with the offline truth."""
 OF_TIME = ("latency", "resources")

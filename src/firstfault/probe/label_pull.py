@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,10 +20,6 @@ MOST_CLASSES = 1_000
 """Of an output: bounds the memory of its labels side by side."""
 FEWEST = 8
 """Values, for a correlation."""
-
-
-def _note(slopes: list[torch.Tensor], slope: torch.Tensor) -> None:
-    slopes.append(slope.detach())
 
 
 class LabelPull:
@@ -45,7 +41,8 @@ class LabelPull:
         for value in answers_in(outputs):
             if value.requires_grad and value.ndim and len(self._open) < MOST_OUTPUTS:
                 slopes: list[torch.Tensor] = []
-                value.register_hook(partial(_note, slopes))  # type: ignore[no-untyped-call]
+                keep = functools.partial(_keep, slopes)
+                value.register_hook(keep)  # type: ignore[no-untyped-call]
                 self._open.append((value.detach(), slopes))
 
     def learnt(self, step: int, batch: Any, targets: Iterable[Any]) -> None:
@@ -64,6 +61,10 @@ class LabelPull:
     def forget(self) -> None:
         """The sampled step is over."""
         self._open = []
+
+
+def _keep(slopes: list[torch.Tensor], slope: torch.Tensor) -> None:
+    slopes.append(slope.detach())
 
 
 def pull_of(outputs: torch.Tensor, moves: torch.Tensor, label: torch.Tensor) -> float | None:

@@ -270,6 +270,7 @@ class Probe:
     def _look_at_gradients(self, optimizer: Any) -> None:
         self._know(optimizer)
         held = self._optimizers.parameters(optimizer)
+        self._clearing.before_step(id(optimizer), held)
         if not self._skips:
             self._tripwire.before_update(held)
         if self._sampling:

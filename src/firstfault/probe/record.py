@@ -116,6 +116,7 @@ class Record:
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
     batch, less the first of each pass; `workers` is the largest number of its processes, None without such a loader,
     `others` the share of the processors that other processes used.
+    `maximises` tells that an optimizer goes up the slope.
     `passed_over` says what could not be looked at, and why. `acts` are the actions on findings while it ran, `stopped`
     says why one of them ended it, `stopped_at` after which step, and `safety` has one row for each evaluation of safety
     on the way: epoch, step, safety_score, capability_score, alignment_tax,
@@ -153,6 +154,7 @@ class Record:
     stopped: str = ""
     stopped_at: int = 0
     weight_decay: float = 0.0
+    maximises: bool = False
     steps: int = 0
     backwards: int = 0
     stale_steps: int = 0
