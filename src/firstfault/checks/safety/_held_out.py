@@ -12,7 +12,7 @@ from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target
 from firstfault.training.loop import Trained, predict
-from firstfault.training.losses import NEAR_ONE
+from firstfault.training.losses import are_distributions
 
 
 @memo(of="raw")
@@ -49,6 +49,4 @@ def probabilities_of(outputs: torch.Tensor) -> torch.Tensor:
         inside = bool(((flat >= 0) & (flat <= 1)).all())
         positive = flat if inside else flat.sigmoid()
         return torch.stack([1 - positive, positive], 1)
-    sums = outputs.sum(1)
-    is_distribution = bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones(len(outputs)), atol=NEAR_ONE)
-    return outputs if is_distribution else outputs.softmax(1)
+    return outputs if are_distributions(outputs) else outputs.softmax(1)
