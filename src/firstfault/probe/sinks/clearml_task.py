@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import shutil
@@ -15,7 +14,6 @@ import numpy as np
 from firstfault.extras import expect_installed
 from firstfault.probe.samples import BUCKETS
 
-logger = logging.getLogger(__name__)
 SERVER = ("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_CONFIG_FILE", "TRAINS_API_HOST")
 """Variables of which one names a server; else `clearml.conf` in the home folder does."""
 FRAMEWORKS = (
@@ -44,13 +42,12 @@ class ClearML:
 
     def __init__(self, project: str | None = None, *, offline: bool | None = None) -> None:
         expect_installed("clearml", "the sink clearml")
-        logging.getLogger("clearml").setLevel(logging.WARNING)  # what it says of itself is printed otherwise
         import clearml
 
         self._clearml: Any = clearml
         self._project, self._offline = project, not _is_configured() if offline is None else offline
         self._task: Any = None
-        self._own = False
+        self._own = self._went_offline = False
 
     def begin(self, name: str, folder: Path) -> None:
         """Open the task, or take the script's."""
@@ -61,8 +58,8 @@ class ClearML:
         self._log = self._task.get_logger()
 
     def _opened(self, name: str) -> Any:
-        was_offline = self._clearml.Task.is_offline()
-        if self._offline and not was_offline:
+        self._went_offline = self._offline and not self._clearml.Task.is_offline()
+        if self._went_offline:
             self._clearml.Task.set_offline(True)
         return self._clearml.Task.init(
             project_name=self._project or name,
@@ -106,6 +103,8 @@ class ClearML:
             return
         session = self._task.get_offline_mode_folder() if self._clearml.Task.is_offline() else None
         self._task.close()
+        if self._went_offline:  # which is a setting of the whole process
+            self._clearml.Task.set_offline(False)
         if session is not None:
             place = self._folder / "clearml"
             place.mkdir(parents=True, exist_ok=True)
