@@ -47,7 +47,7 @@ class ClearML:
         self._clearml: Any = clearml
         self._project, self._offline = project, not _is_configured() if offline is None else offline
         self._task: Any = None
-        self._own = self._went_offline = False
+        self._own = False
 
     def begin(self, name: str, folder: Path) -> None:
         """Open the task, or take the script's."""
@@ -58,9 +58,8 @@ class ClearML:
         self._log = self._task.get_logger()
 
     def _opened(self, name: str) -> Any:
-        self._went_offline = self._offline and not self._clearml.Task.is_offline()
-        if self._went_offline:
-            self._clearml.Task.set_offline(True)
+        if self._offline and not self._clearml.Task.is_offline():
+            self._clearml.Task.set_offline(True)  # for the process: going back would ask for a server
         return self._clearml.Task.init(
             project_name=self._project or name,
             task_name=name,
@@ -103,8 +102,6 @@ class ClearML:
             return
         session = self._task.get_offline_mode_folder() if self._clearml.Task.is_offline() else None
         self._task.close()
-        if self._went_offline:  # which is a setting of the whole process
-            self._clearml.Task.set_offline(False)
         if session is not None:
             place = self._folder / "clearml"
             place.mkdir(parents=True, exist_ok=True)
