@@ -17,6 +17,7 @@ from firstfault.cli import detect as _detect  # noqa: F401  # adds its command t
 from firstfault.cli import labelling as _labelling  # noqa: F401  # adds its command to the monitor's
 from firstfault.cli.alignment import align
 from firstfault.cli.behaviour import behaviour, trust
+from firstfault.cli.failures import failures
 from firstfault.cli.incident import incident
 from firstfault.cli.logs import logs
 from firstfault.cli.monitor import monitor
@@ -251,6 +252,7 @@ for command in (expect, behaviour, align, trust, up, down, status, init, checks,
     app.command()(command)
 app.add_typer(rollout, name="rollout")
 app.add_typer(monitor, name="monitor")
+app.add_typer(failures, name="cases")
 app.add_typer(incident, name="incident")
 app.add_typer(scorers, name="scorers")
 

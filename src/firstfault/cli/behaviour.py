@@ -44,6 +44,12 @@ def behaviour(
     show: Annotated[
         bool, typer.Option("--show", help="show prompts and answers of failures, not their ids alone")
     ] = False,
+    examine: Annotated[
+        int, typer.Option(min=0, metavar="N", help="examine so many failures, and keep them: firstfault cases")
+    ] = 0,
+    pages: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="write a page for each failure that was examined")
+    ] = None,
     export: Annotated[
         str | None, typer.Option(metavar="FORM=FILE", help="write the suite as promptfoo, lm-eval, inspect or mlflow")
     ] = None,
@@ -53,12 +59,18 @@ def behaviour(
     from firstfault.behaviour.debugger import BehaviorDebugger
     from firstfault.behaviour.formats import WRITE, write_run
     from firstfault.behaviour.labelling import read_sheet, write_sheet
+    from firstfault.behaviour.store.failures import FailureStore
+    from firstfault.recording.asked_model import asked_model
+    from firstfault.recording.kept_failures import keep_failures, lines_of, reference_of, replay_kept
+    from firstfault.report.failure_page import write_failure_pages
     from firstfault.runs.state import state_here
 
     state = state_here()
     state.make()
+    model = asked_model(target)
     debugger = BehaviorDebugger(
-        generate=_generate(target),
+        generate=model.generate,
+        reference=reference_of(model),
         suites=suites,
         runs=runs,
         labels=read_sheet(labels) if labels else None,
@@ -70,20 +82,29 @@ def behaviour(
     form, _, exported = (export or "").partition("=")
     if export is not None and not (form in WRITE and exported and len(debugger.suites) == 1):
         refuse(f"--export must be FORM=FILE with one suite and a form of {', '.join(WRITE)}, but got {export!r}")
-    found = debugger.comprehensive_debug()
+    store = FailureStore(state.home)
+    replayed = replay_kept(store, target, ask=debugger.ask)
+    found = debugger.comprehensive_debug(examine)
     for line in found.lines:
         say(line)
     for each in found.failures:
         say(f"  {each['outcome']:<8} {each['suite']}: {each['case']}, passed {each['passed']}, {each['symptom']}")
         if show:
             say(f"           asked {each['prompt']!r}, answered {each['answer']!r}")
+    kept = keep_failures(store, found, debugger, model, target)
+    for line in lines_of(kept, replayed):
+        say(line)
+    near = {each.case: [str(near) for near in each.near] for each in kept}
+    for page in write_failure_pages(found.examined, found.runs, pages, show_texts=show, near=near) if pages else ():
+        say(f"wrote {page}")
     if exported:
         write_run(next(iter(found.runs.values())), Path(exported), form)
         say(f"wrote {exported}")
     if label_sheet is not None:
         say(f"wrote {write_sheet(list(found.runs.values()), label_sheet)} answers to {label_sheet}; fill in `passes`")
     write_json(json_file, found.to_json())
-    raise typer.Exit(_code(found))
+    back = any(each.came_back for each in replayed) or any(each.came_back for each in kept)
+    raise typer.Exit(EXIT_FAULTY if back else _code(found))
 
 
 def _generate(spec: str) -> Generate:
