@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,9 @@ def context_of(
         code: the files that the run began with, where the target names none.
     """
     parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
-    for gather in (_stages, _curves, _network, _sample, _safety, _environment, _settings):
+    for gather in (_stages, _curves, _network, _sample, _safety, _environment, _settings, partial(_code, began=code)):
         parts |= _guarded(gather, subject)
-    return ReportContext(**parts, code=code_of(own_files(subject, code)))
+    return ReportContext(**parts)
 
 
 def _guarded(gather: Callable[[Subject], Json], subject: Subject) -> Json:
@@ -60,7 +61,7 @@ def _guarded(gather: Callable[[Subject], Json], subject: Subject) -> Json:
         pass_on(error)
         logger.warning(
             "the report lacks a part: %s failed\n%s",
-            gather.__name__.strip("_"),
+            getattr(gather, "__name__", "code").strip("_"),
             subject.masked(traceback.format_exc(-4)),
         )
         return {}
@@ -139,6 +140,10 @@ def _environment(subject: Subject) -> Json:
 
 def _settings(subject: Subject) -> Json:
     return {"settings": settings_of(subject)}
+
+
+def _code(subject: Subject, began: Sequence[Path]) -> Json:
+    return {"code": code_of(own_files(subject, began))}
 
 
 def _digest(subject: Subject) -> str | None:

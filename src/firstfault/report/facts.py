@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from firstfault.errors import FirstfaultError, is_user_code
@@ -56,10 +57,11 @@ def _text(value: Any) -> str:
 
 def own_files(subject: Subject, began: Sequence[Path]) -> list[Path]:
     """The file of the target, or those that a run began with, and the user's modules beside it that are imported."""
-    root = subject.target.root
+    root = subject.target.root.resolve()
     first = [subject.target.file] if subject.target.file is not None else list(began)
-    places = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    beside = sorted({Path(place) for place in places if place and is_user_code(Path(place), root)})
+    places = [vars(module).get("__file__") for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    near = {Path(place) for place in places if isinstance(place, str) and place.startswith(str(root))}
+    beside = sorted(place for place in near if is_user_code(place, root))
     return list(dict.fromkeys(file.resolve() for file in (*first, *beside)))[:MOST_FILES]
 
 

@@ -51,7 +51,10 @@ def write_report(verdict: Verdict, folder: Path, *, context: ReportContext | Non
     _write_pdf(verdict, context, folder)
     path = folder / "report.html"
     write_text(path, render_page(verdict, context, files_of(folder), Attachments(folder)))
-    write_facts(context, folder)
+    try:
+        write_facts(context, folder)
+    except OSError as error:
+        logger.warning("what another run could be compared with was not written (%s)", error)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import shutil
@@ -15,7 +14,6 @@ import numpy as np
 from firstfault.extras import expect_installed
 from firstfault.probe.samples import BUCKETS
 
-logger = logging.getLogger(__name__)
 SERVER = ("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_CONFIG_FILE", "TRAINS_API_HOST")
 """Variables of which one names a server; else `clearml.conf` in the home folder does."""
 FRAMEWORKS = (
@@ -44,7 +42,6 @@ class ClearML:
 
     def __init__(self, project: str | None = None, *, offline: bool | None = None) -> None:
         expect_installed("clearml", "the sink clearml")
-        logging.getLogger("clearml").setLevel(logging.WARNING)  # what it says of itself is printed otherwise
         import clearml
 
         self._clearml: Any = clearml
@@ -61,9 +58,8 @@ class ClearML:
         self._log = self._task.get_logger()
 
     def _opened(self, name: str) -> Any:
-        was_offline = self._clearml.Task.is_offline()
-        if self._offline and not was_offline:
-            self._clearml.Task.set_offline(True)
+        if self._offline and not self._clearml.Task.is_offline():
+            self._clearml.Task.set_offline(True)  # for the process: going back would ask for a server
         return self._clearml.Task.init(
             project_name=self._project or name,
             task_name=name,
