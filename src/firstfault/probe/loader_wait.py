@@ -34,6 +34,7 @@ class Loading:
         self, record: Record, phases: Phases, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines
     ) -> None:
         self._record, self._phases, self._capture, self._paused, self._lines = record, phases, capture, paused, lines
+        self.batch: Any = None  # that was given last, to learn from
         self._inside = False  # one scheduler may call others
         self._drawn: WeakKeyDictionary[Any, deque[Any]] = WeakKeyDictionary()  # ahead of the batches, with workers
 
@@ -69,10 +70,12 @@ class Loading:
             try:
                 batch = following(iterator)
                 self._note_rows(iterator)
+                self.batch = batch if torch.is_grad_enabled() else None
                 if not first and torch.is_grad_enabled():
                     record.waits.add(record.steps, unhindered_seconds() - began)
                 return batch
             except StopIteration:
+                self.batch = None
                 if self._capture is not None and self._capture.samples:
                     self._capture.close()  # the second pass repeats the first
                 raise

@@ -51,12 +51,16 @@ class LossCalls:
         self._inputs.called(name, outputs, target)
         if self.sampling:
             self._constants.saw(name, target, value, given)
-            self._inputs.sampled(name, outputs, target, value)
+            self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
 
     def given(self, args: Any) -> None:
         """A model is called with gradients on, on a sampled step."""
         self._tokens.given(args)
+
+    def answered(self, outputs: Any) -> None:
+        """A model answered, with gradients on, on a sampled step."""
+        self._inputs.answered(outputs)
 
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins with this loss."""
