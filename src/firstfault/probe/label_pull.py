@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ MOST_CLASSES = 1_000
 """Of an output: bounds the memory of its labels side by side."""
 FEWEST = 8
 """Values, for a correlation."""
+
+
+def _note(slopes: list[torch.Tensor], slope: torch.Tensor) -> None:
+    slopes.append(slope.detach())
 
 
 class LabelPull:
@@ -40,7 +45,7 @@ class LabelPull:
         for value in answers_in(outputs):
             if value.requires_grad and value.ndim and len(self._open) < MOST_OUTPUTS:
                 slopes: list[torch.Tensor] = []
-                value.register_hook(lambda slope, slopes=slopes: slopes.append(slope.detach()))
+                value.register_hook(partial(_note, slopes))  # type: ignore[no-untyped-call]
                 self._open.append((value.detach(), slopes))
 
     def learnt(self, step: int, batch: Any, targets: Iterable[Any]) -> None:
