@@ -143,7 +143,9 @@ def test_a_failure_of_a_model_is_traced_weighed_and_swapped():
     suite = suite_of({"name": "talk", "cases": cases}, "talk.yaml", Path())
     model = sound(render_with=unopened)
     debugger = BehaviorDebugger(generate=Spoken(model), suites=[suite], runs=1)
-    run = debugger.run_suite(suite)
+    report = debugger.comprehensive_debug()
+    run = report.runs["talk"]
+    assert set(report.cuts.values()) == {"rendered text"} and len(report.cuts) == len(report.failures)
     before = debugger.ask.budget.asked
     found = debugger.analyze_failure("fish", run)
     assert found.first_cut == "rendered text" and found.symptom == "other text"

@@ -26,7 +26,9 @@ from firstfault.behaviour.trust import Trust, suspicious, trust
 from firstfault.errors import TargetError
 from firstfault.lm.adapter import Adapter
 from firstfault.lm.local import Local
+from firstfault.lm.trace import WITHOUT_THE_NETWORK, first_other, trace
 from firstfault.target.bundled import own_or_shipped
+from firstfault.target.language_model import Prompt
 
 SUITES = ("safety", "capability", "robustness", "fairness")
 """The suites that come with firstfault, in the order in which they are run."""
@@ -43,6 +45,7 @@ class BehaviorReport:
     trusts: Mapping[str, Trust] = field(default_factory=dict)
     show_texts: bool = False
     examined: tuple[FailureAnalysis, ...] = ()
+    cuts: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def pass_rates(self) -> dict[str, dict[str, object]]:
@@ -71,8 +74,7 @@ class BehaviorReport:
     @functools.cached_property
     def patterns(self) -> dict[str, list[Pattern]]:
         """Per suite what its failures have in common, where at least eight of them do."""
-        cuts = {(each.suite, each.run.case.id): each.first_cut for each in self.examined}
-        found = {name: failure_patterns(looked_at(run, cuts)) for name, run in self.runs.items()}
+        found = {name: failure_patterns(looked_at(run, self.cuts)) for name, run in self.runs.items()}
         return {name: patterns for name, patterns in found.items() if patterns}
 
     @property
@@ -126,7 +128,7 @@ def failures_of(run: SuiteRun) -> list[CaseRun]:
 
 
 def looked_at(run: SuiteRun, cuts: Mapping[tuple[str, str], str]) -> list[Looked]:
-    """The scored cases of a suite as patterns see them; the first bad cut is known of those that were examined."""
+    """The scored cases of a suite as patterns see them; the first bad cut is known of failures in this process."""
     return [
         Looked(
             each.case.id,
@@ -221,7 +223,19 @@ class BehaviorDebugger:
         failing = itertools.zip_longest(*([(run, each) for each in failures_of(run)] for run in runs.values()))
         chosen = [each for turn in failing for each in turn if each is not None][:examine]
         examined = tuple(self.analyze_failure(each, run) for run, each in chosen)
-        return BehaviorReport(runs, since, trusts, self.show_texts, examined)
+        return BehaviorReport(runs, since, trusts, self.show_texts, examined, self.first_cuts(runs))
+
+    def first_cuts(self, runs: Mapping[str, SuiteRun]) -> dict[tuple[str, str], str]:
+        """The first of rendered text and ids that is not the reference's, for each failing case, by suite and id."""
+        if not isinstance(self.lm, Local):
+            return {}
+        failing = [(name, each.case) for name, run in runs.items() for each in failures_of(run)]
+        found = {}
+        for name, case in failing:
+            rungs = trace(self.lm, Prompt(case.asked, id=case.id), self.reference, WITHOUT_THE_NETWORK)
+            first = first_other(rungs)
+            found[name, case.id] = first.cut.value if first else ""
+        return found
 
     def analyze_failure(self, failing: CaseRun | str, run: SuiteRun, calls: int = CALLS) -> FailureAnalysis:
         """Examine one failing case of a suite that was run, by itself or its id.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,6 +28,8 @@ LAYER_OF = {
     Cut.STOP: Layer.DEPLOYMENT,
 }
 """The cuts of a request with the layer that makes what is seen there."""
+WITHOUT_THE_NETWORK = (Cut.TEXT, Cut.IDS)
+"""The cuts that cost no forward pass."""
 NEXT = 24
 """Tokens of the answer that are looked at for what was chosen, and where it ended."""
 MOST_IDS, MOST_LETTERS = 8, 80
@@ -111,12 +113,14 @@ class _Asked:
         return expected if text in (expected, self.bos + expected) or self.bos + text == expected else text
 
 
-def trace(model: Adapter, prompt: Prompt, reference: Adapter | None = None) -> tuple[Rung, ...]:
-    """Every cut of a prompt beside the reference's, the checkpoint's own template and tokenizer where none is given."""
+def trace(
+    model: Adapter, prompt: Prompt, reference: Adapter | None = None, only: Collection[Cut] = tuple(LAYER_OF)
+) -> tuple[Rung, ...]:
+    """The cuts of a prompt beside the reference's, the checkpoint's own template and tokenizer where none is given."""
     other = reference or (model.plain() if isinstance(model, Local) else None)
     asked = _Asked(model, prompt, other)
     steps = ((Cut.TEXT, _text), (Cut.IDS, _ids), (Cut.LOG_PROBS, _log_probs), (Cut.CHOICE, _choice), (Cut.STOP, _stop))
-    return tuple(_rung(cut, step, asked) for cut, step in steps)
+    return tuple(_rung(cut, step, asked) for cut, step in steps if cut in only)
 
 
 def _rung(cut: Cut, step: Callable[[_Asked], Rung], asked: _Asked) -> Rung:
