@@ -71,6 +71,9 @@ ONE_ROOM = {
     "ydata_profiling": {"data"},
     "reportlab": {"report"},
     "matplotlib": set(),
+    "wandb": {"probe"},
+    "aim": {"probe"},
+    "clearml": {"probe"},
 }
 REGISTRIES = {*FACES, "firstfault.check", "firstfault.ablation.swap"}
 """The only modules that import others of ours by a name made at run time."""

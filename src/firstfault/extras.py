@@ -13,7 +13,9 @@ from firstfault.errors import MissingExtra, user_frame
 P = ParamSpec("P")
 
 EXTRA_OF: Mapping[str, str] = {
+    "aim": "aim",
     "cleanlab": "pipeline",
+    "clearml": "clearml",
     "fairlearn": "pipeline",
     "great_expectations": "pipeline",
     "lightning": "lightning",

@@ -91,6 +91,11 @@ class SuiteRun:
         return clustered_rate([run.outcome is Outcome.PASS for run in runs], [run.case.cluster for run in runs])
 
     @property
+    def below(self) -> bool:
+        """Whether the share is below the suite's rate."""
+        return bool(self.scored) and self.rate.value < self.suite.pass_rate
+
+    @property
     def corrected(self) -> Rate | None:
         """The share that people would pass, from their labels; None where there are none."""
         known = [(run.outcome is Outcome.PASS, self.labels.get(digest_of(run))) for run in self.scored]

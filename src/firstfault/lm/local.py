@@ -159,6 +159,14 @@ class Local(Adapter):
         said, finish = _said(self.model, ids, length, self.stop_ids, choose)
         return Answer(str(self.tokenizer.decode(said)), tuple(said), finish, prompt_tokens=len(ids))
 
+    def spoken(self, answer: Answer) -> str:
+        """An answer's text without the control tokens that end it."""
+        names = set(getattr(self.tokenizer, "all_special_ids", None) or ()) | self.stop_ids
+        ids = list(answer.ids)
+        while ids and ids[-1] in names:
+            ids.pop()
+        return str(self.tokenizer.decode(ids)) if len(ids) < len(answer.ids) else answer.text
+
 
 def beside(root: Path, source: Any) -> Any:
     """A folder's path as it is from the root; anything else as it is."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import platform
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firstfault.checks.safety import evaluate_safety
 from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
+from firstfault.report.facts import code_of, settings_of
 from firstfault.report.samples import sample_images, sample_rows
 from firstfault.subject.subject import Subject
 from firstfault.values import Json
@@ -33,6 +35,7 @@ def context_of(
     links: Mapping[str, str] | None = None,
     ablation: Rows = (),
     plots: Mapping[str, bytes] | None = None,
+    code: Sequence[Path] = (),
 ) -> ReportContext:
     """The context of a subject's report, from the parts it has built so far; nothing new is run.
 
@@ -41,11 +44,13 @@ def context_of(
         links: URLs of the MLflow and Prefect runs, by title.
         ablation: rows of an ablation sweep.
         plots: PNG bytes by title.
+        code: the files that the run began with, where the target names none.
     """
     parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
-    for gather in (_stages, _curves, _network, _sample, _safety, _environment):
+    for gather in (_stages, _curves, _network, _sample, _safety, _environment, _settings):
         parts |= _guarded(gather, subject)
-    return ReportContext(**parts)
+    files = [subject.target.file] if subject.target.file is not None else code
+    return ReportContext(**parts, code=code_of(files))
 
 
 def _guarded(gather: Callable[[Subject], Json], subject: Subject) -> Json:
@@ -131,6 +136,10 @@ def _environment(subject: Subject) -> Json:
         **versions(),
     }
     return {"environment": {key: value for key, value in found.items() if value is not None}}
+
+
+def _settings(subject: Subject) -> Json:
+    return {"settings": settings_of(subject)}
 
 
 def _digest(subject: Subject) -> str | None:

@@ -210,4 +210,6 @@ class Watch:
         )
         write_json(self.folder / "record.json", self.record.to_json(), indent=None)
         write_json(self.folder / "verdict.json", verdict.to_json())
-        return write_report(verdict, self.folder, context=context_of(subject))
+        script = self.script
+        code = [Path(script.folder) / script.name] if script is not None and not script.module else []
+        return write_report(verdict, self.folder, context=context_of(subject, code=code))
