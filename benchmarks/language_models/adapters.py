@@ -1,4 +1,4 @@
-"""Adapters of PEFT on a declared language model: `FAULTY[fault](kit, luck)` and sound twins, `HEALTHY[name]`."""
+"""Adapters of PEFT on a declared language model: `FAULTY[fault](kit, luck)`, and sound twins, `HEALTHY[name]`."""
 
 from __future__ import annotations
 
@@ -101,11 +101,11 @@ def _beside(kit: Kit, luck: random.Random) -> LM:
 FAULTY: dict[str, Callable[[Kit, random.Random], LM]] = {
     "train_mode_serving": _train_mode,
     "adapter_empty": _empty,
-    "adapter_without_effect, switched off": _switched_off,
-    "adapter_without_effect, names lost": _names_lost,
-    "adapter_without_effect, not merged": _not_merged,
+    "adapter_without_effect (switched off)": _switched_off,
+    "adapter_without_effect (names lost)": _names_lost,
+    "adapter_without_effect (not merged)": _not_merged,
     "merge_changed": _merged_twice,
 }
-"""By fault, and behind a comma how else it is made."""
+"""By fault, and in brackets how it is made."""
 HEALTHY: dict[str, Callable[[Kit, random.Random], LM]] = {"merged": _merged, "beside the weights": _beside}
 """By name, how it is set up."""

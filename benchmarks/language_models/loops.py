@@ -183,19 +183,28 @@ def _adapter(kit: Kit, luck: random.Random, folder: Path) -> Watch:
     return tuned(kit, folder, model=lora(kit.model(), lora_dropout=0.1))
 
 
-def _adapter_empty(kit: Kit, luck: random.Random, folder: Path) -> Watch:
+def _adapter_of_zeros(kit: Kit, luck: random.Random, folder: Path) -> Watch:
+    """Both factors begin at zero, so that neither is given a gradient by the other."""
+    model = lora(kit.model())
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "lora_A" in name:
+                value.zero_()
+    return tuned(kit, folder, model=model)
+
+
+def _adapter_of_another(kit: Kit, luck: random.Random, folder: Path) -> Watch:
     """The optimizer is made of the factors that a first adapter had; the one that learns is another."""
     model = lora(kit.model())
     optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-3)
     model = lora(model.unload())
-    words, prepare = kit.words(), prepare_with(kit.words())
+    prepare = prepare_with(kit.words())
     with firstfault.watch(folder=folder / "run") as seen:
         for row in [prepare(each) for each in rows()] * 2:
             ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
             model(input_ids=ids, labels=labels).loss.backward()
             optimizer.step()
             model.zero_grad()
-    assert words is not None
     return seen
 
 
@@ -206,16 +215,17 @@ def _plain(kit: Kit, luck: random.Random, folder: Path) -> Watch:
 FAULTY: dict[str, Callable[[Kit, random.Random, Path], Watch]] = {
     "no_supervised_tokens": _labels(lambda words, row: [-100] * len(row["labels"])),
     "eos_never_supervised": _labels(_without_end),
-    "eos_never_supervised, padding": _pad_is_end,
+    "eos_never_supervised (padding)": _pad_is_end,
     "prompt_supervised": _labels(lambda words, row: list(row["input_ids"])),
     "labels_shifted_twice": _labels(lambda words, row: [*row["labels"][1:], -100]),
     "packing_leak": _packed(leak=True),
-    "packing_leak, masked": _masked_flat,
+    "packing_leak (masked)": _masked_flat,
     "accumulation_normalisation": _accumulated(mean_of_batch),
     "untrained_new_tokens": _new_tokens,
-    "adapter_empty": _adapter_empty,
+    "constant_init (adapter)": _adapter_of_zeros,
+    "parameters_not_in_optimizer (adapter)": _adapter_of_another,
 }
-"""By fault, and behind a comma how else it is made."""
+"""By fault, and in brackets how it is made."""
 HEALTHY: dict[str, Callable[[Kit, random.Random, Path], Watch]] = {
     "plain": _plain,
     "packed": _packed(leak=False),
