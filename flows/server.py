@@ -13,15 +13,17 @@ from firstfault.runs.state import State
 AT_THE_FORM = """
 if (location.pathname !== '/login' && !localStorage.getItem('prefect-password'))
   location.replace('/login?redirect=' + encodeURIComponent(location.pathname + location.search));
+let atTheForm = -Infinity;
 new MutationObserver(() => {
-  if (location.pathname !== '/login') return;
+  if (location.pathname === '/login') atTheForm = performance.now();
+  if (performance.now() - atTheForm > 15_000) return;
   for (const toast of document.querySelectorAll('.p-toast-container__toast'))
-    if (toast.textContent.includes('Something went wrong')) toast.querySelector('.p-toast__close-btn').click();
+    if (toast.textContent.includes('Something went wrong')) toast.querySelector('.p-toast__close-btn')?.click();
 }).observe(document, {childList: true, subtree: true});
 """
 """Leads a browser without the login to Prefect's form, and from there to the page: Prefect itself answers a link to a
 run with "404". At the form Prefect takes the login that is not there yet for an error, and says so for good: that word
-is closed.
+is closed, and for 15 s more, since what was asked at the form may be answered behind it.
 """
 
 

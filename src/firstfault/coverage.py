@@ -89,8 +89,13 @@ def _no_cut_seen(reports: Sequence[LayerReport]) -> bool:
 def _judges_learning(report: LayerReport) -> bool:
     beside = [finding for finding in _looked(report) if finding.check in BESIDE_THE_LOSS]
     if beside:
-        return all(finding.status is Status.PASS for finding in beside)
+        return all(finding.status is Status.PASS or _within_its_bound(finding) for finding in beside)
     return any(finding.check in LEARNING for finding in _looked(report))
+
+
+def _within_its_bound(finding: Finding) -> bool:
+    """Whether what was measured is as it should be, and something beside it is to be looked at."""
+    return finding.value is not None and finding.threshold is not None and finding.value <= finding.threshold
 
 
 def _looked(report: LayerReport) -> list[Finding]:

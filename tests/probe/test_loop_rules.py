@@ -134,6 +134,8 @@ CROSS = {
     "raw pixels": (pixels(), "nll_loss", "missing_output_activation"),
     "log-probabilities": (layers(nn.LogSoftmax(1)), "nll_loss", None),
     "log-probabilities of pixels": (pixels(nn.LogSoftmax(1)), "nll_loss", None),
+    "log-probabilities of the batch": (layers(nn.LogSoftmax(0)), "nll_loss", "softmax_wrong_axis"),
+    "log-probabilities of the pixels": (pixels(nn.LogSoftmax(2)), "nll_loss", "softmax_wrong_axis"),
     "probabilities to a divergence": (layers(nn.Softmax(1)), "kl_div", "wrong_output_activation"),
     "log-probabilities to a divergence": (layers(nn.LogSoftmax(1)), "kl_div", None),
     "probabilities to CTC": (layers(nn.Softmax(1)), "ctc_loss", "wrong_output_activation"),

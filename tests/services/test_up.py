@@ -205,7 +205,9 @@ def test_a_link_to_a_page_of_prefect_leads_through_its_form(up, browser):
     page.get_by_role("button", name="Login").click()
     page.wait_for_url(f"{up.prefect}/work-pools", timeout=30_000)
     page.get_by_text("firstfault").first.wait_for(timeout=30_000)
-    assert page.get_by_text("Something went wrong").count() == 0
+    from playwright.sync_api import expect
+
+    expect(page.get_by_text("Something went wrong")).to_have_count(0, timeout=15_000)
 
 
 def test_the_login_is_told_to_nobody(up):

@@ -30,8 +30,16 @@ PASSING = (
     "PermuteBackward0",
     "CloneBackward0",
     "SelectBackward0",
+    "SliceBackward0",
+    "IndexBackward0",
+    "IndexSelectBackward0",
 )
-ACTIVATIONS = {"SigmoidBackward0": "sigmoid", "ReluBackward0": "relu", "SoftmaxBackward0": "softmax"}
+ACTIVATIONS = {
+    "SigmoidBackward0": "sigmoid",
+    "ReluBackward0": "relu",
+    "SoftmaxBackward0": "softmax",
+    "LogSoftmaxBackward0": "log_softmax",
+}
 
 
 class LossInputs:

@@ -62,13 +62,19 @@ def _differences(spread: Spread) -> str:
 
 @check(
     layer=Layer.MODEL,
-    detects={"redundant_softmax": 0.95, "missing_output_activation": 0.95, "wrong_output_activation": 0.92},
+    detects={
+        "redundant_softmax": 0.95,
+        "missing_output_activation": 0.95,
+        "wrong_output_activation": 0.92,
+        "softmax_wrong_axis": 0.95,
+    },
 )
 def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[Judgement]:
     """Find watched losses that apply an activation themselves and are given its result, or that lack it.
 
     Measures: on the sampled steps, in how many calls cross-entropy is given probabilities, or a loss on logits the
-        result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1; CTC and
+        result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1, and whether
+        a log-softmax gave them, which ran over another axis then; CTC and
         Kullback-Leibler losses numbers above 0, which no log-probability is; and a written-out cross-entropy the
         logarithm of a layer's or a ReLU's outputs.
     Fails when: it is so in every sampled call, of `fewest` and more.
@@ -94,7 +100,7 @@ def _misfit(name: str, seen: dict[str, float]) -> Judgement | None:
     if name == WRITTEN_OUT:
         return _logarithm(seen)
     if name == "nll_loss":
-        return _not_normalised(calls) if seen["unnormalised"] == calls else None
+        return _not_normalised(seen) if seen["unnormalised"] == calls else None
     if name in OF_LOG_SHARES:
         return _positive(name, calls) if seen.get("positive") == calls else None
     if name not in SPOKEN:
@@ -133,10 +139,14 @@ def _positive(name: str, calls: float) -> Judgement:
     return _fails(text, "wrong_output_activation", 0.92, "give it log_softmax of the raw outputs")
 
 
-def _not_normalised(calls: float) -> Judgement:
+def _not_normalised(seen: dict[str, float]) -> Judgement:
+    calls = seen["calls"]
     text = (
         f"nll_loss expects log-probabilities, but in all of {calls:.0f} calls the exponentials of a row don't sum to 1"
     )
+    if seen.get("log_softmax") == calls:
+        text += ", though a log_softmax gave them: it runs over another axis"
+        return _fails(text, "softmax_wrong_axis", 0.95, "run it over the classes: log_softmax(outputs, dim=1)")
     return _fails(text, "missing_output_activation", 0.95, "add log_softmax, or use cross_entropy")
 
 

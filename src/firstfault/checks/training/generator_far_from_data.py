@@ -27,8 +27,8 @@ def generator_far_from_data(
     Fails when: it has not come down at all after `fewest` batches, or the samples of a batch lie apart by less than a
         twentieth of what real ones do, or by more than 20 times as much.
     Warns when: it ends above `nearer` of what it was, or above `close`, or samples lie apart by less than `varied` of
-        what real ones do, or by more than its inverse; or when a critic is never shown real samples as they are. Then
-        nothing tells that the generator has learnt.
+        what real ones do, or by more than its inverse; or when a critic is never shown real samples as they are. But
+        for samples that come close and make one mode a batch, nothing tells then that the generator has learnt.
     Not a fault when: no model learns from what another one makes, once with it and once without it.
     Source: Székely & Rizzo 2013 (energy statistics); Goodfellow et al. 2014. The bounds are a choice of ours: of a
         normal distribution and one point at its mean the coefficient is 0.29.
@@ -52,10 +52,10 @@ def _judged(
         f"the samples of {name} lie {last:.2g} from the real ones, {first:.2g} at the start, and {spread:.2g} as far "
         "from each other"
     )
-    where = Place.part(name)
+    where, near = Place.part(name), min(nearer * first, close)
     if seen["batches"] >= fewest and (last >= first or not NEXT_TO_NOTHING < spread < 1 / NEXT_TO_NOTHING):
         fix = "look at the steps of both, and whether one of them has won: the generator learns nothing more"
-        return Judgement(Status.FAIL, text, value=last, threshold=nearer * first, where=where, fix=fix)
-    if last <= nearer * first and last <= close and varied <= spread <= 1 / varied:
+        return Judgement(Status.FAIL, text, value=last, threshold=near, where=where, fix=fix)
+    if last <= near and varied <= spread <= 1 / varied:
         return passed(text, value=last, where=where)
-    return Judgement(Status.WARN, text, value=last, threshold=nearer * first, where=where, faults={})
+    return Judgement(Status.WARN, text, value=last, threshold=near, where=where, faults={})
