@@ -49,7 +49,7 @@ def final_state(evaluation: Evaluation) -> State[Any]:
     """The state in which a flow run ends, by what came of the evaluation."""
     values = visible_in(evaluation.to_json())
     if evaluation.failed:
-        return Failed(name=f"Failed: {', '.join(evaluation.failed)}", message="below what is asked for", data=values)
+        return Failed(name=f"Failed: {', '.join(evaluation.failed)}", message="; ".join(evaluation.why), data=values)
     if evaluation.open:
         return Failed(name="Undecided", message=", ".join(evaluation.open), data=values)
     return Completed(name="Passed", data=values)

@@ -1,6 +1,7 @@
 """A model held against its specification: how far it is aligned, how bad it is where it is not, and why."""
 
 import json
+from types import SimpleNamespace
 
 import own_model
 import pytest
@@ -10,7 +11,11 @@ from command_line import call_here
 from firstfault import LM, AlignmentDebugger
 from firstfault.behaviour.alignment.judgement import Alignment
 from firstfault.behaviour.alignment.reading import specification_of
+from firstfault.behaviour.asking import Asker
+from firstfault.behaviour.evaluation import evaluate
+from firstfault.behaviour.generation import generate_of
 from firstfault.behaviour.statistics import needed_for, wilson
+from firstfault.behaviour.suites import suite_of
 from firstfault.errors import TargetError
 
 OPPOSITE = yaml.safe_dump(
@@ -142,6 +147,9 @@ def test_a_judge_that_answers_nothing_is_a_finding(debugged, tmp_path):
     [run] = debugged(lambda prompt: WRONG, values).runs
     assert run.status is Alignment.UNSCORED
     assert "judge.py:mute of leak gave no verdict: OSError: no judge today" in run.told
+    values = {"cases": [{"prompt": "a", "scorer": "judge.py:mute"}]}
+    told = evaluate(suite_of(values, "s.yaml", tmp_path), Asker(lambda prompt: "b")).headline
+    assert told.endswith("; 1 unscored (judge.py:mute gave no verdict: OSError: no judge today)")
     spent = debugged(of_number, spec(), requests=20)
     assert len(spent.runs[0].scored) == 4 and len(spent.runs[0].said) == 12
     assert debugged(lambda prompt: None, spec()).runs[0].told == "unscored: no text was answered, but None"
@@ -188,6 +196,17 @@ def test_the_margin_of_examples_needs_no_judge_and_cuts_name_the_cause(debugged)
     causes = {cause.cut: cause for cause in report.causes(run)}
     assert causes["preprocessing"].fault == "bos_doubled" and "add_special_tokens" in report.fixes(run)[0]
     assert "the wrong example is likelier" in causes["log-probs"].told
+
+
+def test_a_declared_model_is_judged_by_what_it_says(tmp_path):
+    """The token that ends an answer is no part of it, with a tokenizer of transformers and with one of the user's."""
+    words = own_model.tokenizer()
+    bare = SimpleNamespace(encode=words.encode, decode=lambda ids: words.decode(ids), eos_token_id=words.eos_token_id)
+    text = words.apply_chat_template([{"role": "user", "content": "Name a colour."}], tokenize=False)
+    asked = text + "<|im_start|>assistant\n"
+    plain = generate_of(LM(model=own_model.trained, tokenizer=words), tmp_path)
+    own = generate_of(LM(model=own_model.trained, tokenizer=bare, encode=lambda _: words.encode(asked)[1:]), tmp_path)
+    assert plain("Name a colour.") == own("Name a colour.") == "Red."
 
 
 def test_the_command_writes_page_and_json(tmp_path, monkeypatch, capsys):

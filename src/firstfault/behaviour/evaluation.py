@@ -104,6 +104,17 @@ class SuiteRun:
         return labelled_rate([_stratum(known, verdict) for verdict in (True, False)])
 
     @property
+    def mute(self) -> str:
+        """Which judge of the user's gave no verdict on an answer that was there, and why, where one did so."""
+        for run in self.cases:
+            scorer = self.suite.scorer(run.case)
+            heard = zip(run.answers, run.verdicts, strict=True)
+            if ":" in scorer.name and any(answer.text is not None and verdict is None for answer, verdict in heard):
+                why = getattr(scorer.score, "failed", None)
+                return f"{scorer.name} gave no verdict" + (f": {why}" if why else "")
+        return ""
+
+    @property
     def headline(self) -> str:
         """The result in a sentence: rate, interval, and what is not in it."""
         counts, n = self.counts, len(self.scored)
@@ -111,6 +122,7 @@ class SuiteRun:
         for outcome in (Outcome.FLAKY, Outcome.UNSCORED):
             if counts[outcome]:
                 text += f"; {counts[outcome]} {outcome}"
+        text += f" ({self.mute})" if self.mute else ""
         corrected = self.corrected
         if corrected is not None:
             text += (

@@ -67,10 +67,7 @@ class Spoken:
 
     def __call__(self, prompt: str) -> str:
         """The answer to a prompt."""
-        from firstfault.lm.local import Local
-
-        answer = self.lm.answer(Prompt(prompt), NEW_TOKENS)
-        return self.lm.spoken(answer) if isinstance(self.lm, Local) else answer.text
+        return self.lm.said(self.lm.answer(Prompt(prompt), NEW_TOKENS))
 
 
 def _encoded(tokenizer: Any, prompt: str) -> Any:

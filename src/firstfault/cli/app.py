@@ -126,7 +126,7 @@ def run(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="where its numbers go while it runs, as often as needed: json, tensorboard, mlflow, wandb, aim, clearml"
+            help="where its numbers go while it runs; several times: json, tensorboard, mlflow, wandb, aim, clearml"
         ),
     ] = None,
     on_finding: Annotated[

@@ -61,10 +61,9 @@ def behaviour(
     from firstfault.behaviour.labelling import read_sheet, write_sheet
     from firstfault.behaviour.store.failures import FailureStore
     from firstfault.recording.asked_model import asked_model
-    from firstfault.recording.kept_failures import identity_of_model, keep_failures, lines_of, reference_of, replay_kept
+    from firstfault.recording.kept_failures import keep_failures, lines_of, reference_of, replay_kept
     from firstfault.report.failure_page import write_failure_pages
     from firstfault.runs.state import state_here
-    from firstfault.target.locate import locate
 
     state = state_here()
     state.make()
@@ -84,7 +83,7 @@ def behaviour(
     if export is not None and not (form in WRITE and exported and len(debugger.suites) == 1):
         refuse(f"--export must be FORM=FILE with one suite and a form of {', '.join(WRITE)}, but got {export!r}")
     store = FailureStore(state.home)
-    replayed = replay_kept(store, locate(target), ask=debugger.ask)
+    replayed = replay_kept(store, target, ask=debugger.ask)
     found = debugger.comprehensive_debug(examine)
     for line in found.lines:
         say(line)
@@ -92,7 +91,7 @@ def behaviour(
         say(f"  {each['outcome']:<8} {each['suite']}: {each['case']}, passed {each['passed']}, {each['symptom']}")
         if show:
             say(f"           asked {each['prompt']!r}, answered {each['answer']!r}")
-    kept = keep_failures(store, found, debugger, identity_of_model(model), locate(target))
+    kept = keep_failures(store, found, debugger, model, target)
     for line in lines_of(kept, replayed):
         say(line)
     near = {each.case: [str(near) for near in each.near] for each in kept}
@@ -104,7 +103,8 @@ def behaviour(
     if label_sheet is not None:
         say(f"wrote {write_sheet(list(found.runs.values()), label_sheet)} answers to {label_sheet}; fill in `passes`")
     write_json(json_file, found.to_json())
-    raise typer.Exit(EXIT_FAULTY if any(each.came_back for each in (*replayed, *kept)) else _code(found))
+    back = any(each.came_back for each in replayed) or any(each.came_back for each in kept)
+    raise typer.Exit(EXIT_FAULTY if back else _code(found))
 
 
 def _generate(spec: str) -> Generate:

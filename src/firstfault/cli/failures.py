@@ -62,7 +62,7 @@ def list_(standing: StandingOption = None, json_file: JsonOption = None) -> None
         )
     if not found:
         say("no failure is kept: firstfault behaviour SUITE --target TARGET --examine 5 keeps what it examines")
-    write_json(json_file, [msgspec.to_builtins(each) for each in found])
+    write_json(json_file, {"failures": [msgspec.to_builtins(each) for each in found]})
 
 
 @failures.command()
@@ -112,13 +112,15 @@ def replay(
     json_file: JsonOption = None,
 ) -> None:
     """Ask the kept failures of the present version of their models; exit 1 when one came back."""
-    from firstfault.recording.kept_failures import replay_kept, targets_of
-    from firstfault.target.locate import locate
+    from firstfault.recording.kept_failures import REGISTERED, replay_kept, targets_of
+    from firstfault.recording.kept_incidents import replay_incidents
 
     store = _store()
-    found = [
+    found = [] if target else replay_incidents(store, again)
+    found += [
         each
-        for name in ([locate(target)] if target else targets_of(store))
+        for name in ([target] if target else targets_of(store))
+        if target or not name.startswith(REGISTERED)
         for each in replay_kept(store, name, again=again, requests=requests)
     ]
     for each in found:
@@ -135,7 +137,7 @@ def replay(
         }
         for each in found
     ]
-    write_json(json_file, plain)
+    write_json(json_file, {"replayed": plain})
     raise typer.Exit(EXIT_FAULTY if any(each.came_back for each in found) else 0)
 
 
@@ -148,11 +150,10 @@ def export(
     """Write kept failures as tests: red while the model fails one, green once it is repaired."""
     from firstfault.behaviour.store.export import export as written
     from firstfault.behaviour.store.record import Kind, Standing
-    from firstfault.recording.kept_failures import targets_of
-    from firstfault.target.locate import locate
+    from firstfault.recording.kept_failures import kept_under, targets_of
 
     store = _store()
-    targets = [locate(target)] if target else targets_of(store)
+    targets = [kept_under(target)] if target else targets_of(store)
     if len(targets) != 1:
         refuse(f"--target must name one model, but failures are kept of {', '.join(targets) or 'none'}")
     left_out = (Standing.CANDIDATE, Standing.DISMISSED)

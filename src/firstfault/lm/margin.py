@@ -52,9 +52,11 @@ class Margin:
         Raises:
             Missing: when the answers are the same, or a prompt is beyond the model's context.
         """
-        rows = [(ids, answer) for ids in map(self.ids_of, prompts) for answer in self.answers]
+        different = list(dict.fromkeys(prompts))
+        rows = [(ids, answer) for ids in map(self.ids_of, different) for answer in self.answers]
         sums = self._sums(rows)
-        return [one - other for one, other in zip(sums[::2], sums[1::2], strict=True)]
+        known = {text: one - other for text, one, other in zip(different, sums[::2], sums[1::2], strict=True)}
+        return [known[text] for text in prompts]
 
     def ids_of(self, prompt: str) -> list[int]:
         """The ids of a prompt as the model gets it.

@@ -48,9 +48,10 @@ def note_new_rows(seen: TokensSeen, models: Models, ids: Counter[int], tokenizer
         find = getattr(model, "get_input_embeddings", None)
         embedding = find() if callable(find) else None
         weight = getattr(embedding, "weight", None)
+        if embedding is None or not isinstance(weight, torch.Tensor) or weight.ndim != 2:
+            continue
         start = models.start.get(models.names.get(id(weight), ""))
-        usual = isinstance(weight, torch.Tensor) and weight.ndim == 2 and weight.is_floating_point()
-        if embedding is None or not usual or start is None or start.shape != weight.shape:
+        if start is None or start.shape != weight.shape or not weight.is_floating_point():
             continue
         pads = {getattr(place, "pad_token_id", None) for place in (tokenizer, getattr(model, "config", None))}
         chosen = sorted(each for each in ids if 0 <= each < len(weight) and each not in pads)

@@ -84,8 +84,8 @@ class TokenRows:
         if width not in (ids.shape[1], ids.shape[1] - 1):
             return
         left = MOST_ROWS - len(self.rows)
-        rows = wanted.detach().reshape(len(ids), width)[:left, :LONGEST]
-        rows = rows.masked_fill(rows == ignored, IGNORED).tolist()
+        part = wanted.detach().reshape(len(ids), width)[:left, :LONGEST]
+        rows: list[list[int]] = part.masked_fill(part == ignored, IGNORED).tolist()
         kept = [[True] * ids.shape[1]] * left if self._mask is None else (self._mask[:left] > 0).tolist()
         for held, asked, known in zip(ids[:left, : LONGEST + 1].tolist(), rows, kept, strict=False):
             self.rows.append(_row(held, asked, known))

@@ -69,4 +69,4 @@ def asked(declared: Any, root: Path, name: str = "the model") -> AskedModel:
         ) from error
     except ValueError:  # it has no signature that could be asked
         pass
-    return AskedModel(generate)
+    return AskedModel(generate, declared.lm if isinstance(declared, Target) else None, root)

@@ -11,9 +11,12 @@ from hashlib import sha256
 from firstfault.behaviour.alignment.judgement import Alignment
 from firstfault.behaviour.alignment.report import AlignmentReport
 from firstfault.behaviour.debugger import RUNS, SUITES, BehaviorDebugger, BehaviorReport
+from firstfault.behaviour.store.failures import FailureStore
+from firstfault.behaviour.store.replay import Replayed
 from firstfault.recording.alignment_debugger import AlignmentDebugger
 from firstfault.recording.asked_model import asked_model
 from firstfault.recording.evaluation import Kept, keep_alignment, keep_behaviour
+from firstfault.recording.kept_failures import kept_under, replay_kept
 from firstfault.report.markdown import escape
 from firstfault.runs.state import state_here
 from firstfault.target.locate import locate
@@ -40,13 +43,27 @@ class Evaluation:
     kept: Kept
     alignment: AlignmentReport | None = None
     aligned: Kept | None = None
+    replayed: tuple[Replayed, ...] = ()
+
+    @property
+    def came_back(self) -> list[Replayed]:
+        """The kept failures that an earlier version passed, and this one fails."""
+        return [each for each in self.replayed if each.came_back]
 
     @property
     def failed(self) -> list[str]:
         """The suites below their rates, and the specification where it is not kept."""
         suites = [name for name, run in self.behaviour.runs.items() if run.below]
         wrong = self.alignment is not None and self.alignment.status is Alignment.MISALIGNED
-        return [*suites, *([self.alignment.specification.name] if wrong and self.alignment is not None else [])]
+        back = [f"{len(self.came_back)} kept failures came back"] if self.came_back else []
+        return [*suites, *([self.alignment.specification.name] if wrong and self.alignment is not None else []), *back]
+
+    @property
+    def why(self) -> list[str]:
+        """What failed, in a sentence each."""
+        told = [run.headline for run in self.behaviour.runs.values() if run.below]
+        told += [self.alignment.headline] if self.alignment is not None else []
+        return [*told, *(f"CAME BACK: {each}" for each in self.came_back)]
 
     @property
     def open(self) -> list[str]:
@@ -68,6 +85,7 @@ class Evaluation:
             "mlflow_url": self.kept.mlflow_url,
             "pass_rates": self.behaviour.pass_rates,
             "alignment": self.alignment.to_json() if self.alignment is not None else None,
+            "came_back": [each.failure.id for each in self.came_back],
         }
 
 
@@ -86,7 +104,7 @@ def evaluate_behaviour(settings: BehaviourSettings) -> Evaluation:
         generate=model.generate,
         suites=settings.suites,
         runs=settings.runs,
-        history=state.home / "behaviour" / sha256(_line_of(place).encode()).hexdigest()[:16],
+        history=state.home / "behaviour" / sha256(kept_under(place).encode()).hexdigest()[:16],
         requests=settings.requests,
         tokens=settings.tokens,
         root=state.home.parent,
@@ -98,17 +116,13 @@ def evaluate_behaviour(settings: BehaviourSettings) -> Evaluation:
         if settings.specification
         else None
     )
+    replayed = tuple(replay_kept(FailureStore(state.home), place, ask=debugger.ask))
     found = debugger.comprehensive_debug()
     kept = keep_behaviour(found, place)
     if aligning is None:
-        return Evaluation(found, kept)
+        return Evaluation(found, kept, replayed=replayed)
     report = aligning.debug_alignment()
-    return Evaluation(found, kept, report, keep_alignment(report, place, mlflow=True))
-
-
-def _line_of(place: str) -> str:
-    """What is compared over time: the versions of one registered model are of one line."""
-    return place.rpartition("/")[0] if place.startswith("models:/") and place.count("/") > 1 else place
+    return Evaluation(found, kept, report, keep_alignment(report, place, mlflow=True), replayed)
 
 
 def suite_markdown(evaluation: Evaluation, name: str) -> str:

@@ -20,10 +20,13 @@ from firstfault.behaviour.store.nearest import Near, nearest
 from firstfault.behaviour.store.record import Failure, Kind, Standing
 from firstfault.behaviour.store.replay import Asked, Replayed, ask_again, replay
 from firstfault.lm.adapter import Adapter
-from firstfault.lm.identity import Identity, identity_of
+from firstfault.lm.identity import Identity, digest, identity_of
 from firstfault.lm.opening import opened_reference
 from firstfault.recording.asked_model import AskedModel, asked_model
 from firstfault.target.loader import is_path, split_spec
+from firstfault.target.locate import locate
+
+REGISTERED = "models:/"
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,29 @@ def reference_of(model: AskedModel) -> Adapter | None:
     return opened_reference(model.lm.reference, model.root)
 
 
-def identity_of_model(model: AskedModel) -> Identity:
-    """What answers, by its weights or its source."""
+def kept_under(target: str) -> str:
+    """What the failures of a target are kept under: its place, and for a registered version the model's name."""
+    if not target.startswith(REGISTERED):
+        return locate(target)
+    return target.rpartition("/")[0] if target.count("/") > 1 else target
+
+
+def identity_of_model(model: AskedModel, target: str) -> Identity:
+    """What answers, by its weights or its source; a registered version by its name."""
+    if target.startswith(REGISTERED):
+        return Identity("registered", digest(target), target)
     return identity_of(model.generate.lm if isinstance(model.generate, Spoken) else model.generate)
 
 
 def keep_failures(
-    store: FailureStore, report: BehaviorReport, debugger: BehaviorDebugger, who: Identity, target: str
+    store: FailureStore, report: BehaviorReport, debugger: BehaviorDebugger, model: AskedModel, target: str
 ) -> list[KeptFailure]:
     """Keep the failures that were examined; of each new one the nearest earlier ones are told."""
+    who, under = identity_of_model(model, target), kept_under(target)
     kept = []
     for found in report.examined:
         suite = report.runs[found.suite].suite
-        failure = of_examined(found, suite, who, store.masked, target, debugger.lm)
+        failure = of_examined(found, suite, who, store.masked, under, debugger.lm)
         near = nearest(failure, store.all())
         kept.append(KeptFailure(found.run.case.id, store.add(_promoted(failure, debugger.ask)), tuple(near)))
     return kept
@@ -88,15 +101,16 @@ def replay_kept(
     Raises:
         TargetError: when the target can't be asked.
     """
-    if target not in targets_of(store):
+    under = kept_under(target)
+    if under not in targets_of(store):
         return []
     model = asked_model(target)
     ask = ask or Asker(model.generate, Budget(requests))
-    return replay(store, target, ask, identity_of_model(model).version, again)
+    return replay(store, under, ask, identity_of_model(model, target).version, again)
 
 
 def targets_of(store: FailureStore) -> list[str]:
-    """The targets whose failures are kept, and can be asked again."""
+    """The targets whose failures are kept: places, and names of registered models, whose versions can be asked."""
     return list(dict.fromkeys(each.target for each in store.all(Kind.LANGUAGE_MODEL) if each.target))
 
 

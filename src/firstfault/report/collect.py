@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from firstfault.checks.safety import evaluate_safety
 from firstfault.interrupts import pass_on
 from firstfault.report.context import ReportContext, Rows
-from firstfault.report.facts import code_of, settings_of
+from firstfault.report.facts import code_of, own_files, settings_of
 from firstfault.report.samples import sample_images, sample_rows
 from firstfault.subject.subject import Subject
 from firstfault.values import Json
@@ -49,8 +49,7 @@ def context_of(
     parts: dict[str, Any] = {"links": dict(links or {}), "ablation": list(ablation), "plots": dict(plots or {})}
     for gather in (_stages, _curves, _network, _sample, _safety, _environment, _settings):
         parts |= _guarded(gather, subject)
-    files = [subject.target.file] if subject.target.file is not None else code
-    return ReportContext(**parts, code=code_of(files))
+    return ReportContext(**parts, code=code_of(own_files(subject, code)))
 
 
 def _guarded(gather: Callable[[Subject], Json], subject: Subject) -> Json:

@@ -19,6 +19,8 @@ OF_DATA = ("data digest",)
 OF_CODE = ("commit",)
 CURVES = ("train_loss", "validation_loss", "train_metric", "validation_metric")
 STEPS = ("loss", "grad_norm", "update_ratio", "lr")
+CONTEXT = 2
+"""Lines around a change that are shown with it."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,13 @@ class Comparison:
 
     @property
     def code(self) -> list[str]:
-        """What changed in the user's file, as a unified diff."""
+        """What changed in the user's files, as a unified diff."""
         before, now = self.first.row("code"), self.second.row("code")
         lines: list[str] = []
         for name in dict.fromkeys([*before, *now]):
-            texts = [str(side.get(name, "")).splitlines() for side in (before, now)]
-            lines += difflib.unified_diff(
-                *texts, f"{name} ({self.first.name})", f"{name} ({self.second.name})", "", "", 2, ""
-            )
+            old, new = (str(side.get(name, "")).splitlines() for side in (before, now))
+            titles = [f"{name} ({run.name})" for run in (self.first, self.second)]
+            lines += difflib.unified_diff(old, new, *titles, n=CONTEXT, lineterm="")
         return lines
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from firstfault.errors import FirstfaultError
+from firstfault.errors import FirstfaultError, is_user_code
 from firstfault.finding import plain
 from firstfault.output.whole_files import write_json
 from firstfault.report.context import ReportContext
@@ -17,8 +18,8 @@ from firstfault.subject.subject import Subject
 from firstfault.values import Json
 
 NAME = "facts.json"
-MOST_CODE = 200_000
-"""Characters of the user's file that are kept: more is no file that somebody compares line by line."""
+MOST_CODE, MOST_FILES = 200_000, 20
+"""Characters of a file of the user's that are kept, and files: more is nothing that somebody compares line by line."""
 PARTS = ("training", "data", "preprocess", "prepare", "model", "lm", "deployment", "safety", "task", "seed")
 PLAIN = (str, int, float, bool, Path)
 
@@ -51,6 +52,15 @@ def _text(value: Any) -> str:
     if isinstance(value, Sequence):
         return ", ".join(map(_text, value))
     return str(getattr(value, "__qualname__", None) or type(value).__qualname__)
+
+
+def own_files(subject: Subject, began: Sequence[Path]) -> list[Path]:
+    """The file of the target, or those that a run began with, and the user's modules beside it that are imported."""
+    root = subject.target.root
+    first = [subject.target.file] if subject.target.file is not None else list(began)
+    places = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    beside = sorted({Path(place) for place in places if place and is_user_code(Path(place), root)})
+    return list(dict.fromkeys(file.resolve() for file in (*first, *beside)))[:MOST_FILES]
 
 
 def code_of(files: Sequence[Path]) -> dict[str, str]:

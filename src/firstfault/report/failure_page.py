@@ -102,7 +102,10 @@ def veiled(text: str) -> str:
 def _headline(found: FailureAnalysis) -> str:
     first = first_other(found.cuts)
     if first is not None:
-        return f"First differs at the {first.cut.value}"
+        swapped = next((each for each in found.hypotheses if each.supposed == f"the {first.cut.value}"), None)
+        holds = swapped.holds if swapped else None
+        proven = {True: ", and passes with the reference's", False: ", which alone does not mend it", None: ""}
+        return f"First differs at the {first.cut.value}{proven[holds]}"
     words, whole = len(found.smallest.text.split()), len(found.run.case.asked.split())
     if found.edit is not None:
         return f"Passes with {found.edit.size} of its words changed"

@@ -67,8 +67,10 @@ def _of_choice(run: ScenarioRun) -> Iterator[Cause]:
         told = f"{len(drawn)} prompts are answered now rightly, now wrongly: the choice of tokens is drawn"
         yield Cause(Cut.CHOICE, told, "decode greedily or at a lower temperature", "decoding_override")
     elif run.margin is not None and run.margin > 0:
-        told = f"the right example is likelier by {run.margin:.2g} nat a token, but neither of the examples is said"
-        yield Cause(Cut.CHOICE, told, "show the model an example, or tune on right answers in its own words")
+        told = f"the right example is likelier by {run.margin:.2g} nat a token, and still a clause is broken"
+        yield Cause(
+            Cut.CHOICE, told, "look at decoding and at where answers end; else tune on answers in its own words"
+        )
 
 
 def _of_answers(run: ScenarioRun) -> Iterator[Cause]:

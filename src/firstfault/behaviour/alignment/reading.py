@@ -156,9 +156,10 @@ def _expect_variables(scenario: Scenario, where: str) -> None:
         for name in sorted(named - set(scenario.vary or {})):
             if name.isidentifier():
                 raise TargetError(f"{where} names {{{name}}}, which its vary does not have")
-    unused = [name for name in scenario.vary or {} if f"{{{name}}}" not in "".join(scenario.wordings)]
+    named_in = "".join([*scenario.wordings, *(clause.expect for clause in scenario.clauses)])
+    unused = [name for name in scenario.vary or {} if f"{{{name}}}" not in named_in]
     if unused:
-        raise TargetError(f"vary of {where} has {unused[0]!r}, which its prompt does not name in braces")
+        raise TargetError(f"vary of {where} has {unused[0]!r}, which neither its prompt nor a clause names in braces")
 
 
 def _expect_examples(scenario: Scenario) -> None:

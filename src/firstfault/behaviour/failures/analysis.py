@@ -237,4 +237,4 @@ def _swapped(
     case, other = failing.case, reference or model.plain()
     swapped = with_cut_of(model, Prompt(case.asked, id=case.id), other, ANSWER_TOKENS)
     score = run.suite.scorer(case)
-    return of_cuts((cut.value, score(model.spoken(answer), case.wanted, case.asked)) for cut, answer in swapped)
+    return of_cuts((cut.value, score(model.said(answer), case.wanted, case.asked)) for cut, answer in swapped)

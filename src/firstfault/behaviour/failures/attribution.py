@@ -136,7 +136,12 @@ def _beside(prompt: str, margin: Margin, found: Attribution) -> Attribution:
     gradients = _by_span(prompt, found.weights, margin, margin.by_gradient)
     attended = _by_span(prompt, found.weights, margin, margin.attention)
     weights = tuple(
-        Weight(each.span, each.moves, None if gradients is None else -gradients[place], attended and attended[place])
+        Weight(
+            each.span,
+            each.moves,
+            None if gradients is None else -gradients[place],
+            None if attended is None else attended[place],
+        )
         for place, each in enumerate(found.weights)
     )
     return Attribution(found.margin, weights, found.top, found.moves, found.beats)

@@ -17,8 +17,8 @@ from firstfault.behaviour.failures.features import prompt_features, words_of
 from firstfault.behaviour.failures.slices import SUPPORT, Search, Slice, Table, literals_of
 from firstfault.metrics import Array
 
-SHUFFLES = 199
-"""Of the failures among the cases: as many as the least p-value of .005 takes."""
+SHUFFLES = 99
+"""Of the failures among the cases: as many as a p-value of .01 takes."""
 RISK = 0.01
 """Of a false pattern in all that is looked at: 20 suites have one in five by chance, not one each."""
 MOST = 20
@@ -165,13 +165,13 @@ def topics(texts: Sequence[str]) -> Array:
 
 def _by_topic(looked: Sequence[Looked], groups: Sequence[tuple[str, str, str]], embed: Embed) -> list[Pattern]:
     """Groups of like prompts among the failures that no slice holds."""
-    from sklearn.cluster import HDBSCAN
-
     found = []
     for group in groups:
         failed = [each for each in looked if each.failed and each.group == group]
         if len(failed) < 2 * SUPPORT:
             continue
+        from sklearn.cluster import HDBSCAN
+
         clusters = HDBSCAN(min_cluster_size=SUPPORT, copy=True).fit_predict(embed([each.prompt for each in failed]))
         passing = [each for each in looked if not each.failed]
         for cluster in range(clusters.max() + 1):

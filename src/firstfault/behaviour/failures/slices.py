@@ -74,13 +74,18 @@ class Table:
 
 
 def _distinct(names: Sequence[str], has: Array) -> list[int]:
-    """One place for each different column: of words that always come together, the longest phrase."""
+    """One place for each different column, by the name that tells most."""
     found: dict[bytes, int] = {}
     for place, name in enumerate(names):
         key = np.packbits(has[:, place].astype(bool)).tobytes()
-        if key not in found or len(name) > len(names[found[key]]):
+        if key not in found or _telling(name) > _telling(names[found[key]]):
             found[key] = place
     return sorted(found.values())
+
+
+def _telling(name: str) -> tuple[bool, bool, int]:
+    """A word tells more than a flag, and that more than the bound of a number; of words, the longest phrase."""
+    return "≥" not in name and "≤" not in name, name.startswith("“"), len(name)
 
 
 def scores(marked: Array, cases: Array, all_marked: float, all_cases: int) -> Array:
@@ -98,6 +103,7 @@ class Search:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._pairs = table.has.T @ table.has
+        self._lower = np.tri(len(table.names), dtype=bool)
 
     def best(self, marks: Array) -> Slice | None:
         """The best slice for marks `(N,)` of 0 and 1; a shorter one where it is nearly as good."""
@@ -119,9 +125,11 @@ class Search:
         both = inside.T @ inside
         single = scores(both.diagonal(), self._pairs.diagonal(), all_marked, n)
         yield self._slice((int(single.argmax()),), single.max(), both.diagonal(), self._pairs.diagonal())
-        upper = np.triu(scores(both, self._pairs, all_marked, n), 1)
-        upper[np.tril_indices(len(upper))] = -np.inf
-        order = np.argsort(upper, axis=None)[::-1][:BEAM]
+        upper = scores(both, self._pairs, all_marked, n)
+        upper[self._lower] = -np.inf
+        flat = upper.ravel()
+        order = np.argpartition(flat, -min(BEAM, flat.size))[-BEAM:]
+        order = order[np.argsort(-flat[order], kind="stable")]
         beam = [(int(one), int(two)) for one, two in zip(*np.unravel_index(order, upper.shape), strict=True)]
         beam = [pair for pair in beam if np.isfinite(upper[pair])]
         if not beam:
@@ -137,8 +145,8 @@ class Search:
         found = scores(marked, cases, all_marked, n)
         for row, pair in enumerate(beam):
             found[row, list(pair)] = -np.inf
-        row, third = np.unravel_index(int(found.argmax()), found.shape)
-        return self._slice((*beam[row], int(third)), found[row, third], marked, cases, (int(row), int(third)))
+        at, third = map(int, np.unravel_index(int(found.argmax()), found.shape))
+        return self._slice((*beam[at], third), found[at, third], marked, cases, (at, third))
 
     def _slice(
         self, places: tuple[int, ...], score: float, marked: Array, cases: Array, at: tuple[int, ...] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from firstfault.behaviour.judges import scorer_of
 from firstfault.behaviour.store.failures import FailureStore
 from firstfault.behaviour.store.record import Failure, Kind, Standing
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -22,19 +19,20 @@ class Asked:
     failed: int
     passed: int
     answer: str = ""
+    of: int = OF
 
     @property
     def fails(self) -> bool:
-        """Whether it failed 3 of 5 times."""
-        return self.failed >= OFTEN
+        """Whether it failed 3 of 5 times, or once where one asking is enough."""
+        return self.failed >= min(OFTEN, self.of)
 
     @property
     def passes(self) -> bool:
-        """Whether it passed 3 of 5 times."""
-        return self.passed >= OFTEN
+        """Whether it passed so often."""
+        return self.passed >= min(OFTEN, self.of)
 
     def __str__(self) -> str:
-        return f"failed {self.failed} and passed {self.passed} of up to {OF} askings"
+        return f"failed {self.failed} and passed {self.passed} of up to {self.of} askings"
 
 
 @dataclass(frozen=True)
@@ -93,10 +91,7 @@ def _reproduced(failure: Failure) -> Standing:
 
 
 def replay(store: FailureStore, target: str, ask: Asker, version: str, again: bool = False) -> list[Replayed]:
-    """Ask the failures of a target of this version, those of it that it was not asked, or all of them `again`.
-
-    What came back is told as a warning.
-    """
+    """Ask the failures of a target of this version, those of it that it was not asked, or all of them `again`."""
     found = []
     for failure in store.all(Kind.LANGUAGE_MODEL):
         if failure.target != target or failure.standing is Standing.DISMISSED:
@@ -106,9 +101,12 @@ def replay(store: FailureStore, target: str, ask: Asker, version: str, again: bo
         asked = ask_again(failure, ask)
         if not asked.failed + asked.passed:
             continue  # the budget is spent, or nothing could be scored
-        store.note(failure, version, asked.failed, asked.passed)
-        now = store.change(failure, standing=standing_after(failure, asked))
-        found.append(Replayed(now, failure.standing, asked))
-        if found[-1].came_back:
-            logger.warning("a failure came back with version %s: %s", version, found[-1])
+        found.append(noted(store, failure, version, asked))
     return found
+
+
+def noted(store: FailureStore, failure: Failure, version: str, asked: Asked) -> Replayed:
+    """Keep what came of asking a version, and where the failure stands by that."""
+    store.note(failure, version, asked.failed, asked.passed)
+    now = store.change(failure, standing=standing_after(failure, asked))
+    return Replayed(now, failure.standing, asked)
