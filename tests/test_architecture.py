@@ -27,6 +27,7 @@ HALL = (
     "plugins",
     "production",
     "progress",
+    "safety",
     "seeds",
     "sinks",
     "standing",
@@ -35,7 +36,7 @@ HALL = (
     "verdict",
 )
 """Words that every room may use, and the public faces."""
-FACES = {"firstfault", "firstfault.actions", "firstfault.production", "firstfault.sinks"}
+FACES = {"firstfault", "firstfault.actions", "firstfault.production", "firstfault.safety", "firstfault.sinks"}
 ROOMS = (
     "output",
     "hall",

@@ -22,6 +22,7 @@ EXTRA_OF: Mapping[str, str] = {
     "mlflow": "pipeline",
     "opentelemetry.exporter.otlp.proto.http": "otel",
     "optuna": "pipeline",
+    "peft": "peft",
     "prefect": "pipeline",
     "prometheus_client": "metrics",
     "psycopg2": "postgres",
