@@ -1,4 +1,4 @@
-"""What explains the seconds of slow answers: throttling, size, cold starts, waits, threads, memory, clients, logging."""
+"""What explains the seconds of slow answers: throttling, size, cold starts, waits, threads, memory, clients, logs."""
 
 from __future__ import annotations
 
