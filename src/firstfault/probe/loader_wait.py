@@ -35,7 +35,8 @@ class Loading:
         self, record: Record, phases: Phases, capture: Capture | None, paused: Callable[[], bool], lines: CodeLines
     ) -> None:
         self._record, self._phases, self._capture, self._paused, self._lines = record, phases, capture, paused, lines
-        self.batch: Any = None  # that was given last, to learn from
+        self.batch: Any = None
+        """The batch that was given last, to learn from."""
         self.tokenizer: Any = None
         """The tokenizer that a loader holds, where one does."""
         self._inside = False  # one scheduler may call others

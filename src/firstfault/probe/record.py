@@ -150,8 +150,7 @@ class Record:
     `probe.credit`. `pull` is, by sampled step, how it correlates in the outputs with their labels: see
     `probe.label_pull`. `generated` has, by generator whose outputs a critic is given, how many `batches` of them, and
     where real samples were seen too, how far from these the `first` and the `last` ones lie, and their `spread`
-    relative to theirs: see `probe.generated_samples`. `tokens` is
-    what a language model learns from.
+    relative to theirs: see `probe.generated_samples`. `tokens` is what a language model learns from.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _mark(column: Column, before: Array, scaled: Array, found: tuple[float, floa
     values = frozenset(scaled.tolist())
 
     def undo(row: Row, generator: np.random.Generator) -> Row:
-        value = row.get(column.name)
+        value: Any = row.get(column.name)
         return {**row, column.name: (value - shift) / scale} if is_number(value) and value in values else row
 
     share = len(scaled) / len(column.numbers(column.after))
@@ -106,7 +107,7 @@ def _turned_where_likely(name: str, before: Array, scale: float, share: float) -
     density = gaussian_kde(before)
 
     def undo(row: Row, generator: np.random.Generator) -> Row:
-        value = row.get(name)
+        value: Any = row.get(name)
         if not is_number(value):
             return row
         other = share * float(density(value / scale)[0]) / scale
