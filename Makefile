@@ -8,7 +8,9 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: setup demo test core lint types clean browser docs benchmarks
 
+# Compiled here, since where PYTHONDONTWRITEBYTECODE is set each process would compile all modules anew.
 setup: $(READY)
+	@$(BIN)/python -m compileall -q src flows tasks
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

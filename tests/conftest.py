@@ -1,6 +1,15 @@
-"""Files whose tests take longest are begun first, so that no worker is left with one of them at the end."""
+"""The order of the tests' files, and where their folders lie.
 
+Files whose tests take longest are begun first, so that no worker is left with one of them at the end. Folders lie in
+memory where there is enough of it: some hundred databases are made in them, each of which waits for a disk for seconds.
+"""
+
+import os
+import shutil
+import tempfile
 from pathlib import Path
+
+import pytest
 
 LONGEST = (
     "services/test_up.py",
@@ -15,6 +24,25 @@ LONGEST = (
     "test_plugins.py",
 )
 TESTS = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+ENOUGH_BYTES = 2 * 2**30
+"""The whole suite leaves some hundred megabytes there."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Let all workers have their folders in memory, unless the caller has named a place."""
+    if config.option.basetemp is None and not hasattr(config, "workerinput") and _has_room(MEMORY):
+        config.option.basetemp = folder = tempfile.mkdtemp(prefix="firstfault-tests-", dir=MEMORY)
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def _has_room(place):
+    """Whether much can be written there, and programs be run."""
+    if not place.is_dir():
+        return False
+    told = os.statvfs(place)
+    return told.f_bavail * told.f_frsize >= ENOUGH_BYTES and not told.f_flag & os.ST_NOEXEC
 
 
 def pytest_collection_modifyitems(items):

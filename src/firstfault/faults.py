@@ -159,7 +159,10 @@ _BY_LAYER: dict[Layer, dict[str, tuple[str, str]]] = {
         "wrong_optimizer": ("the optimizer does not get anywhere", "use Adam"),
         "missing_zero_grad": ("gradients add up over steps", "call optimizer.zero_grad() before backward()"),
         "parameters_not_in_optimizer": ("the optimizer does not hold all parameters", "pass model.parameters()"),
-        "gradient_clipped_away": ("clipping leaves no gradient", "raise clip_norm"),
+        "gradient_clipped_away": (
+            "clipping or clearing leaves no gradient for the step",
+            "raise clip_norm; clear gradients before backward(), not after it",
+        ),
         "exploding_gradient": ("gradients explode", "look for the cause upstream"),
         "vanishing_gradient": ("gradients vanish", "look for the cause upstream"),
         "over_regularised": ("the penalty drowns the loss", "weaken the penalty"),

@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
+from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from firstfault.depth import Depth
 from firstfault.diagnosis import diagnose
 from firstfault.finding import Layer
 
-PROGRAMS = {
+
+def twice_softmax(outputs, y):
+    """The loss of probabilities that are taken for logits."""
+    return nn.functional.cross_entropy(outputs.softmax(1), y)
+
+
+def uncleared(model, loader, _):
+    """The user's own loop, without a zero_grad."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
+    for _ in range(4):
+        for x, y in loader:
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+
+PROGRAMS: dict[str, dict[str, Any]] = {
     "healthy": {},
+    "healthy and smaller": {"batch_size": 16, "epochs": 2},
     "slow": {"lr": 1e-6},
+    "fast": {"optimizer": partial(torch.optim.SGD, lr=100.0)},
     "negated": {"loss": lambda outputs, y: -nn.functional.cross_entropy(outputs, y)},
+    "softmax twice": {"loss": twice_softmax, "lr": 1e-3},
+    "uncleared": {"fit": uncleared},
+    "summed": {"loss": nn.CrossEntropyLoss(reduction="sum"), "optimizer": partial(torch.optim.SGD, lr=0.5)},
+    "clipped": {"clip_norm": 1e-6, "optimizer": partial(torch.optim.SGD, lr=0.1)},
+    "decayed": {"optimizer": partial(torch.optim.Adam, lr=1e-2, weight_decay=10.0)},
 }
+"""Two healthy ones, and eight with a fault of their training."""
 
 
 @pytest.fixture
@@ -39,7 +65,7 @@ def test_four_busy_processes_change_no_verdict(subject_of, crowd):
     def verdicts(arm):
         found = {}
         for name, settings in PROGRAMS.items():
-            subject = subject_of(folder=f"{name}-{arm}", epochs=4, **settings)
+            subject = subject_of(folder=f"{name}-{arm}", **{"epochs": 4, **settings})
             verdict = diagnose(subject, Depth.QUICK, only=Layer.TRAINING)
             found[name] = verdict.status, [(fault.fault, fault.confirmed) for fault in verdict.faults]
         return found
@@ -47,4 +73,4 @@ def test_four_busy_processes_change_no_verdict(subject_of, crowd):
     alone = verdicts("alone")
     crowd()
     assert verdicts("beside") == alone
-    assert [name for name, (_, faults) in alone.items() if not faults] == ["healthy"]
+    assert [name for name, (_, faults) in alone.items() if not faults] == ["healthy", "healthy and smaller"]

@@ -216,13 +216,13 @@ def runs_of(folder):
 
 
 def test_a_run_writes_its_verdict_and_a_second_run_works_on_the_same_state(project):
-    """Twice healthy: exit code 0, the JSON by the schema, a report, and a run tree in MLflow."""
+    """Twice healthy, at both depths: exit code 0, the JSON by the schema, a report, and a run tree in MLflow."""
     import jsonschema
 
     from firstfault.verdict import schema
 
-    for _ in range(2):
-        ended = run_in(project, "debug", "target.py", "--json", "v.json")
+    for depth in ("quick", "standard"):
+        ended = run_in(project, "debug", "target.py", "--depth", depth, "--json", "v.json")
         assert ended.returncode == 0, ended.stdout + ended.stderr
         verdict = json.loads((project / "v.json").read_text())
         jsonschema.validate(verdict, schema())
@@ -290,14 +290,21 @@ def test_an_override_breaks_the_target_and_the_exit_code_says_so(project):
     )
 
 
-@pytest.mark.parametrize(
-    ("blow", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)], ids=["kill -9", "Ctrl-C"]
-)
-def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
-    """What was measured stays on disk; the next run works, and MLflow shows the struck one as killed."""
-    before = set((project / ".firstfault" / "runs").glob("*"))
-    process = begin(project, "debug", "target.py")
+def test_nothing_is_lost_when_a_run_is_struck_down(project):
+    """By kill -9 or Ctrl-C: what was measured stays on disk; the next run works, and MLflow shows both as killed."""
+    folders = [struck_down(project, blow, code) for blow, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130))]
+    assert run_in(project, "debug", "target.py", "--depth", "quick").returncode == 0
+    _, parents = runs_of(project)
+    for folder in folders:
+        struck = next(run for run in parents if run.data.tags["firstfault.run_folder"] == str(folder))
+        assert struck.info.status == "KILLED" and struck.data.tags["firstfault.status"] == "killed"
+
+
+def struck_down(project, blow, code):
+    """Begin a run, and strike it down after its second layer; its folder, with what was measured."""
     runs = project / ".firstfault" / "runs"
+    before = set(runs.glob("*"))
+    process = begin(project, "debug", "target.py")
     folder = wait_for(
         lambda: next((path.parent for path in runs.glob("*/layer_2_*") if path.parent not in before), None), process
     )
@@ -306,10 +313,7 @@ def test_nothing_is_lost_when_a_run_is_struck_down(project, blow, code):
     assert process.returncode == code, printed
     assert (folder / "layer_1_data.json").is_file() and "Traceback" not in printed
     assert blow == signal.SIGKILL or f"interrupted; what was measured is in {folder}" in printed
-    assert run_in(project, "debug", "target.py", "--depth", "quick").returncode == 0
-    _, parents = runs_of(project)
-    struck = next(run for run in parents if run.data.tags["firstfault.run_folder"] == str(folder))
-    assert struck.info.status == "KILLED" and struck.data.tags["firstfault.status"] == "killed"
+    return folder
 
 
 def test_a_sweep_that_is_struck_down_is_resumed(project, monkeypatch):

@@ -94,6 +94,51 @@ def test_differences_that_are_put_side_by_side_on_purpose_are_no_fault(tmp_path)
     assert seen.record.spread == {} and faults(seen) == []
 
 
+def focal(outputs, y):
+    """Hard examples count more, and one class more than the other."""
+    chosen = torch.where(y == 1, outputs.sigmoid(), 1 - outputs.sigmoid()).clamp(1e-6, 1 - 1e-6)
+    return (-torch.where(y == 1, 0.75, 0.25) * (1 - chosen) ** 2 * chosen.log()).mean()
+
+
+def cross_entropies(outputs, y):
+    """Binary cross-entropy, written out, beside a penalty."""
+    shares = outputs.sigmoid().clamp(1e-6, 1 - 1e-6)
+    return -(y * shares.log() + (1 - y) * (1 - shares).log()).mean() + 1e-4 * outputs.square().mean()
+
+
+def beside_others(outputs, y):
+    """A written-out error among the terms of an actor and critic."""
+    entropy = -(outputs.sigmoid() * outputs.sigmoid().log()).sum(-1).mean()
+    actor = -torch.min(outputs.exp() * 0.1, outputs.exp().clamp(0.8, 1.2)).mean()
+    return 0.001 * actor + 0.5 * (outputs - y).pow(2).mean() - 0.001 * entropy
+
+
+@pytest.mark.parametrize("loss", [focal, cross_entropies, beside_others])
+@pytest.mark.parametrize("flat", [True, False], ids=["healthy", "broadcast"])
+def test_outputs_that_are_weighed_or_chosen_by_labels_of_another_shape(flat, loss, tmp_path):
+    """A loss of products and choices broadcasts as silently as one of differences."""
+    torch.manual_seed(0)
+    x = torch.randn(30, 4)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
+    seen = watched(
+        tmp_path, lambda _: loss(model(x)[:, 0] if flat else model(x), (x[:, 0] > 0).float()), model, steps=4
+    )
+    assert bool(seen.record.spread) is not flat
+
+
+def test_a_mask_of_pairs_is_no_broadcast(tmp_path):
+    """Cox's likelihood adds outputs `(N, 1)` up over those still at risk, a mask of N × N on purpose."""
+    torch.manual_seed(0)
+    x, risk = torch.randn(30, 4), torch.ones(30, 30).triu()
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 1))
+
+    def step(number):
+        hazard = model(x)
+        return -(hazard - (hazard.exp() * risk).sum(0)[:, None].log()).mean()
+
+    assert watched(tmp_path, step, model, steps=4).record.spread == {}
+
+
 def points(number, classes=4, count=32):
     """Points in classes that straight lines tell apart, another batch for each number."""
     x = torch.randn(count, 6, generator=torch.Generator().manual_seed(number))
@@ -421,3 +466,123 @@ def test_a_logarithm_beside_other_terms_is_no_cross_entropy(loss, tmp_path):
         return loss(model(x), y)
 
     assert "logarithm" not in watched(tmp_path, step, model).record.loss_inputs
+
+
+@pytest.mark.parametrize("rate", [1e-4, 0.05], ids=["stuck", "learnt"])
+def test_squared_errors_of_a_softmax_are_a_wrong_loss_where_nothing_is_learnt(rate, tmp_path):
+    """What learns by them all the same is healthy; what does not is told by its loss, and not by its rate alone."""
+    torch.manual_seed(0)
+    x = torch.randn(640, 6)
+    y = F.one_hot(x[:, :4].argmax(1), 4).float()
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4), nn.Softmax(1))
+
+    def step(number):
+        part = slice(32 * number % 640, 32 * number % 640 + 32)
+        return F.mse_loss(model(x[part]), y[part])
+
+    found = faults(watched(tmp_path, step, model, rate=rate, steps=160))
+    assert found[:1] == (["wrong_loss"] if rate < 0.01 else [])
+
+
+def batch(number, classes=4):
+    x = torch.randn(24, 6, generator=torch.Generator().manual_seed(number))
+    return x, x[:, :classes].argmax(1)
+
+
+def soft(dim):
+    """A written-out cross-entropy of shares of classes."""
+
+    def step(model, number):
+        x, y = batch(number)
+        return -(F.one_hot(y, 4) * F.log_softmax(model(x), dim)).sum(1).mean()
+
+    return step
+
+
+def divergence(targets):
+    """The Kullback-Leibler divergence from what a teacher says."""
+
+    def step(model, number):
+        x, y = batch(number)
+        return F.kl_div(F.log_softmax(model(x), 1), targets(4.0 * F.one_hot(y, 4) - 1), reduction="batchmean")
+
+    return step
+
+
+def rows(lay_out):
+    """A cross-entropy of three positions, whose classes are a sample's sums with others."""
+
+    def step(model, number):
+        x, y = batch(number)
+        outputs = model(x[:, None] + torch.zeros(24, 3, 6))
+        return F.cross_entropy(lay_out(outputs).reshape(-1, 4), y[:, None].expand(24, 3).reshape(-1))
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (soft(1), None),
+        (soft(0), "softmax_wrong_axis"),
+        (divergence(lambda scores: scores.softmax(1)), None),
+        (divergence(lambda scores: scores), "wrong_loss"),
+        (rows(lambda outputs: outputs), None),
+        (rows(lambda outputs: outputs.permute(0, 2, 1)), "output_shape_mismatch"),
+    ],
+    ids=["over classes", "over samples", "shares", "scores", "rows of a position", "rows of several"],
+)
+def test_what_a_loss_is_made_of_tells_its_fault(step, fault, tmp_path):
+    """Softmax over samples, targets that are no shares, and rows that mix positions are seen, and no sound twin is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    seen = watched(tmp_path, lambda number: step(model, number), model, steps=30)
+    assert faults(seen)[:1] == ([fault] if fault else [])
+
+
+def test_similarities_of_all_pairs_have_a_softmax_over_both_axes(tmp_path):
+    """As a contrastive loss does it, row by row and column by column."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    def step(number):
+        x, _ = batch(number)
+        alike = model(x) @ model(x + 0.1).T
+        return -(F.log_softmax(alike, 0) + F.log_softmax(alike, 1)).diag().mean()
+
+    assert "softmax_wrong_axis" not in faults(watched(tmp_path, step, model, steps=12))
+
+
+@pytest.mark.parametrize(("order", "fault"), [("before", None), ("between", "gradient_clipped_away")])
+def test_gradients_that_are_cleared_before_their_step_are_told(order, fault, tmp_path):
+    """Between the backward pass and the step, zero_grad leaves nothing to step with."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    with firstfault.watch(folder=tmp_path) as seen:
+        for number in range(20):
+            x, y = batch(number)
+            loss = F.cross_entropy(model(x), y)
+            if order == "before":
+                optimizer.zero_grad()
+            loss.backward()
+            if order == "between":
+                optimizer.zero_grad()
+            optimizer.step()
+    assert (fault in faults(seen)) is (fault is not None)
+    assert (seen.record.emptied_steps > 0) is (fault is not None)
+
+
+@pytest.mark.parametrize(("sign", "fault"), [(1.0, None), (-1.0, "flipped_loss_sign")])
+def test_a_loss_that_falls_without_end_has_a_term_of_the_wrong_sign(sign, fault, tmp_path):
+    """A penalty that is rewarded for growing takes the loss below 0 by a million times its start."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+
+    def step(number):
+        x, _ = batch(number)
+        outputs = model(x)
+        return (outputs - x[:, :4]).square().mean() + sign * 1e-2 * outputs.pow(6).mean()
+
+    found = faults(watched(tmp_path, step, model, rate=0.5 if sign < 0 else 0.01, steps=120))
+    assert (fault in found) is (fault is not None)

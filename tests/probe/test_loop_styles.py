@@ -2,6 +2,7 @@
 `torch.func`.
 """
 
+import copy
 import sys
 
 import pytest
@@ -152,6 +153,24 @@ def test_dropout_as_a_function_has_a_mode(right, tmp_path):
             with torch.no_grad():
                 model(x).argmax(1)
     assert findings(watched, "missing_eval_mode")[0].status is (Status.PASS if right else Status.FAIL)
+
+
+@pytest.mark.parametrize("teacher", [True, False], ids=["mean of the weights", "the model itself"])
+def test_targets_of_a_teacher_are_no_validation(teacher, tmp_path):
+    """What a model that never learns says in train mode is a warning at most; said by the one that learns, a fault."""
+    torch.manual_seed(0)
+    model, (x, y) = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.3), nn.ReLU(), nn.Linear(16, 3)), points()
+    other = copy.deepcopy(model) if teacher else model
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    with firstfault.watch(folder=tmp_path) as watched:
+        for _ in range(40):
+            with torch.no_grad():
+                target = other(x).softmax(1)
+            outputs = model(x)
+            optimizer.zero_grad()
+            (F.cross_entropy(outputs, y) + F.mse_loss(outputs.softmax(1), target)).backward()
+            optimizer.step()
+    assert findings(watched, "missing_eval_mode")[0].status is (Status.WARN if teacher else Status.FAIL)
 
 
 def encoding(*, cut=False, part=False):

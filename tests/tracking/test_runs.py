@@ -1,5 +1,7 @@
 """The MLflow run tree, on a real SQLite store."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import pytest
 
 from firstfault.errors import PrerequisiteError
 from firstfault.runs.state import State
+from firstfault.tracking.new_store import _appear, make_store
 from firstfault.tracking.runs import bury_killed
 from firstfault.tracking.store import open_tracker
 
@@ -42,8 +45,22 @@ def test_a_run_tree_with_metrics_tags_files_and_data(state, tmp_path):
 
 
 def test_the_experiment_is_found_again(state):
-    """A second run of a target goes to the same experiment."""
+    """A second run of a target goes to the same experiment, in the store that the first has made, and nothing else."""
     assert open_tracker(state, "churn").experiment_id == open_tracker(state, "churn").experiment_id
+    assert [path.name for path in state.home.iterdir()] == ["mlflow.db"]
+
+
+def test_a_new_store_appears_whole_and_never_in_place_of_another(tmp_path):
+    """It has MLflow's tables; a file that is there stays, as does one that came to be meanwhile."""
+    path = tmp_path / "new" / "mlflow.db"
+    make_store(f"sqlite:///{path}")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        made = connection.execute("select count(*) from alembic_version").fetchone()
+    path.write_text("another's")
+    make_store(f"sqlite:///{path}")
+    with pytest.raises(FileExistsError):
+        _appear(path, path)
+    assert made == (1,) and path.read_text() == "another's" and len(list(path.parent.iterdir())) == 1
 
 
 def test_a_killed_run_is_shown_as_such(state):

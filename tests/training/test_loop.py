@@ -1,5 +1,6 @@
-"""The batches of firstfault's own loop."""
+"""The batches of firstfault's own loop, and its end."""
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from firstfault import Training
+from firstfault.checks.training._first_steps import follow
 from firstfault.finding import Layer
 from firstfault.training.batches import loader
 from firstfault.training.loop import train
@@ -105,3 +107,18 @@ def test_a_loader_that_raises_ends_the_training_as_preprocessing():
     crash = train(recipe_with(lambda x, y, split: iter([]))).crash
     assert crash is not None and crash.layer is Layer.PREPROCESSING
     assert "iterated again" in str(crash)
+
+
+def test_a_loop_that_is_cut_leaves_no_worker_of_its_loader():
+    """Else they are ended by the garbage collector some day, which waits 5 s for each."""
+
+    def fit(model, batches, held_out):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        workers = iter(DataLoader(TensorDataset(torch.arange(64)), batch_size=8, num_workers=1))
+        for x, y in batches:
+            next(workers)
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    assert follow(recipe_with(None, fit), 0, 1) is not None
+    assert not multiprocessing.active_children()

@@ -25,6 +25,7 @@ from firstfault.clock import GUARD
 from firstfault.data.privacy.masking import pseudonymised
 from firstfault.errors import Missing, told
 from firstfault.extras import expect_installed
+from firstfault.imports import uncollected
 from firstfault.output.escaping import inert
 from firstfault.output.whole_files import replacing, write_json, write_text
 from firstfault.texts import as_written, shown
@@ -188,7 +189,8 @@ def _told(alert: Alert, names: Mapping[str, str]) -> dict[str, str]:
 
 def _report(path: Path, title: str, names: dict[str, str]) -> ProfileReport:
     """The profile of a sample; `names` learns the columns by the name that the page shows."""
-    from ydata_profiling import ProfileReport
+    with uncollected():
+        from ydata_profiling import ProfileReport
 
     frame = pd.read_parquet(path)
     shown = _shown(list(frame.columns))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -28,16 +27,17 @@ from firstfault.verdict import SubjectKind, Verdict
 def subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str = "") -> Subject:
     """The subject of an incident, over the one of its target, whose data and model stay made; or without any.
 
-    Where nothing fails beside the healthy requests just before it, these may hold what was noticed late: then the
-    requests that said what is usual take their place.
+    Where nothing or a mere suspicion fails beside the healthy requests before it, these may hold what was noticed late:
+    then the requests that said what is usual take their place, unless they tell less.
     """
     if base is not None:
         with contextlib.suppress(Missing, UserCodeError):
             offline(base)  # once, for both
     subject = _subject_of(evidence, base, folder, name)
-    if not evidence.usual.all or not _nothing_fails(subject):
+    if not evidence.usual.all or (told := _strongest(subject)) > SUSPICION:
         return subject
-    return _subject_of(replace(evidence, control=evidence.usual), base, folder, name)
+    other = _subject_of(evidence.beside_usual(), base, folder, name)
+    return other if told == 0.0 or _strongest(other) > told else subject
 
 
 def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: str) -> Subject:
@@ -51,14 +51,12 @@ def _subject_of(evidence: Evidence, base: Subject | None, folder: Path, name: st
     return subject
 
 
-def _nothing_fails(subject: Subject) -> bool:
-    """Whether no check of incidents fails, of any layer; what they measure stays made."""
+def _strongest(subject: Subject) -> float:
+    """What the strongest failure of all layers weighs, 0 where nothing fails; what is measured for it stays made."""
     entries = (entry for layer in Layer for entry in checks_of(layer, SubjectKind.INCIDENT))
-    return not any(
-        finding.status is Status.FAIL
-        for entry in entries
-        for finding in run_check(entry, subject, subject.target.thresholds.get(entry.name, {}))
-    )
+    found = (run_check(entry, subject, subject.target.thresholds.get(entry.name, {})) for entry in entries)
+    failed = (finding for findings in found for finding in findings if finding.status is Status.FAIL)
+    return max((max(finding.faults.values(), default=1.0) for finding in failed), default=0.0)
 
 
 def judge(subject: Subject) -> Verdict:
@@ -83,6 +81,8 @@ def examine(layer: Layer, subject: Subject) -> LayerReport | None:
     return report
 
 
+SUSPICION = 0.5
+"""A failure that weighs less is a suspicion."""
 REPLAYED = frozenset({"served_tensors", "served_logits", "served_labels", "served_truth", "served_behaviour"})
 """The checks of which one must have compared answers with the offline truth."""
 OF_TIME = ("latency", "resources")

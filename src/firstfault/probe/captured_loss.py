@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from firstfault.probe.handwritten_losses import by_hand
-from firstfault.training.losses import ELEMENTWISE, IGNORED, OF_CLASSES, OF_NUMBERS
+from firstfault.training.losses import ELEMENTWISE, IGNORED, OF_CLASSES, OF_NUMBERS, are_one_hot
 from firstfault.training.one_tensor import Answer
 
 SAME_FACTOR = 1e-4
@@ -129,6 +129,8 @@ def _replayed(
     values = BETWEEN[between](outputs)
     values = values.reshape(-1, *shape)
     if name in ELEMENTWISE:
+        if y.ndim == 1 and values.ndim == 2 and values.shape[1] > 1 and name in OF_NUMBERS:  # labels that were one-hot
+            y = functional.one_hot(y.long(), values.shape[1])
         y = y.to(values.dtype)
         y = y.reshape(values.shape) if paired and y.numel() == values.numel() else y
     y = y.reshape(-1) if name in OF_CLASSES and y.is_floating_point() is False and len(y) != len(values) else y
@@ -141,7 +143,7 @@ def task_of(name: str, labels: Sequence[torch.Tensor]) -> str | None:
         return None
     y = labels[0]
     if any(name.startswith(known) for known in OF_NUMBERS):
-        return "regression"
+        return "classification" if all(map(are_one_hot, labels)) else "regression"
     if name.startswith("binary"):
         return _task_of_shares(y, name)
     if y.ndim == 1:

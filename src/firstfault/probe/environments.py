@@ -13,14 +13,15 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from firstfault.probe.credit import Credit
 from firstfault.probe.record import Record
 
 
 class Environment:
     """Listens to the `step` and `reset` of one class of environments, of one or of many at once."""
 
-    def __init__(self, record: Record, name: str, paused: Callable[[], bool]) -> None:
-        self._record, self._name, self._paused = record, name, paused
+    def __init__(self, record: Record, name: str, paused: Callable[[], bool], credit: Credit) -> None:
+        self._record, self._name, self._paused, self._credit = record, name, paused, credit
         self._open = 0
         self.steps = 0
         self._total: Any = 0.0
@@ -71,6 +72,7 @@ class Environment:
         self._since += 1
         self._total = self._total + reward
         over = _over(rest, np.shape(reward))
+        self._credit.rewarded(reward, over | self._ends)
         if over.any():
             for value in np.broadcast_to(self._total, over.shape)[over]:
                 self._add(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -33,7 +34,28 @@ OF_DIFFERENCES = ("MseLossBackward0", "SmoothL1LossBackward0", "HuberLossBackwar
 """Losses of torch, also where a loop knows them by a name that it took before it was watched."""
 AROUND = (*SCALES, "SqrtBackward0", "AddBackward0", "SqueezeBackward0")
 """What may lie between differences and a loss that they are a part of."""
-MOST_AROUND = 24
+WRITTEN = (
+    *AROUND,
+    "PowBackward0",
+    "ExpBackward0",
+    "LogBackward0",
+    "SigmoidBackward0",
+    "LogSigmoidBackward0",
+    "SoftplusBackward0",
+    "RsubBackward0",
+    "RsubBackward1",
+    "SubBackward0",
+    "ClampBackward0",
+    "ClampBackward1",
+    "ClampMinBackward0",
+    "MinimumBackward0",
+    "WhereBackward0",
+)
+"""What a written-out loss is made of, number by number."""
+SOFTMAX = ("SoftmaxBackward0", "LogSoftmaxBackward0")
+KEPT = {"MulBackward0": ("_saved_self", "_saved_other"), "WhereBackward0": ("_saved_condition",)}
+"""What autograd keeps of the numbers that outputs are weighed or chosen by."""
+MOST_AROUND = 48
 """Nodes looked at around a loss: bounds the time of a step in a loss of many terms."""
 OF_LIKELIHOODS = (
     *AROUND,
@@ -119,15 +141,15 @@ def _is_of(node: Any, outputs: torch.Tensor) -> bool:
     return node is outputs.grad_fn
 
 
-def spread_differences(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """The shapes `(N, 1)` and `(N,)`, or the other way round, whose N × N differences a loss squares or takes the size
-    of.
+def spread_operands(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The shapes `(N, 1)` and `(N,)`, or the other way round, of which a loss makes N × N numbers.
 
+    It squares their differences or takes the size of them, or it weighs or chooses outputs `(N, 1)` by numbers `(N,)`.
     Those that are put side by side on purpose, by `[:, None]`, are none.
     """
-    waiting, seen = [loss.grad_fn], 0
+    waiting, seen = collections.deque([loss.grad_fn]), 0
     while waiting and seen < MOST_AROUND:
-        node: Any = waiting.pop()
+        node: Any = waiting.popleft()
         seen += 1
         if node is None:
             continue
@@ -137,11 +159,52 @@ def spread_differences(loss: torch.Tensor) -> tuple[tuple[int, ...], tuple[int, 
         elif inputs and all(map(_is_difference, inputs)) and node.name() in (*ERRORS, "MulBackward0"):
             found = _spread(inputs[0])
         else:
-            found = None
-            waiting += inputs if node.name() in AROUND else []
+            found = _weighed(node)
+            waiting += inputs if node.name() in WRITTEN else []
         if found is not None:
             return found
     return None
+
+
+def _weighed(node: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Outputs `(N, 1)` that are multiplied with numbers `(N,)`, or chosen by such."""
+    size = _shape(node, 0)
+    if node.name() not in KEPT or len(size) != 2 or size[0] != size[1] or size[0] < 2:
+        return None
+    column = (size[0], 1)
+    if any(_shape(function, number) != column for function, number in node.next_functions if function is not None):
+        return None
+    flat = any(_kept_shape(node, name) == size[:1] for name in KEPT[node.name()])
+    return (column, size[:1]) if flat else None
+
+
+def _kept_shape(node: Any, name: str) -> tuple[int, ...] | None:
+    try:
+        value = getattr(node, name, None)
+    except RuntimeError:  # it was changed in place since
+        return None
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else None
+
+
+def softmax_over_samples(loss: torch.Tensor) -> bool | None:
+    """Whether a loss is made of a softmax of outputs `(N, K)` that runs over the samples, and of none over the classes.
+
+    None where it is made of neither. Similarities of all pairs `(N, N)` have both on purpose.
+    """
+    waiting, seen = collections.deque([loss.grad_fn]), 0
+    axes = set()
+    while waiting and seen < MOST_AROUND:
+        node: Any = waiting.popleft()
+        seen += 1
+        if node is None:
+            continue
+        size = _shape(node, 0)
+        if node.name() in SOFTMAX and len(size) == 2 and size[0] != size[1] and min(size) > 1:
+            axes.add(node._saved_dim in (0, 2**64 - 2))  # autograd keeps axes without a sign
+        waiting += (
+            [function for function, _ in node.next_functions] if node.name() in (*WRITTEN, *OF_LIKELIHOODS) else []
+        )
+    return axes == {True} if axes else None
 
 
 def logarithm_of(loss: torch.Tensor) -> str | None:

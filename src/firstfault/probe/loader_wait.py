@@ -37,6 +37,7 @@ class Loading:
         self._record, self._phases, self._capture, self._paused, self._lines = record, phases, capture, paused, lines
         self.tokenizer: Any = None
         """The tokenizer that a loader holds, where one does."""
+        self.batch: Any = None  # that was given last, to learn from
         self._inside = False  # one scheduler may call others
         self._drawn: WeakKeyDictionary[Any, deque[Any]] = WeakKeyDictionary()  # ahead of the batches, with workers
 
@@ -74,10 +75,12 @@ class Loading:
                 self._note_rows(iterator)
                 if first and self.tokenizer is None:
                     self.tokenizer = tokenizer_beside(iterator._collate_fn, iterator._dataset)
+                self.batch = batch if torch.is_grad_enabled() else None
                 if not first and torch.is_grad_enabled():
                     record.waits.add(record.steps, unhindered_seconds() - began)
                 return batch
             except StopIteration:
+                self.batch = None
                 if self._capture is not None and self._capture.samples:
                     self._capture.close()  # the second pass repeats the first
                 raise

@@ -56,7 +56,7 @@ class LossCalls:
             self.rows.asked(name, target, given.get("ignore_index", IGNORED))
         if self.sampling:
             self._constants.saw(name, target, value, given)
-            self._inputs.sampled(name, outputs, target, value)
+            self._inputs.sampled(name, outputs, target, value, log_target=bool(given.get("log_target")))
             self._tokens.asked(name, target, given.get("ignore_index", IGNORED))
             if self.rows.given:
                 self._weights.asked(name, given, value)
@@ -67,6 +67,10 @@ class LossCalls:
             self._tokens.given(args)
         if self.rows.open:
             self.rows.called(*args)
+
+    def answered(self, outputs: Any) -> None:
+        """A model answered, with gradients on, on a sampled step."""
+        self._inputs.answered(outputs)
 
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins with this loss."""

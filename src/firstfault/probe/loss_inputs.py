@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from firstfault.metrics import NEAR_ONE
 from firstfault.probe.code_lines import user_line
-from firstfault.probe.handwritten_losses import logarithm_of, spread_differences
+from firstfault.probe.handwritten_losses import logarithm_of, softmax_over_samples, spread_operands
 from firstfault.probe.record import Record, Spread
-from firstfault.training.losses import NEAR_ONE, OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES
+from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES, OF_NUMBERS, OF_SHARES, are_distributions
+from firstfault.training.one_tensor import answers_in
 
 MOST_ROWS, MOST_TARGETS, FIRST = 64, 4_096, 4
 """Rows, targets, and samples of outputs with positions: bound the time of a sampled step."""
 WRITTEN_OUT = "logarithm"  # of a cross-entropy that the loop writes out
+SOFTMAX = "softmax"  # that a written-out loss is of
 UNNORMALISED = 0.1  # of a log-sum-exp: 0 of log-probabilities, also of those that were rounded or kept from -inf
 PASSING = (
     "ToCopyBackward0",
@@ -47,6 +50,11 @@ class LossInputs:
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        self._answers: list[torch.Tensor] = []
+
+    def answered(self, outputs: Any) -> None:
+        """A model answered, with gradients on, on a sampled step."""
+        self._answers = [value.detach() for value in answers_in(outputs)]
 
     def called(self, name: str, outputs: Any, target: Any) -> None:
         """A loss function was called with gradients on."""
@@ -57,16 +65,21 @@ class LossInputs:
 
     def learnt(self, loss: torch.Tensor) -> None:
         """A backward pass begins on a sampled step: a loss may be written out, or be known by another name."""
-        found = None if self._record.spread else spread_differences(loss)
+        found = None if self._record.spread else spread_operands(loss)
         if found is not None:
             self._record.spread[""] = Spread(*found, user_line())
+        over_samples = softmax_over_samples(loss)
+        if over_samples is not None:
+            seen = self._record.loss_inputs.setdefault(SOFTMAX, {"calls": 0, "samples": 0})
+            seen["calls"] += 1
+            seen["samples"] += over_samples
         given = logarithm_of(loss)
         if given is not None:
             seen = self._record.loss_inputs.setdefault(WRITTEN_OUT, {"calls": 0})
             seen["calls"] += 1
             seen[given] = seen.get(given, 0) + 1
 
-    def sampled(self, name: str, outputs: Any, target: Any, value: Any) -> None:
+    def sampled(self, name: str, outputs: Any, target: Any, value: Any, *, log_target: bool = False) -> None:
         """A loss function was called with gradients on, on a sampled step."""
         looked_at = name in OF_CLASSES + OF_SHARES + OF_LOG_SHARES
         if not looked_at or not isinstance(outputs, torch.Tensor) or outputs.numel() < 2:
@@ -78,10 +91,29 @@ class LossInputs:
         with torch.no_grad():
             if name in OF_CLASSES:
                 _look_at_classes(seen, outputs.detach())
+                seen["scrambled"] = seen.get("scrambled", 0) + any(
+                    is_scrambled(outputs.detach(), answer) for answer in self._answers
+                )
             elif name in OF_LOG_SHARES:
                 seen["positive"] = seen.get("positive", 0) + bool((outputs > NEAR_ONE).any())
+                if name == "kl_div" and not log_target and isinstance(target, torch.Tensor) and target.numel():
+                    _look_at_shares(seen, target.detach().reshape(-1), value)
             elif isinstance(target, torch.Tensor) and target.numel():
                 _look_at_shares(seen, target.detach().reshape(-1), value)
+
+
+def is_scrambled(rows: torch.Tensor, answer: torch.Tensor) -> bool:
+    """Whether rows `(M, K)` over classes are a model's answer with an axis for the classes and some for positions, laid
+    out so that a row holds numbers of several positions.
+    """
+    if rows.ndim != 2 or answer.ndim < 3 or rows.numel() != answer.numel() or not len(rows):
+        return False
+    classes = rows.shape[1]
+    ahead, last = answer.shape[1] == classes, answer.shape[-1] == classes
+    if ahead == last or answer.shape[-1] == 1:
+        return False
+    laid_out = answer if ahead else answer.transpose(1, -1)
+    return torch.equal(laid_out.reshape(-1, classes)[:MOST_ROWS], rows[:MOST_ROWS])
 
 
 def _spreads(outputs: torch.Tensor, target: torch.Tensor) -> bool:
@@ -108,8 +140,7 @@ def _look_at_classes(seen: dict[str, float], outputs: torch.Tensor) -> None:
     rows = _rows(outputs)
     if rows is None:
         return
-    sums = rows.sum(-1)
-    seen["probabilities"] += bool((rows >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=NEAR_ONE)
+    seen["probabilities"] += are_distributions(rows, outputs.dtype)
     seen["unnormalised"] += bool(rows.logsumexp(-1).abs().mean() > UNNORMALISED)
 
 

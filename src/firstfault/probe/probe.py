@@ -19,6 +19,7 @@ from firstfault.probe.clipped_gradients import ClippedGradients
 from firstfault.probe.code_lines import CodeLines
 from firstfault.probe.generated_samples import GeneratedSamples
 from firstfault.probe.hook import Hook
+from firstfault.probe.label_pull import LabelPull
 from firstfault.probe.language_end import note_language
 from firstfault.probe.loader_wait import Loading
 from firstfault.probe.loss_calls import LossCalls
@@ -91,6 +92,7 @@ class Probe:
         self._rewards, self._generated = Rewards(self.record, self._is_paused), GeneratedSamples()
         self._loading = Loading(self.record, self._phases, capture, self._is_paused, self.lines)
         self._optimizers = Optimizers(self.record, self.models, self.lines)
+        self._pull = LabelPull(self.record.pull)
         self._hooked: list[Any] = []
         self._learning_from: str | None = None
         self._loss = float("nan")
@@ -203,6 +205,9 @@ class Probe:
             return
         self._generated.answered(model, outputs, len(self.models.roots))
         if torch.is_grad_enabled():
+            if self._sampling:
+                self._pull.answered(outputs)
+                self._losses.answered(outputs)
             if self.capture is not None and self.capture.wants(model):
                 self.capture.answered(model, outputs)
         else:
@@ -241,6 +246,10 @@ class Probe:
             self._looker.end()
             self._finder.end()
         self._own.after_backward(sampled=self._sampling)
+        self._clearing.after_backward()
+        if self._sampling:
+            last = self._losses.last()
+            self._pull.learnt(self.record.steps + 1, self._loading.batch, [last.target] if last is not None else [])
 
     # ------------------------------------------------------------------ steps
 
@@ -325,6 +334,7 @@ class Probe:
         self._looker.end()
         self._finder.end()
         self._norms.forget()
+        self._pull.forget()
 
     def _know(self, optimizer: Any) -> None:
         if self._optimizers.is_new(optimizer):
@@ -346,7 +356,7 @@ class Probe:
         self._losses.note_constants()
         self._generated.note(self.record)
         self._validation.close()
-        self.record.stale_share = self._clearing.worst()
+        self.record.stale_share, self.record.emptied_steps = self._clearing.worst(), self._clearing.emptied
         self.record.moved = self.models.moved()
         note_language(self.record, self._losses.rows, self.models, self._loading.tokenizer)
         if self.folder is not None:

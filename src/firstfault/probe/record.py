@@ -118,11 +118,13 @@ class Record:
     `update_ratio` (‖Δw‖ / ‖w‖, median over parameters), `parameters` and `activations` by name, `attention`.
     `first_nonfinite` says where the first NaN or infinity was seen: (step, kind, place) with kind input, activation,
     loss, gradient or weight. `moved` is ‖w_end − w_start‖ / ‖w_start‖ by parameter name. `stale_steps` counts optimizer
-    steps whose gradients still held those of the step before. `steps_on_validation` counts optimizer steps whose
+    steps whose gradients still held those of the step before, `emptied_steps` those of the first whose gradients were
+    cleared after the backward pass that gave them. `steps_on_validation` counts optimizer steps whose
     gradients came from a batch of the validation loader. `validated_in_train_mode` counts validation batches seen with
-    the model in train mode; `validation_size` is the largest of them over the largest batch that was learnt from,
-    `learning_models` the number of models called with gradients on. `misdirected` counts the optimizers that were given
-    nothing but what another one holds too, or that stepped while nothing of theirs had a gradient. `constants` has, by
+    the model in train mode, `others_in_train_mode` those that a model was given that never learns by itself;
+    `validation_size` is the largest of them over the largest batch that was learnt from, `learning_models` the number
+    of models called with gradients on. `misdirected` counts the optimizers that were given nothing but what another one
+    holds too, or that stepped while nothing of theirs had a gradient. `constants` has, by
     loss function of torch that was learnt from, what the last calls on sampled steps came to and what the best
     constant answer to their targets costs: see `probe.constant_answers`. `never_stepped` has a row for each optimizer
     that was made and never stepped: its kind, the line of the user's code, and its parameters. `left_in_eval` is, by
@@ -143,10 +145,12 @@ class Record:
     `targets_ahead` counts the sampled losses of tokens, by how many positions their targets lay ahead of the inputs.
     `learnt_untold` tells that a model went on learning after a validation in train mode without being told to train.
     `rewards` are those of the episodes of an environment, by the step after which one ended, or of what `reward_of`
-    names; `draws` tells that the loop learns from the probability of what it drew. `generated` has, by generator whose
-    outputs a critic is given, how many `batches` of them, and where real samples were seen too, how far from these the
-    `first` and the `last` ones lie, and their `spread` relative to theirs: see `probe.generated_samples`. `tokens` is
-    what a language model learns from.
+    names; `draws` tells that the loop learns from the probability of what it drew, and `credit` is, by update, how
+    minus the slope of the loss in the log-probabilities of actions correlates with what came of them: see
+    `probe.credit`. `pull` is, by sampled step, how it correlates in the outputs with their labels: see
+    `probe.label_pull`. `generated` has, by generator whose outputs a critic is given, how many `batches` of them, and
+    where real samples were seen too, how far from these the `first` and the `last` ones lie, and their `spread`
+    relative to theirs: see `probe.generated_samples`. `tokens` is what a language model learns from.
     `phases` are seconds by what the loop did: data, forward, backward, optimizer, other; `cpu` those of the processor
     in them. `validation_loss` is the mean of the losses asked for without gradients between two steps. `seconds` of a
     step are those from its first forward pass to the end of its update, `waits` those until a torch DataLoader gave a
@@ -192,9 +196,11 @@ class Record:
     steps: int = 0
     backwards: int = 0
     stale_steps: int = 0
+    emptied_steps: int = 0
     steps_on_validation: int = 0
     validation_batches: int = 0
     validated_in_train_mode: int = 0
+    others_in_train_mode: int = 0
     validation_size: float = 0.0
     learning_models: int = 0
     stale_share: float = 0.0
@@ -212,6 +218,8 @@ class Record:
     rewards: Series = field(default_factory=Series)
     reward_of: str = ""
     draws: bool = False
+    credit: Series = field(default_factory=Series)
+    pull: Series = field(default_factory=Series)
     generated: dict[str, dict[str, float]] = field(default_factory=dict)
     targets_ahead: dict[str, int] = field(default_factory=dict)
     tokens: TokensSeen = field(default_factory=TokensSeen)

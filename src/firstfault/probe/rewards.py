@@ -17,6 +17,7 @@ import torch
 from torch import distributions
 
 from firstfault.probe.code_lines import user_frames
+from firstfault.probe.credit import Credit
 from firstfault.probe.environments import Environment, is_environment, number_of
 from firstfault.probe.record import Record
 from firstfault.training.patching import replace
@@ -51,6 +52,7 @@ class Rewards:
         self._variable: tuple[CodeType, str] | None = None
         self._history: tuple[int, int] | None = None  # the list of rewards that was read last, and its length
         self._drawn: weakref.ref[Any] | None = None
+        self._credit = Credit(record.credit)
 
     def patches(self) -> list[Callable[[], None]]:
         """Begin to listen; gives what ends it."""
@@ -71,6 +73,10 @@ class Rewards:
             frames = list(user_frames())
             self._find(frames)
             self._variable = self._variable or _variable_in(frames)
+        self._hear_rewards()
+        self._credit.learns(self._record.steps)
+
+    def _hear_rewards(self) -> None:
         if any(environment.steps for environment in self._environments.values()):
             for environment in self._environments.values():
                 environment.updated()
@@ -78,6 +84,7 @@ class Rewards:
             self._read(*self._variable)
 
     def _forget(self) -> None:
+        self._credit.settle(self._record.steps)
         for take_back in reversed(self._undo):
             take_back()
 
@@ -85,7 +92,7 @@ class Rewards:
         @functools.wraps(sample)
         def observed(*args: Any, **kwargs: Any) -> Any:
             drawn = sample(*args, **kwargs)
-            if not self._record.draws and isinstance(drawn, torch.Tensor):
+            if isinstance(drawn, torch.Tensor):
                 self._drawn = weakref.ref(drawn)
             return drawn
 
@@ -95,9 +102,12 @@ class Rewards:
         @functools.wraps(log_prob)
         def observed(*args: Any, **kwargs: Any) -> Any:
             value = args[1] if len(args) > 1 else kwargs.get("value")
+            known = log_prob(*args, **kwargs)
             if value is not None and self._drawn is not None and self._drawn() is value and torch.is_grad_enabled():
                 self._record.draws = True
-            return log_prob(*args, **kwargs)
+                if not self._paused():
+                    self._credit.chose(known)
+            return known
 
         return observed
 
@@ -109,7 +119,7 @@ class Rewards:
                 self._listen(kind)
 
     def _listen(self, kind: type) -> None:
-        environment = self._environments[kind] = Environment(self._record, kind.__name__, self._paused)
+        environment = self._environments[kind] = Environment(self._record, kind.__name__, self._paused, self._credit)
         with contextlib.suppress(AttributeError, TypeError):  # a class that can't be changed
             self._undo.append(replace(kind, "step", environment.around_step))
             self._undo.append(replace(kind, "reset", environment.around_reset))
@@ -123,6 +133,7 @@ class Rewards:
             value = value[known[1] :]  # a history, whose end is new
         reward = total(value)
         if reward is not None:
+            self._credit.told(value, to_go="rew" not in name.lower())
             self._record.reward_of = name
             self._record.rewards.add(self._record.steps, reward)
 

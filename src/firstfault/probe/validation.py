@@ -30,6 +30,7 @@ class Validation:
         self._validated: set[int] = set()  # in eval mode, and not told to train since
         self._due: set[int] = set()  # validated in train mode, and not told to train since
         self._learnt: dict[int, list[int]] = {}  # batches in all, and in the eval mode of a validation
+        self._learners: set[int] = set()  # the parameters of models that learn, also by another name of theirs
         self._rows = EvaluatedRows()
 
     def meet(self, model: nn.Module) -> None:
@@ -55,6 +56,8 @@ class Validation:
     def learns_in(self, model: nn.Module, args: Any) -> None:
         """A model is called with gradients on."""
         self._rows.learns(args)
+        if id(model) not in self._learnt:
+            self._learners.update(map(id, model.parameters()))
         seen = self._learnt.setdefault(id(model), [0, 0])
         seen[0] += 1
         seen[1] += not model.training and id(model) in self._validated
@@ -92,8 +95,11 @@ class Validation:
     def called(self, model: nn.Module, args: Any) -> None:
         """A model was called without gradients."""
         if parts := self._modal.get(id(model)):
-            self._record.validation_batches += 1
             in_train_mode = any(part.training for part in parts)
+            if not any(id(value) in self._learners for value in model.parameters()):
+                self._record.others_in_train_mode += in_train_mode  # a teacher, or a mean of the weights
+                return
+            self._record.validation_batches += 1
             self._record.validated_in_train_mode += in_train_mode
             (self._due if in_train_mode else self._validated).add(id(model))
             if in_train_mode:

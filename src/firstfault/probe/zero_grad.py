@@ -10,6 +10,10 @@ FEWEST = 3
 """Of an optimizer: two steps are one pair, of which a share is all or nothing."""
 
 
+MOST_PASSES = 12
+"""Backward passes after which gradients are looked for: three steps of an accumulation over four."""
+
+
 class Clearing:
     """Remembers for each optimizer a parameter with a gradient, and sees whether it is still there at the next backward
     pass.
@@ -21,12 +25,22 @@ class Clearing:
         self._used: dict[int, torch.Tensor] = {}
         self._added: set[int] = set()  # by optimizer, where a backward pass has added to what was not cleared
         self._counts: dict[int, tuple[int, int]] = {}  # by optimizer, its steps and the stale ones
+        self._values: dict[int, Sequence[torch.Tensor]] = {}  # by optimizer, of which a first step was seen
+        self._filled: set[int] = set()  # by optimizer, where a backward pass gave gradients
+        self._passes = 0
+        self.emptied = 0
 
     def before_backward(self) -> None:
         """Forget the gradients that were cleared since the steps that used them."""
         if self._used:
             self._used = {key: value for key, value in self._used.items() if _has_gradient(value)}
             self._added = set(self._used)
+
+    def after_backward(self) -> None:
+        """Note which optimizers have gradients to use, in the first passes: what becomes of them is always the same."""
+        self._passes += 1
+        if self._passes <= MOST_PASSES:
+            self._filled |= {key for key, values in self._values.items() if any(map(_has_gradient, values))}
 
     def stepped(self, key: int, values: Sequence[torch.Tensor]) -> bool:
         """Note a step with these parameters, small ones first.
@@ -37,9 +51,12 @@ class Clearing:
         self._added.discard(key)
         steps, before = self._counts.get(key, (0, 0))
         self._counts[key] = steps + 1, before + stale
+        self._values[key] = values
         held = self._held.get(key)
         if held is None or held.grad is None:
             held = next((value for value in values if _has_gradient(value)), None)
+        self.emptied += held is None and key in self._filled
+        self._filled.discard(key)
         if held is None:
             self._held.pop(key, None)
             self._used.pop(key, None)

@@ -106,8 +106,8 @@ class Comparison:
         lines: list[str] = []
         for name in dict.fromkeys([*before, *now]):
             old, new = (str(side.get(name, "")).splitlines() for side in (before, now))
-            titles = [f"{name} ({run.name})" for run in (self.first, self.second)]
-            lines += difflib.unified_diff(old, new, *titles, n=CONTEXT, lineterm="")
+            here, there = (f"{name} ({run.name})" for run in (self.first, self.second))
+            lines += difflib.unified_diff(old, new, here, there, n=CONTEXT, lineterm="")
         return lines
 
     @property

@@ -11,7 +11,7 @@ from torch import nn
 from firstfault.errors import Missing
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
-from firstfault.training.one_tensor import call_of, every_answer, takes_whole_numbers
+from firstfault.training.one_tensor import call_of, every_answer, parts_of, takes_whole_numbers
 from firstfault.training.recipe import Tensors, outputs_of
 
 MATRICES = (nn.Linear, nn.modules.conv._ConvNd, nn.Bilinear)
@@ -107,14 +107,9 @@ def output_tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         if value.is_floating_point():
             yield value
-    elif isinstance(value, dict):
-        for item in value.values():
+    else:
+        for item in parts_of(value):
             yield from output_tensors(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from output_tensors(item)
-    elif hasattr(value, "logits"):
-        yield from output_tensors(value.logits)
 
 
 def all_outputs(model: nn.Module, x: torch.Tensor, seed: int = 0) -> torch.Tensor:

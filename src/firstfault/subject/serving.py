@@ -18,6 +18,7 @@ from firstfault.depth import Depth
 from firstfault.errors import Missing, TargetError, UserCodeError
 from firstfault.extras import installed
 from firstfault.finding import Layer
+from firstfault.imports import uncollected
 from firstfault.interrupts import pass_on
 from firstfault.subject.fitted_estimator import answering, parts_to_package, whole_estimator
 from firstfault.subject.memo import memo, part
@@ -183,8 +184,9 @@ def packaged(subject: Subject) -> Path:
     """
     if not _packable(subject.trained.model):
         raise Missing("a model with parametrised layers can be saved by its state only, not as an MLflow package")
-    from firstfault.tracking.packaged_model import PackagedModel
-    from firstfault.tracking.packages import save_estimator, save_package
+    with uncollected():
+        from firstfault.tracking.packaged_model import PackagedModel
+        from firstfault.tracking.packages import save_estimator, save_package
 
     path = Path(subject.folder / "package")
     if not subject.target.by_gradients:

@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+from firstfault.imports import uncollected
 from firstfault.runs.access import AccessGuard
 from firstfault.runs.login import login_of
 from firstfault.runs.scripted_pages import ScriptedPages
 from firstfault.runs.state import State
+from firstfault.tracking.new_store import make_store
 from firstfault.tracking.training_pages import PAGES, SCRIPT
 
 LOGIN = "FIRSTFAULT_SCORING_LOGIN"
@@ -32,6 +34,7 @@ def tracking_server() -> AccessGuard:
     from mlflow.server.fastapi_app import app  # reads these at import
     from mlflow.server.handlers import initialize_backend_stores
 
+    make_store(store)
     initialize_backend_stores(store, store, artifacts)
     return AccessGuard(ScriptedPages(app, SCRIPT, PAGES.__contains__), login_of(state))
 
@@ -42,9 +45,10 @@ def scoring_server() -> AccessGuard:
     What takes long is imported before that is there.
     """
     login = os.environ.pop(LOGIN)
-    from mlflow.pyfunc import load_model, scoring_server
+    with uncollected():
+        from mlflow.pyfunc import load_model, scoring_server
 
-    import firstfault.tracking.packaged_model  # noqa: F401
+        import firstfault.tracking.packaged_model  # noqa: F401
 
     package = sys.stdin.readline().strip()
     if not package:  # who started it has ended, or needs it no more

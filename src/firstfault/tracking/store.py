@@ -18,6 +18,7 @@ from firstfault.runs.limits import within
 from firstfault.runs.login import log_in
 from firstfault.runs.processes import accepts, answers
 from firstfault.runs.state import MLFLOW_MANNERS, State
+from firstfault.tracking.new_store import OF_FILE, make_store
 from firstfault.tracking.runs import LONGEST_NAME, Tracker, brief
 from firstfault.tracking.view import KIND
 
@@ -29,7 +30,6 @@ OPEN_SECONDS = 60.0
 """How long the store may take to be opened, when it may have to be made."""
 LOCK_SECONDS = PATIENCE_SECONDS = 5.0
 """How long another may hold the file of the store, and a server may think, before a run is refused for it."""
-OF_FILE = "sqlite:///"
 NOISY = {
     "alembic": logging.WARNING,
     "mlflow": logging.WARNING,
@@ -53,6 +53,7 @@ def prepare_store(state: State) -> None:
     if state.mlflow_uri.startswith("sqlite:"):
         state.make()
         expect_store(state)
+        make_store(state.mlflow_uri)
         MlflowClient(tracking_uri=state.mlflow_uri).search_experiments(max_results=1)
 
 
@@ -149,6 +150,7 @@ def _is_writable(folder: Path) -> bool:
 def _open(state: State, uri: str, experiment: str) -> Tracker:
     from mlflow import MlflowClient
 
+    make_store(uri)
     with uncollected():  # the store's own imports
         client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(experiment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +98,8 @@ def train(
         if course is not None and not any(map(is_lazy, model.parameters())):
             course.start(model, lambda: evaluate(recipe, model, *through_loader(recipe, recipe.validation))[1])
         try:
-            run(recipe, trained, seed, probe, deadline, course)
+            with _letting_go():
+                run(recipe, trained, seed, probe, deadline, course)
         except UserCodeError as known:
             trained.crash = known
         except TrainingStopped as stopped:
@@ -114,6 +116,20 @@ def train(
     trained.seconds, trained.cpu = time.perf_counter() - started, cpu_seconds() - worked
     trained.record = getattr(probe, "record", None)
     return trained
+
+
+@contextlib.contextmanager
+def _letting_go() -> Iterator[None]:
+    """Free what a training held that an exception ends, before anything else is done.
+
+    A loader whose workers are left to the garbage collector waits 5 s for each of them: its queues are closed before
+    they are told to end.
+    """
+    try:
+        yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 def _fitted(recipe: Recipe, trained: Trained, model: EstimatorModel, seed: int, started: float) -> Trained:

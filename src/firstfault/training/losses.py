@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from firstfault.metrics import NEAR_ONE
+
 OF_CLASSES = ("cross_entropy", "nll_loss")
 OF_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 OF_SHARES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -14,12 +16,32 @@ OF_LOG_SHARES = ("ctc_loss", "kl_div")
 """Those that compare log-probabilities with a text, or with probabilities."""
 IGNORED = -100
 """The label that those of classes leave out unless they are told another."""
-NEAR_ONE = 1e-3
-"""How far shares may be from 1 in all: ten of float16 are off by 0.0003, of bfloat16 by 0.002 and no longer taken."""
+
+
+def are_distributions(rows: torch.Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether every row `(…, K)` of several numbers is of shares that are 1 in all, up to the rounding of `dtype`.
+
+    Args:
+        rows: floats.
+        dtype: what they were computed in; None for that of `rows`.
+    """
+    if rows.ndim < 2 or rows.shape[-1] < 2 or not rows.is_floating_point():
+        return False
+    off = max(NEAR_ONE, torch.finfo(dtype or rows.dtype).eps / 2)
+    return bool((rows >= 0).all()) and bool(((rows.float().sum(-1) - 1).abs() <= off).all())
+
+
+def are_one_hot(y: torch.Tensor) -> bool:
+    """Whether rows `(N, K)` of several numbers are labels: 0 and 1, one 1 in each."""
+    if y.ndim != 2 or y.shape[1] < 2:
+        return False
+    return bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all())
 
 
 def is_one_hot(target: torch.Tensor, outputs: torch.Tensor) -> bool:
     """Whether targets of the shape of outputs are labels: 0 and 1, one 1 for each sample where there are several."""
-    if target.shape != outputs.shape or target.ndim not in (1, 2) or not bool(((target == 0) | (target == 1)).all()):
+    if target.shape != outputs.shape or target.ndim not in (1, 2):
         return False
-    return target.ndim == 1 or target.shape[1] == 1 or bool((target.sum(1) == 1).all())
+    if target.ndim == 2 and target.shape[1] > 1:
+        return are_one_hot(target)
+    return bool(((target == 0) | (target == 1)).all())

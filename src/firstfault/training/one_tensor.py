@@ -8,13 +8,15 @@ padding), else the numbers of samples that are looked up in what the model was g
 from __future__ import annotations
 
 import copy
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 
 from firstfault.training.call_tree import Arguments, names_of, put_together, slots_of
 
@@ -59,12 +61,32 @@ def answers_in(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         if value.is_floating_point() and value.ndim > 0:
             yield value
-    elif hasattr(value, "values") and callable(value.values):
-        for item in value.values():
+    else:
+        for item in parts_of(value):
             yield from answers_in(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from answers_in(item)
+
+
+def parts_of(value: Any) -> Iterable[Any]:
+    """What lies within what a model returned: the values of a mapping or a dataclass, the numbers of a distribution."""
+    if isinstance(value, Distribution):
+        return _parameters_of(value)
+    if hasattr(value, "values") and callable(value.values):
+        parts: Iterable[Any] = value.values()
+        return parts
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, each.name) for each in dataclasses.fields(value)]
+    if isinstance(value, tuple | list):
+        return value
+    return [value.logits] if hasattr(value, "logits") else []
+
+
+def _parameters_of(value: Distribution) -> list[Any]:
+    """What a network computed for a distribution: its logits, else the arguments that it was made with."""
+    if hasattr(value, "logits"):
+        return [value.logits]
+    if hasattr(value, "base_dist"):
+        return [value.base_dist]
+    return [vars(value)[name] for name in value.arg_constraints if name in vars(value)]
 
 
 class Inputs(ABC):

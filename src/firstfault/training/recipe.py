@@ -23,7 +23,7 @@ from firstfault.training.call_tree import mapped
 from firstfault.training.estimators import EstimatorModel
 from firstfault.training.input_tree import is_tree
 from firstfault.training.losses import ELEMENTWISE
-from firstfault.training.one_tensor import takes_whole_numbers
+from firstfault.training.one_tensor import answers_in, takes_whole_numbers
 
 ELEMENTWISE_MODULES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 
@@ -165,18 +165,32 @@ def fit_labels(
 
 
 def outputs_of(value: Any) -> torch.Tensor:
-    """The output tensor of a model that may return a tuple or a mapping: its first, or `logits`."""
+    """The output tensor of a model that may return a tuple, a mapping or a distribution: its first, or `logits`.
+
+    Raises:
+        TypeError: where there is no tensor in it.
+    """
+    first = _first_of(value)
+    if first is None:
+        first = next(answers_in(value), None)
+    if first is None:
+        raise TypeError(
+            f"the model must return a tensor, a tuple or a mapping of tensors, but returned {type(value).__name__}"
+        )
+    return first
+
+
+def _first_of(value: Any) -> torch.Tensor | None:
+    """The tensor that stands first, or is called `logits`."""
     if isinstance(value, torch.Tensor):
         return value
     if isinstance(value, tuple | list):
-        return outputs_of(value[0])
+        return _first_of(value[0]) if value else None
     if hasattr(value, "logits"):
-        return outputs_of(value.logits)
-    if isinstance(value, dict):
-        return outputs_of(value.get("logits", next(iter(value.values()))))
-    raise TypeError(
-        f"the model must return a tensor, a tuple or a mapping of tensors, but returned {type(value).__name__}"
-    )
+        return _first_of(value.logits)
+    if isinstance(value, dict) and value:
+        return _first_of(value.get("logits", next(iter(value.values()))))
+    return None
 
 
 def device_of(training: Training) -> torch.device:

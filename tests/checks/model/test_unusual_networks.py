@@ -70,6 +70,24 @@ def test_parametrised_layers_are_weight_layers(make, only):
     assert only("missing_nonlinearity", make("breast_cancer", model=network(nn.Tanh))).status is Status.PASS
 
 
+class Heads(nn.Module):
+    """Two answers, side by side or one made of the other."""
+
+    def __init__(self, stacked):
+        super().__init__()
+        self.stacked, self.first, self.second = stacked, nn.Linear(13, 3), nn.Linear(3 if stacked else 13, 3)
+
+    def forward(self, x):
+        first = self.first(x)
+        return first + self.second(first if self.stacked else x)
+
+
+@pytest.mark.parametrize(("stacked", "status"), [(True, Status.FAIL), (False, Status.SKIPPED)])
+def test_linear_layers_side_by_side_are_no_stack(stacked, status, make, only):
+    """Only of layers after each other is one too many."""
+    assert only("missing_nonlinearity", make("wine", model=lambda: Heads(stacked))).status is status
+
+
 class Teacher(nn.Module):
     """A student, and a teacher that is its average."""
 

@@ -17,6 +17,7 @@ from firstfault.ablation.confirm.rules import Rules
 from firstfault.finding import LayerReport
 from firstfault.interrupts import pass_on
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import are_distributions
 
 WILD_RATIO, WILD_SIZE, TINY_SIZE = 100.0, 10.0, 0.01
 """A choice of ours: standardised inputs stay below 3 and alike, those of 0–255 or scaled twice do not."""
@@ -79,13 +80,8 @@ def absent(subject: Subject) -> frozenset[str]:
 
 def _rows_sum_to_one(subject: Subject) -> tuple[str, bool]:
     outputs = subject.outputs
-    sums = (
-        outputs.ndim == 2
-        and outputs.shape[1] > 1
-        and bool((outputs >= 0).all())
-        and torch.allclose(outputs.sum(1), torch.ones(len(outputs)), atol=1e-4)
-    )
-    return f"the rows of the model's outputs {'sum' if sums else 'do not sum'} to one", bool(sums)
+    sums = outputs.ndim == 2 and are_distributions(outputs)
+    return f"the rows of the model's outputs {'sum' if sums else 'do not sum'} to one", sums
 
 
 def _still(subject: Subject) -> tuple[str, bool]:

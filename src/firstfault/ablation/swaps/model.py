@@ -12,7 +12,7 @@ from firstfault.ablation.swap import Size, swap
 from firstfault.errors import Missing
 from firstfault.subject.replay import looped
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import NEAR_ONE
+from firstfault.training.losses import are_distributions
 from firstfault.training.recipe import Recipe, default_loss, outputs_of
 
 OF_RAW = (
@@ -70,11 +70,7 @@ class _Then(nn.Module):
 def softmax_once(subject: Subject) -> Recipe:
     """Keep the network's softmax, and take the negative log-likelihood of it."""
     recipe, outputs = looped(subject), subject.outputs
-    if (
-        outputs.ndim < 2
-        or bool((outputs < 0).any())
-        or not torch.allclose(outputs.sum(-1), torch.ones(outputs.shape[:-1]), atol=NEAR_ONE)
-    ):
+    if not are_distributions(outputs):
         raise Missing("the outputs are no probabilities")
     recipe = _rebuilt(recipe, lambda model: _Then(model, lambda outputs: outputs.clamp_min(1e-12).log()))
     return recipe.with_training(loss=nn.NLLLoss())

@@ -17,6 +17,7 @@ from firstfault.errors import Missing
 from firstfault.probe.interventions.rates import ADAMS, ADAMS_RATE
 from firstfault.subject.replay import looped, replayed
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import OF_NUMBERS, are_distributions
 from firstfault.training.recipe import Recipe, default_loss
 
 USUAL_RATES = {
@@ -26,6 +27,7 @@ USUAL_RATES = {
     **dict.fromkeys(ADAMS, ADAMS_RATE),
 }
 """Rates at which small networks on standardised inputs train: a choice of ours but for Adam and its kin."""
+DISTANCES = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
 FEW_EPOCHS = 2
 """Epochs of which four times as many, the other swap's, are no more than eight."""
 FAR = 3.0
@@ -159,15 +161,27 @@ def _plain(loss: object) -> bool:
     )
 
 
+def _is_distance(subject: Subject) -> bool:
+    """Whether the loss is one of numbers, as it was declared or watched."""
+    watched = getattr(subject.made(Subject.capture), "loss_name", "")
+    return watched.startswith(OF_NUMBERS) or isinstance(subject.training.loss, DISTANCES)
+
+
+def _likelihood(shares: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return nn.functional.nll_loss(shares.clamp_min(torch.finfo(shares.dtype).tiny).log(), y)
+
+
 @swap(
     change="the loss that fits the task",
     undoes=("wrong_loss", "flipped_loss_sign", "wrong_loss_reduction"),
     slot="loss",
 )
 def fitting_loss(subject: Subject) -> Recipe:
-    """The usual loss of the task on raw outputs."""
+    """The usual loss of the task on raw outputs, or on probabilities where the model gives such."""
     recipe = looped(subject)
-    fitting = default_loss(recipe.task)
+    fitting: Callable[..., torch.Tensor] = default_loss(recipe.task)
+    if recipe.task == "classification" and _is_distance(subject) and are_distributions(subject.outputs):
+        return recipe.with_training(loss=_likelihood)
     one_unit = recipe.task == "classification" and subject.outputs.ndim == 2 and subject.outputs.shape[1] == 1
     fitting = nn.BCEWithLogitsLoss() if one_unit else fitting
     if _plain(recipe.training.loss) and type(recipe.training.loss) is type(fitting):

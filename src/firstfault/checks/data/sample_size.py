@@ -24,12 +24,27 @@ PARTS = (0.25, 0.5, 1.0)  # two doublings: the last must gain as the one before 
 REPEATS, REPEATS_OF_FEW, FEW = 4, 10, 300  # draws of the held-out rows: of few rows they differ more
 
 
+class _Whole(NamedTuple):
+    """Skill (0: a constant answer, 1: a perfect one) of the better model after all rows.
+
+    `held` `(repeats,)` is that on the rows held out, `fitted` the mean on its own; `model` is its position.
+    """
+
+    held: Array
+    fitted: float
+    model: int
+
+    @property
+    def skill(self) -> float:
+        """The mean on the rows held out."""
+        return float(self.held.mean())
+
+
 class _Curve(NamedTuple):
-    """Held-out skill (0: a constant answer, 1: a perfect one) at each part of the rows, its error, and train's."""
+    """Held-out skill at each part of the rows, and the standard error of what the last part adds."""
 
     skills: tuple[float, ...]
     error: float
-    fitted: float
 
     @property
     def gain(self) -> float:
@@ -70,19 +85,22 @@ def insufficient_data(
         yield passed(f"{count:,} rows are plenty for fast models, which need {MOST_ROWS:,} at most")
         return
     classes = subject.target.task == "classification"
-    curve = _curve(X, y, classes)
-    if curve is None:
+    if (numbers := _numbered(X, y, classes)) is None:
         yield skipped("there are too few rows of each class to hold some out")
         return
+    whole = _whole(*numbers, classes)
+    if whole.skill >= enough or whole.fitted - whole.skill <= gap:  # which no curve changes
+        yield passed(f"a fast model's skill is {whole.skill:.2f} on held-out rows, and {whole.fitted:.2f} on its own")
+        return
+    curve = _curve(*numbers, classes, whole)
     columns = X.shape[1] if np.ndim(subject.raw.train.X) <= 2 else 0
     few = (classes and count < per_class * len(np.unique(y))) or (count < per_column * columns and columns <= 300)
-    rising = curve.gain > max(gain, 2 * curve.error) and curve.skills[1] > curve.skills[0] - curve.error
-    short = rising and curve.fitted - curve.skills[-1] > gap and curve.skills[-1] < enough
+    short = curve.gain > max(gain, 2 * curve.error) and curve.skills[1] > curve.skills[0] - curve.error
     steps = ", ".join(f"{skill:.2f}" for skill in curve.skills)
     yield Judgement(
         Status.PASS if not short else Status.FAIL if few else Status.WARN,
         f"with a quarter, half and all of {len(y)} rows a fast model's skill is {steps} "
-        f"({curve.fitted:.2f} on its own rows)",
+        f"({whole.fitted:.2f} on its own rows)",
         value=curve.gain,
         threshold=gain,
         where=Place.data("train") if short else None,
@@ -103,28 +121,33 @@ def _small(train: Split) -> tuple[Array, Array] | None:
     return (X, y[rows]) if X is not None and X.shape[1] else None
 
 
-def _curve(X: Array, y: Array, classes: bool) -> _Curve | None:
-    target = (
-        pd.factorize(pd.Series(y))[0]
-        if classes
-        else pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
+def _numbered(X: Array, y: Array, classes: bool) -> tuple[Array, Array] | None:
+    """The rows, and their classes as numbers or the ranks of their numbers; None for too few of each class."""
+    if not classes:
+        return X, pd.to_numeric(pd.Series(y), errors="coerce").fillna(0.0).rank(pct=True).to_numpy()
+    target = pd.factorize(pd.Series(y))[0]
+    common = np.bincount(target)[target] >= 2
+    X, target = X[common], pd.factorize(target[common])[0]
+    return (X, target) if len(target) >= FEWEST_ROWS and target.max() >= 1 else None
+
+
+def _whole(X: Array, target: Array, classes: bool) -> _Whole:
+    rows = np.array([_skills(X, target, 1.0, seed, classes) for seed in range(_repeats(target))])
+    best = int(rows[..., 0].mean(0).argmax())
+    return _Whole(rows[:, best, 0], float(rows[:, best, 1].mean()), best)
+
+
+def _curve(X: Array, target: Array, classes: bool, whole: _Whole) -> _Curve:
+    repeats = _repeats(target)
+    held = np.array(
+        [[_skills(X, target, part, seed, classes)[whole.model][0] for seed in range(repeats)] for part in PARTS[:-1]]
     )
-    if classes:
-        common = np.bincount(target)[target] >= 2
-        X, target = X[common], pd.factorize(target[common])[0]
-        if len(target) < FEWEST_ROWS or target.max() < 1:
-            return None
-    repeats = REPEATS_OF_FEW if len(target) <= FEW else REPEATS
-    rows = [[_skills(X, target, part, seed, classes) for seed in range(repeats)] for part in PARTS]
-    held, own = np.array(rows)[..., 0], np.array(rows)[..., 1]  # (parts, repeats, models)
-    best = int(held[-1].mean(0).argmax())
-    held = held[:, :, best]
-    difference = held[-1] - held[-2]
-    return _Curve(
-        tuple(float(skill) for skill in held.mean(1)),
-        float(difference.std(ddof=1) / np.sqrt(repeats)),
-        float(own[-1, :, best].mean()),
-    )
+    difference = whole.held - held[-1]
+    return _Curve((*map(float, held.mean(1)), whole.skill), float(difference.std(ddof=1) / np.sqrt(repeats)))
+
+
+def _repeats(target: Array) -> int:
+    return REPEATS_OF_FEW if len(target) <= FEW else REPEATS
 
 
 def _skills(X: Array, target: Array, part: float, seed: int, classes: bool) -> list[tuple[float, float]]:

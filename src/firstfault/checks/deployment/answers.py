@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
@@ -14,7 +15,7 @@ from firstfault.subject.memo import memo
 from firstfault.subject.served_answers import agreement, apart, labels_of
 from firstfault.subject.serving import golden_of, served_of
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import NEAR_ONE
+from firstfault.training.losses import are_distributions
 
 Array = np.ndarray[Any, Any]
 ROUNDING = 1e-3  # relative: float32 in another order of sums, layer after layer
@@ -200,7 +201,7 @@ def permutation(offline: Array, served: Array, same: float = 0.95) -> list[int] 
 def _as_logits(scores: Array) -> Array:
     """Scores of classes `(N, K)` up to what softmax takes away; probabilities by their logarithm."""
     scores = scores.astype(float)
-    if float(scores.min()) >= 0 and np.allclose(scores.sum(1), 1, atol=NEAR_ONE):
+    if are_distributions(torch.from_numpy(scores)):
         scores = np.log(np.clip(scores, 1e-7, None))
     return scores - scores.mean(1, keepdims=True)  # type: ignore[no-any-return]
 

@@ -16,7 +16,7 @@ from firstfault.subject.loss_call import loss_call, loss_on
 from firstfault.subject.memo import memo
 from firstfault.subject.model_inputs import answer, ordinary_inputs, sound_batch
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import NEAR_ONE, OF_CLASSES
+from firstfault.training.losses import OF_CLASSES, are_distributions
 
 ROWS = 64  # bounds the time of 16 forward passes
 SCALES = (1.0, 10.0, 100.0, 1000.0)  # widths of the last layer: a bound shows as outputs that no longer grow
@@ -141,15 +141,7 @@ def _summary(draws: dict[float, torch.Tensor]) -> Reach:
         high=float(every.max()),
         open_below=float(before.min() - far.min()) > GROWS * span,
         open_above=cut or float(far.max() - before.max()) > GROWS * span,
-        simplex=is_simplex(calm),
-        log_simplex=is_simplex(calm.exp()) and float(calm.max()) <= 1e-6,
+        simplex=are_distributions(calm),
+        log_simplex=are_distributions(calm.exp()) and float(calm.max()) <= 1e-6,
         constant=float(every[0]) if single else None,
     )
-
-
-def is_simplex(rows: torch.Tensor) -> bool:
-    """Whether every row `(N, K)` of several columns is a probability distribution."""
-    if rows.ndim < 2 or rows.shape[-1] < 2:
-        return False
-    sums = rows.sum(-1)
-    return bool((rows >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=NEAR_ONE))

@@ -168,7 +168,7 @@ def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterat
     Fails when: the deviation is below `tolerance`.
     Warns when: it is, and there are two layers only, with a bottleneck between them or within a part tested alone: they
         may be meant so.
-    Not a fault when: there is one layer: a linear model on purpose.
+    Not a fault when: there is one layer, or several side by side: a linear model on purpose.
     Source: superposition, which defines an affine map; Nikanjam et al. 2021, Neuralint, missing activation. The bound
         lies above the rounding of float32 numbers; tests/checks/model/test_every_fault.py holds cases on both sides.
     """
@@ -177,10 +177,10 @@ def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterat
     if (
         not x.is_floating_point()
         or embeds(model)
-        or len(layers) < 2
+        or not _follow_each_other(model, x, layers)
         or any(isinstance(m, RECURRENT) for m in model.modules())
     ):
-        yield skipped("tokens, recurrent layers, or fewer than two weight layers")
+        yield skipped("tokens, recurrent layers, or no two weight layers after each other")
         return
     value = max(
         min(_deviation(network, x, layers[-1][0], scale) for scale in (1.0, 10.0))
@@ -196,6 +196,23 @@ def missing_nonlinearity(subject: Subject, *, tolerance: float = 1e-4) -> Iterat
         otherwise=Status.WARN if narrow else Status.FAIL,
         fix="put an activation between the layers",
     )
+
+
+def _follow_each_other(model: nn.Module, x: torch.Tensor, layers: list[tuple[str, nn.Module]]) -> bool:
+    """Whether what one of the layers is given comes from another, so that it has a slope in its weights."""
+    given: list[bool] = []
+    handles = [layer.register_forward_pre_hook(lambda _, args: given.append(_has_slope(args))) for _, layer in layers]
+    try:
+        with torch.enable_grad():
+            model.requires_grad_(True)(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return any(given)
+
+
+def _has_slope(args: Any) -> bool:
+    return any(isinstance(value, torch.Tensor) and value.requires_grad for value in args)
 
 
 def _bottleneck(layers: list[tuple[str, nn.Module]]) -> bool:

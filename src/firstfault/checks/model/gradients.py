@@ -75,11 +75,14 @@ def unused_parameters(subject: Subject, *, share: float = 0.1) -> Iterator[Judge
         output moves with it.
     Fails when: the share is above `share`.
     Warns when: it is lower, or the user's own loop may call parts of the model by itself.
+    Not a fault when: it had a gradient while a training was watched.
     Source: torch.nn.parallel.DistributedDataParallel, find_unused_parameters, for what is unused. The bound is a choice
         of ours: a small spare layer costs little; tests/checks/model/test_every_fault.py holds both cases.
     """
     missing = _without_gradient(subject)
-    unused = [name for name in missing if not _matters(subject, [name])]
+    record = subject.made(Subject.record)
+    learns = record.had_gradient if record is not None else {}
+    unused = [name for name in missing if not learns.get(name) and not _matters(subject, [name])]
     if not unused:
         yield passed("every weight is on the forward path")
         return

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import torch
 
 from firstfault.check import Judgement, check, passed, skipped
-from firstfault.checks.model._output_range import Reach, is_simplex, reach
+from firstfault.checks.model._output_range import Reach, reach
 from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.place import OUTPUT_LAYER
 from firstfault.subject.loss_call import loss_call
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import are_distributions
 
 LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")
 SPOKEN = {
@@ -43,7 +44,7 @@ def _distribution(subject: Subject) -> bool:
         call = loss_call(subject)
         if call.input is None:
             return False
-        return is_simplex(call.input.movedim(1, -1) if call.input.ndim > 1 else call.input)
+        return are_distributions(call.input.movedim(1, -1) if call.input.ndim > 1 else call.input)
 
 
 @check(layer=Layer.MODEL, needs={"batch", "labels", "outputs"}, detects={"redundant_softmax": 0.95})

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from firstfault.check import Judgement, check, passed, skipped
 from firstfault.finding import Layer, Status
 from firstfault.place import OUTPUT_LAYER, SHOWN, Place
-from firstfault.probe.loss_inputs import WRITTEN_OUT
+from firstfault.probe.loss_inputs import SOFTMAX, WRITTEN_OUT
 from firstfault.probe.record import Record, Spread
 from firstfault.subject.subject import Subject
-from firstfault.training.losses import OF_LOG_SHARES
+from firstfault.training.losses import OF_CLASSES, OF_LOG_SHARES
 
 SPOKEN = {
     "cross_entropy": "cross_entropy applies softmax itself",
@@ -30,7 +30,7 @@ def broadcast_loss(subject: Subject) -> Iterator[Judgement]:
     """Find a watched loss in which outputs `(N, 1)` meet labels `(N,)`, which gives N × N differences without an error.
 
     Measures: the shapes that torch's losses of differences are called with; where squared or absolute differences are
-        written out in the loop, the shapes that autograd knows of them.
+        written out in the loop, or outputs are weighed or chosen by labels, the shapes that autograd knows of them.
     Fails when: both sides have as many numbers, and their differences are more.
     Not a fault when: both sides have as many axes, as the quantiles of two distributions, or an axis is added with
         `[:, None]` where the difference is written.
@@ -67,6 +67,7 @@ def _differences(spread: Spread) -> str:
         "missing_output_activation": 0.95,
         "wrong_output_activation": 0.92,
         "softmax_wrong_axis": 0.95,
+        "output_shape_mismatch": 0.95,
     },
 )
 def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[Judgement]:
@@ -74,9 +75,10 @@ def loss_given_other_numbers(subject: Subject, *, fewest: int = 3) -> Iterator[J
 
     Measures: on the sampled steps, in how many calls cross-entropy is given probabilities, or a loss on logits the
         result of a sigmoid or ReLU, as autograd knows it; NLLLoss rows whose exponentials don't sum to 1, and whether
-        a log-softmax gave them, which ran over another axis then; CTC and
-        Kullback-Leibler losses numbers above 0, which no log-probability is; and a written-out cross-entropy the
-        logarithm of a layer's or a ReLU's outputs.
+        a log-softmax gave them, which ran over another axis then; CTC and Kullback-Leibler losses numbers above 0,
+        which no log-probability is; a written-out cross-entropy the logarithm of a layer's or a ReLU's outputs; a
+        written-out loss a softmax over the samples of a batch; and a loss of classes outputs `(N, K, …)` that were
+        flattened with the classes ahead of the positions.
     Fails when: it is so in every sampled call, of `fewest` and more.
     Not a fault when: cross-entropy is given log-probabilities: log-softmax of them is themselves; or a loss has other
         terms than logarithms, as that of counts.
@@ -99,6 +101,10 @@ def _misfit(name: str, seen: dict[str, float]) -> Judgement | None:
     calls = seen["calls"]
     if name == WRITTEN_OUT:
         return _logarithm(seen)
+    if name == SOFTMAX:
+        return _over_samples(calls) if seen["samples"] == calls else None
+    if name in OF_CLASSES and seen.get("scrambled") == calls:
+        return _scrambled(name, calls)
     if name == "nll_loss":
         return _not_normalised(seen) if seen["unnormalised"] == calls else None
     if name in OF_LOG_SHARES:
@@ -127,6 +133,18 @@ def _logarithm(seen: dict[str, float]) -> Judgement | None:
                 "use cross_entropy on raw outputs, or log_softmax in place of the logarithm",
             )
     return None
+
+
+def _over_samples(calls: float) -> Judgement:
+    text = (
+        f"the softmax of outputs (N, K) that the loss is made of runs over the N samples, in all of {calls:.0f} calls"
+    )
+    return _fails(text, "softmax_wrong_axis", 0.92, "let it run over the classes: dim=1")
+
+
+def _scrambled(name: str, calls: float) -> Judgement:
+    text = f"a row of what {name} is given mixes classes and positions of the outputs, in all of {calls:.0f} calls"
+    return _fails(text, "output_shape_mismatch", 0.95, "move the classes to the end before the positions are flattened")
 
 
 def _misgiven(name: str, given: str, fault: str, weight: float) -> Judgement:

@@ -9,6 +9,7 @@ from firstfault.check import Judgement, check, judge, passed, skipped
 from firstfault.checks.training._performance_gap import behind, guesses
 from firstfault.checks.training._record_summary import signs
 from firstfault.finding import Layer, Status
+from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
 
@@ -39,12 +40,18 @@ def stalled(subject: Subject, *, fall: float = 0.02) -> Iterator[Judgement]:
     )
 
 
-@check(layer=Layer.TRAINING, needs={"record"}, detects={"diverged": 0.5, "learning_rate_too_high": 0.4})
-def diverged(subject: Subject, *, growth: float = 2.0) -> Iterator[Judgement]:
+@check(
+    layer=Layer.TRAINING,
+    needs={"record"},
+    detects={"diverged": 0.5, "learning_rate_too_high": 0.4, "flipped_loss_sign": 0.9},
+)
+def diverged(subject: Subject, *, growth: float = 2.0, endless: float = 1e6) -> Iterator[Judgement]:
     """Look whether the training loss ended above where it began.
 
     Measures: the size of the loss at the end over that at the start; at most 1 where it fell.
-    Fails when: the ratio is above `growth`, and the model ends worse than a simple one.
+    Fails when: the ratio is above `growth`, and the model ends worse than a simple one; or the loss falls below 0 by
+        `endless` times its start, as no loss does that has a floor.
+    Not a fault when: an adversary or a policy learns, whose losses have none.
     Warns when: the ratio is above `growth`.
     Source: AutoTrainer (Zhang et al. 2021), exploding gradients. The bound is a choice of ours;
         tests/checks/training/test_every_fault.py holds the cases that it separates.
@@ -55,6 +62,17 @@ def diverged(subject: Subject, *, growth: float = 2.0) -> Iterator[Judgement]:
         return
     start, end = record.loss_ends()
     ratio = abs(end) / max(abs(start), 1e-9)
+    if end < 0 and end < start and ratio > endless and not record.generated and not len(record.rewards):
+        yield Judgement(
+            Status.FAIL,
+            f"the training loss falls without end, from {start:.3g} to {end:.3g}: a term of it is rewarded for growing",
+            value=ratio,
+            threshold=endless,
+            where=Place.part("the loss"),
+            faults={"flipped_loss_sign": 0.9},
+            fix="look at the sign of each term: one of them is maximised",
+        )
+        return
     value = ratio if end > start else min(ratio, 1.0)
     failed = value > growth and behind(subject)
     yield judge(
@@ -62,6 +80,7 @@ def diverged(subject: Subject, *, growth: float = 2.0) -> Iterator[Judgement]:
         above=growth,
         otherwise=Status.FAIL if failed else Status.WARN,
         message=f"the training loss ended at {ratio:.2g} times its start",
+        faults={"diverged": 0.5, "learning_rate_too_high": 0.4},
         fix="lower the learning rate",
     )
 

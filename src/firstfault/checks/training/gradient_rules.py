@@ -147,20 +147,36 @@ def weight_update_ratio(subject: Subject, *, smallest: float = 1e-5, largest: fl
     )
 
 
-@check(layer=Layer.TRAINING, needs={"record"}, detects={"frozen_parameters": 0.3, "detached_graph": 0.7})
+@check(
+    layer=Layer.TRAINING,
+    needs={"record"},
+    detects={"frozen_parameters": 0.3, "detached_graph": 0.7, "gradient_clipped_away": 0.95},
+)
 def unchanged_tensor(subject: Subject, *, rtol: float = 1e-7, least: int = 3) -> Iterator[Judgement]:
     """Find parameters that an optimizer holds, and that end as they began.
 
     Measures: the number of parameters that moved by no more than `rtol` of their size in at least `least` steps. Biases
         count only where nothing moved, as one before a normalisation rightly stays.
     Fails when: nothing moved at all: the training did not happen, and what the steps show tells why; or nothing of one
-        of several models did, and no gradient ever reached it.
+        of several models did, and no gradient ever reached it; or `least` of the first steps found no gradient, though
+        a backward pass had given some.
     Warns when: some of them stayed, which may be frozen on purpose.
     Source: Amazon SageMaker Debugger, UnchangedTensor (3 steps); `rtol` is the rounding of float32.
     """
     record = subject.record
     if record.first_nonfinite is not None:
         yield skipped(NOT_FINITE)
+        return
+    if record.emptied_steps >= least:
+        yield Judgement(
+            Status.FAIL,
+            "the gradients of every backward pass are cleared before the step that was to use them",
+            value=record.emptied_steps,
+            threshold=0,
+            where=Place.part("training loop"),
+            faults={"gradient_clipped_away": 0.95},
+            fix="call optimizer.zero_grad() before loss.backward(), or after optimizer.step()",
+        )
         return
     held = [name for name, inside in record.in_optimizer.items() if inside and name in record.moved]
     if record.steps < least or not held:

@@ -83,7 +83,7 @@ def missing_eval_mode(
         alone is trained and the largest of them holds at least `large` of a training batch. Also where a model that
         was told to train learns from more than `left` of its batches in that eval mode.
     Warns when: the share is above `share` in other passes: they may be samples of a generator, the answers of a
-        teacher, or the moves of a player.
+        teacher, or the moves of a player; or only a model that never learns runs so: a mean of another one's weights.
     Source: TrainCheck (Jiang et al. 2025), invariant on module.training during evaluation; benchmarks/localise.py,
         fault missing_eval_mode. All bounds are a choice of ours.
     """
@@ -99,6 +99,17 @@ def missing_eval_mode(
                 fix="call model.train() after every validation",
             )
             return
+    if record.validation_batches == 0 and record.others_in_train_mode:
+        yield Judgement(
+            Status.WARN,
+            f"{record.others_in_train_mode} forward passes without gradients, of a model that never learns by itself, "
+            "ran in train mode",
+            value=record.others_in_train_mode,
+            where=Place.part("training loop"),
+            faults={"missing_eval_mode": 0.3},
+            fix="call eval() on a teacher, unless its noise is meant",
+        )
+        return
     if record.validation_batches == 0:
         yield skipped("no forward pass without gradients, through a model with dropout or batch statistics, was seen")
         return

@@ -16,6 +16,7 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.baselines import baselines
 from firstfault.subject.subject import Subject
+from firstfault.training.losses import are_distributions
 from firstfault.training.recipe import Recipe
 
 DISTANCES = frozenset(
@@ -24,6 +25,8 @@ DISTANCES = frozenset(
 ONE_OF = frozenset({"CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"})
 SHARES = frozenset({"BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits"})
 SAME = 1e-6  # of a loss, in float32: its rounding (1.2e-7) with a margin for sums
+OF_SHARES = 0.92
+"""The weight where a training learnt nothing from squared errors of a softmax: what it learns from is known then."""
 TINY = 1e-12  # a loss of which no ratio can be taken
 
 
@@ -36,8 +39,8 @@ def wrong_loss(subject: Subject, *, same: float = SAME, several: int = 3) -> Ite
     Fails when: the loss measures a distance where the task is to choose; chooses one class where the task is a number
         or several labels; is binary cross-entropy of numbers outside 0–1; is within `same` of equal for right and wrong
         outputs; or has no slope at wrong outputs, or none for a class of at least `several` of the rows asked about.
-    Warns when: a loop of the user's own calls a loss of an unfit kind, and neither breaks nor ends worse than a simple
-        model.
+    Warns when: a loop of the user's own, or a watched one, calls a loss of an unfit kind, and neither breaks nor ends
+        worse than a simple model.
     Source: Humbatova et al. 2020, wrong loss function; TheDeepChecker; benchmarks/localise.py, fault wrong_loss. `same`
         is rounding; a class of fewer than `several` rows may have its slope elsewhere.
     """
@@ -46,7 +49,11 @@ def wrong_loss(subject: Subject, *, same: float = SAME, several: int = 3) -> Ite
     misfit = _misfit(names, recipe)
     if misfit is not None:
         reason, weight = misfit
-        serious = recipe.training.fit is None or harmed(subject)
+        bad = harmed(subject)
+        declared = recipe.training.fit is None and Subject.capture not in subject.memos
+        serious = declared or bad
+        if bad and recipe.task == "classification" and names & DISTANCES and _gives_shares(subject):
+            reason, weight = f"{reason}, and has next to no slope where probabilities are wrong", OF_SHARES
         yield Judgement(
             Status.FAIL if serious else Status.WARN,
             reason,
@@ -62,6 +69,13 @@ def wrong_loss(subject: Subject, *, same: float = SAME, several: int = 3) -> Ite
         )
     else:
         yield _seeing(subject, same, several)
+
+
+def _gives_shares(subject: Subject) -> bool:
+    """Whether the model, or what lies between it and its loss, gives probabilities of the classes."""
+    capture = subject.made(Subject.capture)
+    between = capture is not None and capture.loss_name.endswith(" of softmax")
+    return between or are_distributions(subject.outputs)
 
 
 def _names(subject: Subject) -> frozenset[str]:

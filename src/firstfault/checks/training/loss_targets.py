@@ -13,9 +13,10 @@ from firstfault.training.losses import OF_SHARES
 
 @check(layer=Layer.TRAINING, needs={"record"}, detects={"wrong_loss": 0.92})
 def targets_outside_shares(subject: Subject, *, beyond: float = 0.3) -> Iterator[Judgement]:
-    """Find binary cross-entropy of targets that are no shares: it has no floor then, and falls below 0.
+    """Find losses of shares whose targets are none: binary cross-entropy has no floor then, kl_div no value.
 
-    Measures: the lowest and the highest target in the sampled calls, and the lowest mean loss.
+    Measures: the lowest and the highest target in the sampled calls, and the lowest mean loss; of kl_div, where its
+        targets are not said to be logarithms.
     Fails when: a target lies further than `beyond` outside of 0–1, or lies outside and the loss has been below 0.
     Not a fault when: labels are smoothed and blurred to 0.7–1.2, as those of an adversary are, and the loss stays above
         0.
@@ -23,10 +24,12 @@ def targets_outside_shares(subject: Subject, *, beyond: float = 0.3) -> Iterator
         labels and those of −1 and 1, or 1 and 2.
     """
     seen = {
-        name: inputs for name, inputs in subject.record.loss_inputs.items() if name in OF_SHARES and "low" in inputs
+        name: inputs
+        for name, inputs in subject.record.loss_inputs.items()
+        if name in (*OF_SHARES, "kl_div") and "low" in inputs
     }
     if not seen:
-        yield skipped("no binary cross-entropy was learnt from")
+        yield skipped("no binary cross-entropy or kl_div was learnt from")
         return
     for name, inputs in seen.items():
         low, high = inputs["low"], inputs["high"]
@@ -39,7 +42,40 @@ def targets_outside_shares(subject: Subject, *, beyond: float = 0.3) -> Iterator
                 value=outside,
                 threshold=beyond,
                 where=Place.part("the loss"),
-                fix="scale or encode the targets to 0–1, or use a loss of numbers: mse_loss",
+                fix="give it the softmax of the targets, or log_target=True where they are logarithms"
+                if name == "kl_div"
+                else "scale or encode the targets to 0–1, or use a loss of numbers: mse_loss",
             )
             return
     yield passed(f"the targets of {', '.join(seen)} lie between 0 and 1")
+
+
+@check(layer=Layer.TRAINING, needs={"record"}, detects={"flipped_loss_sign": 0.92})
+def pushed_from_labels(subject: Subject, *, against: float = -0.3, fewest: int = 5) -> Iterator[Judgement]:
+    """Find losses that move outputs away from their labels, whatever they are made of.
+
+    Measures: on the sampled steps, how minus the slope of the loss in an output correlates with its labels, −1 to 1: a
+        class for each row, or yes or no for each value. Labels are tensors of the loader's batch but for the inputs, or
+        targets of torch's losses; of several that fit, the one that the output moves towards the most counts.
+    Fails when: it is below 0 in each of at least `fewest` sampled steps, and below `against` as a mean.
+    Not a fault when: no such labels are seen, or the loss has no slope.
+    Source: Humbatova et al. 2020, wrong sign of the loss. Of cross-entropy, and of squared errors, the correlation is
+        that of labels with labels less outputs; the bounds are a choice of ours: of labels of something else it is
+        about 0, and of either sign.
+    """
+    values = subject.record.pull.values
+    if len(values) < fewest:
+        yield skipped("no outputs were seen beside labels of theirs, with a slope of the loss in them")
+        return
+    mean = sum(values) / len(values)
+    if max(values) < 0 and mean < against:
+        yield Judgement(
+            Status.FAIL,
+            f"the loss moves outputs away from their labels: minus its slope correlates by {mean:.2f} with them",
+            value=mean,
+            threshold=against,
+            where=Place.part("the loss"),
+            fix="minimise what is large where outputs are wrong: look at signs, and at which of two cases is which",
+        )
+        return
+    yield passed("the loss does not move outputs away from their labels", value=mean)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from firstfault.data.expectations.table import Table, is_text
 from firstfault.errors import TargetError
+from firstfault.imports import uncollected
 from firstfault.target.bundled import own_or_shipped
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def great_expectations() -> ModuleType:
     """The library, without telemetry and chatter."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    import great_expectations as library
+    with uncollected():
+        import great_expectations as library
 
     return library

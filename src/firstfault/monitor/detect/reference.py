@@ -16,7 +16,7 @@ from firstfault.monitor.detect.inputs import inputs
 from firstfault.monitor.detect.label_errors import label_errors
 from firstfault.monitor.detect.latency import latencies
 from firstfault.monitor.detect.monitor import Monitor
-from firstfault.monitor.detect.novelty import new_categories, novelty
+from firstfault.monitor.detect.novelty import new_categories, novelty, renamed_categories
 from firstfault.monitor.detect.oddity import oddity
 from firstfault.monitor.detect.rates import bad_events, marks
 from firstfault.monitor.detect.repeats import repeats
@@ -26,6 +26,7 @@ from firstfault.monitor.detect.season import covers
 from firstfault.monitor.detect.settings import Detection
 from firstfault.monitor.detect.table import Schema
 from firstfault.monitor.detect.telemetry import arms, clocks, resources
+from firstfault.monitor.detect.unasked import unasked
 from firstfault.monitor.record import Outcome, Record
 
 MOST_HEALTHY = 400
@@ -112,10 +113,12 @@ def learn(
         lambda: inputs(batch, known, settings.shift),
         lambda: novelty(batch, known, looked_at),
         lambda: new_categories(batch, known, looked_at.are_classes),
+        lambda: renamed_categories(batch, known),
         lambda: answer_map(batch) if looked_at.are_classes else None,
         lambda: oddity(batch),
         lambda: estimated_accuracy(batch, learned, settings.accuracy) if looked_at.are_classes else None,
         lambda: repeats(batch),
+        lambda: unasked(batch),
         lambda: arms(batch),
         lambda: clocks(batch),
         lambda: resources(batch),

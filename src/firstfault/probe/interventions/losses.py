@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from firstfault.probe.interventions.hooks import replaced
 from firstfault.probe.interventions.intervention import Done, intervention
-from firstfault.training.losses import ELEMENTWISE, LOSSES, NEAR_ONE, OF_NUMBERS, OF_SHARES, is_one_hot
+from firstfault.training.losses import ELEMENTWISE, LOSSES, OF_NUMBERS, OF_SHARES, are_distributions, is_one_hot
 
 Given = dict[str, Any]
 STEEP = 4.0
@@ -164,10 +164,7 @@ def _logs(shares: torch.Tensor) -> torch.Tensor:
 
 def _are_distributions(outputs: torch.Tensor) -> bool:
     """Whether all is positive, and adds up to 1 over the classes."""
-    if outputs.ndim < 2 or outputs.shape[1] < 2 or not outputs.is_floating_point():
-        return False
-    values = outputs.detach().float()
-    return bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < NEAR_ONE).all())
+    return outputs.ndim > 1 and are_distributions(outputs.detach().movedim(1, -1))
 
 
 def _are_shares(outputs: torch.Tensor) -> bool:

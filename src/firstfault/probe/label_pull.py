@@ -1,0 +1,111 @@
+"""Whether a loss moves outputs towards their labels, whatever it is made of: its slope in the outputs tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+
+from firstfault.probe.series import Series
+from firstfault.training.one_tensor import answers_in
+from firstfault.training.tensors import tensors_in
+
+MOST_VALUES = 8_192
+"""Of an output: bounds the time of a sampled step."""
+MOST_OUTPUTS = 4
+"""Of the models of one step."""
+MOST_CLASSES = 1_000
+"""Of an output: bounds the memory of its labels side by side."""
+FEWEST = 8
+"""Values, for a correlation."""
+
+
+def _note(slopes: list[torch.Tensor], slope: torch.Tensor) -> None:
+    slopes.append(slope.detach())
+
+
+class LabelPull:
+    """Adds to `found`, by sampled step, how minus the slope of the loss in an output correlates with its labels.
+
+    That is above 0 where a step makes the output more like them. Labels are the tensors of the loader's batch but for
+    the first, the inputs, and the targets of torch's losses, where they fit the output: a class for each of its rows,
+    or yes or no for each of its values. Numbers are labels only as targets of torch's losses, and count as distances
+    from the output: others in a batch may be what noise was added to. Of several labels that fit, the one that the
+    output moves towards the most counts.
+    """
+
+    def __init__(self, found: Series) -> None:
+        self._found = found
+        self._open: list[tuple[torch.Tensor, list[torch.Tensor]]] = []
+
+    def answered(self, outputs: Any) -> None:
+        """A model answered, with gradients on, on a sampled step."""
+        for value in answers_in(outputs):
+            if value.requires_grad and value.ndim and len(self._open) < MOST_OUTPUTS:
+                slopes: list[torch.Tensor] = []
+                value.register_hook(partial(_note, slopes))  # type: ignore[no-untyped-call]
+                self._open.append((value.detach(), slopes))
+
+    def learnt(self, step: int, batch: Any, targets: Iterable[Any]) -> None:
+        """A backward pass is over: the slopes are known."""
+        given, self._open = self._open, []
+        if not given:
+            return
+        labels = [value.detach() for value in list(tensors_in(batch))[1:] if is_choice(value)]
+        labels += [value.detach() for value in targets if isinstance(value, torch.Tensor)]
+        for value, slopes in given:
+            if slopes and slopes[0].shape == value.shape:
+                pulls = [pull for label in labels if (pull := pull_of(value, -slopes[0], label)) is not None]
+                if pulls:
+                    self._found.add(step, max(pulls))
+
+    def forget(self) -> None:
+        """The sampled step is over."""
+        self._open = []
+
+
+def pull_of(outputs: torch.Tensor, moves: torch.Tensor, label: torch.Tensor) -> float | None:
+    """The correlation of the moves of outputs with what their labels are, −1 to 1; None where they are not labels."""
+    if label.device != outputs.device or label.is_complex() or label.numel() < 2:
+        return None
+    wanted = _wanted(outputs, label)
+    if wanted is None:
+        return None
+    wanted, moved = wanted.reshape(-1).float(), moves.reshape(-1).float()
+    stride = -(-len(moved) // MOST_VALUES)
+    both = torch.stack([wanted[::stride], moved[::stride]])
+    if both.shape[1] < FEWEST or not bool(both.isfinite().all()) or bool((both.std(1) == 0).any()):
+        return None
+    return float(torch.corrcoef(both)[0, 1])
+
+
+def _wanted(outputs: torch.Tensor, label: torch.Tensor) -> torch.Tensor | None:
+    """What outputs are to become, in their shape: one-hot rows, yes and no, or the way to their numbers."""
+    if _alike(label, outputs):
+        same = label.reshape(outputs.shape)
+        return same if is_choice(label) else same - outputs if label.is_floating_point() else None
+    axes = (1, -1) if outputs.ndim > 1 else ()
+    return next((made for axis in axes if (made := _one_hot(outputs, label, axis)) is not None), None)
+
+
+def _one_hot(outputs: torch.Tensor, label: torch.Tensor, axis: int) -> torch.Tensor | None:
+    """Labels as rows of 0 and 1 along that axis of the outputs; labels below 0 are left out."""
+    classes = outputs.shape[axis]
+    if label.is_floating_point() or not 1 < classes <= MOST_CLASSES or int(label.max()) >= classes:
+        return None
+    if label.shape != outputs.movedim(axis, -1).shape[:-1]:
+        return None
+    rows = torch.nn.functional.one_hot(label.clamp_min(0).long(), classes) * (label >= 0).unsqueeze(-1)
+    return rows.movedim(-1, axis)
+
+
+def is_choice(label: torch.Tensor) -> bool:
+    """Whether a tensor holds classes, or yes and no."""
+    return not label.is_floating_point() or bool(((label == 0) | (label == 1)).all())
+
+
+def _alike(label: torch.Tensor, outputs: torch.Tensor) -> bool:
+    """Whether the shapes are equal but for axes of length 1."""
+    return [size for size in label.shape if size > 1] == [size for size in outputs.shape if size > 1]
