@@ -10,6 +10,13 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
+FAR = 500.0
+"""Logits beyond it are no surer, and their exponential would overflow."""
+NEAR_ONE = 1e-3
+"""How far shares may be from 1 in all: ten of float16 are off by 0.0003. Those of bfloat16 may be off by half of its
+epsilon, 0.004, by which each of them is rounded.
+"""
+
 
 def classes_of(outputs: Array) -> Array:
     """Predicted class ids `(N, …)` from outputs: arg max over classes, or a threshold on one unit.
@@ -22,6 +29,19 @@ def classes_of(outputs: Array) -> Array:
     flat = outputs.reshape(len(outputs))
     is_probability = len(flat) > 0 and float(np.min(flat)) >= 0 and float(np.max(flat)) <= 1
     return (flat > (0.5 if is_probability else 0.0)).astype(np.int64)
+
+
+def probabilities_of(outputs: Array) -> Array:
+    """Probabilities `(N, K)` of outputs: softmax of logits, probabilities as they are, one unit as two classes."""
+    if outputs.ndim != 2 or outputs.shape[1] == 1:
+        flat = outputs.reshape(len(outputs))
+        inside = bool(((flat >= 0) & (flat <= 1)).all())
+        positive = flat if inside else 1 / (1 + np.exp(-flat.clip(-FAR, FAR)))
+        return np.stack([1 - positive, positive], 1)
+    if bool((outputs >= 0).all()) and np.allclose(outputs.sum(1), 1, atol=NEAR_ONE):
+        return outputs
+    shares = np.exp(outputs - outputs.max(1, keepdims=True))
+    return np.asarray(shares / shares.sum(1, keepdims=True))
 
 
 def positive_scores(outputs: Array) -> Array:

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
@@ -15,10 +21,13 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from firstfault import Data, Target, Training
-from firstfault.check import NO_STEPS, Depth, run_checks
+from firstfault.ablation.swaps.estimators import another_estimator
+from firstfault.ablation.swaps.preprocessing import standardised_inputs
+from firstfault.check import NO_STEPS, Depth, checks_of, run_check, run_checks
 from firstfault.finding import Layer, Status
 from firstfault.subject.fitted_estimator import whole_estimator
 from firstfault.subject.subject import Subject
+from firstfault.target.estimators import of_trees
 from firstfault.training.loop import predict, train
 
 
@@ -117,6 +126,56 @@ def test_categories_reach_the_estimator_as_categories(tmp_path):
     fitted = subject.trained.model.estimator
     assert fitted.towns_ == {"oslo", "rome"}
     assert isinstance(fitted.seen_["town"], pd.CategoricalDtype)
+
+
+def test_the_codes_of_categories_have_no_scale(tmp_path):
+    """Standardised, or under noise, they stay what they are: a code between two towns is none."""
+    frame = table().assign(a=lambda X: 900 + 100 * X.a).astype({"town": "category"})
+    subject = subject_of(HistGradientBoostingClassifier(max_iter=5), tmp_path, data=Data(train=frame, label="y"))
+    scaled = standardised_inputs(subject).train.x
+    assert scaled[:, 2].equal(subject.recipe.train.x[:, 2].float())
+    assert float(scaled[:, 0].std()) == pytest.approx(1, abs=0.01)
+    entry = next(entry for entry in checks_of(Layer.SAFETY) if entry.name == "robustness")
+    assert [finding.status for finding in run_check(entry, subject, {})] != [Status.ERROR]
+
+
+def test_another_estimator_takes_categories_too(tmp_path):
+    """A linear model in the place of trees is given indicators of them."""
+    frame = table().astype({"town": "category"})
+    subject = subject_of(RandomForestClassifier(5), tmp_path, data=Data(train=frame, label="y"))
+    assert train(another_estimator(subject)).score > 0.8
+
+
+def test_sparse_inputs_reach_the_estimator_as_such(tmp_path):
+    """What a sparse matrix leaves out is missing to some estimators: as they are served, so they are fitted."""
+
+    class Sees(DummyClassifier):
+        def fit(self, X, y):
+            self.sparse_ = hasattr(X, "tocsr")
+            return super().fit(X, y)
+
+    for dense in (False, True):
+        model = make_pipeline(OneHotEncoder(sparse_output=not dense, handle_unknown="ignore"), Sees())
+        subject = subject_of(model, tmp_path / str(dense))
+        assert subject.trained.model.estimator.sparse_ is not dense
+
+
+def test_trees_ask_for_no_scale():
+    """Nor do those of other libraries, but for their linear kinds, and what only holds trees is asked."""
+    lightgbm, xgboost = pytest.importorskip("lightgbm"), pytest.importorskip("xgboost")
+    trees = [RandomForestClassifier(), GradientBoostingClassifier(), lightgbm.LGBMClassifier(), xgboost.XGBRegressor()]
+    assert all(map(of_trees, trees))
+    others = [LogisticRegression(), xgboost.XGBRegressor(booster="gblinear"), BaggingClassifier(LogisticRegression())]
+    assert not any(map(of_trees, others))
+
+
+def test_xgboost_is_given_numbers_for_classes_in_words(tmp_path):
+    """It takes no others; its probabilities stand in the order of the classes."""
+    xgboost = pytest.importorskip("xgboost")
+    model = make_pipeline(columns(), xgboost.XGBClassifier(n_estimators=5, n_jobs=1))
+    subject = subject_of(model, tmp_path)
+    assert subject.classes == ("down", "up")
+    assert subject.trained.score > 0.8
 
 
 def test_a_seed_draws_the_rows_of_an_estimator_that_draws_nothing(tmp_path):

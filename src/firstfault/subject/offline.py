@@ -37,7 +37,7 @@ class Offline:
         self.task = subject.target.task
         self.example = subject.raw.train.X
         self.shape = tuple(self.recipe.train.x.shape[1:])
-        self._form = None if subject.target.by_gradients else Form.of(subject.prepared.train.X)
+        self._form = None if subject.target.by_gradients else _form(subject)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -163,9 +163,12 @@ def _model(subject: Subject) -> nn.Module:
     if isinstance(declared, nn.Module):
         return declared
     if is_estimator(declared):
-        form = Form.of(subject.prepared.train.X)
-        return EstimatorModel(declared, subject.target.task, subject.classes, form, fitted=True)
+        return EstimatorModel(declared, subject.target.task, subject.classes, _form(subject), fitted=True)
     return sound_training(subject).model  # type: ignore[no-any-return]
+
+
+def _form(subject: Subject) -> Form:
+    return Form.of(subject.prepared.train.X, sparse=subject.pipeline.sparse)
 
 
 def _loaded(subject: Subject, load: Callable[[Any], Any], path: Path) -> Any:

@@ -214,7 +214,8 @@ class Subject:
             raise Missing("the target declares no model")
         training = self.target.training or Training()
         model = self.target.model if self.target.by_gradients else self._final_estimator
-        return make_recipe(self.target.task, self.prepared, model, training, self.target.root)
+        sparse = self.pipeline.sparse
+        return make_recipe(self.target.task, self.prepared, model, training, self.target.root, sparse=sparse)
 
     @property
     def _final_estimator(self) -> Any:

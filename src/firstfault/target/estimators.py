@@ -45,6 +45,15 @@ def settings_of(estimator: Any) -> dict[str, Any]:
     return dict(estimator.get_params()) if hasattr(estimator, "get_params") else {}
 
 
+def of_trees(estimator: Any) -> bool:
+    """Whether an estimator is made of trees alone, which ask for the order of their inputs and not for their scale."""
+    own = type(estimator).__module__.split(".")
+    settings = settings_of(estimator)
+    if own[0] in ("lightgbm", "xgboost", "catboost"):
+        return settings.get("booster") != "gblinear" and not settings.get("linear_tree")
+    return own[:2] in (["sklearn", "tree"], ["sklearn", "ensemble"]) and "estimator" not in settings
+
+
 def parted(estimator: Any) -> tuple[list[tuple[str, Any]], Any]:
     """The first steps of a pipeline that only transform, and the estimator behind them.
 

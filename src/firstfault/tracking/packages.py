@@ -9,7 +9,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from firstfault.tracking.packaged_model import PackagedModel
 
 REQUIREMENTS = ("torch", "numpy", "pandas", "scikit-learn", "mlflow")
+BOOSTERS = {"xgboost": ("xgboost", "xgboost-cpu"), "lightgbm": ("lightgbm",), "catboost": ("catboost",)}
+"""By library of boosted trees, the distributions that bring it."""
 
 
 def save_package(model: PackagedModel, example: Any, path: Path, *, root: Path) -> None:
@@ -93,8 +95,16 @@ def _transformer(step: Any) -> Any:
 def _needed_by(estimator: Any) -> list[str]:
     """The distributions that a served estimator needs."""
     own = type(estimator).__module__.partition(".")[0]
-    names = [own] if own in ("xgboost", "lightgbm", "catboost") else []
-    return ["numpy", "pandas", "scikit-learn", "mlflow", *names]
+    return ["numpy", "pandas", "scikit-learn", "mlflow", *_installed(BOOSTERS.get(own, ()))]
+
+
+def _installed(names: Sequence[str]) -> list[str]:
+    """The first of some distributions, each in the place of the others, that is installed."""
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            version(name)
+            return [name]
+    return []
 
 
 @contextlib.contextmanager

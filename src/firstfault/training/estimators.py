@@ -24,17 +24,27 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Form:
-    """How prepared inputs are before they become one tensor: a frame's columns and types, or an array's type."""
+    """How prepared inputs are before they become one tensor: a frame's columns and types, or an array's type.
+
+    With `sparse` they are a sparse matrix: to XGBoost, what it leaves out is missing.
+    """
 
     dtypes: pd.Series | None
     dtype: Any
+    sparse: bool = False
 
     @classmethod
-    def of(cls, X: Any) -> Form:
+    def of(cls, X: Any, *, sparse: bool = False) -> Form:
         """The form of prepared inputs."""
         if isinstance(X, pd.DataFrame):
             return cls(X.dtypes, None)
-        return cls(None, to_array(X).dtype)
+        return cls(None, to_array(X).dtype, sparse)
+
+    def scaled(self, width: int) -> torch.Tensor:
+        """Which of the columns `(width,)` have a scale, and are no codes of categories."""
+        if self.dtypes is None or len(self.dtypes) != width:
+            return torch.ones(width, dtype=torch.bool)
+        return torch.tensor([not _categories(kind) for kind in self.dtypes])
 
     def numbers(self, X: Any) -> Any:
         """Inputs with the codes of their categories, NaN where there is none."""
@@ -53,6 +63,10 @@ class Form:
     def restored(self, x: torch.Tensor) -> Any:
         """The inputs that a tensor `(N, D)` was made of."""
         array = x.detach().cpu().numpy()
+        if self.sparse:
+            from scipy.sparse import csr_matrix
+
+            return csr_matrix(array.astype(self.dtype))
         if self.dtypes is None:
             return array if self.dtype.kind in "OUS" else array.astype(self.dtype)
         named = zip(self.dtypes.items(), array.reshape(len(array), -1).T, strict=True)
@@ -69,6 +83,12 @@ def _column(values: Array, kind: Any) -> Any:
     if isinstance(kind, np.dtype) and (kind.kind == "f" or np.isfinite(values).all()):
         return values.astype(kind)
     return values.astype(np.float64)
+
+
+def scaled_columns(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Which columns of inputs `(N, D)` have a scale: all of a network's, and those of no category of an estimator's."""
+    width = x.shape[-1] if x.ndim else 1
+    return model.form.scaled(width) if isinstance(model, EstimatorModel) else torch.ones(width, dtype=torch.bool)
 
 
 class EstimatorModel(nn.Module):
@@ -117,11 +137,17 @@ class EstimatorModel(nn.Module):
         return {} if verbose is None else {"verbose": False}
 
     def labels(self, y: torch.Tensor) -> Array:
-        """Encoded labels as the user's data have them."""
-        if self.task != "classification" or not self.classes:
+        """Encoded labels as the user's data have them, or as they are encoded for one that takes no texts."""
+        if self.task != "classification" or not self.classes or self._by_codes():
             return y.cpu().numpy()
         mixed = len({type(value) for value in self.classes}) > 1
         return np.asarray(self.classes, dtype=object if mixed else None)[y.cpu().numpy()]
+
+    def _by_codes(self) -> bool:
+        """Whether the estimator names classes by number only, and the data by text."""
+        last = self.estimator.steps[-1][1] if hasattr(self.estimator, "steps") else self.estimator
+        own = type(last).__module__.partition(".")[0] == "xgboost"
+        return own and any(isinstance(value, str) for value in self.classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs of prepared inputs `(N, D)`.
@@ -147,13 +173,14 @@ class EstimatorModel(nn.Module):
 
     def _shares(self, answers: Array) -> Array:
         """Probabilities `(N, K)` in the order of the target's classes; 0 of a class that was not there to fit."""
-        columns = {value: column for column, value in enumerate(self.classes)}
+        named = range(len(self.classes)) if self._by_codes() else self.classes
+        columns = {value: column for column, value in enumerate(named)}
         shares = np.zeros((len(answers), max(len(self.classes), 2)))
         if answers.ndim < 2 or answers.dtype.kind not in "fc":
             labels = [columns.get(value, -1) for value in answers.reshape(-1).tolist()]
             shares[np.arange(len(labels)), labels] = 1.0
             return shares
-        known = np.asarray(getattr(self.estimator, "classes_", self.classes)).tolist()
+        known = np.asarray(getattr(self.estimator, "classes_", named)).tolist()
         for value, part in zip(known, answers.T, strict=True):
             if value in columns:
                 shares[:, columns[value]] = part

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from firstfault.metrics import NEAR_ONE
+
 OF_CLASSES = ("cross_entropy", "nll_loss")
 OF_NUMBERS = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 OF_SHARES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -14,10 +16,6 @@ OF_LOG_SHARES = ("ctc_loss", "kl_div")
 """Those that compare log-probabilities with a text, or with probabilities."""
 IGNORED = -100
 """The label that those of classes leave out unless they are told another."""
-NEAR_ONE = 1e-3
-"""How far shares may be from 1 in all: ten of float16 are off by 0.0003. Those of bfloat16 may be off by half of its
-epsilon, 0.004, by which each of them is rounded.
-"""
 
 
 def are_distributions(rows: torch.Tensor, dtype: torch.dtype | None = None) -> bool:

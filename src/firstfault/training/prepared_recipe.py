@@ -23,11 +23,12 @@ from firstfault.training.tree_calls import TreeModel, as_own, of_splits, trees_o
 
 
 def make_recipe(
-    task: str, prepared: Splits, model: Any, training: Training, root: Path
+    task: str, prepared: Splits, model: Any, training: Training, root: Path, *, sparse: bool = False
 ) -> tuple[Recipe, tuple[Any, ...]]:
     """The recipe of prepared splits, and the classes in the order of their ids.
 
-    `model` builds a network, or is an estimator. Where inputs are a tree, each sample stands as a row of one tensor.
+    `model` builds a network, or is an estimator, which gets `sparse` inputs as such. Where inputs are a tree, each
+    sample stands as a row of one tensor.
 
     Raises:
         UserCodeError: when a split's inputs or labels don't become tensors.
@@ -36,7 +37,7 @@ def make_recipe(
     if trees is not None:
         model, training = trees.own, as_own(training)
     labels, estimator = Labels.of(task, prepared.train.y), is_estimator(model)
-    form = Form.of(prepared.train.X)
+    form = Form.of(prepared.train.X, sparse=sparse)
     pairs, build = [], model if not estimator else lambda: EstimatorModel(fresh(model), task, labels.classes, form)
     for name, split in prepared.items():
         with _told(name, root):

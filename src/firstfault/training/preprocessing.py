@@ -35,12 +35,14 @@ class Pipeline:
     """The fitted steps of a target: what serving applies to a raw sample.
 
     A function X -> X is a step without a state. `stages` hold the splits after every step. `of_model` are the last
-    steps as fitted objects, where they come from the pipeline that the target's model is.
+    steps as fitted objects, where they come from the pipeline that the target's model is. With `sparse`, they leave
+    sparse matrices, of which the last stage holds arrays.
     """
 
     steps: tuple[tuple[str, Callable[[Any], Any]], ...]
     stages: tuple[Stage, ...]
     of_model: tuple[Any, ...] = ()
+    sparse: bool = False
 
     @property
     def prepared(self) -> Splits:
@@ -95,22 +97,24 @@ def prepare(target: Target, raw: Splits) -> Pipeline:
             name = f"{whose} {name}" if any(name == stage.name for stage in stages) else name
             stages.append(Stage(name, splits))
             steps.append((name, applied))
+    sparse = _is_sparse(stages[-1].splits)
     stages[-1] = Stage(stages[-1].name, _dense(stages[-1].splits))
     fitted = tuple(applied.__self__ for _, applied in steps[len(steps) - len(own) :])  # type: ignore[attr-defined]
-    return Pipeline(tuple(steps), tuple(stages), fitted)
+    return Pipeline(tuple(steps), tuple(stages), fitted, sparse)
 
 
 def _prepare_by_user(target: Target, raw: Splits) -> Pipeline:
     assert target.prepare is not None
     try:
-        splits = _dense(as_splits(target.prepare(copy.deepcopy(raw))))
+        made = as_splits(target.prepare(copy.deepcopy(raw)))
+        splits = _dense(made)
         splits = Splits(
             *(Split(_samples(split.X, split.y, f"prepare, {name}"), split.y) for name, split in splits.items())
         )
     except BaseException as error:
         pass_on(error)
         raise UserCodeError(Layer.PREPROCESSING, "prepare", error, target.root) from error
-    return Pipeline((), (Stage("raw", raw), Stage("prepare", splits)))
+    return Pipeline((), (Stage("raw", raw), Stage("prepare", splits)), sparse=_is_sparse(made))
 
 
 def _fit(step: Any, train: Split) -> Callable[[Any], Any]:
@@ -136,6 +140,10 @@ def _samples(X: Any, y: Any, name: str) -> Any:
             f"but returned {type(X).__name__}"
         )
     return X
+
+
+def _is_sparse(splits: Splits) -> bool:
+    return hasattr(splits.train.X, "toarray")
 
 
 def _dense(splits: Splits) -> Splits:

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -63,6 +64,42 @@ def test_a_network_does_not_speak_for_wrong_labels(make, only):
     noisy = np.where(rng.random(len(y)) < 0.25, (y + rng.integers(1, 10, len(y))) % 10, y)
     found = only("labels_against_inputs", make((X / 16, noisy), model=lambda: nn.Linear(64, 10), training=trained(4)))
     assert found.status is Status.FAIL and "label_noise" in found.faults
+
+
+def pairs(wrong, n=1800):
+    """Rows of a user's number and six values, and whether the user likes them: no column and no sum of them tells.
+
+    The network multiplies an embedding of the user with them.
+    """
+    rng = np.random.default_rng(0)
+    user, values = rng.integers(0, 8, n), rng.normal(size=(n, 6))
+    likes = (rng.choice([-1.0, 1.0], (8, 6))[user] * values).sum(1) > 0
+    X = np.column_stack([user, values]).astype(np.float32)
+    return X, (likes ^ (rng.random(n) < wrong)).astype(int)
+
+
+class Towers(nn.Module):
+    """The logit of a user's embedding times the values."""
+
+    def __init__(self):
+        super().__init__()
+        self.users = nn.Embedding(8, 6)
+
+    def forward(self, x):
+        """Logits `(N, 1)` of rows `(N, 7)`."""
+        return 2 * (self.users(x[:, 0].long()) * x[:, 1:]).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.25])
+def test_the_network_tells_wrong_labels_that_fast_models_cannot(make, only, wrong):
+    """It errs on as many of the rows that it is sure of, though it has not learnt them."""
+    training = Training(
+        loss=lambda outputs, y: nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], y.float()),
+        optimizer=partial(torch.optim.Adam, lr=3e-2),
+        epochs=8,
+    )
+    found = only("labels_against_inputs", make(pairs(wrong), model=Towers, training=training))
+    assert (found.status is Status.FAIL) is (wrong > 0)
 
 
 def test_a_network_that_cannot_be_trained_speaks_for_nothing(make):

@@ -7,6 +7,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 
 from firstfault.finding import Status
 
+LETTERS = [first + second for first in "abcdefgh" for second in "klmnopqr"]
 CODES = np.array(["north", "south", "east", "west", "centre"])
 
 
@@ -53,6 +54,21 @@ def test_the_share_of_wrong_labels_is_estimated(make, only, classes, share):
     assert finding.faults == {"label_noise": 0.75}
     assert finding.value == pytest.approx(wrong.mean(), abs=0.025)
     assert "label_suspects.csv" in finding.artifacts
+
+
+def opinions(wrong, n=1000):
+    """Texts of common words with two that praise or blame, and what they do; a share of it is turned round."""
+    rng = np.random.default_rng(3)
+    words, praise = rng.integers(0, 40, (n, 12)), rng.random(n) < 0.5
+    marks = 40 + rng.integers(0, 8, (n, 2)) + 8 * praise[:, None]
+    texts = [" ".join(f"w{LETTERS[word]}" for word in row) for row in np.hstack([words, marks])]
+    return pd.DataFrame({"text": texts, "target": (praise ^ (rng.random(n) < wrong)).astype(int)})
+
+
+@pytest.mark.parametrize(("wrong", "status"), [(0.0, Status.PASS), (0.3, Status.FAIL)])
+def test_many_wrong_labels_of_texts_are_found(make, only, wrong, status):
+    """Of three labels in ten a linear model of hundreds of words would learn the wrong ones by heart."""
+    assert only("labels_against_inputs", make(opinions(wrong), label="target")).status is status
 
 
 @pytest.mark.parametrize("seed", [0, 1])

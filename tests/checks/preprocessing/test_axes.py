@@ -23,6 +23,22 @@ def test_a_reshape_where_a_permutation_is_due_fails(make, only, step):
     assert finding.faults == {"scrambled_axes": 0.95}
 
 
+def moved(torn):
+    """Smooth pictures `(N, 3, 12, 12)` of three colours, and a step that keeps their shape."""
+    rows, columns = np.mgrid[:12, :12] / 12
+    rng = np.random.default_rng(0)
+    X = np.stack([rows, columns, 1 - rows]) * rng.uniform(50, 200, (40, 3, 1, 1)) + rng.normal(0, 3, (40, 3, 12, 12))
+    step = (lambda X: X.transpose(0, 2, 3, 1).reshape(X.shape) / 255) if torn else (lambda X: X[:, ::-1, ::-1] / 255)
+    return (X, np.arange(40) % 2), step
+
+
+@pytest.mark.parametrize(("torn", "status"), [(True, Status.FAIL), (False, Status.PASS)])
+def test_pixels_that_a_step_tears_apart_fail_in_any_shape(make, only, torn, status):
+    """A picture that keeps its shape and its values, not its neighbours; one that is mirrored keeps them."""
+    source, step = moved(torn)
+    assert only("scrambled_axes", make(source, preprocess=step)).status is status
+
+
 def normalised_channels(X):
     X = X.transpose(0, 3, 1, 2) / 255
     return (X - X.mean((0, 2, 3), keepdims=True)) / X.std((0, 2, 3), keepdims=True)

@@ -69,13 +69,14 @@ def _own(subject: Subject) -> EstimatorModel:
     return model
 
 
-def _with(recipe: Recipe, make: Callable[[EstimatorModel], Any]) -> Recipe:
-    """The recipe of another estimator, made of the target's own."""
+def _with(recipe: Recipe, make: Callable[[EstimatorModel], Any], *, sparse: bool | None = None) -> Recipe:
+    """The recipe of another estimator, made of the target's own, that takes sparse inputs where it does."""
     build = recipe.model
 
     def built() -> EstimatorModel:
         model: Any = build()
-        return EstimatorModel(make(model), model.task, model.classes, model.form)
+        form = model.form if sparse is None else replace(model.form, sparse=sparse)
+        return EstimatorModel(make(model), model.task, model.classes, form)
 
     return replace(recipe, model=built)
 
@@ -132,20 +133,25 @@ def class_weights(subject: Subject) -> Recipe:
 def another_estimator(subject: Subject) -> Recipe:
     """A linear model on standardised inputs where the target's own is linear, or of trees; else boosted trees."""
     _own(subject)
-    return _with(subject.recipe, _other)
+    return _with(subject.recipe, _other, sparse=False)
 
 
 def _other(model: EstimatorModel) -> Any:
+    from sklearn.compose import make_column_selector, make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.multioutput import MultiOutputClassifier
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     kind = type(model.estimator).__module__
     plain = any(word in kind for word in ("linear_model", "tree", "ensemble", "xgboost", "lightgbm", "catboost"))
     linear = Ridge() if model.task == "regression" else LogisticRegression(max_iter=1000)
     boosted = HistGradientBoostingRegressor if model.task == "regression" else HistGradientBoostingClassifier
-    chosen = make_pipeline(SimpleImputer(), StandardScaler(), linear) if plain else boosted(max_iter=50)
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    if model.form.dtypes is not None:
+        categories = make_column_selector(dtype_include="category")
+        numbers = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), categories), remainder=numbers)
+    chosen = make_pipeline(numbers, linear) if plain else boosted(max_iter=50)
     return MultiOutputClassifier(chosen) if model.task == "multilabel" else chosen

@@ -14,6 +14,7 @@ from firstfault.data.splits import Split, Splits, to_array
 from firstfault.errors import Missing
 from firstfault.subject.subject import Subject
 from firstfault.training.batches import first_batch
+from firstfault.training.estimators import scaled_columns
 from firstfault.training.input_tree import InputTree
 from firstfault.training.one_tensor import OneTensorCall, Rows, call_of, inputs_of_call
 from firstfault.training.prepared_recipe import make_recipe
@@ -43,7 +44,7 @@ def standardised_inputs(subject: Subject) -> Recipe:
         return _with_standardised_rows(recipe, inputs)
     if recipe.inputs_for(subject.model, recipe.train.x[:1]).dtype == torch.int64:
         raise Missing("token ids have no scale")
-    scale = standardiser(recipe.train.x)
+    scale = standardiser(recipe.train.x, scaled_columns(subject.model, recipe.train.x))
     return _each(recipe, lambda part: Tensors(scale(part.x), part.y))
 
 
@@ -62,8 +63,11 @@ def _with_standardised_rows(recipe: Recipe, inputs: Rows) -> Recipe:
     return replace(recipe, model=build)
 
 
-def standardiser(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function that standardises inputs by the statistics of `x`: per column, per channel of `(N, C, H, W)`."""
+def standardiser(x: torch.Tensor, scaled: torch.Tensor | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function that standardises inputs by the statistics of `x`: per column, per channel of `(N, C, H, W)`.
+
+    Of a table, only the columns `(D,)` that are `scaled`.
+    """
     values = torch.where(torch.isfinite(x), x, torch.full_like(x, float("nan"))) if x.is_floating_point() else x
     values = values.double()
     channel = 1 if x.ndim == 4 else x.ndim - 1
@@ -71,6 +75,8 @@ def standardiser(x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     mean = values.nanmean(axes, keepdim=True)
     deviation = (values - mean).pow(2).nanmean(axes, keepdim=True).sqrt()
     deviation = torch.where(deviation > 1e-12, deviation, torch.ones_like(deviation))
+    if scaled is not None and x.ndim == 2:
+        mean, deviation = mean.where(scaled, 0.0), deviation.where(scaled, 1.0)
     return lambda part: ((part.double() - mean) / deviation).float()
 
 

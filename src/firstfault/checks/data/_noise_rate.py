@@ -2,13 +2,14 @@
 
     P(label | row) = w₀ · q(label | row) + Σₘ wₘ · Bₘ(label)
 
-q is softmax(a₁ · log p₁ + a₂ · log p₂ + b), the two models' out-of-fold probabilities recalibrated; B is where replaced
-labels come from: all classes alike (noise that is even), or one class each with a weight of its own (noise that has a
-direction).
+q is softmax(Σₘ aₘ · log pₘ + b), the models' probabilities for rows that they have not seen, recalibrated; B is where
+replaced labels come from: all classes alike (noise that is even), or one class each with a weight of its own (noise
+that has a direction).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,11 +32,15 @@ class WrongShare(NamedTuple):
 
 def wrong_shares(found: OutOfFold) -> tuple[WrongShare, WrongShare]:
     """The share of wrong labels as even noise, and as noise with a direction, which has a weight for every class."""
-    model = _Mixture(found)
-    none = model.fitted(np.zeros((0, model.classes)))
-    even = model.fitted(np.full((1, model.classes), 1 / model.classes))
-    directed = model.fitted(np.eye(model.classes))
-    return even.against(none), directed.against(none)
+    model = _Mixture([found.linear, found.trees], found.y)
+    none = model.none()
+    return model.even().against(none), model.fitted(np.eye(model.classes)).against(none)
+
+
+def even_share(probabilities: Array, y: Array) -> WrongShare:
+    """The share of wrong labels as even noise, by one model's probabilities `(N, K)` for rows that it has not seen."""
+    model = _Mixture([probabilities], y)
+    return model.even().against(model.none())
 
 
 class _Fit(NamedTuple):
@@ -47,20 +52,31 @@ class _Fit(NamedTuple):
 
 
 class _Mixture:
-    """The likelihood above; its parameters are log a (2), b (K), and the weights' logits (one for each row of B)."""
+    """The likelihood above; its parameters are log a (M), b (K), and the weights' logits (one for each row of B).
 
-    def __init__(self, found: OutOfFold) -> None:
-        self.scores = [np.log(values.clip(SMALLEST, 1)) for values in (found.linear, found.trees)]
-        self.y, self.rows = found.y, np.arange(len(found.y))
-        self.classes = found.linear.shape[1]
-        self.given = np.eye(self.classes)[found.y]
+    `probabilities` are those `(N, K)` of M models for the rows whose class ids are `y`.
+    """
+
+    def __init__(self, probabilities: Sequence[Array], y: Array) -> None:
+        self.scores = [np.log(values.clip(SMALLEST, 1)) for values in probabilities]
+        self.y, self.rows = y, np.arange(len(y))
+        self.classes, self.models = probabilities[0].shape[1], len(probabilities)
+        self.given = np.eye(self.classes)[y]
+
+    def none(self) -> _Fit:
+        """The best parameters without replaced labels."""
+        return self.fitted(np.zeros((0, self.classes)))
+
+    def even(self) -> _Fit:
+        """The best parameters where replaced labels are drawn from all classes alike."""
+        return self.fitted(np.full((1, self.classes), 1 / self.classes))
 
     def fitted(self, background: Array) -> _Fit:
         """The best parameters for one background `(M, K)`, from two starts."""
         from scipy.optimize import minimize
 
-        parts, rough = len(background), np.r_[np.full(2, -0.7), np.zeros(self.classes)]
-        bounds = [(-6, 4)] * 2 + [(-8, 8)] * self.classes + [(-9, 3)] * parts
+        parts, rough = len(background), np.r_[np.full(self.models, -0.7), np.zeros(self.classes)]
+        bounds = [(-6, 4)] * self.models + [(-8, 8)] * self.classes + [(-9, 3)] * parts
         best = min(
             (
                 minimize(
@@ -81,27 +97,27 @@ class _Mixture:
 
     def _recalibrated(self, values: Array) -> Array:
         z = (
-            sum(np.exp(log_a) * score for log_a, score in zip(values[:2], self.scores, strict=True))
-            + values[2 : 2 + self.classes]
+            sum(np.exp(log_a) * score for log_a, score in zip(values[: self.models], self.scores, strict=True))
+            + values[self.models :][: self.classes]
         )
         z = np.exp(z - z.max(1, keepdims=True))
         return np.asarray(z / z.sum(1, keepdims=True))
 
     def _weights(self, values: Array) -> Array:
-        logits = np.r_[0.0, values[2 + self.classes :]]
+        logits = np.r_[0.0, values[self.models + self.classes :]]
         weights = np.exp(logits - logits.max())
         return np.asarray(weights / weights.sum())
 
     def _loss(self, values: Array, background: Array) -> tuple[float, Array]:
         """The negative log-likelihood with a slight penalty on b, and its gradient."""
-        q, weights, b = self._recalibrated(values), self._weights(values), values[2 : 2 + self.classes]
+        q, weights, b = self._recalibrated(values), self._weights(values), values[self.models :][: self.classes]
         own = weights[0] * q[self.rows, self.y]
         drawn = background[:, self.y]  # (M, N)
         likelihood = own + weights[1:] @ drawn + 1e-12
         by_score = -(own / likelihood)[:, None] * (self.given - q)
         gradient = [
             float((by_score * score).sum() * np.exp(log_a))
-            for log_a, score in zip(values[:2], self.scores, strict=True)
+            for log_a, score in zip(values[: self.models], self.scores, strict=True)
         ]
         by_weight = -weights[1:] * (drawn / likelihood - 1).sum(1)
         loss = float(-np.log(likelihood).sum() + PENALTY * (b**2).sum())

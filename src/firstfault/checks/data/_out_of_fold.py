@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from firstfault.checks.data._contents import contents, most_rows
+from firstfault.checks.data._free_texts import free_texts
 from firstfault.checks.data.leakage import leaking_columns
 from firstfault.data.frames import table
 from firstfault.data.splits import to_array
@@ -25,6 +26,7 @@ MOST_ROWS = 3_000  # the next three bound the time of the fits; a share of so ma
 MOST_CLASSES = 50  # 3,000 rows have 60 of each in the mean, of which each fold answers 15
 FEWEST_OF_A_CLASS = 5  # one at least in each fold, and one more
 INDICATED = 12  # categories of a column with an indicator of their own
+OF_WORDS = 0.003  # C where words are columns: hundreds of them learn wrong labels by heart, as sure as of right ones
 FOLDS = 4  # each model learns from three quarters of the rows, and each fold costs a fit of both
 
 
@@ -83,7 +85,8 @@ def _predicted(subject: Subject) -> OutOfFold | None:
     inputs, coded = seen(subject, X, rows)
     if inputs is None or coded is None:
         return None
-    linear, trees = _probabilities(inputs, coded, codes, small=len(y) < 500)
+    penalty = OF_WORDS if free_texts(X) else 1.0
+    linear, trees = _probabilities(inputs, coded, codes, penalty, small=len(y) < 500)
     return OutOfFold(rows, codes, np.asarray(classes), linear, trees, inputs)
 
 
@@ -103,7 +106,7 @@ def _without(X: Any, columns: list[str]) -> Any:
     return X.loc[:, [str(name) not in columns for name in X.columns]] if columns and isinstance(X, pd.DataFrame) else X
 
 
-def _probabilities(inputs: Array, coded: Array, y: Array, *, small: bool) -> tuple[Array, Array]:
+def _probabilities(inputs: Array, coded: Array, y: Array, penalty: float, *, small: bool) -> tuple[Array, Array]:
     from sklearn import config_context
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
@@ -111,7 +114,7 @@ def _probabilities(inputs: Array, coded: Array, y: Array, *, small: bool) -> tup
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    line = make_pipeline(StandardScaler(), LogisticRegression(max_iter=100))
+    line = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=100))
     forest = RandomForestClassifier(60, min_samples_leaf=3 if small else 5, random_state=0)
     with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
         warnings.simplefilter("ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,9 @@ from firstfault.check import Judgement, check, passed, skipped
 from firstfault.checks.data._class_weights import favour
 from firstfault.checks.data._classes import Unknown, is_cut_off, lacking, unknown_labels
 from firstfault.checks.data._cut_labels import TOLD_AS_CUT, cut_when_read
-from firstfault.checks.data._held_out import most_wrong
+from firstfault.checks.data._held_out import held_out_probabilities, most_wrong
 from firstfault.checks.data._label_numbers import continuous
-from firstfault.checks.data._noise_rate import WrongShare, wrong_shares
+from firstfault.checks.data._noise_rate import WrongShare, even_share, wrong_shares
 from firstfault.checks.data._out_of_fold import FEWEST_ROWS, out_of_fold
 from firstfault.checks.data._reference_splits import split_by
 from firstfault.checks.data.suspects import TABLE, suspect_files
@@ -22,6 +23,8 @@ from firstfault.finding import Layer, Status
 from firstfault.place import Place
 from firstfault.subject.subject import Subject
 
+AS_GOOD = 0.05  # of accuracy: the network learns from as many rows as fast models, and is held to fewer
+AS_SURE = 0.05  # of probability: rows that are prepared alike are answered less surely where they were not learnt
 DIRECTION_GAINS = 20.0  # what directed noise, with a weight per class, must gain over even noise
 
 
@@ -168,6 +171,8 @@ def labels_against_inputs(
     errors: float = 0.08,
     evenness: float = 0.55,
     fewest: int = 4,
+    much: float = 0.15,
+    much_evidence: float = 8.0,
 ) -> Iterator[Judgement]:
     """Find a share of training labels that their inputs cannot explain.
 
@@ -175,28 +180,32 @@ def labels_against_inputs(
         fitted on. On hard but clean data they err less the surer they are; wrong labels are spread evenly, so that an
         error rate remains. The share is that of a mixture, by maximum likelihood, of the models' recalibrated
         probabilities and labels drawn without regard to the inputs. The finding lists the suspect rows.
-    Fails when: even noise is above `share` and gains more than `evidence` (twice the log-likelihood) over none; or
-        noise with a direction (one class taken for another) is above `directed` and gains more than
-        `directed_evidence`; or the surest fifth errs on at least `fewest` rows, at a rate above `errors` and above
-        `evenness` of that of all rows. The last bound rises as the models' skill (0 for a constant answer, 1 for a
-        perfect one) falls below one half. A rule whose outcome is a coin's by nature, the same for all its rows, is not
-        told from noise.
+    Fails when: even noise is above `share` and gains more than `evidence` (twice the log-likelihood) over none, or is
+        above `much` and gains more than `much_evidence`, by the fast models or, where these err on so many rows or
+        can't answer, by the trained network's answers to validation and test, if it is as good as they; or noise with a
+        direction (one class taken for another) is above `directed` and gains more than `directed_evidence`; or the
+        surest fifth errs on at least `fewest` rows, at a rate above `errors` and above `evenness` of that of all rows.
+        The last bound rises as the models' skill (0 for a constant answer, 1 for a perfect one) falls below one half. A
+        rule whose outcome is a coin's by nature, the same for all its rows, is not told from noise.
     Not a fault when: validation rows are drawn from the same rows, and the trained network errs on less than half as
         many of them: it sees what fast models don't, such as shapes at any place. Models that are no better than a
-        constant answer don't judge: `random_labels` asks whether they know anything.
+        constant answer don't judge: `random_labels` asks whether they know anything. Nor does a network that is surer
+        of rows that it has not seen than of those that it has: they were prepared otherwise.
     Source: confident learning (Northcutt et al. 2021). Bounds chosen on 141 real tables (KEEL, UCI, scikit-learn) and
         47 made ones, as they are and with 5–20 % of their labels changed; then none of 60 other clean sets failed.
         benchmarks/data_defects.py changes 5 % of the labels, benchmarks/localise.py a third.
     """
-    found = out_of_fold(subject)
+    found, strong = out_of_fold(subject), _Bound(much, much_evidence)
     if found is None:
-        yield skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
+        unread = skipped(f"only classes and table-like inputs of at least {FEWEST_ROWS} rows are looked at")
+        yield _by_network(subject, 0.0, strong) or unread
         return
     y, wrong = found.y, found.wrong
     prior, accuracy = float(np.bincount(y).max() / len(y)), float(1 - wrong.mean())
     error = 2 * float(np.sqrt(prior * (1 - prior) / len(y)))
-    if accuracy <= prior + error:
-        yield skipped(
+    even, one_way = wrong_shares(found)
+    if accuracy <= prior + error and not strong.passed_by(even):
+        yield _by_network(subject, accuracy, strong) or skipped(
             f"fast models are right for {accuracy:.0%}, a constant answer for {prior:.0%}: "
             "too little to tell wrong labels by"
         )
@@ -204,9 +213,8 @@ def labels_against_inputs(
     surest = wrong[np.argsort(-found.probabilities.max(1))[: max(20, len(y) // 5)]]
     bound = evenness + 1.5 * max(0.0, 0.5 - (accuracy - prior) / max(1 - prior, 1e-9))
     flat = surest.mean() > errors and surest.sum() >= fewest and surest.mean() > bound * wrong.mean()
-    even, one_way = wrong_shares(found)
     value = _estimate(
-        even if even.share > share and even.evidence > evidence else None,
+        even if _Bound(share, evidence).passed_by(even) or strong.passed_by(even) else None,
         one_way if one_way.share > directed and one_way.evidence > directed_evidence else None,
         float(surest.mean()) if flat else 0.0,
     )
@@ -215,7 +223,7 @@ def labels_against_inputs(
         f"the surest fifth with {surest.mean():.1%}"
     )
     if not value:
-        yield Judgement(
+        yield _by_network(subject, accuracy, strong) or Judgement(
             Status.PASS, f"{hard}, as hard rows explain", value=0.0, threshold=share, where=Place.labels("train")
         )
         return
@@ -226,18 +234,51 @@ def labels_against_inputs(
             value=wrongest,
         )
         return
+    yield _wrong(subject, value, share, hard)
+
+
+class _Bound(NamedTuple):
+    """A share of wrong labels, and the evidence for it, from which on it counts."""
+
+    share: float
+    evidence: float
+
+    def passed_by(self, found: WrongShare) -> bool:
+        """Whether a share is above both."""
+        return found.share > self.share and found.evidence > self.evidence
+
+
+def _wrong(subject: Subject, value: float, threshold: float, why: str) -> Judgement:
+    """The finding for a share of wrong labels."""
     rows, files = len(to_array(subject.raw.train.y)), suspect_files(subject)
     review = f"review the rows listed in {TABLE}" if files else "review the rows that other rows contradict"
-    yield Judgement(
+    return Judgement(
         Status.FAIL,
-        f"about {value:.1%} of the labels look wrong, {round(value * rows):,} of {rows:,} training rows: {hard}",
+        f"about {value:.1%} of the labels look wrong, {round(value * rows):,} of {rows:,} training rows: {why}",
         value=value,
-        threshold=share,
+        threshold=threshold,
         where=Place.labels("train"),
         faults={"label_noise": 0.75},
         fix=f"{review}, and correct their labels",
         artifacts=files,
     )
+
+
+def _by_network(subject: Subject, accuracy: float, bound: _Bound) -> Judgement | None:
+    """The finding by what the trained network answers to rows that it has not seen; None where it tells none.
+
+    `accuracy` is that of fast models.
+    """
+    if 1 - accuracy < bound.share or (held := held_out_probabilities(subject)) is None:
+        return None
+    prior, rows = float(np.bincount(held.y).max() / len(held.y)), len(held.y)
+    learnt = held.accuracy > prior + 2 * float(np.sqrt(prior * (1 - prior) / rows))
+    knows = learnt and held.accuracy > accuracy - AS_GOOD
+    if not knows or 1 - held.accuracy < bound.share or held.surer > AS_SURE:
+        return None
+    found = even_share(held.values, held.y)
+    why = f"the network disagrees with {1 - held.accuracy:.1%} of {rows:,} labels that it has not seen, however sure"
+    return _wrong(subject, found.share, bound.share, why) if bound.passed_by(found) else None
 
 
 def _estimate(even: WrongShare | None, one_way: WrongShare | None, among_surest: float) -> float:

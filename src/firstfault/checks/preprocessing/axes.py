@@ -15,17 +15,23 @@ from firstfault.subject.subject import Subject
 from firstfault.training.stages import numbers
 
 Array = np.ndarray[Any, Any]
+SIDE = 8  # smaller arrays are windows or patches, no images
+SAME_VALUES = 0.9999  # of the sorted values: a step that scales keeps their order, one that moves them all of it
 SEEN_IMAGES = 64  # their median correlation is stable, and a step moves all alike
+PERMUTE = "permute the axes: X.transpose(0, 3, 1, 2), or x.permute(0, 3, 1, 2)"
 CHANNELS = (2, 3, 4)  # more are no channels of an image; one can't be moved wrongly
 
 
 @check(layer=Layer.PREPROCESSING, needs={"pipeline"}, detects={"scrambled_axes": 0.95})
-def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15) -> Iterator[Judgement]:
+def scrambled_axes(
+    subject: Subject, *, alike: float = 0.9, margin: float = 0.15, torn: float = 1.25
+) -> Iterator[Judgement]:
     """Find images whose channel axis was moved by reshaping instead of permuting.
 
     Measures: the correlation, image by image, of a step's result with a reshape of what came in. Steps are looked at
         that turn `(N, H, W, C)` into `(N, C, H, W)`, or back.
-    Fails when: the reshape explains the result by at least `alike`, and a permutation explains it worse by `margin`.
+    Fails when: the reshape explains the result by at least `alike`, and a permutation explains it worse by `margin`; or
+        the result holds the same values, and neighbours differ by `torn` times as much as they did.
     Source: Humbatova et al. 2020, wrong shape or format of the input data; neighbouring pixels of images are correlated
         (Ruderman 1994). tests/checks/preprocessing/test_axes.py holds the cases.
     """
@@ -34,9 +40,20 @@ def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15
         pair = _moved_channels(
             numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES]
         )
+        apart = _apart(numbers(before.splits.train.X)[:SEEN_IMAGES], numbers(after.splits.train.X)[:SEEN_IMAGES])
+        looked = looked or pair is not None or apart is not None
+        if apart is not None and apart > torn:
+            yield Judgement(
+                Status.FAIL,
+                f"{after.name} moves the pixels of images: neighbours differ by {apart:.1f} times as much as they did",
+                value=apart,
+                threshold=torn,
+                where=Place.stage(after.name),
+                fix=PERMUTE,
+            )
+            return
         if pair is None:
             continue
-        looked = True
         by_view, by_permutation = pair
         if by_view >= alike and by_permutation < by_view - margin:
             yield Judgement(
@@ -46,7 +63,7 @@ def scrambled_axes(subject: Subject, *, alike: float = 0.9, margin: float = 0.15
                 value=by_view,
                 threshold=alike,
                 where=Place.stage(after.name),
-                fix="permute the axes: X.transpose(0, 3, 1, 2), or x.permute(0, 3, 1, 2)",
+                fix=PERMUTE,
             )
             return
     yield passed("channels are moved by permuting") if looked else skipped("no step moves a channel axis")
@@ -70,3 +87,19 @@ def _correlation(a: Array, b: Array) -> float:
     )
     norms = np.sqrt((first**2).sum(1) * (second**2).sum(1))
     return float(np.median(np.nan_to_num((first * second).sum(1) / np.maximum(norms, 1e-12))))
+
+
+def _apart(first: Array, second: Array) -> float | None:
+    """How many times as much neighbours differ after a step that only moves values; None of other steps and arrays."""
+    if first.ndim != 4 or first.shape != second.shape or first.shape[1] not in CHANNELS or min(first.shape[2:]) < SIDE:
+        return None
+    flat = [np.sort(values.reshape(len(values), -1), axis=1) for values in (first, second)]
+    if _correlation(*flat) < SAME_VALUES or (before := _roughness(first)) <= 0:
+        return None
+    return _roughness(second) / before
+
+
+def _roughness(images: Array) -> float:
+    """The mean difference of neighbouring pixels of images `(N, C, H, W)`, in deviations of an image."""
+    steps = np.abs(np.diff(images, axis=3)).mean((1, 2, 3)) + np.abs(np.diff(images, axis=2)).mean((1, 2, 3))
+    return float(np.median(steps / np.maximum(images.std((1, 2, 3)), 1e-12)))

@@ -165,7 +165,8 @@ def target_not_scaled(
 
     Measures: their root mean square.
     Fails when: it is above `largest`; or above `noticeable`, and the trained model is worse than a linear model on the
-        same inputs by more than `behind` of R²: many networks cope with such targets. A swap has to confirm it.
+        same inputs by more than `behind` of R²: many networks cope with such targets, and so do most estimators,
+        however large they are. A swap has to confirm it.
     Warns when: it is above `noticeable`.
     Source: TheDeepChecker, label scale; Bishop 1995, section 8.2, on targets of order one; benchmarks/localise.py,
         fault target_not_scaled.
@@ -180,7 +181,7 @@ def target_not_scaled(
     if not size > noticeable:
         yield passed(message, value=size)
         return
-    gap = _behind_linear(subject) if size <= largest else math.inf
+    gap = _behind_linear(subject) if size <= largest or not subject.target.by_gradients else math.inf
     bad = gap > behind
     if bad and math.isfinite(gap):
         message += f", and the trained model's R² is {gap:.2f} below a linear model's"
@@ -197,7 +198,7 @@ def target_not_scaled(
 def _behind_linear(subject: Subject) -> float:
     from firstfault.training.loop import predict
 
-    if subject.target.training is None:
+    if subject.target.training is None and subject.target.by_gradients:
         return 0.0
     recipe, trained = subject.recipe, subject.trained
     held = recipe.validation

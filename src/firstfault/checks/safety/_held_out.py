@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from firstfault.errors import Missing
+from firstfault.metrics import probabilities_of
 from firstfault.subject.memo import memo
 from firstfault.subject.subject import Subject
 from firstfault.target.declaration import Target
 from firstfault.training.loop import Trained, predict
-from firstfault.training.losses import are_distributions
 
 
 @memo(of="raw")
@@ -39,14 +38,4 @@ def held_out_probabilities(subject: Subject) -> tuple[np.ndarray[Any, Any], np.n
     """Class probabilities `(N, K)` and class ids `(N,)` of the test split."""
     trained = trained_model(subject)
     outputs = predict(subject.recipe, trained.model, subject.recipe.test.x).float().cpu()
-    return probabilities_of(outputs).numpy(), subject.recipe.test.y.cpu().numpy()
-
-
-def probabilities_of(outputs: torch.Tensor) -> torch.Tensor:
-    """Probabilities `(N, K)` of outputs: softmax of logits, probabilities as they are, one unit as two classes."""
-    if outputs.ndim != 2 or outputs.shape[1] == 1:
-        flat = outputs.reshape(len(outputs))
-        inside = bool(((flat >= 0) & (flat <= 1)).all())
-        positive = flat if inside else flat.sigmoid()
-        return torch.stack([1 - positive, positive], 1)
-    return outputs if are_distributions(outputs) else outputs.softmax(1)
+    return probabilities_of(outputs.numpy()), subject.recipe.test.y.cpu().numpy()

@@ -16,6 +16,7 @@ from firstfault.errors import Missing
 from firstfault.finding import Layer, Status
 from firstfault.metrics import classes_of
 from firstfault.subject.subject import Subject
+from firstfault.training.estimators import scaled_columns
 from firstfault.training.loop import predict
 from firstfault.training.one_tensor import Rows as LookedUp
 from firstfault.training.one_tensor import inputs_of_call
@@ -76,7 +77,7 @@ def _measured(subject: Subject, model: nn.Module, sizes: list[float]) -> Rows:
         raise Missing("noise is put on inputs of one tensor only" if several else "token ids take no noise")
     x, y = test.x.float(), test.y
     scale = recipe.train.x.float().std(0, keepdim=True)
-    scale = torch.where(scale > 1e-6, scale, torch.zeros_like(scale))
+    scale = torch.where((scale > 1e-6) & scaled_columns(model, x), scale, torch.zeros_like(scale))
     rows = [{"change": "none", "size": 0.0, "accuracy": _accuracy(recipe, model, x, y)}]
     generator = torch.Generator().manual_seed(subject.seed)
     for size in sizes:
